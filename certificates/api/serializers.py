@@ -1,0 +1,85 @@
+"""The JSON of certificates, in and out."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from certificates.models import DeviceCertificate
+from certificates.pki.csr import LONGEST
+from certificates.pki.keys import KEY_TYPES
+from devices.api.serializers import BoxSerializer, DeviceSerializer
+
+
+class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):
+    """A certificate and its record; never a private key."""
+
+    device_id = serializers.UUIDField(read_only=True)
+    certificate = serializers.CharField(source="pem", help_text="PEM")
+    replaces = serializers.CharField(
+        source="replaces.serial_number", default=None, allow_null=True
+    )
+
+    class Meta:
+        model = DeviceCertificate
+        fields = (
+            *("serial_number", "device_id", "status", "fingerprint", "key_source"),
+            *("not_before", "not_after", "issued_at", "warned_at"),
+            *("revoked_at", "revocation_reason", "replaces", "certificate"),
+        )
+        read_only_fields = fields
+
+
+class CertificateWithChainSerializer(CertificateSerializer):
+    chain = serializers.CharField(help_text="PEM: the CA and what is above it")
+
+    class Meta(CertificateSerializer.Meta):
+        fields = (*CertificateSerializer.Meta.fields, "chain")
+        read_only_fields = fields
+
+
+class IssueSerializer(serializers.Serializer[Any]):
+    """A request for the device's own key, or the kind of key to make for it."""
+
+    csr = serializers.CharField(max_length=LONGEST, required=False, help_text="PEM")
+    key_type = serializers.ChoiceField(choices=KEY_TYPES, required=False)
+
+
+class RevocationSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(
+        max_length=40, default="unspecified", help_text="RFC 5280 §5.3.1"
+    )
+
+
+class ValidationRequestSerializer(serializers.Serializer[Any]):
+    certificate = serializers.CharField(max_length=LONGEST, help_text="PEM")
+
+
+class ValidationSerializer(serializers.Serializer[Any]):
+    valid = serializers.BooleanField()
+    problems = serializers.ListField(child=serializers.CharField())
+    serial_number = serializers.CharField(
+        source="certificate.serial_number", default=None, allow_null=True
+    )
+    device_id = serializers.UUIDField(
+        source="certificate.device_id", default=None, allow_null=True
+    )
+    status = serializers.ChoiceField(
+        source="certificate.status",
+        choices=DeviceCertificate.Status.choices,
+        default=None,
+        allow_null=True,
+    )
+
+
+class AutoRegistrationSerializer(BoxSerializer):
+    """A box lets itself in; with a CSR it gets its certificate in the same answer."""
+
+    csr = serializers.CharField(max_length=LONGEST, required=False, help_text="PEM")
+
+
+class RegisteredSerializer(serializers.Serializer[Any]):
+    """What a box gets back; the token is shown this once."""
+
+    device = DeviceSerializer()
+    token = serializers.CharField()
+    certificate = CertificateWithChainSerializer(allow_null=True)

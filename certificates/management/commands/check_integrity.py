@@ -1,0 +1,30 @@
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.utils import timezone
+
+from certificates.integrity import IntegrityCheck
+from certificates.management_service import CertificateManagementService
+from tenants.commands import OperatorCommand
+
+
+class Command(OperatorCommand):
+    help = "Compare certificate files with their records; with --fix mend what differs."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--fix", action="store_true", help="Mend it.")
+
+    def run(self, fix: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
+        service = CertificateManagementService()
+        found = list(IntegrityCheck(service, now=timezone.now(), fix=fix).run())
+        for difference in found:
+            self.stderr.write(difference.sentence)
+        if found and not fix:
+            raise CommandError(f"{len(found)} differ; --fix mends them.")
+        made = {"differences": [asdict(difference) for difference in found], "fixed": fix}
+        text = f"{len(found)} mended." if found else "Records and files agree."
+        return made, text

@@ -1,0 +1,54 @@
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError
+from django.utils import timezone
+
+from certificates.management_service import CertificateManagementService
+from certificates.pki.keys import KEY_TYPES, KeyType
+from devices.errors import NoSuchDevice
+from devices.models import Device
+from tenants.commands import OperatorCommand, table
+
+
+class Command(OperatorCommand):
+    help = "Give a device a certificate, for a key made here or for its own by CSR."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("device_id", type=UUID)
+        parser.add_argument("--csr", type=Path, metavar="FILE", help="PEM")
+        parser.add_argument("--key-type", choices=KEY_TYPES, default="rsa")
+
+    def run(
+        self, device_id: UUID, csr: Path | None, key_type: KeyType, **options: Any
+    ) -> tuple[Mapping[str, Any], str]:
+        device = Device.every_tenant.living().filter(pk=device_id).first()
+        if device is None:
+            raise NoSuchDevice
+        service = CertificateManagementService()
+        row = service.issue_certificate(
+            device=device,
+            csr_pem=None if csr is None else _read(csr),
+            key_type=key_type,
+            now=timezone.now(),
+        )
+        store = service.ca.store
+        made = {
+            "serial_number": row.serial_number,
+            "fingerprint": row.fingerprint,
+            "not_after": row.not_after,
+            "certificate": str(store.certificate_of(device_id)),
+            "key": str(store.key_of(device_id)) if csr is None else None,
+        }
+        return made, table({name: value or "-" for name, value in made.items()})
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path} cannot be read: {error}.") from error

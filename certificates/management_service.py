@@ -1,0 +1,373 @@
+"""The life of a device's certificate, over the records of what the authority signed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from certificates.device_certificates import DeviceCertificatesService, Signed
+from certificates.errors import (
+    InvalidReason,
+    InvalidRequest,
+    IssuanceInterrupted,
+    KeyInUse,
+    NoSuchCertificate,
+    NotRenewable,
+    NotRevocable,
+)
+from certificates.facts import (
+    CertificateExpired,
+    CertificateIssued,
+    CertificateRenewalWarning,
+    CertificateRenewed,
+    CertificateRevoked,
+)
+from certificates.models import DeviceCertificate
+from certificates.pki import csr, keys, serials
+from certificates.pki.errors import PkiError
+from certificates.pki.keys import DevicePublicKey, KeyType
+from devices.errors import DeviceIsRetired
+from devices.models import Device
+from events.outbox import Fact, record
+
+Status = DeviceCertificate.Status
+Reason = DeviceCertificate.Reason
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """What one pass of the monitor did; `due` are the certificates still to be renewed."""
+
+    warned: int
+    expired: int
+    due: list[UUID]
+
+
+class CertificateManagementService:
+    """Issues, renews, revokes and watches; `now` always comes from the caller."""
+
+    def __init__(self, ca: DeviceCertificatesService | None = None) -> None:
+        self.ca = ca or DeviceCertificatesService()
+
+    # --- Issue and renew -------------------------------------------------------------
+
+    def issue_certificate(
+        self,
+        *,
+        device: Device,
+        csr_pem: str | None = None,
+        key_type: KeyType = "rsa",
+        now: datetime,
+    ) -> DeviceCertificate:
+        """Give a device a certificate; one it has already is superseded by it.
+
+        Args:
+            csr_pem: a request for the device's own key; None to have the server make
+                one of `key_type`.
+
+        Raises:
+            InvalidRequest: the request does not prove an acceptable key.
+            KeyInUse: another device has a certificate for this key, or the CA itself.
+            DeviceIsRetired: it is.
+            AuthorityUnavailable: the CA cannot sign now.
+        """
+        public_key = None if csr_pem is None else self.requested_key(csr_pem)
+        current = DeviceCertificate.objects.active().of_device(device.pk).first()
+        return self._issue(device.pk, public_key, key_type, current, now)
+
+    def renew_certificate(
+        self, certificate: DeviceCertificate, *, now: datetime
+    ) -> DeviceCertificate:
+        """A new certificate in the place of one that is in use.
+
+        A key that the server made is made anew; a key that the device brought is
+        signed again. Renewals may race: a certificate has one successor.
+
+        Raises:
+            NotRenewable: it is not in use, or its successor is being made.
+            AuthorityUnavailable: the CA cannot sign now.
+        """
+        if certificate.status != Status.ACTIVE:
+            raise NotRenewable(f"The certificate is {certificate.status}.")
+        public_key = certificate.public_key()
+        kind = keys.kind_of(public_key)
+        made_here = certificate.key_source == DeviceCertificate.KeySource.SERVER
+        return self._issue(
+            certificate.device_id, None if made_here else public_key, kind, certificate, now
+        )
+
+    def requested_key(self, csr_pem: str) -> DevicePublicKey:
+        """The key that a request proves, if a certificate may carry it.
+
+        Raises:
+            InvalidRequest: says why not.
+        """
+        try:
+            return csr.proven_key(csr_pem)
+        except PkiError as error:
+            raise InvalidRequest(f"The CSR is refused: {error}.", field="csr") from error
+
+    def _issue(
+        self,
+        device_id: UUID,
+        public_key: DevicePublicKey | None,
+        key_type: KeyType,
+        replaced: DeviceCertificate | None,
+        now: datetime,
+    ) -> DeviceCertificate:
+        """Reserve, commit, sign, stage; then install and activate in one transaction."""
+        issuer = self.ca.initialize_ca(now=now)
+        serial_number = serials.random_serial_number()
+        reserved: list[DeviceCertificate] = []
+
+        def reserve(key: DevicePublicKey) -> None:
+            if key == issuer.certificate.public_key():
+                raise KeyInUse("This key is the certificate authority's own.", field="csr")
+            row = DeviceCertificate(
+                device_id=device_id,
+                serial_number=serials.to_text(serial_number),
+                authority_key_id=issuer.key_identifier.hex(),
+                key_source="server" if public_key is None else "device",
+                public_key_digest=keys.public_digest(key),
+                reserved_at=now,
+                replaces=replaced,
+            )
+            _reserve(row)
+            reserved.append(row)
+
+        try:
+            signed = self.ca.issue_certificate(
+                device_id,
+                serial_number=serial_number,
+                public_key=public_key,
+                key_type=key_type,
+                now=now,
+                signing=reserve,
+            )
+            return self.activate(reserved[0], signed, now=now)
+        except Exception:
+            for row in reserved:
+                self.bury(row)
+            raise
+
+    @transaction.atomic
+    def activate(
+        self, row: DeviceCertificate, signed: Signed, *, now: datetime
+    ) -> DeviceCertificate:
+        """Put a signed certificate in its place: files, record and event together.
+
+        Holds the device's row, as revocation does, so that none slips past a
+        retirement, and so that two never mix their files.
+
+        Raises:
+            DeviceIsRetired: the device was retired meanwhile.
+            IssuanceInterrupted: the reservation was given up meanwhile.
+        """
+        device = _hold(row.device_id)
+        current = DeviceCertificate.objects.filter(pk=row.pk).first()
+        if current is None or current.status != Status.PENDING:
+            raise IssuanceInterrupted("The certificate was given up meanwhile.")
+        DeviceCertificate.objects.active().of_device(device.pk).update(
+            status=Status.SUPERSEDED
+        )
+        row.fill(signed.certificate)
+        row.status, row.issued_at = Status.ACTIVE, now
+        row.save(
+            update_fields=[
+                *("pem", "fingerprint", "not_before", "not_after"),
+                *("status", "issued_at"),
+            ]
+        )
+        record([_announcement(row, device, now)])
+        self.ca.store.install(
+            row.serial_number, device.pk, with_key=signed.key_made_here
+        )
+        return row
+
+    def bury(self, row: DeviceCertificate) -> None:
+        """Give a reservation up; its serial number is spent."""
+        buried = DeviceCertificate.objects.pending().filter(pk=row.pk)
+        if buried.update(status=Status.FAILED):
+            self.ca.store.discard(row.serial_number)
+
+    # --- Revoke ----------------------------------------------------------------------
+
+    @transaction.atomic
+    def revoke_certificate(
+        self, certificate: DeviceCertificate, *, reason: str, now: datetime
+    ) -> DeviceCertificate:
+        """End the trust in a certificate; twice is once.
+
+        One change is possible afterwards: to key compromise, since that is worse.
+
+        Raises:
+            InvalidReason: not one of RFC 5280's reasons for a device.
+            NotRevocable: it was never in use, or is over.
+        """
+        parsed = revocation_reason(reason)
+        device = Device.every_tenant.select_for_update(no_key=True).get(
+            pk=certificate.device_id
+        )
+        row = DeviceCertificate.objects.get(pk=certificate.pk)
+        if row.status == Status.REVOKED:
+            if parsed == Reason.KEY_COMPROMISE != row.revocation_reason:
+                row.revocation_reason = parsed
+                row.save(update_fields=["revocation_reason"])
+                record([_revocation(row, device, now)])
+            return row
+        if row.status not in (Status.ACTIVE, Status.SUPERSEDED):
+            raise NotRevocable(f"The certificate is {row.status}.")
+        _end(row, device, parsed, now)
+        return row
+
+    def revoke_all_of_device(self, device_id: UUID, *, now: datetime) -> None:
+        """Within a retirement, which holds the device's row."""
+        device = Device.every_tenant.get(pk=device_id)
+        unended = DeviceCertificate.objects.unended().of_device(device_id)
+        for row in unended:
+            _end(row, device, Reason.CESSATION_OF_OPERATION, now)
+        DeviceCertificate.objects.pending().of_device(device_id).update(
+            status=Status.FAILED
+        )
+
+    # --- The monitor -------------------------------------------------------------------
+
+    def check_expirations(self, *, now: datetime) -> Monitored:
+        """Say what ended, warn once of what ends soon, and name what is to be renewed.
+
+        Due means "by now", so an outage of any length is caught up with.
+        """
+        window = timedelta(days=settings.RENEWAL_WARNING_DAYS)
+        expired = sum(_batches(_expire_some, now))
+        warned = sum(_batches(_warn_some, now, window))
+        return Monitored(warned, expired, self.due_for_renewal(now=now))
+
+    def due_for_renewal(self, *, now: datetime) -> list[UUID]:
+        """The certificates in their renewal window, the most urgent first."""
+        window = timedelta(days=settings.AUTO_RENEWAL_DAYS)
+        due = DeviceCertificate.objects.due_for_renewal(now, window)
+        return list(due.order_by("not_after").values_list("pk", flat=True))
+
+
+def owned_certificate(serial_number: str) -> DeviceCertificate:
+    """The current tenant's certificate with this serial number.
+
+    Raises:
+        NoSuchCertificate: it is unknown, never signed, or a stranger's.
+    """
+    written = serials.normalise(serial_number)
+    owned = DeviceCertificate.objects.owned().signed().select_related("device")
+    found = owned.filter(serial_number=written).first() if written else None
+    if found is None:
+        raise NoSuchCertificate
+    return found
+
+
+def revocation_reason(text: str) -> Reason:
+    """One of RFC 5280's reasons, however its words are joined.
+
+    Raises:
+        InvalidReason: it is none of them.
+    """
+
+    def plain(word: str) -> str:
+        return word.replace("_", "").replace("-", "").replace(" ", "").lower()
+
+    for reason in Reason:
+        if plain(reason.value) == plain(text):
+            return reason
+    known = ", ".join(Reason.values)
+    raise InvalidReason(f"The reason must be one of: {known}.", field="reason")
+
+
+@transaction.atomic(durable=True)
+def _reserve(row: DeviceCertificate) -> None:
+    """Write the intent down and commit it: only then may something be signed."""
+    _hold(row.device_id)
+    strangers = DeviceCertificate.objects.exclude(device_id=row.device_id)
+    if strangers.filter(public_key_digest=row.public_key_digest).exists():
+        raise KeyInUse("Another device has a certificate for this key.", field="csr")
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError as error:
+        raise NotRenewable("The certificate has a successor already.") from error
+
+
+def _hold(device_id: UUID) -> Device:
+    """Lock the device's row until the transaction ends."""
+    device: Device = Device.every_tenant.select_for_update(no_key=True).get(pk=device_id)
+    if device.status == Device.Status.RETIRED:
+        raise DeviceIsRetired
+    return device
+
+
+def _end(row: DeviceCertificate, device: Device, reason: Reason, now: datetime) -> None:
+    row.status, row.revoked_at, row.revocation_reason = Status.REVOKED, now, reason
+    row.save(update_fields=["status", "revoked_at", "revocation_reason"])
+    record([_revocation(row, device, now)])
+
+
+def _batches(some: Any, *arguments: Any) -> Iterator[int]:
+    """Run a batch after another until one finds nothing to do."""
+    while done := some(*arguments):
+        yield done
+
+
+@transaction.atomic
+def _expire_some(now: datetime) -> int:
+    over = DeviceCertificate.objects.over(now).select_related("device")
+    rows = list(over.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+    DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(
+        status=Status.EXPIRED
+    )
+    record(
+        CertificateExpired(
+            **_about(row, row.device, now), was_in_use=row.status == Status.ACTIVE
+        )
+        for row in rows
+    )
+    return len(rows)
+
+
+@transaction.atomic
+def _warn_some(now: datetime, window: timedelta) -> int:
+    due = DeviceCertificate.objects.due_for_warning(now, window).select_related("device")
+    rows = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+    DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(
+        warned_at=now
+    )
+    record(CertificateRenewalWarning(**_about(row, row.device, now)) for row in rows)
+    return len(rows)
+
+
+def _announcement(row: DeviceCertificate, device: Device, now: datetime) -> Fact:
+    about = _about(row, device, now)
+    if row.replaces is None:
+        return CertificateIssued(
+            **about, fingerprint=row.fingerprint, key_source=row.key_source
+        )
+    return CertificateRenewed(
+        **about,
+        fingerprint=row.fingerprint,
+        replaced_serial_number=row.replaces.serial_number,
+    )
+
+
+def _revocation(row: DeviceCertificate, device: Device, now: datetime) -> Fact:
+    return CertificateRevoked(**_about(row, device, now), reason=row.revocation_reason)
+
+
+def _about(row: DeviceCertificate, device: Device, now: datetime) -> dict[str, Any]:
+    return {
+        "tenant_id": device.tenant_id,
+        "device_id": device.pk,
+        "at": now,
+        "serial_number": row.serial_number,
+        "not_after": row.not_after,
+    }

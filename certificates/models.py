@@ -1,0 +1,212 @@
+"""What the authority signed, and what became of it."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import ClassVar, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.db import models
+from django.db.models import F, Q
+
+from certificates.pki.keys import DevicePublicKey, acceptable
+from devices.models import Device
+from tenants.models import Role
+
+
+class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
+    """Questions about certificates; each returns a narrower queryset."""
+
+    def owned(self) -> Self:
+        """Of the current tenant's devices: the check that a global table needs."""
+        return self.filter(device__in=Device.objects.all())
+
+    def of_device(self, device_id: object) -> Self:
+        return self.filter(device_id=device_id)
+
+    def signed(self) -> Self:
+        """Reservations that became certificates."""
+        return self.exclude(
+            status__in=(DeviceCertificate.Status.PENDING, DeviceCertificate.Status.FAILED)
+        )
+
+    def pending(self) -> Self:
+        return self.filter(status=DeviceCertificate.Status.PENDING)
+
+    def active(self) -> Self:
+        """The one that a device should use now."""
+        return self.filter(status=DeviceCertificate.Status.ACTIVE)
+
+    def unended(self) -> Self:
+        """Neither revoked nor expired; verifiers accept these."""
+        return self.filter(
+            status__in=(
+                DeviceCertificate.Status.ACTIVE,
+                DeviceCertificate.Status.SUPERSEDED,
+            )
+        )
+
+    def expiring(self, now: datetime, window: timedelta) -> Self:
+        """In use, and over within `window`, or over already."""
+        return self.active().filter(not_after__lte=now + window)
+
+    def due_for_warning(self, now: datetime, window: timedelta) -> Self:
+        return self.expiring(now, window).filter(
+            not_after__gt=now, warned_at__isnull=True
+        )
+
+    def due_for_renewal(self, now: datetime, window: timedelta) -> Self:
+        return self.expiring(now, window).filter(not_after__gt=now)
+
+    def over(self, now: datetime) -> Self:
+        """Past their end, and not said to be so yet."""
+        return self.unended().filter(not_after__lte=now)
+
+    def stuck(self, before: datetime) -> Self:
+        """Reserved before then and still not finished: a crash left them."""
+        return self.pending().filter(reserved_at__lt=before)
+
+
+class DeviceCertificate(models.Model):
+    """One signature of the authority, of any tenant. Never edited: only ended.
+
+    The row is written with its serial number before anything is signed, so that no
+    certificate exists that could not be revoked. A renewal is a row of its own that
+    names the one it replaces.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending"  # reserved; perhaps signed already
+        ACTIVE = "active"
+        SUPERSEDED = "superseded"  # still valid, but a newer one is to be used
+        EXPIRED = "expired"
+        REVOKED = "revoked"
+        FAILED = "failed"  # never signed for use; its serial number is spent
+
+    class Reason(models.TextChoices):
+        """Why a certificate was revoked (RFC 5280 §5.3.1), as far as devices go."""
+
+        UNSPECIFIED = "unspecified", "unspecified"
+        KEY_COMPROMISE = "keyCompromise", "key compromise"
+        AFFILIATION_CHANGED = "affiliationChanged", "affiliation changed"
+        SUPERSEDED = "superseded", "superseded"
+        CESSATION_OF_OPERATION = "cessationOfOperation", "cessation of operation"
+        PRIVILEGE_WITHDRAWN = "privilegeWithdrawn", "privilege withdrawn"
+
+    class KeySource(models.TextChoices):
+        SERVER = "server", "made by the server"
+        DEVICE = "device", "brought by the device"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    device = models.ForeignKey(
+        Device, on_delete=models.PROTECT, related_name="certificates", db_index=False
+    )
+    serial_number = models.CharField(max_length=40)  # hex, lower case, no leading zero
+    authority_key_id = models.CharField(max_length=64)  # hex; which CA
+    status = models.CharField(
+        max_length=10, choices=Status.choices, default=Status.PENDING
+    )
+    key_source = models.CharField(max_length=6, choices=KeySource.choices)
+    public_key_digest = models.CharField(max_length=64)  # SHA-256 of the SPKI, hex
+    fingerprint = models.CharField(max_length=64, blank=True)  # SHA-256, hex
+    pem = models.TextField(blank=True)
+    not_before = models.DateTimeField(null=True)
+    not_after = models.DateTimeField(null=True)
+    reserved_at = models.DateTimeField()
+    issued_at = models.DateTimeField(null=True)
+    warned_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    revocation_reason = models.CharField(
+        max_length=24, choices=Reason.choices, blank=True
+    )
+    replaces = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        related_name="successors",
+        null=True,
+        db_index=False,
+    )
+
+    seen_by: ClassVar[Role] = Role.VIEWER
+    managed_by: ClassVar[Role] = Role.OPERATOR
+
+    objects: ClassVar = CertificateQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-reserved_at",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("authority_key_id", "serial_number"),
+                name="certificate_serial_once_per_authority",
+            ),
+            models.UniqueConstraint(
+                fields=("fingerprint",),
+                condition=~Q(fingerprint=""),
+                name="certificate_fingerprint_once",
+            ),
+            models.UniqueConstraint(
+                fields=("device",),
+                condition=Q(status="active"),
+                name="certificate_one_active_per_device",
+            ),
+            models.UniqueConstraint(
+                fields=("replaces",),
+                condition=~Q(status="failed"),
+                name="certificate_one_successor",
+            ),
+            models.CheckConstraint(
+                name="certificate_validity_is_forward",
+                condition=Q(not_after__gt=F("not_before")),
+            ),
+            models.CheckConstraint(
+                name="certificate_signed_is_whole",
+                condition=Q(status__in=("pending", "failed"))
+                | (
+                    ~Q(pem="")
+                    & ~Q(fingerprint="")
+                    & Q(not_after__isnull=False, issued_at__isnull=False)
+                ),
+            ),
+            models.CheckConstraint(
+                name="certificate_revoked_with_reason",
+                condition=Q(
+                    status="revoked", revoked_at__isnull=False
+                ) & ~Q(revocation_reason="")
+                | (~Q(status="revoked") & Q(revoked_at__isnull=True)),
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("device", "-reserved_at"), name="certificate_of_device_newest"
+            ),
+            models.Index(fields=("serial_number",), name="certificate_by_serial"),
+            models.Index(fields=("public_key_digest",), name="certificate_by_key"),
+            models.Index(
+                fields=("not_after",),
+                condition=Q(status__in=("active", "superseded")),
+                name="certificate_monitor",
+            ),
+            models.Index(
+                fields=("reserved_at",),
+                condition=Q(status="pending"),
+                name="certificate_stuck",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.serial_number
+
+    def signed_certificate(self) -> x509.Certificate:
+        """The certificate itself; only a signed row has one."""
+        return x509.load_pem_x509_certificate(self.pem.encode())
+
+    def public_key(self) -> DevicePublicKey:
+        return acceptable(self.signed_certificate().public_key())
+
+    def fill(self, signed: x509.Certificate) -> None:
+        """Take over the columns that the signed certificate decides."""
+        self.pem = signed.public_bytes(Encoding.PEM).decode()
+        self.fingerprint = signed.fingerprint(hashes.SHA256()).hex()
+        self.not_before = signed.not_valid_before_utc
+        self.not_after = signed.not_valid_after_utc

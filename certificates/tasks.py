@@ -1,0 +1,48 @@
+"""Celery's doors into the authority."""
+
+from uuid import UUID
+
+from celery import shared_task
+from celery.signals import worker_ready
+from django.db import OperationalError
+from django.utils import timezone
+
+from certificates.errors import NotRenewable
+from certificates.integrity import IntegrityCheck
+from certificates.management_service import CertificateManagementService
+from certificates.models import DeviceCertificate
+from devices.errors import DeviceIsRetired
+
+
+@shared_task
+def check_expirations() -> dict[str, int]:
+    """The monitor: expire, warn, and fan out one renewal per certificate that is due."""
+    done = CertificateManagementService().check_expirations(now=timezone.now())
+    for certificate_id in done.due:
+        renew.delay(str(certificate_id))
+    return {"warned": done.warned, "expired": done.expired, "due": len(done.due)}
+
+
+@shared_task(
+    autoretry_for=(OperationalError, OSError), retry_backoff=True, max_retries=5
+)
+def renew(certificate_id: str) -> None:
+    """Renew one certificate. Repeating it is harmless."""
+    certificate = DeviceCertificate.objects.get(pk=UUID(certificate_id))
+    try:
+        CertificateManagementService().renew_certificate(certificate, now=timezone.now())
+    except (NotRenewable, DeviceIsRetired):
+        return
+
+
+@shared_task
+def mend() -> int:
+    """Finish or bury the issuances that a crash left; return how many."""
+    check = IntegrityCheck(CertificateManagementService(), now=timezone.now(), fix=True)
+    return sum(1 for _ in check.interrupted())
+
+
+@worker_ready.connect
+def check_when_the_worker_starts(**_: object) -> None:
+    """An outage ends with the start of a worker: catch up without waiting an hour."""
+    check_expirations.delay()

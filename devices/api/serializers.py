@@ -1,0 +1,152 @@
+"""The JSON of devices, in and out."""
+
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from devices.identifiers import MOST_MAC_ADDRESSES
+from devices.models import Device
+from devices.presence import Report
+from devices.registration import Box
+
+
+class BoxSerializer(serializers.Serializer[Box]):
+    """What identifies a box and what it is made of."""
+
+    serial_number = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    android_id = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    mac_addresses = serializers.ListField(
+        child=serializers.CharField(max_length=32),
+        required=False,
+        max_length=MOST_MAC_ADDRESSES,
+    )
+    manufacturer = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    model = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    os_version = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    app_version = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    screen_width = serializers.IntegerField(
+        min_value=1, max_value=100_000, required=False, allow_null=True
+    )
+    screen_height = serializers.IntegerField(
+        min_value=1, max_value=100_000, required=False, allow_null=True
+    )
+    name = serializers.CharField(max_length=120, required=False, allow_blank=True)
+
+    FIELDS_OF_A_BOX: ClassVar = (
+        *("serial_number", "android_id", "manufacturer", "model", "os_version"),
+        *("app_version", "screen_width", "screen_height", "name"),
+    )
+
+    def box(self) -> Box:
+        said: dict[str, Any] = self.validated_data
+        return Box(
+            mac_addresses=tuple(said.get("mac_addresses", ())),
+            **{name: said[name] for name in self.FIELDS_OF_A_BOX if name in said},
+        )
+
+
+
+
+class ManualRegistrationSerializer(BoxSerializer):
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=64), max_length=100, required=False
+    )
+
+
+class DeviceUpdateSerializer(serializers.Serializer[Any]):
+    """What members may change of a device."""
+
+    name = serializers.CharField(max_length=120, required=False)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=64), max_length=100, required=False
+    )
+
+
+class DeviceSerializer(serializers.ModelSerializer[Device]):
+    """A device as lists show it and as it sees itself."""
+
+    serial_number = serializers.SerializerMethodField()
+    android_id = serializers.SerializerMethodField()
+    mac_addresses = serializers.SerializerMethodField()
+    manufacturer = serializers.CharField(source="hardware.manufacturer", default="")
+    screen_width = serializers.IntegerField(source="hardware.screen_width", default=None)
+    screen_height = serializers.IntegerField(source="hardware.screen_height", default=None)
+    tags = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Device
+        fields = (
+            *("id", "name", "status", "last_seen"),
+            *("serial_number", "android_id", "mac_addresses"),
+            *("manufacturer", "model", "os_version", "app_version"),
+            *("screen_width", "screen_height", "ip_address", "tags"),
+            *("registered_at", "retired_at"),
+        )
+        read_only_fields = fields
+
+    def get_serial_number(self, device: Device) -> str | None:
+        return next(iter(self._identifiers(device, "serial_number")), None)
+
+    def get_android_id(self, device: Device) -> str | None:
+        return next(iter(self._identifiers(device, "android_id")), None)
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_mac_addresses(self, device: Device) -> list[str]:
+        return self._identifiers(device, "mac_address")
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_tags(self, device: Device) -> list[str]:
+        return sorted(worn.tag.name for worn in device.device_tags.all())
+
+    def _identifiers(self, device: Device, kind: str) -> list[str]:
+        return [item.value for item in device.identifiers.all() if item.kind == kind]
+
+
+class ConnectSerializer(serializers.Serializer[Report]):
+    """What a device says of itself with each sign of life."""
+
+    app_version = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    os_version = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    ip_address = serializers.IPAddressField(required=False)
+
+
+class NextStepsSerializer(serializers.Serializer[Any]):
+    """What a device should do next; one poll is enough to know."""
+
+    configuration_version = serializers.CharField(allow_null=True)
+    commands_waiting = serializers.IntegerField()
+    update_waiting = serializers.BooleanField()
+    certificate_renewal_due = serializers.BooleanField()
+    certificate_serial_number = serializers.CharField(allow_null=True)
+
+
+class ConnectedSerializer(serializers.Serializer[Any]):
+    device_id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=Device.Status.choices)
+    server_time = serializers.DateTimeField()
+    next_connect_in = serializers.IntegerField(help_text="seconds")
+    next_steps = NextStepsSerializer()
+
+
+class TokenSerializer(serializers.Serializer[Any]):
+    """A token, shown this once."""
+
+    token = serializers.CharField()
+
+
+class RecentAlertSerializer(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    device_id = serializers.UUIDField(allow_null=True)
+    severity = serializers.CharField(source="data.severity", default="")
+    title = serializers.CharField(source="data.title", default="")
+
+
+class OverviewSerializer(serializers.Serializer[Any]):
+    """The fleet in figures; `active` means online."""
+
+    total = serializers.IntegerField()
+    active = serializers.IntegerField()
+    offline = serializers.IntegerField()
+    alerts_last_24h = serializers.IntegerField()
+    recent_alerts = RecentAlertSerializer(many=True)

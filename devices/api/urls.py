@@ -1,0 +1,18 @@
+from django.urls import path
+
+from devices.api import views
+
+urlpatterns = [
+    path("devices", views.DevicesView.as_view(), name="devices"),
+    path("devices/connect", views.ConnectView.as_view(), name="device-connect"),
+    path("devices/me", views.MeView.as_view(), name="device-me"),
+    path(
+        "devices/stats/overview", views.OverviewView.as_view(), name="devices-overview"
+    ),
+    path("devices/<uuid:device_id>", views.DeviceView.as_view(), name="device"),
+    path(
+        "devices/<uuid:device_id>/token",
+        views.DeviceTokenView.as_view(),
+        name="device-token",
+    ),
+]

@@ -1,0 +1,65 @@
+"""The registry's two bearer tokens: a device's own, and a tenant's enrollment token."""
+
+from django.utils import timezone
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from devices.models import Device, DeviceToken, EnrollmentToken
+from tenants import tokens
+from tenants.authentication import BearerAuthentication, refused_token
+from tenants.context import bind_caller, bind_tenant
+from tenants.permissions import IsMember, TenantIsBound
+
+
+class DeviceAuthentication(BearerAuthentication):
+    """A device's `dev_` token."""
+
+    prefix = DeviceToken.prefix
+
+    def identify(self, token: str) -> tuple[Device, DeviceToken]:
+        row: DeviceToken | None = (
+            DeviceToken.every_tenant.select_related("device")
+            .filter(digest=tokens.digest(token))
+            .first()
+        )
+        if row is None or not tokens.matches(token, row.digest):
+            raise refused_token()
+        bind_tenant(row.tenant_id)
+        bind_caller("device", id=row.device_id, name=row.device.name)
+        return row.device, row
+
+
+class EnrollmentAuthentication(BearerAuthentication):
+    """A tenant's `enr_` token."""
+
+    prefix = EnrollmentToken.prefix
+
+    def identify(self, token: str) -> tuple[EnrollmentToken, EnrollmentToken]:
+        row: EnrollmentToken | None = (
+            EnrollmentToken.every_tenant.usable(timezone.now())
+            .filter(digest=tokens.digest(token))
+            .first()
+        )
+        if row is None or not tokens.matches(token, row.digest):
+            raise refused_token()
+        bind_tenant(row.tenant_id)
+        bind_caller("enrollment_token", id=row.pk, name=row.name)
+        return row, row
+
+
+class IsDevice(TenantIsBound):
+    """A device, at its own endpoints."""
+
+    message = "Only a device may do this."
+
+    def has_permission(self, request: Request, view: object) -> bool:
+        return super().has_permission(request, view) and isinstance(request.user, Device)
+
+
+class MayEnroll(BasePermission):
+    """An enrollment token, or a member who may write."""
+
+    def has_permission(self, request: Request, view: object) -> bool:
+        if isinstance(request.auth, EnrollmentToken):
+            return TenantIsBound().has_permission(request, view)
+        return IsMember().has_permission(request, view)

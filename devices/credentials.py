@@ -1,0 +1,84 @@
+"""Tokens of the registry: enrollment tokens, and the one token of each device."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F
+
+from devices.errors import (
+    DeviceIsRetired,
+    EnrollmentTokenUsedUp,
+    InvalidEnrollmentToken,
+)
+from devices.facts import DeviceTokenIssued
+from devices.models import Device, DeviceToken, EnrollmentToken
+from events.outbox import record
+from tenants import tokens
+from tenants.services import issue_token
+
+
+def create_enrollment_token(
+    *,
+    name: str,
+    now: datetime,
+    max_uses: int | None = None,
+    lifetime: timedelta | None = None,
+) -> tuple[EnrollmentToken, str]:
+    """A new `enr_` token of the current tenant.
+
+    Args:
+        max_uses: how many devices it may bring in; None for any number. A known box
+            that registers again is not counted.
+        lifetime: None until it is revoked.
+
+    Raises:
+        InvalidEnrollmentToken: a limit is not positive.
+    """
+    if max_uses is not None and max_uses < 1:
+        raise InvalidEnrollmentToken("At least one use.", field="max_uses")
+    if lifetime is not None and lifetime <= timedelta(0):
+        raise InvalidEnrollmentToken("It would be expired.", field="expires_at")
+    return issue_token(
+        EnrollmentToken,
+        now=now,
+        name=name,
+        max_uses=max_uses,
+        expires_at=None if lifetime is None else now + lifetime,
+    )
+
+
+def spend(token: EnrollmentToken) -> None:
+    """Count one use of a limited token, in the transaction of the registration.
+
+    Raises:
+        EnrollmentTokenUsedUp: no use is left.
+    """
+    if token.max_uses is None:
+        return  # a counter on one row would make all registrations wait in line
+    spent = EnrollmentToken.objects.filter(pk=token.pk, uses__lt=F("max_uses"))
+    if spent.update(uses=F("uses") + 1) == 0:
+        raise EnrollmentTokenUsedUp("The enrollment token has no use left.")
+
+
+def renew_device_token(device: Device, *, now: datetime) -> str:
+    """A fresh token for a device; the one before is void at once."""
+    token = tokens.make(DeviceToken.prefix)
+    DeviceToken.objects.update_or_create(
+        device=device, defaults={"digest": tokens.digest(token), "issued_at": now}
+    )
+    return token
+
+
+@transaction.atomic
+def issue_device_token(device: Device, *, now: datetime) -> str:
+    """A fresh token at a member's request.
+
+    Raises:
+        DeviceIsRetired: a retired device gets nothing.
+    """
+    held = Device.every_tenant.select_for_update(no_key=True).get(pk=device.pk)
+    if held.status == Device.Status.RETIRED:
+        raise DeviceIsRetired
+    token = renew_device_token(device, now=now)
+    record([DeviceTokenIssued(tenant_id=held.tenant_id, device_id=held.pk, at=now)])
+    return token

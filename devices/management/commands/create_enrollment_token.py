@@ -1,0 +1,39 @@
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from devices import credentials
+from tenants.commands import OperatorCommand
+from tenants.context import tenant_scope
+from tenants.services import tenant_by_slug
+
+
+class Command(OperatorCommand):
+    help = "Make a token with which boxes register themselves in a tenant."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("slug")
+        parser.add_argument("--name", default="made by a command")
+        parser.add_argument("--max-uses", type=int, metavar="N")
+        parser.add_argument("--expires-days", type=int, metavar="N")
+
+    def run(
+        self,
+        slug: str,
+        name: str,
+        max_uses: int | None,
+        expires_days: int | None,
+        **options: Any,
+    ) -> tuple[Mapping[str, Any], str]:
+        with tenant_scope(tenant_by_slug(slug).pk):
+            _, token = credentials.create_enrollment_token(
+                name=name,
+                max_uses=max_uses,
+                lifetime=None if expires_days is None else timedelta(days=expires_days),
+                now=timezone.now(),
+            )
+        return {"token": token}, token

@@ -1,0 +1,246 @@
+"""The registry: devices, what identifies them, and the tokens that let them in."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import ClassVar, Literal, Self
+
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+
+from devices.identifiers import Identifier
+from tenants.constraints import SameTenant
+from tenants.managers import TenantManager
+from tenants.models import IssuedToken, Role, TenantOwned
+
+
+class DeviceQuerySet(models.QuerySet["Device"]):
+    """Questions about devices; each returns a narrower queryset."""
+
+    def living(self) -> Self:
+        """Every device that is not retired."""
+        return self.exclude(status=Device.Status.RETIRED)
+
+    def online(self) -> Self:
+        return self.filter(status=Device.Status.ONLINE)
+
+    def silent(self, since: datetime) -> Self:
+        """Believed online, but last heard of before `since`."""
+        return self.online().filter(last_seen__lt=since)
+
+    def tagged(self, tag: str) -> Self:
+        return self.filter(pk__in=DeviceTag.objects.filter(tag__name=tag).values("device"))
+
+    def found_by(self, words: str) -> Self:
+        """The name contains the words, or an identifier begins with them."""
+        identified = DeviceIdentifier.every_tenant.filter(
+            device=OuterRef("pk"), value__istartswith=words.strip()
+        )
+        return self.filter(Q(name__icontains=words.strip()) | Exists(identified))
+
+
+class Device(TenantOwned):
+    """A box in the field. The row is narrow: each connected device rewrites it each minute.
+
+    No index holds `status` or `last_seen`: each would make that rewrite dearer than a
+    scan for the silent ones. Bulky facts live beside it.
+    """
+
+    class Status(models.TextChoices):
+        ONLINE = "online"
+        OFFLINE = "offline"
+        RETIRED = "retired"  # final
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=120)
+    model = models.CharField(max_length=64, blank=True)  # lists narrow by it
+    status = models.CharField(
+        max_length=8, choices=Status.choices, default=Status.OFFLINE
+    )
+    last_seen = models.DateTimeField(null=True, blank=True)
+    app_version = models.CharField(max_length=64, blank=True)
+    os_version = models.CharField(max_length=64, blank=True)
+    ip_address = models.GenericIPAddressField(null=True, blank=True)
+    registered_at = models.DateTimeField()
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar = TenantManager.from_queryset(DeviceQuerySet)()
+    every_tenant: ClassVar = DeviceQuerySet.as_manager()
+
+    is_authenticated: Literal[True] = True  # a device may be DRF's `request.user`
+    is_active: Literal[True] = True
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("-registered_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "id"), name="device_with_its_tenant"
+            ),
+            models.CheckConstraint(
+                name="device_retired_at_some_time",
+                condition=Q(status="retired", retired_at__isnull=False)
+                | (~Q(status="retired") & Q(retired_at__isnull=True)),
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("tenant", "-registered_at", "-id"), name="device_list_newest"
+            ),
+            models.Index(fields=("tenant", "name", "id"), name="device_list_by_name"),
+            models.Index(
+                fields=("tenant", "model", "-registered_at"), name="device_list_of_model"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DeviceHardware(TenantOwned):
+    """What a box is made of; it rarely changes, so it lives beside the device's row."""
+
+    device = models.OneToOneField(
+        Device, on_delete=models.CASCADE, primary_key=True, related_name="hardware"
+    )
+    manufacturer = models.CharField(max_length=64, blank=True)
+    screen_width = models.PositiveIntegerField(null=True, blank=True)  # pixels
+    screen_height = models.PositiveIntegerField(null=True, blank=True)  # pixels
+
+    class Meta(TenantOwned.Meta):
+        verbose_name_plural = "device hardware"
+        constraints = (SameTenant("device", name="hardware_of_its_tenants_device"),)
+
+    def __str__(self) -> str:
+        return f"{self.manufacturer} {self.screen_width}×{self.screen_height}"
+
+
+class DeviceIdentifierQuerySet(models.QuerySet["DeviceIdentifier"]):
+    """Questions about identifiers; each returns a narrower queryset."""
+
+    def held(self) -> Self:
+        """Of living devices; a retired one has given its identifiers up."""
+        return self.filter(released_at__isnull=True)
+
+    def matching(self, identifiers: Iterable[Identifier]) -> Self:
+        wanted = Q(pk__in=())
+        for identifier in identifiers:
+            wanted |= Q(kind=identifier.kind, value=identifier.value)
+        return self.held().filter(wanted)
+
+
+class DeviceIdentifier(TenantOwned):
+    """Something by which a box is known again: at most one living device holds it."""
+
+    class Kind(models.TextChoices):
+        SERIAL_NUMBER = "serial_number"
+        ANDROID_ID = "android_id"
+        MAC_ADDRESS = "mac_address", "MAC address"
+
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, related_name="identifiers"
+    )
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    value = models.CharField(max_length=64)
+    released_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar = TenantManager.from_queryset(DeviceIdentifierQuerySet)()
+    every_tenant: ClassVar = DeviceIdentifierQuerySet.as_manager()
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "kind", "value"),
+                condition=Q(released_at__isnull=True),
+                name="identifier_of_one_living_device",
+            ),
+            SameTenant("device", name="identifier_of_its_tenants_device"),
+        )
+        indexes = (
+            models.Index(
+                fields=("value",),
+                opclasses=("varchar_pattern_ops",),
+                name="identifier_begins_with",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.value}"
+
+
+class Tag(TenantOwned):
+    """A name that groups devices, such as a site or a kind of screen."""
+
+    name = models.CharField(max_length=64)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "name"), name="tag_once"),
+            models.UniqueConstraint(fields=("tenant", "id"), name="tag_with_its_tenant"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DeviceTag(TenantOwned):
+    """A device wears a tag."""
+
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, related_name="device_tags"
+    )
+    tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="device_tags")
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("tag__name",)
+        constraints = (
+            models.UniqueConstraint(fields=("device", "tag"), name="tag_worn_once"),
+            SameTenant("device", name="tag_on_its_tenants_device"),
+            SameTenant("tag", name="tag_of_its_tenant"),
+        )
+
+    def __str__(self) -> str:
+        return str(self.tag)
+
+
+class EnrollmentToken(IssuedToken):
+    """An `enr_` token: whoever holds it may register devices in its tenant."""
+
+    prefix = "enr_"
+
+    max_uses = models.PositiveIntegerField(null=True, blank=True)
+    uses = models.PositiveIntegerField(default=0, editable=False)  # counted if limited
+
+    is_authenticated: Literal[True] = True
+    is_active: Literal[True] = True
+
+    class Meta(IssuedToken.Meta):
+        abstract = False
+        constraints = (
+            models.CheckConstraint(
+                name="enrollment_token_not_overused",
+                condition=Q(max_uses__isnull=True) | Q(uses__lte=models.F("max_uses")),
+            ),
+        )
+
+
+class DeviceToken(TenantOwned):
+    """A device's `dev_` token. One row per device: a new token overwrites the old."""
+
+    prefix: ClassVar[str] = "dev_"
+
+    device = models.OneToOneField(
+        Device, on_delete=models.CASCADE, primary_key=True, related_name="token"
+    )
+    digest = models.CharField(max_length=64, unique=True)
+    issued_at = models.DateTimeField()
+
+    seen_by = Role.ADMIN
+    managed_by = Role.OPERATOR
+
+    class Meta(TenantOwned.Meta):
+        constraints = (SameTenant("device", name="token_of_its_tenants_device"),)
+
+    def __str__(self) -> str:
+        return f"token of {self.device_id}"

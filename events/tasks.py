@@ -1,0 +1,30 @@
+"""Celery's doors into the events."""
+
+from datetime import timedelta
+
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from events import delivery
+
+LONGEST_RUN = timedelta(seconds=45)  # then others get the worker; the rest waits a moment
+
+
+@shared_task(ignore_result=True)
+def deliver() -> int:
+    """Hand on what is due, batch after batch; return how many deliveries were tried."""
+    begun = timezone.now()
+    total = 0
+    while tried := delivery.deliver(now=timezone.now()):
+        total += tried
+        if timezone.now() - begun > LONGEST_RUN:
+            break
+    return total
+
+
+@shared_task(ignore_result=True)
+def drop_outlived() -> int:
+    """Remove the events that are older than `EVENT_RETENTION_DAYS`."""
+    retention = timedelta(days=settings.EVENT_RETENTION_DAYS)
+    return delivery.drop_outlived(before=timezone.now() - retention)

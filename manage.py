@@ -1,0 +1,29 @@
+#!/usr/bin/env python
+"""The operator's door: runs a command with the servers that it needs."""
+
+import os
+import sys
+from contextlib import nullcontext
+
+from django.core.management import execute_from_command_line
+
+from provisioning.embedded import endpoints, servers
+from provisioning.embedded.endpoints import EmbeddedError
+from provisioning.var import var_folder
+
+WITHOUT_SERVERS = {"up", "help", "version", "--help", "-h", "--version"}
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
+    command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    alone = command in WITHOUT_SERVERS or not endpoints.missing(os.environ)
+    try:
+        with nullcontext() if alone else servers.running(var_folder()):
+            execute_from_command_line(sys.argv)
+    except EmbeddedError as error:
+        sys.exit(f"{command}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The one place where a `DomainError` becomes HTTP, and the one shape of every error."""
+
+from typing import Any
+
+from django.core.exceptions import BadRequest, RequestDataTooBig
+from drf_standardized_errors import formatter, handler
+from drf_standardized_errors.types import ErrorResponse
+from rest_framework import exceptions, status
+
+from provisioning.errors import Conflict, DomainError, Invalid, Missing, Refused
+
+HTTP_STATUS: dict[type[DomainError], int] = {
+    Invalid: status.HTTP_400_BAD_REQUEST,
+    Refused: status.HTTP_403_FORBIDDEN,
+    Missing: status.HTTP_404_NOT_FOUND,
+    Conflict: status.HTTP_409_CONFLICT,
+}
+
+
+class DomainRefusal(exceptions.APIException):
+    """A `DomainError` on its way out: the only place where one becomes HTTP."""
+
+    def __init__(self, error: DomainError) -> None:
+        super().__init__(str(error), error.code)
+        self.field = error.field
+        self.status_code = next(
+            code for kind, code in HTTP_STATUS.items() if isinstance(error, kind)
+        )
+
+
+class ExceptionHandler(handler.ExceptionHandler):
+    """Every exception of an endpoint becomes the one error shape."""
+
+    def convert_known_exceptions(self, exc: Exception) -> Exception:
+        match exc:
+            case DomainError():
+                return DomainRefusal(exc)
+            case RequestDataTooBig():
+                return TooBig()
+            case BadRequest():
+                return exceptions.ParseError(str(exc))
+            case _:
+                return super().convert_known_exceptions(exc)
+
+
+class TooBig(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The request body is too large."
+    default_code = "request_too_large"
+
+
+class ExceptionFormatter(formatter.ExceptionFormatter):
+    """Adds the field at fault to a refusal of the domain."""
+
+    def get_error_response(self, error_type: Any, errors: Any) -> ErrorResponse:
+        if isinstance(self.exc, DomainRefusal):
+            errors[0].attr = self.exc.field
+        return super().get_error_response(error_type, errors)

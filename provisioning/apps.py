@@ -1,0 +1,12 @@
+from importlib import import_module
+
+from django.apps import AppConfig
+
+
+class ProvisioningConfig(AppConfig):
+    """The wiring: commands, templates, and what the OpenAPI document needs to know."""
+
+    name = "provisioning"
+
+    def ready(self) -> None:
+        import_module("provisioning.api.schema")

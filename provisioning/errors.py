@@ -1,0 +1,41 @@
+"""The four ways the domain says no. Their text is safe to show to any caller."""
+
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """A rule of the domain was broken. Raise a subclass, never this class.
+
+    `code` is stable and for machines; the message is a sentence for people; `field`
+    names the input at fault, where there is one.
+    """
+
+    code: ClassVar[str] = "domain_error"
+
+    def __init__(self, sentence: str, *, field: str | None = None) -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+class Invalid(DomainError):
+    """The input can never be accepted."""
+
+    code = "invalid"
+
+
+class Refused(DomainError):
+    """The caller may not do this."""
+
+    code = "refused"
+
+
+class Missing(DomainError):
+    """The thing does not exist, or the caller may not know that it does."""
+
+    code = "not_found"
+
+
+class Conflict(DomainError):
+    """The thing's present state does not allow this."""
+
+    code = "conflict"

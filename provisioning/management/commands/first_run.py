@@ -1,0 +1,48 @@
+"""What a new installation needs to be entered: an administrator, a tenant, a token."""
+
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.db import connection, transaction
+from django.utils import timezone
+
+from devices.credentials import create_enrollment_token
+from tenants.context import tenant_scope
+from tenants.models import Tenant, User
+from tenants.services import create_tenant
+
+ADMINISTRATOR = "admin@example.com"
+TENANT = "default"
+
+
+class Command(BaseCommand):
+    help = "Make the first administrator, tenant and enrollment token; later do nothing."
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        with connection.cursor() as cursor:  # two first runs at once make one of each
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('first_run'))")
+        if User.objects.exists() or Tenant.objects.exists():
+            return
+        password = secrets.token_urlsafe(12)
+        User.objects.create_superuser(ADMINISTRATOR, password)
+        now = timezone.now()
+        tenant = create_tenant(slug=TENANT, name="Default", now=now).tenant
+        with tenant_scope(tenant.pk):
+            _, token = create_enrollment_token(name="first token", now=now)
+        self.stdout.write(_welcome(password, token))
+
+
+def _welcome(password: str, token: str) -> str:
+    return f"""\
+This is shown once.
+  sign in      {settings.PUBLIC_URL}/admin/
+  e-mail       {ADMINISTRATOR}
+  password     {password}
+  enrollment   {token}
+Register a device:
+  curl -X POST {settings.PUBLIC_URL}/devices/auto-register -H 'Authorization: Bearer {token}' \
+-H 'Content-Type: application/json' -d '{{"serial_number": "TV-0001", "model": "X96"}}'
+"""

@@ -1,0 +1,283 @@
+"""Settings, each overridable from the environment; what is wrong there is fatal."""
+
+import ipaddress
+import os
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from celery.schedules import crontab
+from django.core.exceptions import ImproperlyConfigured
+
+from provisioning import env
+from provisioning.embedded import endpoints
+from provisioning.portal import settings as portal
+from provisioning.var import BASE, var_folder
+
+VAR = var_folder()
+DEBUG = env.flag("DEBUG")
+SECRET_KEY = env.generated_secret("SECRET_KEY", VAR / "secret_key")
+
+# --- The product's constants ---------------------------------------------------------
+
+DEFAULT_CERT_VALIDITY_DAYS = env.number("DEFAULT_CERT_VALIDITY_DAYS", 365, least=1)
+RENEWAL_WARNING_DAYS = env.number("RENEWAL_WARNING_DAYS", 30)
+AUTO_RENEWAL_DAYS = env.number("AUTO_RENEWAL_DAYS", 7)
+DEFAULT_KEY_SIZE = env.number("DEFAULT_KEY_SIZE", 2048, least=2048)
+RECENT_THRESHOLD_MS = env.number("RECENT_THRESHOLD_MS", 5 * 60 * 1000, least=1)
+RECENT_THRESHOLD = timedelta(milliseconds=RECENT_THRESHOLD_MS)
+CERTIFICATES_ROOT = env.text("CERTIFICATES_ROOT", str(VAR / "certificates"))
+CERT_SUBJECT_ORGANIZATION = env.text("CERT_SUBJECT_ORGANIZATION", "BTManagement")
+CERT_SUBJECT_COUNTRY = env.text("CERT_SUBJECT_COUNTRY", "IL")
+CA_VALIDITY_DAYS = env.number("CA_VALIDITY_DAYS", 3650, least=1)
+CA_KEY_PASSPHRASE = env.secret("CA_KEY_PASSPHRASE", "")
+CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, least=1)
+EVENT_RETENTION_DAYS = env.number("EVENT_RETENTION_DAYS", 365, least=1)
+
+# --- Where it listens and what address the outside knows it by -------------------------
+
+PORT = env.number("PORT", 8000, least=1)
+PUBLIC_URL = env.text("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")
+_public = urlsplit(PUBLIC_URL)
+if _public.scheme not in {"http", "https"} or not _public.hostname:
+    raise ImproperlyConfigured("PUBLIC_URL must be like https://devices.example.com.")
+_loopback = ["localhost", "127.0.0.1", "[::1]"]
+HOST = env.text("HOST", "127.0.0.1" if _public.hostname in _loopback else "0.0.0.0")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or [*_loopback, _public.hostname]
+WEB_WORKERS = env.number("WEB_WORKERS", 2, least=1)  # processes
+WEB_THREADS = env.number("WEB_THREADS", 4, least=1)  # of each process
+WORKER_PROCESSES = env.number("WORKER_PROCESSES", 2, least=1)
+CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+try:
+    TRUSTED_PROXIES = [
+        ipaddress.ip_network(word) for word in env.words("TRUSTED_PROXIES")
+    ]
+except ValueError as error:
+    raise ImproperlyConfigured(f"TRUSTED_PROXIES: {error}") from error
+
+_https = _public.scheme == "https"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_SSL_REDIRECT = _https
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
+SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _https
+SECURE_HSTS_PRELOAD = _https
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+X_FRAME_OPTIONS = "DENY"
+
+# --- The house ---------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "provisioning.apps.ProvisioningConfig",
+    "tenants",
+    "events",
+    "devices",
+    "certificates",
+    "unfold.apps.BasicAppConfig",
+    "provisioning.portal.apps.PortalConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "django_filters",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "drf_standardized_errors",
+]
+MIDDLEWARE = [
+    "provisioning.observability.RequestLogMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "tenants.middleware.TenantMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "tenants.middleware.PortalMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+APPEND_SLASH = False  # devices know the paths without one
+ROOT_URLCONF = "provisioning.urls"
+WSGI_APPLICATION = "provisioning.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = ["tenants.roles.RoleBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # straight from the packages: no step before the server
+WHITENOISE_MAX_AGE = 86_400
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+UNFOLD = portal.UNFOLD
+
+# --- PostgreSQL, Redis, Celery --------------------------------------------------------------
+
+_embedded = (
+    endpoints.known(VAR).environment if endpoints.missing(os.environ) else {}
+)
+DATABASE_URL = env.secret("DATABASE_URL", _embedded.get("DATABASE_URL"))
+REDIS_URL = env.secret("REDIS_URL", _embedded.get("REDIS_URL"))
+DATABASES = {
+    "default": dj_database_url.parse(
+        DATABASE_URL, conn_max_age=600, conn_health_checks=True
+    )
+}
+if "postgresql" not in str(DATABASES["default"]["ENGINE"]):
+    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database.")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 300,  # s; a killed worker's task comes back after it
+    "global_keyprefix": env.text("CELERY_KEY_PREFIX", "provisioning:"),
+    "socket_connect_timeout": 2,
+    "socket_timeout": 30,
+    "retry_on_timeout": True,
+}
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_TIME_LIMIT = 240
+CELERY_TASK_SOFT_TIME_LIMIT = 180
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_DEFAULT_QUEUE = "prompt"  # what a person or a clock waits for
+CELERY_TASK_ROUTES = {"certificates.tasks.renew": {"queue": "bulk"}}
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    "sweep device status": {
+        "task": "devices.tasks.sweep_device_status",
+        "schedule": crontab(),  # every minute
+        "options": {"expires": 55},  # a late sweep is superseded by the next one
+    },
+    "check certificate expirations": {
+        "task": "certificates.tasks.check_expirations",
+        "schedule": crontab(minute="7"),  # hourly
+        "options": {"expires": 3500},
+    },
+    "mend certificates": {
+        "task": "certificates.tasks.mend",
+        "schedule": crontab(minute="*/5"),
+        "options": {"expires": 290},
+    },
+    "deliver events": {
+        "task": "events.tasks.deliver",
+        "schedule": timedelta(seconds=10),  # what a commit could not announce
+        "options": {"expires": 9},
+    },
+    "drop outlived events": {
+        "task": "events.tasks.drop_outlived",
+        "schedule": crontab(minute="20", hour="3"),
+        "options": {"expires": 3600},
+    },
+}
+
+# --- The API -----------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "devices.authentication.DeviceAuthentication",
+        "tenants.authentication.MemberAuthentication",
+        "devices.authentication.EnrollmentAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.IsMember"],
+    "DEFAULT_PARSER_CLASSES": ["provisioning.api.parsing.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "provisioning.api.paging.CursorPages",
+    "DEFAULT_SCHEMA_CLASS": "drf_standardized_errors.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+DRF_STANDARDIZED_ERRORS = {
+    "EXCEPTION_HANDLER_CLASS": "provisioning.api.errors.ExceptionHandler",
+    "EXCEPTION_FORMATTER_CLASS": "provisioning.api.errors.ExceptionFormatter",
+    "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "provisioning",
+    "POSTPROCESSING_HOOKS": [
+        "drf_standardized_errors.openapi_hooks.postprocess_schema_enums"
+    ],
+    "DESCRIPTION": "The whole life of devices in the field.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "DeviceStatusEnum": "devices.models.Device.Status",
+        "CertificateStatusEnum": "certificates.models.DeviceCertificate.Status",
+        "ValidationErrorEnum": "drf_standardized_errors.openapi_serializers.ValidationErrorEnum.choices",
+        "ClientErrorEnum": "drf_standardized_errors.openapi_serializers.ClientErrorEnum.choices",
+        "ServerErrorEnum": "drf_standardized_errors.openapi_serializers.ServerErrorEnum.choices",
+    },
+}
+
+# --- Logs and metrics -------------------------------------------------------------------------------
+
+METRICS_TOKEN = env.secret("METRICS_TOKEN", "")
+LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"caller": {"()": "provisioning.logs.CallerFilter"}},
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"},
+        },
+        "text": {
+            "format": "%(levelname)s %(name)s: %(message)s",
+        },
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": env.text("LOG_FORMAT", "json"),
+            "filters": ["caller"],
+        }
+    },
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.request": {"level": "ERROR"},  # the request log says the rest
+        "django.server": {"handlers": [], "propagate": True},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
+    },
+}

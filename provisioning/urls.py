@@ -1,0 +1,31 @@
+"""Every door of the house. Paths have no prefix and no trailing slash."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from provisioning import observability
+from provisioning.api import outside
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    return HttpResponseRedirect("/admin/")
+
+
+urlpatterns = [
+    path("", home, name="home"),
+    path("", include("certificates.api.urls")),
+    path("", include("devices.api.urls")),
+    path("admin/", admin.site.urls),
+    path("health/live", observability.live, name="health-live"),
+    path("health/ready", observability.ready, name="health-ready"),
+    path("metrics", observability.metrics, name="metrics"),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+]
+
+handler400 = outside.bad_request
+handler403 = outside.permission_denied
+handler404 = outside.not_found
+handler500 = outside.server_error

@@ -1,0 +1,75 @@
+"""Who calls the API. The first part of a bearer token says what kind of caller it is."""
+
+from typing import Any, ClassVar
+
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from tenants import tokens
+from tenants.context import bind_caller, bind_tenant
+from tenants.models import ApiToken, User
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <token>` (RFC 6750) for one kind of token."""
+
+    prefix: ClassVar[str]
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        presented = bearer_token(request)
+        if presented is None or tokens.prefix_of(presented) != self.prefix:
+            return None
+        return self.identify(presented)
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="provisioning"'  # its presence makes DRF answer 401
+
+    def identify(self, token: str) -> tuple[Any, Any]:
+        """The caller and their credential, with tenant and caller bound.
+
+        Raises:
+            AuthenticationFailed: the token is unknown, revoked or expired.
+        """
+        raise NotImplementedError
+
+
+class MemberAuthentication(BearerAuthentication):
+    """A member's `usr_` token."""
+
+    prefix = ApiToken.prefix
+
+    def identify(self, token: str) -> tuple[User, ApiToken]:
+        row: ApiToken | None = (
+            ApiToken.every_tenant.usable(timezone.now())
+            .select_related("membership__user")
+            .filter(digest=tokens.digest(token), membership__user__is_active=True)
+            .first()
+        )
+        if row is None or not tokens.matches(token, row.digest):
+            raise refused_token()
+        user = row.membership.user
+        bind_tenant(row.tenant_id)
+        bind_caller("member", id=user.pk, name=user.email)
+        return user, row
+
+
+def bearer_token(request: Request) -> str | None:
+    """The presented token, or None when the header is absent or of another scheme.
+
+    Raises:
+        AuthenticationFailed: the header is there but carries no token.
+    """
+    scheme, *words = get_authorization_header(request).split()[:3] or [b""]
+    if scheme.lower() != b"bearer":
+        return None
+    text = words[0].decode("latin-1") if len(words) == 1 else ""
+    if tokens.prefix_of(text) is None:
+        raise refused_token()
+    return text
+
+
+def refused_token() -> AuthenticationFailed:
+    """One answer for unknown, revoked and expired: it tells a stranger nothing."""
+    return AuthenticationFailed("The token is not valid.", code="invalid_token")

@@ -1,0 +1,27 @@
+"""What tenants refuse."""
+
+from provisioning.errors import Conflict, Invalid, Missing, Refused
+
+
+class TenantExists(Conflict):
+    code = "tenant_exists"
+
+
+class NoSuchTenant(Missing):
+    code = "tenant_not_found"
+
+
+class InvalidTenant(Invalid):
+    code = "tenant_invalid"
+
+
+class AlreadyMember(Conflict):
+    code = "already_member"
+
+
+class LastOwner(Conflict):
+    code = "last_owner"
+
+
+class RoleTooLow(Refused):
+    code = "role_too_low"

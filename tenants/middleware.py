@@ -1,0 +1,98 @@
+"""Every request starts with no tenant and no caller; authentication fills both in."""
+
+import ipaddress
+import uuid
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from tenants.context import (
+    Caller,
+    bind_caller,
+    bind_tenant,
+    caller_scope,
+    tenant_scope,
+)
+from tenants.models import Membership, User
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+SESSION_KEY = "tenant_id"
+
+
+class TenantMiddleware:
+    """Open an empty scope around each request, named by its request id."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        caller = Caller(
+            kind="anonymous",
+            address=client_address(request),
+            request_id=uuid.uuid4().hex,
+        )
+        with tenant_scope(None), caller_scope(caller):
+            response = self.get_response(request)
+        response["X-Request-ID"] = caller.request_id
+        return response
+
+
+class PortalMiddleware:
+    """In the portal, and only there, the signed-in person names the tenant."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *args: object) -> None:
+        match = request.resolver_match
+        if match is None or match.app_name != "admin":
+            return
+        user = request.user
+        if not isinstance(user, User):
+            return
+        bind_caller("member", id=user.pk, name=user.email)
+        if user.is_superuser:
+            return  # acts for every tenant, by the loud door
+        membership = chosen_membership(request, user)
+        if membership is not None:
+            bind_tenant(membership.tenant_id)
+
+
+def chosen_membership(request: HttpRequest, user: User) -> Membership | None:
+    """The tenant chosen in this session, or the member's first one."""
+    memberships = list(
+        Membership.every_tenant.filter(user_id=user.pk).select_related("tenant")[:100]
+    )
+    chosen = request.session.get(SESSION_KEY)
+    for membership in memberships:
+        if str(membership.tenant_id) == chosen:
+            return membership
+    return memberships[0] if memberships else None
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """The caller's address; a proxy's word for it counts from trusted proxies only."""
+    peer = _address(request.META.get("REMOTE_ADDR", ""))
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    while peer is not None and _trusted(peer) and forwarded:
+        nearer = _address(forwarded.pop().strip())
+        if nearer is None:
+            break
+        peer = nearer
+    return None if peer is None else str(peer)
+
+
+
+def _trusted(peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return any(peer in network for network in settings.TRUSTED_PROXIES)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
