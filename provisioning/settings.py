@@ -69,12 +69,12 @@ X_FRAME_OPTIONS = "DENY"
 # --- The house ---------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "provisioning.apps.ProvisioningConfig",
     "tenants",
     "events",
     "devices",
     "certificates",
     "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
     "provisioning.portal.apps.PortalConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -82,6 +82,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_celery_beat",
+    "provisioning.apps.ProvisioningConfig",  # after those whose admin it changes
     "django_filters",
     "rest_framework",
     "drf_spectacular",
@@ -119,6 +120,8 @@ TEMPLATES = [
     }
 ]
 AUTH_USER_MODEL = "tenants.User"
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 AUTHENTICATION_BACKENDS = ["tenants.roles.RoleBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

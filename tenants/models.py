@@ -5,7 +5,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import ClassVar, Self
 
-from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.auth.models import (
+    AbstractBaseUser,
+    BaseUserManager,
+    PermissionsMixin,
+)
 from django.db import models
 from django.db.models import Q
 from django.utils.functional import cached_property

@@ -3,8 +3,9 @@
 import django.core.serializers.json
 import django.db.models.deletion
 import django.db.models.manager
-import tenants.context
 from django.db import migrations, models
+
+import tenants.context
 
 
 class Migration(migrations.Migration):

@@ -1,8 +1,92 @@
-"""How the portal looks: django-unfold's settings."""
+"""How the portal looks and what stands in its side bar: django-unfold's settings."""
 
+from collections.abc import Callable
 from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def _may(permission: str) -> Callable[[HttpRequest], bool]:
+    return lambda request: request.user.has_perm(permission)
+
+
+def _page(title: str, icon: str, model: str) -> dict[str, Any]:
+    app_label, name = model.split(".")
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app_label}_{name}_changelist"),
+        "permission": _may(f"{app_label}.view_{name}"),
+    }
+
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "provisioning",
     "SITE_HEADER": "provisioning",
+    "SITE_SUBHEADER": "provisioning.portal.site.where",
+    "SITE_SYMBOL": "tv_gen",
+    "SITE_URL": None,
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "provisioning.portal.dashboard.callback",
+    "STYLES": [lambda request: static("portal/portal.css")],
+    "SITE_DROPDOWN": "provisioning.portal.site.tenants",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 240)",
+            "100": "oklch(94% .03 240)",
+            "200": "oklch(88% .06 240)",
+            "300": "oklch(80% .1 240)",
+            "400": "oklch(70% .14 245)",
+            "500": "oklch(61% .17 250)",
+            "600": "oklch(53% .18 255)",
+            "700": "oklch(46% .16 258)",
+            "800": "oklch(39% .13 260)",
+            "900": "oklch(33% .1 262)",
+            "950": "oklch(25% .08 264)",
+        }
+    },
+    "SIDEBAR": {
+        "show_search": False,
+        "show_all_applications": False,
+        "navigation": [
+            {
+                "items": [
+                    {
+                        "title": "Overview",
+                        "icon": "dashboard",
+                        "link": reverse_lazy("admin:index"),
+                    },
+                    _page("Devices", "tv_gen", "devices.device"),
+                    _page(
+                        "Certificates",
+                        "workspace_premium",
+                        "certificates.devicecertificate",
+                    ),
+                    _page("Events", "history", "events.event"),
+                ]
+            },
+            {
+                "title": "Access",
+                "separator": True,
+                "items": [
+                    _page("Enrollment tokens", "key", "devices.enrollmenttoken"),
+                    _page("Members", "group", "tenants.membership"),
+                    _page("API tokens", "vpn_key", "tenants.apitoken"),
+                ],
+            },
+            {
+                "title": "Installation",
+                "separator": True,
+                "items": [
+                    _page("Tenants", "domain", "tenants.tenant"),
+                    _page("People", "person", "tenants.user"),
+                    _page("Deliveries", "outbox", "events.delivery"),
+                    _page("Schedule", "schedule", "django_celery_beat.periodictask"),
+                ],
+            },
+        ],
+    },
 }

@@ -1,14 +1,70 @@
 """The portal: one admin site for the superuser and for every tenant's members."""
 
-from django.http import HttpRequest
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
 
-from tenants.models import User
+from tenants.middleware import SESSION_KEY, chosen_membership
+from tenants.models import Membership, User
 
 
 class PortalSite(UnfoldAdminSite):
     """Lets in whoever is somebody's member, and the superuser."""
 
+    index_title = "Overview"
+
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user
         return isinstance(user, User) and user.is_active and user.is_staff
+
+    def extra_urls(self) -> list[URLPattern]:
+        return [
+            path(
+                "tenant/<uuid:tenant_id>/",
+                self.admin_view(require_GET(choose_tenant)),
+                name="choose-tenant",
+            )
+        ]
+
+
+def choose_tenant(request: HttpRequest, tenant_id: Any) -> HttpResponse:
+    """Act for another of the member's own tenants in the rest of this session."""
+    mine = Membership.every_tenant.filter(user_id=request.user.pk)
+    if mine.filter(tenant_id=tenant_id).exists():
+        request.session[SESSION_KEY] = str(tenant_id)
+    return HttpResponseRedirect(reverse("admin:index"))
+
+
+def where(request: HttpRequest) -> str:
+    """For whom the signed-in person acts."""
+    user = request.user
+    if not isinstance(user, User):
+        return ""
+    if user.is_superuser:
+        return "Every tenant"
+    membership = chosen_membership(request, user)
+    if membership is None:
+        return ""
+    return f"{membership.tenant.name} · {membership.get_role_display()}"
+
+
+def tenants(request: HttpRequest) -> list[dict[str, Any]]:
+    """The tenants that a member can change to; nothing when there is no choice."""
+    user = request.user
+    if not isinstance(user, User) or user.is_superuser:
+        return []
+    mine = Membership.every_tenant.filter(user_id=user.pk).select_related("tenant")
+    memberships = list(mine[:100])
+    if len(memberships) < 2:
+        return []
+    return [
+        {
+            "title": membership.tenant.name,
+            "link": reverse("admin:choose-tenant", args=[membership.tenant_id]),
+            "icon": "domain",
+        }
+        for membership in memberships
+    ]

@@ -1,0 +1,23 @@
+"""`./run bench [NAME …]`: each benchmark prints its ratio to a bare baseline."""
+
+import platform
+import sys
+from importlib import import_module
+
+from benchmarks.stage import staged
+
+NAMES = ("sweep", "connect", "registration", "issuing")
+
+
+def main() -> None:
+    chosen = sys.argv[1:] or NAMES
+    if unknown := set(chosen) - set(NAMES):
+        sys.exit(f"There is no benchmark {', '.join(unknown)}: {', '.join(NAMES)}.")
+    print(f"Python {platform.python_version()}, {platform.machine()}")
+    for name in chosen:
+        with staged():
+            import_module(f"benchmarks.{name}").main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+"""The registry in the portal: look, enter by hand, retire, hand out tokens."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from unfold.contrib.filters.admin import FieldTextFilter
+from unfold.decorators import action, display
+
+from devices import credentials, registration
+from devices.forms import EnrollmentTokenForm, RegistrationForm, UpdateForm
+from devices.models import Device, DeviceIdentifier, EnrollmentToken, Tag
+from events.models import Event
+from tenants.portal import (
+    MOST_AT_ONCE,
+    PortalAdmin,
+    ReadOnlyInline,
+    act_on_each,
+    confirmation_page,
+    person,
+    report_page,
+    secret_page,
+)
+from tenants.roles import visible_to
+from tenants.services import revoke_token
+from tenants.templatetags.portal import moment_in_words
+
+HISTORY_ROWS = 50
+MOST_TAGS = 200  # a longer list is no filter
+
+
+class TagFilter(admin.SimpleListFilter):
+    """Devices that wear a tag."""
+
+    title = "tag"
+    parameter_name = "tag"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        tags = visible_to(person(request), Tag).order_by("name")
+        names = tags.values_list("name", flat=True).distinct()[:MOST_TAGS]
+        return [(name, name) for name in names]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset.filter(device_tags__tag__name=value) if value else queryset
+
+
+class IdentifierInline(ReadOnlyInline):
+    model = DeviceIdentifier
+    fields = ("kind", "value", "released_at")
+    readonly_fields = fields
+    verbose_name_plural = "Identifiers"
+
+
+@admin.register(Device)
+class DeviceAdmin(PortalAdmin):
+    """Entered once; from then on services change it, and retiring is for good."""
+
+    list_display = ("name", "shown_status", "model", "seen", "app_version", "registered")
+    list_filter = ("status", ("model", FieldTextFilter), TagFilter)
+    search_fields = ("name",)
+    search_help_text = "A part of the name, or how an identifier begins"
+    ordering = ("-registered_at", "-id")
+    inlines = (IdentifierInline,)
+    actions = ("retire_selected", "new_token_for_selected")
+    actions_detail = ("retire_one", "new_token_for_one")
+    change_form_outer_after_template = "portal/device_history.html"
+    readonly_fields = (
+        *("status", "seen", "registered", "retired", "model", "shown_hardware"),
+        *("app_version", "os_version", "ip_address", "id"),
+    )
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form = UpdateForm if obj else RegistrationForm
+        return form.for_person(person(request))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            fields = list(RegistrationForm.base_fields)
+            if not person(request).is_superuser:
+                fields.remove("tenant")
+            return ((None, {"fields": fields}),)
+        return (
+            (None, {"fields": ("name", "tags")}),
+            ("State", {"fields": ("status", "seen", "registered", "retired")}),
+            (
+                "What it is",
+                {
+                    "fields": (
+                        *("model", "shown_hardware", "app_version"),
+                        *("os_version", "ip_address", "id"),
+                    )
+                },
+            ),
+        )
+
+    def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.inlines if obj else ()
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.readonly_fields if obj else ()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        found = queryset.found_by(search_term) if search_term.strip() else queryset
+        return found, False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # devices are retired, never forgotten
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if isinstance(obj, Device) and obj.status == Device.Status.RETIRED:
+            return False
+        return super().has_change_permission(request, obj)
+
+    def save_model(
+        self, request: HttpRequest, obj: Device, form: Any, change: bool
+    ) -> None:
+        """The form has called the service; there is nothing left to save."""
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        history = None
+        if request.user.has_perm("events.view_event") and _is_uuid(object_id):
+            events = visible_to(person(request), Event).of_device(object_id)
+            history = list(events[:HISTORY_ROWS])
+        context = {**(extra_context or {}), "history": history}
+        return super().change_view(request, object_id, form_url, context)
+
+    @display(
+        description="Status",
+        label={"online": "success", "offline": "warning", "retired": "default"},
+    )
+    def shown_status(self, device: Device) -> tuple[str, str]:
+        return device.status, device.get_status_display()
+
+    @admin.display(description="Last seen")
+    def seen(self, device: Device) -> str:
+        return moment_in_words(device.last_seen)
+
+    @admin.display(description="Registered", ordering="registered_at")
+    def registered(self, device: Device) -> str:
+        return moment_in_words(device.registered_at)
+
+    @admin.display(description="Retired")
+    def retired(self, device: Device) -> str:
+        return moment_in_words(device.retired_at, never="no")
+
+    @admin.display(description="Hardware")
+    def shown_hardware(self, device: Device) -> str:
+        hardware = getattr(device, "hardware", None)
+        if hardware is None:
+            return "-"
+        size = f"{hardware.screen_width}×{hardware.screen_height}"
+        known = (hardware.manufacturer, size if hardware.screen_width else "")
+        return ", ".join(text for text in known if text) or "-"
+
+    @admin.action(description="Retire selected devices", permissions=["change"])
+    def retire_selected(
+        self, request: HttpRequest, devices: QuerySet[Device]
+    ) -> HttpResponse:
+        chosen = devices[:MOST_AT_ONCE]
+        if "confirmed" not in request.POST:
+            return confirmation_page(
+                self,
+                request,
+                title="Retire devices",
+                action="retire_selected",
+                rows=chosen,
+                explanation="Their certificates and tokens end at once. There is no undo.",
+                button="Retire",
+            )
+
+        def retire(device: Device) -> str:
+            registration.retire(
+                device=device, reason="retired by a member", now=timezone.now()
+            )
+            return "Retired; certificates and token ended."
+
+        outcomes = act_on_each(chosen, retire, of_tenant=_tenant)
+        return report_page(self, request, "Retired", outcomes)
+
+    @admin.action(description="New token for selected devices", permissions=["change"])
+    def new_token_for_selected(
+        self, request: HttpRequest, devices: QuerySet[Device]
+    ) -> HttpResponse:
+        secrets: dict[str, str] = {}
+
+        def renew(device: Device) -> str:
+            token = credentials.issue_device_token(device, now=timezone.now())
+            secrets[str(device)] = token
+            return "Has a new token."
+
+        chosen = devices[:MOST_AT_ONCE]
+        outcomes = act_on_each(chosen, renew, of_tenant=_tenant)
+        if not secrets:
+            return report_page(self, request, "New tokens", outcomes)
+        return secret_page(self, request, title="New device tokens", secrets=secrets)
+
+    @action(description="Retire", url_path="retire", permissions=["change"])
+    def retire_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        chosen = self.get_queryset(request).filter(pk=object_id)
+        return self.retire_selected(request, chosen)
+
+    @action(description="New token", url_path="new-token", permissions=["change"])
+    def new_token_for_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        chosen = self.get_queryset(request).filter(pk=object_id)
+        return confirmation_page(
+            self,
+            request,
+            title="New token",
+            action="new_token_for_selected",
+            rows=chosen,
+            explanation="The device's present token is void as soon as there is a new one.",
+            button="Make a new token",
+        )
+
+
+@admin.register(EnrollmentToken)
+class EnrollmentTokenAdmin(PortalAdmin):
+    """Made, shown once, revoked."""
+
+    list_display = ("name", "hint", "state", "used", "expires", "created")
+    ordering = ("-created_at",)
+    actions = ("revoke_selected",)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        return EnrollmentTokenForm.for_person(person(request))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = ["tenant", "name", "max_uses", "expires_at"]
+        if not person(request).is_superuser:
+            fields.remove("tenant")
+        return ((None, {"fields": fields}),)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and super().has_change_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(
+        self, request: HttpRequest, obj: EnrollmentToken, form: Any, change: bool
+    ) -> None:
+        """The form has called the service; there is nothing left to save."""
+
+    def response_add(
+        self, request: HttpRequest, obj: EnrollmentToken, post_url_continue: Any = None
+    ) -> HttpResponse:
+        return secret_page(
+            self,
+            request,
+            title="New enrollment token",
+            secrets={obj.name: obj.__dict__.pop("shown_once")},
+        )
+
+    @display(
+        description="State",
+        label={"usable": "success", "expired": "warning", "revoked": "danger"},
+    )
+    def state(self, token: EnrollmentToken) -> str:
+        return token.state(timezone.now())
+
+    @admin.display(description="Used")
+    def used(self, token: EnrollmentToken) -> str:
+        if token.max_uses is None:
+            return "unlimited"
+        return f"{token.uses} of {token.max_uses}"
+
+    @admin.display(description="Expires", ordering="expires_at")
+    def expires(self, token: EnrollmentToken) -> str:
+        return moment_in_words(token.expires_at)
+
+    @admin.display(description="Made", ordering="created_at")
+    def created(self, token: EnrollmentToken) -> str:
+        return moment_in_words(token.created_at)
+
+    @admin.action(description="Revoke selected tokens", permissions=["change"])
+    def revoke_selected(
+        self, request: HttpRequest, tokens: QuerySet[EnrollmentToken]
+    ) -> HttpResponse:
+        def revoke(token: EnrollmentToken) -> str:
+            revoke_token(token, now=timezone.now())
+            return "Revoked."
+
+        outcomes = act_on_each(tokens[:MOST_AT_ONCE], revoke, of_tenant=_tenant)
+        return report_page(self, request, "Revoked", outcomes)
+
+
+def _tenant(row: Any) -> Any:
+    return row.tenant_id
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

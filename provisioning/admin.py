@@ -1,0 +1,43 @@
+"""What libraries bring to the portal, in its clothes; what no admin should touch is gone."""
+
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django_celery_beat.admin import PeriodicTaskAdmin
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
+from unfold.admin import ModelAdmin
+
+for model in (
+    Group,
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+
+
+@admin.register(PeriodicTask)
+class ScheduleAdmin(PeriodicTaskAdmin, ModelAdmin):
+    """When beat starts which task, and whether it does."""
+
+    list_display = ("name", "enabled", "scheduler", "last_run_at", "total_run_count")
+    list_filter = ("enabled",)
+    date_hierarchy = None
+
+
+@admin.register(IntervalSchedule)
+class IntervalAdmin(ModelAdmin):
+    list_display = ("every", "period")
+
+
+@admin.register(CrontabSchedule)
+class CrontabAdmin(ModelAdmin):
+    list_display = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")

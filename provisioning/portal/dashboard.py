@@ -1,0 +1,95 @@
+"""The portal's first page: how the fleet is, what ends soon, what happened last."""
+
+from datetime import date, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, Q
+from django.db.models.functions import TruncMonth
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from certificates.models import DeviceCertificate
+from devices.models import Device
+from events.models import Event
+from tenants.portal import person
+from tenants.roles import visible_to
+
+MONTHS = 13
+ROWS = 8
+
+
+def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """What the template needs, in a fixed number of queries."""
+    user, now = person(request), timezone.now()
+    devices = visible_to(user, Device)
+    certificates = DeviceCertificate.objects.active()
+    if not user.is_superuser:
+        certificates = certificates.owned()
+    ending = certificates.expiring(now, timedelta(days=settings.RENEWAL_WARNING_DAYS))
+    listed = reverse("admin:devices_device_changelist")
+    return context | {
+        "fleet": _fleet(devices),
+        "warning_days": settings.RENEWAL_WARNING_DAYS,
+        "ending": ending.count(),
+        "soon": ending.select_related("device").order_by("not_after")[:ROWS],
+        "months": _months(certificates, now.date()),
+        "events": _events(visible_to(user, Event), devices),
+        "links": {
+            "devices": listed,
+            "online": f"{listed}?status__exact=online",
+            "offline": f"{listed}?status__exact=offline",
+            "certificates": reverse("admin:certificates_devicecertificate_changelist"),
+            "add_device": reverse("admin:devices_device_add"),
+        },
+    }
+
+
+def _fleet(devices: Any) -> dict[str, int]:
+    online = Count("pk", filter=Q(status=Device.Status.ONLINE))
+    counts = devices.living().aggregate(total=Count("pk"), online=online)
+    total = counts["total"]
+    share = round(100 * counts["online"] / total) if total else 0
+    return {
+        **counts,
+        "offline": total - counts["online"],
+        "share": share,
+        "rest": 100 - share,
+    }
+
+
+def _months(certificates: Any, today: date) -> list[dict[str, Any]]:
+    """A bar for each month from this one on; the longest is full height."""
+    by_month = certificates.annotate(month=TruncMonth("not_after")).order_by()
+    counts = {
+        row["month"].date(): row["count"]
+        for row in by_month.values("month").annotate(count=Count("pk"))
+    }
+    if not counts:
+        return []
+    first = today.replace(day=1)
+    months = [_later(first, number) for number in range(MONTHS)]
+    longest = max([counts.get(month, 0) for month in months] + [1])
+    return [
+        {
+            "label": f"{month:%b}",
+            "count": counts.get(month, 0),
+            "height": round(75 * counts.get(month, 0) / longest),
+        }
+        for month in months
+    ]
+
+
+def _later(month: date, number: int) -> date:
+    years, index = divmod(month.month - 1 + number, 12)
+    return date(month.year + years, index + 1, 1)
+
+
+def _events(events: Any, devices: Any) -> list[Event]:
+    latest = list(events[:ROWS])
+    ids = {event.device_id for event in latest if event.device_id}
+    names = dict(devices.filter(pk__in=ids).values_list("pk", "name"))
+    for event in latest:
+        event.device_name = names.get(event.device_id, "")
+    return latest

@@ -1,0 +1,193 @@
+"""What the portal's pages share: whose rows they show, and how actions report back."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.paginator import InfinitePaginator
+
+from provisioning.errors import DomainError
+from tenants.context import tenant_scope
+from tenants.models import User
+from tenants.roles import visible_to
+
+M = TypeVar("M", bound=models.Model)
+MOST_AT_ONCE = 500  # rows that one action takes; more wants a command
+
+
+class PortalAdmin(ModelAdmin):
+    """Shows a member the rows of their tenant, and a superuser everybody's."""
+
+    paginator = InfinitePaginator  # no COUNT(*) over a big table
+    show_full_result_count = False
+    list_per_page = 50
+    list_filter_submit = True
+    compressed_fields = True
+    warn_unsaved_form = True
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        queryset = visible_to(person(request), self.model)
+        ordering = self.get_ordering(request)
+        return queryset.order_by(*ordering) if ordering else queryset
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        shown = list(super().get_list_display(request))
+        if _has_tenant(self.model) and person(request).is_superuser:
+            shown.insert(1, "tenant")
+        return shown
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        filters = list(super().get_list_filter(request))
+        if _has_tenant(self.model) and person(request).is_superuser:
+            filters.insert(0, "tenant")
+        return filters
+
+    def formfield_for_foreignkey(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        related = db_field.remote_field.model
+        kwargs.setdefault("queryset", visible_to(person(request), related))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
+class ReadOnlyAdmin(PortalAdmin):
+    """Rows that only services write: they are looked at here, and acted on."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether the actions are this person's: what changing a row would ask for."""
+        options = self.opts
+        return request.user.has_perm(
+            f"{options.app_label}.change_{options.model_name}"
+        )
+
+
+class ReadOnlyInline(TabularInline):
+    """What hangs on a row, looked at on its page."""
+
+    extra = 0
+    can_delete = False
+    show_change_link = False
+    hide_title = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        return visible_to(person(request), self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an action did to one row, or why it was refused."""
+
+    subject: str
+    done: bool
+    sentence: str
+
+
+def act_on_each(
+    rows: Iterable[M], verb: Callable[[M], str], *, of_tenant: Callable[[M], Any]
+) -> list[Outcome]:
+    """Do something to each row under its own tenant; a refusal stops no other row."""
+    outcomes = []
+    for row in rows:
+        try:
+            with tenant_scope(of_tenant(row)):
+                sentence = verb(row)
+        except DomainError as error:
+            outcomes.append(Outcome(str(row), False, str(error)))
+        else:
+            outcomes.append(Outcome(str(row), True, sentence))
+    return outcomes
+
+
+def report_page(
+    admin: ModelAdmin, request: HttpRequest, title: str, outcomes: list[Outcome]
+) -> HttpResponse:
+    """Row by row what was done and what was refused."""
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": title,
+        "opts": admin.opts,
+        "outcomes": outcomes,
+        "done": sum(outcome.done for outcome in outcomes),
+        "refused": sum(not outcome.done for outcome in outcomes),
+        "back": list_url(admin),
+    }
+    return TemplateResponse(request, "portal/report.html", context)
+
+
+def confirmation_page(
+    admin: ModelAdmin,
+    request: HttpRequest,
+    *,
+    title: str,
+    action: str,
+    rows: Iterable[models.Model],
+    explanation: str,
+    choices: Iterable[tuple[str, str]] = (),
+    button: str,
+) -> HttpResponse:
+    """Ask once more, with a reason to choose, before something that has no undo."""
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": title,
+        "opts": admin.opts,
+        "action": action,
+        "rows": list(rows),
+        "explanation": explanation,
+        "choices": list(choices),
+        "button": button,
+        "checkbox": ACTION_CHECKBOX_NAME,
+        "back": list_url(admin),
+    }
+    return TemplateResponse(request, "portal/confirm.html", context)
+
+
+def secret_page(
+    admin: ModelAdmin, request: HttpRequest, *, title: str, secrets: dict[str, str]
+) -> HttpResponse:
+    """Show a secret this once: it goes to the page and nowhere else."""
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": title,
+        "opts": admin.opts,
+        "secrets": secrets,
+        "back": list_url(admin),
+    }
+    response = TemplateResponse(request, "portal/secret.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def list_url(admin: ModelAdmin) -> str:
+    options = admin.opts
+    return reverse(f"admin:{options.app_label}_{options.model_name}_changelist")
+
+
+def person(request: HttpRequest) -> User:
+    """Who is signed in; the portal lets nobody else in."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def _has_tenant(model: type[models.Model]) -> bool:
+    return any(field.name == "tenant" for field in model._meta.get_fields())
