@@ -1,8 +1,9 @@
-"""The baseline of the HTTP benchmarks: one plain view, one UPDATE, no framework on top.
+"""The baseline of the HTTP benchmarks: one plain Django view, one UPDATE.
 
 Served by the same server with the same number of processes and threads.
 """
 
+import json
 import os
 from typing import Any
 
@@ -11,27 +12,39 @@ from django.core.wsgi import get_wsgi_application
 
 if not settings.configured:
     import dj_database_url
+    import django
 
     settings.configure(
         SECRET_KEY="bare",  # serves a table of figures on loopback, for a minute
         ALLOWED_HOSTS=["*"],
         ROOT_URLCONF=__name__,
-        MIDDLEWARE=[],
+        MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
         INSTALLED_APPS=[],
         DATABASES={
             "default": dj_database_url.parse(os.environ["DATABASE_URL"], conn_max_age=600)
         },
         USE_TZ=True,
     )
+    django.setup()
 
-from django.db import connection  # noqa: E402 # after the settings
-from django.http import HttpRequest, JsonResponse  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.db import models  # after the settings
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+from django.utils import timezone
+
+
+class Bare(models.Model):
+    seen = models.DateTimeField()
+
+    class Meta:
+        app_label = "bare"
+        db_table = "bare"
+        managed = False
 
 
 def update(request: HttpRequest, number: int) -> JsonResponse:
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE bare SET seen = now() WHERE id = %s", [number])
+    json.loads(request.body)
+    Bare.objects.filter(pk=number).update(seen=timezone.now())
     return JsonResponse({"status": "ok"})
 
 

@@ -18,8 +18,9 @@ PORT = 8977
 def main() -> None:
     secrets = _fleet()
     _bare_table()
-    ours = [load.post("/devices/connect", b"{}", secret) for secret in secrets]
-    bare = [load.post(f"/{number}", b"{}") for number in range(DEVICES)]
+    body = b'{"app_version": "2.1.0", "os_version": "9"}'
+    ours = [load.post("/devices/connect", body, secret) for secret in secrets]
+    bare = [load.post(f"/{number}", body) for number in range(DEVICES)]
     ratios = []
     for turn in (1, 2, 3):
         baseline = _measure("benchmarks.bare:application", bare)
@@ -49,6 +50,8 @@ def _fleet() -> list[str]:
             status="online",
             last_seen=now,
             ip_address="127.0.0.1",
+            app_version="2.1.0",
+            os_version="9",
             registered_at=now,
         )
         for number in range(DEVICES)

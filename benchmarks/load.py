@@ -105,9 +105,12 @@ def _one_connection(
 
 
 def _read_answer(connection: socket.socket) -> int:
-    received = connection.recv(65536)
+    received = b""
     while (end := received.find(b"\r\n\r\n")) < 0:
-        received += connection.recv(65536)
+        more = connection.recv(65536)
+        if not more:
+            raise ConnectionError("The server closed the connection.")
+        received += more
     head = received[:end].lower()
     mark = head.find(b"content-length:")
     length = int(head[mark + 15 :].split(b"\r\n", 1)[0]) if mark >= 0 else 0

@@ -32,6 +32,7 @@ from certificates.pki.errors import PkiError
 from certificates.pki.keys import DevicePublicKey, KeyType
 from devices.errors import DeviceIsRetired
 from devices.models import Device
+from devices.next_steps import announce
 from events.outbox import Fact, record
 
 Status = DeviceCertificate.Status
@@ -184,6 +185,7 @@ class CertificateManagementService:
             ]
         )
         record([_announcement(row, device, now)])
+        _tell_at_connect(device, row)
         self.ca.store.install(
             row.serial_number, device.pk, with_key=signed.key_made_here
         )
@@ -311,6 +313,19 @@ def _end(row: DeviceCertificate, device: Device, reason: Reason, now: datetime) 
     row.status, row.revoked_at, row.revocation_reason = Status.REVOKED, now, reason
     row.save(update_fields=["status", "revoked_at", "revocation_reason"])
     record([_revocation(row, device, now)])
+    if not DeviceCertificate.objects.active().of_device(device.pk).exists():
+        _tell_at_connect(device, None)
+
+
+def _tell_at_connect(device: Device, row: DeviceCertificate | None) -> None:
+    """Which certificate the device should hold: one it does not have waits for it."""
+    window = timedelta(days=settings.AUTO_RENEWAL_DAYS)
+    ends = row.not_after if row else None
+    announce(
+        device,
+        certificate_serial_number=row.serial_number if row else None,
+        certificate_renewal_due_at=ends - window if ends else None,
+    )
 
 
 def _batches(some: Any, *arguments: Any) -> Iterator[int]:

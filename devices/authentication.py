@@ -4,6 +4,7 @@ from django.utils import timezone
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from devices.hot_path import device_of_token
 from devices.models import Device, DeviceToken, EnrollmentToken
 from tenants import tokens
 from tenants.authentication import BearerAuthentication, refused_token
@@ -16,17 +17,14 @@ class DeviceAuthentication(BearerAuthentication):
 
     prefix = DeviceToken.prefix
 
-    def identify(self, token: str) -> tuple[Device, DeviceToken]:
-        row: DeviceToken | None = (
-            DeviceToken.every_tenant.select_related("device")
-            .filter(digest=tokens.digest(token))
-            .first()
-        )
-        if row is None or not tokens.matches(token, row.digest):
+    def identify(self, token: str) -> tuple[Device, str]:
+        found = device_of_token(tokens.digest(token))
+        if found is None or not tokens.matches(token, found[0]):
             raise refused_token()
-        bind_tenant(row.tenant_id)
-        bind_caller("device", id=row.device_id, name=row.device.name)
-        return row.device, row
+        digest, device = found
+        bind_tenant(device.tenant_id)
+        bind_caller("device", id=device.pk, name=device.name)
+        return device, digest
 
 
 class EnrollmentAuthentication(BearerAuthentication):

@@ -244,3 +244,27 @@ class DeviceToken(TenantOwned):
 
     def __str__(self) -> str:
         return f"token of {self.device_id}"
+
+
+class NextSteps(TenantOwned):
+    """What a device should do next, for the answer of `connect`.
+
+    The rooms above write their column when it changes, in the transaction that changes
+    it, so that a million devices can ask each minute for the price of one joined row.
+    """
+
+    device = models.OneToOneField(
+        Device, on_delete=models.CASCADE, primary_key=True, related_name="next_steps"
+    )
+    configuration_version = models.CharField(max_length=64, null=True)  # noqa: DJ001 # JSON null
+    commands_waiting = models.PositiveIntegerField(default=0)
+    update_waiting = models.BooleanField(default=False)
+    certificate_serial_number = models.CharField(max_length=40, null=True)  # noqa: DJ001
+    certificate_renewal_due_at = models.DateTimeField(null=True)
+
+    class Meta(TenantOwned.Meta):
+        verbose_name_plural = "next steps"
+        constraints = (SameTenant("device", name="next_steps_of_its_tenants_device"),)
+
+    def __str__(self) -> str:
+        return f"next steps of {self.device_id}"

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from devices import hooks
 from devices.errors import NoSuchDevice
 from devices.facts import DeviceStatusChanged, DeviceUpdated
+from devices.hot_path import seen_while_online
 from devices.models import Device
+from devices.next_steps import told
 from events.outbox import Changes, Fact, record
 
 SWEEP_BATCH = 20_000  # each batch reads the whole table once; facts of one fit in memory
@@ -47,10 +48,9 @@ def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
         NoSuchDevice: the device was retired a moment ago.
     """
     unchanged = not report.differences(device)
-    still_online = Device.objects.online().filter(pk=device.pk)
-    if not (unchanged and still_online.update(last_seen=now)):
+    if not (unchanged and seen_while_online(device, now=now)):
         _note(device.pk, report, now)
-    return hooks.next_steps(device.pk, now)
+    return told(getattr(device, "next_steps", None), now=now)
 
 
 def sweep(*, now: datetime, threshold: timedelta) -> int:

@@ -94,13 +94,13 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "tenants.middleware.TenantMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "provisioning.portal.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "provisioning.portal.middleware.CsrfViewMiddleware",
+    "provisioning.portal.middleware.AuthenticationMiddleware",
     "tenants.middleware.PortalMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "provisioning.portal.middleware.MessageMiddleware",
+    "provisioning.portal.middleware.XFrameOptionsMiddleware",
 ]
 APPEND_SLASH = False  # devices know the paths without one
 ROOT_URLCONF = "provisioning.urls"
@@ -155,6 +155,7 @@ DATABASES = {
 }
 if "postgresql" not in str(DATABASES["default"]["ENGINE"]):
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database.")
+DATABASES["default"]["ENGINE"] = "provisioning.postgresql"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CELERY_BROKER_URL = REDIS_URL

@@ -15,8 +15,8 @@ def home(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("", home, name="home"),
-    path("", include("certificates.api.urls")),
     path("", include("devices.api.urls")),
+    path("", include("certificates.api.urls")),
     path("admin/", admin.site.urls),
     path("health/live", observability.live, name="health-live"),
     path("health/ready", observability.ready, name="health-ready"),

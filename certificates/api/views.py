@@ -10,7 +10,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
-from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -35,6 +34,7 @@ from certificates.management_service import (
 )
 from certificates.models import DeviceCertificate
 from certificates.validation import validate_certificate
+from devices.api.negotiation import OneFormOnly
 from devices.api.views import found, shown
 from devices.authentication import IsDevice, MayEnroll
 from devices.models import EnrollmentToken
@@ -181,24 +181,12 @@ class CsrRequired(Invalid):
     code = "required"
 
 
-class AnyAccept(BaseContentNegotiation):
-    """A file has one form, whatever the client says that it prefers."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return parsers[0]
-
-    def select_renderer(
-        self, request: Request, renderers: Any, format_suffix: Any = None
-    ) -> Any:
-        return renderers[0], renderers[0].media_type
-
-
 class AuthorityView(APIView):
     """The CA's certificate and those above it, in PEM; public."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    content_negotiation_class = AnyAccept
+    content_negotiation_class = OneFormOnly
 
     @extend_schema(responses={(200, "application/x-pem-file"): OpenApiTypes.STR})
     def get(self, request: HttpRequest) -> HttpResponse:

@@ -3,8 +3,8 @@ from django.urls import path
 from devices.api import views
 
 urlpatterns = [
-    path("devices", views.DevicesView.as_view(), name="devices"),
     path("devices/connect", views.ConnectView.as_view(), name="device-connect"),
+    path("devices", views.DevicesView.as_view(), name="devices"),
     path("devices/me", views.MeView.as_view(), name="device-me"),
     path(
         "devices/stats/overview", views.OverviewView.as_view(), name="devices-overview"

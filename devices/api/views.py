@@ -24,6 +24,7 @@ from devices.api.serializers import (
     OverviewSerializer,
     TokenSerializer,
 )
+from devices.api.negotiation import OneFormOnly
 from devices.authentication import IsDevice
 from devices.errors import NoSuchDevice
 from devices.models import Device
@@ -94,12 +95,14 @@ class ConnectView(APIView):
     """A sign of life from the calling device; the answer says what to do next."""
 
     permission_classes = (IsDevice,)
+    content_negotiation_class = OneFormOnly
+
+    # Made once: a serializer per request would copy its fields each time.
+    body = ConnectSerializer()
 
     @extend_schema(request=ConnectSerializer, responses=ConnectedSerializer)
     def post(self, request: Request) -> Response:
-        body = ConnectSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        said: dict[str, Any] = body.validated_data
+        said: dict[str, Any] = self.body.run_validation(request.data)
         report = presence.Report(
             app_version=said.get("app_version"),
             os_version=said.get("os_version"),
