@@ -21,7 +21,9 @@ if not settings.configured:
         MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
         INSTALLED_APPS=[],
         DATABASES={
-            "default": dj_database_url.parse(os.environ["DATABASE_URL"], conn_max_age=600)
+            "default": dj_database_url.parse(
+                os.environ["DATABASE_URL"], conn_max_age=600
+            )
         },
         USE_TZ=True,
     )

@@ -180,7 +180,9 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
         return report_page(self, request, "Certificates", outcomes)
 
     @action(
-        description="Issue certificate", url_path="issue-certificate", permissions=["change"]
+        description="Issue certificate",
+        url_path="issue-certificate",
+        permissions=["change"],
     )
     def issue_for_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
         return confirmation_page(

@@ -66,7 +66,9 @@ class IntegrityCheck:
 
     def interrupted(self) -> Iterator[Difference]:
         """Finish a reservation whose certificate was signed; bury any other."""
-        stuck = DeviceCertificate.objects.stuck(self.now - GRACE).select_related("device")
+        stuck = DeviceCertificate.objects.stuck(self.now - GRACE).select_related(
+            "device"
+        )
         for row in stuck.iterator(chunk_size=200):
             signed = signed_for(row, self.service.ca)
             finishable = signed is not None and row.device.status != "retired"
@@ -105,7 +107,9 @@ class IntegrityCheck:
     def left_behind(self) -> Iterator[Difference]:
         for path in _files(self.store.staged, ".pem"):
             serial_number = path.name.rsplit("-", 1)[0]
-            known = DeviceCertificate.objects.pending().filter(serial_number=serial_number)
+            known = DeviceCertificate.objects.pending().filter(
+                serial_number=serial_number
+            )
             if not known.exists():
                 if self.fix:
                     path.unlink(missing_ok=True)
@@ -226,4 +230,6 @@ def _certificate(pem: bytes | None) -> x509.Certificate | None:
 
 def _files(folder: Path, ending: str) -> Iterator[Path]:
     if folder.is_dir():
-        yield from (path for path in sorted(folder.iterdir()) if path.name.endswith(ending))
+        yield from (
+            path for path in sorted(folder.iterdir()) if path.name.endswith(ending)
+        )

@@ -99,7 +99,11 @@ class CertificateManagementService:
         kind = keys.kind_of(public_key)
         made_here = certificate.key_source == DeviceCertificate.KeySource.SERVER
         return self._issue(
-            certificate.device_id, None if made_here else public_key, kind, certificate, now
+            certificate.device_id,
+            None if made_here else public_key,
+            kind,
+            certificate,
+            now,
         )
 
     def requested_key(self, csr_pem: str) -> DevicePublicKey:
@@ -111,7 +115,9 @@ class CertificateManagementService:
         try:
             return csr.proven_key(csr_pem)
         except PkiError as error:
-            raise InvalidRequest(f"The CSR is refused: {error}.", field="csr") from error
+            raise InvalidRequest(
+                f"The CSR is refused: {error}.", field="csr"
+            ) from error
 
     def _issue(
         self,
@@ -128,7 +134,9 @@ class CertificateManagementService:
 
         def reserve(key: DevicePublicKey) -> None:
             if key == issuer.certificate.public_key():
-                raise KeyInUse("This key is the certificate authority's own.", field="csr")
+                raise KeyInUse(
+                    "This key is the certificate authority's own.", field="csr"
+                )
             row = DeviceCertificate(
                 device_id=device_id,
                 serial_number=serials.to_text(serial_number),
@@ -303,7 +311,9 @@ def _reserve(row: DeviceCertificate) -> None:
 
 def _hold(device_id: UUID) -> Device:
     """Lock the device's row until the transaction ends."""
-    device: Device = Device.every_tenant.select_for_update(no_key=True).get(pk=device_id)
+    device: Device = Device.every_tenant.select_for_update(no_key=True).get(
+        pk=device_id
+    )
     if device.status == Device.Status.RETIRED:
         raise DeviceIsRetired
     return device
@@ -352,7 +362,9 @@ def _expire_some(now: datetime) -> int:
 
 @transaction.atomic
 def _warn_some(now: datetime, window: timedelta) -> int:
-    due = DeviceCertificate.objects.due_for_warning(now, window).select_related("device")
+    due = DeviceCertificate.objects.due_for_warning(now, window).select_related(
+        "device"
+    )
     rows = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
     DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(
         warned_at=now

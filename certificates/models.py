@@ -28,7 +28,10 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
     def signed(self) -> Self:
         """Reservations that became certificates."""
         return self.exclude(
-            status__in=(DeviceCertificate.Status.PENDING, DeviceCertificate.Status.FAILED)
+            status__in=(
+                DeviceCertificate.Status.PENDING,
+                DeviceCertificate.Status.FAILED,
+            )
         )
 
     def pending(self) -> Self:
@@ -170,9 +173,8 @@ class DeviceCertificate(models.Model):
             ),
             models.CheckConstraint(
                 name="certificate_revoked_with_reason",
-                condition=Q(
-                    status="revoked", revoked_at__isnull=False
-                ) & ~Q(revocation_reason="")
+                condition=Q(status="revoked", revoked_at__isnull=False)
+                & ~Q(revocation_reason="")
                 | (~Q(status="revoked") & Q(revoked_at__isnull=True)),
             ),
         )

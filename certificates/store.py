@@ -1,9 +1,9 @@
 """PEM files under `CERTIFICATES_ROOT`: whole or not at all, secret ones for us alone.
 
-    ca-key.pem (0600)   ca-cert.pem
-    devices/private/{device}-key.pem   (0600, folder 0700)
-    devices/public/{device}-cert.pem
-    devices/staged/{serial}-key.pem, {serial}-cert.pem   on their way there
+ca-key.pem (0600)   ca-cert.pem
+devices/private/{device}-key.pem   (0600, folder 0700)
+devices/public/{device}-cert.pem
+devices/staged/{serial}-key.pem, {serial}-cert.pem   on their way there
 """
 
 import fcntl
@@ -55,7 +55,9 @@ class CertificateStore:
     def staged_certificate(self, serial_number: str) -> Path:
         return self.staged / f"{serial_number}-cert.pem"
 
-    def stage(self, serial_number: str, *, key: bytes | None, certificate: bytes) -> None:
+    def stage(
+        self, serial_number: str, *, key: bytes | None, certificate: bytes
+    ) -> None:
         """Put a key, then its certificate, beside the places that they will have."""
         self.prepare()
         if key is not None:

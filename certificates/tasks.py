@@ -30,7 +30,9 @@ def renew(certificate_id: str) -> None:
     """Renew one certificate. Repeating it is harmless."""
     certificate = DeviceCertificate.objects.get(pk=UUID(certificate_id))
     try:
-        CertificateManagementService().renew_certificate(certificate, now=timezone.now())
+        CertificateManagementService().renew_certificate(
+            certificate, now=timezone.now()
+        )
     except (NotRenewable, DeviceIsRetired):
         return
 

@@ -59,7 +59,14 @@ class IdentifierInline(ReadOnlyInline):
 class DeviceAdmin(PortalAdmin):
     """Entered once; from then on services change it, and retiring is for good."""
 
-    list_display = ("name", "shown_status", "model", "seen", "app_version", "registered")
+    list_display = (
+        "name",
+        "shown_status",
+        "model",
+        "seen",
+        "app_version",
+        "registered",
+    )
     list_filter = ("status", ("model", FieldTextFilter), TagFilter)
     search_fields = ("name",)
     search_help_text = "A part of the name, or how an identifier begins"

@@ -51,7 +51,9 @@ class IsDevice(TenantIsBound):
     message = "Only a device may do this."
 
     def has_permission(self, request: Request, view: object) -> bool:
-        return super().has_permission(request, view) and isinstance(request.user, Device)
+        return super().has_permission(request, view) and isinstance(
+            request.user, Device
+        )
 
 
 class MayEnroll(BasePermission):

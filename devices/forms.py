@@ -22,7 +22,9 @@ class RegistrationForm(ServiceForm):
 
     tenant = tenant_field()
     name = text("Name", length=120, help_text="Empty: its serial number.")
-    serial_number = text("Serial number", help_text="At least one identifier is needed.")
+    serial_number = text(
+        "Serial number", help_text="At least one identifier is needed."
+    )
     android_id = text("Android id")
     mac_addresses = forms.CharField(
         label="MAC addresses",

@@ -29,7 +29,9 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         return self.online().filter(last_seen__lt=since)
 
     def tagged(self, tag: str) -> Self:
-        return self.filter(pk__in=DeviceTag.objects.filter(tag__name=tag).values("device"))
+        return self.filter(
+            pk__in=DeviceTag.objects.filter(tag__name=tag).values("device")
+        )
 
     def found_by(self, words: str) -> Self:
         """The name contains the words, or an identifier begins with them."""
@@ -88,7 +90,8 @@ class Device(TenantOwned):
             ),
             models.Index(fields=("tenant", "name", "id"), name="device_list_by_name"),
             models.Index(
-                fields=("tenant", "model", "-registered_at"), name="device_list_of_model"
+                fields=("tenant", "model", "-registered_at"),
+                name="device_list_of_model",
             ),
         )
 
@@ -177,7 +180,9 @@ class Tag(TenantOwned):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="tag_once"),
-            models.UniqueConstraint(fields=("tenant", "id"), name="tag_with_its_tenant"),
+            models.UniqueConstraint(
+                fields=("tenant", "id"), name="tag_with_its_tenant"
+            ),
         )
 
     def __str__(self) -> str:

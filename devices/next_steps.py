@@ -9,7 +9,9 @@ from devices.models import Device, NextSteps
 def announce(device: Device, **steps: Any) -> None:
     """Set some columns of `NextSteps`, within the transaction that makes them true."""
     NextSteps.every_tenant.update_or_create(
-        device_id=device.pk, defaults=steps, create_defaults={"tenant_id": device.tenant_id, **steps}
+        device_id=device.pk,
+        defaults=steps,
+        create_defaults={"tenant_id": device.tenant_id, **steps},
     )
 
 

@@ -14,7 +14,9 @@ from devices.models import Device
 from devices.next_steps import told
 from events.outbox import Changes, Fact, record
 
-SWEEP_BATCH = 20_000  # each batch reads the whole table once; facts of one fit in memory
+SWEEP_BATCH = (
+    20_000  # each batch reads the whole table once; facts of one fit in memory
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -309,7 +309,9 @@ def _refresh(device: Device, box: Box) -> Changes:
         (hardware, ("manufacturer", "screen_width", "screen_height")),
     ):
         said = {name: getattr(box, name) for name in names if getattr(box, name)}
-        new = {name: value for name, value in said.items() if value != getattr(row, name)}
+        new = {
+            name: value for name, value in said.items() if value != getattr(row, name)
+        }
         for name, value in new.items():
             changes[name] = (getattr(row, name), value)
             setattr(row, name, value)
@@ -324,7 +326,9 @@ def _set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str
     worn = DeviceTag.objects.filter(device=device).select_related("tag")
     before = sorted(row.tag.name for row in worn)
     if before != after:
-        Tag.objects.bulk_create([Tag(name=name) for name in after], ignore_conflicts=True)
+        Tag.objects.bulk_create(
+            [Tag(name=name) for name in after], ignore_conflicts=True
+        )
         worn.exclude(tag__name__in=after).delete()
         DeviceTag.objects.bulk_create(
             [

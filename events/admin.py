@@ -39,7 +39,8 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description="Changes")
     def shown_changes(self, event: Event) -> str:
         return ", ".join(
-            f"{name}: {before} → {after}" for name, (before, after) in event.changes.items()
+            f"{name}: {before} → {after}"
+            for name, (before, after) in event.changes.items()
         )
 
 
@@ -52,7 +53,15 @@ class DeliveryAdmin(ReadOnlyAdmin):
     list_select_related = ("event",)
     ordering = ("-id",)
     actions = ("try_again",)
-    fields = ("event", "listener", "stream", "attempts", "due_at", "dead_at", "last_error")
+    fields = (
+        "event",
+        "listener",
+        "stream",
+        "attempts",
+        "due_at",
+        "dead_at",
+        "last_error",
+    )
 
     @display(description="State", label={"waiting": "info", "dead": "danger"})
     def state(self, row: Delivery) -> str:

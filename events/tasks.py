@@ -8,7 +8,9 @@ from django.utils import timezone
 
 from events import delivery
 
-LONGEST_RUN = timedelta(seconds=45)  # then others get the worker; the rest waits a moment
+LONGEST_RUN = timedelta(
+    seconds=45
+)  # then others get the worker; the rest waits a moment
 
 
 @shared_task(ignore_result=True)

@@ -9,4 +9,5 @@ class ProvisioningConfig(AppConfig):
     name = "provisioning"
 
     def ready(self) -> None:
+        import_module("provisioning.celery")  # every process sends to our broker
         import_module("provisioning.api.schema")

@@ -20,7 +20,9 @@ from tenants.context import current_caller
 
 logger = logging.getLogger("provisioning.request")
 
-REQUESTS = Counter("http_requests_total", "Requests answered", ["method", "view", "code"])
+REQUESTS = Counter(
+    "http_requests_total", "Requests answered", ["method", "view", "code"]
+)
 SECONDS = Histogram(
     "http_request_seconds",
     "Time from request to answer",
@@ -43,7 +45,11 @@ class RequestLogMiddleware:
         view = match.view_name if match else "none"
         REQUESTS.labels(request.method, view, response.status_code).inc()
         SECONDS.labels(view).observe(seconds)
-        level = logging.INFO if response.status_code >= 400 or seconds > 1 else logging.DEBUG
+        level = (
+            logging.INFO
+            if response.status_code >= 400 or seconds > 1
+            else logging.DEBUG
+        )
         if logger.isEnabledFor(level):
             logger.log(
                 level,
@@ -78,7 +84,9 @@ def ready(request: HttpRequest) -> JsonResponse:
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus' text format, for loopback callers or with `METRICS_TOKEN` as bearer."""
     if not _may_read_metrics(request):
-        return HttpResponse("Not for this caller.\n", status=403, content_type="text/plain")
+        return HttpResponse(
+            "Not for this caller.\n", status=403, content_type="text/plain"
+        )
     registry = prometheus_client.REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # all processes of this machine
         registry = CollectorRegistry()

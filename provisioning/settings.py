@@ -57,7 +57,9 @@ except ValueError as error:
     raise ImproperlyConfigured(f"TRUSTED_PROXIES: {error}") from error
 
 _https = _public.scheme == "https"
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+)
 SECURE_SSL_REDIRECT = _https
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
@@ -143,9 +145,7 @@ UNFOLD = portal.UNFOLD
 
 # --- PostgreSQL, Redis, Celery --------------------------------------------------------------
 
-_embedded = (
-    endpoints.known(VAR).environment if endpoints.missing(os.environ) else {}
-)
+_embedded = endpoints.known(VAR).environment if endpoints.missing(os.environ) else {}
 DATABASE_URL = env.secret("DATABASE_URL", _embedded.get("DATABASE_URL"))
 REDIS_URL = env.secret("REDIS_URL", _embedded.get("REDIS_URL"))
 DATABASES = {

@@ -15,6 +15,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("", home, name="home"),
+    path("admin", home),
     path("", include("devices.api.urls")),
     path("", include("certificates.api.urls")),
     path("admin/", admin.site.urls),

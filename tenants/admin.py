@@ -28,7 +28,9 @@ from tenants.templatetags.portal import moment_in_words
 class TenantForm(ServiceForm):
     """A new tenant with its owner, or another name for one."""
 
-    slug = text("Slug", required=True, help_text="Letters, digits, - and _; for commands.")
+    slug = text(
+        "Slug", required=True, help_text="Letters, digits, - and _; for commands."
+    )
     name = text("Name", required=True, length=120)
     owner = text("Owner's e-mail", length=254)
 
@@ -186,7 +188,9 @@ class ApiTokenForm(ServiceForm):
     """A new token for a member; the row carries it to the page that shows it."""
 
     membership = forms.ModelChoiceField(
-        label="Member", queryset=Membership.objects.none(), widget=UnfoldAdminSelectWidget()
+        label="Member",
+        queryset=Membership.objects.none(),
+        widget=UnfoldAdminSelectWidget(),
     )
     name = text("Name", required=True, length=120, help_text="What it is for.")
     expires_at = forms.SplitDateTimeField(
@@ -205,7 +209,9 @@ class ApiTokenForm(ServiceForm):
         now, expires_at = timezone.now(), self.cleaned_data["expires_at"]
         membership: Membership = self.cleaned_data["membership"]
         if not self.by.includes(Role(membership.role)):
-            raise services.RoleTooLow("That member may more than you.", field="membership")
+            raise services.RoleTooLow(
+                "That member may more than you.", field="membership"
+            )
         row, token = services.issue_api_token(
             membership=membership,
             name=self.cleaned_data["name"],

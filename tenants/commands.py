@@ -12,6 +12,7 @@ from provisioning.errors import DomainError
 
 T = TypeVar("T")
 
+
 class OperatorCommand(BaseCommand):
     """A command that ends with 0 done, 1 refused with one sentence, 2 wrong use."""
 
@@ -45,8 +46,8 @@ class OperatorCommand(BaseCommand):
                 end = "\n" if done == total else ""
                 self.stderr.write(f"\r{done}/{total}", self.style.NOTICE, ending=end)
 
+
 def table(pairs: Mapping[str, object]) -> str:
     """Names and values, one pair a line, aligned."""
     width = max(len(name) for name in pairs)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in pairs.items())
-

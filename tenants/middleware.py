@@ -86,7 +86,6 @@ def client_address(request: HttpRequest) -> str | None:
     return None if peer is None else str(peer)
 
 
-
 def _trusted(peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return any(peer in network for network in settings.TRUSTED_PROXIES)
 

@@ -1,7 +1,6 @@
 """Tenants, the people in them, and the base of every row that a tenant owns."""
 
 import uuid
-from collections.abc import Iterable
 from datetime import datetime
 from typing import ClassVar, Self
 
@@ -210,5 +209,3 @@ class ApiToken(IssuedToken):
         constraints = (
             SameTenant("membership", name="api_token_of_its_members_tenant"),
         )
-
-

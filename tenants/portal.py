@@ -71,9 +71,7 @@ class ReadOnlyAdmin(PortalAdmin):
     def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether the actions are this person's: what changing a row would ask for."""
         options = self.opts
-        return request.user.has_perm(
-            f"{options.app_label}.change_{options.model_name}"
-        )
+        return request.user.has_perm(f"{options.app_label}.change_{options.model_name}")
 
 
 class ReadOnlyInline(TabularInline):

@@ -7,6 +7,7 @@ from rest_framework import serializers
 from certificates.models import DeviceCertificate
 from certificates.pki.csr import LONGEST
 from certificates.pki.keys import KEY_TYPES
+from devices.api.fields import Text
 from devices.api.serializers import BoxSerializer, DeviceSerializer
 
 
@@ -40,18 +41,16 @@ class CertificateWithChainSerializer(CertificateSerializer):
 class IssueSerializer(serializers.Serializer[Any]):
     """A request for the device's own key, or the kind of key to make for it."""
 
-    csr = serializers.CharField(max_length=LONGEST, required=False, help_text="PEM")
+    csr = Text(max_length=LONGEST, required=False, help_text="PEM")
     key_type = serializers.ChoiceField(choices=KEY_TYPES, required=False)
 
 
 class RevocationSerializer(serializers.Serializer[Any]):
-    reason = serializers.CharField(
-        max_length=40, default="unspecified", help_text="RFC 5280 §5.3.1"
-    )
+    reason = Text(max_length=40, default="unspecified", help_text="RFC 5280 §5.3.1")
 
 
 class ValidationRequestSerializer(serializers.Serializer[Any]):
-    certificate = serializers.CharField(max_length=LONGEST, help_text="PEM")
+    certificate = Text(max_length=LONGEST, help_text="PEM")
 
 
 class ValidationSerializer(serializers.Serializer[Any]):
@@ -74,7 +73,7 @@ class ValidationSerializer(serializers.Serializer[Any]):
 class AutoRegistrationSerializer(BoxSerializer):
     """A box lets itself in; with a CSR it gets its certificate in the same answer."""
 
-    csr = serializers.CharField(max_length=LONGEST, required=False, help_text="PEM")
+    csr = Text(max_length=LONGEST, required=False, help_text="PEM")
 
 
 class RegisteredSerializer(serializers.Serializer[Any]):

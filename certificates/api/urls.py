@@ -3,9 +3,13 @@ from django.urls import path
 from certificates.api import views
 
 urlpatterns = [
-    path("devices/auto-register", views.AutoRegisterView.as_view(), name="auto-register"),
     path(
-        "devices/me/certificate", views.MyCertificateView.as_view(), name="my-certificate"
+        "devices/auto-register", views.AutoRegisterView.as_view(), name="auto-register"
+    ),
+    path(
+        "devices/me/certificate",
+        views.MyCertificateView.as_view(),
+        name="my-certificate",
     ),
     path(
         "devices/<uuid:device_id>/certificates",

@@ -88,7 +88,9 @@ class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
         self.paginator.ordering = ("-reserved_at", "-id")
         return super().paginate_queryset(queryset)
 
-    @extend_schema(request=IssueSerializer, responses={201: CertificateWithChainSerializer})
+    @extend_schema(
+        request=IssueSerializer, responses={201: CertificateWithChainSerializer}
+    )
     def post(self, request: Request, device_id: UUID) -> Response:
         body = IssueSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -163,7 +165,9 @@ class MyCertificateView(APIView):
             raise NoSuchCertificate
         return Response(with_chain(certificate))
 
-    @extend_schema(request=IssueSerializer, responses={201: CertificateWithChainSerializer})
+    @extend_schema(
+        request=IssueSerializer, responses={201: CertificateWithChainSerializer}
+    )
     def post(self, request: Request) -> Response:
         body = IssueSerializer(data=request.data)
         body.is_valid(raise_exception=True)

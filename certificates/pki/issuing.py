@@ -129,7 +129,9 @@ def signed_by(certificate: x509.Certificate, issuer: Issuer) -> bool:
     return True
 
 
-def check_authority(chain: tuple[x509.Certificate, ...], key: IssuerPrivateKey) -> Issuer:
+def check_authority(
+    chain: tuple[x509.Certificate, ...], key: IssuerPrivateKey
+) -> Issuer:
     """A key and a chain that together can issue: the CA's certificate comes first.
 
     Raises:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from devices.api.fields import Text
 from devices.identifiers import MOST_MAC_ADDRESSES
 from devices.models import Device
 from devices.presence import Report
@@ -14,24 +15,24 @@ from devices.registration import Box
 class BoxSerializer(serializers.Serializer[Box]):
     """What identifies a box and what it is made of."""
 
-    serial_number = serializers.CharField(max_length=64, required=False, allow_blank=True)
-    android_id = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    serial_number = Text(max_length=64, required=False, allow_blank=True)
+    android_id = Text(max_length=64, required=False, allow_blank=True)
     mac_addresses = serializers.ListField(
-        child=serializers.CharField(max_length=32),
+        child=Text(max_length=32),
         required=False,
         max_length=MOST_MAC_ADDRESSES,
     )
-    manufacturer = serializers.CharField(max_length=64, required=False, allow_blank=True)
-    model = serializers.CharField(max_length=64, required=False, allow_blank=True)
-    os_version = serializers.CharField(max_length=64, required=False, allow_blank=True)
-    app_version = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    manufacturer = Text(max_length=64, required=False, allow_blank=True)
+    model = Text(max_length=64, required=False, allow_blank=True)
+    os_version = Text(max_length=64, required=False, allow_blank=True)
+    app_version = Text(max_length=64, required=False, allow_blank=True)
     screen_width = serializers.IntegerField(
         min_value=1, max_value=100_000, required=False, allow_null=True
     )
     screen_height = serializers.IntegerField(
         min_value=1, max_value=100_000, required=False, allow_null=True
     )
-    name = serializers.CharField(max_length=120, required=False, allow_blank=True)
+    name = Text(max_length=120, required=False, allow_blank=True)
 
     FIELDS_OF_A_BOX: ClassVar = (
         *("serial_number", "android_id", "manufacturer", "model", "os_version"),
@@ -46,20 +47,18 @@ class BoxSerializer(serializers.Serializer[Box]):
         )
 
 
-
-
 class ManualRegistrationSerializer(BoxSerializer):
     tags = serializers.ListField(
-        child=serializers.CharField(max_length=64), max_length=100, required=False
+        child=Text(max_length=64), max_length=100, required=False
     )
 
 
 class DeviceUpdateSerializer(serializers.Serializer[Any]):
     """What members may change of a device."""
 
-    name = serializers.CharField(max_length=120, required=False)
+    name = Text(max_length=120, required=False)
     tags = serializers.ListField(
-        child=serializers.CharField(max_length=64), max_length=100, required=False
+        child=Text(max_length=64), max_length=100, required=False
     )
 
 
@@ -70,8 +69,12 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
     android_id = serializers.SerializerMethodField()
     mac_addresses = serializers.SerializerMethodField()
     manufacturer = serializers.CharField(source="hardware.manufacturer", default="")
-    screen_width = serializers.IntegerField(source="hardware.screen_width", default=None)
-    screen_height = serializers.IntegerField(source="hardware.screen_height", default=None)
+    screen_width = serializers.IntegerField(
+        source="hardware.screen_width", default=None
+    )
+    screen_height = serializers.IntegerField(
+        source="hardware.screen_height", default=None
+    )
     tags = serializers.SerializerMethodField()
 
     class Meta:
@@ -106,8 +109,8 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
 class ConnectSerializer(serializers.Serializer[Report]):
     """What a device says of itself with each sign of life."""
 
-    app_version = serializers.CharField(max_length=64, required=False, allow_blank=True)
-    os_version = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    app_version = Text(max_length=64, required=False, allow_blank=True)
+    os_version = Text(max_length=64, required=False, allow_blank=True)
     ip_address = serializers.IPAddressField(required=False)
 
 

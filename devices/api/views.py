@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from devices import credentials, presence, registration, statistics
 from devices.api.filters import DeviceFilter, DeviceOrdering
+from devices.api.negotiation import OneFormOnly
 from devices.api.serializers import (
     ConnectedSerializer,
     ConnectSerializer,
@@ -24,7 +25,6 @@ from devices.api.serializers import (
     OverviewSerializer,
     TokenSerializer,
 )
-from devices.api.negotiation import OneFormOnly
 from devices.authentication import IsDevice
 from devices.errors import NoSuchDevice
 from devices.models import Device
@@ -41,7 +41,9 @@ class DevicesView(ListAPIView[Device]):
     def get_queryset(self) -> QuerySet[Device]:
         return with_details(Device.objects.all())
 
-    @extend_schema(request=ManualRegistrationSerializer, responses={201: DeviceSerializer})
+    @extend_schema(
+        request=ManualRegistrationSerializer, responses={201: DeviceSerializer}
+    )
     def post(self, request: Request) -> Response:
         body = ManualRegistrationSerializer(data=request.data)
         body.is_valid(raise_exception=True)

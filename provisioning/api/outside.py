@@ -19,7 +19,9 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _in_portal(request):
         return defaults.page_not_found(request, exception)
-    return _answer(404, "client_error", "not_found", "There is nothing at this address.")
+    return _answer(
+        404, "client_error", "not_found", "There is nothing at this address."
+    )
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

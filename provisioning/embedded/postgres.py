@@ -134,7 +134,9 @@ def _binaries(folder: Path) -> Path:
     package = Path(spec.origin).parent
     install = package / "pginstall18"
     if not (install / "bin" / "postgres").exists():
-        raise EmbeddedError("The embedded PostgreSQL has no programs: set DATABASE_URL.")
+        raise EmbeddedError(
+            "The embedded PostgreSQL has no programs: set DATABASE_URL."
+        )
     if os.geteuid() != 0 or open_to_all(install / "bin"):
         return install / "bin"
     return _copied(package, install, folder / "programs") / "bin"

@@ -56,5 +56,7 @@ def _counted(now: datetime) -> dict[str, int]:
 
 
 def _told(done: dict[str, Any]) -> tuple[Mapping[str, Any], str]:
-    text = ", ".join(f"{done[name]} {name}" for name in ("warned", "renewed", "expired"))
+    text = ", ".join(
+        f"{done[name]} {name}" for name in ("warned", "renewed", "expired")
+    )
     return done, f"Would be: {text}." if done["dry_run"] else f"{text}."

@@ -25,6 +25,9 @@ class Command(OperatorCommand):
             self.stderr.write(difference.sentence)
         if found and not fix:
             raise CommandError(f"{len(found)} differ; --fix mends them.")
-        made = {"differences": [asdict(difference) for difference in found], "fixed": fix}
+        made = {
+            "differences": [asdict(difference) for difference in found],
+            "fixed": fix,
+        }
         text = f"{len(found)} mended." if found else "Records and files agree."
         return made, text

@@ -18,7 +18,9 @@ TENANT = "default"
 
 
 class Command(BaseCommand):
-    help = "Make the first administrator, tenant and enrollment token; later do nothing."
+    help = (
+        "Make the first administrator, tenant and enrollment token; later do nothing."
+    )
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:

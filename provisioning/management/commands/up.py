@@ -116,7 +116,10 @@ def _programs(port: int) -> list[Program]:
             ),
             environment=as_root,
         ),
-        Program(name="beat", command=(*celery, "beat", "--loglevel", "warning", "--pidfile=")),
+        Program(
+            name="beat",
+            command=(*celery, "beat", "--loglevel", "warning", "--pidfile="),
+        ),
     ]
 
 

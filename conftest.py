@@ -1,0 +1,140 @@
+"""Fixtures that every room's tests share."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import override_settings
+from rest_framework.test import APIClient
+
+from certificates.device_certificates import DeviceCertificatesService
+from devices.credentials import create_enrollment_token, renew_device_token
+from devices.models import Device, EnrollmentToken
+from devices.tests.factories import DeviceFactory
+from provisioning.tests.processes import other_process
+from tenants.context import SYSTEM, caller_scope, tenant_scope
+from tenants.models import Membership, Role, Tenant
+from tenants.services import issue_api_token
+from tenants.tests.factories import MembershipFactory, TenantFactory
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def unbound() -> Iterator[None]:
+    """Every test starts as the system, for no tenant, as a process does."""
+    with tenant_scope(None), caller_scope(SYSTEM):
+        yield
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a CA, made once per process; valid whatever the clock says."""
+    root = tmp_path_factory.mktemp("authority")
+    with override_settings(CA_VALIDITY_DAYS=200 * 365):
+        DeviceCertificatesService(root).initialize_ca(
+            now=datetime(2020, 1, 1, tzinfo=UTC), key_type="ec"
+        )
+    return root
+
+
+@pytest.fixture(autouse=True)
+def certificates_root(tmp_path: Path, authority: Path) -> Iterator[Path]:
+    """Certificate files of its own for each test, under the process's CA."""
+    root = tmp_path / "certificates"
+    shutil.copytree(authority, root)
+    before = settings.CERTIFICATES_ROOT
+    settings.CERTIFICATES_ROOT = str(root)
+    yield root
+    settings.CERTIFICATES_ROOT = before
+
+
+@pytest.fixture
+def tenant(db: None) -> Tenant:
+    return TenantFactory.create()
+
+
+@pytest.fixture
+def acting(tenant: Tenant) -> Iterator[Tenant]:
+    """Act for the tenant in the whole test."""
+    with tenant_scope(tenant.pk):
+        yield tenant
+
+
+@pytest.fixture
+def device(tenant: Tenant) -> Device:
+    return DeviceFactory.create(tenant=tenant)
+
+
+@pytest.fixture
+def member(tenant: Tenant) -> Callable[..., APIClient]:
+    """A client that calls as a member of the tenant in some role."""
+
+    def calling(role: Role = Role.OPERATOR, of: Tenant | None = None) -> APIClient:
+        membership: Membership = MembershipFactory.create(
+            tenant=of or tenant, role=role
+        )
+        _, token = issue_api_token(
+            membership=membership, name="test", now=datetime.now(UTC)
+        )
+        return bearing(token)
+
+    return calling
+
+
+@pytest.fixture
+def enrollment(tenant: Tenant) -> Callable[..., tuple[EnrollmentToken, APIClient]]:
+    """An enrollment token of the tenant, and a client that bears it."""
+
+    def made(**limits: Any) -> tuple[EnrollmentToken, APIClient]:
+        with tenant_scope(tenant.pk):
+            row, token = create_enrollment_token(
+                name="test", now=datetime.now(UTC), **limits
+            )
+        return row, bearing(token)
+
+    return made
+
+
+@pytest.fixture
+def as_device() -> Callable[[Device], APIClient]:
+    """A client that calls as a device."""
+
+    def calling(device: Device) -> APIClient:
+        with tenant_scope(device.tenant_id):
+            token = renew_device_token(device, now=datetime.now(UTC))
+        return bearing(token)
+
+    return calling
+
+
+@pytest.fixture
+def celery_worker(transactional_db: None) -> Iterator[None]:
+    """A real worker in a process of its own, over this test's database and broker."""
+    command = [str(Path(sys.executable).parent / "celery"), "-A", "provisioning"]
+    command += ["worker", "-Q", "prompt,bulk", "-c", "1", "--loglevel", "error"]
+    command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    worker = subprocess.Popen(
+        command,
+        env=other_process(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    yield
+    worker.terminate()
+    worker.wait(timeout=20)
+
+
+def bearing(token: str) -> APIClient:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return client

@@ -1,0 +1,292 @@
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import transaction
+
+from certificates.facts import CertificateRevoked
+from devices.models import Tag
+from devices.tests.waiting import until
+from events import delivery, outbox
+from events.models import Delivery, Event
+from events.outbox import Fact, on, record
+from events.tasks import deliver as deliver_task
+from provisioning.tests.processes import other_process
+from tenants.context import current_caller, current_tenant_id, tenant_scope
+from tenants.models import Tenant
+
+pytestmark = pytest.mark.django_db
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SomethingHappened(Fact):
+    name: ClassVar = "something.happened"
+
+    what: str
+    when: datetime | None = None
+    whom: UUID | None = None
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[SomethingHappened]:
+    """What one listener hears."""
+    monkeypatch.setattr(outbox, "_listeners", {})
+    facts: list[SomethingHappened] = []
+
+    @on(SomethingHappened)
+    def listen(fact: SomethingHappened) -> None:
+        facts.append(fact)
+
+    return facts
+
+
+def happened(tenant: Tenant, at: datetime, what: str = "it", **fields: Any) -> Fact:
+    return SomethingHappened(tenant_id=tenant.pk, at=at, what=what, **fields)
+
+
+def write(*facts: Fact) -> None:
+    with transaction.atomic():
+        record(facts)
+
+
+def deliver_all(now: datetime) -> None:
+    while delivery.deliver(now=now):
+        pass
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_fact_outside_a_transaction_is_refused(tenant: Tenant, now: datetime) -> None:
+    with pytest.raises(transaction.TransactionManagementError):
+        record([happened(tenant, now)])
+
+
+def test_a_fact_goes_with_the_transaction_that_made_it(
+    tenant: Tenant, now: datetime, heard: list[Any]
+) -> None:
+    with pytest.raises(RuntimeError), transaction.atomic():
+        record([happened(tenant, now)])
+        raise RuntimeError
+
+    deliver_all(now)
+    assert not Event.every_tenant.exists()
+    assert heard == []
+
+
+def test_a_fact_is_heard_as_it_was_recorded(
+    tenant: Tenant, now: datetime, heard: list[Any]
+) -> None:
+    fact = happened(
+        tenant,
+        now,
+        device_id=uuid4(),
+        when=now - timedelta(days=1),
+        whom=uuid4(),
+        changes={"status": ("offline", "online")},
+    )
+
+    write(fact)
+    deliver_all(now)
+
+    assert heard == [fact]
+    assert not Delivery.objects.exists()
+    assert Event.every_tenant.count() == 1
+
+
+def test_a_listener_acts_for_the_tenant_of_the_event_as_the_system(
+    tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_listeners", {})
+    acted_for: list[Any] = []
+    on(SomethingHappened)(
+        lambda fact: acted_for.append((current_tenant_id(), current_caller().kind))
+    )
+
+    write(happened(tenant, now))
+    deliver_all(now)
+
+    assert acted_for == [(tenant.pk, "system")]
+
+
+def test_a_listener_that_fails_is_tried_again_with_back_off(
+    tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_listeners", {})
+    attempts: list[Any] = []
+
+    @on(SomethingHappened)
+    def listen(fact: Any) -> None:
+        Tag.objects.create(name="left behind")
+        attempts.append(fact)
+        if len(attempts) == 1:
+            raise ValueError("not yet")
+
+    write(happened(tenant, now))
+    deliver_all(now)
+
+    row = Delivery.objects.get()
+    assert (row.attempts, row.last_error) == (1, "ValueError: not yet")
+    assert now < row.due_at <= now + timedelta(seconds=6)
+    assert not Tag.every_tenant.exists()  # what it did is undone with it
+    deliver_all(now + timedelta(minutes=1))
+    assert len(attempts) == 2
+    assert not Delivery.objects.exists()
+    assert Tag.every_tenant.count() == 1
+
+
+def test_a_listener_that_always_fails_ends_as_a_dead_letter(
+    tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_listeners", {})
+
+    @on(SomethingHappened)
+    def listen(fact: Any) -> None:
+        raise ValueError("never")
+
+    write(happened(tenant, now))
+    for hours in range(delivery.MOST_ATTEMPTS + 3):
+        delivery.deliver(now=now + timedelta(hours=2 * hours))
+
+    dead = Delivery.objects.get()
+    assert dead.dead_at is not None
+    assert dead.attempts == delivery.MOST_ATTEMPTS
+    assert delivery.retry(delivery_ids=[dead.pk], now=now) == 1
+    assert Delivery.objects.get().dead_at is None
+
+
+def test_a_devices_events_are_heard_in_order_even_when_one_fails(
+    tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_listeners", {})
+    order: list[str] = []
+    failing = True
+
+    @on(SomethingHappened)
+    def listen(fact: SomethingHappened) -> None:
+        if failing and fact.what == "first":
+            raise ValueError("not yet")
+        order.append(fact.what)
+
+    one, other = uuid4(), uuid4()
+    write(
+        happened(tenant, now, "first", device_id=one),
+        happened(tenant, now, "second", device_id=one),
+        happened(tenant, now, "elsewhere", device_id=other),
+    )
+    deliver_all(now)
+    assert order == ["elsewhere"]
+
+    failing = False
+    deliver_all(now + timedelta(minutes=1))
+    assert order == ["elsewhere", "first", "second"]
+
+
+def test_a_worker_killed_after_the_lease_loses_nothing(
+    tenant: Tenant, now: datetime, heard: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    write(happened(tenant, now))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(delivery, "_attempt", killed)
+        delivery.deliver(now=now)
+
+    deliver_all(now + timedelta(seconds=30))
+    assert heard == []  # leased still
+    deliver_all(now + delivery.LEASE)
+    assert len(heard) == 1
+
+
+def test_an_event_that_nobody_listens_to_leaves_no_delivery(
+    tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_listeners", {})
+
+    write(happened(tenant, now))
+
+    assert Event.every_tenant.exists()
+    assert not Delivery.objects.exists()
+
+
+def test_events_are_dropped_after_their_retention_unless_still_to_be_told(
+    tenant: Tenant, now: datetime, heard: list[Any]
+) -> None:
+    write(happened(tenant, now - timedelta(days=2), "told"))
+    deliver_all(now)
+    write(happened(tenant, now - timedelta(days=2), "to be told"))
+    write(happened(tenant, now, "young"))
+
+    dropped = delivery.drop_outlived(before=now - timedelta(days=1), batch_size=1)
+
+    left = [event.data["what"] for event in Event.every_tenant.order_by("id")]
+    assert dropped == 1
+    assert left == ["to be told", "young"]
+
+
+def test_a_tenant_sees_its_own_events(tenant: Tenant, now: datetime) -> None:
+    write(happened(tenant, now))
+
+    with tenant_scope(tenant.pk):
+        assert Event.objects.count() == 1
+    with tenant_scope(uuid4()):
+        assert Event.objects.count() == 0
+
+
+COMMIT_A_FACT = """
+import sys
+from datetime import UTC, datetime
+import django
+django.setup()
+from django.db import transaction
+from certificates.facts import CertificateRevoked
+from events.outbox import record
+at = datetime.now(UTC)
+with transaction.atomic():
+    record([CertificateRevoked(tenant_id=sys.argv[1], device_id=None, at=at,
+        serial_number="ff", not_after=at, reason="unspecified")])
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_commit_goes_on_when_the_broker_is_away(tenant: Tenant) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COMMIT_A_FACT, str(tenant.pk)],
+        env={**other_process(), "REDIS_URL": "redis://127.0.0.1:1/0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "The broker is away" in done.stderr
+    assert Event.every_tenant.count() == 1
+    assert Delivery.objects.waiting().count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_real_worker_delivers(celery_worker: None, tenant: Tenant) -> None:
+    """The worker's own listeners hear; this one is certificates' own."""
+    at = datetime.now(UTC)
+    write(
+        CertificateRevoked(
+            tenant_id=tenant.pk,
+            device_id=uuid4(),
+            at=at,
+            serial_number="ff",
+            not_after=at,
+            reason="unspecified",
+        )
+    )
+    assert Delivery.objects.count() == 1
+
+    deliver_task.delay()
+
+    until(lambda: not Delivery.objects.exists())

@@ -1,0 +1,51 @@
+"""`./run lint`: style, types, import contracts, migrations, the deployment check."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from provisioning.embedded import endpoints, servers
+from provisioning.var import BASE
+
+SCRIPTS = Path(sys.executable).parent
+MANAGE = (sys.executable, str(BASE / "manage.py"))
+PRODUCTION = {
+    "PUBLIC_URL": "https://devices.example.com",
+    "TRUSTED_PROXIES": "10.0.0.0/8",
+    "SECRET_KEY": "the deployment check wants a long and random looking key: 0123456789",
+}
+CHECKS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "ruff check": ((str(SCRIPTS / "ruff"), "check", "."), {}),
+    "ruff format": ((str(SCRIPTS / "ruff"), "format", "--check", "."), {}),
+    "mypy": ((str(SCRIPTS / "mypy"), "."), {}),
+    "import contracts": ((str(SCRIPTS / "lint-imports"), "--no-logo"), {}),
+    "migrations": ((*MANAGE, "makemigrations", "--check", "--dry-run"), {}),
+    "deployment": (
+        (*MANAGE, "check", "--deploy", "--fail-level", "WARNING"),
+        PRODUCTION,
+    ),
+}
+
+
+def main() -> None:
+    var = BASE / "var" / "test"
+    os.environ["VAR_DIR"] = str(var)
+    failed = []
+    with servers.running(var, durable=False) as at:
+        if endpoints.missing(os.environ):
+            os.environ.update(at.environment)
+        for name, (command, environment) in CHECKS.items():
+            begun = time.monotonic()
+            done = subprocess.run(command, cwd=BASE, env={**os.environ, **environment})
+            good = done.returncode == 0
+            verdict = "good" if good else "FAILED"
+            print(f"{name}: {verdict} in {time.monotonic() - begun:.0f} s", flush=True)
+            failed += [] if good else [name]
+    if failed:
+        sys.exit(f"lint: {', '.join(failed)} failed.")
+
+
+if __name__ == "__main__":
+    main()

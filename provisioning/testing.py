@@ -1,0 +1,46 @@
+"""The stage of the tests: embedded servers of their own, unless real ones are named.
+
+Loaded by pytest before anything reads Django's settings. Each of the parallel workers
+has its own database (made by pytest-django) and its own Redis database.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from provisioning.embedded import endpoints, servers
+from provisioning.var import BASE
+
+_stage = ExitStack()
+
+
+def _prepare() -> None:
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    scratch = Path(tempfile.mkdtemp(prefix="provisioning-test-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    os.environ["CERTIFICATES_ROOT"] = str(scratch / "certificates")
+    os.environ.pop("PUBLIC_URL", None)
+    if worker is None:
+        os.environ["VAR_DIR"] = str(BASE / "var" / "test")
+        if endpoints.missing(os.environ):
+            at = _stage.enter_context(
+                servers.running(BASE / "var" / "test", durable=False)
+            )
+            for name, value in at.environment.items():
+                os.environ.setdefault(name, value)
+        atexit.register(_stage.close)
+    number = int(worker.removeprefix("gw")) + 1 if worker else 0
+    os.environ["REDIS_URL"] = f"{os.environ['REDIS_URL'].rsplit('/', 1)[0]}/{number}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests() -> Iterator[None]:
+    """Before pytest-django reads the settings."""
+    _prepare()
+    return (yield)

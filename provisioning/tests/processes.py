@@ -1,0 +1,16 @@
+"""For tests that run another process over the test's own database and files."""
+
+import os
+
+from django.conf import settings
+
+
+def other_process() -> dict[str, str]:
+    """The environment in which a process finds this test's database and files."""
+    server = os.environ["DATABASE_URL"].rsplit("/", 1)[0]
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "provisioning.settings",
+        "DATABASE_URL": f"{server}/{settings.DATABASES['default']['NAME']}",
+        "CERTIFICATES_ROOT": str(settings.CERTIFICATES_ROOT),
+    }

@@ -1,0 +1,206 @@
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from rest_framework.test import APIClient
+
+from tenants import services, tokens
+from tenants.context import tenant_scope
+from tenants.errors import AlreadyMember, InvalidTenant, LastOwner, RoleTooLow
+from tenants.models import ApiToken, Membership, Role, Tenant, User
+from tenants.tests.factories import MembershipFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def calling(token: str) -> APIClient:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return client
+
+
+def test_a_token_has_its_prefix_and_256_random_bits() -> None:
+    token = tokens.make("usr_")
+
+    assert tokens.prefix_of(token) == "usr_"
+    assert len(token) == 4 + 43
+    assert token != tokens.make("usr_")
+
+
+def test_only_the_hash_of_a_token_is_kept() -> None:
+    membership = MembershipFactory.create()
+    row, token = services.issue_api_token(
+        membership=membership, name="test", now=datetime.now(UTC)
+    )
+
+    stored = str(ApiToken.every_tenant.filter(pk=row.pk).values().get())
+    assert token not in stored
+    assert tokens.digest(token) in stored
+    assert tokens.matches(token, row.digest)
+
+
+def test_revocation_and_expiry_take_effect_at_once() -> None:
+    now = datetime.now(UTC)
+    membership = MembershipFactory.create(role=Role.VIEWER)
+    revoked, first = services.issue_api_token(membership=membership, name="a", now=now)
+    expired, second = services.issue_api_token(
+        membership=membership, name="b", now=now, lifetime=timedelta(hours=1)
+    )
+    assert calling(first).get("/devices").status_code == 200
+    assert calling(second).get("/devices").status_code == 200
+
+    services.revoke_token(revoked, now=now)
+    ApiToken.every_tenant.filter(pk=expired.pk).update(expires_at=now)
+
+    assert calling(first).get("/devices").status_code == 401
+    assert calling(second).get("/devices").status_code == 401
+
+
+def test_a_person_who_is_switched_off_is_out_at_once() -> None:
+    membership = MembershipFactory.create(role=Role.VIEWER)
+    _, token = services.issue_api_token(
+        membership=membership, name="a", now=datetime.now(UTC)
+    )
+    User.objects.filter(pk=membership.user_id).update(is_active=False)
+
+    assert calling(token).get("/devices").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer usr_short",
+        "Bearer usr_" + "A" * 43,
+        "Bearer dev_" + "A" * 43,
+        "Bearer enr_" + "A" * 43,
+        "Bearer xyz_" + "A" * 43,
+        "Bearer usr_" + "A" * 43 + " more",
+        "Bearer \x00usr_" + "A" * 43,
+        "Bearer usr_" + "é" * 43,
+        "Basic dXNlcjpwYXNz",
+        "Bearer " + "A" * 5000,
+    ],
+)
+def test_a_broken_or_unknown_credential_is_a_401_of_the_one_shape(header: str) -> None:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=header)
+
+    for answer in (client.get("/devices"), client.post("/devices/connect", {})):
+        assert answer.status_code == 401
+        assert answer["WWW-Authenticate"].startswith("Bearer")
+        body = answer.json()
+        assert body["type"] == "client_error"
+        assert set(body["errors"][0]) == {"code", "detail", "attr"}
+
+
+def test_the_roles_include_each_other_in_order() -> None:
+    assert Role.OWNER.includes(Role.VIEWER)
+    assert not Role.VIEWER.includes(Role.OPERATOR)
+
+
+def test_the_command_makes_a_tenant_whose_owner_can_sign_in(
+    client: Any, capsys: Any
+) -> None:
+
+    call_command(
+        "create_tenant", "acme", name="Acme", owner="Boss@Acme.test", as_json=True
+    )
+
+    made = json.loads(capsys.readouterr().out)
+    assert made["tenant"] == "acme"
+    assert made["owner"] == "boss@acme.test"
+    assert calling(made["token"]).get("/devices").status_code == 200
+    assert client.login(username="BOSS@acme.test", password=made["password"])
+    assert client.get("/admin/").status_code == 200
+
+
+@pytest.mark.parametrize("slug", ["", "two words", "x" * 65])
+def test_a_slug_that_cannot_be_is_refused(slug: str) -> None:
+    with pytest.raises(CommandError):
+        call_command("create_tenant", slug)
+    assert not Tenant.objects.exists()
+
+
+def test_a_tenant_whose_owner_cannot_be_made_is_not_made() -> None:
+    with pytest.raises(InvalidTenant):
+        services.create_tenant(
+            slug="acme", owner_email="nonsense", now=datetime.now(UTC)
+        )
+    assert not Tenant.objects.exists()
+
+
+def test_a_slug_is_taken_once() -> None:
+    call_command("create_tenant", "acme")
+
+    with pytest.raises(CommandError, match="already"):
+        call_command("create_tenant", "acme")
+
+
+def test_a_person_with_an_account_keeps_their_password(tenant: Tenant) -> None:
+    other = MembershipFactory.create()
+
+    with tenant_scope(tenant.pk):
+        membership, password = services.add_member(
+            email=other.user.email.upper(), role=Role.VIEWER
+        )
+        assert password is None
+        assert membership.user == other.user
+        with pytest.raises(AlreadyMember):
+            services.add_member(email=other.user.email, role=Role.VIEWER)
+
+
+def test_a_tenant_keeps_an_owner(tenant: Tenant) -> None:
+    owner = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
+
+    with pytest.raises(LastOwner):
+        services.change_role(membership=owner, role=Role.ADMIN, by=Role.OWNER)
+    with pytest.raises(LastOwner):
+        services.remove_member(membership=owner, by=Role.OWNER)
+    assert Membership.every_tenant.get(pk=owner.pk).role == Role.OWNER
+
+
+def test_only_an_owner_makes_or_unmakes_an_owner(tenant: Tenant) -> None:
+    owner, member = (
+        MembershipFactory.create(tenant=tenant, role=role)
+        for role in (Role.OWNER, Role.VIEWER)
+    )
+
+    with pytest.raises(RoleTooLow):
+        services.change_role(membership=member, role=Role.OWNER, by=Role.ADMIN)
+    with pytest.raises(RoleTooLow):
+        services.remove_member(membership=owner, by=Role.ADMIN)
+
+
+def test_a_removed_members_tokens_end(tenant: Tenant) -> None:
+    MembershipFactory.create(tenant=tenant, role=Role.OWNER)
+    member = MembershipFactory.create(tenant=tenant, role=Role.VIEWER)
+    _, token = services.issue_api_token(
+        membership=member, name="a", now=datetime.now(UTC)
+    )
+
+    services.remove_member(membership=member, by=Role.OWNER)
+
+    assert calling(token).get("/devices").status_code == 401
+
+
+def test_an_enrollment_token_comes_from_the_command(
+    tenant: Tenant, capsys: Any
+) -> None:
+    call_command("create_enrollment_token", tenant.slug, max_uses=1, expires_days=1)
+
+    token = capsys.readouterr().out.strip()
+    answer = calling(token).post("/devices/auto-register", {"serial_number": "SN-1"})
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("limits", [{"max_uses": 0}, {"expires_days": 0}])
+def test_a_token_that_could_never_be_used_is_refused(
+    tenant: Tenant, limits: dict[str, int]
+) -> None:
+    with pytest.raises(CommandError):
+        call_command("create_enrollment_token", tenant.slug, **limits)
