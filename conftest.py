@@ -72,7 +72,8 @@ def acting(tenant: Tenant) -> Iterator[Tenant]:
 
 @pytest.fixture
 def device(tenant: Tenant) -> Device:
-    return DeviceFactory.create(tenant=tenant)
+    made: Device = DeviceFactory.create(tenant=tenant)
+    return made
 
 
 @pytest.fixture

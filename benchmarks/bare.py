@@ -46,7 +46,7 @@ class Bare(models.Model):
 
 def update(request: HttpRequest, number: int) -> JsonResponse:
     json.loads(request.body)
-    Bare.objects.filter(pk=number).update(seen=timezone.now())
+    Bare._default_manager.filter(pk=number).update(seen=timezone.now())
     return JsonResponse({"status": "ok"})
 
 

@@ -12,7 +12,13 @@ from unfold.decorators import action, display
 
 from devices import credentials, registration
 from devices.forms import EnrollmentTokenForm, RegistrationForm, UpdateForm
-from devices.models import Device, DeviceIdentifier, EnrollmentToken, Tag
+from devices.models import (
+    Device,
+    DeviceIdentifier,
+    DeviceQuerySet,
+    EnrollmentToken,
+    Tag,
+)
 from events.models import Event
 from tenants.portal import (
     MOST_AT_ONCE,
@@ -71,9 +77,9 @@ class DeviceAdmin(PortalAdmin):
     search_fields = ("name",)
     search_help_text = "A part of the name, or how an identifier begins"
     ordering = ("-registered_at", "-id")
-    inlines = (IdentifierInline,)
-    actions = ("retire_selected", "new_token_for_selected")
-    actions_detail = ("retire_one", "new_token_for_one")
+    inlines: Any = (IdentifierInline,)
+    actions: Any = ("retire_selected", "new_token_for_selected")
+    actions_detail: Any = ("retire_one", "new_token_for_one")
     change_form_outer_after_template = "portal/device_history.html"
     readonly_fields = (
         *("status", "seen", "registered", "retired", "model", "shown_hardware"),
@@ -115,6 +121,7 @@ class DeviceAdmin(PortalAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
+        assert isinstance(queryset, DeviceQuerySet)
         found = queryset.found_by(search_term) if search_term.strip() else queryset
         return found, False
 
@@ -127,7 +134,7 @@ class DeviceAdmin(PortalAdmin):
         return super().has_change_permission(request, obj)
 
     def save_model(
-        self, request: HttpRequest, obj: Device, form: Any, change: bool
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
     ) -> None:
         """The form has called the service; there is nothing left to save."""
 
@@ -140,7 +147,7 @@ class DeviceAdmin(PortalAdmin):
     ) -> HttpResponse:
         history = None
         if request.user.has_perm("events.view_event") and _is_uuid(object_id):
-            events = visible_to(person(request), Event).of_device(object_id)
+            events = visible_to(person(request), Event).filter(device_id=object_id)
             history = list(events[:HISTORY_ROWS])
         context = {**(extra_context or {}), "history": history}
         return super().change_view(request, object_id, form_url, context)
@@ -260,7 +267,7 @@ class EnrollmentTokenAdmin(PortalAdmin):
         return False
 
     def save_model(
-        self, request: HttpRequest, obj: EnrollmentToken, form: Any, change: bool
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
     ) -> None:
         """The form has called the service; there is nothing left to save."""
 

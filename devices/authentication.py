@@ -45,6 +45,13 @@ class EnrollmentAuthentication(BearerAuthentication):
         return row, row
 
 
+def calling_device(request: Request) -> Device:
+    """The device that sent this request; behind `IsDevice` there is one."""
+    caller: object = request.user
+    assert isinstance(caller, Device)
+    return caller
+
+
 class IsDevice(TenantIsBound):
     """A device, at its own endpoints."""
 

@@ -156,4 +156,5 @@ def _turned_offline(since: datetime, limit: int) -> list[tuple[UUID, UUID, datet
                 "limit": limit,
             },
         )
-        return cursor.fetchall()
+        rows: list[tuple[UUID, UUID, datetime]] = cursor.fetchall()
+    return rows

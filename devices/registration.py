@@ -236,8 +236,10 @@ def _take_back(
     except DeviceIsRetired as error:
         raise _LostRace from error  # retired a moment ago: its identifiers are free
     held = DeviceIdentifier.objects.held().filter(device=device)
-    have = {Identifier(row.kind, row.value) for row in held}
-    _add_identifiers(device, [item for item in identifiers if item not in have])
+    have = {(row.kind, row.value) for row in held}
+    _add_identifiers(
+        device, [item for item in identifiers if (item.kind, item.value) not in have]
+    )
     changes = _refresh(device, box)
     claimed = not DeviceToken.objects.filter(device=device).exists()
     kind = DeviceClaimed if claimed else DeviceReregistered

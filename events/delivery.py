@@ -56,7 +56,7 @@ def drop_outlived(*, before: datetime, batch_size: int = 5000) -> int:
 def back_off(attempts: int) -> timedelta:
     """How long to wait after so many attempts: doubling, capped, with jitter."""
     wait = min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2 ** max(0, attempts - 1))
-    return wait * random.uniform(0.8, 1.2)
+    return timedelta(seconds=wait.total_seconds() * random.uniform(0.8, 1.2))
 
 
 @transaction.atomic

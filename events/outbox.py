@@ -98,7 +98,7 @@ def record(facts: Iterable[Fact]) -> None:
 
 def fact_of(event: Event, kind: type[F]) -> F:
     """The fact that an event was written from."""
-    of_the_event = {
+    of_the_event: dict[str, Any] = {
         "tenant_id": event.tenant_id,
         "device_id": event.device_id,
         "at": event.at,

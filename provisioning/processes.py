@@ -49,7 +49,7 @@ def start(program: Program, *, quiet: bool = False) -> subprocess.Popen[str]:
         if os.getppid() != parent:
             os._exit(1)
 
-    return subprocess.Popen(
+    child: subprocess.Popen[str] = subprocess.Popen(
         program.command,
         env={**os.environ, **program.environment},
         cwd="/" if program.user else None,
@@ -62,6 +62,7 @@ def start(program: Program, *, quiet: bool = False) -> subprocess.Popen[str]:
         preexec_fn=die_with_parent,
         **_identity(program.user),  # type: ignore[call-overload] # three keywords at once
     )
+    return child
 
 
 def stop(children: Iterable[tuple[Program, subprocess.Popen[str]]]) -> None:

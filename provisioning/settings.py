@@ -98,11 +98,11 @@ MIDDLEWARE = [
     "tenants.middleware.TenantMiddleware",
     "provisioning.portal.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "provisioning.portal.middleware.CsrfViewMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "provisioning.portal.middleware.AuthenticationMiddleware",
     "tenants.middleware.PortalMiddleware",
     "provisioning.portal.middleware.MessageMiddleware",
-    "provisioning.portal.middleware.XFrameOptionsMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 APPEND_SLASH = False  # devices know the paths without one
 ROOT_URLCONF = "provisioning.urls"
@@ -215,9 +215,9 @@ REST_FRAMEWORK = {
         "devices.authentication.EnrollmentAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.IsMember"],
-    "DEFAULT_PARSER_CLASSES": ["provisioning.api.parsing.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["provisioning.rest.parsing.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "provisioning.api.paging.CursorPages",
+    "DEFAULT_PAGINATION_CLASS": "provisioning.rest.paging.CursorPages",
     "DEFAULT_SCHEMA_CLASS": "drf_standardized_errors.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",

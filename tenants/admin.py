@@ -11,6 +11,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget
 
 from tenants import services
+from tenants.errors import RoleTooLow
 from tenants.forms import ServiceForm, tenant_field, text
 from tenants.models import ApiToken, Membership, Role, Tenant, User
 from tenants.portal import (
@@ -76,7 +77,7 @@ class TenantAdmin(PortalAdmin):
         return False
 
     def save_model(
-        self, request: HttpRequest, obj: Tenant, form: Any, change: bool
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
     ) -> None:
         """The form has called the service; there is nothing left to save."""
 
@@ -105,6 +106,10 @@ class MembershipForm(ServiceForm):
         model = Membership
         fields = ("role",)
 
+    def tenant_id(self) -> Any:
+        known = not self.instance._state.adding
+        return self.instance.tenant_id if known else super().tenant_id()
+
     def act(self) -> Membership:
         role = Role(self.cleaned_data["role"])
         if not self.instance._state.adding:
@@ -112,7 +117,7 @@ class MembershipForm(ServiceForm):
             self.instance.role = role
             return self.instance
         if role is Role.OWNER and self.by is not Role.OWNER:
-            raise services.RoleTooLow("Only an owner makes an owner.", field="role")
+            raise RoleTooLow("Only an owner makes an owner.", field="role")
         email = self.cleaned_data["email"]
         membership, password = services.add_member(email=email, role=role)
         membership.__dict__["shown_once"] = password
@@ -136,7 +141,6 @@ class MembershipAdmin(PortalAdmin):
         form.by = role_of(request)
         if obj is not None:
             form.base_fields = {"role": form.base_fields["role"]}
-            form.tenant_id = lambda self: self.instance.tenant_id
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -148,7 +152,7 @@ class MembershipAdmin(PortalAdmin):
         return ((None, {"fields": fields}),)
 
     def save_model(
-        self, request: HttpRequest, obj: Membership, form: Any, change: bool
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
     ) -> None:
         """The form has called the service; there is nothing left to save."""
 
@@ -209,9 +213,7 @@ class ApiTokenForm(ServiceForm):
         now, expires_at = timezone.now(), self.cleaned_data["expires_at"]
         membership: Membership = self.cleaned_data["membership"]
         if not self.by.includes(Role(membership.role)):
-            raise services.RoleTooLow(
-                "That member may more than you.", field="membership"
-            )
+            raise RoleTooLow("That member may more than you.", field="membership")
         row, token = services.issue_api_token(
             membership=membership,
             name=self.cleaned_data["name"],
@@ -237,7 +239,9 @@ class ApiTokenAdmin(PortalAdmin):
         form = ApiTokenForm.for_person(person(request))
         form.by = role_of(request)
         members = visible_to(person(request), Membership).select_related("user")
-        form.base_fields["membership"].queryset = members
+        choice = form.base_fields["membership"]
+        assert isinstance(choice, forms.ModelChoiceField)
+        choice.queryset = members
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -250,7 +254,7 @@ class ApiTokenAdmin(PortalAdmin):
         return False
 
     def save_model(
-        self, request: HttpRequest, obj: ApiToken, form: Any, change: bool
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
     ) -> None:
         """The form has called the service; there is nothing left to save."""
 

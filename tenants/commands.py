@@ -34,7 +34,7 @@ class OperatorCommand(BaseCommand):
             text = json.dumps(made, cls=DjangoJSONEncoder)
         self.stdout.write(text)
 
-    def run(self, **options: Any) -> tuple[Mapping[str, Any], str]:
+    def run(self, *args: Any, **options: Any) -> tuple[Mapping[str, Any], str]:
         """Do it; return what was made, and the same as text for a person."""
         raise NotImplementedError
 

@@ -5,7 +5,6 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.backends.ddl_references import Statement
 
 
 class SameTenant(models.BaseConstraint):
@@ -23,10 +22,13 @@ class SameTenant(models.BaseConstraint):
     def constraint_sql(
         self, model: type[models.Model] | None, editor: BaseDatabaseSchemaEditor | None
     ) -> str:
-        assert model is not None and editor is not None
+        assert model is not None
+        assert editor is not None
         field = model._meta.get_field(self.field)
         target = field.related_model
-        assert isinstance(field, models.ForeignKey) and isinstance(target, type)
+        assert isinstance(field, models.ForeignKey)
+        assert isinstance(target, type)
+        assert issubclass(target, models.Model)
         quote = editor.quote_name
         return (
             f"CONSTRAINT {quote(self.name)} FOREIGN KEY (tenant_id, {quote(field.column)})"
@@ -36,8 +38,9 @@ class SameTenant(models.BaseConstraint):
 
     def create_sql(
         self, model: type[models.Model] | None, editor: BaseDatabaseSchemaEditor | None
-    ) -> Statement | str | None:
-        assert model is not None and editor is not None
+    ) -> str:
+        assert model is not None
+        assert editor is not None
         # After the tables: the table pointed at may be made by the same migration.
         table = editor.quote_name(model._meta.db_table)
         sql = self.constraint_sql(model, editor).replace("%", "%%")
@@ -45,8 +48,9 @@ class SameTenant(models.BaseConstraint):
 
     def remove_sql(
         self, model: type[models.Model] | None, editor: BaseDatabaseSchemaEditor | None
-    ) -> Statement | str | None:
-        assert model is not None and editor is not None
+    ) -> str:
+        assert model is not None
+        assert editor is not None
         table = editor.quote_name(model._meta.db_table)
         return f"ALTER TABLE {table} DROP CONSTRAINT {editor.quote_name(self.name)}"
 

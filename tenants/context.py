@@ -61,8 +61,8 @@ def caller_scope(caller: Caller) -> Iterator[None]:
         _caller.reset(token)
 
 
-def bind_tenant(tenant_id: UUID) -> None:
-    """Name the tenant for the rest of the enclosing `tenant_scope`."""
+def bind_tenant(tenant_id: UUID | None) -> None:
+    """Name the tenant for the rest of the enclosing `tenant_scope`; None is nobody."""
     _tenant_id.set(tenant_id)
 
 

@@ -38,7 +38,7 @@ class ServiceForm(forms.ModelForm):
     def for_person(cls, user: User) -> type[Self]:
         """The form for this person: a superuser says for which tenant."""
         fields: dict[str, Any] = {"for_superuser": user.is_superuser}
-        made = type(cls.__name__, (cls,), fields)
+        made: Any = type(cls.__name__, (cls,), fields)
         if not user.is_superuser and "tenant" in made.base_fields:
             del made.base_fields["tenant"]
         return made
@@ -66,5 +66,7 @@ class ServiceForm(forms.ModelForm):
             self.add_error(field, str(error))
 
     def save(self, commit: bool = True) -> Any:
-        self.save_m2m = lambda: None
         return self.instance
+
+    def save_m2m(self) -> None:
+        """The service has written all there is."""

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import (
     AbstractBaseUser,
@@ -150,7 +150,7 @@ class Membership(TenantOwned):
         return f"{self.user}, {self.get_role_display()}"
 
 
-class IssuedTokenQuerySet(models.QuerySet["IssuedToken"]):
+class IssuedTokenQuerySet(models.QuerySet[Any]):
     """Questions about tokens that are handed out."""
 
     def usable(self, now: datetime) -> Self:

@@ -164,7 +164,7 @@ def tenant_by_slug(slug: str) -> Tenant:
 
 def _keep_an_owner(membership: Membership) -> None:
     owners = Membership.every_tenant.select_for_update().filter(
-        tenant_id=membership.tenant_id, role=Role.OWNER
+        tenant=membership.tenant_id, role=Role.OWNER
     )
     if {owner.pk for owner in owners} == {membership.pk}:
         raise LastOwner("A tenant keeps at least one owner.")

@@ -7,8 +7,8 @@ from rest_framework import serializers
 from certificates.models import DeviceCertificate
 from certificates.pki.csr import LONGEST
 from certificates.pki.keys import KEY_TYPES
-from devices.api.fields import Text
 from devices.api.serializers import BoxSerializer, DeviceSerializer
+from provisioning.rest.fields import Text
 
 
 class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):
@@ -22,20 +22,20 @@ class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):
 
     class Meta:
         model = DeviceCertificate
-        fields = (
+        fields: tuple[str, ...] = (
             *("serial_number", "device_id", "status", "fingerprint", "key_source"),
             *("not_before", "not_after", "issued_at", "warned_at"),
             *("revoked_at", "revocation_reason", "replaces", "certificate"),
         )
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
 
 class CertificateWithChainSerializer(CertificateSerializer):
     chain = serializers.CharField(help_text="PEM: the CA and what is above it")
 
     class Meta(CertificateSerializer.Meta):
-        fields = (*CertificateSerializer.Meta.fields, "chain")
-        read_only_fields = fields
+        fields: tuple[str, ...] = (*CertificateSerializer.Meta.fields, "chain")
+        read_only_fields: tuple[str, ...] = fields
 
 
 class IssueSerializer(serializers.Serializer[Any]):

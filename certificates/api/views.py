@@ -34,12 +34,17 @@ from certificates.management_service import (
 )
 from certificates.models import DeviceCertificate
 from certificates.validation import validate_certificate
-from devices.api.negotiation import OneFormOnly
 from devices.api.views import found, shown
-from devices.authentication import IsDevice, MayEnroll
+from devices.authentication import IsDevice, MayEnroll, calling_device
 from devices.models import EnrollmentToken
 from devices.registration import living_device
 from provisioning.errors import Invalid
+from provisioning.rest.negotiation import OneFormOnly
+from provisioning.rest.paging import CursorPages
+
+
+class NewestFirst(CursorPages):
+    ordering = ("-reserved_at", "-id")
 
 
 class AutoRegisterView(APIView):
@@ -77,16 +82,12 @@ class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
     """The certificates of one device, the newest first, and the issue of another."""
 
     serializer_class = CertificateSerializer
+    pagination_class = NewestFirst
 
     def get_queryset(self) -> QuerySet[DeviceCertificate]:
         device = found(self.kwargs["device_id"])
         certificates = DeviceCertificate.objects.signed().of_device(device.pk)
         return certificates.select_related("replaces")
-
-    def paginate_queryset(self, queryset: Any) -> Any:
-        assert self.paginator is not None
-        self.paginator.ordering = ("-reserved_at", "-id")
-        return super().paginate_queryset(queryset)
 
     @extend_schema(
         request=IssueSerializer, responses={201: CertificateWithChainSerializer}
@@ -159,7 +160,9 @@ class MyCertificateView(APIView):
 
     @extend_schema(responses=CertificateWithChainSerializer)
     def get(self, request: Request) -> Response:
-        active = DeviceCertificate.objects.active().of_device(request.user.pk)
+        active = DeviceCertificate.objects.active().of_device(
+            calling_device(request).pk
+        )
         certificate = active.select_related("replaces").first()
         if certificate is None:
             raise NoSuchCertificate
@@ -174,7 +177,7 @@ class MyCertificateView(APIView):
         if "csr" not in body.validated_data:
             raise CsrRequired("A device brings a request for its own key.", field="csr")
         certificate = CertificateManagementService().issue_certificate(
-            device=request.user,
+            device=calling_device(request),
             csr_pem=body.validated_data["csr"],
             now=timezone.now(),
         )

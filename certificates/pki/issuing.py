@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 from cryptography import x509
@@ -150,7 +151,7 @@ def check_authority(
         raise BadAuthority(f"the CA certificate has no {error.oid._name}") from error
     if not (constraints.ca and usage.key_cert_sign):
         raise BadAuthority("the certificate is not that of a CA that may sign others")
-    for lower, upper in zip(chain, chain[1:], strict=False):
+    for lower, upper in pairwise(chain):
         if lower.issuer != upper.subject:
             raise BadAuthority("the chain is not in order, each followed by its issuer")
     return Issuer(certificate=ca, key=key, chain=chain)
@@ -204,7 +205,7 @@ def _name(common_name: str, organization: str, country: str) -> x509.Name:
     )
 
 
-def _digest_for(key: IssuerPrivateKey) -> hashes.HashAlgorithm:
+def _digest_for(key: IssuerPrivateKey) -> hashes.SHA256 | hashes.SHA384:
     if isinstance(key, rsa.RSAPrivateKey) or key.curve.key_size <= 256:
         return hashes.SHA256()
     return hashes.SHA384()

@@ -165,7 +165,7 @@ def test_a_verdict_names_every_problem(
     member: Member, device: Device, row: DeviceCertificate
 ) -> None:
     service = CertificateManagementService()
-    service.revoke_certificate(row, reason="superseded", now=row.issued_at)
+    service.revoke_certificate(row, reason="superseded", now=datetime.now(UTC))
     old = service.issue_certificate(
         device=device,
         csr_pem=request_for(ec_key()),

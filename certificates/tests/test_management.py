@@ -11,7 +11,6 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from rest_framework.test import APIClient
 
-from certificates import management_service
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import (
     AuthorityUnavailable,
@@ -90,7 +89,7 @@ def test_the_serial_number_is_committed_before_anything_is_signed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reserved_when_signing = []
-    sign = management_service.DeviceCertificatesService.issue_certificate
+    sign = DeviceCertificatesService.issue_certificate
 
     def watched(self: Any, *args: Any, signing: Any, **kwargs: Any) -> Any:
         def reserve_and_look(key: Any) -> None:
@@ -100,9 +99,7 @@ def test_the_serial_number_is_committed_before_anything_is_signed(
 
         return sign(self, *args, signing=reserve_and_look, **kwargs)
 
-    monkeypatch.setattr(
-        management_service.DeviceCertificatesService, "issue_certificate", watched
-    )
+    monkeypatch.setattr(DeviceCertificatesService, "issue_certificate", watched)
 
     row = issued(service, device, now)
 

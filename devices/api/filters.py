@@ -25,7 +25,7 @@ class DeviceFilter(FilterSet):
         fields = ("status", "model")
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        narrowed = super().filter_queryset(queryset)
+        narrowed: QuerySet[Any] = super().filter_queryset(queryset)
         if self.form.cleaned_data["status"]:
             return narrowed
         assert isinstance(narrowed, DeviceQuerySet)
@@ -57,7 +57,7 @@ class DeviceOrdering(OrderingFilter):
 
     def get_ordering(self, request: Any, queryset: Any, view: Any) -> Any:
         """The id breaks ties, so that no device is on two pages or on none."""
-        ordering = super().get_ordering(request, queryset, view)
+        ordering = super().get_ordering(request, queryset, view) or ()
         if len(ordering) == 1:
             sign = "-" if ordering[0].startswith("-") else ""
             return (*ordering, f"{sign}id")

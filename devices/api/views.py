@@ -15,7 +15,6 @@ from rest_framework.views import APIView
 
 from devices import credentials, presence, registration, statistics
 from devices.api.filters import DeviceFilter, DeviceOrdering
-from devices.api.negotiation import OneFormOnly
 from devices.api.serializers import (
     ConnectedSerializer,
     ConnectSerializer,
@@ -25,9 +24,10 @@ from devices.api.serializers import (
     OverviewSerializer,
     TokenSerializer,
 )
-from devices.authentication import IsDevice
+from devices.authentication import IsDevice, calling_device
 from devices.errors import NoSuchDevice
 from devices.models import Device
+from provisioning.rest.negotiation import OneFormOnly
 from tenants.context import current_caller
 
 
@@ -111,10 +111,10 @@ class ConnectView(APIView):
             ip_address=said.get("ip_address") or current_caller().address,
         )
         now = timezone.now()
-        steps = presence.connect(device=request.user, report=report, now=now)
+        steps = presence.connect(device=calling_device(request), report=report, now=now)
         return Response(
             {
-                "device_id": str(request.user.pk),
+                "device_id": str(calling_device(request).pk),
                 "status": Device.Status.ONLINE.value,
                 "server_time": now.isoformat().replace("+00:00", "Z"),
                 "next_connect_in": settings.CONNECT_INTERVAL_SECONDS,
@@ -130,7 +130,7 @@ class MeView(APIView):
 
     @extend_schema(responses=DeviceSerializer)
     def get(self, request: Request) -> Response:
-        return Response(shown(request.user.pk))
+        return Response(shown(calling_device(request).pk))
 
 
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:

@@ -69,7 +69,7 @@ def test_a_new_version_is_an_event_that_says_before_and_after(
     connect(device, now, app_version="2.1")
     connect(device, now, app_version="2.2")
 
-    updated = Event.every_tenant.named("device.updated").first()
+    updated = Event.every_tenant.named("device.updated").latest("id")
     assert updated.changes == {"app_version": ["2.1", "2.2"]}
 
 

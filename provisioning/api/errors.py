@@ -40,7 +40,8 @@ class ExceptionHandler(handler.ExceptionHandler):
             case BadRequest():
                 return exceptions.ParseError(str(exc))
             case _:
-                return super().convert_known_exceptions(exc)
+                known: Exception = super().convert_known_exceptions(exc)
+                return known
 
 
 class TooBig(exceptions.APIException):

@@ -6,7 +6,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
 
 
-class _Bearer(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call] # untyped base
+class _Bearer(OpenApiAuthenticationExtension):
     """One header, three kinds of token; each has its own scheme."""
 
     prefix = ""

@@ -4,14 +4,12 @@ The API knows no sessions and no cookies, so this is a door less, and a quarter 
 time of a `connect`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth import middleware as auth
 from django.contrib.messages import middleware as messages
 from django.contrib.sessions import middleware as sessions
-from django.http import HttpRequest, HttpResponse
-from django.middleware import clickjacking, csrf
+from django.http import HttpRequest
 
 PORTAL = "/admin/"
 
@@ -19,7 +17,7 @@ PORTAL = "/admin/"
 class PortalOnly:
     """Makes a middleware do its work under the portal's path alone."""
 
-    get_response: Callable[[HttpRequest], HttpResponse]
+    get_response: Any
 
     def __call__(self, request: HttpRequest) -> Any:
         if request.path_info.startswith(PORTAL):
@@ -36,12 +34,4 @@ class AuthenticationMiddleware(PortalOnly, auth.AuthenticationMiddleware):
 
 
 class MessageMiddleware(PortalOnly, messages.MessageMiddleware):
-    pass
-
-
-class CsrfViewMiddleware(PortalOnly, csrf.CsrfViewMiddleware):
-    pass
-
-
-class XFrameOptionsMiddleware(PortalOnly, clickjacking.XFrameOptionsMiddleware):
     pass

@@ -9,6 +9,7 @@ from unfold.sites import UnfoldAdminSite
 
 from tenants.middleware import SESSION_KEY, chosen_membership
 from tenants.models import Membership, User
+from tenants.portal import person
 
 
 class PortalSite(UnfoldAdminSite):
@@ -32,7 +33,7 @@ class PortalSite(UnfoldAdminSite):
 
 def choose_tenant(request: HttpRequest, tenant_id: Any) -> HttpResponse:
     """Act for another of the member's own tenants in the rest of this session."""
-    mine = Membership.every_tenant.filter(user_id=request.user.pk)
+    mine = Membership.every_tenant.filter(user_id=person(request).pk)
     if tenant_id in set(mine.values_list("tenant_id", flat=True)):
         request.session[SESSION_KEY] = str(tenant_id)
     return HttpResponseRedirect(reverse("admin:index"))

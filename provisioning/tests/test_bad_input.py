@@ -41,6 +41,10 @@ BODIES = {
 DOORS = ("/devices/auto-register", "/devices", "/certificates/validate")
 
 
+def sent(client: Any, path: str, body: bytes, content_type: str = JSON) -> Any:
+    return client.generic("POST", path, body, content_type=content_type)
+
+
 def assert_the_one_shape(answer: Any) -> None:
     assert 400 <= answer.status_code < 500, (answer.status_code, answer.content[:200])
     body = answer.json()
@@ -57,7 +61,7 @@ def assert_the_one_shape(answer: Any) -> None:
 def test_a_bad_body_is_refused(
     member: Callable[..., APIClient], door: str, body: bytes
 ) -> None:
-    answer = member().generic("POST", door, body, content_type=JSON)
+    answer = sent(member(), door, body)
 
     assert_the_one_shape(answer)
     assert not Device.every_tenant.exists()
@@ -78,9 +82,7 @@ def test_a_bad_body_is_refused(
 def test_a_bad_connect_is_refused(
     device: Device, as_device: Callable[[Device], APIClient], body: bytes
 ) -> None:
-    answer = as_device(device).generic(
-        "POST", "/devices/connect", body, content_type=JSON
-    )
+    answer = sent(as_device(device), "/devices/connect", body)
 
     assert_the_one_shape(answer)
     device.refresh_from_db()
@@ -90,15 +92,15 @@ def test_a_bad_connect_is_refused(
 def test_a_body_that_is_too_large_is_refused(member: Callable[..., APIClient]) -> None:
     body = b'{"serial_number": "' + b"x" * 3_000_000 + b'"}'
 
-    answer = member().generic("POST", "/devices", body, content_type=JSON)
+    answer = sent(member(), "/devices", body)
 
     assert answer.status_code == 413
     assert_the_one_shape(answer)
 
 
 def test_a_form_is_no_json(member: Callable[..., APIClient]) -> None:
-    answer = member().generic(
-        "POST", "/devices", b"serial_number=A", "application/x-www-form-urlencoded"
+    answer = sent(
+        member(), "/devices", b"serial_number=A", "application/x-www-form-urlencoded"
     )
 
     assert answer.status_code == 415
