@@ -4,7 +4,7 @@ import platform
 import sys
 from importlib import import_module
 
-from benchmarks.stage import staged
+from benchmarks.stage import fresh, staged
 
 NAMES = ("sweep", "connect", "registration", "issuing")
 
@@ -14,8 +14,9 @@ def main() -> None:
     if unknown := set(chosen) - set(NAMES):
         sys.exit(f"There is no benchmark {', '.join(unknown)}: {', '.join(NAMES)}.")
     print(f"Python {platform.python_version()}, {platform.machine()}")
-    for name in chosen:
-        with staged():
+    with staged():
+        for name in chosen:
+            fresh()
             import_module(f"benchmarks.{name}").main()
 
 

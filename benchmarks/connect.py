@@ -17,7 +17,7 @@ PORT = 8977
 
 def main() -> None:
     secrets = _fleet()
-    _bare_table()
+    bare_table()
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
     ours = [load.post("/devices/connect", body, secret) for secret in secrets]
     bare = [load.post(f"/{number}", body) for number in range(DEVICES)]
@@ -66,7 +66,7 @@ def _fleet() -> list[str]:
     return secrets
 
 
-def _bare_table() -> None:
+def bare_table() -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE bare (id integer PRIMARY KEY, seen timestamptz)")
         cursor.execute(

@@ -1,6 +1,7 @@
 """What the benchmarks stand on: servers of their own, with durable settings, and Django."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ VAR = BASE / "var" / "bench"
 
 @contextmanager
 def staged() -> Iterator[None]:
-    """PostgreSQL and Valkey as `up` runs them, a fresh database, Django set up."""
+    """PostgreSQL and Valkey as `up` runs them, and Django set up."""
     os.environ["VAR_DIR"] = str(VAR)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
     os.environ["LOG_LEVEL"] = "WARNING"
@@ -26,7 +27,6 @@ def staged() -> Iterator[None]:
         import django
 
         django.setup()
-        _fresh_database()
         yield
 
 
@@ -60,13 +60,15 @@ def _named_outside() -> dict[str, str]:
     return {name: os.environ[name] for name in named if name in os.environ}
 
 
-def _fresh_database() -> None:
+def fresh() -> None:
+    """An empty database and no certificate files."""
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute("DROP SCHEMA public CASCADE")
         cursor.execute("CREATE SCHEMA public")
     connection.close()
+    shutil.rmtree(VAR / "certificates", ignore_errors=True)
     subprocess.run(
         [sys.executable, str(BASE / "manage.py"), "migrate", "--no-input", "-v", "0"],
         check=True,

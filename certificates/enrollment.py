@@ -6,8 +6,9 @@ from datetime import datetime
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from devices import registration
+from devices.box import Box
 from devices.models import EnrollmentToken
-from devices.registration import Box, Registration
+from devices.registration import Registration
 
 
 @dataclass(frozen=True, slots=True)

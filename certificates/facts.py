@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from certificates.models import DeviceCertificate
+from devices.models import Device
 from events.outbox import Fact
 
 
@@ -56,3 +58,31 @@ class CertificateRevoked(CertificateFact):
     name: ClassVar = "certificate.revoked"
 
     reason: str
+
+
+def issued_or_renewed(row: DeviceCertificate, device: Device, now: datetime) -> Fact:
+    """What there is to announce of a certificate that has just become active."""
+    facts = about(row, device, now)
+    if row.replaces is None:
+        return CertificateIssued(
+            **facts, fingerprint=row.fingerprint, key_source=row.key_source
+        )
+    return CertificateRenewed(
+        **facts,
+        fingerprint=row.fingerprint,
+        replaced_serial_number=row.replaces.serial_number,
+    )
+
+
+def revoked(row: DeviceCertificate, device: Device, now: datetime) -> Fact:
+    return CertificateRevoked(**about(row, device, now), reason=row.revocation_reason)
+
+
+def about(row: DeviceCertificate, device: Device, now: datetime) -> dict[str, Any]:
+    return {
+        "tenant_id": device.tenant_id,
+        "device_id": device.pk,
+        "at": now,
+        "serial_number": row.serial_number,
+        "not_after": row.not_after,
+    }

@@ -1,14 +1,13 @@
 """The life of a device's certificate, over the records of what the authority signed."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from certificates import hot_path
 from certificates.device_certificates import DeviceCertificatesService, Signed
 from certificates.errors import (
     InvalidReason,
@@ -19,25 +18,19 @@ from certificates.errors import (
     NotRenewable,
     NotRevocable,
 )
-from certificates.facts import (
-    CertificateExpired,
-    CertificateIssued,
-    CertificateRenewalWarning,
-    CertificateRenewed,
-    CertificateRevoked,
-)
+from certificates.expirations import expire_some, in_batches, warn_some
+from certificates.facts import issued_or_renewed, revoked
 from certificates.models import DeviceCertificate
 from certificates.pki import csr, keys, serials
 from certificates.pki.errors import PkiError
 from certificates.pki.keys import DevicePublicKey, KeyType
-from devices.errors import DeviceIsRetired
+from devices.hot_path import hold
 from devices.models import Device
 from devices.next_steps import announce
-from events.outbox import Fact, record
+from events.outbox import record
 
 Status = DeviceCertificate.Status
 Reason = DeviceCertificate.Reason
-BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +71,7 @@ class CertificateManagementService:
             AuthorityUnavailable: the CA cannot sign now.
         """
         public_key = None if csr_pem is None else self.requested_key(csr_pem)
-        current = DeviceCertificate.objects.active().of_device(device.pk).first()
+        current = hot_path.in_use(device.pk)
         return self._issue(device.pk, public_key, key_type, current, now)
 
     def renew_certificate(
@@ -177,22 +170,14 @@ class CertificateManagementService:
             DeviceIsRetired: the device was retired meanwhile.
             IssuanceInterrupted: the reservation was given up meanwhile.
         """
-        device = _hold(row.device_id)
-        current = DeviceCertificate.objects.filter(pk=row.pk).first()
-        if current is None or current.status != Status.PENDING:
-            raise IssuanceInterrupted("The certificate was given up meanwhile.")
-        DeviceCertificate.objects.active().of_device(device.pk).update(
-            status=Status.SUPERSEDED
-        )
+        device = hold(row.device_id)
+        hot_path.supersede(device.pk)
         row.fill(signed.certificate)
         row.status, row.issued_at = Status.ACTIVE, now
-        row.save(
-            update_fields=[
-                *("pem", "fingerprint", "not_before", "not_after"),
-                *("status", "issued_at"),
-            ]
-        )
-        record([_announcement(row, device, now)])
+        activated = hot_path.activate(row)
+        if not activated:
+            raise IssuanceInterrupted("The certificate was given up meanwhile.")
+        record([issued_or_renewed(row, device, now)])
         _tell_at_connect(device, row)
         self.ca.store.install(
             row.serial_number, device.pk, with_key=signed.key_made_here
@@ -220,15 +205,13 @@ class CertificateManagementService:
             NotRevocable: it was never in use, or is over.
         """
         parsed = revocation_reason(reason)
-        device = Device.every_tenant.select_for_update(no_key=True).get(
-            pk=certificate.device_id
-        )
+        device = hold(certificate.device_id, even_retired=True)
         row = DeviceCertificate.objects.get(pk=certificate.pk)
         if row.status == Status.REVOKED:
             if parsed == Reason.KEY_COMPROMISE != row.revocation_reason:
                 row.revocation_reason = parsed
                 row.save(update_fields=["revocation_reason"])
-                record([_revocation(row, device, now)])
+                record([revoked(row, device, now)])
             return row
         if row.status not in (Status.ACTIVE, Status.SUPERSEDED):
             raise NotRevocable(f"The certificate is {row.status}.")
@@ -253,8 +236,8 @@ class CertificateManagementService:
         Due means "by now", so an outage of any length is caught up with.
         """
         window = timedelta(days=settings.RENEWAL_WARNING_DAYS)
-        expired = sum(_batches(_expire_some, now))
-        warned = sum(_batches(_warn_some, now, window))
+        expired = sum(in_batches(lambda: expire_some(now)))
+        warned = sum(in_batches(lambda: warn_some(now, window)))
         return Monitored(warned, expired, self.due_for_renewal(now=now))
 
     def due_for_renewal(self, *, now: datetime) -> list[UUID]:
@@ -295,34 +278,24 @@ def revocation_reason(text: str) -> Reason:
     raise InvalidReason(f"The reason must be one of: {known}.", field="reason")
 
 
-@transaction.atomic(durable=True)
 def _reserve(row: DeviceCertificate) -> None:
     """Write the intent down and commit it: only then may something be signed."""
-    _hold(row.device_id)
-    strangers = DeviceCertificate.objects.exclude(device_id=row.device_id)
-    if strangers.filter(public_key_digest=row.public_key_digest).exists():
-        raise KeyInUse("Another device has a certificate for this key.", field="csr")
     try:
-        with transaction.atomic():
+        with transaction.atomic(durable=True):
+            hold(row.device_id)
+            if hot_path.key_is_anothers(row.public_key_digest, row.device_id):
+                raise KeyInUse(
+                    "Another device has a certificate for this key.", field="csr"
+                )
             row.save(force_insert=True)
     except IntegrityError as error:
         raise NotRenewable("The certificate has a successor already.") from error
 
 
-def _hold(device_id: UUID) -> Device:
-    """Lock the device's row until the transaction ends."""
-    device: Device = Device.every_tenant.select_for_update(no_key=True).get(
-        pk=device_id
-    )
-    if device.status == Device.Status.RETIRED:
-        raise DeviceIsRetired
-    return device
-
-
 def _end(row: DeviceCertificate, device: Device, reason: Reason, now: datetime) -> None:
     row.status, row.revoked_at, row.revocation_reason = Status.REVOKED, now, reason
     row.save(update_fields=["status", "revoked_at", "revocation_reason"])
-    record([_revocation(row, device, now)])
+    record([revoked(row, device, now)])
     if not DeviceCertificate.objects.active().of_device(device.pk).exists():
         _tell_at_connect(device, None)
 
@@ -336,65 +309,3 @@ def _tell_at_connect(device: Device, row: DeviceCertificate | None) -> None:
         certificate_serial_number=row.serial_number if row else None,
         certificate_renewal_due_at=ends - window if ends else None,
     )
-
-
-def _batches(some: Any, *arguments: Any) -> Iterator[int]:
-    """Run a batch after another until one finds nothing to do."""
-    while done := some(*arguments):
-        yield done
-
-
-@transaction.atomic
-def _expire_some(now: datetime) -> int:
-    over = DeviceCertificate.objects.over(now).select_related("device")
-    rows = list(over.select_for_update(skip_locked=True, of=("self",))[:BATCH])
-    DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(
-        status=Status.EXPIRED
-    )
-    record(
-        CertificateExpired(
-            **_about(row, row.device, now), was_in_use=row.status == Status.ACTIVE
-        )
-        for row in rows
-    )
-    return len(rows)
-
-
-@transaction.atomic
-def _warn_some(now: datetime, window: timedelta) -> int:
-    due = DeviceCertificate.objects.due_for_warning(now, window).select_related(
-        "device"
-    )
-    rows = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
-    DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(
-        warned_at=now
-    )
-    record(CertificateRenewalWarning(**_about(row, row.device, now)) for row in rows)
-    return len(rows)
-
-
-def _announcement(row: DeviceCertificate, device: Device, now: datetime) -> Fact:
-    about = _about(row, device, now)
-    if row.replaces is None:
-        return CertificateIssued(
-            **about, fingerprint=row.fingerprint, key_source=row.key_source
-        )
-    return CertificateRenewed(
-        **about,
-        fingerprint=row.fingerprint,
-        replaced_serial_number=row.replaces.serial_number,
-    )
-
-
-def _revocation(row: DeviceCertificate, device: Device, now: datetime) -> Fact:
-    return CertificateRevoked(**_about(row, device, now), reason=row.revocation_reason)
-
-
-def _about(row: DeviceCertificate, device: Device, now: datetime) -> dict[str, Any]:
-    return {
-        "tenant_id": device.tenant_id,
-        "device_id": device.pk,
-        "at": now,
-        "serial_number": row.serial_number,
-        "not_after": row.not_after,
-    }

@@ -59,7 +59,8 @@ class CertificateStore:
         self, serial_number: str, *, key: bytes | None, certificate: bytes
     ) -> None:
         """Put a key, then its certificate, beside the places that they will have."""
-        self.prepare()
+        if not self.staged.is_dir():
+            self.prepare()
         if key is not None:
             write(self.staged_key(serial_number), key, mode=SECRET)
         write(self.staged_certificate(serial_number), certificate, mode=PUBLIC)
@@ -71,6 +72,7 @@ class CertificateStore:
         """
         if with_key:
             _move(self.staged_key(serial_number), self.key_of(device_id))
+            _sync(self.private)
         else:
             self.key_of(device_id).unlink(missing_ok=True)
         _move(self.staged_certificate(serial_number), self.certificate_of(device_id))
@@ -97,7 +99,8 @@ def write(path: Path, content: bytes, *, mode: int) -> None:
     except OSError:
         making.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    if mode == SECRET:  # what is public is in the record as well and can be mended
+        _sync(path.parent)
 
 
 def read(path: Path) -> bytes | None:
@@ -109,7 +112,6 @@ def read(path: Path) -> bytes | None:
 def _move(source: Path, target: Path) -> None:
     with suppress(FileNotFoundError):  # moved before a crash
         source.rename(target)
-        _sync(target.parent)
 
 
 def _sync(folder: Path) -> None:

@@ -6,11 +6,11 @@ from django.db import transaction
 from django.db.models import F
 
 from devices.errors import (
-    DeviceIsRetired,
     EnrollmentTokenUsedUp,
     InvalidEnrollmentToken,
 )
 from devices.facts import DeviceTokenIssued
+from devices.hot_path import hold
 from devices.models import Device, DeviceToken, EnrollmentToken
 from events.outbox import record
 from tenants import tokens
@@ -63,8 +63,11 @@ def spend(token: EnrollmentToken) -> None:
 def renew_device_token(device: Device, *, now: datetime) -> str:
     """A fresh token for a device; the one before is void at once."""
     token = tokens.make(DeviceToken.prefix)
-    DeviceToken.objects.update_or_create(
-        device=device, defaults={"digest": tokens.digest(token), "issued_at": now}
+    DeviceToken.objects.bulk_create(
+        [DeviceToken(device=device, digest=tokens.digest(token), issued_at=now)],
+        update_conflicts=True,
+        unique_fields=["device"],
+        update_fields=["digest", "issued_at"],
     )
     return token
 
@@ -76,9 +79,7 @@ def issue_device_token(device: Device, *, now: datetime) -> str:
     Raises:
         DeviceIsRetired: a retired device gets nothing.
     """
-    held = Device.every_tenant.select_for_update(no_key=True).get(pk=device.pk)
-    if held.status == Device.Status.RETIRED:
-        raise DeviceIsRetired
+    held = hold(device.pk)
     token = renew_device_token(device, now=now)
     record([DeviceTokenIssued(tenant_id=held.tenant_id, device_id=held.pk, at=now)])
     return token

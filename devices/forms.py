@@ -12,8 +12,8 @@ from unfold.widgets import (
 )
 
 from devices import credentials, registration
+from devices.box import Box
 from devices.models import Device, DeviceTag, EnrollmentToken
-from devices.registration import Box
 from tenants.forms import ServiceForm, tenant_field, text
 
 

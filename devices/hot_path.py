@@ -1,23 +1,23 @@
-"""The two statements of the hottest request, written out and prepared.
+"""The statements of the hottest requests, written out and prepared.
 
-Every device connects every minute. Building these statements in the ORM costs more
-than running them, and so does planning them anew each time: written out and prepared
-once per connection, `connect` answers three times as many requests
-(`./run bench connect`). They name their tenant, as the managers would.
+Every device connects every minute (`./run bench connect` shows what this gains). They
+name their tenant, as the managers would, or start from a credential or a row in hand.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
-from weakref import WeakKeyDictionary
+from uuid import UUID
 
-from django.db import connection
-
+from devices.errors import DeviceIsRetired, NoSuchDevice
 from devices.models import Device, NextSteps
+from provisioning.prepared import Prepared
 
 _DEVICE = tuple(field.attname for field in Device._meta.concrete_fields)
 _STEPS = tuple(field.attname for field in NextSteps._meta.concrete_fields)
-_DEVICE_OF_TOKEN = f"""
+
+_DEVICE_OF_TOKEN = Prepared(
+    "device_of_token",
+    "varchar",
+    f"""
     SELECT token.digest,
         {", ".join(f"device.{name}" for name in _DEVICE)},
         {", ".join(f"steps.{name}" for name in _STEPS)}
@@ -25,19 +25,26 @@ _DEVICE_OF_TOKEN = f"""
     JOIN devices_device device ON device.id = token.device_id
     LEFT JOIN devices_nextsteps steps ON steps.device_id = token.device_id
     WHERE token.digest = $1
-"""
-_SEEN = """
+    """,
+)
+_SEEN_WHILE_ONLINE = Prepared(
+    "seen_while_online",
+    "timestamptz, uuid, uuid",
+    """
     UPDATE devices_device SET last_seen = $1
     WHERE id = $2 AND tenant_id = $3 AND status = 'online'
-"""
-
-
-_PREPARED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+    """,
+)
+_HOLD = Prepared(
+    "hold_device",
+    "uuid",
+    f"SELECT {', '.join(_DEVICE)} FROM devices_device WHERE id = $1 FOR NO KEY UPDATE",
+)
 
 
 def device_of_token(digest: str) -> tuple[str, Device] | None:
     """The stored digest, and the device whose token has it, with its next steps."""
-    row, _ = _run("device_of_token", "varchar", _DEVICE_OF_TOKEN, [digest], fetch=True)
+    row = _DEVICE_OF_TOKEN.row(digest)
     if row is None:
         return None
     end = 1 + len(_DEVICE)
@@ -50,20 +57,23 @@ def device_of_token(digest: str) -> tuple[str, Device] | None:
 
 def seen_while_online(device: Device, *, now: datetime) -> bool:
     """Note a sign of life of a device that is still online; say whether it was."""
-    values = [now, device.pk, device.tenant_id]
-    _, changed = _run("seen_while_online", "timestamptz, uuid, uuid", _SEEN, values)
-    return changed > 0
+    return _SEEN_WHILE_ONLINE.changes(now, device.pk, device.tenant_id) > 0
 
 
-def _run(
-    name: str, types: str, sql: str, values: Sequence[Any], *, fetch: bool = False
-) -> tuple[Any, int]:
-    """Execute a statement that this connection plans once; its first row, its row count."""
-    with connection.cursor() as cursor:
-        prepared = _PREPARED.setdefault(connection.connection, set())
-        if name not in prepared:
-            cursor.execute(f"PREPARE {name} ({types}) AS {sql}")
-            prepared.add(name)
-        marks = ", ".join(["%s"] * len(values))
-        cursor.execute(f"EXECUTE {name} ({marks})", values)
-        return (cursor.fetchone() if fetch else None), cursor.rowcount
+def hold(device_id: UUID, *, even_retired: bool = False) -> Device:
+    """Lock a device's row until the transaction ends, whoever's it is.
+
+    Whatever ends or renews something of a device holds its row first, so that none
+    slips past another. Connects wait for it, so it is held for moments only.
+
+    Raises:
+        NoSuchDevice: there is none with this id.
+        DeviceIsRetired: it is; what has ended is not changed any more.
+    """
+    row = _HOLD.row(device_id)
+    if row is None:
+        raise NoSuchDevice
+    device = Device.from_db("default", _DEVICE, row)
+    if device.status == Device.Status.RETIRED and not even_retired:
+        raise DeviceIsRetired
+    return device

@@ -117,6 +117,9 @@ class DeviceHardware(TenantOwned):
         return f"{self.manufacturer} {self.screen_width}×{self.screen_height}"
 
 
+ONE_LIVING_DEVICE = "identifier_of_one_living_device"
+
+
 class DeviceIdentifierQuerySet(models.QuerySet["DeviceIdentifier"]):
     """Questions about identifiers; each returns a narrower queryset."""
 
@@ -155,7 +158,7 @@ class DeviceIdentifier(TenantOwned):
             models.UniqueConstraint(
                 fields=("tenant", "kind", "value"),
                 condition=Q(released_at__isnull=True),
-                name="identifier_of_one_living_device",
+                name=ONE_LIVING_DEVICE,
             ),
             SameTenant("device", name="identifier_of_its_tenants_device"),
         )

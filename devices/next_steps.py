@@ -8,10 +8,11 @@ from devices.models import Device, NextSteps
 
 def announce(device: Device, **steps: Any) -> None:
     """Set some columns of `NextSteps`, within the transaction that makes them true."""
-    NextSteps.every_tenant.update_or_create(
-        device_id=device.pk,
-        defaults=steps,
-        create_defaults={"tenant_id": device.tenant_id, **steps},
+    NextSteps.every_tenant.bulk_create(
+        [NextSteps(device=device, tenant_id=device.tenant_id, **steps)],
+        update_conflicts=True,
+        unique_fields=["device"],
+        update_fields=list(steps),
     )
 
 

@@ -102,16 +102,21 @@ def heard_of(device: Device, *, now: datetime) -> list[Fact]:
     device.status, device.last_seen = Device.Status.ONLINE, now
     if before == Device.Status.ONLINE:
         return []
-    return [
-        DeviceStatusChanged(
-            tenant_id=device.tenant_id,
-            device_id=device.pk,
-            at=now,
-            status=Device.Status.ONLINE.value,
-            last_seen=last_seen,
-            changes={"status": (before, Device.Status.ONLINE.value)},
-        )
-    ]
+    return [went_online(device, before=before, last_seen=last_seen)]
+
+
+def went_online(device: Device, *, before: str, last_seen: datetime | None) -> Fact:
+    """What there is to announce of a device that is heard of now; `before` it was not."""
+    assert device.last_seen is not None
+    online = Device.Status.ONLINE.value
+    return DeviceStatusChanged(
+        tenant_id=device.tenant_id,
+        device_id=device.pk,
+        at=device.last_seen,
+        status=online,
+        last_seen=last_seen,
+        changes={"status": (before, online)},
+    )
 
 
 @transaction.atomic

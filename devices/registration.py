@@ -3,19 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from django.db import IntegrityError, transaction
 
 from devices import hooks
+from devices.box import Box
 from devices.credentials import renew_device_token, spend
 from devices.errors import (
     AlreadyRegistered,
     DeviceIsRetired,
     IdentifiersDisagree,
-    InvalidIdentifier,
     NoSuchDevice,
-    NothingIdentifies,
 )
 from devices.facts import (
     DeviceClaimed,
@@ -24,61 +23,21 @@ from devices.facts import (
     DeviceRetired,
     DeviceUpdated,
 )
-from devices.identifiers import Identifier, NotAnIdentifier, identifying
+from devices.hot_path import hold
+from devices.identifiers import Identifier
 from devices.models import (
+    ONE_LIVING_DEVICE,
     Device,
     DeviceHardware,
     DeviceIdentifier,
-    DeviceTag,
     DeviceToken,
     EnrollmentToken,
-    Tag,
 )
-from devices.presence import heard_of
-from events.outbox import Changes, record
+from devices.presence import heard_of, went_online
+from devices.tagging import set_tags
+from events.outbox import Changes, Fact, record
 
 RACES = 5  # a race is lost at most once per identifier; more means something is wrong
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """What a box, or a member in its place, says about itself."""
-
-    serial_number: str = ""
-    android_id: str = ""
-    mac_addresses: tuple[str, ...] = ()
-    manufacturer: str = ""
-    model: str = ""
-    os_version: str = ""
-    app_version: str = ""
-    screen_width: int | None = None
-    screen_height: int | None = None
-    name: str = ""
-
-    def identifiers(self) -> list[Identifier]:
-        """Its identifiers, normalised and without those that many boxes share.
-
-        Raises:
-            InvalidIdentifier: one has not the form of its kind.
-            NothingIdentifies: none is left.
-        """
-        try:
-            good, bogus = identifying(
-                serial=self.serial_number,
-                android=self.android_id,
-                macs=self.mac_addresses,
-            )
-        except NotAnIdentifier as error:
-            name = "mac_addresses" if error.kind == "mac_address" else error.kind
-            raise InvalidIdentifier(str(error), field=name) from error
-        if not good:
-            shared = ", ".join(identifier.value for identifier in bogus)
-            reason = f" Many boxes share {shared}." if shared else ""
-            raise NothingIdentifies(
-                "A serial number, Android id or MAC address that only this device "
-                f"has is needed.{reason}"
-            )
-        return good
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +49,8 @@ class Registration:
     created: bool = field(default=False)
 
 
-class _LostRace(Exception):
-    """Somebody else registered one of the identifiers a moment ago."""
+class _RetiredMeanwhile(Exception):
+    """The known device was retired a moment ago: its identifiers are free again."""
 
 
 def auto_register(
@@ -114,12 +73,14 @@ def auto_register(
     for _ in range(RACES):
         try:
             return _auto_register(box, identifiers, now, admission)
-        except _LostRace:
+        except _RetiredMeanwhile:
             continue
+        except IntegrityError as error:
+            if not _is_lost_race(error):
+                raise
     raise AlreadyRegistered("The device is being registered elsewhere. Try again.")
 
 
-@transaction.atomic
 def register(*, box: Box, tags: Iterable[str] = (), now: datetime) -> Device:
     """Enter a device by hand; the box claims it when it comes with the same identifiers.
 
@@ -133,10 +94,13 @@ def register(*, box: Box, tags: Iterable[str] = (), now: datetime) -> Device:
         raise _registered_already(identifier.kind, identifier.value, identifier.device)
     try:
         with transaction.atomic():
-            device = _create(box, identifiers, by="manual", now=now)
-    except _LostRace as error:
+            device, facts = _create(box, identifiers, by="manual", now=now)
+            set_tags(device, tags)
+            record(facts)
+    except IntegrityError as error:
+        if not _is_lost_race(error):
+            raise
         raise AlreadyRegistered("The device was registered a moment ago.") from error
-    _set_tags(device, tags)
     return device
 
 
@@ -153,14 +117,14 @@ def update(
     Raises:
         DeviceIsRetired: history is not rewritten.
     """
-    device = _hold(device)
+    device = hold(device.pk)
     changes: Changes = {}
     if name is not None and name != device.name:
         changes["name"] = (device.name, name)
         device.name = name
         device.save(update_fields=["name"])
     if tags is not None:
-        before, after = _set_tags(device, tags)
+        before, after = set_tags(device, tags)
         if before != after:
             changes["tags"] = (before, after)
     if changes:
@@ -175,7 +139,7 @@ def retire(*, device: Device, reason: str = "", now: datetime) -> None:
     Its row, its certificates and its events stay as history. Twice is once.
     """
     try:
-        device = _hold(device)
+        device = hold(device.pk)
     except DeviceIsRetired:
         return
     hooks.retiring(device.pk, now)
@@ -217,8 +181,8 @@ def _auto_register(
     if len(known) > 1:
         raise IdentifiersDisagree(known.values())
     if not known:
-        device = _create(box, identifiers, by="auto", now=now)
-        _heard_of(device, now)
+        device, facts = _create(box, identifiers, by="auto", now=now)
+        record(facts)
         token = renew_device_token(device, now=now)
         if admission is not None:
             spend(admission)  # last: others wait for this row until we commit
@@ -232,9 +196,9 @@ def _take_back(
 ) -> tuple[Device, str]:
     """A known box: bring its facts up to date and give it a fresh token."""
     try:
-        device = _hold(device)
+        device = hold(device.pk)
     except DeviceIsRetired as error:
-        raise _LostRace from error  # retired a moment ago: its identifiers are free
+        raise _RetiredMeanwhile from error
     held = DeviceIdentifier.objects.held().filter(device=device)
     have = {(row.kind, row.value) for row in held}
     _add_identifiers(
@@ -243,25 +207,29 @@ def _take_back(
     changes = _refresh(device, box)
     claimed = not DeviceToken.objects.filter(device=device).exists()
     kind = DeviceClaimed if claimed else DeviceReregistered
-    record([_fact(kind, device, now, changes=changes)])
-    _heard_of(device, now)
+    facts = heard_of(device, now=now)  # a box that registers itself is there
+    device.save(update_fields=["status", "last_seen"])
+    record([_fact(kind, device, now, changes=changes), *facts])
     return device, renew_device_token(device, now=now)
 
 
-def _heard_of(device: Device, now: datetime) -> None:
-    """A box that registers itself is there: that is a sign of life."""
-    facts = heard_of(device, now=now)
-    device.save(update_fields=["status", "last_seen"])
-    record(facts)
-
-
 def _create(
-    box: Box, identifiers: list[Identifier], *, by: str, now: datetime
-) -> Device:
+    box: Box,
+    identifiers: list[Identifier],
+    *,
+    by: Literal["auto", "manual"],
+    now: datetime,
+) -> tuple[Device, list[Fact]]:
+    """Write a new device's rows; what there is to announce of it.
+
+    A box that registers itself is there; one that a member enters was never heard of.
+    """
     serial = (item.value for item in identifiers if item.kind == "serial_number")
     device: Device = Device.objects.create(
         name=box.name or next(serial, identifiers[0].value),
         model=box.model,
+        status=Device.Status.ONLINE if by == "auto" else Device.Status.OFFLINE,
+        last_seen=now if by == "auto" else None,
         app_version=box.app_version,
         os_version=box.os_version,
         registered_at=now,
@@ -274,32 +242,24 @@ def _create(
         screen_height=box.screen_height,
     )
     said = [f"{item.kind}:{item.value}" for item in identifiers]
-    record(
-        [
-            _fact(
-                DeviceRegistered,
-                device,
-                now,
-                by=by,
-                device_name=device.name,
-                identifiers=said,
-            )
-        ]
-    )
-    return device
+    about = {"by": by, "device_name": device.name, "identifiers": said}
+    facts = [_fact(DeviceRegistered, device, now, **about)]
+    if by == "auto":
+        facts.append(went_online(device, before=Device.Status.OFFLINE, last_seen=None))
+    return device, facts
 
 
 def _add_identifiers(device: Device, identifiers: list[Identifier]) -> None:
     """Give a device its identifiers, in their order: so two such verbs never deadlock."""
-    rows = [
+    DeviceIdentifier.objects.bulk_create(
         DeviceIdentifier(device=device, kind=item.kind, value=item.value)
         for item in sorted(identifiers)
-    ]
-    try:
-        with transaction.atomic():
-            DeviceIdentifier.objects.bulk_create(rows)
-    except IntegrityError as error:
-        raise _LostRace from error
+    )
+
+
+def _is_lost_race(error: IntegrityError) -> bool:
+    """Whether somebody else registered one of the identifiers a moment ago."""
+    return ONE_LIVING_DEVICE in str(error)
 
 
 def _refresh(device: Device, box: Box) -> Changes:
@@ -320,38 +280,6 @@ def _refresh(device: Device, box: Box) -> Changes:
         if new:
             row.save(update_fields=list(new))
     return changes
-
-
-def _set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Make these the device's tags; return the names before and after, in order."""
-    after = sorted({name.strip() for name in names if name.strip()})
-    worn = DeviceTag.objects.filter(device=device).select_related("tag")
-    before = sorted(row.tag.name for row in worn)
-    if before != after:
-        Tag.objects.bulk_create(
-            [Tag(name=name) for name in after], ignore_conflicts=True
-        )
-        worn.exclude(tag__name__in=after).delete()
-        DeviceTag.objects.bulk_create(
-            [
-                DeviceTag(device=device, tag=tag)
-                for tag in Tag.objects.filter(name__in=after)
-            ],
-            ignore_conflicts=True,
-        )
-    return before, after
-
-
-def _hold(device: Device) -> Device:
-    """Lock the device's row until the transaction ends.
-
-    Raises:
-        DeviceIsRetired: it is.
-    """
-    held: Device = Device.every_tenant.select_for_update(no_key=True).get(pk=device.pk)
-    if held.status == Device.Status.RETIRED:
-        raise DeviceIsRetired
-    return held
 
 
 def _registered_already(kind: str, value: str, device: Device) -> AlreadyRegistered:

@@ -352,3 +352,15 @@ def test_a_real_worker_renews_what_is_due(
 
     until(lambda: row.successors.filter(status="active").exists())
     assert Event.every_tenant.named("certificate.renewal_warning").count() == 1
+
+
+def test_a_retired_devices_certificate_may_still_turn_out_compromised(
+    service: CertificateManagementService, device: Device, now: datetime
+) -> None:
+    row = issued(service, device, now)
+    registration.retire(device=device, now=now)
+
+    service.revoke_certificate(row, reason="keyCompromise", now=now)
+
+    row.refresh_from_db()
+    assert row.revocation_reason == "keyCompromise"

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from devices.box import Box
 from devices.identifiers import MOST_MAC_ADDRESSES
 from devices.models import Device
 from devices.presence import Report
-from devices.registration import Box
 from provisioning.rest.fields import Text
 
 

@@ -1,0 +1,89 @@
+"""The sweep over a million devices, against the bare SQL that writes the same rows."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from devices import presence
+from tenants.models import Tenant
+
+DEVICES = 1_000_000
+SILENT = 10_000
+THRESHOLD = timedelta(minutes=5)
+
+FLEET = """
+    INSERT INTO devices_device (id, tenant_id, name, model, status, last_seen,
+        app_version, os_version, ip_address, registered_at)
+    SELECT gen_random_uuid(), %s, 'TV-' || g, 'X96', 'online', now(),
+        '2.1.0', '9', '10.0.0.1', now()
+    FROM generate_series(1, %s) g
+"""
+SILENCE = """
+    UPDATE devices_device SET last_seen = now() - interval '1 hour', status = 'online'
+    WHERE id IN (SELECT id FROM devices_device ORDER BY id LIMIT %s)
+"""
+BARE = """
+    UPDATE devices_device SET status = 'offline'
+    WHERE status = 'online' AND last_seen < now() - interval '5 minutes'
+    RETURNING id, tenant_id, last_seen
+"""
+BARE_EVENTS = """
+    INSERT INTO events_event (tenant_id, name, device_id, at, caller_kind, caller_id,
+        caller_name, request_id, data, changes)
+    SELECT tenant_id, 'device.status_changed', id, now(), 'system', '', '', '',
+        jsonb_build_object('status', 'offline', 'last_seen', last_seen),
+        jsonb_build_object('status', jsonb_build_array('online', 'offline'))
+    FROM devices_device WHERE status = 'offline' AND last_seen < now() - interval '5 minutes'
+"""
+
+
+def main() -> None:
+    tenant = Tenant.objects.create(slug="bench", name="Bench")
+    _execute(FLEET, tenant.pk, DEVICES)
+    _execute("VACUUM ANALYZE devices_device")
+    print(f"{DEVICES:,} devices, {SILENT:,} of them silent")
+    ratios = []
+    for turn in (1, 2, 3):
+        bare, ours = _silenced(_bare), _silenced(_sweep)
+        ratios.append(ours / bare)
+        print(
+            f"sweep {turn}: {ours * 1000:,.0f} ms; bare {bare * 1000:,.0f} ms;"
+            f" ratio {ratios[-1]:.2f}"
+        )
+    print(f"sweep: median ratio {sorted(ratios)[1]:.2f} (target at most 3)")
+    quiet = sorted(_timed(_sweep) for _ in range(5))[2]
+    print(f"sweep with none silent: {quiet * 1000:,.0f} ms (target at most 300)")
+
+
+def _silenced(act: Callable[[], None]) -> float:
+    _execute(SILENCE, SILENT)
+    _execute("VACUUM ANALYZE devices_device")
+    _execute("CHECKPOINT")
+    return _timed(act)
+
+
+def _timed(act: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    act()
+    return time.perf_counter() - begun
+
+
+def _sweep() -> None:
+    presence.sweep(now=timezone.now(), threshold=THRESHOLD)
+
+
+@transaction.atomic
+def _bare() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(BARE)
+        cursor.fetchall()
+        cursor.execute(BARE_EVENTS)
+
+
+def _execute(sql: str, *values: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)

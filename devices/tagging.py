@@ -1,0 +1,25 @@
+"""Which tags a device wears."""
+
+from collections.abc import Iterable
+
+from devices.models import Device, DeviceTag, Tag
+
+
+def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Make these the device's tags; return the names before and after, in order."""
+    after = sorted({name.strip() for name in names if name.strip()})
+    worn = DeviceTag.objects.filter(device=device).select_related("tag")
+    before = sorted(row.tag.name for row in worn)
+    if before != after:
+        Tag.objects.bulk_create(
+            [Tag(name=name) for name in after], ignore_conflicts=True
+        )
+        worn.exclude(tag__name__in=after).delete()
+        DeviceTag.objects.bulk_create(
+            [
+                DeviceTag(device=device, tag=tag)
+                for tag in Tag.objects.filter(name__in=after)
+            ],
+            ignore_conflicts=True,
+        )
+    return before, after
