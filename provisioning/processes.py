@@ -40,12 +40,10 @@ def start(program: Program, *, quiet: bool = False) -> subprocess.Popen[str]:
         quiet: throw its output away; otherwise it comes through a pipe, both streams.
     """
     parent = os.getpid()
-    libc, orphan_signal = _libc, int(program.orphan_signal)
 
-    def die_with_parent() -> None:
+    def tie_to_us() -> None:
         # After Popen changed the user: a change of credentials clears this setting.
-        if libc is not None:
-            libc.prctl(PR_SET_PDEATHSIG, orphan_signal)
+        die_with_parent(program.orphan_signal)
         if os.getppid() != parent:
             os._exit(1)
 
@@ -59,10 +57,16 @@ def start(program: Program, *, quiet: bool = False) -> subprocess.Popen[str]:
         text=True,
         errors="replace",
         start_new_session=True,
-        preexec_fn=die_with_parent,
+        preexec_fn=tie_to_us,
         **_identity(program.user),  # type: ignore[call-overload] # three keywords at once
     )
     return child
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    """Have the kernel end this process when the one that made it is gone."""
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, int(number))
 
 
 def stop(children: Iterable[tuple[Program, subprocess.Popen[str]]]) -> None:

@@ -103,6 +103,7 @@ def _programs(port: int) -> list[Program]:
                 *("--workers", str(settings.WEB_WORKERS)),
                 *("--blocking-threads", str(settings.WEB_THREADS)),
                 *("--no-ws", "--respawn-failed-workers", "--log-level", "warning"),
+                *("--workers-kill-timeout", "4"),
                 "provisioning.wsgi:application",
             ),
             environment={"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
@@ -114,6 +115,7 @@ def _programs(port: int) -> list[Program]:
                 *("--concurrency", str(settings.WORKER_PROCESSES)),
                 *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
             ),
+            orphan_signal=signal.SIGQUIT,  # without its broker a warm end never comes
             environment=as_root,
         ),
         Program(
