@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,9 @@ class Up:
                     role = "beat" if " beat " in words else name
                     found[role] = child
         return found
+
+    def replaced(self, role: str, victim: psutil.Process) -> bool:
+        return self.children().get(role) not in (None, victim)
 
     def stop(self, number: signal.Signals) -> float:
         """Send a signal; the seconds until it has ended."""
@@ -158,11 +162,7 @@ def test_everything_starts_comes_back_and_ends(up: Up) -> None:
     for role in ("postgres", "valkey", "granian", "celery", "beat"):
         victim = up.children()[role]
         victim.kill()
-        until(
-            lambda role=role, victim=victim: (
-                up.children().get(role) not in (None, victim)
-            )
-        )
+        until(partial(up.replaced, role, victim))
         until(lambda: answers(lambda: call(up, "/devices/connect", box["token"], {})))
         until(up.ready)
 
