@@ -95,8 +95,9 @@ class DeviceAdmin(PortalAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             fields = list(RegistrationForm.base_fields)
-            if not person(request).is_superuser:
-                fields.remove("tenant")
+            fields.remove("tenant")
+            if person(request).is_superuser:
+                fields.insert(0, "tenant")
             return ((None, {"fields": fields}),)
         return (
             (None, {"fields": ("name", "tags")}),

@@ -43,6 +43,13 @@ class ServiceForm(forms.ModelForm):
             del made.base_fields["tenant"]
         return made
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "tenant" in self.fields:
+            known = list(Tenant.objects.all()[:2])
+            if len(known) == 1:
+                self.fields["tenant"].initial = known[0]
+
     def act(self) -> Any:
         """Call the service with what is valid; return the saved row.
 

@@ -32,6 +32,14 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "provisioning.portal.dashboard.callback",
     "STYLES": [lambda request: static("portal/portal.css")],
+    "SCRIPTS": [lambda request: static("portal/skip.js")],
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("portal/icon.svg"),
+        }
+    ],
     "SITE_DROPDOWN": "provisioning.portal.site.tenants",
     "COLORS": {
         "primary": {
