@@ -11,7 +11,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import action, display
 
-from certificates.management_service import CertificateManagementService
+from certificates.management_service import (
+    CertificateManagementService,
+    certificate_in_use,
+)
 from certificates.models import DeviceCertificate
 from devices.admin import DeviceAdmin
 from devices.models import Device
@@ -160,7 +163,10 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
     """The device's page, with what this room knows of it."""
 
     inlines = (*DeviceAdmin.inlines, CertificateInline)
-    actions = ("issue_for_selected", *DeviceAdmin.actions)
+    actions = (
+        *("issue_for_selected", "renew_for_selected", "revoke_for_selected"),
+        *DeviceAdmin.actions,
+    )
     actions_detail = ("issue_for_one", *DeviceAdmin.actions_detail)
 
     @admin.action(
@@ -178,6 +184,55 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
         chosen = devices[:MOST_AT_ONCE]
         outcomes = act_on_each(chosen, issue, of_tenant=lambda device: device.tenant_id)
         return report_page(self, request, "Certificates", outcomes)
+
+    @admin.action(
+        description="Renew certificates of selected devices", permissions=["change"]
+    )
+    def renew_for_selected(
+        self, request: HttpRequest, devices: QuerySet[Device]
+    ) -> HttpResponse:
+        service = CertificateManagementService()
+
+        def renew(device: Device) -> str:
+            row = service.renew_certificate(
+                certificate_in_use(device), now=timezone.now()
+            )
+            return f"Renewed until {row.not_after:%Y-%m-%d}."
+
+        chosen = devices[:MOST_AT_ONCE]
+        outcomes = act_on_each(chosen, renew, of_tenant=lambda device: device.tenant_id)
+        return report_page(self, request, "Renewed", outcomes)
+
+    @admin.action(
+        description="Revoke certificates of selected devices", permissions=["change"]
+    )
+    def revoke_for_selected(
+        self, request: HttpRequest, devices: QuerySet[Device]
+    ) -> HttpResponse:
+        chosen = devices[:MOST_AT_ONCE]
+        if "confirmed" not in request.POST:
+            return confirmation_page(
+                self,
+                request,
+                title="Revoke certificates",
+                action="revoke_for_selected",
+                rows=chosen,
+                explanation="The certificates that these devices use are no longer "
+                "trusted. There is no undo.",
+                choices=DeviceCertificate.Reason.choices,
+                button="Revoke",
+            )
+        service, reason = CertificateManagementService(), request.POST.get("reason", "")
+
+        def revoke(device: Device) -> str:
+            row = certificate_in_use(device)
+            service.revoke_certificate(row, reason=reason, now=timezone.now())
+            return f"Revoked {row.serial_number}."
+
+        outcomes = act_on_each(
+            chosen, revoke, of_tenant=lambda device: device.tenant_id
+        )
+        return report_page(self, request, "Revoked", outcomes)
 
     @action(
         description="Issue certificate",

@@ -247,6 +247,19 @@ class CertificateManagementService:
         return list(due.order_by("not_after").values_list("pk", flat=True))
 
 
+def certificate_in_use(device: Device) -> DeviceCertificate:
+    """The certificate that a device should use now.
+
+    Raises:
+        NoSuchCertificate: it has none.
+    """
+    active = DeviceCertificate.objects.active().of_device(device.pk)
+    found = active.select_related("replaces").first()
+    if found is None:
+        raise NoSuchCertificate
+    return found
+
+
 def owned_certificate(serial_number: str) -> DeviceCertificate:
     """The current tenant's certificate with this serial number.
 

@@ -216,6 +216,7 @@ class EnrollmentToken(IssuedToken):
     """An `enr_` token: whoever holds it may register devices in its tenant."""
 
     prefix = "enr_"
+    noun = "enrollment_token"
 
     max_uses = models.PositiveIntegerField(null=True, blank=True)
     uses = models.PositiveIntegerField(default=0, editable=False)  # counted if limited

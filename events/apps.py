@@ -4,6 +4,8 @@ from importlib import import_module
 from django.apps import AppConfig
 from kombu.exceptions import OperationalError
 
+from tenants.hooks import when_something_happens
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,3 +23,4 @@ class EventsConfig(AppConfig):
                 logger.warning("The broker is away: events wait for the next tick.")
 
         outbox.wake_with(wake)
+        when_something_happens(outbox.record_happening)

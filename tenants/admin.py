@@ -113,13 +113,17 @@ class MembershipForm(ServiceForm):
     def act(self) -> Membership:
         role = Role(self.cleaned_data["role"])
         if not self.instance._state.adding:
-            services.change_role(membership=self.instance, role=role, by=self.by)
+            services.change_role(
+                membership=self.instance, role=role, by=self.by, now=timezone.now()
+            )
             self.instance.role = role
             return self.instance
         if role is Role.OWNER and self.by is not Role.OWNER:
             raise RoleTooLow("Only an owner makes an owner.", field="role")
         email = self.cleaned_data["email"]
-        membership, password = services.add_member(email=email, role=role)
+        membership, password = services.add_member(
+            email=email, role=role, now=timezone.now()
+        )
         membership.__dict__["shown_once"] = password
         return membership
 
@@ -177,7 +181,7 @@ class MembershipAdmin(PortalAdmin):
         by = role_of(request)
 
         def remove(membership: Membership) -> str:
-            services.remove_member(membership=membership, by=by)
+            services.remove_member(membership=membership, by=by, now=timezone.now())
             return "Removed, with their tokens in this tenant."
 
         outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove, of_tenant=_tenant)

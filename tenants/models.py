@@ -164,6 +164,7 @@ class IssuedToken(TenantOwned):
     """A token handed out once; what is kept is its hash."""
 
     prefix: ClassVar[str]
+    noun: ClassVar[str]  # what events call it
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=120)
@@ -199,6 +200,7 @@ class ApiToken(IssuedToken):
     """A member's `usr_` token: it may what the member may."""
 
     prefix = "usr_"
+    noun = "api_token"
 
     membership = models.ForeignKey(
         Membership, on_delete=models.CASCADE, related_name="api_tokens"

@@ -3,7 +3,8 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email, validate_slug
@@ -19,6 +20,7 @@ from tenants.errors import (
     RoleTooLow,
     TenantExists,
 )
+from tenants.hooks import Happening, announce
 from tenants.models import ApiToken, IssuedToken, Membership, Role, Tenant, User
 
 T = TypeVar("T", bound=IssuedToken)
@@ -52,16 +54,19 @@ def create_tenant(
             tenant = Tenant.objects.create(slug=slug, name=name or slug)
     except IntegrityError as error:
         raise TenantExists(f"There is a tenant {slug!r} already.") from error
+    _announce("tenant.created", tenant.pk, now, slug=slug)
     if owner_email is None:
         return NewTenant(tenant, None, None, None)
     with tenant_scope(tenant.pk):
-        membership, password = add_member(email=owner_email, role=Role.OWNER)
+        membership, password = add_member(email=owner_email, role=Role.OWNER, now=now)
         _, token = issue_api_token(membership=membership, name="first token", now=now)
     return NewTenant(tenant, membership.user, password, token)
 
 
 @transaction.atomic
-def add_member(*, email: str, role: Role) -> tuple[Membership, str | None]:
+def add_member(
+    *, email: str, role: Role, now: datetime
+) -> tuple[Membership, str | None]:
     """Let a person into the current tenant.
 
     Returns:
@@ -83,11 +88,12 @@ def add_member(*, email: str, role: Role) -> tuple[Membership, str | None]:
             membership: Membership = Membership.objects.create(user=user, role=role)
     except IntegrityError as error:
         raise AlreadyMember(f"{email} is a member already.", field="email") from error
+    _announce("member.added", membership.tenant_id, now, email=email, role=role.value)
     return membership, password
 
 
 @transaction.atomic
-def change_role(*, membership: Membership, role: Role, by: Role) -> None:
+def change_role(*, membership: Membership, role: Role, by: Role, now: datetime) -> None:
     """Give a member another role.
 
     Raises:
@@ -99,10 +105,18 @@ def change_role(*, membership: Membership, role: Role, by: Role) -> None:
     if role is not Role.OWNER:
         _keep_an_owner(membership)
     Membership.every_tenant.filter(pk=membership.pk).update(role=role)
+    if role != membership.role:
+        _announce(
+            "member.role_changed",
+            membership.tenant_id,
+            now,
+            changes={"role": (membership.role, role.value)},
+            email=membership.user.email,
+        )
 
 
 @transaction.atomic
-def remove_member(*, membership: Membership, by: Role) -> None:
+def remove_member(*, membership: Membership, by: Role, now: datetime) -> None:
     """End a membership, and with it the member's tokens in this tenant.
 
     Raises:
@@ -112,9 +126,12 @@ def remove_member(*, membership: Membership, by: Role) -> None:
     if membership.role == Role.OWNER and by is not Role.OWNER:
         raise RoleTooLow("Only an owner removes an owner.")
     _keep_an_owner(membership)
+    email = membership.user.email
     membership.delete()
+    _announce("member.removed", membership.tenant_id, now, email=email)
 
 
+@transaction.atomic
 def issue_token(model: type[T], *, now: datetime, **fields: object) -> tuple[T, str]:
     """A row for a new token of this kind, and the token, which is not kept."""
     token = tokens.make(model.prefix)
@@ -122,6 +139,7 @@ def issue_token(model: type[T], *, now: datetime, **fields: object) -> tuple[T, 
         digest=tokens.digest(token), hint=tokens.hint(token), created_at=now, **fields
     )
     row.save(force_insert=True)
+    _announce(f"{model.noun}.issued", row.tenant_id, now, name=row.name, hint=row.hint)
     return row, token
 
 
@@ -143,11 +161,18 @@ def issue_api_token(
     )
 
 
+@transaction.atomic
 def revoke_token(token: IssuedToken, *, now: datetime) -> None:
     """End a token at once; twice is once."""
-    type(token).every_tenant.filter(pk=token.pk, revoked_at__isnull=True).update(
-        revoked_at=now
-    )
+    valid = type(token).every_tenant.filter(pk=token.pk, revoked_at__isnull=True)
+    if valid.update(revoked_at=now):
+        _announce(
+            f"{token.noun}.revoked",
+            token.tenant_id,
+            now,
+            name=token.name,
+            hint=token.hint,
+        )
 
 
 def tenant_by_slug(slug: str) -> Tenant:
@@ -160,6 +185,21 @@ def tenant_by_slug(slug: str) -> Tenant:
     if tenant is None:
         raise NoSuchTenant(f"There is no tenant {slug!r}.")
     return tenant
+
+
+def _announce(
+    happened: str,
+    tenant_id: UUID | None,
+    now: datetime,
+    *,
+    changes: dict[str, tuple[Any, Any]] | None = None,
+    **data: Any,
+) -> None:
+    announce(
+        Happening(
+            name=happened, tenant_id=tenant_id, at=now, data=data, changes=changes or {}
+        )
+    )
 
 
 def _keep_an_owner(membership: Membership) -> None:

@@ -27,9 +27,9 @@ from certificates.api.serializers import (
 )
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.enrollment import enroll
-from certificates.errors import NoSuchCertificate
 from certificates.management_service import (
     CertificateManagementService,
+    certificate_in_use,
     owned_certificate,
 )
 from certificates.models import DeviceCertificate
@@ -160,13 +160,7 @@ class MyCertificateView(APIView):
 
     @extend_schema(responses=CertificateWithChainSerializer)
     def get(self, request: Request) -> Response:
-        active = DeviceCertificate.objects.active().of_device(
-            calling_device(request).pk
-        )
-        certificate = active.select_related("replaces").first()
-        if certificate is None:
-            raise NoSuchCertificate
-        return Response(with_chain(certificate))
+        return Response(with_chain(certificate_in_use(calling_device(request))))
 
     @extend_schema(
         request=IssueSerializer, responses={201: CertificateWithChainSerializer}

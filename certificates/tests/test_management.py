@@ -343,6 +343,17 @@ def test_the_command_warns_renews_and_expires(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_monitor_runs_when_a_worker_starts(
+    service: CertificateManagementService, device: Device, request: Any
+) -> None:
+    row = issued(service, device, datetime.now(UTC) - timedelta(days=360))
+
+    request.getfixturevalue("celery_worker")
+
+    until(lambda: row.successors.filter(status="active").exists())
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_real_worker_renews_what_is_due(
     celery_worker: None, service: CertificateManagementService, device: Device
 ) -> None:

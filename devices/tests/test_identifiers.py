@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from devices import identifiers
 from devices.identifiers import Identifier, NotAnIdentifier, identifying, is_bogus
@@ -58,3 +60,22 @@ def test_the_same_identifier_said_twice_counts_once() -> None:
     good, _ = identifying(macs=["AABBCCDDEE0F", "aa:bb:cc:dd:ee:0f"])
 
     assert len(good) == 1
+
+
+@given(st.text(max_size=80), st.text(max_size=80), st.lists(st.text(max_size=30)))
+def test_whatever_a_box_says_is_refused_or_has_one_form(
+    serial: str, android: str, macs: list[str]
+) -> None:
+    try:
+        good, bogus = identifying(serial=serial, android=android, macs=macs)
+    except NotAnIdentifier:
+        return
+
+    again, bogus_again = identifying(
+        serial=next((i.value for i in good if i.kind == "serial_number"), ""),
+        android=next((i.value for i in good if i.kind == "android_id"), ""),
+        macs=[i.value for i in good if i.kind == "mac_address"],
+    )
+    assert (again, bogus_again) == (good, [])
+    assert not {item for item in good if is_bogus(item)}
+    assert all(len(item.value) <= identifiers.LONGEST for item in good + bogus)

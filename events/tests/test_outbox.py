@@ -15,6 +15,7 @@ from events import delivery, outbox
 from events.models import Delivery, Event
 from events.outbox import Fact, on, record
 from events.tasks import deliver as deliver_task
+from events.tasks import drop_outlived
 from provisioning.tests.processes import other_process
 from tenants.context import current_caller, current_tenant_id, tenant_scope
 from tenants.models import Tenant
@@ -290,3 +291,14 @@ def test_a_real_worker_delivers(celery_worker: None, tenant: Tenant) -> None:
     deliver_task.delay()
 
     until(lambda: not Delivery.objects.exists())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_real_worker_drops_what_has_outlived_its_retention(
+    celery_worker: None, tenant: Tenant
+) -> None:
+    write(happened(tenant, datetime(2001, 1, 1, tzinfo=UTC)))
+
+    drop_outlived.delay()
+
+    until(lambda: not Event.every_tenant.exists())

@@ -285,6 +285,29 @@ def test_certificates_are_renewed_and_revoked_with_a_reason(
     assert new.revocation_reason == "keyCompromise"
 
 
+def test_devices_certificates_are_renewed_and_revoked_from_their_list(
+    portal: Portal, tenant: Tenant
+) -> None:
+    certified, bare = DeviceFactory.create_batch(2, tenant=tenant)
+    row, client = certificate(certified), portal()
+
+    renewed = text(act(client, DEVICES, "renew_for_selected", certified, bare))
+    assert "1 done, 1 refused" in renewed
+    assert "Key compromise" in text(
+        act(client, DEVICES, "revoke_for_selected", certified)
+    )
+    act(
+        client,
+        DEVICES,
+        "revoke_for_selected",
+        certified,
+        confirmed="yes",
+        reason="keyCompromise",
+    )
+    row.refresh_from_db()
+    assert (row.status, row.successors.get().status) == ("superseded", "revoked")
+
+
 @pytest.mark.parametrize("verb", ["issue-certificate", "retire", "new-token"])
 def test_the_buttons_of_a_devices_page_ask_first(
     portal: Portal, device: Device, verb: str

@@ -6,6 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
+from events.models import Event
 from tenants import services, tokens
 from tenants.context import tenant_scope
 from tenants.errors import AlreadyMember, InvalidTenant, LastOwner, RoleTooLow
@@ -13,6 +14,7 @@ from tenants.models import ApiToken, Membership, Role, Tenant, User
 from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def calling(token: str) -> APIClient:
@@ -146,21 +148,21 @@ def test_a_person_with_an_account_keeps_their_password(tenant: Tenant) -> None:
 
     with tenant_scope(tenant.pk):
         membership, password = services.add_member(
-            email=other.user.email.upper(), role=Role.VIEWER
+            email=other.user.email.upper(), role=Role.VIEWER, now=NOW
         )
         assert password is None
         assert membership.user == other.user
         with pytest.raises(AlreadyMember):
-            services.add_member(email=other.user.email, role=Role.VIEWER)
+            services.add_member(email=other.user.email, role=Role.VIEWER, now=NOW)
 
 
 def test_a_tenant_keeps_an_owner(tenant: Tenant) -> None:
     owner = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
 
     with pytest.raises(LastOwner):
-        services.change_role(membership=owner, role=Role.ADMIN, by=Role.OWNER)
+        services.change_role(membership=owner, role=Role.ADMIN, by=Role.OWNER, now=NOW)
     with pytest.raises(LastOwner):
-        services.remove_member(membership=owner, by=Role.OWNER)
+        services.remove_member(membership=owner, by=Role.OWNER, now=NOW)
     assert Membership.every_tenant.get(pk=owner.pk).role == Role.OWNER
 
 
@@ -171,9 +173,9 @@ def test_only_an_owner_makes_or_unmakes_an_owner(tenant: Tenant) -> None:
     )
 
     with pytest.raises(RoleTooLow):
-        services.change_role(membership=member, role=Role.OWNER, by=Role.ADMIN)
+        services.change_role(membership=member, role=Role.OWNER, by=Role.ADMIN, now=NOW)
     with pytest.raises(RoleTooLow):
-        services.remove_member(membership=owner, by=Role.ADMIN)
+        services.remove_member(membership=owner, by=Role.ADMIN, now=NOW)
 
 
 def test_a_removed_members_tokens_end(tenant: Tenant) -> None:
@@ -183,7 +185,7 @@ def test_a_removed_members_tokens_end(tenant: Tenant) -> None:
         membership=member, name="a", now=datetime.now(UTC)
     )
 
-    services.remove_member(membership=member, by=Role.OWNER)
+    services.remove_member(membership=member, by=Role.OWNER, now=NOW)
 
     assert calling(token).get("/devices").status_code == 401
 
@@ -204,3 +206,29 @@ def test_a_token_that_could_never_be_used_is_refused(
 ) -> None:
     with pytest.raises(CommandError):
         call_command("create_enrollment_token", tenant.slug, **limits)
+
+
+def told(tenant: Tenant) -> list[str]:
+    events = Event.every_tenant.filter(tenant=tenant).order_by("id")
+    return list(events.values_list("name", flat=True))
+
+
+def test_what_happens_to_members_and_tokens_is_in_the_audit_log() -> None:
+    new = services.create_tenant(slug="acme", owner_email="boss@acme.test", now=NOW)
+    tenant = new.tenant
+    with tenant_scope(tenant.pk):
+        member, _ = services.add_member(email="m@acme.test", role=Role.VIEWER, now=NOW)
+        services.change_role(membership=member, role=Role.ADMIN, by=Role.OWNER, now=NOW)
+        row, token = services.issue_api_token(membership=member, name="t", now=NOW)
+        services.revoke_token(row, now=NOW)
+        services.revoke_token(row, now=NOW)
+        services.remove_member(membership=member, by=Role.OWNER, now=NOW)
+
+    assert told(tenant) == [
+        *("tenant.created", "member.added", "api_token.issued"),
+        *("member.added", "member.role_changed"),
+        *("api_token.issued", "api_token.revoked", "member.removed"),
+    ]
+    changed = Event.every_tenant.named("member.role_changed").get()
+    assert changed.changes == {"role": ["viewer", "admin"]}
+    assert token not in str(list(Event.every_tenant.values()))
