@@ -18,7 +18,7 @@ from devices.credentials import create_enrollment_token, renew_device_token
 from devices.models import Device, EnrollmentToken
 from devices.tests.factories import DeviceFactory
 from provisioning.tests.processes import other_process
-from tenants.context import SYSTEM, caller_scope, tenant_scope
+from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
 from tenants.models import Membership, Role, Tenant
 from tenants.services import issue_api_token
 from tenants.tests.factories import MembershipFactory, TenantFactory
@@ -31,8 +31,8 @@ def now() -> datetime:
 
 @pytest.fixture(autouse=True)
 def unbound() -> Iterator[None]:
-    """Every test starts as the system, for no tenant, as a process does."""
-    with tenant_scope(None), caller_scope(SYSTEM):
+    """Every test starts as the system does: no tenant's, and over the wall."""
+    with tenant_scope(None), every_tenant_scope(), caller_scope(SYSTEM):
         yield
 
 

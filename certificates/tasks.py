@@ -1,5 +1,6 @@
 """Celery's doors into the authority."""
 
+from contextlib import suppress
 from uuid import UUID
 
 from celery import shared_task
@@ -12,12 +13,14 @@ from certificates.integrity import IntegrityCheck
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from devices.errors import DeviceIsRetired
+from tenants.context import every_tenant_scope
 
 
 @shared_task
 def check_expirations() -> dict[str, int]:
     """The monitor: expire, warn, and fan out one renewal per certificate that is due."""
-    done = CertificateManagementService().check_expirations(now=timezone.now())
+    with every_tenant_scope():
+        done = CertificateManagementService().check_expirations(now=timezone.now())
     for certificate_id in done.due:
         renew.delay(str(certificate_id))
     return {"warned": done.warned, "expired": done.expired, "due": len(done.due)}
@@ -29,19 +32,17 @@ def check_expirations() -> dict[str, int]:
 def renew(certificate_id: str) -> None:
     """Renew one certificate. Repeating it is harmless."""
     certificate = DeviceCertificate.objects.get(pk=UUID(certificate_id))
-    try:
-        CertificateManagementService().renew_certificate(
-            certificate, now=timezone.now()
-        )
-    except (NotRenewable, DeviceIsRetired):
-        return
+    service = CertificateManagementService()
+    with every_tenant_scope(), suppress(NotRenewable, DeviceIsRetired):
+        service.renew_certificate(certificate, now=timezone.now())
 
 
 @shared_task
 def mend() -> int:
     """Finish or bury the issuances that a crash left; return how many."""
     check = IntegrityCheck(CertificateManagementService(), now=timezone.now(), fix=True)
-    return sum(1 for _ in check.interrupted())
+    with every_tenant_scope():
+        return sum(1 for _ in check.interrupted())
 
 
 @worker_ready.connect

@@ -1,5 +1,7 @@
 """The registry's two bearer tokens: a device's own, and a tenant's enrollment token."""
 
+from uuid import UUID
+
 from django.utils import timezone
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -8,7 +10,7 @@ from devices.hot_path import device_of_token
 from devices.models import Device, DeviceToken, EnrollmentToken
 from tenants import tokens
 from tenants.authentication import BearerAuthentication, refused_token
-from tenants.context import bind_caller, bind_tenant
+from tenants.context import bind_caller
 from tenants.permissions import IsMember, TenantIsBound
 
 
@@ -17,14 +19,13 @@ class DeviceAuthentication(BearerAuthentication):
 
     prefix = DeviceToken.prefix
 
-    def identify(self, token: str) -> tuple[Device, str]:
+    def identify(self, token: str) -> tuple[Device, str, UUID | None]:
         found = device_of_token(tokens.digest(token))
         if found is None or not tokens.matches(token, found[0]):
             raise refused_token()
         digest, device = found
-        bind_tenant(device.tenant_id)
         bind_caller("device", id=device.pk, name=device.name)
-        return device, digest
+        return device, digest, device.tenant_id
 
 
 class EnrollmentAuthentication(BearerAuthentication):
@@ -32,7 +33,9 @@ class EnrollmentAuthentication(BearerAuthentication):
 
     prefix = EnrollmentToken.prefix
 
-    def identify(self, token: str) -> tuple[EnrollmentToken, EnrollmentToken]:
+    def identify(
+        self, token: str
+    ) -> tuple[EnrollmentToken, EnrollmentToken, UUID | None]:
         row: EnrollmentToken | None = (
             EnrollmentToken.every_tenant.usable(timezone.now())
             .filter(digest=tokens.digest(token))
@@ -40,9 +43,8 @@ class EnrollmentAuthentication(BearerAuthentication):
         )
         if row is None or not tokens.matches(token, row.digest):
             raise refused_token()
-        bind_tenant(row.tenant_id)
         bind_caller("enrollment_token", id=row.pk, name=row.name)
-        return row, row
+        return row, row, row.tenant_id
 
 
 def calling_device(request: Request) -> Device:

@@ -16,7 +16,7 @@ from redis import Redis, RedisError
 
 from devices.models import Device
 from events.models import Delivery
-from tenants.context import current_caller
+from tenants.context import current_caller, every_tenant_scope
 
 logger = logging.getLogger("provisioning.request")
 
@@ -100,8 +100,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 def _gauges(registry: CollectorRegistry) -> None:
     devices = Gauge("devices", "Devices by status", ["status"], registry=registry)
-    for status in Device.Status.values:
-        devices.labels(status).set(Device.every_tenant.filter(status=status).count())
+    with every_tenant_scope():
+        for status in Device.Status.values:
+            count = Device.every_tenant.filter(status=status).count()
+            devices.labels(status).set(count)
     deliveries = Gauge("event_deliveries", "Deliveries", ["state"], registry=registry)
     deliveries.labels("waiting").set(Delivery.objects.waiting().count())
     deliveries.labels("dead").set(Delivery.objects.dead().count())

@@ -1,11 +1,16 @@
 """The web server's entry."""
 
+import logging
 import os
 import signal
 
 from django.core.wsgi import get_wsgi_application
+from django.db import OperationalError
 
 from provisioning.processes import die_with_parent
+from tenants.row_security import refuse_to_start_without_wall
+
+logger = logging.getLogger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
 
@@ -14,3 +19,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
 die_with_parent(signal.SIGKILL)
 
 application = get_wsgi_application()
+
+try:
+    refuse_to_start_without_wall()
+except OperationalError:
+    logger.warning("The database is away: the wall between tenants is unchecked.")

@@ -1,6 +1,7 @@
 """Who calls the API. The first part of a bearer token says what kind of caller it is."""
 
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
@@ -8,7 +9,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from tenants import tokens
-from tenants.context import bind_caller, bind_tenant
+from tenants.context import bind_caller, bind_tenant, every_tenant_scope
 from tenants.models import ApiToken, User
 
 
@@ -21,13 +22,16 @@ class BearerAuthentication(BaseAuthentication):
         presented = bearer_token(request)
         if presented is None or tokens.prefix_of(presented) != self.prefix:
             return None
-        return self.identify(presented)
+        with every_tenant_scope():  # whose it is, is what we are about to find out
+            caller, credential, tenant_id = self.identify(presented)
+        bind_tenant(tenant_id)
+        return caller, credential
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="provisioning"'  # its presence makes DRF answer 401
 
-    def identify(self, token: str) -> tuple[Any, Any]:
-        """The caller and their credential, with tenant and caller bound.
+    def identify(self, token: str) -> tuple[Any, Any, UUID | None]:
+        """The caller, their credential and their tenant; the caller is bound.
 
         Raises:
             AuthenticationFailed: the token is unknown, revoked or expired.
@@ -40,7 +44,7 @@ class MemberAuthentication(BearerAuthentication):
 
     prefix = ApiToken.prefix
 
-    def identify(self, token: str) -> tuple[User, ApiToken]:
+    def identify(self, token: str) -> tuple[User, ApiToken, UUID | None]:
         row: ApiToken | None = (
             ApiToken.every_tenant.usable(timezone.now())
             .select_related("membership__user")
@@ -50,9 +54,8 @@ class MemberAuthentication(BearerAuthentication):
         if row is None or not tokens.matches(token, row.digest):
             raise refused_token()
         user = row.membership.user
-        bind_tenant(row.tenant_id)
         bind_caller("member", id=user.pk, name=user.email)
-        return user, row
+        return user, row, row.tenant_id
 
 
 def bearer_token(request: Request) -> str | None:

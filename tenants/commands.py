@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
 from provisioning.errors import DomainError
+from tenants.context import every_tenant_scope
 
 T = TypeVar("T")
 
@@ -27,7 +28,8 @@ class OperatorCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         as_json: bool = options.pop("as_json", False)
         try:
-            made, text = self.run(**options)
+            with every_tenant_scope():
+                made, text = self.run(**options)
         except DomainError as error:
             raise CommandError(str(error)) from error
         if as_json:

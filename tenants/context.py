@@ -2,8 +2,8 @@
 
 The answers are ContextVars, hence right under threads, asyncio and Celery alike.
 No tenant means that nobody was named: a scoped query then finds nothing. Sweeps,
-commands and the superuser's portal ask for every tenant by name, through
-`Model.every_tenant`.
+commands and the superuser's portal ask for every tenant by name, twice: by
+`Model.every_tenant`, and by `every_tenant_scope`, which the database wants to see.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,10 @@ class Caller:
 
 SYSTEM = Caller(kind="system")
 
+EVERY_TENANT = "*"
+
 _tenant_id: ContextVar[UUID | None] = ContextVar("current_tenant_id", default=None)
+_every_tenant: ContextVar[bool] = ContextVar("every_tenant", default=False)
 _caller: ContextVar[Caller] = ContextVar("current_caller", default=SYSTEM)
 
 
@@ -41,14 +44,37 @@ def current_caller() -> Caller:
     return _caller.get()
 
 
+def database_scope() -> str:
+    """What the database is told of the scope: a tenant's id, `*`, or nothing."""
+    if _every_tenant.get():
+        return EVERY_TENANT
+    tenant_id = _tenant_id.get()
+    return "" if tenant_id is None else str(tenant_id)
+
+
 @contextmanager
 def tenant_scope(tenant_id: UUID | None) -> Iterator[None]:
     """Act for a tenant inside the `with` block, and for whoever it was after it."""
-    token = _tenant_id.set(tenant_id)
+    token, wide = _tenant_id.set(tenant_id), _every_tenant.set(False)
     try:
         yield
     finally:
+        _every_tenant.reset(wide)
         _tenant_id.reset(token)
+
+
+@contextmanager
+def every_tenant_scope() -> Iterator[None]:
+    """See over the wall inside the `with` block.
+
+    For the sweep, the monitor, the delivery, commands, the superuser, and for finding
+    out whose credential it is that came. It does not change what `Model.objects` finds.
+    """
+    wide = _every_tenant.set(True)
+    try:
+        yield
+    finally:
+        _every_tenant.reset(wide)
 
 
 @contextmanager
@@ -64,6 +90,11 @@ def caller_scope(caller: Caller) -> Iterator[None]:
 def bind_tenant(tenant_id: UUID | None) -> None:
     """Name the tenant for the rest of the enclosing `tenant_scope`; None is nobody."""
     _tenant_id.set(tenant_id)
+
+
+def bind_every_tenant() -> None:
+    """See over the wall for the rest of the enclosing `tenant_scope`: the superuser."""
+    _every_tenant.set(True)
 
 
 def bind_caller(kind: CallerKind, *, id: object, name: str) -> None:

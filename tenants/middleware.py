@@ -10,8 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from tenants.context import (
     Caller,
     bind_caller,
+    bind_every_tenant,
     bind_tenant,
     caller_scope,
+    every_tenant_scope,
     tenant_scope,
 )
 from tenants.models import Membership, User
@@ -56,7 +58,8 @@ class PortalMiddleware:
             return
         bind_caller("member", id=user.pk, name=user.email)
         if user.is_superuser:
-            return  # acts for every tenant, by the loud door
+            bind_every_tenant()
+            return
         membership = chosen_membership(request, user)
         if membership is not None:
             bind_tenant(membership.tenant_id)
@@ -64,14 +67,19 @@ class PortalMiddleware:
 
 def chosen_membership(request: HttpRequest, user: User) -> Membership | None:
     """The tenant chosen in this session, or the member's first one."""
-    memberships = list(
-        Membership.every_tenant.filter(user_id=user.pk).select_related("tenant")[:100]
-    )
+    memberships = memberships_of(user)
     chosen = request.session.get(SESSION_KEY)
     for membership in memberships:
         if str(membership.tenant_id) == chosen:
             return membership
     return memberships[0] if memberships else None
+
+
+def memberships_of(user: User) -> list[Membership]:
+    """In all tenants: a person may see their own, wherever they act now."""
+    with every_tenant_scope():
+        mine = Membership.every_tenant.filter(user_id=user.pk)
+        return list(mine.select_related("tenant")[:100])
 
 
 def client_address(request: HttpRequest) -> str | None:

@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.utils.functional import cached_property
 
 from tenants.constraints import SameTenant
-from tenants.context import current_tenant_id
+from tenants.context import current_tenant_id, every_tenant_scope
 from tenants.managers import TenantManager
 
 
@@ -76,10 +76,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     @cached_property
     def is_staff(self) -> bool:
         """Whether this person may enter the portal: a superuser or anybody's member."""
-        return (
-            self.is_superuser
-            or Membership.every_tenant.filter(user_id=self.pk).exists()
-        )
+        with every_tenant_scope():
+            return (
+                self.is_superuser
+                or Membership.every_tenant.filter(user_id=self.pk).exists()
+            )
 
 
 class Tenant(models.Model):

@@ -31,6 +31,7 @@ from devices.models import Device
 from devices.tests.factories import DeviceFactory
 from devices.tests.waiting import until
 from events.models import Event
+from tenants.context import every_tenant_scope
 
 pytestmark = pytest.mark.django_db
 
@@ -162,9 +163,9 @@ def test_twenty_renewals_at_once_make_one_successor(
 
     def renew(_: int) -> bool:
         try:
-            service.renew_certificate(
-                DeviceCertificate.objects.get(pk=first.pk), now=now
-            )
+            with every_tenant_scope():
+                row = DeviceCertificate.objects.get(pk=first.pk)
+                service.renew_certificate(row, now=now)
         except NotRenewable:
             return False
         finally:
@@ -186,7 +187,8 @@ def test_a_renewal_does_not_slip_past_a_retirement(
 
     def act(verb: Callable[[], object]) -> None:
         try:
-            verb()
+            with every_tenant_scope():
+                verb()
         except (NotRenewable, DeviceIsRetired, IssuanceInterrupted):
             pass
         finally:

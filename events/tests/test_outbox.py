@@ -248,8 +248,9 @@ django.setup()
 from django.db import transaction
 from certificates.facts import CertificateRevoked
 from events.outbox import record
+from tenants.context import every_tenant_scope
 at = datetime.now(UTC)
-with transaction.atomic():
+with every_tenant_scope(), transaction.atomic():
     record([CertificateRevoked(tenant_id=sys.argv[1], device_id=None, at=at,
         serial_number="ff", not_after=at, reason="unspecified")])
 """

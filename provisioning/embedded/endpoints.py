@@ -26,7 +26,8 @@ class Endpoints:
 
     folder: str
     postgres_port: int
-    postgres_password: str
+    postgres_password: str  # of the application's role
+    superuser_password: str  # of `postgres`, which only makes that role
     valkey_port: int
     valkey_password: str
 
@@ -57,6 +58,7 @@ def known(var: Path) -> Endpoints:
                 folder=str(_reachable_folder(var)),
                 postgres_port=_free_port(),
                 postgres_password=secrets.token_urlsafe(24),
+                superuser_password=secrets.token_urlsafe(24),
                 valkey_port=_free_port(),
                 valkey_password=secrets.token_urlsafe(24),
             )

@@ -34,7 +34,7 @@ def program(at: Endpoints, *, durable: bool) -> Program:
     binaries = _binaries(folder)
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     if not (data / "PG_VERSION").exists():
-        _initialise(binaries, data, at.postgres_password, user)
+        _initialise(binaries, data, at.superuser_password, user)
     options = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
@@ -62,7 +62,9 @@ def program(at: Endpoints, *, durable: bool) -> Program:
 
 
 def ensure_database(at: Endpoints) -> None:
-    """Wait until the server takes queries, and make the database at the first start.
+    """Wait until the server takes queries; at the first start make role and database.
+
+    The application's role is no superuser: row security would not hold it.
 
     Raises:
         EmbeddedError: it does not answer.
@@ -75,19 +77,26 @@ def ensure_database(at: Endpoints) -> None:
         time.sleep(0.1)
     if found.stdout.strip() == "1":
         return
-    made = _ask(at, "CREATE DATABASE provisioning")
+    made = _ask(
+        at,
+        "DROP ROLE IF EXISTS provisioning;\n"
+        f"CREATE ROLE provisioning LOGIN CREATEDB PASSWORD '{at.postgres_password}';\n"
+        "CREATE DATABASE provisioning OWNER provisioning;",
+    )
     if made.returncode != 0:
         raise EmbeddedError(f"No database could be made: {made.stderr.strip()}")
 
 
-def _ask(at: Endpoints, statement: str) -> subprocess.CompletedProcess[str]:
+def _ask(at: Endpoints, statements: str) -> subprocess.CompletedProcess[str]:
+    """Run statements as the superuser; by way of the input, which nobody else reads."""
     psql = str(_binaries(Path(at.folder)) / "psql")
     return subprocess.run(
         [
             *(psql, "-h", "127.0.0.1", "-p", str(at.postgres_port)),
-            *("-U", "provisioning", "-d", "postgres", "-XtAc", statement),
+            *("-U", "postgres", "-d", "postgres", "-XtAq", "-v", "ON_ERROR_STOP=1"),
         ],
-        env={"PGPASSWORD": at.postgres_password, "PATH": os.environ.get("PATH", "")},
+        env={"PGPASSWORD": at.superuser_password, "PATH": os.environ.get("PATH", "")},
+        input=statements,
         capture_output=True,
         text=True,
         check=False,
@@ -107,7 +116,7 @@ def _initialise(binaries: Path, data: Path, password: str, user: str | None) -> 
         os.chown(password_file, account.pw_uid, account.pw_gid)
     made = subprocess.run(
         [
-            *(str(binaries / "initdb"), "-D", str(making), "-U", "provisioning"),
+            *(str(binaries / "initdb"), "-D", str(making), "-U", "postgres"),
             *("--pwfile", str(password_file), "--auth", "scram-sha-256"),
             *("--encoding", "UTF8", "--locale", "C"),
             *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),

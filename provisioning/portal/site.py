@@ -7,8 +7,8 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
 
-from tenants.middleware import SESSION_KEY, chosen_membership
-from tenants.models import Membership, User
+from tenants.middleware import SESSION_KEY, chosen_membership, memberships_of
+from tenants.models import User
 from tenants.portal import person
 
 
@@ -33,8 +33,8 @@ class PortalSite(UnfoldAdminSite):
 
 def choose_tenant(request: HttpRequest, tenant_id: Any) -> HttpResponse:
     """Act for another of the member's own tenants in the rest of this session."""
-    mine = Membership.every_tenant.filter(user_id=person(request).pk)
-    if tenant_id in set(mine.values_list("tenant_id", flat=True)):
+    mine = {membership.tenant_id for membership in memberships_of(person(request))}
+    if tenant_id in mine:
         request.session[SESSION_KEY] = str(tenant_id)
     return HttpResponseRedirect(reverse("admin:index"))
 
@@ -57,8 +57,7 @@ def tenants(request: HttpRequest) -> list[dict[str, Any]]:
     user = request.user
     if not isinstance(user, User) or user.is_superuser:
         return []
-    mine = Membership.every_tenant.filter(user_id=user.pk).select_related("tenant")
-    memberships = list(mine[:100])
+    memberships = memberships_of(user)
     if len(memberships) < 2:
         return []
     return [

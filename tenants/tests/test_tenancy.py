@@ -13,15 +13,11 @@ from devices.tests.factories import DeviceFactory
 from provisioning.var import BASE
 from tenants.constraints import SameTenant
 from tenants.context import current_tenant_id, tenant_scope
-from tenants.managers import TenantManager
 from tenants.models import Tenant, TenantOwned
+from tenants.row_security import scoped_models
 from tenants.tests.factories import TenantFactory
 
-SCOPED = [
-    model
-    for model in apps.get_models()
-    if isinstance(model._default_manager, TenantManager)
-]
+SCOPED = scoped_models()
 OURS = [
     model
     for model in apps.get_models()

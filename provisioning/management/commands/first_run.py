@@ -1,6 +1,7 @@
 """What a new installation needs to be entered: an administrator, a tenant, a token."""
 
 import secrets
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -9,8 +10,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from devices.credentials import create_enrollment_token
-from tenants.context import tenant_scope
+from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant, User
+from tenants.row_security import refuse_to_start_without_wall
 from tenants.services import create_tenant
 
 ADMINISTRATOR = "admin@example.com"
@@ -26,15 +28,21 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         with connection.cursor() as cursor:  # two first runs at once make one of each
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('first_run'))")
+        refuse_to_start_without_wall()
         if User.objects.exists() or Tenant.objects.exists():
             return
         password = secrets.token_urlsafe(12)
         User.objects.create_superuser(ADMINISTRATOR, password)
         now = timezone.now()
+        with every_tenant_scope():
+            token = self._first_token(now)
+        self.stdout.write(_welcome(password, token))
+
+    def _first_token(self, now: datetime) -> str:
         tenant = create_tenant(slug=TENANT, name="Default", now=now).tenant
         with tenant_scope(tenant.pk):
             _, token = create_enrollment_token(name="first token", now=now)
-        self.stdout.write(_welcome(password, token))
+        return token
 
 
 def _welcome(password: str, token: str) -> str:
