@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 
 from benchmarks.stage import fresh, staged
+from tenants.context import every_tenant_scope
 
 NAMES = ("sweep", "connect", "registration", "issuing")
 
@@ -17,7 +18,8 @@ def main() -> None:
     with staged():
         for name in chosen:
             fresh()
-            import_module(f"benchmarks.{name}").main()
+            with every_tenant_scope():
+                import_module(f"benchmarks.{name}").main()
 
 
 if __name__ == "__main__":

@@ -22,11 +22,9 @@ class ScopedCursor(psycopg2.extensions.cursor):
 
     def execute(self, query: Any, vars: Any = None) -> None:
         scope = database_scope()
-        if (
-            not scope
-            or not isinstance(query, str)
-            or query.startswith(OUTSIDE_THE_WALL)
-        ):
+        # Outside a transaction an earlier scope is gone by itself.
+        bare = not scope and self.connection.autocommit
+        if bare or not isinstance(query, str) or query.startswith(OUTSIDE_THE_WALL):
             return super().execute(query, vars)
         if self.name is not None:
             return self._declare(scope, query, vars)
