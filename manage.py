@@ -5,6 +5,8 @@ import os
 import sys
 from contextlib import nullcontext
 
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
 from provisioning.embedded import endpoints, servers
@@ -17,11 +19,13 @@ WITHOUT_SERVERS = {"up", "help", "version", "--help", "-h", "--version"}
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
-    alone = command in WITHOUT_SERVERS or not endpoints.missing(os.environ)
+    alone = command in WITHOUT_SERVERS or not endpoints.missing_servers(os.environ)
+    wanted = endpoints.missing_servers(os.environ)
     try:
-        with nullcontext() if alone else servers.running(var_folder()):
+        settings.INSTALLED_APPS  # noqa: B018 # what is wrong there is one sentence
+        with nullcontext() if alone else servers.running(var_folder(), wanted=wanted):
             execute_from_command_line(sys.argv)
-    except EmbeddedError as error:
+    except (EmbeddedError, ImproperlyConfigured) as error:
         sys.exit(f"{command}: {error}")
 
 

@@ -48,7 +48,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
     list_select_related = ("device",)
     search_fields = ("serial_number__startswith", "fingerprint__startswith")
     search_help_text = "How the serial number or the fingerprint begins"
-    ordering = ("-reserved_at",)
+    ordering = ("-reserved_at", "-id")
     actions = ("renew_selected", "revoke_selected")
     actions_detail = ("renew_one", "revoke_one")
     fields = (
@@ -62,7 +62,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
         certificates = DeviceCertificate.objects.signed()
         if not person(request).is_superuser:
             certificates = certificates.owned()
-        return certificates.order_by("-reserved_at")
+        return certificates.order_by("-reserved_at", "-id")
 
     @display(description="Status", label=STATUS_LABELS)
     def shown_status(self, row: DeviceCertificate) -> tuple[str, str]:

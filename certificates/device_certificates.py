@@ -73,7 +73,7 @@ class DeviceCertificatesService:
             private_key = keys.from_pem(key, _passphrase_for(key))
             certificates = tuple(x509.load_pem_x509_certificates(chain))
             issuer = issuing.check_authority(certificates, private_key)
-        except (PkiError, ValueError) as error:
+        except (PkiError, ValueError, x509.InvalidVersion) as error:
             raise InvalidAuthority(f"The CA cannot be imported: {error}.") from error
         ca = issuer.certificate
         if not ca.not_valid_before_utc <= now < ca.not_valid_after_utc:
@@ -190,7 +190,7 @@ class DeviceCertificatesService:
             key = keys.from_pem(key_pem, _passphrase_for(key_pem))
             chain = tuple(x509.load_pem_x509_certificates(chain_pem))
             return issuing.check_authority(chain, key)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, x509.InvalidVersion) as error:
             raise AuthorityUnavailable(f"The CA cannot be used: {error}.") from error
 
 

@@ -3,12 +3,20 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import transaction
+
+from certificates import hot_path
+from certificates.errors import KeyInUse
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
+from certificates.pki import keys
 from devices import registration
 from devices.box import Box
-from devices.models import EnrollmentToken
+from devices.credentials import give_back
+from devices.hot_path import hold
+from devices.models import DeviceIdentifier, DeviceToken, EnrollmentToken
 from devices.registration import Registration
+from tenants import tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +48,44 @@ def enroll(
     if csr_pem is None:
         registered = registration.auto_register(box=box, admission=admission, now=now)
         return Enrollment(registered, None)
-    service.requested_key(csr_pem)
+    _see_that_it_can_be_signed(box, csr_pem, service, now)
     registered = registration.auto_register(box=box, admission=admission, now=now)
     device = registered.device
     try:
         certificate = service.issue_certificate(device=device, csr_pem=csr_pem, now=now)
     except Exception:
         if registered.created:
-            registration.retire(device=device, reason="enrollment failed", now=now)
+            _take_back(registered, admission, now)
         raise
     return Enrollment(registered, certificate)
+
+
+def _see_that_it_can_be_signed(
+    box: Box, csr_pem: str, service: CertificateManagementService, now: datetime
+) -> None:
+    """Refuse before anything happens what would be refused after it."""
+    digest = keys.public_digest(service.requested_key(csr_pem))
+    service.authority(now=now)
+    known = DeviceIdentifier.objects.matching(box.identifiers())
+    if hot_path.key_is_barred(
+        digest, for_devices=known.values_list("device_id", flat=True)
+    ):
+        raise KeyInUse(
+            "The key is another device's, or was reported compromised.", field="csr"
+        )
+
+
+@transaction.atomic
+def _take_back(
+    registered: Registration, admission: EnrollmentToken | None, now: datetime
+) -> None:
+    """Undo a registration, unless the box has registered again since then."""
+    device = hold(registered.device.pk)
+    issued = DeviceToken.objects.filter(
+        device=device, digest=tokens.digest(registered.token)
+    )
+    certified = DeviceCertificate.objects.active().of_device(device.pk)
+    if issued.exists() and not certified.exists():
+        registration.retire(device=device, reason="enrollment failed", now=now)
+        if admission is not None:
+            give_back(admission)

@@ -60,10 +60,12 @@ class CertificateRevoked(CertificateFact):
     reason: str
 
 
-def issued_or_renewed(row: DeviceCertificate, device: Device, now: datetime) -> Fact:
+def issued_or_renewed(
+    row: DeviceCertificate, device: Device, now: datetime, *, renewed: bool
+) -> Fact:
     """What there is to announce of a certificate that has just become active."""
     facts = about(row, device, now)
-    if row.replaces is None:
+    if row.replaces is None or not renewed:
         return CertificateIssued(
             **facts, fingerprint=row.fingerprint, key_source=row.key_source
         )

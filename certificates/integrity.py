@@ -1,25 +1,30 @@
 """Records against files: say exactly what differs, and mend it."""
 
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
 from cryptography import x509
+from django.db import transaction
 from django.db.models import Q
 
+from certificates import issuance
 from certificates.device_certificates import DeviceCertificatesService, Signed
+from certificates.issuance import ABANDONED_AFTER
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.pki import keys
 from certificates.pki.errors import PkiError
 from certificates.pki.issuing import signed_by
 from certificates.store import PUBLIC, SECRET, CertificateStore, read, write
-
-GRACE = timedelta(minutes=2)  # an issuance may take so long before it counts as left
+from devices.errors import NoSuchDevice
+from devices.hot_path import hold
+from provisioning.errors import DomainError
 
 Kind = Literal[
     "issuance_interrupted",
@@ -47,15 +52,20 @@ class IntegrityCheck:
     """Walks over records and files; with `fix` it mends what it finds.
 
     The record is the truth about what was issued. A key that is lost cannot be
-    mended, only replaced: its certificate is renewed with a new key.
+    mended, only replaced: its certificate is renewed with a new key. Issuances go on
+    meanwhile, so before anything is mended the device is held and looked at again.
     """
 
     def __init__(
-        self, service: CertificateManagementService, *, now: datetime, fix: bool
+        self,
+        service: CertificateManagementService,
+        *,
+        clock: Callable[[], datetime],
+        fix: bool,
     ) -> None:
         self.service = service
         self.store: CertificateStore = service.ca.store
-        self.now = now
+        self.clock = clock  # a walk over a fleet takes long: each step asks anew
         self.fix = fix
 
     def run(self) -> Iterator[Difference]:
@@ -66,18 +76,12 @@ class IntegrityCheck:
 
     def interrupted(self) -> Iterator[Difference]:
         """Finish a reservation whose certificate was signed; bury any other."""
-        stuck = DeviceCertificate.objects.stuck(self.now - GRACE).select_related(
-            "device"
-        )
+        stuck = DeviceCertificate.objects.stuck(self.clock() - ABANDONED_AFTER)
         for row in stuck.iterator(chunk_size=200):
             signed = signed_for(row, self.service.ca)
-            finishable = signed is not None and row.device.status != "retired"
-            if self.fix:
-                if signed is not None and finishable:
-                    self.service.activate(row, signed, now=self.now)
-                else:
-                    self.service.bury(row)
-            deed = "was signed but not finished" if finishable else "was never signed"
+            if self.fix and not (signed and self._finished(row, signed)):
+                issuance.bury(row, store=self.store)
+            deed = "was signed but not finished" if signed else "was never signed"
             yield Difference(
                 "issuance_interrupted",
                 row.serial_number,
@@ -87,16 +91,14 @@ class IntegrityCheck:
 
     def active(self) -> Iterator[Difference]:
         for row in DeviceCertificate.objects.active().iterator(chunk_size=500):
-            yield from self._certificate_file(row)
-            yield from self._key_file(row)
+            if not self._is_right(row):
+                yield from self._mended(row)
 
     def unexpected_keys(self) -> Iterator[Difference]:
         """Private keys whose certificate is no longer in use, or never was."""
         for path in _files(self.store.private, "-key.pem"):
             device_id = path.name.removesuffix("-key.pem")
-            if not _server_keyed(device_id):
-                if self.fix:
-                    path.unlink(missing_ok=True)
+            if not _server_keyed(device_id) and self._removed(path, device_id):
                 yield Difference(
                     "key_file_unexpected",
                     device_id,
@@ -105,63 +107,97 @@ class IntegrityCheck:
                 )
 
     def left_behind(self) -> Iterator[Difference]:
+        """Files of issuances that are over, and half-written ones."""
+        pending = DeviceCertificate.objects.pending()
         for path in _files(self.store.staged, ".pem"):
             serial_number = path.name.rsplit("-", 1)[0]
-            known = DeviceCertificate.objects.pending().filter(
-                serial_number=serial_number
+            if not pending.filter(serial_number=serial_number).exists():
+                yield self._left(path, serial_number)
+        for folder in (self.store.staged, self.store.private, self.store.public):
+            for path in _half_written(folder, self.clock() - ABANDONED_AFTER):
+                yield self._left(path, path.name)
+
+    def _left(self, path: Path, subject: str) -> Difference:
+        if self.fix:
+            path.unlink(missing_ok=True)
+        sentence = f"{path.name} was left by an issuance that is over."
+        return Difference("staged_file_left", subject, sentence, self.fix)
+
+    def _finished(self, row: DeviceCertificate, signed: Signed) -> bool:
+        with suppress(DomainError):
+            issuance.activate(
+                row, signed, store=self.store, now=self.clock(), unless_newer=True
             )
-            if not known.exists():
+            return True
+        return False
+
+    def _removed(self, path: Path, device_id: str) -> bool:
+        """Remove a key under its device's lock, if it is still unexpected then."""
+        try:
+            with transaction.atomic():
+                hold(UUID(device_id), even_retired=True)
+                if _server_keyed(device_id):
+                    return False
                 if self.fix:
                     path.unlink(missing_ok=True)
-                yield Difference(
-                    "staged_file_left",
-                    serial_number,
-                    f"{path.name} was left by an issuance that is over.",
-                    self.fix,
-                )
+                return True
+        except (NoSuchDevice, ValueError):
+            if self.fix:
+                path.unlink(missing_ok=True)
+            return True
 
-    def _certificate_file(self, row: DeviceCertificate) -> Iterator[Difference]:
+    def _is_right(self, row: DeviceCertificate) -> bool:
+        return next(self._differences(row), None) is None
+
+    def _mended(self, row: DeviceCertificate) -> Iterator[Difference]:
+        with transaction.atomic():
+            hold(row.device_id, even_retired=True)
+            current = DeviceCertificate.objects.active().filter(pk=row.pk).first()
+            found = [] if current is None else list(self._differences(row))
+            for difference in found:
+                if self.fix:
+                    self._mend_file(row, difference.kind)
+        lost = {"key_file_missing", "key_file_mismatched"}
+        for difference in found:
+            if self.fix and difference.kind in lost:
+                with suppress(DomainError):  # renewed or ended meanwhile: right again
+                    self.service.renew_certificate(row, now=self.clock())
+            yield replace(difference, mended=self.fix)
+
+    def _mend_file(self, row: DeviceCertificate, kind: Kind) -> None:
+        if kind in ("certificate_file_missing", "certificate_file_differs"):
+            self.store.prepare()
+            path = self.store.certificate_of(row.device_id)
+            write(path, row.pem.encode(), mode=PUBLIC)
+        elif kind == "key_file_readable_by_others":
+            self.store.key_of(row.device_id).chmod(SECRET)
+
+    def _differences(self, row: DeviceCertificate) -> Iterator[Difference]:
+        subject = str(row.device_id)
         path = self.store.certificate_of(row.device_id)
         found = read(path)
-        if found == row.pem.encode():
-            return
-        if self.fix:
-            self.store.prepare()
-            write(path, row.pem.encode(), mode=PUBLIC)
-        kind: Kind = (
-            "certificate_file_missing" if found is None else "certificate_file_differs"
-        )
-        word = "is missing" if found is None else "differs from its record"
-        yield Difference(
-            kind, str(row.device_id), f"The file {path.name} {word}.", self.fix
-        )
+        if found is None:
+            sentence = f"The file {path.name} is missing."
+            yield Difference("certificate_file_missing", subject, sentence)
+        elif found != row.pem.encode():
+            sentence = f"The file {path.name} differs from its record."
+            yield Difference("certificate_file_differs", subject, sentence)
+        if row.key_source == DeviceCertificate.KeySource.SERVER:
+            yield from self._key_differences(row, subject)
 
-    def _key_file(self, row: DeviceCertificate) -> Iterator[Difference]:
-        if row.key_source != DeviceCertificate.KeySource.SERVER:
-            return
+    def _key_differences(
+        self, row: DeviceCertificate, subject: str
+    ) -> Iterator[Difference]:
         path = self.store.key_of(row.device_id)
-        digest = key_digest(path)
-        if digest != row.public_key_digest:
-            if self.fix:
-                self.service.renew_certificate(row, now=self.now)
+        if key_digest(path) != row.public_key_digest:
             lost = not path.exists()
             kind: Kind = "key_file_missing" if lost else "key_file_mismatched"
             word = "is missing" if lost else "is not the certificate's"
-            yield Difference(
-                kind,
-                str(row.device_id),
-                f"The key {path.name} {word}; a renewal makes a new pair.",
-                self.fix,
-            )
+            sentence = f"The key {path.name} {word}; a renewal makes a new pair."
+            yield Difference(kind, subject, sentence)
         elif stat.S_IMODE(path.stat().st_mode) != SECRET:
-            if self.fix:
-                path.chmod(SECRET)
-            yield Difference(
-                "key_file_readable_by_others",
-                str(row.device_id),
-                f"The key {path.name} has not mode 0600.",
-                self.fix,
-            )
+            sentence = f"The key {path.name} has not mode 0600."
+            yield Difference("key_file_readable_by_others", subject, sentence)
 
 
 def signed_for(row: DeviceCertificate, ca: DeviceCertificatesService) -> Signed | None:
@@ -197,8 +233,10 @@ def key_digest(path: Path) -> str | None:
         return None
 
 
+@transaction.atomic
 def destroy_revoked_key(*, device_id: UUID, serial_number: str) -> None:
     """Remove the server-made key of a revoked certificate, unless it has been replaced."""
+    hold(device_id, even_retired=True)
     revoked = DeviceCertificate.objects.of_device(device_id).filter(
         serial_number=serial_number, status=DeviceCertificate.Status.REVOKED
     )
@@ -224,7 +262,7 @@ def _certificate(pem: bytes | None) -> x509.Certificate | None:
         return None
     try:
         return x509.load_pem_x509_certificate(pem)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None
 
 
@@ -233,3 +271,11 @@ def _files(folder: Path, ending: str) -> Iterator[Path]:
         yield from (
             path for path in sorted(folder.iterdir()) if path.name.endswith(ending)
         )
+
+
+def _half_written(folder: Path, before: datetime) -> Iterator[Path]:
+    """What a process that was killed while writing left."""
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") and path.stat().st_mtime < before.timestamp():
+                yield path

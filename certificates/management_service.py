@@ -5,32 +5,35 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
-from certificates import hot_path
-from certificates.device_certificates import DeviceCertificatesService, Signed
+from certificates import issuance
+from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import (
+    AuthorityUnavailable,
     InvalidReason,
     InvalidRequest,
-    IssuanceInterrupted,
     KeyInUse,
     NoSuchCertificate,
     NotRenewable,
     NotRevocable,
 )
 from certificates.expirations import expire_some, in_batches, warn_some
-from certificates.facts import issued_or_renewed, revoked
+from certificates.facts import revoked
 from certificates.models import DeviceCertificate
 from certificates.pki import csr, keys, serials
 from certificates.pki.errors import PkiError
+from certificates.pki.issuing import Issuer
 from certificates.pki.keys import DevicePublicKey, KeyType
 from devices.hot_path import hold
 from devices.models import Device
-from devices.next_steps import announce
 from events.outbox import record
 
 Status = DeviceCertificate.Status
 Reason = DeviceCertificate.Reason
+
+MOST_DUE = 20_000  # renewals of one run of the monitor; the next takes the next
+_trusted: set[str] = set()  # key identifiers of the CA, checked once per process
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,7 @@ class CertificateManagementService:
             AuthorityUnavailable: the CA cannot sign now.
         """
         public_key = None if csr_pem is None else self.requested_key(csr_pem)
-        current = hot_path.in_use(device.pk)
-        return self._issue(device.pk, public_key, key_type, current, now)
+        return self._issue(device.pk, public_key, key_type, None, now)
 
     def renew_certificate(
         self, certificate: DeviceCertificate, *, now: datetime
@@ -117,30 +119,28 @@ class CertificateManagementService:
         device_id: UUID,
         public_key: DevicePublicKey | None,
         key_type: KeyType,
-        replaced: DeviceCertificate | None,
+        renews: DeviceCertificate | None,
         now: datetime,
     ) -> DeviceCertificate:
         """Reserve, commit, sign, stage; then install and activate in one transaction."""
-        issuer = self.ca.initialize_ca(now=now)
+        issuer = self.authority(now=now)
         serial_number = serials.random_serial_number()
-        reserved: list[DeviceCertificate] = []
+        row = DeviceCertificate(
+            device_id=device_id,
+            serial_number=serials.to_text(serial_number),
+            authority_key_id=issuer.key_identifier.hex(),
+            key_source="server" if public_key is None else "device",
+            reserved_at=now,
+            replaces=renews,
+        )
 
         def reserve(key: DevicePublicKey) -> None:
             if key == issuer.certificate.public_key():
                 raise KeyInUse(
                     "This key is the certificate authority's own.", field="csr"
                 )
-            row = DeviceCertificate(
-                device_id=device_id,
-                serial_number=serials.to_text(serial_number),
-                authority_key_id=issuer.key_identifier.hex(),
-                key_source="server" if public_key is None else "device",
-                public_key_digest=keys.public_digest(key),
-                reserved_at=now,
-                replaces=replaced,
-            )
-            _reserve(row)
-            reserved.append(row)
+            row.public_key_digest = keys.public_digest(key)
+            issuance.reserve(row)
 
         try:
             signed = self.ca.issue_certificate(
@@ -151,44 +151,31 @@ class CertificateManagementService:
                 now=now,
                 signing=reserve,
             )
-            return self.activate(reserved[0], signed, now=now)
+            return issuance.activate(row, signed, store=self.ca.store, now=now)
         except Exception:
-            for row in reserved:
-                self.bury(row)
+            issuance.bury(row, store=self.ca.store)
             raise
 
-    @transaction.atomic
-    def activate(
-        self, row: DeviceCertificate, signed: Signed, *, now: datetime
-    ) -> DeviceCertificate:
-        """Put a signed certificate in its place: files, record and event together.
-
-        Holds the device's row, as revocation does, so that none slips past a
-        retirement, and so that two never mix their files.
+    def authority(self, *, now: datetime) -> Issuer:
+        """The CA that signs; made at first use, and never instead of a lost one.
 
         Raises:
-            DeviceIsRetired: the device was retired meanwhile.
-            IssuanceInterrupted: the reservation was given up meanwhile.
+            AuthorityUnavailable: its files are gone, are another CA's, or unusable.
         """
-        device = hold(row.device_id)
-        hot_path.supersede(device.pk)
-        row.fill(signed.certificate)
-        row.status, row.issued_at = Status.ACTIVE, now
-        activated = hot_path.activate(row)
-        if not activated:
-            raise IssuanceInterrupted("The certificate was given up meanwhile.")
-        record([issued_or_renewed(row, device, now)])
-        _tell_at_connect(device, row)
-        self.ca.store.install(
-            row.serial_number, device.pk, with_key=signed.key_made_here
-        )
-        return row
-
-    def bury(self, row: DeviceCertificate) -> None:
-        """Give a reservation up; its serial number is spent."""
-        buried = DeviceCertificate.objects.pending().filter(pk=row.pk)
-        if buried.update(status=Status.FAILED):
-            self.ca.store.discard(row.serial_number)
+        if not self.ca.exists() and DeviceCertificate.objects.exists():
+            raise AuthorityUnavailable(
+                "The files of the CA that signed so far are not there: restore them."
+            )
+        issuer = self.ca.initialize_ca(now=now)
+        known = issuer.key_identifier.hex()
+        if known not in _trusted:
+            signed = DeviceCertificate.objects.signed()
+            if signed.exists() and not signed.filter(authority_key_id=known).exists():
+                raise AuthorityUnavailable(
+                    "The CA's files are not those of the CA that signed so far."
+                )
+            _trusted.add(known)
+        return issuer
 
     # --- Revoke ----------------------------------------------------------------------
 
@@ -241,10 +228,11 @@ class CertificateManagementService:
         return Monitored(warned, expired, self.due_for_renewal(now=now))
 
     def due_for_renewal(self, *, now: datetime) -> list[UUID]:
-        """The certificates in their renewal window, the most urgent first."""
+        """The certificates in their renewal window, so many, the most urgent first."""
         window = timedelta(days=settings.AUTO_RENEWAL_DAYS)
         due = DeviceCertificate.objects.due_for_renewal(now, window)
-        return list(due.order_by("not_after").values_list("pk", flat=True))
+        urgent = due.order_by("not_after").values_list("pk", flat=True)
+        return list(urgent[:MOST_DUE])
 
 
 def certificate_in_use(device: Device) -> DeviceCertificate:
@@ -291,34 +279,9 @@ def revocation_reason(text: str) -> Reason:
     raise InvalidReason(f"The reason must be one of: {known}.", field="reason")
 
 
-def _reserve(row: DeviceCertificate) -> None:
-    """Write the intent down and commit it: only then may something be signed."""
-    try:
-        with transaction.atomic(durable=True):
-            hold(row.device_id)
-            if hot_path.key_is_anothers(row.public_key_digest, row.device_id):
-                raise KeyInUse(
-                    "Another device has a certificate for this key.", field="csr"
-                )
-            row.save(force_insert=True)
-    except IntegrityError as error:
-        raise NotRenewable("The certificate has a successor already.") from error
-
-
 def _end(row: DeviceCertificate, device: Device, reason: Reason, now: datetime) -> None:
     row.status, row.revoked_at, row.revocation_reason = Status.REVOKED, now, reason
     row.save(update_fields=["status", "revoked_at", "revocation_reason"])
     record([revoked(row, device, now)])
     if not DeviceCertificate.objects.active().of_device(device.pk).exists():
-        _tell_at_connect(device, None)
-
-
-def _tell_at_connect(device: Device, row: DeviceCertificate | None) -> None:
-    """Which certificate the device should hold: one it does not have waits for it."""
-    window = timedelta(days=settings.AUTO_RENEWAL_DAYS)
-    ends = row.not_after if row else None
-    announce(
-        device,
-        certificate_serial_number=row.serial_number if row else None,
-        certificate_renewal_due_at=ends - window if ends else None,
-    )
+        issuance.tell_at_connect(device, None)

@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from certificates.pki.keys import DevicePublicKey, acceptable
 from devices.models import Device
@@ -20,7 +20,7 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
 
     def owned(self) -> Self:
         """Of the current tenant's devices: the check that a global table needs."""
-        return self.filter(device__in=Device.objects.all())
+        return self.filter(Exists(Device.objects.filter(pk=OuterRef("device_id"))))
 
     def of_device(self, device_id: object) -> Self:
         return self.filter(device_id=device_id)
@@ -137,7 +137,7 @@ class DeviceCertificate(models.Model):
     objects: ClassVar = CertificateQuerySet.as_manager()
 
     class Meta:
-        ordering = ("-reserved_at",)
+        ordering = ("-reserved_at", "-id")
         constraints = (
             models.UniqueConstraint(
                 fields=("authority_key_id", "serial_number"),
@@ -155,7 +155,7 @@ class DeviceCertificate(models.Model):
             ),
             models.UniqueConstraint(
                 fields=("replaces",),
-                condition=~Q(status="failed"),
+                condition=~Q(status__in=("pending", "failed")),
                 name="certificate_one_successor",
             ),
             models.CheckConstraint(
@@ -182,6 +182,7 @@ class DeviceCertificate(models.Model):
             models.Index(
                 fields=("device", "-reserved_at"), name="certificate_of_device_newest"
             ),
+            models.Index(fields=("-reserved_at", "-id"), name="certificate_newest"),
             models.Index(fields=("serial_number",), name="certificate_by_serial"),
             models.Index(fields=("public_key_digest",), name="certificate_by_key"),
             models.Index(

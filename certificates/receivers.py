@@ -1,11 +1,13 @@
 """The authority's part in a retirement, and what it does when it hears of something."""
 
+from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
 from certificates.facts import CertificateRevoked
 from certificates.integrity import destroy_revoked_key
 from certificates.management_service import CertificateManagementService
+from devices.errors import NoSuchDevice
 from devices.hooks import when_retiring
 from events.outbox import on
 
@@ -19,4 +21,5 @@ def retirement_revokes(device_id: UUID, now: datetime) -> None:
 def revocation_destroys_the_key(fact: CertificateRevoked) -> None:
     """A key that the server made for a revoked certificate is of no more use."""
     assert fact.device_id is not None
-    destroy_revoked_key(device_id=fact.device_id, serial_number=fact.serial_number)
+    with suppress(NoSuchDevice):
+        destroy_revoked_key(device_id=fact.device_id, serial_number=fact.serial_number)

@@ -46,7 +46,7 @@ def validate_certificate(
         presented = x509.load_pem_x509_certificate(pem.encode())
         fingerprint = presented.fingerprint(hashes.SHA256()).hex()
         serial_number = serials.to_text(presented.serial_number)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, x509.InvalidVersion):
         return Validation(["malformed"])
     known = DeviceCertificate.objects.owned().signed()
     row = known.filter(serial_number=serial_number).select_related("device").first()

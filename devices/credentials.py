@@ -16,6 +16,9 @@ from events.outbox import record
 from tenants import tokens
 from tenants.services import issue_token
 
+MOST_USES = 2_000_000_000
+LONGEST_LIFETIME = timedelta(days=36_525)
+
 
 def create_enrollment_token(
     *,
@@ -34,10 +37,16 @@ def create_enrollment_token(
     Raises:
         InvalidEnrollmentToken: a limit is not positive.
     """
-    if max_uses is not None and max_uses < 1:
-        raise InvalidEnrollmentToken("At least one use.", field="max_uses")
+    if max_uses is not None and not 1 <= max_uses <= MOST_USES:
+        raise InvalidEnrollmentToken(
+            f"Between 1 and {MOST_USES:,} uses.", field="max_uses"
+        )
     if lifetime is not None and lifetime <= timedelta(0):
         raise InvalidEnrollmentToken("It would be expired.", field="expires_at")
+    if lifetime is not None and lifetime > LONGEST_LIFETIME:
+        raise InvalidEnrollmentToken("At most a hundred years.", field="expires_at")
+    if not 0 < len(name) <= 120:
+        raise InvalidEnrollmentToken("A name has 1 to 120 characters.", field="name")
     return issue_token(
         EnrollmentToken,
         now=now,
@@ -58,6 +67,13 @@ def spend(token: EnrollmentToken) -> None:
     spent = EnrollmentToken.objects.filter(pk=token.pk, uses__lt=F("max_uses"))
     if spent.update(uses=F("uses") + 1) == 0:
         raise EnrollmentTokenUsedUp("The enrollment token has no use left.")
+
+
+def give_back(token: EnrollmentToken) -> None:
+    """A use that came to nothing does not count."""
+    if token.max_uses is not None:
+        spent = EnrollmentToken.objects.filter(pk=token.pk, uses__gt=0)
+        spent.update(uses=F("uses") - 1)
 
 
 def renew_device_token(device: Device, *, now: datetime) -> str:

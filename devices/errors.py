@@ -38,6 +38,10 @@ class InvalidEnrollmentToken(Invalid):
     code = "enrollment_token_invalid"
 
 
+class InvalidTag(Invalid):
+    code = "tag_invalid"
+
+
 class NoSuchDevice(Missing):
     code = "device_not_found"
 

@@ -88,6 +88,7 @@ class Device(TenantOwned):
             models.Index(
                 fields=("tenant", "-registered_at", "-id"), name="device_list_newest"
             ),
+            models.Index(fields=("-registered_at", "-id"), name="device_newest_of_all"),
             models.Index(fields=("tenant", "name", "id"), name="device_list_by_name"),
             models.Index(
                 fields=("tenant", "model", "-registered_at"),

@@ -36,6 +36,7 @@ from devices.models import (
 from devices.presence import heard_of, went_online
 from devices.tagging import set_tags
 from events.outbox import Changes, Fact, record
+from tenants.context import current_caller
 
 RACES = 5  # a race is lost at most once per identifier; more means something is wrong
 
@@ -230,6 +231,7 @@ def _create(
         model=box.model,
         status=Device.Status.ONLINE if by == "auto" else Device.Status.OFFLINE,
         last_seen=now if by == "auto" else None,
+        ip_address=current_caller().address if by == "auto" else None,
         app_version=box.app_version,
         os_version=box.os_version,
         registered_at=now,

@@ -2,12 +2,18 @@
 
 from collections.abc import Iterable
 
+from devices.errors import InvalidTag
 from devices.models import Device, DeviceTag, Tag
 
 
 def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]]:
     """Make these the device's tags; return the names before and after, in order."""
     after = sorted({name.strip() for name in names if name.strip()})
+    for name in after:
+        if len(name) > 64 or "," in name or not name.isprintable():
+            raise InvalidTag(
+                "A tag has at most 64 printable characters and no comma.", field="tags"
+            )
     worn = DeviceTag.objects.filter(device=device).select_related("tag")
     before = sorted(row.tag.name for row in worn)
     if before != after:

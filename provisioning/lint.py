@@ -34,7 +34,7 @@ def main() -> None:
     os.environ["VAR_DIR"] = str(var)
     failed = []
     with servers.running(var, durable=False) as at:
-        if endpoints.missing(os.environ):
+        if endpoints.missing_servers(os.environ):
             os.environ.update(at.environment)
         for name, (command, environment) in CHECKS.items():
             begun = time.monotonic()

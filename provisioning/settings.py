@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,14 @@ RECENT_THRESHOLD = timedelta(milliseconds=RECENT_THRESHOLD_MS)
 CERTIFICATES_ROOT = env.text("CERTIFICATES_ROOT", str(VAR / "certificates"))
 CERT_SUBJECT_ORGANIZATION = env.text("CERT_SUBJECT_ORGANIZATION", "BTManagement")
 CERT_SUBJECT_COUNTRY = env.text("CERT_SUBJECT_COUNTRY", "IL")
+if not (0 < AUTO_RENEWAL_DAYS <= RENEWAL_WARNING_DAYS < DEFAULT_CERT_VALIDITY_DAYS):
+    raise ImproperlyConfigured(
+        "AUTO_RENEWAL_DAYS, RENEWAL_WARNING_DAYS and DEFAULT_CERT_VALIDITY_DAYS must rise."
+    )
+if not re.fullmatch(r"[A-Z]{2}", CERT_SUBJECT_COUNTRY):
+    raise ImproperlyConfigured("CERT_SUBJECT_COUNTRY must be two capital letters.")
+if not 0 < len(CERT_SUBJECT_ORGANIZATION) <= 50:
+    raise ImproperlyConfigured("CERT_SUBJECT_ORGANIZATION has 1 to 50 characters.")
 CA_VALIDITY_DAYS = env.number("CA_VALIDITY_DAYS", 3650, least=1)
 CA_KEY_PASSPHRASE = env.secret("CA_KEY_PASSPHRASE", "")
 CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, least=1)
@@ -92,10 +101,10 @@ INSTALLED_APPS = [
     "drf_standardized_errors",
 ]
 MIDDLEWARE = [
-    "provisioning.observability.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "tenants.middleware.TenantMiddleware",
+    "provisioning.observability.RequestLogMiddleware",
     "provisioning.portal.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -145,7 +154,9 @@ UNFOLD = portal.UNFOLD
 
 # --- PostgreSQL, Redis, Celery --------------------------------------------------------------
 
-_embedded = endpoints.known(VAR).environment if endpoints.missing(os.environ) else {}
+_embedded = (
+    endpoints.known(VAR).environment if endpoints.missing_servers(os.environ) else {}
+)
 DATABASE_URL = env.secret("DATABASE_URL", _embedded.get("DATABASE_URL"))
 REDIS_URL = env.secret("REDIS_URL", _embedded.get("REDIS_URL"))
 DATABASES = {
@@ -156,6 +167,8 @@ DATABASES = {
 if "postgresql" not in str(DATABASES["default"]["ENGINE"]):
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database.")
 DATABASES["default"]["ENGINE"] = "provisioning.postgresql"
+if urlsplit(REDIS_URL).scheme not in {"redis", "rediss"}:
+    raise ImproperlyConfigured("REDIS_URL must be like redis://:password@host:6379/0.")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CELERY_BROKER_URL = REDIS_URL
@@ -253,7 +266,10 @@ SPECTACULAR_SETTINGS = {
 # --- Logs and metrics -------------------------------------------------------------------------------
 
 METRICS_TOKEN = env.secret("METRICS_TOKEN", "")
-LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
+LOG_LEVEL = env.choice(
+    "LOG_LEVEL", "INFO", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"
+)
+LOG_FORMAT = env.choice("LOG_FORMAT", "json", "json", "text")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -271,7 +287,7 @@ LOGGING = {
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": env.text("LOG_FORMAT", "json"),
+            "formatter": LOG_FORMAT,
             "filters": ["caller"],
         }
     },
@@ -279,6 +295,7 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.request": {"level": "ERROR"},  # the request log says the rest
+        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
         "django.server": {"handlers": [], "propagate": True},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},

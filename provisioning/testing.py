@@ -28,7 +28,7 @@ def _prepare() -> None:
     os.environ.pop("PUBLIC_URL", None)
     if worker is None:
         os.environ["VAR_DIR"] = str(BASE / "var" / "test")
-        if endpoints.missing(os.environ):
+        if endpoints.missing_servers(os.environ):
             at = _stage.enter_context(
                 servers.running(BASE / "var" / "test", durable=False)
             )

@@ -205,6 +205,13 @@ class ApiTokenForm(ServiceForm):
         label="Expires", required=False, widget=UnfoldAdminSplitDateTimeWidget()
     )
     by = Role.OWNER
+    members: Any = None  # those that the person may give a token
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choice = self.fields["membership"]
+        assert isinstance(choice, forms.ModelChoiceField)
+        choice.queryset = self.members
 
     class Meta:
         model = ApiToken
@@ -242,10 +249,7 @@ class ApiTokenAdmin(PortalAdmin):
     ) -> Any:
         form = ApiTokenForm.for_person(person(request))
         form.by = role_of(request)
-        members = visible_to(person(request), Membership).select_related("user")
-        choice = form.base_fields["membership"]
-        assert isinstance(choice, forms.ModelChoiceField)
-        choice.queryset = members
+        form.members = visible_to(person(request), Membership).select_related("user")
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -14,6 +14,14 @@ from tenants.context import every_tenant_scope
 T = TypeVar("T")
 
 
+class Refused(CommandError):
+    """A refusal that has something to say to a machine as well."""
+
+    def __init__(self, sentence: str, made: Mapping[str, Any]) -> None:
+        super().__init__(sentence)
+        self.made = made
+
+
 class OperatorCommand(BaseCommand):
     """A command that ends with 0 done, 1 refused with one sentence, 2 wrong use."""
 
@@ -30,6 +38,10 @@ class OperatorCommand(BaseCommand):
         try:
             with every_tenant_scope():
                 made, text = self.run(**options)
+        except Refused as error:
+            if as_json:
+                self.stdout.write(json.dumps(error.made, cls=DjangoJSONEncoder))
+            raise
         except DomainError as error:
             raise CommandError(str(error)) from error
         if as_json:

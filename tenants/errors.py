@@ -19,6 +19,12 @@ class AlreadyMember(Conflict):
     code = "already_member"
 
 
+class PersonUnknownYet(Conflict):
+    """Another tenant invited this person, who has never signed in."""
+
+    code = "person_unknown_yet"
+
+
 class LastOwner(Conflict):
     code = "last_owner"
 

@@ -1,5 +1,6 @@
 """Forms of the portal: each calls its service and shows what it refuses."""
 
+from contextlib import nullcontext
 from typing import Any, Self
 
 from django import forms
@@ -66,7 +67,8 @@ class ServiceForm(forms.ModelForm):
         if self.errors:
             return
         try:
-            with tenant_scope(self.tenant_id()):
+            tenant_id = self.tenant_id()
+            with tenant_scope(tenant_id) if tenant_id else nullcontext():
                 self.instance = self.act()
         except DomainError as error:
             field = error.field if error.field in self.fields else None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 from tenants.context import (
     Caller,
@@ -19,6 +20,7 @@ from tenants.context import (
 from tenants.models import Membership, User
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
+WITH_A_FIRST_PASSWORD = {"login", "logout", "password_change", "jsi18n"}
 SESSION_KEY = "tenant_id"
 
 
@@ -49,20 +51,23 @@ class PortalMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         return self.get_response(request)
 
-    def process_view(self, request: HttpRequest, *args: object) -> None:
+    def process_view(self, request: HttpRequest, *args: object) -> HttpResponse | None:
         match = request.resolver_match
         if match is None or match.app_name != "admin":
-            return
+            return None
         user = request.user
         if not isinstance(user, User):
-            return
+            return None
+        if user.password_is_first and match.url_name not in WITH_A_FIRST_PASSWORD:
+            return redirect("admin:password_change")
         bind_caller("member", id=user.pk, name=user.email)
         if user.is_superuser:
             bind_every_tenant()
-            return
+            return None
         membership = chosen_membership(request, user)
         if membership is not None:
             bind_tenant(membership.tenant_id)
+        return None
 
 
 def chosen_membership(request: HttpRequest, user: User) -> Membership | None:

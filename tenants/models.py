@@ -61,6 +61,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     name = models.CharField(max_length=120, blank=True)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    # Somebody else knows the password: it lets its owner in to choose another.
+    password_is_first = models.BooleanField(default=False, editable=False)
 
     objects: ClassVar = UserManager()
 
@@ -72,6 +74,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    def set_password(self, raw_password: str | None) -> None:
+        self.password_is_first = False
+        super().set_password(raw_password)
 
     @cached_property
     def is_staff(self) -> bool:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
@@ -30,6 +32,18 @@ class PortalAdmin(ModelAdmin):
     list_filter_submit = True
     compressed_fields = True
     warn_unsaved_form = True
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponse:
+        """What no row could match is answered as Django answers a bad filter."""
+        said = [*request.GET.values(), *request.POST.values()]
+        try:
+            if any("\x00" in value for value in said):
+                raise ValidationError("NUL")
+            return super().changelist_view(request, extra_context)
+        except ValidationError:
+            return redirect(f"{list_url(self)}?e=1")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         queryset = visible_to(person(request), self.model)

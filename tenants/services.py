@@ -17,6 +17,7 @@ from tenants.errors import (
     InvalidTenant,
     LastOwner,
     NoSuchTenant,
+    PersonUnknownYet,
     RoleTooLow,
     TenantExists,
 )
@@ -58,16 +59,22 @@ def create_tenant(
     if owner_email is None:
         return NewTenant(tenant, None, None, None)
     with tenant_scope(tenant.pk):
-        membership, password = add_member(email=owner_email, role=Role.OWNER, now=now)
+        membership, password = add_member(
+            email=owner_email, role=Role.OWNER, now=now, by_operator=True
+        )
         _, token = issue_api_token(membership=membership, name="first token", now=now)
     return NewTenant(tenant, membership.user, password, token)
 
 
 @transaction.atomic
 def add_member(
-    *, email: str, role: Role, now: datetime
+    *, email: str, role: Role, now: datetime, by_operator: bool = False
 ) -> tuple[Membership, str | None]:
     """Let a person into the current tenant.
+
+    Args:
+        by_operator: the operator of the installation does it, and hands the password
+            on; a member's invitation lets the person in to choose another one.
 
     Returns:
         The membership and, for a person who had no account, their first password.
@@ -75,14 +82,26 @@ def add_member(
     Raises:
         InvalidTenant: the e-mail address is none.
         AlreadyMember: the person is in the tenant.
+        PersonUnknownYet: another tenant invited them, and they have not come yet.
     """
     email = User.objects.normalize(email)
     _check(validate_email, email, "email", f"{email!r} is not an e-mail address.")
+    if len(email) > 254:
+        raise InvalidTenant("The e-mail address is too long.", field="email")
     user = User.objects.filter(email=email).first()
     password = None
-    if user is None:
+    if user is not None and user.last_login is None and not by_operator:
+        # Whoever invited them first may still know their password.
+        raise PersonUnknownYet(
+            f"{email} has been invited elsewhere and has to sign in there first.",
+            field="email",
+        )
+    if user is None or user.last_login is None:
         password = secrets.token_urlsafe(12)
-        user = User.objects.create_user(email, password)
+        user = user or User.objects.create_user(email)
+        user.set_password(password)
+        user.password_is_first = not by_operator
+        user.save()
     try:
         with transaction.atomic():
             membership: Membership = Membership.objects.create(user=user, role=role)

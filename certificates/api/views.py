@@ -191,10 +191,10 @@ class AuthorityView(APIView):
 
     @extend_schema(responses={(200, "application/x-pem-file"): OpenApiTypes.STR})
     def get(self, request: HttpRequest) -> HttpResponse:
-        ca = DeviceCertificatesService()
-        ca.initialize_ca(now=timezone.now())
+        service = CertificateManagementService()
+        service.authority(now=timezone.now())
         return HttpResponse(
-            ca.chain_pem(),
+            service.ca.chain_pem(),
             content_type="application/x-pem-file",
             headers={"Cache-Control": "public, max-age=3600"},
         )

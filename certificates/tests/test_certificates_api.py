@@ -1,13 +1,17 @@
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.db import connection
 from rest_framework.test import APIClient
 
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
+from certificates.store import CertificateStore
 from certificates.tests.keys import ec_key, request_for
 from devices.models import Device
 from devices.tests.factories import DeviceFactory
@@ -236,3 +240,61 @@ def test_no_answer_contains_a_private_key(member: Member, device: Device) -> Non
     ):
         assert b"PRIVATE" not in client.get(url).content
     assert b"PRIVATE" not in issued.content
+
+
+def test_a_refused_registration_takes_nothing_from_a_known_box(
+    enrollment: Callable[..., Any],
+) -> None:
+    _, box = enrollment()
+    request = request_for(ec_key())
+    box.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
+    known = box.post("/devices/auto-register", {"serial_number": "SN-2"}).json()
+
+    refused = box.post(
+        "/devices/auto-register", {"serial_number": "SN-2", "csr": request}
+    )
+
+    assert refused.status_code == 409
+    device = APIClient()
+    device.credentials(HTTP_AUTHORIZATION=f"Bearer {known['token']}")
+    assert device.get("/devices/me").status_code == 200
+
+
+def test_a_registration_whose_signing_fails_gives_back_its_use(
+    enrollment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, box = enrollment(max_uses=1)
+    body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(CertificateStore, "stage", full)
+        disk.setattr(box, "raise_request_exception", False)
+        assert box.post("/devices/auto-register", body).status_code == 500
+    token.refresh_from_db()
+    assert token.uses == 0
+    assert not Device.every_tenant.living().exists()
+    assert box.post("/devices/auto-register", body).status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_twenty_registrations_with_one_request_at_once_all_succeed(
+    enrollment: Callable[..., Any],
+) -> None:
+    _, box = enrollment()
+    body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
+
+    def register(_: int) -> int:
+        try:
+            return int(copy(box).post("/devices/auto-register", body).status_code)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(20) as pool:
+        statuses = sorted(pool.map(register, range(20)))
+
+    assert statuses == [200] * 19 + [201]
+    assert Device.every_tenant.living().count() == 1
+    assert DeviceCertificate.objects.active().count() == 1

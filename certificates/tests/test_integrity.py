@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from certificates import issuance
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.integrity import Difference, IntegrityCheck
 from certificates.management_service import CertificateManagementService
@@ -35,7 +36,7 @@ def service() -> CertificateManagementService:
 
 
 def look(now: datetime, *, fix: bool = False) -> list[Difference]:
-    check = IntegrityCheck(CertificateManagementService(), now=now, fix=fix)
+    check = IntegrityCheck(CertificateManagementService(), clock=lambda: now, fix=fix)
     return list(check.run())
 
 
@@ -54,7 +55,7 @@ def server_made(
     [
         ((DeviceCertificatesService, "issue_certificate"), False),
         ((CertificateStore, "stage"), False),
-        ((CertificateManagementService, "activate"), True),
+        ((issuance, "activate"), True),
         ((CertificateStore, "install"), True),
     ],
 )
@@ -64,20 +65,20 @@ def test_killed_at_any_step_records_and_files_agree_again(
     device: Device,
     now: datetime,
     monkeypatch: pytest.MonkeyPatch,
-    step: tuple[type, str],
+    step: tuple[Any, str],
     survives: bool,
     csr: bool,
 ) -> None:
     """Killed before the step. What was signed whole is finished, the rest buried."""
     original = getattr(*step)
 
-    def killed(self: Any, *args: Any, signing: Any = None, **kwargs: Any) -> Any:
+    def killed(*args: Any, signing: Any = None, **kwargs: Any) -> Any:
         if signing is not None:
             signing(ec_key().public_key())  # reserved, and then the end
         raise Killed
 
     monkeypatch.setattr(*step, killed)
-    monkeypatch.setattr(CertificateManagementService, "bury", lambda *_: None)
+    monkeypatch.setattr(issuance, "bury", lambda *_, **__: None)
     pem = request_for(ec_key()) if csr else None
     with pytest.raises(Killed):
         service.issue_certificate(device=device, csr_pem=pem, key_type="ec", now=now)
@@ -169,8 +170,8 @@ def test_what_a_retired_device_left_half_done_is_buried(
     def killed(*_: Any, **__: Any) -> Any:
         raise Killed
 
-    monkeypatch.setattr(CertificateManagementService, "activate", killed)
-    monkeypatch.setattr(CertificateManagementService, "bury", lambda *_: None)
+    monkeypatch.setattr(issuance, "activate", killed)
+    monkeypatch.setattr(issuance, "bury", lambda *_, **__: None)
     with pytest.raises(Killed):
         server_made(service, device, now)
     monkeypatch.undo()
@@ -218,8 +219,8 @@ def test_a_real_worker_mends(
     def killed(*_: Any, **__: Any) -> Any:
         raise Killed
 
-    monkeypatch.setattr(CertificateManagementService, "activate", killed)
-    monkeypatch.setattr(CertificateManagementService, "bury", lambda *_: None)
+    monkeypatch.setattr(issuance, "activate", killed)
+    monkeypatch.setattr(issuance, "bury", lambda *_, **__: None)
     with pytest.raises(Killed):
         server_made(service, device, now)
     monkeypatch.undo()
@@ -228,3 +229,51 @@ def test_a_real_worker_mends(
 
     status: Callable[[], str] = lambda: DeviceCertificate.objects.get().status  # noqa: E731
     until(lambda: status() == "active")
+
+
+def test_a_stuck_issuance_does_not_supersede_a_newer_certificate(
+    service: CertificateManagementService,
+    device: Device,
+    now: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def killed(*_: Any, **__: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(issuance, "activate", killed)
+        patch.setattr(issuance, "bury", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            server_made(service, device, now)
+    newer = server_made(service, device, now + timedelta(minutes=1))
+
+    look(now + LATER, fix=True)
+
+    newer.refresh_from_db()
+    assert newer.status == "active"
+    key = keys.from_pem(service.ca.store.key_of(device.pk).read_bytes())
+    assert key.public_key() == newer.public_key()
+    assert kinds(now + LATER) == []
+
+
+def test_a_walk_that_read_a_certificate_before_its_renewal_leaves_the_new_file(
+    service: CertificateManagementService, device: Device, now: datetime
+) -> None:
+    stale = server_made(service, device, now)
+    renewed = service.renew_certificate(stale, now=now)
+    check = IntegrityCheck(service, clock=lambda: now, fix=True)
+
+    assert list(check._mended(stale)) == []
+    assert service.ca.store.certificate_of(device.pk).read_text() == renewed.pem
+
+
+def test_what_a_killed_write_left_is_found_and_removed(
+    service: CertificateManagementService, device: Device, now: datetime
+) -> None:
+    server_made(service, device, now)
+    half = service.ca.store.private / f".{device.pk}-key.pem.4711.beef"
+    half.write_text("half a key")
+    long_after = now + timedelta(days=36_500)
+
+    assert kinds(long_after, fix=True) == ["staged_file_left"]
+    assert not half.exists()

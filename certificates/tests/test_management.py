@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from rest_framework.test import APIClient
 
+from certificates import issuance, management_service
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import (
     AuthorityUnavailable,
@@ -377,3 +378,106 @@ def test_a_retired_devices_certificate_may_still_turn_out_compromised(
 
     row.refresh_from_db()
     assert row.revocation_reason == "keyCompromise"
+
+
+def test_a_renewal_that_read_its_certificate_before_a_revocation_is_refused(
+    service: CertificateManagementService, device: Device, now: datetime
+) -> None:
+    stale = issued(service, device, now)
+    service.revoke_certificate(
+        DeviceCertificate.objects.get(pk=stale.pk), reason="keyCompromise", now=now
+    )
+
+    with pytest.raises(NotRenewable):
+        service.renew_certificate(stale, now=now)
+    assert not DeviceCertificate.objects.active().exists()
+
+
+def test_a_revocation_between_reservation_and_activation_ends_the_renewal(
+    service: CertificateManagementService,
+    device: Device,
+    now: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = issued(service, device, now)
+    activate = issuance.activate
+
+    def revoke_first(*args: Any, **kwargs: Any) -> Any:
+        service.revoke_certificate(row, reason="keyCompromise", now=now)
+        return activate(*args, **kwargs)
+
+    monkeypatch.setattr(issuance, "activate", revoke_first)
+
+    with pytest.raises(IssuanceInterrupted):
+        service.renew_certificate(row, now=now)
+    assert not DeviceCertificate.objects.active().exists()
+    assert list(service.ca.store.staged.iterdir()) == []
+
+
+def test_a_compromised_key_is_never_signed_again(
+    service: CertificateManagementService, device: Device, now: datetime
+) -> None:
+    request = request_for(ec_key())
+    row = service.issue_certificate(device=device, csr_pem=request, now=now)
+    service.revoke_certificate(row, reason="keyCompromise", now=now)
+
+    with pytest.raises(KeyInUse, match="compromised"):
+        service.issue_certificate(device=device, csr_pem=request, now=now)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_devices_that_bring_one_key_at_once_get_one_certificate(
+    service: CertificateManagementService, now: datetime
+) -> None:
+    request = request_for(ec_key())
+    devices = DeviceFactory.create_batch(4)
+
+    def issue(device: Device) -> bool:
+        try:
+            with every_tenant_scope():
+                service.issue_certificate(device=device, csr_pem=request, now=now)
+        except KeyInUse:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(issue, devices)) == 1
+
+
+def test_a_lost_authority_is_never_replaced_by_another(
+    service: CertificateManagementService, device: Device, now: datetime, client: Any
+) -> None:
+    issued(service, device, now)
+    service.ca.store.ca_certificate.unlink()
+    service.ca.store.ca_key.unlink()
+
+    with pytest.raises(AuthorityUnavailable, match="restore"):
+        issued(service, device, now)
+    assert client.get("/certificates/ca.pem").status_code == 409
+    assert not service.ca.exists()
+
+
+def test_another_authoritys_files_do_not_sign_in_its_place(
+    service: CertificateManagementService, device: Device, now: datetime
+) -> None:
+    issued(service, device, now)
+    DeviceCertificate.objects.update(authority_key_id="other")
+    management_service._trusted.clear()
+
+    with pytest.raises(AuthorityUnavailable, match="not those"):
+        issued(service, device, now)
+
+
+def test_a_retired_box_comes_back_with_the_key_it_has_always_had(
+    service: CertificateManagementService, device: Device, now: datetime
+) -> None:
+    request = request_for(ec_key())
+    service.issue_certificate(device=device, csr_pem=request, now=now)
+    registration.retire(device=device, now=now)
+
+    again = DeviceFactory.create(tenant=device.tenant)
+    row = service.issue_certificate(device=again, csr_pem=request, now=now)
+
+    assert row.status == "active"

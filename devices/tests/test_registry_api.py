@@ -260,3 +260,26 @@ def test_a_device_sees_itself_and_no_list(
     assert box.get("/devices").status_code == 403
     assert box.get(f"/devices/{device.pk}").status_code == 403
     assert box.post("/devices/auto-register", {"serial_number": "x"}).status_code == 403
+
+
+def test_pages_end_however_many_devices_share_a_name(
+    member: Member, tenant: Tenant
+) -> None:
+    Device.every_tenant.bulk_create(
+        Device(
+            tenant=tenant, name="Lobby", registered_at=datetime(2026, 1, 1, tzinfo=UTC)
+        )
+        for _ in range(1500)
+    )
+    client, seen = member(), set()
+    url = "/devices?page_size=400&ordering=name"
+
+    for _ in range(6):
+        page = client.get(url).json()
+        seen |= {device["id"] for device in page["results"]}
+        url = page["next"]
+        if url is None:
+            break
+
+    assert url is None
+    assert len(seen) == 1500

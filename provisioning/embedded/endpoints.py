@@ -8,7 +8,7 @@ import secrets
 import socket
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +31,11 @@ class Endpoints:
     valkey_port: int
     valkey_password: str
 
+    def answer(self, wanted: Set[str]) -> bool:
+        """Whether these of the two servers accept connections."""
+        ports = {"postgres": self.postgres_port, "valkey": self.valkey_port}
+        return all(answers(ports[server]) for server in wanted)
+
     @property
     def environment(self) -> dict[str, str]:
         return {
@@ -41,9 +46,14 @@ class Endpoints:
         }
 
 
-def missing(environment: Mapping[str, str]) -> bool:
-    """Whether a server has no address of its own, so that the embedded ones are used."""
-    return not {"DATABASE_URL", "REDIS_URL"} <= set(environment)
+def missing_servers(environment: Mapping[str, str]) -> set[str]:
+    """Which servers have no address of their own, so that the embedded ones are used."""
+    variables = {"postgres": "DATABASE_URL", "valkey": "REDIS_URL"}
+    return {
+        server
+        for server, name in variables.items()
+        if not {name, f"{name}_FILE"} & set(environment)
+    }
 
 
 def known(var: Path) -> Endpoints:

@@ -6,7 +6,7 @@ Whoever holds `servers.lock` runs them. Everybody who uses them for a command ho
 
 import fcntl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -15,44 +15,50 @@ from provisioning.embedded import postgres, valkey
 from provisioning.embedded.endpoints import (
     EmbeddedError,
     Endpoints,
-    answers,
     known,
     with_free_ports,
 )
 from provisioning.processes import Program, start, stop
 
 START_TIMEOUT = 60.0  # seconds
+BOTH = frozenset({"postgres", "valkey"})
 
 
-def programs(at: Endpoints, *, durable: bool = True) -> list[Program]:
+def programs(
+    at: Endpoints, *, wanted: Set[str] = BOTH, durable: bool = True
+) -> list[Program]:
     """PostgreSQL and Valkey as programs to run.
 
     Args:
+        wanted: which of the two; the other one is a real server elsewhere.
         durable: keep every committed row over a power cut; tests do without.
     """
+    makers = {"postgres": postgres.program, "valkey": valkey.program}
     return [
-        postgres.program(at, durable=durable),
-        valkey.program(at, durable=durable),
+        make(at, durable=durable) for name, make in makers.items() if name in wanted
     ]
 
 
 @contextmanager
-def running(var: Path, *, durable: bool = True) -> Iterator[Endpoints]:
-    """Have both servers running inside the block, whoever runs them."""
+def running(
+    var: Path, *, wanted: Set[str] = BOTH, durable: bool = True
+) -> Iterator[Endpoints]:
+    """Have the wanted servers running inside the block, whoever runs them."""
     var.mkdir(parents=True, exist_ok=True)
     with (var / "users.lock").open("w") as users, _servers_lock(var) as own:
         fcntl.flock(users, fcntl.LOCK_SH)
         if not _taken(own):
-            yield _somebody_elses(var)
+            yield _somebody_elses(var, wanted)
             return
         at = with_free_ports(var)
         children = [
             (program, start(program, quiet=True))
-            for program in programs(at, durable=durable)
+            for program in programs(at, wanted=wanted, durable=durable)
         ]
         try:
-            _wait_for(at)
-            postgres.ensure_database(at)
+            _wait_for(at, wanted)
+            if "postgres" in wanted:
+                postgres.ensure_database(at)
             yield at
         finally:
             fcntl.flock(users, fcntl.LOCK_UN)
@@ -89,22 +95,23 @@ def _taken(lock: TextIO) -> bool:
     return True
 
 
-def _somebody_elses(var: Path) -> Endpoints:
+def _somebody_elses(var: Path, wanted: Set[str]) -> Endpoints:
     """The servers that another process runs; its choice of ports may still change."""
     at = known(var)
     deadline = time.monotonic() + START_TIMEOUT
-    while not (answers(at.postgres_port) and answers(at.valkey_port)):
+    while not at.answer(wanted):
         if time.monotonic() > deadline:
             raise EmbeddedError("The embedded servers of this folder do not answer.")
         time.sleep(0.1)
         at = known(var)
-    postgres.ensure_database(at)
+    if "postgres" in wanted:
+        postgres.ensure_database(at)
     return at
 
 
-def _wait_for(at: Endpoints) -> None:
+def _wait_for(at: Endpoints, wanted: Set[str]) -> None:
     deadline = time.monotonic() + START_TIMEOUT
-    while not (answers(at.postgres_port) and answers(at.valkey_port)):
+    while not at.answer(wanted):
         if time.monotonic() > deadline:
             raise EmbeddedError("The embedded servers did not start.")
         time.sleep(0.05)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
@@ -20,6 +20,10 @@ class PortalSite(UnfoldAdminSite):
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user
         return isinstance(user, User) and user.is_active and user.is_staff
+
+    def search(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The side bar is short enough to be read; nothing else is searched here."""
+        raise Http404
 
     def extra_urls(self) -> list[URLPattern]:
         return [

@@ -1,5 +1,6 @@
 """Whatever arrives, the answer is a 4xx of the one shape and nothing is half done."""
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
+from certificates.tests.keys import ec_key, request_for
 from devices.models import Device
 from events.models import Event
 
@@ -154,3 +156,38 @@ def test_the_field_at_fault_is_named(member: Callable[..., APIClient]) -> None:
             "attr": "mac_addresses",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    "cursor", ["cD1hYmM=", "cD0lMDA=", "bz05OTk5OTk5OTk5OTk5OTk5OTk5OQ==", "%ff", "zz"]
+)
+@pytest.mark.parametrize("ordering", ["name", "registered_at"])
+def test_a_broken_cursor_is_refused(
+    member: Callable[..., APIClient], cursor: str, ordering: str
+) -> None:
+    answer = member().get(f"/devices?ordering={ordering}&cursor={cursor}")
+
+    assert answer.status_code in {200, 404}
+
+
+def test_a_certificate_or_request_of_no_known_version_is_refused(
+    member: Callable[..., APIClient], device: Device
+) -> None:
+    der = base64.b64decode("".join(request_for(ec_key()).splitlines()[1:-1]))
+    odd = der.replace(b"\x02\x01\x00", b"\x02\x01\x05", 1)
+    body = base64.encodebytes(odd).decode()
+    pem = f"-----BEGIN CERTIFICATE REQUEST-----\n{body}-----END CERTIFICATE REQUEST-----\n"
+
+    answer = member().post(f"/devices/{device.pk}/certificates", {"csr": pem})
+
+    assert answer.status_code == 400
+    assert_the_one_shape(answer)
+
+
+def test_a_tag_that_cannot_be_is_refused(
+    member: Callable[..., APIClient], device: Device
+) -> None:
+    answer = member().patch(f"/devices/{device.pk}", {"tags": ["a,b"]})
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["attr"] == "tags"

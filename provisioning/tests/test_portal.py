@@ -19,6 +19,7 @@ from certificates.tests.keys import ec_key, request_for
 from devices.models import Device, DeviceIdentifier, EnrollmentToken
 from devices.tests.factories import DeviceFactory, EnrollmentTokenFactory
 from events.models import Delivery, Event
+from tenants.context import tenant_scope
 from tenants.models import ApiToken, Membership, Role, Tenant, User
 from tenants.tests.factories import MembershipFactory
 
@@ -525,3 +526,46 @@ def test_every_model_that_the_portal_shows_says_who_may_see_it() -> None:
 
     assert len(ours) > len(apart)
     assert {model.__name__ for model in ours if not hasattr(model, "seen_by")} == apart
+
+
+@pytest.mark.parametrize(
+    "query", ["model=%00", "status__exact=%00", "q=%00", "registered_at=zz"]
+)
+def test_a_filter_that_cannot_be_is_no_error_page(
+    superuser: Client, query: str
+) -> None:
+    assert superuser.get(f"{DEVICES}?{query}").status_code == 302
+
+
+def test_a_row_that_cannot_be_is_no_error_page(superuser: Client) -> None:
+    answer = superuser.post(
+        DEVICES, {"action": "retire_selected", ACTION_CHECKBOX_NAME: ["zz"]}
+    )
+
+    assert answer.status_code == 302
+
+
+def test_a_tag_that_cannot_be_is_refused_at_its_field(portal: Portal) -> None:
+    page = portal().post(f"{DEVICES}add/", {"serial_number": "SN-1", "tags": "x" * 65})
+
+    assert "at most 64" in text(page)
+    assert not Device.every_tenant.exists()
+
+
+def test_two_people_at_once_choose_among_their_own_members(
+    rf: Any, tenant: Tenant
+) -> None:
+    """The form of one request must not become the form of another."""
+    mine = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
+    theirs = MembershipFactory.create(role=Role.OWNER)
+    tokens_admin = admin.site._registry[ApiToken]
+    forms: list[Any] = []
+    for membership in (mine, theirs):
+        request = rf.get("/")
+        request.user = membership.user
+        with tenant_scope(membership.tenant_id):
+            forms.append(tokens_admin.get_form(request))
+
+    choices = [list(form()["membership"].field.queryset) for form in forms]
+
+    assert choices == [[mine], [theirs]]

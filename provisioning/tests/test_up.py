@@ -198,8 +198,8 @@ def test_a_port_in_use_is_one_clear_sentence(up: Up) -> None:
 
     assert refused.returncode == 1
     assert refused.stderr.strip().splitlines() == [
-        f"CommandError: Port {up.port} cannot be used (Address already in use): "
-        "PORT=8001 ./run takes another."
+        f"CommandError: 127.0.0.1:{up.port} cannot be used "
+        "(Address already in use): PORT=8001 ./run takes another port."
     ]
 
 
@@ -213,8 +213,10 @@ def test_a_setting_that_is_wrong_is_one_clear_sentence() -> None:
         check=False,
     )
 
-    assert refused.returncode != 0
-    assert "RENEWAL_WARNING_DAYS must be a whole number, not 'soon'." in refused.stderr
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        "check: RENEWAL_WARNING_DAYS must be a whole number, not 'soon'."
+    ]
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["nonsense"], 2), (["--help"], 0)])

@@ -9,7 +9,13 @@ from rest_framework.test import APIClient
 from events.models import Event
 from tenants import services, tokens
 from tenants.context import tenant_scope
-from tenants.errors import AlreadyMember, InvalidTenant, LastOwner, RoleTooLow
+from tenants.errors import (
+    AlreadyMember,
+    InvalidTenant,
+    LastOwner,
+    PersonUnknownYet,
+    RoleTooLow,
+)
 from tenants.models import ApiToken, Membership, Role, Tenant, User
 from tenants.tests.factories import MembershipFactory
 
@@ -144,7 +150,7 @@ def test_a_slug_is_taken_once() -> None:
 
 
 def test_a_person_with_an_account_keeps_their_password(tenant: Tenant) -> None:
-    other = MembershipFactory.create()
+    other = MembershipFactory.create(user__last_login=NOW)
 
     with tenant_scope(tenant.pk):
         membership, password = services.add_member(
@@ -200,9 +206,18 @@ def test_an_enrollment_token_comes_from_the_command(
     assert answer.status_code == 201
 
 
-@pytest.mark.parametrize("limits", [{"max_uses": 0}, {"expires_days": 0}])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_uses": 0},
+        {"max_uses": 99999999999},
+        {"expires_days": 0},
+        {"expires_days": 99999999999},
+        {"name": "x" * 200},
+    ],
+)
 def test_a_token_that_could_never_be_used_is_refused(
-    tenant: Tenant, limits: dict[str, int]
+    tenant: Tenant, limits: dict[str, Any]
 ) -> None:
     with pytest.raises(CommandError):
         call_command("create_enrollment_token", tenant.slug, **limits)
@@ -232,3 +247,40 @@ def test_what_happens_to_members_and_tokens_is_in_the_audit_log() -> None:
     changed = Event.every_tenant.named("member.role_changed").get()
     assert changed.changes == {"role": ["viewer", "admin"]}
     assert token not in str(list(Event.every_tenant.values()))
+
+
+def test_a_person_whom_another_tenant_invited_has_to_come_there_first(
+    tenant: Tenant,
+) -> None:
+    """Whoever invited them may still know their first password."""
+    invited = MembershipFactory.create()
+
+    with tenant_scope(tenant.pk), pytest.raises(PersonUnknownYet):
+        services.add_member(email=invited.user.email, role=Role.OWNER, now=NOW)
+    new = services.create_tenant(
+        slug="acme", owner_email=invited.user.email, now=NOW
+    )  # the operator may: the password that was known is void
+    assert new.password is not None
+    invited.user.refresh_from_db()
+    assert invited.user.check_password(new.password)
+
+
+def test_a_first_password_lets_its_owner_choose_another_and_nothing_else(
+    client: Any, tenant: Tenant
+) -> None:
+    with tenant_scope(tenant.pk):
+        _, password = services.add_member(
+            email="new@acme.test", role=Role.VIEWER, now=NOW
+        )
+    assert client.login(username="new@acme.test", password=password)
+
+    assert client.get("/admin/devices/device/")["Location"] == "/admin/password_change/"
+    client.post(
+        "/admin/password_change/",
+        {
+            "old_password": password,
+            "new_password1": "a long enough one",
+            "new_password2": "a long enough one",
+        },
+    )
+    assert client.get("/admin/devices/device/").status_code == 200

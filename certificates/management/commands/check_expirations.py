@@ -28,7 +28,8 @@ class Command(OperatorCommand):
         failures = 0
         for pk in self.with_progress(done.due, len(done.due)):
             try:
-                service.renew_certificate(DeviceCertificate.objects.get(pk=pk), now=now)
+                row = DeviceCertificate.objects.get(pk=pk)
+                service.renew_certificate(row, now=timezone.now())
             except DomainError as error:
                 failures += 1
                 self.stderr.write(f"{pk}: {error}")

@@ -3,12 +3,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import CommandError
 from django.utils import timezone
 
 from certificates.integrity import IntegrityCheck
 from certificates.management_service import CertificateManagementService
-from tenants.commands import OperatorCommand
+from tenants.commands import OperatorCommand, Refused
 
 
 class Command(OperatorCommand):
@@ -19,15 +18,16 @@ class Command(OperatorCommand):
         parser.add_argument("--fix", action="store_true", help="Mend it.")
 
     def run(self, fix: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
-        service = CertificateManagementService()
-        found = list(IntegrityCheck(service, now=timezone.now(), fix=fix).run())
+        check = IntegrityCheck(
+            CertificateManagementService(), clock=timezone.now, fix=fix
+        )
+        found = list(check.run())
         for difference in found:
             self.stderr.write(difference.sentence)
-        if found and not fix:
-            raise CommandError(f"{len(found)} differ; --fix mends them.")
         made = {
             "differences": [asdict(difference) for difference in found],
             "fixed": fix,
         }
-        text = f"{len(found)} mended." if found else "Records and files agree."
-        return made, text
+        if found and not fix:
+            raise Refused(f"{len(found)} differ; --fix mends them.", made)
+        return made, f"{len(found)} mended." if found else "Records and files agree."

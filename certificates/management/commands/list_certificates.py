@@ -26,7 +26,7 @@ class Command(OperatorCommand):
             certificates = certificates.of_device(device)
         if status is not None:
             certificates = certificates.filter(status=status)
-        rows = list(certificates.values(*COLUMNS)[: max(0, limit)])
+        rows = list(certificates.values(*COLUMNS)[: min(max(0, limit), 1_000_000)])
         lines = [
             f"{row['serial_number']:<40}  {row['status']:<10}  "
             f"{row['not_after']:%Y-%m-%d}  {row['device_id']}"

@@ -6,9 +6,13 @@ from typing import Any
 from django.utils import timezone
 
 from devices import credentials
+from devices.credentials import LONGEST_LIFETIME
+from devices.errors import InvalidEnrollmentToken
 from tenants.commands import OperatorCommand
 from tenants.context import tenant_scope
 from tenants.services import tenant_by_slug
+
+MOST_DAYS = LONGEST_LIFETIME.days
 
 
 class Command(OperatorCommand):
@@ -29,6 +33,8 @@ class Command(OperatorCommand):
         expires_days: int | None,
         **options: Any,
     ) -> tuple[Mapping[str, Any], str]:
+        if expires_days is not None and abs(expires_days) > MOST_DAYS:
+            raise InvalidEnrollmentToken("At most a hundred years.")
         with tenant_scope(tenant_by_slug(slug).pk):
             _, token = credentials.create_enrollment_token(
                 name=name,

@@ -1,5 +1,6 @@
 """Everything on one machine, in one terminal: database, broker, web, worker, beat."""
 
+import errno
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from provisioning.embedded import endpoints, postgres, servers
-from provisioning.embedded.endpoints import EmbeddedError, Endpoints
+from provisioning.embedded.endpoints import EmbeddedError
 from provisioning.processes import Program, Supervisor
 from provisioning.var import BASE
 
@@ -38,7 +39,7 @@ class Command(BaseCommand):
             with _servers(supervisor):
                 if supervisor.ending:
                     return
-                _once("migrate", "--no-input", "--verbosity=1", supervisor=supervisor)
+                _once("migrate", "--no-input", "--verbosity=0", supervisor=supervisor)
                 _once("first_run", supervisor=supervisor)
                 for program in _programs(port):
                     supervisor.keep(program)
@@ -52,39 +53,23 @@ class Command(BaseCommand):
 
 @contextmanager
 def _servers(supervisor: Supervisor) -> Iterator[None]:
-    """The embedded servers under the supervisor, unless real ones are named."""
-    if not endpoints.missing(_named_outside()):
+    """The embedded servers under the supervisor, as far as no real ones are named."""
+    wanted = endpoints.missing_servers(os.environ)
+    if not wanted:
         yield
         return
     with servers.owned(settings.VAR) as at:
-        os.environ.update({**at.environment, **_named_outside()})
-        for program in _wanted(at):
+        for name, value in at.environment.items():
+            if f"{name}_FILE" not in os.environ:
+                os.environ.setdefault(name, value)
+        for program in servers.programs(at, wanted=wanted):
             supervisor.keep(program)
-        if not supervisor.ending and "DATABASE_URL" not in _named_outside():
+        if "postgres" in wanted and not supervisor.ending:
             postgres.ensure_database(at)
         try:
             yield
         finally:
             supervisor.stop()
-
-
-def _wanted(at: Endpoints) -> list[Program]:
-    names = {"postgres": "DATABASE_URL", "valkey": "REDIS_URL"}
-    return [
-        program
-        for program in servers.programs(at)
-        if names[program.name] not in _named_outside()
-    ]
-
-
-def _named_outside() -> dict[str, str]:
-    return {
-        name: value for name, value in _AT_START.items() if name in _SERVER_VARIABLES
-    }
-
-
-_SERVER_VARIABLES = ("DATABASE_URL", "REDIS_URL")
-_AT_START = dict(os.environ)
 
 
 def _programs(port: int) -> list[Program]:
@@ -147,7 +132,10 @@ def _refuse_a_taken_port(port: int) -> None:
         try:
             probe.bind((settings.HOST, port))
         except OSError as error:
+            where = f"{settings.HOST}:{port}"
+            mend = ": PORT=8001 ./run takes another port"
+            if error.errno != errno.EADDRINUSE:
+                mend = ""
             raise CommandError(
-                f"Port {port} cannot be used ({error.strerror}): PORT=8001 ./run "
-                "takes another."
+                f"{where} cannot be used ({error.strerror}){mend}."
             ) from error
