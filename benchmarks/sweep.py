@@ -62,7 +62,6 @@ def main() -> None:
 def _silenced(act: Callable[[], None]) -> float:
     _execute(SILENCE, SILENT)
     _execute("VACUUM ANALYZE devices_device")
-    _execute("CHECKPOINT")
     return _timed(act)
 
 

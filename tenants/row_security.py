@@ -39,34 +39,36 @@ def scoped_models() -> list[type[Model]]:
 
 def raise_wall(**kwargs: Any) -> None:
     """Give each scoped table its policy, once it is there; after every `migrate`."""
-    connection = connections[kwargs.get("using", "default")]
-    missing = tables_without_wall(connection.alias)
-    with connection.cursor() as cursor:
-        for table in sorted(
-            missing & set(connection.introspection.table_names(cursor))
-        ):
-            quoted = connection.ops.quote_name(table)
-            cursor.execute(f"DROP POLICY IF EXISTS {POLICY} ON {quoted}")
-            cursor.execute(f"CREATE POLICY {POLICY} ON {quoted} USING ({WALL})")
+    using = kwargs.get("using", "default")
+    quote = connections[using].ops.quote_name
+    with connections[using].cursor() as cursor:
+        for table in map(quote, sorted(tables_without_wall(using))):
+            cursor.execute(f"DROP POLICY IF EXISTS {POLICY} ON {table}")
+            cursor.execute(f"CREATE POLICY {POLICY} ON {table} USING ({WALL})")
             cursor.execute(
-                f"ALTER TABLE {quoted} ENABLE ROW LEVEL SECURITY,"
+                f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY,"
                 " FORCE ROW LEVEL SECURITY"
             )
 
 
 def tables_without_wall(using: str = "default") -> set[str]:
-    """Scoped tables that the database does not guard."""
+    """Scoped tables that are there and that the database does not guard."""
     tables = {model._meta.db_table for model in scoped_models()}
     with connections[using].cursor() as cursor:
         cursor.execute(
             """
-            SELECT relname FROM pg_class JOIN pg_policy ON polrelid = pg_class.oid
-            WHERE polname = %s AND relrowsecurity AND relforcerowsecurity
-                AND relnamespace = current_schema()::regnamespace
+            SELECT relname FROM pg_class
+            WHERE relnamespace = current_schema()::regnamespace
+                AND relname = ANY(%s) AND NOT (
+                    relrowsecurity AND relforcerowsecurity AND EXISTS (
+                        SELECT 1 FROM pg_policy
+                        WHERE polrelid = pg_class.oid AND polname = %s
+                    )
+                )
             """,
-            [POLICY],
+            [sorted(tables), POLICY],
         )
-        return tables - {name for (name,) in cursor.fetchall()}
+        return {name for (name,) in cursor.fetchall()}
 
 
 def role_passes_the_wall(using: str = "default") -> bool:

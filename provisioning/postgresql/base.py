@@ -14,7 +14,7 @@ from tenants.context import database_scope
 from tenants.row_security import SETTING
 
 TRUSTED_FOR = 1.0  # seconds
-OUTSIDE_THE_WALL = ("SAVEPOINT", "RELEASE", "ROLLBACK", "SET ")
+OUTSIDE_THE_WALL = ("SAVEPOINT", "RELEASE", "ROLLBACK", "SET ", "VACUUM")
 
 
 class ScopedCursor(psycopg2.extensions.cursor):
