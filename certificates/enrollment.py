@@ -13,8 +13,8 @@ from certificates.pki import keys
 from devices import registration
 from devices.box import Box
 from devices.credentials import give_back
-from devices.hot_path import hold
-from devices.models import DeviceIdentifier, DeviceToken, EnrollmentToken
+from devices.hot_path import devices_known_by, hold
+from devices.models import DeviceToken, EnrollmentToken
 from devices.registration import Registration
 from tenants import tokens
 
@@ -66,10 +66,8 @@ def _see_that_it_can_be_signed(
     """Refuse before anything happens what would be refused after it."""
     digest = keys.public_digest(service.requested_key(csr_pem))
     service.authority(now=now)
-    known = DeviceIdentifier.objects.matching(box.identifiers())
-    if hot_path.key_is_barred(
-        digest, for_devices=known.values_list("device_id", flat=True)
-    ):
+    known = devices_known_by(box.identifiers())
+    if hot_path.key_is_barred(digest, for_devices=known):
         raise KeyInUse(
             "The key is another device's, or was reported compromised.", field="csr"
         )

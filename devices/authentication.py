@@ -6,7 +6,7 @@ from django.utils import timezone
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from devices.hot_path import device_of_token
+from devices.hot_path import device_of_token, enrollment_token
 from devices.models import Device, DeviceToken, EnrollmentToken
 from tenants import tokens
 from tenants.authentication import BearerAuthentication, refused_token
@@ -36,11 +36,7 @@ class EnrollmentAuthentication(BearerAuthentication):
     def identify(
         self, token: str
     ) -> tuple[EnrollmentToken, EnrollmentToken, UUID | None]:
-        row: EnrollmentToken | None = (
-            EnrollmentToken.every_tenant.usable(timezone.now())
-            .filter(digest=tokens.digest(token))
-            .first()
-        )
+        row = enrollment_token(tokens.digest(token), now=timezone.now())
         if row is None or not tokens.matches(token, row.digest):
             raise refused_token()
         bind_caller("enrollment_token", id=row.pk, name=row.name)

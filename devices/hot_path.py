@@ -4,15 +4,19 @@ Every device connects every minute (`./run bench connect` shows what this gains)
 name their tenant, as the managers would, or start from a credential or a row in hand.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
 from devices.errors import DeviceIsRetired, NoSuchDevice
-from devices.models import Device, NextSteps
+from devices.identifiers import Identifier
+from devices.models import Device, EnrollmentToken, NextSteps
 from provisioning.prepared import Prepared
+from tenants.context import current_tenant_id
 
 _DEVICE = tuple(field.attname for field in Device._meta.concrete_fields)
 _STEPS = tuple(field.attname for field in NextSteps._meta.concrete_fields)
+_ENROLLMENT = tuple(field.attname for field in EnrollmentToken._meta.concrete_fields)
 
 _DEVICE_OF_TOKEN = Prepared(
     "device_of_token",
@@ -25,6 +29,25 @@ _DEVICE_OF_TOKEN = Prepared(
     JOIN devices_device device ON device.id = token.device_id
     LEFT JOIN devices_nextsteps steps ON steps.device_id = token.device_id
     WHERE token.digest = $1
+    """,
+)
+_ENROLLMENT_TOKEN = Prepared(
+    "enrollment_token",
+    "varchar, timestamptz",
+    f"""
+    SELECT {", ".join(_ENROLLMENT)} FROM devices_enrollmenttoken
+    WHERE digest = $1 AND revoked_at IS NULL
+        AND (expires_at IS NULL OR expires_at > $2)
+    """,
+)
+_KNOWN_BY = Prepared(
+    "devices_known_by",
+    "uuid, varchar[], varchar[]",
+    """
+    SELECT DISTINCT device_id FROM devices_deviceidentifier
+    WHERE tenant_id = $1 AND released_at IS NULL
+        AND (kind, value) IN (SELECT * FROM unnest($2, $3))
+    ORDER BY device_id
     """,
 )
 _SEEN_WHILE_ONLINE = Prepared(
@@ -53,6 +76,21 @@ def device_of_token(digest: str) -> tuple[str, Device] | None:
     steps = NextSteps.from_db("default", _STEPS, row[end:]) if announced else None
     device._state.fields_cache["next_steps"] = steps
     return row[0], device
+
+
+def enrollment_token(digest: str, *, now: datetime) -> EnrollmentToken | None:
+    """The enrollment token with this digest, unless it is revoked or expired."""
+    row = _ENROLLMENT_TOKEN.row(digest, now)
+    if row is None:
+        return None
+    return EnrollmentToken.from_db("default", _ENROLLMENT, row)
+
+
+def devices_known_by(identifiers: Iterable[Identifier]) -> list[UUID]:
+    """The current tenant's living devices that hold any of these identifiers."""
+    kinds, values = zip(*((item.kind, item.value) for item in identifiers), strict=True)
+    rows = _KNOWN_BY.rows(current_tenant_id(), list(kinds), list(values))
+    return [device_id for (device_id,) in rows]
 
 
 def seen_while_online(device: Device, *, now: datetime) -> bool:

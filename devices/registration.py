@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
@@ -23,7 +24,7 @@ from devices.facts import (
     DeviceRetired,
     DeviceUpdated,
 )
-from devices.hot_path import hold
+from devices.hot_path import devices_known_by, hold
 from devices.identifiers import Identifier
 from devices.models import (
     ONE_LIVING_DEVICE,
@@ -173,14 +174,9 @@ def _auto_register(
     now: datetime,
     admission: EnrollmentToken | None,
 ) -> Registration:
-    known = {
-        identifier.device_id: identifier.device
-        for identifier in DeviceIdentifier.objects.matching(identifiers)
-        .select_related("device")
-        .order_by("device_id")
-    }
+    known = devices_known_by(identifiers)
     if len(known) > 1:
-        raise IdentifiersDisagree(known.values())
+        raise IdentifiersDisagree(Device.objects.filter(pk__in=known))
     if not known:
         device, facts = _create(box, identifiers, by="auto", now=now)
         record(facts)
@@ -188,16 +184,15 @@ def _auto_register(
         if admission is not None:
             spend(admission)  # last: others wait for this row until we commit
         return Registration(device, token, created=True)
-    (device,) = known.values()
-    return Registration(*_take_back(device, box, identifiers, now))
+    return Registration(*_take_back(known[0], box, identifiers, now))
 
 
 def _take_back(
-    device: Device, box: Box, identifiers: list[Identifier], now: datetime
+    device_id: UUID, box: Box, identifiers: list[Identifier], now: datetime
 ) -> tuple[Device, str]:
     """A known box: bring its facts up to date and give it a fresh token."""
     try:
-        device = hold(device.pk)
+        device = hold(device_id)
     except DeviceIsRetired as error:
         raise _RetiredMeanwhile from error
     held = DeviceIdentifier.objects.held().filter(device=device)

@@ -22,9 +22,13 @@ class Prepared:
     types: str  # of the values, as PostgreSQL calls them: "uuid, timestamptz"
     sql: str
 
+    def rows(self, *values: Any) -> list[tuple[Any, ...]]:
+        """Run it; the whole answer."""
+        return self._run(values, fetch=True)[0]
+
     def row(self, *values: Any) -> tuple[Any, ...] | None:
         """Run it; the first row of the answer."""
-        return self._run(values, fetch=True)[0]
+        return next(iter(self.rows(*values)), None)
 
     def changes(self, *values: Any) -> int:
         """Run it; how many rows it changed."""
@@ -32,7 +36,7 @@ class Prepared:
 
     def _run(
         self, values: Sequence[Any], *, fetch: bool
-    ) -> tuple[tuple[Any, ...] | None, int]:
+    ) -> tuple[list[tuple[Any, ...]], int]:
         with connection.cursor() as cursor:
             known = _known.setdefault(connection.connection, set())
             if self.name not in known:
@@ -40,4 +44,4 @@ class Prepared:
                 known.add(self.name)
             marks = ", ".join(["%s"] * len(values))
             cursor.execute(f"EXECUTE {self.name} ({marks})", values)
-            return (cursor.fetchone() if fetch else None), cursor.rowcount
+            return (cursor.fetchall() if fetch else []), cursor.rowcount
