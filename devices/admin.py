@@ -31,8 +31,8 @@ from tenants.portal import (
     secret_page,
 )
 from tenants.roles import visible_to
-from tenants.services import revoke_token
 from tenants.templatetags.portal import moment_in_words
+from tenants.token_admin import IssuedTokenAdmin
 
 HISTORY_ROWS = 50
 MOST_TAGS = 200  # a longer list is no filter
@@ -243,12 +243,10 @@ class DeviceAdmin(PortalAdmin):
 
 
 @admin.register(EnrollmentToken)
-class EnrollmentTokenAdmin(PortalAdmin):
-    """Made, shown once, revoked."""
+class EnrollmentTokenAdmin(IssuedTokenAdmin):
+    """The tokens with which boxes let themselves in."""
 
-    list_display = ("name", "hint", "state", "used", "expires", "created")
-    ordering = ("-created_at",)
-    actions = ("revoke_selected",)
+    list_display = ("name", "hint", "state", "used", "expires", "made")
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -261,58 +259,11 @@ class EnrollmentTokenAdmin(PortalAdmin):
             fields.remove("tenant")
         return ((None, {"fields": fields}),)
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return obj is None and super().has_change_permission(request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
-
-    def response_add(
-        self, request: HttpRequest, obj: EnrollmentToken, post_url_continue: Any = None
-    ) -> HttpResponse:
-        return secret_page(
-            self,
-            request,
-            title="New enrollment token",
-            secrets={obj.name: obj.__dict__.pop("shown_once")},
-        )
-
-    @display(
-        description="State",
-        label={"usable": "success", "expired": "warning", "revoked": "danger"},
-    )
-    def state(self, token: EnrollmentToken) -> str:
-        return token.state(timezone.now())
-
     @admin.display(description="Used")
     def used(self, token: EnrollmentToken) -> str:
         if token.max_uses is None:
             return "unlimited"
         return f"{token.uses} of {token.max_uses}"
-
-    @admin.display(description="Expires", ordering="expires_at")
-    def expires(self, token: EnrollmentToken) -> str:
-        return moment_in_words(token.expires_at)
-
-    @admin.display(description="Made", ordering="created_at")
-    def created(self, token: EnrollmentToken) -> str:
-        return moment_in_words(token.created_at)
-
-    @admin.action(description="Revoke selected tokens", permissions=["change"])
-    def revoke_selected(
-        self, request: HttpRequest, tokens: QuerySet[EnrollmentToken]
-    ) -> HttpResponse:
-        def revoke(token: EnrollmentToken) -> str:
-            revoke_token(token, now=timezone.now())
-            return "Revoked."
-
-        outcomes = act_on_each(tokens[:MOST_AT_ONCE], revoke, of_tenant=_tenant)
-        return report_page(self, request, "Revoked", outcomes)
 
 
 def _tenant(row: Any) -> Any:

@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget
 
 from tenants import services
@@ -24,6 +23,7 @@ from tenants.portal import (
 )
 from tenants.roles import role_in_current_tenant, visible_to
 from tenants.templatetags.portal import moment_in_words
+from tenants.token_admin import IssuedTokenAdmin
 
 
 class TenantForm(ServiceForm):
@@ -236,13 +236,11 @@ class ApiTokenForm(ServiceForm):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(PortalAdmin):
-    """Made, shown once, revoked."""
+class ApiTokenAdmin(IssuedTokenAdmin):
+    """A member's tokens for the API."""
 
     list_display = ("name", "hint", "membership", "state", "expires", "made")
     list_select_related = ("membership__user", "tenant")
-    ordering = ("-created_at",)
-    actions = ("revoke_selected",)
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -254,49 +252,6 @@ class ApiTokenAdmin(PortalAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return ((None, {"fields": ("membership", "name", "expires_at")}),)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return obj is None and super().has_change_permission(request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
-
-    def response_add(
-        self, request: HttpRequest, obj: ApiToken, post_url_continue: Any = None
-    ) -> HttpResponse:
-        secrets = {obj.name: obj.__dict__.pop("shown_once")}
-        return secret_page(self, request, title="New API token", secrets=secrets)
-
-    @display(
-        description="State",
-        label={"usable": "success", "expired": "warning", "revoked": "danger"},
-    )
-    def state(self, token: ApiToken) -> str:
-        return token.state(timezone.now())
-
-    @admin.display(description="Expires", ordering="expires_at")
-    def expires(self, token: ApiToken) -> str:
-        return moment_in_words(token.expires_at)
-
-    @admin.display(description="Made", ordering="created_at")
-    def made(self, token: ApiToken) -> str:
-        return moment_in_words(token.created_at)
-
-    @admin.action(description="Revoke selected tokens", permissions=["change"])
-    def revoke_selected(
-        self, request: HttpRequest, tokens: QuerySet[ApiToken]
-    ) -> HttpResponse:
-        def revoke(token: ApiToken) -> str:
-            services.revoke_token(token, now=timezone.now())
-            return "Revoked."
-
-        outcomes = act_on_each(tokens[:MOST_AT_ONCE], revoke, of_tenant=_tenant)
-        return report_page(self, request, "Revoked", outcomes)
 
 
 @admin.register(User)
