@@ -15,6 +15,7 @@ SOURCES = [
 ]
 DOORS = {
     "admin.py",
+    "token_admin.py",
     "tasks.py",
     "forms.py",
     "authentication.py",

@@ -1,0 +1,235 @@
+"""Every path and method of the OpenAPI document, tried by everybody who must not enter.
+
+A new endpoint joins by existing. It is either public, and listed so here, or it answers
+a stranger with 401, 403 or 404 and without a byte of ours.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from drf_spectacular.generators import SchemaGenerator
+from rest_framework.test import APIClient
+
+from certificates.management_service import CertificateManagementService
+from certificates.models import DeviceCertificate
+from certificates.tests.keys import ec_key, request_for
+from devices.credentials import create_enrollment_token, renew_device_token
+from devices.models import Device, EnrollmentToken
+from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
+from tenants import tokens
+from tenants.context import tenant_scope
+from tenants.models import ApiToken, Role, Tenant
+from tenants.services import issue_api_token, revoke_token
+from tenants.tests.factories import MembershipFactory, TenantFactory
+
+pytestmark = pytest.mark.django_db
+PUBLIC = {("get", "/certificates/ca.pem")}
+OF_A_DEVICE = {  # a stranger's device meets itself there, and nothing of ours
+    ("post", "/devices/connect"),
+    ("get", "/devices/me"),
+    ("get", "/devices/me/certificate"),
+    ("post", "/devices/me/certificate"),
+}
+OF_A_TENANT = {  # a stranger's member meets their own tenant there
+    ("get", "/devices"),
+    ("post", "/devices"),
+    ("post", "/devices/auto-register"),
+    ("get", "/devices/stats/overview"),
+    ("post", "/certificates/validate"),
+}
+REFUSED = {401, 403, 404}
+Door = tuple[str, str]
+
+
+def doors() -> list[Door]:
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+    return [(method, path) for path, methods in paths.items() for method in methods]
+
+
+DOORS = doors()
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What must not be reached, and must not be told."""
+
+    tenant: Tenant
+    device: Device
+    certificate: DeviceCertificate
+
+    def words(self) -> set[str]:
+        return {
+            str(self.tenant.pk),
+            self.tenant.name,
+            str(self.device.pk),
+            self.device.name,
+            "OUR-SERIAL",
+            self.certificate.serial_number,
+            self.certificate.fingerprint,
+        }
+
+    def address(self, path: str) -> str:
+        path = path.replace("{device_id}", str(self.device.pk))
+        return path.replace("{serial_number}", self.certificate.serial_number)
+
+    def body(self) -> dict[str, Any]:
+        """Our ids and identifiers wherever a body could name them."""
+        return {
+            "id": str(self.device.pk),
+            "device": str(self.device.pk),
+            "device_id": str(self.device.pk),
+            "tenant": str(self.tenant.pk),
+            "tenant_id": str(self.tenant.pk),
+            "serial_number": "OUR-SERIAL",
+            "name": "taken",
+            "reason": "keyCompromise",
+            "certificate": self.certificate.pem,
+        }
+
+
+@pytest.fixture
+def ours() -> Ours:
+    tenant = TenantFactory.create(name="The Tenant That Is Ours")
+    device = DeviceFactory.create(tenant=tenant, name="The Device That Is Ours")
+    DeviceIdentifierFactory.create(device=device, value="OUR-SERIAL")
+    certificate = CertificateManagementService().issue_certificate(
+        device=device, csr_pem=request_for(ec_key()), now=datetime.now(UTC)
+    )
+    return Ours(tenant, device, certificate)
+
+
+def api_token(role: Role, tenant: Tenant | None = None) -> tuple[ApiToken, str]:
+    membership = MembershipFactory.create(
+        tenant=tenant or TenantFactory.create(), role=role
+    )
+    return issue_api_token(membership=membership, name="t", now=datetime.now(UTC))
+
+
+def enrollment(tenant: Tenant) -> tuple[EnrollmentToken, str]:
+    with tenant_scope(tenant.pk):
+        return create_enrollment_token(name="t", now=datetime.now(UTC))
+
+
+def device_token(device: Device) -> str:
+    with tenant_scope(device.tenant_id):
+        return renew_device_token(device, now=datetime.now(UTC))
+
+
+def nobody(ours: Ours) -> Iterator[tuple[str, str]]:
+    """Credentials that open no door at all, not even where they were good once."""
+    yield "none", ""
+    for prefix in ("usr_", "enr_", "dev_", "xyz_"):
+        yield f"unknown {prefix}", f"Bearer {tokens.make(prefix)}"
+    now = datetime.now(UTC)
+    for row, token in (api_token(Role.OWNER, ours.tenant), enrollment(ours.tenant)):
+        revoke_token(row, now=now)
+        yield f"revoked {row.prefix}", f"Bearer {token}"
+    for row, token in (api_token(Role.OWNER, ours.tenant), enrollment(ours.tenant)):
+        past = now - timedelta(seconds=1)
+        type(row).every_tenant.filter(pk=row.pk).update(expires_at=past)
+        yield f"expired {row.prefix}", f"Bearer {token}"
+    void = device_token(ours.device)
+    device_token(ours.device)
+    yield "replaced dev_", f"Bearer {void}"
+    yield "another scheme", f"Basic {api_token(Role.OWNER, ours.tenant)[1]}"
+
+
+def knock(ours: Ours, door: Door, credential: str, query: str = "") -> Any:
+    client = APIClient()
+    if credential:
+        client.credentials(HTTP_AUTHORIZATION=credential)
+    method, path = door
+    body = None if method in ("get", "delete") else ours.body()
+    return getattr(client, method)(ours.address(path) + query, body)
+
+
+def assert_nothing_of_ours(ours: Ours, answer: Any, door: Door, who: str) -> None:
+    said = answer.content.decode()
+    for word in ours.words() - set(ours.body().values()):
+        assert word not in said, (door, who, word)
+
+
+def assert_untouched(ours: Ours) -> None:
+    ours.device.refresh_from_db()
+    ours.certificate.refresh_from_db()
+    assert ours.device.name == "The Device That Is Ours"
+    assert ours.device.status == "offline"
+    assert ours.device.tenant == ours.tenant
+    assert ours.certificate.status == "active"
+    assert DeviceCertificate.objects.of_device(ours.device.pk).count() == 1
+
+
+def test_the_document_has_doors_and_the_lists_here_are_of_them() -> None:
+    assert len(DOORS) > 15
+    assert set(DOORS) >= PUBLIC | OF_A_DEVICE | OF_A_TENANT
+
+
+@pytest.mark.parametrize("door", sorted(set(DOORS) - PUBLIC), ids=" ".join)
+def test_a_credential_that_is_none_opens_nothing(ours: Ours, door: Door) -> None:
+    for who, credential in nobody(ours):
+        answer = knock(ours, door, credential)
+        assert answer.status_code == 401, (who, answer.content)
+        assert_nothing_of_ours(ours, answer, door, who)
+    assert_untouched(ours)
+
+
+@pytest.mark.parametrize("door", sorted(set(DOORS) - PUBLIC), ids=" ".join)
+def test_a_strangers_owner_reaches_nothing_of_ours(ours: Ours, door: Door) -> None:
+    answer = knock(ours, door, f"Bearer {api_token(Role.OWNER)[1]}")
+
+    if door not in OF_A_TENANT:
+        assert answer.status_code in REFUSED, answer.content
+    assert_nothing_of_ours(ours, answer, door, "a stranger's owner")
+    assert_untouched(ours)
+
+
+@pytest.mark.parametrize("door", sorted(set(DOORS) - PUBLIC), ids=" ".join)
+def test_a_strangers_device_reaches_nothing_of_ours(ours: Ours, door: Door) -> None:
+    answer = knock(ours, door, f"Bearer {device_token(DeviceFactory.create())}")
+
+    if door not in OF_A_DEVICE:
+        assert answer.status_code in REFUSED, answer.content
+    assert_nothing_of_ours(ours, answer, door, "a stranger's device")
+    assert_untouched(ours)
+
+
+@pytest.mark.parametrize("door", sorted(set(DOORS) - PUBLIC), ids=" ".join)
+def test_a_strangers_enrollment_token_reaches_nothing_of_ours(
+    ours: Ours, door: Door
+) -> None:
+    answer = knock(ours, door, f"Bearer {enrollment(TenantFactory.create())[1]}")
+
+    if door != ("post", "/devices/auto-register"):
+        assert answer.status_code in REFUSED, answer.content
+    assert_nothing_of_ours(ours, answer, door, "a stranger's enrollment token")
+    assert_untouched(ours)
+
+
+@pytest.mark.parametrize(
+    "door",
+    sorted(door for door in set(DOORS) - PUBLIC - OF_A_DEVICE if door[0] != "get"),
+    ids=" ".join,
+)
+def test_a_viewer_changes_nothing(ours: Ours, door: Door) -> None:
+    answer = knock(ours, door, f"Bearer {api_token(Role.VIEWER, ours.tenant)[1]}")
+
+    assert answer.status_code == 403, answer.content
+    assert_untouched(ours)
+
+
+@pytest.mark.parametrize("door", [door for door in sorted(DOORS) if "get" in door])
+def test_a_filter_with_our_words_finds_nothing_for_a_stranger(
+    ours: Ours, door: Door
+) -> None:
+    token = api_token(Role.OWNER)[1]
+    for word in (*ours.words(), str(ours.device.pk)):
+        for name in ("search", "tag", "model", "tenant", "id", "device"):
+            answer = knock(ours, door, f"Bearer {token}", f"?{name}={word}")
+            found = re.findall(
+                re.escape(str(ours.device.name)), answer.content.decode()
+            )
+            assert found == [], (door, name, word)
