@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+OUTSIDE = Path("/var/lib/provisioning")
 ORPHANS_END_WITHIN = 10.0  # seconds; the kernel ends them when their parent is killed
 
 
@@ -124,13 +125,16 @@ def _read(path: Path) -> Endpoints:
 
 
 def _reachable_folder(var: Path) -> Path:
-    """`var` itself or, when root's unprivileged user cannot get there, a folder outside."""
+    """`var` itself or, when root's unprivileged user cannot get there, a folder outside.
+
+    A new one each time: passwords are kept in `var`, so without it old data is shut.
+    """
     var = var.resolve()
     if os.geteuid() != 0 or open_to_all(var):
         folder = var
     else:
         key = hashlib.sha256(str(var).encode()).hexdigest()[:16]
-        folder = Path("/var/lib/provisioning") / key
+        folder = OUTSIDE / f"{key}-{secrets.token_hex(4)}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

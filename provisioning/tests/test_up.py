@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import psutil
 import pytest
 
 from devices.tests.waiting import until
+from provisioning.embedded.endpoints import known
 from provisioning.var import BASE
 
 EMBEDDED = ("DATABASE_URL", "REDIS_URL", "CERTIFICATES_ROOT", "PYTEST_XDIST_WORKER")
@@ -116,6 +118,8 @@ def up(tmp_path: Path) -> Iterator[Up]:
     yield running
     if running.process is not None and running.process.poll() is None:
         running.stop(signal.SIGTERM)
+    if (running.var / "embedded.json").exists():
+        shutil.rmtree(known(running.var).folder, ignore_errors=True)
 
 
 def call(up: Up, path: str, token: str, body: Any) -> dict[str, Any]:

@@ -284,3 +284,9 @@ def test_a_first_password_lets_its_owner_choose_another_and_nothing_else(
         },
     )
     assert client.get("/admin/devices/device/").status_code == 200
+
+
+def test_passwords_are_kept_by_argon2() -> None:
+    user = User.objects.create_user("a@b.test", "a long enough one")
+
+    assert user.password.startswith("argon2$argon2id$")
