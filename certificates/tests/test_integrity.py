@@ -1,7 +1,7 @@
 """What a crash leaves at each step, and how it is mended."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -213,7 +213,6 @@ def test_a_real_worker_mends(
     celery_worker: None,
     service: CertificateManagementService,
     device: Device,
-    now: datetime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def killed(*_: Any, **__: Any) -> Any:
@@ -222,7 +221,7 @@ def test_a_real_worker_mends(
     monkeypatch.setattr(issuance, "activate", killed)
     monkeypatch.setattr(issuance, "bury", lambda *_, **__: None)
     with pytest.raises(Killed):
-        server_made(service, device, now)
+        server_made(service, device, datetime.now(UTC) - LATER)
     monkeypatch.undo()
 
     mend.delay()
