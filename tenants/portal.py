@@ -94,7 +94,9 @@ class ReadOnlyInline(TabularInline):
     extra = 0
     can_delete = False
     show_change_link = False
-    hide_title = True
+    show_title = False
+    if not hasattr(TabularInline, "show_title"):  # unfold for Python 3.11
+        hide_title = True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
