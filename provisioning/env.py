@@ -6,6 +6,8 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+from provisioning.limits import Rate
+
 
 def text(name: str, default: str | None = None) -> str:
     value = os.environ.get(name, default)
@@ -41,6 +43,14 @@ def choice(name: str, default: str, *choices: str) -> str:
             f"{name} must be one of {', '.join(choices)}, not {value!r}."
         )
     return value
+
+
+def rate(name: str, default: str) -> Rate | None:
+    """How often something may be done, such as `120/min`; None for `off`."""
+    try:
+        return Rate.parse(text(name, default))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
 
 
 def words(name: str, default: str = "") -> list[str]:

@@ -19,6 +19,7 @@ from provisioning.var import BASE, var_folder
 VAR = var_folder()
 DEBUG = env.flag("DEBUG")
 SECRET_KEY = env.generated_secret("SECRET_KEY", VAR / "secret_key")
+SECRET_KEY_FALLBACKS = env.secret("SECRET_KEY_FALLBACKS", "").split()
 
 # --- The product's constants ---------------------------------------------------------
 
@@ -42,6 +43,9 @@ if not 0 < len(CERT_SUBJECT_ORGANIZATION) <= 50:
 CA_VALIDITY_DAYS = env.number("CA_VALIDITY_DAYS", 3650, least=1)
 CA_KEY_PASSPHRASE = env.secret("CA_KEY_PASSPHRASE", "")
 CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, least=1)
+CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 600)  # 0: not looked for
+FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, least=1)
+FLEET_SILENCE_LEAST = env.number("FLEET_SILENCE_LEAST", 10, least=1)  # devices
 EVENT_RETENTION_DAYS = env.number("EVENT_RETENTION_DAYS", 365, least=1)
 
 # --- Where it listens and what address the outside knows it by -------------------------
@@ -75,6 +79,11 @@ SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = _https
 SECURE_HSTS_PRELOAD = _https
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+if _https:  # bound to this host and to TLS, whatever a neighbouring host says
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-session", "__Host-csrf"
+CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 12 * 3600  # a working day
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 X_FRAME_OPTIONS = "DENY"
 
 # --- The house ---------------------------------------------------------------------------
@@ -92,6 +101,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "django_celery_beat",
     "provisioning.apps.ProvisioningConfig",  # after those whose admin it changes
     "django_filters",
@@ -103,6 +113,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "provisioning.headers.ContentPolicyMiddleware",
     "tenants.middleware.TenantMiddleware",
     "provisioning.observability.RequestLogMiddleware",
     "provisioning.portal.middleware.SessionMiddleware",
@@ -112,6 +123,7 @@ MIDDLEWARE = [
     "tenants.middleware.PortalMiddleware",
     "provisioning.portal.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 APPEND_SLASH = False  # devices know the paths without one
 ROOT_URLCONF = "provisioning.urls"
@@ -133,7 +145,21 @@ TEMPLATES = [
 AUTH_USER_MODEL = "tenants.User"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
-AUTHENTICATION_BACKENDS = ["tenants.roles.RoleBackend"]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "tenants.roles.RoleBackend",
+]
+AXES_FAILURE_LIMIT = env.number("SIGN_IN_FAILURES", 5, least=1)
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "tenants.middleware.client_address"
+AXES_USERNAME_FORM_FIELD = "username"
+AXES_USERNAME_CALLABLE = "tenants.sign_in.account"
+AXES_LOCKOUT_CALLABLE = "provisioning.portal.sign_in.locked_out"
+AXES_DISABLE_ACCESS_LOG = True  # the audit log has it
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -155,6 +181,26 @@ WHITENOISE_USE_FINDERS = True  # straight from the packages: no step before the 
 WHITENOISE_MAX_AGE = 86_400
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
 UNFOLD = portal.UNFOLD
+
+# --- How often, at most ------------------------------------------------------------------
+
+KEY_PREFIX = env.text("CELERY_KEY_PREFIX", "provisioning:")
+RATES = {
+    name: env.rate(f"RATE_{name.upper()}", rate)
+    for name, rate in {
+        "device": "240/min",  # a device's own requests
+        "member": "1200/min",  # by API token
+        "enrollment": "12000/min",  # by enrollment token: a whole site at once
+        "tenant": "120000/min",  # all of them together
+        "address": "300/min",  # without any credential
+        "refused": "600/min",  # answers of 401 and 403 to one address
+        "sign_in": "30/5min",  # to the portal, by address
+        "second_factor": "8/5min",  # codes tried by one person
+        "pairing": "60/h",  # started by one address
+        "pairing_member": "10/10min",  # codes typed by one member
+        "pairing_address": "30/10min",  # codes typed from one address
+    }.items()
+}
 
 # --- PostgreSQL, Redis, Celery --------------------------------------------------------------
 
@@ -179,7 +225,7 @@ CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 300,  # s; a killed worker's task comes back after it
-    "global_keyprefix": env.text("CELERY_KEY_PREFIX", "provisioning:"),
+    "global_keyprefix": KEY_PREFIX,
     "socket_connect_timeout": 2,
     "socket_timeout": 30,
     "retry_on_timeout": True,
@@ -216,6 +262,21 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": timedelta(seconds=10),  # what a commit could not announce
         "options": {"expires": 9},
     },
+    "drop outlived pairings": {
+        "task": "devices.tasks.drop_outlived_pairings",
+        "schedule": crontab(minute="40"),
+        "options": {"expires": 3500},
+    },
+    "clear outlived sessions": {
+        "task": "tenants.tasks.clear_sessions",
+        "schedule": crontab(minute="50", hour="3"),
+        "options": {"expires": 3600},
+    },
+    "seal events": {
+        "task": "events.tasks.seal",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 9},
+    },
     "drop outlived events": {
         "task": "events.tasks.drop_outlived",
         "schedule": crontab(minute="20", hour="3"),
@@ -232,6 +293,7 @@ REST_FRAMEWORK = {
         "devices.authentication.EnrollmentAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.IsMember"],
+    "DEFAULT_THROTTLE_CLASSES": ["tenants.throttles.CallerThrottle"],
     "DEFAULT_PARSER_CLASSES": ["provisioning.rest.parsing.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "provisioning.rest.paging.CursorPages",
@@ -301,6 +363,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # the request log says the rest
         "django.security.DisallowedHost": {"handlers": [], "propagate": False},
         "django.server": {"handlers": [], "propagate": True},
+        "axes": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},

@@ -26,6 +26,8 @@ def _prepare() -> None:
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     os.environ["CERTIFICATES_ROOT"] = str(scratch / "certificates")
     os.environ.pop("PUBLIC_URL", None)
+    for limit in ("ADDRESS", "REFUSED", "SIGN_IN"):  # the suite has one address
+        os.environ[f"RATE_{limit}"] = "off"
     if worker is None:
         os.environ["VAR_DIR"] = str(BASE / "var" / "test")
         if endpoints.missing_servers(os.environ):

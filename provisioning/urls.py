@@ -3,8 +3,9 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from devices.portal import short_address
 from provisioning import observability
 from provisioning.api import outside
 
@@ -16,6 +17,7 @@ def home(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", home, name="home"),
     path("admin", home),
+    path("pair", short_address, name="pair"),
     path("", include("devices.api.urls")),
     path("", include("certificates.api.urls")),
     path("admin/", admin.site.urls),
@@ -23,7 +25,7 @@ urlpatterns = [
     path("health/ready", observability.ready, name="health-ready"),
     path("metrics", observability.metrics, name="metrics"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
 ]
 
 handler400 = outside.bad_request

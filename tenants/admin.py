@@ -7,9 +7,13 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
-from tenants import services
+from tenants import second_factor, services
 from tenants.errors import RoleTooLow
 from tenants.forms import ServiceForm, tenant_field, text
 from tenants.models import ApiToken, Membership, Role, Tenant, User
@@ -34,17 +38,26 @@ class TenantForm(ServiceForm):
     )
     name = text("Name", required=True, length=120)
     owner = text("Owner's e-mail", length=254)
+    requires_second_factor = forms.BooleanField(
+        label="Second factor required",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text="Members without one set it up before they can do anything else.",
+    )
 
     class Meta:
         model = Tenant
-        fields = ("slug", "name")
+        fields = ("slug", "name", "requires_second_factor")
 
     def act(self) -> Tenant:
         said = self.cleaned_data
         if self.instance.pk and not self.instance._state.adding:
-            Tenant.objects.filter(pk=self.instance.pk).update(name=said["name"])
-            self.instance.name = said["name"]
-            return self.instance
+            return services.update_tenant(
+                tenant=self.instance,
+                name=said["name"],
+                requires_second_factor=said["requires_second_factor"],
+                now=timezone.now(),
+            )
         new = services.create_tenant(
             slug=said["slug"],
             name=said["name"],
@@ -58,20 +71,27 @@ class TenantForm(ServiceForm):
 
 @admin.register(Tenant)
 class TenantAdmin(PortalAdmin):
-    """For the superuser: no role in a tenant sees this."""
+    """Every tenant for the superuser; for members their own, which its owner changes."""
 
-    list_display = ("name", "slug", "made")
+    list_display = ("name", "slug", "requires_second_factor", "made")
     search_fields = ("name", "slug")
     ordering = ("slug",)
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return TenantForm.for_person(person(request))
+        form = TenantForm.for_person(person(request))
+        absent = ("slug", "owner") if obj else ("requires_second_factor",)
+        for name in absent:
+            del form.base_fields[name]
+        return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = ("name",) if obj else ("slug", "name", "owner")
-        return ((None, {"fields": fields}),)
+        changed = ("name", "requires_second_factor")
+        return ((None, {"fields": changed if obj else ("slug", "name", "owner")}),)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return person(request).is_superuser
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -172,7 +192,21 @@ class MembershipAdmin(PortalAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # an action removes members, through the service
 
-    actions = ("remove_selected",)
+    actions = ("remove_selected", "remove_second_factor")
+
+    @admin.action(
+        description="Remove the second factor of selected members",
+        permissions=["change"],
+    )
+    def remove_second_factor(
+        self, request: HttpRequest, memberships: QuerySet[Membership]
+    ) -> HttpResponse:
+        def remove(membership: Membership) -> str:
+            there = second_factor.remove_for(membership, now=timezone.now())
+            return "Removed." if there else "There was none."
+
+        outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove, of_tenant=_tenant)
+        return report_page(self, request, "Second factors", outcomes)
 
     @admin.action(description="Remove selected members", permissions=["change"])
     def remove_selected(

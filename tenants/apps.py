@@ -12,3 +12,4 @@ class TenantsConfig(AppConfig):
         row_security = import_module("tenants.row_security")
         post_migrate.connect(row_security.raise_wall, dispatch_uid="tenants.wall")
         register(row_security.check_wall, Tags.database)
+        import_module("tenants.sign_in").hear_of_sign_ins()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Literal
 from uuid import UUID
 
@@ -42,6 +43,15 @@ def current_tenant_id() -> UUID | None:
 
 def current_caller() -> Caller:
     return _caller.get()
+
+
+def callers_network() -> str:
+    """The caller's address; of IPv6 the /64 that one customer has to themselves."""
+    address = _caller.get().address
+    if address is None:
+        return "unknown"
+    parsed = ip_address(address)
+    return address if parsed.version == 4 else parsed.exploded[:19]
 
 
 def database_scope() -> str:

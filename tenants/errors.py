@@ -11,6 +11,10 @@ class NoSuchTenant(Missing):
     code = "tenant_not_found"
 
 
+class NoSuchPerson(Missing):
+    code = "person_not_found"
+
+
 class InvalidTenant(Invalid):
     code = "tenant_invalid"
 
@@ -31,3 +35,15 @@ class LastOwner(Conflict):
 
 class RoleTooLow(Refused):
     code = "role_too_low"
+
+
+class WrongCode(Invalid):
+    code = "code_wrong"
+
+
+class TooManyCodes(Refused):
+    code = "too_many_codes"
+
+
+class FactorNotYours(Refused):
+    code = "second_factor_refused"

@@ -18,9 +18,17 @@ from tenants.context import (
     tenant_scope,
 )
 from tenants.models import Membership, User
+from tenants.second_factor import is_in_use
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
-WITH_A_FIRST_PASSWORD = {"login", "logout", "password_change", "jsi18n"}
+ALWAYS = {"login", "logout", "jsi18n"}
+WITH_A_FIRST_PASSWORD = ALWAYS | {"password_change"}
+WITHOUT_SECOND_FACTOR = ALWAYS | {"second-factor"}
+TO_GET_A_SECOND_FACTOR = WITH_A_FIRST_PASSWORD | {
+    "set-up-second-factor",
+    "choose-tenant",
+}
+SECOND_FACTOR_SHOWN = "second_factor_shown"
 SESSION_KEY = "tenant_id"
 
 
@@ -60,13 +68,24 @@ class PortalMiddleware:
             return None
         if user.password_is_first and match.url_name not in WITH_A_FIRST_PASSWORD:
             return redirect("admin:password_change")
+        shown = SECOND_FACTOR_SHOWN in request.session
+        if (
+            not shown
+            and match.url_name not in WITHOUT_SECOND_FACTOR
+            and is_in_use(user)
+        ):
+            return redirect("admin:second-factor")
         bind_caller("member", id=user.pk, name=user.email)
         if user.is_superuser:
             bind_every_tenant()
             return None
         membership = chosen_membership(request, user)
-        if membership is not None:
-            bind_tenant(membership.tenant_id)
+        if membership is None:
+            return None
+        bind_tenant(membership.tenant_id)
+        asked_for = membership.tenant.requires_second_factor and not shown
+        if asked_for and match.url_name not in TO_GET_A_SECOND_FACTOR:
+            return redirect("admin:set-up-second-factor")
         return None
 
 

@@ -89,6 +89,22 @@ class User(AbstractBaseUser, PermissionsMixin):
             )
 
 
+class SecondFactor(models.Model):
+    """A person's time-based one-time passwords; in use once it is confirmed."""
+
+    user = models.OneToOneField(
+        User, on_delete=models.CASCADE, primary_key=True, related_name="second_factor"
+    )
+    secret = models.CharField(max_length=255, editable=False)  # encrypted
+    made_at = models.DateTimeField()
+    confirmed_at = models.DateTimeField(null=True)
+    last_step = models.BigIntegerField(default=0)  # no code counts twice
+    recovery_digests = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"second factor of {self.user_id}"
+
+
 class Tenant(models.Model):
     """An organisation whose devices, members and records are nobody else's business."""
 
@@ -96,6 +112,12 @@ class Tenant(models.Model):
     slug = models.SlugField(max_length=64, unique=True)
     name = models.CharField(max_length=120)
     created_at = models.DateTimeField(auto_now_add=True)
+    requires_second_factor = models.BooleanField(
+        default=False, help_text="Members set one up before they can do anything."
+    )
+
+    seen_by: ClassVar[Role] = Role.ADMIN
+    managed_by: ClassVar[Role] = Role.OWNER
 
     class Meta:
         ordering = ("slug",)

@@ -7,7 +7,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.db import models
 
 from tenants.context import current_tenant_id
-from tenants.models import Membership, Role, TenantOwned, User
+from tenants.models import Membership, Role, Tenant, TenantOwned, User
 
 M = TypeVar("M", bound=models.Model)
 
@@ -56,6 +56,8 @@ def role_needed(permission: str) -> Role | None:
 
 def visible_to(user: User, model: type[M]) -> models.QuerySet[M]:
     """A model's rows for the portal: the tenant's, or for a superuser everybody's."""
+    if model is Tenant and not user.is_superuser:
+        return model._default_manager.filter(pk=current_tenant_id())
     if issubclass(model, TenantOwned) or hasattr(model, "every_tenant"):
         every: models.QuerySet[M] = model.every_tenant.all()  # type: ignore[attr-defined]
         return every if user.is_superuser else model._default_manager.all()

@@ -16,6 +16,7 @@ from tenants.errors import (
     AlreadyMember,
     InvalidTenant,
     LastOwner,
+    NoSuchPerson,
     NoSuchTenant,
     PersonUnknownYet,
     RoleTooLow,
@@ -64,6 +65,26 @@ def create_tenant(
         )
         _, token = issue_api_token(membership=membership, name="first token", now=now)
     return NewTenant(tenant, membership.user, password, token)
+
+
+@transaction.atomic
+def update_tenant(
+    *, tenant: Tenant, name: str, requires_second_factor: bool, now: datetime
+) -> Tenant:
+    """Change what a tenant is called and what it asks of its members."""
+    held = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    after = {"name": name, "requires_second_factor": requires_second_factor}
+    changes = {
+        field: (getattr(held, field), value)
+        for field, value in after.items()
+        if getattr(held, field) != value
+    }
+    for field, (_, value) in changes.items():
+        setattr(held, field, value)
+    if changes:
+        held.save(update_fields=list(changes))
+        _announce("tenant.updated", held.pk, now, changes=changes)
+    return held
 
 
 @transaction.atomic
@@ -204,6 +225,18 @@ def tenant_by_slug(slug: str) -> Tenant:
     if tenant is None:
         raise NoSuchTenant(f"There is no tenant {slug!r}.")
     return tenant
+
+
+def person_by_email(email: str) -> User:
+    """The person whom an operator names on the command line.
+
+    Raises:
+        NoSuchPerson: there is none.
+    """
+    user: User | None = User.objects.filter(email=User.objects.normalize(email)).first()
+    if user is None:
+        raise NoSuchPerson(f"There is no account {email!r}.")
+    return user
 
 
 def _announce(

@@ -8,6 +8,7 @@ from drf_standardized_errors.types import ErrorResponse
 from rest_framework import exceptions, status
 
 from provisioning.errors import Conflict, DomainError, Invalid, Missing, Refused
+from tenants.throttles import wait_after_refusal
 
 HTTP_STATUS: dict[type[DomainError], int] = {
     Invalid: status.HTTP_400_BAD_REQUEST,
@@ -39,6 +40,12 @@ class ExceptionHandler(handler.ExceptionHandler):
                 return TooBig()
             case BadRequest():
                 return exceptions.ParseError(str(exc))
+            case (
+                exceptions.NotAuthenticated()
+                | exceptions.AuthenticationFailed()
+                | exceptions.PermissionDenied()
+            ) if wait := wait_after_refusal():
+                return exceptions.Throttled(wait)
             case _:
                 known: Exception = super().convert_known_exceptions(exc)
                 return known

@@ -12,6 +12,12 @@ def _may(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: request.user.has_perm(permission)
 
 
+def _is_member(request: HttpRequest) -> bool:
+    return not request.user.is_superuser and request.user.has_perm(
+        "tenants.view_tenant"
+    )
+
+
 def _page(title: str, icon: str, model: str) -> dict[str, Any]:
     app_label, name = model.split(".")
     return {
@@ -41,6 +47,15 @@ UNFOLD: dict[str, Any] = {
         }
     ],
     "SITE_DROPDOWN": "provisioning.portal.site.tenants",
+    "ACCOUNT": {
+        "navigation": [
+            {
+                "title": "Second factor",
+                "link": reverse_lazy("admin:set-up-second-factor"),
+            },
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+        ]
+    },
     "COLORS": {
         "primary": {
             "50": "oklch(97% .014 240)",
@@ -68,6 +83,12 @@ UNFOLD: dict[str, Any] = {
                         "link": reverse_lazy("admin:index"),
                     },
                     _page("Devices", "tv_gen", "devices.device"),
+                    {
+                        "title": "Pair a box",
+                        "icon": "add_link",
+                        "link": reverse_lazy("admin:pair"),
+                        "permission": _may("devices.add_device"),
+                    },
                     _page(
                         "Certificates",
                         "workspace_premium",
@@ -83,13 +104,20 @@ UNFOLD: dict[str, Any] = {
                     _page("Enrollment tokens", "key", "devices.enrollmenttoken"),
                     _page("Members", "group", "tenants.membership"),
                     _page("API tokens", "vpn_key", "tenants.apitoken"),
+                    {
+                        **_page("Tenant", "domain", "tenants.tenant"),
+                        "permission": _is_member,
+                    },
                 ],
             },
             {
                 "title": "Installation",
                 "separator": True,
                 "items": [
-                    _page("Tenants", "domain", "tenants.tenant"),
+                    {
+                        **_page("Tenants", "domain", "tenants.tenant"),
+                        "permission": lambda request: request.user.is_superuser,
+                    },
                     _page("People", "person", "tenants.user"),
                     _page("Deliveries", "outbox", "events.delivery"),
                     _page("Schedule", "schedule", "django_celery_beat.periodictask"),

@@ -7,6 +7,8 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
 
+from devices.portal import pair
+from provisioning.portal import sign_in
 from tenants.middleware import SESSION_KEY, chosen_membership, memberships_of
 from tenants.models import User
 from tenants.portal import person
@@ -21,6 +23,9 @@ class PortalSite(UnfoldAdminSite):
         user = request.user
         return isinstance(user, User) and user.is_active and user.is_staff
 
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return sign_in.too_many(request) or super().login(request, extra_context)
+
     def search(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """The side bar is short enough to be read; nothing else is searched here."""
         raise Http404
@@ -31,7 +36,18 @@ class PortalSite(UnfoldAdminSite):
                 "tenant/<uuid:tenant_id>/",
                 self.admin_view(require_GET(choose_tenant)),
                 name="choose-tenant",
-            )
+            ),
+            path("pair/", self.admin_view(pair), name="pair"),
+            path(
+                "second-factor/",
+                self.admin_view(sign_in.ask_second_factor),
+                name="second-factor",
+            ),
+            path(
+                "second-factor/set-up/",
+                self.admin_view(sign_in.set_up_second_factor),
+                name="set-up-second-factor",
+            ),
         ]
 
 

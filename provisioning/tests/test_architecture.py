@@ -20,6 +20,7 @@ DOORS = {
     "forms.py",
     "authentication.py",
     "portal.py",
+    "sign_in.py",
     "views.py",
 }
 CLOCK = {"timezone.now", "datetime.now", "datetime.utcnow", "time.time", "date.today"}
@@ -105,7 +106,7 @@ def test_no_model_overrides_save_or_hears_signals() -> None:
     assert [
         f"{source}:{function.lineno}"
         for source in SOURCES
-        if source.name == "models.py"
+        if source.name == "models.py" or "models" in source.parts
         for function in functions(parsed(source))
         if function.name in {"save", "delete"}
     ] == []

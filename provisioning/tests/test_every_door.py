@@ -27,7 +27,11 @@ from tenants.services import issue_api_token, revoke_token
 from tenants.tests.factories import MembershipFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db
-PUBLIC = {("get", "/certificates/ca.pem")}
+PUBLIC = {
+    ("get", "/certificates/ca.pem"),
+    ("post", "/devices/pair"),  # a box that has no credential yet
+    ("post", "/devices/pair/token"),
+}
 OF_A_DEVICE = {  # a stranger's device meets itself there, and nothing of ours
     ("post", "/devices/connect"),
     ("get", "/devices/me"),
@@ -86,6 +90,7 @@ class Ours:
             "tenant_id": str(self.tenant.pk),
             "serial_number": "OUR-SERIAL",
             "name": "taken",
+            "allow": True,
             "reason": "keyCompromise",
             "certificate": self.certificate.pem,
         }

@@ -28,3 +28,10 @@ def moment_in_words(moment: datetime | None, *, never: str = "never") -> str:
         f"{moment:%Y-%m-%d %H:%M:%S} UTC",
         words,
     )
+
+
+@register.filter
+def kind_in_words(kind: str) -> str:
+    """`mac_address` as people write it."""
+    words = kind.replace("_", " ").capitalize()
+    return words.replace("Mac ", "MAC ")
