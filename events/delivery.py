@@ -42,17 +42,6 @@ def retry(*, delivery_ids: list[int], now: datetime) -> int:
     return dead.update(dead_at=None, attempts=0, due_at=now)
 
 
-def drop_outlived(*, before: datetime, batch_size: int = 5000) -> int:
-    """Remove events older than their retention, in short transactions."""
-    total = 0
-    while True:
-        old = Event.every_tenant.outlived(before).order_by("at")
-        batch = list(old.values_list("pk", flat=True)[:batch_size])
-        if not batch:
-            return total
-        total += Event.every_tenant.filter(pk__in=batch).delete()[0]
-
-
 def back_off(attempts: int) -> timedelta:
     """How long to wait after so many attempts: doubling, capped, with jitter."""
     wait = min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2 ** max(0, attempts - 1))

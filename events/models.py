@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import ClassVar, Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
@@ -23,10 +24,6 @@ class EventQuerySet(models.QuerySet["Event"]):
 
     def since(self, moment: datetime) -> Self:
         return self.filter(at__gte=moment)
-
-    def outlived(self, moment: datetime) -> Self:
-        """Older than the retention allows, and told to everybody."""
-        return self.filter(at__lt=moment, deliveries__isnull=True)
 
 
 class Event(models.Model):
@@ -137,3 +134,47 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event_id} to {self.listener}"
+
+
+class Unsealed(models.Model):
+    """An event that is in no seal yet. A trigger writes these, whoever adds the event."""
+
+    event_id = models.BigIntegerField(primary_key=True)
+    chain = models.UUIDField(null=True)  # whose: a tenant, or nobody
+
+    class Meta:
+        verbose_name_plural = "unsealed"
+
+    def __str__(self) -> str:
+        return str(self.event_id)
+
+
+class Seal(models.Model):
+    """A link of a tenant's hash chain: the digests of some events, and of the link before.
+
+    No foreign keys: the chain outlives what it seals, so that a hole shows.
+    """
+
+    chain = models.UUIDField(null=True)  # a tenant; null: what belongs to none
+    number = models.PositiveBigIntegerField()  # 1, 2, 3, … in each tenant's chain
+    sealed_at = models.DateTimeField()
+    event_ids = ArrayField(models.BigIntegerField())
+    digests = models.BinaryField()  # SHA-256 of each event, one after the other
+    previous = (
+        models.BinaryField()
+    )  # the digest of the link before; of the first, zeros
+    digest = models.BinaryField()
+
+    class Meta:
+        ordering = ("chain", "number")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("chain", "number"),
+                nulls_distinct=False,
+                name="seal_once_per_place",
+            ),
+        )
+        indexes = (models.Index(fields=("sealed_at",), name="seal_retention"),)
+
+    def __str__(self) -> str:
+        return f"seal {self.number} of {self.chain or 'the installation'}"

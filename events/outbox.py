@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar, get_type_hints
@@ -11,7 +12,7 @@ from cattrs import Converter
 from django.db import transaction
 
 from events.models import Delivery, Event
-from tenants.context import current_caller
+from tenants.context import current_caller, every_tenant_scope
 from tenants.hooks import Happening
 
 Changes = dict[str, tuple[Any, Any]]
@@ -104,7 +105,9 @@ def record_happening(happening: Happening) -> None:
     )
     event = _event_of(fact, name=happening.name)
     event.data = happening.data
-    event.save(force_insert=True)
+    nobodys = happening.tenant_id is None  # a person's own doing, of any tenant
+    with every_tenant_scope() if nobodys else nullcontext():
+        event.save(force_insert=True)
 
 
 def fact_of(event: Event, kind: type[F]) -> F:

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from events import delivery
+from events import audit, delivery
 from tenants.context import every_tenant_scope
 
 LONGEST_RUN = timedelta(
@@ -32,4 +32,11 @@ def drop_outlived() -> int:
     """Remove the events that are older than `EVENT_RETENTION_DAYS`."""
     retention = timedelta(days=settings.EVENT_RETENTION_DAYS)
     with every_tenant_scope():
-        return delivery.drop_outlived(before=timezone.now() - retention)
+        return audit.drop_outlived(before=timezone.now() - retention)
+
+
+@shared_task(ignore_result=True)
+def seal() -> int:
+    """Put the events that came since the last time into the hash chains."""
+    with every_tenant_scope():
+        return audit.seal(now=timezone.now())

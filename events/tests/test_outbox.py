@@ -11,7 +11,7 @@ from django.db import transaction
 from certificates.facts import CertificateRevoked
 from devices.models import Tag
 from devices.tests.waiting import until
-from events import delivery, outbox
+from events import audit, delivery, outbox
 from events.models import Delivery, Event
 from events.outbox import Fact, on, record
 from events.tasks import deliver as deliver_task
@@ -219,12 +219,13 @@ def test_an_event_that_nobody_listens_to_leaves_no_delivery(
 def test_events_are_dropped_after_their_retention_unless_still_to_be_told(
     tenant: Tenant, now: datetime, heard: list[Any]
 ) -> None:
-    write(happened(tenant, now - timedelta(days=2), "told"))
-    deliver_all(now)
-    write(happened(tenant, now - timedelta(days=2), "to be told"))
-    write(happened(tenant, now, "young"))
+    for what, at in (("told", 2), ("to be told", 2), ("young", 0)):
+        write(happened(tenant, now - timedelta(days=at), what))
+        if what == "told":
+            deliver_all(now)
+        audit.seal(now=now - timedelta(days=at))
 
-    dropped = delivery.drop_outlived(before=now - timedelta(days=1), batch_size=1)
+    dropped = audit.drop_outlived(before=now - timedelta(days=1))
 
     left = [event.data["what"] for event in Event.every_tenant.order_by("id")]
     assert dropped == 1
@@ -298,7 +299,9 @@ def test_a_real_worker_delivers(celery_worker: None, tenant: Tenant) -> None:
 def test_a_real_worker_drops_what_has_outlived_its_retention(
     celery_worker: None, tenant: Tenant
 ) -> None:
-    write(happened(tenant, datetime(2001, 1, 1, tzinfo=UTC)))
+    long_ago = datetime(2001, 1, 1, tzinfo=UTC)
+    write(happened(tenant, long_ago))
+    audit.seal(now=long_ago)
 
     drop_outlived.delay()
 

@@ -1,0 +1,224 @@
+"""The audit log is only added to, and whoever changes it all the same is found out."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connection, transaction
+
+from devices import registration
+from devices.box import Box
+from devices.tests.waiting import until
+from events import audit
+from events.models import Event, Seal, Unsealed
+from events.tasks import seal as seal_task
+from tenants.context import tenant_scope
+from tenants.models import Tenant
+from tenants.tests.factories import TenantFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def sql(statement: str, *values: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def tampering(statement: str, *values: Any) -> None:
+    """As somebody would who owns the database itself: the triggers are off."""
+    sql("SET CONSTRAINTS ALL IMMEDIATE")
+    for table in ("events_event", "events_seal"):
+        sql(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+    sql(statement, *values)
+    for table in ("events_event", "events_seal"):
+        sql(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+
+
+def write(tenant: Tenant, now: datetime, count: int = 3) -> list[int]:
+    """Devices registered in a tenant; the ids of the events, in order."""
+    first = Event.every_tenant.count()
+    with tenant_scope(tenant.pk):
+        for number in range(count):
+            registration.register(
+                box=Box(serial_number=f"SN-{first}-{number}"), now=now
+            )
+    return sorted(Event.every_tenant.filter(tenant=tenant).values_list("pk", flat=True))
+
+
+def whats() -> list[tuple[int | None, str]]:
+    return [(found.event_id, found.what) for found in audit.verify().breaks]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events_event SET name = 'x'",
+        "DELETE FROM events_event",
+        "UPDATE events_seal SET number = 7",
+        "DELETE FROM events_seal",
+    ],
+)
+def test_the_applications_role_cannot_change_or_remove_anything(
+    tenant: Tenant, now: datetime, statement: str
+) -> None:
+    write(tenant, now)
+    audit.seal(now=now)
+
+    with pytest.raises(DatabaseError, match="only ever added to"), transaction.atomic():
+        sql(statement)
+
+
+def test_events_are_sealed_in_their_tenants_chain(
+    tenant: Tenant, now: datetime
+) -> None:
+    other = TenantFactory.create()
+    write(tenant, now)
+    write(other, now, 2)
+
+    assert audit.seal(now=now) == 5
+    write(tenant, now, 1)
+    assert audit.seal(now=now) == 1
+    assert audit.seal(now=now) == 0
+
+    numbers = Seal.objects.filter(chain=tenant.pk).values_list("number", flat=True)
+    assert list(numbers) == [1, 2]
+    verdict = audit.verify()
+    assert (verdict.events, verdict.seals, verdict.unsealed) == (6, 3, 0)
+    assert verdict.breaks == []
+
+
+def test_what_is_not_sealed_yet_is_counted_and_no_break(
+    tenant: Tenant, now: datetime
+) -> None:
+    write(tenant, now)
+
+    assert audit.verify().unsealed == 3
+    assert whats() == []
+
+
+def test_a_changed_event_is_named(tenant: Tenant, now: datetime) -> None:
+    ids = write(tenant, now)
+    audit.seal(now=now)
+
+    tampering("UPDATE events_event SET caller_name = 'x' WHERE id = %s", ids[1])
+
+    assert whats() == [(ids[1], "the event was changed")]
+
+
+def test_a_removed_event_is_named(tenant: Tenant, now: datetime) -> None:
+    ids = write(tenant, now)
+    audit.seal(now=now)
+
+    tampering("DELETE FROM events_event WHERE id = %s", ids[0])
+
+    assert whats() == [(ids[0], "the event is gone")]
+
+
+def test_an_event_removed_before_it_was_sealed_is_named(
+    tenant: Tenant, now: datetime
+) -> None:
+    ids = write(tenant, now)
+    tampering("DELETE FROM events_event WHERE id = %s", ids[0])
+
+    audit.seal(now=now)
+
+    assert whats() == [(ids[0], "the event is gone")]
+
+
+def test_an_event_slipped_in_is_named(tenant: Tenant, now: datetime) -> None:
+    ids = write(tenant, now)
+    audit.seal(now=now)
+
+    tampering(
+        "INSERT INTO events_event (tenant_id, name, at, caller_kind, caller_id,"
+        " caller_name, request_id, data, changes)"
+        " SELECT tenant_id, name, at, caller_kind, '', '', '', data, changes"
+        " FROM events_event WHERE id = %s",
+        ids[0],
+    )
+
+    assert [what for _, what in whats()] == ["the event is in no seal"]
+
+
+def test_a_removed_seal_breaks_the_chain_and_leaves_its_events_bare(
+    tenant: Tenant, now: datetime
+) -> None:
+    for _ in range(3):
+        write(tenant, now, 1)
+        audit.seal(now=now)
+
+    tampering("DELETE FROM events_seal WHERE number = 2")
+
+    assert [what for _, what in whats()] == [
+        "seals 2 to 2 are missing",
+        "the event is in no seal",
+    ]
+
+
+def test_an_event_and_its_seal_rewritten_together_break_the_next_link(
+    tenant: Tenant, now: datetime
+) -> None:
+    for _ in range(2):
+        write(tenant, now, 1)
+        audit.seal(now=now)
+    first = Seal.objects.get(number=1)
+    tampering("UPDATE events_event SET name = 'x.y' WHERE id = %s", first.event_ids[0])
+    event = Event.every_tenant.get(pk=first.event_ids[0])
+    first.digests = audit.digest_of(event)
+    first.digest = audit._digest_of_link(first)
+    tampering(
+        "UPDATE events_seal SET digests = %s, digest = %s WHERE number = 1",
+        first.digests,
+        first.digest,
+    )
+
+    assert [what for _, what in whats()] == [
+        "it does not follow from the seal before it"
+    ]
+
+
+def test_what_the_retention_drops_is_no_break(tenant: Tenant, now: datetime) -> None:
+    write(tenant, now - timedelta(days=2))
+    audit.seal(now=now - timedelta(days=2))
+    write(tenant, now)
+    audit.seal(now=now)
+
+    assert audit.drop_outlived(before=now - timedelta(days=1)) == 3
+
+    assert whats() == []
+    assert Event.every_tenant.count() == 3
+    assert Seal.objects.get().number == 2
+
+
+def test_the_command_says_that_all_is_well(
+    tenant: Tenant, now: datetime, capsys: Any
+) -> None:
+    write(tenant, now)
+    audit.seal(now=now)
+
+    call_command("verify_audit_log", tenant=tenant.slug, as_json=True)
+
+    said = json.loads(capsys.readouterr().out)
+    assert (said["events"], said["breaks"]) == (3, [])
+    assert set(said["heads"]) == {str(tenant.pk)}
+
+
+def test_the_command_says_where_it_breaks(tenant: Tenant, now: datetime) -> None:
+    ids = write(tenant, now)
+    audit.seal(now=now)
+    tampering("DELETE FROM events_event WHERE id = %s", ids[0])
+
+    with pytest.raises(CommandError, match=f"event {ids[0]}: the event is gone"):
+        call_command("verify_audit_log")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_seals(tenant: Tenant, now: datetime, celery_worker: None) -> None:
+    write(tenant, now)
+
+    seal_task.delay()
+
+    until(lambda: not Unsealed.objects.exists())
+    assert Seal.objects.count() == 1
