@@ -48,9 +48,13 @@ def enroll(
     if csr_pem is None:
         registered = registration.auto_register(box=box, admission=admission, now=now)
         return Enrollment(registered, None)
-    _see_that_it_can_be_signed(box, csr_pem, service, now)
-    registered = registration.auto_register(box=box, admission=admission, now=now)
+    digest = _see_that_it_can_be_signed(box, csr_pem, service, now)
+    registered = registration.auto_register(
+        box=box, admission=admission, key_digest=digest, now=now
+    )
     device = registered.device
+    if device.quarantined_at is not None:
+        return Enrollment(registered, None)  # a token to connect with, nothing else
     try:
         certificate = service.issue_certificate(device=device, csr_pem=csr_pem, now=now)
     except Exception:
@@ -62,8 +66,8 @@ def enroll(
 
 def _see_that_it_can_be_signed(
     box: Box, csr_pem: str, service: CertificateManagementService, now: datetime
-) -> None:
-    """Refuse before anything happens what would be refused after it."""
+) -> str:
+    """Refuse before anything happens what would be refused after it; the key's digest."""
     digest = keys.public_digest(service.requested_key(csr_pem))
     service.authority(now=now)
     known = devices_known_by(box.identifiers())
@@ -71,6 +75,7 @@ def _see_that_it_can_be_signed(
         raise KeyInUse(
             "The key is another device's, or was reported compromised.", field="csr"
         )
+    return digest
 
 
 @transaction.atomic

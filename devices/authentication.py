@@ -6,6 +6,7 @@ from django.utils import timezone
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from devices.errors import DeviceIsQuarantined
 from devices.hot_path import device_of_token, enrollment_token
 from devices.models import Device, DeviceToken, EnrollmentToken
 from tenants import tokens
@@ -50,8 +51,8 @@ def calling_device(request: Request) -> Device:
     return caller
 
 
-class IsDevice(TenantIsBound):
-    """A device, at its own endpoints."""
+class MayConnect(TenantIsBound):
+    """A device, even one in quarantine."""
 
     message = "Only a device may do this."
 
@@ -59,6 +60,21 @@ class IsDevice(TenantIsBound):
         return super().has_permission(request, view) and isinstance(
             request.user, Device
         )
+
+
+class IsDevice(MayConnect):
+    """A device, at its own endpoints.
+
+    Raises:
+        DeviceIsQuarantined: it gets nothing until a member decides.
+    """
+
+    def has_permission(self, request: Request, view: object) -> bool:
+        if not super().has_permission(request, view):
+            return False
+        if calling_device(request).quarantined_at is not None:
+            raise DeviceIsQuarantined
+        return True
 
 
 class MayEnroll(BasePermission):

@@ -11,7 +11,7 @@ from devices.errors import (
 )
 from devices.facts import DeviceTokenIssued
 from devices.hot_path import hold
-from devices.models import Device, DeviceToken, EnrollmentToken
+from devices.models import Device, DeviceToken, EnrollmentToken, Reregistering
 from events.outbox import record
 from tenants import tokens
 from tenants.services import issue_token
@@ -26,6 +26,7 @@ def create_enrollment_token(
     now: datetime,
     max_uses: int | None = None,
     lifetime: timedelta | None = None,
+    reregistration: str = Reregistering.ROTATE,
 ) -> tuple[EnrollmentToken, str]:
     """A new `enr_` token of the current tenant.
 
@@ -33,6 +34,7 @@ def create_enrollment_token(
         max_uses: how many devices it may bring in; None for any number. A known box
             that registers again is not counted.
         lifetime: None until it is revoked.
+        reregistration: what comes of a known box; see `Reregistering`.
 
     Raises:
         InvalidEnrollmentToken: a limit is not positive.
@@ -47,11 +49,16 @@ def create_enrollment_token(
         raise InvalidEnrollmentToken("At most a hundred years.", field="expires_at")
     if not 0 < len(name) <= 120:
         raise InvalidEnrollmentToken("A name has 1 to 120 characters.", field="name")
+    if reregistration not in Reregistering.values:
+        raise InvalidEnrollmentToken(
+            f"One of {', '.join(Reregistering.values)}.", field="reregistration"
+        )
     return issue_token(
         EnrollmentToken,
         now=now,
         name=name,
         max_uses=max_uses,
+        reregistration=reregistration,
         expires_at=None if lifetime is None else now + lifetime,
     )
 

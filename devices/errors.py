@@ -54,3 +54,60 @@ class DeviceIsRetired(Conflict):
 
     def __init__(self) -> None:
         super().__init__("The device is retired.")
+
+
+class DeviceIsQuarantined(Refused):
+    """Two boxes seem to be this device: neither gets anything until a member decides."""
+
+    code = "device_quarantined"
+
+    def __init__(self) -> None:
+        super().__init__("The device is in quarantine until a member releases it.")
+
+
+class NotQuarantined(Conflict):
+    code = "device_not_quarantined"
+
+
+class ReregistrationPending(Refused):
+    code = "reregistration_pending"
+
+
+class ReregistrationRefused(Refused):
+    code = "reregistration_refused"
+
+
+class NobodyAsks(Conflict):
+    code = "reregistration_not_asked"
+
+
+class AuthorizationPending(Invalid):
+    """RFC 8628 §3.5: nobody has approved it yet."""
+
+    code = "authorization_pending"
+
+
+class SlowDown(Invalid):
+    """RFC 8628 §3.5: asked too soon; the interval is five seconds longer from now on."""
+
+    code = "slow_down"
+
+
+class AccessDenied(Invalid):
+    code = "access_denied"
+
+
+class ExpiredToken(Invalid):
+    code = "expired_token"
+
+
+class NoSuchCode(Missing):
+    code = "pairing_not_found"
+
+
+class PairingDecided(Conflict):
+    code = "pairing_decided"
+
+
+class TooManyPairings(Refused):
+    code = "too_many_pairings"

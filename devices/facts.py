@@ -63,3 +63,61 @@ class DeviceRetired(Fact):
     name: ClassVar = "device.retired"
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceQuarantined(Fact):
+    """Nothing is given to this device until a member decides; `reason` says why."""
+
+    name: ClassVar = "device.quarantined"
+
+    reason: str
+    seen: list[str]  # from where, or with which keys, in turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReleased(Fact):
+    """A member took a device out of quarantine."""
+
+    name: ClassVar = "device.released"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReregistrationAsked(Fact):
+    """A known box asks to register again, under a token that lets a member decide."""
+
+    name: ClassVar = "device.reregistration_asked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReregistrationDecided(Fact):
+    """A member allowed or denied it."""
+
+    name: ClassVar = "device.reregistration_decided"
+
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingApproved(Fact):
+    """A member let a box in that showed its code."""
+
+    name: ClassVar = "device.pairing_approved"
+
+    identifiers: list[str]
+    box_address: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSilence(Fact):
+    """Very many of a tenant's devices fell silent at once: one alarm for all of them.
+
+    `cause` is `ingest` when nobody at all was heard of, so the fault is likely ours,
+    and `tenant` when it is a share of this tenant.
+    """
+
+    name: ClassVar = "fleet.silence"
+
+    cause: str
+    devices: int
+    online_before: int

@@ -7,13 +7,14 @@ from django import forms
 from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
 )
 
 from devices import credentials, registration
 from devices.box import Box
-from devices.models import Device, DeviceTag, EnrollmentToken
+from devices.models import Device, DeviceTag, EnrollmentToken, Reregistering
 from tenants.forms import ServiceForm, tenant_field, text
 
 
@@ -100,9 +101,18 @@ class EnrollmentTokenForm(ServiceForm):
         label="Expires", required=False, widget=UnfoldAdminSplitDateTimeWidget()
     )
 
+    reregistration = forms.ChoiceField(
+        label="A known box",
+        choices=Reregistering.choices,
+        initial=Reregistering.ROTATE,
+        required=False,
+        widget=UnfoldAdminSelectWidget(),
+        help_text="What comes of a box that has registered before.",
+    )
+
     class Meta:
         model = EnrollmentToken
-        fields = ("name", "max_uses", "expires_at")
+        fields = ("name", "max_uses", "expires_at", "reregistration")
 
     def act(self) -> EnrollmentToken:
         now, expires_at = timezone.now(), self.cleaned_data["expires_at"]
@@ -110,6 +120,8 @@ class EnrollmentTokenForm(ServiceForm):
             name=self.cleaned_data["name"],
             max_uses=self.cleaned_data["max_uses"],
             lifetime=None if expires_at is None else expires_at - now,
+            reregistration=self.cleaned_data["reregistration"]
+            or Reregistering.ROTATE.value,
             now=now,
         )
         row.__dict__["shown_once"] = token

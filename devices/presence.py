@@ -1,5 +1,6 @@
 """Who is there: a device says so, and a sweep notices who has stopped saying so."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,9 +10,11 @@ from django.db import connection, transaction
 
 from devices.errors import NoSuchDevice
 from devices.facts import DeviceStatusChanged, DeviceUpdated
+from devices.fleet_silence import fleet_silences
 from devices.hot_path import seen_while_online
 from devices.models import Device
 from devices.next_steps import told
+from devices.quarantine import seen_connecting
 from events.outbox import Changes, Fact, record
 
 SWEEP_BATCH = (
@@ -52,21 +55,22 @@ def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
     unchanged = not report.differences(device)
     if not (unchanged and seen_while_online(device, now=now)):
         _note(device.pk, report, now)
-    return told(getattr(device, "next_steps", None), now=now)
+    quarantined = device.quarantined_at is not None
+    return told(None if quarantined else getattr(device, "next_steps", None), now=now)
 
 
 def sweep(*, now: datetime, threshold: timedelta) -> int:
     """Mark every silent device offline and announce each; return how many.
 
     Runs beside devices that report and beside itself: rows that somebody holds are
-    skipped, and what is still silent then is found a minute later.
+    skipped, and what is still silent then is found a minute later. When very many fall
+    silent at once, the transaction that marks the last of them announces that as well.
     """
-    total = 0
-    while marked := _mark_silent(since=now - threshold, now=now, limit=SWEEP_BATCH):
-        total += marked
-        if marked < SWEEP_BATCH:
-            break
-    return total
+    silenced: Counter[UUID] = Counter()
+    marked = SWEEP_BATCH
+    while marked == SWEEP_BATCH:
+        marked = _mark_silent(silenced, since=now - threshold, now=now)
+    return silenced.total()
 
 
 @transaction.atomic
@@ -91,6 +95,8 @@ def _note(device_id: UUID, report: Report, now: datetime) -> None:
         facts.append(DeviceUpdated(**about, changes=changes))
     for name, value in new.items():
         setattr(device, name, value)
+    if "ip_address" in new:
+        facts += seen_connecting(device, now=now)
     facts += heard_of(device, now=now)
     device.save(update_fields=["status", "last_seen", *new])
     record(facts)
@@ -120,10 +126,10 @@ def went_online(device: Device, *, before: str, last_seen: datetime | None) -> F
 
 
 @transaction.atomic
-def _mark_silent(*, since: datetime, now: datetime, limit: int) -> int:
+def _mark_silent(silenced: Counter[UUID], *, since: datetime, now: datetime) -> int:
     online, offline = Device.Status.ONLINE.value, Device.Status.OFFLINE.value
-    rows = _turned_offline(since, limit)
-    record(
+    rows = _turned_offline(since, SWEEP_BATCH)
+    facts: list[Fact] = [
         DeviceStatusChanged(
             tenant_id=tenant_id,
             device_id=device_id,
@@ -133,7 +139,11 @@ def _mark_silent(*, since: datetime, now: datetime, limit: int) -> int:
             changes={"status": (online, offline)},
         )
         for device_id, tenant_id, last_seen in rows
-    )
+    ]
+    silenced.update(tenant_id for _, tenant_id, _ in rows)
+    if len(rows) < SWEEP_BATCH:
+        facts += fleet_silences(silenced, now=now)
+    record(facts)
     return len(rows)
 
 

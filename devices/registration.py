@@ -13,6 +13,7 @@ from devices.box import Box
 from devices.credentials import renew_device_token, spend
 from devices.errors import (
     AlreadyRegistered,
+    DeviceIsQuarantined,
     DeviceIsRetired,
     IdentifiersDisagree,
     NoSuchDevice,
@@ -35,6 +36,8 @@ from devices.models import (
     EnrollmentToken,
 )
 from devices.presence import heard_of, went_online
+from devices.quarantine import seen_registering
+from devices.reregistration import MustAsk, admit, ask
 from devices.tagging import set_tags
 from events.outbox import Changes, Fact, record
 from tenants.context import current_caller
@@ -56,7 +59,11 @@ class _RetiredMeanwhile(Exception):
 
 
 def auto_register(
-    *, box: Box, now: datetime, admission: EnrollmentToken | None = None
+    *,
+    box: Box,
+    now: datetime,
+    admission: EnrollmentToken | None = None,
+    key_digest: str = "",
 ) -> Registration:
     """Register a box by its own word; a known one gets its own device again.
 
@@ -65,18 +72,24 @@ def auto_register(
 
     Args:
         admission: the enrollment token that lets the box in; None for a member's call.
+        key_digest: of the key that the box asks a certificate for, if it does.
 
     Raises:
         InvalidIdentifier, NothingIdentifies: see `Box.identifiers`.
         IdentifiersDisagree: the identifiers are those of several devices.
         EnrollmentTokenUsedUp: the box is new and the token has no use left.
+        ReregistrationPending, ReregistrationRefused: the box is known, and its token's
+            policy or a member holds it back.
+        DeviceIsQuarantined: it is.
     """
     identifiers = box.identifiers()
     for _ in range(RACES):
         try:
-            return _auto_register(box, identifiers, now, admission)
+            return _auto_register(box, identifiers, now, admission, key_digest)
         except _RetiredMeanwhile:
             continue
+        except MustAsk as question:
+            raise ask(question.device, now=now) from None
         except IntegrityError as error:
             if not _is_lost_race(error):
                 raise
@@ -173,40 +186,57 @@ def _auto_register(
     identifiers: list[Identifier],
     now: datetime,
     admission: EnrollmentToken | None,
+    key_digest: str,
 ) -> Registration:
     known = devices_known_by(identifiers)
     if len(known) > 1:
         raise IdentifiersDisagree(Device.objects.filter(pk__in=known))
     if not known:
         device, facts = _create(box, identifiers, by="auto", now=now)
+        facts += seen_registering(device, key_digest=key_digest, now=now)
         record(facts)
         token = renew_device_token(device, now=now)
         if admission is not None:
             spend(admission)  # last: others wait for this row until we commit
         return Registration(device, token, created=True)
-    return Registration(*_take_back(known[0], box, identifiers, now))
+    device = _hold_known(known[0])
+    claimed = not DeviceToken.objects.filter(device=device).exists()
+    if not claimed:
+        admit(device, admission, now=now)
+    _take_back(device, box, identifiers, now, claimed=claimed)
+    record(seen_registering(device, key_digest=key_digest, now=now))
+    return Registration(device, renew_device_token(device, now=now))
 
 
-def _take_back(
-    device_id: UUID, box: Box, identifiers: list[Identifier], now: datetime
-) -> tuple[Device, str]:
-    """A known box: bring its facts up to date and give it a fresh token."""
+def _hold_known(device_id: UUID) -> Device:
     try:
         device = hold(device_id)
     except DeviceIsRetired as error:
         raise _RetiredMeanwhile from error
+    if device.quarantined_at is not None:
+        raise DeviceIsQuarantined
+    return device
+
+
+def _take_back(
+    device: Device,
+    box: Box,
+    identifiers: list[Identifier],
+    now: datetime,
+    *,
+    claimed: bool,
+) -> None:
+    """Bring the facts of a known and held device up to date."""
     held = DeviceIdentifier.objects.held().filter(device=device)
     have = {(row.kind, row.value) for row in held}
     _add_identifiers(
         device, [item for item in identifiers if (item.kind, item.value) not in have]
     )
     changes = _refresh(device, box)
-    claimed = not DeviceToken.objects.filter(device=device).exists()
     kind = DeviceClaimed if claimed else DeviceReregistered
     facts = heard_of(device, now=now)  # a box that registers itself is there
     device.save(update_fields=["status", "last_seen"])
     record([_fact(kind, device, now, changes=changes), *facts])
-    return device, renew_device_token(device, now=now)
 
 
 def _create(

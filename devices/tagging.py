@@ -6,6 +6,12 @@ from devices.errors import InvalidTag
 from devices.models import Device, DeviceTag, Tag
 
 
+def tags_of(device: Device) -> list[str]:
+    """The names of the tags that the device wears, in order."""
+    worn = DeviceTag.objects.filter(device=device)
+    return sorted(worn.values_list("tag__name", flat=True))
+
+
 def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]]:
     """Make these the device's tags; return the names before and after, in order."""
     after = sorted({name.strip() for name in names if name.strip()})

@@ -4,10 +4,12 @@ from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
+from django.utils import timezone
 from django_filters.rest_framework import DjangoFilterBackend, FilterSet
 from rest_framework.filters import OrderingFilter
 
 from devices.models import Device, DeviceQuerySet
+from devices.reregistration import GOOD_FOR
 
 
 class DeviceFilter(FilterSet):
@@ -16,6 +18,8 @@ class DeviceFilter(FilterSet):
     status = django_filters.ChoiceFilter(choices=Device.Status.choices)
     model = django_filters.CharFilter()
     tag = django_filters.CharFilter(method="with_tag", max_length=64)
+    quarantined = django_filters.BooleanFilter(method="in_quarantine")
+    asking = django_filters.BooleanFilter(method="that_ask")
     search = django_filters.CharFilter(method="with_words", max_length=120)
 
     Backend = DjangoFilterBackend
@@ -35,6 +39,17 @@ class DeviceFilter(FilterSet):
         self, devices: DeviceQuerySet, name: str, value: str
     ) -> QuerySet[Device]:
         return devices.tagged(value)
+
+    def in_quarantine(
+        self, devices: DeviceQuerySet, name: str, value: bool
+    ) -> QuerySet[Device]:
+        return devices.filter(quarantined_at__isnull=not value)
+
+    def that_ask(
+        self, devices: DeviceQuerySet, name: str, value: bool
+    ) -> QuerySet[Device]:
+        asking = devices.asking(timezone.now() - GOOD_FOR)
+        return asking if value else devices.exclude(pk__in=asking.values("pk"))
 
     def with_words(
         self, devices: DeviceQuerySet, name: str, value: str

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from devices.box import Box
 from devices.identifiers import MOST_MAC_ADDRESSES
-from devices.models import Device
+from devices.models import Device, Reregistration
 from devices.presence import Report
 from provisioning.rest.fields import Text
 
@@ -62,6 +62,15 @@ class DeviceUpdateSerializer(serializers.Serializer[Any]):
     )
 
 
+class ReregistrationSerializer(serializers.ModelSerializer[Reregistration]):
+    """The last time that a box asked to register again as this device."""
+
+    class Meta:
+        model = Reregistration
+        fields = ("asked_at", "address", "decided_at", "allowed")
+        read_only_fields = fields
+
+
 class DeviceSerializer(serializers.ModelSerializer[Device]):
     """A device as lists show it and as it sees itself."""
 
@@ -76,6 +85,9 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
         source="hardware.screen_height", default=None
     )
     tags = serializers.SerializerMethodField()
+    reregistration = ReregistrationSerializer(
+        allow_null=True, default=None, read_only=True
+    )
 
     class Meta:
         model = Device
@@ -84,7 +96,7 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
             *("serial_number", "android_id", "mac_addresses"),
             *("manufacturer", "model", "os_version", "app_version"),
             *("screen_width", "screen_height", "ip_address", "tags"),
-            *("registered_at", "retired_at"),
+            *("registered_at", "retired_at", "quarantined_at", "reregistration"),
         )
         read_only_fields = fields
 
@@ -129,7 +141,47 @@ class ConnectedSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=Device.Status.choices)
     server_time = serializers.DateTimeField()
     next_connect_in = serializers.IntegerField(help_text="seconds")
+    quarantined = serializers.BooleanField(
+        help_text="Nothing but this answer until a member decides."
+    )
     next_steps = NextStepsSerializer()
+
+
+class QuarantineSerializer(serializers.Serializer[Any]):
+    reason = Text(max_length=200, required=False, allow_blank=True)
+
+
+class ReregistrationDecisionSerializer(serializers.Serializer[Any]):
+    allow = serializers.BooleanField()
+
+
+class PairSerializer(BoxSerializer):
+    """What identifies the box that wants to be let in, and what it is made of."""
+
+
+class PairingSerializer(serializers.Serializer[Any]):
+    """RFC 8628 §3.2; both codes are shown this once."""
+
+    device_code = serializers.CharField()
+    user_code = serializers.CharField(help_text="Show it on the screen.")
+    verification_uri = serializers.URLField()
+    verification_uri_complete = serializers.URLField()
+    qr_code = serializers.CharField(
+        help_text="`verification_uri_complete` as a picture: a data URI of a PNG."
+    )
+    expires_in = serializers.IntegerField(help_text="seconds")
+    interval = serializers.IntegerField(help_text="seconds between two polls, at least")
+
+
+class DeviceCodeSerializer(serializers.Serializer[Any]):
+    device_code = Text(max_length=100)
+
+
+class PairedSerializer(serializers.Serializer[Any]):
+    """The box is a device now; its token is shown this once."""
+
+    device = DeviceSerializer()
+    token = serializers.CharField()
 
 
 class TokenSerializer(serializers.Serializer[Any]):

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from devices.api import views
+from devices.api import pairing, views
 
 urlpatterns = [
     path("devices/connect", views.ConnectView.as_view(), name="device-connect"),
@@ -15,4 +15,21 @@ urlpatterns = [
         views.DeviceTokenView.as_view(),
         name="device-token",
     ),
+    path(
+        "devices/<uuid:device_id>/quarantine",
+        views.QuarantineView.as_view(),
+        name="device-quarantine",
+    ),
+    path(
+        "devices/<uuid:device_id>/release",
+        views.ReleaseView.as_view(),
+        name="device-release",
+    ),
+    path(
+        "devices/<uuid:device_id>/reregistration",
+        views.ReregistrationView.as_view(),
+        name="device-reregistration",
+    ),
+    path("devices/pair", pairing.PairView.as_view(), name="pair-start"),
+    path("devices/pair/token", pairing.PairTokenView.as_view(), name="pair-token"),
 ]

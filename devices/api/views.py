@@ -13,7 +13,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices import credentials, presence, registration, statistics
+from devices import (
+    credentials,
+    presence,
+    quarantine,
+    registration,
+    reregistration,
+    statistics,
+)
 from devices.api.filters import DeviceFilter, DeviceOrdering
 from devices.api.serializers import (
     ConnectedSerializer,
@@ -22,9 +29,11 @@ from devices.api.serializers import (
     DeviceUpdateSerializer,
     ManualRegistrationSerializer,
     OverviewSerializer,
+    QuarantineSerializer,
+    ReregistrationDecisionSerializer,
     TokenSerializer,
 )
-from devices.authentication import IsDevice, calling_device
+from devices.authentication import IsDevice, MayConnect, calling_device
 from devices.errors import NoSuchDevice
 from devices.models import Device
 from provisioning.rest.negotiation import OneFormOnly
@@ -83,6 +92,44 @@ class DeviceTokenView(APIView):
         return Response({"token": token}, status.HTTP_201_CREATED)
 
 
+class QuarantineView(APIView):
+    """Give a device nothing but the answer to its connects."""
+
+    @extend_schema(request=QuarantineSerializer, responses=DeviceSerializer)
+    def post(self, request: Request, device_id: UUID) -> Response:
+        body = QuarantineSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        reason = body.validated_data.get("reason", "")
+        quarantine.quarantine(
+            device=found(device_id), reason=reason, now=timezone.now()
+        )
+        return Response(shown(device_id))
+
+
+class ReleaseView(APIView):
+    """Trust a device again that was in quarantine."""
+
+    @extend_schema(request=None, responses=DeviceSerializer)
+    def post(self, request: Request, device_id: UUID) -> Response:
+        quarantine.release(device=found(device_id), now=timezone.now())
+        return Response(shown(device_id))
+
+
+class ReregistrationView(APIView):
+    """Answer a known box that asks to register again."""
+
+    @extend_schema(request=ReregistrationDecisionSerializer, responses=DeviceSerializer)
+    def post(self, request: Request, device_id: UUID) -> Response:
+        body = ReregistrationDecisionSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        reregistration.decide(
+            device=found(device_id),
+            allow=body.validated_data["allow"],
+            now=timezone.now(),
+        )
+        return Response(shown(device_id))
+
+
 class OverviewView(APIView):
     """The fleet in figures."""
 
@@ -96,7 +143,7 @@ class OverviewView(APIView):
 class ConnectView(APIView):
     """A sign of life from the calling device; the answer says what to do next."""
 
-    permission_classes = (IsDevice,)
+    permission_classes = (MayConnect,)
     content_negotiation_class = OneFormOnly
 
     # Made once: a serializer per request would copy its fields each time.
@@ -118,6 +165,7 @@ class ConnectView(APIView):
                 "status": Device.Status.ONLINE.value,
                 "server_time": now.isoformat().replace("+00:00", "Z"),
                 "next_connect_in": settings.CONNECT_INTERVAL_SECONDS,
+                "quarantined": calling_device(request).quarantined_at is not None,
                 "next_steps": steps,
             }
         )
@@ -135,7 +183,7 @@ class MeView(APIView):
 
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:
     """With all that `DeviceSerializer` shows, in a fixed number of queries."""
-    return devices.select_related("hardware").prefetch_related(
+    return devices.select_related("hardware", "reregistration").prefetch_related(
         "identifiers", "device_tags__tag"
     )
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 from devices import credentials
 from devices.credentials import LONGEST_LIFETIME
 from devices.errors import InvalidEnrollmentToken
+from devices.models import Reregistering
 from tenants.commands import OperatorCommand
 from tenants.context import tenant_scope
 from tenants.services import tenant_by_slug
@@ -24,6 +25,12 @@ class Command(OperatorCommand):
         parser.add_argument("--name", default="made by a command")
         parser.add_argument("--max-uses", type=int, metavar="N")
         parser.add_argument("--expires-days", type=int, metavar="N")
+        parser.add_argument(
+            "--reregistration",
+            choices=Reregistering.values,
+            default=Reregistering.ROTATE.value,
+            help="What comes of a known box that registers again.",
+        )
 
     def run(
         self,
@@ -31,6 +38,7 @@ class Command(OperatorCommand):
         name: str,
         max_uses: int | None,
         expires_days: int | None,
+        reregistration: str,
         **options: Any,
     ) -> tuple[Mapping[str, Any], str]:
         if expires_days is not None and abs(expires_days) > MOST_DAYS:
@@ -39,6 +47,7 @@ class Command(OperatorCommand):
             _, token = credentials.create_enrollment_token(
                 name=name,
                 max_uses=max_uses,
+                reregistration=reregistration,
                 lifetime=None if expires_days is None else timedelta(days=expires_days),
                 now=timezone.now(),
             )

@@ -1,4 +1,4 @@
-"""The registry: devices, what identifies them, and the tokens that let them in."""
+"""The registry: devices, what identifies and groups them, what they should do next."""
 
 import uuid
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q
 from devices.identifiers import Identifier
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
-from tenants.models import IssuedToken, Role, TenantOwned
+from tenants.models import TenantOwned
 
 
 class DeviceQuerySet(models.QuerySet["Device"]):
@@ -23,6 +23,15 @@ class DeviceQuerySet(models.QuerySet["Device"]):
 
     def online(self) -> Self:
         return self.filter(status=Device.Status.ONLINE)
+
+    def quarantined(self) -> Self:
+        return self.filter(quarantined_at__isnull=False)
+
+    def asking(self, since: datetime) -> Self:
+        """Boxes of theirs asked to register again, and nobody has decided."""
+        return self.filter(
+            reregistration__asked_at__gt=since, reregistration__decided_at__isnull=True
+        )
 
     def silent(self, since: datetime) -> Self:
         """Believed online, but last heard of before `since`."""
@@ -65,6 +74,7 @@ class Device(TenantOwned):
     ip_address = models.GenericIPAddressField(null=True, blank=True)
     registered_at = models.DateTimeField()
     retired_at = models.DateTimeField(null=True, blank=True)
+    quarantined_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar = TenantManager.from_queryset(DeviceQuerySet)()
     every_tenant: ClassVar = DeviceQuerySet.as_manager()
@@ -211,49 +221,6 @@ class DeviceTag(TenantOwned):
 
     def __str__(self) -> str:
         return str(self.tag)
-
-
-class EnrollmentToken(IssuedToken):
-    """An `enr_` token: whoever holds it may register devices in its tenant."""
-
-    prefix = "enr_"
-    noun = "enrollment_token"
-
-    max_uses = models.PositiveIntegerField(null=True, blank=True)
-    uses = models.PositiveIntegerField(default=0, editable=False)  # counted if limited
-
-    is_authenticated: Literal[True] = True
-    is_active: Literal[True] = True
-
-    class Meta(IssuedToken.Meta):
-        abstract = False
-        constraints = (
-            models.CheckConstraint(
-                name="enrollment_token_not_overused",
-                condition=Q(max_uses__isnull=True) | Q(uses__lte=models.F("max_uses")),
-            ),
-        )
-
-
-class DeviceToken(TenantOwned):
-    """A device's `dev_` token. One row per device: a new token overwrites the old."""
-
-    prefix: ClassVar[str] = "dev_"
-
-    device = models.OneToOneField(
-        Device, on_delete=models.CASCADE, primary_key=True, related_name="token"
-    )
-    digest = models.CharField(max_length=64, unique=True)
-    issued_at = models.DateTimeField()
-
-    seen_by = Role.ADMIN
-    managed_by = Role.OPERATOR
-
-    class Meta(TenantOwned.Meta):
-        constraints = (SameTenant("device", name="token_of_its_tenants_device"),)
-
-    def __str__(self) -> str:
-        return f"token of {self.device_id}"
 
 
 class NextSteps(TenantOwned):
