@@ -1,9 +1,12 @@
 """Which tags a device wears."""
 
+import re
 from collections.abc import Iterable
 
 from devices.errors import InvalidTag
 from devices.models import Device, DeviceTag, Tag
+
+TAG = r"[^,\x00-\x1f\x7f-\x9f]*[^\s,\x00-\x1f\x7f-\x9f][^,\x00-\x1f\x7f-\x9f]*"
 
 
 def tags_of(device: Device) -> list[str]:
@@ -16,9 +19,10 @@ def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]
     """Make these the device's tags; return the names before and after, in order."""
     after = sorted({name.strip() for name in names if name.strip()})
     for name in after:
-        if len(name) > 64 or "," in name or not name.isprintable():
+        if len(name) > 64 or not re.fullmatch(TAG, name):
             raise InvalidTag(
-                "A tag has at most 64 printable characters and no comma.", field="tags"
+                "A tag has at most 64 characters on one line and no comma.",
+                field="tags",
             )
     worn = DeviceTag.objects.filter(device=device).select_related("tag")
     before = sorted(row.tag.name for row in worn)

@@ -190,7 +190,7 @@ def _see_one_moment() -> None:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
-def _split(digests: bytes) -> Sequence[bytes]:
+def _split(digests: bytes | memoryview) -> Sequence[bytes]:
     whole = bytes(digests)
     return [whole[start : start + SIZE] for start in range(0, len(whole), SIZE)]
 

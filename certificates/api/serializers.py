@@ -8,7 +8,8 @@ from certificates.models import DeviceCertificate
 from certificates.pki.csr import LONGEST
 from certificates.pki.keys import KEY_TYPES
 from devices.api.serializers import BoxSerializer, DeviceSerializer
-from provisioning.rest.fields import Text
+from provisioning.rest.fields import PEM, Text
+from provisioning.rest.strict import Strict
 
 
 class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):
@@ -16,6 +17,9 @@ class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):
 
     device_id = serializers.UUIDField(read_only=True)
     certificate = serializers.CharField(source="pem", help_text="PEM")
+    revocation_reason = serializers.CharField(
+        read_only=True, help_text="Empty unless it is revoked."
+    )
     replaces = serializers.CharField(
         source="replaces.serial_number", default=None, allow_null=True
     )
@@ -38,19 +42,23 @@ class CertificateWithChainSerializer(CertificateSerializer):
         read_only_fields: tuple[str, ...] = fields
 
 
-class IssueSerializer(serializers.Serializer[Any]):
+class IssueSerializer(Strict):
     """A request for the device's own key, or the kind of key to make for it."""
 
-    csr = Text(max_length=LONGEST, required=False, help_text="PEM")
+    csr = Text(max_length=LONGEST, required=False, pattern=PEM, help_text="PEM")
     key_type = serializers.ChoiceField(choices=KEY_TYPES, required=False)
 
 
-class RevocationSerializer(serializers.Serializer[Any]):
-    reason = Text(max_length=40, default="unspecified", help_text="RFC 5280 §5.3.1")
+class RevocationSerializer(Strict):
+    reason = serializers.ChoiceField(
+        choices=DeviceCertificate.Reason.choices,
+        default=DeviceCertificate.Reason.UNSPECIFIED,
+        help_text="RFC 5280 §5.3.1",
+    )
 
 
-class ValidationRequestSerializer(serializers.Serializer[Any]):
-    certificate = Text(max_length=LONGEST, help_text="PEM")
+class ValidationRequestSerializer(Strict):
+    certificate = Text(max_length=LONGEST, pattern=r"[\s\S]+", help_text="PEM")
 
 
 class ValidationSerializer(serializers.Serializer[Any]):
@@ -73,7 +81,7 @@ class ValidationSerializer(serializers.Serializer[Any]):
 class AutoRegistrationSerializer(BoxSerializer):
     """A box lets itself in; with a CSR it gets its certificate in the same answer."""
 
-    csr = Text(max_length=LONGEST, required=False, help_text="PEM")
+    csr = Text(max_length=LONGEST, required=False, pattern=PEM, help_text="PEM")
 
 
 class RegisteredSerializer(serializers.Serializer[Any]):

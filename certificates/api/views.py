@@ -41,6 +41,7 @@ from devices.registration import living_device
 from provisioning.errors import Invalid
 from provisioning.rest.negotiation import OneFormOnly
 from provisioning.rest.paging import CursorPages
+from provisioning.rest.strict import KnownParameters
 
 
 class NewestFirst(CursorPages):
@@ -83,6 +84,7 @@ class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
 
     serializer_class = CertificateSerializer
     pagination_class = NewestFirst
+    filter_backends = (KnownParameters,)
 
     def get_queryset(self) -> QuerySet[DeviceCertificate]:
         device = found(self.kwargs["device_id"])

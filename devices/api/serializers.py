@@ -8,11 +8,12 @@ from rest_framework import serializers
 from devices.box import Box
 from devices.identifiers import MOST_MAC_ADDRESSES
 from devices.models import Device, Reregistration
-from devices.presence import Report
-from provisioning.rest.fields import Text
+from devices.tagging import TAG
+from provisioning.rest.fields import Address, Text, Truth, WholeNumber
+from provisioning.rest.strict import Strict
 
 
-class BoxSerializer(serializers.Serializer[Box]):
+class BoxSerializer(Strict):
     """What identifies a box and what it is made of."""
 
     serial_number = Text(max_length=64, required=False, allow_blank=True)
@@ -26,10 +27,10 @@ class BoxSerializer(serializers.Serializer[Box]):
     model = Text(max_length=64, required=False, allow_blank=True)
     os_version = Text(max_length=64, required=False, allow_blank=True)
     app_version = Text(max_length=64, required=False, allow_blank=True)
-    screen_width = serializers.IntegerField(
+    screen_width = WholeNumber(
         min_value=1, max_value=100_000, required=False, allow_null=True
     )
-    screen_height = serializers.IntegerField(
+    screen_height = WholeNumber(
         min_value=1, max_value=100_000, required=False, allow_null=True
     )
     name = Text(max_length=120, required=False, allow_blank=True)
@@ -49,16 +50,16 @@ class BoxSerializer(serializers.Serializer[Box]):
 
 class ManualRegistrationSerializer(BoxSerializer):
     tags = serializers.ListField(
-        child=Text(max_length=64), max_length=100, required=False
+        child=Text(max_length=64, pattern=TAG), max_length=100, required=False
     )
 
 
-class DeviceUpdateSerializer(serializers.Serializer[Any]):
+class DeviceUpdateSerializer(Strict):
     """What members may change of a device."""
 
     name = Text(max_length=120, required=False)
     tags = serializers.ListField(
-        child=Text(max_length=64), max_length=100, required=False
+        child=Text(max_length=64, pattern=TAG), max_length=100, required=False
     )
 
 
@@ -77,13 +78,9 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
     serial_number = serializers.SerializerMethodField()
     android_id = serializers.SerializerMethodField()
     mac_addresses = serializers.SerializerMethodField()
-    manufacturer = serializers.CharField(source="hardware.manufacturer", default="")
-    screen_width = serializers.IntegerField(
-        source="hardware.screen_width", default=None
-    )
-    screen_height = serializers.IntegerField(
-        source="hardware.screen_height", default=None
-    )
+    manufacturer = serializers.SerializerMethodField()
+    screen_width = serializers.SerializerMethodField()
+    screen_height = serializers.SerializerMethodField()
     tags = serializers.SerializerMethodField()
     reregistration = ReregistrationSerializer(
         allow_null=True, default=None, read_only=True
@@ -106,6 +103,18 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
     def get_android_id(self, device: Device) -> str | None:
         return next(iter(self._identifiers(device, "android_id")), None)
 
+    def get_manufacturer(self, device: Device) -> str:
+        return self._hardware(device, "manufacturer") or ""
+
+    def get_screen_width(self, device: Device) -> int | None:
+        return self._hardware(device, "screen_width")
+
+    def get_screen_height(self, device: Device) -> int | None:
+        return self._hardware(device, "screen_height")
+
+    def _hardware(self, device: Device, name: str) -> Any:
+        return getattr(getattr(device, "hardware", None), name, None)
+
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_mac_addresses(self, device: Device) -> list[str]:
         return self._identifiers(device, "mac_address")
@@ -118,12 +127,12 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
         return [item.value for item in device.identifiers.all() if item.kind == kind]
 
 
-class ConnectSerializer(serializers.Serializer[Report]):
+class ConnectSerializer(Strict):
     """What a device says of itself with each sign of life."""
 
     app_version = Text(max_length=64, required=False, allow_blank=True)
     os_version = Text(max_length=64, required=False, allow_blank=True)
-    ip_address = serializers.IPAddressField(required=False)
+    ip_address = Address(required=False)
 
 
 class NextStepsSerializer(serializers.Serializer[Any]):
@@ -147,12 +156,12 @@ class ConnectedSerializer(serializers.Serializer[Any]):
     next_steps = NextStepsSerializer()
 
 
-class QuarantineSerializer(serializers.Serializer[Any]):
+class QuarantineSerializer(Strict):
     reason = Text(max_length=200, required=False, allow_blank=True)
 
 
-class ReregistrationDecisionSerializer(serializers.Serializer[Any]):
-    allow = serializers.BooleanField()
+class ReregistrationDecisionSerializer(Strict):
+    allow = Truth()
 
 
 class PairSerializer(BoxSerializer):
@@ -173,8 +182,8 @@ class PairingSerializer(serializers.Serializer[Any]):
     interval = serializers.IntegerField(help_text="seconds between two polls, at least")
 
 
-class DeviceCodeSerializer(serializers.Serializer[Any]):
-    device_code = Text(max_length=100)
+class DeviceCodeSerializer(Strict):
+    device_code = Text(max_length=100, pattern=r"pai_[A-Za-z0-9_-]{43}")
 
 
 class PairedSerializer(serializers.Serializer[Any]):

@@ -37,6 +37,7 @@ from devices.authentication import IsDevice, MayConnect, calling_device
 from devices.errors import NoSuchDevice
 from devices.models import Device
 from provisioning.rest.negotiation import OneFormOnly
+from provisioning.rest.strict import KnownParameters
 from tenants.context import current_caller
 
 
@@ -44,7 +45,7 @@ class DevicesView(ListAPIView[Device]):
     """The tenant's devices, and the manual registration of one more."""
 
     serializer_class = DeviceSerializer
-    filter_backends = (DeviceFilter.Backend, DeviceOrdering)
+    filter_backends = (KnownParameters, DeviceFilter.Backend, DeviceOrdering)
     filterset_class = DeviceFilter
 
     def get_queryset(self) -> QuerySet[Device]:

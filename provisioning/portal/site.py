@@ -30,6 +30,14 @@ class PortalSite(UnfoldAdminSite):
         """The side bar is short enough to be read; nothing else is searched here."""
         raise Http404
 
+    def get_urls(self) -> list[Any]:
+        """Without the address that leads to a row's page on a site: there is no site."""
+        return [
+            url
+            for url in super().get_urls()
+            if getattr(url, "name", "") != "view_on_site"
+        ]
+
     def extra_urls(self) -> list[URLPattern]:
         return [
             path(

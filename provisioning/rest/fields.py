@@ -1,14 +1,63 @@
 """Fields that take what they say and nothing that could be made into it."""
 
+import re
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+
+ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]*"
+NOT_BLANK = r"[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*"
+PEM = r"\s*-----BEGIN [A-Z ]+-----[\s\S]+-----END [A-Z ]+-----\s*"
 
 
 class Text(serializers.CharField):
-    """Text; unlike its base no number is taken for text."""
+    """One line of text; unlike its base no number is taken for text.
+
+    Args:
+        pattern: what it looks like from beginning to end; the OpenAPI document says so.
+    """
+
+    default_error_messages = {  # noqa: RUF012 # DRF merges these of all classes
+        "pattern": "It has not the form that is expected here."
+    }
+
+    def __init__(self, *, pattern: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pattern = pattern or (ONE_LINE if self.allow_blank else NOT_BLANK)
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
+        if self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        if "\x00" not in data and not re.fullmatch(self.pattern, data):
+            self.fail("pattern")
         return str(super().to_internal_value(data))
+
+
+class WholeNumber(serializers.IntegerField):
+    """A number of JSON without a fraction; no text and no truth value."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        if isinstance(data, float) and not data.is_integer():
+            self.fail("invalid")
+        return int(super().to_internal_value(int(data)))
+
+
+class Truth(serializers.BooleanField):
+    """`true` or `false`, and nothing that could mean it."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+@extend_schema_field(
+    {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+)
+class Address(serializers.IPAddressField):
+    """An IPv4 or IPv6 address."""

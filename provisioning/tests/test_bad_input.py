@@ -39,6 +39,8 @@ BODIES = {
     "huge number": b'{"serial_number": "A", "screen_width": 1' + b"0" * 400 + b"}",
     "negative": b'{"serial_number": "A", "screen_width": -1}',
     "no hexadecimal": b'{"android_id": "xyz"}',
+    "unknown field": b'{"serial_number": "SN-1", "certificate": "x", "serialnumber": "A"}',
+    "number as text": b'{"serial_number": "A", "screen_width": "1920"}',
 }
 DOORS = ("/devices/auto-register", "/devices", "/certificates/validate")
 
@@ -91,8 +93,11 @@ def test_a_bad_connect_is_refused(
     assert device.last_seen is None
 
 
-def test_a_body_that_is_too_large_is_refused(member: Callable[..., APIClient]) -> None:
-    body = b'{"serial_number": "' + b"x" * 3_000_000 + b'"}'
+@pytest.mark.parametrize("size", [3_000_000, 10_000_000])
+def test_a_body_that_is_too_large_is_refused(
+    member: Callable[..., APIClient], size: int
+) -> None:
+    body = b'{"serial_number": "' + b"x" * size + b'"}'
 
     answer = sent(member(), "/devices", body)
 
@@ -190,4 +195,29 @@ def test_a_tag_that_cannot_be_is_refused(
     answer = member().patch(f"/devices/{device.pk}", {"tags": ["a,b"]})
 
     assert answer.status_code == 400
-    assert answer.json()["errors"][0]["attr"] == "tags"
+    assert answer.json()["errors"][0]["attr"] == "tags.0"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("nothing=1", "ordering=last_seen", "ordering=", "page_size=0"),
+        *("page_size=501", "page_size=ten", "page_size=%C2%B2", "status=lost"),
+        *("status=", "quarantined=maybe", "quarantined=", "asking=1", "model=%00"),
+    ],
+)
+def test_a_query_that_cannot_be_is_refused_and_not_guessed_at(
+    member: Callable[..., APIClient], query: str
+) -> None:
+    answer = member().get(f"/devices?{query}")
+
+    assert answer.status_code == 400, answer.content
+    assert_the_one_shape(answer)
+
+
+def test_an_unknown_field_is_named(member: Callable[..., APIClient]) -> None:
+    answer = member().post("/devices", {"serial_number": "SN-1", "modell": "X96"})
+
+    assert answer.json()["errors"] == [
+        {"code": "unknown_field", "detail": "There is no such field.", "attr": "modell"}
+    ]

@@ -49,12 +49,19 @@ REFUSED = {401, 403, 404}
 Door = tuple[str, str]
 
 
-def doors() -> list[Door]:
-    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
-    return [(method, path) for path, methods in paths.items() for method in methods]
+DOCUMENT = SchemaGenerator().get_schema(request=None, public=True)
+DOORS: list[Door] = [
+    (method, path) for path, methods in DOCUMENT["paths"].items() for method in methods
+]
 
 
-DOORS = doors()
+def fields_of(door: Door) -> set[str]:
+    """What the body of a request may say."""
+    method, path = door
+    content = DOCUMENT["paths"][path][method].get("requestBody", {}).get("content", {})
+    reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
+    schema = DOCUMENT["components"]["schemas"].get(reference.rsplit("/", 1)[-1], {})
+    return set(schema.get("properties", ()))
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,10 @@ def knock(ours: Ours, door: Door, credential: str, query: str = "") -> Any:
     if credential:
         client.credentials(HTTP_AUTHORIZATION=credential)
     method, path = door
-    body = None if method in ("get", "delete") else ours.body()
+    said = {
+        name: value for name, value in ours.body().items() if name in fields_of(door)
+    }
+    body = None if method in ("get", "delete") else said
     return getattr(client, method)(ours.address(path) + query, body)
 
 

@@ -1,0 +1,166 @@
+"""The API against its own OpenAPI document: it keeps what it promises, whatever is sent."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections, transaction
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+from schemathesis.specs.openapi import checks
+
+from certificates.management_service import CertificateManagementService
+from certificates.tests.keys import ec_key, request_for
+from devices.credentials import create_enrollment_token, renew_device_token
+from devices.models import Device
+from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
+from tenants.context import tenant_scope
+from tenants.models import Role, Tenant
+from tenants.services import issue_api_token
+from tenants.tests.factories import MembershipFactory
+
+pytestmark = pytest.mark.django_db
+EXAMPLES = 12  # of each endpoint; CI bears it
+SCHEMA = schemathesis.openapi.from_wsgi("/schema", get_wsgi_application())
+SCHEMA.config.generation.allow_extra_parameters = False  # has a test of its own
+EACH = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+# A schema cannot say what is a request for a certificate, which of these identifies a
+# box, or that something else has the identifier already.
+BEYOND_A_SCHEMA = {
+    *("/devices/auto-register", "/devices", "/devices/pair", "/devices/pair/token"),
+    *("/devices/me/certificate", "/devices/{device_id}/certificates"),
+    "/certificates/validate",
+}
+
+
+@pytest.fixture(autouse=True)
+def unlimited(settings: Any) -> None:
+    settings.RATES = dict.fromkeys(settings.RATES)
+
+
+@pytest.fixture(autouse=True)
+def one_connection() -> Iterator[None]:
+    """The requests see the test's transaction, as with Django's own test client."""
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def callers(tenant: Tenant) -> dict[str, str]:
+    """A good credential of each kind."""
+    now = datetime.now(UTC)
+    membership = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
+    caller = DeviceFactory.create(tenant=tenant, name="calling")
+    with tenant_scope(tenant.pk):
+        return {
+            "member": issue_api_token(membership=membership, name="t", now=now)[1],
+            "enrollment": create_enrollment_token(name="t", now=now)[1],
+            "device": renew_device_token(caller, now=now),
+        }
+
+
+class Stage:
+    """Things of the tenant that a request can be about; new ones when they are over."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        self.tenant = tenant
+
+    def device_id(self) -> str:
+        living = Device.every_tenant.living().filter(tenant=self.tenant)
+        device = living.exclude(name="calling").first()
+        if device is None:
+            device = DeviceFactory.create(tenant=self.tenant)
+            DeviceIdentifierFactory.create(device=device)
+        return str(device.pk)
+
+    def serial_number(self) -> str:
+        device = Device.every_tenant.get(pk=self.device_id())
+        certificate = CertificateManagementService().issue_certificate(
+            device=device, csr_pem=request_for(ec_key()), now=datetime.now(UTC)
+        )
+        return certificate.serial_number
+
+
+@pytest.fixture
+def stage(tenant: Tenant) -> Stage:
+    return Stage(tenant)
+
+
+def credential(operation: Any, callers: dict[str, str]) -> dict[str, str]:
+    for requirement in operation.definition.raw.get("security", []):
+        for name in requirement:
+            return {"Authorization": f"Bearer {callers[name]}"}
+    return {}
+
+
+def left_out(operation: Any) -> list[Any]:
+    """A retired device stays readable: history is not forgotten."""
+    excluded: list[Any] = [checks.use_after_free]
+    if operation.path in BEYOND_A_SCHEMA:
+        excluded.append(checks.positive_data_acceptance)
+    return excluded
+
+
+@SCHEMA.parametrize()
+@EACH
+def test_each_endpoint_keeps_its_promises(
+    case: Any, callers: dict[str, str], stage: Stage
+) -> None:
+    for name, value in list(case.path_parameters.items()):
+        if name == "device_id" and _is_uuid(value):
+            case.path_parameters[name] = stage.device_id()
+        elif name == "serial_number" and str(value).isalnum():
+            case.path_parameters[name] = stage.serial_number()
+    case.call_and_validate(
+        headers=credential(case.operation, callers),
+        excluded_checks=left_out(case.operation),
+    )
+
+
+def test_what_one_answer_says_can_be_used_in_the_next_request(
+    callers: dict[str, str],
+) -> None:
+    class Fleet(SCHEMA.as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            """Each scenario begins with the same rows."""
+            self.beginning = transaction.savepoint()
+
+        def teardown(self) -> None:
+            transaction.savepoint_rollback(self.beginning)
+
+        def get_call_kwargs(self, case: Any) -> dict[str, Any]:
+            return {"headers": credential(case.operation, callers)}
+
+        def validate_response(self, response: Any, case: Any, **kwargs: Any) -> None:
+            case.validate_response(
+                response,
+                headers=credential(case.operation, callers),
+                excluded_checks=left_out(case.operation),
+            )
+
+    run_state_machine_as_test(
+        Fleet,
+        settings=settings(EACH, max_examples=EXAMPLES, stateful_step_count=8),
+    )
+
+
+def _is_uuid(value: Any) -> bool:
+    try:
+        UUID(str(value))
+    except ValueError:
+        return False
+    return True
