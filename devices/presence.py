@@ -151,18 +151,20 @@ def _turned_offline(since: datetime, limit: int) -> list[tuple[UUID, UUID, datet
     """Compare and set in one statement: (device, tenant, last seen) of each one marked.
 
     In SQL, because the ORM has no UPDATE … RETURNING, and reading the rows first
-    would double the work.
+    would double the work. Materialized, because a subquery under IN may be run again
+    for each row, and would then find other rows each time.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE devices_device SET status = %(offline)s
-            WHERE id IN (
+            WITH silent AS MATERIALIZED (
                 SELECT id FROM devices_device
                 WHERE status = %(online)s AND last_seen < %(since)s
                 LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
             )
-            RETURNING id, tenant_id, last_seen
+            UPDATE devices_device device SET status = %(offline)s
+            FROM silent WHERE device.id = silent.id
+            RETURNING device.id, device.tenant_id, device.last_seen
             """,
             {
                 "online": Device.Status.ONLINE.value,
