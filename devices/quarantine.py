@@ -29,6 +29,12 @@ def seen_registering(device: Device, *, key_digest: str, now: datetime) -> list[
     return _seen(device, callers_network(), key_digest, RETURNS_OF_A_REGISTRATION, now)
 
 
+def seen_first(device: Device, *, key_digest: str, now: datetime) -> None:
+    """Note where a new device comes from: it cannot have been anywhere else."""
+    if settings.CLONE_WINDOW_SECONDS:
+        _note(device, callers_network(), key_digest, now)
+
+
 def seen_connecting(device: Device, *, now: datetime) -> list[Fact]:
     """Note that a held device came from somewhere else than the last time.
 
@@ -95,9 +101,7 @@ def _seen(
         return []
     earlier = Sighting.objects.filter(device=device)
     earlier.filter(at__lt=now - window).delete()
-    sightings = [*earlier, Sighting(device=device, at=now, network=network)]
-    sightings[-1].key_digest = key_digest
-    sightings[-1].save(force_insert=True)
+    sightings = [*earlier, _note(device, network, key_digest, now)]
     for what, seen in (
         ("addresses", [item.network for item in sightings]),
         ("keys", [item.key_digest for item in sightings]),
@@ -106,6 +110,12 @@ def _seen(
         if returns(seen) >= allowed:
             return _put(device, f"seen in turn with different {what}", seen[-8:], now)
     return []
+
+
+def _note(device: Device, network: str, key_digest: str, now: datetime) -> Sighting:
+    seen = Sighting(device=device, at=now, network=network, key_digest=key_digest)
+    seen.save(force_insert=True)
+    return seen
 
 
 def _put(device: Device, reason: str, seen: list[str], now: datetime) -> list[Fact]:

@@ -36,7 +36,7 @@ from devices.models import (
     EnrollmentToken,
 )
 from devices.presence import heard_of, went_online
-from devices.quarantine import seen_registering
+from devices.quarantine import seen_first, seen_registering
 from devices.reregistration import MustAsk, admit, ask
 from devices.tagging import set_tags
 from events.outbox import Changes, Fact, record
@@ -193,7 +193,7 @@ def _auto_register(
         raise IdentifiersDisagree(Device.objects.filter(pk__in=known))
     if not known:
         device, facts = _create(box, identifiers, by="auto", now=now)
-        facts += seen_registering(device, key_digest=key_digest, now=now)
+        seen_first(device, key_digest=key_digest, now=now)
         record(facts)
         token = renew_device_token(device, now=now)
         if admission is not None:

@@ -190,7 +190,7 @@ RATES = {
     for name, rate in {
         "device": "240/min",  # a device's own requests
         "member": "1200/min",  # by API token
-        "enrollment": "12000/min",  # by enrollment token: a whole site at once
+        "enrollment": "60000/min",  # by enrollment token: a whole site at once
         "tenant": "120000/min",  # all of them together
         "address": "300/min",  # without any credential
         "refused": "600/min",  # answers of 401 and 403 to one address
