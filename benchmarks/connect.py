@@ -24,7 +24,7 @@ def main() -> None:
     ratios = []
     for turn in (1, 2, 3):
         baseline = _measure("benchmarks.bare:application", bare)
-        figures = _measure("provisioning.wsgi:application", ours)
+        figures = _measure("provisioning.rsgi:app", ours)
         ratios.append(figures.rate / baseline.rate)
         print(
             f"connect {turn}: {figures.rate:,.0f}/s, p50 {figures.percentile(0.5):.1f} ms,"

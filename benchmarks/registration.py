@@ -28,7 +28,7 @@ def main() -> None:
     with web("benchmarks.bare:application", PORT):
         bare = [load.post(f"/{number}", b"{}") for number in range(1000)]
         baseline = load.run(PORT, bare, connections=CONNECTIONS, seconds=4)
-    with web("provisioning.wsgi:application", PORT):
+    with web("provisioning.rsgi:app", PORT):
         boxes = [_box(next(numbers), token) for _ in range(BOXES)]
         figures = load.run(PORT, boxes, connections=CONNECTIONS, seconds=SECONDS)
     made = Device.every_tenant.count()

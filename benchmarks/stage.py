@@ -37,9 +37,11 @@ def web(application: str, port: int) -> Iterator[None]:
     program = Program(
         name="web",
         command=(
-            *(str(scripts / "granian"), "--interface", "wsgi", "--no-ws"),
-            *("--port", str(port), "--workers", "2", "--blocking-threads", "4"),
-            *("--log-level", "error", application),
+            *(str(scripts / "granian"), "--no-ws", "--port", str(port)),
+            *("--workers", "2", "--log-level", "error"),
+            *("--interface", "rsgi" if application.endswith(":app") else "wsgi"),
+            *(() if application.endswith(":app") else ("--blocking-threads", "4")),
+            application,
         ),
     )
     child = start(program, quiet=True)

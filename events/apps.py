@@ -1,15 +1,10 @@
-import logging
-import time
 from importlib import import_module
 
 from django.apps import AppConfig
 from kombu.exceptions import OperationalError
 
+from events.waking import Waker
 from tenants.hooks import when_something_happens
-
-BROKER_REST = 5.0  # s
-
-logger = logging.getLogger(__name__)
 
 
 class EventsConfig(AppConfig):
@@ -18,18 +13,7 @@ class EventsConfig(AppConfig):
     def ready(self) -> None:
         outbox = import_module("events.outbox")
         deliver = import_module("events.tasks").deliver
-
-        away_until = 0.0
-
-        def wake() -> None:
-            nonlocal away_until
-            if time.monotonic() < away_until:
-                return  # the one who did not answer a moment ago holds nobody up twice
-            try:
-                deliver.apply_async(retry=False)
-            except OperationalError:
-                away_until = time.monotonic() + BROKER_REST
-                logger.warning("The broker is away: events wait for the next tick.")
-
-        outbox.wake_with(wake)
+        outbox.wake_with(
+            Waker(lambda: deliver.apply_async(retry=False), away=OperationalError)
+        )
         when_something_happens(outbox.record_happening)

@@ -227,7 +227,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 300,  # s; a killed worker's task comes back after it
     "global_keyprefix": KEY_PREFIX,
     "socket_connect_timeout": 2,
-    "socket_timeout": 30,
+    "socket_timeout": 10,
     "retry_on_timeout": True,
 }
 CELERY_TASK_IGNORE_RESULT = True
@@ -240,7 +240,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_DEFAULT_QUEUE = "prompt"  # what a person or a clock waits for
 CELERY_TASK_ROUTES = {"certificates.tasks.renew": {"queue": "bulk"}}
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "provisioning.beat:Scheduler"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep device status": {
         "task": "devices.tasks.sweep_device_status",

@@ -83,13 +83,12 @@ def _programs(port: int) -> list[Program]:
         Program(
             name="web",
             command=(
-                *(str(scripts / "granian"), "--interface", "wsgi"),
+                *(str(scripts / "granian"), "--interface", "rsgi"),
                 *("--host", settings.HOST, "--port", str(port)),
                 *("--workers", str(settings.WEB_WORKERS)),
-                *("--blocking-threads", str(settings.WEB_THREADS)),
                 *("--no-ws", "--respawn-failed-workers", "--log-level", "warning"),
                 *("--workers-kill-timeout", "4"),
-                "provisioning.wsgi:application",
+                "provisioning.rsgi:app",
             ),
             environment={"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
         ),

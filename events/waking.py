@@ -1,0 +1,51 @@
+"""The delivery is woken after a commit; nobody waits for that.
+
+It is a hint only: beat sends the same every few seconds. So it goes out from a thread
+of its own, once for many commits, and a broker that is away holds up no request.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+REST = 5.0  # seconds after the broker was away
+
+
+class Waker:
+    """Calls `send` soon after it was asked to, in a thread of its own.
+
+    Args:
+        send: raises `away` when the broker does not answer.
+    """
+
+    _running: bool
+
+    def __init__(self, send: Callable[[], object], away: type[Exception]) -> None:
+        self._send, self._away = send, away
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)  # threads stay with the parent
+
+    def __call__(self) -> None:
+        self._asked.set()
+        if not self._running:
+            with self._lock:
+                if not self._running:
+                    threading.Thread(target=self._run, daemon=True).start()
+                    self._running = True
+
+    def _reset(self) -> None:
+        self._asked, self._lock = threading.Event(), threading.Lock()
+        self._running = False
+
+    def _run(self) -> None:
+        while self._asked.wait():
+            self._asked.clear()
+            try:
+                self._send()
+            except self._away:
+                logger.warning("The broker is away: events wait for the next tick.")
+                time.sleep(REST)

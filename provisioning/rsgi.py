@@ -1,0 +1,133 @@
+"""What the web server calls: reads bodies patiently, and works on whole requests only.
+
+A body that comes in drips would keep a thread from its work for as long as its sender
+likes, and a handful of such senders would keep everybody out. So bodies are awaited on
+the event loop, with a limit and a deadline, and only what has come whole is handed to
+one of the few threads on which Django works.
+"""
+
+import asyncio
+import io
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from django.conf import settings
+
+from provisioning.wsgi import application
+
+LONGEST_WAIT = 15.0  # seconds for a body of the usual size to come whole
+BARE = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # headers that CGI names without HTTP_
+Headers = list[tuple[str, str]]
+
+threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
+
+
+class Refusal(Exception):
+    """A request that is not worth a thread."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        error = {"code": code, "detail": detail, "attr": None}
+        self.status = status
+        self.body = json.dumps({"type": "client_error", "errors": [error]}).encode()
+        self.headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(self.body))),
+            ("connection", "close"),  # what is still to come belongs to nobody
+        ]
+
+
+class Application:
+    """One coroutine for each request (RSGI)."""
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        if scope.proto != "http":
+            return
+        try:
+            body = await _body(scope, protocol)
+        except Refusal as refusal:
+            protocol.response_bytes(refusal.status, refusal.headers, refusal.body)
+            return
+        loop = asyncio.get_running_loop()
+        status, headers, content = await loop.run_in_executor(
+            threads, _answer, _environ(scope, body)
+        )
+        protocol.response_bytes(status, headers, content)
+
+
+async def _body(scope: Any, protocol: Any) -> bytes:
+    headers = scope.headers
+    if "content-length" not in headers and "transfer-encoding" not in headers:
+        return b""
+    length = headers.get("content-length", "0")
+    most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if not length.isdecimal() or len(length) > 15 or int(length) > most:
+        raise Refusal(413, "request_too_large", "The request body is too large.")
+    try:
+        async with asyncio.timeout(LONGEST_WAIT):
+            if "transfer-encoding" not in headers:
+                return bytes(await protocol())
+            return await _chunks(protocol, most)
+    except TimeoutError:
+        raise Refusal(
+            408, "request_timeout", "The request body did not come in time."
+        ) from None
+
+
+async def _chunks(protocol: Any, most: int) -> bytes:
+    """A body that does not say beforehand how long it is."""
+    body = bytearray()
+    async for chunk in protocol:
+        body += chunk
+        if len(body) > most:
+            raise Refusal(413, "request_too_large", "The request body is too large.")
+    return bytes(body)
+
+
+def _environ(scope: Any, body: bytes) -> dict[str, Any]:
+    """The same request as WSGI says it (PEP 3333)."""
+    server, _, port = scope.server.rpartition(":")
+    environ = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope.path).decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "SERVER_NAME": server,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in scope.headers.items():
+        key = name.upper().replace("-", "_")
+        key = key if key in BARE else f"HTTP_{key}"
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    if body:
+        environ["CONTENT_LENGTH"] = str(len(body))
+    return environ
+
+
+def _answer(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
+    begun: list[tuple[int, Headers]] = []
+
+    def start(status: str, headers: Headers, *args: Any) -> None:
+        begun.append((int(status[:3]), headers))
+
+    response: Any = application(environ, start)  # type: ignore[arg-type]
+    try:
+        content = b"".join(response)
+    finally:
+        response.close()
+    return *begun[0], content
+
+
+app = Application()
