@@ -283,3 +283,45 @@ def test_pages_end_however_many_devices_share_a_name(
 
     assert url is None
     assert len(seen) == 1500
+
+
+@pytest.mark.parametrize(
+    "ordering", ["name", "-name", "registered_at", "-registered_at"]
+)
+def test_pages_lead_through_every_device_and_back_even_among_equals(
+    member: Callable[..., APIClient], tenant: Tenant, ordering: str
+) -> None:
+    DeviceFactory.create_batch(7, tenant=tenant, name="same")
+    DeviceFactory.create_batch(2, tenant=tenant, name="other")
+    client, pages = member(), []
+    url = f"/devices?ordering={ordering}&page_size=2"
+
+    while url:
+        page = client.get(url).json()
+        pages.append([row["id"] for row in page["results"]])
+        url, back = page["next"], page["previous"]
+    forward = [row for page in pages for row in page]
+    backward = []
+    while back:
+        page = client.get(back).json()
+        backward.append([row["id"] for row in page["results"]])
+        back = page["previous"]
+
+    assert len(forward) == len(set(forward)) == 9
+    assert backward == pages[-2::-1]
+
+
+def test_a_deep_page_is_found_by_its_place_and_not_by_counting(
+    member: Callable[..., APIClient], tenant: Tenant
+) -> None:
+    DeviceFactory.create_batch(5, tenant=tenant)
+    client = member()
+    second = client.get("/devices?page_size=2").json()["next"]
+
+    with CaptureQueriesContext(connection) as queries:
+        client.get(second)
+
+    asked = " ".join(query["sql"] for query in queries)
+    assert "OFFSET" not in asked
+    assert "COUNT(" not in asked.upper()
+    assert '("devices_device"."registered_at", "devices_device"."id") <' in asked

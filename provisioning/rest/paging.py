@@ -1,41 +1,78 @@
-"""How lists are cut."""
+"""How lists are cut: by keyset, so that the ten-thousandth page costs what the first does."""
 
+import json
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import DataError
+from django.db.models import F, Field, Func, QuerySet, TextField, Value
+from django.db.models.lookups import GreaterThan, LessThan
 from rest_framework.exceptions import NotFound
 from rest_framework.exceptions import ValidationError as Refusal
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
-FURTHEST = 10_000_000  # rows that share one position; further is no page of ours
+
+class Row(Func):
+    """Columns or values side by side, compared as one: (a, b) < (c, d)."""
+
+    template = "(%(expressions)s)"
+    output_field = TextField()  # of no consequence: rows are only compared
 
 
 class CursorPages(CursorPagination):
-    """Pages that cost the same at the first row and at the millionth."""
+    """Pages after or before one row, found by the index that the order comes from.
+
+    The order is by one field and the id, both in one direction, so that rows which
+    share the field's value have places of their own.
+    """
 
     page_size = 50
     max_page_size = 500
     page_size_query_param = "page_size"
-    offset_cutoff = FURTHEST  # more than a thousand devices may well share a name
+
+    def paginate_queryset(
+        self, queryset: QuerySet[Any], request: Request, view: Any = None
+    ) -> list[Any]:
+        """
+        Raises:
+            NotFound: the cursor is none of ours.
+        """
+        self.request = request
+        self.size = self.get_page_size(request)
+        self.base_url = request.build_absolute_uri()
+        self.ordering = self.get_ordering(request, queryset, view)
+        self.at: Cursor = self.decode_cursor(request) or Cursor(0, False, None)
+        try:
+            rows = list(self._from_cursor(queryset)[: self.size + 1])
+        except (ValidationError, ValueError, TypeError, DataError) as error:
+            raise NotFound(self.invalid_cursor_message) from error
+        further, self.page = len(rows) > self.size, rows[: self.size]
+        came_from_somewhere = self.at.position is not None
+        if self.at.reverse:
+            self.page.reverse()
+            self.has_next, self.has_previous = came_from_somewhere, further
+        else:
+            self.has_next, self.has_previous = further, came_from_somewhere
+        return self.page
+
+    def get_next_link(self) -> str | None:
+        return self._link(-1, reverse=False) if self.has_next else None
+
+    def get_previous_link(self) -> str | None:
+        return self._link(0, reverse=True) if self.has_previous else None
 
     def get_page_size(self, request: Request) -> int:
         """
         Raises:
-            ValidationError: it is asked for what is no size of a page.
+            Refusal: it is asked for what is no size of a page.
         """
         said = request.query_params.get(self.page_size_query_param)
         if said is None:
             return self.page_size
-        if (
-            not said.isascii()
-            or not said.isdecimal()
-            or not (1 <= int(said[:9]) <= self.max_page_size)
-        ):
-            raise Refusal(
-                {"page_size": f"A number from 1 to {self.max_page_size}."},
-            )
+        number = said.isascii() and said.isdecimal() and len(said) < 9
+        if not number or not 1 <= int(said) <= self.max_page_size:
+            raise Refusal({"page_size": f"A number from 1 to {self.max_page_size}."})
         return int(said)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
@@ -46,14 +83,29 @@ class CursorPages(CursorPagination):
                 parameter["schema"] = {"type": "integer", **limits}
         return described
 
-    def decode_cursor(self, request: Request) -> Cursor | None:
-        cursor: Cursor | None = super().decode_cursor(request)
-        if cursor is not None and "\x00" in str(cursor.position):
-            raise NotFound(self.invalid_cursor_message)
-        return cursor
+    def _from_cursor(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        falling = self.ordering[0].startswith("-") != self.at.reverse
+        names = [name.lstrip("-") for name in self.ordering]
+        ordered = queryset.order_by(*(f"-{n}" if falling else n for n in names))
+        if self.at.position is None:
+            return ordered
+        fields: list[Field[Any, Any]] = [
+            queryset.model._meta.get_field(name) for name in names
+        ]
+        said = json.loads(str(self.at.position))
+        place = [
+            Value(field.to_python(text), output_field=field)
+            for field, text in zip(fields, said, strict=True)
+        ]
+        compare = LessThan if falling else GreaterThan
+        return ordered.filter(compare(Row(*map(F, names)), Row(*place)))
 
-    def paginate_queryset(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().paginate_queryset(*args, **kwargs)
-        except (ValidationError, DataError) as error:
-            raise NotFound(self.invalid_cursor_message) from error
+    def _link(self, index: int, *, reverse: bool) -> str:
+        if not self.page:  # everything between was removed meanwhile: turn around
+            position = str(self.at.position)
+        else:
+            row = self.page[index]
+            place = [str(getattr(row, name.lstrip("-"))) for name in self.ordering]
+            position = json.dumps(place, separators=(",", ":"))
+        link: str = self.encode_cursor(Cursor(0, reverse, position))  # type: ignore[arg-type] # text
+        return link
