@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from provisioning.embedded import endpoints, postgres, servers
 from provisioning.embedded.endpoints import EmbeddedError
 from provisioning.processes import Program, Supervisor
+from provisioning.roles import command_of
 from provisioning.var import BASE
 
 
@@ -76,36 +77,20 @@ def _programs(port: int) -> list[Program]:
     metrics = Path(settings.VAR) / "metrics"
     shutil.rmtree(metrics, ignore_errors=True)
     metrics.mkdir(parents=True)
-    scripts = Path(sys.executable).parent
-    celery = (str(scripts / "celery"), "--app", "provisioning", "--quiet")
     as_root = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser"}
     return [
         Program(
             name="web",
-            command=(
-                *(str(scripts / "granian"), "--interface", "rsgi"),
-                *("--host", settings.HOST, "--port", str(port)),
-                *("--workers", str(settings.WEB_WORKERS)),
-                *("--no-ws", "--respawn-failed-workers", "--log-level", "warning"),
-                *("--workers-kill-timeout", "4"),
-                "provisioning.rsgi:app",
-            ),
+            command=command_of("web", port=port),
             environment={"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
         ),
         Program(
             name="worker",
-            command=(
-                *(*celery, "worker", "--queues", "prompt,bulk"),
-                *("--concurrency", str(settings.WORKER_PROCESSES)),
-                *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
-            ),
+            command=command_of("worker", port=port),
             orphan_signal=signal.SIGQUIT,  # without its broker a warm end never comes
             environment=as_root,
         ),
-        Program(
-            name="beat",
-            command=(*celery, "beat", "--loglevel", "warning", "--pidfile="),
-        ),
+        Program(name="beat", command=command_of("beat", port=port)),
     ]
 
 

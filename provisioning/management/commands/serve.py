@@ -1,0 +1,30 @@
+"""One role on this machine, in the foreground: for containers and service managers."""
+
+import os
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from provisioning.roles import ROLES, command_of
+
+
+class Command(BaseCommand):
+    help = "Run one role in the foreground, over the servers that the settings name."
+    requires_system_checks = ()  # the role itself checks what it needs
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("role", choices=ROLES)
+        parser.add_argument("--port", type=int, default=settings.PORT)
+
+    def handle(self, *args: Any, role: str, port: int, **options: Any) -> None:
+        if role == "web":
+            metrics = Path(settings.VAR) / "metrics"
+            metrics.mkdir(parents=True, exist_ok=True)
+            for left in metrics.glob("*.db"):  # of the run before
+                left.unlink()
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+        command = command_of(role, port=port)
+        os.execv(command[0], command)  # the role gets our signals itself

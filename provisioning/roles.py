@@ -1,0 +1,33 @@
+"""What runs: the command lines of the web server, the worker and beat."""
+
+import sys
+from pathlib import Path
+
+from django.conf import settings
+
+SCRIPTS = Path(sys.executable).parent
+CELERY = (str(SCRIPTS / "celery"), "--app", "provisioning", "--quiet")
+ROLES = ("web", "worker", "beat")
+
+
+def command_of(role: str, *, port: int) -> tuple[str, ...]:
+    """The command line of one of `ROLES`."""
+    match role:
+        case "web":
+            return (
+                *(str(SCRIPTS / "granian"), "--interface", "rsgi"),
+                *("--host", settings.HOST, "--port", str(port)),
+                *("--workers", str(settings.WEB_WORKERS)),
+                *("--no-ws", "--respawn-failed-workers", "--log-level", "warning"),
+                *("--workers-kill-timeout", "4"),
+                "provisioning.rsgi:app",
+            )
+        case "worker":
+            return (
+                *(*CELERY, "worker", "--queues", "prompt,bulk"),
+                *("--concurrency", str(settings.WORKER_PROCESSES)),
+                *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
+            )
+        case "beat":
+            return (*CELERY, "beat", "--loglevel", "warning", "--pidfile=")
+    raise ValueError(f"{role!r} is none of {', '.join(ROLES)}.")
