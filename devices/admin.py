@@ -10,16 +10,22 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import action, display
 
-from devices import credentials, quarantine, registration, reregistration
-from devices.forms import EnrollmentTokenForm, RegistrationForm, UpdateForm
+import devices.token_admin  # noqa: F401 # Django looks for this file alone
+from devices import credentials, registration
+from devices.doubt_admin import (
+    ON_A_DOUBTFUL_ONE,
+    ON_DOUBTFUL_ONES,
+    DoubtActions,
+    DoubtFilter,
+    is_uuid,
+)
+from devices.forms import RegistrationForm, UpdateForm
 from devices.models import (
     Device,
     DeviceIdentifier,
     DeviceQuerySet,
-    EnrollmentToken,
     Tag,
 )
-from devices.reregistration import GOOD_FOR
 from events.models import Event
 from tenants.portal import (
     MOST_AT_ONCE,
@@ -33,7 +39,6 @@ from tenants.portal import (
 )
 from tenants.roles import visible_to
 from tenants.templatetags.portal import moment_in_words
-from tenants.token_admin import IssuedTokenAdmin
 
 HISTORY_ROWS = 50
 MOST_TAGS = 200  # a longer list is no filter
@@ -55,25 +60,6 @@ class TagFilter(admin.SimpleListFilter):
         return queryset.filter(device_tags__tag__name=value) if value else queryset
 
 
-class DoubtFilter(admin.SimpleListFilter):
-    """Devices on which a member has to decide."""
-
-    title = "doubts"
-    parameter_name = "doubts"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("quarantine", "In quarantine"), ("asking", "Asks to register again")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        assert isinstance(queryset, DeviceQuerySet)
-        match self.value():
-            case "quarantine":
-                return queryset.quarantined()
-            case "asking":
-                return queryset.asking(timezone.now() - GOOD_FOR)
-        return queryset
-
-
 class IdentifierInline(ReadOnlyInline):
     model = DeviceIdentifier
     fields = ("kind", "value", "released_at")
@@ -82,7 +68,7 @@ class IdentifierInline(ReadOnlyInline):
 
 
 @admin.register(Device)
-class DeviceAdmin(PortalAdmin):
+class DeviceAdmin(DoubtActions, PortalAdmin):
     """Entered once; from then on services change it, and retiring is for good."""
 
     list_display = (
@@ -99,11 +85,8 @@ class DeviceAdmin(PortalAdmin):
     search_help_text = "A part of the name, or how an identifier begins"
     ordering = ("-registered_at", "-id")
     inlines: Any = (IdentifierInline,)
-    actions: Any = (
-        *("retire_selected", "new_token_for_selected", "quarantine_selected"),
-        *("release_selected", "allow_selected", "deny_selected"),
-    )
-    actions_detail: Any = ("retire_one", "new_token_for_one")
+    actions: Any = ("retire_selected", "new_token_for_selected", *ON_DOUBTFUL_ONES)
+    actions_detail: Any = ("retire_one", "new_token_for_one", *ON_A_DOUBTFUL_ONE)
     change_form_outer_after_template = "portal/device_history.html"
     readonly_fields = (
         *("status", "doubts", "seen", "registered", "retired"),
@@ -175,7 +158,7 @@ class DeviceAdmin(PortalAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         history = None
-        if request.user.has_perm("events.view_event") and _is_uuid(object_id):
+        if request.user.has_perm("events.view_event") and is_uuid(object_id):
             events = visible_to(person(request), Event).filter(device_id=object_id)
             history = list(events[:HISTORY_ROWS])
         context = {**(extra_context or {}), "history": history}
@@ -194,16 +177,6 @@ class DeviceAdmin(PortalAdmin):
         if device.quarantined_at is not None:
             return "quarantine", f"{device.get_status_display()}, in quarantine"
         return device.status, device.get_status_display()
-
-    @admin.display(description="Doubts")
-    def doubts(self, device: Device) -> str:
-        said = []
-        if device.quarantined_at is not None:
-            said.append(f"In quarantine {moment_in_words(device.quarantined_at)}")
-        asks = getattr(device, "reregistration", None)
-        if asks is not None and asks.decided_at is None:
-            said.append(f"A box at {asks.address} asks to register as this one")
-        return "; ".join(said) or "none"
 
     @admin.display(description="Last seen")
     def seen(self, device: Device) -> str:
@@ -268,50 +241,6 @@ class DeviceAdmin(PortalAdmin):
             return report_page(self, request, "New tokens", outcomes)
         return secret_page(self, request, title="New device tokens", secrets=secrets)
 
-    @admin.action(description="Put into quarantine", permissions=["change"])
-    def quarantine_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
-        def put(device: Device) -> str:
-            quarantine.quarantine(device=device, now=timezone.now())
-            return "Gets nothing but the answer to its connects."
-
-        outcomes = act_on_each(devices[:MOST_AT_ONCE], put, of_tenant=_tenant)
-        return report_page(self, request, "In quarantine", outcomes)
-
-    @admin.action(description="Release from quarantine", permissions=["change"])
-    def release_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
-        def release(device: Device) -> str:
-            quarantine.release(device=device, now=timezone.now())
-            return "Trusted again."
-
-        outcomes = act_on_each(devices[:MOST_AT_ONCE], release, of_tenant=_tenant)
-        return report_page(self, request, "Released", outcomes)
-
-    @admin.action(description="Allow to register again", permissions=["change"])
-    def allow_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
-        return self._decide(request, devices, allow=True)
-
-    @admin.action(description="Deny to register again", permissions=["change"])
-    def deny_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
-        return self._decide(request, devices, allow=False)
-
-    def _decide(
-        self, request: HttpRequest, devices: QuerySet[Device], *, allow: bool
-    ) -> HttpResponse:
-        def decide(device: Device) -> str:
-            reregistration.decide(device=device, allow=allow, now=timezone.now())
-            return "The box may register once." if allow else "The box is refused."
-
-        outcomes = act_on_each(devices[:MOST_AT_ONCE], decide, of_tenant=_tenant)
-        return report_page(self, request, "Decided", outcomes)
-
     @action(description="Retire", url_path="retire", permissions=["change"])
     def retire_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
         chosen = self.get_queryset(request).filter(pk=object_id)
@@ -331,40 +260,5 @@ class DeviceAdmin(PortalAdmin):
         )
 
 
-@admin.register(EnrollmentToken)
-class EnrollmentTokenAdmin(IssuedTokenAdmin):
-    """The tokens with which boxes let themselves in."""
-
-    list_display = (
-        *("name", "hint", "state", "used"),
-        *("reregistration", "expires", "made"),
-    )
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        return EnrollmentTokenForm.for_person(person(request))
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = ["tenant", "name", "max_uses", "expires_at", "reregistration"]
-        if not person(request).is_superuser:
-            fields.remove("tenant")
-        return ((None, {"fields": fields}),)
-
-    @admin.display(description="Used")
-    def used(self, token: EnrollmentToken) -> str:
-        if token.max_uses is None:
-            return "unlimited"
-        return f"{token.uses} of {token.max_uses}"
-
-
 def _tenant(row: Any) -> Any:
     return row.tenant_id
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

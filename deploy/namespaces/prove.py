@@ -46,7 +46,7 @@ def address(host: str) -> str:
 
 def run(*command: str, **kwargs: Any) -> str:
     done = subprocess.run(command, check=True, text=True, capture_output=True, **kwargs)
-    return done.stdout
+    return str(done.stdout)
 
 
 def inside(host: str, *command: str) -> tuple[str, ...]:

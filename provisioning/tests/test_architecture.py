@@ -16,6 +16,7 @@ SOURCES = [
 DOORS = {
     "admin.py",
     "token_admin.py",
+    "doubt_admin.py",
     "tasks.py",
     "forms.py",
     "authentication.py",

@@ -569,3 +569,33 @@ def test_two_people_at_once_choose_among_their_own_members(
     choices = [list(form()["membership"].field.queryset) for form in forms]
 
     assert choices == [[mine], [theirs]]
+
+
+def test_a_device_is_put_into_quarantine_and_released_on_its_page(
+    portal: Portal, device: Device
+) -> None:
+    client, page = portal(), f"{DEVICES}{device.pk}/"
+
+    assert client.get(f"{page}release/").status_code == 403
+    assert "Put into quarantine" in text(client.get(f"{page}quarantine/"))
+    act(client, DEVICES, "quarantine_selected", device)
+
+    shown = text(client.get(f"{page}change/"))
+    assert "In quarantine, <time" in shown
+    assert client.get(f"{page}quarantine/").status_code == 403
+    assert "trusted again" in text(client.get(f"{page}release/"))
+    act(client, DEVICES, "release_selected", device)
+    device.refresh_from_db()
+    assert device.quarantined_at is None
+
+
+def test_devices_that_wait_for_a_decision_are_found_by_a_filter(
+    portal: Portal, device: Device
+) -> None:
+    DeviceFactory.create(tenant=device.tenant, name="Undoubted")
+    act(portal(), DEVICES, "quarantine_selected", device)
+
+    shown = text(portal().get(f"{DEVICES}?doubts=quarantine"))
+
+    assert device.name in shown
+    assert "Undoubted" not in shown
