@@ -115,6 +115,24 @@ def remove_for(membership: Membership, *, now: datetime) -> bool:
     return remove(user, now=now)
 
 
+def reencrypt() -> int:
+    """Encrypt every secret with the present key, one row at a time; return how many.
+
+    Raises:
+        NotReadable: one was encrypted with a key that is not among the fallbacks.
+    """
+    count = 0
+    for pk in list(SecondFactor.objects.values_list("pk", flat=True)):
+        with transaction.atomic():
+            row = SecondFactor.objects.select_for_update().filter(pk=pk).first()
+            if row is not None:
+                plain = decrypt(row.secret, purpose=PURPOSE)
+                row.secret = encrypt(plain, purpose=PURPOSE)
+                row.save(update_fields=["secret"])
+                count += 1
+    return count
+
+
 def is_in_use(user: User) -> bool:
     return SecondFactor.objects.filter(user=user, confirmed_at__isnull=False).exists()
 

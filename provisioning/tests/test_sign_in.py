@@ -260,6 +260,22 @@ def test_the_secret_is_encrypted_and_the_codes_are_hashed_at_rest() -> None:
     assert not set(codes) & set(row.recovery_digests)
 
 
+def test_a_new_secret_key_leaves_second_factors_usable(
+    membership: Membership, settings: Any
+) -> None:
+    with_factor(membership.user)
+    old, settings.SECRET_KEY = settings.SECRET_KEY, "another long and random one"
+    settings.SECRET_KEY_FALLBACKS = [old]
+    now = datetime.now(UTC)
+    second_factor.verify(membership.user, code_of(membership.user, now), now=now)
+
+    call_command("reencrypt_secrets")
+
+    settings.SECRET_KEY_FALLBACKS = []
+    later = now + timedelta(minutes=1)
+    second_factor.verify(membership.user, code_of(membership.user, later), now=later)
+
+
 @pytest.mark.parametrize(
     ("path", "allows"),
     [
