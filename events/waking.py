@@ -13,6 +13,7 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 REST = 5.0  # seconds after the broker was away
+PAUSE = 0.05  # seconds in which all commits are one
 
 
 class Waker:
@@ -49,3 +50,5 @@ class Waker:
             except self._away:
                 logger.warning("The broker is away: events wait for the next tick.")
                 time.sleep(REST)
+            else:
+                time.sleep(PAUSE)
