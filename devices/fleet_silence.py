@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Count
 
 from devices.facts import FleetSilence
@@ -12,6 +13,7 @@ from devices.models import Device
 from events.models import Event
 from events.outbox import Fact
 
+LOCK = 7_205_759_404
 NOT_AGAIN_WITHIN = timedelta(minutes=15)  # a fleet that goes silent bit by bit
 
 
@@ -32,6 +34,8 @@ def fleet_silences(silenced: Mapping[UUID, int], *, now: datetime) -> list[Fact]
     }
     if not many:
         return []
+    with connection.cursor() as cursor:  # two sweeps at once must not both announce it
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
     ingest = not Device.every_tenant.online().exists()
     online = dict(
         Device.every_tenant.online()

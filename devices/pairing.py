@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from devices import registration
 from devices.box import Box
@@ -118,7 +119,7 @@ def find(user_code: str, *, now: datetime) -> Pairing:
             " show another one."
         )
     looked = Pairing.objects.filter(pk=pairing.pk, looks__lt=MOST_LOOKS)
-    if not looked.update(looks=pairing.looks + 1):
+    if not looked.update(looks=F("looks") + 1):
         raise TooManyPairings("This code was looked at too often.")
     return pairing
 

@@ -60,16 +60,16 @@ class Application:
 
 
 async def _body(scope: Any, protocol: Any) -> bytes:
-    headers = scope.headers
-    if "content-length" not in headers and "transfer-encoding" not in headers:
+    headers, most = scope.headers, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    told = "content-length" in headers
+    if not told and "transfer-encoding" not in headers and scope.http_version[0] == "1":
         return b""
     length = headers.get("content-length", "0")
-    most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if not length.isdecimal() or len(length) > 15 or int(length) > most:
         raise Refusal(413, "request_too_large", "The request body is too large.")
     try:
         async with asyncio.timeout(LONGEST_WAIT):
-            if "transfer-encoding" not in headers:
+            if told:
                 return bytes(await protocol())
             return await _chunks(protocol, most)
     except TimeoutError:
@@ -109,9 +109,12 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
         "wsgi.run_once": False,
     }
     for name, value in scope.headers.items():
+        if "_" in name:
+            continue  # it would pass for the header that has hyphens there
         key = name.upper().replace("-", "_")
         key = key if key in BARE else f"HTTP_{key}"
-        environ[key] = f"{environ[key]},{value}" if key in environ else value
+        mark = "; " if key == "HTTP_COOKIE" else ","
+        environ[key] = f"{environ[key]}{mark}{value}" if key in environ else value
     if body:
         environ["CONTENT_LENGTH"] = str(len(body))
     return environ

@@ -177,6 +177,18 @@ def test_slow_senders_keep_nobody_out(up: Up, enrollment: str) -> None:
         sender.close()
 
 
+def test_a_header_with_an_underscore_does_not_pass_for_another(up: Up) -> None:
+    """`Content_Type` would else be joined to `Content-Type`."""
+    request = (
+        "POST /devices/pair HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        "Content-Type: application/json\r\nContent_Type: text/plain\r\n"
+        'Content-Length: 24\r\n\r\n{"serial_number": "U-1"}'
+    )
+    with socket.create_connection(("127.0.0.1", up.port)) as sender:
+        sender.sendall(request.encode())
+        assert sender.recv(100).startswith(b"HTTP/1.1 200")
+
+
 def test_a_worker_killed_while_it_works_leaves_work_for_the_next(
     up: Up, enrollment: str
 ) -> None:
