@@ -1,45 +1,46 @@
 """Very many devices fall silent at once: one alarm, and not one for each of them."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import Count
 
-from devices.facts import FleetSilence
+from devices.facts import DeviceStatusChanged, FleetSilence
 from devices.models import Device
 from events.models import Event
 from events.outbox import Fact
 
+TOGETHER = timedelta(seconds=90)  # two sweeps, one of which may have been killed
 LOCK = 7_205_759_404
 NOT_AGAIN_WITHIN = timedelta(minutes=15)  # a fleet that goes silent bit by bit
 
 
-def fleet_silences(silenced: Mapping[UUID, int], *, now: datetime) -> list[Fact]:
-    """What a sweep has to announce of whole tenants.
+def fleet_silences(*, now: datetime) -> list[Fact]:
+    """What a sweep has to announce of whole tenants, after its last batch.
 
-    Args:
-        silenced: how many devices of each tenant it has marked offline, in the
-            transaction that asks.
+    It counts what the sweeps of the last moments have announced of single devices, not
+    what this one remembers: so one that was killed half-way is not forgotten.
 
     When no device of anybody is online any more, nobody was heard of for as long as the
     threshold: then the fault is likely in our own ingest, and every tenant hears so.
     """
-    many = {
-        tenant_id: count
-        for tenant_id, count in silenced.items()
-        if count >= settings.FLEET_SILENCE_LEAST
-    }
-    if not many:
+    fell = Event.every_tenant.named(DeviceStatusChanged.name).since(now - TOGETHER)
+    silenced = dict(
+        fell.filter(data__status=Device.Status.OFFLINE.value)
+        .order_by()
+        .values_list("tenant")
+        .annotate(count=Count("pk"))
+        .filter(count__gte=settings.FLEET_SILENCE_LEAST)
+    )
+    if not silenced:
         return []
     with connection.cursor() as cursor:  # two sweeps at once must not both announce it
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
     ingest = not Device.every_tenant.online().exists()
     online = dict(
         Device.every_tenant.online()
-        .filter(tenant__in=many)
+        .filter(tenant__in=silenced)
         .order_by()
         .values_list("tenant")
         .annotate(count=Count("pk"))
@@ -57,7 +58,7 @@ def fleet_silences(silenced: Mapping[UUID, int], *, now: datetime) -> list[Fact]
             devices=count,
             online_before=count + online.get(tenant_id, 0),
         )
-        for tenant_id, count in many.items()
+        for tenant_id, count in silenced.items()
         if tenant_id not in told and _is_a_share(count, online.get(tenant_id, 0))
     ]
 

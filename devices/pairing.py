@@ -47,7 +47,7 @@ LETTERS = 8  # 34 bits; guesses are limited per member and per address
 LIFETIME = timedelta(minutes=10)
 INTERVAL = 5  # s
 SLOWER = 5  # s; what `slow_down` adds (RFC 8628 §3.5)
-MOST_WAITING = 50  # of one address
+MOST_WAITING = 20  # of one address; more would poll over its limit
 MOST_LOOKS = 20  # at one code, by members
 PURPOSE = "pairing code"
 PREFIX = "pai_"

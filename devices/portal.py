@@ -19,10 +19,11 @@ from devices import pairing
 from devices.errors import NoSuchCode, PairingDecided, TooManyPairings
 from devices.models import Device, Pairing
 from provisioning.errors import DomainError
+from tenants import second_factor
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.forms import text
-from tenants.middleware import memberships_of
-from tenants.models import Role, Tenant, User
+from tenants.middleware import memberships_of, second_factor_shown
+from tenants.models import Role, Tenant
 from tenants.portal import person
 
 
@@ -56,7 +57,7 @@ class ApprovalForm(forms.Form):
 @never_cache
 def pair(request: HttpRequest) -> HttpResponse:
     """Type the code, see which box it is, confirm."""
-    choices = tenants_to_pair_for(person(request))
+    choices = tenants_to_pair_for(request)
     if not choices:
         raise PermissionDenied
     if request.method == "POST" and "pairing" in request.POST:
@@ -78,14 +79,21 @@ def pair(request: HttpRequest) -> HttpResponse:
     return _page(request, approval=_approval(choices, initial=named), found=found)
 
 
-def tenants_to_pair_for(user: User) -> list[Any]:
-    """The ids of the tenants in which this person may register devices."""
+def tenants_to_pair_for(request: HttpRequest) -> list[Any]:
+    """The ids of the tenants in which this person may register devices now.
+
+    A tenant that requires a second factor wants it shown, whichever tenant the
+    session has chosen.
+    """
+    user = person(request)
+    shown = second_factor_shown(request, second_factor.mark(user))
     if user.is_superuser:
         return list(Tenant.objects.values_list("pk", flat=True)[:1000])
     return [
         membership.tenant_id
         for membership in memberships_of(user)
         if Role(membership.role).includes(Device.managed_by)
+        and (shown or not membership.tenant.requires_second_factor)
     ]
 
 

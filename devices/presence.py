@@ -1,6 +1,5 @@
 """Who is there: a device says so, and a sweep notices who has stopped saying so."""
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -66,11 +65,11 @@ def sweep(*, now: datetime, threshold: timedelta) -> int:
     skipped, and what is still silent then is found a minute later. When very many fall
     silent at once, the transaction that marks the last of them announces that as well.
     """
-    silenced: Counter[UUID] = Counter()
-    marked = SWEEP_BATCH
+    total, marked = 0, SWEEP_BATCH
     while marked == SWEEP_BATCH:
-        marked = _mark_silent(silenced, since=now - threshold, now=now)
-    return silenced.total()
+        marked = _mark_silent(since=now - threshold, now=now)
+        total += marked
+    return total
 
 
 @transaction.atomic
@@ -126,10 +125,10 @@ def went_online(device: Device, *, before: str, last_seen: datetime | None) -> F
 
 
 @transaction.atomic
-def _mark_silent(silenced: Counter[UUID], *, since: datetime, now: datetime) -> int:
+def _mark_silent(*, since: datetime, now: datetime) -> int:
     online, offline = Device.Status.ONLINE.value, Device.Status.OFFLINE.value
     rows = _turned_offline(since, SWEEP_BATCH)
-    facts: list[Fact] = [
+    record(
         DeviceStatusChanged(
             tenant_id=tenant_id,
             device_id=device_id,
@@ -139,11 +138,9 @@ def _mark_silent(silenced: Counter[UUID], *, since: datetime, now: datetime) -> 
             changes={"status": (online, offline)},
         )
         for device_id, tenant_id, last_seen in rows
-    ]
-    silenced.update(tenant_id for _, tenant_id, _ in rows)
+    )
     if len(rows) < SWEEP_BATCH:
-        facts += fleet_silences(silenced, now=now)
-    record(facts)
+        record(fleet_silences(now=now))
     return len(rows)
 
 

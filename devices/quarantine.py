@@ -26,13 +26,14 @@ RETURNS_OF_A_CONNECT = 3
 
 def seen_registering(device: Device, *, key_digest: str, now: datetime) -> list[Fact]:
     """Note where a held device registered from, and with which key."""
-    return _seen(device, callers_network(), key_digest, RETURNS_OF_A_REGISTRATION, now)
+    seen = _note(device, callers_network(), key_digest, now=now, registering=True)
+    return _judged(device, seen, RETURNS_OF_A_REGISTRATION)
 
 
 def seen_first(device: Device, *, key_digest: str, now: datetime) -> None:
     """Note where a new device comes from: it cannot have been anywhere else."""
     if settings.CLONE_WINDOW_SECONDS:
-        _note(device, callers_network(), key_digest, now)
+        _sighting(device, callers_network(), key_digest, now=now, registering=True)
 
 
 def seen_connecting(device: Device, *, now: datetime) -> list[Fact]:
@@ -44,7 +45,8 @@ def seen_connecting(device: Device, *, now: datetime) -> list[Fact]:
     address = current_caller().address
     if address is None or not ip_address(address).is_global:
         return []
-    return _seen(device, callers_network(), "", RETURNS_OF_A_CONNECT, now)
+    seen = _note(device, callers_network(), "", now=now, registering=False)
+    return _judged(device, seen, RETURNS_OF_A_CONNECT)
 
 
 @transaction.atomic
@@ -93,29 +95,48 @@ def returns(seen: Sequence[str]) -> int:
     return count
 
 
-def _seen(
-    device: Device, network: str, key_digest: str, allowed: int, now: datetime
-) -> list[Fact]:
+def _note(
+    device: Device, network: str, key_digest: str, *, now: datetime, registering: bool
+) -> list[Sighting]:
+    """Add a sighting; those within the window that a verdict on it may rest on.
+
+    A registration is judged by registrations alone: a line that comes and goes between
+    two of them is what a connect is forgiven.
+    """
     window = timedelta(seconds=settings.CLONE_WINDOW_SECONDS)
     if not window:
         return []
     earlier = Sighting.objects.filter(device=device)
     earlier.filter(at__lt=now - window).delete()
-    sightings = [*earlier, _note(device, network, key_digest, now)]
+    known = [item for item in earlier if item.registering or not registering]
+    new = _sighting(device, network, key_digest, now=now, registering=registering)
+    return [*known, new]
+
+
+def _sighting(
+    device: Device, network: str, key_digest: str, *, now: datetime, registering: bool
+) -> Sighting:
+    seen = Sighting(
+        device=device,
+        at=now,
+        network=network,
+        key_digest=key_digest,
+        registering=registering,
+    )
+    seen.save(force_insert=True)
+    return seen
+
+
+def _judged(device: Device, sightings: list[Sighting], allowed: int) -> list[Fact]:
     for what, seen in (
         ("addresses", [item.network for item in sightings]),
         ("keys", [item.key_digest for item in sightings]),
     ):
         seen = [item for item in seen if item]
         if returns(seen) >= allowed:
-            return _put(device, f"seen in turn with different {what}", seen[-8:], now)
+            reason = f"seen in turn with different {what}"
+            return _put(device, reason, seen[-8:], sightings[-1].at)
     return []
-
-
-def _note(device: Device, network: str, key_digest: str, now: datetime) -> Sighting:
-    seen = Sighting(device=device, at=now, network=network, key_digest=key_digest)
-    seen.save(force_insert=True)
-    return seen
 
 
 def _put(device: Device, reason: str, seen: list[str], now: datetime) -> list[Fact]:

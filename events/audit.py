@@ -94,7 +94,7 @@ def drop_outlived(*, before: datetime) -> int:
     for link in seals.iterator(chunk_size=50):
         if link.chain in kept:
             continue
-        if Delivery.objects.filter(event_id__in=link.event_ids).exists():
+        if Delivery.objects.waiting().filter(event_id__in=link.event_ids).exists():
             kept.add(link.chain)
             continue
         total += _drop(link)

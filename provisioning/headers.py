@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
+from tenants.middleware import comes_from_proxy
+
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 NOTHING = (
@@ -19,6 +21,18 @@ POLICIES = (
     ("/docs", OURS),
 )
 FEATURES = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+
+
+class ProxyHeadersMiddleware:
+    """Takes a proxy's word that the caller came by TLS from trusted proxies only."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "HTTP_X_FORWARDED_PROTO" in request.META and not comes_from_proxy(request):
+            del request.META["HTTP_X_FORWARDED_PROTO"]
+        return self.get_response(request)
 
 
 class ContentPolicyMiddleware:

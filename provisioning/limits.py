@@ -97,7 +97,7 @@ class Limit:
         if (until := self._denied.get(key)) is not None:
             if now < until:
                 return until - now
-            del self._denied[key]
+            self._denied.pop(key, None)  # another thread may have done it
         count = self._counts.get(key, 0) + 1
         if count < rate.most // PORTIONS:
             self._counts[key] = count

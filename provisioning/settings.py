@@ -57,7 +57,7 @@ if _public.scheme not in {"http", "https"} or not _public.hostname:
     raise ImproperlyConfigured("PUBLIC_URL must be like https://devices.example.com.")
 _loopback = ["localhost", "127.0.0.1", "[::1]"]
 HOST = env.text("HOST", "127.0.0.1" if _public.hostname in _loopback else "0.0.0.0")
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or [*_loopback, _public.hostname]
+ALLOWED_HOSTS = [*_loopback, _public.hostname, *env.words("ALLOWED_HOSTS")]
 WEB_WORKERS = env.number("WEB_WORKERS", 2, least=1)  # processes
 WEB_THREADS = env.number("WEB_THREADS", 4, least=1)  # of each process
 WORKER_PROCESSES = env.number("WORKER_PROCESSES", 2, least=1)
@@ -111,6 +111,7 @@ INSTALLED_APPS = [
     "drf_standardized_errors",
 ]
 MIDDLEWARE = [
+    "provisioning.headers.ProxyHeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "provisioning.headers.ContentPolicyMiddleware",

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from tenants import second_factor
 from tenants.context import (
     Caller,
     bind_caller,
@@ -18,13 +19,13 @@ from tenants.context import (
     tenant_scope,
 )
 from tenants.models import Membership, User
-from tenants.second_factor import is_in_use
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 ALWAYS = {"login", "logout", "jsi18n"}
 WITH_A_FIRST_PASSWORD = ALWAYS | {"password_change"}
 WITHOUT_SECOND_FACTOR = ALWAYS | {"second-factor"}
 TO_GET_A_SECOND_FACTOR = WITH_A_FIRST_PASSWORD | {
+    "second-factor",
     "set-up-second-factor",
     "choose-tenant",
 }
@@ -68,12 +69,9 @@ class PortalMiddleware:
             return None
         if user.password_is_first and match.url_name not in WITH_A_FIRST_PASSWORD:
             return redirect("admin:password_change")
-        shown = SECOND_FACTOR_SHOWN in request.session
-        if (
-            not shown
-            and match.url_name not in WITHOUT_SECOND_FACTOR
-            and is_in_use(user)
-        ):
+        factor = second_factor.mark(user)
+        shown = second_factor_shown(request, factor)
+        if factor and not shown and match.url_name not in WITHOUT_SECOND_FACTOR:
             return redirect("admin:second-factor")
         bind_caller("member", id=user.pk, name=user.email)
         if user.is_superuser:
@@ -83,10 +81,15 @@ class PortalMiddleware:
         if membership is None:
             return None
         bind_tenant(membership.tenant_id)
-        asked_for = membership.tenant.requires_second_factor and not shown
-        if asked_for and match.url_name not in TO_GET_A_SECOND_FACTOR:
+        asked_for = membership.tenant.requires_second_factor
+        if asked_for and not shown and match.url_name not in TO_GET_A_SECOND_FACTOR:
             return redirect("admin:set-up-second-factor")
         return None
+
+
+def second_factor_shown(request: HttpRequest, factor: str | None) -> bool:
+    """Whether this session has shown the second factor that is in use now."""
+    return factor is not None and request.session.get(SECOND_FACTOR_SHOWN) == factor
 
 
 def chosen_membership(request: HttpRequest, user: User) -> Membership | None:
@@ -116,6 +119,12 @@ def client_address(request: HttpRequest) -> str | None:
             break
         peer = nearer
     return None if peer is None else str(peer)
+
+
+def comes_from_proxy(request: HttpRequest) -> bool:
+    """Whether whoever is connected to us is one of `TRUSTED_PROXIES`."""
+    peer = _address(request.META.get("REMOTE_ADDR", ""))
+    return peer is not None and _trusted(peer)
 
 
 def _trusted(peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -3,7 +3,7 @@ the day on which the telephone is gone."""
 
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
@@ -12,6 +12,7 @@ from django.db import transaction
 from provisioning.encryption import decrypt, encrypt
 from provisioning.limits import Limit, LimitsUnknown
 from tenants import tokens
+from tenants.context import every_tenant_scope
 from tenants.errors import FactorNotYours, TooManyCodes, WrongCode
 from tenants.hooks import Happening, announce
 from tenants.models import Membership, SecondFactor, User
@@ -20,6 +21,7 @@ PURPOSE = "second factor"
 STEP = 30  # s
 ISSUER = "provisioning"
 RECOVERY_CODES = 10
+PENDING_FOR = timedelta(minutes=10)
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 ATTEMPTS = Limit("second_factor", fails_open=False)
@@ -36,7 +38,11 @@ class Setup:
 def begin(user: User, *, now: datetime) -> Setup:
     """A secret for the person's telephone; it counts once a code of it was entered.
 
-    Until then it stays the same, so that a page may be loaded twice.
+    For some minutes it stays the same, so that a page may be loaded twice; not for
+    longer, so that nobody keeps one that the person takes into use one day.
+
+    Raises:
+        FactorNotYours: there is one in use.
     """
     row, _ = SecondFactor.objects.get_or_create(
         user=user,
@@ -44,6 +50,9 @@ def begin(user: User, *, now: datetime) -> Setup:
     )
     if row.confirmed_at is not None:
         raise FactorNotYours("There is a second factor already.")
+    if row.made_at <= now - PENDING_FOR:
+        row.secret, row.made_at = _new_secret(), now
+        row.save(update_fields=["secret", "made_at"])
     totp = _totp(row)
     uri = totp.get_provisioning_uri(user.email, ISSUER)
     return Setup(secret=uri.split("secret=")[1].split("&")[0], uri=uri)
@@ -108,7 +117,9 @@ def remove_for(membership: Membership, *, now: datetime) -> bool:
     """
     user = membership.user
     elsewhere = Membership.every_tenant.filter(user=user).exclude(pk=membership.pk)
-    if user.is_superuser or elsewhere.exists():
+    with every_tenant_scope():  # else the wall hides the very tenants it is about
+        protects_others = user.is_superuser or elsewhere.exists()
+    if protects_others:
         raise FactorNotYours(
             "It protects other tenants as well; the installation's operator removes it."
         )
@@ -134,7 +145,14 @@ def reencrypt() -> int:
 
 
 def is_in_use(user: User) -> bool:
-    return SecondFactor.objects.filter(user=user, confirmed_at__isnull=False).exists()
+    return mark(user) is not None
+
+
+def mark(user: User) -> str | None:
+    """Which factor is in use: a session that has shown another one has shown nothing."""
+    confirmed = SecondFactor.objects.filter(user=user, confirmed_at__isnull=False)
+    confirmed_at = confirmed.values_list("confirmed_at", flat=True).first()
+    return None if confirmed_at is None else confirmed_at.isoformat()
 
 
 def _count_attempt(user: User) -> None:

@@ -208,7 +208,7 @@ def start_proxy(stage: Stage) -> None:
     for host in ("web-1", "web-2"):
         site = site.replace(f"{host}:8000", f"{address(host)}:8000")
     site = site.replace("/etc/nginx/tls", str(FOLDER))
-    site = site.replace("rate=200r/s", "rate=5000r/s")  # the boxes share an address
+    site = site.replace("rate=2000r/s", "rate=5000r/s")  # the boxes share an address
     configuration = FOLDER / "nginx.conf"
     configuration.write_text(
         f"daemon off; pid {FOLDER}/nginx.pid; error_log {FOLDER}/nginx.log;\n"

@@ -74,6 +74,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('at', models.DateTimeField()),
+                ('registering', models.BooleanField()),
                 ('network', models.CharField(blank=True, max_length=45)),
                 ('key_digest', models.CharField(blank=True, max_length=64)),
                 ('device', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='sightings', to='devices.device')),

@@ -16,6 +16,7 @@ class Sighting(TenantOwned):
         Device, on_delete=models.CASCADE, related_name="sightings", db_index=False
     )
     at = models.DateTimeField()
+    registering = models.BooleanField()  # else connecting
     network = models.CharField(max_length=45, blank=True)
     key_digest = models.CharField(max_length=64, blank=True)  # SHA-256 of the SPKI, hex
 

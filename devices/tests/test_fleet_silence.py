@@ -97,3 +97,22 @@ def test_a_second_sweep_beside_the_first_announces_nothing_twice(
 
     assert len(sweep(now)) == 1
     assert len(sweep(now)) == 1
+
+
+def test_a_sweep_that_was_killed_before_its_end_is_made_up_for_by_the_next(
+    tenant: Tenant, now: datetime, monkeypatch: Any
+) -> None:
+    fleet(tenant, now, silent=12, talking=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(presence, "SWEEP_BATCH", 12)  # all of them in one full batch
+        patch.setattr(presence, "fleet_silences", killed)
+        with pytest.raises(KeyboardInterrupt):
+            presence.sweep(now=now, threshold=THRESHOLD)
+
+    [event] = sweep(now + timedelta(minutes=1))
+
+    assert event.data["devices"] == 12
+
+
+def killed(**kwargs: Any) -> Any:
+    raise KeyboardInterrupt

@@ -356,3 +356,18 @@ def test_pairings_that_are_over_are_forgotten(now: datetime) -> None:
     pairing.drop_outlived(now=now + timedelta(hours=23))
     assert Pairing.objects.count() == 1
     assert drop_outlived_pairings() == 1
+
+
+def test_a_tenant_that_requires_a_second_factor_wants_it_for_pairing_too(
+    tenant: Tenant,
+) -> None:
+    open_one = MembershipFactory.create(role=Role.OPERATOR)
+    MembershipFactory.create(user=open_one.user, tenant=tenant, role=Role.OPERATOR)
+    Tenant.objects.filter(pk=tenant.pk).update(requires_second_factor=True)
+    client, started = Client(), start()
+    client.force_login(open_one.user)
+
+    answer = decide(client, started["user_code"], tenant)
+
+    assert answer.status_code == 200
+    assert not Device.every_tenant.exists()

@@ -108,6 +108,16 @@ def test_a_device_that_is_heard_from_two_lines_in_turn_is_quarantined(
     assert box.post("/devices/connect", {}).json()["quarantined"] is True
 
 
+def test_a_second_line_between_two_registrations_makes_no_clone(
+    enrollment: Enrollment,
+) -> None:
+    _, client = enrollment()
+    box = bearing(register(client, HERE).json()["token"])
+    box.post("/devices/connect", {}, REMOTE_ADDR=THERE)
+
+    assert register(client, HERE).json()["device"]["quarantined_at"] is None
+
+
 def test_unnamed_proxies_in_front_of_us_make_nobody_a_clone(
     enrollment: Enrollment,
 ) -> None:

@@ -34,6 +34,8 @@ class ExceptionHandler(handler.ExceptionHandler):
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         match exc:
+            case Refused() if wait := wait_after_refusal():
+                return exceptions.Throttled(wait)
             case DomainError():
                 return DomainRefusal(exc)
             case RequestDataTooBig():

@@ -16,7 +16,7 @@ from provisioning.errors import DomainError
 from provisioning.limits import Limit
 from tenants import second_factor
 from tenants.context import callers_network
-from tenants.middleware import SECOND_FACTOR_SHOWN
+from tenants.middleware import SECOND_FACTOR_SHOWN, second_factor_shown
 from tenants.portal import person
 
 SIGN_IN = Limit("sign_in")
@@ -68,7 +68,8 @@ def locked_out(
 def ask_second_factor(request: HttpRequest) -> HttpResponse:
     """The page between password and portal, for whoever has a second factor."""
     user = person(request)
-    if request.session.get(SECOND_FACTOR_SHOWN) or not second_factor.is_in_use(user):
+    factor = second_factor.mark(user)
+    if factor is None or second_factor_shown(request, factor):
         return redirect("admin:index")
     form = CodeForm(request.POST or None)
     if form.is_valid() and _accepts(
@@ -78,7 +79,7 @@ def ask_second_factor(request: HttpRequest) -> HttpResponse:
         ),
     ):
         request.session.cycle_key()
-        request.session[SECOND_FACTOR_SHOWN] = True
+        request.session[SECOND_FACTOR_SHOWN] = factor
         return redirect("admin:index")
     return _page(request, "portal/second_factor.html", "Second factor", form=form)
 
@@ -98,7 +99,7 @@ def set_up_second_factor(request: HttpRequest) -> HttpResponse:
 
     if form.is_valid() and _accepts(form, confirm):
         request.session.cycle_key()
-        request.session[SECOND_FACTOR_SHOWN] = True
+        request.session[SECOND_FACTOR_SHOWN] = second_factor.mark(user)
     picture = segno.make(setup.uri, error="m").svg_data_uri(scale=5, border=2)
     return _page(
         request,
@@ -120,6 +121,7 @@ def _remove(request: HttpRequest) -> HttpResponse:
         now = timezone.now()
         second_factor.verify(user, form.cleaned_data["code"], now=now)
         second_factor.remove(user, now=now)
+        request.session.pop(SECOND_FACTOR_SHOWN, None)
 
     if form.is_valid() and _accepts(form, remove):
         messages.success(request, "The second factor is removed.")

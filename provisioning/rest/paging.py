@@ -45,7 +45,10 @@ class CursorPages(CursorPagination):
         self.at: Cursor = self.decode_cursor(request) or Cursor(0, False, None)
         try:
             rows = list(self._from_cursor(queryset)[: self.size + 1])
-        except (ValidationError, ValueError, TypeError, DataError) as error:
+        except (
+            *(ValidationError, DataError),
+            *(ValueError, TypeError, RecursionError),
+        ) as error:
             raise NotFound(self.invalid_cursor_message) from error
         further, self.page = len(rows) > self.size, rows[: self.size]
         came_from_somewhere = self.at.position is not None

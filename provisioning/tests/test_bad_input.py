@@ -215,6 +215,17 @@ def test_a_query_that_cannot_be_is_refused_and_not_guessed_at(
     assert_the_one_shape(answer)
 
 
+def test_a_cursor_of_bottomless_depth_is_refused(
+    member: Callable[..., APIClient],
+) -> None:
+    deep = base64.b64encode(b"p=" + b"[" * 3000).decode()
+
+    answer = member().get("/devices", {"cursor": deep})
+
+    assert answer.status_code == 404
+    assert_the_one_shape(answer)
+
+
 def test_an_unknown_field_is_named(member: Callable[..., APIClient]) -> None:
     answer = member().post("/devices", {"serial_number": "SN-1", "modell": "X96"})
 

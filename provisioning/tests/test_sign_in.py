@@ -14,6 +14,7 @@ from events.models import Event
 from provisioning.encryption import decrypt
 from provisioning.limits import Rate
 from tenants import second_factor
+from tenants.context import tenant_scope
 from tenants.errors import FactorNotYours, TooManyCodes, WrongCode
 from tenants.models import Membership, Role, SecondFactor, Tenant, User
 from tenants.tests.factories import MembershipFactory, UserFactory
@@ -147,6 +148,48 @@ def test_with_a_second_factor_the_password_alone_opens_nothing(
     assert client.get("/admin/").status_code == 200
 
 
+def test_a_session_that_has_shown_another_factor_has_shown_nothing(
+    membership: Membership,
+) -> None:
+    client = Client()
+    sign_in(client)
+    client.post(SET_UP, {"code": code_of_setup(client, membership.user)})
+    assert client.get("/admin/").status_code == 200
+
+    second_factor.remove(membership.user, now=datetime.now(UTC))
+    with_factor(membership.user)
+
+    assert client.get("/admin/")["Location"] == "/admin/second-factor/"
+
+
+def test_who_removes_a_required_factor_has_to_set_one_up_again(
+    membership: Membership,
+) -> None:
+    codes = with_factor(membership.user)
+    Tenant.objects.filter(pk=membership.tenant_id).update(requires_second_factor=True)
+    client = Client()
+    sign_in(client)
+    client.post("/admin/second-factor/", {"code": codes[0]})
+    assert client.get("/admin/devices/device/").status_code == 200
+
+    client.post(SET_UP, {"code": codes[1]})
+
+    assert client.get("/admin/devices/device/")["Location"] == SET_UP
+
+
+def test_a_secret_that_was_seen_and_not_used_is_not_good_for_long(
+    now: datetime,
+) -> None:
+    user = UserFactory.create()
+    seen = second_factor.begin(user, now=now)
+
+    soon = second_factor.begin(user, now=now + timedelta(minutes=1))
+    later = second_factor.begin(user, now=now + timedelta(minutes=11))
+
+    assert soon.secret == seen.secret
+    assert later.secret != seen.secret
+
+
 def test_a_code_counts_once(membership: Membership) -> None:
     with_factor(membership.user)
     now = datetime.now(UTC)
@@ -238,11 +281,12 @@ def test_who_lost_the_telephone_is_let_in_by_their_only_tenants_admin(
     lost = MembershipFactory.create(tenant=membership.tenant)
     with_factor(lost.user)
 
-    assert second_factor.remove_for(lost, now=datetime.now(UTC))
+    with tenant_scope(membership.tenant_id):
+        assert second_factor.remove_for(lost, now=datetime.now(UTC))
 
     with_factor(lost.user)
     MembershipFactory.create(user=lost.user)
-    with pytest.raises(FactorNotYours):
+    with tenant_scope(membership.tenant_id), pytest.raises(FactorNotYours):
         second_factor.remove_for(lost, now=datetime.now(UTC))
     call_command("remove_second_factor", lost.user.email)
     assert not second_factor.is_in_use(lost.user)

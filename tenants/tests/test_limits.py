@@ -65,6 +65,32 @@ def test_guessing_tokens_ends_in_429_and_a_good_token_from_there_still_works(
     assert good.status_code == 200
 
 
+def test_refusals_of_the_domain_count_as_well(
+    rates: Any,
+    address: str,
+    device: Device,
+    as_device: Callable[[Device], APIClient],
+) -> None:
+    rates["refused"] = Rate(2, 60)
+    Device.every_tenant.update(quarantined_at=datetime.now(UTC))
+
+    codes = statuses(as_device(device), "/devices/me", 3, REMOTE_ADDR=address)
+
+    assert codes == [403, 403, 429]
+
+
+def test_a_proxys_word_for_tls_counts_from_trusted_proxies_only(settings: Any) -> None:
+    settings.TRUSTED_PROXIES = [ip_network("198.51.100.7/32")]
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.SECURE_SSL_REDIRECT = True
+    said = {"HTTP_X_FORWARDED_PROTO": "https"}
+
+    forged = Client().get("/admin/login/", REMOTE_ADDR="203.0.113.9", **said)
+    true = Client().get("/admin/login/", REMOTE_ADDR="198.51.100.7", **said)
+
+    assert (forged.status_code, true.status_code) == (301, 200)
+
+
 def test_a_forged_forwarding_header_changes_nothing(rates: Any, address: str) -> None:
     rates["address"] = Rate(2, 60)
 
