@@ -166,7 +166,7 @@ def test_who_removes_a_required_factor_has_to_set_one_up_again(
     membership: Membership,
 ) -> None:
     codes = with_factor(membership.user)
-    Tenant.objects.filter(pk=membership.tenant_id).update(requires_second_factor=True)
+    Tenant.objects.filter(pk=membership.tenant.pk).update(requires_second_factor=True)
     client = Client()
     sign_in(client)
     client.post("/admin/second-factor/", {"code": codes[0]})
