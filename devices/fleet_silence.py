@@ -1,6 +1,7 @@
 """Very many devices fall silent at once: one alarm, and not one for each of them."""
 
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -25,14 +26,7 @@ def fleet_silences(*, now: datetime) -> list[Fact]:
     When no device of anybody is online any more, nobody was heard of for as long as the
     threshold: then the fault is likely in our own ingest, and every tenant hears so.
     """
-    fell = Event.every_tenant.named(DeviceStatusChanged.name).since(now - TOGETHER)
-    silenced = dict(
-        fell.filter(data__status=Device.Status.OFFLINE.value)
-        .order_by()
-        .values_list("tenant")
-        .annotate(count=Count("pk"))
-        .filter(count__gte=settings.FLEET_SILENCE_LEAST)
-    )
+    silenced = _silenced(since=now - TOGETHER)
     if not silenced:
         return []
     with connection.cursor() as cursor:  # two sweeps at once must not both announce it
@@ -61,6 +55,18 @@ def fleet_silences(*, now: datetime) -> list[Fact]:
         for tenant_id, count in silenced.items()
         if tenant_id not in told and _is_a_share(count, online.get(tenant_id, 0))
     ]
+
+
+def _silenced(*, since: datetime) -> dict[UUID, int]:
+    """How many devices of each tenant have fallen silent, where it was not only a few."""
+    fell = Event.every_tenant.named(DeviceStatusChanged.name).since(since)
+    return dict(
+        fell.filter(data__status=Device.Status.OFFLINE.value)
+        .order_by()
+        .values_list("tenant")
+        .annotate(count=Count("pk"))
+        .filter(count__gte=settings.FLEET_SILENCE_LEAST)
+    )
 
 
 def _is_a_share(silenced: int, still_online: int) -> bool:

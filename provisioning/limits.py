@@ -102,9 +102,11 @@ class Limit:
         if count < rate.most // PORTIONS:
             self._counts[key] = count
             return None
-        self._counts[key] = 0
         wait = self._ask(key, rate, cost=count)
-        if wait is not None:
+        if wait is None:
+            self._counts[key] = 0
+        else:  # what was let through is still to be told, before anything else is
+            self._counts[key] = count - 1
             self._denied[key] = now + min(wait, 1.0)  # then ask again: others may rest
         return wait
 

@@ -1,6 +1,7 @@
 """How often a caller may call, and that nobody pays for what others do."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -161,6 +162,24 @@ def test_a_generous_limit_is_counted_in_portions_and_holds_all_the_same(
     let_through = sum(limit.spend(address) is None for _ in range(200))
 
     assert 95 <= let_through <= 105
+
+
+def test_who_was_held_up_gets_no_new_portion_for_asking_again(
+    rates: Any, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates["tenant"] = Rate(100, 3600)
+    limit = Limit("tenant")
+    while limit.spend(address) is None:
+        pass
+    let_through, begun = 0, time.monotonic()
+
+    for second in range(2, 60, 2):
+        later = begun + second
+        monkeypatch.setattr(time, "monotonic", lambda later=later: later)
+        limit._window = int(later // 3600)  # the test may run over its edge
+        let_through += sum(limit.spend(address) is None for _ in range(10))
+
+    assert let_through <= 5, "at most what the sliding window sets free"
 
 
 def test_two_processes_share_one_count(rates: Any, address: str) -> None:
