@@ -9,6 +9,7 @@ from django.utils import timezone
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.management_service import CertificateManagementService
 from certificates.pki import issuing, serials
+from certificates.pki.issuer import Addresses
 from certificates.tests.keys import ec_key, request_for
 from devices.models import Device
 from tenants.models import Tenant
@@ -52,6 +53,7 @@ def _bare(
             public_key=service.requested_key(request),
             serial_number=serials.random_serial_number(),
             issuer=issuer,
+            addresses=Addresses("http://x/1.crl", "http://x/ca.cer"),
             organization="Bench",
             country="IL",
             now=now,

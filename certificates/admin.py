@@ -217,17 +217,19 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
                 title="Revoke certificates",
                 action="revoke_for_selected",
                 rows=chosen,
-                explanation="The certificates that these devices use are no longer "
-                "trusted. There is no undo.",
+                explanation="No certificate of these devices is trusted any longer. "
+                "There is no undo.",
                 choices=DeviceCertificate.Reason.choices,
                 button="Revoke",
             )
         service, reason = CertificateManagementService(), request.POST.get("reason", "")
 
         def revoke(device: Device) -> str:
-            row = certificate_in_use(device)
-            service.revoke_certificate(row, reason=reason, now=timezone.now())
-            return f"Revoked {row.serial_number}."
+            certificate_in_use(device)
+            count = service.revoke_all_of_device(
+                device.pk, reason=reason, now=timezone.now()
+            )
+            return f"Revoked {count}."
 
         outcomes = act_on_each(
             chosen, revoke, of_tenant=lambda device: device.tenant_id

@@ -1,6 +1,5 @@
 """The file-based certificate authority: its own key and chain, and devices' files."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,18 +10,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.conf import settings
 
-from certificates.errors import (
-    AuthorityExists,
-    AuthorityUnavailable,
-    InvalidAuthority,
-)
+from certificates import authority_files, key_encryption
+from certificates.errors import AuthorityExists, AuthorityUnavailable
 from certificates.pki import issuing, keys, serials
+from certificates.pki.conformance import deviations
 from certificates.pki.errors import PkiError
-from certificates.pki.issuing import Issuer
+from certificates.pki.issuer import Addresses, Issuer
 from certificates.pki.keys import DevicePublicKey, KeyType
-from certificates.store import PUBLIC, SECRET, CertificateStore, read, write
-
-COMMON_NAME = "Device CA"
+from certificates.store import CertificateStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +28,16 @@ class Signed:
     key_made_here: bool
 
 
-_loaded: dict[tuple[Path, int, int], Issuer] = {}
-_loading = threading.Lock()
-
-
 class DeviceCertificatesService:
     """Signs device certificates and keeps their files."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.store = CertificateStore(root or Path(settings.CERTIFICATES_ROOT))
 
-    def initialize_ca(self, *, now: datetime, key_type: KeyType = "rsa") -> Issuer:
-        """Load the authority; on first use make a self-signed one.
+    def initialize_ca(
+        self, *, now: datetime, key_type: KeyType = "rsa", with_root: bool = False
+    ) -> Issuer:
+        """Load the authority; on first use make one, self-signed or below a root.
 
         However many processes start at once, one makes it and the others wait. A key
         that a crash left without its certificate is used, never overwritten.
@@ -52,71 +45,85 @@ class DeviceCertificatesService:
         Raises:
             AuthorityUnavailable: its files are there but cannot be used.
         """
-        if not self.store.ca_certificate.exists():
+        if not self.exists():
             with self.store.locked():
-                if not self.store.ca_certificate.exists():
-                    self._make_authority(now, key_type)
+                if not self.exists():
+                    authority_files.make_first(
+                        self.store, now=now, key_type=key_type, with_root=with_root
+                    )
         return self.issuer()
 
-    def import_ca(self, *, key: bytes, chain: bytes, now: datetime) -> Issuer:
+    def import_ca(
+        self,
+        *,
+        chain: bytes,
+        key: bytes | None = None,
+        address: str | None = None,
+        now: datetime,
+    ) -> Issuer:
         """Become an existing authority.
 
         Args:
-            key: PEM, encrypted under `CA_KEY_PASSPHRASE` or not at all.
             chain: PEM certificates, the CA's own first, each followed by its issuer.
+            key: PEM, encrypted under `CA_KEY_PASSPHRASE` or not at all; or else
+            address: of the key in a token (RFC 7512).
 
         Raises:
             AuthorityExists: there is one; none is ever overwritten.
             InvalidAuthority: says why they cannot act as one.
         """
-        try:
-            private_key = keys.from_pem(key, _passphrase_for(key))
-            certificates = tuple(x509.load_pem_x509_certificates(chain))
-            issuer = issuing.check_authority(certificates, private_key)
-        except (PkiError, ValueError, x509.InvalidVersion) as error:
-            raise InvalidAuthority(f"The CA cannot be imported: {error}.") from error
-        ca = issuer.certificate
-        if not ca.not_valid_before_utc <= now < ca.not_valid_after_utc:
-            raise InvalidAuthority("The CA certificate is not valid now.")
+        authority_files.put(
+            self.store,
+            self.store.first,
+            holder=authority_files.holder_of(key=key, address=address),
+            chain=chain,
+            now=now,
+        )
+        return self.issuer()
+
+    def certify_token_key(
+        self, address: str, *, now: datetime, with_root: bool = False
+    ) -> Issuer:
+        """Become the authority whose key lies in a token; its certificate is made here.
+
+        Raises:
+            AuthorityExists: there is one; none is ever overwritten.
+            AuthorityUnavailable: the token or its key cannot be used.
+        """
+        holder = authority_files.holder_of(key=None, address=address)
         with self.store.locked():
-            if self.store.ca_key.exists() or self.store.ca_certificate.exists():
+            if self.exists():
                 raise AuthorityExists("There is a CA already; it is not overwritten.")
-            self._write_authority(private_key, certificates)
+            authority_files.make_first(
+                self.store, now=now, key_type="rsa", with_root=with_root, holder=holder
+            )
         return self.issuer()
 
     def exists(self) -> bool:
         return self.store.ca_certificate.exists()
 
-    def issuer(self) -> Issuer:
-        """The authority, loaded and checked once per process and set of files.
+    def issuer(self, key_identifier: str | None = None) -> Issuer:
+        """An authority by its key identifier (hex), or the first, loaded and checked.
 
         Raises:
             AuthorityUnavailable: there is none, or it cannot be used.
         """
-        try:
-            mark = self.store.ca_certificate.stat()
-        except FileNotFoundError as error:
-            raise AuthorityUnavailable("There is no CA yet.") from error
-        known = (self.store.ca_certificate, mark.st_mtime_ns, mark.st_ino)
-        issuer = _loaded.get(known)
+        if key_identifier is None:
+            return authority_files.load(self.store.first)
+        issuer = authority_files.find(self.store, key_identifier)
         if issuer is None:
-            with _loading:
-                issuer = _loaded.get(known) or self._load()
-                _loaded[known] = issuer
+            raise AuthorityUnavailable(
+                "The CA's files are not those of the CA that signed so far: restore them."
+            )
         return issuer
-
-    def chain_pem(self) -> str:
-        """The CA's certificate and those above it."""
-        return "".join(
-            certificate.public_bytes(Encoding.PEM).decode()
-            for certificate in self.issuer().chain
-        )
 
     def issue_certificate(
         self,
         device_id: UUID,
         *,
         serial_number: int,
+        issuer: Issuer,
+        addresses: Addresses,
         public_key: DevicePublicKey | None = None,
         key_type: KeyType = "rsa",
         now: datetime,
@@ -125,13 +132,13 @@ class DeviceCertificatesService:
         """Sign a certificate for a device and stage it, with a key made for it if need be.
 
         Args:
+            addresses: what the certificate says of its list, issuer and responder.
             public_key: the device's own; None to make a key pair of `key_type` here.
             signing: called with the key before anything is signed; may refuse.
 
         Raises:
             AuthorityUnavailable: the CA cannot sign now.
         """
-        issuer = self.initialize_ca(now=now)
         private_key = None
         if public_key is None:
             private_key = keys.generate(key_type, rsa_bits=settings.DEFAULT_KEY_SIZE)
@@ -143,6 +150,7 @@ class DeviceCertificatesService:
                 public_key=public_key,
                 serial_number=serial_number,
                 issuer=issuer,
+                addresses=addresses,
                 organization=settings.CERT_SUBJECT_ORGANIZATION,
                 country=settings.CERT_SUBJECT_COUNTRY,
                 now=now,
@@ -150,50 +158,16 @@ class DeviceCertificatesService:
             )
         except PkiError as error:
             raise AuthorityUnavailable(f"No certificate: {error}.") from error
+        for deviation in deviations(
+            certificate,
+            issuer=issuer.certificate,
+            device_id=device_id,
+            crl=addresses.crl,
+        ):
+            raise AuthorityUnavailable(f"No certificate: {deviation}.")
         self.store.stage(
             serials.to_text(serial_number),
-            key=keys.to_pem(private_key) if private_key else None,
+            key=key_encryption.close(private_key) if private_key else None,
             certificate=certificate.public_bytes(Encoding.PEM),
         )
         return Signed(certificate, key_made_here=private_key is not None)
-
-    def _make_authority(self, now: datetime, key_type: KeyType) -> None:
-        left = read(self.store.ca_key)
-        if left is None:
-            private_key = keys.generate_for_authority(key_type)
-        else:
-            private_key = keys.from_pem(left, _passphrase_for(left))
-        certificate = issuing.self_signed_authority(
-            key=private_key,
-            common_name=f"{settings.CERT_SUBJECT_ORGANIZATION} {COMMON_NAME}",
-            organization=settings.CERT_SUBJECT_ORGANIZATION,
-            country=settings.CERT_SUBJECT_COUNTRY,
-            now=now,
-            lifetime=timedelta(days=settings.CA_VALIDITY_DAYS),
-        )
-        self._write_authority(private_key, (certificate,))
-
-    def _write_authority(
-        self, key: keys.IssuerPrivateKey, chain: tuple[x509.Certificate, ...]
-    ) -> None:
-        self.store.prepare()
-        if not self.store.ca_key.exists():
-            pem = keys.to_pem(key, settings.CA_KEY_PASSPHRASE)
-            write(self.store.ca_key, pem, mode=SECRET)
-        chain_pem = b"".join(part.public_bytes(Encoding.PEM) for part in chain)
-        write(self.store.ca_certificate, chain_pem, mode=PUBLIC)
-
-    def _load(self) -> Issuer:
-        try:
-            key_pem = self.store.ca_key.read_bytes()
-            chain_pem = self.store.ca_certificate.read_bytes()
-            key = keys.from_pem(key_pem, _passphrase_for(key_pem))
-            chain = tuple(x509.load_pem_x509_certificates(chain_pem))
-            return issuing.check_authority(chain, key)
-        except (OSError, ValueError, x509.InvalidVersion) as error:
-            raise AuthorityUnavailable(f"The CA cannot be used: {error}.") from error
-
-
-def _passphrase_for(pem: bytes) -> str:
-    """The configured passphrase, if the key has one at all."""
-    return settings.CA_KEY_PASSPHRASE if b"ENCRYPTED" in pem else ""

@@ -71,10 +71,9 @@ def _see_that_it_can_be_signed(
     digest = keys.public_digest(service.requested_key(csr_pem))
     service.authority(now=now)
     known = devices_known_by(box.identifiers())
-    if hot_path.key_is_barred(digest, for_devices=known):
-        raise KeyInUse(
-            "The key is another device's, or was reported compromised.", field="csr"
-        )
+    why = hot_path.why_key_is_barred(digest, for_devices=known)
+    if why is not None:
+        raise KeyInUse(why, field="csr")
     return digest
 
 

@@ -1,6 +1,8 @@
 """What the authority refuses."""
 
-from provisioning.errors import Conflict, Invalid, Missing
+from datetime import timedelta
+
+from provisioning.errors import Conflict, Invalid, Missing, Refused
 
 
 class InvalidRequest(Invalid):
@@ -48,3 +50,58 @@ class NotRevocable(Conflict):
 
 class IssuanceInterrupted(Conflict):
     code = "issuance_interrupted"
+
+
+class NoAuthority(Missing):
+    code = "ca_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such certificate authority.")
+
+
+class NotReadyForRotation(Conflict):
+    """A step of a CA rotation that is not due yet, or not any more."""
+
+    code = "ca_rotation_out_of_order"
+
+
+class NoSuchList(Missing):
+    code = "revocation_list_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such revocation list.")
+
+
+class NoKeyToDeliver(Conflict):
+    """The key was made elsewhere, has left already, or was destroyed."""
+
+    code = "key_not_deliverable"
+
+
+class NotAcknowledgeable(Conflict):
+    code = "certificate_not_acknowledgeable"
+
+
+class NoSuchCampaign(Missing):
+    code = "renewal_campaign_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such renewal campaign.")
+
+
+class NothingToRenew(Conflict):
+    code = "nothing_to_renew"
+
+
+class ClientCertificateRefused(Refused):
+    code = "invalid_client_certificate"
+
+
+class EnrollmentPending(Conflict):
+    """Not yet; the device is to ask again after so many seconds."""
+
+    code = "enrollment_pending"
+
+    def __init__(self, after: timedelta) -> None:
+        super().__init__("The request is waiting to be decided.")
+        self.seconds = str(int(after.total_seconds()))

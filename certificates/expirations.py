@@ -28,7 +28,8 @@ def expire_some(now: datetime) -> int:
     )
     record(
         CertificateExpired(
-            **about(row, row.device, now), was_in_use=row.status == Status.ACTIVE
+            **about(row, row.device, now),
+            was_in_use=row.status == Status.ACTIVE and row.handover_until is None,
         )
         for row in rows
     )

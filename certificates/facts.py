@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from certificates.models import DeviceCertificate
+from certificates.models import CertificateAuthority, DeviceCertificate
 from devices.models import Device
 from events.outbox import Fact
 
@@ -60,6 +60,57 @@ class CertificateRevoked(CertificateFact):
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateSuperseded(CertificateFact):
+    """A certificate's successor is in use: its device confirmed it, or time did."""
+
+    name: ClassVar = "certificate.superseded"
+
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateKeyDelivered(CertificateFact):
+    """A key that the server made has left it, to its own device; it is here no more."""
+
+    name: ClassVar = "certificate.key_delivered"
+
+    form: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityChanged(Fact):
+    """A certificate authority was prepared, signs now, stands by, or is retired."""
+
+    name: ClassVar = "certificate_authority.changed"
+
+    key_identifier: str
+    subject: str
+    status: str
+
+    @classmethod
+    def of(cls, row: CertificateAuthority, now: datetime) -> Fact:
+        return cls(
+            tenant_id=None,
+            device_id=None,
+            at=now,
+            key_identifier=row.key_identifier,
+            subject=row.subject,
+            status=row.status,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalsPulledForward(Fact):
+    """A campaign renews certificates early; or it has come to its end."""
+
+    name: ClassVar = "certificate_renewals.pulled_forward"
+
+    reason: str
+    per_minute: int
+    ended: bool
+
+
 def issued_or_renewed(
     row: DeviceCertificate, device: Device, now: datetime, *, renewed: bool
 ) -> Fact:
@@ -74,6 +125,12 @@ def issued_or_renewed(
         fingerprint=row.fingerprint,
         replaced_serial_number=row.replaces.serial_number,
     )
+
+
+def superseded(
+    row: DeviceCertificate, device: Device, now: datetime, *, confirmed: bool
+) -> Fact:
+    return CertificateSuperseded(**about(row, device, now), confirmed=confirmed)
 
 
 def revoked(row: DeviceCertificate, device: Device, now: datetime) -> Fact:

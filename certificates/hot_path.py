@@ -5,12 +5,16 @@ A fleet is renewed in one go, so an issuance is as frequent as it is careful
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from uuid import UUID
 
 from certificates.models import DeviceCertificate
+from devices.hot_path import DEVICE, STEPS, device_with_steps
+from devices.models import Device
 from provisioning.prepared import Prepared
 from tenants.context import every_tenant_scope
 
+_CERTIFICATE = ("id", "device_id", "serial_number", "status", "confirmed_at")
 _KEY_BARRED = Prepared(
     "certificate_key_barred",
     "varchar, uuid[]",
@@ -21,7 +25,23 @@ _KEY_BARRED = Prepared(
         revocation_reason = 'keyCompromise'
         OR device_id <> ALL($2) AND device.status <> 'retired'
             AND certificate.status <> 'failed'
-    ) LIMIT 1
+    )
+    UNION ALL
+    SELECT 2 FROM certificates_certificateauthority WHERE public_key_digest = $1
+    UNION ALL
+    SELECT 2 FROM certificates_responder WHERE public_key_digest = $1
+    LIMIT 1
+    """,
+)
+_SIGNING_PLACE = Prepared(
+    "certificate_signing_place",
+    "varchar, integer",
+    """
+    SELECT authority.id, authority.key_identifier, list.id
+    FROM certificates_certificateauthority authority
+    LEFT JOIN certificates_revocationlist list
+        ON list.authority_id = authority.id AND list.host = $1 AND list.slot = $2
+    WHERE authority.status = 'signing'
     """,
 )
 _IN_USE = Prepared(
@@ -29,15 +49,37 @@ _IN_USE = Prepared(
     "uuid",
     """
     SELECT id, serial_number FROM certificates_devicecertificate
-    WHERE device_id = $1 AND status = 'active'
+    WHERE device_id = $1 AND status = 'active' AND handover_until IS NULL
     """,
 )
-_SUPERSEDE = Prepared(
-    "certificate_supersede",
-    "uuid",
+_AND_DEVICE = Prepared(
+    "certificate_and_device",
+    "varchar",
+    f"""
+    SELECT {", ".join(f"certificate.{name}" for name in _CERTIFICATE)},
+        {", ".join(f"device.{name}" for name in DEVICE)},
+        {", ".join(f"steps.{name}" for name in STEPS)}
+    FROM certificates_devicecertificate certificate
+    JOIN devices_device device ON device.id = certificate.device_id
+    LEFT JOIN devices_nextsteps steps ON steps.device_id = device.id
+    WHERE certificate.fingerprint = $1 AND certificate.fingerprint <> ''
+    """,
+)
+_STATUS = Prepared(
+    "certificate_status",
+    "varchar, varchar",
     """
-    UPDATE certificates_devicecertificate SET status = 'superseded'
-    WHERE device_id = $1 AND status = 'active'
+    SELECT status, revoked_at, revocation_reason
+    FROM certificates_devicecertificate
+    WHERE authority_key_id = $1 AND serial_number = $2
+    """,
+)
+_HAND_OVER = Prepared(
+    "certificate_hand_over",
+    "uuid, timestamptz",
+    """
+    UPDATE certificates_devicecertificate SET handover_until = $2
+    WHERE device_id = $1 AND status = 'active' AND handover_until IS NULL
     """,
 )
 _ACTIVATE = Prepared(
@@ -52,13 +94,24 @@ _ACTIVATE = Prepared(
 )
 
 
-def key_is_barred(digest: str, *, for_devices: Iterable[UUID]) -> bool:
-    """Whether another living device, of any tenant, has or had this key, or it leaked.
+_WHOSE = {
+    1: "The key is another device's, or was reported compromised.",
+    2: "This key is the certificate authority's own.",
+}
 
-    A box that was retired may come back as a new device with the key it has always had.
+
+def why_key_is_barred(digest: str, *, for_devices: Iterable[UUID]) -> str | None:
+    """Why a device may not have a key; None when it may.
+
+    It may not if another living device, of any tenant, has or had it, if it leaked, or
+    if an authority signs with it. A box that was retired may come back as a new device
+    with the key it has always had.
     """
     with every_tenant_scope():
-        return _KEY_BARRED.row(digest, list(for_devices)) is not None
+        row = _KEY_BARRED.row(digest, list(for_devices))
+    if row is None:
+        return None
+    return _WHOSE[row[0]]
 
 
 def in_use(device_id: UUID) -> DeviceCertificate | None:
@@ -69,9 +122,34 @@ def in_use(device_id: UUID) -> DeviceCertificate | None:
     return DeviceCertificate.from_db("default", ("id", "serial_number"), row)
 
 
-def supersede(device_id: UUID) -> None:
-    """The device's active certificate is so no longer."""
-    _SUPERSEDE.changes(device_id)
+def hand_over(device_id: UUID, *, until: datetime) -> None:
+    """The device's active certificate has a successor, and stands beside it till then."""
+    _HAND_OVER.changes(device_id, until)
+
+
+def signing_place(host: str, slot: int) -> tuple[int, str, int | None] | None:
+    """The authority that signs (id, key identifier), and the id of a shard, if it is open."""
+    row: tuple[int, str, int | None] | None = _SIGNING_PLACE.row(host, slot)
+    return row
+
+
+def certificate_and_device(fingerprint: str) -> tuple[DeviceCertificate, Device] | None:
+    """A certificate (in part) by its fingerprint, and its device with its next steps."""
+    row = _AND_DEVICE.row(fingerprint)
+    if row is None:
+        return None
+    end = len(_CERTIFICATE)
+    certificate = DeviceCertificate.from_db("default", _CERTIFICATE, row[:end])
+    return certificate, device_with_steps(row[end:])
+
+
+def status_of(
+    authority_key_id: str, serial_number: str
+) -> tuple[str, datetime | None, str] | None:
+    """Status, revocation time and reason of what an authority signed under this number."""
+    row: tuple[str, datetime | None, str] | None
+    row = _STATUS.row(authority_key_id, serial_number)
+    return row
 
 
 def activate(row: DeviceCertificate) -> bool:

@@ -1,6 +1,5 @@
 """Records against files: say exactly what differs, and mend it."""
 
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,15 +12,23 @@ from cryptography import x509
 from django.db import transaction
 from django.db.models import Q
 
-from certificates import issuance
+from certificates import authorities, issuance, key_encryption
 from certificates.device_certificates import DeviceCertificatesService, Signed
 from certificates.issuance import ABANDONED_AFTER
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.pki import keys
 from certificates.pki.errors import PkiError
-from certificates.pki.issuing import signed_by
-from certificates.store import PUBLIC, SECRET, CertificateStore, read, write
+from certificates.store import (
+    PUBLIC,
+    SECRET,
+    CertificateStore,
+    InsecureFile,
+    is_ours_but_open,
+    read,
+    read_secret,
+    write,
+)
 from devices.errors import NoSuchDevice
 from devices.hot_path import hold
 from provisioning.errors import DomainError
@@ -78,7 +85,7 @@ class IntegrityCheck:
         """Finish a reservation whose certificate was signed; bury any other."""
         stuck = DeviceCertificate.objects.stuck(self.clock() - ABANDONED_AFTER)
         for row in stuck.iterator(chunk_size=200):
-            signed = signed_for(row, self.service.ca)
+            signed = signed_for(row, self.store)
             if self.fix and not (signed and self._finished(row, signed)):
                 issuance.bury(row, store=self.store)
             deed = "was signed but not finished" if signed else "was never signed"
@@ -147,13 +154,13 @@ class IntegrityCheck:
             return True
 
     def _is_right(self, row: DeviceCertificate) -> bool:
-        return next(self._differences(row), None) is None
+        return next(file_differences(row, self.store), None) is None
 
     def _mended(self, row: DeviceCertificate) -> Iterator[Difference]:
         with transaction.atomic():
             hold(row.device_id, even_retired=True)
             current = DeviceCertificate.objects.active().filter(pk=row.pk).first()
-            found = [] if current is None else list(self._differences(row))
+            found = [] if current is None else list(file_differences(row, self.store))
             for difference in found:
                 if self.fix:
                     self._mend_file(row, difference.kind)
@@ -172,37 +179,39 @@ class IntegrityCheck:
         elif kind == "key_file_readable_by_others":
             self.store.key_of(row.device_id).chmod(SECRET)
 
-    def _differences(self, row: DeviceCertificate) -> Iterator[Difference]:
-        subject = str(row.device_id)
-        path = self.store.certificate_of(row.device_id)
-        found = read(path)
-        if found is None:
-            sentence = f"The file {path.name} is missing."
-            yield Difference("certificate_file_missing", subject, sentence)
-        elif found != row.pem.encode():
-            sentence = f"The file {path.name} differs from its record."
-            yield Difference("certificate_file_differs", subject, sentence)
-        if row.key_source == DeviceCertificate.KeySource.SERVER:
-            yield from self._key_differences(row, subject)
 
-    def _key_differences(
-        self, row: DeviceCertificate, subject: str
-    ) -> Iterator[Difference]:
-        path = self.store.key_of(row.device_id)
-        if key_digest(path) != row.public_key_digest:
-            lost = not path.exists()
-            kind: Kind = "key_file_missing" if lost else "key_file_mismatched"
-            word = "is missing" if lost else "is not the certificate's"
-            sentence = f"The key {path.name} {word}; a renewal makes a new pair."
-            yield Difference(kind, subject, sentence)
-        elif stat.S_IMODE(path.stat().st_mode) != SECRET:
-            sentence = f"The key {path.name} has not mode 0600."
-            yield Difference("key_file_readable_by_others", subject, sentence)
+def file_differences(
+    row: DeviceCertificate, store: CertificateStore
+) -> Iterator[Difference]:
+    """How the files of a certificate in use differ from its record."""
+    subject = str(row.device_id)
+    path = store.certificate_of(row.device_id)
+    found = read(path)
+    if found is None:
+        sentence = f"The file {path.name} is missing."
+        yield Difference("certificate_file_missing", subject, sentence)
+    elif found != row.pem.encode():
+        sentence = f"The file {path.name} differs from its record."
+        yield Difference("certificate_file_differs", subject, sentence)
+    if row.keeps_key_here:
+        yield from _key_differences(row, store.key_of(row.device_id))
 
 
-def signed_for(row: DeviceCertificate, ca: DeviceCertificatesService) -> Signed | None:
+def _key_differences(row: DeviceCertificate, path: Path) -> Iterator[Difference]:
+    subject = str(row.device_id)
+    if is_ours_but_open(path):
+        sentence = f"The key {path.name} has not mode 0600."
+        yield Difference("key_file_readable_by_others", subject, sentence)
+    elif key_digest(path) != row.public_key_digest:
+        lost = not path.exists()
+        kind: Kind = "key_file_missing" if lost else "key_file_mismatched"
+        word = "is missing" if lost else "is not the certificate's"
+        sentence = f"The key {path.name} {word}; a renewal makes a new pair."
+        yield Difference(kind, subject, sentence)
+
+
+def signed_for(row: DeviceCertificate, store: CertificateStore) -> Signed | None:
     """What was signed for a reservation, staged or in its place, if it is whole."""
-    store = ca.store
     made_here = row.key_source == DeviceCertificate.KeySource.SERVER
     staged, placed = (
         store.staged_certificate(row.serial_number),
@@ -217,20 +226,21 @@ def signed_for(row: DeviceCertificate, ca: DeviceCertificatesService) -> Signed 
             key_digest(store.key_of(row.device_id)),
         }
         has_key = not made_here or row.public_key_digest in digests
-        if has_key and ca.exists() and signed_by(certificate, ca.issuer()):
+        if has_key and authorities.is_ours(certificate):
             return Signed(certificate, key_made_here=made_here)
     return None
 
 
 def key_digest(path: Path) -> str | None:
     """The digest of a key file's public half; None when there is no readable key."""
-    content = read(path)
-    if content is None:
-        return None
     try:
-        return keys.public_digest(keys.from_pem(content).public_key())
-    except PkiError:
+        content = read_secret(path)
+        if content is None:
+            return None
+        key = key_encryption.open_key(content, made_here=True)
+    except (PkiError, InsecureFile):
         return None
+    return keys.public_digest(key.public_key())
 
 
 @transaction.atomic
@@ -253,7 +263,10 @@ def _server_keyed(device_id: str) -> bool:
         return False
     unfinished = Q(status="active") | Q(status="pending")
     return DeviceCertificate.objects.filter(
-        unfinished, device_id=parsed, key_source="server"
+        unfinished,
+        device_id=parsed,
+        key_source="server",
+        key_delivered_at__isnull=True,
     ).exists()
 
 

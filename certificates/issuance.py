@@ -75,7 +75,7 @@ def activate(
     row.replaces = current
     row.fill(signed.certificate)
     row.status, row.issued_at = Status.ACTIVE, now
-    hot_path.supersede(device.pk)
+    hot_path.hand_over(device.pk, until=now + timedelta(days=settings.HANDOVER_DAYS))
     if not hot_path.activate(row):
         raise IssuanceInterrupted("The certificate was given up meanwhile.")
     record([issued_or_renewed(row, device, now, renewed=renews)])
@@ -97,8 +97,21 @@ def tell_at_connect(device: Device, row: DeviceCertificate | None) -> None:
     announce(
         device,
         certificate_serial_number=row.serial_number if row else None,
+        certificate_issued_at=row.issued_at if row else None,
         certificate_renewal_due_at=ends - window if ends else None,
     )
+
+
+def take_back(device: Device) -> None:
+    """After a revocation: what was handed over to a revoked one is to be used again."""
+    certificates = DeviceCertificate.objects.of_device(device.pk)
+    if certificates.active().exists():
+        return
+    beside = certificates.filter(status=Status.ACTIVE).order_by("-reserved_at").first()
+    if beside is not None:
+        beside.handover_until = None
+        beside.save(update_fields=["handover_until"])
+    tell_at_connect(device, beside)
 
 
 def _claim_key(row: DeviceCertificate) -> None:
@@ -108,10 +121,9 @@ def _claim_key(row: DeviceCertificate) -> None:
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
             [row.public_key_digest],
         )
-    if hot_path.key_is_barred(row.public_key_digest, for_devices=[row.device_id]):
-        raise KeyInUse(
-            "The key is another device's, or was reported compromised.", field="csr"
-        )
+    why = hot_path.why_key_is_barred(row.public_key_digest, for_devices=[row.device_id])
+    if why is not None:
+        raise KeyInUse(why, field="csr")
 
 
 def _claim_renewal(row: DeviceCertificate) -> None:

@@ -7,13 +7,11 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from certificates import issuance
+from certificates import authorities, handover, issuance
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import (
-    AuthorityUnavailable,
     InvalidReason,
     InvalidRequest,
-    KeyInUse,
     NoSuchCertificate,
     NotRenewable,
     NotRevocable,
@@ -23,7 +21,7 @@ from certificates.facts import revoked
 from certificates.models import DeviceCertificate
 from certificates.pki import csr, keys, serials
 from certificates.pki.errors import PkiError
-from certificates.pki.issuing import Issuer
+from certificates.pki.issuer import Issuer
 from certificates.pki.keys import DevicePublicKey, KeyType
 from devices.hot_path import hold
 from devices.models import Device
@@ -33,7 +31,6 @@ Status = DeviceCertificate.Status
 Reason = DeviceCertificate.Reason
 
 MOST_DUE = 20_000  # renewals of one run of the monitor; the next takes the next
-_trusted: set[str] = set()  # key identifiers of the CA, checked once per process
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +74,32 @@ class CertificateManagementService:
         return self._issue(device.pk, public_key, key_type, None, now)
 
     def renew_certificate(
-        self, certificate: DeviceCertificate, *, now: datetime
+        self,
+        certificate: DeviceCertificate,
+        *,
+        csr_pem: str | None = None,
+        now: datetime,
     ) -> DeviceCertificate:
         """A new certificate in the place of one that is in use.
 
         A key that the server made is made anew; a key that the device brought is
         signed again. Renewals may race: a certificate has one successor.
 
+        Args:
+            csr_pem: a request of the device, for the same key or for another.
+
         Raises:
+            InvalidRequest, KeyInUse: as for the issue.
             NotRenewable: it is not in use, or its successor is being made.
             AuthorityUnavailable: the CA cannot sign now.
         """
         if certificate.status != Status.ACTIVE:
             raise NotRenewable(f"The certificate is {certificate.status}.")
+        if certificate.handover_until is not None:
+            raise NotRenewable("The certificate has a successor already.")
+        if csr_pem is not None:
+            requested = self.requested_key(csr_pem)
+            return self._issue(certificate.device_id, requested, "ec", certificate, now)
         public_key = certificate.public_key()
         kind = keys.kind_of(public_key)
         made_here = certificate.key_source == DeviceCertificate.KeySource.SERVER
@@ -123,22 +133,19 @@ class CertificateManagementService:
         now: datetime,
     ) -> DeviceCertificate:
         """Reserve, commit, sign, stage; then install and activate in one transaction."""
-        issuer = self.authority(now=now)
         serial_number = serials.random_serial_number()
+        signing = authorities.signing(self.ca, serial_number=serial_number, now=now)
         row = DeviceCertificate(
             device_id=device_id,
             serial_number=serials.to_text(serial_number),
-            authority_key_id=issuer.key_identifier.hex(),
+            authority_key_id=signing.issuer.key_identifier.hex(),
+            distribution_point_id=signing.list_id,
             key_source="server" if public_key is None else "device",
             reserved_at=now,
             replaces=renews,
         )
 
         def reserve(key: DevicePublicKey) -> None:
-            if key == issuer.certificate.public_key():
-                raise KeyInUse(
-                    "This key is the certificate authority's own.", field="csr"
-                )
             row.public_key_digest = keys.public_digest(key)
             issuance.reserve(row)
 
@@ -146,6 +153,8 @@ class CertificateManagementService:
             signed = self.ca.issue_certificate(
                 device_id,
                 serial_number=serial_number,
+                issuer=signing.issuer,
+                addresses=signing.addresses,
                 public_key=public_key,
                 key_type=key_type,
                 now=now,
@@ -162,20 +171,7 @@ class CertificateManagementService:
         Raises:
             AuthorityUnavailable: its files are gone, are another CA's, or unusable.
         """
-        if not self.ca.exists() and DeviceCertificate.objects.exists():
-            raise AuthorityUnavailable(
-                "The files of the CA that signed so far are not there: restore them."
-            )
-        issuer = self.ca.initialize_ca(now=now)
-        known = issuer.key_identifier.hex()
-        if known not in _trusted:
-            signed = DeviceCertificate.objects.signed()
-            if signed.exists() and not signed.filter(authority_key_id=known).exists():
-                raise AuthorityUnavailable(
-                    "The CA's files are not those of the CA that signed so far."
-                )
-            _trusted.add(known)
-        return issuer
+        return authorities.signing_issuer(self.ca, now=now)
 
     # --- Revoke ----------------------------------------------------------------------
 
@@ -194,10 +190,12 @@ class CertificateManagementService:
         parsed = revocation_reason(reason)
         device = hold(certificate.device_id, even_retired=True)
         row = DeviceCertificate.objects.get(pk=certificate.pk)
+        if parsed == Reason.KEY_COMPROMISE:
+            self._revoke_twins(row, device, now)
         if row.status == Status.REVOKED:
             if parsed == Reason.KEY_COMPROMISE != row.revocation_reason:
-                row.revocation_reason = parsed
-                row.save(update_fields=["revocation_reason"])
+                row.revocation_reason, row.listed_at = parsed, None
+                row.save(update_fields=["revocation_reason", "listed_at"])
                 record([revoked(row, device, now)])
             return row
         if row.status not in (Status.ACTIVE, Status.SUPERSEDED):
@@ -205,15 +203,37 @@ class CertificateManagementService:
         _end(row, device, parsed, now)
         return row
 
-    def revoke_all_of_device(self, device_id: UUID, *, now: datetime) -> None:
-        """Within a retirement, which holds the device's row."""
-        device = Device.every_tenant.get(pk=device_id)
-        unended = DeviceCertificate.objects.unended().of_device(device_id)
+    def _revoke_twins(
+        self, row: DeviceCertificate, device: Device, now: datetime
+    ) -> None:
+        """Other certificates of a compromised key are worth no more than this one."""
+        twins = DeviceCertificate.objects.unended().of_device(device.pk)
+        for twin in twins.filter(public_key_digest=row.public_key_digest):
+            if twin.pk != row.pk:
+                _end(twin, device, Reason.KEY_COMPROMISE, now)
+
+    @transaction.atomic
+    def revoke_all_of_device(
+        self,
+        device_id: UUID,
+        *,
+        reason: str = Reason.CESSATION_OF_OPERATION,
+        now: datetime,
+    ) -> int:
+        """End the trust in all that a device has, its handed over ones too; how many.
+
+        Raises:
+            InvalidReason: not one of RFC 5280's reasons for a device.
+        """
+        parsed = revocation_reason(reason)
+        device = hold(device_id, even_retired=True)
+        unended = list(DeviceCertificate.objects.unended().of_device(device_id))
         for row in unended:
-            _end(row, device, Reason.CESSATION_OF_OPERATION, now)
+            _end(row, device, parsed, now)
         DeviceCertificate.objects.pending().of_device(device_id).update(
             status=Status.FAILED
         )
+        return len(unended)
 
     # --- The monitor -------------------------------------------------------------------
 
@@ -224,6 +244,8 @@ class CertificateManagementService:
         """
         window = timedelta(days=settings.RENEWAL_WARNING_DAYS)
         expired = sum(in_batches(lambda: expire_some(now)))
+        for _ in in_batches(lambda: handover.end_some(now)):
+            pass
         warned = sum(in_batches(lambda: warn_some(now, window)))
         return Monitored(warned, expired, self.due_for_renewal(now=now))
 
@@ -262,6 +284,17 @@ def owned_certificate(serial_number: str) -> DeviceCertificate:
     return found
 
 
+def of_device(certificate: DeviceCertificate, device: Device) -> DeviceCertificate:
+    """The certificate, if it is this device's.
+
+    Raises:
+        NoSuchCertificate: it is another's.
+    """
+    if certificate.device_id != device.pk:
+        raise NoSuchCertificate
+    return certificate
+
+
 def revocation_reason(text: str) -> Reason:
     """One of RFC 5280's reasons, however its words are joined.
 
@@ -283,5 +316,4 @@ def _end(row: DeviceCertificate, device: Device, reason: Reason, now: datetime) 
     row.status, row.revoked_at, row.revocation_reason = Status.REVOKED, now, reason
     row.save(update_fields=["status", "revoked_at", "revocation_reason"])
     record([revoked(row, device, now)])
-    if not DeviceCertificate.objects.active().of_device(device.pk).exists():
-        issuance.tell_at_connect(device, None)
+    issuance.take_back(device)

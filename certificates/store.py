@@ -1,6 +1,7 @@
 """PEM files under `CERTIFICATES_ROOT`: whole or not at all, secret ones for us alone.
 
-ca-key.pem (0600)   ca-cert.pem
+ca-key.pem (0600)   ca-cert.pem                      the first authority
+authorities/{key id}/ca-key.pem, ca-cert.pem         a root above it, and its successors
 devices/private/{device}-key.pem   (0600, folder 0700)
 devices/public/{device}-cert.pem
 devices/staged/{serial}-key.pem, {serial}-cert.pem   on their way there
@@ -8,6 +9,7 @@ devices/staged/{serial}-key.pem, {serial}-cert.pem   on their way there
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,13 +19,32 @@ SECRET = 0o600
 PUBLIC = 0o644
 
 
+class InsecureFile(OSError):
+    """A secret lies in a file that others may read or have put there; it is not used."""
+
+
+class AuthorityFiles:
+    """Where one authority's key and chain lie; a token's key has its address instead."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = folder / "ca-key.pem"
+        self.key_address = folder / "ca-key.uri"  # RFC 7512
+        self.certificate = folder / "ca-cert.pem"
+
+    def has_key(self) -> bool:
+        return self.key.exists() or self.key_address.exists()
+
+
 class CertificateStore:
-    """The files of one certificate authority."""
+    """The files of the authorities of one installation, and of its devices."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.ca_key = root / "ca-key.pem"
-        self.ca_certificate = root / "ca-cert.pem"
+        self.authorities = root / "authorities"
+        self.first = AuthorityFiles(root)
+        self.ca_key = self.first.key
+        self.ca_certificate = self.first.certificate
         self.private = root / "devices" / "private"
         self.public = root / "devices" / "public"
         self.staged = root / "devices" / "staged"
@@ -42,6 +63,20 @@ class CertificateStore:
         with (self.root / "ca.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    def authority(self, key_identifier: str) -> AuthorityFiles:
+        """Where a root, or a successor of the first authority, lies."""
+        return AuthorityFiles(self.authorities / key_identifier)
+
+    def all_authorities(self) -> Iterator[AuthorityFiles]:
+        """Every folder that holds an authority's chain, the first one's first."""
+        folders = [self.root]
+        if self.authorities.is_dir():
+            folders += sorted(self.authorities.iterdir())
+        for folder in folders:
+            files = AuthorityFiles(folder)
+            if files.certificate.exists():
+                yield files
 
     def key_of(self, device_id: UUID) -> Path:
         return self.private / f"{device_id}-key.pem"
@@ -107,6 +142,39 @@ def read(path: Path) -> bytes | None:
     with suppress(FileNotFoundError):
         return path.read_bytes()
     return None
+
+
+def read_secret(path: Path) -> bytes | None:
+    """A secret file's content, if it is a plain file of ours that nobody else can read.
+
+    Raises:
+        InsecureFile: it is a link or no file, somebody else's, or open to others.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InsecureFile(f"{path.name} is not a plain file") from error
+    with os.fdopen(descriptor, "rb") as stream:
+        about = os.fstat(stream.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise InsecureFile(f"{path.name} is not a plain file")
+        if about.st_uid not in (os.geteuid(), 0):
+            raise InsecureFile(f"{path.name} belongs to somebody else")
+        if stat.S_IMODE(about.st_mode) & 0o077:
+            raise InsecureFile(f"{path.name} can be read by others; it wants mode 0600")
+        return stream.read()
+
+
+def is_ours_but_open(path: Path) -> bool:
+    """Whether a secret file is what it should be in all but its mode."""
+    try:
+        about = path.lstat()
+    except FileNotFoundError:
+        return False
+    plain_and_ours = stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid()
+    return plain_and_ours and stat.S_IMODE(about.st_mode) != SECRET
 
 
 def _move(source: Path, target: Path) -> None:

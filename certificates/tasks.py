@@ -9,6 +9,7 @@ from celery.signals import worker_ready
 from django.db import OperationalError
 from django.utils import timezone
 
+from certificates import inspection, ocsp_answers, renewals, revocation_lists
 from certificates.errors import IssuanceInterrupted, NotRenewable
 from certificates.integrity import IntegrityCheck
 from certificates.management_service import CertificateManagementService
@@ -16,17 +17,50 @@ from certificates.models import DeviceCertificate
 from devices.errors import DeviceIsRetired
 from tenants.context import every_tenant_scope
 
-UNTIL_THE_NEXT_RUN = 3500  # seconds; what waits longer is queued again by then
+UNTIL_SENT_AGAIN = int(renewals.FIRST_PAUSE.total_seconds()) - 10
 
 
 @shared_task
 def check_expirations() -> dict[str, int]:
-    """The monitor: expire, warn, and fan out one renewal per certificate that is due."""
+    """The monitor: expire and warn; what is due is renewed minute by minute."""
     with every_tenant_scope():
         done = CertificateManagementService().check_expirations(now=timezone.now())
-    for certificate_id in done.due:
-        renew.apply_async((str(certificate_id),), expires=UNTIL_THE_NEXT_RUN)
+    renew_due.delay()
     return {"warned": done.warned, "expired": done.expired, "due": len(done.due)}
+
+
+@shared_task
+def renew_due() -> int:
+    """Fan out one renewal for each certificate whose turn has come."""
+    with every_tenant_scope():
+        due = renewals.claim_due(CertificateManagementService(), now=timezone.now())
+    for certificate_id in due:
+        renew.apply_async((str(certificate_id),), expires=UNTIL_SENT_AGAIN)
+    return len(due)
+
+
+@shared_task
+def build_revocation_lists() -> int:
+    """Build the lists that have news or are old."""
+    ca = CertificateManagementService().ca
+    with every_tenant_scope():
+        return revocation_lists.rebuild_due(ca, now=timezone.now())
+
+
+@shared_task
+def renew_responders() -> int:
+    """Delegate the answering of OCSP requests anew before the delegation ends."""
+    ca = CertificateManagementService().ca
+    with every_tenant_scope():
+        return ocsp_answers.renew_responders(ca, now=timezone.now())
+
+
+@shared_task
+def inspect_certificates() -> int:
+    """Look at the next slice of all certificates."""
+    store = CertificateManagementService().ca.store
+    with every_tenant_scope():
+        return inspection.inspect_some(store=store, now=timezone.now())
 
 
 @shared_task(

@@ -7,10 +7,9 @@ from typing import Literal
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from certificates.device_certificates import DeviceCertificatesService
+from certificates import authorities
 from certificates.models import DeviceCertificate
 from certificates.pki import serials
-from certificates.pki.issuing import signed_by
 
 Problem = Literal[
     "malformed",
@@ -35,9 +34,7 @@ class Validation:
         return not self.problems
 
 
-def validate_certificate(
-    pem: str, *, ca: DeviceCertificatesService, now: datetime
-) -> Validation:
+def validate_certificate(pem: str, *, now: datetime) -> Validation:
     """Judge a certificate by its record, its signature and the time: every reason.
 
     A certificate of another tenant's device is unknown here.
@@ -55,7 +52,7 @@ def validate_certificate(
         problems.append("unknown")
     elif row.fingerprint != fingerprint:
         problems.append("fingerprint_mismatch")
-    if not (ca.exists() and signed_by(presented, ca.issuer())):
+    if not authorities.is_ours(presented):
         problems.append("signature_invalid")
     if now < presented.not_valid_before_utc:
         problems.append("not_yet_valid")

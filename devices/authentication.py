@@ -84,3 +84,14 @@ class MayEnroll(BasePermission):
         if isinstance(request.auth, EnrollmentToken):
             return TenantIsBound().has_permission(request, view)
         return IsMember().has_permission(request, view)
+
+
+class IsDeviceOrMember(BasePermission):
+    """A device at what is its own, or a member of its tenant."""
+
+    message = IsMember.message
+
+    def has_permission(self, request: Request, view: object) -> bool:
+        if isinstance(request.user, Device):
+            return IsDevice().has_permission(request, view)
+        return IsMember().has_permission(request, view)

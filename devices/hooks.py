@@ -1,12 +1,17 @@
-"""The seam by which the rooms above take part in a device's retirement."""
+"""The seams by which the rooms above take part in a retirement, and in a connect."""
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from devices.models import Device, NextSteps
+
 Retiring = Callable[[UUID, datetime], None]
+Telling = Callable[[Device, NextSteps | None, datetime], dict[str, Any]]
 
 _retiring: list[Retiring] = []
+_telling: list[Telling] = []
 
 
 def when_retiring(act: Retiring) -> Retiring:
@@ -18,3 +23,16 @@ def when_retiring(act: Retiring) -> Retiring:
 def retiring(device_id: UUID, now: datetime) -> None:
     for act in _retiring:
         act(device_id, now)
+
+
+def when_telling(add: Telling) -> Telling:
+    """Add lines to the answer of every connect: from what is in hand, not from a query."""
+    _telling.append(add)
+    return add
+
+
+def telling(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for add in _telling:
+        told |= add(device, steps, now)
+    return told

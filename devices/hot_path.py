@@ -4,8 +4,9 @@ Every device connects every minute (`./run bench connect` shows what this gains)
 name their tenant, as the managers would, or start from a credential or a row in hand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from devices.errors import DeviceIsRetired, NoSuchDevice
@@ -14,8 +15,8 @@ from devices.models import Device, EnrollmentToken, NextSteps
 from provisioning.prepared import Prepared
 from tenants.context import current_tenant_id
 
-_DEVICE = tuple(field.attname for field in Device._meta.concrete_fields)
-_STEPS = tuple(field.attname for field in NextSteps._meta.concrete_fields)
+DEVICE = tuple(field.attname for field in Device._meta.concrete_fields)
+STEPS = tuple(field.attname for field in NextSteps._meta.concrete_fields)
 _ENROLLMENT = tuple(field.attname for field in EnrollmentToken._meta.concrete_fields)
 
 _DEVICE_OF_TOKEN = Prepared(
@@ -23,8 +24,8 @@ _DEVICE_OF_TOKEN = Prepared(
     "varchar",
     f"""
     SELECT token.digest,
-        {", ".join(f"device.{name}" for name in _DEVICE)},
-        {", ".join(f"steps.{name}" for name in _STEPS)}
+        {", ".join(f"device.{name}" for name in DEVICE)},
+        {", ".join(f"steps.{name}" for name in STEPS)}
     FROM devices_devicetoken token
     JOIN devices_device device ON device.id = token.device_id
     LEFT JOIN devices_nextsteps steps ON steps.device_id = token.device_id
@@ -61,7 +62,7 @@ _SEEN_WHILE_ONLINE = Prepared(
 _HOLD = Prepared(
     "hold_device",
     "uuid",
-    f"SELECT {', '.join(_DEVICE)} FROM devices_device WHERE id = $1 FOR NO KEY UPDATE",
+    f"SELECT {', '.join(DEVICE)} FROM devices_device WHERE id = $1 FOR NO KEY UPDATE",
 )
 
 
@@ -70,12 +71,17 @@ def device_of_token(digest: str) -> tuple[str, Device] | None:
     row = _DEVICE_OF_TOKEN.row(digest)
     if row is None:
         return None
-    end = 1 + len(_DEVICE)
-    device = Device.from_db("default", _DEVICE, row[1:end])
-    announced = row[end + _STEPS.index("device_id")] is not None
-    steps = NextSteps.from_db("default", _STEPS, row[end:]) if announced else None
+    return row[0], device_with_steps(row[1:])
+
+
+def device_with_steps(columns: Sequence[Any]) -> Device:
+    """A device from the columns `DEVICE`, then `STEPS`, which are null if it has none."""
+    end = len(DEVICE)
+    device = Device.from_db("default", DEVICE, columns[:end])
+    announced = columns[end + STEPS.index("device_id")] is not None
+    steps = NextSteps.from_db("default", STEPS, columns[end:]) if announced else None
     device._state.fields_cache["next_steps"] = steps
-    return row[0], device
+    return device
 
 
 def enrollment_token(digest: str, *, now: datetime) -> EnrollmentToken | None:
@@ -111,7 +117,7 @@ def hold(device_id: UUID, *, even_retired: bool = False) -> Device:
     row = _HOLD.row(device_id)
     if row is None:
         raise NoSuchDevice
-    device = Device.from_db("default", _DEVICE, row)
+    device = Device.from_db("default", DEVICE, row)
     if device.status == Device.Status.RETIRED and not even_retired:
         raise DeviceIsRetired
     return device

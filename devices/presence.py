@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from devices.errors import NoSuchDevice
 from devices.facts import DeviceStatusChanged, DeviceUpdated
 from devices.fleet_silence import fleet_silences
+from devices.hooks import telling
 from devices.hot_path import seen_while_online
 from devices.models import Device
 from devices.next_steps import told
@@ -55,7 +56,8 @@ def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
     if not (unchanged and seen_while_online(device, now=now)):
         _note(device.pk, report, now)
     quarantined = device.quarantined_at is not None
-    return told(None if quarantined else getattr(device, "next_steps", None), now=now)
+    steps = None if quarantined else getattr(device, "next_steps", None)
+    return told(steps, now=now) | telling(device, steps, now)
 
 
 def sweep(*, now: datetime, threshold: timedelta) -> int:

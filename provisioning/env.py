@@ -1,5 +1,6 @@
 """Read configuration from the environment: typed, strict, and fatal when wrong."""
 
+import ipaddress
 import os
 import secrets
 from pathlib import Path
@@ -55,6 +56,14 @@ def rate(name: str, default: str) -> Rate | None:
 
 def words(name: str, default: str = "") -> list[str]:
     return [word for word in text(name, default).replace(",", " ").split() if word]
+
+
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Addresses and networks, none by default."""
+    try:
+        return [ipaddress.ip_network(word) for word in words(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
 
 
 def secret(name: str, default: str | None = None) -> str:

@@ -1,17 +1,14 @@
 """Settings, each overridable from the environment; what is wrong there is fatal."""
 
-import ipaddress
 import os
 import re
 from datetime import timedelta
-from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
-from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
-from provisioning import env
+from provisioning import env, schedule
 from provisioning.embedded import endpoints
 from provisioning.portal import settings as portal
 from provisioning.var import BASE, var_folder
@@ -42,6 +39,24 @@ if not 0 < len(CERT_SUBJECT_ORGANIZATION) <= 50:
     raise ImproperlyConfigured("CERT_SUBJECT_ORGANIZATION has 1 to 50 characters.")
 CA_VALIDITY_DAYS = env.number("CA_VALIDITY_DAYS", 3650, least=1)
 CA_KEY_PASSPHRASE = env.secret("CA_KEY_PASSPHRASE", "")
+KEY_ENCRYPTION_KEY = env.secret("KEY_ENCRYPTION_KEY", "")
+KEY_ENCRYPTION_KEY_FALLBACKS = env.secret("KEY_ENCRYPTION_KEY_FALLBACKS", "").split()
+if KEY_ENCRYPTION_KEY and not 32 <= len(KEY_ENCRYPTION_KEY) <= 1000:
+    raise ImproperlyConfigured("KEY_ENCRYPTION_KEY has 32 to 1,000 characters.")
+PKCS11_MODULE = env.text("PKCS11_MODULE", "")  # a library, for a CA key in a token
+PKCS11_PIN = env.secret("PKCS11_PIN", "")
+CRL_SHARDS = env.number("CRL_SHARDS", 64, least=1)
+CRL_VALIDITY_HOURS = env.number("CRL_VALIDITY_HOURS", 168, least=4)  # 7 days
+CRL_REBUILD_HOURS = env.number("CRL_REBUILD_HOURS", 24, least=1)  # or with news
+OCSP_VALIDITY_HOURS = env.number("OCSP_VALIDITY_HOURS", 12, least=1)
+OCSP_RESPONDER_DAYS = env.number("OCSP_RESPONDER_DAYS", 14, least=2)
+HANDOVER_DAYS = env.number("HANDOVER_DAYS", 7)  # both certificates, at most so long
+RENEWALS_PER_MINUTE = env.number("RENEWALS_PER_MINUTE", 3000, least=1)
+INSPECTION_HOURS = env.number("INSPECTION_HOURS", 24, least=1)  # every certificate
+if CRL_VALIDITY_HOURS < 2 * CRL_REBUILD_HOURS:
+    raise ImproperlyConfigured(
+        "CRL_VALIDITY_HOURS must be at least twice CRL_REBUILD_HOURS."
+    )
 CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, least=1)
 CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 600)  # 0: not looked for
 FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, least=1)
@@ -55,6 +70,10 @@ PUBLIC_URL = env.text("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 if _public.scheme not in {"http", "https"} or not _public.hostname:
     raise ImproperlyConfigured("PUBLIC_URL must be like https://devices.example.com.")
+_plain_http = (
+    f"http://{_public.hostname if _public.scheme == 'https' else _public.netloc}"
+)
+PKI_URL = env.text("PKI_URL", _plain_http).rstrip("/")  # in certificates
 _loopback = ["localhost", "127.0.0.1", "[::1]"]
 HOST = env.text("HOST", "127.0.0.1" if _public.hostname in _loopback else "0.0.0.0")
 ALLOWED_HOSTS = [*_loopback, _public.hostname, *env.words("ALLOWED_HOSTS")]
@@ -62,19 +81,19 @@ WEB_WORKERS = env.number("WEB_WORKERS", 2, least=1)  # processes
 WEB_THREADS = env.number("WEB_THREADS", 4, least=1)  # of each process
 WORKER_PROCESSES = env.number("WORKER_PROCESSES", 2, least=1)
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
-try:
-    TRUSTED_PROXIES = [
-        ipaddress.ip_network(word) for word in env.words("TRUSTED_PROXIES")
-    ]
-except ValueError as error:
-    raise ImproperlyConfigured(f"TRUSTED_PROXIES: {error}") from error
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
+CLIENT_CERTIFICATE_PROXIES = env.networks("CLIENT_CERTIFICATE_PROXIES")  # they end mTLS
 
 _https = _public.scheme == "https"
 SECURE_PROXY_SSL_HEADER = (
     ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 )
 SECURE_SSL_REDIRECT = _https
-SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
+SECURE_REDIRECT_EXEMPT = [
+    *(r"^health/", r"^metrics$"),
+    # A verifier that had to verify a certificate to get at these would go in circles.
+    r"^certificates/(ca\.|trusted\.|crl/|authorities/|ocsp)",
+]
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = _https
 SECURE_HSTS_PRELOAD = _https
@@ -194,6 +213,7 @@ RATES = {
         "enrollment": "60000/min",  # by enrollment token: a whole site at once
         "tenant": "120000/min",  # all of them together
         "address": "300/min",  # without any credential
+        "verifier": "60000/min",  # revocation lists and OCSP, by address
         "refused": "600/min",  # answers of 401 and 403 to one address
         "sign_in": "30/5min",  # to the portal, by address
         "second_factor": "8/5min",  # codes tried by one person
@@ -242,48 +262,7 @@ CELERY_TASK_DEFAULT_QUEUE = "prompt"  # what a person or a clock waits for
 CELERY_TASK_ROUTES = {"certificates.tasks.renew": {"queue": "bulk"}}
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "provisioning.beat:Scheduler"
-CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
-    "sweep device status": {
-        "task": "devices.tasks.sweep_device_status",
-        "schedule": crontab(),  # every minute
-        "options": {"expires": 55},  # a late sweep is superseded by the next one
-    },
-    "check certificate expirations": {
-        "task": "certificates.tasks.check_expirations",
-        "schedule": crontab(minute="7"),  # hourly
-        "options": {"expires": 3500},
-    },
-    "mend certificates": {
-        "task": "certificates.tasks.mend",
-        "schedule": crontab(minute="*/5"),
-        "options": {"expires": 290},
-    },
-    "deliver events": {
-        "task": "events.tasks.deliver",
-        "schedule": timedelta(seconds=10),  # what a commit could not announce
-        "options": {"expires": 9},
-    },
-    "drop outlived pairings": {
-        "task": "devices.tasks.drop_outlived_pairings",
-        "schedule": crontab(minute="40"),
-        "options": {"expires": 3500},
-    },
-    "clear outlived sessions": {
-        "task": "tenants.tasks.clear_sessions",
-        "schedule": crontab(minute="50", hour="3"),
-        "options": {"expires": 3600},
-    },
-    "seal events": {
-        "task": "events.tasks.seal",
-        "schedule": timedelta(seconds=10),
-        "options": {"expires": 9},
-    },
-    "drop outlived events": {
-        "task": "events.tasks.drop_outlived",
-        "schedule": crontab(minute="20", hour="3"),
-        "options": {"expires": 3600},
-    },
-}
+CELERY_BEAT_SCHEDULE = schedule.BEAT
 
 # --- The API -----------------------------------------------------------------------------------
 
@@ -292,6 +271,7 @@ REST_FRAMEWORK = {
         "devices.authentication.DeviceAuthentication",
         "tenants.authentication.MemberAuthentication",
         "devices.authentication.EnrollmentAuthentication",
+        "certificates.authentication.ClientCertificateAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.IsMember"],
     "DEFAULT_THROTTLE_CLASSES": ["tenants.throttles.CallerThrottle"],
@@ -312,6 +292,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "provisioning",
     "DESCRIPTION": "The whole life of devices in the field.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",  # the first that knows client certificates
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],

@@ -29,11 +29,15 @@ class CallerThrottle(BaseThrottle):
         self.seconds: float | None = None
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        """A view may have a limit of its own on top: `limit_by_address`."""
+        """A view may have a limit of its own on top: `limit_by_address`.
+
+        `address_limit` stands in the place of the usual one for strangers.
+        """
         caller = current_caller()
         if caller.kind == "anonymous":
             own: Limit | None = getattr(view, "limit_by_address", None)
-            self.seconds = BY_ADDRESS.spend(callers_network())
+            usual: Limit = getattr(view, "address_limit", BY_ADDRESS)
+            self.seconds = usual.spend(callers_network())
             if own is not None and self.seconds is None:
                 self.seconds = own.spend(callers_network())
         else:

@@ -4,7 +4,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from certificates import authorities
 from certificates.models import DeviceCertificate
+from certificates.pki.bundles import FORMS
 from certificates.pki.csr import LONGEST
 from certificates.pki.keys import KEY_TYPES
 from devices.api.serializers import BoxSerializer, DeviceSerializer
@@ -29,6 +31,7 @@ class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):
         fields: tuple[str, ...] = (
             *("serial_number", "device_id", "status", "fingerprint", "key_source"),
             *("not_before", "not_after", "issued_at", "warned_at"),
+            *("confirmed_at", "handover_until", "key_delivered_at"),
             *("revoked_at", "revocation_reason", "replaces", "certificate"),
         )
         read_only_fields: tuple[str, ...] = fields
@@ -47,6 +50,36 @@ class IssueSerializer(Strict):
 
     csr = Text(max_length=LONGEST, required=False, pattern=PEM, help_text="PEM")
     key_type = serializers.ChoiceField(choices=KEY_TYPES, required=False)
+
+
+class AcknowledgementSerializer(Strict):
+    serial_number = Text(max_length=64, pattern=r"[0-9A-Fa-f: ]+")
+
+
+class BundleRequestSerializer(Strict):
+    """How the device wants its key, certificate and chain."""
+
+    form = serializers.ChoiceField(choices=FORMS, default="pem")
+    passphrase = Text(
+        max_length=256,
+        required=False,
+        pattern=r"[ -~]+",
+        help_text="Encrypts the key; PKCS #12 wants one.",
+    )
+
+
+class SuggestedWindowSerializer(serializers.Serializer[Any]):
+    start = serializers.DateTimeField()
+    end = serializers.DateTimeField()
+
+
+class RenewalInfoSerializer(serializers.Serializer[Any]):
+    """When to renew: at a moment chosen at random in the window."""
+
+    suggested_window = SuggestedWindowSerializer(source="*")
+    reason = serializers.CharField(
+        help_text="`expiry`, `superseded`, `revoked`, or why it was pulled forward."
+    )
 
 
 class RevocationSerializer(Strict):
@@ -90,3 +123,11 @@ class RegisteredSerializer(serializers.Serializer[Any]):
     device = DeviceSerializer()
     token = serializers.CharField()
     certificate = CertificateWithChainSerializer(allow_null=True)
+
+
+def with_chain(certificate: DeviceCertificate) -> dict[str, Any]:
+    """A certificate as it is answered, with the chain above it."""
+    return {
+        **CertificateSerializer(certificate).data,
+        "chain": authorities.chain_of(certificate.authority_key_id),
+    }

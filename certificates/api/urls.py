@@ -1,6 +1,8 @@
 from django.urls import path
 
-from certificates.api import views
+from certificates.api import est, mine, public, views
+
+SERIAL = "certificates/<str:serial_number>"
 
 urlpatterns = [
     path(
@@ -8,29 +10,66 @@ urlpatterns = [
     ),
     path(
         "devices/me/certificate",
-        views.MyCertificateView.as_view(),
+        mine.MyCertificateView.as_view(),
         name="my-certificate",
+    ),
+    path(
+        "devices/me/certificate/acknowledge",
+        mine.AcknowledgeView.as_view(),
+        name="my-certificate-acknowledge",
+    ),
+    path(
+        "devices/me/certificate/bundle",
+        mine.BundleView.as_view(),
+        name="my-certificate-bundle",
     ),
     path(
         "devices/<uuid:device_id>/certificates",
         views.DeviceCertificatesView.as_view(),
         name="device-certificates",
     ),
-    path("certificates/ca.pem", views.AuthorityView.as_view(), name="ca"),
+    path("certificates/ca.pem", public.AuthorityView.as_view(), name="ca"),
+    path("certificates/trusted.pem", public.TrustedView.as_view(), name="trusted"),
+    path("certificates/ca.crl", public.CompleteListView.as_view(), name="crl"),
+    path(
+        "certificates/ca.crl.pem", public.CompleteListPemView.as_view(), name="crl-pem"
+    ),
+    path("certificates/crl/<int:shard>.crl", public.ShardView.as_view(), name="shard"),
+    path(
+        "certificates/authorities/<str:key_identifier>.cer",
+        public.AuthorityCertificateView.as_view(),
+        name="authority-certificate",
+    ),
+    path(
+        "certificates/authorities/<str:key_identifier>.crl",
+        public.ListOfAuthorityView.as_view(),
+        name="authority-crl",
+    ),
+    path("certificates/ocsp", public.OcspView.as_view(), name="ocsp"),
+    path(
+        "certificates/ocsp/<path:ocsp_request>",
+        public.OcspGetView.as_view(),
+        name="ocsp-get",
+    ),
     path("certificates/validate", views.ValidateView.as_view(), name="validate"),
+    path(SERIAL, views.CertificateView.as_view(), name="certificate"),
+    path(f"{SERIAL}/renew", views.RenewView.as_view(), name="certificate-renew"),
+    path(f"{SERIAL}/revoke", views.RevokeView.as_view(), name="certificate-revoke"),
     path(
-        "certificates/<str:serial_number>",
-        views.CertificateView.as_view(),
-        name="certificate",
+        f"{SERIAL}/renewal-info",
+        views.RenewalInfoView.as_view(),
+        name="certificate-renewal-info",
     ),
+    path(".well-known/est/cacerts", est.CaCertificatesView.as_view(), name="est-cas"),
     path(
-        "certificates/<str:serial_number>/renew",
-        views.RenewView.as_view(),
-        name="certificate-renew",
+        ".well-known/est/csrattrs",
+        est.CsrAttributesView.as_view(),
+        name="est-attributes",
     ),
+    path(".well-known/est/simpleenroll", est.EnrollView.as_view(), name="est-enroll"),
     path(
-        "certificates/<str:serial_number>/revoke",
-        views.RevokeView.as_view(),
-        name="certificate-revoke",
+        ".well-known/est/simplereenroll",
+        est.ReenrollView.as_view(),
+        name="est-reenroll",
     ),
 ]

@@ -1,16 +1,12 @@
 """The doors of the authority: parse, one verb, render."""
 
-from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -21,25 +17,25 @@ from certificates.api.serializers import (
     CertificateWithChainSerializer,
     IssueSerializer,
     RegisteredSerializer,
+    RenewalInfoSerializer,
     RevocationSerializer,
     ValidationRequestSerializer,
     ValidationSerializer,
+    with_chain,
 )
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.enrollment import enroll
 from certificates.management_service import (
     CertificateManagementService,
-    certificate_in_use,
+    of_device,
     owned_certificate,
 )
 from certificates.models import DeviceCertificate
+from certificates.renewal_windows import ASK_AGAIN_AFTER, window_of
 from certificates.validation import validate_certificate
 from devices.api.views import found, shown
-from devices.authentication import IsDevice, MayEnroll, calling_device
-from devices.models import EnrollmentToken
+from devices.authentication import IsDeviceOrMember, MayEnroll
+from devices.models import Device, EnrollmentToken
 from devices.registration import living_device
-from provisioning.errors import Invalid
-from provisioning.rest.negotiation import OneFormOnly
 from provisioning.rest.paging import CursorPages
 from provisioning.rest.strict import KnownParameters
 
@@ -149,61 +145,23 @@ class ValidateView(APIView):
         body.is_valid(raise_exception=True)
         verdict = validate_certificate(
             body.validated_data["certificate"],
-            ca=DeviceCertificatesService(),
             now=timezone.now(),
         )
         return Response(ValidationSerializer(verdict).data)
 
 
-class MyCertificateView(APIView):
-    """The calling device's current certificate with the chain, or a new one for a CSR."""
+class RenewalInfoView(APIView):
+    """When to renew a certificate and why (the semantics of RFC 9773)."""
 
-    permission_classes = (IsDevice,)
+    permission_classes = (IsDeviceOrMember,)
 
-    @extend_schema(responses=CertificateWithChainSerializer)
-    def get(self, request: Request) -> Response:
-        return Response(with_chain(certificate_in_use(calling_device(request))))
-
-    @extend_schema(
-        request=IssueSerializer, responses={201: CertificateWithChainSerializer}
-    )
-    def post(self, request: Request) -> Response:
-        body = IssueSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        if "csr" not in body.validated_data:
-            raise CsrRequired("A device brings a request for its own key.", field="csr")
-        certificate = CertificateManagementService().issue_certificate(
-            device=calling_device(request),
-            csr_pem=body.validated_data["csr"],
-            now=timezone.now(),
+    @extend_schema(responses=RenewalInfoSerializer)
+    def get(self, request: Request, serial_number: str) -> Response:
+        certificate = owned_certificate(serial_number)
+        if isinstance(request.user, Device):
+            certificate = of_device(certificate, request.user)
+        window = window_of(certificate, now=timezone.now())
+        return Response(
+            RenewalInfoSerializer(window).data,
+            headers={"Retry-After": str(ASK_AGAIN_AFTER)},
         )
-        return Response(with_chain(certificate), status.HTTP_201_CREATED)
-
-
-class CsrRequired(Invalid):
-    code = "required"
-
-
-class AuthorityView(APIView):
-    """The CA's certificate and those above it, in PEM; public."""
-
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
-    content_negotiation_class = OneFormOnly
-
-    @extend_schema(responses={(200, "application/x-pem-file"): OpenApiTypes.STR})
-    def get(self, request: HttpRequest) -> HttpResponse:
-        service = CertificateManagementService()
-        service.authority(now=timezone.now())
-        return HttpResponse(
-            service.ca.chain_pem(),
-            content_type="application/x-pem-file",
-            headers={"Cache-Control": "public, max-age=3600"},
-        )
-
-
-def with_chain(certificate: DeviceCertificate) -> dict[str, Any]:
-    return {
-        **CertificateSerializer(certificate).data,
-        "chain": DeviceCertificatesService().chain_pem(),
-    }

@@ -6,7 +6,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from certificates.pki.errors import BadRequest, WeakKey
 from certificates.pki.keys import DevicePublicKey, acceptable
 
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 LONGEST = 16_384  # characters; an RSA-8192 request has about 2,800
 
 
@@ -26,7 +26,7 @@ def proven_key(pem: str) -> DevicePublicKey:
         request = x509.load_pem_x509_csr(pem.encode())
         public_key = request.public_key()
         proven = request.is_signature_valid
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BadRequest("not a readable PKCS #10 request in PEM") from error
     if not proven:
         raise BadRequest("the request is not signed by its own key")

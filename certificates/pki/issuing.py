@@ -1,77 +1,86 @@
-"""What the authority signs: its own certificate, and those of devices."""
+"""What the authority signs: CA certificates, those of devices, and of OCSP responders."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from itertools import pairwise
 from uuid import UUID
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import (
+    AuthorityInformationAccessOID,
+    ExtendedKeyUsageOID,
+    NameOID,
+)
 
 from certificates.pki.errors import BadAuthority
+from certificates.pki.issuer import Addresses, Issuer
 from certificates.pki.keys import DevicePublicKey, IssuerPrivateKey
 from certificates.pki.serials import random_serial_number
 
 BACKDATE = timedelta(minutes=5)  # clocks in the field are late
 SECOND = timedelta(seconds=1)  # a validity includes both its ends (RFC 5280 §4.1.2.5)
+SIGNED_WITH = hashes.SHA256()
 
-
-@dataclass(frozen=True, slots=True)
-class Issuer:
-    """A CA certificate with the private key that signs for it, and what is above it."""
-
-    certificate: x509.Certificate
-    key: IssuerPrivateKey
-    chain: tuple[x509.Certificate, ...]  # from the CA certificate upwards
-
-    @property
-    def key_identifier(self) -> bytes:
-        extension = self.certificate.extensions.get_extension_for_class(
-            x509.SubjectKeyIdentifier
-        )
-        return extension.value.digest
+Extensions = Iterable[tuple[x509.ExtensionType, bool]]  # each with its criticality
 
 
 def self_signed_authority(
     *,
     key: IssuerPrivateKey,
-    common_name: str,
-    organization: str,
-    country: str,
+    subject: x509.Name,
+    path_length: int,
     now: datetime,
     lifetime: timedelta,
 ) -> x509.Certificate:
-    """A root that issues device certificates itself.
+    """A root: over devices with `path_length` 0, over issuing CAs with 1.
 
     Profile, by section of RFC 5280:
         4.2.1.2   subject key identifier: SHA-1 of the key (method 1)
         4.2.1.3   key usage: keyCertSign and cRLSign only (critical)
-        4.2.1.9   basic constraints: a CA with no CA below it (critical)
+        4.2.1.9   basic constraints: a CA with so many CAs below it (critical)
     """
     _check(now, lifetime)
-    name = _name(common_name, organization, country)
     begin = now.replace(microsecond=0) - BACKDATE
     builder = (
         x509.CertificateBuilder()
         .serial_number(random_serial_number())
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(key.public_key())
         .not_valid_before(begin)
         .not_valid_after(begin + lifetime - SECOND)
     )
-    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (
-        (x509.BasicConstraints(ca=True, path_length=0), True),
-        (_key_usage(key_cert_sign=True, crl_sign=True), True),
-        (identifier, False),
+    extensions = _of_an_authority(key.public_key(), path_length)
+    return _extended(builder, extensions).sign(key, SIGNED_WITH)
+
+
+def subordinate_authority(
+    *,
+    public_key: DevicePublicKey,
+    subject: x509.Name,
+    issuer: Issuer,
+    addresses: Addresses,
+    now: datetime,
+    lifetime: timedelta,
+) -> x509.Certificate:
+    """An issuing CA below a root, with none below itself.
+
+    Profile, beyond that of a root: authority key identifier (§4.2.1.1), the root's one
+    distribution point (§4.2.1.13), and where the root's certificate is (§4.2.2.1).
+
+    Raises:
+        ValueError: `now` is naive, `lifetime` is not positive.
+        BadAuthority: the root is not valid at `now`.
+    """
+    builder = _builder(
+        subject, public_key, random_serial_number(), issuer, now, lifetime
     )
-    for extension, critical in extensions:
-        builder = builder.add_extension(extension, critical)
-    return builder.sign(key, _digest_for(key))
+    extensions = (
+        *_of_an_authority(public_key, path_length=0),
+        (issuer.authority_key_identifier, False),
+        *_pointing_to(addresses),
+    )
+    return _extended(builder, extensions).sign(issuer.key, SIGNED_WITH)
 
 
 def device_certificate(
@@ -80,6 +89,7 @@ def device_certificate(
     public_key: DevicePublicKey,
     serial_number: int,
     issuer: Issuer,
+    addresses: Addresses,
     organization: str,
     country: str,
     now: datetime,
@@ -97,82 +107,136 @@ def device_certificate(
         4.2.1.6   subject alternative name: `urn:uuid:<device_id>` (RFC 9562 §4)
         4.2.1.9   basic constraints: not a CA (critical)
         4.2.1.12  extended key usage: clientAuth
+        4.2.1.13  one CRL distribution point with one address: the certificate's shard
+        4.2.2.1   authority information access: OCSP, and the issuer's certificate
 
     Raises:
         ValueError: `now` is naive, `lifetime` is not positive.
         BadAuthority: the issuer is not valid at `now`.
     """
+    subject = subject_name(f"Device-{device_id}", organization, country)
+    builder = _builder(subject, public_key, serial_number, issuer, now, lifetime)
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(device_id.urn)])
+    extensions = (
+        *_of_an_end_entity(public_key, ExtendedKeyUsageOID.CLIENT_AUTH),
+        (issuer.authority_key_identifier, False),
+        (names, False),
+        *_pointing_to(addresses),
+    )
+    return _extended(builder, extensions).sign(issuer.key, SIGNED_WITH)
+
+
+def responder_certificate(
+    *,
+    public_key: DevicePublicKey,
+    subject: x509.Name,
+    serial_number: int,
+    issuer: Issuer,
+    now: datetime,
+    lifetime: timedelta,
+) -> x509.Certificate:
+    """Delegate the answering of OCSP requests (RFC 6960 §4.2.2.2).
+
+    Nobody can ask whether the one who answers was revoked, so it says `nocheck`
+    (§4.2.2.2.1), lives for days, and points nowhere.
+
+    Raises:
+        ValueError: `now` is naive, `lifetime` is not positive.
+        BadAuthority: the issuer is not valid at `now`.
+    """
+    builder = _builder(subject, public_key, serial_number, issuer, now, lifetime)
+    extensions = (
+        *_of_an_end_entity(public_key, ExtendedKeyUsageOID.OCSP_SIGNING),
+        (issuer.authority_key_identifier, False),
+        (x509.OCSPNoCheck(), False),
+    )
+    return _extended(builder, extensions).sign(issuer.key, SIGNED_WITH)
+
+
+def subject_name(common_name: str, organization: str, country: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
+            x509.NameAttribute(NameOID.COUNTRY_NAME, country),
+        ]
+    )
+
+
+def _builder(
+    subject: x509.Name,
+    public_key: DevicePublicKey,
+    serial_number: int,
+    issuer: Issuer,
+    now: datetime,
+    lifetime: timedelta,
+) -> x509.CertificateBuilder:
+    """What every certificate below another one has; its end is within the issuer's."""
     _check(now, lifetime)
     ca = issuer.certificate
     if not ca.not_valid_before_utc <= now < ca.not_valid_after_utc:
         raise BadAuthority("the CA certificate is not valid now")
     begin = max(now.replace(microsecond=0) - BACKDATE, ca.not_valid_before_utc)
-    builder = (
+    return (
         x509.CertificateBuilder()
         .serial_number(serial_number)
-        .subject_name(_name(f"Device-{device_id}", organization, country))
+        .subject_name(subject)
         .issuer_name(ca.subject)
         .public_key(public_key)
         .not_valid_before(begin)
         .not_valid_after(min(begin + lifetime - SECOND, ca.not_valid_after_utc))
     )
-    for extension, critical in _device_extensions(device_id, public_key, issuer):
+
+
+def _extended(
+    builder: x509.CertificateBuilder, extensions: Extensions
+) -> x509.CertificateBuilder:
+    for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
-    return builder.sign(issuer.key, _digest_for(issuer.key))
+    return builder
 
 
-def signed_by(certificate: x509.Certificate, issuer: Issuer) -> bool:
-    """Whether this CA's key made the certificate's signature and its name stands on it."""
-    try:
-        certificate.verify_directly_issued_by(issuer.certificate)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
-
-
-def check_authority(
-    chain: tuple[x509.Certificate, ...], key: IssuerPrivateKey
-) -> Issuer:
-    """A key and a chain that together can issue: the CA's certificate comes first.
-
-    Raises:
-        BadAuthority: they do not belong together, or the certificate is not a CA's.
-    """
-    if not chain:
-        raise BadAuthority("the chain holds no certificate")
-    ca = chain[0]
-    if ca.public_key() != key.public_key():
-        raise BadAuthority("the first certificate of the chain is not the key's")
-    try:
-        constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints).value
-        usage = ca.extensions.get_extension_for_class(x509.KeyUsage).value
-        ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
-    except x509.ExtensionNotFound as error:
-        raise BadAuthority(f"the CA certificate has no {error.oid._name}") from error
-    if not (constraints.ca and usage.key_cert_sign):
-        raise BadAuthority("the certificate is not that of a CA that may sign others")
-    for lower, upper in pairwise(chain):
-        if lower.issuer != upper.subject:
-            raise BadAuthority("the chain is not in order, each followed by its issuer")
-    return Issuer(certificate=ca, key=key, chain=chain)
-
-
-def _device_extensions(
-    device_id: UUID, public_key: DevicePublicKey, issuer: Issuer
-) -> tuple[tuple[x509.ExtensionType, bool], ...]:
-    issuer_key = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-        issuer.certificate.extensions.get_extension_for_class(
-            x509.SubjectKeyIdentifier
-        ).value
+def _of_an_authority(public_key: DevicePublicKey, path_length: int) -> Extensions:
+    return (
+        (x509.BasicConstraints(ca=True, path_length=path_length), True),
+        (_key_usage(key_cert_sign=True, crl_sign=True), True),
+        (x509.SubjectKeyIdentifier.from_public_key(public_key), False),
     )
-    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(device_id.urn)])
+
+
+def _of_an_end_entity(
+    public_key: DevicePublicKey, purpose: x509.ObjectIdentifier
+) -> Extensions:
     return (
         (x509.BasicConstraints(ca=False, path_length=None), True),
         (_key_usage(digital_signature=True), True),
-        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False),
-        (names, False),
+        (x509.ExtendedKeyUsage([purpose]), False),
         (x509.SubjectKeyIdentifier.from_public_key(public_key), False),
-        (issuer_key, False),
+    )
+
+
+def _pointing_to(addresses: Addresses) -> Extensions:
+    access = [
+        x509.AccessDescription(
+            AuthorityInformationAccessOID.CA_ISSUERS,
+            x509.UniformResourceIdentifier(addresses.issuer),
+        )
+    ]
+    if addresses.ocsp is not None:
+        responder = x509.UniformResourceIdentifier(addresses.ocsp)
+        access.insert(
+            0,
+            x509.AccessDescription(AuthorityInformationAccessOID.OCSP, responder),
+        )
+    point = x509.DistributionPoint(
+        full_name=[x509.UniformResourceIdentifier(addresses.crl)],
+        relative_name=None,
+        reasons=None,
+        crl_issuer=None,
+    )
+    return (
+        (x509.CRLDistributionPoints([point]), False),
+        (x509.AuthorityInformationAccess(access), False),
     )
 
 
@@ -193,22 +257,6 @@ def _key_usage(
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _name(common_name: str, organization: str, country: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
-            x509.NameAttribute(NameOID.COUNTRY_NAME, country),
-        ]
-    )
-
-
-def _digest_for(key: IssuerPrivateKey) -> hashes.SHA256 | hashes.SHA384:
-    if isinstance(key, rsa.RSAPrivateKey) or key.curve.key_size <= 256:
-        return hashes.SHA256()
-    return hashes.SHA384()
 
 
 def _check(now: datetime, lifetime: timedelta) -> None:

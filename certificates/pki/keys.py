@@ -6,6 +6,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from certificates.pki import weak_keys
 from certificates.pki.errors import PkiError, WeakKey
 
 KeyType = Literal["rsa", "ec"]
@@ -37,7 +38,8 @@ def generate_for_authority(kind: KeyType) -> IssuerPrivateKey:
 def acceptable(key: object) -> DevicePublicKey:
     """The key itself, if a device certificate may carry it.
 
-    Accepts RSA of 2048 to 8192 bits with a usual exponent, EC P-256 and P-384.
+    Accepts RSA of 2048 to 8192 bits with a usual exponent and without a known flaw,
+    EC P-256 and P-384.
 
     Raises:
         WeakKey: says what is wrong with it.
@@ -52,6 +54,8 @@ def acceptable(key: object) -> DevicePublicKey:
             exponent = key.public_numbers().e
             if exponent % 2 == 0 or not PUBLIC_EXPONENT <= exponent < 2**32:
                 raise WeakKey("the RSA exponent is not a usual one")
+            if (found := weak_keys.flaw(key.public_numbers().n)) is not None:
+                raise WeakKey(f"the RSA key is weak: {found}")
             return key
         case ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()):
             return key
@@ -85,15 +89,23 @@ def to_pem(key: DevicePrivateKey, passphrase: str = "") -> bytes:
     )
 
 
-def from_pem(pem: bytes, passphrase: str = "") -> DevicePrivateKey:
+def from_pem(
+    pem: bytes, passphrase: str = "", *, made_here: bool = False
+) -> DevicePrivateKey:
     """Read a private key, with its consistency checks (for RSA-2048 about 32 ms).
+
+    Args:
+        made_here: it was checked when it was made, and nobody else could write it
+            since: the checks are left out.
 
     Raises:
         PkiError: it is unreadable, of another kind, or the passphrase is wrong.
     """
     try:
         key = serialization.load_pem_private_key(
-            pem, passphrase.encode() if passphrase else None
+            pem,
+            passphrase.encode() if passphrase else None,
+            unsafe_skip_rsa_key_validation=made_here,
         )
     except TypeError as error:
         raise PkiError("the key's passphrase is missing, or it has none") from error

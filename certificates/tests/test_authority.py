@@ -127,6 +127,7 @@ def test_the_key_can_carry_a_passphrase(
         ca.issuer()
 
 
+@pytest.mark.django_db
 def test_the_command_makes_it_once(tmp_path: Path, capsys: Any) -> None:
     settings.CERTIFICATES_ROOT = str(tmp_path / "new")
 
@@ -144,6 +145,7 @@ def test_the_command_wants_key_and_chain_together(tmp_path: Path) -> None:
     assert refusal.value.returncode == 2
 
 
+@pytest.mark.django_db
 def test_the_authoritys_certificate_is_public(client: Any, now: datetime) -> None:
     answer = client.get("/certificates/ca.pem", HTTP_ACCEPT="application/x-pem-file")
 

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
+from certificates.pki.issuer import Addresses
 from certificates.store import CertificateStore
 from certificates.tests.keys import ec_key, request_for
 from devices.models import Device
@@ -98,7 +99,7 @@ def test_a_member_issues_lists_and_reads(member: Member, device: Device) -> None
 
     assert (first.status_code, second.status_code) == (201, 201)
     listed = member().get(url).json()["results"]
-    assert [item["status"] for item in listed] == ["active", "superseded"]
+    assert [item["handover_until"] is None for item in listed] == [True, False]
     serial_number = second.json()["serial_number"]
     read = member(Role.VIEWER).get(f"/certificates/{serial_number}")
     assert read.json()["fingerprint"] == second.json()["fingerprint"]
@@ -197,11 +198,17 @@ def test_a_strangers_certificate_is_unknown_to_the_verdict(
 def test_a_certificate_of_another_authority_is_not_ours(
     member: Member, tmp_path: Any, device: Device
 ) -> None:
+    now = datetime.now(UTC)
     other = DeviceCertificatesService(tmp_path / "other")
     signed = other.issue_certificate(
-        device.pk, serial_number=7, key_type="ec", now=datetime.now(UTC)
+        device.pk,
+        serial_number=2**70,
+        issuer=other.initialize_ca(now=now, key_type="ec"),
+        addresses=Addresses("http://x/1.crl", "http://x/ca.cer"),
+        key_type="ec",
+        now=now,
     )
-    pem = other.store.staged_certificate("7").read_text()
+    pem = other.store.staged_certificate(f"{2**70:x}").read_text()
 
     assert signed.key_made_here
     assert validated(member(), pem)["problems"] == ["unknown", "signature_invalid"]

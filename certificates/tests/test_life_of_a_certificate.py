@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from certificates import handover
 from certificates.management_service import CertificateManagementService, Monitored
 from certificates.models import DeviceCertificate
 from certificates.tests.keys import ec_key, request_for
@@ -59,16 +60,22 @@ def test_the_life_of_a_certificate(device: Device, now: datetime) -> None:
     assert second.replaces == first
     assert second.public_key() == first.public_key()
     assert second.serial_number != first.serial_number
-    assert (first.status, second.status) == ("superseded", "active")
+    assert (first.status, second.status) == ("active", "active")
     assert first.revoked_at is None
     assert events(device)[2:] == ["certificate.renewed"]
+
+    # Both are good until the device has the new one, and says so.
+    handover.confirm(second, now=end - days(6))
+    first.refresh_from_db()
+    assert (first.status, first.revoked_at) == ("superseded", None)
+    assert events(device)[3:] == ["certificate.superseded"]
     assert service.check_expirations(now=end - days(7)).due == []
 
     # The old one ends by itself, and that is said.
     assert service.check_expirations(now=end).expired == 1
     first.refresh_from_db()
     assert first.status == "expired"
-    assert events(device)[3:] == ["certificate.expired"]
+    assert events(device)[4:] == ["certificate.expired"]
     assert not Event.every_tenant.named("certificate.expired").get().data["was_in_use"]
 
     # A year on, the second is lost: it is revoked, once, and stays so.
@@ -78,7 +85,7 @@ def test_the_life_of_a_certificate(device: Device, now: datetime) -> None:
     second.refresh_from_db()
     assert (second.status, second.revoked_at) == ("revoked", lost)
     assert second.revocation_reason == DeviceCertificate.Reason.KEY_COMPROMISE
-    assert events(device)[4:] == ["certificate.revoked"]
+    assert events(device)[5:] == ["certificate.revoked"]
 
     # What is revoked is never renewed, warned of or said to expire.
     assert service.check_expirations(now=end_of(second) + days(1)) == Monitored(

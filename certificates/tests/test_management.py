@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from rest_framework.test import APIClient
 
-from certificates import issuance, management_service
+from certificates import issuance
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import (
     AuthorityUnavailable,
@@ -22,7 +22,7 @@ from certificates.errors import (
     NotRevocable,
 )
 from certificates.management_service import CertificateManagementService
-from certificates.models import DeviceCertificate
+from certificates.models import CertificateAuthority, DeviceCertificate
 from certificates.pki import keys
 from certificates.tasks import check_expirations
 from certificates.tests.keys import ec_key, request_for
@@ -122,7 +122,7 @@ def test_a_signature_that_fails_leaves_a_spent_serial_number_and_no_file(
     assert list(service.ca.store.staged.glob("*")) == []
 
 
-def test_a_second_certificate_supersedes_the_first(
+def test_a_second_certificate_takes_over_from_the_first(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
     first = issued(service, device, now)
@@ -130,8 +130,10 @@ def test_a_second_certificate_supersedes_the_first(
     second = issued(service, device, now)
 
     first.refresh_from_db()
-    assert (first.status, second.status) == ("superseded", "active")
     assert second.replaces == first
+    assert (first.status, second.status) == ("active", "active")
+    assert first.handover_until == now + timedelta(days=settings.HANDOVER_DAYS)
+    assert second.handover_until is None
 
 
 def test_a_server_made_key_is_made_anew_at_renewal(
@@ -463,8 +465,7 @@ def test_another_authoritys_files_do_not_sign_in_its_place(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
     issued(service, device, now)
-    DeviceCertificate.objects.update(authority_key_id="other")
-    management_service._trusted.clear()
+    CertificateAuthority.objects.update(key_identifier="00" * 20)
 
     with pytest.raises(AuthorityUnavailable, match="not those"):
         issued(service, device, now)

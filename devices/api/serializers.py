@@ -135,6 +135,14 @@ class ConnectSerializer(Strict):
     ip_address = Address(required=False)
 
 
+class RenewalWindowSerializer(serializers.Serializer[Any]):
+    """When to have the next certificate (the semantics of RFC 9773 §4)."""
+
+    start = serializers.DateTimeField()
+    end = serializers.DateTimeField()
+    reason = serializers.CharField(help_text="`expiry`, or why it is earlier.")
+
+
 class NextStepsSerializer(serializers.Serializer[Any]):
     """What a device should do next; one poll is enough to know."""
 
@@ -143,6 +151,7 @@ class NextStepsSerializer(serializers.Serializer[Any]):
     update_waiting = serializers.BooleanField()
     certificate_renewal_due = serializers.BooleanField()
     certificate_serial_number = serializers.CharField(allow_null=True)
+    certificate_renewal = RenewalWindowSerializer(allow_null=True)
 
 
 class ConnectedSerializer(serializers.Serializer[Any]):

@@ -237,6 +237,7 @@ class NextSteps(TenantOwned):
     commands_waiting = models.PositiveIntegerField(default=0)
     update_waiting = models.BooleanField(default=False)
     certificate_serial_number = models.CharField(max_length=40, null=True)  # noqa: DJ001
+    certificate_issued_at = models.DateTimeField(null=True)
     certificate_renewal_due_at = models.DateTimeField(null=True)
 
     class Meta(TenantOwned.Meta):

@@ -102,6 +102,7 @@ def test_the_answer_of_connect_says_what_to_do_next(
         "update_waiting": False,
         "certificate_renewal_due": False,
         "certificate_serial_number": None,
+        "certificate_renewal": None,
     }
 
 

@@ -12,7 +12,7 @@ from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny, BasePermission
 
-from devices.authentication import MayConnect, MayEnroll
+from devices.authentication import IsDeviceOrMember, MayConnect, MayEnroll
 
 
 class _Bearer(OpenApiAuthenticationExtension):
@@ -43,6 +43,26 @@ class DeviceScheme(_Bearer):
     target_class = "devices.authentication.DeviceAuthentication"
     name = "device"
     prefix = "dev_"
+
+
+class ClientCertificateScheme(OpenApiAuthenticationExtension):
+    target_class = "certificates.authentication.ClientCertificateAuthentication"
+    name = "clientCertificate"
+
+    def get_security_definition(self, auto_schema: Any) -> Any:
+        return {"type": "mutualTLS"}
+
+
+class BasicScheme(OpenApiAuthenticationExtension):
+    target_class = "certificates.authentication.BasicDeviceAuthentication"
+    name = "deviceBasic"
+
+    def get_security_definition(self, auto_schema: Any) -> Any:
+        return {
+            "type": "http",
+            "scheme": "basic",
+            "description": "The device's id and its `dev_` token.",
+        }
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
@@ -87,7 +107,9 @@ class DocumentedSchema(AutoSchema):
         if any(isinstance(item, AllowAny) for item in permissions):
             return set()
         if any(isinstance(item, MayConnect) for item in permissions):
-            return {"device"}
+            return {"device", "clientCertificate", "deviceBasic"}
+        if any(isinstance(item, IsDeviceOrMember) for item in permissions):
+            return {"device", "clientCertificate", "member"}
         if any(isinstance(item, MayEnroll) for item in permissions):
             return {"enrollment", "member"}
         return {"member"}
@@ -103,6 +125,8 @@ class DocumentedSchema(AutoSchema):
 
     def _errors(self) -> set[str]:
         found = {"400", "405", "406", "429"}
+        if "{" in self.path:
+            found |= {"404"}
         if self._schemes():
             found |= {"401", "403", "404"}
         if self.method in {"POST", "PATCH", "PUT", "DELETE"}:

@@ -306,7 +306,7 @@ def test_devices_certificates_are_renewed_and_revoked_from_their_list(
         reason="keyCompromise",
     )
     row.refresh_from_db()
-    assert (row.status, row.successors.get().status) == ("superseded", "revoked")
+    assert (row.status, row.successors.get().status) == ("revoked", "revoked")
 
 
 @pytest.mark.parametrize("verb", ["issue-certificate", "retire", "new-token"])

@@ -26,6 +26,8 @@ OURS = [
 GLOBAL = {
     *("Tenant", "User", "SecondFactor"),  # people may be in several tenants
     *("DeviceCertificate", "Delivery"),
+    *("CertificateAuthority", "RevocationList", "Responder"),  # of all tenants
+    *("RenewalCampaign", "Inspection", "Drift"),  # the operator's
     *("Seal", "Unsealed"),  # digests and ids, of every tenant's events
     "Pairing",  # of nobody until a member approves it
 }

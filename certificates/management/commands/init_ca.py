@@ -3,13 +3,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandError
 from django.utils import timezone
 
+from certificates import authorities
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AuthorityExists
-from certificates.pki.issuing import Issuer
-from certificates.pki.keys import KEY_TYPES, KeyType
+from certificates.key_arguments import add_key_arguments, given_key
+from certificates.models import CertificateAuthority
+from certificates.pki.keys import KeyType
 from tenants.commands import OperatorCommand, table
 
 
@@ -18,39 +19,42 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--key", type=Path, metavar="FILE", help="PEM, to import")
-        parser.add_argument(
-            "--chain", type=Path, metavar="FILE", help="PEM, the CA's own first"
-        )
-        parser.add_argument("--key-type", choices=KEY_TYPES, default="rsa")
+        add_key_arguments(parser)
 
     def run(
-        self, key: Path | None, chain: Path | None, key_type: KeyType, **options: Any
+        self,
+        key: Path | None,
+        token_key: str | None,
+        chain: Path | None,
+        key_type: KeyType,
+        with_root: bool,
+        **options: Any,
     ) -> tuple[Mapping[str, Any], str]:
         ca, now = DeviceCertificatesService(), timezone.now()
-        if (key is None) != (chain is None):
-            raise CommandError("--key and --chain go together.", returncode=2)
-        if key is not None and chain is not None:
-            issuer = ca.import_ca(key=_read(key), chain=_read(chain), now=now)
+        given = given_key(key, token_key, chain, with_root=with_root)
+        if given.chain is not None:
+            ca.import_ca(
+                key=given.key, address=given.address, chain=given.chain, now=now
+            )
         elif ca.exists():
             raise AuthorityExists("There is a CA already; it is not overwritten.")
+        elif given.address is not None:
+            ca.certify_token_key(given.address, now=now, with_root=with_root)
         else:
-            issuer = ca.initialize_ca(now=now, key_type=key_type)
-        made = _description(ca, issuer)
+            ca.initialize_ca(now=now, key_type=key_type, with_root=with_root)
+        row = authorities.adopt(ca, now=now)
+        made = _description(ca, row)
         return made, table(made)
 
 
-def _description(ca: DeviceCertificatesService, issuer: Issuer) -> dict[str, Any]:
+def _description(
+    ca: DeviceCertificatesService, row: CertificateAuthority
+) -> dict[str, Any]:
+    files = ca.store.first
     return {
-        "subject": issuer.certificate.subject.rfc4514_string(),
-        "not_after": issuer.certificate.not_valid_after_utc,
-        "certificate": str(ca.store.ca_certificate),
-        "key": str(ca.store.ca_key),
+        "subject": row.subject,
+        "key_identifier": row.key_identifier,
+        "not_after": row.not_after,
+        "certificate": str(files.certificate),
+        "key": str(files.key if files.key.exists() else files.key_address),
     }
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}.") from error

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 
+from certificates.models.revocation_list import RevocationList
 from certificates.pki.keys import DevicePublicKey, acceptable
 from devices.models import Device
 from tenants.models import Role
@@ -39,7 +40,25 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
 
     def active(self) -> Self:
         """The one that a device should use now."""
-        return self.filter(status=DeviceCertificate.Status.ACTIVE)
+        return self.filter(
+            status=DeviceCertificate.Status.ACTIVE, handover_until__isnull=True
+        )
+
+    def handed_over(self, now: datetime) -> Self:
+        """Those whose time beside their successor is over."""
+        return self.filter(
+            status=DeviceCertificate.Status.ACTIVE, handover_until__lte=now
+        )
+
+    def revoked(self) -> Self:
+        return self.filter(status=DeviceCertificate.Status.REVOKED)
+
+    def unlisted(self) -> Self:
+        """Revoked, and not on a list yet."""
+        return self.revoked().filter(listed_at__isnull=True)
+
+    def signed_by(self, authority_key_id: str) -> Self:
+        return self.filter(authority_key_id=authority_key_id)
 
     def unended(self) -> Self:
         """Neither revoked nor expired; verifiers accept these."""
@@ -60,7 +79,9 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         )
 
     def due_for_renewal(self, now: datetime, window: timedelta) -> Self:
-        return self.expiring(now, window).filter(not_after__gt=now)
+        """In their last days, unless an attempt is under way or was put off."""
+        ready = Q(renew_after__isnull=True) | Q(renew_after__lte=now)
+        return self.expiring(now, window).filter(ready, not_after__gt=now)
 
     def over(self, now: datetime) -> Self:
         """Past their end, and not said to be so yet."""
@@ -81,8 +102,8 @@ class DeviceCertificate(models.Model):
 
     class Status(models.TextChoices):
         PENDING = "pending"  # reserved; perhaps signed already
-        ACTIVE = "active"
-        SUPERSEDED = "superseded"  # still valid, but a newer one is to be used
+        ACTIVE = "active"  # in use; beside its successor until the handover ends
+        SUPERSEDED = "superseded"  # still valid, but its successor is in use
         EXPIRED = "expired"
         REVOKED = "revoked"
         FAILED = "failed"  # never signed for use; its serial number is spent
@@ -119,7 +140,13 @@ class DeviceCertificate(models.Model):
     reserved_at = models.DateTimeField()
     issued_at = models.DateTimeField(null=True)
     warned_at = models.DateTimeField(null=True)
+    confirmed_at = models.DateTimeField(null=True)  # its device used or acknowledged it
+    handover_until = models.DateTimeField(null=True)  # it has a successor till then
+    key_delivered_at = models.DateTimeField(null=True)  # a key made here has left
+    renew_after = models.DateTimeField(null=True)  # no attempt before then
+    renewal_attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
     revoked_at = models.DateTimeField(null=True)
+    listed_at = models.DateTimeField(null=True)  # on a revocation list since then
     revocation_reason = models.CharField(
         max_length=24, choices=Reason.choices, blank=True
     )
@@ -128,6 +155,13 @@ class DeviceCertificate(models.Model):
         on_delete=models.PROTECT,
         related_name="successors",
         null=True,
+        db_index=False,
+    )
+    distribution_point = models.ForeignKey(
+        RevocationList,
+        on_delete=models.PROTECT,
+        related_name="certificates",
+        null=True,  # from before there were any
         db_index=False,
     )
 
@@ -150,13 +184,13 @@ class DeviceCertificate(models.Model):
             ),
             models.UniqueConstraint(
                 fields=("device",),
-                condition=Q(status="active"),
-                name="certificate_one_active_per_device",
+                condition=Q(status="active", handover_until__isnull=True),
+                name="certificate_one_in_use_per_device",
             ),
             models.UniqueConstraint(
                 fields=("replaces",),
-                condition=~Q(status__in=("pending", "failed")),
-                name="certificate_one_successor",
+                condition=~Q(status__in=("pending", "failed", "revoked")),
+                name="certificate_one_valid_successor",
             ),
             models.CheckConstraint(
                 name="certificate_validity_is_forward",
@@ -191,6 +225,26 @@ class DeviceCertificate(models.Model):
                 name="certificate_monitor",
             ),
             models.Index(
+                fields=("authority_key_id", "not_after"),
+                condition=Q(status="revoked"),
+                name="certificate_complete_list",
+            ),
+            models.Index(
+                fields=("distribution_point", "not_after"),
+                condition=Q(status="revoked"),
+                name="certificate_shard",
+            ),
+            models.Index(
+                fields=("revoked_at",),
+                condition=Q(status="revoked", listed_at__isnull=True),
+                name="certificate_unlisted",
+            ),
+            models.Index(
+                fields=("handover_until",),
+                condition=Q(status="active", handover_until__isnull=False),
+                name="certificate_handover",
+            ),
+            models.Index(
                 fields=("reserved_at",),
                 condition=Q(status="pending"),
                 name="certificate_stuck",
@@ -199,6 +253,12 @@ class DeviceCertificate(models.Model):
 
     def __str__(self) -> str:
         return self.serial_number
+
+    @property
+    def keeps_key_here(self) -> bool:
+        """Whether the server made the key, and has it still."""
+        made_here = self.key_source == self.KeySource.SERVER
+        return made_here and self.key_delivered_at is None
 
     def signed_certificate(self) -> x509.Certificate:
         """The certificate itself; only a signed row has one."""

@@ -1,0 +1,201 @@
+"""What anybody may fetch: certificates of authorities, revocation lists, OCSP answers."""
+
+import base64
+import binascii
+from hashlib import sha256
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from certificates import authorities, ocsp_answers, revocation_lists
+from certificates.api.answers import RawParser, cacheable, raw
+from certificates.management_service import CertificateManagementService
+from certificates.models import RevocationList
+from provisioning.limits import Limit
+from provisioning.rest.negotiation import OneFormOnly
+
+PEM, CERTIFICATE = "application/x-pem-file", "application/pkix-cert"
+CRL, OCSP = "application/pkix-crl", "application/ocsp-response"
+VERIFIER = Limit("verifier")
+
+
+class PublicView(APIView):
+    """Open to everybody, in one form only."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    content_negotiation_class = OneFormOnly
+
+
+class ForVerifiers(PublicView):
+    """What is asked for anew with each certificate that somebody verifies."""
+
+    address_limit = VERIFIER
+
+
+class AuthorityView(PublicView):
+    """The certificate of the CA that signs, and those above it, in PEM."""
+
+    @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
+    def get(self, request: Request) -> HttpResponse:
+        issuer = CertificateManagementService().authority(now=timezone.now())
+        return _lasting(authorities.chain_of(issuer.key_identifier.hex()), PEM)
+
+
+class TrustedView(PublicView):
+    """Every CA certificate that whoever verifies devices should trust, in PEM.
+
+    While one CA takes over from another, both are in it.
+    """
+
+    @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
+    def get(self, request: Request) -> HttpResponse:
+        CertificateManagementService().authority(now=timezone.now())
+        trusted = authorities.trusted_certificates()
+        return _lasting(
+            b"".join(part.public_bytes(Encoding.PEM) for part in trusted), PEM
+        )
+
+
+class AuthorityCertificateView(ForVerifiers):
+    """One CA's certificate in DER, where the certificates below it say that it is."""
+
+    @extend_schema(responses={(200, CERTIFICATE): OpenApiTypes.BINARY})
+    def get(self, request: Request, key_identifier: str) -> HttpResponse:
+        own = authorities.chain_certificates(key_identifier)[0]
+        return _lasting(own.public_bytes(Encoding.DER), CERTIFICATE)
+
+
+class ListView(ForVerifiers):
+    """A revocation list as it was last built."""
+
+    def list(self, **where: Any) -> RevocationList:
+        raise NotImplementedError
+
+    def served(
+        self, request: Request, encoding: Encoding, **where: Any
+    ) -> HttpResponseBase:
+        now = timezone.now()
+        row, ca = self.list(**where), CertificateManagementService().ca
+        revocation_lists.built(row, ca, now=now)
+        content, kind = bytes(row.der), CRL
+        if encoding == Encoding.PEM:
+            content, kind = x509.load_der_x509_crl(content).public_bytes(encoding), PEM
+        assert row.this_update is not None
+        assert row.next_update is not None
+        return cacheable(
+            request,
+            content,
+            kind,
+            etag=f"{row.digest} {kind}",
+            made_at=row.this_update,
+            until=row.next_update,
+            now=now,
+        )
+
+
+class CompleteListView(ListView):
+    """The complete list of the CA that signs, in DER."""
+
+    def list(self, **where: Any) -> RevocationList:
+        issuer = CertificateManagementService().authority(now=timezone.now())
+        return revocation_lists.complete_list(issuer.key_identifier.hex())
+
+    @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
+    def get(self, request: Request) -> HttpResponseBase:
+        return self.served(request, Encoding.DER)
+
+
+class CompleteListPemView(CompleteListView):
+    """The same in PEM."""
+
+    @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
+    def get(self, request: Request) -> HttpResponseBase:
+        return self.served(request, Encoding.PEM)
+
+
+class ListOfAuthorityView(ListView):
+    """The complete list of one CA, such as a root or a former one, in DER."""
+
+    def list(self, **where: Any) -> RevocationList:
+        return revocation_lists.complete_list(where["key_identifier"])
+
+    @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
+    def get(self, request: Request, key_identifier: str) -> HttpResponseBase:
+        return self.served(request, Encoding.DER, key_identifier=key_identifier)
+
+
+class ShardView(ListView):
+    """The list of one distribution point, in DER."""
+
+    def list(self, **where: Any) -> RevocationList:
+        return revocation_lists.shard(where["shard"])
+
+    @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
+    def get(self, request: Request, shard: int) -> HttpResponseBase:
+        return self.served(request, Encoding.DER, shard=shard)
+
+
+class OcspView(ForVerifiers):
+    """Whether a certificate is good, revoked or unknown (RFC 6960); the request in DER."""
+
+    parser_classes = (RawParser,)
+
+    @extend_schema(
+        request={"application/ocsp-request": OpenApiTypes.BINARY},
+        responses={(200, OCSP): OpenApiTypes.BINARY},
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        return answered(request, raw(request))
+
+
+class OcspGetView(ForVerifiers):
+    """The same by GET (RFC 6960 §A.1), which caches understand; the request in base64."""
+
+    @extend_schema(responses={(200, OCSP): OpenApiTypes.BINARY})
+    def get(self, request: Request, ocsp_request: str) -> HttpResponseBase:
+        return answered(request, _from_base64(ocsp_request))
+
+
+def answered(request: Request, der: bytes) -> HttpResponseBase:
+    now = timezone.now()
+    answer = ocsp_answers.answer(der, ca=CertificateManagementService().ca, now=now)
+    if answer.this_update is None or answer.until is None:
+        return HttpResponse(
+            answer.der, content_type=OCSP, headers={"Cache-Control": "no-store"}
+        )
+    return cacheable(
+        request,
+        answer.der,
+        OCSP,
+        etag=sha256(answer.der).hexdigest(),
+        made_at=answer.this_update,
+        until=answer.until,
+        now=now,
+    )
+
+
+def _from_base64(text: str) -> bytes:
+    """Of either alphabet, padded or not; what is none becomes an empty request."""
+    plain = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _lasting(content: str | bytes, content_type: str) -> HttpResponse:
+    return HttpResponse(
+        content,
+        content_type=content_type,
+        headers={"Cache-Control": "public, max-age=3600"},
+    )

@@ -1,0 +1,312 @@
+"""Which authority signs, which are trusted, and how one takes over from another."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.conf import settings
+from django.db import connection, transaction
+
+from certificates import authority_files, hot_path
+from certificates.authority_files import DEVICE_CA, KeyHolder
+from certificates.device_certificates import DeviceCertificatesService
+from certificates.errors import (
+    AuthorityUnavailable,
+    NoAuthority,
+    NotReadyForRotation,
+)
+from certificates.facts import AuthorityChanged
+from certificates.models import (
+    CertificateAuthority,
+    DeviceCertificate,
+    RevocationList,
+)
+from certificates.pki import keys
+from certificates.pki.issuer import Addresses, Issuer, key_identifier, signed_by
+from certificates.pki.keys import KeyType
+from events.outbox import record
+
+Level, Status = CertificateAuthority.Level, CertificateAuthority.Status
+
+
+_chains: dict[str, str] = {}  # by key identifier; what it names never changes
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """The authority that signs a certificate now, and the shard the certificate is in."""
+
+    issuer: Issuer
+    list_id: int
+    addresses: Addresses
+
+
+def signing(
+    ca: DeviceCertificatesService, *, serial_number: int, now: datetime
+) -> Signing:
+    """Who signs the certificate with this serial number, which chooses its shard.
+
+    Raises:
+        AuthorityUnavailable: see `signing_issuer`.
+    """
+    host, slot = settings.PKI_URL, serial_number % settings.CRL_SHARDS
+    found = hot_path.signing_place(host, slot)
+    if found is None:
+        adopt(ca, now=now)
+        found = hot_path.signing_place(host, slot)
+    if found is not None and found[2] is None:
+        _open_shard(found[0], host, slot)
+        found = hot_path.signing_place(host, slot)
+    assert found is not None
+    _, identifier, list_id = found
+    assert list_id is not None
+    return Signing(
+        issuer=ca.issuer(identifier),
+        list_id=list_id,
+        addresses=Addresses(
+            crl=f"{host}/certificates/crl/{list_id}.crl",
+            issuer=authority_files.public_address(f"authorities/{identifier}.cer"),
+            ocsp=authority_files.public_address("ocsp"),
+        ),
+    )
+
+
+def signing_issuer(ca: DeviceCertificatesService, *, now: datetime) -> Issuer:
+    """The authority that signs; made at first use, and never instead of a lost one.
+
+    Raises:
+        AuthorityUnavailable: its files are gone, are another CA's, or unusable.
+    """
+    row = CertificateAuthority.objects.signing().first() or adopt(ca, now=now)
+    return ca.issuer(row.key_identifier)
+
+
+@transaction.atomic
+def adopt(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
+    """Record the authority that lies in the files; on first use it is made.
+
+    Raises:
+        AuthorityUnavailable: see `signing_issuer`.
+    """
+    _alone()
+    row: CertificateAuthority | None = CertificateAuthority.objects.signing().first()
+    if row is not None:
+        return row
+    if not ca.exists() and DeviceCertificate.objects.exists():
+        raise AuthorityUnavailable(
+            "The files of the CA that signed so far are not there: restore them."
+        )
+    issuer = ca.initialize_ca(now=now)
+    identifier = issuer.key_identifier.hex()
+    signed = DeviceCertificate.objects.signed()
+    if signed.exists() and not signed.signed_by(identifier).exists():
+        raise AuthorityUnavailable(
+            "The CA's files are not those of the CA that signed so far."
+        )
+    row = _recorded(issuer, Status.SIGNING, now)
+    _record_above(issuer.chain[1:], now)
+    return row
+
+
+@transaction.atomic
+def prepare(
+    ca: DeviceCertificatesService,
+    *,
+    key_type: KeyType = "rsa",
+    with_root: bool = False,
+    holder: KeyHolder | None = None,
+    chain: bytes | None = None,
+    now: datetime,
+) -> CertificateAuthority:
+    """Put a new authority beside the one that signs; everybody may learn to trust it.
+
+    Args:
+        holder: a key to use instead of a new one;
+        chain: and its certificates, when it has some already.
+
+    Raises:
+        NotReadyForRotation: one is prepared already.
+        InvalidAuthority: what was given cannot act as an authority.
+    """
+    _alone()
+    signing_issuer(ca, now=now)
+    if CertificateAuthority.objects.filter(status=Status.NEXT).exists():
+        raise NotReadyForRotation("A new CA is prepared already: switch to it.")
+    if chain is not None and holder is not None:
+        files = ca.store.authority(authority_files.identifier_of(holder.key))
+        issuer = authority_files.put(
+            ca.store, files, holder=holder, chain=chain, now=now
+        )
+    else:
+        count = CertificateAuthority.objects.issuing().count()
+        issuer = authority_files.make_successor(
+            ca.store,
+            name=f"{DEVICE_CA} {count + 1}",
+            now=now,
+            key_type=key_type,
+            with_root=with_root,
+            holder=holder,
+        )
+    row = _recorded(issuer, Status.NEXT, now)
+    _record_above(issuer.chain[1:], now)
+    record([AuthorityChanged.of(row, now)])
+    return row
+
+
+@transaction.atomic
+def switch(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
+    """Let the prepared authority sign from now on; the one before stays trusted.
+
+    Raises:
+        NotReadyForRotation: none is prepared.
+        AuthorityUnavailable: its key cannot be used.
+    """
+    _alone()
+    following = CertificateAuthority.objects.filter(status=Status.NEXT).first()
+    if following is None:
+        raise NotReadyForRotation("No new CA is prepared.")
+    ca.issuer(following.key_identifier)
+    before = CertificateAuthority.objects.signing().first()
+    if before is not None:
+        before.status, before.superseded_at = Status.TRUSTED, now
+        before.save(update_fields=["status", "superseded_at"])
+        record([AuthorityChanged.of(before, now)])
+    following.status, following.signing_since = Status.SIGNING, now
+    following.save(update_fields=["status", "signing_since"])
+    record([AuthorityChanged.of(following, now)])
+    return following
+
+
+@transaction.atomic
+def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
+    """End the trust in an authority that no device needs any more.
+
+    Raises:
+        NoAuthority: there is none with this key identifier.
+        NotReadyForRotation: it signs, or certificates of it are in use.
+    """
+    _alone()
+    row = CertificateAuthority.objects.identified(key_identifier).first()
+    if row is None:
+        raise NoAuthority
+    if row.status == Status.RETIRED:
+        return row
+    if row.status == Status.SIGNING:
+        raise NotReadyForRotation("The CA signs: switch to another one first.")
+    if below(row):
+        raise NotReadyForRotation("The CA stands above one that is trusted.")
+    left = DeviceCertificate.objects.signed_by(key_identifier).unended().count()
+    if left:
+        raise NotReadyForRotation(f"{left} certificates of the CA are valid still.")
+    row.status, row.retired_at = Status.RETIRED, now
+    row.save(update_fields=["status", "retired_at"])
+    record([AuthorityChanged.of(row, now)])
+    return row
+
+
+def issuer_of(certificate: x509.Certificate) -> CertificateAuthority | None:
+    """The trusted authority that a certificate says it is from; its word alone."""
+    try:
+        said = certificate.extensions.get_extension_for_class(
+            x509.AuthorityKeyIdentifier
+        ).value.key_identifier
+    except (ValueError, x509.ExtensionNotFound):
+        return None
+    trusted = CertificateAuthority.objects.trusted().issuing()
+    row: CertificateAuthority | None = trusted.identified((said or b"").hex()).first()
+    return row
+
+
+def is_ours(certificate: x509.Certificate) -> bool:
+    """Whether a trusted authority of ours signed it."""
+    row = issuer_of(certificate)
+    return row is not None and signed_by(certificate, row.certificate())
+
+
+def below(row: CertificateAuthority) -> list[CertificateAuthority]:
+    """The trusted authorities that stand below a root."""
+    if row.level != Level.ROOT:
+        return []
+    own = row.certificate()
+    others = CertificateAuthority.objects.trusted().issuing()
+    return [other for other in others if own in other.certificates()[1:]]
+
+
+def chain_of(key_identifier: str) -> str:
+    """An authority's own certificate and those above it, in PEM.
+
+    Raises:
+        NoAuthority: there is none with this key identifier.
+    """
+    chain = _chains.get(key_identifier)
+    if chain is None:
+        row = CertificateAuthority.objects.identified(key_identifier).first()
+        if row is None:
+            raise NoAuthority
+        chain = _chains[key_identifier] = row.chain
+    return chain
+
+
+def chain_certificates(key_identifier: str) -> list[x509.Certificate]:
+    """The same, parsed."""
+    return x509.load_pem_x509_certificates(chain_of(key_identifier).encode())
+
+
+def trusted_certificates() -> list[x509.Certificate]:
+    """What whoever verifies our devices should trust: the new, the old, and their roots."""
+    found: dict[bytes, x509.Certificate] = {}
+    for row in CertificateAuthority.objects.trusted().order_by("-status", "pk"):
+        for certificate in row.certificates():
+            found.setdefault(certificate.public_bytes(Encoding.DER), certificate)
+    return list(found.values())
+
+
+def _recorded(issuer: Issuer, status: str, now: datetime) -> CertificateAuthority:
+    row = _row(issuer.chain, Level.ISSUING, status, now)
+    row.signing_since = now if status == Status.SIGNING else None
+    row.save(force_insert=True)
+    RevocationList.objects.create(authority=row)
+    return row
+
+
+def _record_above(chain: tuple[x509.Certificate, ...], now: datetime) -> None:
+    """The roots, which sign no devices but have a list of their own."""
+    for level, certificate in enumerate(chain):
+        known = CertificateAuthority.objects.identified(
+            key_identifier(certificate).hex()
+        )
+        if not known.exists():
+            row = _row(chain[level:], Level.ROOT, Status.TRUSTED, now)
+            row.save(force_insert=True)
+            RevocationList.objects.create(authority=row)
+
+
+def _row(
+    chain: tuple[x509.Certificate, ...], level: str, status: str, now: datetime
+) -> CertificateAuthority:
+    own = chain[0]
+    return CertificateAuthority(
+        key_identifier=key_identifier(own).hex(),
+        level=level,
+        status=status,
+        subject=own.subject.rfc4514_string()[:255],
+        public_key_digest=keys.public_digest(keys.acceptable(own.public_key())),
+        chain="".join(part.public_bytes(Encoding.PEM).decode() for part in chain),
+        not_before=own.not_valid_before_utc,
+        not_after=own.not_valid_after_utc,
+        created_at=now,
+    )
+
+
+def _open_shard(authority_id: int, host: str, slot: int) -> None:
+    RevocationList.objects.bulk_create(
+        [RevocationList(authority_id=authority_id, host=host, slot=slot)],
+        ignore_conflicts=True,
+    )
+
+
+def _alone() -> None:
+    """One change of authorities at a time, among all processes of all hosts."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('ca', 0))")

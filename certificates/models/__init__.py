@@ -1,0 +1,18 @@
+"""The rows of the authority; one family a file."""
+
+from certificates.models.authority import CertificateAuthority, Responder
+from certificates.models.campaign import RenewalCampaign
+from certificates.models.certificate import CertificateQuerySet, DeviceCertificate
+from certificates.models.inspection import Drift, Inspection
+from certificates.models.revocation_list import RevocationList
+
+__all__ = [
+    "CertificateAuthority",
+    "CertificateQuerySet",
+    "DeviceCertificate",
+    "Drift",
+    "Inspection",
+    "RenewalCampaign",
+    "Responder",
+    "RevocationList",
+]

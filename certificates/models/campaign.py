@@ -1,0 +1,64 @@
+"""Renewals that are pulled forward: after an incident, or to move to another CA."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import ClassVar, Self
+
+from django.db import models
+from django.db.models import Q
+
+from tenants.models import Role, Tenant
+
+
+class CampaignQuerySet(models.QuerySet["RenewalCampaign"]):
+    def running(self) -> Self:
+        return self.filter(ended_at__isnull=True)
+
+
+class RenewalCampaign(models.Model):
+    """Certificates issued before its start are renewed early, so many a minute.
+
+    It walks through them in the order of their serial numbers, which are random, and
+    remembers how far it came: after an outage it goes on there, at the same rate.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, null=True, blank=True)
+    model = models.CharField(max_length=64, blank=True)
+    authority_key_id = models.CharField(max_length=64, blank=True)
+    reason = models.CharField(max_length=200)
+    per_minute = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    advanced_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    stopped = models.BooleanField(default=False)  # by a person, before it was done
+    certificates = models.PositiveIntegerField(default=0)  # in its scope at its start
+    renewed = models.PositiveIntegerField(default=0)  # sent to be renewed
+    reached = models.CharField(max_length=40, blank=True)  # serial number
+
+    seen_by: ClassVar[Role | None] = None
+    managed_by: ClassVar[Role | None] = None
+
+    objects: ClassVar = CampaignQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-started_at", "-id")
+        constraints = (
+            models.CheckConstraint(
+                name="campaign_has_a_rate", condition=Q(per_minute__gte=1)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.reason
+
+    def reaches(self, serial_number: str) -> datetime:
+        """About when a certificate's turn comes, if nothing stops."""
+        span = timedelta(minutes=self.certificates / self.per_minute)
+        return self.started_at + span * position(serial_number)
+
+
+def position(serial_number: str) -> float:
+    """Where a serial number stands among all of them, in their order as text: 0 to 1."""
+    leading = int(serial_number[:8].ljust(8, "0"), 16) / 16**8
+    return max(0.0, (leading - 1 / 16) * 16 / 15)  # the first digit is never a zero

@@ -1,0 +1,62 @@
+"""What the continuous audit of all certificates found, and how far it is."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from certificates.models.certificate import DeviceCertificate
+from tenants.models import Role
+
+
+class Inspection(models.Model):
+    """One pass over every certificate that verifiers accept or must refuse."""
+
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    reached = models.UUIDField(null=True)  # the last certificate that was looked at
+    inspected = models.PositiveBigIntegerField(default=0)
+    drifted = models.PositiveIntegerField(default=0)
+
+    seen_by: ClassVar[Role | None] = None
+    managed_by: ClassVar[Role | None] = None
+
+    class Meta:
+        ordering = ("-started_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("ended_at",),
+                nulls_distinct=False,
+                condition=Q(ended_at__isnull=True),
+                name="inspection_one_at_a_time",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.started_at:%Y-%m-%d %H:%M}"
+
+
+class Drift(models.Model):
+    """One thing that is not as it was issued; gone when a later pass finds it right."""
+
+    certificate = models.ForeignKey(
+        DeviceCertificate, on_delete=models.CASCADE, related_name="drifts"
+    )
+    kind = models.CharField(max_length=40)
+    sentence = models.CharField(max_length=400)
+    found_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    seen_by: ClassVar[Role] = Role.VIEWER
+    managed_by: ClassVar[Role | None] = None
+
+    class Meta:
+        ordering = ("-found_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("certificate", "kind", "sentence"), name="drift_said_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.kind

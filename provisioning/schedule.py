@@ -1,0 +1,69 @@
+"""What beat sends, and when; what comes too late is left to the next time."""
+
+from datetime import timedelta
+from typing import Any
+
+from celery.schedules import crontab
+
+BEAT: dict[str, dict[str, Any]] = {
+    "sweep device status": {
+        "task": "devices.tasks.sweep_device_status",
+        "schedule": crontab(),  # every minute
+        "options": {"expires": 55},  # a late sweep is superseded by the next one
+    },
+    "check certificate expirations": {
+        "task": "certificates.tasks.check_expirations",
+        "schedule": crontab(minute="7"),  # hourly
+        "options": {"expires": 3500},
+    },
+    "renew due certificates": {
+        "task": "certificates.tasks.renew_due",
+        "schedule": crontab(),
+        "options": {"expires": 55},
+    },
+    "build revocation lists": {
+        "task": "certificates.tasks.build_revocation_lists",
+        "schedule": timedelta(seconds=20),  # a compromised key is listed in a minute
+        "options": {"expires": 19},
+    },
+    "renew ocsp responders": {
+        "task": "certificates.tasks.renew_responders",
+        "schedule": crontab(minute="12"),
+        "options": {"expires": 3500},
+    },
+    "inspect certificates": {
+        "task": "certificates.tasks.inspect_certificates",
+        "schedule": crontab(),
+        "options": {"expires": 55},
+    },
+    "mend certificates": {
+        "task": "certificates.tasks.mend",
+        "schedule": crontab(minute="*/5"),
+        "options": {"expires": 290},
+    },
+    "deliver events": {
+        "task": "events.tasks.deliver",
+        "schedule": timedelta(seconds=10),  # what a commit could not announce
+        "options": {"expires": 9},
+    },
+    "drop outlived pairings": {
+        "task": "devices.tasks.drop_outlived_pairings",
+        "schedule": crontab(minute="40"),
+        "options": {"expires": 3500},
+    },
+    "clear outlived sessions": {
+        "task": "tenants.tasks.clear_sessions",
+        "schedule": crontab(minute="50", hour="3"),
+        "options": {"expires": 3600},
+    },
+    "seal events": {
+        "task": "events.tasks.seal",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 9},
+    },
+    "drop outlived events": {
+        "task": "events.tasks.drop_outlived",
+        "schedule": crontab(minute="20", hour="3"),
+        "options": {"expires": 3600},
+    },
+}
