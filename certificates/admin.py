@@ -1,5 +1,6 @@
 """Certificates in the portal: look, issue, renew, revoke."""
 
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -54,9 +55,11 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
     fields = (
         *("serial_number", "device_link", "status", "key_source"),
         *("not_before", "not_after", "issued_at", "warned_at"),
-        *("revoked_at", "revocation_reason", "replaces", "fingerprint", "shown_pem"),
+        *("confirmed_at", "handover_until", "key_delivered_at"),
+        *("revoked_at", "revocation_reason", "replaces", "fingerprint"),
+        *("shown_drift", "shown_pem"),
     )
-    readonly_fields = ("device_link", "shown_pem")
+    readonly_fields = ("device_link", "shown_drift", "shown_pem")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeviceCertificate]:
         certificates = DeviceCertificate.objects.signed()
@@ -66,6 +69,8 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
 
     @display(description="Status", label=STATUS_LABELS)
     def shown_status(self, row: DeviceCertificate) -> tuple[str, str]:
+        if row.handover_until is not None and row.status == "active":
+            return "superseded", "Until its successor is confirmed"
         return row.status, row.get_status_display()
 
     @admin.display(description="Device")
@@ -80,6 +85,11 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
     @admin.display(description="Ends", ordering="not_after")
     def ends(self, row: DeviceCertificate) -> str:
         return f"{row.not_after:%Y-%m-%d}" if row.not_after else "-"
+
+    @admin.display(description="Last audit")
+    def shown_drift(self, row: DeviceCertificate) -> str:
+        found = [drift.sentence for drift in row.drifts.all()]
+        return " ".join(found) or "nothing found"
 
     @admin.display(description="PEM")
     def shown_pem(self, row: DeviceCertificate) -> str:
@@ -260,3 +270,6 @@ admin.site.register(Device, DeviceWithCertificatesAdmin)
 
 def _tenant(row: DeviceCertificate) -> Any:
     return row.device.tenant_id
+
+
+import_module("certificates.authority_admin")

@@ -8,3 +8,4 @@ class CertificatesConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("certificates.receivers")
+        import_module("certificates.renewal_windows")

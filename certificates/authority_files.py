@@ -159,6 +159,17 @@ def load(files: AuthorityFiles) -> Issuer:
     return issuer
 
 
+def destroy_key(store: CertificateStore, identifier: str) -> bool:
+    """Remove the key of an authority that signs no more; whether there was one."""
+    for files in store.all_authorities():
+        if _identifies(files, identifier) and files.has_key():
+            files.key.unlink(missing_ok=True)
+            files.key_address.unlink(missing_ok=True)
+            _loaded.pop(_mark(files), None)
+            return True
+    return False
+
+
 def chain_of(files: AuthorityFiles) -> tuple[x509.Certificate, ...]:
     """The certificates alone, for which no key is needed.
 

@@ -16,12 +16,12 @@ ENCRYPTED = b"ENCRYPTED"
 
 def close(key: DevicePrivateKey) -> bytes:
     """A device's private key in PEM, as it is kept."""
-    return keys.to_pem(key, settings.KEY_ENCRYPTION_KEY)
+    return keys.to_pem(key, _present(authority=False))
 
 
 def close_authority(key: DevicePrivateKey) -> bytes:
-    """A CA's private key in PEM; it may have a passphrase of its own."""
-    return keys.to_pem(key, settings.CA_KEY_PASSPHRASE or settings.KEY_ENCRYPTION_KEY)
+    """A CA's private key in PEM."""
+    return keys.to_pem(key, _present(authority=True))
 
 
 def open_key(pem: bytes, *, made_here: bool = False) -> DevicePrivateKey:
@@ -42,18 +42,22 @@ def open_key(pem: bytes, *, made_here: bool = False) -> DevicePrivateKey:
     )
 
 
-def is_current(pem: bytes) -> bool:
-    """Whether a kept key is closed as a device's key would be now."""
-    present = settings.KEY_ENCRYPTION_KEY
-    if not present:
-        return ENCRYPTED not in pem
-    if ENCRYPTED not in pem:
-        return False
+def is_current(pem: bytes, *, authority: bool = False) -> bool:
+    """Whether a kept key is closed as it would be now."""
+    present = _present(authority=authority)
+    if not present or ENCRYPTED not in pem:
+        return not present and ENCRYPTED not in pem
     try:
         keys.from_pem(pem, present, made_here=True)
     except PkiError:
         return False
     return True
+
+
+def _present(*, authority: bool) -> str:
+    """What a key is closed with now; a CA's may have a passphrase of its own."""
+    own: str = settings.CA_KEY_PASSPHRASE if authority else ""
+    return own or settings.KEY_ENCRYPTION_KEY
 
 
 def _passphrases() -> list[str]:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from hashlib import sha256
+from uuid import UUID
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -26,11 +27,15 @@ from certificates.pki.issuer import Issuer
 MOST_AT_ONCE = 100_000  # revocations of one run; the next run takes the next
 ROOT_VALIDITY = timedelta(days=180)  # its key may be far away
 
+News = tuple[UUID, str, int | None, str]  # id, authority, shard, reason
+
 log = logging.getLogger(__name__)
 
 
-def rebuild_due(ca: DeviceCertificatesService, *, now: datetime) -> int:
-    """Build every list that has news or is old; return how many.
+def rebuild_due(
+    ca: DeviceCertificatesService, *, now: datetime, every: bool = False
+) -> int:
+    """Build every list that has news or is old, or every one; return how many.
 
     A revocation counts as listed when all lists that should have it were built. Two
     that do this at once build a list twice, with rising numbers.
@@ -42,7 +47,7 @@ def rebuild_due(ca: DeviceCertificatesService, *, now: datetime) -> int:
         )[:MOST_AT_ONCE]
     )
     built = set()
-    for row in _due(news, now):
+    for row in _due(news, now, every=every):
         try:
             build(row.pk, ca.issuer(row.authority.key_identifier), now=now)
             built.add(row.pk)
@@ -125,14 +130,15 @@ def shard(number: int) -> RevocationList:
     return row
 
 
-def _due(
-    news: Iterable[tuple[object, str, int | None, str]], now: datetime
-) -> list[RevocationList]:
+def _due(news: Iterable[News], now: datetime, *, every: bool) -> list[RevocationList]:
     lists = (
         RevocationList.objects.defer("der")
         .select_related("authority")
         .exclude(authority__status=CertificateAuthority.Status.RETIRED)
+        .order_by("pk")
     )
+    if every:
+        return list(lists)
     old = now - timedelta(hours=settings.CRL_REBUILD_HOURS)
     old_root = now - ROOT_VALIDITY / 2
     root = Q(authority__level=CertificateAuthority.Level.ROOT)
@@ -146,12 +152,10 @@ def _due(
             authority__key_identifier__in={authority for _, authority, _, _ in news},
         )
     )
-    return list(due.order_by("pk"))
+    return list(due)
 
 
-def _mark_listed(
-    news: Iterable[tuple[object, str, int | None, str]], built: set[int], now: datetime
-) -> None:
+def _mark_listed(news: Iterable[News], built: set[int], now: datetime) -> None:
     """Those whose reason is still the one that was listed, and whose lists were built."""
     complete = dict(
         RevocationList.objects.filter(slot__isnull=True).values_list(

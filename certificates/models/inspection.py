@@ -47,7 +47,7 @@ class Drift(models.Model):
     found_at = models.DateTimeField()
     seen_at = models.DateTimeField()
 
-    seen_by: ClassVar[Role] = Role.VIEWER
+    seen_by: ClassVar[Role | None] = None  # a member sees it with the certificate
     managed_by: ClassVar[Role | None] = None
 
     class Meta:

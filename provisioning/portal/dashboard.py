@@ -10,7 +10,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from certificates.models import DeviceCertificate
+from certificates.inspection import last_full_pass
+from certificates.models import DeviceCertificate, Drift, Inspection
 from devices.models import Device
 from events.models import Event
 from tenants.portal import person
@@ -35,6 +36,7 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "ending": ending.count(),
         "soon": ending.select_related("device").order_by("not_after")[:ROWS],
         "months": _months(certificates, now.date()),
+        "audit": _audit(certificates),
         "events": _events(visible_to(user, Event), devices),
         "links": {
             "devices": listed,
@@ -79,6 +81,18 @@ def _months(certificates: Any, today: date) -> list[dict[str, Any]]:
         }
         for month in months
     ]
+
+
+def _audit(certificates: Any) -> dict[str, Any]:
+    """When all certificates were last looked at, and how many are not as issued."""
+    drifted = Drift.objects.filter(certificate__in=certificates)
+    last, running = last_full_pass(), Inspection.objects.filter(ended_at=None).first()
+    return {
+        "ended_at": last.ended_at if last else None,
+        "inspected": last.inspected if last else 0,
+        "under_way": running.inspected if running else None,
+        "drifts": drifted.select_related("certificate__device")[:ROWS],
+    }
 
 
 def _later(month: date, number: int) -> date:

@@ -17,6 +17,7 @@ DOORS = {
     "admin.py",
     "token_admin.py",
     "doubt_admin.py",
+    "authority_admin.py",
     "tasks.py",
     "forms.py",
     "authentication.py",

@@ -16,7 +16,13 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from certificates.management_service import CertificateManagementService
-from certificates.models import DeviceCertificate
+from certificates.models import (
+    CertificateAuthority,
+    DeviceCertificate,
+    Drift,
+    Inspection,
+    RenewalCampaign,
+)
 from certificates.tests.keys import ec_key, request_for
 from devices.credentials import create_enrollment_token
 from devices.models import Device, EnrollmentToken
@@ -71,6 +77,18 @@ def ours() -> dict[str, Any]:
     event = Event.every_tenant.filter(tenant=tenant).first()
     assert event is not None
     delivery = Delivery.objects.create(event=event, listener="nobody", due_at=now)
+    authority = CertificateAuthority.objects.get()
+    campaign = RenewalCampaign.objects.create(
+        tenant=tenant, reason="Ours Unmistakably", per_minute=1, started_at=now
+    )
+    inspection = Inspection.objects.create(started_at=now)
+    drift = Drift.objects.create(
+        certificate=certificate,
+        kind="Ours Unmistakably",
+        sentence="Ours Unmistakably",
+        found_at=now,
+        seen_at=now,
+    )
     return {
         Tenant._meta.label_lower: tenant,
         User._meta.label_lower: user,
@@ -81,6 +99,10 @@ def ours() -> dict[str, Any]:
         DeviceCertificate._meta.label_lower: certificate,
         Event._meta.label_lower: event,
         Delivery._meta.label_lower: delivery,
+        CertificateAuthority._meta.label_lower: authority,
+        RenewalCampaign._meta.label_lower: campaign,
+        Inspection._meta.label_lower: inspection,
+        Drift._meta.label_lower: drift,
     }
 
 
