@@ -117,6 +117,15 @@ def complete_list(key_identifier: str) -> RevocationList:
     return row
 
 
+def complete_lists() -> list[RevocationList]:
+    """The complete list of each trusted authority, without its content."""
+    lists = RevocationList.objects.defer("der").select_related("authority")
+    trusted = lists.filter(slot__isnull=True).exclude(
+        authority__status=CertificateAuthority.Status.RETIRED
+    )
+    return list(trusted.order_by("pk"))
+
+
 def shard(number: int) -> RevocationList:
     """The list of a distribution point, without its content.
 

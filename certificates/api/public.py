@@ -134,6 +134,28 @@ class ListOfAuthorityView(ListView):
         return self.served(request, Encoding.DER, key_identifier=key_identifier)
 
 
+class TrustedListsView(ForVerifiers):
+    """The complete list of each CA in `trusted.pem`, in PEM: what a TLS proxy wants."""
+
+    @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
+    def get(self, request: Request) -> HttpResponseBase:
+        now, service = timezone.now(), CertificateManagementService()
+        service.authority(now=now)
+        rows = revocation_lists.complete_lists()
+        for row in rows:
+            revocation_lists.built(row, service.ca, now=now)
+        lists = (x509.load_der_x509_crl(bytes(row.der)) for row in rows)
+        return cacheable(
+            request,
+            b"".join(item.public_bytes(Encoding.PEM) for item in lists),
+            PEM,
+            etag=" ".join(row.digest for row in rows),
+            made_at=max(row.this_update for row in rows if row.this_update),
+            until=min(row.next_update for row in rows if row.next_update),
+            now=now,
+        )
+
+
 class ShardView(ListView):
     """The list of one distribution point, in DER."""
 

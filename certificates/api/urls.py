@@ -30,6 +30,11 @@ urlpatterns = [
     ),
     path("certificates/ca.pem", public.AuthorityView.as_view(), name="ca"),
     path("certificates/trusted.pem", public.TrustedView.as_view(), name="trusted"),
+    path(
+        "certificates/trusted.crl.pem",
+        public.TrustedListsView.as_view(),
+        name="trusted-crl",
+    ),
     path("certificates/ca.crl", public.CompleteListView.as_view(), name="crl"),
     path(
         "certificates/ca.crl.pem", public.CompleteListPemView.as_view(), name="crl-pem"

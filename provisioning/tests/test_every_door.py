@@ -30,6 +30,7 @@ pytestmark = pytest.mark.django_db
 PUBLIC = {
     ("get", "/certificates/ca.pem"),
     ("get", "/certificates/trusted.pem"),
+    ("get", "/certificates/trusted.crl.pem"),
     ("get", "/certificates/ca.crl"),
     ("get", "/certificates/ca.crl.pem"),
     ("get", "/certificates/crl/{shard}.crl"),

@@ -1,0 +1,77 @@
+"""Strangers' software, asked what it makes of ours."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REQUIRED = os.environ.get("PKI_PEERS") == "required"  # set by `./run test --pki`
+VENV = Path(sys.executable).parent
+SOFTHSM = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+)
+
+
+def needs(*tools: str) -> Callable[[Any], Any]:
+    """A test by means of these tools; without them it cannot be made."""
+    missing = [tool for tool in tools if not found(tool)]
+    skipped = pytest.mark.skipif(
+        bool(missing) and not REQUIRED, reason=f"no {', '.join(missing)} here"
+    )
+
+    def mark(test: Any) -> Any:
+        return pytest.mark.peer(skipped(test))
+
+    return mark
+
+
+def found(tool: str) -> str | None:
+    if tool == "nginx":
+        return shutil.which(tool) or shutil.which(tool, path="/usr/sbin")
+    return shutil.which(tool) or shutil.which(tool, path=str(VENV))
+
+
+def softhsm() -> str:
+    """The library of SoftHSM's tokens."""
+    for path in SOFTHSM:
+        if Path(path).exists():
+            return path
+    raise FileNotFoundError("libsofthsm2.so")
+
+
+def ask(*command: str, stdin: bytes | None = None, **more: Any) -> str:
+    """Run a tool that has to succeed; what it says, on both of its outputs."""
+    done = subprocess.run(
+        [found(command[0]) or command[0], *command[1:]],
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=60,
+        **more,
+    )
+    said = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, f"{' '.join(command)}\n{said}"
+    return said
+
+
+def refused(*command: str, **more: Any) -> str:
+    """Run a tool that has to fail; what it says."""
+    done = subprocess.run(
+        [found(command[0]) or command[0], *command[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=60,
+        **more,
+    )
+    said = done.stdout.decode(errors="replace")
+    assert done.returncode != 0, f"{' '.join(command)}\n{said}"
+    return said
