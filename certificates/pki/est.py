@@ -18,9 +18,12 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]*")
 
 
 def certs_only(certificates: Iterable[x509.Certificate]) -> bytes:
-    """Certificates in a CMS message without content or signers (RFC 7030 §4.1.3)."""
+    """Certificates in a CMS message without content or signers (RFC 7030 §4.1.3).
+
+    In base64 without line breaks (RFC 8951 §3.1): there are clients that stumble on one.
+    """
     der = pkcs7.serialize_certificates(list(certificates), Encoding.DER)
-    return base64.encodebytes(der)
+    return base64.b64encode(der)
 
 
 def csr_pem(body: bytes) -> str:
@@ -101,4 +104,4 @@ def csr_attributes() -> bytes:
         ),
         signature=SignatureAlgorithmOID.ECDSA_WITH_SHA256,
     )
-    return base64.encodebytes(asn1.encode_der(wishes))
+    return base64.b64encode(asn1.encode_der(wishes))

@@ -19,15 +19,21 @@ SOFTHSM = (
 )
 
 
-def needs(*tools: str) -> Callable[[Any], Any]:
-    """A test by means of these tools; without them it cannot be made."""
+def marks(*tools: str) -> list[pytest.MarkDecorator]:
+    """For tests by means of these tools; without them they cannot be made."""
     missing = [tool for tool in tools if not found(tool)]
-    skipped = pytest.mark.skipif(
-        bool(missing) and not REQUIRED, reason=f"no {', '.join(missing)} here"
-    )
+    reason = f"no {', '.join(missing)} here"
+    skipped = pytest.mark.skipif(bool(missing) and not REQUIRED, reason=reason)
+    return [pytest.mark.peer, skipped]
+
+
+def needs(*tools: str) -> Callable[[Any], Any]:
+    """The same for one test."""
 
     def mark(test: Any) -> Any:
-        return pytest.mark.peer(skipped(test))
+        for each in marks(*tools):
+            test = each(test)
+        return test
 
     return mark
 

@@ -1,0 +1,161 @@
+"""The application behind nginx as it is deployed: TLS, client certificates, headers."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from certificates.tests.peers import ask, found
+from devices.tests.waiting import until
+from provisioning.tests.processes import other_process
+from provisioning.var import BASE
+
+NAME = "localhost"
+PROXY = "127.0.0.77"  # from where nginx speaks to the application; nobody else does
+
+
+class Site:
+    """One web server and one nginx, over the test's database and files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.application, self.http, self.https = _ports(3)
+        self.trust = folder / "trust"
+
+    @property
+    def url(self) -> str:
+        return f"https://{NAME}:{self.https}"
+
+    def curl(self, path: str, *words: str, url: str | None = None) -> tuple[int, str]:
+        """The status and the body of an answer."""
+        said = subprocess.run(
+            [
+                *("curl", "--silent", "--show-error", "--max-time", "20"),
+                *("--cacert", str(self.folder / "server.pem")),
+                *("--write-out", "\n%{http_code}", *words),
+                f"{url or self.url}{path}",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        body, _, status = said.stdout.rpartition("\n")
+        return int(status or 0), body + said.stderr
+
+    def refresh_trust(self) -> None:
+        """What `trust.sh` does every minute."""
+        ask(
+            *("sh", str(BASE / "deploy/nginx/trust.sh")),
+            env={
+                **os.environ,
+                "ONCE": "1",
+                "TRUST": str(self.trust),
+                "TRUST_FROM": f"http://127.0.0.1:{self.application}",
+            },
+        )
+
+    def reload(self) -> None:
+        ask("nginx", "-c", str(self.folder / "nginx.conf"), "-s", "reload")
+
+
+@contextmanager
+def running_site() -> Iterator[Site]:
+    with tempfile.TemporaryDirectory(prefix="site-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        site = Site(folder)
+        web = _application(site)
+        nginx = None
+        try:
+            until(lambda: _answers(site.application), within=60)
+            site.refresh_trust()
+            nginx = _nginx(site)
+            until(lambda: _answers(site.http, "/health/live"), within=30)
+            yield site
+        except AssertionError:
+            for log in ("web.log", "error.log"):  # shown with the failure
+                if (folder / log).exists():
+                    print((folder / log).read_text()[-4000:])
+            raise
+        finally:
+            for process in (nginx, web):
+                if process is not None:
+                    process.terminate()
+                    process.wait(timeout=30)
+
+
+def _application(site: Site) -> "subprocess.Popen[bytes]":
+    with (site.folder / "web.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "manage.py", "serve", "web"],
+            cwd=BASE,
+            env={
+                **other_process(),
+                "PORT": str(site.application),
+                "PUBLIC_URL": site.url,
+                "HOST": "127.0.0.1",
+                "WEB_WORKERS": "1",
+                "TRUSTED_PROXIES": PROXY,
+                "CLIENT_CERTIFICATE_PROXIES": PROXY,
+            },
+            stdout=log,
+            stderr=log,
+        )
+
+
+def _nginx(site: Site) -> "subprocess.Popen[bytes]":
+    """The configuration that is deployed, with other ports and folders."""
+    ask(
+        *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
+        *("-pkeyopt", "ec_paramgen_curve:P-256", "-subj", f"/CN={NAME}"),
+        *("-addext", f"subjectAltName=DNS:{NAME}"),
+        *("-keyout", str(site.folder / "server-key.pem")),
+        *("-out", str(site.folder / "server.pem")),
+    )
+    deployed = (BASE / "deploy/nginx/provisioning.conf").read_text()
+    for before, after in {
+        "    server web-2:8000 max_fails=2 fail_timeout=5s;\n": "",
+        "web-1:8000": f"127.0.0.1:{site.application}",
+        "listen 80;": f"listen 127.0.0.1:{site.http};",
+        "listen 443 ssl;": f"listen 127.0.0.1:{site.https} ssl;\n    proxy_bind {PROXY};",
+        "/etc/nginx/tls": str(site.folder),
+        "/etc/nginx/trust": str(site.trust),
+        "limit_req_status": f"access_log {site.folder}/access.log; limit_req_status",
+    }.items():
+        assert before in deployed, before
+        deployed = deployed.replace(before, after)
+    folders = "\n".join(
+        f"{kind}_temp_path {site.folder}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    configuration = site.folder / "nginx.conf"
+    configuration.write_text(
+        f"daemon off; pid {site.folder}/nginx.pid;\n"
+        f"error_log {site.folder}/error.log;\n"
+        f"events {{}}\nhttp {{ access_log off;\n{folders}\n{deployed}\n}}\n"
+    )
+    command = [found("nginx") or "nginx", "-c", str(configuration)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def _answers(port: int, path: str = "/health/ready") -> bool:
+    try:
+        with urllib.request.urlopen(f"http://localhost:{port}{path}", timeout=2) as got:
+            return bool(got.status == 200)
+    except OSError:
+        return False
+
+
+def _ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
