@@ -103,9 +103,12 @@ class CertificateStore:
     def install(self, serial_number: str, device_id: UUID, *, with_key: bool) -> None:
         """Move what is staged to its place; done twice, or from half-way, it ends the same.
 
-        A device that holds its own key has none here: an earlier one goes.
+        A device that holds its own key has none here: an earlier one goes. Between two
+        keys there is no certificate for a moment, rather than one of the other key.
         """
         if with_key:
+            if self.staged_key(serial_number).exists():
+                self.certificate_of(device_id).unlink(missing_ok=True)
             _move(self.staged_key(serial_number), self.key_of(device_id))
             _sync(self.private)
         else:
