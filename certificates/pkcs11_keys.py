@@ -5,7 +5,10 @@ The token is named by an RFC 7512 address such as `pkcs11:token=provisioning;obj
 of the key ever gets here: it signs, and says what its public half is.
 """
 
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -23,13 +26,15 @@ from certificates.pki.keys import IssuerPrivateKey
 
 SCHEME = "pkcs11:"
 
+_sessions: dict[tuple[int, str], Any] = {}  # by process and token
+_alone = threading.RLock()  # a session signs one thing at a time
+
 
 class TokenKey:
-    """What both kinds of key in a token share: a session, and the public half."""
+    """What both kinds of key in a token share: its address, and the public half."""
 
-    def __init__(self, private: Any, public: Any) -> None:
-        self._private, self._public = private, public
-        self._alone = threading.Lock()  # a session signs one thing at a time
+    def __init__(self, address: str, public: Any) -> None:
+        self._address, self._public = address, public
 
     def public_key(self) -> Any:
         return self._public
@@ -40,13 +45,18 @@ class TokenKey:
         return size
 
     def _signed(self, data: Any, mechanism: Any) -> bytes:
-        try:
-            with self._alone:
-                signature: bytes = self._private.sign(bytes(data), mechanism=mechanism)
-        except pkcs11.exceptions.PKCS11Error as error:
-            raise AuthorityUnavailable(
-                f"The token does not sign: {type(error).__name__}."
-            ) from error
+        """Sign; once more with a new session, should the token have been away."""
+        with _alone:
+            try:
+                return self._sign(data, mechanism)
+            except AuthorityUnavailable:
+                _sessions.clear()
+                return self._sign(data, mechanism)
+
+    def _sign(self, data: Any, mechanism: Any) -> bytes:
+        with _told("The token does not sign"):
+            private, _ = _found(self._address)
+            signature: bytes = private.sign(bytes(data), mechanism=mechanism)
         return signature
 
     def private_numbers(self) -> NoReturn:
@@ -100,25 +110,43 @@ def load(address: str) -> IssuerPrivateKey:
     Raises:
         AuthorityUnavailable: the token or the key is not there, or the PIN is wrong.
     """
+    with _alone, _told("The token's key is not usable"):
+        private, public = _found(address)
+        if private.key_type == pkcs11.KeyType.RSA:
+            half = load_der_public_key(encode_rsa_public_key(public))
+            return TokenRsaKey(address, half)
+        return TokenEcKey(address, load_der_public_key(encode_ec_public_key(public)))
+
+
+def _found(address: str) -> tuple[Any, Any]:
+    """Both halves of the key, in this process's session with the token."""
     wanted = _parts(address)
+    session = _session(wanted["token"])
+    return (
+        session.get_key(pkcs11.ObjectClass.PRIVATE_KEY, **_named(wanted)),
+        session.get_key(pkcs11.ObjectClass.PUBLIC_KEY, **_named(wanted)),
+    )
+
+
+def _session(label: str) -> Any:
+    """One session for each token: a process signs in to a token once."""
+    key = (os.getpid(), label)
+    if key not in _sessions:
+        token = pkcs11.lib(settings.PKCS11_MODULE).get_token(token_label=label)
+        try:
+            _sessions[key] = token.open(user_pin=settings.PKCS11_PIN or None)
+        except pkcs11.exceptions.UserAlreadyLoggedIn:
+            _sessions[key] = token.open()
+    return _sessions[key]
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
     try:
-        library = pkcs11.lib(settings.PKCS11_MODULE)
-        token = library.get_token(token_label=wanted["token"])
-        session = token.open(user_pin=settings.PKCS11_PIN or None)
-        private = session.get_key(pkcs11.ObjectClass.PRIVATE_KEY, **_named(wanted))
-        public = session.get_key(pkcs11.ObjectClass.PUBLIC_KEY, **_named(wanted))
-        return _key(private, public)
+        yield
     except (pkcs11.exceptions.PKCS11Error, RuntimeError, KeyError) as error:
         reason = str(error) or type(error).__name__
-        raise AuthorityUnavailable(
-            f"The token's key is not usable: {reason}."
-        ) from error
-
-
-def _key(private: Any, public: Any) -> IssuerPrivateKey:
-    if private.key_type == pkcs11.KeyType.RSA:
-        return TokenRsaKey(private, load_der_public_key(encode_rsa_public_key(public)))
-    return TokenEcKey(private, load_der_public_key(encode_ec_public_key(public)))
+        raise AuthorityUnavailable(f"{what}: {reason}.") from error
 
 
 def _parts(address: str) -> dict[str, str]:

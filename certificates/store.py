@@ -159,15 +159,21 @@ def read_secret(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise InsecureFile(f"{path.name} is not a plain file") from error
-    with os.fdopen(descriptor, "rb") as stream:
-        about = os.fstat(stream.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise InsecureFile(f"{path.name} is not a plain file")
-        if about.st_uid not in (os.geteuid(), 0):
-            raise InsecureFile(f"{path.name} belongs to somebody else")
-        if stat.S_IMODE(about.st_mode) & 0o077:
-            raise InsecureFile(f"{path.name} can be read by others; it wants mode 0600")
-        return stream.read()
+    try:
+        _see_that_it_is_secret(path, os.fstat(descriptor))
+        with os.fdopen(os.dup(descriptor), "rb") as stream:
+            return stream.read()
+    finally:
+        os.close(descriptor)
+
+
+def _see_that_it_is_secret(path: Path, about: os.stat_result) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise InsecureFile(f"{path.name} is not a plain file")
+    if about.st_uid not in (os.geteuid(), 0):
+        raise InsecureFile(f"{path.name} belongs to somebody else")
+    if stat.S_IMODE(about.st_mode) & 0o077:
+        raise InsecureFile(f"{path.name} can be read by others; it wants mode 0600")
 
 
 def is_ours_but_open(path: Path) -> bool:
