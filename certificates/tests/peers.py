@@ -63,7 +63,7 @@ def ask(*command: str, stdin: bytes | None = None, **more: Any) -> str:
         timeout=60,
         **more,
     )
-    said = done.stdout.decode(errors="replace")
+    said = str(done.stdout.decode(errors="replace"))
     assert done.returncode == 0, f"{' '.join(command)}\n{said}"
     return said
 
@@ -78,6 +78,6 @@ def refused(*command: str, **more: Any) -> str:
         timeout=60,
         **more,
     )
-    said = done.stdout.decode(errors="replace")
+    said = str(done.stdout.decode(errors="replace"))
     assert done.returncode != 0, f"{' '.join(command)}\n{said}"
     return said

@@ -75,7 +75,7 @@ def every_step(
     dying: Dying, verb: str, prepare: Callable[[], tuple[Device, dict[str, Any]]]
 ) -> Iterator[tuple[Device, str]]:
     """Die at the first step, then at the second, until it is through: each time anew."""
-    deaths = []
+    deaths: list[str] = []
     for step in range(MOST_STEPS):
         device, more = prepare()
         outcome = dying(verb, device, step, **more)

@@ -208,11 +208,9 @@ def start_proxy(stage: Stage) -> None:
     for host in ("web-1", "web-2"):
         site = site.replace(f"{host}:8000", f"{address(host)}:8000")
     site = site.replace("/etc/nginx/tls", str(FOLDER))
-    stage.run(
-        "proxy",
-        *("env", "ONCE=1", f"TRUST_FROM=http://{address('web-1')}:8000"),
-        *(f"TRUST={FOLDER}/trust", "sh", str(PROJECT / "deploy/nginx/trust.sh")),
-    )
+    fetch = ("env", "ONCE=1", f"TRUST_FROM=http://{address('web-1')}:8000")
+    script = str(PROJECT / "deploy/nginx/trust.sh")
+    run(*inside("proxy", *fetch, f"TRUST={FOLDER}/trust", "sh", script))
     site = site.replace("/etc/nginx/trust", f"{FOLDER}/trust")
     site = site.replace("rate=2000r/s", "rate=5000r/s")  # the boxes share an address
     configuration = FOLDER / "nginx.conf"

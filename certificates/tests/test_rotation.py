@@ -1,0 +1,203 @@
+"""A new CA beside the old one: both trusted, then one, with no device left behind."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from django.core.management import CommandError, call_command
+
+from certificates import authorities, campaigns, handover, revocation_lists, rotation
+from certificates.errors import NotReadyForRotation
+from certificates.management_service import CertificateManagementService
+from certificates.models import CertificateAuthority, DeviceCertificate
+from certificates.tests.issued import issued, revoked
+from certificates.validation import validate_certificate
+from devices.models import Device
+from devices.tests.factories import DeviceFactory
+from tenants.context import tenant_scope
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def service() -> CertificateManagementService:
+    return CertificateManagementService()
+
+
+def prepared(
+    service: CertificateManagementService, now: datetime
+) -> CertificateAuthority:
+    return authorities.prepare(service.ca, key_type="ec", now=now)
+
+
+def step() -> str:
+    return rotation.next_step(rotation.standings())[0]
+
+
+def moved(service: CertificateManagementService, now: datetime) -> None:
+    """What beat, the workers and the devices do."""
+    for pk in campaigns.advance(now=now):
+        row = DeviceCertificate.objects.get(pk=pk)
+        handover.confirm(service.renew_certificate(row, now=now), now=now)
+
+
+def test_the_whole_way(
+    service: CertificateManagementService, device: Device, client: Any
+) -> None:
+    now = datetime.now(UTC)
+    old = issued(device, now - timedelta(days=1))
+    former = CertificateAuthority.objects.get()
+    assert step() == "prepare"
+
+    # A new one is prepared: it is trusted, and does not sign.
+    following = prepared(service, now)
+    assert step() == "switch"
+    assert issued(DeviceFactory.create(), now).authority_key_id == (
+        former.key_identifier
+    )
+    trusted = x509.load_pem_x509_certificates(
+        client.get("/certificates/trusted.pem").content
+    )
+    assert {former.certificate(), following.certificate()} == set(trusted)
+
+    # It signs; what the former signed is good still, and its lists go on.
+    authorities.switch(service.ca, now=now)
+    assert step() == "move"
+    fresh = issued(DeviceFactory.create(), now)
+    assert fresh.authority_key_id == following.key_identifier
+    assert client.get("/certificates/ca.pem").content.decode() == following.chain
+    with tenant_scope(device.tenant_id):
+        assert validate_certificate(old.pem, now=now).valid
+    revoked(issued(DeviceFactory.create(), now), now)
+    assert revocation_lists.rebuild_due(service.ca, now=now) >= 3
+
+    # The devices move, at the operator's rate.
+    campaigns.pull_forward(
+        reason="a new CA",
+        per_minute=100,
+        authority_key_id=former.key_identifier,
+        now=now + timedelta(seconds=1),
+    )
+    assert step() == "wait"
+    moved(service, now + timedelta(seconds=2))
+    assert not DeviceCertificate.objects.active().signed_by(former.key_identifier)
+
+    # The former is retired when nothing of it is valid.
+    campaigns.advance(now=now + timedelta(minutes=2))
+    assert step() == "retire"
+    with pytest.raises(NotReadyForRotation, match="valid still"):
+        authorities.retire(key_identifier=former.key_identifier, now=now)
+    assert len(list(rotation.revoke_superseded(former, service, now=now))) == 2
+    authorities.retire(key_identifier=former.key_identifier, now=now)
+
+    assert step() == "prepare"
+    trusted = x509.load_pem_x509_certificates(
+        client.get("/certificates/trusted.pem").content
+    )
+    assert trusted == [following.certificate()]
+    with tenant_scope(device.tenant_id):
+        problems = validate_certificate(old.pem, now=now).problems
+    assert "signature_invalid" in problems
+
+
+def test_two_authorities_of_one_installation_have_names_of_their_own(
+    service: CertificateManagementService, now: datetime
+) -> None:
+    service.authority(now=now)
+    following = prepared(service, now)
+
+    names = set(CertificateAuthority.objects.values_list("subject", flat=True))
+    assert len(names) == 2
+    assert "Device CA 2" in following.subject
+
+
+def test_the_steps_are_taken_in_their_order(
+    service: CertificateManagementService, device: Device, now: datetime
+) -> None:
+    issued(device, now)
+    signs = CertificateAuthority.objects.get()
+
+    with pytest.raises(NotReadyForRotation, match="No new CA"):
+        authorities.switch(service.ca, now=now)
+    with pytest.raises(NotReadyForRotation, match="signs"):
+        authorities.retire(key_identifier=signs.key_identifier, now=now)
+    prepared(service, now)
+    with pytest.raises(NotReadyForRotation, match="prepared already"):
+        prepared(service, now)
+
+
+def test_a_switch_to_an_authority_whose_key_is_gone_is_refused_and_changes_nothing(
+    service: CertificateManagementService, now: datetime
+) -> None:
+    service.authority(now=now)
+    following = prepared(service, now)
+    service.ca.store.authority(following.key_identifier).key.unlink()
+    service.ca.store.authority(following.key_identifier).certificate.touch()
+
+    with pytest.raises(Exception, match="key is not there"):
+        authorities.switch(service.ca, now=now)
+
+    assert CertificateAuthority.objects.signing().get() != following
+
+
+def test_below_the_root_that_is_there_the_next_one_is_made(
+    service: CertificateManagementService, now: datetime, settings: Any, tmp_path: Path
+) -> None:
+    settings.CERTIFICATES_ROOT = str(tmp_path / "rooted")
+    service = CertificateManagementService()
+    service.ca.initialize_ca(now=now, key_type="ec", with_root=True)
+    service.authority(now=now)
+
+    following = authorities.prepare(service.ca, key_type="ec", with_root=True, now=now)
+
+    roots = CertificateAuthority.objects.filter(level="root")
+    assert following.certificates()[1] == roots.get().certificate()
+    with pytest.raises(NotReadyForRotation, match="above"):
+        authorities.retire(key_identifier=roots.get().key_identifier, now=now)
+
+
+def test_the_command_walks_the_operator_through_it(
+    service: CertificateManagementService, device: Device, capsys: Any
+) -> None:
+    old = issued(device, datetime.now(UTC) - timedelta(days=1))
+
+    def said(*words: str) -> str:
+        call_command("rotate_ca", *words)
+        return str(capsys.readouterr().out)
+
+    assert "rotate_ca prepare" in said()
+    assert "trusted.pem" in said("prepare", "--key-type", "ec")
+    assert "--per-minute" in said("switch")
+    with pytest.raises(CommandError) as wrong:
+        said("move")
+    assert wrong.value.returncode == 2
+    assert "come again later" in said("move", "--per-minute", "60")
+    moved(service, datetime.now(UTC))
+    campaigns.advance(now=datetime.now(UTC) + timedelta(minutes=2))
+    assert "--revoke-superseded" in said()
+    with pytest.raises(CommandError, match="valid still"):
+        said("retire")
+    assert "rotate_ca prepare" in said("retire", "--revoke-superseded", "--destroy-key")
+    old.refresh_from_db()
+    assert (old.status, old.revocation_reason) == ("revoked", "superseded")
+    assert not service.ca.store.ca_key.exists()
+    issued(DeviceFactory.create(), datetime.now(UTC))
+    with pytest.raises(CommandError, match="no former CA"):
+        said("retire")
+
+
+def test_the_lost_files_of_a_retired_authority_make_no_new_one(
+    service: CertificateManagementService, device: Device, now: datetime
+) -> None:
+    issued(device, now)
+    prepared(service, now)
+    signs = authorities.switch(service.ca, now=now)
+    service.ca.store.ca_key.unlink()
+    service.ca.store.ca_certificate.unlink()
+
+    row = issued(DeviceFactory.create(), now)
+
+    assert row.authority_key_id == signs.key_identifier
+    assert CertificateAuthority.objects.count() == 2
