@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives import hashes
 from certificates import authorities, hot_path
 from certificates.errors import ClientCertificateRefused
 from certificates.models import DeviceCertificate
+from certificates.pki.errors import PkiError
+from certificates.pki.issuer import presented
 from devices.models import Device
 
 LONGEST = 8192  # characters of PEM
@@ -24,12 +26,12 @@ def judge(pem: str, *, now: datetime) -> tuple[DeviceCertificate, Device]:
         ClientCertificateRefused: it is not readable, not ours, not valid now, revoked,
             or not the one on record.
     """
-    presented = _parsed(pem)
-    if not presented.not_valid_before_utc <= now <= presented.not_valid_after_utc:
+    shown = _parsed(pem)
+    if not shown.not_valid_before_utc <= now <= shown.not_valid_after_utc:
         raise ClientCertificateRefused("The client certificate is not valid now.")
-    if not authorities.is_ours(presented):
+    if not authorities.is_ours(shown):
         raise ClientCertificateRefused("The client certificate is not of this CA.")
-    fingerprint = presented.fingerprint(hashes.SHA256()).hex()
+    fingerprint = shown.fingerprint(hashes.SHA256()).hex()
     found = hot_path.certificate_and_device(fingerprint)
     if found is None:
         raise ClientCertificateRefused("The client certificate is not on record.")
@@ -45,8 +47,8 @@ def _parsed(pem: str) -> x509.Certificate:
     if len(pem) > LONGEST:
         raise ClientCertificateRefused("The client certificate is too long.")
     try:
-        return x509.load_pem_x509_certificate(pem.encode())
-    except (ValueError, TypeError, x509.InvalidVersion) as error:
+        return presented(pem)
+    except PkiError as error:
         raise ClientCertificateRefused(
             "The client certificate cannot be read."
         ) from error

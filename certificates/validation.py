@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from certificates import authorities
 from certificates.models import DeviceCertificate
 from certificates.pki import serials
+from certificates.pki.errors import PkiError
+from certificates.pki.issuer import presented
 
 Problem = Literal[
     "malformed",
@@ -40,11 +41,11 @@ def validate_certificate(pem: str, *, now: datetime) -> Validation:
     A certificate of another tenant's device is unknown here.
     """
     try:
-        presented = x509.load_pem_x509_certificate(pem.encode())
-        fingerprint = presented.fingerprint(hashes.SHA256()).hex()
-        serial_number = serials.to_text(presented.serial_number)
-    except (ValueError, TypeError, x509.InvalidVersion):
+        shown = presented(pem)
+    except PkiError:
         return Validation(["malformed"])
+    fingerprint = shown.fingerprint(hashes.SHA256()).hex()
+    serial_number = serials.to_text(shown.serial_number)
     known = DeviceCertificate.objects.owned().signed()
     row = known.filter(serial_number=serial_number).select_related("device").first()
     problems: list[Problem] = []
@@ -52,11 +53,11 @@ def validate_certificate(pem: str, *, now: datetime) -> Validation:
         problems.append("unknown")
     elif row.fingerprint != fingerprint:
         problems.append("fingerprint_mismatch")
-    if not authorities.is_ours(presented):
+    if not authorities.is_ours(shown):
         problems.append("signature_invalid")
-    if now < presented.not_valid_before_utc:
+    if now < shown.not_valid_before_utc:
         problems.append("not_yet_valid")
-    if now > presented.not_valid_after_utc:
+    if now > shown.not_valid_after_utc:
         problems.append("expired")
     if row is not None and row.revoked_at is not None:
         problems.append("revoked")

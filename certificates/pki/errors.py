@@ -15,3 +15,7 @@ class WeakKey(PkiError):
 
 class BadAuthority(PkiError):
     """A key and a chain that cannot act as a certificate authority."""
+
+
+class BadCertificate(PkiError):
+    """Not a certificate that anybody could trust."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from certificates.pki.errors import BadAuthority
+from certificates.pki.errors import BadAuthority, BadCertificate
 from certificates.pki.keys import IssuerPrivateKey
 
 
@@ -44,6 +44,22 @@ class Addresses:
     crl: str
     issuer: str
     ocsp: str | None = None
+
+
+def presented(pem: str) -> x509.Certificate:
+    """A certificate that somebody shows.
+
+    Raises:
+        BadCertificate: it is none, or has a serial number that none may have.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        positive = certificate.serial_number > 0
+    except (ValueError, TypeError, x509.InvalidVersion) as error:
+        raise BadCertificate("not a readable certificate in PEM") from error
+    if not positive:
+        raise BadCertificate("its serial number is not positive")
+    return certificate
 
 
 def key_identifier(certificate: x509.Certificate) -> bytes:

@@ -44,6 +44,7 @@ def everything(
     kind = request.param
     settings.CERTIFICATES_ROOT = str(tmp_path / "authority")
     settings.CRL_SHARDS = 1
+    settings.PKI_URL = "http://pki.example.com"
     now = datetime.now(UTC)
     service = CertificateManagementService()
     service.ca.initialize_ca(
@@ -242,11 +243,11 @@ def test_gnutls_asks_and_understands_the_answers(
 # --- pkilint ------------------------------------------------------------------------------------
 
 # A limit of the linter's library, not of the certificate: RFC 9562 §4 makes it a URI.
-KNOWN = {"pkix.invalid_uri_syntax"}
+KNOWN = 'Invalid URI syntax: ""urn:uuid:'
 
 
 def linted(tool: str, path: str, *words: str) -> list[str]:
-    """What a linter says that is an error or worse."""
+    """What a linter warns of, or worse."""
     done = subprocess.run(
         [found(tool) or tool, "lint", *words, "-s", "WARNING", "-f", "CSV", path],
         capture_output=True,
@@ -256,12 +257,7 @@ def linted(tool: str, path: str, *words: str) -> list[str]:
     )
     assert "node_path" in done.stdout, done.stdout + done.stderr
     lines = done.stdout.splitlines()[1:]
-    return [
-        line
-        for line in lines
-        if ("ERROR" in line or "FATAL" in line)
-        and not any(code in line for code in KNOWN)
-    ]
+    return [line for line in lines if line and KNOWN not in line]
 
 
 @needs("lint_pkix_cert", "lint_crl", "lint_ocsp_response")
