@@ -12,6 +12,10 @@ import pytest
 
 REQUIRED = os.environ.get("PKI_PEERS") == "required"  # set by `./run test --pki`
 VENV = Path(sys.executable).parent
+STRONGSWAN_PLUGINS = [
+    Path(f"/usr/lib/ipsec/plugins/libstrongswan-{name}.so")
+    for name in ("openssl", "curl")
+]
 SOFTHSM = (
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
@@ -39,6 +43,8 @@ def needs(*tools: str) -> Callable[[Any], Any]:
 
 
 def found(tool: str) -> str | None:
+    if tool == "pki" and not all(plugin.exists() for plugin in STRONGSWAN_PLUGINS):
+        return None
     if tool == "nginx":
         return shutil.which(tool) or shutil.which(tool, path="/usr/sbin")
     return shutil.which(tool) or shutil.which(tool, path=str(VENV))

@@ -16,7 +16,7 @@ from certificates.device_certificates import DeviceCertificatesService
 from certificates.models import DeviceCertificate
 from certificates.tests.issued import issued
 from certificates.tests.keys import DeviceKey, ec_key, request_for
-from certificates.tests.peers import ask
+from certificates.tests.peers import ask, needs
 from devices.credentials import renew_device_token
 from devices.models import Device
 from devices.tests.factories import DeviceFactory
@@ -79,6 +79,7 @@ def test_anybody_gets_the_authoritys_certificates(client: Any, device: Device) -
     assert certificates_in(answer) == [ca]
 
 
+@needs("openssl")
 def test_anybody_learns_what_a_request_should_have(client: Any, tmp_path: Any) -> None:
     answer = client.get(f"{EST}/csrattrs")
 

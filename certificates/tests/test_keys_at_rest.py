@@ -306,7 +306,8 @@ def test_a_passphrase_closes_the_key_in_pem(
     assert load_pem_private_key(answer.content, b"correct horse")
 
 
-def test_openssl_and_gnutls_read_the_pkcs_12(
+@needs("openssl")
+def test_openssl_reads_the_pkcs_12(
     device: Device,
     as_device: AsDevice,
     service: CertificateManagementService,

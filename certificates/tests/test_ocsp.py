@@ -19,7 +19,7 @@ from certificates.device_certificates import DeviceCertificatesService
 from certificates.models import CertificateAuthority, Responder
 from certificates.tasks import renew_responders
 from certificates.tests.issued import issued, revoked
-from certificates.tests.peers import ask
+from certificates.tests.peers import ask, needs
 from devices.models import Device
 from devices.tests.waiting import until
 from tenants.models import Tenant
@@ -369,6 +369,7 @@ def test_it_needs_no_credential_and_takes_a_wrong_one_for_none(device: Device) -
     assert answer.status_code == 200
 
 
+@needs("openssl")
 def test_a_request_about_two_certificates_is_malformed(
     client: Any, device: Device, tmp_path: Any
 ) -> None:

@@ -25,6 +25,7 @@ from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.pki import issuing, serials
 from certificates.tests.keys import DeviceKey, ec_key, request_for
+from certificates.tests.peers import needs
 from devices.models import Device
 
 pytestmark = pytest.mark.django_db
@@ -295,6 +296,7 @@ def test_a_device_brings_rsa_or_either_curve(
     assert row.public_key() == brought.public_key()
 
 
+@needs("openssl")
 def test_openssl_accepts_it_for_a_tls_client_and_for_nothing_else(
     device: Device, tmp_path: Path, now: datetime
 ) -> None:
