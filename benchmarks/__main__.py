@@ -7,7 +7,10 @@ from importlib import import_module
 from benchmarks.stage import fresh, staged
 from tenants.context import every_tenant_scope
 
-NAMES = ("sweep", "connect", "registration", "issuing", "wall", "million")
+NAMES = (
+    *("sweep", "connect", "registration", "issuing", "enrollment", "ocsp"),
+    *("revocation", "keys", "renewal", "wall", "million"),
+)
 
 
 def main() -> None:

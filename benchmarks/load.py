@@ -1,12 +1,15 @@
 """A small HTTP/1.1 load generator: keep-alive connections, one request at a time each."""
 
+import json
 import multiprocessing
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,29 @@ def post(path: str, body: bytes, token: str = "") -> bytes:
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def get(path: str, token: str) -> bytes:
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+    )
+    return f"{head}\r\n".encode()
+
+
+@contextmanager
+def connected(port: int) -> Iterator[Callable[[bytes], Any]]:
+    """One connection, on which requests are answered with JSON one after the other."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def ask(request: bytes) -> Any:
+            connection.sendall(request)
+            status, body = _read_whole(connection)
+            if not 200 <= status < 300:
+                raise RuntimeError(f"{status}: {body[:200]!r}")
+            return json.loads(body)
+
+        yield ask
 
 
 def run(
@@ -105,6 +131,10 @@ def _one_connection(
 
 
 def _read_answer(connection: socket.socket) -> int:
+    return _read_whole(connection)[0]
+
+
+def _read_whole(connection: socket.socket) -> tuple[int, bytes]:
     received = b""
     while (end := received.find(b"\r\n\r\n")) < 0:
         more = connection.recv(65536)
@@ -114,10 +144,9 @@ def _read_answer(connection: socket.socket) -> int:
     head = received[:end].lower()
     mark = head.find(b"content-length:")
     length = int(head[mark + 15 :].split(b"\r\n", 1)[0]) if mark >= 0 else 0
-    missing = end + 4 + length - len(received)
-    while missing > 0:
+    while len(received) < end + 4 + length:
         more = connection.recv(65536)
         if not more:
-            return 0
-        missing -= len(more)
-    return int(head[9:12])
+            return 0, b""
+        received += more
+    return int(head[9:12]), received[end + 4 :]

@@ -1,0 +1,53 @@
+"""`POST /certificates/ocsp` through the whole stack, about certificates of a fleet."""
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from django.utils import timezone
+
+from benchmarks import load
+from benchmarks.connect import bare_table
+from benchmarks.stage import web
+from certificates.management_service import CertificateManagementService
+from certificates.tests.keys import ec_key, request_for
+from devices.models import Device
+from tenants.models import Tenant
+
+CERTIFICATES = 500
+CONNECTIONS = 16
+SECONDS = 8.0
+PORT = 8979
+
+
+def main() -> None:
+    requests = _requests()
+    bare_table()
+    with web("benchmarks.bare:application", PORT):
+        bare = [load.post(f"/{number}", b"{}") for number in range(1000)]
+        baseline = load.run(PORT, bare, connections=CONNECTIONS, seconds=4)
+    with web("provisioning.rsgi:app", PORT):
+        figures = load.run(PORT, requests, connections=CONNECTIONS, seconds=SECONDS)
+    print(
+        f"ocsp: {figures.rate:,.0f}/s, p50 {figures.percentile(0.5):.1f} ms,"
+        f" p99 {figures.percentile(0.99):.1f} ms, {figures.failed} failed; ratio to a"
+        f" bare UPDATE {figures.rate / baseline.rate:.2f} (target at least 500/s)"
+    )
+
+
+def _requests() -> list[bytes]:
+    now, service = timezone.now(), CertificateManagementService()
+    tenant = Tenant.objects.create(slug="bench", name="Bench")
+    devices = Device.every_tenant.bulk_create(
+        Device(tenant=tenant, name=f"TV-{number}", registered_at=now)
+        for number in range(CERTIFICATES)
+    )
+    requests = []
+    for device in devices:
+        row = service.issue_certificate(
+            device=device, csr_pem=request_for(ec_key()), now=now
+        )
+        about = (row.signed_certificate(), service.ca.issuer().certificate)
+        builder = ocsp.OCSPRequestBuilder().add_certificate(*about, hashes.SHA256())
+        der = builder.build().public_bytes(Encoding.DER)
+        requests.append(load.post("/certificates/ocsp", der))
+    return requests
