@@ -5,6 +5,7 @@ import multiprocessing
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tenants.context import tenant_scope
 from tenants.models import Tenant
 
 DEVICES = 10_000
+CONNECTIONS = 8
 PORT = 8981
 NEARLY_OVER = timedelta(days=360)
 
@@ -76,9 +78,16 @@ def _fleet() -> list[str]:
 
 def _devices_at_work(tokens: list[str]) -> "multiprocessing.process.BaseProcess":
     context = multiprocessing.get_context("fork")
-    process = context.Process(target=_poll, args=(tokens,), daemon=True)
+    process = context.Process(target=_all_poll, args=(tokens,), daemon=True)
     process.start()
     return process
+
+
+def _all_poll(tokens: list[str]) -> None:
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        list(
+            pool.map(_poll, [tokens[part::CONNECTIONS] for part in range(CONNECTIONS)])
+        )
 
 
 def _poll(tokens: list[str]) -> None:
