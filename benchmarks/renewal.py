@@ -111,3 +111,4 @@ def _poll(tokens: list[str]) -> None:
                 body = json.dumps({"serial_number": fresh["serial_number"]}).encode()
                 ask(load.post("/devices/me/certificate/acknowledge", body, token))
             waiting = still
+            time.sleep(1)  # a device may not ask as often as it likes

@@ -9,14 +9,11 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from certificates import authority_files, hot_path
-from certificates.authority_files import DEVICE_CA, KeyHolder
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import (
     AuthorityUnavailable,
     NoAuthority,
-    NotReadyForRotation,
 )
-from certificates.facts import AuthorityChanged
 from certificates.models import (
     CertificateAuthority,
     DeviceCertificate,
@@ -24,8 +21,6 @@ from certificates.models import (
 )
 from certificates.pki import keys
 from certificates.pki.issuer import Addresses, Issuer, key_identifier, signed_by
-from certificates.pki.keys import KeyType
-from events.outbox import record
 
 Level, Status = CertificateAuthority.Level, CertificateAuthority.Status
 
@@ -89,7 +84,7 @@ def adopt(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthori
     Raises:
         AuthorityUnavailable: see `signing_issuer`.
     """
-    _alone()
+    alone()
     row: CertificateAuthority | None = CertificateAuthority.objects.signing().first()
     if row is not None:
         return row
@@ -104,104 +99,8 @@ def adopt(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthori
         raise AuthorityUnavailable(
             "The CA's files are not those of the CA that signed so far."
         )
-    row = _recorded(issuer, Status.SIGNING, now)
-    _record_above(issuer.chain[1:], now)
-    return row
-
-
-@transaction.atomic
-def prepare(
-    ca: DeviceCertificatesService,
-    *,
-    key_type: KeyType = "rsa",
-    with_root: bool = False,
-    holder: KeyHolder | None = None,
-    chain: bytes | None = None,
-    now: datetime,
-) -> CertificateAuthority:
-    """Put a new authority beside the one that signs; everybody may learn to trust it.
-
-    Args:
-        holder: a key to use instead of a new one;
-        chain: and its certificates, when it has some already.
-
-    Raises:
-        NotReadyForRotation: one is prepared already.
-        InvalidAuthority: what was given cannot act as an authority.
-    """
-    _alone()
-    signing_issuer(ca, now=now)
-    if CertificateAuthority.objects.filter(status=Status.NEXT).exists():
-        raise NotReadyForRotation("A new CA is prepared already: switch to it.")
-    if chain is not None and holder is not None:
-        files = ca.store.authority(authority_files.identifier_of(holder.key))
-        issuer = authority_files.put(
-            ca.store, files, holder=holder, chain=chain, now=now
-        )
-    else:
-        count = CertificateAuthority.objects.issuing().count()
-        issuer = authority_files.make_successor(
-            ca.store,
-            name=f"{DEVICE_CA} {count + 1}",
-            now=now,
-            key_type=key_type,
-            with_root=with_root,
-            holder=holder,
-        )
-    row = _recorded(issuer, Status.NEXT, now)
-    _record_above(issuer.chain[1:], now)
-    record([AuthorityChanged.of(row, now)])
-    return row
-
-
-@transaction.atomic
-def switch(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
-    """Let the prepared authority sign from now on; the one before stays trusted.
-
-    Raises:
-        NotReadyForRotation: none is prepared.
-        AuthorityUnavailable: its key cannot be used.
-    """
-    _alone()
-    following = CertificateAuthority.objects.filter(status=Status.NEXT).first()
-    if following is None:
-        raise NotReadyForRotation("No new CA is prepared.")
-    ca.issuer(following.key_identifier)
-    before = CertificateAuthority.objects.signing().first()
-    if before is not None:
-        before.status, before.superseded_at = Status.TRUSTED, now
-        before.save(update_fields=["status", "superseded_at"])
-        record([AuthorityChanged.of(before, now)])
-    following.status, following.signing_since = Status.SIGNING, now
-    following.save(update_fields=["status", "signing_since"])
-    record([AuthorityChanged.of(following, now)])
-    return following
-
-
-@transaction.atomic
-def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
-    """End the trust in an authority that no device needs any more.
-
-    Raises:
-        NoAuthority: there is none with this key identifier.
-        NotReadyForRotation: it signs, or certificates of it are in use.
-    """
-    _alone()
-    row = CertificateAuthority.objects.identified(key_identifier).first()
-    if row is None:
-        raise NoAuthority
-    if row.status == Status.RETIRED:
-        return row
-    if row.status == Status.SIGNING:
-        raise NotReadyForRotation("The CA signs: switch to another one first.")
-    if below(row):
-        raise NotReadyForRotation("The CA stands above one that is trusted.")
-    left = DeviceCertificate.objects.signed_by(key_identifier).unended().count()
-    if left:
-        raise NotReadyForRotation(f"{left} certificates of the CA are valid still.")
-    row.status, row.retired_at = Status.RETIRED, now
-    row.save(update_fields=["status", "retired_at"])
-    record([AuthorityChanged.of(row, now)])
+    row = recorded(issuer, Status.SIGNING, now)
+    record_above(issuer.chain[1:], now)
     return row
 
 
@@ -222,15 +121,6 @@ def is_ours(certificate: x509.Certificate) -> bool:
     """Whether a trusted authority of ours signed it."""
     row = issuer_of(certificate)
     return row is not None and signed_by(certificate, row.certificate())
-
-
-def below(row: CertificateAuthority) -> list[CertificateAuthority]:
-    """The trusted authorities that stand below a root."""
-    if row.level != Level.ROOT:
-        return []
-    own = row.certificate()
-    others = CertificateAuthority.objects.trusted().issuing()
-    return [other for other in others if own in other.certificates()[1:]]
 
 
 def chain_of(key_identifier: str) -> str:
@@ -262,7 +152,8 @@ def trusted_certificates() -> list[x509.Certificate]:
     return list(found.values())
 
 
-def _recorded(issuer: Issuer, status: str, now: datetime) -> CertificateAuthority:
+def recorded(issuer: Issuer, status: str, now: datetime) -> CertificateAuthority:
+    """Write an authority down, and open its complete list."""
     row = _row(issuer.chain, Level.ISSUING, status, now)
     row.signing_since = now if status == Status.SIGNING else None
     row.save(force_insert=True)
@@ -270,7 +161,7 @@ def _recorded(issuer: Issuer, status: str, now: datetime) -> CertificateAuthorit
     return row
 
 
-def _record_above(chain: tuple[x509.Certificate, ...], now: datetime) -> None:
+def record_above(chain: tuple[x509.Certificate, ...], now: datetime) -> None:
     """The roots, which sign no devices but have a list of their own."""
     for level, certificate in enumerate(chain):
         known = CertificateAuthority.objects.identified(
@@ -306,7 +197,7 @@ def _open_shard(authority_id: int, host: str, slot: int) -> None:
     )
 
 
-def _alone() -> None:
+def alone() -> None:
     """One change of authorities at a time, among all processes of all hosts."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('ca', 0))")

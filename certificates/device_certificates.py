@@ -144,30 +144,46 @@ class DeviceCertificatesService:
             private_key = keys.generate(key_type, rsa_bits=settings.DEFAULT_KEY_SIZE)
             public_key = private_key.public_key()
         signing(public_key)
-        try:
-            certificate = issuing.device_certificate(
-                device_id=device_id,
-                public_key=public_key,
-                serial_number=serial_number,
-                issuer=issuer,
-                addresses=addresses,
-                organization=settings.CERT_SUBJECT_ORGANIZATION,
-                country=settings.CERT_SUBJECT_COUNTRY,
-                now=now,
-                lifetime=timedelta(days=settings.DEFAULT_CERT_VALIDITY_DAYS),
-            )
-        except PkiError as error:
-            raise AuthorityUnavailable(f"No certificate: {error}.") from error
-        for deviation in deviations(
-            certificate,
-            issuer=issuer.certificate,
-            device_id=device_id,
-            crl=addresses.crl,
-        ):
-            raise AuthorityUnavailable(f"No certificate: {deviation}.")
+        certificate = _signed(
+            device_id, public_key, serial_number, issuer, addresses, now
+        )
         self.store.stage(
             serials.to_text(serial_number),
             key=key_encryption.close(private_key) if private_key else None,
             certificate=certificate.public_bytes(Encoding.PEM),
         )
         return Signed(certificate, key_made_here=private_key is not None)
+
+
+def _signed(
+    device_id: UUID,
+    public_key: DevicePublicKey,
+    serial_number: int,
+    issuer: Issuer,
+    addresses: Addresses,
+    now: datetime,
+) -> x509.Certificate:
+    """Sign, and see that what came out is what the profile says."""
+    try:
+        certificate = issuing.device_certificate(
+            device_id=device_id,
+            public_key=public_key,
+            serial_number=serial_number,
+            issuer=issuer,
+            addresses=addresses,
+            organization=settings.CERT_SUBJECT_ORGANIZATION,
+            country=settings.CERT_SUBJECT_COUNTRY,
+            now=now,
+            lifetime=timedelta(days=settings.DEFAULT_CERT_VALIDITY_DAYS),
+        )
+    except PkiError as error:
+        raise AuthorityUnavailable(f"No certificate: {error}.") from error
+    found = deviations(
+        certificate,
+        issuer=issuer.certificate,
+        device_id=device_id,
+        crl=addresses.crl,
+    )
+    for deviation in found:
+        raise AuthorityUnavailable(f"No certificate: {deviation}.")
+    return certificate

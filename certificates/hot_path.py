@@ -52,6 +52,17 @@ _IN_USE = Prepared(
     WHERE device_id = $1 AND status = 'active' AND handover_until IS NULL
     """,
 )
+_RESERVE = Prepared(
+    "certificate_reserve",
+    "uuid, uuid, varchar, varchar, varchar, varchar, varchar, timestamptz, uuid, bigint",
+    """
+    INSERT INTO certificates_devicecertificate (
+        id, device_id, serial_number, authority_key_id, status, key_source,
+        public_key_digest, reserved_at, replaces_id, distribution_point_id,
+        fingerprint, pem, revocation_reason, renewal_attempts
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', '', '', 0)
+    """,
+)
 _AND_DEVICE = Prepared(
     "certificate_and_device",
     "varchar",
@@ -112,6 +123,18 @@ def why_key_is_barred(digest: str, *, for_devices: Iterable[UUID]) -> str | None
     if row is None:
         return None
     return _WHOSE[row[0]]
+
+
+def reserve(row: DeviceCertificate) -> None:
+    """Write a reservation down, as `save` would.
+
+    Raises:
+        IntegrityError: its serial number is taken.
+    """
+    status = DeviceCertificate.Status.PENDING.value
+    about = (row.serial_number, row.authority_key_id, status, row.key_source)
+    of_key = (row.public_key_digest, row.reserved_at, row.replaces_id)
+    _RESERVE.changes(row.pk, row.device_id, *about, *of_key, row.distribution_point_id)
 
 
 def in_use(device_id: UUID) -> DeviceCertificate | None:

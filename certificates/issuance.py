@@ -39,8 +39,9 @@ def reserve(row: DeviceCertificate) -> None:
             hold(row.device_id)
             if row.replaces_id is not None:
                 _claim_renewal(row)
-            _claim_key(row)
-            row.save(force_insert=True)
+            if row.key_source == DeviceCertificate.KeySource.DEVICE:
+                _claim_key(row)  # one that was made a moment ago is nobody's
+            hot_path.reserve(row)
     except IntegrityError as error:
         raise NotRenewable("The certificate has a successor already.") from error
 

@@ -5,27 +5,21 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 
-from certificates import authorities, handover, issuance
+from certificates import authorities, handover, issuance, revocation
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import (
-    InvalidReason,
     InvalidRequest,
     NoSuchCertificate,
     NotRenewable,
-    NotRevocable,
 )
 from certificates.expirations import expire_some, in_batches, warn_some
-from certificates.facts import revoked
 from certificates.models import DeviceCertificate
 from certificates.pki import csr, keys, serials
 from certificates.pki.errors import PkiError
 from certificates.pki.issuer import Issuer
 from certificates.pki.keys import DevicePublicKey, KeyType
-from devices.hot_path import hold
 from devices.models import Device
-from events.outbox import record
 
 Status = DeviceCertificate.Status
 Reason = DeviceCertificate.Reason
@@ -175,44 +169,12 @@ class CertificateManagementService:
 
     # --- Revoke ----------------------------------------------------------------------
 
-    @transaction.atomic
     def revoke_certificate(
         self, certificate: DeviceCertificate, *, reason: str, now: datetime
     ) -> DeviceCertificate:
-        """End the trust in a certificate; twice is once.
+        """End the trust in a certificate; see `revocation.revoke`."""
+        return revocation.revoke(certificate, reason=reason, now=now)
 
-        One change is possible afterwards: to key compromise, since that is worse.
-
-        Raises:
-            InvalidReason: not one of RFC 5280's reasons for a device.
-            NotRevocable: it was never in use, or is over.
-        """
-        parsed = revocation_reason(reason)
-        device = hold(certificate.device_id, even_retired=True)
-        row = DeviceCertificate.objects.get(pk=certificate.pk)
-        if parsed == Reason.KEY_COMPROMISE:
-            self._revoke_twins(row, device, now)
-        if row.status == Status.REVOKED:
-            if parsed == Reason.KEY_COMPROMISE != row.revocation_reason:
-                row.revocation_reason, row.listed_at = parsed, None
-                row.save(update_fields=["revocation_reason", "listed_at"])
-                record([revoked(row, device, now)])
-            return row
-        if row.status not in (Status.ACTIVE, Status.SUPERSEDED):
-            raise NotRevocable(f"The certificate is {row.status}.")
-        _end(row, device, parsed, now)
-        return row
-
-    def _revoke_twins(
-        self, row: DeviceCertificate, device: Device, now: datetime
-    ) -> None:
-        """Other certificates of a compromised key are worth no more than this one."""
-        twins = DeviceCertificate.objects.unended().of_device(device.pk)
-        for twin in twins.filter(public_key_digest=row.public_key_digest):
-            if twin.pk != row.pk:
-                _end(twin, device, Reason.KEY_COMPROMISE, now)
-
-    @transaction.atomic
     def revoke_all_of_device(
         self,
         device_id: UUID,
@@ -220,20 +182,8 @@ class CertificateManagementService:
         reason: str = Reason.CESSATION_OF_OPERATION,
         now: datetime,
     ) -> int:
-        """End the trust in all that a device has, its handed over ones too; how many.
-
-        Raises:
-            InvalidReason: not one of RFC 5280's reasons for a device.
-        """
-        parsed = revocation_reason(reason)
-        device = hold(device_id, even_retired=True)
-        unended = list(DeviceCertificate.objects.unended().of_device(device_id))
-        for row in unended:
-            _end(row, device, parsed, now)
-        DeviceCertificate.objects.pending().of_device(device_id).update(
-            status=Status.FAILED
-        )
-        return len(unended)
+        """End the trust in all that a device has; see `revocation.revoke_all_of`."""
+        return revocation.revoke_all_of(device_id, reason=reason, now=now)
 
     # --- The monitor -------------------------------------------------------------------
 
@@ -293,27 +243,3 @@ def of_device(certificate: DeviceCertificate, device: Device) -> DeviceCertifica
     if certificate.device_id != device.pk:
         raise NoSuchCertificate
     return certificate
-
-
-def revocation_reason(text: str) -> Reason:
-    """One of RFC 5280's reasons, however its words are joined.
-
-    Raises:
-        InvalidReason: it is none of them.
-    """
-
-    def plain(word: str) -> str:
-        return word.replace("_", "").replace("-", "").replace(" ", "").lower()
-
-    for reason in Reason:
-        if plain(reason.value) == plain(text):
-            return reason
-    known = ", ".join(Reason.values)
-    raise InvalidReason(f"The reason must be one of: {known}.", field="reason")
-
-
-def _end(row: DeviceCertificate, device: Device, reason: Reason, now: datetime) -> None:
-    row.status, row.revoked_at, row.revocation_reason = Status.REVOKED, now, reason
-    row.save(update_fields=["status", "revoked_at", "revocation_reason"])
-    record([revoked(row, device, now)])
-    issuance.take_back(device)

@@ -13,6 +13,8 @@ from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AuthorityUnavailable
 from certificates.models import CertificateAuthority, DeviceCertificate, Responder
 from certificates.pki import issuing, keys, ocsp, serials
+from certificates.pki.issuer import Issuer
+from certificates.pki.keys import DevicePrivateKey
 from certificates.pki.ocsp import Failure, Question
 from provisioning import encryption
 
@@ -134,23 +136,11 @@ def _delegate(
     )
     if made is not None:
         return made
-    issuer = ca.issuer(authority.key_identifier)
     key = keys.generate("ec", rsa_bits=0)
-    serial_number = serials.random_serial_number()
-    organization = settings.CERT_SUBJECT_ORGANIZATION
-    certificate = issuing.responder_certificate(
-        public_key=key.public_key(),
-        subject=issuing.subject_name(
-            f"{organization} OCSP", organization, settings.CERT_SUBJECT_COUNTRY
-        ),
-        serial_number=serial_number,
-        issuer=issuer,
-        now=now,
-        lifetime=timedelta(days=settings.OCSP_RESPONDER_DAYS),
-    )
+    certificate = _certified(key, ca.issuer(authority.key_identifier), now)
     row: Responder = Responder.objects.create(
         authority=authority,
-        serial_number=serials.to_text(serial_number),
+        serial_number=serials.to_text(certificate.serial_number),
         public_key_digest=keys.public_digest(key.public_key()),
         pem=certificate.public_bytes(Encoding.PEM).decode(),
         encrypted_key=encryption.encrypt(keys.to_pem(key).decode(), purpose=PURPOSE),
@@ -158,3 +148,19 @@ def _delegate(
         created_at=now,
     )
     return row
+
+
+def _certified(
+    key: DevicePrivateKey, issuer: Issuer, now: datetime
+) -> x509.Certificate:
+    organization = settings.CERT_SUBJECT_ORGANIZATION
+    return issuing.responder_certificate(
+        public_key=key.public_key(),
+        subject=issuing.subject_name(
+            f"{organization} OCSP", organization, settings.CERT_SUBJECT_COUNTRY
+        ),
+        serial_number=serials.random_serial_number(),
+        issuer=issuer,
+        now=now,
+        lifetime=timedelta(days=settings.OCSP_RESPONDER_DAYS),
+    )

@@ -1,18 +1,123 @@
-"""From one CA to the next: where it stands, what comes next, and the last step of it."""
+"""From one CA to the next: its steps, where it stands, and what comes next."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import transaction
+
+from certificates import authorities, authority_files
+from certificates.authority_files import DEVICE_CA, KeyHolder
+from certificates.device_certificates import DeviceCertificatesService
+from certificates.errors import NoAuthority, NotReadyForRotation
+from certificates.facts import AuthorityChanged
 from certificates.management_service import CertificateManagementService
 from certificates.models import (
     CertificateAuthority,
     DeviceCertificate,
     RenewalCampaign,
 )
+from certificates.pki.keys import KeyType
+from events.outbox import record
 
-Status = CertificateAuthority.Status
+Level, Status = CertificateAuthority.Level, CertificateAuthority.Status
 Step = str
+
+
+@transaction.atomic
+def prepare(
+    ca: DeviceCertificatesService,
+    *,
+    key_type: KeyType = "rsa",
+    with_root: bool = False,
+    holder: KeyHolder | None = None,
+    chain: bytes | None = None,
+    now: datetime,
+) -> CertificateAuthority:
+    """Put a new authority beside the one that signs; everybody may learn to trust it.
+
+    Args:
+        holder: a key to use instead of a new one;
+        chain: and its certificates, when it has some already.
+
+    Raises:
+        NotReadyForRotation: one is prepared already.
+        InvalidAuthority: what was given cannot act as an authority.
+    """
+    authorities.alone()
+    authorities.signing_issuer(ca, now=now)
+    if CertificateAuthority.objects.filter(status=Status.NEXT).exists():
+        raise NotReadyForRotation("A new CA is prepared already: switch to it.")
+    if chain is not None and holder is not None:
+        files = ca.store.authority(authority_files.identifier_of(holder.key))
+        issuer = authority_files.put(
+            ca.store, files, holder=holder, chain=chain, now=now
+        )
+    else:
+        count = CertificateAuthority.objects.issuing().count()
+        issuer = authority_files.make_successor(
+            ca.store,
+            name=f"{DEVICE_CA} {count + 1}",
+            now=now,
+            key_type=key_type,
+            with_root=with_root,
+            holder=holder,
+        )
+    row = authorities.recorded(issuer, Status.NEXT, now)
+    authorities.record_above(issuer.chain[1:], now)
+    record([AuthorityChanged.of(row, now)])
+    return row
+
+
+@transaction.atomic
+def switch(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
+    """Let the prepared authority sign from now on; the one before stays trusted.
+
+    Raises:
+        NotReadyForRotation: none is prepared.
+        AuthorityUnavailable: its key cannot be used.
+    """
+    authorities.alone()
+    following = CertificateAuthority.objects.filter(status=Status.NEXT).first()
+    if following is None:
+        raise NotReadyForRotation("No new CA is prepared.")
+    ca.issuer(following.key_identifier)
+    before = CertificateAuthority.objects.signing().first()
+    if before is not None:
+        before.status, before.superseded_at = Status.TRUSTED, now
+        before.save(update_fields=["status", "superseded_at"])
+        record([AuthorityChanged.of(before, now)])
+    following.status, following.signing_since = Status.SIGNING, now
+    following.save(update_fields=["status", "signing_since"])
+    record([AuthorityChanged.of(following, now)])
+    return following
+
+
+@transaction.atomic
+def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
+    """End the trust in an authority that no device needs any more.
+
+    Raises:
+        NoAuthority: there is none with this key identifier.
+        NotReadyForRotation: it signs, or certificates of it are in use.
+    """
+    authorities.alone()
+    row = CertificateAuthority.objects.identified(key_identifier).first()
+    if row is None:
+        raise NoAuthority
+    if row.status == Status.RETIRED:
+        return row
+    if row.status == Status.SIGNING:
+        raise NotReadyForRotation("The CA signs: switch to another one first.")
+    if below(row):
+        raise NotReadyForRotation("The CA stands above one that is trusted.")
+    left = DeviceCertificate.objects.signed_by(key_identifier).unended().count()
+    if left:
+        raise NotReadyForRotation(f"{left} certificates of the CA are valid still.")
+    row.status, row.retired_at = Status.RETIRED, now
+    row.save(update_fields=["status", "retired_at"])
+    record([AuthorityChanged.of(row, now)])
+    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +186,12 @@ def revoke_superseded(
         yield service.revoke_certificate(
             row, reason=DeviceCertificate.Reason.SUPERSEDED, now=now
         )
+
+
+def below(row: CertificateAuthority) -> list[CertificateAuthority]:
+    """The trusted authorities that stand below a root."""
+    if row.level != Level.ROOT:
+        return []
+    own = row.certificate()
+    others = CertificateAuthority.objects.trusted().issuing()
+    return [other for other in others if own in other.certificates()[1:]]

@@ -96,8 +96,10 @@ class CertificateStore:
         """Put a key, then its certificate, beside the places that they will have."""
         if not self.staged.is_dir():
             self.prepare()
-        if key is not None:
-            write(self.staged_key(serial_number), key, mode=SECRET)
+        if (
+            key is not None
+        ):  # its place is made durable at the end, before the record is
+            write(self.staged_key(serial_number), key, mode=SECRET, placed=False)
         write(self.staged_certificate(serial_number), certificate, mode=PUBLIC)
 
     def install(self, serial_number: str, device_id: UUID, *, with_key: bool) -> None:
@@ -121,8 +123,12 @@ class CertificateStore:
         self.staged_certificate(serial_number).unlink(missing_ok=True)
 
 
-def write(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file that has its mode from its first moment and appears whole."""
+def write(path: Path, content: bytes, *, mode: int, placed: bool = True) -> None:
+    """Write a file that has its mode from its first moment and appears whole.
+
+    Args:
+        placed: that it is in this place outlives a power cut as well as its content.
+    """
     making = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     descriptor = os.open(
         making, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode
@@ -137,7 +143,9 @@ def write(path: Path, content: bytes, *, mode: int) -> None:
     except OSError:
         making.unlink(missing_ok=True)
         raise
-    if mode == SECRET:  # what is public is in the record as well and can be mended
+    if (
+        placed and mode == SECRET
+    ):  # what is public is in the record as well and can be mended
         _sync(path.parent)
 
 

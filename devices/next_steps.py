@@ -1,18 +1,36 @@
 """What a device should do next: written by the rooms above, told at `connect`."""
 
 from datetime import datetime
+from functools import cache
+from hashlib import sha256
 from typing import Any
 
+from django.db import connection
+
 from devices.models import Device, NextSteps
+from provisioning.prepared import Prepared
+
+_FIELDS = {field.attname: field for field in NextSteps._meta.concrete_fields}
 
 
 def announce(device: Device, **steps: Any) -> None:
     """Set some columns of `NextSteps`, within the transaction that makes them true."""
-    NextSteps.every_tenant.bulk_create(
-        [NextSteps(device=device, tenant_id=device.tenant_id, **steps)],
-        update_conflicts=True,
-        unique_fields=["device"],
-        update_fields=list(steps),
+    columns = {name: field.get_default() for name, field in _FIELDS.items()} | steps
+    columns |= {"device_id": device.pk, "tenant_id": device.tenant_id}
+    _statement(tuple(steps)).changes(*(columns[name] for name in _FIELDS))
+
+
+@cache
+def _statement(set_columns: tuple[str, ...]) -> Prepared:
+    """The upsert of some columns: prepared, as each issuance has one."""
+    marks = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in set_columns)
+    types = (str(field.db_type(connection)) for field in _FIELDS.values())
+    return Prepared(
+        f"announce_{sha256(changes.encode()).hexdigest()[:16]}",  # names are short
+        ", ".join(types),
+        f"INSERT INTO devices_nextsteps ({', '.join(_FIELDS)}) VALUES ({marks})"
+        f" ON CONFLICT (device_id) DO UPDATE SET {changes}",
     )
 
 

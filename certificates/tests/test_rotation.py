@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from django.core.management import CommandError, call_command
 
-from certificates import authorities, campaigns, handover, revocation_lists, rotation
+from certificates import campaigns, handover, revocation_lists, rotation
 from certificates.errors import NotReadyForRotation
 from certificates.management_service import CertificateManagementService
 from certificates.models import CertificateAuthority, DeviceCertificate
@@ -29,7 +29,7 @@ def service() -> CertificateManagementService:
 def prepared(
     service: CertificateManagementService, now: datetime
 ) -> CertificateAuthority:
-    return authorities.prepare(service.ca, key_type="ec", now=now)
+    return rotation.prepare(service.ca, key_type="ec", now=now)
 
 
 def step() -> str:
@@ -63,7 +63,7 @@ def test_the_whole_way(
     assert {former.certificate(), following.certificate()} == set(trusted)
 
     # It signs; what the former signed is good still, and its lists go on.
-    authorities.switch(service.ca, now=now)
+    rotation.switch(service.ca, now=now)
     assert step() == "move"
     fresh = issued(DeviceFactory.create(), now)
     assert fresh.authority_key_id == following.key_identifier
@@ -88,9 +88,9 @@ def test_the_whole_way(
     campaigns.advance(now=now + timedelta(minutes=2))
     assert step() == "retire"
     with pytest.raises(NotReadyForRotation, match="valid still"):
-        authorities.retire(key_identifier=former.key_identifier, now=now)
+        rotation.retire(key_identifier=former.key_identifier, now=now)
     assert len(list(rotation.revoke_superseded(former, service, now=now))) == 2
-    authorities.retire(key_identifier=former.key_identifier, now=now)
+    rotation.retire(key_identifier=former.key_identifier, now=now)
 
     assert step() == "prepare"
     trusted = x509.load_pem_x509_certificates(
@@ -120,9 +120,9 @@ def test_the_steps_are_taken_in_their_order(
     signs = CertificateAuthority.objects.get()
 
     with pytest.raises(NotReadyForRotation, match="No new CA"):
-        authorities.switch(service.ca, now=now)
+        rotation.switch(service.ca, now=now)
     with pytest.raises(NotReadyForRotation, match="signs"):
-        authorities.retire(key_identifier=signs.key_identifier, now=now)
+        rotation.retire(key_identifier=signs.key_identifier, now=now)
     prepared(service, now)
     with pytest.raises(NotReadyForRotation, match="prepared already"):
         prepared(service, now)
@@ -137,7 +137,7 @@ def test_a_switch_to_an_authority_whose_key_is_gone_is_refused_and_changes_nothi
     service.ca.store.authority(following.key_identifier).certificate.touch()
 
     with pytest.raises(Exception, match="key is not there"):
-        authorities.switch(service.ca, now=now)
+        rotation.switch(service.ca, now=now)
 
     assert CertificateAuthority.objects.signing().get() != following
 
@@ -150,12 +150,12 @@ def test_below_the_root_that_is_there_the_next_one_is_made(
     service.ca.initialize_ca(now=now, key_type="ec", with_root=True)
     service.authority(now=now)
 
-    following = authorities.prepare(service.ca, key_type="ec", with_root=True, now=now)
+    following = rotation.prepare(service.ca, key_type="ec", with_root=True, now=now)
 
     roots = CertificateAuthority.objects.filter(level="root")
     assert following.certificates()[1] == roots.get().certificate()
     with pytest.raises(NotReadyForRotation, match="above"):
-        authorities.retire(key_identifier=roots.get().key_identifier, now=now)
+        rotation.retire(key_identifier=roots.get().key_identifier, now=now)
 
 
 def test_the_command_walks_the_operator_through_it(
@@ -193,7 +193,7 @@ def test_the_lost_files_of_a_retired_authority_make_no_new_one(
 ) -> None:
     issued(device, now)
     prepared(service, now)
-    signs = authorities.switch(service.ca, now=now)
+    signs = rotation.switch(service.ca, now=now)
     service.ca.store.ca_key.unlink()
     service.ca.store.ca_certificate.unlink()
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from certificates import authorities, campaigns, rotation
+from certificates import campaigns, rotation
 from certificates.authority_files import destroy_key, holder_of
 from certificates.errors import NotReadyForRotation
 from certificates.key_arguments import add_key_arguments, given_key
@@ -59,7 +59,7 @@ class Command(OperatorCommand):
         holder = None
         if given.key is not None or given.address is not None:
             holder = holder_of(key=given.key, address=given.address)
-        authorities.prepare(
+        rotation.prepare(
             self.service.ca,
             key_type=key_type,
             with_root=with_root,
@@ -69,7 +69,7 @@ class Command(OperatorCommand):
         )
 
     def _switch(self, **options: Any) -> None:
-        authorities.switch(self.service.ca, now=self.now)
+        rotation.switch(self.service.ca, now=self.now)
 
     def _move(self, per_minute: int | None, **options: Any) -> None:
         if per_minute is None or per_minute < 1:
@@ -88,7 +88,7 @@ class Command(OperatorCommand):
         for authority in self._former():
             if revoke_superseded:
                 self._revoke_superseded(authority)
-            authorities.retire(key_identifier=authority.key_identifier, now=self.now)
+            rotation.retire(key_identifier=authority.key_identifier, now=self.now)
             if destroy_key:
                 _destroy(self.service, authority.key_identifier)
 
