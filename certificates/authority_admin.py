@@ -156,7 +156,7 @@ class RenewalCampaignAdmin(PortalAdmin):
     def progress(self, row: RenewalCampaign) -> str:
         share = min(100, round(100 * row.renewed / max(1, row.certificates)))
         return format_html(
-            '<progress max="100" value="{}"></progress> {} of {}',
+            '<progress class="portal-progress" max="100" value="{}"></progress> {} of {}',
             share,
             row.renewed,
             row.certificates,

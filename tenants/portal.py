@@ -1,6 +1,7 @@
 """What the portal's pages share: whose rows they show, and how actions report back."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -120,11 +121,15 @@ class Outcome:
 def act_on_each(
     rows: Iterable[M], verb: Callable[[M], str], *, of_tenant: Callable[[M], Any]
 ) -> list[Outcome]:
-    """Do something to each row under its own tenant; a refusal stops no other row."""
+    """Do something to each row under its own tenant; a refusal stops no other row.
+
+    What is of no tenant is acted on under the scope of the person.
+    """
     outcomes = []
     for row in rows:
+        tenant_id = of_tenant(row)
         try:
-            with tenant_scope(of_tenant(row)):
+            with tenant_scope(tenant_id) if tenant_id else nullcontext():
                 sentence = verb(row)
         except DomainError as error:
             outcomes.append(Outcome(str(row), False, str(error)))
