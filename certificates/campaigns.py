@@ -91,8 +91,8 @@ def turn_of(
 ) -> tuple[datetime, str] | None:
     """When a running campaign reaches a device's certificate, and its reason."""
     for campaign in _running_campaigns(now):
-        if issued_at is None or issued_at >= campaign.started_at:
-            continue
+        if issued_at is not None and issued_at >= campaign.started_at:
+            continue  # one whose time of issue is not at hand is older than that
         if campaign.tenant_id not in (None, device.tenant_id):
             continue
         if campaign.model not in ("", device.model):
