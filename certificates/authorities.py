@@ -73,8 +73,19 @@ def signing_issuer(ca: DeviceCertificatesService, *, now: datetime) -> Issuer:
     Raises:
         AuthorityUnavailable: its files are gone, are another CA's, or unusable.
     """
-    row = CertificateAuthority.objects.signing().first() or adopt(ca, now=now)
-    return ca.issuer(row.key_identifier)
+    return ca.issuer(signing_row(ca, now=now).key_identifier)
+
+
+def signing_row(
+    ca: DeviceCertificatesService, *, now: datetime
+) -> CertificateAuthority:
+    """The record of the authority that signs; its key need not be at hand.
+
+    Raises:
+        AuthorityUnavailable: there is none yet, and none can be made.
+    """
+    row: CertificateAuthority | None = CertificateAuthority.objects.signing().first()
+    return row or adopt(ca, now=now)
 
 
 @transaction.atomic
@@ -182,7 +193,7 @@ def _row(
         level=level,
         status=status,
         subject=own.subject.rfc4514_string()[:255],
-        public_key_digest=keys.public_digest(keys.acceptable(own.public_key())),
+        public_key_digest=keys.public_digest(own.public_key()),
         chain="".join(part.public_bytes(Encoding.PEM).decode() for part in chain),
         not_before=own.not_valid_before_utc,
         not_after=own.not_valid_after_utc,

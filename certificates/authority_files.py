@@ -81,7 +81,8 @@ def make_first(
     if holder is None:
         left = _key_of(store.first)
         holder = KeyHolder(left or keys.generate_for_authority(key_type))
-    _certify(store, store.first, holder, DEVICE_CA, now, key_type, with_root=with_root)
+    root = _root(store, now, key_type, None) if with_root else None
+    _certify(store, store.first, holder, DEVICE_CA, now, root)
 
 
 def make_successor(
@@ -92,11 +93,17 @@ def make_successor(
     key_type: KeyType,
     with_root: bool,
     holder: KeyHolder | None = None,
+    roots: set[str] | None = None,
 ) -> Issuer:
-    """Make one more, beside those that are there."""
+    """Make one more, beside those that are there.
+
+    Args:
+        roots: the key identifiers of those that it may be put below.
+    """
     holder = holder or KeyHolder(keys.generate_for_authority(key_type))
     files = store.authority(identifier_of(holder.key))
-    _certify(store, files, holder, name, now, key_type, with_root=with_root)
+    root = _root(store, now, key_type, roots) if with_root else None
+    _certify(store, files, holder, name, now, root)
     return load(files)
 
 
@@ -107,10 +114,14 @@ def put(
     holder: KeyHolder,
     chain: bytes,
     now: datetime,
+    again: bool = False,
 ) -> Issuer:
     """Take an authority over from outside; nothing is ever overwritten.
 
+    Killed in between, the same once more finishes it.
+
     Args:
+        again: the very same may be there as a whole, not on record yet.
         chain: PEM certificates, the CA's own first, each followed by its issuer.
 
     Raises:
@@ -130,9 +141,15 @@ def put(
         ):
             raise InvalidAuthority("The CA certificate is not valid now.")
     with store.locked():
-        if files.has_key() or files.certificate.exists():
+        if files.has_key() and files.certificate.exists() and not again:
             raise AuthorityExists("There is a CA already; it is not overwritten.")
-        _write(store, files, holder, certificates)
+        if files.certificate.exists() and chain_of(files) != certificates:
+            raise AuthorityExists("There is a CA already; it is not overwritten.")
+        if files.has_key() and not _is_key_of(files, holder):
+            raise AuthorityExists("There is a CA already; it is not overwritten.")
+        # The chain first: a key alone would be taken for one that wants a certificate.
+        _write_chain(store, files, certificates)
+        _write_key(files, holder)
     return issuer
 
 
@@ -142,6 +159,18 @@ def find(store: CertificateStore, identifier: str) -> Issuer | None:
         if files.certificate.exists() and _identifies(files, identifier):
             return load(files)
     return None
+
+
+def reload(store: CertificateStore, identifier: str) -> Issuer:
+    """The authority with this key identifier, read from its files anew.
+
+    Raises:
+        AuthorityUnavailable: its files are not here, or cannot be used.
+    """
+    for files in (store.authority(identifier), *store.all_authorities()):
+        if files.certificate.exists() and _identifies(files, identifier):
+            return _load(files)
+    raise AuthorityUnavailable(f"The files of the CA {identifier} are not here.")
 
 
 def load(files: AuthorityFiles) -> Issuer:
@@ -219,19 +248,21 @@ def _key_of(files: AuthorityFiles) -> IssuerPrivateKey | None:
     return None if pem is None else key_encryption.open_key(pem)
 
 
+def _is_key_of(files: AuthorityFiles, holder: KeyHolder) -> bool:
+    kept = _key_of(files)
+    return kept is not None and kept.public_key() == holder.key.public_key()
+
+
 def _certify(
     store: CertificateStore,
     files: AuthorityFiles,
     holder: KeyHolder,
     name: str,
     now: datetime,
-    key_type: KeyType,
-    *,
-    with_root: bool,
+    root: Issuer | None,
 ) -> None:
     subject, lifetime = _subject(name), timedelta(days=settings.CA_VALIDITY_DAYS)
-    if with_root:
-        root = _root(store, now, key_type)
+    if root is not None:
         certificate = issuing.subordinate_authority(
             public_key=holder.key.public_key(),
             subject=subject,
@@ -258,11 +289,19 @@ def addresses_of_authority(issuer: Issuer) -> Addresses:
     )
 
 
-def _root(store: CertificateStore, now: datetime, key_type: KeyType) -> Issuer:
-    """The root whose key is here, or else a new one; it lives twice as long."""
+def _root(
+    store: CertificateStore, now: datetime, key_type: KeyType, known: set[str] | None
+) -> Issuer:
+    """The root whose key is here, or else a new one; it lives twice as long.
+
+    Args:
+        known: the roots that are trusted; None before there are any on record.
+    """
     for files in store.all_authorities():
-        if files.has_key() and _is_root(files):
-            return load(files)
+        if files.has_key() and _is_root(files, now):
+            root = load(files)
+            if known is None or root.key_identifier.hex() in known:
+                return root
     key = keys.generate_for_authority(key_type)
     certificate = issuing.self_signed_authority(
         key=key,
@@ -276,10 +315,12 @@ def _root(store: CertificateStore, now: datetime, key_type: KeyType) -> Issuer:
     return load(files)
 
 
-def _is_root(files: AuthorityFiles) -> bool:
-    certificate = chain_of(files)[0]
-    constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    return constraints.value.path_length != 0
+def _is_root(files: AuthorityFiles, now: datetime) -> bool:
+    """Whether it is one as `_root` makes them: no imported CA that happens to be free."""
+    own = chain_of(files)[0]
+    constraints = own.extensions.get_extension_for_class(x509.BasicConstraints)
+    valid = own.not_valid_before_utc <= now < own.not_valid_after_utc
+    return valid and own.issuer == own.subject and constraints.value.path_length == 1
 
 
 def _subject(name: str) -> x509.Name:
@@ -298,9 +339,23 @@ def _write(
     """The key first: a certificate whose key is not there would be of no use."""
     store.prepare()
     files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_key(files, holder)
+    _write_chain(store, files, chain)
+
+
+def _write_key(files: AuthorityFiles, holder: KeyHolder) -> None:
     if holder.address is not None:
         write(files.key_address, f"{holder.address}\n".encode(), mode=PUBLIC)
     elif not files.key.exists():
         write(files.key, key_encryption.close_authority(holder.key), mode=SECRET)
+
+
+def _write_chain(
+    store: CertificateStore,
+    files: AuthorityFiles,
+    chain: tuple[x509.Certificate, ...],
+) -> None:
+    store.prepare()
+    files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     chain_pem = b"".join(part.public_bytes(Encoding.PEM) for part in chain)
     write(files.certificate, chain_pem, mode=PUBLIC)

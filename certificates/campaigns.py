@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
-from certificates.errors import NoSuchCampaign, NothingToRenew
+from certificates.errors import AlreadyRunning, NoSuchCampaign, NothingToRenew
 from certificates.facts import RenewalsPulledForward
 from certificates.models import (
     CertificateQuerySet,
@@ -20,6 +20,7 @@ from tenants.models import Tenant
 
 LOOKED_UP_FOR = timedelta(seconds=10)
 MINUTE = timedelta(minutes=1)
+LEASE = timedelta(minutes=10)  # till then a renewal is under way; then it was lost
 
 _running: tuple[datetime, list[RenewalCampaign]] | None = None
 
@@ -41,6 +42,7 @@ def pull_forward(
 
     Raises:
         NothingToRenew: no certificate is in its scope.
+        AlreadyRunning: one with this very scope is under way.
     """
     campaign = RenewalCampaign(
         tenant=tenant,
@@ -50,6 +52,8 @@ def pull_forward(
         per_minute=per_minute,
         started_at=now,
     )
+    if RenewalCampaign.objects.running().same_as(campaign).exists():
+        raise AlreadyRunning("The same renewals are pulled forward already.")
     campaign.certificates = _scope(campaign).count()
     if campaign.certificates == 0:
         raise NothingToRenew("No certificate in use is in this scope.")
@@ -119,18 +123,30 @@ def _advance(campaign_id: UUID, now: datetime) -> list[UUID]:
     allowed = _allowed(campaign, now)
     if allowed == 0:
         return []
-    following = _scope(campaign).filter(serial_number__gt=campaign.reached)
-    ordered = following.order_by("serial_number")
-    found = list(ordered.values_list("pk", "serial_number")[:allowed])
-    if len(found) < allowed:
+    found = _following(campaign, allowed, now)
+    if not found and not _scope(campaign).exists():
         campaign.ended_at = now
         record([_fact(campaign, now)])
-    if found:
-        campaign.reached = found[-1][1]
-        campaign.renewed += len(found)
+    # What was sent and not renewed, for whatever reason, is met again in the next round.
+    campaign.reached = found[-1][1] if len(found) == allowed else ""
+    campaign.renewed = min(campaign.renewed + len(found), campaign.certificates)
     campaign.advanced_at = now
     campaign.save(update_fields=["reached", "renewed", "advanced_at", "ended_at"])
     return [pk for pk, _ in found]
+
+
+def _following(
+    campaign: RenewalCampaign, most: int, now: datetime
+) -> list[tuple[UUID, str]]:
+    """The next ones in the order of their serial numbers, leased to be renewed."""
+    ahead = _scope(campaign).filter(serial_number__gt=campaign.reached).ready(now)
+    found = list(
+        ahead.order_by("serial_number").values_list("pk", "serial_number")[:most]
+    )
+    DeviceCertificate.objects.filter(pk__in=[pk for pk, _ in found]).update(
+        renew_after=now + LEASE
+    )
+    return found
 
 
 def _allowed(campaign: RenewalCampaign, now: datetime) -> int:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from provisioning.errors import Conflict, Invalid, Missing, Refused
+from provisioning.errors import Conflict, Invalid, Missing, Refused, Unavailable
 
 
 class InvalidRequest(Invalid):
@@ -23,7 +23,7 @@ class AuthorityExists(Conflict):
     code = "ca_exists"
 
 
-class AuthorityUnavailable(Conflict):
+class AuthorityUnavailable(Unavailable):
     """The CA's key or certificate is missing or unreadable."""
 
     code = "ca_unavailable"
@@ -72,6 +72,10 @@ class NoSuchList(Missing):
         super().__init__("There is no such revocation list.")
 
 
+class InvalidList(Invalid):
+    code = "revocation_list_invalid"
+
+
 class NoKeyToDeliver(Conflict):
     """The key was made elsewhere, has left already, or was destroyed."""
 
@@ -105,3 +109,11 @@ class EnrollmentPending(Conflict):
     def __init__(self, after: timedelta) -> None:
         super().__init__("The request is waiting to be decided.")
         self.seconds = str(int(after.total_seconds()))
+
+
+class AlreadyRunning(Conflict):
+    code = "renewal_campaign_running"
+
+
+class NothingToReenroll(Missing):
+    code = "nothing_to_reenroll"

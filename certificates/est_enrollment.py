@@ -6,6 +6,8 @@ from certificates.errors import (
     EnrollmentPending,
     InvalidRequest,
     IssuanceInterrupted,
+    NoSuchCertificate,
+    NothingToReenroll,
     NotRenewable,
 )
 from certificates.issuance import ABANDONED_AFTER
@@ -37,7 +39,7 @@ def enroll(
 
     Raises:
         InvalidRequest: it is no request, proves no acceptable key, or wants other names.
-        NoSuchCertificate: there is none to re-enroll.
+        NothingToReenroll: it has no certificate in use.
         EnrollmentPending: a member has to decide, or an issuance is under way.
         KeyInUse: another device has the key.
     """
@@ -50,11 +52,16 @@ def enroll(
         raise EnrollmentPending(UNTIL_FINISHED)
     if not again:
         return service.issue_certificate(device=device, csr_pem=csr_pem, now=now)
-    current = certificate_in_use(device)
+    try:
+        current = certificate_in_use(device)
+    except NoSuchCertificate as error:
+        raise NothingToReenroll("There is none to re-enroll: simpleenroll.") from error
     differing = est.names_differ(csr_pem, current.signed_certificate())
     if differing is not None:
         raise InvalidRequest(
-            f"A re-enrollment keeps the certificate's names: the {differing} differs.",
+            f"A re-enrollment keeps the certificate's names: the {differing} differs. "
+            f"The subject is {current.signed_certificate().subject.rfc4514_string()}, "
+            "written from its last part.",
             field="csr",
         )
     try:

@@ -39,14 +39,11 @@ def inspect_some(*, store: CertificateStore, now: datetime) -> int:
         if inspection is None:
             return 0
         rows = _slice(inspection)
-        listed = _Listed(rows)
-        drifted = 0
-        for row in rows:
-            problems = list(_problems(row, store, listed, now))
-            _note(row, problems, now)
-            drifted += bool(problems)
+        against = _Against(rows, store, now)
+        found = {row: list(_problems(row, against)) for row in rows}
+        _note(found, now)
         inspection.inspected += len(rows)
-        inspection.drifted += drifted
+        inspection.drifted += sum(1 for problems in found.values() if problems)
         if rows:
             inspection.reached = rows[-1].pk
         else:
@@ -86,7 +83,10 @@ def _slice(inspection: Inspection) -> list[DeviceCertificate]:
     """The next ones in the order of their ids; so many that a pass takes its hours."""
     wanted = DeviceCertificate.objects.filter(
         status__in=(Status.ACTIVE, Status.SUPERSEDED, Status.REVOKED)
-    ).select_related("distribution_point", "device")
+    )
+    wanted = wanted.select_related("distribution_point").defer(
+        "distribution_point__der"
+    )
     if inspection.reached is not None:
         wanted = wanted.filter(pk__gt=inspection.reached)
     runs = settings.INSPECTION_HOURS * RUNS_EACH_HOUR
@@ -105,9 +105,7 @@ def _estimated() -> int:
     return max(0, int(row[0])) if row else 0
 
 
-def _problems(
-    row: DeviceCertificate, store: CertificateStore, listed: "_Listed", now: datetime
-) -> Iterator[Problem]:
+def _problems(row: DeviceCertificate, against: "_Against") -> Iterator[Problem]:
     try:
         certificate = row.signed_certificate()
         digest = keys.public_digest(keys.acceptable(certificate.public_key()))
@@ -115,11 +113,20 @@ def _problems(
         yield "record_unreadable", "The recorded certificate cannot be read."
         return
     yield from _of_the_record(row, certificate, digest)
-    yield from _of_the_profile(row, certificate)
+    yield from _of_the_profile(row, certificate, against.issuer_of(row))
     if row.status == Status.REVOKED:
-        yield from listed.missing(row, now)
+        yield from against.missing(row)
     elif row.status == Status.ACTIVE and row.handover_until is None:
-        for difference in file_differences(row, store):
+        yield from _of_the_files(row, against.store)
+
+
+def _of_the_files(row: DeviceCertificate, store: CertificateStore) -> Iterator[Problem]:
+    """What differs, and differs still for the record as it is now: issuances go on."""
+    if not any(True for _ in file_differences(row, store)):
+        return
+    present = DeviceCertificate.objects.active().filter(pk=row.pk).first()
+    if present is not None:
+        for difference in file_differences(present, store):
             yield difference.kind, difference.sentence
 
 
@@ -142,33 +149,35 @@ def _of_the_record(
 
 
 def _of_the_profile(
-    row: DeviceCertificate, certificate: x509.Certificate
+    row: DeviceCertificate,
+    certificate: x509.Certificate,
+    issuer: x509.Certificate | None,
 ) -> Iterator[Problem]:
-    issuer = CertificateAuthority.objects.identified(row.authority_key_id).first()
     if issuer is None:
         yield "authority_unknown", "The CA that signed it is not on record."
         return
     point = row.distribution_point
     for deviation in deviations(
         certificate,
-        issuer=issuer.certificate(),
+        issuer=issuer,
         device_id=row.device_id,
         crl=point.address if point else None,
     ):
         yield "profile_differs", f"Not as the profile says: {deviation}."
 
 
-def _note(row: DeviceCertificate, problems: list[Problem], now: datetime) -> None:
+def _note(found: dict[DeviceCertificate, list[Problem]], now: datetime) -> None:
     """Keep what is wrong, with the time since when; forget what is right again."""
-    for kind, sentence in problems:
-        Drift.objects.update_or_create(
-            certificate=row,
-            kind=kind,
-            sentence=sentence[:400],
-            defaults={"seen_at": now},
-            create_defaults={"seen_at": now, "found_at": now},
-        )
-    row.drifts.exclude(seen_at=now).delete()
+    for row, problems in found.items():
+        for kind, sentence in problems:
+            Drift.objects.update_or_create(
+                certificate=row,
+                kind=kind,
+                sentence=sentence[:400],
+                defaults={"seen_at": now},
+                create_defaults={"seen_at": now, "found_at": now},
+            )
+    Drift.objects.filter(certificate__in=list(found)).exclude(seen_at=now).delete()
 
 
 def _keep_the_last(inspection: Inspection) -> None:
@@ -176,26 +185,44 @@ def _keep_the_last(inspection: Inspection) -> None:
     Inspection.objects.filter(pk__in=[row.pk for row in older]).delete()
 
 
-class _Listed:
-    """The lists that the revoked certificates of a slice should be on."""
+class _Against:
+    """What the certificates of a slice are compared with, read once for all of them."""
 
-    def __init__(self, rows: list[DeviceCertificate]) -> None:
+    def __init__(
+        self, rows: list[DeviceCertificate], store: CertificateStore, now: datetime
+    ) -> None:
+        self.store, self.now = store, now
+        signers = {row.authority_key_id for row in rows}
+        self._issuers = {
+            authority.key_identifier: authority.certificate()
+            for authority in CertificateAuthority.objects.filter(
+                key_identifier__in=signers
+            )
+        }
         revoked = [row for row in rows if row.status == Status.REVOKED]
         self._lists: dict[int | str, set[int]] = {}
-        points = {row.distribution_point_id for row in revoked} - {None}
-        signers = {row.authority_key_id for row in revoked}
+        points = {
+            row.distribution_point_id
+            for row in revoked
+            if row.distribution_point_id is not None
+        }
         wanted = RevocationList.objects.select_related("authority")
-        for found in wanted.filter(pk__in=points):
-            self._lists[found.pk] = _serial_numbers(found)
-        for found in wanted.filter(
-            slot__isnull=True, authority__key_identifier__in=signers
-        ):
-            self._lists[found.authority.key_identifier] = _serial_numbers(found)
+        for point in points:
+            self._lists[point] = _serial_numbers(wanted.get(pk=point))
+        for signer in {row.authority_key_id for row in revoked}:
+            complete = wanted.filter(
+                slot__isnull=True, authority__key_identifier=signer
+            )
+            for found in complete:
+                self._lists[signer] = _serial_numbers(found)
 
-    def missing(self, row: DeviceCertificate, now: datetime) -> Iterator[Problem]:
+    def issuer_of(self, row: DeviceCertificate) -> x509.Certificate | None:
+        return self._issuers.get(row.authority_key_id)
+
+    def missing(self, row: DeviceCertificate) -> Iterator[Problem]:
         assert row.revoked_at is not None
         assert row.not_after is not None
-        if row.not_after <= now or row.revoked_at > now - LISTED_WITHIN:
+        if row.not_after <= self.now or row.revoked_at > self.now - LISTED_WITHIN:
             return
         for name, key in (
             ("complete list", row.authority_key_id),

@@ -12,11 +12,12 @@ from cryptography import x509
 from django.db import transaction
 from django.db.models import Q
 
-from certificates import authorities, issuance, key_encryption
+from certificates import authorities, authority_files, issuance, key_encryption
 from certificates.device_certificates import DeviceCertificatesService, Signed
+from certificates.errors import AuthorityUnavailable
 from certificates.issuance import ABANDONED_AFTER
 from certificates.management_service import CertificateManagementService
-from certificates.models import DeviceCertificate
+from certificates.models import CertificateAuthority, DeviceCertificate
 from certificates.pki import keys
 from certificates.pki.errors import PkiError
 from certificates.store import (
@@ -41,8 +42,13 @@ Kind = Literal[
     "key_file_mismatched",
     "key_file_readable_by_others",
     "key_file_unexpected",
+    "key_file_closed",
+    "authority_unusable",
     "staged_file_left",
 ]
+
+
+CLOSED: Kind = "key_file_closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +82,19 @@ class IntegrityCheck:
         self.fix = fix
 
     def run(self) -> Iterator[Difference]:
+        yield from self.authorities()
         yield from self.interrupted()
         yield from self.active()
         yield from self.unexpected_keys()
         yield from self.left_behind()
+
+    def authorities(self) -> Iterator[Difference]:
+        """Whether each CA that signs, or is to, can; only the operator can mend that."""
+        for row in CertificateAuthority.objects.trusted().issuing():
+            try:
+                authority_files.reload(self.store, row.key_identifier)
+            except AuthorityUnavailable as error:
+                yield Difference("authority_unusable", row.key_identifier, str(error))
 
     def interrupted(self) -> Iterator[Difference]:
         """Finish a reservation whose certificate was signed; bury any other."""
@@ -169,7 +184,7 @@ class IntegrityCheck:
             if self.fix and difference.kind in lost:
                 with suppress(DomainError):  # renewed or ended meanwhile: right again
                     self.service.renew_certificate(row, now=self.clock())
-            yield replace(difference, mended=self.fix)
+            yield replace(difference, mended=self.fix and difference.kind != CLOSED)
 
     def _mend_file(self, row: DeviceCertificate, kind: Kind) -> None:
         if kind in ("certificate_file_missing", "certificate_file_differs"):
@@ -202,6 +217,12 @@ def _key_differences(row: DeviceCertificate, path: Path) -> Iterator[Difference]
     if is_ours_but_open(path):
         sentence = f"The key {path.name} has not mode 0600."
         yield Difference("key_file_readable_by_others", subject, sentence)
+    elif is_closed(path):
+        sentence = (
+            f"The key {path.name} cannot be opened: none of the configured "
+            "passphrases is its own. Only the operator can mend that."
+        )
+        yield Difference(CLOSED, subject, sentence)
     elif key_digest(path) != row.public_key_digest:
         lost = not path.exists()
         kind: Kind = "key_file_missing" if lost else "key_file_mismatched"
@@ -243,17 +264,38 @@ def key_digest(path: Path) -> str | None:
     return keys.public_digest(key.public_key())
 
 
+def is_closed(path: Path) -> bool:
+    """Whether a key is encrypted under something that is not configured here."""
+    try:
+        content = read_secret(path)
+        if content is None or key_encryption.ENCRYPTED not in content:
+            return False
+        key_encryption.open_key(content, made_here=True)
+    except PkiError:
+        return True
+    except InsecureFile:
+        return False
+    return False
+
+
 @transaction.atomic
 def destroy_revoked_key(*, device_id: UUID, serial_number: str) -> None:
-    """Remove the server-made key of a revoked certificate, unless it has been replaced."""
+    """Remove the server-made key of a revoked certificate, unless it has been replaced.
+
+    The certificate's file becomes that of the one in use again, where there is one.
+    """
     hold(device_id, even_retired=True)
     revoked = DeviceCertificate.objects.of_device(device_id).filter(
         serial_number=serial_number, status=DeviceCertificate.Status.REVOKED
     )
-    path = DeviceCertificatesService().store.key_of(device_id)
+    store = DeviceCertificatesService().store
+    path = store.key_of(device_id)
     for row in revoked:
         if key_digest(path) == row.public_key_digest:
             path.unlink(missing_ok=True)
+    in_use = DeviceCertificate.objects.active().of_device(device_id).first()
+    if in_use is not None:  # the one before is to be used again
+        write(store.certificate_of(device_id), in_use.pem.encode(), mode=PUBLIC)
 
 
 def _server_keyed(device_id: str) -> bool:

@@ -104,11 +104,20 @@ def tell_at_connect(device: Device, row: DeviceCertificate | None) -> None:
 
 
 def take_back(device: Device) -> None:
-    """After a revocation: what was handed over to a revoked one is to be used again."""
+    """After a revocation: what was handed over to a revoked one is to be used again.
+
+    Not one whose key the server made and its device never got: that key has made room
+    for the next one's.
+    """
     certificates = DeviceCertificate.objects.of_device(device.pk)
     if certificates.active().exists():
         return
-    beside = certificates.filter(status=Status.ACTIVE).order_by("-reserved_at").first()
+    handed_over = certificates.filter(status=Status.ACTIVE)
+    lost = handed_over.filter(
+        key_source=DeviceCertificate.KeySource.SERVER, key_delivered_at__isnull=True
+    )
+    lost.update(status=Status.SUPERSEDED)
+    beside: DeviceCertificate | None = handed_over.order_by("-reserved_at").first()
     if beside is not None:
         beside.handover_until = None
         beside.save(update_fields=["handover_until"])

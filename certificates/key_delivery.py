@@ -6,8 +6,9 @@ from datetime import datetime
 from django.db import transaction
 
 from certificates import authorities, key_encryption
-from certificates.errors import NoKeyToDeliver
+from certificates.errors import AuthorityUnavailable, NoKeyToDeliver
 from certificates.facts import PrivateKeyDelivered, about
+from certificates.integrity import key_digest
 from certificates.management_service import certificate_in_use
 from certificates.models import DeviceCertificate
 from certificates.pki import bundles, keys
@@ -45,7 +46,6 @@ def deliver(
         NoSuchCertificate: the device has none in use.
         NoKeyToDeliver: the device has made its key itself, or has got it already.
     """
-    path = store.key_of(device.pk)
     with transaction.atomic():
         held = hold(device.pk)
         row = certificate_in_use(held)
@@ -53,8 +53,26 @@ def deliver(
         row.key_delivered_at = now
         row.save(update_fields=["key_delivered_at"])
         record([PrivateKeyDelivered(**about(row, held, now), form=form)])
-    path.unlink(missing_ok=True)  # after the commit: left by a crash, beat removes it
+    remove_delivered_key(row, store)  # left by a crash, beat removes it
     return Bundle(_written(row, key, form, passphrase), row)
+
+
+@transaction.atomic
+def remove_delivered_key(row: DeviceCertificate, store: CertificateStore) -> bool:
+    """Remove a key that has left, unless a later one stands in its place; whether it did."""
+    hold(row.device_id, even_retired=True)
+    path = store.key_of(row.device_id)
+    if key_digest(path) != row.public_key_digest:
+        return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def remove_delivered_keys(store: CertificateStore, *, since: datetime) -> int:
+    """Those whose removal a crash has prevented since then; how many."""
+    delivered = DeviceCertificate.objects.filter(key_delivered_at__gte=since)
+    left = [row for row in delivered.iterator() if store.key_of(row.device_id).exists()]
+    return sum(remove_delivered_key(row, store) for row in left)
 
 
 def _key(row: DeviceCertificate, store: CertificateStore) -> DevicePrivateKey:
@@ -64,9 +82,13 @@ def _key(row: DeviceCertificate, store: CertificateStore) -> DevicePrivateKey:
         raise NoKeyToDeliver("The key was delivered already: ask for a new one.")
     try:
         pem = read_secret(store.key_of(row.device_id))
-        key = key_encryption.open_key(pem or b"", made_here=True)
-    except (PkiError, InsecureFile) as error:
-        raise NoKeyToDeliver("The key cannot be read: ask for a new one.") from error
+        if pem is None:
+            raise NoKeyToDeliver("The key is not here: ask for a new one.")
+        key = key_encryption.open_key(pem, made_here=True)
+    except InsecureFile as error:
+        raise NoKeyToDeliver("The key is not safe: ask for a new one.") from error
+    except PkiError as error:
+        raise AuthorityUnavailable(f"The key cannot be opened: {error}.") from error
     if keys.public_digest(key.public_key()) != row.public_key_digest:
         raise NoKeyToDeliver("The key is not the certificate's: ask for a new one.")
     return key

@@ -1,5 +1,6 @@
 """What the OCSP responder says, and the delegated certificates it says it with."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,12 +14,14 @@ from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AuthorityUnavailable
 from certificates.models import CertificateAuthority, DeviceCertificate, Responder
 from certificates.pki import issuing, keys, ocsp, serials
+from certificates.pki.errors import PkiError
 from certificates.pki.issuer import Issuer
 from certificates.pki.keys import DevicePrivateKey
 from certificates.pki.ocsp import Failure, Question
 from provisioning import encryption
 
 PURPOSE = "ocsp responder"
+log = logging.getLogger(__name__)
 Status = DeviceCertificate.Status
 GOOD = {Status.ACTIVE.value, Status.SUPERSEDED.value, Status.EXPIRED.value}
 
@@ -67,9 +70,13 @@ def renew_responders(ca: DeviceCertificatesService, *, now: datetime) -> int:
     span = timedelta(days=settings.OCSP_RESPONDER_DAYS) / 2
     renewed = 0
     for row in CertificateAuthority.objects.trusted().issuing():
-        if not row.responders.lasting(now, span).exists():
+        if _responder_of(row, now, span) is not None:
+            continue
+        try:
             _delegate(row, ca, span, now)
             renewed += 1
+        except AuthorityUnavailable as error:
+            log.error("no OCSP responder for %s: %s", row, error)
     Responder.objects.filter(not_after__lt=now - span).delete()
     return renewed
 
@@ -100,8 +107,7 @@ def _responder(
     Raises:
         AuthorityUnavailable: there is none, and the CA cannot sign one now.
     """
-    lasting = authority.responders.lasting(now, timedelta(days=1))
-    newest = lasting.order_by("-not_after").only("pk").first()
+    newest = _responder_of(authority, now, timedelta(days=1))
     if newest is not None and newest.pk in _open:
         return _open[newest.pk]
     row = newest or _delegate(authority, ca, timedelta(days=1), now)
@@ -112,6 +118,19 @@ def _responder(
         keys.from_pem(key.encode(), made_here=True),
     )
     return _open[row.pk]
+
+
+def _responder_of(
+    authority: CertificateAuthority, now: datetime, span: timedelta
+) -> Responder | None:
+    """One that is good for so long, or as long as its CA is."""
+    found: Responder | None = (
+        authority.responders.lasting(now, timedelta(0)).order_by("-not_after").first()
+    )
+    if found is None:
+        return None
+    lasts = found.not_after > now + span or found.not_after >= authority.not_after
+    return found if lasts else None
 
 
 @transaction.atomic
@@ -131,9 +150,7 @@ def _delegate(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
             [f"responder {authority.key_identifier}"],
         )
-    made: Responder | None = (
-        authority.responders.lasting(now, lasting).order_by("-not_after").first()
-    )
+    made = _responder_of(authority, now, lasting)
     if made is not None:
         return made
     key = keys.generate("ec", rsa_bits=0)
@@ -154,13 +171,16 @@ def _certified(
     key: DevicePrivateKey, issuer: Issuer, now: datetime
 ) -> x509.Certificate:
     organization = settings.CERT_SUBJECT_ORGANIZATION
-    return issuing.responder_certificate(
-        public_key=key.public_key(),
-        subject=issuing.subject_name(
-            f"{organization} OCSP", organization, settings.CERT_SUBJECT_COUNTRY
-        ),
-        serial_number=serials.random_serial_number(),
-        issuer=issuer,
-        now=now,
-        lifetime=timedelta(days=settings.OCSP_RESPONDER_DAYS),
-    )
+    try:
+        return issuing.responder_certificate(
+            public_key=key.public_key(),
+            subject=issuing.subject_name(
+                f"{organization} OCSP", organization, settings.CERT_SUBJECT_COUNTRY
+            ),
+            serial_number=serials.random_serial_number(),
+            issuer=issuer,
+            now=now,
+            lifetime=timedelta(days=settings.OCSP_RESPONDER_DAYS),
+        )
+    except PkiError as error:
+        raise AuthorityUnavailable(f"No responder: {error}.") from error

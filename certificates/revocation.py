@@ -46,6 +46,7 @@ def revoke(
         twins = DeviceCertificate.objects.unended().of_device(device.pk)
         for twin in twins.filter(public_key_digest=row.public_key_digest):
             _end(twin, device, parsed, now)
+        _give_up(row.public_key_digest, device)
     return row
 
 
@@ -65,6 +66,12 @@ def revoke_all_of(device_id: UUID, *, reason: str, now: datetime) -> int:
         status=Status.FAILED
     )
     return len(unended)
+
+
+def _give_up(public_key_digest: str, device: Device) -> None:
+    """What is being signed for a compromised key just now must not be finished."""
+    pending = DeviceCertificate.objects.pending().of_device(device.pk)
+    pending.filter(public_key_digest=public_key_digest).update(status=Status.FAILED)
 
 
 def reason_of(text: str) -> Reason:

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from certificates.device_certificates import DeviceCertificatesService
-from certificates.errors import AuthorityUnavailable, NoSuchList
+from certificates.errors import AuthorityUnavailable, InvalidList, NoSuchList
 from certificates.models import (
     CertificateAuthority,
     CertificateQuerySet,
@@ -24,10 +24,9 @@ from certificates.models import (
 from certificates.pki import crl
 from certificates.pki.issuer import Issuer
 
-MOST_AT_ONCE = 100_000  # revocations of one run; the next run takes the next
 ROOT_VALIDITY = timedelta(days=180)  # its key may be far away
 
-News = tuple[UUID, str, int | None, str]  # id, authority, shard, reason
+Unlisted = dict[UUID, tuple[str, int | None]]  # certificate: its reason, its shard
 
 log = logging.getLogger(__name__)
 
@@ -37,24 +36,25 @@ def rebuild_due(
 ) -> int:
     """Build every list that has news or is old, or every one; return how many.
 
-    A revocation counts as listed when all lists that should have it were built. Two
-    that do this at once build a list twice, with rising numbers.
+    A revocation counts as listed when all lists that should have it were built with it.
+    Two that do this at once build a list twice, with rising numbers.
     """
-    unlisted = DeviceCertificate.objects.unlisted().order_by("revoked_at")
-    news = list(
-        unlisted.values_list(
-            "pk", "authority_key_id", "distribution_point_id", "revocation_reason"
-        )[:MOST_AT_ONCE]
-    )
-    built = set()
-    for row in _due(news, now, every=every):
+    on_complete: Unlisted = {}
+    on_shard: Unlisted = {}
+    count = 0
+    for row in _due(now, every=every):
         try:
-            build(row.pk, ca.issuer(row.authority.key_identifier), now=now)
-            built.add(row.pk)
+            issuer = ca.issuer(row.authority.key_identifier)
         except AuthorityUnavailable as error:
-            log.error("revocation list %s: %s", row.pk, error)
-    _mark_listed(news, built, now)
-    return len(built)
+            # A root's key may be far away: the portal shows how long its list is good.
+            far = row.authority.level == CertificateAuthority.Level.ROOT
+            log.log(logging.DEBUG if far else logging.ERROR, "list %s: %s", row, error)
+            continue
+        news = _built(row.pk, issuer, now)[1]
+        (on_complete if row.slot is None else on_shard).update(news)
+        count += 1
+    _mark_listed(on_complete, on_shard, now)
+    return count
 
 
 def built(row: RevocationList, ca: DeviceCertificatesService, *, now: datetime) -> None:
@@ -68,38 +68,45 @@ def built(row: RevocationList, ca: DeviceCertificatesService, *, now: datetime) 
         row.refresh_from_db()
 
 
-@transaction.atomic
+def all_built(ca: DeviceCertificatesService, *, now: datetime) -> list[RevocationList]:
+    """The complete list of each trusted CA; not of a root that has none here yet.
+
+    Raises:
+        AuthorityUnavailable: none was built, and none can be.
+    """
+    rows, reasons = [], []
+    for row in complete_lists():
+        try:
+            built(row, ca, now=now)
+            rows.append(row)
+        except AuthorityUnavailable as error:
+            reasons.append(error)
+    if not rows and reasons:
+        raise reasons[0]
+    return rows
+
+
 def build(list_id: int, issuer: Issuer, *, now: datetime) -> RevocationList:
     """Build one list; its number follows the last one's, whoever else builds it too."""
-    held = RevocationList.objects.select_for_update(of=("self",)).defer("der")
-    row = held.select_related("authority").get(pk=list_id)
-    since = row.this_update or now - timedelta(hours=settings.CRL_REBUILD_HOURS)
-    entries = [
-        crl.Entry(int(serial_number, 16), revoked_at or now, reason)
-        for serial_number, revoked_at, reason in _in_scope(row)
-        .filter(not_after__gte=since)
-        .values_list("serial_number", "revoked_at", "revocation_reason")
-    ]
-    row.number += 1
-    row.this_update = max(now, row.this_update or now)
-    row.next_update = row.this_update + _validity(row)
-    signed = crl.revocation_list(
-        issuer=issuer,
-        number=row.number,
-        entries=entries,
-        distribution_point=row.address,
-        this_update=row.this_update,
-        next_update=row.next_update,
-    )
-    _check(signed, issuer, len(entries))
-    row.der = signed.public_bytes(Encoding.DER)
-    row.digest, row.entries = sha256(row.der).hexdigest(), len(entries)
-    row.save(
-        update_fields=[
-            *("number", "this_update", "next_update", "der", "digest", "entries")
-        ]
-    )
-    return row
+    return _built(list_id, issuer, now)[0]
+
+
+def take_over(der: bytes) -> RevocationList:
+    """Serve a list that an authority signed elsewhere, such as a root that is kept away.
+
+    Raises:
+        InvalidList: it is none, not signed by a trusted CA, or older than the one here.
+    """
+    try:
+        given = x509.load_der_x509_crl(der)
+        number = given.extensions.get_extension_for_class(x509.CRLNumber)
+    except (ValueError, x509.ExtensionNotFound) as error:
+        raise InvalidList("This is no revocation list with a number.") from error
+    for row in complete_lists():
+        key = row.authority.certificate().public_key()
+        if given.is_signature_valid(key):  # type: ignore[arg-type]
+            return _taken_over(row.pk, given, number.value.crl_number)
+    raise InvalidList("No CA that is trusted here has signed this list.")
 
 
 def complete_list(key_identifier: str) -> RevocationList:
@@ -139,7 +146,70 @@ def shard(number: int) -> RevocationList:
     return row
 
 
-def _due(news: Iterable[News], now: datetime, *, every: bool) -> list[RevocationList]:
+@transaction.atomic
+def _built(
+    list_id: int, issuer: Issuer, now: datetime
+) -> tuple[RevocationList, Unlisted]:
+    """The list, and what stands on it that was on none so far."""
+    held = RevocationList.objects.select_for_update(of=("self",)).defer("der")
+    row = held.select_related("authority").get(pk=list_id)
+    since = row.this_update or now - timedelta(hours=settings.CRL_REBUILD_HOURS)
+    found = list(
+        _in_scope(row)
+        .filter(not_after__gte=since)
+        .values_list(
+            *("pk", "serial_number", "revoked_at", "revocation_reason"),
+            *("listed_at", "distribution_point_id"),
+        )
+    )
+    entries = [
+        crl.Entry(int(number, 16), revoked_at or now, reason)
+        for _, number, revoked_at, reason, _, _ in found
+    ]
+    entries += _retired_below(row, since)
+    row.number += 1
+    row.this_update = max(now, row.this_update or now)
+    row.next_update = row.this_update + _validity(row)
+    signed = crl.revocation_list(
+        issuer=issuer,
+        number=row.number,
+        entries=entries,
+        distribution_point=row.address,
+        this_update=row.this_update,
+        next_update=row.next_update,
+    )
+    _check(signed, issuer, len(entries))
+    _keep(row, signed.public_bytes(Encoding.DER), len(entries))
+    return row, {
+        pk: (reason, point)
+        for pk, _, _, reason, listed_at, point in found
+        if listed_at is None
+    }
+
+
+@transaction.atomic
+def _taken_over(
+    list_id: int, given: x509.CertificateRevocationList, number: int
+) -> RevocationList:
+    held = RevocationList.objects.select_for_update().get(pk=list_id)
+    if number <= held.number:
+        raise InvalidList(f"List number {held.number} is here already.")
+    held.number = number
+    held.this_update, held.next_update = given.last_update_utc, given.next_update_utc
+    _keep(held, given.public_bytes(Encoding.DER), len(given))
+    return held
+
+
+def _keep(row: RevocationList, der: bytes, entries: int) -> None:
+    row.der, row.digest, row.entries = der, sha256(der).hexdigest(), entries
+    row.save(
+        update_fields=[
+            *("number", "this_update", "next_update", "der", "digest", "entries")
+        ]
+    )
+
+
+def _due(now: datetime, *, every: bool) -> list[RevocationList]:
     lists = (
         RevocationList.objects.defer("der")
         .select_related("authority")
@@ -148,6 +218,10 @@ def _due(news: Iterable[News], now: datetime, *, every: bool) -> list[Revocation
     )
     if every:
         return list(lists)
+    unlisted = DeviceCertificate.objects.unlisted()
+    news = set(
+        unlisted.values_list("authority_key_id", "distribution_point_id").distinct()
+    )
     old = now - timedelta(hours=settings.CRL_REBUILD_HOURS)
     old_root = now - ROOT_VALIDITY / 2
     root = Q(authority__level=CertificateAuthority.Level.ROOT)
@@ -155,25 +229,59 @@ def _due(news: Iterable[News], now: datetime, *, every: bool) -> list[Revocation
         Q(this_update__isnull=True)
         | Q(~root, this_update__lte=old)
         | Q(root, this_update__lte=old_root)
-        | Q(pk__in={point for _, _, point, _ in news if point is not None})
+        | Q(pk__in={point for _, point in news if point is not None})
         | Q(
             slot__isnull=True,
-            authority__key_identifier__in={authority for _, authority, _, _ in news},
+            authority__key_identifier__in={authority for authority, _ in news},
         )
     )
-    return list(due)
+    retirements = lists.filter(root, pk__in=_without_a_retirement(lists.filter(root)))
+    return list({row.pk: row for row in [*due, *retirements]}.values())
 
 
-def _mark_listed(news: Iterable[News], built: set[int], now: datetime) -> None:
-    """Those whose reason is still the one that was listed, and whose lists were built."""
-    complete = dict(
-        RevocationList.objects.filter(slot__isnull=True).values_list(
-            "authority__key_identifier", "pk"
+def _without_a_retirement(roots: Iterable[RevocationList]) -> list[int]:
+    """The lists of roots that do not say yet that a CA below them was retired."""
+    return [
+        row.pk
+        for row in roots
+        if row.this_update is not None
+        and any(
+            below.retired_at is not None and below.retired_at > row.this_update
+            for below in _below(row.authority)
         )
-    )
+    ]
+
+
+def _retired_below(row: RevocationList, since: datetime) -> list[crl.Entry]:
+    """The CA certificates that a root's list says are not to be trusted any more."""
+    if row.authority.level != CertificateAuthority.Level.ROOT:
+        return []
+    return [
+        crl.Entry(
+            below.certificate().serial_number,
+            below.retired_at,
+            DeviceCertificate.Reason.CESSATION_OF_OPERATION.value,
+        )
+        for below in _below(row.authority)
+        if below.retired_at is not None and below.not_after >= since
+    ]
+
+
+def _below(root: CertificateAuthority) -> list[CertificateAuthority]:
+    """The authorities that a root has signed itself."""
+    own = root.certificate()
+    return [
+        row
+        for row in CertificateAuthority.objects.issuing()
+        if own in row.certificates()[1:2]
+    ]
+
+
+def _mark_listed(on_complete: Unlisted, on_shard: Unlisted, now: datetime) -> None:
+    """What stands on all its lists now, with the reason that it still has."""
     by_reason = defaultdict(list)
-    for pk, authority, point, reason in news:
-        if complete.get(authority) in built and point in {*built, None}:
+    for pk, (reason, point) in on_complete.items():
+        if point is None or on_shard.get(pk) == (reason, point):
             by_reason[reason].append(pk)
     for reason, listed in by_reason.items():
         DeviceCertificate.objects.filter(

@@ -17,6 +17,7 @@ from certificates.models import (
     DeviceCertificate,
     RenewalCampaign,
 )
+from certificates.pki import keys
 from certificates.pki.keys import KeyType
 from events.outbox import record
 
@@ -48,10 +49,12 @@ def prepare(
     authorities.signing_issuer(ca, now=now)
     if CertificateAuthority.objects.filter(status=Status.NEXT).exists():
         raise NotReadyForRotation("A new CA is prepared already: switch to it.")
+    if holder is not None and _is_known(holder):
+        raise NotReadyForRotation("This key is another CA's here: take a new one.")
     if chain is not None and holder is not None:
         files = ca.store.authority(authority_files.identifier_of(holder.key))
         issuer = authority_files.put(
-            ca.store, files, holder=holder, chain=chain, now=now
+            ca.store, files, holder=holder, chain=chain, now=now, again=True
         )
     else:
         count = CertificateAuthority.objects.issuing().count()
@@ -62,11 +65,23 @@ def prepare(
             key_type=key_type,
             with_root=with_root,
             holder=holder,
+            roots=_roots(),
         )
     row = authorities.recorded(issuer, Status.NEXT, now)
     authorities.record_above(issuer.chain[1:], now)
     record([AuthorityChanged.of(row, now)])
     return row
+
+
+def _is_known(holder: KeyHolder) -> bool:
+    digest = keys.public_digest(holder.key.public_key())
+    return CertificateAuthority.objects.filter(public_key_digest=digest).exists()
+
+
+def _roots() -> set[str]:
+    """Below which another issuing CA may be put."""
+    roots = CertificateAuthority.objects.trusted().filter(level=Level.ROOT)
+    return set(roots.values_list("key_identifier", flat=True))
 
 
 @transaction.atomic
@@ -111,13 +126,25 @@ def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
         raise NotReadyForRotation("The CA signs: switch to another one first.")
     if below(row):
         raise NotReadyForRotation("The CA stands above one that is trusted.")
-    left = DeviceCertificate.objects.signed_by(key_identifier).unended().count()
+    signed = DeviceCertificate.objects.signed_by(key_identifier)
+    left = signed.unended().count()
     if left:
         raise NotReadyForRotation(f"{left} certificates of the CA are valid still.")
+    if signed.unlisted().exists():
+        raise NotReadyForRotation(
+            "Revocations of the CA are on no list yet: build_revocation_lists."
+        )
+    _end(row, now)
+    for root in CertificateAuthority.objects.trusted().filter(level=Level.ROOT):
+        if root.certificate() in row.certificates()[1:] and not below(root):
+            _end(root, now)
+    return row
+
+
+def _end(row: CertificateAuthority, now: datetime) -> None:
     row.status, row.retired_at = Status.RETIRED, now
     row.save(update_fields=["status", "retired_at"])
     record([AuthorityChanged.of(row, now)])
-    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +153,8 @@ class Standing:
 
     authority: CertificateAuthority
     in_use: int
-    superseded: int  # valid still, with a successor
+    handed_over: int  # with a successor that the device has not confirmed
+    superseded: int  # valid still, and of no use to anybody
 
 
 def standings() -> list[Standing]:
@@ -134,8 +162,10 @@ def standings() -> list[Standing]:
     found = []
     for row in CertificateAuthority.objects.trusted().issuing().order_by("created_at"):
         signed = DeviceCertificate.objects.signed_by(row.key_identifier)
+        active = signed.filter(status=DeviceCertificate.Status.ACTIVE)
         in_use = signed.active().count()
-        found.append(Standing(row, in_use, signed.unended().count() - in_use))
+        superseded = signed.unended().count() - active.count()
+        found.append(Standing(row, in_use, active.count() - in_use, superseded))
     return found
 
 
@@ -159,6 +189,12 @@ def next_step(standing: list[Standing]) -> tuple[Step, str]:
             "Have the certificates of the former CA renewed: "
             "rotate_ca move --per-minute N",
         )
+    if any(item.handed_over for item in former):
+        return (
+            "wait",
+            "Devices have not fetched their new certificates yet: come again later, at "
+            "most HANDOVER_DAYS.",
+        )
     if any(item.superseded for item in former):
         return (
             "retire",
@@ -168,21 +204,60 @@ def next_step(standing: list[Standing]) -> tuple[Step, str]:
     return "retire", "Nothing of the former CA is valid: rotate_ca retire"
 
 
+def destroy_retired_keys(ca: DeviceCertificatesService) -> bool:
+    """Remove the keys of all that are retired; whether there was one.
+
+    Processes that have loaded one keep it until they are started anew.
+    """
+    retired = CertificateAuthority.objects.filter(status=Status.RETIRED)
+    destroyed = [
+        authority_files.destroy_key(ca.store, row.key_identifier) for row in retired
+    ]
+    return any(destroyed)
+
+
 def former() -> list[CertificateAuthority]:
     """Those that signed before and are trusted still, the oldest first."""
     trusted = CertificateAuthority.objects.issuing().filter(status=Status.TRUSTED)
     return list(trusted.order_by("created_at"))
 
 
+def see_that_no_device_needs(
+    authority: CertificateAuthority, *, unconfirmed: bool
+) -> None:
+    """Before anything is revoked.
+
+    Raises:
+        NotReadyForRotation: a device has nothing else, as far as is known.
+    """
+    signed = DeviceCertificate.objects.signed_by(authority.key_identifier)
+    needed = signed.active()
+    if not unconfirmed:
+        needed = signed.filter(status=DeviceCertificate.Status.ACTIVE)
+    count = needed.count()
+    if count:
+        raise NotReadyForRotation(
+            f"{count} certificates of the CA are valid still, and in use: nothing is done."
+        )
+
+
 def revoke_superseded(
     authority: CertificateAuthority,
     service: CertificateManagementService,
     *,
+    unconfirmed: bool = False,
     now: datetime,
 ) -> Iterator[DeviceCertificate]:
-    """End what is valid of a former CA and has a successor in use, one by one."""
+    """End what is valid of a former CA and has a successor in use, one by one.
+
+    Args:
+        unconfirmed: those too whose device has not confirmed the successor.
+    """
     signed = DeviceCertificate.objects.signed_by(authority.key_identifier).unended()
-    for row in signed.exclude(pk__in=signed.active().values("pk")).iterator():
+    ended = signed.exclude(pk__in=signed.active().values("pk"))
+    if not unconfirmed:
+        ended = ended.filter(status=DeviceCertificate.Status.SUPERSEDED)
+    for row in ended.iterator():
         yield service.revoke_certificate(
             row, reason=DeviceCertificate.Reason.SUPERSEDED, now=now
         )

@@ -1,6 +1,7 @@
 """Celery's doors into the authority."""
 
 from contextlib import suppress
+from datetime import timedelta
 from itertools import chain
 from uuid import UUID
 
@@ -12,11 +13,13 @@ from django.utils import timezone
 from certificates import inspection, ocsp_answers, renewals, revocation_lists
 from certificates.errors import IssuanceInterrupted, NotRenewable
 from certificates.integrity import IntegrityCheck
+from certificates.key_delivery import remove_delivered_keys
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from devices.errors import DeviceIsRetired
 from tenants.context import every_tenant_scope
 
+LONGEST_OUTAGE = timedelta(days=7)  # what lasts longer wants `check_integrity --fix`
 UNTIL_SENT_AGAIN = int(renewals.FIRST_PAUSE.total_seconds()) - 10
 
 
@@ -80,9 +83,12 @@ def renew(certificate_id: str) -> None:
 @shared_task
 def mend() -> int:
     """Finish or bury what crashed issuances left, and their files; return how many."""
-    check = IntegrityCheck(CertificateManagementService(), clock=timezone.now, fix=True)
+    service = CertificateManagementService()
+    check = IntegrityCheck(service, clock=timezone.now, fix=True)
     with every_tenant_scope():
-        return sum(1 for _ in chain(check.interrupted(), check.left_behind()))
+        mended = sum(1 for _ in chain(check.interrupted(), check.left_behind()))
+        since = timezone.now() - LONGEST_OUTAGE
+        return mended + remove_delivered_keys(service.ca.store, since=since)
 
 
 @worker_ready.connect

@@ -1,4 +1,4 @@
-"""The four ways the domain says no. Their text is safe to show to any caller."""
+"""The five ways the domain says no. Their text is safe to show to any caller."""
 
 from typing import ClassVar
 
@@ -33,6 +33,12 @@ class Missing(DomainError):
     """The thing does not exist, or the caller may not know that it does."""
 
     code = "not_found"
+
+
+class Unavailable(DomainError):
+    """Something that the operator has to put right stands in the way; try again later."""
+
+    code = "unavailable"
 
 
 class Conflict(DomainError):

@@ -41,8 +41,10 @@ CA_VALIDITY_DAYS = env.number("CA_VALIDITY_DAYS", 3650, least=1)
 CA_KEY_PASSPHRASE = env.secret("CA_KEY_PASSPHRASE", "")
 KEY_ENCRYPTION_KEY = env.secret("KEY_ENCRYPTION_KEY", "")
 KEY_ENCRYPTION_KEY_FALLBACKS = env.secret("KEY_ENCRYPTION_KEY_FALLBACKS", "").split()
-if KEY_ENCRYPTION_KEY and not 32 <= len(KEY_ENCRYPTION_KEY) <= 1000:
-    raise ImproperlyConfigured("KEY_ENCRYPTION_KEY has 32 to 1,000 characters.")
+if KEY_ENCRYPTION_KEY and not re.fullmatch(r"\S{32,1000}", KEY_ENCRYPTION_KEY):
+    raise ImproperlyConfigured(
+        "KEY_ENCRYPTION_KEY has 32 to 1,000 characters and no blanks."
+    )
 PKCS11_MODULE = env.text("PKCS11_MODULE", "")  # a library, for a CA key in a token
 PKCS11_PIN = env.secret("PKCS11_PIN", "")
 CRL_SHARDS = env.number("CRL_SHARDS", 64, least=1)
@@ -74,9 +76,15 @@ _plain_http = (
     f"http://{_public.hostname if _public.scheme == 'https' else _public.netloc}"
 )
 PKI_URL = env.text("PKI_URL", _plain_http).rstrip("/")  # in certificates
+_pki = urlsplit(PKI_URL)
+if _pki.scheme not in {"http", "https"} or not _pki.hostname:
+    raise ImproperlyConfigured("PKI_URL must be like http://pki.example.com.")
 _loopback = ["localhost", "127.0.0.1", "[::1]"]
 HOST = env.text("HOST", "127.0.0.1" if _public.hostname in _loopback else "0.0.0.0")
-ALLOWED_HOSTS = [*_loopback, _public.hostname, *env.words("ALLOWED_HOSTS")]
+ALLOWED_HOSTS = [
+    *(*_loopback, _public.hostname, _pki.hostname),
+    *env.words("ALLOWED_HOSTS"),
+]
 WEB_WORKERS = env.number("WEB_WORKERS", 2, least=1)  # processes
 WEB_THREADS = env.number("WEB_THREADS", 4, least=1)  # of each process
 WORKER_PROCESSES = env.number("WORKER_PROCESSES", 2, least=1)

@@ -31,7 +31,7 @@ class CaCertificatesView(PublicView):
 
     @extend_schema(responses={(200, CERTIFICATES): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:
-        CertificateManagementService().authority(now=timezone.now())
+        authorities.signing_row(CertificateManagementService().ca, now=timezone.now())
         return _encoded(
             est.certs_only(authorities.trusted_certificates()), CERTIFICATES
         )

@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 from certificates import authorities, ocsp_answers, revocation_lists
 from certificates.api.answers import RawParser, cacheable, raw
 from certificates.management_service import CertificateManagementService
-from certificates.models import RevocationList
+from certificates.models import CertificateAuthority, RevocationList
 from provisioning.limits import Limit
 from provisioning.rest.negotiation import OneFormOnly
 
@@ -47,8 +47,7 @@ class AuthorityView(PublicView):
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:
-        issuer = CertificateManagementService().authority(now=timezone.now())
-        return _lasting(authorities.chain_of(issuer.key_identifier.hex()), PEM)
+        return _lasting(_signing().chain, PEM)
 
 
 class TrustedView(PublicView):
@@ -59,7 +58,7 @@ class TrustedView(PublicView):
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:
-        CertificateManagementService().authority(now=timezone.now())
+        _signing()
         trusted = authorities.trusted_certificates()
         return _lasting(
             b"".join(part.public_bytes(Encoding.PEM) for part in trusted), PEM
@@ -107,8 +106,7 @@ class CompleteListView(ListView):
     """The complete list of the CA that signs, in DER."""
 
     def list(self, **where: Any) -> RevocationList:
-        issuer = CertificateManagementService().authority(now=timezone.now())
-        return revocation_lists.complete_list(issuer.key_identifier.hex())
+        return revocation_lists.complete_list(_signing().key_identifier)
 
     @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
     def get(self, request: Request) -> HttpResponseBase:
@@ -139,11 +137,9 @@ class TrustedListsView(ForVerifiers):
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponseBase:
-        now, service = timezone.now(), CertificateManagementService()
-        service.authority(now=now)
-        rows = revocation_lists.complete_lists()
-        for row in rows:
-            revocation_lists.built(row, service.ca, now=now)
+        _signing()
+        now, ca = timezone.now(), CertificateManagementService().ca
+        rows = revocation_lists.all_built(ca, now=now)
         lists = (x509.load_der_x509_crl(bytes(row.der)) for row in rows)
         return cacheable(
             request,
@@ -206,6 +202,12 @@ def answered(request: Request, der: bytes) -> HttpResponseBase:
     )
 
 
+def _signing() -> CertificateAuthority:
+    """The CA that signs, by its record: nothing is signed here."""
+    ca = CertificateManagementService().ca
+    return authorities.signing_row(ca, now=timezone.now())
+
+
 def _from_base64(text: str) -> bytes:
     """Of either alphabet, padded or not; what is none becomes an empty request."""
     plain = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
@@ -219,5 +221,5 @@ def _lasting(content: str | bytes, content_type: str) -> HttpResponse:
     return HttpResponse(
         content,
         content_type=content_type,
-        headers={"Cache-Control": "public, max-age=3600"},
+        headers={"Cache-Control": "public, max-age=300"},
     )

@@ -51,6 +51,13 @@ class IssueSerializer(Strict):
     csr = Text(max_length=LONGEST, required=False, pattern=PEM, help_text="PEM")
     key_type = serializers.ChoiceField(choices=KEY_TYPES, required=False)
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "csr" in attrs and "key_type" in attrs:
+            raise serializers.ValidationError(
+                {"key_type": "The request has a key already: leave this out."}
+            )
+        return attrs
+
 
 class AcknowledgementSerializer(Strict):
     serial_number = Text(max_length=64, pattern=r"[0-9A-Fa-f: ]+")

@@ -3,10 +3,23 @@ from django.db import migrations, models
 from django.db.models import Q
 
 
+def dropped(name):
+    """What a run that was ended in the middle has left, perhaps invalid."""
+    return migrations.RunSQL(
+        f"DROP INDEX CONCURRENTLY IF EXISTS {name}", migrations.RunSQL.noop
+    )
+
+
+def index_beside_writers(*fields, name, **when):
+    index = models.Index(fields=fields, condition=Q(**when), name=name)
+    return [dropped(name), AddIndexConcurrently("devicecertificate", index)]
+
+
 def unique_beside_writers(constraint, sql):
     """A unique index that is built while others write: Django's own operation locks."""
     return migrations.SeparateDatabaseAndState(
         database_operations=[
+            dropped(constraint.name),
             migrations.RunSQL(
                 f"CREATE UNIQUE INDEX CONCURRENTLY {constraint.name}"
                 f" ON certificates_devicecertificate {sql}",
@@ -25,37 +38,34 @@ class Migration(migrations.Migration):
     atomic = False
     dependencies = [("certificates", "0002_authorities_and_lists")]
     operations = [
-        AddIndexConcurrently(
-            "devicecertificate",
-            models.Index(
-                fields=["authority_key_id", "not_after"],
-                condition=Q(status="revoked"),
-                name="certificate_complete_list",
-            ),
+        *index_beside_writers(
+            "authority_key_id",
+            "not_after",
+            name="certificate_complete_list",
+            status="revoked",
         ),
-        AddIndexConcurrently(
-            "devicecertificate",
-            models.Index(
-                fields=["distribution_point", "not_after"],
-                condition=Q(status="revoked"),
-                name="certificate_shard",
-            ),
+        *index_beside_writers(
+            "distribution_point",
+            "not_after",
+            name="certificate_shard",
+            status="revoked",
         ),
-        AddIndexConcurrently(
-            "devicecertificate",
-            models.Index(
-                fields=["revoked_at"],
-                condition=Q(status="revoked", listed_at__isnull=True),
-                name="certificate_unlisted",
-            ),
+        *index_beside_writers(
+            "revoked_at",
+            name="certificate_unlisted",
+            status="revoked",
+            listed_at__isnull=True,
         ),
-        AddIndexConcurrently(
-            "devicecertificate",
-            models.Index(
-                fields=["handover_until"],
-                condition=Q(status="active", handover_until__isnull=False),
-                name="certificate_handover",
-            ),
+        *index_beside_writers(
+            "key_delivered_at",
+            name="certificate_key_delivered",
+            key_delivered_at__isnull=False,
+        ),
+        *index_beside_writers(
+            "handover_until",
+            name="certificate_handover",
+            status="active",
+            handover_until__isnull=False,
         ),
         unique_beside_writers(
             models.UniqueConstraint(

@@ -14,6 +14,14 @@ class CampaignQuerySet(models.QuerySet["RenewalCampaign"]):
     def running(self) -> Self:
         return self.filter(ended_at__isnull=True)
 
+    def same_as(self, other: "RenewalCampaign") -> Self:
+        """With the very same scope."""
+        return self.filter(
+            tenant=other.tenant,
+            model=other.model,
+            authority_key_id=other.authority_key_id,
+        )
+
 
 class RenewalCampaign(models.Model):
     """Certificates issued before its start are renewed early, so many a minute.

@@ -80,8 +80,11 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
 
     def due_for_renewal(self, now: datetime, window: timedelta) -> Self:
         """In their last days, unless an attempt is under way or was put off."""
-        ready = Q(renew_after__isnull=True) | Q(renew_after__lte=now)
-        return self.expiring(now, window).filter(ready, not_after__gt=now)
+        return self.expiring(now, window).ready(now).filter(not_after__gt=now)
+
+    def ready(self, now: datetime) -> Self:
+        """No attempt to renew them is under way, or was put off."""
+        return self.filter(Q(renew_after__isnull=True) | Q(renew_after__lte=now))
 
     def over(self, now: datetime) -> Self:
         """Past their end, and not said to be so yet."""
@@ -238,6 +241,11 @@ class DeviceCertificate(models.Model):
                 fields=("revoked_at",),
                 condition=Q(status="revoked", listed_at__isnull=True),
                 name="certificate_unlisted",
+            ),
+            models.Index(
+                fields=("key_delivered_at",),
+                condition=Q(key_delivered_at__isnull=False),
+                name="certificate_key_delivered",
             ),
             models.Index(
                 fields=("handover_until",),

@@ -29,7 +29,9 @@ def proven_key(pem: str) -> DevicePublicKey:
     except UNREADABLE as error:
         raise BadRequest("not a readable PKCS #10 request in PEM") from error
     if not proven:
-        raise BadRequest("the request is not signed by its own key")
+        raise BadRequest(
+            "it is not signed by its own key, or with a hash that is too weak"
+        )
     try:
         return acceptable(public_key)
     except WeakKey as error:

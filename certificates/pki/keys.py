@@ -1,6 +1,6 @@
 """Keys: which ones are made, which are accepted, how they are written down."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -67,7 +67,7 @@ def kind_of(key: DevicePublicKey) -> KeyType:
     return "rsa" if isinstance(key, rsa.RSAPublicKey) else "ec"
 
 
-def public_digest(key: DevicePublicKey) -> str:
+def public_digest(key: Any) -> str:
     """SHA-256 in hex over the SubjectPublicKeyInfo: names a key wherever it turns up."""
     digest = hashes.Hash(hashes.SHA256())
     digest.update(

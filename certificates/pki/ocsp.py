@@ -94,6 +94,8 @@ def parse(der: bytes) -> Question:
         algorithm = _HASHES.get(request.hash_algorithm.name)
         if algorithm is None:
             raise MalformedRequest("the hash is not one that is answered")
+        if request.serial_number <= 0:
+            raise MalformedRequest("no certificate has such a serial number")
         return Question(
             request.issuer_name_hash,
             request.issuer_key_hash,

@@ -119,10 +119,13 @@ def test_a_key_that_no_known_secret_opens_is_said_to_be_so_and_left_alone(
     before = path.read_bytes()
     settings.KEY_ENCRYPTION_KEY = NEXT_KEK
 
-    with pytest.raises(CommandError, match="none of the configured passphrases"):
+    with pytest.raises(CommandError, match="1 refused"):
         call_command("encrypt_keys")
 
     assert path.read_bytes() == before
+    check = IntegrityCheck(service, clock=row_clock, fix=True)
+    found = {item.kind: item.mended for item in check.run()}
+    assert found == {"key_file_closed": False}, "it is said what is wrong, and left"
 
 
 # --- Looked after -------------------------------------------------------------------------

@@ -193,3 +193,36 @@ def test_two_that_send_renewals_share_them(
     assert sorted(pk for claim in claims for pk in claim) == sorted(
         row.pk for row in rows
     )
+
+
+def test_what_is_being_signed_for_a_compromised_key_is_not_finished(
+    service: CertificateManagementService, device: Device
+) -> None:
+    key = ec_key()
+    row = issued(device, NOW, key)
+    reserved = issued(device, NOW, key)
+    DeviceCertificate.objects.filter(pk=reserved.pk).update(
+        status="pending", handover_until=None
+    )
+    DeviceCertificate.objects.filter(pk=row.pk).update(handover_until=None)
+
+    service.revoke_certificate(row, reason="keyCompromise", now=NOW)
+    check = IntegrityCheck(service, clock=lambda: NOW + timedelta(hours=1), fix=True)
+    list(check.run())
+
+    statuses = DeviceCertificate.objects.values_list("status", flat=True)
+    assert sorted(statuses) == ["failed", "revoked"]
+
+
+def test_the_next_key_outlives_the_removal_of_a_delivered_one(
+    service: CertificateManagementService, device: Device
+) -> None:
+    row = service.issue_certificate(device=device, key_type="ec", now=NOW)
+    DeviceCertificate.objects.filter(pk=row.pk).update(key_delivered_at=NOW)
+    row.refresh_from_db()
+    service.renew_certificate(row, now=NOW)
+
+    assert not key_delivery.remove_delivered_key(row, service.ca.store)
+
+    assert service.ca.store.key_of(device.pk).exists()
+    agree(service)

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from certificates import campaigns, handover, renewals
 from certificates.device_certificates import DeviceCertificatesService
-from certificates.errors import NothingToRenew
+from certificates.errors import AlreadyRunning, NothingToRenew
 from certificates.expirations import in_batches
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate, RenewalCampaign
@@ -325,6 +325,14 @@ def test_the_worker_renews_what_is_due(celery_worker: None, device: Device) -> N
     until(lambda: DeviceCertificate.objects.filter(replaces=newest).exists())
 
 
+def advanced(now: datetime) -> list[Any]:
+    """A step of the campaigns, and the workers' part in it."""
+    due = campaigns.advance(now=now)
+    for pk in due:
+        renewed(DeviceCertificate.objects.get(pk=pk), now)
+    return due
+
+
 # --- Pulled forward -------------------------------------------------------------------------
 
 
@@ -336,13 +344,13 @@ def test_an_incident_renews_everything_at_the_rate_that_the_operator_sets(
         reason="weak random numbers", per_minute=3, now=now + MINUTE
     )
 
-    steps = [campaigns.advance(now=now + (1 + step) * MINUTE) for step in range(4)]
+    steps = [advanced(now + (1 + step) * MINUTE) for step in range(4)]
 
     assert [len(step) for step in steps] == [3, 3, 1, 0]
     assert {pk for step in steps for pk in step} == {row.pk for row in rows}
     campaign.refresh_from_db()
     assert (campaign.certificates, campaign.renewed) == (7, 7)
-    assert campaign.ended_at == now + 3 * MINUTE
+    assert campaign.ended_at == now + 4 * MINUTE
     assert not campaign.stopped
 
 
@@ -351,13 +359,34 @@ def test_after_an_outage_a_campaign_goes_on_at_its_rate_and_loses_none(
 ) -> None:
     rows = fleet(7, now)
     campaigns.pull_forward(reason="incident", per_minute=2, now=now + MINUTE)
-    begun = campaigns.advance(now=now + MINUTE)
+    begun = advanced(now + MINUTE)
 
     back = now + 7 * DAY
-    rest = [campaigns.advance(now=back + step * MINUTE) for step in range(4)]
+    rest = [advanced(back + step * MINUTE) for step in range(4)]
 
     assert [len(step) for step in rest] == [2, 2, 1, 0]
     assert {pk for step in [begun, *rest] for pk in step} == {row.pk for row in rows}
+
+
+def test_what_was_sent_and_lost_is_sent_again(now: datetime) -> None:
+    rows = fleet(5, now)
+    campaign = campaigns.pull_forward(reason="incident", per_minute=3, now=now + MINUTE)
+
+    lost = [campaigns.advance(now=now + step * MINUTE) for step in (1, 2, 3)]
+    again = [advanced(now + step * MINUTE) for step in (11, 12, 13, 14)]
+
+    assert [len(step) for step in lost] == [3, 2, 0]
+    assert {pk for step in again for pk in step} == {row.pk for row in rows}
+    campaign.refresh_from_db()
+    assert campaign.ended_at is not None
+
+
+def test_the_same_campaign_twice_is_refused(now: datetime) -> None:
+    fleet(1, now)
+    campaigns.pull_forward(reason="incident", per_minute=1, now=now + MINUTE)
+
+    with pytest.raises(AlreadyRunning):
+        campaigns.pull_forward(reason="again", per_minute=9, now=now + MINUTE)
 
 
 def test_two_that_advance_within_a_minute_do_not_double_the_rate(now: datetime) -> None:

@@ -8,10 +8,21 @@ import pytest
 from cryptography import x509
 from django.core.management import CommandError, call_command
 
-from certificates import campaigns, handover, revocation_lists, rotation
+from certificates import (
+    authorities,
+    campaigns,
+    handover,
+    revocation_lists,
+    rotation,
+)
+from certificates.authority_files import KeyHolder
 from certificates.errors import NotReadyForRotation
 from certificates.management_service import CertificateManagementService
-from certificates.models import CertificateAuthority, DeviceCertificate
+from certificates.models import (
+    CertificateAuthority,
+    DeviceCertificate,
+    RevocationList,
+)
 from certificates.tests.issued import issued, revoked
 from certificates.validation import validate_certificate
 from devices.models import Device
@@ -90,6 +101,9 @@ def test_the_whole_way(
     with pytest.raises(NotReadyForRotation, match="valid still"):
         rotation.retire(key_identifier=former.key_identifier, now=now)
     assert len(list(rotation.revoke_superseded(former, service, now=now))) == 2
+    with pytest.raises(NotReadyForRotation, match="on no list yet"):
+        rotation.retire(key_identifier=former.key_identifier, now=now)
+    revocation_lists.rebuild_due(service.ca, now=now)
     rotation.retire(key_identifier=former.key_identifier, now=now)
 
     assert step() == "prepare"
@@ -100,6 +114,74 @@ def test_the_whole_way(
     with tenant_scope(device.tenant_id):
         problems = validate_certificate(old.pem, now=now).problems
     assert "signature_invalid" in problems
+
+
+def test_a_device_that_is_away_keeps_the_former_authority_alive(
+    service: CertificateManagementService, device: Device, capsys: Any
+) -> None:
+    now = datetime.now(UTC)
+    old = issued(device, now - timedelta(days=1))
+    prepared(service, now)
+    rotation.switch(service.ca, now=now)
+    service.renew_certificate(old, now=now)  # and the device has not come for it
+
+    assert step() == "wait"
+    with pytest.raises(CommandError, match="nothing is done"):
+        call_command("rotate_ca", "retire", revoke_superseded=True)
+    old.refresh_from_db()
+    assert old.status == "active"
+
+    call_command("rotate_ca", "retire", revoke_unconfirmed=True)
+    old.refresh_from_db()
+    assert (old.status, old.listed_at is not None) == ("revoked", True)
+
+
+def test_the_key_that_signs_is_no_next_authority(
+    service: CertificateManagementService, now: datetime
+) -> None:
+    signs = service.authority(now=now)
+    holder = KeyHolder(signs.key)
+
+    with pytest.raises(NotReadyForRotation, match="another CA's"):
+        rotation.prepare(service.ca, holder=holder, now=now)
+
+    assert not service.ca.store.authorities.exists()
+
+
+def test_below_a_root_the_retired_one_stands_on_the_roots_list(
+    now: datetime, settings: Any, tmp_path: Path
+) -> None:
+    settings.CERTIFICATES_ROOT = str(tmp_path / "rooted")
+    service = CertificateManagementService()
+    service.ca.initialize_ca(now=now, key_type="ec", with_root=True)
+    former = service.authority(now=now).certificate
+    revocation_lists.rebuild_due(service.ca, now=now)
+    rotation.prepare(service.ca, key_type="ec", with_root=True, now=now)
+    rotation.switch(service.ca, now=now)
+    later = now + timedelta(hours=1)
+    for row in rotation.former():
+        rotation.retire(key_identifier=row.key_identifier, now=later)
+
+    revocation_lists.rebuild_due(service.ca, now=later)
+
+    root = RevocationList.objects.get(authority__level="root")
+    listed = x509.load_der_x509_crl(bytes(root.der))
+    assert [entry.serial_number for entry in listed] == [former.serial_number]
+
+
+def test_a_root_without_anything_below_it_is_trusted_no_longer(
+    now: datetime, settings: Any, tmp_path: Path
+) -> None:
+    settings.CERTIFICATES_ROOT = str(tmp_path / "rooted")
+    service = CertificateManagementService()
+    service.ca.initialize_ca(now=now, key_type="ec", with_root=True)
+    service.authority(now=now)
+    following = prepared(service, now)  # without a root
+    rotation.switch(service.ca, now=now)
+    for row in rotation.former():
+        rotation.retire(key_identifier=row.key_identifier, now=now)
+
+    assert authorities.trusted_certificates() == [following.certificate()]
 
 
 def test_two_authorities_of_one_installation_have_names_of_their_own(

@@ -7,7 +7,14 @@ from drf_standardized_errors import formatter, handler
 from drf_standardized_errors.types import ErrorResponse
 from rest_framework import exceptions, status
 
-from provisioning.errors import Conflict, DomainError, Invalid, Missing, Refused
+from provisioning.errors import (
+    Conflict,
+    DomainError,
+    Invalid,
+    Missing,
+    Refused,
+    Unavailable,
+)
 from tenants.throttles import wait_after_refusal
 
 HTTP_STATUS: dict[type[DomainError], int] = {
@@ -15,6 +22,7 @@ HTTP_STATUS: dict[type[DomainError], int] = {
     Refused: status.HTTP_403_FORBIDDEN,
     Missing: status.HTTP_404_NOT_FOUND,
     Conflict: status.HTTP_409_CONFLICT,
+    Unavailable: status.HTTP_503_SERVICE_UNAVAILABLE,
 }
 
 

@@ -1,7 +1,9 @@
 from argparse import ArgumentParser
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from certificates import authorities, revocation_lists
@@ -18,9 +20,29 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--all", action="store_true", dest="every")
+        parser.add_argument(
+            "--import",
+            type=Path,
+            metavar="FILE",
+            dest="given",
+            help="DER: serve a list that a root kept elsewhere has signed.",
+        )
 
-    def run(self, every: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
+    def run(
+        self, every: bool, given: Path | None = None, **options: Any
+    ) -> tuple[Mapping[str, Any], str]:
         ca, now = DeviceCertificatesService(), timezone.now()
+        if given is not None:
+            row = revocation_lists.take_over(_read(given))
+            until = row.next_update
+            return {"number": row.number, "next_update": until}, f"Good until {until}."
         authorities.signing_issuer(ca, now=now)
         built = revocation_lists.rebuild_due(ca, now=now, every=every)
         return {"built": built}, f"{built} lists built."
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}.") from error

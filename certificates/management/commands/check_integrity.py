@@ -30,4 +30,7 @@ class Command(OperatorCommand):
         }
         if found and not fix:
             raise Refused(f"{len(found)} differ; --fix mends them.", made)
+        left = sum(not difference.mended for difference in found)
+        if left:
+            raise Refused(f"{len(found) - left} mended, {left} wait for you.", made)
         return made, f"{len(found)} mended." if found else "Records and files agree."

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from certificates import campaigns, rotation
-from certificates.authority_files import destroy_key, holder_of
+from certificates import campaigns, revocation_lists, rotation
+from certificates.authority_files import holder_of
 from certificates.errors import NotReadyForRotation
 from certificates.key_arguments import add_key_arguments, given_key
 from certificates.management_service import CertificateManagementService
@@ -32,6 +32,11 @@ class Command(OperatorCommand):
             "--revoke-superseded",
             action="store_true",
             help="of `retire`: do not wait until they have ended",
+        )
+        parser.add_argument(
+            "--revoke-unconfirmed",
+            action="store_true",
+            help="of `retire`: those too whose device has not fetched its new one",
         )
         parser.add_argument(
             "--destroy-key", action="store_true", help="of `retire`: remove its file"
@@ -83,29 +88,39 @@ class Command(OperatorCommand):
             )
 
     def _retire(
-        self, revoke_superseded: bool, destroy_key: bool, **options: Any
+        self,
+        revoke_superseded: bool,
+        revoke_unconfirmed: bool,
+        destroy_key: bool,
+        **options: Any,
     ) -> None:
-        for authority in self._former():
-            if revoke_superseded:
-                self._revoke_superseded(authority)
+        former = rotation.former()
+        destroyed = bool(former) and destroy_key
+        for authority in former:
+            if revoke_superseded or revoke_unconfirmed:
+                rotation.see_that_no_device_needs(
+                    authority, unconfirmed=revoke_unconfirmed
+                )
+                self._revoke_superseded(authority, revoke_unconfirmed)
             rotation.retire(key_identifier=authority.key_identifier, now=self.now)
-            if destroy_key:
-                _destroy(self.service, authority.key_identifier)
+        if destroy_key:  # of those too that an earlier run has retired
+            destroyed = rotation.destroy_retired_keys(self.service.ca) or destroyed
+        if not former and not destroyed:
+            self._former()
 
-    def _revoke_superseded(self, authority: Any) -> None:
-        ended = rotation.revoke_superseded(authority, self.service, now=self.now)
+    def _revoke_superseded(self, authority: Any, unconfirmed: bool) -> None:
+        ended = rotation.revoke_superseded(
+            authority, self.service, unconfirmed=unconfirmed, now=self.now
+        )
         for _ in self.with_progress(ended, 0):
             pass
+        revocation_lists.rebuild_due(self.service.ca, now=self.now)
 
     def _former(self) -> list[Any]:
         former = rotation.former()
         if not former:
             raise NotReadyForRotation("There is no former CA: nothing to do.")
         return former
-
-
-def _destroy(service: CertificateManagementService, key_identifier: str) -> None:
-    destroy_key(service.ca.store, key_identifier)
 
 
 def _told() -> tuple[Mapping[str, Any], str]:
@@ -118,6 +133,7 @@ def _told() -> tuple[Mapping[str, Any], str]:
             "status": item.authority.status,
             "not_after": item.authority.not_after,
             "in_use": item.in_use,
+            "handed_over": item.handed_over,
             "superseded": item.superseded,
         }
         for item in standing

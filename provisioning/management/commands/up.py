@@ -44,7 +44,10 @@ class Command(BaseCommand):
                 _once("first_run", supervisor=supervisor)
                 for program in _programs(port):
                     supervisor.keep(program)
-                supervisor.say("up", f"The portal is at {settings.PUBLIC_URL}/admin/")
+                address = os.environ.get("PUBLIC_URL", f"http://localhost:{port}")
+                # What commands beside it write into certificates is this server's.
+                (settings.VAR / "public_url").write_text(address, encoding="utf-8")
+                supervisor.say("up", f"The portal is at {address.rstrip('/')}/admin/")
                 supervisor.watch()
         except (EmbeddedError, TimeoutError) as error:
             raise CommandError(str(error)) from error
