@@ -52,7 +52,7 @@ def pull_forward(
         per_minute=per_minute,
         started_at=now,
     )
-    if RenewalCampaign.objects.running().same_as(campaign).exists():
+    if RenewalCampaign.objects.running().same_as(campaign):
         raise AlreadyRunning("The same renewals are pulled forward already.")
     campaign.certificates = _scope(campaign).count()
     if campaign.certificates == 0:

@@ -14,12 +14,12 @@ class CampaignQuerySet(models.QuerySet["RenewalCampaign"]):
     def running(self) -> Self:
         return self.filter(ended_at__isnull=True)
 
-    def same_as(self, other: "RenewalCampaign") -> Self:
-        """With the very same scope."""
-        return self.filter(
-            tenant=other.tenant,
-            model=other.model,
-            authority_key_id=other.authority_key_id,
+    def same_as(self, other: "RenewalCampaign") -> bool:
+        """Whether one of them has the very same scope."""
+        return any(
+            (row.tenant_id, row.model, row.authority_key_id)
+            == (other.tenant_id, other.model, other.authority_key_id)
+            for row in self
         )
 
 

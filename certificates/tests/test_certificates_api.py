@@ -8,12 +8,14 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
+from certificates import enrollment as certificates_enrollment
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.pki.issuer import Addresses
 from certificates.store import CertificateStore
 from certificates.tests.keys import ec_key, request_for
+from devices.hot_path import devices_known_by
 from devices.models import Device
 from devices.tests.factories import DeviceFactory
 from tenants.models import Role
@@ -305,3 +307,23 @@ def test_twenty_registrations_with_one_request_at_once_all_succeed(
     assert statuses == [200] * 19 + [201]
     assert Device.every_tenant.living().count() == 1
     assert DeviceCertificate.objects.active().count() == 1
+
+
+def test_a_box_that_registers_itself_between_two_questions_is_not_another(
+    enrollment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, box = enrollment()
+    body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
+    ask = devices_known_by
+    asked: list[bool] = []
+
+    def register_meanwhile(identifiers: Any) -> Any:
+        known = ask(identifiers)
+        if not asked:
+            asked.append(True)
+            assert copy(box).post("/devices/auto-register", body).status_code == 201
+        return known
+
+    monkeypatch.setattr(certificates_enrollment, "devices_known_by", register_meanwhile)
+
+    assert box.post("/devices/auto-register", body).status_code == 200
