@@ -141,7 +141,12 @@ def celery_worker(transactional_db: None) -> Iterator[None]:
     )
     yield
     worker.terminate()
-    worker.wait(timeout=20)
+    try:
+        worker.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        worker.kill()  # it must not go on in the tests that follow
+        worker.wait()
+        raise
 
 
 def bearing(token: str) -> APIClient:
