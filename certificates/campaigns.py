@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef
 
 from certificates.errors import AlreadyRunning, NoSuchCampaign, NothingToRenew
@@ -52,12 +52,14 @@ def pull_forward(
         per_minute=per_minute,
         started_at=now,
     )
-    if RenewalCampaign.objects.running().same_as(campaign):
-        raise AlreadyRunning("The same renewals are pulled forward already.")
     campaign.certificates = _scope(campaign).count()
     if campaign.certificates == 0:
         raise NothingToRenew("No certificate in use is in this scope.")
-    campaign.save(force_insert=True)
+    try:
+        with transaction.atomic():
+            campaign.save(force_insert=True)
+    except IntegrityError as error:
+        raise AlreadyRunning("The same renewals are pulled forward already.") from error
     record([_fact(campaign, now)])
     forget()
     return campaign

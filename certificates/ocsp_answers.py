@@ -111,13 +111,21 @@ def _responder(
     if newest is not None and newest.pk in _open:
         return _open[newest.pk]
     row = newest or _delegate(authority, ca, timedelta(days=1), now)
-    row.refresh_from_db()
+    try:
+        opened = _opened(row)
+    except encryption.NotReadable:  # SECRET_KEY has changed: nothing is lost with it
+        row.delete()
+        opened = _opened(row := _delegate(authority, ca, timedelta(days=1), now))
+    _open[row.pk] = opened
+    return opened
+
+
+def _opened(row: Responder) -> ocsp.Responder:
     key = encryption.decrypt(row.encrypted_key, purpose=PURPOSE)
-    _open[row.pk] = ocsp.Responder(
+    return ocsp.Responder(
         x509.load_pem_x509_certificate(row.pem.encode()),
         keys.from_pem(key.encode(), made_here=True),
     )
-    return _open[row.pk]
 
 
 def _responder_of(

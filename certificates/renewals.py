@@ -11,7 +11,7 @@ from certificates import campaigns
 from certificates.errors import AuthorityUnavailable
 from certificates.management_service import CertificateManagementService
 
-FIRST_PAUSE = timedelta(minutes=10)  # a task that was lost is sent again after it
+FIRST_PAUSE = campaigns.LEASE  # it doubles with each attempt
 LONGEST_PAUSE = timedelta(hours=6)
 
 log = logging.getLogger(__name__)

@@ -102,9 +102,10 @@ def take_over(der: bytes) -> RevocationList:
         number = given.extensions.get_extension_for_class(x509.CRLNumber)
     except (ValueError, x509.ExtensionNotFound) as error:
         raise InvalidList("This is no revocation list with a number.") from error
+    if given.next_update_utc is None:
+        raise InvalidList("The list does not say until when it is good.")
     for row in complete_lists():
-        key = row.authority.certificate().public_key()
-        if given.is_signature_valid(key):  # type: ignore[arg-type]
+        if crl.is_signed_by(given, row.authority.certificate()):
             return _taken_over(row.pk, given, number.value.crl_number)
     raise InvalidList("No CA that is trusted here has signed this list.")
 
@@ -310,6 +311,5 @@ def _check(
     Raises:
         AuthorityUnavailable: it is not; the last good list stays.
     """
-    key = issuer.certificate.public_key()
-    if len(signed) != entries or not signed.is_signature_valid(key):  # type: ignore[arg-type]
+    if len(signed) != entries or not crl.is_signed_by(signed, issuer.certificate):
         raise AuthorityUnavailable("The list that was built is not right.")

@@ -22,7 +22,6 @@ from certificates.pki.keys import KeyType
 from events.outbox import record
 
 Level, Status = CertificateAuthority.Level, CertificateAuthority.Status
-Step = str
 
 
 @transaction.atomic
@@ -169,7 +168,7 @@ def standings() -> list[Standing]:
     return found
 
 
-def next_step(standing: list[Standing]) -> tuple[Step, str]:
+def next_step(standing: list[Standing]) -> tuple[str, str]:
     """The step that is due, and what the operator has to see to before it."""
     by_status = {item.authority.status: item for item in standing}
     if Status.NEXT in by_status:

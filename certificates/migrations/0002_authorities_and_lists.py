@@ -188,6 +188,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='renewalcampaign',
+            constraint=models.UniqueConstraint(condition=models.Q(('ended_at__isnull', True)), fields=('tenant', 'model', 'authority_key_id'), name='campaign_of_a_scope_once_at_a_time', nulls_distinct=False),
+        ),
+        migrations.AddConstraint(
+            model_name='renewalcampaign',
             constraint=models.CheckConstraint(condition=models.Q(('per_minute__gte', 1)), name='campaign_has_a_rate'),
         ),
         migrations.AddIndex(

@@ -14,14 +14,6 @@ class CampaignQuerySet(models.QuerySet["RenewalCampaign"]):
     def running(self) -> Self:
         return self.filter(ended_at__isnull=True)
 
-    def same_as(self, other: "RenewalCampaign") -> bool:
-        """Whether one of them has the very same scope."""
-        return any(
-            (row.tenant_id, row.model, row.authority_key_id)
-            == (other.tenant_id, other.model, other.authority_key_id)
-            for row in self
-        )
-
 
 class RenewalCampaign(models.Model):
     """Certificates issued before its start are renewed early, so many a minute.
@@ -52,6 +44,12 @@ class RenewalCampaign(models.Model):
     class Meta:
         ordering = ("-started_at", "-id")
         constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "model", "authority_key_id"),
+                condition=Q(ended_at__isnull=True),
+                nulls_distinct=False,
+                name="campaign_of_a_scope_once_at_a_time",
+            ),
             models.CheckConstraint(
                 name="campaign_has_a_rate", condition=Q(per_minute__gte=1)
             ),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certificates.pki.issuer import Issuer
 from certificates.pki.issuing import SIGNED_WITH
@@ -55,6 +56,16 @@ def revocation_list(
         [_revoked(entry, begin) for entry in entries],
     )
     return builder.sign(issuer.key, SIGNED_WITH)
+
+
+def is_signed_by(
+    signed: x509.CertificateRevocationList, issuer: x509.Certificate
+) -> bool:
+    """Whether this CA's key made the list's signature and its name stands on it."""
+    key = issuer.public_key()
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        return False
+    return signed.issuer == issuer.subject and signed.is_signature_valid(key)
 
 
 def _scope(address: str) -> x509.IssuingDistributionPoint:

@@ -286,6 +286,20 @@ def test_its_key_is_encrypted_at_rest(responder: x509.Certificate) -> None:
     assert "PRIVATE" not in row.pem
 
 
+def test_one_whose_key_no_known_secret_opens_gives_way_to_a_new_one(
+    responder: x509.Certificate, now: datetime, settings: Any
+) -> None:
+    """After a change of SECRET_KEY; nothing is lost with it but some days of validity."""
+    settings.SECRET_KEY = "another"
+    ocsp_answers._open.clear()  # as another process, which has not opened it
+
+    answer = asked(question(1), now)
+
+    assert answer.response_status == Answered.SUCCESSFUL
+    assert answer.certificates[0].serial_number != responder.serial_number
+    assert Responder.objects.count() == 1
+
+
 def test_a_device_may_not_have_its_key(
     responder: x509.Certificate, tenant: Tenant
 ) -> None:

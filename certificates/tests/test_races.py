@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from certificates import handover, key_delivery, renewals
-from certificates.errors import IssuanceInterrupted, NoKeyToDeliver, NotRenewable
+from certificates import campaigns, handover, key_delivery, renewals
+from certificates.errors import (
+    AlreadyRunning,
+    IssuanceInterrupted,
+    NoKeyToDeliver,
+    NotRenewable,
+)
 from certificates.integrity import IntegrityCheck
 from certificates.management_service import CertificateManagementService
-from certificates.models import CertificateAuthority, DeviceCertificate
+from certificates.models import (
+    CertificateAuthority,
+    DeviceCertificate,
+    RenewalCampaign,
+)
 from certificates.tasks import renew
 from certificates.tests.issued import issued
 from certificates.tests.keys import ec_key, request_for
@@ -178,6 +187,19 @@ def test_a_renewal_that_is_delivered_again_makes_no_second_one(device: Device) -
 
     assert DeviceCertificate.objects.count() == 2
     assert named("certificate.renewed") == 1
+
+
+def test_twenty_that_pull_the_same_renewals_forward_begin_it_once(
+    device: Device,
+) -> None:
+    issued(device, NOW - timedelta(days=1))
+
+    begun = at_once(
+        lambda _: campaigns.pull_forward(reason="incident", per_minute=1, now=NOW)
+    )
+
+    assert sum(isinstance(one, RenewalCampaign) for one in begun) == 1
+    assert sum(isinstance(one, AlreadyRunning) for one in begun) == 19
 
 
 def test_two_that_send_renewals_share_them(

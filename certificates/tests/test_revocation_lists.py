@@ -2,18 +2,26 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 from rest_framework.test import APIClient
 
 from certificates import revocation_lists
 from certificates.device_certificates import DeviceCertificatesService
+from certificates.errors import InvalidList
 from certificates.models import DeviceCertificate, RevocationList
+from certificates.pki import crl
+from certificates.pki.issuer import Issuer, key_identifier
 from certificates.tasks import build_revocation_lists
 from certificates.tests.issued import issued, revoked
 from devices.models import Device
@@ -293,6 +301,103 @@ def test_the_worker_builds_what_beat_asks_for(
     until(lambda: RevocationList.objects.get(slot=None).number > 0)
     until(lambda: DeviceCertificate.objects.unlisted().count() == 0)
     assert serials(complete()) == {int(row.serial_number, 16)}
+
+
+# --- A root's, from elsewhere -----------------------------------------------------------
+
+
+def roots_list(issuer: Issuer, now: datetime, number: int, days: int = 30) -> bytes:
+    return crl.revocation_list(
+        issuer=issuer,
+        number=number,
+        entries=[],
+        distribution_point=None,
+        this_update=now,
+        next_update=now + timedelta(days=days),
+    ).public_bytes(Encoding.DER)
+
+
+def without_its_end(issuer: Issuer, now: datetime) -> bytes:
+    """A list that is well signed and does not say how long it is good, number 8."""
+
+    def tlv(tag: int, body: bytes) -> bytes:
+        size = len(body)
+        octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+        long = bytes([0x80 | len(octets)]) if size > 127 else b""
+        return bytes([tag]) + long + octets + body
+
+    whole = roots_list(issuer, now, 8)
+    parsed = x509.load_der_x509_crl(whole)
+    tbs = parsed.tbs_certlist_bytes
+    header = 4 if tbs[1] == 0x82 else 3 if tbs[1] == 0x81 else 2
+    assert parsed.next_update_utc is not None
+    end = tlv(0x17, f"{parsed.next_update_utc:%y%m%d%H%M%SZ}".encode())
+    shorter = tlv(0x30, tbs[header:].replace(end, b""))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
+    key = issuer.key
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    signature = key.sign(shorter, ec.ECDSA(hashes.SHA256()))
+    return tlv(0x30, shorter + algorithm + tlv(0x03, b"\0" + signature))
+
+
+@pytest.fixture
+def outside_root(tmp_path: Path, settings: Any, now: datetime) -> Issuer:
+    """A CA here whose root, with its key, is somewhere else."""
+    elsewhere = DeviceCertificatesService(tmp_path / "elsewhere")
+    elsewhere.initialize_ca(now=now, key_type="ec", with_root=True)
+    settings.CERTIFICATES_ROOT = str(tmp_path / "here")
+    DeviceCertificatesService().import_ca(
+        key=elsewhere.store.ca_key.read_bytes(),
+        chain=elsewhere.store.ca_certificate.read_bytes(),
+        now=now,
+    )
+    root = elsewhere.issuer().chain[1]
+    return elsewhere.issuer(key_identifier(root).hex())
+
+
+def test_a_proxy_gets_what_there_is_while_a_roots_list_is_missing(
+    outside_root: Issuer, client: Any
+) -> None:
+    answer = client.get("/certificates/trusted.crl.pem")
+
+    assert answer.status_code == 200
+    assert answer.content.count(b"BEGIN X509 CRL") == 1
+
+
+def test_a_list_that_the_root_signed_elsewhere_is_served(
+    outside_root: Issuer, client: Any, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    client.get("/certificates/ca.pem")
+    path = tmp_path / "root.crl"
+    path.write_bytes(roots_list(outside_root, now, 7))
+
+    call_command("build_revocation_lists", given=path)
+
+    answer = client.get("/certificates/trusted.crl.pem")
+    assert answer.content.count(b"BEGIN X509 CRL") == 2
+    identifier = outside_root.key_identifier.hex()
+    served = client.get(f"/certificates/authorities/{identifier}.crl")
+    assert served.content == path.read_bytes()
+
+
+def test_a_list_that_is_older_or_a_strangers_or_none_is_refused(
+    outside_root: Issuer, client: Any, tmp_path: Path, now: datetime
+) -> None:
+    client.get("/certificates/ca.pem")
+    stranger = DeviceCertificatesService(tmp_path / "stranger")
+    stranger.initialize_ca(now=now, key_type="ec", with_root=True)
+    revocation_lists.take_over(roots_list(outside_root, now, 7))
+    for der, why in (
+        (roots_list(outside_root, now, 7), "here already"),
+        (roots_list(stranger.issuer(), now, 8), "No CA"),
+        (without_its_end(outside_root, now), "until when"),
+        (b"nothing", "no revocation list"),
+    ):
+        with pytest.raises(InvalidList, match=why):
+            revocation_lists.take_over(der)
+    root = RevocationList.objects.get(authority__level="root")
+    assert root.number == 7
 
 
 # --- As it is served ------------------------------------------------------------------
