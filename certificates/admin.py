@@ -1,6 +1,5 @@
 """Certificates in the portal: look, issue, renew, revoke."""
 
-from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import action, display
 
+import certificates.authority_admin  # noqa: F401 # Django looks for this file alone
 from certificates.management_service import (
     CertificateManagementService,
     certificate_in_use,
@@ -270,6 +270,3 @@ admin.site.register(Device, DeviceWithCertificatesAdmin)
 
 def _tenant(row: DeviceCertificate) -> Any:
     return row.device.tenant_id
-
-
-import_module("certificates.authority_admin")

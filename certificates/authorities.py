@@ -19,6 +19,7 @@ from certificates.models import (
     DeviceCertificate,
     RevocationList,
 )
+from certificates.models.revocation_list import shard_address
 from certificates.pki import keys
 from certificates.pki.issuer import Addresses, Issuer, key_identifier, signed_by
 
@@ -60,7 +61,7 @@ def signing(
         issuer=ca.issuer(identifier),
         list_id=list_id,
         addresses=Addresses(
-            crl=f"{host}/certificates/crl/{list_id}.crl",
+            crl=shard_address(host, list_id),
             issuer=authority_files.public_address(f"authorities/{identifier}.cer"),
             ocsp=authority_files.public_address("ocsp"),
         ),
@@ -132,6 +133,13 @@ def is_ours(certificate: x509.Certificate) -> bool:
     """Whether a trusted authority of ours signed it."""
     row = issuer_of(certificate)
     return row is not None and signed_by(certificate, row.certificate())
+
+
+def below(root: CertificateAuthority) -> list[CertificateAuthority]:
+    """The issuing authorities that stand below another, retired ones too."""
+    own = root.certificate()
+    issuing = CertificateAuthority.objects.issuing()
+    return [row for row in issuing if own in row.certificates()[1:]]
 
 
 def chain_of(key_identifier: str) -> str:

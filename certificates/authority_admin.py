@@ -44,7 +44,7 @@ class ListInline(ReadOnlyInline):
     per_page = 20
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return RevocationList.objects.defer("der").order_by("-slot", "pk")
+        return RevocationList.objects.without_content().order_by("-slot", "pk")
 
     @admin.display(description="List")
     def name(self, row: RevocationList) -> str:
@@ -86,7 +86,7 @@ class CertificateAuthorityAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Complete list")
     def complete_list(self, row: CertificateAuthority) -> str:
-        found = row.lists.filter(slot__isnull=True).defer("der").first()
+        found = row.lists.complete().defer("der").first()
         if found is None or found.this_update is None:
             return "not built yet"
         built = moment_in_words(found.this_update)

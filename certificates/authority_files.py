@@ -1,8 +1,7 @@
-"""Authorities as they lie in files: made, imported, found, loaded once per process."""
+"""Authorities as they lie in files: found, loaded once per process, written whole."""
 
 import threading
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -11,19 +10,14 @@ from django.conf import settings
 
 from certificates import key_encryption, pkcs11_keys
 from certificates.errors import (
-    AuthorityExists,
     AuthorityUnavailable,
-    InvalidAuthority,
 )
-from certificates.pki import issuing, keys
-from certificates.pki.errors import PkiError
 from certificates.pki.issuer import (
-    Addresses,
     Issuer,
     check_authority,
     key_identifier,
 )
-from certificates.pki.keys import IssuerPrivateKey, KeyType
+from certificates.pki.keys import IssuerPrivateKey
 from certificates.store import (
     PUBLIC,
     SECRET,
@@ -34,7 +28,6 @@ from certificates.store import (
     write,
 )
 
-DEVICE_CA, ROOT_CA = "Device CA", "Root CA"
 UNUSABLE = (OSError, ValueError, x509.InvalidVersion)
 
 _loaded: dict[tuple[Path, int, int], Issuer] = {}
@@ -54,123 +47,18 @@ def public_address(path: str) -> str:
     return f"{settings.PKI_URL}/certificates/{path}"
 
 
-def holder_of(*, key: bytes | None, address: str | None) -> KeyHolder:
-    """A key that is given in PEM or by its address in a token.
+def find(store: CertificateStore, identifier: str) -> AuthorityFiles:
+    """The files of the authority with this key identifier (hex).
 
     Raises:
-        InvalidAuthority: the PEM cannot be read.
-        AuthorityUnavailable: the token's key cannot be used.
-    """
-    if address is not None:
-        return KeyHolder(pkcs11_keys.load(address), address)
-    try:
-        return KeyHolder(key_encryption.open_key(key or b""))
-    except PkiError as error:
-        raise InvalidAuthority(f"The CA cannot be imported: {error}.") from error
-
-
-def make_first(
-    store: CertificateStore,
-    *,
-    now: datetime,
-    key_type: KeyType,
-    with_root: bool,
-    holder: KeyHolder | None = None,
-) -> None:
-    """Make the authority of a new installation; a key that a crash left alone is used."""
-    if holder is None:
-        left = _key_of(store.first)
-        holder = KeyHolder(left or keys.generate_for_authority(key_type))
-    root = _root(store, now, key_type, None) if with_root else None
-    _certify(store, store.first, holder, DEVICE_CA, now, root)
-
-
-def make_successor(
-    store: CertificateStore,
-    *,
-    name: str,
-    now: datetime,
-    key_type: KeyType,
-    with_root: bool,
-    holder: KeyHolder | None = None,
-    roots: set[str] | None = None,
-) -> Issuer:
-    """Make one more, beside those that are there.
-
-    Args:
-        roots: the key identifiers of those that it may be put below.
-    """
-    holder = holder or KeyHolder(keys.generate_for_authority(key_type))
-    files = store.authority(identifier_of(holder.key))
-    root = _root(store, now, key_type, roots) if with_root else None
-    _certify(store, files, holder, name, now, root)
-    return load(files)
-
-
-def put(
-    store: CertificateStore,
-    files: AuthorityFiles,
-    *,
-    holder: KeyHolder,
-    chain: bytes,
-    now: datetime,
-    again: bool = False,
-) -> Issuer:
-    """Take an authority over from outside; nothing is ever overwritten.
-
-    Killed in between, the same once more finishes it.
-
-    Args:
-        again: the very same may be there as a whole, not on record yet.
-        chain: PEM certificates, the CA's own first, each followed by its issuer.
-
-    Raises:
-        AuthorityExists: there is one in this place.
-        InvalidAuthority: says why they cannot act as one.
-    """
-    try:
-        certificates = tuple(x509.load_pem_x509_certificates(chain))
-        issuer = check_authority(certificates, holder.key)
-    except (PkiError, ValueError, x509.InvalidVersion) as error:
-        raise InvalidAuthority(f"The CA cannot be imported: {error}.") from error
-    for certificate in certificates:
-        if (
-            not certificate.not_valid_before_utc
-            <= now
-            < certificate.not_valid_after_utc
-        ):
-            raise InvalidAuthority("The CA certificate is not valid now.")
-    with store.locked():
-        if files.has_key() and files.certificate.exists() and not again:
-            raise AuthorityExists("There is a CA already; it is not overwritten.")
-        if files.certificate.exists() and chain_of(files) != certificates:
-            raise AuthorityExists("There is a CA already; it is not overwritten.")
-        if files.has_key() and not _is_key_of(files, holder):
-            raise AuthorityExists("There is a CA already; it is not overwritten.")
-        # The chain first: a key alone would be taken for one that wants a certificate.
-        _write_chain(store, files, certificates)
-        _write_key(files, holder)
-    return issuer
-
-
-def find(store: CertificateStore, identifier: str) -> Issuer | None:
-    """The authority with this key identifier (hex), if its files are here."""
-    for files in (store.authority(identifier), *store.all_authorities()):
-        if files.certificate.exists() and _identifies(files, identifier):
-            return load(files)
-    return None
-
-
-def reload(store: CertificateStore, identifier: str) -> Issuer:
-    """The authority with this key identifier, read from its files anew.
-
-    Raises:
-        AuthorityUnavailable: its files are not here, or cannot be used.
+        AuthorityUnavailable: they are not here.
     """
     for files in (store.authority(identifier), *store.all_authorities()):
         if files.certificate.exists() and _identifies(files, identifier):
-            return _load(files)
-    raise AuthorityUnavailable(f"The files of the CA {identifier} are not here.")
+            return files
+    raise AuthorityUnavailable(
+        "The CA's files are not those of the CA that signed so far: restore them."
+    )
 
 
 def load(files: AuthorityFiles) -> Issuer:
@@ -183,20 +71,22 @@ def load(files: AuthorityFiles) -> Issuer:
     issuer = _loaded.get(known)
     if issuer is None:
         with _loading:
-            issuer = _loaded.get(known) or _load(files)
+            issuer = _loaded.get(known) or read_anew(files)
             _loaded[known] = issuer
     return issuer
 
 
 def destroy_key(store: CertificateStore, identifier: str) -> bool:
     """Remove the key of an authority that signs no more; whether there was one."""
-    for files in store.all_authorities():
-        if _identifies(files, identifier) and files.has_key():
-            files.key.unlink(missing_ok=True)
-            files.key_address.unlink(missing_ok=True)
-            _loaded.pop(_mark(files), None)
-            return True
-    return False
+    try:
+        files = find(store, identifier)
+    except AuthorityUnavailable:
+        return False
+    was_here = files.has_key()
+    files.key.unlink(missing_ok=True)
+    files.key_address.unlink(missing_ok=True)
+    _loaded.pop(_mark(files), None)
+    return was_here
 
 
 def chain_of(files: AuthorityFiles) -> tuple[x509.Certificate, ...]:
@@ -230,9 +120,14 @@ def identifier_of(key: IssuerPrivateKey) -> str:
     return x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
 
 
-def _load(files: AuthorityFiles) -> Issuer:
+def read_anew(files: AuthorityFiles) -> Issuer:
+    """The same, whatever has been loaded of it.
+
+    Raises:
+        AuthorityUnavailable: it cannot be used.
+    """
     try:
-        key = _key_of(files)
+        key = key_of(files)
         if key is None:
             raise AuthorityUnavailable("The CA cannot be used: its key is not there.")
         return check_authority(chain_of(files), key)
@@ -240,7 +135,8 @@ def _load(files: AuthorityFiles) -> Issuer:
         raise AuthorityUnavailable(f"The CA cannot be used: {error}.") from error
 
 
-def _key_of(files: AuthorityFiles) -> IssuerPrivateKey | None:
+def key_of(files: AuthorityFiles) -> IssuerPrivateKey | None:
+    """Its key, in a file or in a token; None when there is none."""
     address = read(files.key_address)
     if address is not None:
         return pkcs11_keys.load(address.decode().strip())
@@ -248,89 +144,7 @@ def _key_of(files: AuthorityFiles) -> IssuerPrivateKey | None:
     return None if pem is None else key_encryption.open_key(pem)
 
 
-def _is_key_of(files: AuthorityFiles, holder: KeyHolder) -> bool:
-    kept = _key_of(files)
-    return kept is not None and kept.public_key() == holder.key.public_key()
-
-
-def _certify(
-    store: CertificateStore,
-    files: AuthorityFiles,
-    holder: KeyHolder,
-    name: str,
-    now: datetime,
-    root: Issuer | None,
-) -> None:
-    subject, lifetime = _subject(name), timedelta(days=settings.CA_VALIDITY_DAYS)
-    if root is not None:
-        certificate = issuing.subordinate_authority(
-            public_key=holder.key.public_key(),
-            subject=subject,
-            issuer=root,
-            addresses=addresses_of_authority(root),
-            now=now,
-            lifetime=lifetime,
-        )
-        chain = (certificate, *root.chain)
-    else:
-        certificate = issuing.self_signed_authority(
-            key=holder.key, subject=subject, path_length=0, now=now, lifetime=lifetime
-        )
-        chain = (certificate,)
-    _write(store, files, holder, chain)
-
-
-def addresses_of_authority(issuer: Issuer) -> Addresses:
-    """What a certificate below a root says of it: its list and its certificate."""
-    identifier = issuer.key_identifier.hex()
-    return Addresses(
-        crl=public_address(f"authorities/{identifier}.crl"),
-        issuer=public_address(f"authorities/{identifier}.cer"),
-    )
-
-
-def _root(
-    store: CertificateStore, now: datetime, key_type: KeyType, known: set[str] | None
-) -> Issuer:
-    """The root whose key is here, or else a new one; it lives twice as long.
-
-    Args:
-        known: the roots that are trusted; None before there are any on record.
-    """
-    for files in store.all_authorities():
-        if files.has_key() and _is_root(files, now):
-            root = load(files)
-            if known is None or root.key_identifier.hex() in known:
-                return root
-    key = keys.generate_for_authority(key_type)
-    certificate = issuing.self_signed_authority(
-        key=key,
-        subject=_subject(ROOT_CA),
-        path_length=1,
-        now=now,
-        lifetime=2 * timedelta(days=settings.CA_VALIDITY_DAYS),
-    )
-    files = store.authority(identifier_of(key))
-    _write(store, files, KeyHolder(key), (certificate,))
-    return load(files)
-
-
-def _is_root(files: AuthorityFiles, now: datetime) -> bool:
-    """Whether it is one as `_root` makes them: no imported CA that happens to be free."""
-    own = chain_of(files)[0]
-    constraints = own.extensions.get_extension_for_class(x509.BasicConstraints)
-    valid = own.not_valid_before_utc <= now < own.not_valid_after_utc
-    return valid and own.issuer == own.subject and constraints.value.path_length == 1
-
-
-def _subject(name: str) -> x509.Name:
-    organization = settings.CERT_SUBJECT_ORGANIZATION
-    return issuing.subject_name(
-        f"{organization} {name}", organization, settings.CERT_SUBJECT_COUNTRY
-    )
-
-
-def _write(
+def write_new(
     store: CertificateStore,
     files: AuthorityFiles,
     holder: KeyHolder,
@@ -339,18 +153,18 @@ def _write(
     """The key first: a certificate whose key is not there would be of no use."""
     store.prepare()
     files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_key(files, holder)
-    _write_chain(store, files, chain)
+    write_key(files, holder)
+    write_chain(store, files, chain)
 
 
-def _write_key(files: AuthorityFiles, holder: KeyHolder) -> None:
+def write_key(files: AuthorityFiles, holder: KeyHolder) -> None:
     if holder.address is not None:
         write(files.key_address, f"{holder.address}\n".encode(), mode=PUBLIC)
     elif not files.key.exists():
         write(files.key, key_encryption.close_authority(holder.key), mode=SECRET)
 
 
-def _write_chain(
+def write_chain(
     store: CertificateStore,
     files: AuthorityFiles,
     chain: tuple[x509.Certificate, ...],

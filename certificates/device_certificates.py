@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.conf import settings
 
-from certificates import authority_files, key_encryption
+from certificates import authority_files, authority_making, key_encryption
 from certificates.errors import AuthorityExists, AuthorityUnavailable
 from certificates.pki import issuing, keys, serials
 from certificates.pki.conformance import deviations
@@ -48,7 +48,7 @@ class DeviceCertificatesService:
         if not self.exists():
             with self.store.locked():
                 if not self.exists():
-                    authority_files.make_first(
+                    authority_making.make_first(
                         self.store, now=now, key_type=key_type, with_root=with_root
                     )
         return self.issuer()
@@ -72,10 +72,10 @@ class DeviceCertificatesService:
             AuthorityExists: there is one; none is ever overwritten.
             InvalidAuthority: says why they cannot act as one.
         """
-        authority_files.put(
+        authority_making.take_over(
             self.store,
             self.store.first,
-            holder=authority_files.holder_of(key=key, address=address),
+            holder=authority_making.holder_of(key=key, address=address),
             chain=chain,
             now=now,
         )
@@ -90,11 +90,11 @@ class DeviceCertificatesService:
             AuthorityExists: there is one; none is ever overwritten.
             AuthorityUnavailable: the token or its key cannot be used.
         """
-        holder = authority_files.holder_of(key=None, address=address)
+        holder = authority_making.holder_of(key=None, address=address)
         with self.store.locked():
             if self.exists():
                 raise AuthorityExists("There is a CA already; it is not overwritten.")
-            authority_files.make_first(
+            authority_making.make_first(
                 self.store, now=now, key_type="rsa", with_root=with_root, holder=holder
             )
         return self.issuer()
@@ -110,12 +110,7 @@ class DeviceCertificatesService:
         """
         if key_identifier is None:
             return authority_files.load(self.store.first)
-        issuer = authority_files.find(self.store, key_identifier)
-        if issuer is None:
-            raise AuthorityUnavailable(
-                "The CA's files are not those of the CA that signed so far: restore them."
-            )
-        return issuer
+        return authority_files.load(authority_files.find(self.store, key_identifier))
 
     def issue_certificate(
         self,

@@ -50,8 +50,14 @@ def enroll(
     pending = DeviceCertificate.objects.pending().of_device(device.pk)
     if pending.filter(reserved_at__gt=now - ABANDONED_AFTER).exists():
         raise EnrollmentPending(UNTIL_FINISHED)
-    if not again:
-        return service.issue_certificate(device=device, csr_pem=csr_pem, now=now)
+    if again:
+        return _again(device, csr_pem, service, now)
+    return service.issue_certificate(device=device, csr_pem=csr_pem, now=now)
+
+
+def _again(
+    device: Device, csr_pem: str, service: CertificateManagementService, now: datetime
+) -> DeviceCertificate:
     try:
         current = certificate_in_use(device)
     except NoSuchCertificate as error:

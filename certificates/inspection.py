@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from django.conf import settings
 from django.db import connection, transaction
 
-from certificates.integrity import file_differences
+from certificates.file_differences import file_differences
 from certificates.models import (
     CertificateAuthority,
     DeviceCertificate,
@@ -210,10 +210,7 @@ class _Against:
         for point in points:
             self._lists[point] = _serial_numbers(wanted.get(pk=point))
         for signer in {row.authority_key_id for row in revoked}:
-            complete = wanted.filter(
-                slot__isnull=True, authority__key_identifier=signer
-            )
-            for found in complete:
+            for found in wanted.complete().of_authority(signer):
                 self._lists[signer] = _serial_numbers(found)
 
     def issuer_of(self, row: DeviceCertificate) -> x509.Certificate | None:

@@ -2,63 +2,38 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 from uuid import UUID
 
 from cryptography import x509
 from django.db import transaction
 from django.db.models import Q
 
-from certificates import authorities, authority_files, issuance, key_encryption
-from certificates.device_certificates import DeviceCertificatesService, Signed
+from certificates import authorities, authority_files, issuance
+from certificates.device_certificates import Signed
 from certificates.errors import AuthorityUnavailable
+from certificates.file_differences import (
+    CLOSED,
+    Difference,
+    Kind,
+    file_differences,
+    key_digest,
+)
 from certificates.issuance import ABANDONED_AFTER
 from certificates.management_service import CertificateManagementService
 from certificates.models import CertificateAuthority, DeviceCertificate
-from certificates.pki import keys
-from certificates.pki.errors import PkiError
 from certificates.store import (
     PUBLIC,
     SECRET,
     CertificateStore,
-    InsecureFile,
-    is_ours_but_open,
     read,
-    read_secret,
     write,
 )
 from devices.errors import NoSuchDevice
 from devices.hot_path import hold
 from provisioning.errors import DomainError
-
-Kind = Literal[
-    "issuance_interrupted",
-    "certificate_file_missing",
-    "certificate_file_differs",
-    "key_file_missing",
-    "key_file_mismatched",
-    "key_file_readable_by_others",
-    "key_file_unexpected",
-    "key_file_closed",
-    "authority_unusable",
-    "staged_file_left",
-]
-
-
-CLOSED: Kind = "key_file_closed"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing in which records and files disagree, and whether it was mended."""
-
-    kind: Kind
-    subject: str
-    sentence: str
-    mended: bool = False
 
 
 class IntegrityCheck:
@@ -92,7 +67,9 @@ class IntegrityCheck:
         """Whether each CA that signs, or is to, can; only the operator can mend that."""
         for row in CertificateAuthority.objects.trusted().issuing():
             try:
-                authority_files.reload(self.store, row.key_identifier)
+                authority_files.read_anew(
+                    authority_files.find(self.store, row.key_identifier)
+                )
             except AuthorityUnavailable as error:
                 yield Difference("authority_unusable", row.key_identifier, str(error))
 
@@ -195,42 +172,6 @@ class IntegrityCheck:
             self.store.key_of(row.device_id).chmod(SECRET)
 
 
-def file_differences(
-    row: DeviceCertificate, store: CertificateStore
-) -> Iterator[Difference]:
-    """How the files of a certificate in use differ from its record."""
-    subject = str(row.device_id)
-    path = store.certificate_of(row.device_id)
-    found = read(path)
-    if found is None:
-        sentence = f"The file {path.name} is missing."
-        yield Difference("certificate_file_missing", subject, sentence)
-    elif found != row.pem.encode():
-        sentence = f"The file {path.name} differs from its record."
-        yield Difference("certificate_file_differs", subject, sentence)
-    if row.keeps_key_here:
-        yield from _key_differences(row, store.key_of(row.device_id))
-
-
-def _key_differences(row: DeviceCertificate, path: Path) -> Iterator[Difference]:
-    subject = str(row.device_id)
-    if is_ours_but_open(path):
-        sentence = f"The key {path.name} has not mode 0600."
-        yield Difference("key_file_readable_by_others", subject, sentence)
-    elif is_closed(path):
-        sentence = (
-            f"The key {path.name} cannot be opened: none of the configured "
-            "passphrases is its own. Only the operator can mend that."
-        )
-        yield Difference(CLOSED, subject, sentence)
-    elif key_digest(path) != row.public_key_digest:
-        lost = not path.exists()
-        kind: Kind = "key_file_missing" if lost else "key_file_mismatched"
-        word = "is missing" if lost else "is not the certificate's"
-        sentence = f"The key {path.name} {word}; a renewal makes a new pair."
-        yield Difference(kind, subject, sentence)
-
-
 def signed_for(row: DeviceCertificate, store: CertificateStore) -> Signed | None:
     """What was signed for a reservation, staged or in its place, if it is whole."""
     made_here = row.key_source == DeviceCertificate.KeySource.SERVER
@@ -250,52 +191,6 @@ def signed_for(row: DeviceCertificate, store: CertificateStore) -> Signed | None
         if has_key and authorities.is_ours(certificate):
             return Signed(certificate, key_made_here=made_here)
     return None
-
-
-def key_digest(path: Path) -> str | None:
-    """The digest of a key file's public half; None when there is no readable key."""
-    try:
-        content = read_secret(path)
-        if content is None:
-            return None
-        key = key_encryption.open_key(content, made_here=True)
-    except (PkiError, InsecureFile):
-        return None
-    return keys.public_digest(key.public_key())
-
-
-def is_closed(path: Path) -> bool:
-    """Whether a key is encrypted under something that is not configured here."""
-    try:
-        content = read_secret(path)
-        if content is None or key_encryption.ENCRYPTED not in content:
-            return False
-        key_encryption.open_key(content, made_here=True)
-    except PkiError:
-        return True
-    except InsecureFile:
-        return False
-    return False
-
-
-@transaction.atomic
-def destroy_revoked_key(*, device_id: UUID, serial_number: str) -> None:
-    """Remove the server-made key of a revoked certificate, unless it has been replaced.
-
-    The certificate's file becomes that of the one in use again, where there is one.
-    """
-    hold(device_id, even_retired=True)
-    revoked = DeviceCertificate.objects.of_device(device_id).filter(
-        serial_number=serial_number, status=DeviceCertificate.Status.REVOKED
-    )
-    store = DeviceCertificatesService().store
-    path = store.key_of(device_id)
-    for row in revoked:
-        if key_digest(path) == row.public_key_digest:
-            path.unlink(missing_ok=True)
-    in_use = DeviceCertificate.objects.active().of_device(device_id).first()
-    if in_use is not None:  # the one before is to be used again
-        write(store.certificate_of(device_id), in_use.pem.encode(), mode=PUBLIC)
 
 
 def _server_keyed(device_id: str) -> bool:

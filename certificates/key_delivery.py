@@ -8,7 +8,7 @@ from django.db import transaction
 from certificates import authorities, key_encryption
 from certificates.errors import AuthorityUnavailable, NoKeyToDeliver
 from certificates.facts import PrivateKeyDelivered, about
-from certificates.integrity import key_digest
+from certificates.key_removal import remove_delivered_key
 from certificates.management_service import certificate_in_use
 from certificates.models import DeviceCertificate
 from certificates.pki import bundles, keys
@@ -55,24 +55,6 @@ def deliver(
         record([PrivateKeyDelivered(**about(row, held, now), form=form)])
     remove_delivered_key(row, store)  # left by a crash, beat removes it
     return Bundle(_written(row, key, form, passphrase), row)
-
-
-@transaction.atomic
-def remove_delivered_key(row: DeviceCertificate, store: CertificateStore) -> bool:
-    """Remove a key that has left, unless a later one stands in its place; whether it did."""
-    hold(row.device_id, even_retired=True)
-    path = store.key_of(row.device_id)
-    if key_digest(path) != row.public_key_digest:
-        return False
-    path.unlink(missing_ok=True)
-    return True
-
-
-def remove_delivered_keys(store: CertificateStore, *, since: datetime) -> int:
-    """Those whose removal a crash has prevented since then; how many."""
-    delivered = DeviceCertificate.objects.filter(key_delivered_at__gte=since)
-    left = [row for row in delivered.iterator() if store.key_of(row.device_id).exists()]
-    return sum(remove_delivered_key(row, store) for row in left)
 
 
 def _key(row: DeviceCertificate, store: CertificateStore) -> DevicePrivateKey:

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from certificates.facts import CertificateRevoked
-from certificates.integrity import destroy_revoked_key
+from certificates.key_removal import destroy_revoked_key
 from certificates.management_service import CertificateManagementService
 from devices.errors import NoSuchDevice
 from devices.hooks import when_retiring

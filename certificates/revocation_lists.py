@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
+from certificates import authorities
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AuthorityUnavailable, InvalidList, NoSuchList
 from certificates.models import (
@@ -21,6 +22,7 @@ from certificates.models import (
     DeviceCertificate,
     RevocationList,
 )
+from certificates.models.revocation_list import ListQuerySet
 from certificates.pki import crl
 from certificates.pki.issuer import Issuer
 
@@ -116,21 +118,13 @@ def complete_list(key_identifier: str) -> RevocationList:
     Raises:
         NoSuchList: there is no such authority.
     """
-    lists = RevocationList.objects.defer("der").select_related("authority")
-    row = lists.filter(
-        slot__isnull=True, authority__key_identifier=key_identifier
-    ).first()
-    if row is None:
-        raise NoSuchList
-    return row
+    lists = RevocationList.objects.complete().of_authority(key_identifier)
+    return _found(lists)
 
 
 def complete_lists() -> list[RevocationList]:
     """The complete list of each trusted authority, without its content."""
-    lists = RevocationList.objects.defer("der").select_related("authority")
-    trusted = lists.filter(slot__isnull=True).exclude(
-        authority__status=CertificateAuthority.Status.RETIRED
-    )
+    trusted = RevocationList.objects.complete().trusted().without_content()
     return list(trusted.order_by("pk"))
 
 
@@ -140,8 +134,11 @@ def shard(number: int) -> RevocationList:
     Raises:
         NoSuchList: no certificate has this distribution point.
     """
-    lists = RevocationList.objects.defer("der").select_related("authority")
-    row = lists.filter(slot__isnull=False, pk=number).first()
+    return _found(RevocationList.objects.shards().filter(pk=number))
+
+
+def _found(lists: ListQuerySet) -> RevocationList:
+    row: RevocationList | None = lists.without_content().first()
     if row is None:
         raise NoSuchList
     return row
@@ -152,8 +149,8 @@ def _built(
     list_id: int, issuer: Issuer, now: datetime
 ) -> tuple[RevocationList, Unlisted]:
     """The list, and what stands on it that was on none so far."""
-    held = RevocationList.objects.select_for_update(of=("self",)).defer("der")
-    row = held.select_related("authority").get(pk=list_id)
+    lists = RevocationList.objects.without_content()
+    row = lists.select_for_update(of=("self",)).get(pk=list_id)
     since = row.this_update or now - timedelta(hours=settings.CRL_REBUILD_HOURS)
     found = list(
         _in_scope(row)
@@ -167,7 +164,7 @@ def _built(
         crl.Entry(int(number, 16), revoked_at or now, reason)
         for _, number, revoked_at, reason, _, _ in found
     ]
-    entries += _retired_below(row, since)
+    entries += _retirements(row, since)
     row.number += 1
     row.this_update = max(now, row.this_update or now)
     row.next_update = row.this_update + _validity(row)
@@ -211,12 +208,7 @@ def _keep(row: RevocationList, der: bytes, entries: int) -> None:
 
 
 def _due(now: datetime, *, every: bool) -> list[RevocationList]:
-    lists = (
-        RevocationList.objects.defer("der")
-        .select_related("authority")
-        .exclude(authority__status=CertificateAuthority.Status.RETIRED)
-        .order_by("pk")
-    )
+    lists = RevocationList.objects.trusted().without_content().order_by("pk")
     if every:
         return list(lists)
     unlisted = DeviceCertificate.objects.unlisted()
@@ -246,36 +238,25 @@ def _without_a_retirement(roots: Iterable[RevocationList]) -> list[int]:
         row.pk
         for row in roots
         if row.this_update is not None
-        and any(
-            below.retired_at is not None and below.retired_at > row.this_update
-            for below in _below(row.authority)
-        )
+        and any(at > row.this_update for _, at in _retired_below(row.authority))
     ]
 
 
-def _retired_below(row: RevocationList, since: datetime) -> list[crl.Entry]:
-    """The CA certificates that a root's list says are not to be trusted any more."""
-    if row.authority.level != CertificateAuthority.Level.ROOT:
-        return []
-    return [
-        crl.Entry(
-            below.certificate().serial_number,
-            below.retired_at,
-            DeviceCertificate.Reason.CESSATION_OF_OPERATION.value,
-        )
-        for below in _below(row.authority)
-        if below.retired_at is not None and below.not_after >= since
-    ]
+def _retired_below(
+    root: CertificateAuthority,
+) -> Iterator[tuple[CertificateAuthority, datetime]]:
+    """The CAs that a root has signed itself and that are trusted no more, since when."""
+    for row in authorities.below(root):
+        if row.retired_at is not None and row.certificates()[1] == root.certificate():
+            yield row, row.retired_at
 
 
-def _below(root: CertificateAuthority) -> list[CertificateAuthority]:
-    """The authorities that a root has signed itself."""
-    own = root.certificate()
-    return [
-        row
-        for row in CertificateAuthority.objects.issuing()
-        if own in row.certificates()[1:2]
-    ]
+def _retirements(row: RevocationList, since: datetime) -> Iterator[crl.Entry]:
+    """What a root's list says of the CAs below it."""
+    reason = DeviceCertificate.Reason.CESSATION_OF_OPERATION.value
+    for below, retired_at in _retired_below(row.authority):
+        if below.not_after >= since:
+            yield crl.Entry(below.certificate().serial_number, retired_at, reason)
 
 
 def _mark_listed(on_complete: Unlisted, on_shard: Unlisted, now: datetime) -> None:

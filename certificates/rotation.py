@@ -6,14 +6,21 @@ from datetime import datetime
 
 from django.db import transaction
 
-from certificates import authorities, authority_files
-from certificates.authority_files import DEVICE_CA, KeyHolder
+from certificates import (
+    authorities,
+    authority_files,
+    authority_making,
+    revocation_lists,
+)
+from certificates.authority_files import KeyHolder
+from certificates.authority_making import DEVICE_CA
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import NoAuthority, NotReadyForRotation
 from certificates.facts import AuthorityChanged
 from certificates.management_service import CertificateManagementService
 from certificates.models import (
     CertificateAuthority,
+    CertificateQuerySet,
     DeviceCertificate,
     RenewalCampaign,
 )
@@ -52,14 +59,13 @@ def prepare(
         raise NotReadyForRotation("This key is another CA's here: take a new one.")
     if chain is not None and holder is not None:
         files = ca.store.authority(authority_files.identifier_of(holder.key))
-        issuer = authority_files.put(
+        issuer = authority_making.take_over(
             ca.store, files, holder=holder, chain=chain, now=now, again=True
         )
     else:
-        count = CertificateAuthority.objects.issuing().count()
-        issuer = authority_files.make_successor(
+        issuer = authority_making.make_successor(
             ca.store,
-            name=f"{DEVICE_CA} {count + 1}",
+            name=f"{DEVICE_CA} {CertificateAuthority.objects.issuing().count() + 1}",
             now=now,
             key_type=key_type,
             with_root=with_root,
@@ -123,7 +129,7 @@ def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
         return row
     if row.status == Status.SIGNING:
         raise NotReadyForRotation("The CA signs: switch to another one first.")
-    if below(row):
+    if _trusted_below(row):
         raise NotReadyForRotation("The CA stands above one that is trusted.")
     signed = DeviceCertificate.objects.signed_by(key_identifier)
     left = signed.unended().count()
@@ -135,9 +141,14 @@ def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
         )
     _end(row, now)
     for root in CertificateAuthority.objects.trusted().filter(level=Level.ROOT):
-        if root.certificate() in row.certificates()[1:] and not below(root):
+        if root.certificate() in row.certificates()[1:] and not _trusted_below(root):
             _end(root, now)
     return row
+
+
+def _trusted_below(row: CertificateAuthority) -> bool:
+    below = authorities.below(row)
+    return any(other.status != Status.RETIRED for other in below)
 
 
 def _end(row: CertificateAuthority, now: datetime) -> None:
@@ -240,32 +251,38 @@ def see_that_no_device_needs(
         )
 
 
-def revoke_superseded(
+def end_former(
     authority: CertificateAuthority,
     service: CertificateManagementService,
     *,
-    unconfirmed: bool = False,
+    unconfirmed: bool,
     now: datetime,
 ) -> Iterator[DeviceCertificate]:
-    """End what is valid of a former CA and has a successor in use, one by one.
+    """Revoke what no device needs of a former CA, list it, and retire the CA.
+
+    Killed in between, the same once more does the rest.
 
     Args:
-        unconfirmed: those too whose device has not confirmed the successor.
+        unconfirmed: revoke those too whose device has not confirmed its successor.
+
+    Raises:
+        NotReadyForRotation: before anything is done, when devices need it.
     """
-    signed = DeviceCertificate.objects.signed_by(authority.key_identifier).unended()
-    ended = signed.exclude(pk__in=signed.active().values("pk"))
-    if not unconfirmed:
-        ended = ended.filter(status=DeviceCertificate.Status.SUPERSEDED)
-    for row in ended.iterator():
+    see_that_no_device_needs(authority, unconfirmed=unconfirmed)
+    for row in unneeded(authority, unconfirmed=unconfirmed).iterator():
         yield service.revoke_certificate(
             row, reason=DeviceCertificate.Reason.SUPERSEDED, now=now
         )
+    revocation_lists.rebuild_due(service.ca, now=now)
+    retire(key_identifier=authority.key_identifier, now=now)
 
 
-def below(row: CertificateAuthority) -> list[CertificateAuthority]:
-    """The trusted authorities that stand below a root."""
-    if row.level != Level.ROOT:
-        return []
-    own = row.certificate()
-    others = CertificateAuthority.objects.trusted().issuing()
-    return [other for other in others if own in other.certificates()[1:]]
+def unneeded(
+    authority: CertificateAuthority, *, unconfirmed: bool
+) -> CertificateQuerySet:
+    """What is valid of a former CA and has a successor, confirmed or not."""
+    signed = DeviceCertificate.objects.signed_by(authority.key_identifier).unended()
+    ended: CertificateQuerySet = signed.exclude(pk__in=signed.active().values("pk"))
+    if not unconfirmed:
+        ended = ended.filter(status=DeviceCertificate.Status.SUPERSEDED)
+    return ended

@@ -13,7 +13,7 @@ from django.utils import timezone
 from certificates import inspection, ocsp_answers, renewals, revocation_lists
 from certificates.errors import IssuanceInterrupted, NotRenewable
 from certificates.integrity import IntegrityCheck
-from certificates.key_delivery import remove_delivered_keys
+from certificates.key_removal import remove_delivered_keys
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from devices.errors import DeviceIsRetired

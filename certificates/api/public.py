@@ -3,7 +3,6 @@
 import base64
 import binascii
 from hashlib import sha256
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -74,62 +73,28 @@ class AuthorityCertificateView(ForVerifiers):
         return _lasting(own.public_bytes(Encoding.DER), CERTIFICATE)
 
 
-class ListView(ForVerifiers):
-    """A revocation list as it was last built."""
-
-    def list(self, **where: Any) -> RevocationList:
-        raise NotImplementedError
-
-    def served(
-        self, request: Request, encoding: Encoding, **where: Any
-    ) -> HttpResponseBase:
-        now = timezone.now()
-        row, ca = self.list(**where), CertificateManagementService().ca
-        revocation_lists.built(row, ca, now=now)
-        content, kind = bytes(row.der), CRL
-        if encoding == Encoding.PEM:
-            content, kind = x509.load_der_x509_crl(content).public_bytes(encoding), PEM
-        assert row.this_update is not None
-        assert row.next_update is not None
-        return cacheable(
-            request,
-            content,
-            kind,
-            etag=f"{row.digest} {kind}",
-            made_at=row.this_update,
-            until=row.next_update,
-            now=now,
-        )
-
-
-class CompleteListView(ListView):
+class CompleteListView(ForVerifiers):
     """The complete list of the CA that signs, in DER."""
-
-    def list(self, **where: Any) -> RevocationList:
-        return revocation_lists.complete_list(_signing().key_identifier)
 
     @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
     def get(self, request: Request) -> HttpResponseBase:
-        return self.served(request, Encoding.DER)
+        return _served(request, _present_list())
 
 
-class CompleteListPemView(CompleteListView):
+class CompleteListPemView(ForVerifiers):
     """The same in PEM."""
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponseBase:
-        return self.served(request, Encoding.PEM)
+        return _served(request, _present_list(), Encoding.PEM)
 
 
-class ListOfAuthorityView(ListView):
+class ListOfAuthorityView(ForVerifiers):
     """The complete list of one CA, such as a root or a former one, in DER."""
-
-    def list(self, **where: Any) -> RevocationList:
-        return revocation_lists.complete_list(where["key_identifier"])
 
     @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
     def get(self, request: Request, key_identifier: str) -> HttpResponseBase:
-        return self.served(request, Encoding.DER, key_identifier=key_identifier)
+        return _served(request, revocation_lists.complete_list(key_identifier))
 
 
 class TrustedListsView(ForVerifiers):
@@ -152,15 +117,12 @@ class TrustedListsView(ForVerifiers):
         )
 
 
-class ShardView(ListView):
+class ShardView(ForVerifiers):
     """The list of one distribution point, in DER."""
-
-    def list(self, **where: Any) -> RevocationList:
-        return revocation_lists.shard(where["shard"])
 
     @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
     def get(self, request: Request, shard: int) -> HttpResponseBase:
-        return self.served(request, Encoding.DER, shard=shard)
+        return _served(request, revocation_lists.shard(shard))
 
 
 class OcspView(ForVerifiers):
@@ -198,6 +160,32 @@ def answered(request: Request, der: bytes) -> HttpResponseBase:
         etag=sha256(answer.der).hexdigest(),
         made_at=answer.this_update,
         until=answer.until,
+        now=now,
+    )
+
+
+def _present_list() -> RevocationList:
+    return revocation_lists.complete_list(_signing().key_identifier)
+
+
+def _served(
+    request: Request, row: RevocationList, encoding: Encoding = Encoding.DER
+) -> HttpResponseBase:
+    """A list as it was last built; the first to ask for it has it built."""
+    now = timezone.now()
+    revocation_lists.built(row, CertificateManagementService().ca, now=now)
+    content, kind = bytes(row.der), CRL
+    if encoding == Encoding.PEM:
+        content, kind = x509.load_der_x509_crl(content).public_bytes(encoding), PEM
+    assert row.this_update is not None
+    assert row.next_update is not None
+    return cacheable(
+        request,
+        content,
+        kind,
+        etag=f"{row.digest} {kind}",
+        made_at=row.this_update,
+        until=row.next_update,
         now=now,
     )
 

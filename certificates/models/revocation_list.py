@@ -1,12 +1,33 @@
 """Revocation lists as they were last built."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
 
 from certificates.models.authority import CertificateAuthority
 from tenants.models import Role
+
+
+class ListQuerySet(models.QuerySet["RevocationList"]):
+    """Questions about lists; each returns a narrower queryset."""
+
+    def without_content(self) -> Self:
+        """With their authority; what stands on them is read when it is asked for."""
+        return self.select_related("authority").defer("der")
+
+    def complete(self) -> Self:
+        return self.filter(slot__isnull=True)
+
+    def shards(self) -> Self:
+        return self.filter(slot__isnull=False)
+
+    def of_authority(self, key_identifier: str) -> Self:
+        return self.filter(authority__key_identifier=key_identifier)
+
+    def trusted(self) -> Self:
+        """Of authorities that are not retired."""
+        return self.exclude(authority__status=CertificateAuthority.Status.RETIRED)
 
 
 class RevocationList(models.Model):
@@ -33,6 +54,8 @@ class RevocationList(models.Model):
     seen_by: ClassVar[Role | None] = None
     managed_by: ClassVar[Role | None] = None
 
+    objects: ClassVar = ListQuerySet.as_manager()
+
     class Meta:
         ordering = ("authority", "id")
         constraints = (
@@ -57,4 +80,9 @@ class RevocationList(models.Model):
         """The distribution point, as certificates and list say it; the complete has none."""
         if self.slot is None:
             return None
-        return f"{self.host}/certificates/crl/{self.pk}.crl"
+        return shard_address(self.host, self.pk)
+
+
+def shard_address(host: str, number: int) -> str:
+    """The distribution point of a shard: in certificates and in the list byte for byte."""
+    return f"{host}/certificates/crl/{number}.crl"

@@ -12,8 +12,9 @@ import pytest
 from cryptography import x509
 
 from certificates import authorities, issuance
-from certificates.integrity import IntegrityCheck, key_digest
-from certificates.key_delivery import remove_delivered_keys
+from certificates.file_differences import key_digest
+from certificates.integrity import IntegrityCheck
+from certificates.key_removal import remove_delivered_keys
 from certificates.management_service import (
     CertificateManagementService,
     certificate_in_use,

@@ -10,7 +10,8 @@ from django.core.management import CommandError, call_command
 
 from certificates import issuance
 from certificates.device_certificates import DeviceCertificatesService
-from certificates.integrity import Difference, IntegrityCheck
+from certificates.file_differences import Difference
+from certificates.integrity import IntegrityCheck
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.pki import keys

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
-from certificates import authority_files, revocation_lists
+from certificates import authority_making, revocation_lists
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AuthorityUnavailable
 from certificates.integrity import IntegrityCheck
@@ -433,9 +433,9 @@ def test_without_the_token_the_authority_says_so(
     settings.PKCS11_MODULE = "/no/such/library.so"
 
     with pytest.raises(AuthorityUnavailable, match="token"):
-        authority_files.holder_of(key=None, address="pkcs11:token=none;object=ca")
+        authority_making.holder_of(key=None, address="pkcs11:token=none;object=ca")
     with pytest.raises(AuthorityUnavailable, match="pkcs11:"):
-        authority_files.holder_of(key=None, address="file:/etc/passwd")
+        authority_making.holder_of(key=None, address="file:/etc/passwd")
 
 
 def test_an_authority_below_its_own_root_is_imported_with_its_chain(

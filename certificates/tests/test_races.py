@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from certificates import campaigns, handover, key_delivery, renewals
+from certificates import campaigns, handover, key_delivery, key_removal, renewals
 from certificates.errors import (
     AlreadyRunning,
     IssuanceInterrupted,
@@ -244,7 +244,7 @@ def test_the_next_key_outlives_the_removal_of_a_delivered_one(
     row.refresh_from_db()
     service.renew_certificate(row, now=NOW)
 
-    assert not key_delivery.remove_delivered_key(row, service.ca.store)
+    assert not key_removal.remove_delivered_key(row, service.ca.store)
 
     assert service.ca.store.key_of(device.pk).exists()
     agree(service)

@@ -100,11 +100,12 @@ def test_the_whole_way(
     assert step() == "retire"
     with pytest.raises(NotReadyForRotation, match="valid still"):
         rotation.retire(key_identifier=former.key_identifier, now=now)
-    assert len(list(rotation.revoke_superseded(former, service, now=now))) == 2
+    for row in rotation.unneeded(former, unconfirmed=False):
+        revoked(row, now, reason="superseded")
     with pytest.raises(NotReadyForRotation, match="on no list yet"):
         rotation.retire(key_identifier=former.key_identifier, now=now)
-    revocation_lists.rebuild_due(service.ca, now=now)
-    rotation.retire(key_identifier=former.key_identifier, now=now)
+    ended = rotation.end_former(former, service, unconfirmed=False, now=now)
+    assert list(ended) == [], "they were revoked before it was killed"
 
     assert step() == "prepare"
     trusted = x509.load_pem_x509_certificates(

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from certificates import campaigns, revocation_lists, rotation
-from certificates.authority_files import holder_of
+from certificates import campaigns, rotation
+from certificates.authority_making import holder_of
 from certificates.errors import NotReadyForRotation
 from certificates.key_arguments import add_key_arguments, given_key
 from certificates.management_service import CertificateManagementService
@@ -95,26 +95,25 @@ class Command(OperatorCommand):
         **options: Any,
     ) -> None:
         former = rotation.former()
-        destroyed = bool(former) and destroy_key
         for authority in former:
             if revoke_superseded or revoke_unconfirmed:
-                rotation.see_that_no_device_needs(
+                total = rotation.unneeded(
                     authority, unconfirmed=revoke_unconfirmed
+                ).count()
+                ended = rotation.end_former(
+                    authority,
+                    self.service,
+                    unconfirmed=revoke_unconfirmed,
+                    now=self.now,
                 )
-                self._revoke_superseded(authority, revoke_unconfirmed)
-            rotation.retire(key_identifier=authority.key_identifier, now=self.now)
-        if destroy_key:  # of those too that an earlier run has retired
-            destroyed = rotation.destroy_retired_keys(self.service.ca) or destroyed
+                for _ in self.with_progress(ended, total):
+                    pass
+            else:
+                rotation.retire(key_identifier=authority.key_identifier, now=self.now)
+        # With the keys of those that an earlier run has retired.
+        destroyed = destroy_key and rotation.destroy_retired_keys(self.service.ca)
         if not former and not destroyed:
-            self._former()
-
-    def _revoke_superseded(self, authority: Any, unconfirmed: bool) -> None:
-        ended = rotation.revoke_superseded(
-            authority, self.service, unconfirmed=unconfirmed, now=self.now
-        )
-        for _ in self.with_progress(ended, 0):
-            pass
-        revocation_lists.rebuild_due(self.service.ca, now=self.now)
+            raise NotReadyForRotation("There is no former CA: nothing to do.")
 
     def _former(self) -> list[Any]:
         former = rotation.former()
