@@ -15,7 +15,7 @@ from tenants.models import Tenant
 
 RENEWALS = 1_200  # keys take their time by chance: fewer would say little
 CORES = 2
-PROCESSES = 4  # more than cores, since each waits for the disk now and then
+PROCESSES = 6  # three to a core: each waits for the disk now and then, keys or not
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ A fleet is renewed in one go, so an issuance is as frequent as it is careful
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from certificates.models import DeviceCertificate
@@ -91,6 +92,7 @@ _HAND_OVER = Prepared(
     """
     UPDATE certificates_devicecertificate SET handover_until = $2
     WHERE device_id = $1 AND status = 'active' AND handover_until IS NULL
+    RETURNING id, serial_number
     """,
 )
 _ACTIVATE = Prepared(
@@ -139,15 +141,15 @@ def reserve(row: DeviceCertificate) -> None:
 
 def in_use(device_id: UUID) -> DeviceCertificate | None:
     """The device's active certificate, with its id and serial number only."""
-    row = _IN_USE.row(device_id)
-    if row is None:
-        return None
-    return DeviceCertificate.from_db("default", ("id", "serial_number"), row)
+    return _in_part(_IN_USE.row(device_id))
 
 
-def hand_over(device_id: UUID, *, until: datetime) -> None:
-    """The device's active certificate has a successor, and stands beside it till then."""
-    _HAND_OVER.changes(device_id, until)
+def hand_over(device_id: UUID, *, until: datetime) -> DeviceCertificate | None:
+    """The device's active certificate has a successor, and stands beside it till then.
+
+    Returns it, with its id and serial number only; None when there was none.
+    """
+    return _in_part(_HAND_OVER.row(device_id, until))
 
 
 def signing_place(host: str, slot: int) -> tuple[int, str, int | None] | None:
@@ -179,3 +181,9 @@ def activate(row: DeviceCertificate) -> bool:
     """Compare and set: a pending reservation takes over what was signed for it."""
     signed = (row.pem, row.fingerprint, row.not_before, row.not_after, row.issued_at)
     return _ACTIVATE.changes(row.pk, *signed, row.replaces_id) > 0
+
+
+def _in_part(row: tuple[Any, ...] | None) -> DeviceCertificate | None:
+    if row is None:
+        return None
+    return DeviceCertificate.from_db("default", ("id", "serial_number"), row)

@@ -67,7 +67,8 @@ def activate(
             or there is a newer one.
     """
     device = hold(row.device_id)
-    current = hot_path.in_use(device.pk)
+    grace = timedelta(days=settings.HANDOVER_DAYS)
+    current = hot_path.hand_over(device.pk, until=now + grace)
     renews = row.replaces_id is not None
     if renews and (current is None or current.pk != row.replaces_id):
         raise IssuanceInterrupted("What was to be renewed has ended meanwhile.")
@@ -76,7 +77,6 @@ def activate(
     row.replaces = current
     row.fill(signed.certificate)
     row.status, row.issued_at = Status.ACTIVE, now
-    hot_path.hand_over(device.pk, until=now + timedelta(days=settings.HANDOVER_DAYS))
     if not hot_path.activate(row):
         raise IssuanceInterrupted("The certificate was given up meanwhile.")
     record([issued_or_renewed(row, device, now, renewed=renews)])

@@ -11,6 +11,7 @@ from uuid import UUID
 from cattrs import Converter
 from django.db import transaction
 
+from events import hot_path
 from events.models import Delivery, Event
 from tenants.context import current_caller, every_tenant_scope
 from tenants.hooks import Happening
@@ -79,10 +80,11 @@ def record(facts: Iterable[Fact]) -> None:
         raise transaction.TransactionManagementError(
             "Facts are recorded inside the transaction that makes them."
         )
-    written = [_event_of(fact) for fact in facts]
-    if not written:
-        return
-    events = Event.every_tenant.bulk_create(written)
+    events = [_event_of(fact) for fact in facts]
+    if len(events) == 1:
+        hot_path.write(events[0])
+    elif events:
+        Event.every_tenant.bulk_create(events)
     deliveries = [
         Delivery(
             event_id=event.pk,
