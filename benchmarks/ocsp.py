@@ -6,32 +6,20 @@ from cryptography.x509 import ocsp
 from django.utils import timezone
 
 from benchmarks import load
-from benchmarks.connect import bare_table
-from benchmarks.stage import web
+from benchmarks.beside import measured
 from certificates.management_service import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
 from devices.models import Device
 from tenants.models import Tenant
 
 CERTIFICATES = 500
-CONNECTIONS = 16
 SECONDS = 8.0
 PORT = 8979
 
 
 def main() -> None:
-    requests = _requests()
-    bare_table()
-    with web("benchmarks.bare:application", PORT):
-        bare = [load.post(f"/{number}", b"{}") for number in range(1000)]
-        baseline = load.run(PORT, bare, connections=CONNECTIONS, seconds=4)
-    with web("provisioning.rsgi:app", PORT):
-        figures = load.run(PORT, requests, connections=CONNECTIONS, seconds=SECONDS)
-    print(
-        f"ocsp: {figures.rate:,.0f}/s, p50 {figures.percentile(0.5):.1f} ms,"
-        f" p99 {figures.percentile(0.99):.1f} ms, {figures.failed} failed; ratio to a"
-        f" bare UPDATE {figures.rate / baseline.rate:.2f} (target at least 500/s)"
-    )
+    words = measured(_requests(), port=PORT, seconds=SECONDS)
+    print(f"ocsp: {words} (target at least 500/s)")
 
 
 def _requests() -> list[bytes]:

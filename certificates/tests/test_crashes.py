@@ -74,6 +74,20 @@ def service(settings: Any) -> CertificateManagementService:
     return made
 
 
+@pytest.fixture
+def certified(
+    service: CertificateManagementService,
+) -> Callable[[], tuple[Device, dict[str, Any]]]:
+    """A device with a certificate whose key the server has made."""
+
+    def prepare() -> tuple[Device, dict[str, Any]]:
+        device = DeviceFactory.create()
+        service.issue_certificate(device=device, key_type="ec", now=NOW)
+        return device, {}
+
+    return prepare
+
+
 def every_step(
     dying: Dying, verb: str, prepare: Callable[[], tuple[Device, dict[str, Any]]]
 ) -> Iterator[tuple[Device, str]]:
@@ -179,14 +193,11 @@ def test_killed_at_any_step_of_a_renewal(
 
 
 def test_killed_at_any_step_of_a_revocation(
-    dying: Dying, service: CertificateManagementService
+    dying: Dying,
+    service: CertificateManagementService,
+    certified: Callable[[], tuple[Device, dict[str, Any]]],
 ) -> None:
-    def prepare() -> tuple[Device, dict[str, Any]]:
-        device = DeviceFactory.create()
-        service.issue_certificate(device=device, key_type="ec", now=NOW)
-        return device, {}
-
-    for device, died in every_step(dying, "revoke", prepare):
+    for device, died in every_step(dying, "revoke", certified):
         row = DeviceCertificate.objects.of_device(device.pk).get()
         ends = row.status == "revoked"
         assert (row.revoked_at is not None) == ends, died
@@ -198,14 +209,11 @@ def test_killed_at_any_step_of_a_revocation(
 
 
 def test_killed_at_any_step_of_the_delivery_of_a_key(
-    dying: Dying, service: CertificateManagementService
+    dying: Dying,
+    service: CertificateManagementService,
+    certified: Callable[[], tuple[Device, dict[str, Any]]],
 ) -> None:
-    def prepare() -> tuple[Device, dict[str, Any]]:
-        device = DeviceFactory.create()
-        service.issue_certificate(device=device, key_type="ec", now=NOW)
-        return device, {}
-
-    for device, died in every_step(dying, "deliver", prepare):
+    for device, died in every_step(dying, "deliver", certified):
         row = certificate_in_use(device)
         assert_nothing_wrong_now(service, died)
         mended(service)
