@@ -9,7 +9,7 @@ from tenants.context import every_tenant_scope
 
 NAMES = (
     *("sweep", "connect", "registration", "issuing", "enrollment", "ocsp"),
-    *("revocation", "keys", "renewal", "wall", "million"),
+    *("revocation", "keys", "renewal", "metrics", "wall", "million"),
 )
 
 

@@ -16,7 +16,7 @@ PORT = 8977
 
 
 def main() -> None:
-    secrets = _fleet()
+    secrets = fleet(DEVICES)
     bare_table()
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
     ours = [load.post("/devices/connect", body, secret) for secret in secrets]
@@ -40,7 +40,8 @@ def _measure(application: str, requests: list[bytes]) -> load.Figures:
         return load.run(PORT, requests, connections=CONNECTIONS, seconds=SECONDS)
 
 
-def _fleet() -> list[str]:
+def fleet(size: int) -> list[str]:
+    """So many devices that are online; their tokens."""
     now = timezone.now()
     tenant = Tenant.objects.create(slug="bench", name="Bench")
     devices = Device.every_tenant.bulk_create(
@@ -54,7 +55,7 @@ def _fleet() -> list[str]:
             os_version="9",
             registered_at=now,
         )
-        for number in range(DEVICES)
+        for number in range(size)
     )
     secrets = [tokens.make(DeviceToken.prefix) for _ in devices]
     DeviceToken.every_tenant.bulk_create(

@@ -60,6 +60,16 @@ def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
     return told(steps, now=now) | telling(device, steps, now)
 
 
+def heard(*, device: Device, now: datetime) -> None:
+    """A sign of life that says nothing of the device itself, such as its metrics.
+
+    Raises:
+        NoSuchDevice: the device was retired a moment ago.
+    """
+    if not seen_while_online(device, now=now):
+        _note(device.pk, Report(), now)
+
+
 def sweep(*, now: datetime, threshold: timedelta) -> int:
     """Mark every silent device offline and announce each; return how many.
 

@@ -39,6 +39,7 @@ class Unavailable(DomainError):
     """Something that the operator has to put right stands in the way; try again later."""
 
     code = "unavailable"
+    retry_after: ClassVar[int | None] = None  # seconds, where that can be said
 
 
 class Conflict(DomainError):

@@ -41,6 +41,21 @@ BEAT: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute="*/5"),
         "options": {"expires": 290},
     },
+    "make metrics partitions ahead": {
+        "task": "devices.metrics.tasks.make_partitions_ahead",
+        "schedule": crontab(minute="25"),
+        "options": {"expires": 3500},
+    },
+    "settle metrics roll-ups": {
+        "task": "devices.metrics.tasks.settle_roll_ups",
+        "schedule": crontab(),
+        "options": {"expires": 55},
+    },
+    "drop outlived metrics": {
+        "task": "devices.metrics.tasks.drop_outlived",
+        "schedule": crontab(minute="10", hour="2"),
+        "options": {"expires": 3600},
+    },
     "deliver events": {
         "task": "events.tasks.deliver",
         "schedule": timedelta(seconds=10),  # what a commit could not announce

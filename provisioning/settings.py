@@ -63,6 +63,12 @@ CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, least=1)
 CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 600)  # 0: not looked for
 FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, least=1)
 FLEET_SILENCE_LEAST = env.number("FLEET_SILENCE_LEAST", 10, least=1)  # devices
+METRICS_INTERVAL_SECONDS = env.number("METRICS_INTERVAL_SECONDS", 300, least=1)
+METRICS_RETENTION_DAYS = env.number("METRICS_RETENTION_DAYS", 90, least=1)  # samples
+METRICS_AGGREGATE_RETENTION_DAYS = env.number(
+    "METRICS_AGGREGATE_RETENTION_DAYS", 730, least=1
+)
+METRICS_CLOCK_LIMIT_SECONDS = env.number("METRICS_CLOCK_LIMIT_SECONDS", 600, least=1)
 EVENT_RETENTION_DAYS = env.number("EVENT_RETENTION_DAYS", 365, least=1)
 
 # --- Where it listens and what address the outside knows it by -------------------------
@@ -120,6 +126,8 @@ INSTALLED_APPS = [
     "events",
     "devices",
     "certificates",
+    "devices.metrics",
+    "devices.monitoring",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "provisioning.portal.apps.PortalConfig",

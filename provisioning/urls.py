@@ -20,6 +20,8 @@ urlpatterns = [
     path("pair", short_address, name="pair"),
     path("", include("devices.api.urls")),
     path("", include("certificates.api.urls")),
+    path("", include("devices.metrics.api.urls")),
+    path("", include("devices.monitoring.api.urls")),
     path("admin/", admin.site.urls),
     path("health/live", observability.live, name="health-live"),
     path("health/ready", observability.ready, name="health-ready"),

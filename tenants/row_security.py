@@ -43,12 +43,16 @@ def raise_wall(**kwargs: Any) -> None:
     quote = connections[using].ops.quote_name
     with connections[using].cursor() as cursor:
         for table in map(quote, sorted(tables_without_wall(using))):
-            cursor.execute(f"DROP POLICY IF EXISTS {POLICY} ON {table}")
-            cursor.execute(f"CREATE POLICY {POLICY} ON {table} USING ({WALL})")
-            cursor.execute(
-                f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY,"
-                " FORCE ROW LEVEL SECURITY"
-            )
+            guard(cursor, table)
+
+
+def guard(cursor: Any, table: str) -> None:
+    """Put the wall around one table; its name comes quoted."""
+    cursor.execute(f"DROP POLICY IF EXISTS {POLICY} ON {table}")
+    cursor.execute(f"CREATE POLICY {POLICY} ON {table} USING ({WALL})")
+    cursor.execute(
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+    )
 
 
 def tables_without_wall(using: str = "default") -> set[str]:

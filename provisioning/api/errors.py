@@ -32,6 +32,7 @@ class DomainRefusal(exceptions.APIException):
     def __init__(self, error: DomainError) -> None:
         super().__init__(str(error), error.code)
         self.field = error.field
+        self.wait = getattr(error, "retry_after", None)  # becomes `Retry-After`
         self.status_code = next(
             code for kind, code in HTTP_STATUS.items() if isinstance(error, kind)
         )

@@ -11,6 +11,8 @@ from rest_framework.parsers import JSONParser
 class StrictJSONParser(JSONParser):
     """JSON whose text can be stored: no lone surrogates, no bottomless nesting."""
 
+    takes: type | tuple[type, ...] = dict
+
     def parse(
         self,
         stream: IO[Any],
@@ -24,6 +26,6 @@ class StrictJSONParser(JSONParser):
             raise exceptions.ParseError("JSON parse error - nested too deep") from error
         except UnicodeEncodeError as error:
             raise exceptions.ParseError("JSON parse error - lone surrogate") from error
-        if not isinstance(parsed, dict):
+        if not isinstance(parsed, self.takes):
             raise exceptions.ParseError("JSON parse error - an object is expected")
         return parsed

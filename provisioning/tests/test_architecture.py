@@ -25,6 +25,16 @@ DOORS = {
     "sign_in.py",
     "views.py",
 }
+# From the ground up; what stands within another room is a room of its own.
+ORDER = (
+    "tenants",
+    "events",
+    "devices",
+    "certificates",
+    "devices.metrics",
+    "devices.monitoring",
+    "provisioning.portal",
+)
 CLOCK = {"timezone.now", "datetime.now", "datetime.utcnow", "time.time", "date.today"}
 OUTSIDE = ("provisioning", "benchmarks")  # the wiring runs processes
 
@@ -43,6 +53,31 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
 
 def parsed(source: Path) -> ast.Module:
     return ast.parse((BASE / source).read_text(encoding="utf-8"))
+
+
+def room(module: str) -> str:
+    """The innermost room of `ORDER` that a module stands in; none for what is shared."""
+    inside = [name for name in ORDER if f"{module}.".startswith(f"{name}.")]
+    return max(inside, key=len, default="")
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_rooms_import_from_themselves_and_from_the_rooms_below() -> None:
+    upward = []
+    for source in SOURCES:
+        own = room(".".join(source.with_suffix("").parts))
+        for name in imported(parsed(source)) if own else ():
+            theirs = room(name)
+            if theirs and ORDER.index(theirs) > ORDER.index(own):
+                upward.append(f"{source} imports {name}")
+    assert upward == []
 
 
 def test_only_doors_read_the_clock() -> None:

@@ -36,13 +36,15 @@ EACH = settings(
     suppress_health_check=list(HealthCheck),
 )
 # A schema cannot say what is a request for a certificate, which of these identifies a
-# box, or that something else has the identifier already.
+# box, that something else has the identifier already, that no more is used than there
+# is, or that a period begins before it ends.
 BEYOND_A_SCHEMA = {
     *("/devices/auto-register", "/devices", "/devices/pair", "/devices/pair/token"),
     *("/devices/me/certificate", "/devices/{device_id}/certificates"),
     *("/devices/me/certificate/bundle", "/devices/me/certificate/acknowledge"),
     *("/.well-known/est/simpleenroll", "/.well-known/est/simplereenroll"),
     *("/certificates/validate", "/certificates/ocsp"),
+    *("/devices/metrics", "/devices/metrics/aggregate", "/devices/{device_id}/metrics"),
 }
 
 

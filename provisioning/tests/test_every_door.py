@@ -45,6 +45,7 @@ PUBLIC = {
 }
 OF_A_DEVICE = {  # a stranger's device meets itself there, and nothing of ours
     ("post", "/devices/connect"),
+    ("post", "/devices/metrics"),
     ("get", "/devices/me"),
     ("get", "/devices/me/certificate"),
     ("post", "/devices/me/certificate"),
@@ -58,6 +59,7 @@ OF_A_TENANT = {  # a stranger's member meets their own tenant there
     ("post", "/devices"),
     ("post", "/devices/auto-register"),
     ("get", "/devices/stats/overview"),
+    ("get", "/devices/metrics/aggregate"),
     ("post", "/certificates/validate"),
 }
 REFUSED = {401, 403, 404}

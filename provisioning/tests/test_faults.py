@@ -54,6 +54,7 @@ class Boxes:
     def __init__(self, up: Up, enrollment: str) -> None:
         self.up, self.enrollment = up, enrollment
         self.acknowledged: dict[str, dict[str, Any]] = {}
+        self.reported: set[tuple[str, datetime]] = set()  # samples answered with 2xx
         self.slowest = 0.0
         self.refused = 0
         self.connected = 0
@@ -83,6 +84,10 @@ class Boxes:
                 self.acknowledged[serial] = made
                 call(self.up, "/devices/connect", made["token"], {})
                 self.connected += 1
+                at = datetime.now(UTC)
+                sample = {"recorded_at": at.isoformat(), "cpu_usage": 1}
+                call(self.up, "/devices/metrics", made["token"], sample)
+                self.reported.add((made["device"]["id"], at))
             except OSError:  # refused, reset, or answered with a 5xx
                 self.refused += 1
                 time.sleep(0.1)
@@ -128,6 +133,12 @@ def test_postgresql_killed_under_load_loses_nothing_acknowledged(
         assert found[serial] == (made["device"]["id"], 1), serial
         call(up, "/devices/connect", made["token"], {})
     assert {count for _, count in found.values()} == {1}, "and none is there by half"
+    assert set(stored_samples(up)) >= boxes.reported
+    assert len(boxes.reported) > 20
+
+
+def stored_samples(up: Up) -> list[tuple[str, datetime]]:
+    return rows(up, "SELECT device_id::text, recorded_at FROM metrics_devicemetrics")
 
 
 def test_redis_gone_holds_up_nobody_and_events_wait(up: Up, enrollment: str) -> None:

@@ -1,0 +1,138 @@
+"""What a measure came to across the current tenant's devices."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from django.db import connection
+
+from devices.metrics.history import Period
+from devices.metrics.measures import Measure
+from devices.metrics.models import ROLL_UPS
+from devices.models import Device, DeviceTag, Tag
+from tenants.context import current_tenant_id
+
+By = Literal["", "app_version", "model", "tag", "hour", "day"]
+GROUPINGS: tuple[By, ...] = ("", "app_version", "model", "tag", "hour", "day")
+MOST_GROUPS = 2_300  # 95 days of hours
+BY_THE_HOUR = timedelta(days=4)  # longer periods are made from days
+
+_KEYS = {
+    "": "''",
+    "app_version": "one.app_version",
+    "model": "device.model",
+    "tag": "tag.name",
+    "hour": "one.starts_at",
+    "day": "one.starts_at",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What the devices of one value came to.
+
+    `p95`: 95 of 100 devices have an average at or below it.
+    """
+
+    value: str  # a time in ISO 8601
+    devices: int
+    samples: int
+    average: float
+    minimum: float
+    maximum: float
+    p95: float
+
+
+def across(
+    measure: Measure,
+    period: Period,
+    *,
+    by: By = "",
+    model: str | None = None,
+    app_version: str | None = None,
+    tag: str | None = None,
+) -> list[Group]:
+    """One group for each value of `by`, those with the most samples first.
+
+    The version is the one with which the samples came; model and tags are the present
+    ones, and a device with several tags counts in each. Times are in order of time.
+    """
+    bucket = by if by in ROLL_UPS else _bucket(period)
+    name, table = measure.name, ROLL_UPS[bucket]._meta.db_table
+    # Within a device first: then nothing has to be told apart twice.
+    within = ["device_id"]
+    within += ["app_version"] if by == "app_version" else []
+    within += ["starts_at"] if by in ROLL_UPS else []
+    values = {
+        "tenant": current_tenant_id(),
+        "bucket": bucket,
+        "start": period.start,
+        "end": period.end,
+        "model": model,
+        "version": app_version,
+        "tag": tag,
+        "most": MOST_GROUPS,
+    }
+    sql = f"""
+        WITH one AS (
+            SELECT {", ".join(within)}, sum({name}_count) AS count,
+                sum({name}_sum) AS total, min({name}_least) AS least,
+                max({name}_most) AS most
+            FROM {table}
+            WHERE tenant_id = %(tenant)s AND {name}_count > 0
+                AND starts_at >= date_trunc(%(bucket)s, %(start)s, 'UTC')
+                AND starts_at < %(end)s
+                {_only(model, app_version, tag)}
+            GROUP BY {", ".join(within)}
+        )
+        SELECT {_KEYS[by]}, count(*), sum(count), sum(total) / sum(count), min(least),
+            max(most), percentile_cont(0.95) WITHIN GROUP (ORDER BY total / count)
+        FROM one {_joined(by)}
+        GROUP BY 1 ORDER BY {"1" if by in ROLL_UPS else "3 DESC, 1"}
+        LIMIT %(most)s
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        rows = cursor.fetchall()
+    return [Group(_text(row[0]), row[1], int(row[2]), *row[3:]) for row in rows]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value)
+
+
+def _bucket(period: Period) -> str:
+    return "hour" if period.end - period.start <= BY_THE_HOUR else "day"
+
+
+def _joined(by: By) -> str:
+    device, worn, tag = (row._meta.db_table for row in (Device, DeviceTag, Tag))
+    if by == "model":
+        return f"JOIN {device} device ON device.id = one.device_id"
+    if by == "tag":
+        return (
+            f"JOIN {worn} worn ON worn.device_id = one.device_id"
+            f" JOIN {tag} tag ON tag.id = worn.tag_id"
+        )
+    return ""
+
+
+def _only(model: str | None, app_version: str | None, tag: str | None) -> str:
+    device, worn, tags = (row._meta.db_table for row in (Device, DeviceTag, Tag))
+    narrowed = ""
+    if app_version is not None:
+        narrowed += " AND app_version = %(version)s"
+    if model is not None:
+        narrowed += (
+            f" AND device_id IN (SELECT id FROM {device}"
+            " WHERE tenant_id = %(tenant)s AND model = %(model)s)"
+        )
+    if tag is not None:
+        narrowed += (
+            f" AND device_id IN (SELECT device_id FROM {worn} worn"
+            f" JOIN {tags} tag ON tag.id = worn.tag_id"
+            " WHERE tag.tenant_id = %(tenant)s AND tag.name = %(tag)s)"
+        )
+    return narrowed

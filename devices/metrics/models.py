@@ -1,0 +1,157 @@
+"""What devices have reported: each sample, the last one, and the roll-ups."""
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import Q
+
+from devices.metrics.measures import MEASURES
+from devices.models import Device
+from tenants.constraints import SameTenant
+from tenants.context import current_tenant_id
+from tenants.models import Tenant, TenantOwned
+
+
+class Reported(TenantOwned):
+    """What one sample says; see `measures.FIELDS` for units and bounds."""
+
+    recorded_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+    device_time = models.DateTimeField(null=True)  # what a wrong clock said
+    cpu_usage = models.FloatField(null=True)
+    ram_used_mb = models.IntegerField(null=True)
+    ram_total_mb = models.IntegerField(null=True)
+    ram_usage = models.FloatField(null=True)
+    storage_used_mb = models.IntegerField(null=True)
+    storage_total_mb = models.IntegerField(null=True)
+    storage_usage = models.FloatField(null=True)
+    battery_level = models.FloatField(null=True)
+    is_charging = models.BooleanField(null=True)
+    temperature = models.FloatField(null=True)
+    network_type = models.CharField(max_length=32, null=True)  # noqa: DJ001 # not said
+    ssid = models.CharField(max_length=64, null=True)  # noqa: DJ001 # not said
+    signal_strength = models.FloatField(null=True)
+    latency = models.FloatField(null=True)
+    is_connected = models.SmallIntegerField(null=True)
+    running_apps = models.JSONField(null=True)
+    screen_is_on = models.BooleanField(null=True)
+    screen_brightness = models.SmallIntegerField(null=True)
+    extra = models.JSONField(null=True, encoder=DjangoJSONEncoder)  # fields not known
+
+    class Meta(TenantOwned.Meta):
+        abstract = True
+
+
+class DeviceMetrics(Reported):
+    """A sample: one wide row, in a table that is partitioned by day.
+
+    No foreign keys: a million devices' samples would look each of them up again and
+    again, and nothing that they point at is ever deleted.
+    """
+
+    pk = models.CompositePrimaryKey("device_id", "recorded_at")
+    tenant = models.ForeignKey(
+        Tenant,
+        on_delete=models.DO_NOTHING,
+        default=current_tenant_id,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
+    device_id = models.UUIDField()
+
+    class Meta(Reported.Meta):
+        abstract = False
+        verbose_name_plural = "device metrics"
+
+    def __str__(self) -> str:
+        return f"{self.device_id} at {self.recorded_at:%Y-%m-%d %H:%M:%S}"
+
+
+class LatestMetrics(Reported):
+    """The newest sample of a device."""
+
+    device = models.OneToOneField(
+        Device, on_delete=models.CASCADE, primary_key=True, related_name="metrics"
+    )
+
+    class Meta(Reported.Meta):
+        abstract = False
+        verbose_name_plural = "latest metrics"
+        constraints = (SameTenant("device", name="latest_of_its_tenants_device"),)
+        indexes = (models.Index(fields=("tenant",), name="latest_of_tenant"),)
+
+    def __str__(self) -> str:
+        return f"latest of {self.device_id}"
+
+
+class RollUp(TenantOwned):
+    """What a device's samples within an hour or a day came to.
+
+    Count, sum, least and most of each measure are kept up with every sample stored. The
+    95th percentile cannot be: it is made from the samples when the time is over, and
+    again when late ones come; `p95_due_at` says when. Until then a reader makes it.
+    """
+
+    pk = models.CompositePrimaryKey("device_id", "starts_at")
+    tenant = models.ForeignKey(
+        Tenant,
+        on_delete=models.DO_NOTHING,
+        default=current_tenant_id,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
+    device_id = models.UUIDField()
+    starts_at = models.DateTimeField()
+    app_version = models.CharField(max_length=64)  # with which the last sample came
+    samples = models.IntegerField()
+    p95_due_at = models.DateTimeField(null=True)
+
+    class Meta(TenantOwned.Meta):
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.device_id} from {self.starts_at:%Y-%m-%d %H:%M}"
+
+
+for _measure in MEASURES:
+    RollUp.add_to_class(f"{_measure.name}_count", models.IntegerField(default=0))
+    for _aggregate in ("sum", "least", "most", "p95"):
+        RollUp.add_to_class(
+            f"{_measure.name}_{_aggregate}", models.FloatField(null=True)
+        )
+
+
+class HourlyMetrics(RollUp):
+    """An hour of a device, in a table that is partitioned by month."""
+
+    class Meta(RollUp.Meta):
+        abstract = False
+        verbose_name_plural = "hourly metrics"
+        indexes = (
+            models.Index(fields=("tenant", "starts_at"), name="hourly_of_tenant"),
+            models.Index(
+                fields=("p95_due_at",),
+                condition=Q(p95_due_at__isnull=False),
+                name="hourly_p95_due",
+            ),
+        )
+
+
+class DailyMetrics(RollUp):
+    """A day (UTC) of a device, in a table that is partitioned by month."""
+
+    class Meta(RollUp.Meta):
+        abstract = False
+        verbose_name_plural = "daily metrics"
+        indexes = (
+            models.Index(fields=("tenant", "starts_at"), name="daily_of_tenant"),
+            models.Index(
+                fields=("p95_due_at",),
+                condition=Q(p95_due_at__isnull=False),
+                name="daily_p95_due",
+            ),
+        )
+
+
+ROLL_UPS: dict[str, type[RollUp]] = {"hour": HourlyMetrics, "day": DailyMetrics}

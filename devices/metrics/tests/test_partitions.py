@@ -1,0 +1,78 @@
+"""Pieces of tables: made when needed, made ahead, dropped whole, walled each."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from devices.metrics import partitions, retention
+from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
+from devices.metrics.partitions import SAMPLES
+from devices.metrics.tests.reporting import at, report
+from devices.models import Device
+from devices.tests.factories import DeviceFactory
+from tenants.context import tenant_scope
+
+NOW = datetime(2035, 3, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def pieces() -> list[str]:
+    return [piece.name for piece in partitions._pieces(SAMPLES)]
+
+
+@pytest.mark.django_db
+def test_a_sample_that_has_no_piece_finds_one_made_for_it(device: Device) -> None:
+    assert report(device, at(NOW - 3 * DAY), at(NOW), now=NOW).stored == 2
+
+    assert {"metrics_devicemetrics_20350226", "metrics_devicemetrics_20350301"} <= set(
+        pieces()
+    )
+
+
+@pytest.mark.django_db
+def test_the_coming_days_are_made_ahead_and_only_once() -> None:
+    assert partitions.make_ahead(now=NOW) == 6  # four days, and a month of each roll-up
+    assert partitions.make_ahead(now=NOW) == 0
+
+
+@pytest.mark.django_db
+def test_each_piece_has_the_wall_of_its_own() -> None:
+    one, other = DeviceFactory.create(), DeviceFactory.create()
+    report(one, at(NOW), now=NOW)
+    report(other, at(NOW), now=NOW)
+
+    with tenant_scope(one.tenant_id), connection.cursor() as cursor:
+        for table in ("metrics_devicemetrics", "metrics_devicemetrics_20350301"):
+            cursor.execute(f"SELECT device_id FROM {table}")
+            assert cursor.fetchall() == [(one.pk,)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_outlived_goes_by_the_piece_and_roll_ups_stay_longer() -> None:
+    device = DeviceFactory.create()
+    old = NOW - 89 * DAY
+    report(device, at(old, cpu_usage=5), at(NOW), now=NOW)
+
+    dropped = retention.drop_outlived(now=NOW + 3 * DAY)
+
+    assert f"metrics_devicemetrics_{old:%Y%m%d}" in dropped
+    assert DeviceMetrics.every_tenant.get().recorded_at == NOW
+    settled = HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True)
+    assert settled.get(starts_at=old) == 5  # made before its samples went
+    retention.drop_outlived(now=NOW + 2000 * DAY)
+    assert not DailyMetrics.every_tenant.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_piece_that_a_crash_left_detached_is_dropped_later() -> None:
+    partitions.make_for([NOW])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE metrics_devicemetrics"
+            " DETACH PARTITION metrics_devicemetrics_20350301"
+        )
+
+    partitions.drop_outlived(SAMPLES, before=NOW + 2 * DAY)
+
+    assert "metrics_devicemetrics_20350301" not in pieces()
