@@ -53,7 +53,7 @@ def fleet_silences(*, now: datetime) -> list[Fact]:
             online_before=count + online.get(tenant_id, 0),
         )
         for tenant_id, count in silenced.items()
-        if tenant_id not in told and _is_a_share(count, online.get(tenant_id, 0))
+        if tenant_id not in told and is_a_share(count, online.get(tenant_id, 0))
     ]
 
 
@@ -69,6 +69,7 @@ def _silenced(*, since: datetime) -> dict[UUID, int]:
     )
 
 
-def _is_a_share(silenced: int, still_online: int) -> bool:
+def is_a_share(silenced: int, still_online: int) -> bool:
+    """Whether so many are `FLEET_SILENCE_PERCENT` of those that were online before."""
     before = silenced + still_online
     return 100 * silenced >= settings.FLEET_SILENCE_PERCENT * before

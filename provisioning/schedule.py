@@ -56,6 +56,11 @@ BEAT: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute="10", hour="2"),
         "options": {"expires": 3600},
     },
+    "evaluate monitoring rules": {
+        "task": "devices.monitoring.tasks.evaluate_rules",
+        "schedule": crontab(),
+        "options": {"expires": 55},
+    },
     "deliver events": {
         "task": "events.tasks.deliver",
         "schedule": timedelta(seconds=10),  # what a commit could not announce

@@ -318,6 +318,11 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "DeviceStatusEnum": "devices.models.Device.Status",
         "CertificateStatusEnum": "certificates.models.DeviceCertificate.Status",
+        "SeverityEnum": "devices.monitoring.models.Severity",
+        "AlertKindEnum": "devices.monitoring.models.Alert.Kind",
+        "AlertStatusEnum": "devices.monitoring.models.Alert.Status",
+        "RuleKindEnum": "devices.monitoring.models.MonitoringRule.Kind",
+        "MeasureEnum": "devices.metrics.measures.CHOICES",
         "RevocationReasonEnum": "certificates.models.DeviceCertificate.Reason",
     },
 }

@@ -206,20 +206,3 @@ class TokenSerializer(serializers.Serializer[Any]):
     """A token, shown this once."""
 
     token = serializers.CharField()
-
-
-class RecentAlertSerializer(serializers.Serializer[Any]):
-    at = serializers.DateTimeField()
-    device_id = serializers.UUIDField(allow_null=True)
-    severity = serializers.CharField(source="data.severity", default="")
-    title = serializers.CharField(source="data.title", default="")
-
-
-class OverviewSerializer(serializers.Serializer[Any]):
-    """The fleet in figures; `active` means online."""
-
-    total = serializers.IntegerField()
-    active = serializers.IntegerField()
-    offline = serializers.IntegerField()
-    alerts_last_24h = serializers.IntegerField()
-    recent_alerts = RecentAlertSerializer(many=True)

@@ -6,9 +6,6 @@ urlpatterns = [
     path("devices/connect", views.ConnectView.as_view(), name="device-connect"),
     path("devices", views.DevicesView.as_view(), name="devices"),
     path("devices/me", views.MeView.as_view(), name="device-me"),
-    path(
-        "devices/stats/overview", views.OverviewView.as_view(), name="devices-overview"
-    ),
     path("devices/<uuid:device_id>", views.DeviceView.as_view(), name="device"),
     path(
         "devices/<uuid:device_id>/token",

@@ -19,7 +19,6 @@ from devices import (
     quarantine,
     registration,
     reregistration,
-    statistics,
 )
 from devices.api.filters import DeviceFilter, DeviceOrdering
 from devices.api.serializers import (
@@ -28,7 +27,6 @@ from devices.api.serializers import (
     DeviceSerializer,
     DeviceUpdateSerializer,
     ManualRegistrationSerializer,
-    OverviewSerializer,
     QuarantineSerializer,
     ReregistrationDecisionSerializer,
     TokenSerializer,
@@ -129,16 +127,6 @@ class ReregistrationView(APIView):
             now=timezone.now(),
         )
         return Response(shown(device_id))
-
-
-class OverviewView(APIView):
-    """The fleet in figures."""
-
-    @extend_schema(responses=OverviewSerializer)
-    def get(self, request: Request) -> Response:
-        return Response(
-            OverviewSerializer(statistics.overview(now=timezone.now())).data
-        )
 
 
 class ConnectView(APIView):

@@ -114,3 +114,4 @@ MEASURES: tuple[Measure, ...] = (
     Measure(name="is_connected", label="Connected", unit=""),  # 1 yes, 0 no
 )
 MEASURE = {measure.name: measure for measure in MEASURES}
+CHOICES = [(measure.name, measure.label) for measure in MEASURES]

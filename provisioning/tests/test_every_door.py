@@ -19,6 +19,13 @@ from certificates.models import DeviceCertificate
 from certificates.tests.keys import ec_key, request_for
 from devices.credentials import create_enrollment_token, renew_device_token
 from devices.models import Device, EnrollmentToken
+from devices.monitoring.models import (
+    Alert,
+    AlertComment,
+    MonitoringRule,
+    RuleOverride,
+)
+from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from tenants import tokens
 from tenants.context import tenant_scope
@@ -61,6 +68,9 @@ OF_A_TENANT = {  # a stranger's member meets their own tenant there
     ("get", "/devices/stats/overview"),
     ("get", "/devices/metrics/aggregate"),
     ("post", "/certificates/validate"),
+    ("get", "/monitoring/rules"),
+    ("post", "/monitoring/rules"),
+    ("get", "/monitoring/alerts"),
 }
 REFUSED = {401, 403, 404}
 Door = tuple[str, str]
@@ -88,6 +98,9 @@ class Ours:
     tenant: Tenant
     device: Device
     certificate: DeviceCertificate
+    rule: MonitoringRule
+    override: RuleOverride
+    alert: Alert
 
     def words(self) -> set[str]:
         return {
@@ -98,11 +111,21 @@ class Ours:
             "OUR-SERIAL",
             self.certificate.serial_number,
             self.certificate.fingerprint,
+            str(self.rule.pk),
+            self.rule.name,
+            str(self.alert.pk),
+            self.alert.title,
         }
 
     def address(self, path: str) -> str:
         path = path.replace("{device_id}", str(self.device.pk))
-        return path.replace("{serial_number}", self.certificate.serial_number)
+        path = path.replace("{serial_number}", self.certificate.serial_number)
+        path = path.replace("{rule_id}", str(self.rule.pk))
+        path = path.replace("{override_id}", str(self.override.pk))
+        path = path.replace("{alert_id}", str(self.alert.pk))
+        public = {address for _, address in PUBLIC}
+        assert "{" not in path or path in public, f"What stands in {path}?"
+        return path
 
     def body(self) -> dict[str, Any]:
         """Our ids and identifiers wherever a body could name them."""
@@ -117,6 +140,9 @@ class Ours:
             "allow": True,
             "reason": "keyCompromise",
             "certificate": self.certificate.pem,
+            "threshold": 1,
+            "text": "taken",
+            "assignee": None,
         }
 
 
@@ -128,7 +154,14 @@ def ours() -> Ours:
     certificate = CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=datetime.now(UTC)
     )
-    return Ours(tenant, device, certificate)
+    rule = RuleFactory.create(tenant=tenant, name="The Rule That Is Ours")
+    override = RuleOverride.every_tenant.create(
+        tenant=tenant, rule=rule, device=device, threshold=5
+    )
+    alert = AlertFactory.create(
+        tenant=tenant, rule=rule, device=device, title="The Alert That Is Ours"
+    )
+    return Ours(tenant, device, certificate, rule, override, alert)
 
 
 def api_token(role: Role, tenant: Tenant | None = None) -> tuple[ApiToken, str]:
@@ -195,6 +228,13 @@ def assert_untouched(ours: Ours) -> None:
     assert ours.device.status == "offline"
     assert ours.device.tenant == ours.tenant
     assert ours.certificate.status == "active"
+    ours.rule.refresh_from_db()
+    ours.alert.refresh_from_db()
+    assert (ours.rule.name, ours.rule.threshold) == ("The Rule That Is Ours", 90)
+    ours.override.refresh_from_db()
+    assert ours.override.threshold == 5
+    assert ours.alert.status == "open"
+    assert not AlertComment.every_tenant.exists()
     assert DeviceCertificate.objects.of_device(ours.device.pk).count() == 1
 
 

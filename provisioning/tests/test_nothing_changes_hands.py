@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import transaction
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -52,10 +53,15 @@ class TwoTenants(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.beginning = transaction.savepoint()
         self.ids = [TenantFactory.create().pk for _ in range(2)]
         self.now = START
         self.owners: dict[tuple[str, Any], UUID | None] = {}
         self.service = CertificateManagementService()
+
+    def teardown(self) -> None:
+        """Each sequence begins with the same rows: what one leaves is not in the next."""
+        transaction.savepoint_rollback(self.beginning)
 
     def act(self, tenant: int, verb: Any) -> Any:
         """As the tenant, some time later; a refusal is an answer like another."""

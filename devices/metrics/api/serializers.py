@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from devices.metrics.aggregates import GROUPINGS
-from devices.metrics.measures import MEASURE
+from devices.metrics.measures import CHOICES
 from devices.metrics.models import ROLL_UPS
 from provisioning.rest.fields import Text
 from provisioning.rest.strict import Strict
@@ -32,14 +32,14 @@ class HistoryQuestionSerializer(PeriodSerializer):
         help_text="Each sample, or what an hour or a day came to.",
     )
     measure = serializers.ChoiceField(
-        choices=list(MEASURE), required=False, help_text="Of a roll-up, only this."
+        choices=CHOICES, required=False, help_text="Of a roll-up, only this."
     )
     cursor = Text(max_length=1000, required=False)
     page_size = serializers.IntegerField(required=False, min_value=1, max_value=500)
 
 
 class AggregateQuestionSerializer(PeriodSerializer):
-    measure = serializers.ChoiceField(choices=list(MEASURE))
+    measure = serializers.ChoiceField(choices=CHOICES)
     by = serializers.ChoiceField(
         choices=[name for name in GROUPINGS if name],
         required=False,

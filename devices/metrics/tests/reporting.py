@@ -1,5 +1,6 @@
 """Boxes that report, for the tests."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ def at(moment: datetime, **said: Any) -> dict[str, Any]:
 
 
 def every_five_minutes(
-    start: datetime, values: list[float], name: str = "cpu_usage"
+    start: datetime, values: Sequence[float], name: str = "cpu_usage"
 ) -> list[dict[str, Any]]:
     """One sample for each value of one field."""
     return [

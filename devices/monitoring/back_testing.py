@@ -1,0 +1,248 @@
+"""How often a rule would have fired, before it is switched on.
+
+Metrics: the hourly roll-ups say which devices come into question, and their samples
+are then gone through as the passes would have seen them. Silence: the registry's events
+tell each pause. Certificates: their ends are known.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, QuerySet
+
+from certificates.models import DeviceCertificate
+from devices.facts import DeviceStatusChanged
+from devices.metrics.models import DeviceMetrics, HourlyMetrics
+from devices.models import Device
+from devices.monitoring.conditions import Condition, OpeningHours
+from devices.monitoring.errors import InvalidRule
+from devices.monitoring.models import MonitoringRule
+from devices.monitoring.rules import Conditions, hours_of
+from devices.monitoring.watching import no_data_after
+from events.models import Event
+
+MOST_DAYS = 30
+MOST_SAMPLES = 300_000  # that one back-test goes through: a few seconds
+WORST = 20  # devices that it names
+Kind = MonitoringRule.Kind
+Seen = tuple[datetime, float | None]  # when, and the value
+
+
+@dataclass(slots=True)
+class BackTest:
+    """What a rule would have done.
+
+    `complete` is False when more devices came into question than were gone through; the
+    numbers are then a lower bound.
+    """
+
+    days: int
+    alerts: int = 0
+    devices: int = 0
+    complete: bool = True
+    by_day: dict[date, int] = field(default_factory=dict)
+    worst: list[tuple[UUID, str, int, datetime]] = field(default_factory=list)
+
+
+def back_test(rule: MonitoringRule, *, days: int, now: datetime) -> BackTest:
+    """Go through the last days with a rule, switched on or not.
+
+    Raises:
+        InvalidRule: so far back nothing is known.
+    """
+    if not 1 <= days <= MOST_DAYS:
+        raise InvalidRule(f"From 1 to {MOST_DAYS} days.", field="days")
+    start = now - timedelta(days=days)
+    told = BackTest(days=days)
+    told.by_day = {(start + timedelta(days=day)).date(): 0 for day in range(days + 1)}
+    match rule.kind:
+        case Kind.METRIC:
+            fired = _metric(rule, start, now, told)
+        case Kind.SILENCE:
+            fired = _silence(rule, start, now)
+        case _:
+            fired = _certificate(rule, start, now)
+    _count(told, list(fired))
+    return told
+
+
+def firings(
+    seen: Iterable[Seen],
+    condition: Condition,
+    *,
+    hours: OpeningHours,
+    cool_down: timedelta,
+    gap: timedelta,
+    no_data: str,
+) -> Iterator[datetime]:
+    """When alerts would have been opened, as the passes decide it. Pure.
+
+    Args:
+        seen: in order of time.
+        gap: after so long without a sample there is no data.
+        no_data: what that does: `keep`, `open` or `close`.
+    """
+    is_open = False
+    run_since: datetime | None = None  # the values violate it without a break
+    last: datetime | None = None
+    free_from: datetime | None = None  # the end of the cool-down
+    for at, value in seen:
+        if value is None:
+            continue
+        if last is not None and at - last > gap:
+            run_since = None
+            silent_at = last + gap
+            if no_data == "close" and is_open:
+                is_open, free_from = False, silent_at + cool_down
+            rested = free_from is None or silent_at >= free_from
+            if (
+                no_data == "open"
+                and not is_open
+                and rested
+                and hours.include(silent_at)
+            ):
+                is_open = True
+                yield silent_at
+        last = at
+        if condition.violated_by(value):
+            run_since = run_since or at
+            rested = free_from is None or at >= free_from
+            lasted = at - run_since >= condition.lasting
+            if not is_open and lasted and rested and hours.include(at):
+                is_open = True
+                yield at
+            continue
+        run_since = None
+        if is_open and condition.cleared_by(value):
+            is_open, free_from = False, at + cool_down
+
+
+def _metric(
+    rule: MonitoringRule, start: datetime, now: datetime, told: BackTest
+) -> Iterator[tuple[UUID, datetime]]:
+    conditions = Conditions(rule)
+    candidates = _in_question(rule, start, now, conditions.loosest())
+    per_device = max(1, told.days * 288)
+    most = max(1, MOST_SAMPLES // per_device)
+    told.complete = len(candidates) <= most
+    for device_id in candidates[:most]:
+        samples = (
+            DeviceMetrics.objects.filter(
+                device_id=device_id, recorded_at__gte=start, recorded_at__lt=now
+            )
+            .order_by("recorded_at")
+            .values_list("recorded_at", rule.measure)[:MOST_SAMPLES]
+        )
+        condition = conditions.of(device_id)
+        for at in firings(
+            samples.iterator(),
+            condition,
+            hours=hours_of(rule),
+            cool_down=timedelta(seconds=rule.cool_down_seconds),
+            gap=no_data_after(),
+            no_data=rule.no_data,
+        ):
+            yield device_id, at
+
+
+def _in_question(
+    rule: MonitoringRule, start: datetime, now: datetime, bound: float
+) -> list[UUID]:
+    """Devices with an hour in which the rule was violated, those with the most first."""
+    rising = rule.operator in ("gt", "ge")
+    extreme = f"{rule.measure}_{'most' if rising else 'least'}"
+    lookup = f"{extreme}__{'gte' if rising else 'lte'}"
+    hours = HourlyMetrics.objects.filter(
+        starts_at__gte=start - timedelta(hours=1), starts_at__lt=now
+    )
+    if rule.no_data != MonitoringRule.NoData.OPEN:  # else each may have had a gap
+        hours = hours.filter(**{lookup: bound})
+    if rule.scope != MonitoringRule.Scope.ALL:
+        hours = hours.filter(device_id__in=_in_scope(rule).values("pk"))
+    counted = hours.order_by().values("device_id").annotate(count=Count("*"))
+    return list(
+        counted.order_by("-count", "device_id").values_list("device_id", flat=True)
+    )
+
+
+def _silence(
+    rule: MonitoringRule, start: datetime, now: datetime
+) -> Iterator[tuple[UUID, datetime]]:
+    """Each pause that was long enough, those that are not over included."""
+    chosen = set(_in_scope(rule).values_list("pk", flat=True))
+    conditions, hours = Conditions(rule), hours_of(rule)
+    returned = (
+        Event.objects.named(DeviceStatusChanged.name)
+        .since(start)
+        .filter(at__lt=now, data__status=Device.Status.ONLINE.value)
+        .exclude(data__last_seen=None)
+        .order_by("id")
+        .values_list("device_id", "data__last_seen", "at")
+    )
+    pauses: list[Any] = [
+        (device_id, datetime.fromisoformat(since), until)
+        for device_id, since, until in returned.iterator()
+    ]
+    away = _in_scope(rule).exclude(last_seen=None)
+    pauses += [(pk, seen, now) for pk, seen in away.values_list("pk", "last_seen")]
+    for device_id, since, until in pauses:
+        if device_id not in chosen:
+            continue
+        at = since + timedelta(minutes=conditions.of(device_id).threshold)
+        if start <= at <= until and hours.include(at):
+            yield device_id, at
+
+
+def _certificate(
+    rule: MonitoringRule, start: datetime, now: datetime
+) -> Iterator[tuple[UUID, datetime]]:
+    """Certificates that came so near to their end before there was another."""
+    conditions, hours = Conditions(rule), hours_of(rule)
+    chosen = _in_scope(rule)
+    issued = (
+        DeviceCertificate.objects.signed()
+        .owned()
+        .filter(device__in=chosen.values("pk"))
+        .order_by("device", "not_after")
+        .values_list("device_id", "issued_at", "not_after")
+    )
+    rows: list[Any] = list(issued)
+    for (device_id, _, ends), following in zip(rows, [*rows[1:], None], strict=True):
+        at = ends - timedelta(days=conditions.of(device_id).threshold)
+        replaced = following[1] if following and following[0] == device_id else None
+        in_time = replaced is not None and replaced <= at
+        if start <= at <= now and not in_time and hours.include(at):
+            yield device_id, at
+
+
+def _in_scope(rule: MonitoringRule) -> QuerySet[Device]:
+    devices = Device.objects.living()
+    if rule.scope == MonitoringRule.Scope.TAG:
+        devices = devices.filter(device_tags__tag=rule.tag_id)
+    elif rule.scope == MonitoringRule.Scope.DEVICE:
+        devices = devices.filter(pk=rule.device_id)  # type: ignore[misc] # it has one
+    chosen: QuerySet[Device] = devices
+    return chosen
+
+
+def _count(told: BackTest, fired: list[tuple[UUID, datetime]]) -> None:
+    per_device = Counter(device_id for device_id, _ in fired)
+    first: dict[UUID, datetime] = {}
+    for device_id, at in fired:
+        told.by_day[at.date()] = told.by_day.get(at.date(), 0) + 1
+        first[device_id] = min(at, first.get(device_id, at))
+    worst = per_device.most_common(WORST)
+    names = dict(
+        Device.objects.filter(pk__in=[device_id for device_id, _ in worst]).values_list(
+            "pk", "name"
+        )
+    )
+    told.alerts, told.devices = len(fired), len(per_device)
+    told.worst = [
+        (device_id, names.get(device_id, ""), count, first[device_id])
+        for device_id, count in worst
+    ]

@@ -1,0 +1,43 @@
+"""How the monitoring says no."""
+
+from provisioning.errors import Conflict, Invalid, Missing
+
+
+class InvalidRule(Invalid):
+    code = "invalid_rule"
+
+
+class NoSuchRule(Missing):
+    code = "rule_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such rule.")
+
+
+class NoSuchOverride(Missing):
+    code = "override_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such override.")
+
+
+class NoSuchAlert(Missing):
+    code = "alert_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such alert.")
+
+
+class RuleExists(Conflict):
+    code = "rule_exists"
+
+
+class AlertIsClosed(Conflict):
+    code = "alert_closed"
+
+    def __init__(self) -> None:
+        super().__init__("The alert is closed.")
+
+
+class NotAMember(Invalid):
+    code = "not_a_member"

@@ -1,0 +1,320 @@
+"""What is watched, and what was found: rules, their exceptions, alerts."""
+
+import uuid
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from devices.metrics.measures import CHOICES
+from devices.models import Device, Tag
+from tenants.constraints import SameTenant
+from tenants.managers import TenantManager
+from tenants.models import TenantOwned, User
+
+EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
+
+
+def every_day() -> list[int]:
+    """ISO weekdays: 1 is Monday."""
+    return list(EVERY_DAY)
+
+
+class Severity(models.TextChoices):
+    """From the least to the most urgent."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    def exceeds(self, other: str) -> bool:
+        order = list(Severity)
+        return order.index(self) > order.index(Severity(other))
+
+
+class MonitoringRule(TenantOwned):
+    """What is to be noticed of devices.
+
+    `threshold` is in the measure's unit, in minutes of silence, or in days that a
+    certificate is still good.
+    """
+
+    class Kind(models.TextChoices):
+        METRIC = "metric"
+        SILENCE = "silence"
+        CERTIFICATE = "certificate", "certificate's remaining life"
+
+    class Operator(models.TextChoices):
+        ABOVE = "gt", "above"
+        AT_LEAST = "ge", "at least"
+        BELOW = "lt", "below"
+        AT_MOST = "le", "at most"
+
+    class Scope(models.TextChoices):
+        ALL = "all", "all devices"
+        TAG = "tag", "devices with a tag"
+        DEVICE = "device", "one device"
+
+    class NoData(models.TextChoices):
+        KEEP = "keep", "changes nothing"
+        OPEN = "open", "opens an alert"
+        CLOSE = "close", "closes the alert"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    measure = models.CharField(
+        max_length=32,
+        blank=True,
+        choices=CHOICES,
+    )
+    operator = models.CharField(
+        max_length=2, choices=Operator.choices, default=Operator.ABOVE
+    )
+    threshold = models.FloatField()
+    clear_threshold = models.FloatField(null=True, blank=True)
+    lasting_seconds = models.PositiveIntegerField(default=0)
+    severity = models.CharField(
+        max_length=8, choices=Severity.choices, default=Severity.MEDIUM
+    )
+    escalation_threshold = models.FloatField(null=True, blank=True)
+    escalation_severity = models.CharField(
+        max_length=8, choices=Severity.choices, blank=True
+    )
+    scope = models.CharField(max_length=6, choices=Scope.choices, default=Scope.ALL)
+    tag = models.ForeignKey(
+        Tag, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    cool_down_seconds = models.PositiveIntegerField(default=0)
+    no_data = models.CharField(
+        max_length=5, choices=NoData.choices, default=NoData.KEEP
+    )
+    weekdays = ArrayField(models.SmallIntegerField(), default=every_day)
+    opens_at = models.TimeField(null=True, blank=True)
+    closes_at = models.TimeField(null=True, blank=True)
+    time_zone = models.CharField(max_length=64, default="UTC")
+    is_enabled = models.BooleanField(default=True)
+    template = models.CharField(max_length=32, blank=True, editable=False)
+    created_at = models.DateTimeField(editable=False)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("name", "id")
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "name"), name="rule_once"),
+            models.UniqueConstraint(
+                fields=("tenant", "id"), name="rule_with_its_tenant"
+            ),
+            SameTenant("tag", name="rule_about_its_tenants_tag"),
+            SameTenant("device", name="rule_about_its_tenants_device"),
+            models.CheckConstraint(
+                name="rule_scope_names_its_subject",
+                condition=Q(scope="all", tag__isnull=True, device__isnull=True)
+                | Q(scope="tag", tag__isnull=False, device__isnull=True)
+                | Q(scope="device", tag__isnull=True, device__isnull=False),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RuleOverride(TenantOwned):
+    """What is different for one tag or one device; null is as the rule has it.
+
+    A device's own goes before that of a tag; of several tags the first by name.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    rule = models.ForeignKey(
+        MonitoringRule, on_delete=models.CASCADE, related_name="overrides"
+    )
+    tag = models.ForeignKey(
+        Tag, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    threshold = models.FloatField(null=True, blank=True)
+    clear_threshold = models.FloatField(null=True, blank=True)
+    lasting_seconds = models.PositiveIntegerField(null=True, blank=True)
+    severity = models.CharField(max_length=8, choices=Severity.choices, blank=True)
+    is_enabled = models.BooleanField(null=True, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint(fields=("rule", "tag"), name="override_once_a_tag"),
+            models.UniqueConstraint(
+                fields=("rule", "device"), name="override_once_a_device"
+            ),
+            SameTenant("rule", name="override_of_its_tenants_rule"),
+            SameTenant("tag", name="override_for_its_tenants_tag"),
+            SameTenant("device", name="override_for_its_tenants_device"),
+            models.CheckConstraint(
+                name="override_for_a_tag_or_a_device",
+                condition=Q(tag__isnull=True, device__isnull=False)
+                | Q(tag__isnull=False, device__isnull=True),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.rule} for {self.tag or self.device}"
+
+
+class AlertQuerySet(models.QuerySet["Alert"]):
+    """Questions about alerts; each returns a narrower queryset."""
+
+    def open(self) -> Self:
+        return self.filter(closed_at__isnull=True)
+
+    def unsettled(self) -> Self:
+        """Their cause is still there, also if somebody has closed them by hand."""
+        return self.filter(settled_at__isnull=True)
+
+    def incidents(self) -> Self:
+        return self.filter(kind=Alert.Kind.FLEET_SILENCE)
+
+    def opened_since(self, moment: datetime) -> Self:
+        return self.filter(opened_at__gte=moment)
+
+
+class Alert(TenantOwned):
+    """Something that a person should know of.
+
+    There is one for a rule and a device as long as the cause lasts (`settled_at`), and
+    one incident for a tenant whose devices fall silent together.
+    """
+
+    class Kind(models.TextChoices):
+        METRIC = "metric"
+        SILENCE = "silence"
+        CERTIFICATE = "certificate"
+        FLEET_SILENCE = "fleet_silence", "fleet silence"
+
+    class Status(models.TextChoices):
+        """How far somebody has come with it."""
+
+        OPEN = "open"
+        ACKNOWLEDGED = "acknowledged"
+        CLOSED = "closed"
+
+    class Closing(models.TextChoices):
+        """Why an alert is closed."""
+
+        CAUSE_GONE = "cause_gone", "the cause is gone"
+        BY_HAND = "by_hand", "by a member"
+        NOT_WATCHED = "not_watched", "it is not watched any more"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=13, choices=Kind.choices)
+    rule = models.ForeignKey(
+        MonitoringRule, on_delete=models.CASCADE, null=True, related_name="alerts"
+    )
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, null=True, related_name="alerts"
+    )
+    severity = models.CharField(max_length=8, choices=Severity.choices)
+    title = models.CharField(max_length=200)
+    value = models.FloatField(null=True)  # when it was opened or has last escalated
+    since = models.DateTimeField()  # when the cause began, as far as is known
+    opened_at = models.DateTimeField()
+    acknowledged_at = models.DateTimeField(null=True)
+    acknowledged_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    assignee = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    closed_at = models.DateTimeField(null=True)
+    closing = models.CharField(max_length=11, choices=Closing.choices, blank=True)
+    settled_at = models.DateTimeField(null=True)
+    devices = models.PositiveIntegerField(default=1)
+
+    objects: ClassVar = TenantManager.from_queryset(AlertQuerySet)()
+    every_tenant: ClassVar = AlertQuerySet.as_manager()
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("-opened_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "id"), name="alert_with_its_tenant"
+            ),
+            models.UniqueConstraint(
+                fields=("rule", "device"),
+                condition=Q(settled_at__isnull=True),
+                name="alert_once_while_its_cause_lasts",
+            ),
+            models.UniqueConstraint(
+                fields=("tenant",),
+                condition=Q(kind="fleet_silence", settled_at__isnull=True),
+                name="one_incident_at_a_time",
+            ),
+            SameTenant("rule", name="alert_of_its_tenants_rule"),
+            SameTenant("device", name="alert_of_its_tenants_device"),
+        )
+        indexes = (
+            models.Index(
+                fields=("tenant", "-opened_at", "-id"), name="alert_list_newest"
+            ),
+            models.Index(
+                fields=("tenant", "severity", "-opened_at"),
+                condition=Q(closed_at__isnull=True),
+                name="alert_open",
+            ),
+            models.Index(
+                fields=("device", "-opened_at"), name="alert_of_device_newest"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def status(self) -> str:
+        if self.closed_at is not None:
+            return Alert.Status.CLOSED.value
+        is_new = self.acknowledged_at is None
+        return (Alert.Status.OPEN if is_new else Alert.Status.ACKNOWLEDGED).value
+
+
+class AlertComment(TenantOwned):
+    """What a member has to say of an alert."""
+
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="comments")
+    author_name = models.CharField(max_length=254)
+    text = models.CharField(max_length=2000)
+    at = models.DateTimeField()
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("at", "id")
+        constraints = (SameTenant("alert", name="comment_on_its_tenants_alert"),)
+
+    def __str__(self) -> str:
+        return f"{self.author_name} at {self.at:%Y-%m-%d %H:%M}"
+
+
+class IncidentDevice(TenantOwned):
+    """A device that is part of an incident, until it is heard of again."""
+
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="members")
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="+")
+    returned_at = models.DateTimeField(null=True)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("alert", "device"), name="incident_has_a_device_once"
+            ),
+            SameTenant("alert", name="incident_of_its_tenant"),
+            SameTenant("device", name="incident_with_its_tenants_device"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.device_id} in {self.alert_id}"

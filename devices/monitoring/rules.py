@@ -1,0 +1,328 @@
+"""What is done to rules and their overrides, and what holds for one device."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.db import IntegrityError, transaction
+
+from devices.metrics.measures import MEASURE
+from devices.models import Device, DeviceTag
+from devices.monitoring import closing
+from devices.monitoring.conditions import HOLDS, Condition, OpeningHours
+from devices.monitoring.errors import InvalidRule, RuleExists
+from devices.monitoring.facts import RuleCreated, RuleDeleted, RuleUpdated
+from devices.monitoring.models import (
+    EVERY_DAY,
+    Alert,
+    MonitoringRule,
+    RuleOverride,
+    Severity,
+)
+from events.outbox import Changes, record
+
+LONGEST = 366 * 24 * 3600  # seconds that a condition lasts or cools down
+OVERRIDABLE = ("threshold", "clear_threshold", "lasting_seconds", "severity")
+Kind = MonitoringRule.Kind
+
+
+@transaction.atomic
+def create(*, now: datetime, **said: Any) -> MonitoringRule:
+    """A new rule of the current tenant.
+
+    Raises:
+        InvalidRule: what it says cannot be.
+        RuleExists: there is one of this name.
+    """
+    rule = MonitoringRule(created_at=now, **said)
+    _complete(rule)
+    _save(rule, force_insert=True)
+    record([RuleCreated(**_about(rule, now))])
+    return rule
+
+
+@transaction.atomic
+def update(*, rule: MonitoringRule, now: datetime, **said: Any) -> MonitoringRule:
+    """Change a rule; alerts of a rule that is switched off are closed.
+
+    Raises:
+        InvalidRule, RuleExists: as for a new one.
+    """
+    held = MonitoringRule.objects.select_for_update().get(pk=rule.pk)
+    before = {name: getattr(held, name) for name in said}
+    for name, value in said.items():
+        setattr(held, name, value)
+    _complete(held)
+    _save(held)
+    changes = _changes(before, {name: getattr(held, name) for name in said})
+    if changes:
+        record([RuleUpdated(**_about(held, now), changes=changes)])
+    if not held.is_enabled:
+        unsettled = Alert.objects.unsettled().filter(rule=held)
+        closing.settle(unsettled, closing=Alert.Closing.NOT_WATCHED, now=now)
+    return held
+
+
+@transaction.atomic
+def delete(*, rule: MonitoringRule, now: datetime) -> None:
+    """Remove a rule with its alerts; the events tell of them further on."""
+    unsettled = Alert.objects.unsettled().filter(rule=rule)
+    closing.settle(unsettled, closing=Alert.Closing.NOT_WATCHED, now=now)
+    record([RuleDeleted(**_about(rule, now))])
+    rule.delete()
+
+
+@transaction.atomic
+def override(
+    *, rule: MonitoringRule, subject: Mapping[str, Any], now: datetime, **said: Any
+) -> RuleOverride:
+    """Say what is different for a tag or a device, in the place of what was said before.
+
+    What is the same as in the rule is not kept, so that it follows the rule.
+
+    Args:
+        subject: a `tag` or a `device`; the other one is None.
+
+    Raises:
+        InvalidRule: what it says cannot be, or it says nothing.
+    """
+    own = {name: _unlike(rule, name, said.get(name)) for name in OVERRIDABLE}
+    own["is_enabled"] = _unlike(rule, "is_enabled", said.get("is_enabled"))
+    if all(value in (None, "") for value in own.values()):
+        raise InvalidRule("It says nothing that is different from the rule.")
+    merged = {name: value for name, value in own.items() if value not in (None, "")}
+    _check_numbers({name: getattr(rule, name) for name in _NUMBERS} | merged, rule)
+    own["severity"] = own["severity"] or ""
+    made: RuleOverride
+    made, _ = RuleOverride.objects.update_or_create(rule=rule, **subject, defaults=own)
+    record([RuleUpdated(**_about(rule, now), changes={"override": (None, str(made))})])
+    return made
+
+
+@transaction.atomic
+def remove_override(*, override: RuleOverride, now: datetime) -> None:
+    """Let the rule hold again for the tag or the device."""
+    changes: Changes = {"override": (str(override), None)}
+    record([RuleUpdated(**_about(override.rule, now), changes=changes)])
+    override.delete()
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What of a rule holds for one device, and who says so."""
+
+    rule: MonitoringRule
+    condition: Condition
+    sources: dict[str, str]  # field: "rule", "tag hall" or "device"
+
+
+def condition_of(rule: MonitoringRule, *overrides: RuleOverride) -> Condition:
+    """The rule's, with the overrides that hold for a device; the first goes first."""
+    values = {name: getattr(rule, name) for name in (*OVERRIDABLE, "is_enabled")}
+    for own in reversed(overrides):
+        for name in values:
+            value = getattr(own, name)
+            if value not in (None, ""):
+                values[name] = value
+    lasting = timedelta(seconds=values.pop("lasting_seconds"))
+    return Condition(operator=rule.operator, lasting=lasting, **values)
+
+
+def effective(device: Device) -> list[Effective]:
+    """Every rule that is about the device, with what holds for it."""
+    tags = list(
+        DeviceTag.objects.filter(device=device)
+        .order_by("tag__name")
+        .values_list("tag_id", "tag__name")
+    )
+    tag_ids = [tag_id for tag_id, _ in tags]
+    found = []
+    rules = MonitoringRule.objects.prefetch_related("overrides__tag")
+    for rule in rules:
+        about_it = (
+            rule.scope == rule.Scope.ALL
+            or rule.tag_id in tag_ids
+            or rule.device_id == device.pk
+        )
+        if about_it:
+            own = _own_overrides(rule, device, tag_ids)
+            found.append(
+                Effective(rule, condition_of(rule, *own), _sources(own, dict(tags)))
+            )
+    return found
+
+
+class Conditions:
+    """What of a rule holds for each device, looked up in memory."""
+
+    def __init__(self, rule: MonitoringRule) -> None:
+        self.rule = rule
+        overrides = list(rule.overrides.select_related("tag").order_by("tag__name"))
+        self._of_device = {own.device_id: own for own in overrides if own.device_id}
+        of_tag = {own.tag_id: own for own in overrides if own.tag_id}
+        self._of_tagged: dict[UUID, RuleOverride] = {}
+        worn = DeviceTag.objects.filter(tag__in=of_tag).order_by("-tag__name")
+        for device_id, tag_id in worn.values_list("device_id", "tag_id"):
+            self._of_tagged[device_id] = of_tag[tag_id]  # the first by name stays
+
+    def of(self, device_id: UUID) -> Condition:
+        own = (self._of_device.get(device_id), self._of_tagged.get(device_id))
+        return condition_of(self.rule, *(item for item in own if item is not None))
+
+    def loosest(self) -> float:
+        """The threshold that is violated first."""
+        own = [*self._of_device.values(), *self._of_tagged.values()]
+        said = [item.threshold for item in own if item.threshold is not None]
+        rising = HOLDS[self.rule.operator](1, 0)
+        return (min if rising else max)([self.rule.threshold, *said])
+
+
+def hours_of(rule: MonitoringRule) -> OpeningHours:
+    return OpeningHours(
+        weekdays=tuple(rule.weekdays),
+        opens_at=rule.opens_at,
+        closes_at=rule.closes_at,
+        time_zone=rule.time_zone,
+    )
+
+
+def _own_overrides(
+    rule: MonitoringRule, device: Device, tag_ids: list[Any]
+) -> list[RuleOverride]:
+    every = list(rule.overrides.all())
+    of_device = [own for own in every if own.device_id == device.pk]
+    of_tags = [own for own in every if own.tag_id in tag_ids]
+    of_tags.sort(key=lambda own: tag_ids.index(own.tag_id))
+    return of_device + of_tags[:1]
+
+
+def _sources(overrides: list[RuleOverride], tags: dict[Any, str]) -> dict[str, str]:
+    sources = {}
+    for name in (*OVERRIDABLE, "is_enabled"):
+        sources[name] = "rule"
+        for own in reversed(overrides):
+            if getattr(own, name) not in (None, ""):
+                by_tag = own.device_id is None
+                sources[name] = f"tag {tags[own.tag_id]}" if by_tag else "device"
+    return sources
+
+
+def _unlike(rule: MonitoringRule, name: str, value: Any) -> Any:
+    return None if value == getattr(rule, name) else value
+
+
+_NUMBERS = (
+    *("threshold", "clear_threshold", "escalation_threshold"),
+    *("lasting_seconds", "cool_down_seconds"),
+)
+
+
+def _complete(rule: MonitoringRule) -> None:
+    """Set what follows from the kind, and refuse what cannot be.
+
+    Raises:
+        InvalidRule: it cannot be.
+    """
+    if rule.kind == Kind.METRIC:
+        if rule.measure not in MEASURE:
+            raise InvalidRule("A rule on a metric names a measure.", field="measure")
+    else:
+        rule.measure, rule.clear_threshold = "", None
+        rule.lasting_seconds, rule.no_data = 0, rule.NoData.KEEP
+        silent = rule.kind == Kind.SILENCE
+        rule.operator = rule.Operator.AT_LEAST if silent else rule.Operator.AT_MOST
+    _check_subject(rule)
+    _check_numbers({name: getattr(rule, name) for name in _NUMBERS}, rule)
+    _check_escalation(rule)
+    _check_hours(rule)
+
+
+def _check_subject(rule: MonitoringRule) -> None:
+    wanted = {"all": (), "tag": ("tag",), "device": ("device",)}[rule.scope]
+    for name in ("tag", "device"):
+        there = getattr(rule, f"{name}_id") is not None
+        if there and name not in wanted:
+            setattr(rule, name, None)
+        elif not there and name in wanted:
+            raise InvalidRule(f"For which {name}?", field=name)
+
+
+def _check_numbers(values: Mapping[str, Any], rule: MonitoringRule) -> None:
+    threshold, clear = values["threshold"], values["clear_threshold"]
+    if rule.kind != Kind.METRIC and not 0 < threshold <= 1_000_000:
+        raise InvalidRule("The threshold is above 0.", field="threshold")
+    if clear is not None and HOLDS[rule.operator](clear, threshold):
+        raise InvalidRule(
+            "An alert would be opened and closed by the same value.",
+            field="clear_threshold",
+        )
+    for name in ("lasting_seconds", "cool_down_seconds"):
+        if not 0 <= values[name] <= LONGEST:
+            raise InvalidRule("At most a year.", field=name)
+
+
+def _check_escalation(rule: MonitoringRule) -> None:
+    if (rule.escalation_threshold is None) != (not rule.escalation_severity):
+        raise InvalidRule(
+            "An escalation has a threshold and a severity.",
+            field="escalation_threshold",
+        )
+    if rule.escalation_threshold is None:
+        return
+    if not HOLDS[rule.operator](rule.escalation_threshold, rule.threshold):
+        raise InvalidRule(
+            "It escalates beyond the threshold only.", field="escalation_threshold"
+        )
+    if not Severity(rule.escalation_severity).exceeds(rule.severity):
+        raise InvalidRule(
+            "It escalates to a higher severity only.", field="escalation_severity"
+        )
+
+
+def _check_hours(rule: MonitoringRule) -> None:
+    if not rule.weekdays or not set(rule.weekdays) <= set(EVERY_DAY):
+        raise InvalidRule("Weekdays are 1 (Monday) to 7 (Sunday).", field="weekdays")
+    rule.weekdays = sorted(set(rule.weekdays))
+    try:
+        ZoneInfo(rule.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        sentence = "A time zone is called like Europe/Berlin."
+        raise InvalidRule(sentence, field="time_zone") from error
+
+
+def _save(rule: MonitoringRule, *, force_insert: bool = False) -> None:
+    try:
+        with transaction.atomic():
+            rule.save(force_insert=force_insert)
+    except IntegrityError as error:
+        if "rule_once" not in str(error):
+            raise
+        raise RuleExists(
+            f"There is a rule {rule.name!r} already.", field="name"
+        ) from error
+
+
+def _about(rule: MonitoringRule, now: datetime) -> dict[str, Any]:
+    return {
+        "tenant_id": rule.tenant_id,
+        "at": now,
+        "rule_id": str(rule.pk),
+        "rule_name": rule.name,
+    }
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+    return {
+        name: (_plain(before[name]), _plain(after[name]))
+        for name in after
+        if before[name] != after[name]
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it; a row by its name."""
+    known = value is None or isinstance(value, bool | int | float | str | list)
+    return value if known else str(value)

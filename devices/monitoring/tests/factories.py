@@ -1,0 +1,47 @@
+from datetime import UTC, datetime
+from typing import Any
+
+from factory import Sequence, SubFactory
+
+from devices.monitoring.models import Alert, MonitoringRule
+from tenants.tests.factories import EveryTenantFactory, TenantFactory
+
+
+class RuleFactory(EveryTenantFactory):
+    """CPU above 90 percent, if nothing else is said."""
+
+    class Meta:
+        model = MonitoringRule
+
+    tenant = SubFactory(TenantFactory)
+    name = Sequence("Rule {}".format)
+    kind = "metric"
+    measure = "cpu_usage"
+    operator = "gt"
+    threshold = 90
+    created_at = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def silence(**fields: Any) -> MonitoringRule:
+    """A rule on silence; five minutes if nothing else is said."""
+    said = {
+        "kind": "silence",
+        "measure": "",
+        "operator": "ge",
+        "threshold": 5,
+        **fields,
+    }
+    rule: MonitoringRule = RuleFactory.create(**said)
+    return rule
+
+
+class AlertFactory(EveryTenantFactory):
+    class Meta:
+        model = Alert
+
+    tenant = SubFactory(TenantFactory)
+    kind = "metric"
+    severity = "high"
+    title = Sequence("Alert {}".format)
+    since = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    opened_at = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -1,0 +1,91 @@
+"""A sample that matters is looked at when it comes; by a real worker."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from devices.metrics.tests.reporting import at, report
+from devices.models import Device
+from devices.monitoring import arrivals
+from devices.monitoring.models import Alert
+from devices.monitoring.tasks import evaluate_rules
+from devices.monitoring.tests.factories import RuleFactory, silence
+from devices.tests.factories import DeviceFactory
+from devices.tests.waiting import until
+from tenants.models import Tenant
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> Iterator[None]:
+    arrivals.forget()
+    list(arrivals.take())
+    yield
+    arrivals.forget()
+
+
+@pytest.fixture
+def asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "_wake", [])
+
+
+@pytest.mark.django_db
+def test_samples_that_are_as_they_should_be_wake_nobody(
+    tenant: Tenant, device: Device, asleep: None
+) -> None:
+    RuleFactory.create(tenant=tenant)
+    report(device, at(timezone.now(), cpu_usage=10), now=timezone.now())
+
+    assert list(arrivals.take()) == []
+
+
+@pytest.mark.django_db
+def test_samples_that_may_open_or_close_an_alert_are_noticed(
+    tenant: Tenant, device: Device, asleep: None
+) -> None:
+    rule = RuleFactory.create(tenant=tenant)
+    now = timezone.now()
+    report(device, at(now - timedelta(minutes=1), cpu_usage=95), now=now)
+    assert list(arrivals.take()) == [[device.pk]]
+
+    Alert.every_tenant.create(
+        tenant=tenant,
+        rule=rule,
+        device=device,
+        kind="metric",
+        severity="high",
+        since=now,
+        opened_at=now,
+    )
+    arrivals.forget()
+    report(device, at(now, cpu_usage=10), now=now)
+    assert list(arrivals.take()) == [[device.pk]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_opens_the_alert_and_closes_it(
+    celery_worker: None, as_device: Callable[[Device], APIClient]
+) -> None:
+    rule = RuleFactory.create()
+    device = DeviceFactory.create(tenant=rule.tenant)
+    box = as_device(device)
+
+    assert box.post("/devices/metrics", {"cpu_usage": 95}).status_code == 200
+    until(lambda: Alert.every_tenant.open().filter(device=device).exists())
+
+    arrivals.forget()  # as it does by itself after some seconds
+    box.post("/devices/metrics", {"cpu_usage": 10})
+    until(lambda: not Alert.every_tenant.open().exists())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beats_pass_reaches_every_tenant_through_a_worker(celery_worker: None) -> None:
+    long_ago = timezone.now() - timedelta(hours=1)
+    for rule in (silence(), silence()):
+        DeviceFactory.create(tenant=rule.tenant, last_seen=long_ago)
+
+    evaluate_rules.delay()
+
+    until(lambda: Alert.every_tenant.filter(kind="silence").count() == 2)
