@@ -1,7 +1,8 @@
-"""Which tags a device wears."""
+"""Which tags a device wears, and how it is called."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from uuid import UUID
 
 from devices.errors import InvalidTag
 from devices.models import Device, DeviceTag, Tag
@@ -13,6 +14,18 @@ def tags_of(device: Device) -> list[str]:
     """The names of the tags that the device wears, in order."""
     worn = DeviceTag.objects.filter(device=device)
     return sorted(worn.values_list("tag__name", flat=True))
+
+
+def names_of(device_ids: Collection[UUID]) -> dict[UUID, str]:
+    """How devices are called, in whatever scope the caller acts."""
+    found = Device.every_tenant.filter(pk__in=device_ids)
+    return dict(found.values_list("pk", "name"))
+
+
+def wearing(tag: str, device_ids: Collection[UUID]) -> set[UUID]:
+    """Which of the devices wear a tag of this name."""
+    worn = DeviceTag.every_tenant.filter(device__in=device_ids, tag__name=tag)
+    return set(worn.values_list("device_id", flat=True))
 
 
 def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -12,8 +12,13 @@ class EventsConfig(AppConfig):
 
     def ready(self) -> None:
         outbox = import_module("events.outbox")
-        deliver = import_module("events.tasks").deliver
+        tasks = import_module("events.tasks")
         outbox.wake_with(
-            Waker(lambda: deliver.apply_async(retry=False), away=OperationalError)
+            Waker(
+                lambda: tasks.deliver.apply_async(retry=False), away=OperationalError
+            ),
+            outside=Waker(
+                lambda: tasks.send.apply_async(retry=False), away=OperationalError
+            ),
         )
         when_something_happens(outbox.record_happening)

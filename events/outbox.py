@@ -1,7 +1,7 @@
 """Facts, written where they happen and handed on after they are committed."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,8 @@ from uuid import UUID
 from cattrs import Converter
 from django.db import transaction
 
-from events import hot_path
+from events import hot_path, live
+from events.fan_out import fan_out
 from events.models import Delivery, Event
 from tenants.context import current_caller, every_tenant_scope
 from tenants.hooks import Happening
@@ -42,6 +43,7 @@ _from_json.register_structure_hook(
 _OF_THE_EVENT = {"tenant_id", "device_id", "at", "changes"}
 _listeners: dict[str, dict[str, tuple[type[Fact], Listener]]] = {}
 _wake: list[Callable[[], None]] = []
+_wake_outside: list[Callable[[], None]] = []
 
 
 def on(fact: type[F]) -> Callable[[Callable[[F], None]], Callable[[F], None]]:
@@ -64,9 +66,9 @@ def listener_at(name: str, path: str) -> tuple[type[Fact], Listener] | None:
     return _listeners.get(name, {}).get(path)
 
 
-def wake_with(waker: Callable[[], None]) -> None:
-    """Say how the delivery is woken after a commit."""
-    _wake[:] = [waker]
+def wake_with(waker: Callable[[], None], *, outside: Callable[[], None]) -> None:
+    """Say how the delivery is woken after a commit, and what sends to channels."""
+    _wake[:], _wake_outside[:] = [waker], [outside]
 
 
 def record(facts: Iterable[Fact]) -> None:
@@ -98,6 +100,7 @@ def record(facts: Iterable[Fact]) -> None:
     if deliveries:
         Delivery.objects.bulk_create(deliveries)
         transaction.on_commit(_wake_the_delivery, robust=True)
+    _tell_outside(events)
 
 
 def record_happening(happening: Happening) -> None:
@@ -110,6 +113,7 @@ def record_happening(happening: Happening) -> None:
     nobodys = happening.tenant_id is None  # a person's own doing, of any tenant
     with every_tenant_scope() if nobodys else nullcontext():
         event.save(force_insert=True)
+        _tell_outside([event])
 
 
 def fact_of(event: Event, kind: type[F]) -> F:
@@ -150,6 +154,19 @@ def _event_of(fact: Fact, *, name: str | None = None) -> Event:
     )
 
 
+def _tell_outside(events: Sequence[Event]) -> None:
+    """Channels in this transaction; pages that are open when it is committed."""
+    if fan_out(events):
+        transaction.on_commit(_wake_the_sending, robust=True)
+    if events:
+        transaction.on_commit(lambda: live.changed(events), robust=True)
+
+
 def _wake_the_delivery() -> None:
     for waker in _wake:
+        waker()
+
+
+def _wake_the_sending() -> None:
+    for waker in _wake_outside:
         waker()

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from events import audit, delivery
+from events import audit, delivery, sending
 from tenants.context import every_tenant_scope
 
 LONGEST_RUN = timedelta(
@@ -40,3 +40,23 @@ def seal() -> int:
     """Put the events that came since the last time into the hash chains."""
     with every_tenant_scope():
         return audit.seal(now=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def send() -> int:
+    """Send to channels what is due, batch after batch; return how many messages."""
+    begun = timezone.now()
+    total = 0
+    with every_tenant_scope():
+        while sent := sending.send_due(now=timezone.now()):
+            total += sent
+            if timezone.now() - begun > LONGEST_RUN:
+                break
+    return total
+
+
+@shared_task(ignore_result=True)
+def drop_outlived_messages() -> int:
+    """Remove the messages to channels that were over a week ago."""
+    with every_tenant_scope():
+        return sending.drop_outlived(now=timezone.now())

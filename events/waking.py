@@ -48,7 +48,9 @@ class Waker:
             try:
                 self._send()
             except self._away:
-                logger.warning("The broker is away: events wait for the next tick.")
+                logger.warning(
+                    "The broker is away: what would be told now waits for the next tick."
+                )
                 time.sleep(REST)
             else:
                 time.sleep(PAUSE)

@@ -66,6 +66,16 @@ BEAT: dict[str, dict[str, Any]] = {
         "schedule": timedelta(seconds=10),  # what a commit could not announce
         "options": {"expires": 9},
     },
+    "send to channels": {
+        "task": "events.tasks.send",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 9},
+    },
+    "drop outlived messages": {
+        "task": "events.tasks.drop_outlived_messages",
+        "schedule": crontab(minute="55"),
+        "options": {"expires": 3500},
+    },
     "drop outlived pairings": {
         "task": "devices.tasks.drop_outlived_pairings",
         "schedule": crontab(minute="40"),

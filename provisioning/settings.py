@@ -218,6 +218,18 @@ WHITENOISE_MAX_AGE = 86_400
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
 UNFOLD = portal.UNFOLD
 
+# --- What leaves the house -----------------------------------------------------------------
+
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")  # of our own
+EMAIL_HOST = env.text("EMAIL_HOST", "")  # empty: no mails are sent
+EMAIL_PORT = env.number("EMAIL_PORT", 587, least=1)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = env.secret("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_SSL = env.flag("EMAIL_USE_SSL")  # from the first byte, as on port 465
+EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", default=not EMAIL_USE_SSL)  # STARTTLS
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"provisioning@{_public.hostname}")
+
 # --- How often, at most ------------------------------------------------------------------
 
 KEY_PREFIX = env.text("CELERY_KEY_PREFIX", "provisioning:")
@@ -275,7 +287,10 @@ CELERY_TASK_SOFT_TIME_LIMIT = 180
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_DEFAULT_QUEUE = "prompt"  # what a person or a clock waits for
-CELERY_TASK_ROUTES = {"certificates.tasks.renew": {"queue": "bulk"}}
+CELERY_TASK_ROUTES = {
+    "certificates.tasks.renew": {"queue": "bulk"},
+    "events.tasks.send": {"queue": "bulk"},  # it waits for others' servers
+}
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "provisioning.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = schedule.BEAT
@@ -318,7 +333,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "DeviceStatusEnum": "devices.models.Device.Status",
         "CertificateStatusEnum": "certificates.models.DeviceCertificate.Status",
-        "SeverityEnum": "devices.monitoring.models.Severity",
+        "SeverityEnum": "events.severity.Severity",
         "AlertKindEnum": "devices.monitoring.models.Alert.Kind",
         "AlertStatusEnum": "devices.monitoring.models.Alert.Status",
         "RuleKindEnum": "devices.monitoring.models.MonitoringRule.Kind",

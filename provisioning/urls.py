@@ -19,6 +19,7 @@ urlpatterns = [
     path("admin", home),
     path("pair", short_address, name="pair"),
     path("", include("devices.api.urls")),
+    path("", include("events.api.urls")),
     path("", include("certificates.api.urls")),
     path("", include("devices.metrics.api.urls")),
     path("", include("devices.monitoring.api.urls")),

@@ -11,9 +11,10 @@ from devices.fleet_silence import is_a_share
 from devices.models import Device
 from devices.monitoring import closing
 from devices.monitoring.announcements import opened
-from devices.monitoring.models import Alert, IncidentDevice, Severity
+from devices.monitoring.models import Alert, IncidentDevice
 from devices.monitoring.watching import Found
 from events.outbox import record
+from events.severity import Severity
 
 TOGETHER = timedelta(minutes=15)  # who falls silent so soon after is part of it
 FEW = 5  # percent of an incident's devices; the rest get alerts of their own

@@ -10,6 +10,7 @@ from django.db.models import Q
 
 from devices.metrics.measures import CHOICES
 from devices.models import Device, Tag
+from events.severity import Severity
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import TenantOwned, User
@@ -20,19 +21,6 @@ EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
 def every_day() -> list[int]:
     """ISO weekdays: 1 is Monday."""
     return list(EVERY_DAY)
-
-
-class Severity(models.TextChoices):
-    """From the least to the most urgent."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-    def exceeds(self, other: str) -> bool:
-        order = list(Severity)
-        return order.index(self) > order.index(Severity(other))
 
 
 class MonitoringRule(TenantOwned):

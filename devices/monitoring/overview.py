@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Q
 
 from devices.models import Device
-from devices.monitoring.models import Alert, Severity
+from devices.monitoring.models import Alert
+from events.severity import Severity
 
 MOST_RECENT = 10
 A_DAY = timedelta(hours=24)

@@ -15,14 +15,9 @@ from devices.monitoring import closing
 from devices.monitoring.conditions import HOLDS, Condition, OpeningHours
 from devices.monitoring.errors import InvalidRule, RuleExists
 from devices.monitoring.facts import RuleCreated, RuleDeleted, RuleUpdated
-from devices.monitoring.models import (
-    EVERY_DAY,
-    Alert,
-    MonitoringRule,
-    RuleOverride,
-    Severity,
-)
+from devices.monitoring.models import EVERY_DAY, Alert, MonitoringRule, RuleOverride
 from events.outbox import Changes, record
+from events.severity import Severity
 
 LONGEST = 366 * 24 * 3600  # seconds that a condition lasts or cools down
 OVERRIDABLE = ("threshold", "clear_threshold", "lasting_seconds", "severity")

@@ -5,7 +5,8 @@ from typing import Any
 
 from django.conf import settings
 
-from devices.monitoring.models import MonitoringRule, Severity
+from devices.monitoring.models import MonitoringRule
+from events.severity import Severity
 
 HALF_AN_HOUR = 30 * 60
 

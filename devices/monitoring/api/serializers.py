@@ -6,13 +6,8 @@ from rest_framework import serializers
 
 from devices.metrics.measures import CHOICES
 from devices.monitoring.back_testing import MOST_DAYS
-from devices.monitoring.models import (
-    Alert,
-    AlertComment,
-    MonitoringRule,
-    RuleOverride,
-    Severity,
-)
+from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
+from events.severity import Severity
 from provisioning.rest.fields import Text, Truth, WholeNumber
 from provisioning.rest.strict import Strict
 

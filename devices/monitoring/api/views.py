@@ -40,7 +40,8 @@ from devices.monitoring.errors import (
     NoSuchOverride,
     NoSuchRule,
 )
-from devices.monitoring.models import Alert, MonitoringRule, RuleOverride, Severity
+from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
+from events.severity import Severity
 from provisioning.rest.paging import CursorPages
 from provisioning.rest.strict import KnownParameters
 

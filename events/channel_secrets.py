@@ -1,0 +1,38 @@
+"""The secrets of webhooks: encrypted at rest, two of them good while one is replaced."""
+
+import secrets
+from datetime import datetime, timedelta
+
+from events.models import Channel
+from provisioning.encryption import decrypt, encrypt
+
+PURPOSE = "webhook secrets"
+PREFIX = "whs_"
+FORMER_GOOD_FOR = timedelta(days=1)
+
+
+def make(channel: Channel) -> str:
+    """A new secret for the channel, to be saved; it is shown this once."""
+    secret = PREFIX + secrets.token_urlsafe(32)
+    channel.secret = encrypt(secret, purpose=PURPOSE)
+    return secret
+
+
+def replace(channel: Channel, *, now: datetime) -> str:
+    """A new one, and the present one for a day beside it."""
+    channel.former_secret = channel.secret
+    channel.former_secret_until = now + FORMER_GOOD_FOR
+    return make(channel)
+
+
+def live_secrets(channel: Channel, *, now: datetime) -> list[str]:
+    """Those with which a request is signed, the newest first.
+
+    Raises:
+        NotReadable: `SECRET_KEY` is another one, and the one before is not known.
+    """
+    encrypted = [channel.secret]
+    until = channel.former_secret_until
+    if channel.former_secret and until is not None and until > now:
+        encrypted.append(channel.former_secret)
+    return [decrypt(item, purpose=PURPOSE) for item in encrypted if item]

@@ -1,0 +1,39 @@
+"""How the events say no."""
+
+from provisioning.errors import Conflict, Invalid, Missing
+
+
+class InvalidChannel(Invalid):
+    code = "invalid_channel"
+
+
+class NoSuchChannel(Missing):
+    code = "channel_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such channel.")
+
+
+class NoSuchMessage(Missing):
+    code = "message_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such message.")
+
+
+class ChannelExists(Conflict):
+    code = "channel_exists"
+
+
+class NotOver(Conflict):
+    code = "message_waiting"
+
+    def __init__(self) -> None:
+        super().__init__("It is still being tried.")
+
+
+class EventIsGone(Conflict):
+    code = "event_gone"
+
+    def __init__(self) -> None:
+        super().__init__("The event is not kept any more.")

@@ -1,0 +1,139 @@
+"""Whom a tenant tells of its events, and what became of each telling."""
+
+import uuid
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+
+from events.severity import Severity
+from tenants.constraints import SameTenant
+from tenants.managers import TenantManager
+from tenants.models import Role, TenantOwned
+
+
+def alerts() -> list[str]:
+    """What most want to hear of."""
+    return ["alert.*"]
+
+
+class Channel(TenantOwned):
+    """Somebody outside: an address that takes webhooks, or people who get mails.
+
+    An event goes to a channel whose every filter it passes.
+    """
+
+    class Kind(models.TextChoices):
+        WEBHOOK = "webhook"
+        MAIL = "mail"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    url = models.CharField(max_length=500, blank=True)  # of a webhook
+    recipients = ArrayField(models.EmailField(), default=list, blank=True)  # of mails
+    events = ArrayField(models.CharField(max_length=64), default=alerts)
+    least_severity = models.CharField(
+        max_length=8, choices=Severity.choices, blank=True
+    )
+    tag = models.CharField(max_length=64, blank=True)  # devices that wear it
+    is_enabled = models.BooleanField(default=True)
+    secret = models.CharField(max_length=255, blank=True, editable=False)  # encrypted
+    former_secret = models.CharField(max_length=255, blank=True, editable=False)
+    former_secret_until = models.DateTimeField(null=True, editable=False)
+    next_mail_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(editable=False)
+
+    seen_by = Role.ADMIN
+    managed_by = Role.ADMIN
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("name", "id")
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "name"), name="channel_once"),
+            models.UniqueConstraint(
+                fields=("tenant", "id"), name="channel_with_its_tenant"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
+    """Questions about tellings; each returns a narrower queryset."""
+
+    def waiting(self) -> Self:
+        return self.filter(delivered_at__isnull=True, dead_at__isnull=True)
+
+    def dead(self) -> Self:
+        return self.filter(dead_at__isnull=False)
+
+    def due(self, now: datetime) -> Self:
+        """Its time has come, and no older one of its device waits on its channel."""
+        older = ChannelDelivery.every_tenant.waiting().filter(
+            channel=OuterRef("channel"),
+            device_id=OuterRef("device_id"),
+            id__lt=OuterRef("id"),
+        )
+        return self.waiting().filter(~Exists(older), due_at__lte=now)
+
+
+class ChannelDelivery(TenantOwned):
+    """One event for one channel; kept for a week with every attempt and its answer."""
+
+    id = models.BigAutoField(primary_key=True)
+    channel = models.ForeignKey(
+        Channel, on_delete=models.CASCADE, related_name="deliveries"
+    )
+    event_id = models.BigIntegerField()  # no foreign key: history outlives all
+    name = models.CharField(max_length=64)
+    device_id = models.UUIDField(null=True)  # within one, the order is kept
+    created_at = models.DateTimeField()
+    due_at = models.DateTimeField()
+    attempts = models.PositiveSmallIntegerField(default=0)
+    delivered_at = models.DateTimeField(null=True)
+    dead_at = models.DateTimeField(null=True)
+    log = models.JSONField(default=list)  # {at, milliseconds, status, answer}
+
+    seen_by = Role.ADMIN
+    managed_by = Role.ADMIN
+
+    objects: ClassVar = TenantManager.from_queryset(ChannelDeliveryQuerySet)()
+    every_tenant: ClassVar = ChannelDeliveryQuerySet.as_manager()
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = "message"
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("channel", "event_id"), name="told_once_per_channel"
+            ),
+            SameTenant("channel", name="told_on_its_tenants_channel"),
+        )
+        indexes = (
+            models.Index(fields=("tenant", "-id"), name="told_newest"),
+            models.Index(
+                fields=("channel", "device_id", "id"),
+                condition=Q(delivered_at__isnull=True, dead_at__isnull=True),
+                name="told_in_order",
+            ),
+            models.Index(
+                fields=("due_at",),
+                condition=Q(delivered_at__isnull=True, dead_at__isnull=True),
+                name="told_due",
+            ),
+            models.Index(fields=("created_at",), name="told_retention"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} to {self.channel_id}"
+
+    @property
+    def state(self) -> str:
+        """`delivered`, `dead` or `waiting`."""
+        if self.delivered_at is not None:
+            return "delivered"
+        return "waiting" if self.dead_at is None else "dead"
