@@ -20,6 +20,7 @@ from devices.doubt_admin import (
     is_uuid,
 )
 from devices.forms import RegistrationForm, UpdateForm
+from devices.hooks import showing
 from devices.models import (
     Device,
     DeviceIdentifier,
@@ -27,6 +28,7 @@ from devices.models import (
     Tag,
 )
 from events.models import Event
+from tenants.context import tenant_scope
 from tenants.portal import (
     MOST_AT_ONCE,
     PortalAdmin,
@@ -87,6 +89,7 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
     inlines: Any = (IdentifierInline,)
     actions: Any = ("retire_selected", "new_token_for_selected", *ON_DOUBTFUL_ONES)
     actions_detail: Any = ("retire_one", "new_token_for_one", *ON_A_DOUBTFUL_ONE)
+    change_form_outer_before_template = "portal/device_panels.html"
     change_form_outer_after_template = "portal/device_history.html"
     readonly_fields = (
         *("status", "doubts", "seen", "registered", "retired"),
@@ -157,11 +160,15 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        history = None
+        history, panels = None, []
+        device = self.get_object(request, object_id) if is_uuid(object_id) else None
+        if device is not None and self.has_view_permission(request, device):
+            with tenant_scope(device.tenant_id):  # also for the superuser
+                panels = showing(request, device)
         if request.user.has_perm("events.view_event") and is_uuid(object_id):
             events = visible_to(person(request), Event).filter(device_id=object_id)
             history = list(events[:HISTORY_ROWS])
-        context = {**(extra_context or {}), "history": history}
+        context = {**(extra_context or {}), "history": history, "panels": panels}
         return super().change_view(request, object_id, form_url, context)
 
     @display(

@@ -1,17 +1,21 @@
-"""The seams by which the rooms above take part in a retirement, and in a connect."""
+"""The seams by which the rooms above take part: in a retirement, a connect, a page."""
 
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.http import HttpRequest
+
 from devices.models import Device, NextSteps
 
 Retiring = Callable[[UUID, datetime], None]
+Showing = Callable[[HttpRequest, Device], str]  # HTML
 Telling = Callable[[Device, NextSteps | None, datetime], dict[str, Any]]
 
 _retiring: list[Retiring] = []
 _telling: list[Telling] = []
+_showing: list[Showing] = []
 
 
 def when_retiring(act: Retiring) -> Retiring:
@@ -36,3 +40,13 @@ def telling(device: Device, steps: NextSteps | None, now: datetime) -> dict[str,
     for add in _telling:
         told |= add(device, steps, now)
     return told
+
+
+def when_showing(draw: Showing) -> Showing:
+    """Add a panel to the device's page in the portal; nothing is drawn as ""."""
+    _showing.append(draw)
+    return draw
+
+
+def showing(request: HttpRequest, device: Device) -> list[str]:
+    return [panel for panel in (draw(request, device) for draw in _showing) if panel]

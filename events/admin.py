@@ -7,6 +7,7 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import display
 
+import events.channel_admin  # noqa: F401 # Django looks for this file alone
 from events import delivery
 from events.models import Delivery, Event
 from tenants.portal import MOST_AT_ONCE, Outcome, ReadOnlyAdmin, report_page

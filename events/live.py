@@ -16,6 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from redis import Redis, RedisError
 
+from events import topics
 from events.models import Event
 from events.waking import Waker
 
@@ -44,11 +45,6 @@ _lock = threading.Lock()
 _hints: defaultdict[UUID | None, Hint] = defaultdict(Hint)
 
 
-def topic() -> str:
-    """The Redis channel on which the hints are."""
-    return f"{settings.KEY_PREFIX}live"
-
-
 def changed(events: Iterable[Event]) -> None:
     """Have the pages of the events' tenants told soon."""
     with _lock:
@@ -70,7 +66,7 @@ def publish() -> None:
         gathered = dict(_hints)
         _hints.clear()
     for tenant_id, hint in gathered.items():
-        _client(settings.REDIS_URL).publish(topic(), hint.as_json(tenant_id))
+        _client(settings.REDIS_URL).publish(topics.live(), hint.as_json(tenant_id))
 
 
 @cache

@@ -17,12 +17,14 @@ from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 
+from provisioning.streams import TOPIC_HEADER, Streams
 from provisioning.wsgi import application
 
 LONGEST_WAIT = 15.0  # seconds for a body of the usual size to come whole
 BARE = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # headers that CGI names without HTTP_
 Headers = list[tuple[str, str]]
 
+streams = Streams()
 threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
 
 
@@ -56,7 +58,14 @@ class Application:
         status, headers, content = await loop.run_in_executor(
             threads, _answer, _environ(scope, body)
         )
-        protocol.response_bytes(status, headers, content)
+        topic = next((said for name, said in headers if name == TOPIC_HEADER), None)
+        headers = [pair for pair in headers if pair[0] != TOPIC_HEADER]
+        if topic is None or streams.is_full:
+            protocol.response_bytes(status, headers, content)
+            return
+        headers = [pair for pair in headers if pair[0].lower() != "content-length"]
+        transport = protocol.response_stream(status, headers)
+        await streams.serve(topic, transport, content)
 
 
 async def _body(scope: Any, protocol: Any) -> bytes:

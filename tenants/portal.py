@@ -71,6 +71,15 @@ class PortalAdmin(ModelAdmin):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
+class DeletesWhole:
+    """Whoever may delete a row may delete what hangs on it and goes with it."""
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        found: Any = super().get_deleted_objects(objs, request)  # type: ignore[misc]
+        to_delete, counts, _, protected = found
+        return to_delete, counts, set(), protected
+
+
 class ReadOnlyAdmin(PortalAdmin):
     """Rows that only services write: they are looked at here, and acted on."""
 

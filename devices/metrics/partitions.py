@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
@@ -56,15 +57,16 @@ def make_for(moments: Iterable[datetime]) -> int:
         for moment in moments
         for table in (SAMPLES, *ROLL_UPS)
     }
-    missing = [item for item in wanted if not _is_there(item[0])]
+    there = {piece.name for table in (SAMPLES, *ROLL_UPS) for piece in _pieces(table)}
+    missing = [item for item in wanted if item[0] not in there]
     for piece, table, bounds in sorted(missing, key=lambda item: item[0]):
         _make(piece, table, bounds)
     return len(missing)
 
 
 def make_ahead(*, now: datetime) -> int:
-    """Make what the coming days need; return how many pieces were missing."""
-    days = range(AHEAD.days + 1)
+    """Make what the coming days need, and late samples; return how many were missing."""
+    days = range(-settings.METRICS_RETENTION_DAYS, AHEAD.days + 1)
     return make_for(now + timedelta(days=day) for day in days)
 
 

@@ -24,3 +24,5 @@ class MonitoringConfig(AppConfig):
 
         arrivals.wake_with(Waker(send, away=OperationalError))
         import_module("devices.metrics.hooks").when_stored(arrivals.notice)
+        hooks = import_module("devices.hooks")
+        hooks.when_showing(import_module("devices.monitoring.portal").panel)

@@ -1,10 +1,12 @@
 """The portal's first page: how the fleet is, what ends soon, what happened last."""
 
-from datetime import date, timedelta
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Q
+from django.core.cache import cache
+from django.db.models import Case, Count, IntegerField, Q, Value, When
 from django.db.models.functions import TruncMonth
 from django.http import HttpRequest
 from django.urls import reverse
@@ -12,14 +14,23 @@ from django.utils import timezone
 
 from certificates.inspection import last_full_pass
 from certificates.models import DeviceCertificate, Drift, Inspection
+from devices.metrics.aggregates import across
+from devices.metrics.history import Period
+from devices.metrics.measures import MEASURE
 from devices.models import Device
+from devices.monitoring.models import Alert
 from events.models import Event
+from events.severity import Severity
+from provisioning.charts import Chart, Point, chart
+from tenants.context import current_tenant_id
 from tenants.models import User
 from tenants.portal import person
 from tenants.roles import visible_to
 
+CHARTS_GOOD_FOR = 120  # seconds
 MONTHS = 13
 ROWS = 8
+_WEIGHTS = list(enumerate(Severity.values))
 
 
 def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -33,6 +44,8 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     listed = reverse("admin:devices_device_changelist")
     return context | {
         "fleet": _fleet(devices),
+        "alerts": _alerts(visible_to(user, Alert)),
+        "charts": _charts(now),
         "warning_days": settings.RENEWAL_WARNING_DAYS,
         "ending": ending.count(),
         "soon": ending.select_related("device").order_by("not_after")[:ROWS],
@@ -43,6 +56,8 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             "devices": listed,
             "online": f"{listed}?status__exact=online",
             "offline": f"{listed}?status__exact=offline",
+            "alerts": reverse("admin:monitoring_alert_changelist"),
+            "rules": reverse("admin:monitoring_monitoringrule_changelist"),
             "certificates": reverse("admin:certificates_devicecertificate_changelist"),
             "add_device": reverse("admin:devices_device_add"),
         },
@@ -60,6 +75,66 @@ def _fleet(devices: Any) -> dict[str, int]:
         "share": share,
         "rest": 100 - share,
     }
+
+
+def _alerts(alerts: Any) -> dict[str, Any]:
+    """What needs someone: open, and nobody has acknowledged it; the worst first."""
+    unseen = alerts.open().filter(acknowledged_at=None)
+    counted = dict(
+        unseen.order_by().values_list("severity").annotate(count=Count("pk"))
+    )
+    by_weight = Case(
+        *(When(severity=name, then=Value(-weight)) for weight, name in _WEIGHTS),
+        output_field=IntegerField(),
+    )
+    worst = unseen.select_related("device").order_by(by_weight, "-opened_at")
+    return {
+        "count": sum(counted.values()),
+        "by_severity": [
+            (Severity(name).label, name, counted[name])
+            for name in reversed(Severity.values)
+            if name in counted
+        ],
+        "worst": worst[:ROWS],
+    }
+
+
+def _charts(now: datetime) -> list[Chart]:
+    """The fleet over the last day, by the hour; made anew every few minutes."""
+    key = f"fleet-charts:{current_tenant_id()}"
+    known: list[Chart] | None = cache.get(key)
+    if known is None:
+        known = [*_fleet_charts(now)]
+        cache.set(key, known, CHARTS_GOOD_FOR)
+    return known
+
+
+def _fleet_charts(now: datetime) -> Iterator[Chart]:
+    start = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=24)
+    period = Period(start=start, end=now)
+    frame: dict[str, Any] = {"start": start, "end": now, "step": timedelta(hours=1)}
+    reported: dict[str, int] = {}
+    drawn = []
+    for name in ("cpu_usage", "ram_usage", "temperature"):
+        measure = MEASURE[name]
+        groups = across(measure, period, by="hour")
+        points = [
+            Point(datetime.fromisoformat(group.value), group.average)
+            for group in groups
+        ]
+        for group in groups:
+            reported[group.value] = max(group.devices, reported.get(group.value, 0))
+        share: dict[str, Any] = {}
+        if measure.unit == "%":
+            share = {"floor": 0.0, "ceiling": 100.0}
+        title = f"{measure.label}, average of the fleet"
+        drawn.append(chart(title, points, unit=measure.unit, **share, **frame))
+    counts = [
+        Point(datetime.fromisoformat(hour), count)
+        for hour, count in sorted(reported.items())
+    ]
+    yield chart("Devices that reported, by the hour", counts, floor=0, **frame)
+    yield from drawn
 
 
 def _months(certificates: Any, today: date) -> list[dict[str, Any]]:

@@ -38,7 +38,10 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "provisioning.portal.dashboard.callback",
     "STYLES": [lambda request: static("portal/portal.css")],
-    "SCRIPTS": [lambda request: static("portal/skip.js")],
+    "SCRIPTS": [
+        lambda request: static("portal/skip.js"),
+        lambda request: static("portal/live.js"),
+    ],
     "SITE_FAVICONS": [
         {
             "rel": "icon",
@@ -96,6 +99,17 @@ UNFOLD: dict[str, Any] = {
                     ),
                     _page("Events", "history", "events.event"),
                 ]
+            },
+            {
+                "title": "Monitoring",
+                "separator": True,
+                "items": [
+                    _page("Alerts", "notifications", "monitoring.alert"),
+                    _page("Rules", "rule_settings", "monitoring.monitoringrule"),
+                    _page("Overrides", "tune", "monitoring.ruleoverride"),
+                    _page("Channels", "campaign", "events.channel"),
+                    _page("Messages", "outgoing_mail", "events.channeldelivery"),
+                ],
             },
             {
                 "title": "Access",

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
 
 from devices.portal import pair
-from provisioning.portal import sign_in
+from provisioning.portal import live, sign_in
 from tenants.middleware import SESSION_KEY, chosen_membership, memberships_of
 from tenants.models import User
 from tenants.portal import person
@@ -44,6 +44,11 @@ class PortalSite(UnfoldAdminSite):
                 "tenant/<uuid:tenant_id>/",
                 self.admin_view(require_GET(choose_tenant)),
                 name="choose-tenant",
+            ),
+            path(
+                "live/",
+                self.admin_view(require_GET(live.stream)),
+                name="live",
             ),
             path("pair/", self.admin_view(pair), name="pair"),
             path(

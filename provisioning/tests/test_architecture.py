@@ -18,6 +18,7 @@ DOORS = {
     "token_admin.py",
     "doubt_admin.py",
     "authority_admin.py",
+    "channel_admin.py",
     "tasks.py",
     "forms.py",
     "authentication.py",

@@ -26,8 +26,11 @@ from certificates.models import (
 from certificates.tests.keys import ec_key, request_for
 from devices.credentials import create_enrollment_token
 from devices.models import Device, EnrollmentToken
+from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
+from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory, TagFactory
-from events.models import Delivery, Event
+from events.models import Channel, ChannelDelivery, Delivery, Event
+from events.tests.factories import ChannelFactory
 from tenants.context import tenant_scope
 from tenants.models import ApiToken, Membership, Role, Tenant, User
 from tenants.services import issue_api_token
@@ -37,7 +40,7 @@ pytestmark = pytest.mark.django_db
 PERSONAL = {  # pages that show a person nothing but their own
     *("index", "login", "logout", "password_change", "password_change_done"),
     *("jsi18n", "search", "autocomplete", "choose-tenant", "app_list", "pair"),
-    *("second-factor", "set-up-second-factor"),
+    *("second-factor", "set-up-second-factor", "live"),
 }
 OUR_WORDS = ("Ours Unmistakably", "OUR-SERIAL", "our-tag-alone", "ours@example.com")
 
@@ -89,7 +92,28 @@ def ours() -> dict[str, Any]:
         found_at=now,
         seen_at=now,
     )
+    rule = RuleFactory.create(tenant=tenant, name="Ours Unmistakably")
+    override = RuleOverride.every_tenant.create(
+        tenant=tenant, rule=rule, device=device, threshold=5
+    )
+    alert = AlertFactory.create(
+        tenant=tenant, rule=rule, device=device, title="Ours Unmistakably"
+    )
+    channel = ChannelFactory.create(tenant=tenant, name="Ours Unmistakably")
+    message = ChannelDelivery.every_tenant.create(
+        tenant=tenant,
+        channel=channel,
+        event_id=event.pk,
+        name="Ours Unmistakably",
+        created_at=now,
+        due_at=now,
+    )
     return {
+        MonitoringRule._meta.label_lower: rule,
+        RuleOverride._meta.label_lower: override,
+        Alert._meta.label_lower: alert,
+        Channel._meta.label_lower: channel,
+        ChannelDelivery._meta.label_lower: message,
         Tenant._meta.label_lower: tenant,
         User._meta.label_lower: user,
         Membership._meta.label_lower: membership,
@@ -239,3 +263,18 @@ def _echoes(answer: Any, word: str) -> int:
         return 0
     typed = re.findall(r'(?:value|href|action)="[^"]*"', answer.content.decode())
     return sum(item.count(word) for item in typed)
+
+
+def test_our_owner_opens_every_page_of_ours(ours: dict[str, Any]) -> None:
+    client = enter(Role.OWNER, ours["tenants.tenant"])
+    opened = 0
+    for pattern, _ in PAGES:
+        place = re.match(
+            r"/admin/(\w+)/(\w+)/<path:object_id>/(change|\w+-\w+)/", pattern
+        )
+        if place is None or client.get(pattern.split("<")[0]).status_code != 200:
+            continue  # not a page of a row, or not one of a member's
+        answer = client.get(address_of(pattern, ours))
+        assert answer.status_code == 200, (pattern, answer.status_code)
+        opened += 1
+    assert opened > 12

@@ -31,8 +31,11 @@ def test_a_sample_that_has_no_piece_finds_one_made_for_it(device: Device) -> Non
 
 
 @pytest.mark.django_db
-def test_the_coming_days_are_made_ahead_and_only_once() -> None:
-    assert partitions.make_ahead(now=NOW) == 6  # four days, and a month of each roll-up
+def test_the_coming_days_and_those_of_late_samples_are_made_ahead_once() -> None:
+    missing = partitions.make_ahead(now=NOW)
+
+    assert missing == 94 + 2 * 4  # the retention and three days, four months each
+    assert f"metrics_devicemetrics_{NOW + 3 * DAY:%Y%m%d}" in pieces()
     assert partitions.make_ahead(now=NOW) == 0
 
 

@@ -1,4 +1,4 @@
-"""What a new installation needs to be entered: an administrator, a tenant, a token."""
+"""What a new installation needs: an administrator, a tenant, a token, partitions."""
 
 import secrets
 from datetime import datetime
@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from devices.credentials import create_enrollment_token
+from devices.metrics import partitions
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant, User
 from tenants.row_security import refuse_to_start_without_wall
@@ -29,6 +30,7 @@ class Command(BaseCommand):
         with connection.cursor() as cursor:  # two first runs at once make one of each
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('first_run'))")
         refuse_to_start_without_wall()
+        partitions.make_ahead(now=timezone.now())
         if User.objects.exists() or Tenant.objects.exists():
             return
         password = secrets.token_urlsafe(12)
