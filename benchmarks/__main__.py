@@ -9,7 +9,8 @@ from tenants.context import every_tenant_scope
 
 NAMES = (
     *("sweep", "connect", "registration", "issuing", "enrollment", "ocsp"),
-    *("revocation", "keys", "renewal", "metrics", "wall", "million"),
+    *("revocation", "keys", "renewal", "metrics", "history", "monitoring"),
+    *("wall", "million"),
 )
 
 
