@@ -71,10 +71,11 @@ def _grow(tenant: Tenant, there: int, devices: int, end: datetime) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {model._meta.db_table}")
             cursor.execute(_rolled(bucket))
-    tables = [Device, DeviceMetrics, *ROLL_UPS.values()]
+    tables = [Device._meta.db_table, DeviceMetrics._meta.db_table]
+    tables += [model._meta.db_table for model in ROLL_UPS.values()]
     for table in tables:
         with connection.cursor() as cursor:
-            cursor.execute(f"VACUUM ANALYZE {table._meta.db_table}")
+            cursor.execute(f"VACUUM ANALYZE {table}")
 
 
 def _rolled(bucket: str) -> str:

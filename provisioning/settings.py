@@ -336,6 +336,7 @@ SPECTACULAR_SETTINGS = {
         "SeverityEnum": "events.severity.Severity",
         "AlertKindEnum": "devices.monitoring.models.Alert.Kind",
         "AlertStatusEnum": "devices.monitoring.models.Alert.Status",
+        "ChannelKindEnum": "events.models.Channel.Kind",
         "RuleKindEnum": "devices.monitoring.models.MonitoringRule.Kind",
         "MeasureEnum": "devices.metrics.measures.CHOICES",
         "RevocationReasonEnum": "certificates.models.DeviceCertificate.Reason",

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -210,45 +210,6 @@ def test_a_page_costs_the_same_however_many_devices_it_shows(
         assert not any("COUNT(" in row["sql"] for row in statements)
 
     assert counts[0] == counts[1]
-
-
-def test_the_overview_counts_the_living_devices_of_the_tenant(
-    member: Member, tenant: Tenant
-) -> None:
-    DeviceFactory.create_batch(2, tenant=tenant, status="online")
-    DeviceFactory.create(tenant=tenant)
-    DeviceFactory.create(
-        tenant=tenant, status="retired", retired_at=datetime(2026, 1, 1, tzinfo=UTC)
-    )
-    DeviceFactory.create()
-
-    assert member().get("/devices/stats/overview").json() == {
-        "total": 3,
-        "active": 2,
-        "offline": 1,
-        "alerts_last_24h": 0,
-        "recent_alerts": [],
-    }
-
-
-def test_the_overview_finds_the_alerts_of_the_last_day(
-    member: Member, tenant: Tenant, device: Device
-) -> None:
-    for hours in (1, 30):
-        Event.every_tenant.create(
-            tenant=tenant,
-            name="alert.opened",
-            device_id=device.pk,
-            at=datetime.now(UTC) - timedelta(hours=hours),
-            data={"severity": "high", "title": "CPU above 90 %"},
-            changes={},
-        )
-
-    body = member().get("/devices/stats/overview").json()
-
-    assert body["alerts_last_24h"] == 1
-    (alert,) = body["recent_alerts"]
-    assert (alert["severity"], alert["title"]) == ("high", "CPU above 90 %")
 
 
 def test_a_device_sees_itself_and_no_list(

@@ -19,6 +19,7 @@ DOORS = {
     "doubt_admin.py",
     "authority_admin.py",
     "channel_admin.py",
+    "alert_admin.py",
     "tasks.py",
     "forms.py",
     "authentication.py",

@@ -37,7 +37,7 @@ EACH = settings(
 )
 # A schema cannot say what is a request for a certificate, which of these identifies a
 # box, that something else has the identifier already, that no more is used than there
-# is, that a period begins before it ends, or that a tag is there.
+# is, that a period begins before it ends, that a tag is there, or which address is one.
 BEYOND_A_SCHEMA = {
     *("/devices/auto-register", "/devices", "/devices/pair", "/devices/pair/token"),
     *("/devices/me/certificate", "/devices/{device_id}/certificates"),
@@ -46,6 +46,7 @@ BEYOND_A_SCHEMA = {
     *("/certificates/validate", "/certificates/ocsp"),
     *("/devices/metrics", "/devices/metrics/aggregate", "/devices/{device_id}/metrics"),
     *("/monitoring/rules", "/monitoring/rules/{rule_id}"),
+    *("/channels", "/channels/{channel_id}"),
 }
 
 

@@ -27,6 +27,8 @@ from devices.monitoring.models import (
 )
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
+from events.models import Channel, ChannelDelivery
+from events.tests.factories import ChannelFactory
 from tenants import tokens
 from tenants.context import tenant_scope
 from tenants.models import ApiToken, Role, Tenant
@@ -71,6 +73,8 @@ OF_A_TENANT = {  # a stranger's member meets their own tenant there
     ("get", "/monitoring/rules"),
     ("post", "/monitoring/rules"),
     ("get", "/monitoring/alerts"),
+    ("get", "/channels"),
+    ("post", "/channels"),
 }
 REFUSED = {401, 403, 404}
 Door = tuple[str, str]
@@ -101,6 +105,8 @@ class Ours:
     rule: MonitoringRule
     override: RuleOverride
     alert: Alert
+    channel: Channel
+    message: ChannelDelivery
 
     def words(self) -> set[str]:
         return {
@@ -115,6 +121,8 @@ class Ours:
             self.rule.name,
             str(self.alert.pk),
             self.alert.title,
+            str(self.channel.pk),
+            self.channel.name,
         }
 
     def address(self, path: str) -> str:
@@ -123,6 +131,8 @@ class Ours:
         path = path.replace("{rule_id}", str(self.rule.pk))
         path = path.replace("{override_id}", str(self.override.pk))
         path = path.replace("{alert_id}", str(self.alert.pk))
+        path = path.replace("{channel_id}", str(self.channel.pk))
+        path = path.replace("{message_id}", str(self.message.pk))
         public = {address for _, address in PUBLIC}
         assert "{" not in path or path in public, f"What stands in {path}?"
         return path
@@ -161,7 +171,18 @@ def ours() -> Ours:
     alert = AlertFactory.create(
         tenant=tenant, rule=rule, device=device, title="The Alert That Is Ours"
     )
-    return Ours(tenant, device, certificate, rule, override, alert)
+    channel = ChannelFactory.create(tenant=tenant, name="The Channel That Is Ours")
+    now = datetime.now(UTC)
+    message = ChannelDelivery.every_tenant.create(
+        tenant=tenant,
+        channel=channel,
+        event_id=1,
+        name="ours.alone",
+        created_at=now,
+        due_at=now,
+        delivered_at=now,
+    )
+    return Ours(tenant, device, certificate, rule, override, alert, channel, message)
 
 
 def api_token(role: Role, tenant: Tenant | None = None) -> tuple[ApiToken, str]:
@@ -234,6 +255,10 @@ def assert_untouched(ours: Ours) -> None:
     ours.override.refresh_from_db()
     assert ours.override.threshold == 5
     assert ours.alert.status == "open"
+    ours.channel.refresh_from_db()
+    ours.message.refresh_from_db()
+    assert (ours.channel.name, ours.channel.secret) == ("The Channel That Is Ours", "")
+    assert ours.message.state == "delivered"
     assert not AlertComment.every_tenant.exists()
     assert DeviceCertificate.objects.of_device(ours.device.pk).count() == 1
 
