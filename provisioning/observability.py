@@ -18,7 +18,9 @@ from prometheus_client.registry import Collector
 from redis import Redis, RedisError
 
 from devices.models import Device
-from events.models import Delivery
+from devices.monitoring.models import Alert
+from events.models import ChannelDelivery, Delivery
+from events.severity import Severity
 from tenants.context import current_caller, every_tenant_scope
 
 logger = logging.getLogger("provisioning.request")
@@ -118,6 +120,23 @@ class Figures(Collector):
         deliveries.add_metric(["waiting"], Delivery.objects.waiting().count())
         deliveries.add_metric(["dead"], Delivery.objects.dead().count())
         yield deliveries
+        with every_tenant_scope():
+            yield from _of_monitoring()
+
+
+def _of_monitoring() -> Iterator[GaugeMetricFamily]:
+    messages = GaugeMetricFamily(
+        "channel_messages", "Messages to channels", labels=["state"]
+    )
+    messages.add_metric(["waiting"], ChannelDelivery.every_tenant.waiting().count())
+    messages.add_metric(["dead"], ChannelDelivery.every_tenant.dead().count())
+    yield messages
+    alerts = GaugeMetricFamily("alerts_open", "Open alerts", labels=["severity"])
+    open_ones = Alert.every_tenant.open().order_by().values_list("severity")
+    counted = dict(open_ones.annotate(count=Count("pk")))
+    for severity in Severity.values:
+        alerts.add_metric([severity], counted.get(severity, 0))
+    yield alerts
 
 
 def _may_read_metrics(request: HttpRequest) -> bool:

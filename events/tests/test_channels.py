@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from django.core.mail import get_connection
+from django.core.management import call_command
 from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
@@ -26,6 +27,7 @@ from devices.tests.waiting import until
 from events import channel_secrets, channels, outside, sending
 from events.models import Channel, ChannelDelivery, Event
 from events.outbox import Fact, record
+from events.tasks import drop_outlived_messages
 from events.tests.factories import ChannelFactory
 from events.tests.receiving import Receiver, receiver
 from tenants.context import tenant_scope
@@ -211,6 +213,20 @@ def test_secrets_are_encrypted_at_rest(hook: Channel, now: datetime) -> None:
 
     assert secret not in hook.secret
     assert secret.startswith("whs_")
+
+
+def test_secrets_outlive_a_change_of_the_installations_key(
+    hook: Channel, now: datetime, settings: Any
+) -> None:
+    before = channel_secrets.live_secrets(hook, now=now)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key that is as long as it has to be, and longer"
+
+    call_command("reencrypt_secrets")
+
+    settings.SECRET_KEY_FALLBACKS = []
+    hook.refresh_from_db()
+    assert channel_secrets.live_secrets(hook, now=now) == before
 
 
 @pytest.mark.parametrize(
@@ -451,3 +467,22 @@ def test_a_worker_sends_soon_after_the_commit(
             happens(opened(channel.tenant, timezone.now()))
 
         until(lambda: outsider.received)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_old_messages_are_dropped_by_a_worker(celery_worker: None) -> None:
+    channel = ChannelFactory.create()
+    long_ago = timezone.now() - timedelta(days=8)
+    ChannelDelivery.every_tenant.create(
+        tenant=channel.tenant,
+        channel=channel,
+        event_id=1,
+        name="alert.opened",
+        created_at=long_ago,
+        due_at=long_ago,
+        delivered_at=long_ago,
+    )
+
+    drop_outlived_messages.delay()
+
+    until(lambda: not ChannelDelivery.every_tenant.exists())
