@@ -5,23 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db import IntegrityError, transaction
 
-from devices.metrics.measures import MEASURE
 from devices.models import Device, DeviceTag
 from devices.monitoring import closing
 from devices.monitoring.conditions import HOLDS, Condition, OpeningHours
 from devices.monitoring.errors import InvalidRule, RuleExists
 from devices.monitoring.facts import RuleCreated, RuleDeleted, RuleUpdated
-from devices.monitoring.models import EVERY_DAY, Alert, MonitoringRule, RuleOverride
+from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
+from devices.monitoring.rule_checks import NUMBERS, check_numbers, complete
 from events.outbox import Changes, record
-from events.severity import Severity
 
-LONGEST = 366 * 24 * 3600  # seconds that a condition lasts or cools down
 OVERRIDABLE = ("threshold", "clear_threshold", "lasting_seconds", "severity")
-Kind = MonitoringRule.Kind
 
 
 @transaction.atomic
@@ -33,7 +29,7 @@ def create(*, now: datetime, **said: Any) -> MonitoringRule:
         RuleExists: there is one of this name.
     """
     rule = MonitoringRule(created_at=now, **said)
-    _complete(rule)
+    complete(rule)
     _save(rule, force_insert=True)
     record([RuleCreated(**_about(rule, now))])
     return rule
@@ -50,7 +46,7 @@ def update(*, rule: MonitoringRule, now: datetime, **said: Any) -> MonitoringRul
     before = {name: getattr(held, name) for name in said}
     for name, value in said.items():
         setattr(held, name, value)
-    _complete(held)
+    complete(held)
     _save(held)
     changes = _changes(before, {name: getattr(held, name) for name in said})
     if changes:
@@ -89,7 +85,7 @@ def override(
     if all(value in (None, "") for value in own.values()):
         raise InvalidRule("It says nothing that is different from the rule.")
     merged = {name: value for name, value in own.items() if value not in (None, "")}
-    _check_numbers({name: getattr(rule, name) for name in _NUMBERS} | merged, rule)
+    check_numbers({name: getattr(rule, name) for name in NUMBERS} | merged, rule)
     own["severity"] = own["severity"] or ""
     made: RuleOverride
     made, _ = RuleOverride.objects.update_or_create(rule=rule, **subject, defaults=own)
@@ -207,85 +203,6 @@ def _sources(overrides: list[RuleOverride], tags: dict[Any, str]) -> dict[str, s
 
 def _unlike(rule: MonitoringRule, name: str, value: Any) -> Any:
     return None if value == getattr(rule, name) else value
-
-
-_NUMBERS = (
-    *("threshold", "clear_threshold", "escalation_threshold"),
-    *("lasting_seconds", "cool_down_seconds"),
-)
-
-
-def _complete(rule: MonitoringRule) -> None:
-    """Set what follows from the kind, and refuse what cannot be.
-
-    Raises:
-        InvalidRule: it cannot be.
-    """
-    if rule.kind == Kind.METRIC:
-        if rule.measure not in MEASURE:
-            raise InvalidRule("A rule on a metric names a measure.", field="measure")
-    else:
-        rule.measure, rule.clear_threshold = "", None
-        rule.lasting_seconds, rule.no_data = 0, rule.NoData.KEEP
-        silent = rule.kind == Kind.SILENCE
-        rule.operator = rule.Operator.AT_LEAST if silent else rule.Operator.AT_MOST
-    _check_subject(rule)
-    _check_numbers({name: getattr(rule, name) for name in _NUMBERS}, rule)
-    _check_escalation(rule)
-    _check_hours(rule)
-
-
-def _check_subject(rule: MonitoringRule) -> None:
-    wanted = {"all": (), "tag": ("tag",), "device": ("device",)}[rule.scope]
-    for name in ("tag", "device"):
-        there = getattr(rule, f"{name}_id") is not None
-        if there and name not in wanted:
-            setattr(rule, name, None)
-        elif not there and name in wanted:
-            raise InvalidRule(f"For which {name}?", field=name)
-
-
-def _check_numbers(values: Mapping[str, Any], rule: MonitoringRule) -> None:
-    threshold, clear = values["threshold"], values["clear_threshold"]
-    if rule.kind != Kind.METRIC and not 0 < threshold <= 1_000_000:
-        raise InvalidRule("The threshold is above 0.", field="threshold")
-    if clear is not None and HOLDS[rule.operator](clear, threshold):
-        raise InvalidRule(
-            "An alert would be opened and closed by the same value.",
-            field="clear_threshold",
-        )
-    for name in ("lasting_seconds", "cool_down_seconds"):
-        if not 0 <= values[name] <= LONGEST:
-            raise InvalidRule("At most a year.", field=name)
-
-
-def _check_escalation(rule: MonitoringRule) -> None:
-    if (rule.escalation_threshold is None) != (not rule.escalation_severity):
-        raise InvalidRule(
-            "An escalation has a threshold and a severity.",
-            field="escalation_threshold",
-        )
-    if rule.escalation_threshold is None:
-        return
-    if not HOLDS[rule.operator](rule.escalation_threshold, rule.threshold):
-        raise InvalidRule(
-            "It escalates beyond the threshold only.", field="escalation_threshold"
-        )
-    if not Severity(rule.escalation_severity).exceeds(rule.severity):
-        raise InvalidRule(
-            "It escalates to a higher severity only.", field="escalation_severity"
-        )
-
-
-def _check_hours(rule: MonitoringRule) -> None:
-    if not rule.weekdays or not set(rule.weekdays) <= set(EVERY_DAY):
-        raise InvalidRule("Weekdays are 1 (Monday) to 7 (Sunday).", field="weekdays")
-    rule.weekdays = sorted(set(rule.weekdays))
-    try:
-        ZoneInfo(rule.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        sentence = "A time zone is called like Europe/Berlin."
-        raise InvalidRule(sentence, field="time_zone") from error
 
 
 def _save(rule: MonitoringRule, *, force_insert: bool = False) -> None:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from devices.monitoring.api import views
+from devices.monitoring.api import alert_views, views
 
 urlpatterns = [
     path(
@@ -28,26 +28,30 @@ urlpatterns = [
         views.OverrideView.as_view(),
         name="rule-override",
     ),
-    path("monitoring/alerts", views.AlertsView.as_view(), name="alerts"),
-    path("monitoring/alerts/<uuid:alert_id>", views.AlertView.as_view(), name="alert"),
+    path("monitoring/alerts", alert_views.AlertsView.as_view(), name="alerts"),
+    path(
+        "monitoring/alerts/<uuid:alert_id>",
+        alert_views.AlertView.as_view(),
+        name="alert",
+    ),
     path(
         "monitoring/alerts/<uuid:alert_id>/acknowledge",
-        views.AcknowledgeView.as_view(),
+        alert_views.AcknowledgeView.as_view(),
         name="alert-acknowledge",
     ),
     path(
         "monitoring/alerts/<uuid:alert_id>/assign",
-        views.AssignView.as_view(),
+        alert_views.AssignView.as_view(),
         name="alert-assign",
     ),
     path(
         "monitoring/alerts/<uuid:alert_id>/comments",
-        views.CommentsView.as_view(),
+        alert_views.CommentsView.as_view(),
         name="alert-comments",
     ),
     path(
         "monitoring/alerts/<uuid:alert_id>/close",
-        views.CloseView.as_view(),
+        alert_views.CloseView.as_view(),
         name="alert-close",
     ),
 ]

@@ -1,15 +1,12 @@
-"""The doors of the monitoring: parse, one verb, render."""
+"""The doors of rules and of the overview: parse, one verb, render."""
 
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
-import django_filters
 from django.db.models import QuerySet
 from django.utils import timezone
-from django_filters.rest_framework import DjangoFilterBackend, FilterSet
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.exceptions import ValidationError
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,15 +14,11 @@ from rest_framework.views import APIView
 
 from devices.api.views import found
 from devices.models import Device, Tag
-from devices.monitoring import alerts, back_testing, overview, rules
+from devices.monitoring import back_testing, overview, rules
+from devices.monitoring.api.alert_views import with_people
 from devices.monitoring.api.serializers import (
-    AlertDetailSerializer,
-    AlertSerializer,
-    AssignSerializer,
     BackTestQuestionSerializer,
     BackTestSerializer,
-    CommentSerializer,
-    CommentTextSerializer,
     DeviceMonitoringSerializer,
     OverrideFields,
     OverrideSerializer,
@@ -36,12 +29,10 @@ from devices.monitoring.api.serializers import (
 )
 from devices.monitoring.errors import (
     InvalidRule,
-    NoSuchAlert,
     NoSuchOverride,
     NoSuchRule,
 )
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
-from events.severity import Severity
 from provisioning.rest.paging import CursorPages
 from provisioning.rest.strict import KnownParameters
 
@@ -49,11 +40,6 @@ from provisioning.rest.strict import KnownParameters
 class RulePages(CursorPages):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("name", "id")
-
-
-class AlertPages(CursorPages):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-opened_at", "-id")
 
 
 class RulesView(ListAPIView[MonitoringRule]):
@@ -147,99 +133,6 @@ class OverrideView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class AlertFilter(FilterSet):
-    """`status`, `severity`, `device` and `rule`."""
-
-    status = django_filters.ChoiceFilter(
-        choices=Alert.Status.choices, method="with_status"
-    )
-    severity = django_filters.ChoiceFilter(choices=Severity.choices)
-    device = django_filters.UUIDFilter(field_name="device_id")
-    rule = django_filters.UUIDFilter(field_name="rule_id")
-
-    class Meta:
-        model = Alert
-        fields: ClassVar[Any] = ()
-
-    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        empty = [name for name in self.filters if self.data.get(name) == ""]
-        if empty:
-            raise ValidationError(dict.fromkeys(empty, "Leave it out for all."))
-        narrowed: QuerySet[Any] = super().filter_queryset(queryset)
-        return narrowed
-
-    def with_status(
-        self, queryset: QuerySet[Alert], name: str, value: str
-    ) -> QuerySet[Alert]:
-        if value == "closed":
-            return queryset.filter(closed_at__isnull=False)
-        is_new = value == "open"
-        return queryset.filter(closed_at__isnull=True, acknowledged_at__isnull=is_new)
-
-
-class AlertsView(ListAPIView[Alert]):
-    """The tenant's alerts, newest first."""
-
-    serializer_class = AlertSerializer
-    pagination_class = AlertPages
-    filter_backends = (KnownParameters, DjangoFilterBackend)
-    filterset_class = AlertFilter
-
-    def get_queryset(self) -> QuerySet[Alert]:
-        return with_people(Alert.objects.all())
-
-
-class AlertView(APIView):
-    """One alert of the tenant."""
-
-    @extend_schema(responses=AlertDetailSerializer)
-    def get(self, request: Request, alert_id: UUID) -> Response:
-        return Response(alert_shown(alert_id))
-
-
-class AcknowledgeView(APIView):
-    """Say that somebody has seen an alert."""
-
-    @extend_schema(request=None, responses=AlertDetailSerializer)
-    def post(self, request: Request, alert_id: UUID) -> Response:
-        alerts.acknowledge(alert_id=alert_id, now=timezone.now())
-        return Response(alert_shown(alert_id))
-
-
-class AssignView(APIView):
-    """Say which member sees to an alert."""
-
-    @extend_schema(request=AssignSerializer, responses=AlertDetailSerializer)
-    def post(self, request: Request, alert_id: UUID) -> Response:
-        body = AssignSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        email = body.validated_data["assignee"]
-        alerts.assign(alert_id=alert_id, email=email, now=timezone.now())
-        return Response(alert_shown(alert_id))
-
-
-class CommentsView(APIView):
-    """Leave a word on an alert."""
-
-    @extend_schema(request=CommentTextSerializer, responses={201: CommentSerializer})
-    def post(self, request: Request, alert_id: UUID) -> Response:
-        body = CommentTextSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        made = alerts.comment(
-            alert_id=alert_id, text=body.validated_data["text"], now=timezone.now()
-        )
-        return Response(CommentSerializer(made).data, status.HTTP_201_CREATED)
-
-
-class CloseView(APIView):
-    """Close an alert by hand; it is not opened again before its cause has gone."""
-
-    @extend_schema(request=None, responses=AlertDetailSerializer)
-    def post(self, request: Request, alert_id: UUID) -> Response:
-        alerts.close(alert_id=alert_id, now=timezone.now())
-        return Response(alert_shown(alert_id))
-
-
 class DeviceMonitoringView(APIView):
     """Which rules hold for a device, with what from where, and its open alerts."""
 
@@ -291,17 +184,6 @@ def shown(rule_id: UUID) -> dict[str, Any]:
     if rule is None:
         raise NoSuchRule
     return dict(RuleSerializer(rule).data)
-
-
-def with_people(chosen: QuerySet[Alert]) -> QuerySet[Alert]:
-    return chosen.select_related("acknowledged_by", "assignee")
-
-
-def alert_shown(alert_id: UUID) -> dict[str, Any]:
-    alert = with_people(Alert.objects.filter(pk=alert_id)).first()
-    if alert is None:
-        raise NoSuchAlert
-    return dict(AlertDetailSerializer(alert).data)
 
 
 def _said(kind: Any, request: Request) -> dict[str, Any]:
