@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import threading
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from events.errors import (
     InvalidChannel,
     NoSuchMessage,
     NotOver,
+    TooManyTests,
 )
 from events.facts import (
     ChannelCreated,
@@ -33,6 +35,7 @@ from events.outside import may_be_reached
 
 MOST_RECIPIENTS = 20
 MOST_PATTERNS = 50
+_testing = threading.BoundedSemaphore(2)  # requests are waited for on few threads
 PATTERN = re.compile(r"[a-z_*]+(\.[a-z_*]+)?")
 
 
@@ -72,15 +75,18 @@ def update(*, channel: Channel, now: datetime, **said: Any) -> Channel:
     _check(held)
     if changes:
         _save(held)
-        record([ChannelUpdated(**_about(held, now), changes=changes)])
+        told = {name: _told(name, pair) for name, pair in changes.items()}
+        record([ChannelUpdated(**_about(held, now), changes=told)])
     return held
 
 
 @transaction.atomic
 def delete(*, channel: Channel, now: datetime) -> None:
     """Tell nobody over it any more; what is still waiting is not sent."""
-    record([ChannelDeleted(**_about(channel, now))])
-    channel.delete()
+    held = Channel.objects.select_for_update().filter(pk=channel.pk).first()
+    if held is not None:
+        record([ChannelDeleted(**_about(held, now))])
+        held.delete()
 
 
 @transaction.atomic
@@ -100,7 +106,20 @@ def rotate_secret(*, channel: Channel, now: datetime) -> str:
 
 
 def test(*, channel: Channel, now: datetime) -> ChannelDelivery:
-    """Send something at once, past every filter; the message says what came of it."""
+    """Send something at once, past every filter; the message says what came of it.
+
+    Raises:
+        TooManyTests: others are being tried by this process.
+    """
+    if not _testing.acquire(blocking=False):
+        raise TooManyTests
+    try:
+        return _test(channel, now)
+    finally:
+        _testing.release()
+
+
+def _test(channel: Channel, now: datetime) -> ChannelDelivery:
     with transaction.atomic():
         record([ChannelTested(**_about(channel, now))])
         event = Event.objects.named(ChannelTested.name).latest("id")
@@ -146,6 +165,18 @@ def replay(*, message_id: int, now: datetime) -> ChannelDelivery:
 def channel_of(channel_id: UUID) -> Channel | None:
     found: Channel | None = Channel.objects.filter(pk=channel_id).first()
     return found
+
+
+def _told(name: str, pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    """What the audit log says; an address may be a secret, and viewers read the log."""
+    match name:
+        case "url":
+            before, after = (urlsplit(url).hostname for url in pair)
+        case "recipients":
+            before, after = (f"{len(people)} people" for people in pair)
+        case _:
+            return pair
+    return before, after
 
 
 def _check(channel: Channel) -> None:

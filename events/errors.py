@@ -37,3 +37,10 @@ class EventIsGone(Conflict):
 
     def __init__(self) -> None:
         super().__init__("The event is not kept any more.")
+
+
+class TooManyTests(Conflict):
+    code = "too_many_tests"
+
+    def __init__(self) -> None:
+        super().__init__("Other channels are being tried; try again in a moment.")

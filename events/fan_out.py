@@ -20,6 +20,12 @@ _CHANNELS = Prepared(
     """,
 )
 
+_STILL_THERE = Prepared(
+    "channels_still_there",
+    "text[]",
+    "SELECT id FROM events_channel WHERE id = ANY($1::uuid[]) FOR KEY SHARE",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -50,6 +56,12 @@ def fan_out(events: Sequence[Event]) -> int:
     if not tenants:
         return 0
     rows = _CHANNELS.rows([str(tenant_id) for tenant_id in tenants])
+    matches = list(_matches(events, [Filter(*row) for row in rows]))
+    if not matches:
+        return 0
+    # Held until the end, or a channel removed meanwhile would undo the whole change.
+    wanted = {str(channel_id) for _, channel_id in matches}
+    there = {channel_id for (channel_id,) in _STILL_THERE.rows(sorted(wanted))}
     messages = [
         ChannelDelivery(
             tenant_id=event.tenant_id,
@@ -60,10 +72,10 @@ def fan_out(events: Sequence[Event]) -> int:
             created_at=event.at,
             due_at=event.at,
         )
-        for event, channel_id in _matches(events, [Filter(*row) for row in rows])
+        for event, channel_id in matches
+        if channel_id in there
     ]
-    if messages:
-        ChannelDelivery.every_tenant.bulk_create(messages, batch_size=2000)
+    ChannelDelivery.every_tenant.bulk_create(messages, batch_size=2000)
     return len(messages)
 
 

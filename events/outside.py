@@ -8,9 +8,11 @@ Redirects are not followed.
 import ipaddress
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -22,6 +24,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 PATIENCE = 10.0  # seconds from the first byte sent to the last one read
 MOST_READ = 1_000  # bytes of an answer that are kept
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+INSIDE = tuple(
+    map(ipaddress.ip_network, ("64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96"))
+)  # translators of a network's own, and what nobody should use any more
 
 
 class Unreachable(Exception):
@@ -42,12 +47,14 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
     Raises:
         Unreachable: no address may be used, nobody answers, or not in time.
     """
-    parts = urlsplit(url)
-    kind = _GuardedHTTPS if parts.scheme == "https" else _Guarded
-    connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE)
-    path = parts.path or "/"
-    path += f"?{parts.query}" if parts.query else ""
     try:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+        kind = _GuardedHTTPS if secure else _Guarded
+        connection = kind(parts.hostname or "", port, timeout=PATIENCE)
+        path = parts.path or "/"
+        path += f"?{parts.query}" if parts.query else ""
         with _deadline(connection):
             connection.request(
                 "POST", path, body=body, headers=headers, preload_content=False
@@ -55,10 +62,8 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
             response = connection.getresponse()
             text = response.read(MOST_READ).decode("utf-8", "replace")
             return Answer(response.status, text.replace("\x00", ""))
-    except (OSError, HTTPError, ValueError) as error:
+    except (OSError, HTTPError, HTTPException, ValueError) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
-    finally:
-        connection.close()
 
 
 def may_be_reached(address: Address) -> bool:
@@ -68,6 +73,10 @@ def may_be_reached(address: Address) -> bool:
     inner = _inner(address)
     if inner is not None:
         return may_be_reached(inner)
+    if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
+        return False
+    if any(address in network for network in INSIDE):
+        return False
     return address.is_global and not address.is_multicast
 
 
@@ -82,6 +91,11 @@ def _inner(address: Address) -> Address | None:
 
 
 class _Guarded(HTTPConnection):
+    """Connects to addresses that it has judged, and can be hung up on from outside."""
+
+    line: socket.socket | None = None  # beside what TLS and answers make of it
+    ends_at: float = float("inf")
+
     def _new_conn(self) -> socket.socket:
         port = self.port or self.default_port
         try:
@@ -94,29 +108,42 @@ class _Guarded(HTTPConnection):
             raise Unreachable(f"{self.host} lies inside the server's own network.")
         failure: OSError | None = None
         for text in allowed[:3]:
+            left = self.ends_at - time.monotonic()
+            if left <= 0:
+                break
             try:
-                return socket.create_connection((text, port), PATIENCE / 2)
+                made = socket.create_connection((text, port), min(left, PATIENCE / 2))
             except OSError as error:
                 failure = error
+            else:
+                made.settimeout(max(0.1, self.ends_at - time.monotonic()))
+                self.line = made.dup()
+                return made
         raise Unreachable(f"{self.host} cannot be reached: {failure}.")
 
 
 class _GuardedHTTPS(HTTPSConnection):
+    line: socket.socket | None = None
+    ends_at: float = float("inf")
+
     _new_conn = _Guarded._new_conn
 
 
 @contextmanager
-def _deadline(connection: HTTPConnection) -> Iterator[None]:
+def _deadline(connection: _Guarded | _GuardedHTTPS) -> Iterator[None]:
     """Hang up after `PATIENCE`, also on one who sends a byte now and then."""
+    connection.ends_at = time.monotonic() + PATIENCE
     ended = threading.Event()
 
     def hang_up() -> None:
         ended.set()
-        if connection.sock is not None:
+        line = connection.line
+        if line is not None:
             with suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                line.shutdown(socket.SHUT_RDWR)
 
     timer = threading.Timer(PATIENCE, hang_up)
+    timer.daemon = True
     timer.start()
     try:
         yield
@@ -126,3 +153,6 @@ def _deadline(connection: HTTPConnection) -> Iterator[None]:
         raise
     finally:
         timer.cancel()
+        connection.close()
+        if connection.line is not None:
+            connection.line.close()

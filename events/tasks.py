@@ -7,7 +7,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from events import audit, delivery, sending
+from provisioning.locks import alone
 from tenants.context import every_tenant_scope
+
+SENDING = 7_205_759_406  # the lock
 
 LONGEST_RUN = timedelta(
     seconds=45
@@ -44,11 +47,15 @@ def seal() -> int:
 
 @shared_task(ignore_result=True)
 def send() -> int:
-    """Send to channels what is due, batch after batch; return how many messages."""
+    """Send to channels what is due, batch after batch; return how many messages.
+
+    One at a time does so: it waits for others' servers, and the rest of the workers
+    have something else to do.
+    """
     begun = timezone.now()
     total = 0
-    with every_tenant_scope():
-        while sent := sending.send_due(now=timezone.now()):
+    with every_tenant_scope(), alone(SENDING) as mine:
+        while mine and (sent := sending.send_due(now=timezone.now())):
             total += sent
             if timezone.now() - begun > LONGEST_RUN:
                 break

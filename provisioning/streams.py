@@ -9,6 +9,8 @@ from typing import Any
 
 from django.conf import settings
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from events import topics
@@ -21,7 +23,7 @@ MOST_STREAMS = 200  # of one process; whoever comes after looks now and then ins
 LONGEST = 300.0  # seconds; then the browser comes again and shows who it is
 QUIET = 15.0  # seconds after which a comment says that somebody is there
 BEHIND = 50  # hints that wait for a slow reader; then they become one
-REST = 2.0  # seconds after Redis was away
+REST = 20.0  # seconds between two looks while Redis is away
 
 EVERYTHING = json.dumps({"names": ["*"], "devices": None})
 
@@ -75,11 +77,16 @@ class Streams:
             try:
                 await self._subscribed()
             except (RedisError, OSError):
-                logger.warning("Redis is away: open pages look by themselves.")
+                logger.warning("Redis is away: open pages look now and then.")
+                for stream in self._open:
+                    stream.offer(EVERYTHING)
                 await asyncio.sleep(REST)
 
     async def _subscribed(self) -> None:
-        client = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
+        # No retries of its own: what it missed meanwhile would be missed for good.
+        client = Redis.from_url(
+            settings.REDIS_URL, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+        )
         async with client, client.pubsub() as subscription:
             await subscription.subscribe(topics.live())
             for stream in self._open:  # what was missed meanwhile

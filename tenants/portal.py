@@ -75,9 +75,15 @@ class DeletesWhole:
     """Whoever may delete a row may delete what hangs on it and goes with it."""
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        found: Any = super().get_deleted_objects(objs, request)  # type: ignore[misc]
-        to_delete, counts, _, protected = found
-        return to_delete, counts, set(), protected
+        """Only the rows themselves are named: what hangs on them may be very much."""
+        chosen = list(objs)
+        options = self.opts  # type: ignore[attr-defined] # an admin's
+        return (
+            list(map(str, chosen)),
+            {options.verbose_name_plural: len(chosen)},
+            set(),
+            [],
+        )
 
 
 class ReadOnlyAdmin(PortalAdmin):

@@ -1,5 +1,6 @@
 """What a measure came to across the current tenant's devices."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from tenants.context import current_tenant_id
 By = Literal["", "app_version", "model", "tag", "hour", "day"]
 GROUPINGS: tuple[By, ...] = ("", "app_version", "model", "tag", "hour", "day")
 MOST_GROUPS = 2_300  # 95 days of hours
+MOST_HOURS = timedelta(days=7)
 BY_THE_HOUR = timedelta(days=4)  # longer periods are made from days
 
 _KEYS = {
@@ -141,3 +143,39 @@ def _only(model: str | None, app_version: str | None, tag: str | None) -> str:
             " WHERE tag.tenant_id = %(tenant)s AND tag.name = %(tag)s)"
         )
     return narrowed
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What a fleet came to within an hour: who reported, and some averages."""
+
+    starts_at: datetime
+    devices: int
+    averages: dict[str, float | None]  # by measure
+
+
+def by_the_hour(measures: Iterable[Measure], period: Period) -> list[Hour]:
+    """The fleet over a period in one pass, oldest first; for charts."""
+    names = [measure.name for measure in measures]
+    table = ROLL_UPS["hour"]._meta.db_table
+    averages = ", ".join(
+        f"sum({name}_sum) / nullif(sum({name}_count), 0)" for name in names
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT starts_at, count(*), {averages} FROM {table}
+            WHERE {_whose()} AND starts_at >= %(start)s AND starts_at < %(end)s
+            GROUP BY starts_at ORDER BY starts_at
+            """,
+            {
+                "tenant": current_tenant_id(),
+                "start": period.start,
+                "end": period.end,
+            },
+        )
+        rows = cursor.fetchall()
+    return [
+        Hour(at, count, dict(zip(names, rest, strict=True)))
+        for at, count, *rest in rows
+    ]

@@ -37,8 +37,11 @@ class Period:
         Raises:
             InvalidQuestion: it is empty, or longer than one answer may be.
         """
-        end = end or (start + USUAL[bucket] if start else now)
-        start = start or end - USUAL[bucket]
+        try:
+            end = end or (start + USUAL[bucket] if start else now)
+            start = start or end - USUAL[bucket]
+        except OverflowError as error:
+            raise InvalidQuestion("There is no such time.", field="from") from error
         if start >= end:
             raise InvalidQuestion("It ends before it begins.", field="to")
         if end - start > LONGEST[bucket]:

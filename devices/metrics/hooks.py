@@ -1,9 +1,14 @@
 """The seam by which the rooms above hear of samples that were stored."""
 
+import logging
 from collections.abc import Callable
+
+from django.db import DatabaseError
 
 from devices.metrics.samples import Row
 from devices.models import Device
+
+logger = logging.getLogger(__name__)
 
 Hearer = Callable[[Device, Row], None]
 
@@ -20,5 +25,9 @@ def when_stored(hear: Hearer) -> Hearer:
 
 
 def stored(device: Device, newest: Row) -> None:
+    """The samples are committed: what goes wrong here is no reason to refuse them."""
     for hear in _hearers:
-        hear(device, newest)
+        try:
+            hear(device, newest)
+        except DatabaseError:
+            logger.exception("A sample was stored, and not looked at")

@@ -1,7 +1,8 @@
 """The one statement that stores samples: rows, roll-ups and the newest, or nothing.
 
 Only rows that were not there count in the roll-ups, so a request that comes twice, or
-in pieces, or late, leaves the same as one that came once and in time.
+in pieces, or late, leaves the same as one that came once and in time. A sample is known
+again by what the device's clock said, also if only one of the two copies was set right.
 """
 
 import json
@@ -70,15 +71,22 @@ def _statement() -> Prepared:
         WITH said AS MATERIALIZED (
             SELECT * FROM json_to_recordset($5) AS said ({types})
         ),
+        of_wrong_clocks AS MATERIALIZED (
+            SELECT device_time FROM {DeviceMetrics._meta.db_table}
+            WHERE device_id = $2 AND device_time IS NOT NULL
+                AND recorded_at > (SELECT min(recorded_at) FROM said) - interval '2 days'
+        ),
         stored AS (
             INSERT INTO {DeviceMetrics._meta.db_table}
                 (tenant_id, device_id, received_at, {columns})
             SELECT $1, $2, $3, {columns} FROM said
-            WHERE device_time IS NULL OR NOT EXISTS (
+            WHERE NOT EXISTS (
+                SELECT FROM of_wrong_clocks known
+                WHERE known.device_time = coalesce(said.device_time, said.recorded_at)
+            ) AND (device_time IS NULL OR NOT EXISTS (
                 SELECT FROM {DeviceMetrics._meta.db_table} known
-                WHERE known.device_id = $2 AND known.device_time = said.device_time
-                    AND known.recorded_at > $3 - interval '2 days'
-            )
+                WHERE known.device_id = $2 AND known.recorded_at = said.device_time
+            ))
             ON CONFLICT DO NOTHING
             RETURNING {columns}
         ),
@@ -109,13 +117,15 @@ def _roll_up(span: str, model: type[RollUp]) -> str:
     return f"""
         {span}ly AS (
             INSERT INTO {model._meta.db_table} AS r (tenant_id, device_id, starts_at,
-                app_version, p95_due_at, {", ".join(columns)})
-            SELECT $1, $2, {starts_at}, $4,
+                app_version, newest_at, p95_due_at, {", ".join(columns)})
+            SELECT $1, $2, {starts_at}, $4, max(recorded_at),
                 greatest({starts_at} + interval '1 {span}', $3) + {SETTLE_AFTER},
                 {", ".join(made)}
             FROM stored GROUP BY {starts_at} ORDER BY {starts_at}
             ON CONFLICT (device_id, starts_at) DO UPDATE SET
-                app_version = excluded.app_version,
+                app_version = CASE WHEN excluded.newest_at >= r.newest_at
+                    THEN excluded.app_version ELSE r.app_version END,
+                newest_at = greatest(r.newest_at, excluded.newest_at),
                 p95_due_at = coalesce(r.p95_due_at, excluded.p95_due_at),
                 {", ".join(merged).replace("new.", "excluded.")}
         )

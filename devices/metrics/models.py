@@ -62,6 +62,13 @@ class DeviceMetrics(Reported):
     class Meta(Reported.Meta):
         abstract = False
         verbose_name_plural = "device metrics"
+        indexes = (
+            models.Index(
+                fields=("device_id", "recorded_at"),
+                condition=Q(device_time__isnull=False),
+                name="sample_of_a_wrong_clock",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.device_id} at {self.recorded_at:%Y-%m-%d %H:%M:%S}"
@@ -103,7 +110,8 @@ class RollUp(TenantOwned):
     )
     device_id = models.UUIDField()
     starts_at = models.DateTimeField()
-    app_version = models.CharField(max_length=64)  # with which the last sample came
+    app_version = models.CharField(max_length=64)  # with which the newest sample came
+    newest_at = models.DateTimeField()
     samples = models.IntegerField()
     p95_due_at = models.DateTimeField(null=True)
 

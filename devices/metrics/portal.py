@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import timezone
@@ -114,7 +115,8 @@ def _of_samples(device: Device, period: Period, measures: list[Measure]) -> Seri
         hour = row[0].replace(minute=0, second=0, microsecond=0)
         hours[hour] = hours.get(hour, 0) + 1
     reported = [Point(hour, count) for hour, count in sorted(hours.items())]
-    return series, timedelta(minutes=5) * every, reported
+    interval = timedelta(seconds=settings.METRICS_INTERVAL_SECONDS)
+    return series, interval * every, reported
 
 
 def _of_hours(device: Device, period: Period, measures: list[Measure]) -> Series:

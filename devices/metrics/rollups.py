@@ -8,34 +8,48 @@ from devices.metrics.history import percentile
 from devices.metrics.measures import MEASURES
 from devices.metrics.models import ROLL_UPS, DeviceMetrics
 
-BATCH = 2_000  # roll-ups in one transaction
+BATCH = 1_000  # roll-ups in one transaction
+MOST_BATCHES = 50  # of one run, so that others get the worker
 
 
-def settle(*, now: datetime) -> int:
+def settle(*, now: datetime, batches: int = MOST_BATCHES) -> int:
     """Make what is due, hours before days; return how many roll-ups got theirs.
 
-    Runs beside itself and beside devices that send: a roll-up that somebody holds is
-    skipped and found the next time.
+    What is more than so many batches is left to the next time. A roll-up that somebody
+    holds is skipped and found then.
     """
     total = 0
     for bucket in ROLL_UPS:
-        while settled := settle_batch(bucket, now=now):
+        while batches and (settled := settle_batch(bucket, now=now)):
             total += settled
+            batches -= 1
     return total
 
 
 @transaction.atomic
 def settle_batch(bucket: str, *, now: datetime, limit: int = BATCH) -> int:
-    """The oldest due roll-ups of one kind; return how many."""
+    """The oldest due roll-ups of one kind; return how many.
+
+    They are held first, and made from what is seen after that: a sample that came while
+    they were chosen is in it.
+    """
     table = ROLL_UPS[bucket]._meta.db_table
     names = [measure.name for measure in MEASURES]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
+            SELECT device_id::text, starts_at FROM {table} WHERE p95_due_at <= %s
+            ORDER BY p95_due_at LIMIT %s FOR UPDATE SKIP LOCKED
+            """,
+            [now, limit],
+        )
+        held = cursor.fetchall()
+        if not held:
+            return 0
+        cursor.execute(
+            f"""
             WITH due AS MATERIALIZED (
-                SELECT device_id, starts_at FROM {table}
-                WHERE p95_due_at <= %(now)s
-                ORDER BY p95_due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+                SELECT * FROM unnest(%s::uuid[], %s::timestamptz[]) d (device_id, starts_at)
             ),
             exact AS (
                 SELECT due.*, s.* FROM due CROSS JOIN LATERAL (
@@ -51,6 +65,6 @@ def settle_batch(bucket: str, *, now: datetime, limit: int = BATCH) -> int:
             FROM exact
             WHERE r.device_id = exact.device_id AND r.starts_at = exact.starts_at
             """,
-            {"now": now, "limit": limit},
+            [[row[0] for row in held], [row[1] for row in held]],
         )
-        return int(cursor.rowcount)
+    return len(held)

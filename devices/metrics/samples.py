@@ -267,15 +267,21 @@ def _set_right(rows: list[Row], *, sent_at: datetime | None, clock: Clock) -> No
     """Give the samples of a wrong clock our time, and keep what the clock said.
 
     With `sent_at` the clock's error is known, and every sample moves by it. Without it
-    the clock is wrong for certain if a sample lies ahead of us, or so far back that
-    nothing is kept of it: the newest such sample is then taken for just now, and those
-    beside it keep their distance to it, so that they remain apart.
+    the clock is wrong for certain if a sample lies ahead of us, or if all lie so far back
+    that nothing is kept of them: the newest such sample is then taken for just now, and
+    those beside it keep their distance to it, so that they remain apart.
     """
     if sent_at is not None:
         offset = clock.now - sent_at
         wrong = rows if abs(offset) > clock.limit else []
     else:
-        wrong = [row for row in rows if not _is_kept(row["recorded_at"], clock)]
+        good = [row for row in rows if _is_kept(row["recorded_at"], clock)]
+        wrong = [
+            row
+            for row in rows
+            if row["recorded_at"] > clock.now + clock.limit
+            or (not good and row["recorded_at"] < clock.oldest)
+        ]
         newest = max((row["recorded_at"] for row in wrong), default=clock.now)
         offset = clock.now - newest
     for row in rows:

@@ -4,7 +4,10 @@ from celery import shared_task
 from django.utils import timezone
 
 from devices.metrics import partitions, retention, rollups
+from provisioning.locks import alone
 from tenants.context import every_tenant_scope
+
+SETTLING = 7_205_759_407  # the lock: one settles at a time, beside whatever else runs
 
 
 @shared_task(ignore_result=True)
@@ -16,8 +19,8 @@ def make_partitions_ahead() -> int:
 @shared_task(ignore_result=True)
 def settle_roll_ups() -> int:
     """Make the percentiles that are due; return how many roll-ups got theirs."""
-    with every_tenant_scope():
-        return rollups.settle(now=timezone.now())
+    with every_tenant_scope(), alone(SETTLING) as mine:
+        return rollups.settle(now=timezone.now()) if mine else 0
 
 
 @shared_task(ignore_result=True)

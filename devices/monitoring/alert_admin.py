@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
@@ -97,7 +97,7 @@ class AlertAdmin(ReadOnlyAdmin):
                     "comments": list(alert.comments.all()),
                     "members": list(
                         alert.members.select_related("device").order_by(
-                            "returned_at", "id"
+                            F("returned_at").asc(nulls_first=True), "id"
                         )[:100]
                     ),
                     "people": list(

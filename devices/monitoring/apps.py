@@ -20,7 +20,7 @@ class MonitoringConfig(AppConfig):
         def send() -> None:
             for device_ids in arrivals.take():
                 named = [str(device_id) for device_id in device_ids]
-                evaluate.apply_async([named], retry=False)
+                evaluate.apply_async([named], retry=False, expires=55)
 
         arrivals.wake_with(Waker(send, away=OperationalError))
         import_module("devices.metrics.hooks").when_stored(arrivals.notice)

@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from devices.metrics.samples import Row
 from devices.models import Device
 from devices.monitoring.conditions import HOLDS
-from devices.monitoring.models import Alert, MonitoringRule
+from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 
 GOOD_FOR = 5.0  # seconds
 AT_ONCE = 1_000  # devices in one task
@@ -81,15 +82,13 @@ def _read() -> Watched:
     """The current tenant's enabled rules on metrics, and who has an alert of them."""
     kind = MonitoringRule.Kind.METRIC
     watched = Watched(until=time.monotonic() + GOOD_FOR)
-    for rule in MonitoringRule.objects.filter(kind=kind).prefetch_related("overrides"):
-        said = (own.threshold for own in rule.overrides.all())
-        bounds = {rule.threshold, *(bound for bound in said if bound is not None)}
-        for bound in bounds if _may_open(rule) else ():
-            watched.conditions.append((rule.measure, rule.operator, bound))
+    rules = MonitoringRule.objects.switched_on().filter(kind=kind)
+    own = RuleOverride.objects.filter(rule__in=rules, threshold__isnull=False)
+    bounds: list[Any] = [
+        *rules.values_list("measure", "operator", "threshold"),
+        *own.values_list("rule__measure", "rule__operator", "threshold").distinct(),
+    ]
+    watched.conditions += bounds
     alerts = Alert.objects.unsettled().filter(kind=kind)
     watched.alerted.update(alerts.values_list("device_id", flat=True)[:MOST_ALERTED])
     return watched
-
-
-def _may_open(rule: MonitoringRule) -> bool:
-    return rule.is_enabled or any(own.is_enabled for own in rule.overrides.all())

@@ -16,7 +16,7 @@ from django.db.models import Count, QuerySet
 
 from certificates.models import DeviceCertificate
 from devices.facts import DeviceStatusChanged
-from devices.metrics.models import DeviceMetrics, HourlyMetrics
+from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
 from devices.models import Device
 from devices.monitoring.conditions import Condition, OpeningHours
 from devices.monitoring.errors import InvalidRule
@@ -27,6 +27,7 @@ from events.models import Event
 
 MOST_DAYS = 30
 MOST_SAMPLES = 300_000  # that one back-test goes through: a few seconds
+MOST_PAUSES = 200_000
 WORST = 20  # devices that it names
 Kind = MonitoringRule.Kind
 Seen = tuple[datetime, float | None]  # when, and the value
@@ -63,7 +64,7 @@ def back_test(rule: MonitoringRule, *, days: int, now: datetime) -> BackTest:
         case Kind.METRIC:
             fired = _metric(rule, start, now, told)
         case Kind.SILENCE:
-            fired = _silence(rule, start, now)
+            fired = _silence(rule, start, now, told)
         case _:
             fired = _certificate(rule, start, now)
     _count(told, list(fired))
@@ -125,7 +126,11 @@ def _metric(
     rule: MonitoringRule, start: datetime, now: datetime, told: BackTest
 ) -> Iterator[tuple[UUID, datetime]]:
     conditions = Conditions(rule)
-    candidates = _in_question(rule, start, now, conditions.loosest())
+    candidates = [
+        device_id
+        for device_id in _in_question(rule, start, now, conditions.loosest())
+        if not conditions.switched_off(device_id)
+    ]
     per_device = max(1, told.days * 288)
     most = max(1, MOST_SAMPLES // per_device)
     told.complete = len(candidates) <= most
@@ -152,12 +157,14 @@ def _metric(
 def _in_question(
     rule: MonitoringRule, start: datetime, now: datetime, bound: float
 ) -> list[UUID]:
-    """Devices with an hour in which the rule was violated, those with the most first."""
+    """Devices with hours, or days, in which it was violated; those with the most first."""
     rising = rule.operator in ("gt", "ge")
     extreme = f"{rule.measure}_{'most' if rising else 'least'}"
     lookup = f"{extreme}__{'gte' if rising else 'lte'}"
-    hours = HourlyMetrics.objects.filter(
-        starts_at__gte=start - timedelta(hours=1), starts_at__lt=now
+    few = now - start <= timedelta(days=2)
+    model, step = (HourlyMetrics, "hour") if few else (DailyMetrics, "day")
+    hours = model.objects.filter(
+        starts_at__gte=start - timedelta(**{f"{step}s": 1}), starts_at__lt=now
     )
     if rule.no_data != MonitoringRule.NoData.OPEN:  # else each may have had a gap
         hours = hours.filter(**{lookup: bound})
@@ -170,7 +177,7 @@ def _in_question(
 
 
 def _silence(
-    rule: MonitoringRule, start: datetime, now: datetime
+    rule: MonitoringRule, start: datetime, now: datetime, told: BackTest
 ) -> Iterator[tuple[UUID, datetime]]:
     """Each pause that was long enough, those that are not over included."""
     chosen = set(_in_scope(rule).values_list("pk", flat=True))
@@ -181,16 +188,17 @@ def _silence(
         .filter(at__lt=now, data__status=Device.Status.ONLINE.value)
         .exclude(data__last_seen=None)
         .order_by("id")
-        .values_list("device_id", "data__last_seen", "at")
+        .values_list("device_id", "data__last_seen", "at")[:MOST_PAUSES]
     )
     pauses: list[Any] = [
         (device_id, datetime.fromisoformat(since), until)
         for device_id, since, until in returned.iterator()
     ]
+    told.complete = len(pauses) < MOST_PAUSES
     away = _in_scope(rule).exclude(last_seen=None)
     pauses += [(pk, seen, now) for pk, seen in away.values_list("pk", "last_seen")]
     for device_id, since, until in pauses:
-        if device_id not in chosen:
+        if device_id not in chosen or conditions.switched_off(device_id):
             continue
         at = since + timedelta(minutes=conditions.of(device_id).threshold)
         if start <= at <= until and hours.include(at):
@@ -215,6 +223,8 @@ def _certificate(
         at = ends - timedelta(days=conditions.of(device_id).threshold)
         replaced = following[1] if following and following[0] == device_id else None
         in_time = replaced is not None and replaced <= at
+        if conditions.switched_off(device_id):
+            continue
         if start <= at <= now and not in_time and hours.include(at):
             yield device_id, at
 

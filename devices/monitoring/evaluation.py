@@ -1,11 +1,12 @@
 """A pass over the rules: alerts are opened, escalated, and closed when the cause is gone."""
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from devices.metrics.measures import MEASURE
 from devices.monitoring import closing, incidents
@@ -14,8 +15,11 @@ from devices.monitoring.conditions import HOLDS
 from devices.monitoring.facts import AlertEscalated
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.rules import hours_of
-from devices.monitoring.watching import Found, Watch
-from events.outbox import record
+from devices.monitoring.watching import Found, Watch, no_data_after
+from events.outbox import Changes, record
+from events.severity import Severity
+
+logger = logging.getLogger(__name__)
 
 BATCH = 5_000  # alerts in one transaction
 Kind = MonitoringRule.Kind
@@ -44,14 +48,19 @@ def evaluate_all(
 
     Runs beside itself without harm: the database has one alert for a rule and a device.
     """
-    rules = MonitoringRule.objects.filter(is_enabled=True)
+    rules = MonitoringRule.objects.switched_on()
     if device_ids is not None:  # what they have just said is no more than this
         rules = rules.filter(kind=Kind.METRIC)
     else:
         incidents.settle(now=now)
     total = Evaluated()
     for rule in rules:
-        total += evaluate(rule, now=now, device_ids=device_ids)
+        try:
+            total += evaluate(rule, now=now, device_ids=device_ids)
+        except DatabaseError:  # one rule's trouble is not that of the others
+            logger.exception("A rule failed", extra={"rule": str(rule.pk)})
+    if device_ids is None:
+        total += Evaluated(closed=_close_unwatched(now))
     return total
 
 
@@ -68,10 +77,21 @@ def evaluate(
     escalated = _escalate(watch, now)
     if not hours_of(rule).include(now):
         return Evaluated(0, escalated, closed)
-    found = watch.to_open()
+    found, silent = watch.to_open(), watch.to_open_without_data()
+    threshold = no_data_after()
     if rule.kind == Kind.SILENCE:
-        found = incidents.absorb(found, now=now)
+        found, silent = [], found
+        threshold = timedelta(minutes=rule.threshold)
+    if silent:
+        found += incidents.absorb(silent, threshold=threshold, now=now)
     return Evaluated(_open(rule, found, now), escalated, closed)
+
+
+def _close_unwatched(now: datetime) -> int:
+    """What a rule opened in the moment in which it was switched off."""
+    on = MonitoringRule.objects.switched_on()
+    left = Alert.objects.unsettled().filter(rule__isnull=False).exclude(rule__in=on)
+    return closing.settle(left, closing=Alert.Closing.NOT_WATCHED, now=now)
 
 
 def title_of(rule: MonitoringRule, value: float | None) -> str:
@@ -90,6 +110,7 @@ def title_of(rule: MonitoringRule, value: float | None) -> str:
 
 def _open(rule: MonitoringRule, found: list[Found], now: datetime) -> int:
     opened = 0
+    found = sorted(found, key=lambda one: one.device_id)  # two passes in one order
     for start in range(0, len(found), BATCH):
         opened += _open_batch(rule, found[start : start + BATCH], now)
     return opened
@@ -121,21 +142,24 @@ def _open_batch(rule: MonitoringRule, found: list[Found], now: datetime) -> int:
 @transaction.atomic
 def _escalate(watch: Watch, now: datetime) -> int:
     severity = watch.rule.escalation_severity
-    escalated = []
-    for alert, value in watch.to_escalate():
-        changed = Alert.objects.open().filter(pk=alert.pk, severity=alert.severity)
-        before = alert.severity
-        if not changed.update(
-            severity=severity, value=value, title=title_of(watch.rule, value)
-        ):
+    worse = {alert.pk: value for alert, value in watch.to_escalate()}
+    if not worse:
+        return 0
+    held = Alert.objects.open().filter(pk__in=worse).order_by("pk")
+    escalated, facts = [], []
+    for alert in held.select_for_update(skip_locked=True, of=("self",)):
+        if not Severity(severity).exceeds(alert.severity):
             continue  # somebody else was quicker
-        alert.severity, alert.value = severity, value
-        alert.title = title_of(watch.rule, value)
-        changes = {"severity": (before, severity)}
-        escalated.append(
-            AlertEscalated(**about(alert, now), value=value, changes=changes)
-        )
-    record(escalated)
+        before, alert.severity = alert.severity, severity
+        alert.value = worse[alert.pk]
+        alert.title = title_of(watch.rule, alert.value)
+        escalated.append(alert)
+        changes: Changes = {"severity": (before, severity)}
+        said = about(alert, now)
+        facts.append(AlertEscalated(**said, value=alert.value, changes=changes))
+    fields = ["severity", "value", "title"]
+    Alert.objects.bulk_update(escalated, fields, batch_size=1000)
+    record(facts)
     return len(escalated)
 
 
@@ -145,5 +169,6 @@ def _weighed(rule: MonitoringRule, reason: Found) -> Found:
         rule.escalation_threshold is not None
         and reason.value is not None
         and HOLDS[rule.operator](reason.value, rule.escalation_threshold)
+        and Severity(rule.escalation_severity).exceeds(reason.severity)
     )
     return replace(reason, severity=rule.escalation_severity) if beyond else reason

@@ -174,7 +174,9 @@ class RuleForm(SubjectForm):
         said |= self.subject()
         del said["tag_name"], said["device_id"]
         for name in ("lasting", "cool_down"):
-            said[f"{name}_seconds"] = 60 * (said.pop(f"{name}_minutes") or 0)
+            minutes_said = said.pop(f"{name}_minutes") or 0
+            if f"{name}_minutes" in self.changed_data:  # else the seconds stay
+                said[f"{name}_seconds"] = 60 * minutes_said
         said["operator"] = said["operator"] or MonitoringRule.Operator.ABOVE.value
         said["no_data"] = said["no_data"] or MonitoringRule.NoData.KEEP.value
         now = timezone.now()

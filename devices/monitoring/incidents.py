@@ -1,10 +1,13 @@
 """Very many devices of a tenant fall silent at once: one incident with a list."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Count, F, Q
 
 from devices.facts import FleetSilence
 from devices.fleet_silence import is_a_share
@@ -18,45 +21,54 @@ from events.severity import Severity
 
 TOGETHER = timedelta(minutes=15)  # who falls silent so soon after is part of it
 FEW = 5  # percent of an incident's devices; the rest get alerts of their own
+LONGEST = timedelta(hours=6)  # then those that are still away get alerts of their own
+MISSED = 2  # connects that did not come, of one who is about to be silent
 MEMBERS_BATCH = 5_000
 
 
-def absorb(found: list[Found], *, now: datetime) -> list[Found]:
+def absorb(found: list[Found], *, threshold: timedelta, now: datetime) -> list[Found]:
     """Make an incident of devices that fell silent together; return who stands alone.
 
-    They are part of an incident that is under way, or are so many that they are one.
+    They are part of an incident that is under way, or so many of those that were heard
+    of lately are silent, or about to be, that they are one.
     """
     incident = under_way()
+    until = now if incident is None else incident.opened_at + TOGETHER
+    joining = [] if incident is None else [one for one in found if one.since <= until]
     if incident is not None:
-        until = incident.opened_at + TOGETHER
-        joining = [reason for reason in found if reason.since <= until]
-        _add(incident, [reason.device_id for reason in joining])
-        return [reason for reason in found if reason.since > until]
-    few = len(found) < settings.FLEET_SILENCE_LEAST
-    if few or not is_a_share(len(found), Device.objects.online().count()):
-        return found
-    since = min(reason.since for reason in found)
-    open_incident([reason.device_id for reason in found], since=since, now=now)
-    return []
+        _add(incident, joining)
+    rest = [one for one in found if incident is None or one.since > until]
+    lately = now - threshold - TOGETHER
+    fell = [one for one in rest if one.since > lately]
+    if len(fell) < settings.FLEET_SILENCE_LEAST or not _is_a_share(lately, now):
+        return rest
+    if incident is not None:  # that one is over; this is another
+        itself = Alert.objects.filter(pk=incident.pk)
+        closing.settle(itself, closing=Alert.Closing.CAUSE_GONE, now=now)
+    open_incident({one.device_id: one.since for one in fell}, now=now)
+    return [one for one in rest if one.since <= lately]
 
 
-def open_incident(device_ids: list[UUID], *, since: datetime, now: datetime) -> None:
+def open_incident(silent: Mapping[UUID, datetime], *, now: datetime) -> None:
     """One alert about many devices; of two at once one is made.
 
     Whoever comes second leaves its devices to the next pass.
+
+    Args:
+        silent: since when, by device.
     """
     try:
         with transaction.atomic():
             incident = Alert.objects.create(
                 kind=Alert.Kind.FLEET_SILENCE,
                 severity=Severity.CRITICAL,
-                title=_title(len(device_ids)),
-                value=len(device_ids),
-                since=since,
+                title=_title(len(silent)),
+                value=len(silent),
+                since=min(silent.values()),
                 opened_at=now,
-                devices=len(device_ids),
+                devices=len(silent),
             )
-            _add(incident, device_ids)
+            _write(incident, silent)
             record([opened(incident)])
     except IntegrityError as error:
         if "one_incident_at_a_time" not in str(error):
@@ -69,9 +81,9 @@ def open_for(fact: FleetSilence) -> None:
     silent = Device.objects.living().filter(
         status=Device.Status.OFFLINE, last_seen__gt=since
     )
-    device_ids = list(silent.values_list("pk", flat=True))
-    if device_ids and under_way() is None:
-        open_incident(device_ids, since=since, now=fact.at)
+    members: dict[Any, Any] = dict(silent.values_list("pk", "last_seen"))
+    if members and under_way() is None:
+        open_incident(members, now=fact.at)
 
 
 def under_way() -> Alert | None:
@@ -81,34 +93,56 @@ def under_way() -> Alert | None:
 
 
 def settle(*, now: datetime) -> None:
-    """Note who is back; close the incident when all are, but for a few."""
+    """Note who is back; close the incident when all are, but for a few, or after hours."""
     incident = under_way()
     if incident is None:
         return
-    back = Device.objects.filter(last_seen__gt=incident.opened_at)
     away = IncidentDevice.objects.filter(alert=incident, returned_at__isnull=True)
-    away.filter(device__in=back.values("pk")).update(returned_at=now)
-    gone = Device.objects.filter(status=Device.Status.RETIRED)
-    away.filter(device__in=gone.values("pk")).update(returned_at=now)
-    if 100 * away.count() <= FEW * incident.devices:
+    back = Q(device__last_seen__gt=F("silent_since")) | Q(
+        device__status=Device.Status.RETIRED
+    )
+    returned = list(away.filter(back).values_list("pk", flat=True))
+    away.filter(pk__in=returned).update(returned_at=now)
+    over = now - incident.opened_at > LONGEST
+    if over or 100 * away.count() <= FEW * incident.devices:
         itself = Alert.objects.filter(pk=incident.pk)
         closing.settle(itself, closing=Alert.Closing.CAUSE_GONE, now=now)
 
 
-@transaction.atomic
-def _add(incident: Alert, device_ids: list[UUID]) -> None:
-    if not device_ids:
-        return
-    IncidentDevice.objects.bulk_create(
-        [
-            IncidentDevice(alert=incident, device_id=device_id)
-            for device_id in device_ids
-        ],
-        ignore_conflicts=True,
-        batch_size=MEMBERS_BATCH,
+def _is_a_share(lately: datetime, now: datetime) -> bool:
+    """Of the devices heard of lately, so many have missed their last connects."""
+    missed = timedelta(seconds=MISSED * settings.CONNECT_INTERVAL_SECONDS)
+    counted = (
+        Device.objects.living()
+        .filter(last_seen__gt=lately)
+        .aggregate(
+            silent=Count("pk", filter=Q(last_seen__lte=now - missed)), all=Count("pk")
+        )
     )
+    return is_a_share(counted["silent"], counted["all"] - counted["silent"])
+
+
+@transaction.atomic
+def _add(incident: Alert, joining: list[Found]) -> None:
+    if not joining:
+        return
+    _write(incident, {one.device_id: one.since for one in joining})
     count = IncidentDevice.objects.filter(alert=incident).count()
     Alert.objects.filter(pk=incident.pk).update(devices=count, title=_title(count))
+
+
+def _write(incident: Alert, silent: Mapping[UUID, datetime]) -> None:
+    """The incident's devices; one that had come back is away again."""
+    IncidentDevice.objects.bulk_create(
+        [
+            IncidentDevice(alert=incident, device_id=device_id, silent_since=since)
+            for device_id, since in sorted(silent.items())
+        ],
+        update_conflicts=True,
+        update_fields=["silent_since", "returned_at"],
+        unique_fields=["alert", "device"],
+        batch_size=MEMBERS_BATCH,
+    )
 
 
 def _title(count: int) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from devices.metrics.measures import CHOICES
 from devices.models import Device, Tag
@@ -21,6 +21,15 @@ EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
 def every_day() -> list[int]:
     """ISO weekdays: 1 is Monday."""
     return list(EVERY_DAY)
+
+
+class RuleQuerySet(models.QuerySet["MonitoringRule"]):
+    """Questions about rules; each returns a narrower queryset."""
+
+    def switched_on(self) -> Self:
+        """For somebody at least: an override may switch a rule on for a few devices."""
+        on = RuleOverride.objects.filter(rule=OuterRef("pk"), is_enabled=True)
+        return self.filter(Q(is_enabled=True) | Q(Exists(on)))
 
 
 class MonitoringRule(TenantOwned):
@@ -90,6 +99,9 @@ class MonitoringRule(TenantOwned):
     is_enabled = models.BooleanField(default=True)
     template = models.CharField(max_length=32, blank=True, editable=False)
     created_at = models.DateTimeField(editable=False)
+
+    objects: ClassVar = TenantManager.from_queryset(RuleQuerySet)()
+    every_tenant: ClassVar = RuleQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         ordering = ("name", "id")
@@ -258,6 +270,11 @@ class Alert(TenantOwned):
             models.Index(
                 fields=("device", "-opened_at"), name="alert_of_device_newest"
             ),
+            models.Index(
+                fields=("tenant", "kind"),
+                condition=Q(settled_at__isnull=True),
+                name="alert_unsettled",
+            ),
         )
 
     def __str__(self) -> str:
@@ -292,6 +309,7 @@ class IncidentDevice(TenantOwned):
 
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="members")
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="+")
+    silent_since = models.DateTimeField()
     returned_at = models.DateTimeField(null=True)
 
     class Meta(TenantOwned.Meta):

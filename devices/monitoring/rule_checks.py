@@ -11,6 +11,8 @@ from devices.monitoring.models import EVERY_DAY, MonitoringRule
 from events.severity import Severity
 
 LONGEST = 366 * 24 * 3600  # seconds that a condition lasts or cools down
+MOST_MINUTES = 1_000_000  # of silence
+MOST_DAYS = 36_500  # that a certificate is still good
 Kind = MonitoringRule.Kind
 
 NUMBERS = (
@@ -55,8 +57,11 @@ def check_numbers(values: Mapping[str, Any], rule: MonitoringRule) -> None:
         InvalidRule: the numbers, of the rule or with an override, do not go together.
     """
     threshold, clear = values["threshold"], values["clear_threshold"]
-    if rule.kind != Kind.METRIC and not 0 < threshold <= 1_000_000:
-        raise InvalidRule("The threshold is above 0.", field="threshold")
+    if rule.kind != Kind.METRIC:
+        most = MOST_MINUTES if rule.kind == Kind.SILENCE else MOST_DAYS
+        for name in ("threshold", "escalation_threshold"):
+            if values[name] is not None and not 0 < values[name] <= most:
+                raise InvalidRule(f"Above 0, and at most {most:,}.", field=name)
     if clear is not None and HOLDS[rule.operator](clear, threshold):
         raise InvalidRule(
             "An alert would be opened and closed by the same value.",

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from devices.models import Device, DeviceTag
 from devices.monitoring import closing
 from devices.monitoring.conditions import HOLDS, Condition, OpeningHours
-from devices.monitoring.errors import InvalidRule, RuleExists
+from devices.monitoring.errors import InvalidRule, NoSuchRule, RuleExists
 from devices.monitoring.facts import RuleCreated, RuleDeleted, RuleUpdated
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.rule_checks import NUMBERS, check_numbers, complete
@@ -42,7 +42,9 @@ def update(*, rule: MonitoringRule, now: datetime, **said: Any) -> MonitoringRul
     Raises:
         InvalidRule, RuleExists: as for a new one.
     """
-    held = MonitoringRule.objects.select_for_update().get(pk=rule.pk)
+    held = MonitoringRule.objects.select_for_update().filter(pk=rule.pk).first()
+    if held is None:
+        raise NoSuchRule
     before = {name: getattr(held, name) for name in said}
     for name, value in said.items():
         setattr(held, name, value)
@@ -51,7 +53,7 @@ def update(*, rule: MonitoringRule, now: datetime, **said: Any) -> MonitoringRul
     changes = _changes(before, {name: getattr(held, name) for name in said})
     if changes:
         record([RuleUpdated(**_about(held, now), changes=changes)])
-    if not held.is_enabled:
+    if not held.is_enabled and not held.overrides.filter(is_enabled=True).exists():
         unsettled = Alert.objects.unsettled().filter(rule=held)
         closing.settle(unsettled, closing=Alert.Closing.NOT_WATCHED, now=now)
     return held
@@ -80,6 +82,8 @@ def override(
     Raises:
         InvalidRule: what it says cannot be, or it says nothing.
     """
+    if rule.kind != MonitoringRule.Kind.METRIC:
+        said = {**said, "clear_threshold": None, "lasting_seconds": None}
     own = {name: _unlike(rule, name, said.get(name)) for name in OVERRIDABLE}
     own["is_enabled"] = _unlike(rule, "is_enabled", said.get("is_enabled"))
     if all(value in (None, "") for value in own.values()):
@@ -162,6 +166,12 @@ class Conditions:
     def of(self, device_id: UUID) -> Condition:
         own = (self._of_device.get(device_id), self._of_tagged.get(device_id))
         return condition_of(self.rule, *(item for item in own if item is not None))
+
+    def switched_off(self, device_id: UUID) -> bool:
+        """Whether an override takes the device out, whatever the rule itself says."""
+        own = (self._of_device.get(device_id), self._of_tagged.get(device_id))
+        said = [item.is_enabled for item in own if item and item.is_enabled is not None]
+        return bool(said) and not said[0]
 
     def loosest(self) -> float:
         """The threshold that is violated first."""

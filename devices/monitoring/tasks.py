@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from devices.models import Device
 from devices.monitoring import evaluation
-from devices.monitoring.models import MonitoringRule
+from devices.monitoring.models import Alert, MonitoringRule
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
 
 SUPERSEDED = 55  # seconds; then the next pass has been sent
@@ -18,8 +18,10 @@ SUPERSEDED = 55  # seconds; then the next pass has been sent
 def evaluate_rules() -> int:
     """One pass over every tenant's rules, a task for each tenant; return how many."""
     with every_tenant_scope():
-        rules = MonitoringRule.every_tenant.filter(is_enabled=True).order_by()
-        tenants = list(rules.values_list("tenant_id", flat=True).distinct())
+        rules = MonitoringRule.every_tenant.order_by()
+        alerts = Alert.every_tenant.unsettled().order_by()
+        tenants = set(rules.values_list("tenant_id", flat=True).distinct())
+        tenants |= set(alerts.values_list("tenant_id", flat=True).distinct())
     for tenant_id in tenants:
         evaluate_tenant.apply_async((str(tenant_id),), expires=SUPERSEDED)
     return len(tenants)

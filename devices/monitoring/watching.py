@@ -33,6 +33,7 @@ from devices.metrics.models import DeviceMetrics, LatestMetrics
 from devices.models import Device
 from devices.monitoring.conditions import LOOKUP, OPPOSITE
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
+from events.severity import Severity
 
 Kind = MonitoringRule.Kind
 MISSED = 3  # samples that did not come, after which there is no data
@@ -71,23 +72,35 @@ class Watch:
         found = self._violating(self._own("threshold", FloatField()))
         if self.rule.kind == Kind.METRIC:
             found = self._lasting(found)
-        reasons = [
+        return [
             Found(device_id, *self._reason(seen), severity)
             for device_id, seen, severity in self._without_alert(found)
         ]
-        if self.rule.no_data == MonitoringRule.NoData.OPEN:
-            reasons += [
-                Found(device_id, None, self.now, severity)
-                for device_id, _, severity in self._without_alert(self._without_data())
-            ]
-        return reasons
+
+    def to_open_without_data(self) -> list[Found]:
+        """Those that say nothing any more, where the rule takes that for a reason."""
+        if self.rule.no_data != MonitoringRule.NoData.OPEN:
+            return []
+        silent = self._without_alert(self._without_data())
+        return [
+            Found(device_id, None, last_seen or self.now, severity)
+            for device_id, last_seen, severity in silent
+        ]
 
     def to_settle(self) -> QuerySet[Alert]:
         """Alerts of which the cause is gone."""
         bound = self._own("threshold", FloatField())
         if self.rule.clear_threshold is not None or self.overridden:
             bound = Coalesce(self._own("clear_threshold", FloatField()), bound)
-        gone = Q(device__in=self._cleared(bound).values("watched"))
+        cleared = self._cleared(bound)
+        if self.overridden:  # two overrides may say what does not go together
+            lookup = self._lookup(OPPOSITE[self.rule.operator], "gt")
+            limit = self._limit(self._own("threshold", FloatField()))
+            cleared = cleared.filter(**{f"seen__{lookup}": limit})
+        gone = Q(device__in=cleared.values("watched"))
+        if self.rule.kind == Kind.CERTIFICATE:
+            without = self._rows().filter(seen__isnull=True)
+            gone |= Q(device__in=without.values("watched"))
         if self.rule.no_data == MonitoringRule.NoData.CLOSE:
             gone |= Q(device__in=self._without_data().values("watched"))
         return self._alerts().filter(gone)
@@ -97,7 +110,12 @@ class Watch:
         if self.rule.escalation_threshold is None:
             return []
         worse = self._violating(Value(self.rule.escalation_threshold))
-        alerts = self._alerts().open().exclude(severity=self.rule.escalation_severity)  # type: ignore[attr-defined] # ours
+        milder = [
+            severity
+            for severity in Severity.values
+            if Severity(self.rule.escalation_severity).exceeds(severity)
+        ]
+        alerts = self._alerts().open().filter(severity__in=milder)  # type: ignore[attr-defined] # ours
         by_device = {alert.device_id: alert for alert in alerts}
         if not by_device:
             return []
@@ -158,16 +176,16 @@ class Watch:
                 return self._devices().annotate(watched=F("pk"), seen=Subquery(newest))
 
     def _violating(self, bound: Combinable) -> QuerySet[Any]:
-        lookup = LOOKUP[self.rule.operator]
-        if self.rule.kind == Kind.SILENCE:  # longer silent is seen earlier
-            lookup = "lte"
+        lookup = self._lookup(self.rule.operator, "lte")
         return self._rows().filter(**{f"seen__{lookup}": self._limit(bound)})
 
     def _cleared(self, bound: Combinable) -> QuerySet[Any]:
-        lookup = LOOKUP[OPPOSITE[self.rule.operator]]
-        if self.rule.kind == Kind.SILENCE:
-            lookup = "gt"
+        lookup = self._lookup(OPPOSITE[self.rule.operator], "gt")
         return self._rows().filter(**{f"seen__{lookup}": self._limit(bound)})
+
+    def _lookup(self, operator: str, of_silence: str) -> str:
+        """Django's word; who is silent for longer was seen earlier."""
+        return of_silence if self.rule.kind == Kind.SILENCE else LOOKUP[operator]
 
     def _limit(self, bound: Combinable) -> Any:
         """The bound as what `seen` is compared with: a number, or a moment."""
@@ -237,7 +255,7 @@ class Watch:
             )
         )
         found = found.filter(~Exists(known))
-        if self.rule.kind == Kind.SILENCE:
+        if found.model is Device:  # its silence is the reason
             found = found.filter(~Exists(incident))
         if self.overridden:
             found = found.filter(self._is_enabled(device="watched"))

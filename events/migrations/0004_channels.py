@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                 ('secret', models.CharField(blank=True, editable=False, max_length=255)),
                 ('former_secret', models.CharField(blank=True, editable=False, max_length=255)),
                 ('former_secret_until', models.DateTimeField(editable=False, null=True)),
-                ('next_mail_at', models.DateTimeField(editable=False, null=True)),
+                ('rests_until', models.DateTimeField(editable=False, null=True)),
                 ('created_at', models.DateTimeField(editable=False)),
                 ('tenant', models.ForeignKey(db_index=False, default=tenants.context.current_tenant_id, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
             ],

@@ -43,7 +43,7 @@ class Channel(TenantOwned):
     secret = models.CharField(max_length=255, blank=True, editable=False)  # encrypted
     former_secret = models.CharField(max_length=255, blank=True, editable=False)
     former_secret_until = models.DateTimeField(null=True, editable=False)
-    next_mail_at = models.DateTimeField(null=True, editable=False)
+    rests_until = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(editable=False)
 
     seen_by = Role.ADMIN

@@ -4,8 +4,9 @@ import hmac
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -235,7 +236,8 @@ def test_secrets_outlive_a_change_of_the_installations_key(
         *("127.0.0.1", "10.1.2.3", "192.168.1.1", "172.16.0.1", "169.254.169.254"),
         *("0.0.0.0", "100.64.0.1", "224.0.0.1", "255.255.255.255"),
         *("::1", "fe80::1", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1"),
-        *("2002:7f00:1::", "ff02::1"),
+        *("2002:7f00:1::", "ff02::1", "fec0::1", "64:ff9b:1::a00:1"),
+        *("::ffff:0:a00:1", "::a00:1"),
     ],
 )
 def test_addresses_of_the_inside_are_never_reached(address: str) -> None:
@@ -282,6 +284,95 @@ def test_who_answers_in_drips_is_hung_up_on(
         with pytest.raises(outside.Unreachable):
             outside.post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {})
         dripping.join()
+
+
+@contextmanager
+def talker(said: list[bytes], pause: float = 0.0) -> Iterator[str]:
+    """A server that says just this to whoever calls, with pauses; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk() -> None:
+            peer, _ = server.accept()
+            with peer:
+                try:
+                    peer.recv(65536)
+                    for words in said:
+                        peer.sendall(words)
+                        threading.Event().wait(pause)
+                except OSError:
+                    return
+
+        talking = threading.Thread(target=talk, daemon=True)
+        talking.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        talking.join(5)
+
+
+def test_who_drips_after_the_head_is_hung_up_on_as_well(
+    monkeypatch: pytest.MonkeyPatch, outsider: Receiver
+) -> None:
+    monkeypatch.setattr(outside, "PATIENCE", 0.5)
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+
+    with talker([head, *[b"x"] * 40], pause=0.1) as url:
+        begun = time.monotonic()
+        with suppress(outside.Unreachable):
+            outside.post(url, b"{}", {})
+
+    assert time.monotonic() - begun < 3
+
+
+def test_a_receiver_that_speaks_no_http_holds_up_nobody(
+    tenant: Tenant, hook: Channel, outsider: Receiver, now: datetime
+) -> None:
+    with talker([b"SSH-2.0-OpenSSH_9.2\r\n"]) as url:
+        ChannelFactory.create(tenant=tenant, url=url)
+        happens(opened(tenant, now))
+        assert sending.send_due(now=now) == 2
+
+    assert len(outsider.received) == 1
+    states = {str(row.channel.name): row.state for row in messages()}
+    assert states.pop("Ops") == "delivered"
+    assert list(states.values()) == ["waiting"]
+    assert sending.send_due(now=now + sending.LEASE) == 1, "and is tried again"
+
+
+def test_who_has_lost_the_lease_writes_nothing_over_the_others_outcome(
+    tenant: Tenant, hook: Channel, outsider: Receiver, now: datetime
+) -> None:
+    happens(opened(tenant, now))
+    stale = sending._lease_webhooks(now)
+    sending.send_due(now=now + sending.LEASE)
+    failed = sending.Outcome(False, None, "too slow", 9)
+
+    sending._note(stale, failed, now=now + sending.LEASE)
+
+    assert messages()[0].state == "delivered"
+
+
+def test_each_channel_gets_its_turn(
+    tenant: Tenant, hook: Channel, outsider: Receiver, now: datetime
+) -> None:
+    ChannelFactory.create(tenant=tenant, url="http://127.0.0.1:9/", name="Dead")
+    for _ in range(70):
+        happens(opened(tenant, now))
+    Channel.every_tenant.filter(pk=hook.pk).update(is_enabled=True)
+
+    sending.send_due(now=now)
+
+    assert len(outsider.received) == sending.OF_A_CHANNEL
+    Channel.every_tenant.get(name="Dead", rests_until=now + sending.REST)
+
+
+def test_addresses_do_not_stand_in_the_audit_log(
+    tenant: Tenant, hook: Channel, now: datetime
+) -> None:
+    with tenant_scope(tenant.pk):
+        channels.update(channel=hook, url="https://example.com/secret-path", now=now)
+
+    event = Event.every_tenant.named("channel.updated").get()
+
+    assert event.changes == {"url": ["127.0.0.1", "example.com"]}
 
 
 @pytest.mark.parametrize(
@@ -444,7 +535,7 @@ def test_two_senders_at_once_send_each_message_once(
 ) -> None:
     happens(opened(tenant, now))
     with tenant_scope(tenant.pk):
-        first = sending._lease(now=now)
+        first = sending._lease_webhooks(now)
 
     assert len(first) == 1
     assert sending.send_due(now=now) == 0

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from certificates.inspection import last_full_pass
 from certificates.models import DeviceCertificate, Drift, Inspection
-from devices.metrics.aggregates import across
+from devices.metrics.aggregates import by_the_hour
 from devices.metrics.history import Period
 from devices.metrics.measures import MEASURE
 from devices.models import Device
@@ -27,7 +27,8 @@ from tenants.models import User
 from tenants.portal import person
 from tenants.roles import visible_to
 
-CHARTS_GOOD_FOR = 120  # seconds
+CHARTS_GOOD_FOR = timedelta(minutes=3)
+FLEET_MEASURES = ("cpu_usage", "ram_usage", "temperature")
 MONTHS = 13
 ROWS = 8
 _WEIGHTS = list(enumerate(Severity.values))
@@ -100,41 +101,38 @@ def _alerts(alerts: Any) -> dict[str, Any]:
 
 
 def _charts(now: datetime) -> list[Chart]:
-    """The fleet over the last day, by the hour; made anew every few minutes."""
+    """The fleet over the last day, by the hour; made anew every few minutes.
+
+    By one request: the others get what there was, so that none waits for it in a row.
+    """
     key = f"fleet-charts:{current_tenant_id()}"
-    known: list[Chart] | None = cache.get(key)
-    if known is None:
-        known = [*_fleet_charts(now)]
-        cache.set(key, known, CHARTS_GOOD_FOR)
-    return known
+    known: tuple[datetime, list[Chart]] | None = cache.get(key)
+    fresh = known is not None and now - known[0] < CHARTS_GOOD_FOR
+    if not fresh and cache.add(f"{key}:being-made", True, timeout=60):
+        known = now, list(_fleet_charts(now))
+        cache.set(key, known, timeout=24 * 3600)
+        cache.delete(f"{key}:being-made")
+    return known[1] if known else []
 
 
 def _fleet_charts(now: datetime) -> Iterator[Chart]:
     start = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=24)
-    period = Period(start=start, end=now)
+    measures = [MEASURE[name] for name in FLEET_MEASURES]
+    hours = by_the_hour(measures, Period(start=start, end=now))
     frame: dict[str, Any] = {"start": start, "end": now, "step": timedelta(hours=1)}
-    reported: dict[str, int] = {}
-    drawn = []
-    for name in ("cpu_usage", "ram_usage", "temperature"):
-        measure = MEASURE[name]
-        groups = across(measure, period, by="hour")
+    counts = [Point(hour.starts_at, hour.devices) for hour in hours]
+    yield chart("Devices that reported, by the hour", counts, floor=0, **frame)
+    for measure in measures:
         points = [
-            Point(datetime.fromisoformat(group.value), group.average)
-            for group in groups
+            Point(hour.starts_at, value)
+            for hour in hours
+            if (value := hour.averages[measure.name]) is not None
         ]
-        for group in groups:
-            reported[group.value] = max(group.devices, reported.get(group.value, 0))
         share: dict[str, Any] = {}
         if measure.unit == "%":
             share = {"floor": 0.0, "ceiling": 100.0}
         title = f"{measure.label}, average of the fleet"
-        drawn.append(chart(title, points, unit=measure.unit, **share, **frame))
-    counts = [
-        Point(datetime.fromisoformat(hour), count)
-        for hour, count in sorted(reported.items())
-    ]
-    yield chart("Devices that reported, by the hour", counts, floor=0, **frame)
-    yield from drawn
+        yield chart(title, points, unit=measure.unit, **share, **frame)
 
 
 def _months(certificates: Any, today: date) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from devices.metrics.api.serializers import (
     HistoryQuestionSerializer,
     StoredSerializer,
 )
+from devices.metrics.errors import InvalidQuestion
 from devices.metrics.history import Period
 from devices.metrics.measures import MEASURES
 from devices.metrics.models import DeviceMetrics
@@ -135,6 +136,8 @@ class AggregateView(APIView):
             end=asked.get("to"),
             now=timezone.now(),
         )
+        if by == "hour" and period.end - period.start > aggregates.MOST_HOURS:
+            raise InvalidQuestion("By the hour at most 7 days.", field="from")
         only = {name: asked.get(name) for name in ("model", "app_version", "tag")}
         groups = aggregates.across(measure, period, by=by, **only)
         answer = AggregateSerializer(

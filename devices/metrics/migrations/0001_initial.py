@@ -51,6 +51,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'device metrics',
+                'indexes': [models.Index(condition=models.Q(('device_time__isnull', False)), fields=['device_id', 'recorded_at'], name='sample_of_a_wrong_clock')],
                 'abstract': False,
                 'base_manager_name': 'every_tenant',
             },
@@ -67,6 +68,7 @@ class Migration(migrations.Migration):
                 ('device_id', models.UUIDField()),
                 ('starts_at', models.DateTimeField()),
                 ('app_version', models.CharField(max_length=64)),
+                ('newest_at', models.DateTimeField()),
                 ('samples', models.IntegerField()),
                 ('p95_due_at', models.DateTimeField(null=True)),
                 ('cpu_usage_count', models.IntegerField(default=0)),
@@ -140,6 +142,7 @@ class Migration(migrations.Migration):
                 ('device_id', models.UUIDField()),
                 ('starts_at', models.DateTimeField()),
                 ('app_version', models.CharField(max_length=64)),
+                ('newest_at', models.DateTimeField()),
                 ('samples', models.IntegerField()),
                 ('p95_due_at', models.DateTimeField(null=True)),
                 ('cpu_usage_count', models.IntegerField(default=0)),

@@ -146,6 +146,8 @@ def test_a_percentile_is_settled_once_its_hour_is_over_and_again_after_late_samp
         ("from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", "to"),
         ("from=2020-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", "from"),
         ("page_size=0", "page_size"),
+        ("from=9999-12-31T12:00:00Z", "from"),
+        ("to=0001-01-01T00:00:00Z", "from"),
         ("odd=1", "odd"),
     ],
 )
@@ -228,6 +230,25 @@ def test_samples_count_for_the_version_with_which_they_came(
         ("2.0", 1, 100, 100),
         ("2.1", 1, 500, 500),
     ]
+
+
+def test_a_late_sample_does_not_change_with_which_version_an_hour_came(
+    tenant: Tenant, member: Callable[..., APIClient]
+) -> None:
+    device = DeviceFactory.create(tenant=tenant, app_version="2.0")
+    report(device, at(NOON + HOUR / 2, ram_used_mb=100), now=NOON + HOUR)
+    device.app_version = "2.1"
+    report(device, at(NOON, ram_used_mb=100), now=NOON + 2 * HOUR)
+
+    assert across(member(), "by=app_version") == [("2.0", 1, 100, 100)]
+
+
+def test_by_the_hour_a_week_is_the_most(member: Callable[..., APIClient]) -> None:
+    answer = member().get(
+        "/devices/metrics/aggregate?measure=cpu_usage&by=hour&from=2026-02-01T00:00:00Z"
+        "&to=2026-03-01T00:00:00Z"
+    )
+    assert answer.json()["errors"][0]["code"] == "invalid_question"
 
 
 def test_another_tenants_devices_are_in_no_average(

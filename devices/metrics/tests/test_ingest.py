@@ -8,14 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db.models import Sum
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from devices.metrics.models import DeviceMetrics, LatestMetrics
+from devices.metrics import ingest
+from devices.metrics.models import DeviceMetrics, HourlyMetrics, LatestMetrics
 from devices.metrics.tests.reporting import at, every_five_minutes, report
 from devices.models import Device
 from devices.tests.factories import DeviceFactory
 from events.models import Event
+from tenants.context import tenant_scope
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
@@ -121,6 +124,38 @@ def test_what_a_wrong_clock_sends_again_is_there_once(
     row = DeviceMetrics.every_tenant.get()
     assert row.recorded_at == now
     assert row.device_time == now + timedelta(days=20)
+
+
+@pytest.mark.parametrize(
+    ("first_sent", "then_sent", "then"),
+    [
+        # The very same bytes, late: by them the clock seems to be wrong.
+        (timedelta(), timedelta(), 20 * MINUTE),
+        # The clock was five hours behind, and was set before the second time.
+        (timedelta(hours=-5), MINUTE, MINUTE),
+        (timedelta(hours=-5), timedelta(hours=-5), 40 * MINUTE),
+    ],
+    ids=["late", "set", "wrong and late"],
+)
+def test_what_is_sent_again_counts_once_whatever_the_clock_says_meanwhile(
+    device: Device,
+    now: datetime,
+    first_sent: timedelta,
+    then_sent: timedelta,
+    then: timedelta,
+) -> None:
+    samples = every_five_minutes(now + first_sent - 30 * MINUTE, [1, 2, 3])
+
+    def send(sent_at: datetime, moment: datetime) -> tuple[int, int]:
+        with tenant_scope(device.tenant_id):
+            outcome = ingest.ingest(
+                device=device, samples=samples, sent_at=sent_at.isoformat(), now=moment
+            )
+        return outcome.stored, outcome.repeated
+
+    assert send(now + first_sent, now) == (3, 0)
+    assert send(now + then_sent, now + then) == (0, 3)
+    assert HourlyMetrics.every_tenant.aggregate(total=Sum("samples"))["total"] == 3
 
 
 def test_the_newest_sample_is_the_latest_whenever_the_others_come(

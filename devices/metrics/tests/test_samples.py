@@ -167,6 +167,12 @@ def test_with_the_time_of_sending_the_clocks_error_is_known() -> None:
     assert recorded(-5, sent=-0.1) == [(-5, False)]
 
 
+def test_a_right_clock_that_kept_samples_for_too_long_is_not_taken_for_a_wrong_one() -> (
+    None
+):
+    assert recorded(-92 * 24, -1) == [(-1, False)]
+
+
 def test_what_is_too_old_by_a_right_clock_is_refused() -> None:
     old = {"cpu_usage": 1, "recorded_at": (NOW - 91 * 24 * HOUR).isoformat()}
 

@@ -142,6 +142,7 @@ class Migration(migrations.Migration):
             name='IncidentDevice',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('silent_since', models.DateTimeField()),
                 ('returned_at', models.DateTimeField(null=True)),
                 ('alert', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='members', to='monitoring.alert')),
                 ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='devices.device')),
@@ -173,6 +174,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='monitoringrule',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('device__isnull', True), ('scope', 'all'), ('tag__isnull', True)), models.Q(('device__isnull', True), ('scope', 'tag'), ('tag__isnull', False)), models.Q(('device__isnull', False), ('scope', 'device'), ('tag__isnull', True)), _connector='OR'), name='rule_scope_names_its_subject'),
+        ),
+        migrations.AddIndex(
+            model_name='alert',
+            index=models.Index(condition=models.Q(('settled_at__isnull', True)), fields=['tenant', 'kind'], name='alert_unsettled'),
         ),
         migrations.AddIndex(
             model_name='alert',

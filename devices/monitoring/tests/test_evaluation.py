@@ -357,6 +357,82 @@ def test_an_override_may_switch_a_rule_off(
     assert passed(tenant, now) == Evaluated()
 
 
+def test_an_override_may_switch_on_what_the_rule_has_off(
+    tenant: Tenant, device: Device, now: datetime
+) -> None:
+    rule = RuleFactory.create(tenant=tenant, is_enabled=False)
+    other = DeviceFactory.create(tenant=tenant)
+    overridden(rule, now, device=device, is_enabled=True)
+    reports(device, now, 95)
+    reports(other, now, 95)
+
+    assert passed(tenant, now) == Evaluated(opened=1)
+    assert alert().device == device
+
+
+def test_overrides_that_contradict_each_other_make_no_storm(
+    tenant: Tenant, device: Device, hall: Any, now: datetime
+) -> None:
+    rule = RuleFactory.create(tenant=tenant)
+    overridden(rule, now, tag=hall, threshold=70, clear_threshold=60)
+    overridden(rule, now, device=device, clear_threshold=85)
+    reports(device, now, 75)
+
+    assert passed(tenant, now) == Evaluated(opened=1)
+    assert passed(tenant, now) == Evaluated()
+
+
+def test_what_is_more_severe_already_is_not_escalated_down(
+    tenant: Tenant, device: Device, now: datetime
+) -> None:
+    rule = RuleFactory.create(
+        tenant=tenant, escalation_threshold=98, escalation_severity="high"
+    )
+    overridden(rule, now, device=device, severity="critical")
+    reports(device, now, 99)
+
+    assert passed(tenant, now) == Evaluated(opened=1)
+    assert passed(tenant, now) == Evaluated()
+    assert alert().severity == "critical"
+
+
+def test_an_alert_about_a_certificate_that_was_revoked_is_closed(
+    tenant: Tenant, device: Device, now: datetime
+) -> None:
+    RuleFactory.create(
+        tenant=tenant, kind="certificate", measure="", operator="le", threshold=30
+    )
+    service = CertificateManagementService()
+    certificate = service.issue_certificate(
+        device=device, csr_pem=request_for(ec_key()), now=now - timedelta(days=340)
+    )
+    passed(tenant, now)
+    service.revoke_certificate(certificate, reason="superseded", now=now)
+
+    assert passed(tenant, now) == Evaluated(closed=1)
+
+
+def test_what_a_rule_opened_while_it_was_switched_off_is_closed_by_the_next_pass(
+    tenant: Tenant, device: Device, now: datetime
+) -> None:
+    rule = RuleFactory.create(tenant=tenant)
+    reports(device, now, 95)
+    passed(tenant, now)
+    MonitoringRule.every_tenant.filter(pk=rule.pk).update(is_enabled=False)
+
+    assert passed(tenant, now) == Evaluated(closed=1)
+
+
+def test_one_rules_trouble_is_not_that_of_the_others(
+    tenant: Tenant, device: Device, now: datetime
+) -> None:
+    silence(tenant=tenant, name="A", threshold=1e300)  # no such rule gets past the door
+    RuleFactory.create(tenant=tenant, name="B")
+    reports(device, now, 95)
+
+    assert passed(tenant, now) == Evaluated(opened=1)
+
+
 def test_a_rule_that_is_switched_off_closes_its_alerts(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:

@@ -104,6 +104,92 @@ def test_the_incident_closes_when_nearly_all_are_back_and_the_rest_stand_alone(
     assert alone.device == devices[19]
 
 
+def test_a_fleet_that_falls_silent_in_the_course_of_a_minute_is_one_incident(
+    tenant: Tenant, now: datetime
+) -> None:
+    """Each device connects at a second of its own; the network is gone for all at once."""
+    silence(tenant=tenant)
+    for number in range(60):
+        fleet(
+            *(tenant, 1),
+            status="online",
+            last_seen=now - 4.7 * MINUTE - timedelta(seconds=number),
+        )
+
+    passed(tenant, now)
+    passed(tenant, now + MINUTE)
+
+    assert Alert.every_tenant.get().devices == 60
+
+
+def test_who_is_back_and_falls_silent_again_is_away_again(
+    tenant: Tenant, now: datetime
+) -> None:
+    silence(tenant=tenant)
+    devices = fleet(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
+    passed(tenant, now)
+    heard_of(devices[:1], now + MINUTE)
+    passed(tenant, now + MINUTE)
+    member = IncidentDevice.every_tenant.get(device=devices[0])
+    assert member.returned_at is not None
+
+    passed(tenant, now + 7 * MINUTE)
+
+    member.refresh_from_db()
+    assert member.returned_at is None
+    assert Alert.every_tenant.get().devices == 12
+
+
+def test_another_outage_is_another_incident_though_the_first_never_healed(
+    tenant: Tenant, now: datetime
+) -> None:
+    silence(tenant=tenant)
+    devices = fleet(tenant, 40, status="offline", last_seen=now - 6 * MINUTE)
+    passed(tenant, now)
+    later = now + timedelta(hours=3)
+    heard_of(devices[:30], later)  # ten of them are broken for good
+    passed(tenant, later)
+
+    passed(tenant, later + 6 * MINUTE)
+
+    first, second = Alert.every_tenant.filter(kind="fleet_silence").order_by(
+        "opened_at"
+    )
+    assert (first.status, second.status, second.devices) == ("closed", "open", 30)
+
+
+def test_an_incident_ends_after_hours_and_the_rest_stand_alone(
+    tenant: Tenant, now: datetime
+) -> None:
+    silence(tenant=tenant)
+    fleet(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
+    passed(tenant, now)
+
+    assert passed(tenant, now + timedelta(hours=7)) == Evaluated(opened=12)
+
+
+def test_boxes_that_are_gone_for_months_are_no_incident(
+    tenant: Tenant, now: datetime
+) -> None:
+    silence(tenant=tenant)
+    fleet(tenant, 12, status="offline", last_seen=now - timedelta(days=90))
+
+    assert passed(tenant, now) == Evaluated(opened=12)
+
+
+def test_an_incident_is_settled_also_where_no_rule_is_left(
+    tenant: Tenant, now: datetime
+) -> None:
+    devices = fleet(tenant, 12, status="online", last_seen=now - 6 * MINUTE)
+    presence.sweep(now=now, threshold=THRESHOLD)
+    delivery.deliver(now=now)
+    heard_of(devices, now + MINUTE)
+
+    passed(tenant, now + MINUTE)
+
+    assert Alert.every_tenant.get().status == "closed"
+
+
 def test_the_sweeps_announcement_opens_it_also_without_a_rule(
     tenant: Tenant, now: datetime
 ) -> None:

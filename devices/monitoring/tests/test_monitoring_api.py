@@ -84,6 +84,15 @@ def test_a_rule_is_made_looked_at_changed_and_removed(operator: APIClient) -> No
         ({"opens_at": "late"}, "opens_at"),
         ({"lasting_seconds": -1}, "lasting_seconds"),
         ({"kind": "silence", "threshold": 0}, "threshold"),
+        ({"kind": "certificate", "threshold": 1_000_000}, "threshold"),
+        (
+            {
+                "kind": "silence",
+                "escalation_threshold": 1e10,
+                "escalation_severity": "critical",
+            },
+            "escalation_threshold",
+        ),
         ({"tenant": "x"}, "tenant"),
     ],
     ids=str,
@@ -285,7 +294,7 @@ def test_a_high_processor_load_is_an_alert_of_the_last_day(
 def test_an_incidents_devices_are_told(operator: APIClient, tenant: Tenant) -> None:
     alert = AlertFactory.create(tenant=tenant, kind=Alert.Kind.FLEET_SILENCE)
     device = DeviceFactory.create(tenant=tenant)
-    alert.members.create(tenant=tenant, device=device)
+    alert.members.create(tenant=tenant, device=device, silent_since=alert.opened_at)
 
     told = operator.get(f"/monitoring/alerts/{alert.pk}").json()
 

@@ -5,40 +5,43 @@
   const SOONEST = 1000, NOW_AND_THEN = 30000;
   const lists = ["/devices/device/", "/monitoring/alert/"];
   const isList = lists.some((end) => location.pathname.endsWith(end));
-  const parts = (page) => [
-    ...page.querySelectorAll("[data-live]"),
-    ...(isList ? page.querySelectorAll("#result_list tbody") : []),
-  ];
-  const nameOf = (part, index) => part.id || `list-${index}`;
-  let stream = null, timer = null, last = 0;
+  const parts = (page) =>
+    page.querySelectorAll(isList ? "[data-live], #changelist-form" : "[data-live]");
+  let stream = null, timer = null, next = 0, looking = false, again = false;
 
   const isBusy = (part) =>
     part.contains(document.activeElement) || part.querySelector("input:checked");
 
+  function put(page) {
+    for (const part of parts(document)) {
+      const other = page.getElementById(part.id);
+      if (!other || isBusy(part) || other.innerHTML === part.innerHTML) continue;
+      part.replaceWith(document.importNode(other, true));
+      const boxes = document.querySelectorAll("tr input.action-select");
+      if (part.id === "changelist-form" && boxes.length && window.Actions) Actions(boxes);
+    }
+  }
+
   async function look() {
     timer = null;
-    last = Date.now();
-    let answer;
+    looking = true;
+    again = false;
+    const begun = Date.now();
     try {
-      answer = await fetch(location.href, { headers: { "X-Requested-With": "live" } });
-    } catch {
-      return;
-    }
-    if (!answer.ok || answer.redirected) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const fresh = new Map(parts(page).map((part, index) => [nameOf(part, index), part]));
-    parts(document).forEach((part, index) => {
-      const other = fresh.get(nameOf(part, index));
-      if (other && !isBusy(part) && other.innerHTML !== part.innerHTML) {
-        part.replaceWith(document.importNode(other, true));
+      const answer = await fetch(location.href, { headers: { "X-Requested-With": "live" } });
+      if (answer.ok && !answer.redirected) {
+        put(new DOMParser().parseFromString(await answer.text(), "text/html"));
       }
-    });
+    } catch { /* the next hint, or the next half minute */ }
+    looking = false;
+    // A page that takes long is not asked for so often.
+    next = Date.now() + Math.max(SOONEST, 3 * (Date.now() - begun));
+    if (again) soon();
   }
 
   function soon() {
-    if (timer === null) {
-      timer = setTimeout(look, Math.max(50, last + SOONEST - Date.now()));
-    }
+    if (looking) again = true;
+    else if (timer === null) timer = setTimeout(look, Math.max(50, next - Date.now()));
   }
 
   function matters(hint) {
@@ -63,7 +66,9 @@
     if (!parts(document).length) return;
     open();
     setInterval(() => {
-      if (!document.hidden && !(stream && stream.readyState === EventSource.OPEN)) soon();
+      if (document.hidden || (stream && stream.readyState === EventSource.OPEN)) return;
+      soon();
+      if (!stream || stream.readyState === EventSource.CLOSED) { close(); open(); }
     }, NOW_AND_THEN);
     // A browser has few connections to one host: pages in the background give theirs up.
     document.addEventListener("visibilitychange", () => {
