@@ -191,9 +191,8 @@ class Watch:
         """The bound as what `seen` is compared with: a number, or a moment."""
         if self.rule.kind == Kind.METRIC:
             return bound
-        unit = timedelta(minutes=-1 if self.rule.kind == Kind.SILENCE else 0)
-        if self.rule.kind == Kind.CERTIFICATE:
-            unit = timedelta(days=1)
+        silent = self.rule.kind == Kind.SILENCE
+        unit = timedelta(minutes=-1) if silent else timedelta(days=1)
         span = ExpressionWrapper(bound * Value(unit), output_field=DurationField())
         return ExpressionWrapper(Value(self.now) + span, output_field=DateTimeField())
 
