@@ -12,13 +12,19 @@
   const isBusy = (part) =>
     part.contains(document.activeElement) || part.querySelector("input:checked");
 
+  // The list's own script knows the boxes that were there when the page was loaded.
+  function beginActions() {
+    const parent = document.querySelector(".result-list-wrapper");
+    const boxes = document.querySelectorAll("tr input.action-select");
+    if (parent && boxes.length && window.Actions) Actions(boxes, { parent });
+  }
+
   function put(page) {
     for (const part of parts(document)) {
       const other = page.getElementById(part.id);
       if (!other || isBusy(part) || other.innerHTML === part.innerHTML) continue;
       part.replaceWith(document.importNode(other, true));
-      const boxes = document.querySelectorAll("tr input.action-select");
-      if (part.id === "changelist-form" && boxes.length && window.Actions) Actions(boxes);
+      if (part.id === "changelist-form") beginActions();
     }
   }
 
