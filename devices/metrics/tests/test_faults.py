@@ -32,6 +32,7 @@ def another_connection() -> Any:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("pieces_dropped")
 def test_a_deadlock_is_tried_again_until_it_is_stored() -> None:
     device = DeviceFactory.create(status="online", last_seen=NOW)
     report(device, at(NOW - timedelta(minutes=5)), now=NOW)
@@ -58,6 +59,7 @@ def test_a_deadlock_is_tried_again_until_it_is_stored() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("pieces_dropped")
 def test_a_lost_connection_is_made_anew() -> None:
     device = DeviceFactory.create(status="online", last_seen=NOW)
     connection.ensure_connection()
@@ -97,6 +99,7 @@ def test_a_full_database_tells_the_device_to_keep_its_samples(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("pieces_dropped")
 def test_many_at_once_into_days_that_have_no_pieces_yet_store_every_sample_once() -> (
     None
 ):

@@ -52,6 +52,7 @@ def test_each_piece_has_the_wall_of_its_own() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("pieces_dropped")
 def test_what_is_outlived_goes_by_the_piece_and_roll_ups_stay_longer() -> None:
     device = DeviceFactory.create()
     old = NOW - 89 * DAY
@@ -68,6 +69,7 @@ def test_what_is_outlived_goes_by_the_piece_and_roll_ups_stay_longer() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("pieces_dropped")
 def test_a_piece_that_a_crash_left_detached_is_dropped_later() -> None:
     partitions.make_for([NOW])
     with connection.cursor() as cursor:

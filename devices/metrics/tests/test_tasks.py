@@ -14,6 +14,7 @@ from devices.tests.waiting import until
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("pieces_dropped")
 def test_partitions_roll_ups_and_retention_are_seen_to_by_a_worker(
     celery_worker: None,
 ) -> None:
