@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.test import override_settings
+from redis import Redis
 from rest_framework.test import APIClient
 
 from certificates.device_certificates import DeviceCertificatesService
@@ -129,7 +130,12 @@ def as_device() -> Callable[[Device], APIClient]:
 
 @pytest.fixture
 def celery_worker(transactional_db: None) -> Iterator[None]:
-    """A real worker in a process of its own, over this test's database and broker."""
+    """A real worker in a process of its own, over this test's database and broker.
+
+    What an earlier test's worker left in the queues is not this one's work.
+    """
+    with Redis.from_url(settings.REDIS_URL) as broker:
+        broker.flushdb()
     command = [str(Path(sys.executable).parent / "celery"), "-A", "provisioning"]
     command += ["worker", "-Q", "prompt,bulk", "-c", "1", "--loglevel", "error"]
     command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
