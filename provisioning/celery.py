@@ -2,13 +2,16 @@
 
 import os
 import sys
+import threading
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_prerun
+from celery.signals import task_prerun, worker_shutting_down
 from django.db import close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
+
+AT_ONCE = 5.0  # seconds
 
 app = Celery("provisioning")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -21,3 +24,15 @@ app.autodiscover_tasks()
 def keep_a_good_connection(**_: Any) -> None:
     """As a request does: one that broke or is old is not used again."""
     close_old_connections()
+
+
+@worker_shutting_down.connect
+def end_in_any_case(how: str, **_: Any) -> None:
+    """Told to end at once, a worker does: its pool may wait for itself for good.
+
+    What it was working on comes again, as after any end that is not warm.
+    """
+    if how == "Cold":
+        ending = threading.Timer(AT_ONCE, os._exit, [1])
+        ending.daemon = True
+        ending.start()
