@@ -1,6 +1,7 @@
 """Structured logs: every line bears the request id and the caller."""
 
 import logging
+from typing import Any
 
 from tenants.context import current_caller
 
@@ -13,3 +14,44 @@ class CallerFilter(logging.Filter):
         record.request_id = caller.request_id
         record.caller = f"{caller.kind}:{caller.id}" if caller.id else caller.kind
         return True
+
+
+def configured(*, level: str, form: str) -> dict[str, Any]:
+    """Django's `LOGGING`: everything to the console, as `json` or as `text`."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"caller": {"()": "provisioning.logs.CallerFilter"}},
+        "formatters": {
+            "json": {
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+                "rename_fields": {
+                    "asctime": "at",
+                    "levelname": "level",
+                    "name": "logger",
+                },
+            },
+            "text": {
+                "format": "%(levelname)s %(name)s: %(message)s",
+            },
+        },
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "formatter": form,
+                "filters": ["caller"],
+            }
+        },
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            "django": {"handlers": [], "level": "INFO", "propagate": True},
+            "django.request": {"level": "ERROR"},  # the request log says the rest
+            "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+            "django.server": {"handlers": [], "propagate": True},
+            "axes": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+            "celery.beat": {"level": "WARNING"},
+        },
+    }

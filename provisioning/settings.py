@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from provisioning import env, schedule
+from provisioning import env, logs, schedule
+from provisioning.api import settings as api
 from provisioning.embedded import endpoints
 from provisioning.portal import settings as portal
 from provisioning.var import BASE, var_folder
@@ -290,6 +291,7 @@ CELERY_TASK_DEFAULT_QUEUE = "prompt"  # what a person or a clock waits for
 CELERY_TASK_ROUTES = {
     "certificates.tasks.renew": {"queue": "bulk"},
     "events.tasks.send": {"queue": "bulk"},  # it waits for others' servers
+    "devices.metrics.tasks.settle_roll_ups": {"queue": "bulk"},
 }
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "provisioning.beat:Scheduler"
@@ -297,51 +299,9 @@ CELERY_BEAT_SCHEDULE = schedule.BEAT
 
 # --- The API -----------------------------------------------------------------------------------
 
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "devices.authentication.DeviceAuthentication",
-        "tenants.authentication.MemberAuthentication",
-        "devices.authentication.EnrollmentAuthentication",
-        "certificates.authentication.ClientCertificateAuthentication",
-    ],
-    "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.IsMember"],
-    "DEFAULT_THROTTLE_CLASSES": ["tenants.throttles.CallerThrottle"],
-    "DEFAULT_PARSER_CLASSES": ["provisioning.rest.parsing.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "provisioning.rest.paging.CursorPages",
-    "DEFAULT_SCHEMA_CLASS": "provisioning.api.schema.DocumentedSchema",
-    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
-    "TEST_REQUEST_DEFAULT_FORMAT": "json",
-}
-DRF_STANDARDIZED_ERRORS = {
-    "EXCEPTION_HANDLER_CLASS": "provisioning.api.errors.ExceptionHandler",
-    "EXCEPTION_FORMATTER_CLASS": "provisioning.api.errors.ExceptionFormatter",
-    "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "provisioning",
-    "DESCRIPTION": "The whole life of devices in the field.",
-    "VERSION": "1",
-    "OAS_VERSION": "3.1.0",  # the first that knows client certificates
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SERVE_AUTHENTICATION": [],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {
-        "DeviceStatusEnum": "devices.models.Device.Status",
-        "CertificateStatusEnum": "certificates.models.DeviceCertificate.Status",
-        "SeverityEnum": "events.severity.Severity",
-        "AlertKindEnum": "devices.monitoring.models.Alert.Kind",
-        "AlertStatusEnum": "devices.monitoring.models.Alert.Status",
-        "ChannelKindEnum": "events.models.Channel.Kind",
-        "RuleKindEnum": "devices.monitoring.models.MonitoringRule.Kind",
-        "MeasureEnum": "devices.metrics.measures.CHOICES",
-        "RevocationReasonEnum": "certificates.models.DeviceCertificate.Reason",
-    },
-}
+REST_FRAMEWORK = api.REST_FRAMEWORK
+DRF_STANDARDIZED_ERRORS = api.DRF_STANDARDIZED_ERRORS
+SPECTACULAR_SETTINGS = api.SPECTACULAR_SETTINGS
 
 # --- Logs and metrics -------------------------------------------------------------------------------
 
@@ -350,36 +310,4 @@ LOG_LEVEL = env.choice(
     "LOG_LEVEL", "INFO", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"
 )
 LOG_FORMAT = env.choice("LOG_FORMAT", "json", "json", "text")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"caller": {"()": "provisioning.logs.CallerFilter"}},
-    "formatters": {
-        "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-            "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"},
-        },
-        "text": {
-            "format": "%(levelname)s %(name)s: %(message)s",
-        },
-    },
-    "handlers": {
-        "console": {
-            "class": "logging.StreamHandler",
-            "formatter": LOG_FORMAT,
-            "filters": ["caller"],
-        }
-    },
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        "django": {"handlers": [], "level": "INFO", "propagate": True},
-        "django.request": {"level": "ERROR"},  # the request log says the rest
-        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
-        "django.server": {"handlers": [], "propagate": True},
-        "axes": {"level": "WARNING"},
-        "celery.worker.strategy": {"level": "WARNING"},
-        "celery.app.trace": {"level": "WARNING"},
-        "celery.beat": {"level": "WARNING"},
-    },
-}
+LOGGING = logs.configured(level=LOG_LEVEL, form=LOG_FORMAT)

@@ -1,12 +1,13 @@
 """What a measure came to across the current tenant's devices."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from django.db import connection
 
+from devices.metrics.errors import InvalidQuestion
 from devices.metrics.history import Period
 from devices.metrics.measures import Measure
 from devices.metrics.models import ROLL_UPS
@@ -15,7 +16,7 @@ from tenants.context import current_tenant_id
 
 By = Literal["", "app_version", "model", "tag", "hour", "day"]
 GROUPINGS: tuple[By, ...] = ("", "app_version", "model", "tag", "hour", "day")
-MOST_GROUPS = 2_300  # 95 days of hours
+MOST_GROUPS = 1_200  # three years of days
 MOST_HOURS = timedelta(days=7)
 BY_THE_HOUR = timedelta(days=4)  # longer periods are made from days
 
@@ -46,57 +47,59 @@ class Group:
 
 
 def across(
-    measure: Measure,
-    period: Period,
-    *,
-    by: By = "",
-    model: str | None = None,
-    app_version: str | None = None,
-    tag: str | None = None,
+    measure: Measure, period: Period, *, by: By = "", **only: str | None
 ) -> list[Group]:
     """One group for each value of `by`, those with the most samples first.
 
-    The version is the one with which the samples came; model and tags are the present
-    ones, and a device with several tags counts in each. Times are in order of time.
+    A version is the one with which the newest sample of an hour or day came; model and
+    tags are the present ones, and a device with several tags counts in each. Times are
+    in order of time.
+
+    Args:
+        only: of this `model`, `app_version` or `tag`.
+
+    Raises:
+        InvalidQuestion: there are too many hours.
     """
+    if by == "hour" and period.end - period.start > MOST_HOURS:
+        days = MOST_HOURS.days
+        raise InvalidQuestion(f"By the hour at most {days} days.", field="from")
     bucket = by if by in ROLL_UPS else _bucket(period)
-    name, table = measure.name, ROLL_UPS[bucket]._meta.db_table
-    # Within a device first: then nothing has to be told apart twice.
-    within = ["device_id"]
-    within += ["app_version"] if by == "app_version" else []
-    within += ["starts_at"] if by in ROLL_UPS else []
     values = {
         "tenant": current_tenant_id(),
         "bucket": bucket,
         "start": period.start,
         "end": period.end,
-        "model": model,
-        "version": app_version,
-        "tag": tag,
-        "most": MOST_GROUPS,
+        **only,
     }
-    sql = f"""
+    with connection.cursor() as cursor:
+        cursor.execute(_grouped(measure.name, bucket, by, only), values)
+        rows = cursor.fetchall()
+    return [Group(_text(row[0]), row[1], int(row[2]), *row[3:]) for row in rows]
+
+
+def _grouped(name: str, bucket: str, by: By, only: Mapping[str, str | None]) -> str:
+    # Within a device first: then nothing has to be told apart twice.
+    within = ["device_id"]
+    within += ["app_version"] if by == "app_version" else []
+    within += ["starts_at"] if by in ROLL_UPS else []
+    return f"""
         WITH one AS (
             SELECT {", ".join(within)}, sum({name}_count) AS count,
                 sum({name}_sum) AS total, min({name}_least) AS least,
                 max({name}_most) AS most
-            FROM {table}
+            FROM {ROLL_UPS[bucket]._meta.db_table}
             WHERE {_whose()} AND {name}_count > 0
                 AND starts_at >= date_trunc(%(bucket)s, %(start)s, 'UTC')
-                AND starts_at < %(end)s
-                {_only(model, app_version, tag)}
+                AND starts_at < %(end)s {_only(only)}
             GROUP BY {", ".join(within)}
         )
         SELECT {_KEYS[by]}, count(*), sum(count), sum(total) / sum(count), min(least),
             max(most), percentile_cont(0.95) WITHIN GROUP (ORDER BY total / count)
         FROM one {_joined(by)}
         GROUP BY 1 ORDER BY {"1" if by in ROLL_UPS else "3 DESC, 1"}
-        LIMIT %(most)s
+        LIMIT {MOST_GROUPS}
     """
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        rows = cursor.fetchall()
-    return [Group(_text(row[0]), row[1], int(row[2]), *row[3:]) for row in rows]
 
 
 def _text(value: Any) -> str:
@@ -126,17 +129,17 @@ def _joined(by: By) -> str:
     return ""
 
 
-def _only(model: str | None, app_version: str | None, tag: str | None) -> str:
+def _only(said: Mapping[str, str | None]) -> str:
     device, worn, tags = (row._meta.db_table for row in (Device, DeviceTag, Tag))
     narrowed = ""
-    if app_version is not None:
-        narrowed += " AND app_version = %(version)s"
-    if model is not None:
+    if said.get("app_version") is not None:
+        narrowed += " AND app_version = %(app_version)s"
+    if said.get("model") is not None:
         narrowed += (
             f" AND device_id IN (SELECT id FROM {device}"
             " WHERE tenant_id = %(tenant)s AND model = %(model)s)"
         )
-    if tag is not None:
+    if said.get("tag") is not None:
         narrowed += (
             f" AND device_id IN (SELECT device_id FROM {worn} worn"
             f" JOIN {tags} tag ON tag.id = worn.tag_id"

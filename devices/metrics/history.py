@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from devices.metrics.errors import InvalidQuestion
-from devices.metrics.measures import FIELDS, MEASURE, MEASURES, Measure
+from devices.metrics.measures import FIELDS, MEASURES, Measure
 from devices.metrics.models import ROLL_UPS, DeviceMetrics, LatestMetrics, Reported
 from devices.models import Device
 
@@ -18,6 +18,7 @@ LONGEST = {
     "hour": timedelta(days=93),
     "day": timedelta(days=1100),
 }
+PARTS = ("count", "average", "minimum", "maximum", "p95")
 USUAL = {"raw": timedelta(days=1), "hour": timedelta(days=7), "day": timedelta(days=90)}
 
 
@@ -81,19 +82,13 @@ def rolled_up(
     measures = list(measures)
     model = ROLL_UPS[bucket]
     table, samples_of = model._meta.db_table, DeviceMetrics._meta.db_table
-    made = ", ".join(percentile(measure.name) for measure in measures)
-    told = ", ".join(
-        f"r.{name}_count, r.{name}_sum / nullif(r.{name}_count, 0), r.{name}_least,"
-        f" r.{name}_most, CASE WHEN r.p95_due_at IS NULL THEN r.{name}_p95"
-        f" ELSE exact.{name} END"
-        for name in (measure.name for measure in measures)
-    )
+    names = [measure.name for measure in measures]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT r.starts_at, r.samples, r.app_version, {told}
+            SELECT r.starts_at, r.samples, r.app_version, {", ".join(map(_told, names))}
             FROM {table} r LEFT JOIN LATERAL (
-                SELECT {made} FROM {samples_of} s
+                SELECT {", ".join(map(percentile, names))} FROM {samples_of} s
                 WHERE r.p95_due_at IS NOT NULL AND s.device_id = r.device_id
                     AND s.recorded_at >= r.starts_at
                     AND s.recorded_at < r.starts_at + interval '1 {bucket}'
@@ -113,6 +108,15 @@ def rolled_up(
         )
         rows = cursor.fetchall()
     return [_bucket(row, measures) for row in rows]
+
+
+def _told(name: str) -> str:
+    """SQL: what a roll-up says of a measure, in the order of `PARTS`."""
+    return (
+        f"r.{name}_count, r.{name}_sum / nullif(r.{name}_count, 0), r.{name}_least,"
+        f" r.{name}_most, CASE WHEN r.p95_due_at IS NULL THEN r.{name}_p95"
+        f" ELSE exact.{name} END"
+    )
 
 
 def percentile(name: str) -> str:
@@ -140,23 +144,12 @@ def shown(sample: Reported) -> dict[str, Any]:
     }
 
 
-def measure_named(name: str) -> Measure:
-    """
-    Raises:
-        InvalidQuestion: there is none of this name.
-    """
-    if name not in MEASURE:
-        known = ", ".join(MEASURE)
-        raise InvalidQuestion(f"It is one of {known}.", field="measure")
-    return MEASURE[name]
-
-
 def _bucket(row: tuple[Any, ...], measures: list[Measure]) -> dict[str, Any]:
     told: dict[str, Any] = dict(
         zip(("starts_at", "samples", "app_version"), row[:3], strict=True)
     )
-    parts = ("count", "average", "minimum", "maximum", "p95")
+    size = len(PARTS)
     for number, measure in enumerate(measures):
-        values = row[3 + 5 * number : 8 + 5 * number]
-        told[measure.name] = dict(zip(parts, values, strict=True))
+        values = row[3 + size * number : 3 + size * (number + 1)]
+        told[measure.name] = dict(zip(PARTS, values, strict=True))
     return told

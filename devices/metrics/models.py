@@ -117,6 +117,14 @@ class RollUp(TenantOwned):
 
     class Meta(TenantOwned.Meta):
         abstract = True
+        indexes = (
+            models.Index(fields=("tenant", "starts_at"), name="%(class)s_of_tenant"),
+            models.Index(
+                fields=("p95_due_at",),
+                condition=Q(p95_due_at__isnull=False),
+                name="%(class)s_p95_due",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.device_id} from {self.starts_at:%Y-%m-%d %H:%M}"
@@ -136,14 +144,6 @@ class HourlyMetrics(RollUp):
     class Meta(RollUp.Meta):
         abstract = False
         verbose_name_plural = "hourly metrics"
-        indexes = (
-            models.Index(fields=("tenant", "starts_at"), name="hourly_of_tenant"),
-            models.Index(
-                fields=("p95_due_at",),
-                condition=Q(p95_due_at__isnull=False),
-                name="hourly_p95_due",
-            ),
-        )
 
 
 class DailyMetrics(RollUp):
@@ -152,14 +152,6 @@ class DailyMetrics(RollUp):
     class Meta(RollUp.Meta):
         abstract = False
         verbose_name_plural = "daily metrics"
-        indexes = (
-            models.Index(fields=("tenant", "starts_at"), name="daily_of_tenant"),
-            models.Index(
-                fields=("p95_due_at",),
-                condition=Q(p95_due_at__isnull=False),
-                name="daily_p95_due",
-            ),
-        )
 
 
 ROLL_UPS: dict[str, type[RollUp]] = {"hour": HourlyMetrics, "day": DailyMetrics}

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from devices.metrics import partitions, rollups
+from devices.metrics.models import ROLL_UPS
 
 
 def drop_outlived(*, now: datetime) -> list[str]:
@@ -12,9 +13,11 @@ def drop_outlived(*, now: datetime) -> list[str]:
 
     What is still to be made from samples is made before they go.
     """
-    rollups.settle(now=now)
     samples = now - timedelta(days=settings.METRICS_RETENTION_DAYS)
     aggregates = now - timedelta(days=settings.METRICS_AGGREGATE_RETENTION_DAYS)
+    for bucket in ROLL_UPS:
+        while rollups.settle(bucket, now=now, begun_before=samples):
+            pass
     dropped = partitions.drop_outlived(partitions.SAMPLES, before=samples)
     for table in partitions.ROLL_UPS:
         dropped += partitions.drop_outlived(table, before=aggregates)

@@ -9,39 +9,29 @@ from devices.metrics.measures import MEASURES
 from devices.metrics.models import ROLL_UPS, DeviceMetrics
 
 BATCH = 1_000  # roll-ups in one transaction
-MOST_BATCHES = 50  # of one run, so that others get the worker
-
-
-def settle(*, now: datetime, batches: int = MOST_BATCHES) -> int:
-    """Make what is due, hours before days; return how many roll-ups got theirs.
-
-    What is more than so many batches is left to the next time. A roll-up that somebody
-    holds is skipped and found then.
-    """
-    total = 0
-    for bucket in ROLL_UPS:
-        while batches and (settled := settle_batch(bucket, now=now)):
-            total += settled
-            batches -= 1
-    return total
 
 
 @transaction.atomic
-def settle_batch(bucket: str, *, now: datetime, limit: int = BATCH) -> int:
-    """The oldest due roll-ups of one kind; return how many.
+def settle(bucket: str, *, now: datetime, begun_before: datetime | None = None) -> int:
+    """Make a batch of what is due of one kind, the oldest; return how many got theirs.
 
     They are held first, and made from what is seen after that: a sample that came while
-    they were chosen is in it.
+    they were chosen is in it. One that somebody else holds is left to the next time.
+
+    Args:
+        begun_before: of those that began earlier only.
     """
     table = ROLL_UPS[bucket]._meta.db_table
     names = [measure.name for measure in MEASURES]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT device_id::text, starts_at FROM {table} WHERE p95_due_at <= %s
-            ORDER BY p95_due_at LIMIT %s FOR UPDATE SKIP LOCKED
+            SELECT device_id::text, starts_at FROM {table}
+            WHERE p95_due_at <= %(now)s
+                AND starts_at < coalesce(%(before)s, 'infinity'::timestamptz)
+            ORDER BY p95_due_at LIMIT {BATCH} FOR UPDATE SKIP LOCKED
             """,
-            [now, limit],
+            {"now": now, "before": begun_before},
         )
         held = cursor.fetchall()
         if not held:

@@ -127,7 +127,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'daily metrics',
                 'abstract': False,
                 'base_manager_name': 'every_tenant',
-                'indexes': [models.Index(fields=['tenant', 'starts_at'], name='daily_of_tenant'), models.Index(condition=models.Q(('p95_due_at__isnull', False)), fields=['p95_due_at'], name='daily_p95_due')],
+                'indexes': [models.Index(fields=['tenant', 'starts_at'], name='dailymetrics_of_tenant'), models.Index(condition=models.Q(('p95_due_at__isnull', False)), fields=['p95_due_at'], name='dailymetrics_p95_due')],
             },
             managers=[
                 ('objects', django.db.models.manager.Manager()),
@@ -201,7 +201,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'hourly metrics',
                 'abstract': False,
                 'base_manager_name': 'every_tenant',
-                'indexes': [models.Index(fields=['tenant', 'starts_at'], name='hourly_of_tenant'), models.Index(condition=models.Q(('p95_due_at__isnull', False)), fields=['p95_due_at'], name='hourly_p95_due')],
+                'indexes': [models.Index(fields=['tenant', 'starts_at'], name='hourlymetrics_of_tenant'), models.Index(condition=models.Q(('p95_due_at__isnull', False)), fields=['p95_due_at'], name='hourlymetrics_p95_due')],
             },
             managers=[
                 ('objects', django.db.models.manager.Manager()),

@@ -1,0 +1,49 @@
+"""How the API answers, refuses and documents itself."""
+
+from typing import Any
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "devices.authentication.DeviceAuthentication",
+        "tenants.authentication.MemberAuthentication",
+        "devices.authentication.EnrollmentAuthentication",
+        "certificates.authentication.ClientCertificateAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.IsMember"],
+    "DEFAULT_THROTTLE_CLASSES": ["tenants.throttles.CallerThrottle"],
+    "DEFAULT_PARSER_CLASSES": ["provisioning.rest.parsing.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "provisioning.rest.paging.CursorPages",
+    "DEFAULT_SCHEMA_CLASS": "provisioning.api.schema.DocumentedSchema",
+    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+DRF_STANDARDIZED_ERRORS: dict[str, Any] = {
+    "EXCEPTION_HANDLER_CLASS": "provisioning.api.errors.ExceptionHandler",
+    "EXCEPTION_FORMATTER_CLASS": "provisioning.api.errors.ExceptionFormatter",
+    "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "provisioning",
+    "DESCRIPTION": "The whole life of devices in the field.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",  # the first that knows client certificates
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "DeviceStatusEnum": "devices.models.Device.Status",
+        "CertificateStatusEnum": "certificates.models.DeviceCertificate.Status",
+        "SeverityEnum": "events.severity.Severity",
+        "AlertKindEnum": "devices.monitoring.models.Alert.Kind",
+        "AlertStatusEnum": "devices.monitoring.models.Alert.Status",
+        "ChannelKindEnum": "events.models.Channel.Kind",
+        "RuleKindEnum": "devices.monitoring.models.MonitoringRule.Kind",
+        "MeasureEnum": "devices.metrics.measures.CHOICES",
+        "RevocationReasonEnum": "certificates.models.DeviceCertificate.Reason",
+    },
+}
