@@ -94,10 +94,6 @@ class RuleAdmin(DeletesWhole, PortalAdmin):
         with tenant_scope(obj.tenant_id):
             rules.delete(rule=obj, now=timezone.now())
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for rule in queryset:
-            self.delete_model(request, rule)
-
     @admin.display(description="Watches")
     def condition(self, rule: MonitoringRule) -> str:
         return condition_in_words(rule, rule.threshold)
@@ -131,9 +127,7 @@ class RuleAdmin(DeletesWhole, PortalAdmin):
             rules.update(rule=rule, is_enabled=on, now=timezone.now())
             return "Switched on." if on else "Switched off."
 
-        outcomes = act_on_each(
-            rows[:MOST_AT_ONCE], switch, of_tenant=lambda rule: rule.tenant_id
-        )
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], switch)
         return report_page(self, request, "Rules", outcomes)
 
     @action(description="Back-test", url_path="back-test", permissions=["view"])
@@ -168,7 +162,7 @@ class RuleAdmin(DeletesWhole, PortalAdmin):
 
 
 @admin.register(RuleOverride)
-class OverrideAdmin(PortalAdmin):
+class OverrideAdmin(DeletesWhole, PortalAdmin):
     """What is different for a tag or a device; made anew rather than changed."""
 
     list_display = ("rule", "subject", "threshold", "severity", "is_enabled")
@@ -198,10 +192,6 @@ class OverrideAdmin(PortalAdmin):
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
             rules.remove_override(override=obj, now=timezone.now())
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for override in queryset:
-            self.delete_model(request, override)
 
     @admin.display(description="For")
     def subject(self, override: RuleOverride) -> str:

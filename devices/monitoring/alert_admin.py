@@ -159,7 +159,7 @@ class AlertAdmin(ReadOnlyAdmin):
             alerts.acknowledge(alert_id=alert.pk, now=timezone.now())
             return "Acknowledged."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], acknowledge, of_tenant=_tenant)
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], acknowledge)
         return report_page(self, request, "Acknowledged", outcomes)
 
     @admin.action(description="Close selected alerts", permissions=["manage"])
@@ -168,7 +168,7 @@ class AlertAdmin(ReadOnlyAdmin):
             alerts.close(alert_id=alert.pk, now=timezone.now())
             return "Closed; it is not opened again before its cause has gone."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], close, of_tenant=_tenant)
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], close)
         return report_page(self, request, "Closed", outcomes)
 
     def acknowledge(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -230,7 +230,3 @@ class AlertAdmin(ReadOnlyAdmin):
 
     def _back(self, object_id: str) -> HttpResponse:
         return redirect("admin:monitoring_alert_change", object_id)
-
-
-def _tenant(row: Any) -> Any:
-    return row.tenant_id

@@ -12,7 +12,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.conf import settings
+from django.db.models import Count
 
 from certificates.models import DeviceCertificate
 from devices.facts import DeviceStatusChanged
@@ -22,7 +23,7 @@ from devices.monitoring.conditions import Condition, OpeningHours
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import MonitoringRule
 from devices.monitoring.rules import Conditions, hours_of
-from devices.monitoring.watching import no_data_after
+from devices.monitoring.watching import in_scope, no_data_after
 from events.models import Event
 
 MOST_DAYS = 30
@@ -71,55 +72,60 @@ def back_test(rule: MonitoringRule, *, days: int, now: datetime) -> BackTest:
     return told
 
 
-def firings(
-    seen: Iterable[Seen],
-    condition: Condition,
-    *,
-    hours: OpeningHours,
-    cool_down: timedelta,
-    gap: timedelta,
-    no_data: str,
-) -> Iterator[datetime]:
-    """When alerts would have been opened, as the passes decide it. Pure.
+@dataclass(slots=True, kw_only=True)
+class Simulation:
+    """A device's samples gone through as the passes would have seen them. Pure.
 
-    Args:
-        seen: in order of time.
-        gap: after so long without a sample there is no data.
-        no_data: what that does: `keep`, `open` or `close`.
+    `gap`: after so long without a sample there is no data; `no_data`: what that does:
+    `keep`, `open` or `close`.
     """
-    is_open = False
-    run_since: datetime | None = None  # the values violate it without a break
-    last: datetime | None = None
-    free_from: datetime | None = None  # the end of the cool-down
-    for at, value in seen:
-        if value is None:
-            continue
-        if last is not None and at - last > gap:
-            run_since = None
-            silent_at = last + gap
-            if no_data == "close" and is_open:
-                is_open, free_from = False, silent_at + cool_down
-            rested = free_from is None or silent_at >= free_from
-            if (
-                no_data == "open"
-                and not is_open
-                and rested
-                and hours.include(silent_at)
-            ):
-                is_open = True
-                yield silent_at
-        last = at
-        if condition.violated_by(value):
-            run_since = run_since or at
-            rested = free_from is None or at >= free_from
-            lasted = at - run_since >= condition.lasting
-            if not is_open and lasted and rested and hours.include(at):
-                is_open = True
-                yield at
-            continue
-        run_since = None
-        if is_open and condition.cleared_by(value):
-            is_open, free_from = False, at + cool_down
+
+    condition: Condition
+    hours: OpeningHours
+    cool_down: timedelta
+    gap: timedelta
+    no_data: str
+    _is_open: bool = False
+    _violated_since: datetime | None = None  # without a break
+    _rests_until: datetime | None = None
+
+    def firings(self, seen: Iterable[Seen]) -> Iterator[datetime]:
+        """When alerts would have been opened; `seen` in order of time."""
+        last: datetime | None = None
+        for at, value in seen:
+            if value is None:
+                continue
+            if last is not None and at - last > self.gap:
+                yield from self._without_data(last + self.gap)
+            last = at
+            yield from self._with(value, at)
+
+    def _without_data(self, at: datetime) -> Iterator[datetime]:
+        self._violated_since = None
+        if self.no_data == "close":
+            self._close(at)
+        elif self.no_data == "open":
+            yield from self._open(at)
+
+    def _with(self, value: float, at: datetime) -> Iterator[datetime]:
+        if self.condition.violated_by(value):
+            self._violated_since = self._violated_since or at
+            if at - self._violated_since >= self.condition.lasting:
+                yield from self._open(at)
+            return
+        self._violated_since = None
+        if self.condition.cleared_by(value):
+            self._close(at)
+
+    def _open(self, at: datetime) -> Iterator[datetime]:
+        rested = self._rests_until is None or at >= self._rests_until
+        if not self._is_open and rested and self.hours.include(at):
+            self._is_open = True
+            yield at
+
+    def _close(self, at: datetime) -> None:
+        if self._is_open:
+            self._is_open, self._rests_until = False, at + self.cool_down
 
 
 def _metric(
@@ -131,7 +137,8 @@ def _metric(
         for device_id in _in_question(rule, start, now, conditions.loosest())
         if not conditions.switched_off(device_id)
     ]
-    per_device = max(1, told.days * 288)
+    interval = timedelta(seconds=settings.METRICS_INTERVAL_SECONDS)
+    per_device = max(1, timedelta(days=told.days) // interval)
     most = max(1, MOST_SAMPLES // per_device)
     told.complete = len(candidates) <= most
     for device_id in candidates[:most]:
@@ -142,15 +149,14 @@ def _metric(
             .order_by("recorded_at")
             .values_list("recorded_at", rule.measure)[:MOST_SAMPLES]
         )
-        condition = conditions.of(device_id)
-        for at in firings(
-            samples.iterator(),
-            condition,
+        simulation = Simulation(
+            condition=conditions.of(device_id),
             hours=hours_of(rule),
             cool_down=timedelta(seconds=rule.cool_down_seconds),
             gap=no_data_after(),
             no_data=rule.no_data,
-        ):
+        )
+        for at in simulation.firings(samples.iterator()):
             yield device_id, at
 
 
@@ -169,7 +175,7 @@ def _in_question(
     if rule.no_data != MonitoringRule.NoData.OPEN:  # else each may have had a gap
         hours = hours.filter(**{lookup: bound})
     if rule.scope != MonitoringRule.Scope.ALL:
-        hours = hours.filter(device_id__in=_in_scope(rule).values("pk"))
+        hours = hours.filter(device_id__in=in_scope(rule).values("pk"))
     counted = hours.order_by().values("device_id").annotate(count=Count("*"))
     return list(
         counted.order_by("-count", "device_id").values_list("device_id", flat=True)
@@ -180,7 +186,7 @@ def _silence(
     rule: MonitoringRule, start: datetime, now: datetime, told: BackTest
 ) -> Iterator[tuple[UUID, datetime]]:
     """Each pause that was long enough, those that are not over included."""
-    chosen = set(_in_scope(rule).values_list("pk", flat=True))
+    chosen = set(in_scope(rule).values_list("pk", flat=True))
     conditions, hours = Conditions(rule), hours_of(rule)
     returned = (
         Event.objects.named(DeviceStatusChanged.name)
@@ -195,7 +201,7 @@ def _silence(
         for device_id, since, until in returned.iterator()
     ]
     told.complete = len(pauses) < MOST_PAUSES
-    away = _in_scope(rule).exclude(last_seen=None)
+    away = in_scope(rule).exclude(last_seen=None)
     pauses += [(pk, seen, now) for pk, seen in away.values_list("pk", "last_seen")]
     for device_id, since, until in pauses:
         if device_id not in chosen or conditions.switched_off(device_id):
@@ -210,7 +216,7 @@ def _certificate(
 ) -> Iterator[tuple[UUID, datetime]]:
     """Certificates that came so near to their end before there was another."""
     conditions, hours = Conditions(rule), hours_of(rule)
-    chosen = _in_scope(rule)
+    chosen = in_scope(rule)
     issued = (
         DeviceCertificate.objects.signed()
         .owned()
@@ -227,16 +233,6 @@ def _certificate(
             continue
         if start <= at <= now and not in_time and hours.include(at):
             yield device_id, at
-
-
-def _in_scope(rule: MonitoringRule) -> QuerySet[Device]:
-    devices = Device.objects.living()
-    if rule.scope == MonitoringRule.Scope.TAG:
-        devices = devices.filter(device_tags__tag=rule.tag_id)
-    elif rule.scope == MonitoringRule.Scope.DEVICE:
-        devices = devices.filter(pk=rule.device_id)  # type: ignore[misc] # it has one
-    chosen: QuerySet[Device] = devices
-    return chosen
 
 
 def _count(told: BackTest, fired: list[tuple[UUID, datetime]]) -> None:

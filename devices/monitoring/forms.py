@@ -207,14 +207,11 @@ class OverrideForm(SubjectForm):
 
     def act(self) -> RuleOverride:
         said = dict(self.cleaned_data)
-        subject = self.subject()
-        if (subject["tag"] is None) == (subject["device"] is None):
-            raise InvalidRule("For a tag, or for a device?", field="tag_name")
         lasting = said["lasting_minutes"]
         enabled = {"true": True, "false": False}.get(said["is_enabled"])
         return rules.override(
             rule=said["rule"],
-            subject=subject,
+            subject=self.subject(),
             now=timezone.now(),
             threshold=said["threshold"],
             clear_threshold=said["clear_threshold"],

@@ -33,19 +33,18 @@ def absorb(found: list[Found], *, threshold: timedelta, now: datetime) -> list[F
     of lately are silent, or about to be, that they are one.
     """
     incident = under_way()
-    until = now if incident is None else incident.opened_at + TOGETHER
-    joining = [] if incident is None else [one for one in found if one.since <= until]
+    rest = found
     if incident is not None:
-        _add(incident, joining)
-    rest = [one for one in found if incident is None or one.since > until]
+        until = incident.opened_at + TOGETHER
+        _add(incident, [one for one in found if one.since <= until])
+        rest = [one for one in found if one.since > until]
     lately = now - threshold - TOGETHER
-    fell = [one for one in rest if one.since > lately]
+    fell = {one.device_id: one.since for one in rest if one.since > lately}
     if len(fell) < settings.FLEET_SILENCE_LEAST or not _is_a_share(lately, now):
         return rest
     if incident is not None:  # that one is over; this is another
-        itself = Alert.objects.filter(pk=incident.pk)
-        closing.settle(itself, closing=Alert.Closing.CAUSE_GONE, now=now)
-    open_incident({one.device_id: one.since for one in fell}, now=now)
+        _close(incident, now)
+    open_incident(fell, now=now)
     return [one for one in rest if one.since <= lately]
 
 
@@ -101,12 +100,15 @@ def settle(*, now: datetime) -> None:
     back = Q(device__last_seen__gt=F("silent_since")) | Q(
         device__status=Device.Status.RETIRED
     )
-    returned = list(away.filter(back).values_list("pk", flat=True))
-    away.filter(pk__in=returned).update(returned_at=now)
+    away.filter(back).update(returned_at=now)
     over = now - incident.opened_at > LONGEST
     if over or 100 * away.count() <= FEW * incident.devices:
-        itself = Alert.objects.filter(pk=incident.pk)
-        closing.settle(itself, closing=Alert.Closing.CAUSE_GONE, now=now)
+        _close(incident, now)
+
+
+def _close(incident: Alert, now: datetime) -> None:
+    itself = Alert.objects.filter(pk=incident.pk)
+    closing.settle(itself, closing=Alert.Closing.CAUSE_GONE, now=now)
 
 
 def _is_a_share(lately: datetime, now: datetime) -> bool:

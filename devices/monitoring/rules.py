@@ -1,12 +1,13 @@
 """What is done to rules and their overrides, and what holds for one device."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import Prefetch, Q
 
 from devices.models import Device, DeviceTag
 from devices.monitoring import closing
@@ -82,6 +83,8 @@ def override(
     Raises:
         InvalidRule: what it says cannot be, or it says nothing.
     """
+    if (subject["tag"] is None) == (subject["device"] is None):
+        raise InvalidRule("For a tag, or for a device?", field="tag")
     if rule.kind != MonitoringRule.Kind.METRIC:
         said = {**said, "clear_threshold": None, "lasting_seconds": None}
     own = {name: _unlike(rule, name, said.get(name)) for name in OVERRIDABLE}
@@ -135,7 +138,9 @@ def effective(device: Device) -> list[Effective]:
     )
     tag_ids = [tag_id for tag_id, _ in tags]
     found = []
-    rules = MonitoringRule.objects.prefetch_related("overrides__tag")
+    own = RuleOverride.objects.filter(Q(device=device) | Q(tag__in=tag_ids))
+    those_for_it: Any = Prefetch("overrides", own)
+    rules = MonitoringRule.objects.prefetch_related(those_for_it)
     for rule in rules:
         about_it = (
             rule.scope == rule.Scope.ALL
@@ -143,9 +148,9 @@ def effective(device: Device) -> list[Effective]:
             or rule.device_id == device.pk
         )
         if about_it:
-            own = _own_overrides(rule, device, tag_ids)
+            held = _in_order(rule.overrides.all(), tag_ids)
             found.append(
-                Effective(rule, condition_of(rule, *own), _sources(own, dict(tags)))
+                Effective(rule, condition_of(rule, *held), _sources(held, dict(tags)))
             )
     return found
 
@@ -190,14 +195,14 @@ def hours_of(rule: MonitoringRule) -> OpeningHours:
     )
 
 
-def _own_overrides(
-    rule: MonitoringRule, device: Device, tag_ids: list[Any]
+def _in_order(
+    overrides: Iterable[RuleOverride], tag_ids: list[Any]
 ) -> list[RuleOverride]:
-    every = list(rule.overrides.all())
-    of_device = [own for own in every if own.device_id == device.pk]
-    of_tags = [own for own in every if own.tag_id in tag_ids]
-    of_tags.sort(key=lambda own: tag_ids.index(own.tag_id))
-    return of_device + of_tags[:1]
+    """A device's overrides of one rule: its own, then that of its first tag by name."""
+    every = list(overrides)
+    of_device = [own for own in every if own.tag_id is None]
+    of_tags = [own for own in every if own.tag_id is not None]
+    return of_device + sorted(of_tags, key=lambda own: tag_ids.index(own.tag_id))[:1]
 
 
 def _sources(overrides: list[RuleOverride], tags: dict[Any, str]) -> dict[str, str]:

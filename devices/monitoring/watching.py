@@ -49,6 +49,16 @@ class Found:
     severity: str
 
 
+def in_scope(rule: MonitoringRule) -> QuerySet[Device]:
+    """The current tenant's living devices that a rule is about."""
+    devices: QuerySet[Device] = Device.objects.living()
+    if rule.scope == MonitoringRule.Scope.TAG:
+        return devices.filter(device_tags__tag=rule.tag_id)
+    if rule.scope == MonitoringRule.Scope.DEVICE:
+        return devices.filter(pk=rule.device_id)  # type: ignore[misc] # it has one
+    return devices
+
+
 def no_data_after() -> timedelta:
     """How old the newest sample may be."""
     return timedelta(seconds=MISSED * settings.METRICS_INTERVAL_SECONDS)
@@ -138,15 +148,10 @@ class Watch:
         return narrowed
 
     def _devices(self) -> QuerySet[Device]:
-        devices = Device.objects.living().filter(quarantined_at__isnull=True)
-        if self.rule.scope == MonitoringRule.Scope.TAG:
-            devices = devices.filter(device_tags__tag=self.rule.tag_id)
-        elif self.rule.scope == MonitoringRule.Scope.DEVICE:
-            devices = devices.filter(pk=self.rule.device_id)  # type: ignore[misc] # it has one
+        devices = in_scope(self.rule).filter(quarantined_at__isnull=True)
         if self.device_ids is not None:
             devices = devices.filter(pk__in=self.device_ids)
-        chosen: QuerySet[Device] = devices
-        return chosen
+        return devices
 
     def _rows(self) -> QuerySet[Any]:
         """What is looked at: `watched` is the device, `seen` what is judged of it."""

@@ -102,11 +102,6 @@ class OverrideFields(Strict):
     )
     is_enabled = Truth(required=False, allow_null=True)
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if ("tag" in attrs) == ("device" in attrs):
-            raise serializers.ValidationError({"tag": "For a tag, or for a device?"})
-        return attrs
-
 
 class OverrideSerializer(serializers.ModelSerializer[RuleOverride]):
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)

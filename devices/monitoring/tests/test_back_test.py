@@ -12,7 +12,7 @@ from certificates.tests.keys import ec_key, request_for
 from devices import presence
 from devices.metrics.tests.reporting import every_five_minutes, report
 from devices.models import Device
-from devices.monitoring.back_testing import back_test, firings
+from devices.monitoring.back_testing import Simulation, back_test
 from devices.monitoring.conditions import Condition, OpeningHours
 from devices.monitoring.models import MonitoringRule
 from devices.monitoring.tests.factories import RuleFactory, silence
@@ -50,15 +50,14 @@ def fired(
         lasting=lasting,
         severity="high",
     )
-    found = firings(
-        seen,
-        condition,
+    simulation = Simulation(
+        condition=condition,
         hours=hours,
         cool_down=cool_down,
         gap=15 * MINUTE,
         no_data=no_data,
     )
-    return [(at - NOON) / MINUTE for at in found]
+    return [(at - NOON) / MINUTE for at in simulation.firings(seen)]
 
 
 def test_each_time_that_the_threshold_is_passed_counts_once() -> None:
