@@ -71,10 +71,6 @@ class ChannelAdmin(DeletesWhole, PortalAdmin):
         with tenant_scope(obj.tenant_id):
             channels.delete(channel=obj, now=timezone.now())
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for channel in queryset:
-            self.delete_model(request, channel)
-
     @admin.display(description="To")
     def to(self, channel: Channel) -> str:
         return channel.url or ", ".join(channel.recipients)
@@ -101,7 +97,7 @@ class ChannelAdmin(DeletesWhole, PortalAdmin):
             return f"It arrived within {said['milliseconds']} ms: {words}"[:300]
 
         few = rows[:3]  # each may take its time
-        outcomes = act_on_each(few, test, of_tenant=_tenant)
+        outcomes = act_on_each(few, test)
         return report_page(self, request, "Tests", outcomes)
 
     @admin.action(description="Replace the secret", permissions=["change"])
@@ -115,7 +111,7 @@ class ChannelAdmin(DeletesWhole, PortalAdmin):
             secrets[str(channel)] = secret
             return "Has a new secret; the former one is good for a day."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], rotate, of_tenant=_tenant)
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], rotate)
         if not secrets:
             return report_page(self, request, "New secrets", outcomes)
         return secret_page(self, request, title="New secrets", secrets=secrets)
@@ -191,13 +187,9 @@ class MessageAdmin(ReadOnlyAdmin):
             channels.replay(message_id=message.pk, now=timezone.now())
             return "It is sent again soon."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], replay, of_tenant=_tenant)
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], replay)
         return report_page(self, request, "Sent again", outcomes)
 
 
 def _in_words(line: dict[str, Any]) -> str:
     return f"{line['status'] or ''} {line['answer']}".strip()
-
-
-def _tenant(row: Any) -> Any:
-    return row.tenant_id

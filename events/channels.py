@@ -6,7 +6,6 @@ import threading
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -18,6 +17,7 @@ from events.errors import (
     ChannelExists,
     EventIsGone,
     InvalidChannel,
+    NoSuchChannel,
     NoSuchMessage,
     NotOver,
     TooManyTests,
@@ -63,8 +63,9 @@ def update(*, channel: Channel, now: datetime, **said: Any) -> Channel:
 
     Raises:
         InvalidChannel, ChannelExists: as for a new one.
+        NoSuchChannel: it was removed a moment ago.
     """
-    held = Channel.objects.select_for_update().get(pk=channel.pk)
+    held = _hold(channel)
     changes = {
         name: (getattr(held, name), value)
         for name, value in said.items()
@@ -82,11 +83,14 @@ def update(*, channel: Channel, now: datetime, **said: Any) -> Channel:
 
 @transaction.atomic
 def delete(*, channel: Channel, now: datetime) -> None:
-    """Tell nobody over it any more; what is still waiting is not sent."""
-    held = Channel.objects.select_for_update().filter(pk=channel.pk).first()
-    if held is not None:
-        record([ChannelDeleted(**_about(held, now))])
-        held.delete()
+    """Tell nobody over it any more; what is still waiting is not sent.
+
+    Raises:
+        NoSuchChannel: it was removed a moment ago.
+    """
+    held = _hold(channel)
+    record([ChannelDeleted(**_about(held, now))])
+    held.delete()
 
 
 @transaction.atomic
@@ -95,8 +99,9 @@ def rotate_secret(*, channel: Channel, now: datetime) -> str:
 
     Raises:
         InvalidChannel: it has none.
+        NoSuchChannel: it was removed a moment ago.
     """
-    held = Channel.objects.select_for_update().get(pk=channel.pk)
+    held = _hold(channel)
     if held.kind != Channel.Kind.WEBHOOK:
         raise InvalidChannel("Only a webhook has a secret.")
     secret = channel_secrets.replace(held, now=now)
@@ -122,7 +127,8 @@ def test(*, channel: Channel, now: datetime) -> ChannelDelivery:
 def _test(channel: Channel, now: datetime) -> ChannelDelivery:
     with transaction.atomic():
         record([ChannelTested(**_about(channel, now))])
-        event = Event.objects.named(ChannelTested.name).latest("id")
+        tested = Event.objects.named(ChannelTested.name)
+        event = tested.filter(data__channel_id=str(channel.pk)).latest("id")
         message, _ = ChannelDelivery.objects.get_or_create(
             channel=channel,
             event_id=event.pk,
@@ -162,9 +168,14 @@ def replay(*, message_id: int, now: datetime) -> ChannelDelivery:
     return message
 
 
-def channel_of(channel_id: UUID) -> Channel | None:
-    found: Channel | None = Channel.objects.filter(pk=channel_id).first()
-    return found
+def _hold(channel: Channel) -> Channel:
+    """Lock it until the transaction ends; whoever writes its messages waits, and we do."""
+    held: Channel | None = (
+        Channel.objects.select_for_update().filter(pk=channel.pk).first()
+    )
+    if held is None:
+        raise NoSuchChannel
+    return held
 
 
 def _told(name: str, pair: tuple[Any, Any]) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -90,9 +91,12 @@ def _inner(address: Address) -> Address | None:
     return address.ipv4_mapped or address.sixtofour or (teredo and teredo[1])
 
 
-class _Guarded(HTTPConnection):
+class _Guard:
     """Connects to addresses that it has judged, and can be hung up on from outside."""
 
+    host: str  # of the connection that it is mixed into, as the next two
+    port: Any
+    default_port: Any
     line: socket.socket | None = None  # beside what TLS and answers make of it
     ends_at: float = float("inf")
 
@@ -122,11 +126,12 @@ class _Guarded(HTTPConnection):
         raise Unreachable(f"{self.host} cannot be reached: {failure}.")
 
 
-class _GuardedHTTPS(HTTPSConnection):
-    line: socket.socket | None = None
-    ends_at: float = float("inf")
+class _Guarded(_Guard, HTTPConnection):
+    pass
 
-    _new_conn = _Guarded._new_conn
+
+class _GuardedHTTPS(_Guard, HTTPSConnection):
+    pass
 
 
 @contextmanager

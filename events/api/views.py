@@ -137,7 +137,7 @@ class ReplayView(APIView):
 
 
 def found(channel_id: UUID) -> Channel:
-    channel = channels.channel_of(channel_id)
+    channel: Channel | None = Channel.objects.filter(pk=channel_id).first()
     if channel is None:
         raise NoSuchChannel
     return channel
