@@ -172,9 +172,7 @@ class RenewalCampaignAdmin(PortalAdmin):
             campaigns.stop(row.pk, now=timezone.now())
             return "Stopped."
 
-        outcomes = act_on_each(
-            rows[:MOST_AT_ONCE], stop, of_tenant=lambda row: row.tenant_id
-        )
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], stop)
         return report_page(self, request, "Stopped", outcomes)
 
 

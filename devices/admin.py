@@ -228,7 +228,7 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
             )
             return "Retired; certificates and token ended."
 
-        outcomes = act_on_each(chosen, retire, of_tenant=_tenant)
+        outcomes = act_on_each(chosen, retire)
         return report_page(self, request, "Retired", outcomes)
 
     @admin.action(description="New token for selected devices", permissions=["change"])
@@ -243,7 +243,7 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
             return "Has a new token."
 
         chosen = devices[:MOST_AT_ONCE]
-        outcomes = act_on_each(chosen, renew, of_tenant=_tenant)
+        outcomes = act_on_each(chosen, renew)
         if not secrets:
             return report_page(self, request, "New tokens", outcomes)
         return secret_page(self, request, title="New device tokens", secrets=secrets)
@@ -265,7 +265,3 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
             explanation="The device's present token is void as soon as there is a new one.",
             button="Make a new token",
         )
-
-
-def _tenant(row: Any) -> Any:
-    return row.tenant_id

@@ -74,7 +74,7 @@ class DoubtActions(PortalAdmin):
             quarantine.quarantine(device=device, now=timezone.now())
             return "Gets nothing but the answer to its connects."
 
-        outcomes = act_on_each(devices[:MOST_AT_ONCE], put, of_tenant=_tenant)
+        outcomes = act_on_each(devices[:MOST_AT_ONCE], put)
         return report_page(self, request, "In quarantine", outcomes)
 
     @admin.action(description="Release from quarantine", permissions=["change"])
@@ -85,7 +85,7 @@ class DoubtActions(PortalAdmin):
             quarantine.release(device=device, now=timezone.now())
             return "Trusted again."
 
-        outcomes = act_on_each(devices[:MOST_AT_ONCE], release, of_tenant=_tenant)
+        outcomes = act_on_each(devices[:MOST_AT_ONCE], release)
         return report_page(self, request, "Released", outcomes)
 
     @admin.action(description="Allow to register again", permissions=["change"])
@@ -107,7 +107,7 @@ class DoubtActions(PortalAdmin):
             reregistration.decide(device=device, allow=allow, now=timezone.now())
             return "The box may register once." if allow else "The box is refused."
 
-        outcomes = act_on_each(devices[:MOST_AT_ONCE], decide, of_tenant=_tenant)
+        outcomes = act_on_each(devices[:MOST_AT_ONCE], decide)
         return report_page(self, request, "Decided", outcomes)
 
     @action(description="Quarantine", url_path="quarantine", permissions=["quarantine"])

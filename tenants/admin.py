@@ -205,7 +205,7 @@ class MembershipAdmin(PortalAdmin):
             there = second_factor.remove_for(membership, now=timezone.now())
             return "Removed." if there else "There was none."
 
-        outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove, of_tenant=_tenant)
+        outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove)
         return report_page(self, request, "Second factors", outcomes)
 
     @admin.action(description="Remove selected members", permissions=["change"])
@@ -218,7 +218,7 @@ class MembershipAdmin(PortalAdmin):
             services.remove_member(membership=membership, by=by, now=timezone.now())
             return "Removed, with their tokens in this tenant."
 
-        outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove, of_tenant=_tenant)
+        outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove)
         return report_page(self, request, "Removed", outcomes)
 
     @admin.display(description="Since", ordering="created_at")
@@ -312,7 +312,3 @@ def role_of(request: HttpRequest) -> Role:
     if user.is_superuser:
         return Role.OWNER
     return role_in_current_tenant(user) or Role.VIEWER
-
-
-def _tenant(row: Any) -> Any:
-    return row.tenant_id

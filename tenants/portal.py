@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -74,6 +75,13 @@ class PortalAdmin(ModelAdmin):
 class DeletesWhole:
     """Whoever may delete a row may delete what hangs on it and goes with it."""
 
+    def delete_queryset(
+        self, request: HttpRequest, queryset: models.QuerySet[Any]
+    ) -> None:
+        """Each by its service."""
+        for row in queryset:
+            self.delete_model(request, row)  # type: ignore[attr-defined] # an admin's
+
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Only the rows themselves are named: what hangs on them may be very much."""
         chosen = list(objs)
@@ -134,7 +142,10 @@ class Outcome:
 
 
 def act_on_each(
-    rows: Iterable[M], verb: Callable[[M], str], *, of_tenant: Callable[[M], Any]
+    rows: Iterable[M],
+    verb: Callable[[M], str],
+    *,
+    of_tenant: Callable[[M], Any] = attrgetter("tenant_id"),
 ) -> list[Outcome]:
     """Do something to each row under its own tenant; a refusal stops no other row.
 

@@ -67,7 +67,5 @@ class IssuedTokenAdmin(PortalAdmin):
             revoke_token(token, now=timezone.now())
             return "Revoked."
 
-        outcomes = act_on_each(
-            tokens[:MOST_AT_ONCE], revoke, of_tenant=lambda token: token.tenant_id
-        )
+        outcomes = act_on_each(tokens[:MOST_AT_ONCE], revoke)
         return report_page(self, request, "Revoked", outcomes)

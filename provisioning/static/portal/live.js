@@ -7,7 +7,7 @@
   const isList = lists.some((end) => location.pathname.endsWith(end));
   const parts = (page) =>
     page.querySelectorAll(isList ? "[data-live], #changelist-form" : "[data-live]");
-  let stream = null, timer = null, next = 0, looking = false, again = false;
+  let stream = null, timer = null, next = 0, looking = false, again = false, opened = false;
 
   const isBusy = (part) =>
     part.contains(document.activeElement) || part.querySelector("input:checked");
@@ -58,6 +58,8 @@
   function open() {
     if (stream || document.hidden) return;
     stream = new EventSource("/admin/live/");
+    // It had ended, and what happened meanwhile was told to nobody.
+    stream.onopen = () => { if (opened) soon(); opened = true; };
     stream.onmessage = (event) => {
       if (matters(JSON.parse(event.data))) soon();
     };
