@@ -110,7 +110,10 @@ def _charts(now: datetime) -> list[Chart]:
     fresh = known is not None and now - known[0] < CHARTS_GOOD_FOR
     if not fresh and cache.add(f"{key}:being-made", True, timeout=60):
         known = now, list(_fleet_charts(now))
-        cache.set(key, known, timeout=24 * 3600)
+        if any(not drawn.is_empty for drawn in known[1]):
+            cache.set(key, known, timeout=24 * 3600)
+        else:  # it costs nothing, and the first sample should be seen at once
+            known = None
         cache.delete(f"{key}:being-made")
     return known[1] if known else []
 

@@ -196,5 +196,17 @@ def test_the_first_page_shows_the_alerts_that_need_someone(
     assert "A stranger's" not in page
 
 
+def test_the_first_page_draws_the_fleet_as_soon_as_a_device_has_reported(
+    portal: Portal, device: Device
+) -> None:
+    client, now = portal(Role.VIEWER), timezone.now()
+    assert "No device has reported" in client.get("/admin/").content.decode()
+
+    samples = every_five_minutes(now - timedelta(hours=2), [20, 30, 40])
+    report(device, *samples, now=now)
+
+    assert '<path class="line"' in client.get("/admin/").content.decode()
+
+
 def test_the_first_page_says_when_nothing_needs_anybody(portal: Portal) -> None:
     assert "Nothing needs anybody now." in portal().get("/admin/").content.decode()
