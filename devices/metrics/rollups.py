@@ -22,7 +22,6 @@ def settle(bucket: str, *, now: datetime, begun_before: datetime | None = None) 
         begun_before: of those that began earlier only.
     """
     table = ROLL_UPS[bucket]._meta.db_table
-    names = [measure.name for measure in MEASURES]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -34,27 +33,30 @@ def settle(bucket: str, *, now: datetime, begun_before: datetime | None = None) 
             {"now": now, "before": begun_before},
         )
         held = cursor.fetchall()
-        if not held:
-            return 0
-        cursor.execute(
-            f"""
-            WITH due AS MATERIALIZED (
-                SELECT * FROM unnest(%s::uuid[], %s::timestamptz[]) d (device_id, starts_at)
-            ),
-            exact AS (
-                SELECT due.*, s.* FROM due CROSS JOIN LATERAL (
-                    SELECT {", ".join(map(percentile, names))}
-                    FROM {DeviceMetrics._meta.db_table} s
-                    WHERE s.device_id = due.device_id
-                        AND s.recorded_at >= due.starts_at
-                        AND s.recorded_at < due.starts_at + interval '1 {bucket}'
-                ) s
-            )
-            UPDATE {table} r SET p95_due_at = NULL,
-                {", ".join(f"{name}_p95 = exact.{name}" for name in names)}
-            FROM exact
-            WHERE r.device_id = exact.device_id AND r.starts_at = exact.starts_at
-            """,
-            [[row[0] for row in held], [row[1] for row in held]],
-        )
+        if held:
+            ids, starts = zip(*held, strict=True)
+            cursor.execute(_made_from_samples(bucket), [list(ids), list(starts)])
     return len(held)
+
+
+def _made_from_samples(bucket: str) -> str:
+    """SQL: the percentiles of some roll-ups, by device and time."""
+    names = [measure.name for measure in MEASURES]
+    return f"""
+        WITH due AS MATERIALIZED (
+            SELECT * FROM unnest(%s::uuid[], %s::timestamptz[]) d (device_id, starts_at)
+        ),
+        exact AS (
+            SELECT due.*, s.* FROM due CROSS JOIN LATERAL (
+                SELECT {", ".join(map(percentile, names))}
+                FROM {DeviceMetrics._meta.db_table} s
+                WHERE s.device_id = due.device_id
+                    AND s.recorded_at >= due.starts_at
+                    AND s.recorded_at < due.starts_at + interval '1 {bucket}'
+            ) s
+        )
+        UPDATE {ROLL_UPS[bucket]._meta.db_table} r SET p95_due_at = NULL,
+            {", ".join(f"{name}_p95 = exact.{name}" for name in names)}
+        FROM exact
+        WHERE r.device_id = exact.device_id AND r.starts_at = exact.starts_at
+    """
