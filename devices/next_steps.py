@@ -39,6 +39,7 @@ def told(steps: NextSteps | None, *, now: datetime) -> dict[str, Any]:
     if steps is None:
         return {
             "configuration_version": None,
+            "configuration_waiting": False,
             "commands_waiting": 0,
             "update_waiting": False,
             "certificate_renewal_due": False,
@@ -47,6 +48,7 @@ def told(steps: NextSteps | None, *, now: datetime) -> dict[str, Any]:
     due_at = steps.certificate_renewal_due_at
     return {
         "configuration_version": steps.configuration_version,
+        "configuration_waiting": steps.configuration_waiting_since is not None,
         "commands_waiting": steps.commands_waiting,
         "update_waiting": steps.update_waiting,
         "certificate_renewal_due": due_at is not None and due_at <= now,

@@ -1,6 +1,17 @@
 """The five ways the domain says no. Their text is safe to show to any caller."""
 
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """One of several things that are wrong at once."""
+
+    code: str
+    sentence: str
+    field: str
 
 
 class DomainError(Exception):
@@ -8,9 +19,14 @@ class DomainError(Exception):
 
     `code` is stable and for machines; the message is a sentence for people; `field`
     names the input at fault, where there is one.
+
+    `details` says more where several inputs are at fault; `current` is what is there
+    now, for whoever wanted to change what is not there any more.
     """
 
     code: ClassVar[str] = "domain_error"
+    details: Sequence[Detail] = ()
+    current: Any = None
 
     def __init__(self, sentence: str, *, field: str | None = None) -> None:
         super().__init__(sentence)

@@ -21,3 +21,14 @@ def alone(number: int) -> Iterator[bool]:
         if mine:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
+
+
+def in_turn(subject: str) -> None:
+    """Wait until whoever said the same has committed; then others wait for us.
+
+    For what is read and written by several statements and has no row to hold.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [subject]
+        )

@@ -61,6 +61,21 @@ BEAT: dict[str, dict[str, Any]] = {
         "schedule": crontab(),
         "options": {"expires": 55},
     },
+    "work out configurations": {
+        "task": "devices.configurations.tasks.work_rounds",
+        "schedule": crontab(),  # what a commit could not announce, and what goes on
+        "options": {"expires": 55},
+    },
+    "watch configuration drift": {
+        "task": "devices.configurations.tasks.watch_drift",
+        "schedule": crontab(),
+        "options": {"expires": 55},
+    },
+    "drop outlived configuration documents": {
+        "task": "devices.configurations.tasks.drop_outlived_documents",
+        "schedule": crontab(minute="35", hour="3"),
+        "options": {"expires": 3600},
+    },
     "deliver events": {
         "task": "events.tasks.deliver",
         "schedule": timedelta(seconds=10),  # what a commit could not announce

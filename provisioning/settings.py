@@ -64,6 +64,8 @@ CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, least=1)
 CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 600)  # 0: not looked for
 FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, least=1)
 FLEET_SILENCE_LEAST = env.number("FLEET_SILENCE_LEAST", 10, least=1)  # devices
+CONFIGURATION_DRIFT_MINUTES = env.number("CONFIGURATION_DRIFT_MINUTES", 60, least=2)
+CONFIGURATION_RETENTION_DAYS = env.number("CONFIGURATION_RETENTION_DAYS", 90, least=1)
 METRICS_INTERVAL_SECONDS = env.number("METRICS_INTERVAL_SECONDS", 300, least=1)
 METRICS_RETENTION_DAYS = env.number("METRICS_RETENTION_DAYS", 90, least=1)  # samples
 METRICS_AGGREGATE_RETENTION_DAYS = env.number(
@@ -129,6 +131,7 @@ INSTALLED_APPS = [
     "certificates",
     "devices.metrics",
     "devices.monitoring",
+    "devices.configurations",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "provisioning.portal.apps.PortalConfig",
@@ -292,6 +295,7 @@ CELERY_TASK_ROUTES = {
     "certificates.tasks.renew": {"queue": "bulk"},
     "events.tasks.send": {"queue": "bulk"},  # it waits for others' servers
     "devices.metrics.tasks.settle_roll_ups": {"queue": "bulk"},
+    "devices.configurations.tasks.work_rounds": {"queue": "bulk"},
 }
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "provisioning.beat:Scheduler"

@@ -40,6 +40,7 @@ class DeviceFilter(FilterSet):
     tag = django_filters.CharFilter(method="with_tag", max_length=64)
     quarantined = TruthFilter(method="in_quarantine")
     asking = TruthFilter(method="that_ask")
+    drifted = TruthFilter(method="that_drifted")
     search = django_filters.CharFilter(method="with_words", max_length=120)
 
     Backend = DjangoFilterBackend
@@ -72,6 +73,13 @@ class DeviceFilter(FilterSet):
     ) -> QuerySet[Device]:
         asking = devices.asking(timezone.now() - GOOD_FOR)
         return asking if value else devices.exclude(pk__in=asking.values("pk"))
+
+    def that_drifted(
+        self, devices: DeviceQuerySet, name: str, value: bool
+    ) -> QuerySet[Device]:
+        if value:
+            return devices.drifted()
+        return devices.exclude(next_steps__configuration_waiting_since__isnull=False)
 
     def with_words(
         self, devices: DeviceQuerySet, name: str, value: str

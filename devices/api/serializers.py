@@ -146,7 +146,12 @@ class RenewalWindowSerializer(serializers.Serializer[Any]):
 class NextStepsSerializer(serializers.Serializer[Any]):
     """What a device should do next; one poll is enough to know."""
 
-    configuration_version = serializers.CharField(allow_null=True)
+    configuration_version = serializers.CharField(
+        allow_null=True, help_text="What it should have; null: nobody has said."
+    )
+    configuration_waiting = serializers.BooleanField(
+        help_text="It has not reported yet that it has applied that."
+    )
     commands_waiting = serializers.IntegerField()
     update_waiting = serializers.BooleanField()
     certificate_renewal_due = serializers.BooleanField()

@@ -42,6 +42,13 @@ class DeviceQuerySet(models.QuerySet["Device"]):
             pk__in=DeviceTag.objects.filter(tag__name=tag).values("device")
         )
 
+    def drifted(self) -> Self:
+        """They should have another configuration than they last said that they have."""
+        waiting = NextSteps.every_tenant.filter(
+            device=OuterRef("pk"), configuration_waiting_since__isnull=False
+        )
+        return self.living().filter(Exists(waiting))
+
     def found_by(self, words: str) -> Self:
         """The name contains the words, or an identifier begins with them."""
         identified = DeviceIdentifier.every_tenant.filter(
@@ -234,15 +241,24 @@ class NextSteps(TenantOwned):
         Device, on_delete=models.CASCADE, primary_key=True, related_name="next_steps"
     )
     configuration_version = models.CharField(max_length=64, null=True)  # noqa: DJ001 # JSON null
+    configuration_waiting_since = models.DateTimeField(null=True)  # not applied yet
     commands_waiting = models.PositiveIntegerField(default=0)
     update_waiting = models.BooleanField(default=False)
     certificate_serial_number = models.CharField(max_length=40, null=True)  # noqa: DJ001
     certificate_issued_at = models.DateTimeField(null=True)
     certificate_renewal_due_at = models.DateTimeField(null=True)
+    settings_revision = models.PositiveIntegerField(default=0)
 
     class Meta(TenantOwned.Meta):
         verbose_name_plural = "next steps"
         constraints = (SameTenant("device", name="next_steps_of_its_tenants_device"),)
+        indexes = (
+            models.Index(
+                fields=("tenant", "device"),
+                condition=Q(configuration_waiting_since__isnull=False),
+                name="configuration_waiting",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"next steps of {self.device_id}"

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from drf_standardized_errors import formatter, handler
-from drf_standardized_errors.types import ErrorResponse
+from drf_standardized_errors.types import Error, ErrorResponse
 from rest_framework import exceptions, status
 
 from provisioning.errors import (
@@ -32,6 +32,7 @@ class DomainRefusal(exceptions.APIException):
     def __init__(self, error: DomainError) -> None:
         super().__init__(str(error), error.code)
         self.field = error.field
+        self.details, self.current = error.details, error.current
         self.wait = getattr(error, "retry_after", None)  # becomes `Retry-After`
         self.status_code = next(
             code for kind, code in HTTP_STATUS.items() if isinstance(error, kind)
@@ -69,9 +70,17 @@ class TooBig(exceptions.APIException):
 
 
 class ExceptionFormatter(formatter.ExceptionFormatter):
-    """Adds the field at fault to a refusal of the domain."""
+    """Adds the fields at fault, and what is there now, to a refusal of the domain."""
 
     def get_error_response(self, error_type: Any, errors: Any) -> ErrorResponse:
         if isinstance(self.exc, DomainRefusal):
             errors[0].attr = self.exc.field
+            told = [Error(d.code, d.sentence, d.field) for d in self.exc.details]
+            errors = told or errors
         return super().get_error_response(error_type, errors)
+
+    def format_error_response(self, error_response: ErrorResponse) -> Any:
+        body = super().format_error_response(error_response)
+        if isinstance(self.exc, DomainRefusal) and self.exc.current is not None:
+            body["current"] = self.exc.current
+        return body

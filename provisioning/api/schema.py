@@ -78,6 +78,9 @@ class ErrorsSerializer(serializers.Serializer[Any]):
         choices=("validation_error", "client_error", "server_error")
     )
     errors = ErrorSerializer(many=True)  # type: ignore[assignment] # its name in JSON
+    current = serializers.DictField(
+        required=False, help_text="Of a stale write (409): what is there now."
+    )
 
 
 ERRORS = {

@@ -1,5 +1,6 @@
 """Bodies and queries that say something else than was asked for are refused, not guessed at."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import QuerySet
@@ -31,15 +32,18 @@ class KnownParameters(BaseFilterBackend):
     def filter_queryset(
         self, request: Request, queryset: QuerySet[Any], view: Any
     ) -> QuerySet[Any]:
+        self.refuse_unknown(request.query_params, view)
+        return queryset
+
+    def refuse_unknown(self, said: Iterable[str], view: Any) -> None:
         known = {"cursor", "page_size"}
         if (filters := getattr(view, "filterset_class", None)) is not None:
             known |= {*filters.base_filters, "ordering"}
-        unknown = [name for name in request.query_params if name not in known]
+        unknown = [name for name in said if name not in known]
         if unknown:
             raise serializers.ValidationError(
                 {name: [_unknown()] for name in unknown[:20]}
             )
-        return queryset
 
 
 def _unknown() -> ErrorDetail:

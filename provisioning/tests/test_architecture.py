@@ -35,6 +35,7 @@ ORDER = (
     "certificates",
     "devices.metrics",
     "devices.monitoring",
+    "devices.configurations",
     "provisioning.portal",
 )
 CLOCK = {"timezone.now", "datetime.now", "datetime.utcnow", "time.time", "date.today"}

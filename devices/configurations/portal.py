@@ -1,0 +1,9 @@
+"""The device's configuration on its page in the portal."""
+
+from django.http import HttpRequest
+
+from devices.models import Device
+
+
+def panel(request: HttpRequest, device: Device) -> str:
+    return ""

@@ -1,0 +1,224 @@
+"""Before a layer is saved: which devices would change, and in which keys.
+
+Devices that have the same layers change alike, so each combination of layers is worked
+out once, however many devices have it.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from devices.configurations import effective
+from devices.configurations.documents import Difference, differences, layered
+from devices.configurations.effective import Layers
+from devices.configurations.layers import Subject, checked, layer_of
+from devices.configurations.models import (
+    DeviceConfiguration,
+    PlatformConfiguration,
+    Scope,
+)
+from devices.models import Device
+from devices.tagging import names_of
+from tenants.context import current_tenant_id
+
+MOST_COMBINATIONS = 20_000  # that are worked out; more leave the preview incomplete
+NAMED = 100  # devices at most in one answer
+STEP = 2_000
+
+Keys = dict[str, Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class Changing:
+    """A device that would change, and how."""
+
+    device_id: UUID
+    name: str
+    changes: list[Difference]
+
+
+@dataclass(slots=True)
+class Preview:
+    """What a save would do.
+
+    `complete` is False when there are more combinations of layers than were worked out;
+    the numbers are then a lower bound.
+    """
+
+    looked_at: int = 0  # devices for which the layer is
+    changing: int = 0
+    complete: bool = True
+    keys: Counter[str] = field(default_factory=Counter)
+    devices: list[Changing] = field(default_factory=list)
+    next_after: UUID | None = None  # where the list of devices goes on
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """The document in the place of the layer's present one."""
+
+    subject: Subject
+    document: dict[str, Any]
+    layer: DeviceConfiguration | None
+    ground: list[tuple[str, Any]]
+    documents: dict[UUID, Any]
+    ranks: dict[UUID, int | None]
+
+    def changes(self, layers: Layers) -> list[Difference]:
+        own = [(pk, self.documents[pk]) for pk in layers]
+        before = layered([*self.ground, *(("", document) for _, document in own)])
+        ground = self.ground
+        if self.subject.scope == Scope.TENANT:
+            ground = [*_platform(), ("", self.document)]
+            after = own
+        else:
+            after = self._with_the_document(own)
+        laid = layered([*ground, *(("", document) for _, document in after)])
+        return differences(before.document, laid.document)
+
+    def _with_the_document(self, own: list[tuple[UUID, Any]]) -> list[tuple[Any, Any]]:
+        mine = self.layer.pk if self.layer else None
+        others = [(pk, document) for pk, document in own if pk != mine]
+        place = len(others)
+        if self.subject.scope == Scope.TAG:
+            rank = (self.layer.rank if self.layer else None) or sys.maxsize
+            place = sum((self.ranks.get(pk) or sys.maxsize) < rank for pk, _ in others)
+        return [*others[:place], (mine, self.document), *others[place:]]
+
+
+def preview(
+    *, subject: Subject, document: Any, after: UUID | None = None, limit: int = NAMED
+) -> Preview:
+    """What saving a document as somebody's layer would change now.
+
+    Args:
+        after: go on with the list of devices after this one.
+        limit: devices in the list.
+
+    Raises:
+        InvalidSubject, InvalidDocument: see `layers.save`.
+    """
+    subject.checked()
+    proposal = _proposal(subject, checked(document))
+    told = Preview()
+    changes: dict[Layers, list[Difference]] = {}
+    for layers, count in _combinations(subject):
+        told.looked_at += count
+        if len(changes) == MOST_COMBINATIONS:
+            told.complete = False
+            continue
+        found = changes[layers] = proposal.changes(layers)
+        if found:
+            told.changing += count
+            told.keys.update({item.key: count for item in found})
+    if told.changing:
+        _name(told, subject, changes, after, limit)
+    return told
+
+
+def _proposal(subject: Subject, document: dict[str, Any]) -> _Proposal:
+    saying = DeviceConfiguration.objects.saying_something().order_by()
+    return _Proposal(
+        subject=subject,
+        document=document,
+        layer=layer_of(subject),
+        ground=effective.base(),
+        documents=_Documents(),
+        ranks=dict(saying.of_tags().values_list("pk", "rank")),
+    )
+
+
+class _Documents(dict[UUID, Any]):
+    """Layers' documents, fetched when they are first asked for."""
+
+    def __missing__(self, key: UUID) -> Any:
+        self.update(effective.documents_of([key]))
+        return self[key]
+
+
+def _platform() -> list[tuple[str, Any]]:
+    found = PlatformConfiguration.objects.values_list("document", flat=True)
+    return [("", document) for document in found]
+
+
+def _combinations(subject: Subject) -> Iterator[tuple[Layers, int]]:
+    """Which layers the subject's devices have beside the base, and how many have them."""
+    if subject.device is not None:
+        own = effective.own_layers([subject.device.pk])
+        yield own.get(subject.device.pk, ()), 1
+        return
+    narrowed = (
+        "AND EXISTS (SELECT FROM devices_devicetag worn"
+        " WHERE worn.device_id = device.id AND worn.tag_id = %(tag)s)"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT layers, count(*) FROM (
+                SELECT coalesce(tagged.layers, '{{}}') || coalesce(own.layers, '{{}}')
+                FROM devices_device device
+                LEFT JOIN (
+                    SELECT worn.device_id, array_agg(layer.id ORDER BY layer.rank)
+                    FROM devices_devicetag worn
+                    JOIN configurations_deviceconfiguration layer
+                        ON layer.tag_id = worn.tag_id
+                    WHERE layer.tenant_id = %(tenant)s AND layer.document <> '{{}}'
+                    GROUP BY worn.device_id
+                ) tagged (device_id, layers) ON tagged.device_id = device.id
+                LEFT JOIN (
+                    SELECT layer.device_id, ARRAY[layer.id]
+                    FROM configurations_deviceconfiguration layer
+                    WHERE layer.tenant_id = %(tenant)s AND layer.document <> '{{}}'
+                ) own (device_id, layers) ON own.device_id = device.id
+                WHERE device.tenant_id = %(tenant)s AND device.status <> 'retired'
+                    {narrowed if subject.tag else ""}
+            ) had (layers) GROUP BY layers
+            """,
+            {
+                "tenant": str(current_tenant_id()),
+                "tag": subject.tag.pk if subject.tag else None,
+            },
+        )
+        for layers, count in cursor.fetchall():
+            yield tuple(layers), count
+
+
+def _name(
+    told: Preview,
+    subject: Subject,
+    changes: dict[Layers, list[Difference]],
+    after: UUID | None,
+    limit: int,
+) -> None:
+    """Fill the list of devices, in the order of their ids."""
+    found: list[tuple[UUID, list[Difference]]] = []
+    while len(found) <= limit:
+        ids = _some(subject, after)
+        own = effective.own_layers(ids)
+        alike = ((pk, changes.get(own.get(pk, ()), [])) for pk in ids)
+        found += [(pk, change) for pk, change in alike if change]
+        if len(ids) < STEP:
+            break
+        after = ids[-1]
+    names = names_of([pk for pk, _ in found[:limit]])
+    told.devices = [
+        Changing(pk, names.get(pk, ""), change) for pk, change in found[:limit]
+    ]
+    if len(found) > limit:
+        told.next_after = told.devices[-1].device_id
+
+
+def _some(subject: Subject, after: UUID | None) -> list[UUID]:
+    devices = Device.objects.living().order_by("pk")
+    if subject.device is not None:
+        devices = devices.filter(pk=subject.device.pk)
+    elif subject.tag is not None:
+        devices = devices.filter(device_tags__tag=subject.tag)
+    if after is not None:
+        devices = devices.filter(pk__gt=after)
+    return list(devices.values_list("pk", flat=True)[:STEP])

@@ -1,0 +1,73 @@
+"""What there is to say of a device's configuration: to the device, and to members."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from devices.configurations import effective, reports, schedules
+from devices.configurations.documents import NOTHING, Difference, Document
+from devices.configurations.effective import Source
+from devices.configurations.models import ReportedConfiguration
+from devices.configurations.schedules import Screen
+from devices.models import Device, NextSteps
+
+
+@dataclass(frozen=True, slots=True)
+class LayerOfDevice:
+    """A layer that is for a device, with what it says."""
+
+    source: Source
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a device should have, why, and what it has."""
+
+    device_id: UUID
+    version: str
+    working_out: bool  # a layer was changed, and the device is not told yet
+    configuration: dict[str, Any]
+    sources: dict[str, Source]
+    layers: list[LayerOfDevice]
+    reported: ReportedConfiguration | None
+    applied: dict[str, Any] | None
+    waiting_since: datetime | None
+    differences: list[Difference]
+    screen: Screen | None
+
+
+def of_device(device: Device, *, now: datetime) -> Reading:
+    """Everything about one device of the current tenant."""
+    laid, layers = effective.explain(device)
+    compared = reports.compare(device)
+    is_retired = device.status == Device.Status.RETIRED
+    return Reading(
+        device_id=device.pk,
+        version=compared.wanted_version,
+        working_out=not is_retired and laid.version != compared.wanted_version,
+        configuration=laid.document,
+        sources=laid.sources,
+        layers=[LayerOfDevice(source, document) for source, document in layers],
+        reported=compared.report,
+        applied=compared.applied,
+        waiting_since=None if is_retired else compared.waiting_since,
+        differences=compared.differences,
+        screen=screen_of(laid.document, now=now),
+    )
+
+
+def version_for(device: Device) -> str:
+    """The version that a device should have, from what came with its credential."""
+    steps: NextSteps | None = getattr(device, "next_steps", None)
+    return (steps.configuration_version if steps else None) or NOTHING
+
+
+def screen_of(configuration: Document, *, now: datetime) -> Screen | None:
+    """Whether the screen is on by its schedule; None without one, or without a zone."""
+    schedule, zone = configuration.get("schedule"), configuration.get("time_zone")
+    if schedule is None or zone is None:
+        return None
+    return schedules.screen(schedule, ZoneInfo(zone), now)

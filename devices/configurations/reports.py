@@ -1,0 +1,156 @@
+"""What a device says of its configuration, and what is still different from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from devices import next_steps
+from devices.configurations import effective
+from devices.configurations.checks import unstorable
+from devices.configurations.documents import (
+    NOTHING,
+    Difference,
+    differences,
+    normalised,
+)
+from devices.configurations.errors import (
+    InvalidDocument,
+    InvalidReport,
+    UnknownVersion,
+)
+from devices.configurations.facts import ConfigurationApplied, ConfigurationFailed
+from devices.configurations.models import ReportedConfiguration
+from devices.models import Device, NextSteps
+from events.outbox import Fact, record
+
+Outcome = ReportedConfiguration.Outcome
+SAID = ("version", "outcome", "reason", "failed_keys", "document")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a device should have, what it has, and the keys that differ."""
+
+    wanted_version: str
+    wanted: dict[str, Any]
+    applied_version: str | None
+    applied: dict[str, Any] | None
+    waiting_since: datetime | None
+    report: ReportedConfiguration | None
+    differences: list[Difference]
+
+
+@transaction.atomic
+def report(
+    *,
+    device: Device,
+    version: str,
+    outcome: str,
+    reason: str = "",
+    failed_keys: Sequence[str] = (),
+    document: dict[str, Any] | None = None,
+    now: datetime,
+) -> ReportedConfiguration:
+    """A device has applied a version, or says why it could not; the same again is once.
+
+    Args:
+        version: of the document that it was given.
+        document: what it has in fact, if that is something else.
+
+    Raises:
+        UnknownVersion: nobody ever wanted that of a device of this tenant.
+        InvalidReport: a failure without a reason.
+        InvalidDocument: what it has in fact cannot be kept.
+    """
+    _check(version, outcome, reason, document)
+    held = NextSteps.objects.select_for_update(no_key=True).filter(device=device)
+    steps: NextSteps | None = held.first()
+    before = ReportedConfiguration.objects.filter(device=device).first()
+    said: dict[str, Any] = {
+        "version": version,
+        "outcome": outcome,
+        "reason": reason,
+        "failed_keys": list(failed_keys),
+        "document": None if document is None else normalised(document),
+    }
+    if before is not None and all(getattr(before, name) == said[name] for name in SAID):
+        return before
+    applied = before.applied_version if before is not None else ""
+    if outcome == Outcome.APPLIED:
+        applied = version
+    row = ReportedConfiguration(
+        device=device, **said, applied_version=applied, reported_at=now
+    )
+    ReportedConfiguration.objects.bulk_create(
+        [row],
+        update_conflicts=True,
+        unique_fields=["device"],
+        update_fields=[*SAID, "applied_version", "reported_at"],
+    )
+    _settle(device, steps, applied, now)
+    record([_fact(device, row, now)])
+    return row
+
+
+def compare(device: Device) -> Comparison:
+    """What a device should have against what it has, as far as it has said."""
+    steps: NextSteps | None = NextSteps.objects.filter(device=device).first()
+    row = ReportedConfiguration.objects.filter(device=device).first()
+    version = (steps.configuration_version if steps else None) or NOTHING
+    wanted = effective.document_of(version) or {}
+    applied_version = row.applied_version or None if row else None
+    applied = None
+    if row is not None and row.document is not None:
+        applied = row.document
+    elif applied_version is not None:
+        applied = effective.document_of(applied_version)
+    waiting_since = steps.configuration_waiting_since if steps else None
+    is_in_line = waiting_since is None and (row is None or row.document is None)
+    return Comparison(
+        wanted_version=version,
+        wanted=wanted,
+        applied_version=applied_version,
+        applied=applied,
+        waiting_since=waiting_since,
+        report=row,
+        differences=[] if is_in_line else differences(applied or {}, wanted),
+    )
+
+
+def _check(
+    version: str, outcome: str, reason: str, document: dict[str, Any] | None
+) -> None:
+    if outcome == Outcome.FAILED and not reason:
+        raise InvalidReport("Say why it could not be applied.", field="reason")
+    if document is not None and (found := unstorable(document)):
+        raise InvalidDocument(found)
+    if effective.document_of(version) is None:
+        raise UnknownVersion
+
+
+def _settle(
+    device: Device, steps: NextSteps | None, applied: str, now: datetime
+) -> None:
+    """Note since when the device waits for what it should have, or that it has it."""
+    wanted = (steps.configuration_version if steps else None) or NOTHING
+    before = steps.configuration_waiting_since if steps else None
+    since = None if (applied or NOTHING) == wanted else before or now
+    if since != before:
+        next_steps.announce(device, configuration_waiting_since=since)
+
+
+def _fact(device: Device, row: ReportedConfiguration, now: datetime) -> Fact:
+    about: dict[str, Any] = {
+        "tenant_id": device.tenant_id,
+        "device_id": device.pk,
+        "at": now,
+        "version": row.version,
+    }
+    if row.outcome == Outcome.APPLIED:
+        return ConfigurationApplied(**about)
+    return ConfigurationFailed(
+        **about, reason=row.reason, failed_keys=list(row.failed_keys)
+    )

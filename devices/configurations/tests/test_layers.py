@@ -1,0 +1,193 @@
+"""Layers are saved as versions that never change, restored, and put in order."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import InternalError, ProgrammingError, transaction
+
+from devices.configurations import layers
+from devices.configurations.errors import (
+    ConfigurationChanged,
+    InvalidDocument,
+    InvalidOrder,
+    InvalidSubject,
+    NoSuchVersion,
+)
+from devices.configurations.layers import Subject
+from devices.configurations.models import (
+    ConfigurationVersion,
+    DeviceConfiguration,
+    PlatformConfigurationVersion,
+    Scope,
+)
+from devices.configurations.tests.saving import for_device, for_tag, for_tenant
+from devices.models import Device
+from devices.tests.factories import DeviceFactory, TagFactory
+from events.models import Event
+from tenants.context import SYSTEM, caller_scope, tenant_scope
+from tenants.models import Tenant
+from tenants.tests.factories import TenantFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def test_every_save_is_a_version_with_author_and_note(
+    tenant: Tenant, now: datetime
+) -> None:
+    for volume, note in ((10, "quiet"), (20, "louder")):
+        for_tenant(tenant, {"volume": volume}, note=note, now=now)
+    versions = ConfigurationVersion.every_tenant.order_by("number")
+    assert list(versions.values_list("number", "document", "note", "author_name")) == [
+        (1, {"volume": 10}, "quiet", "system"),
+        (2, {"volume": 20}, "louder", "system"),
+    ]
+
+
+def test_the_same_again_is_no_new_version(tenant: Tenant, now: datetime) -> None:
+    for_tenant(tenant, {"volume": 10}, now=now)
+    assert for_tenant(tenant, {"volume": 10.0}, now=now).number == 1
+
+
+def test_the_database_lets_nobody_change_a_version(
+    tenant: Tenant, now: datetime
+) -> None:
+    for_tenant(tenant, {"volume": 10}, now=now)
+    with pytest.raises(ProgrammingError, match="never changed"), transaction.atomic():
+        ConfigurationVersion.every_tenant.update(note="other")
+    with pytest.raises(ProgrammingError, match="never changed"), transaction.atomic():
+        ConfigurationVersion.every_tenant.all().delete()
+
+
+def test_a_save_is_in_the_audit_log_with_the_keys_before_and_after(
+    tenant: Tenant, now: datetime
+) -> None:
+    for_tenant(tenant, {"volume": 10, "brightness": 1}, now=now)
+    for_tenant(tenant, {"volume": 20, "brightness": 1}, note="louder", now=now)
+    event = Event.every_tenant.filter(name="configuration.saved").latest("id")
+    assert event.changes == {"volume": [10, 20]}
+    assert (event.data["number"], event.data["note"]) == (2, "louder")
+
+
+def test_who_has_not_seen_the_newest_version_overwrites_nothing(
+    tenant: Tenant, now: datetime
+) -> None:
+    for_tenant(tenant, {"volume": 10}, based_on=0, now=now)
+    for_tenant(tenant, {"volume": 20}, based_on=1, now=now)
+    with pytest.raises(ConfigurationChanged) as refused:
+        for_tenant(tenant, {"volume": 30}, based_on=1, now=now)
+    assert refused.value.current == {"number": 2}
+    assert DeviceConfiguration.every_tenant.get().document == {"volume": 20}
+
+
+def test_a_bad_document_changes_nothing(tenant: Tenant, now: datetime) -> None:
+    with pytest.raises(InvalidDocument) as refused:
+        for_tenant(tenant, {"volume": 1000, "brightness": 1000}, now=now)
+    assert [detail.field for detail in refused.value.details] == [
+        "document.brightness",
+        "document.volume",
+    ]
+    assert not DeviceConfiguration.every_tenant.exists()
+
+
+def test_any_version_can_be_restored_as_a_new_one(
+    tenant: Tenant, now: datetime
+) -> None:
+    layer = for_tenant(tenant, {"volume": 10}, now=now)
+    layer = for_tenant(tenant, {"volume": 20}, now=now)
+    with tenant_scope(tenant.pk):
+        restored = layers.restore(layer=layer, number=1, now=now)
+    assert (restored.number, restored.document) == (3, {"volume": 10})
+    newest = ConfigurationVersion.every_tenant.get(number=3)
+    assert newest.restored_number == 1
+
+
+def test_a_version_that_never_was_cannot_be_restored(
+    tenant: Tenant, now: datetime
+) -> None:
+    layer = for_tenant(tenant, {"volume": 10}, now=now)
+    with tenant_scope(tenant.pk), pytest.raises(NoSuchVersion):
+        layers.restore(layer=layer, number=7, now=now)
+
+
+def test_a_new_tag_is_the_strongest(tenant: Tenant, now: datetime) -> None:
+    first, second = TagFactory.create_batch(2, tenant=tenant)
+    ranks = [for_tag(tag, {"volume": 1}, now=now).rank for tag in (first, second)]
+    assert ranks == [1, 2]
+
+
+def test_tags_can_be_put_in_another_order(tenant: Tenant, now: datetime) -> None:
+    for name in ("a", "b", "c"):
+        for_tag(TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now)
+    with tenant_scope(tenant.pk):
+        layers.put_in_order(tags=["c", "a", "b"], now=now)
+        found = DeviceConfiguration.objects.of_tags()
+        assert [layer.tag.name for layer in found] == ["c", "a", "b"]
+    event = Event.every_tenant.get(name="configuration.reordered")
+    assert event.changes == {"tags": [["a", "b", "c"], ["c", "a", "b"]]}
+
+
+@pytest.mark.parametrize(
+    ("order", "field"),
+    [(["a", "a"], "tags.1"), (["a", "x"], "tags.1"), (["a"], "tags"), ([], "tags")],
+)
+def test_an_order_has_every_tag_once(
+    tenant: Tenant, now: datetime, order: list[str], field: str
+) -> None:
+    for name in ("a", "b"):
+        for_tag(TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now)
+    with tenant_scope(tenant.pk), pytest.raises(InvalidOrder) as refused:
+        layers.put_in_order(tags=order, now=now)
+    assert refused.value.field == field
+
+
+def test_a_layer_is_for_exactly_one_subject(tenant: Tenant, now: datetime) -> None:
+    tag = TagFactory.create(tenant=tenant)
+    for subject in (
+        Subject("tag"),
+        Subject("tenant", tag=tag),
+        Subject("platform"),
+        Subject("galaxy"),
+    ):
+        with tenant_scope(tenant.pk), pytest.raises(InvalidSubject):
+            layers.save(subject=subject, document={}, now=now)
+
+
+def test_a_retired_device_gets_no_configuration(tenant: Tenant, now: datetime) -> None:
+    device = DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
+    with pytest.raises(InvalidSubject):
+        for_device(device, {"volume": 1}, now=now)
+
+
+def test_the_platforms_layer_has_versions_of_its_own(now: datetime) -> None:
+    layers.save_platform(document={"volume": 10}, now=now)
+    layer = layers.save_platform(document={"volume": 20}, based_on=1, now=now)
+    layers.restore(layer=layer, number=1, now=now + timedelta(minutes=1))
+    versions = PlatformConfigurationVersion.objects.order_by("number")
+    assert [version.document["volume"] for version in versions] == [10, 20, 10]
+    with pytest.raises((ProgrammingError, InternalError)), transaction.atomic():
+        PlatformConfigurationVersion.objects.all().delete()
+
+
+def test_two_tenants_have_layers_of_their_own(
+    tenant: Tenant, device: Device, now: datetime
+) -> None:
+    other = TenantFactory.create()
+    for_tenant(tenant, {"volume": 1}, now=now)
+    for_tenant(other, {"volume": 2}, now=now)
+    with tenant_scope(tenant.pk):
+        assert DeviceConfiguration.objects.get().document == {"volume": 1}
+
+
+def test_the_caller_is_the_author(tenant: Tenant, now: datetime) -> None:
+    with caller_scope(type(SYSTEM)(kind="member", name="ann@example.com")):
+        for_tenant(tenant, {"volume": 1}, now=now)
+    assert ConfigurationVersion.every_tenant.get().author_name == "ann@example.com"
+
+
+def test_every_scope_can_be_saved(device: Device, now: datetime) -> None:
+    tag = TagFactory.create(tenant=device.tenant)
+    for_tenant(device.tenant, {"volume": 1}, now=now)
+    for_tag(tag, {"volume": 2}, now=now)
+    for_device(device, {"volume": 3}, now=now)
+    found = DeviceConfiguration.every_tenant.values_list("scope", flat=True)
+    assert set(found) == {Scope.TENANT, Scope.TAG, Scope.DEVICE}

@@ -1,0 +1,172 @@
+"""A device says what it has applied, or why it could not: desired against reported."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from devices.configurations import reports, retention
+from devices.configurations.documents import NOTHING, version_of
+from devices.configurations.errors import (
+    InvalidDocument,
+    InvalidReport,
+    UnknownVersion,
+)
+from devices.configurations.models import EffectiveDocument, ReportedConfiguration
+from devices.configurations.reports import Comparison
+from devices.configurations.tests.saving import for_device, told
+from devices.models import Device
+from devices.tests.factories import DeviceFactory
+from events.models import Event
+from tenants.context import tenant_scope
+from tenants.tests.factories import TenantFactory
+
+pytestmark = pytest.mark.django_db
+
+LOUD = version_of({"volume": 50})
+QUIET = version_of({"volume": 5})
+
+
+def report(device: Device, version: str, **said: Any) -> ReportedConfiguration:
+    said = {"outcome": "applied", **said}
+    with tenant_scope(device.tenant_id):
+        return reports.report(device=device, version=version, **said)
+
+
+def compared(device: Device) -> Comparison:
+    with tenant_scope(device.tenant_id):
+        return reports.compare(device)
+
+
+@pytest.fixture
+def loud(device: Device, now: datetime) -> Device:
+    for_device(device, {"volume": 50}, now=now)
+    return device
+
+
+def test_a_device_that_has_applied_it_waits_no_more(
+    loud: Device, now: datetime
+) -> None:
+    report(loud, LOUD, now=now)
+    assert told(loud).configuration_waiting_since is None
+    assert compared(loud).differences == []
+
+
+def test_one_that_has_never_reported_differs_in_every_key(
+    loud: Device, now: datetime
+) -> None:
+    (difference,) = compared(loud).differences
+    assert (difference.key, difference.before, difference.after) == ("volume", None, 50)
+
+
+def test_the_difference_is_from_what_it_has_to_what_it_should_have(
+    loud: Device, now: datetime
+) -> None:
+    report(loud, LOUD, now=now)
+    for_device(loud, {"volume": 5}, now=now)
+    (difference,) = compared(loud).differences
+    assert (difference.before, difference.after) == (50, 5)
+
+
+def test_a_failure_says_why_and_leaves_it_waiting(loud: Device, now: datetime) -> None:
+    report(
+        loud,
+        LOUD,
+        outcome="failed",
+        reason="No mixer.",
+        failed_keys=["volume"],
+        now=now,
+    )
+    comparison = compared(loud)
+    assert comparison.waiting_since == now
+    assert comparison.report is not None
+    assert comparison.report.reason == "No mixer."
+    event = Event.every_tenant.get(name="configuration.failed")
+    assert event.data["failed_keys"] == ["volume"]
+
+
+def test_a_failure_does_not_undo_what_was_applied_before(
+    loud: Device, now: datetime
+) -> None:
+    report(loud, LOUD, now=now)
+    for_device(loud, {"volume": 5}, now=now)
+    report(loud, QUIET, outcome="failed", reason="No mixer.", now=now)
+    assert compared(loud).applied_version == LOUD
+
+
+def test_what_it_has_in_fact_is_compared_if_it_says_so(
+    loud: Device, now: datetime
+) -> None:
+    report(loud, LOUD, document={"volume": 48}, now=now)
+    (difference,) = compared(loud).differences
+    assert (difference.before, difference.after) == (48, 50)
+
+
+def test_a_failure_has_a_reason(loud: Device, now: datetime) -> None:
+    with pytest.raises(InvalidReport):
+        report(loud, LOUD, outcome="failed", now=now)
+
+
+def test_a_version_that_never_was_is_refused(loud: Device, now: datetime) -> None:
+    with pytest.raises(UnknownVersion):
+        report(loud, "0" * 64, now=now)
+    assert not ReportedConfiguration.every_tenant.exists()
+
+
+def test_another_tenants_version_never_was(loud: Device, now: datetime) -> None:
+    stranger = DeviceFactory.create(tenant=TenantFactory.create())
+    with pytest.raises(UnknownVersion):
+        report(stranger, LOUD, now=now)
+
+
+def test_a_document_that_cannot_be_kept_is_refused(loud: Device, now: datetime) -> None:
+    with pytest.raises(InvalidDocument):
+        report(loud, LOUD, document={"a": "x" * 70_000}, now=now)
+
+
+def test_the_same_report_again_is_one(loud: Device, now: datetime) -> None:
+    report(loud, LOUD, now=now)
+    report(loud, LOUD, now=now + timedelta(minutes=1))
+    assert Event.every_tenant.filter(name="configuration.applied").count() == 1
+
+
+def test_a_late_report_of_an_old_version_is_waiting_again(
+    loud: Device, now: datetime
+) -> None:
+    for_device(loud, {"volume": 5}, now=now)
+    report(loud, QUIET, now=now)
+    later = now + timedelta(minutes=1)
+    report(loud, LOUD, now=later)
+    assert told(loud).configuration_waiting_since == later
+
+
+def test_a_device_for_which_nothing_is_wanted_may_say_so(
+    device: Device, now: datetime
+) -> None:
+    report(device, NOTHING, now=now)
+    assert compared(device).differences == []
+
+
+def test_going_back_to_what_it_has_ends_the_waiting(
+    loud: Device, now: datetime
+) -> None:
+    report(loud, LOUD, now=now)
+    for_device(loud, {"volume": 5}, now=now)
+    for_device(loud, {"volume": 50}, now=now)
+    assert told(loud).configuration_waiting_since is None
+
+
+def test_documents_are_forgotten_when_nobody_wants_or_has_them(
+    loud: Device, now: datetime
+) -> None:
+    report(loud, LOUD, now=now)
+    for volume in (1, 2):
+        for_device(loud, {"volume": volume}, now=now)
+    assert retention.drop_outlived(before=now + timedelta(days=1)) == 1
+    kept = set(EffectiveDocument.every_tenant.values_list("version", flat=True))
+    assert kept == {LOUD, version_of({"volume": 2})}
+
+
+def test_documents_are_kept_for_some_time(loud: Device, now: datetime) -> None:
+    for_device(loud, {"volume": 1}, now=now)
+    assert retention.drop_outlived(before=now) == 0
