@@ -19,5 +19,8 @@ class ConfigurationsConfig(AppConfig):
                 lambda: work.apply_async(retry=False, expires=55), away=OperationalError
             )
         )
+        monitoring = import_module("devices.monitoring.hooks")
+        drift = import_module("devices.configurations.drift")
+        monitoring.when_asked_for_drifts(drift.DRIFTS)
         hooks = import_module("devices.hooks")
         hooks.when_showing(import_module("devices.configurations.portal").panel)

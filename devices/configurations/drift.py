@@ -7,15 +7,17 @@ comes back can fetch what it should have before anybody is told.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from devices.configurations.documents import NOTHING
 from devices.configurations.facts import ConfigurationConverged, ConfigurationDrifted
 from devices.configurations.models import ConfigurationDrift, ReportedConfiguration
 from devices.models import Device, NextSteps
+from devices.monitoring.hooks import Drifts
 from events.outbox import record
 
 BATCH = 2_000
@@ -43,9 +45,11 @@ def watch(*, now: datetime, limit: timedelta) -> Watched:
     )
 
 
-def announced() -> QuerySet[ConfigurationDrift]:
-    """The current tenant's drifts that somebody was told of."""
-    drifts: QuerySet[ConfigurationDrift] = ConfigurationDrift.objects.announced()
+def announced() -> QuerySet[Any]:
+    """The current tenant's drifts that were announced, with since when it is so."""
+    drifts: QuerySet[Any] = ConfigurationDrift.objects.announced().annotate(
+        since=F("device__next_steps__configuration_waiting_since")
+    )
     return drifts
 
 
@@ -132,3 +136,10 @@ def _notice(now: datetime, *, since: datetime) -> int:
         rows, ignore_conflicts=True, batch_size=BATCH
     )
     return len(rows)
+
+
+DRIFTS = Drifts(
+    current=announced,
+    begin=ConfigurationDrifted.name,
+    end=ConfigurationConverged.name,
+)

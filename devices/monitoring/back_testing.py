@@ -21,6 +21,7 @@ from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
 from devices.models import Device
 from devices.monitoring.conditions import Condition, OpeningHours
 from devices.monitoring.errors import InvalidRule
+from devices.monitoring.hooks import drifts
 from devices.monitoring.models import MonitoringRule
 from devices.monitoring.rules import Conditions, hours_of
 from devices.monitoring.watching import in_scope, no_data_after
@@ -66,6 +67,8 @@ def back_test(rule: MonitoringRule, *, days: int, now: datetime) -> BackTest:
             fired = _metric(rule, start, now, told)
         case Kind.SILENCE:
             fired = _silence(rule, start, now, told)
+        case Kind.DRIFT:
+            fired = _drift(rule, start, now, told)
         case _:
             fired = _certificate(rule, start, now)
     _count(told, list(fired))
@@ -209,6 +212,38 @@ def _silence(
         at = since + timedelta(minutes=conditions.of(device_id).threshold)
         if start <= at <= until and hours.include(at):
             yield device_id, at
+
+
+def _drift(
+    rule: MonitoringRule, start: datetime, now: datetime, told: BackTest
+) -> Iterator[tuple[UUID, datetime]]:
+    """Each announced drift that lasted long enough, those that are not over included."""
+    known = drifts()
+    if known is None:
+        return
+    chosen = set(in_scope(rule).values_list("pk", flat=True))
+    conditions, hours = Conditions(rule), hours_of(rule)
+    events = (
+        Event.objects.filter(name__in=(known.begin, known.end))
+        .since(start)
+        .filter(at__lt=now)
+        .order_by("-id")
+        .values_list("name", "device_id", "at", "data__since")[:MOST_PAUSES]
+    )
+    rows: list[Any] = list(events)
+    told.complete = len(rows) < MOST_PAUSES
+    over: dict[UUID, datetime] = {}
+    for name, device_id, at, since in rows:  # the newest first
+        if name == known.end:
+            over[device_id] = at
+            continue
+        until = over.pop(device_id, now)
+        if device_id not in chosen or conditions.switched_off(device_id):
+            continue
+        threshold = timedelta(minutes=conditions.of(device_id).threshold)
+        fires = max(at, datetime.fromisoformat(since) + threshold)
+        if start <= fires <= until and hours.include(fires):
+            yield device_id, fires
 
 
 def _certificate(

@@ -103,6 +103,8 @@ def title_of(rule: MonitoringRule, value: float | None) -> str:
             said = f"{value:.4g} {MEASURE[rule.measure].unit}".strip()
         case Kind.SILENCE:
             said = f"silent for {value:,.0f} min"
+        case Kind.DRIFT:
+            said = f"not applied for {value:,.0f} min"
         case _:
             said = f"ends in {value:.0f} days" if value > 0 else "has ended"
     return f"{rule.name}: {said}"[:200]

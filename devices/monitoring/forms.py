@@ -103,7 +103,7 @@ class RuleForm(SubjectForm):
     threshold = number(
         "Threshold",
         required=True,
-        help_text="In the metric's unit, minutes of silence, or days of validity left.",
+        help_text="In the metric's unit, minutes of silence or drift, or days of validity left.",
     )
     clear_threshold = number(
         "Clears at", help_text="Empty: at the threshold. Between the two it stays."

@@ -35,14 +35,15 @@ class RuleQuerySet(models.QuerySet["MonitoringRule"]):
 class MonitoringRule(TenantOwned):
     """What is to be noticed of devices.
 
-    `threshold` is in the measure's unit, in minutes of silence, or in days that a
-    certificate is still good.
+    `threshold` is in the measure's unit, in minutes of silence or of drift, or in days
+    that a certificate is still good.
     """
 
     class Kind(models.TextChoices):
         METRIC = "metric"
         SILENCE = "silence"
         CERTIFICATE = "certificate", "certificate's remaining life"
+        DRIFT = "drift", "configuration drift"
 
     class Operator(models.TextChoices):
         ABOVE = "gt", "above"
@@ -123,6 +124,11 @@ class MonitoringRule(TenantOwned):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def counts_minutes(self) -> bool:
+        """What is judged is how long something has been so."""
+        return self.kind in (self.Kind.SILENCE, self.Kind.DRIFT)
+
 
 class RuleOverride(TenantOwned):
     """What is different for one tag or one device; null is as the rule has it.
@@ -195,6 +201,7 @@ class Alert(TenantOwned):
         METRIC = "metric"
         SILENCE = "silence"
         CERTIFICATE = "certificate"
+        DRIFT = "drift", "configuration drift"
         FLEET_SILENCE = "fleet_silence", "fleet silence"
 
     class Status(models.TextChoices):

@@ -41,5 +41,7 @@ def condition_in_words(rule: MonitoringRule, threshold: float) -> str:
             return f"{measure.label} {operator} {threshold:g} {measure.unit}".strip()
         case MonitoringRule.Kind.SILENCE:
             return f"silent for {threshold:g} min"
+        case MonitoringRule.Kind.DRIFT:
+            return f"configuration not applied for {threshold:g} min"
         case _:
             return f"certificate ends within {threshold:g} days"

@@ -11,7 +11,7 @@ from devices.monitoring.models import EVERY_DAY, MonitoringRule
 from events.severity import Severity
 
 LONGEST = 366 * 24 * 3600  # seconds that a condition lasts or cools down
-MOST_MINUTES = 1_000_000  # of silence
+MOST_MINUTES = 1_000_000  # of silence or of drift
 MOST_DAYS = 36_500  # that a certificate is still good
 Kind = MonitoringRule.Kind
 
@@ -33,8 +33,8 @@ def complete(rule: MonitoringRule) -> None:
     else:
         rule.measure, rule.clear_threshold = "", None
         rule.lasting_seconds, rule.no_data = 0, rule.NoData.KEEP
-        silent = rule.kind == Kind.SILENCE
-        rule.operator = rule.Operator.AT_LEAST if silent else rule.Operator.AT_MOST
+        rising = rule.counts_minutes
+        rule.operator = rule.Operator.AT_LEAST if rising else rule.Operator.AT_MOST
     _check_subject(rule)
     check_numbers({name: getattr(rule, name) for name in NUMBERS}, rule)
     _check_escalation(rule)
@@ -58,7 +58,7 @@ def check_numbers(values: Mapping[str, Any], rule: MonitoringRule) -> None:
     """
     threshold, clear = values["threshold"], values["clear_threshold"]
     if rule.kind != Kind.METRIC:
-        most = MOST_MINUTES if rule.kind == Kind.SILENCE else MOST_DAYS
+        most = MOST_MINUTES if rule.counts_minutes else MOST_DAYS
         for name in ("threshold", "escalation_threshold"):
             if values[name] is not None and not 0 < values[name] <= most:
                 raise InvalidRule(f"Above 0, and at most {most:,}.", field=name)

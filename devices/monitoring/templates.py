@@ -52,6 +52,14 @@ def templates() -> list[dict[str, Any]]:
             "threshold": 1,
             "severity": Severity.CRITICAL.value,
         },
+        {
+            "template": "configuration_drift",
+            "name": "Configuration not applied",
+            "kind": MonitoringRule.Kind.DRIFT.value,
+            "operator": MonitoringRule.Operator.AT_LEAST.value,
+            "threshold": settings.CONFIGURATION_DRIFT_MINUTES,
+            "severity": Severity.MEDIUM.value,
+        },
     ]
 
 

@@ -32,6 +32,7 @@ from certificates.models import DeviceCertificate
 from devices.metrics.models import DeviceMetrics, LatestMetrics
 from devices.models import Device
 from devices.monitoring.conditions import LOOKUP, OPPOSITE
+from devices.monitoring.hooks import drifted
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from events.severity import Severity
 
@@ -111,6 +112,8 @@ class Watch:
         if self.rule.kind == Kind.CERTIFICATE:
             without = self._rows().filter(seen__isnull=True)
             gone |= Q(device__in=without.values("watched"))
+        if self.rule.kind == Kind.DRIFT:
+            gone |= ~Q(device__in=self._rows().values("watched"))
         if self.rule.no_data == MonitoringRule.NoData.CLOSE:
             gone |= Q(device__in=self._without_data().values("watched"))
         return self._alerts().filter(gone)
@@ -170,6 +173,13 @@ class Watch:
                 return fresh.annotate(watched=F("device_id"), seen=F(self.rule.measure))
             case Kind.SILENCE:
                 return self._devices().annotate(watched=F("pk"), seen=F("last_seen"))
+            case Kind.DRIFT:
+                among = self._devices().values("pk")
+                rows: QuerySet[Any] = drifted().filter(device__in=among)
+                watched: QuerySet[Any] = rows.annotate(
+                    watched=F("device_id"), seen=F("since")
+                )
+                return watched
             case _:
                 newest = (
                     DeviceCertificate.objects.filter(
@@ -189,15 +199,15 @@ class Watch:
         return self._rows().filter(**{f"seen__{lookup}": self._limit(bound)})
 
     def _lookup(self, operator: str, of_silence: str) -> str:
-        """Django's word; who is silent for longer was seen earlier."""
-        return of_silence if self.rule.kind == Kind.SILENCE else LOOKUP[operator]
+        """Django's word; what is so for longer began earlier."""
+        return of_silence if self.rule.counts_minutes else LOOKUP[operator]
 
     def _limit(self, bound: Combinable) -> Any:
         """The bound as what `seen` is compared with: a number, or a moment."""
         if self.rule.kind == Kind.METRIC:
             return bound
-        silent = self.rule.kind == Kind.SILENCE
-        unit = timedelta(minutes=-1) if silent else timedelta(days=1)
+        minutes = self.rule.counts_minutes
+        unit = timedelta(minutes=-1) if minutes else timedelta(days=1)
         span = ExpressionWrapper(bound * Value(unit), output_field=DurationField())
         return ExpressionWrapper(Value(self.now) + span, output_field=DateTimeField())
 
@@ -294,7 +304,7 @@ class Watch:
             case Kind.METRIC:
                 lasting = timedelta(seconds=self.rule.lasting_seconds)
                 return seen, self.now - lasting
-            case Kind.SILENCE:
+            case Kind.SILENCE | Kind.DRIFT:
                 return (self.now - seen) / timedelta(minutes=1), seen
             case _:
                 return (seen - self.now) / timedelta(days=1), self.now

@@ -17,6 +17,7 @@ from schemathesis.specs.openapi import checks
 
 from certificates.management_service import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
+from devices.configurations.tests.saving import for_tenant
 from devices.credentials import create_enrollment_token, renew_device_token
 from devices.models import Device
 from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
@@ -37,7 +38,8 @@ EACH = settings(
 )
 # A schema cannot say what is a request for a certificate, which of these identifies a
 # box, that something else has the identifier already, that no more is used than there
-# is, that a period begins before it ends, that a tag is there, or which address is one.
+# is, that a period begins before it ends, that a tag is there, which address is one, or
+# that a schedule does not overlap itself.
 BEYOND_A_SCHEMA = {
     *("/devices/auto-register", "/devices", "/devices/pair", "/devices/pair/token"),
     *("/devices/me/certificate", "/devices/{device_id}/certificates"),
@@ -47,6 +49,9 @@ BEYOND_A_SCHEMA = {
     *("/devices/metrics", "/devices/metrics/aggregate", "/devices/{device_id}/metrics"),
     *("/monitoring/rules", "/monitoring/rules/{rule_id}"),
     *("/channels", "/channels/{channel_id}"),
+    *("/configurations", "/configurations/preview", "/configurations/order"),
+    *("/configurations/{configuration_id}", "/devices/me/configuration/reported"),
+    "/configurations/{configuration_id}/versions/{number}/restore",
 }
 
 
@@ -106,6 +111,10 @@ class Stage:
         )
         return certificate.serial_number
 
+    def configuration_id(self) -> str:
+        document, now = {"volume": 5}, datetime.now(UTC)
+        return str(for_tenant(self.tenant, document, now=now).pk)
+
 
 @pytest.fixture
 def stage(tenant: Tenant) -> Stage:
@@ -139,6 +148,8 @@ def test_of(operation: Any) -> Any:
                 case.path_parameters[name] = stage.device_id()
             elif name == "serial_number" and str(value).isalnum():
                 case.path_parameters[name] = stage.serial_number()
+            elif name == "configuration_id" and _is_uuid(value):
+                case.path_parameters[name] = stage.configuration_id()
         case.call_and_validate(
             headers=credential(case.operation, callers),
             excluded_checks=left_out(case.operation),

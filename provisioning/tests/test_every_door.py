@@ -17,6 +17,8 @@ from rest_framework.test import APIClient
 from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.tests.keys import ec_key, request_for
+from devices.configurations.models import DeviceConfiguration
+from devices.configurations.tests.saving import for_device
 from devices.credentials import create_enrollment_token, renew_device_token
 from devices.models import Device, EnrollmentToken
 from devices.monitoring.models import (
@@ -51,12 +53,15 @@ PUBLIC = {
     ("get", "/.well-known/est/csrattrs"),
     ("post", "/devices/pair"),  # a box that has no credential yet
     ("post", "/devices/pair/token"),
+    ("get", "/configurations/schema"),
 }
 OF_A_DEVICE = {  # a stranger's device meets itself there, and nothing of ours
     ("post", "/devices/connect"),
     ("post", "/devices/metrics"),
     ("get", "/devices/me"),
     ("get", "/devices/me/certificate"),
+    ("get", "/devices/me/configuration"),
+    ("post", "/devices/me/configuration/reported"),
     ("post", "/devices/me/certificate"),
     ("post", "/devices/me/certificate/acknowledge"),
     ("post", "/devices/me/certificate/bundle"),
@@ -75,6 +80,12 @@ OF_A_TENANT = {  # a stranger's member meets their own tenant there
     ("get", "/monitoring/alerts"),
     ("get", "/channels"),
     ("post", "/channels"),
+    ("get", "/configurations"),
+    ("post", "/configurations"),
+    ("get", "/configurations/platform"),
+    ("get", "/configurations/order"),
+    ("put", "/configurations/order"),
+    ("post", "/configurations/preview"),
 }
 REFUSED = {401, 403, 404}
 Door = tuple[str, str]
@@ -107,6 +118,7 @@ class Ours:
     alert: Alert
     channel: Channel
     message: ChannelDelivery
+    configuration: DeviceConfiguration
 
     def words(self) -> set[str]:
         return {
@@ -123,6 +135,8 @@ class Ours:
             self.alert.title,
             str(self.channel.pk),
             self.channel.name,
+            str(self.configuration.pk),
+            "The Text That Is Ours",
         }
 
     def address(self, path: str) -> str:
@@ -133,6 +147,8 @@ class Ours:
         path = path.replace("{alert_id}", str(self.alert.pk))
         path = path.replace("{channel_id}", str(self.channel.pk))
         path = path.replace("{message_id}", str(self.message.pk))
+        path = path.replace("{configuration_id}", str(self.configuration.pk))
+        path = path.replace("{number}", "1")
         public = {address for _, address in PUBLIC}
         assert "{" not in path or path in public, f"What stands in {path}?"
         return path
@@ -153,6 +169,9 @@ class Ours:
             "threshold": 1,
             "text": "taken",
             "assignee": None,
+            "scope": "device",
+            "document": {"volume": 99},
+            "tags": [],
         }
 
 
@@ -182,7 +201,13 @@ def ours() -> Ours:
         due_at=now,
         delivered_at=now,
     )
-    return Ours(tenant, device, certificate, rule, override, alert, channel, message)
+    configuration = for_device(
+        device, {"extra": {"ours": "The Text That Is Ours"}}, now=now
+    )
+    return Ours(
+        *(tenant, device, certificate, rule, override, alert, channel, message),
+        configuration,
+    )
 
 
 def api_token(role: Role, tenant: Tenant | None = None) -> tuple[ApiToken, str]:
@@ -259,6 +284,8 @@ def assert_untouched(ours: Ours) -> None:
     ours.message.refresh_from_db()
     assert (ours.channel.name, ours.channel.secret) == ("The Channel That Is Ours", "")
     assert ours.message.state == "delivered"
+    ours.configuration.refresh_from_db()
+    assert ours.configuration.number == 1
     assert not AlertComment.every_tenant.exists()
     assert DeviceCertificate.objects.of_device(ours.device.pk).count() == 1
 

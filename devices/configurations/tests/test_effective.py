@@ -64,7 +64,7 @@ def test_layers_go_from_the_platform_to_the_device(
         "extra.a": "tag",
         "extra.b": "device",
     }
-    assert [source.label for source, _ in found][0] == "Platform"
+    assert next(source.label for source, _ in found) == "Platform"
     assert version_told(device) == version_of(laid.document)
 
 

@@ -121,7 +121,7 @@ def test_tags_can_be_put_in_another_order(tenant: Tenant, now: datetime) -> None
     with tenant_scope(tenant.pk):
         layers.put_in_order(tags=["c", "a", "b"], now=now)
         found = DeviceConfiguration.objects.of_tags()
-        assert [layer.tag.name for layer in found] == ["c", "a", "b"]
+        assert [str(layer.tag) for layer in found] == ["c", "a", "b"]
     event = Event.every_tenant.get(name="configuration.reordered")
     assert event.changes == {"tags": [["a", "b", "c"], ["c", "a", "b"]]}
 

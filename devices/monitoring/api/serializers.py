@@ -43,7 +43,7 @@ class RuleFields(Strict):
         choices=MonitoringRule.Operator.choices, required=False
     )
     threshold = Number(
-        help_text="In the measure's unit, minutes of silence, or days of validity."
+        help_text="In the measure's unit, minutes of silence or drift, or days of validity."
     )
     clear_threshold = Number(required=False, allow_null=True)
     lasting_seconds = Seconds(required=False)

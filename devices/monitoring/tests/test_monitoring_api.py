@@ -136,6 +136,7 @@ def test_a_new_tenant_begins_with_the_templates_switched_on() -> None:
         "CPU > 90 %": True,
         "RAM > 85 %": True,
         "Network down": True,
+        "Configuration not applied": True,
     }
 
 

@@ -1,0 +1,48 @@
+"""What beat and commits send, through a real worker."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from devices import registration
+from devices.box import Box
+from devices.configurations import tasks
+from devices.configurations.documents import version_of
+from devices.configurations.models import ConfigurationDrift, EffectiveDocument
+from devices.configurations.tests.saving import for_device, for_tenant
+from devices.models import NextSteps
+from devices.tests.factories import DeviceFactory
+from devices.tests.waiting import until
+from events.models import Event
+from tenants.context import tenant_scope
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_new_devices_drift_and_retention_are_seen_to_by_a_worker(
+    celery_worker: None,
+) -> None:
+    now = timezone.now()
+    device = DeviceFactory.create(status="online", last_seen=now)
+    for_tenant(device.tenant, {"volume": 5}, now=now)
+    versions = NextSteps.every_tenant.values_list("configuration_version", flat=True)
+    until(lambda: list(versions.all()) == [version_of({"volume": 5})])
+
+    with tenant_scope(device.tenant_id):
+        new = registration.register(box=Box(serial_number="SN-1"), now=now)
+    until(lambda: NextSteps.every_tenant.filter(device=new).exists())
+
+    long_ago = now - timedelta(days=1)
+    NextSteps.every_tenant.update(configuration_waiting_since=long_ago)
+    tasks.watch_drift.delay()
+    until(lambda: ConfigurationDrift.every_tenant.filter(device=device).exists())
+    ConfigurationDrift.every_tenant.update(noticed_at=long_ago)
+    tasks.watch_drift.delay()
+    drifted = Event.every_tenant.filter(name="configuration.drifted")
+    until(lambda: drifted.filter(device_id=device.pk).exists())
+
+    for_device(new, {"volume": 6}, now=now)
+    for_device(new, {"volume": 7}, now=now)
+    EffectiveDocument.every_tenant.update(wanted_at=now - timedelta(days=365))
+    tasks.drop_outlived_documents.delay()
+    until(lambda: EffectiveDocument.every_tenant.count() == 2)
