@@ -132,6 +132,7 @@ INSTALLED_APPS = [
     "devices.metrics",
     "devices.monitoring",
     "devices.configurations",
+    "devices.preferences",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "provisioning.portal.apps.PortalConfig",

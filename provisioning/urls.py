@@ -24,6 +24,7 @@ urlpatterns = [
     path("", include("devices.metrics.api.urls")),
     path("", include("devices.monitoring.api.urls")),
     path("", include("devices.configurations.api.urls")),
+    path("", include("devices.preferences.api.urls")),
     path("admin/", admin.site.urls),
     path("health/live", observability.live, name="health-live"),
     path("health/ready", observability.ready, name="health-ready"),

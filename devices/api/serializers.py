@@ -152,6 +152,9 @@ class NextStepsSerializer(serializers.Serializer[Any]):
     configuration_waiting = serializers.BooleanField(
         help_text="It has not reported yet that it has applied that."
     )
+    settings_version = serializers.CharField(
+        allow_null=True, help_text="Another one than was read: read the settings again."
+    )
     commands_waiting = serializers.IntegerField()
     update_waiting = serializers.BooleanField()
     certificate_renewal_due = serializers.BooleanField()

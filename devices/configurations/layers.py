@@ -30,7 +30,7 @@ from devices.configurations.models import (
 from devices.models import Device, Tag
 from events.outbox import record
 from provisioning.locks import in_turn
-from tenants.context import current_caller, current_tenant_id
+from tenants.context import current_caller, current_tenant_id, every_tenant_scope
 
 LONGEST_NOTE = 500
 
@@ -156,7 +156,8 @@ def save_platform(
         restored_number=restored_number,
         changes=changes,
     )
-    record([fact])
+    with every_tenant_scope():
+        record([fact])
     rounds.ask_everybody(now=now)
     return layer
 

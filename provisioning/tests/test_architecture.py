@@ -36,6 +36,7 @@ ORDER = (
     "devices.metrics",
     "devices.monitoring",
     "devices.configurations",
+    "devices.preferences",
     "provisioning.portal",
 )
 CLOCK = {"timezone.now", "datetime.now", "datetime.utcnow", "time.time", "date.today"}

@@ -52,6 +52,8 @@ BEYOND_A_SCHEMA = {
     *("/configurations", "/configurations/preview", "/configurations/order"),
     *("/configurations/{configuration_id}", "/devices/me/configuration/reported"),
     "/configurations/{configuration_id}/versions/{number}/restore",
+    *("/preferences", "/preferences/{key}", "/devices/me/settings"),
+    "/devices/{device_id}/settings",
 }
 
 

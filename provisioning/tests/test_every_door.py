@@ -28,6 +28,8 @@ from devices.monitoring.models import (
     RuleOverride,
 )
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
+from devices.preferences import definitions
+from devices.preferences.models import DeviceSettings, PreferenceDefinition
 from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from events.models import Channel, ChannelDelivery
 from events.tests.factories import ChannelFactory
@@ -62,6 +64,8 @@ OF_A_DEVICE = {  # a stranger's device meets itself there, and nothing of ours
     ("get", "/devices/me/certificate"),
     ("get", "/devices/me/configuration"),
     ("post", "/devices/me/configuration/reported"),
+    ("get", "/devices/me/settings"),
+    ("patch", "/devices/me/settings"),
     ("post", "/devices/me/certificate"),
     ("post", "/devices/me/certificate/acknowledge"),
     ("post", "/devices/me/certificate/bundle"),
@@ -86,6 +90,8 @@ OF_A_TENANT = {  # a stranger's member meets their own tenant there
     ("get", "/configurations/order"),
     ("put", "/configurations/order"),
     ("post", "/configurations/preview"),
+    ("get", "/preferences"),
+    ("post", "/preferences"),
 }
 REFUSED = {401, 403, 404}
 Door = tuple[str, str]
@@ -137,6 +143,7 @@ class Ours:
             self.channel.name,
             str(self.configuration.pk),
             "The Text That Is Ours",
+            "The Preference That Is Ours",
         }
 
     def address(self, path: str) -> str:
@@ -149,6 +156,7 @@ class Ours:
         path = path.replace("{message_id}", str(self.message.pk))
         path = path.replace("{configuration_id}", str(self.configuration.pk))
         path = path.replace("{number}", "1")
+        path = path.replace("{key}", "our_preference")
         public = {address for _, address in PUBLIC}
         assert "{" not in path or path in public, f"What stands in {path}?"
         return path
@@ -172,6 +180,10 @@ class Ours:
             "scope": "device",
             "document": {"volume": 99},
             "tags": [],
+            "key": "taken",
+            "kind": "boolean",
+            "default": True,
+            "settings": {"our_preference": {"version": 0, "value": False}},
         }
 
 
@@ -204,6 +216,14 @@ def ours() -> Ours:
     configuration = for_device(
         device, {"extra": {"ours": "The Text That Is Ours"}}, now=now
     )
+    with tenant_scope(tenant.pk):
+        definitions.define(
+            key="our_preference",
+            label="The Preference That Is Ours",
+            kind="boolean",
+            default=True,
+            now=now,
+        )
     return Ours(
         *(tenant, device, certificate, rule, override, alert, channel, message),
         configuration,
@@ -286,6 +306,8 @@ def assert_untouched(ours: Ours) -> None:
     assert ours.message.state == "delivered"
     ours.configuration.refresh_from_db()
     assert ours.configuration.number == 1
+    assert PreferenceDefinition.every_tenant.filter(tenant=ours.tenant).count() == 1
+    assert not DeviceSettings.every_tenant.exists()
     assert not AlertComment.every_tenant.exists()
     assert DeviceCertificate.objects.of_device(ours.device.pk).count() == 1
 

@@ -1,0 +1,95 @@
+"""What the person in front of a screen may choose, and what was chosen."""
+
+from django.db import models
+
+from devices.models import Device
+from tenants.constraints import SameTenant
+from tenants.models import Role, TenantOwned
+
+
+class Kind(models.TextChoices):
+    BOOLEAN = "boolean", "yes or no"
+    INTEGER = "integer", "whole number"
+    TEXT = "text"
+    CHOICE = "choice"
+    JSON = "json", "JSON"
+
+
+class Definition(models.Model):
+    """A setting that devices have: its type, its default, and who may write it."""
+
+    key = models.CharField(max_length=64)
+    label = models.CharField(max_length=120)
+    description = models.CharField(max_length=500, blank=True)
+    kind = models.CharField(max_length=7, choices=Kind.choices)
+    minimum = models.BigIntegerField(null=True, blank=True)  # of a whole number
+    maximum = models.BigIntegerField(null=True, blank=True)
+    choices = models.JSONField(default=list, blank=True)
+    default = models.JSONField()
+    device_may_write = models.BooleanField(default=True)
+    updated_at = models.DateTimeField(editable=False)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class PlatformPreference(Definition):
+    """A setting that the devices of every tenant of this installation have."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+
+    class Meta:
+        ordering = ("key",)
+
+
+class PreferenceDefinition(TenantOwned, Definition):
+    """A tenant's own setting, or its own default for one of the platform's.
+
+    Of the platform's the type stays as it is: only the default and who may write are
+    the tenant's.
+    """
+
+    seen_by = Role.VIEWER
+    managed_by = Role.ADMIN
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = "preference"
+        ordering = ("key",)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "key"), name="preference_once"),
+        )
+
+
+class DeviceSettings(TenantOwned):
+    """The value of one setting on one device, where it is not the default.
+
+    A row stays when its definition goes, and counts again when that comes back.
+    """
+
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, related_name="settings"
+    )
+    key = models.CharField(max_length=64)
+    value = models.JSONField(null=True)  # none: the default
+    has_value = models.BooleanField(default=True)
+    is_locked = models.BooleanField(default=False)
+    version = models.PositiveIntegerField(default=0)
+    written_by = models.CharField(max_length=254)
+    by_device = models.BooleanField(default=False)
+    updated_at = models.DateTimeField()
+
+    class Meta(TenantOwned.Meta):
+        verbose_name_plural = "device settings"
+        ordering = ("key", "id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("device", "key"), name="setting_once_a_device"
+            ),
+            SameTenant("device", name="setting_of_its_tenants_device"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.device_id}"
