@@ -97,6 +97,8 @@ def test_the_answer_of_connect_says_what_to_do_next(
     assert body["status"] == "online"
     assert body["next_connect_in"] == 60
     assert body["next_steps"] == {
+        "configuration_waiting": False,
+        "settings_version": None,
         "configuration_version": None,
         "commands_waiting": 0,
         "update_waiting": False,

@@ -29,6 +29,7 @@ GLOBAL = {
     *("CertificateAuthority", "RevocationList", "Responder"),  # of all tenants
     *("RenewalCampaign", "Inspection", "Drift"),  # the operator's
     *("Seal", "Unsealed"),  # digests and ids, of every tenant's events
+    *("PlatformConfiguration", "PlatformConfigurationVersion", "PlatformPreference"),
     "Pairing",  # of nobody until a member approves it
 }
 

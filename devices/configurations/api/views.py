@@ -218,10 +218,10 @@ class DifferencesView(APIView):
         responses=DifferencesSerializer,
     )
     def get(self, request: Request, configuration_id: UUID) -> Response:
+        layer = layer_with(configuration_id)
         question = DifferenceQuestionSerializer(data=request.query_params.dict())
         question.is_valid(raise_exception=True)
         asked = question.validated_data
-        layer = layer_with(configuration_id)
         first, second = (
             _version(layer, asked[name]).document for name in ("first", "second")
         )

@@ -11,7 +11,8 @@ from provisioning.rest.fields import Text, Truth, WholeNumber
 from provisioning.rest.strict import Strict
 
 MOST_AT_ONCE = 200
-SOURCES = ("platform", "tenant", "device", "member")
+SOURCES_OF_DEFAULTS = [(name, name) for name in ("platform", "tenant")]
+SOURCES = [*SOURCES_OF_DEFAULTS, ("device", "device"), ("member", "member")]
 
 
 @extend_schema_field({})
@@ -55,8 +56,8 @@ class PreferenceSerializer(serializers.Serializer[Any]):
     choices = serializers.ListField(child=serializers.CharField())
     default = Value()
     device_may_write = serializers.BooleanField()
-    source = serializers.ChoiceField(choices=SOURCES[:2])  # type: ignore[assignment] # its name in JSON
-    default_source = serializers.ChoiceField(choices=SOURCES[:2])
+    source = serializers.ChoiceField(choices=SOURCES_OF_DEFAULTS)  # type: ignore[assignment] # its name in JSON
+    default_source = serializers.ChoiceField(choices=SOURCES_OF_DEFAULTS)
 
 
 class PreferencesSerializer(serializers.Serializer[Any]):

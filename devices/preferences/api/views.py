@@ -42,7 +42,7 @@ class PreferencesView(APIView):
 
     permission_classes = (MayDefine,)
 
-    @extend_schema(responses=PreferencesSerializer)
+    @extend_schema(operation_id="preferences_list", responses=PreferencesSerializer)
     def get(self, request: Request) -> Response:
         known = definitions.of_tenant().values()
         return Response(PreferencesSerializer({"results": known}).data)
