@@ -81,9 +81,10 @@ def layered(layers: Iterable[tuple[S, Document]]) -> Effective[S]:
 def flattened(document: Document) -> dict[str, Any]:
     """The keys of a document, those under `extra` as `extra.name`."""
     flat = {name: value for name, value in document.items() if name != OPEN}
-    for name, value in (document.get(OPEN) or {}).items():
-        flat[f"{OPEN}.{name}"] = value
-    return flat
+    below = document.get(OPEN, {})
+    if below is None:
+        return {**flat, OPEN: None}
+    return {**flat, **{f"{OPEN}.{name}": value for name, value in below.items()}}
 
 
 def _raised(flat: Document) -> dict[str, Any]:
@@ -113,5 +114,7 @@ def differences(before: Document, after: Document) -> list[Difference]:
     return [
         Difference(name, old.get(name), new.get(name))
         for name in sorted(old.keys() | new.keys())
-        if (name in old, old.get(name)) != (name in new, new.get(name))
-    ]
+        if (name in old) != (name in new)
+        or json.dumps(old[name], sort_keys=True)
+        != json.dumps(new[name], sort_keys=True)
+    ]  # Python takes true for 1

@@ -66,15 +66,16 @@ def _source(layer: PlatformConfiguration | DeviceConfiguration) -> Source:
     )
 
 
-def base() -> list[tuple[str, Any]]:
-    """What the platform and the current tenant say: the ground of every device's."""
-    documents = [
-        *PlatformConfiguration.objects.values_list("document", flat=True),
-        *DeviceConfiguration.objects.filter(scope=Scope.TENANT).values_list(
-            "document", flat=True
-        ),
-    ]
-    return [("", document) for document in documents]
+def platform_says() -> dict[str, Any]:
+    found = PlatformConfiguration.objects.values_list("document", flat=True)
+    return found.first() or {}
+
+
+def tenant_says() -> dict[str, Any]:
+    """What holds for all devices of the current tenant."""
+    found = DeviceConfiguration.objects.filter(scope=Scope.TENANT)
+    said: dict[str, Any] = found.values_list("document", flat=True).first() or {}
+    return said
 
 
 def document_of(version: str) -> dict[str, Any] | None:
@@ -145,7 +146,7 @@ def documents_of(layers: Iterable[UUID]) -> dict[UUID, Any]:
 
 def _worked_out(combinations: set[Layers]) -> dict[Layers, tuple[str, dict[str, Any]]]:
     """The version and the document of each combination of layers on the tenant's base."""
-    ground = base()
+    ground = [("", platform_says()), ("", tenant_says())]
     documents = documents_of(pk for layers in combinations for pk in layers)
     made = {}
     for layers in combinations:

@@ -17,15 +17,13 @@ from devices.configurations import effective
 from devices.configurations.documents import Difference, differences, layered
 from devices.configurations.effective import Layers
 from devices.configurations.layers import Subject, checked, layer_of
-from devices.configurations.models import (
-    DeviceConfiguration,
-    PlatformConfiguration,
-    Scope,
-)
+from devices.configurations.models import DeviceConfiguration, Scope
 from devices.models import Device
 from devices.tagging import names_of
-from tenants.context import current_tenant_id
+from tenants.context import current_tenant_id, tenant_scope
+from tenants.models import Tenant
 
+MOST_TENANTS = 500  # that a preview of the platform's layer goes through
 MOST_COMBINATIONS = 20_000  # that are worked out; more leave the preview incomplete
 NAMED = 100  # devices at most in one answer
 STEP = 2_000
@@ -65,23 +63,24 @@ class _Proposal:
     subject: Subject
     document: dict[str, Any]
     layer: DeviceConfiguration | None
-    ground: list[tuple[str, Any]]
+    ground: list[Any]  # what is below the layers of tags and devices now
+    new_ground: list[Any]
     documents: dict[UUID, Any]
     ranks: dict[UUID, int | None]
 
     def changes(self, layers: Layers) -> list[Difference]:
         own = [(pk, self.documents[pk]) for pk in layers]
-        before = layered([*self.ground, *(("", document) for _, document in own)])
-        ground = self.ground
-        if self.subject.scope == Scope.TENANT:
-            ground = [*_platform(), ("", self.document)]
-            after = own
-        else:
-            after = self._with_the_document(own)
-        laid = layered([*ground, *(("", document) for _, document in after)])
-        return differences(before.document, laid.document)
+        before = [*self.ground, *(document for _, document in own)]
+        if self.subject.scope in (Scope.TAG, Scope.DEVICE):
+            own = self._with_the_document(own)
+        after = [*self.new_ground, *(document for _, document in own)]
+        was, will_be = (
+            layered([("", document) for document in documents])
+            for documents in (before, after)
+        )
+        return differences(was.document, will_be.document)
 
-    def _with_the_document(self, own: list[tuple[UUID, Any]]) -> list[tuple[Any, Any]]:
+    def _with_the_document(self, own: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         mine = self.layer.pk if self.layer else None
         others = [(pk, document) for pk, document in own if pk != mine]
         place = len(others)
@@ -103,34 +102,64 @@ def preview(
     Raises:
         InvalidSubject, InvalidDocument: see `layers.save`.
     """
-    subject.checked()
-    proposal = _proposal(subject, checked(document))
     told = Preview()
+    _look(told, _proposal(subject.checked(), checked(document)), after, limit)
+    return told
+
+
+def preview_platform(*, document: Any, limit: int = NAMED) -> Preview:
+    """What saving a document as the platform's layer would change, in every tenant.
+
+    Raises:
+        InvalidDocument: see `layers.save`.
+    """
+    document, told = checked(document), Preview()
+    tenants = list(Tenant.objects.order_by("slug")[: MOST_TENANTS + 1])
+    told.complete = len(tenants) <= MOST_TENANTS
+    for tenant in tenants[:MOST_TENANTS]:
+        with tenant_scope(tenant.pk):
+            proposal = _proposal(Subject(Scope.PLATFORM), document)
+            _look(told, proposal, None, limit - len(told.devices))
+    return told
+
+
+def _proposal(subject: Subject, document: dict[str, Any]) -> _Proposal:
+    saying = DeviceConfiguration.objects.saying_something().order_by()
+    platform, tenant = effective.platform_says(), effective.tenant_says()
+    match subject.scope:
+        case Scope.PLATFORM:
+            new_ground = [document, tenant]
+        case Scope.TENANT:
+            new_ground = [platform, document]
+        case _:
+            new_ground = [platform, tenant]
+    return _Proposal(
+        subject=subject,
+        document=document,
+        layer=layer_of(subject),
+        ground=[platform, tenant],
+        new_ground=new_ground,
+        documents=_Documents(),
+        ranks=dict(saying.of_tags().values_list("pk", "rank")),
+    )
+
+
+def _look(told: Preview, proposal: _Proposal, after: UUID | None, limit: int) -> None:
+    """Add the current tenant's devices to a preview."""
     changes: dict[Layers, list[Difference]] = {}
-    for layers, count in _combinations(subject):
+    changing = 0
+    for layers, count in _combinations(proposal.subject):
         told.looked_at += count
         if len(changes) == MOST_COMBINATIONS:
             told.complete = False
             continue
         found = changes[layers] = proposal.changes(layers)
         if found:
-            told.changing += count
+            changing += count
             told.keys.update({item.key: count for item in found})
-    if told.changing:
-        _name(told, subject, changes, after, limit)
-    return told
-
-
-def _proposal(subject: Subject, document: dict[str, Any]) -> _Proposal:
-    saying = DeviceConfiguration.objects.saying_something().order_by()
-    return _Proposal(
-        subject=subject,
-        document=document,
-        layer=layer_of(subject),
-        ground=effective.base(),
-        documents=_Documents(),
-        ranks=dict(saying.of_tags().values_list("pk", "rank")),
-    )
+    told.changing += changing
+    if changing and limit:
+        _name(told, proposal.subject, changes, after, limit)
 
 
 class _Documents(dict[UUID, Any]):
@@ -139,11 +168,6 @@ class _Documents(dict[UUID, Any]):
     def __missing__(self, key: UUID) -> Any:
         self.update(effective.documents_of([key]))
         return self[key]
-
-
-def _platform() -> list[tuple[str, Any]]:
-    found = PlatformConfiguration.objects.values_list("document", flat=True)
-    return [("", document) for document in found]
 
 
 def _combinations(subject: Subject) -> Iterator[tuple[Layers, int]]:
@@ -206,7 +230,7 @@ def _name(
             break
         after = ids[-1]
     names = names_of([pk for pk, _ in found[:limit]])
-    told.devices = [
+    told.devices += [
         Changing(pk, names.get(pk, ""), change) for pk, change in found[:limit]
     ]
     if len(found) > limit:

@@ -56,7 +56,7 @@ class SchemaView(APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses={(200, "application/schema+json"): OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
         return Response(SCHEMA, content_type="application/schema+json")
 

@@ -107,6 +107,14 @@ def test_every_key_of_the_result_is_the_last_word_on_it(
             )
 
 
+def test_true_is_not_one() -> None:
+    assert differences({"extra": {"a": 1}}, {"extra": {"a": True}})
+
+
+def test_to_take_all_extra_keys_away_is_a_difference() -> None:
+    assert [item.key for item in differences({}, {"extra": None})] == ["extra"]
+
+
 @given(DOCUMENTS, DOCUMENTS)
 def test_equal_documents_and_only_they_have_no_differences(
     one: dict[str, Any], other: dict[str, Any]
