@@ -101,18 +101,20 @@ def _raised(flat: Document) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A key that two documents say differently; `None` is also: not at all."""
+    """A key that two documents say differently; a value that is not said is None."""
 
     key: str
     before: Any
     after: Any
+    was_said: bool = True
+    is_said: bool = True
 
 
 def differences(before: Document, after: Document) -> list[Difference]:
     """The keys that differ, in the order of their names."""
     old, new = flattened(before), flattened(after)
     return [
-        Difference(name, old.get(name), new.get(name))
+        Difference(name, old.get(name), new.get(name), name in old, name in new)
         for name in sorted(old.keys() | new.keys())
         if (name in old) != (name in new)
         or json.dumps(old[name], sort_keys=True)

@@ -101,6 +101,17 @@ UNFOLD: dict[str, Any] = {
                 ]
             },
             {
+                "title": "What devices should be",
+                "separator": True,
+                "items": [
+                    _page(
+                        "Configurations",
+                        "display_settings",
+                        "configurations.deviceconfiguration",
+                    ),
+                ],
+            },
+            {
                 "title": "Monitoring",
                 "separator": True,
                 "items": [

@@ -1,0 +1,256 @@
+"""The portal's editor of a layer: fields from the schema, a preview, versions, restore."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from devices.configurations import layers, stack, words
+from devices.configurations.checks import SCHEMA, Fault, faults, time_zones
+from devices.configurations.documents import differences
+from devices.configurations.edited import Edited, found, may_manage, refuse_viewers
+from devices.configurations.errors import InvalidDocument
+from devices.configurations.layers import LONGEST_NOTE
+from devices.configurations.models import (
+    AnyLayer,
+    DeviceConfiguration,
+    Round,
+    Scope,
+)
+from devices.configurations.preview import Preview, preview, preview_platform
+from provisioning.errors import DomainError
+
+MOST_VERSIONS = 50
+NAMED = 20  # devices in the preview
+
+
+def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
+    """The editor; what is posted is saved, or comes back with what is wrong with it."""
+    edited = found(request, scope, subject_id)
+    if request.method != "POST":
+        return _page(request, edited, json.dumps(edited.document, indent=2))
+    refuse_viewers(request, scope)
+    text = request.POST.get("document", "")
+    said: dict[str, Any] = {
+        "note": request.POST.get("note", "").strip()[:LONGEST_NOTE],
+        "based_on": _number(request.POST.get("based_on", "")),
+        "now": timezone.now(),
+    }
+    try:
+        saved = _saved(edited, document=_parsed(text), **said)
+    except InvalidDocument as error:
+        return _page(request, edited, text, wrong=list(error.faults))
+    except DomainError as error:
+        return _page(request, edited, text, wrong=[Fault("", str(error))])
+    if saved.number == edited.number:
+        messages.info(request, "Nothing was changed.")
+    else:
+        messages.success(request, f"Saved as version {saved.number}.")
+    return redirect(edited.address())
+
+
+@require_POST
+def show_preview(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
+    """The part of the page that says what a document would do."""
+    edited = found(request, scope, subject_id)
+    context = _previewed(edited, request.POST.get("document", ""))
+    return TemplateResponse(request, "portal/configuration_preview.html", context)
+
+
+def version(
+    request: HttpRequest, scope: str, subject_id: str, number: int
+) -> HttpResponse:
+    """A version against the present one, and what it would do to restore it."""
+    edited = found(request, scope, subject_id)
+    with edited.scope():
+        chosen = edited.layer and edited.layer.versions.filter(number=number).first()
+        if not chosen:
+            raise Http404
+        if request.method == "POST":
+            refuse_viewers(request, scope)
+            return _restored(request, edited, number)
+        against = _number(request.GET.get("against", "")) or edited.number
+        other = edited.layer.versions.filter(number=against).first()  # type: ignore[union-attr] # it has this one
+        if other is None:
+            raise Http404
+        numbers = _versions(edited).values_list("number", flat=True)
+        context = {
+            **admin.site.each_context(request),
+            "title": f"Version {number} of {stack.label(edited.subject)}",
+            "edited": edited,
+            "back": edited.address(),
+            "version": chosen,
+            "against": other,
+            "numbers": list(numbers[:MOST_VERSIONS]),
+            "differences": _in_words(differences(other.document, chosen.document)),
+            "document": json.dumps(chosen.document, indent=2, ensure_ascii=False),
+            "told": _told(edited, chosen.document)
+            if not faults(chosen.document)
+            else None,
+            "may_manage": may_manage(request, scope),
+        }
+    return TemplateResponse(request, "portal/configuration_version.html", context)
+
+
+@require_POST
+def put_in_order(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
+    """Move a tag's layer up or down among the others."""
+    edited = found(request, Scope.TENANT, str(tenant_id))
+    refuse_viewers(request, Scope.TENANT)
+    with edited.scope():
+        ordered = DeviceConfiguration.objects.of_tags()
+        tags = list(ordered.values_list("tag__name", flat=True))
+        name, step = request.POST.get("tag", ""), request.POST.get("step", "")
+        if name in tags and step in ("-1", "1"):
+            here = tags.index(name)
+            there = min(max(here + int(step), 0), len(tags) - 1)
+            tags.insert(there, tags.pop(here))
+            try:
+                layers.put_in_order(tags=tags, now=timezone.now())
+            except DomainError as error:
+                messages.error(request, str(error))
+    return redirect("admin:configurations_deviceconfiguration_changelist")
+
+
+def _saved(edited: Edited, **said: Any) -> AnyLayer:
+    with edited.scope():
+        if edited.subject.scope == Scope.PLATFORM:
+            return layers.save_platform(**said)
+        return layers.save(subject=edited.subject, **said)
+
+
+def _restored(request: HttpRequest, edited: Edited, number: int) -> HttpResponse:
+    assert edited.layer is not None
+    try:
+        restored = layers.restore(
+            layer=edited.layer,
+            number=number,
+            based_on=_number(request.POST.get("based_on", "")),
+            now=timezone.now(),
+        )
+    except DomainError as error:
+        messages.error(request, str(error))
+        return redirect(edited.address("version", number))
+    messages.success(
+        request, f"Version {number} is back, as version {restored.number}."
+    )
+    return redirect(edited.address())
+
+
+def _parsed(text: str) -> Any:
+    """
+    Raises:
+        InvalidDocument: it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidDocument([Fault("", f"This is no JSON: {error}.")]) from error
+    except RecursionError as error:
+        raise InvalidDocument([Fault("", "Nested too deep.")]) from error
+
+
+def _page(
+    request: HttpRequest, edited: Edited, text: str, wrong: list[Fault] | None = None
+) -> HttpResponse:
+    scope = edited.subject.scope
+    with edited.scope():
+        context = {
+            **admin.site.each_context(request),
+            **_previewed(edited, text, wrong=wrong),
+            "title": f"Configuration: {stack.label(edited.subject)}",
+            "edited": edited,
+            "text": text,
+            "note": request.POST.get("note", ""),
+            "longest_note": LONGEST_NOTE,
+            "schema": SCHEMA,
+            "time_zones": sorted(time_zones()),
+            "inherited": stack.inherited(stack.columns(edited.subject, {})),
+            "versions": list(_versions(edited)[:MOST_VERSIONS]),
+            "may_manage": may_manage(request, scope),
+            "round": _round(edited),
+            "preview_address": edited.address("preview"),
+        }
+    status = 200 if wrong is None else 400
+    return TemplateResponse(
+        request, "portal/configuration_editor.html", context, status=status
+    )
+
+
+def _versions(edited: Edited) -> Any:
+    return edited.layer.versions.all() if edited.layer else Round.objects.none()
+
+
+def _round(edited: Edited) -> Round | None:
+    """What is being worked out for the devices of the layer, if it still is."""
+    if edited.tenant_id is None:
+        return None
+    rounds = Round.objects.filter(tag=edited.subject.tag)
+    under_way: Round | None = rounds.first()
+    return under_way
+
+
+def _previewed(
+    edited: Edited, text: str, wrong: list[Fault] | None = None
+) -> dict[str, Any]:
+    """What the preview shows of a text: what is wrong with it, or what it would do."""
+    document: Any = {}
+    if wrong is None:
+        try:
+            document = _parsed(text)
+            wrong = faults(document)
+        except InvalidDocument as error:
+            wrong = list(error.faults)
+    if wrong:
+        return {"faults": wrong}
+    with edited.scope():
+        shown = stack.columns(edited.subject, document)
+        return {
+            "columns": shown,
+            "rows": stack.rows(shown),
+            "told": _told(edited, document),
+            "changes": _in_words(differences(edited.document, document)),
+        }
+
+
+def _told(edited: Edited, document: dict[str, Any]) -> dict[str, Any]:
+    make: Callable[..., Preview] = preview
+    subject: dict[str, Any] = {"subject": edited.subject}
+    if edited.subject.scope == Scope.PLATFORM:
+        make, subject = preview_platform, {}
+    try:
+        told = make(**subject, document=document, limit=NAMED)
+    except DomainError as error:
+        return {"refused": str(error)}
+    return {
+        "preview": told,
+        "keys": [
+            (words.label(key), count)
+            for key, count in sorted(
+                told.keys.items(), key=lambda item: words.place(item[0])
+            )
+        ],
+        "devices": [(one, _in_words(one.changes)) for one in told.devices],
+    }
+
+
+def _in_words(changes: Any) -> list[tuple[str, str, str]]:
+    return [
+        (
+            words.label(item.key),
+            words.value(item.key, item.before) if item.was_said else "–",
+            words.value(item.key, item.after) if item.is_said else "–",
+        )
+        for item in changes
+    ]
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
