@@ -30,7 +30,7 @@ MOST_FREE_TAGS = 100
 class ConfigurationAdmin(ReadOnlyAdmin):
     """What devices should be."""
 
-    list_display = ("about", "says", "number", "saved")
+    list_display = ("about", "says", "version", "saved")
     list_filter = ("scope",)
     list_select_related = ("tenant", "tag", "device")
     search_fields = ("tag__name", "device__name")
@@ -91,6 +91,10 @@ class ConfigurationAdmin(ReadOnlyAdmin):
     @admin.display(description="Says")
     def says(self, layer: DeviceConfiguration) -> str:
         return _says(layer.document)
+
+    @admin.display(description="Version")
+    def version(self, layer: DeviceConfiguration) -> int:
+        return layer.number
 
     @admin.display(description="Saved", ordering="updated_at")
     def saved(self, layer: DeviceConfiguration) -> str:

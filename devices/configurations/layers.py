@@ -276,4 +276,15 @@ def _write(
         saved_at=now,
         restored_number=restored_number,
     )
-    return {item.key: (item.before, item.after) for item in found}
+    return {
+        item.key: (
+            _told(item.before, is_said=item.was_said),
+            _told(item.after, is_said=item.is_said),
+        )
+        for item in found
+    }
+
+
+def _told(value: Any, *, is_said: bool) -> Any:
+    """As the audit log has it, where None is that nothing was said."""
+    return "null" if is_said and value is None else value

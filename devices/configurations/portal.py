@@ -50,7 +50,7 @@ def _against(row: Row, told: Reading) -> tuple[Row, str, bool]:
     has: dict[str, Any] = flattened(told.applied or {})
     differing = {item.key for item in told.differences}
     if told.applied is None:
-        return row, "not reported", row.key in differing
+        return row, "–", False
     text = words.value(row.key, has[row.key]) if row.key in has else "–"
     return row, text, row.key in differing
 

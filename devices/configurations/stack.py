@@ -80,7 +80,9 @@ def inherited(layers: Sequence[Column]) -> dict[str, dict[str, str]]:
     found: dict[str, Any] = {}
     for key, value in laid.document.items():
         if key == OPEN:
-            names = ", ".join(f"{name} = {item}" for name, item in value.items())
+            names = ", ".join(
+                f"{name} = {words.value(name, item)}" for name, item in value.items()
+            )
             found[key] = {"text": names, "value": value, "source": ""}
             continue
         text = words.value(key, value)

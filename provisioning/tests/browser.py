@@ -1,0 +1,69 @@
+"""Chromium, headless, in which the portal is used as a person would."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+T = TypeVar("T")
+REQUIRED = os.environ.get("BROWSER") == "required"  # set by `./run test --browser`
+CHROMIUM = shutil.which("chromium")
+QUIET = ["--no-sandbox", "--disable-background-networking", "--no-first-run"]
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Chromium here"),
+]
+
+Steps = Callable[[Page], T]
+
+
+class InBrowser:
+    """Runs steps on a page, in a thread of its own: Django and it both want the loop."""
+
+    def __init__(self, thread: ThreadPoolExecutor, browser: Browser) -> None:
+        self.thread, self.browser = thread, browser
+
+    def __call__(self, steps: Steps[T], *, width: int = 1440, dark: bool = False) -> T:
+        return self.thread.submit(self._run, steps, width, dark).result(timeout=120)
+
+    def _run(self, steps: Steps[T], width: int, dark: bool) -> T:
+        context = self.browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+        )
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("requestfailed", lambda request: wrong.append(f"away: {request.url}"))
+        try:
+            done = steps(page)
+        finally:
+            context.close()
+        assert [said for said in wrong if "/admin/live/" not in said] == []
+        return done
+
+
+@pytest.fixture(scope="module")
+def in_browser() -> Iterator[InBrowser]:
+    with ThreadPoolExecutor(1) as thread:
+        playwright: Any = thread.submit(lambda: sync_playwright().start()).result()
+        launch = playwright.chromium.launch
+        browser = thread.submit(
+            lambda: launch(executable_path=CHROMIUM, args=QUIET)
+        ).result()
+        yield InBrowser(thread, browser)
+        thread.submit(browser.close).result()
+        thread.submit(playwright.stop).result()
+
+
+def sign_in(page: Page, base: str, email: str, password: str) -> None:
+    page.goto(f"{base}/admin/login/")
+    page.fill("#id_username", email)
+    page.fill("#id_password", password)
+    page.click("button[type=submit]")
+    page.wait_for_url(f"{base}/admin/")
