@@ -12,6 +12,7 @@ from unfold.decorators import action, display
 
 import devices.token_admin  # noqa: F401 # Django looks for this file alone
 from devices import credentials, registration
+from devices.admin_filters import DriftFilter, TagFilter
 from devices.doubt_admin import (
     ON_A_DOUBTFUL_ONE,
     ON_DOUBTFUL_ONES,
@@ -25,7 +26,6 @@ from devices.models import (
     Device,
     DeviceIdentifier,
     DeviceQuerySet,
-    Tag,
 )
 from events.models import Event
 from tenants.context import tenant_scope
@@ -43,23 +43,6 @@ from tenants.roles import visible_to
 from tenants.templatetags.portal import moment_in_words
 
 HISTORY_ROWS = 50
-MOST_TAGS = 200  # a longer list is no filter
-
-
-class TagFilter(admin.SimpleListFilter):
-    """Devices that wear a tag."""
-
-    title = "tag"
-    parameter_name = "tag"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        tags = visible_to(person(request), Tag).order_by("name")
-        names = tags.values_list("name", flat=True).distinct()[:MOST_TAGS]
-        return [(name, name) for name in names]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value()
-        return queryset.filter(device_tags__tag__name=value) if value else queryset
 
 
 class IdentifierInline(ReadOnlyInline):
@@ -81,7 +64,10 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
         "app_version",
         "registered",
     )
-    list_filter = ("status", DoubtFilter, ("model", FieldTextFilter), TagFilter)
+    list_filter = (
+        *("status", DoubtFilter, DriftFilter),
+        *(("model", FieldTextFilter), TagFilter),
+    )
     list_select_related = ("tenant",)
     search_fields = ("name",)
     search_help_text = "A part of the name, or how an identifier begins"

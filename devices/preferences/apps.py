@@ -9,4 +9,5 @@ class PreferencesConfig(AppConfig):
 
     def ready(self) -> None:
         hooks = import_module("devices.hooks")
+        hooks.when_showing(import_module("devices.preferences.portal").panel)
         hooks.when_telling(import_module("devices.preferences.telling").tell)

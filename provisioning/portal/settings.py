@@ -109,6 +109,7 @@ UNFOLD: dict[str, Any] = {
                         "display_settings",
                         "configurations.deviceconfiguration",
                     ),
+                    _page("Preferences", "tune", "preferences.preferencedefinition"),
                 ],
             },
             {
@@ -117,7 +118,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _page("Alerts", "notifications", "monitoring.alert"),
                     _page("Rules", "rule_settings", "monitoring.monitoringrule"),
-                    _page("Overrides", "tune", "monitoring.ruleoverride"),
+                    _page("Overrides", "alt_route", "monitoring.ruleoverride"),
                     _page("Channels", "campaign", "events.channel"),
                     _page("Messages", "outgoing_mail", "events.channeldelivery"),
                 ],
@@ -144,6 +145,19 @@ UNFOLD: dict[str, Any] = {
                         "permission": lambda request: request.user.is_superuser,
                     },
                     _page("People", "person", "tenants.user"),
+                    {
+                        "title": "Platform configuration",
+                        "icon": "layers",
+                        "link": reverse_lazy(
+                            "admin:configurations_edit", args=["platform", "all"]
+                        ),
+                        "permission": lambda request: request.user.is_superuser,
+                    },
+                    _page(
+                        "Platform preferences",
+                        "settings_suggest",
+                        "preferences.platformpreference",
+                    ),
                     _page(
                         "Authorities",
                         "verified_user",

@@ -24,10 +24,14 @@ from certificates.models import (
     RenewalCampaign,
 )
 from certificates.tests.keys import ec_key, request_for
+from devices.configurations.models import DeviceConfiguration
+from devices.configurations.tests.saving import for_device
 from devices.credentials import create_enrollment_token
 from devices.models import Device, EnrollmentToken
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
+from devices.preferences import definitions
+from devices.preferences.models import PlatformPreference, PreferenceDefinition
 from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory, TagFactory
 from events.models import Channel, ChannelDelivery, Delivery, Event
 from events.tests.factories import ChannelFactory
@@ -108,7 +112,20 @@ def ours() -> dict[str, Any]:
         created_at=now,
         due_at=now,
     )
+    configuration = for_device(
+        device, {"extra": {"ours": "Ours Unmistakably"}}, now=now
+    )
+    with tenant_scope(tenant.pk):
+        preference = definitions.define(
+            key="ours", label="Ours Unmistakably", kind="boolean", default=True, now=now
+        )
+    platform_preference = definitions.define_for_platform(
+        key="of_all", label="Ours Unmistakably", kind="boolean", default=True, now=now
+    )
     return {
+        DeviceConfiguration._meta.label_lower: configuration,
+        PreferenceDefinition._meta.label_lower: preference,
+        PlatformPreference._meta.label_lower: platform_preference,
         MonitoringRule._meta.label_lower: rule,
         RuleOverride._meta.label_lower: override,
         Alert._meta.label_lower: alert,
@@ -139,6 +156,10 @@ def address_of(pattern: str, ours: dict[str, Any]) -> str:
         assert row is not None or shared, f"Which row of ours is {pattern} about?"
         pattern = pattern.replace("<path:object_id>", str(row.pk if row else 1))
     pattern = pattern.replace("<uuid:tenant_id>", str(ours["tenants.tenant"].pk))
+    device_id = str(ours["devices.device"].pk)
+    pattern = pattern.replace("<str:scope>/<str:subject_id>", f"device/{device_id}")
+    pattern = pattern.replace("<uuid:device_id>", device_id)
+    pattern = pattern.replace("<int:number>", "1")
     pattern = re.sub(r"\^\(\?P<app_label>(\w+)\|.*", r"\1/", pattern)
     pattern = pattern.replace("(?P<url>.*)$", "no/such/page")
     assert "<" not in pattern, f"What stands in {pattern}?"
@@ -274,7 +295,7 @@ def test_our_owner_opens_every_page_of_ours(ours: dict[str, Any]) -> None:
         )
         if place is None or client.get(pattern.split("<")[0]).status_code != 200:
             continue  # not a page of a row, or not one of a member's
-        answer = client.get(address_of(pattern, ours))
+        answer = client.get(address_of(pattern, ours), follow=True)
         assert answer.status_code == 200, (pattern, answer.status_code)
         opened += 1
     assert opened > 12

@@ -38,6 +38,7 @@
 
   /* What a field begins with when it is set for the first time. */
   function first(schema) {
+    if ("default" in schema) return structuredClone(schema.default);
     if (schema.enum) return schema.enum.find((one) => one !== null);
     switch (kinds(schema)[0]) {
       case "integer": return schema.minimum ?? 0;
@@ -121,9 +122,7 @@
         make("button", { type: "button", class: "portal-button quiet", "aria-label": `Remove ${index + 1}`,
           onclick: () => { items.splice(index, 1); change([...items]); draw(); } }, "Remove"))),
         make("button", { type: "button", class: "portal-button quiet", onclick: () => {
-          const next = first(schema.items);
-          if ("off" in next) { next.days = schema.items.properties.days.items.enum.slice(0, 5); next.off = "20:00"; }
-          items.push(next);
+          items.push(structuredClone(items.at(-1) ?? schema.default?.[0] ?? first(schema.items)));
           change([...items]);
           draw();
         } }, "Add a time"));
@@ -219,7 +218,8 @@
     function mark() {
       for (const place of fields.querySelectorAll("[data-fault]")) {
         const lines = [...preview.querySelectorAll("[data-path]")].filter((line) => line.dataset.path.split(".")[0] === place.dataset.fault);
-        place.replaceChildren(...lines.map((line) => make("span", {}, line.textContent)));
+        const within = (line) => line.dataset.path.split(".").slice(1).join(".");
+        place.replaceChildren(...lines.map((line) => make("span", {}, `${within(line)} ${line.dataset.sentence}`.trim())));
         place.parentElement.parentElement.classList.toggle("at-fault", lines.length > 0);
       }
     }

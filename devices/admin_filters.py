@@ -1,0 +1,43 @@
+"""How the portal's list of devices is narrowed."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from devices.models import DeviceQuerySet, Tag
+from tenants.portal import person
+from tenants.roles import visible_to
+
+MOST_TAGS = 200  # a longer list is no filter
+
+
+class TagFilter(admin.SimpleListFilter):
+    """Devices that wear a tag."""
+
+    title = "tag"
+    parameter_name = "tag"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        tags = visible_to(person(request), Tag).order_by("name")
+        names = tags.values_list("name", flat=True).distinct()[:MOST_TAGS]
+        return [(name, name) for name in names]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset.filter(device_tags__tag__name=value) if value else queryset
+
+
+class DriftFilter(admin.SimpleListFilter):
+    """Devices that have not what they should have."""
+
+    title = "configuration"
+    parameter_name = "configuration"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("drifted", "drifted")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        assert isinstance(queryset, DeviceQuerySet)
+        return queryset.drifted() if self.value() == "drifted" else queryset

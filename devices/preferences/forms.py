@@ -1,0 +1,135 @@
+"""The portal's forms of the preferences: each calls its service and shows what it refuses."""
+
+import json
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from devices.preferences import definitions
+from devices.preferences.models import Kind, PlatformPreference, PreferenceDefinition
+from tenants.forms import ServiceForm, tenant_field, text
+
+
+def bound(label: str) -> Any:
+    return forms.IntegerField(
+        label=label,
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric"}),
+        help_text="Of a whole number. Empty: none.",
+    )
+
+
+class DefinitionFields(ServiceForm):
+    """What a setting is; its default is typed as JSON says it."""
+
+    key = text("Key", required=True, help_text="As the device knows it: font_size.")
+    label = text(
+        "Label", length=120, help_text="As people read it. Empty: from the key."
+    )
+    description = text("Description", length=500)
+    kind = forms.ChoiceField(
+        label="Kind",
+        choices=Kind.choices,
+        widget=UnfoldAdminSelectWidget(choices=Kind.choices),
+    )
+    minimum = bound("At least")
+    maximum = bound("At most")
+    choices = forms.CharField(
+        label="Choices",
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="Of a choice: one on each line.",
+    )
+    default = forms.CharField(
+        label="Default",
+        max_length=20_000,
+        strip=False,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="yes or no, a number, a text, one of the choices, or JSON.",
+    )
+    device_may_write = forms.BooleanField(
+        label="The device may write it",
+        required=False,
+        initial=True,
+        widget=UnfoldBooleanSwitchWidget(),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        row = self.instance
+        if row._state.adding:
+            return
+        for name in ("label", "description", "kind", "minimum", "maximum"):
+            self.initial[name] = getattr(row, name)
+        self.initial["device_may_write"] = row.device_may_write
+        self.initial["choices"] = "\n".join(row.choices)
+        self.initial["default"] = as_typed(row.kind, row.default)
+        self.initial["key"] = row.key
+        self.fields["key"].disabled = True
+        self.fields.pop("tenant", None)
+
+    def tenant_id(self) -> Any:
+        return getattr(self.instance, "tenant_id", None) or super().tenant_id()
+
+    def said(self) -> dict[str, Any]:
+        said = dict(self.cleaned_data)
+        said.pop("tenant", None)
+        said["choices"] = [line for line in said["choices"].splitlines() if line]
+        said["default"] = typed(said["kind"], said["default"])
+        return said
+
+
+class PreferenceForm(DefinitionFields):
+    """A tenant's own setting, or its default for one of the platform's."""
+
+    tenant = tenant_field()
+
+    class Meta:
+        model = PreferenceDefinition
+        fields = ("key",)
+
+    def act(self) -> PreferenceDefinition:
+        return definitions.define(now=timezone.now(), **self.said())
+
+
+class PlatformPreferenceForm(DefinitionFields):
+    class Meta:
+        model = PlatformPreference
+        fields = ("key",)
+
+    def act(self) -> PlatformPreference:
+        return definitions.define_for_platform(now=timezone.now(), **self.said())
+
+
+def typed(kind: str, text: str) -> Any:
+    """What somebody typed as a value of a kind; what cannot be read stays a text."""
+    stripped = text.strip()
+    match kind:
+        case Kind.BOOLEAN:
+            known = {"yes": True, "true": True, "no": False, "false": False}
+            return known.get(stripped.lower(), text)
+        case Kind.INTEGER | Kind.JSON:
+            try:
+                return json.loads(stripped)
+            except (ValueError, RecursionError):
+                return text if kind == Kind.INTEGER else None
+        case _:
+            return text
+
+
+def as_typed(kind: str, value: Any) -> str:
+    """The same the other way round."""
+    match kind:
+        case Kind.BOOLEAN:
+            return "yes" if value else "no"
+        case Kind.TEXT | Kind.CHOICE:
+            return str(value)
+        case _:
+            return json.dumps(value, ensure_ascii=False)

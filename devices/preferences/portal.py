@@ -1,0 +1,101 @@
+"""A device's settings on its page in the portal: looked at, written, locked."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from devices.models import Device
+from devices.preferences import device_settings
+from devices.preferences.device_settings import Change, Setting
+from devices.preferences.forms import as_typed, typed
+from devices.preferences.models import Kind
+from provisioning.errors import DomainError
+from tenants.context import tenant_scope
+from tenants.portal import person
+from tenants.roles import visible_to
+
+VIEW = "preferences.view_devicesettings"
+MANAGE = "preferences.change_devicesettings"
+SOURCES = {
+    "platform": "the platform's default",
+    "tenant": "the tenant's default",
+    "device": "chosen at the screen",
+    "member": "set by a member",
+}
+
+
+def panel(request: HttpRequest, device: Device) -> SafeString | str:
+    """Each setting with its value and who has chosen it; a form for who may write."""
+    if not request.user.has_perm(VIEW):
+        return ""
+    told = device_settings.of(device)
+    is_retired = device.status == Device.Status.RETIRED
+    context = {
+        "settings": [_shown(key, setting) for key, setting in told.settings.items()],
+        "may_manage": request.user.has_perm(MANAGE) and not is_retired,
+        "address": reverse("admin:preferences_write", args=[device.pk]),
+    }
+    return render_to_string("portal/device_settings.html", context, request)
+
+
+def write(request: HttpRequest, device_id: UUID) -> HttpResponse:
+    """Change one setting of a device, as its page's form says."""
+    device = visible_to(person(request), Device).filter(pk=device_id).first()
+    if device is None or request.method != "POST":
+        raise Http404
+    if not request.user.has_perm(MANAGE):
+        raise PermissionDenied
+    with tenant_scope(device.tenant_id):
+        key = request.POST.get("key", "")
+        try:
+            change = _change(device, key, request.POST)
+            device_settings.write(
+                device=device,
+                changes={key: change},
+                by_device=False,
+                now=timezone.now(),
+            )
+        except DomainError as error:
+            messages.error(request, f"{key}: {error}")
+        else:
+            messages.success(request, f"{key} is written; the device reads it soon.")
+    return redirect(
+        f"{reverse('admin:devices_device_change', args=[device.pk])}#device-settings"
+    )
+
+
+def _change(device: Device, key: str, said: Any) -> Change:
+    present = device_settings.of(device).settings.get(key)
+    version = said.get("version", "")
+    seen = int(version) if version.isascii() and version.isdecimal() else -1
+    locked = said.get("locked") == "on"
+    if present is None:
+        return Change(version=seen)
+    if "reset" in said:
+        return Change(version=seen, reset=True, is_locked=locked)
+    value = typed(present.preference.kind, said.get("value", ""))
+    chosen = value != present.value or type(value) is not type(present.value)
+    return Change(version=seen, value=value, has_value=chosen, is_locked=locked)
+
+
+def _shown(key: str, setting: Setting) -> dict[str, Any]:
+    kind = setting.preference.kind
+    return {
+        "key": key,
+        "setting": setting,
+        "typed": as_typed(kind, setting.value),
+        "default": as_typed(kind, setting.preference.default),
+        "source": SOURCES[setting.source],
+        "is_chosen": setting.source in ("device", "member"),
+        "choices": ("yes", "no")
+        if kind == Kind.BOOLEAN
+        else setting.preference.choices,
+    }
