@@ -1,4 +1,4 @@
-"""The baseline of the HTTP benchmarks: one plain Django view, one UPDATE.
+"""The baseline of the HTTP benchmarks: a plain Django view with one UPDATE or SELECT.
 
 Served by the same server with the same number of processes and threads.
 """
@@ -50,5 +50,13 @@ def update(request: HttpRequest, number: int) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
-urlpatterns: list[Any] = [path("<int:number>", update)]
+def select(request: HttpRequest, number: int) -> JsonResponse:
+    found = Bare._default_manager.filter(pk=number).values_list("seen", flat=True)
+    return JsonResponse({"seen": found.first()})
+
+
+urlpatterns: list[Any] = [
+    path("<int:number>", update),
+    path("select/<int:number>", select),
+]
 application = get_wsgi_application()

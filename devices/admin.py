@@ -62,13 +62,14 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
         "model",
         "seen",
         "app_version",
+        "configuration",
         "registered",
     )
     list_filter = (
         *("status", DoubtFilter, DriftFilter),
         *(("model", FieldTextFilter), TagFilter),
     )
-    list_select_related = ("tenant",)
+    list_select_related = ("tenant", "next_steps")
     search_fields = ("name",)
     search_help_text = "A part of the name, or how an identifier begins"
     ordering = ("-registered_at", "-id")
@@ -170,6 +171,13 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
         if device.quarantined_at is not None:
             return "quarantine", f"{device.get_status_display()}, in quarantine"
         return device.status, device.get_status_display()
+
+    @display(description="Configuration", label={"drifted": "warning"})
+    def configuration(self, device: Device) -> tuple[str, str] | str:
+        steps = getattr(device, "next_steps", None)
+        waiting = steps is not None and steps.configuration_waiting_since is not None
+        living = device.status != Device.Status.RETIRED
+        return ("drifted", "drifted") if waiting and living else "-"
 
     @admin.display(description="Last seen")
     def seen(self, device: Device) -> str:

@@ -82,6 +82,9 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
     screen_width = serializers.SerializerMethodField()
     screen_height = serializers.SerializerMethodField()
     tags = serializers.SerializerMethodField()
+    configuration_waiting_since = serializers.SerializerMethodField(
+        help_text="Since when it has not what it should have; null: it has."
+    )
     reregistration = ReregistrationSerializer(
         allow_null=True, default=None, read_only=True
     )
@@ -94,6 +97,7 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
             *("manufacturer", "model", "os_version", "app_version"),
             *("screen_width", "screen_height", "ip_address", "tags"),
             *("registered_at", "retired_at", "quarantined_at", "reregistration"),
+            "configuration_waiting_since",
         )
         read_only_fields = fields
 
@@ -102,6 +106,12 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
 
     def get_android_id(self, device: Device) -> str | None:
         return next(iter(self._identifiers(device, "android_id")), None)
+
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
+    def get_configuration_waiting_since(self, device: Device) -> Any:
+        steps = getattr(device, "next_steps", None)
+        since = getattr(steps, "configuration_waiting_since", None)
+        return since and serializers.DateTimeField().to_representation(since)
 
     def get_manufacturer(self, device: Device) -> str:
         return self._hardware(device, "manufacturer") or ""

@@ -172,7 +172,8 @@ class MeView(APIView):
 
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:
     """With all that `DeviceSerializer` shows, in a fixed number of queries."""
-    return devices.select_related("hardware", "reregistration").prefetch_related(
+    beside = ("hardware", "reregistration", "next_steps")
+    return devices.select_related(*beside).prefetch_related(
         "identifiers", "device_tags__tag"
     )
 

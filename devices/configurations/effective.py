@@ -119,6 +119,12 @@ def refresh(device_ids: Collection[UUID], *, now: datetime) -> int:
     return len(changed)
 
 
+def let_go(device_id: UUID, now: datetime) -> None:
+    """A device that is retired waits for nothing any more."""
+    steps = NextSteps.every_tenant.filter(device=device_id)
+    steps.update(configuration_waiting_since=None)
+
+
 def own_layers(device_ids: Sequence[UUID]) -> dict[UUID, Layers]:
     """The layers of the devices' tags and their own that say something, by device."""
     found: dict[UUID, Layers] = {}

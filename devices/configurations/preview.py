@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,8 @@ MOST_TENANTS = 500  # that a preview of the platform's layer goes through
 MOST_COMBINATIONS = 20_000  # that are worked out; more leave the preview incomplete
 NAMED = 100  # devices at most in one answer
 STEP = 2_000
+MOST_STEPS = 50  # in which devices are looked for; then the list is to be gone on with
+AT_ONCE = 1_000  # combinations of which the documents are in memory
 
 Keys = dict[str, Difference]
 
@@ -65,11 +68,10 @@ class _Proposal:
     layer: DeviceConfiguration | None
     ground: list[Any]  # what is below the layers of tags and devices now
     new_ground: list[Any]
-    documents: dict[UUID, Any]
     ranks: dict[UUID, int | None]
 
-    def changes(self, layers: Layers) -> list[Difference]:
-        own = [(pk, self.documents[pk]) for pk in layers]
+    def changes(self, layers: Layers, documents: dict[UUID, Any]) -> list[Difference]:
+        own = [(pk, documents[pk]) for pk in layers]
         before = [*self.ground, *(document for _, document in own)]
         if self.subject.scope in (Scope.TAG, Scope.DEVICE):
             own = self._with_the_document(own)
@@ -139,35 +141,26 @@ def _proposal(subject: Subject, document: dict[str, Any]) -> _Proposal:
         layer=layer_of(subject),
         ground=[platform, tenant],
         new_ground=new_ground,
-        documents=_Documents(),
         ranks=dict(saying.of_tags().values_list("pk", "rank")),
     )
 
 
 def _look(told: Preview, proposal: _Proposal, after: UUID | None, limit: int) -> None:
     """Add the current tenant's devices to a preview."""
+    combinations = dict(_combinations(proposal.subject))
+    told.looked_at += sum(combinations.values())
+    told.complete &= len(combinations) <= MOST_COMBINATIONS
     changes: dict[Layers, list[Difference]] = {}
-    changing = 0
-    for layers, count in _combinations(proposal.subject):
-        told.looked_at += count
-        if len(changes) == MOST_COMBINATIONS:
-            told.complete = False
-            continue
-        found = changes[layers] = proposal.changes(layers)
-        if found:
-            changing += count
-            told.keys.update({item.key: count for item in found})
+    few = iter(list(combinations)[:MOST_COMBINATIONS])
+    while chunk := list(islice(few, AT_ONCE)):
+        documents = effective.documents_of(pk for layers in chunk for pk in layers)
+        changes |= {layers: proposal.changes(layers, documents) for layers in chunk}
+    for layers, found in changes.items():
+        told.keys.update({item.key: combinations[layers] for item in found})
+    changing = sum(combinations[layers] for layers, found in changes.items() if found)
     told.changing += changing
     if changing and limit:
         _name(told, proposal.subject, changes, after, limit)
-
-
-class _Documents(dict[UUID, Any]):
-    """Layers' documents, fetched when they are first asked for."""
-
-    def __missing__(self, key: UUID) -> Any:
-        self.update(effective.documents_of([key]))
-        return self[key]
 
 
 def _combinations(subject: Subject) -> Iterator[tuple[Layers, int]]:
@@ -221,20 +214,19 @@ def _name(
 ) -> None:
     """Fill the list of devices, in the order of their ids."""
     found: list[tuple[UUID, list[Difference]]] = []
-    while len(found) <= limit:
+    for _ in range(MOST_STEPS):
         ids = _some(subject, after)
         own = effective.own_layers(ids)
         alike = ((pk, changes.get(own.get(pk, ()), [])) for pk in ids)
         found += [(pk, change) for pk, change in alike if change]
-        if len(ids) < STEP:
+        after = ids[-1] if len(ids) == STEP else None
+        if after is None or len(found) > limit:
             break
-        after = ids[-1]
     names = names_of([pk for pk, _ in found[:limit]])
     told.devices += [
         Changing(pk, names.get(pk, ""), change) for pk, change in found[:limit]
     ]
-    if len(found) > limit:
-        told.next_after = told.devices[-1].device_id
+    told.next_after = found[limit - 1][0] if len(found) > limit else after
 
 
 def _some(subject: Subject, after: UUID | None) -> list[UUID]:

@@ -33,8 +33,11 @@ def _drop(before: datetime) -> int:
                         AND NOT EXISTS (
                             SELECT FROM configurations_reportedconfiguration said
                             WHERE said.tenant_id = kept.tenant_id
-                                AND kept.version
-                                    IN (said.version, said.applied_version))
+                                AND said.version = kept.version)
+                        AND NOT EXISTS (
+                            SELECT FROM configurations_reportedconfiguration said
+                            WHERE said.tenant_id = kept.tenant_id
+                                AND said.applied_version = kept.version)
                     LIMIT {BATCH} FOR UPDATE SKIP LOCKED
                 )
             """,

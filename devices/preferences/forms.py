@@ -49,6 +49,7 @@ class DefinitionFields(ServiceForm):
     )
     default = forms.CharField(
         label="Default",
+        required=False,
         max_length=20_000,
         strip=False,
         widget=UnfoldAdminTextInputWidget(),

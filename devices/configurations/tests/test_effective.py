@@ -150,6 +150,15 @@ def test_a_retired_device_is_left_as_it_was(tenant: Tenant, now: datetime) -> No
     assert not NextSteps.every_tenant.exists()
 
 
+def test_a_device_that_is_retired_waits_for_nothing(
+    device: Device, now: datetime
+) -> None:
+    for_device(device, {"volume": 5}, now=now)
+    with tenant_scope(device.tenant_id):
+        registration.retire(device=device, now=now)
+    assert told(device).configuration_waiting_since is None
+
+
 def test_a_new_device_gets_what_it_should_have(tenant: Tenant, now: datetime) -> None:
     for_tenant(tenant, {"volume": 5}, now=now)
     work_all(now)
