@@ -16,6 +16,7 @@ from devices.configurations import effective, layers
 from devices.configurations.documents import version_of
 from devices.configurations.layers import Subject
 from devices.configurations.models import Round
+from devices.configurations.preview import preview
 from devices.models import Device, DeviceTag, NextSteps, Tag
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
@@ -108,6 +109,13 @@ def _change(tenant: Tenant, secrets: list[str]) -> None:
         f" batches (target under 30 s; {seconds:.1f} s with the worker's start); connect"
         f" {during:,.0f}/s beside it and {before:,.0f}/s alone: ratio"
         f" {during / before:.2f} (target 0.70)"
+    )
+    begun = time.monotonic()
+    with tenant_scope(tenant.pk):
+        told = preview(subject=Subject("tenant"), document={**WANTED, "volume": 32})
+    print(
+        f"configuration preview: {told.changing:,} of {told.looked_at:,} devices in"
+        f" {time.monotonic() - begun:.2f} s"
     )
 
 

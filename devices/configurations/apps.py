@@ -23,5 +23,6 @@ class ConfigurationsConfig(AppConfig):
         drift = import_module("devices.configurations.drift")
         monitoring.when_asked_for_drifts(drift.DRIFTS)
         hooks = import_module("devices.hooks")
+        hooks.when_telling(import_module("devices.configurations.telling").tell)
         hooks.when_retiring(import_module("devices.configurations.effective").let_go)
         hooks.when_showing(import_module("devices.configurations.portal").panel)

@@ -88,11 +88,17 @@ def document_of(version: str) -> dict[str, Any] | None:
 
 
 @transaction.atomic
-def refresh(device_ids: Collection[UUID], *, now: datetime) -> int:
+def refresh(
+    device_ids: Collection[UUID], *, even_nothing: bool = False, now: datetime
+) -> int:
     """Work out anew what some of the tenant's devices should have; how many changed.
 
     One at a time for a tenant, up to the commit: so nobody overwrites what was worked
     out from newer layers. What has not changed is not written.
+
+    Args:
+        even_nothing: write also that a device for which no layer says anything should
+            have nothing.
     """
     in_turn(f"effective configurations of {current_tenant_id()}")
     living = Device.objects.living().filter(pk__in=device_ids)
@@ -110,7 +116,7 @@ def refresh(device_ids: Collection[UUID], *, now: datetime) -> int:
     changed = {}
     for pk in ids:
         version, _ = worked_out[own.get(pk, ())]
-        if version != (before.get(pk) or NOTHING):
+        if version != (before.get(pk) or ("" if even_nothing else NOTHING)):
             changed[pk] = version
     if changed:
         documents = dict(worked_out.values())

@@ -7,11 +7,11 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from devices.configurations import effective, reports, schedules
-from devices.configurations.documents import NOTHING, Difference, Document
+from devices.configurations.documents import Difference, Document
 from devices.configurations.effective import Source
 from devices.configurations.models import ReportedConfiguration
 from devices.configurations.schedules import Screen
-from devices.models import Device, NextSteps
+from devices.models import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Reading:
 
     device_id: UUID
     version: str
+    is_told: bool  # it has connected, or a layer was changed since it is there
     working_out: bool  # a layer was changed, and the device is not told yet
     configuration: dict[str, Any]
     sources: dict[str, Source]
@@ -43,26 +44,21 @@ def of_device(device: Device, *, now: datetime) -> Reading:
     """Everything about one device of the current tenant."""
     laid, layers = effective.explain(device)
     compared = reports.compare(device)
-    is_retired = device.status == Device.Status.RETIRED
+    is_told = device.status != Device.Status.RETIRED and compared.is_told
     return Reading(
         device_id=device.pk,
         version=compared.wanted_version,
-        working_out=not is_retired and laid.version != compared.wanted_version,
+        is_told=is_told,
+        working_out=is_told and laid.version != compared.wanted_version,
         configuration=laid.document,
         sources=laid.sources,
         layers=[LayerOfDevice(source, document) for source, document in layers],
         reported=compared.report,
         applied=compared.applied,
-        waiting_since=None if is_retired else compared.waiting_since,
+        waiting_since=compared.waiting_since,
         differences=compared.differences,
         screen=screen_of(laid.document, now=now),
     )
-
-
-def version_for(device: Device) -> str:
-    """The version that a device should have, from what came with its credential."""
-    steps: NextSteps | None = getattr(device, "next_steps", None)
-    return (steps.configuration_version if steps else None) or NOTHING
 
 
 def screen_of(configuration: Document, *, now: datetime) -> Screen | None:

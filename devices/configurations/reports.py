@@ -32,9 +32,13 @@ SAID = ("version", "outcome", "reason", "failed_keys", "document")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a device should have, what it has, and the keys that differ."""
+    """What a device should have, what it has, and the keys that differ.
+
+    `is_told` is False until a new device has connected, or a layer was changed.
+    """
 
     wanted_version: str
+    is_told: bool
     wanted: dict[str, Any]
     applied_version: str | None
     applied: dict[str, Any] | None
@@ -111,6 +115,7 @@ def compare(device: Device) -> Comparison:
     is_in_line = waiting_since is None and (row is None or row.document is None)
     return Comparison(
         wanted_version=version,
+        is_told=steps is not None and steps.configuration_version is not None,
         wanted=wanted,
         applied_version=applied_version,
         applied=applied,

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices.authentication import IsDevice, calling_device
-from devices.configurations import effective, reading, reports
+from devices.configurations import effective, reports, telling
 from devices.configurations.api.serializers import (
     MyConfigurationSerializer,
     ReportFields,
@@ -44,7 +44,7 @@ class MyConfigurationView(APIView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         device = calling_device(request)
-        version = reading.version_for(device)
+        version = telling.version_for(device, now=timezone.now())
         etag = f'"{version}"'
         unchanged = get_conditional_response(request._request, etag=etag)
         response: Any = unchanged or Response(

@@ -208,8 +208,11 @@ def test_a_change_that_is_not_told_yet_is_said_to_be_so(
     operator: APIClient, device: Device, now: datetime
 ) -> None:
     for_tenant(device.tenant, {"volume": 1}, now=now)
+    work_all(now)
+    for_tenant(device.tenant, {"volume": 2}, now=now)
     told = operator.get(f"/devices/{device.pk}/configuration").json()
-    assert (told["working_out"], told["version"]) == (True, NOTHING)
+    assert (told["working_out"], told["configuration"]) == (True, {"volume": 2})
+    assert told["version"] == version_of({"volume": 1})
 
 
 def test_a_device_with_a_schedule_says_whether_its_screen_is_on(

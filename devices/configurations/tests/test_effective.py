@@ -6,9 +6,9 @@ from unittest.mock import patch
 
 import pytest
 
-from devices import registration
+from devices import presence, registration
 from devices.box import Box
-from devices.configurations import effective, layers, receivers, rounds
+from devices.configurations import effective, layers, receivers, rounds, telling
 from devices.configurations.documents import NOTHING, version_of
 from devices.configurations.models import EffectiveDocument, Round
 from devices.configurations.tests.saving import (
@@ -19,8 +19,9 @@ from devices.configurations.tests.saving import (
     wear,
     work_all,
 )
-from devices.facts import DeviceRegistered, DeviceUpdated
+from devices.facts import DeviceUpdated
 from devices.models import Device, NextSteps
+from devices.presence import Report
 from devices.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
 from events.outbox import fact_of
@@ -159,16 +160,52 @@ def test_a_device_that_is_retired_waits_for_nothing(
     assert told(device).configuration_waiting_since is None
 
 
-def test_a_new_device_gets_what_it_should_have(tenant: Tenant, now: datetime) -> None:
-    for_tenant(tenant, {"volume": 5}, now=now)
-    work_all(now)
-    with tenant_scope(tenant.pk):
-        device = registration.register(box=Box(serial_number="SN-1"), now=now)
-        event = Event.objects.get(name="device.registered")
-        receivers.new_devices_get_what_they_should_have(
-            fact_of(event, DeviceRegistered)
-        )
-    assert version_told(device) == version_of({"volume": 5})
+def connect(device: Device, now: datetime) -> Any:
+    """What the device is told when it connects; it comes with its next steps."""
+    with tenant_scope(device.tenant_id):
+        device = Device.objects.select_related("next_steps").get(pk=device.pk)
+        return presence.connect(device=device, report=Report(), now=now)
+
+
+class TestFirstConnect:
+    @pytest.fixture(autouse=True)
+    def nothing_known(self) -> None:
+        telling.forget()
+
+    def test_a_new_device_is_told_what_it_should_have(
+        self, tenant: Tenant, now: datetime
+    ) -> None:
+        for_tenant(tenant, {"volume": 5}, now=now)
+        work_all(now)
+        with tenant_scope(tenant.pk):
+            device = registration.register(box=Box(serial_number="SN-1"), now=now)
+        steps = connect(device, now)
+        assert steps["configuration_version"] == version_of({"volume": 5})
+        assert steps["configuration_waiting"] is True
+        assert version_told(device) == version_of({"volume": 5})
+
+    def test_it_is_worked_out_once(
+        self, tenant: Tenant, device: Device, now: datetime
+    ) -> None:
+        tag = TagFactory.create(tenant=tenant)
+        for_tag(tag, {"volume": 5}, now=now)  # which the device does not wear
+        assert connect(device, now)["configuration_version"] == NOTHING
+        with patch.object(effective, "refresh") as refresh:
+            assert connect(device, now)["configuration_version"] == NOTHING
+        refresh.assert_not_called()
+
+    def test_where_nobody_says_anything_nothing_is_worked_out(
+        self, device: Device, now: datetime
+    ) -> None:
+        assert connect(device, now)["configuration_version"] is None
+        assert not NextSteps.every_tenant.exists()
+
+    def test_a_device_in_quarantine_is_told_nothing(
+        self, tenant: Tenant, now: datetime
+    ) -> None:
+        for_tenant(tenant, {"volume": 5}, now=now)
+        device = DeviceFactory.create(tenant=tenant, quarantined_at=now)
+        assert connect(device, now)["configuration_version"] is None
 
 
 def test_another_tag_is_another_configuration(device: Device, now: datetime) -> None:

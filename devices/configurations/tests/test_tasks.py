@@ -6,13 +6,12 @@ import pytest
 from django.utils import timezone
 
 from devices import registration
-from devices.box import Box
 from devices.configurations import tasks
 from devices.configurations.documents import version_of
 from devices.configurations.models import ConfigurationDrift, EffectiveDocument
 from devices.configurations.tests.saving import for_device, for_tenant
 from devices.models import NextSteps
-from devices.tests.factories import DeviceFactory
+from devices.tests.factories import DeviceFactory, TagFactory
 from devices.tests.waiting import until
 from events.models import Event
 from tenants.context import tenant_scope
@@ -28,8 +27,10 @@ def test_changes_new_devices_drift_and_retention_are_seen_to_by_a_worker(
     versions = NextSteps.every_tenant.values_list("configuration_version", flat=True)
     until(lambda: list(versions.all()) == [version_of({"volume": 5})])
 
+    new = DeviceFactory.create(tenant=device.tenant)
+    TagFactory.create(tenant=device.tenant, name="lobby")
     with tenant_scope(device.tenant_id):
-        new = registration.register(box=Box(serial_number="SN-1"), now=now)
+        registration.update(device=new, tags=["lobby"], now=now)
     until(lambda: NextSteps.every_tenant.filter(device=new).exists())
 
     long_ago = now - timedelta(days=1)
