@@ -32,3 +32,12 @@ def in_turn(subject: str) -> None:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [subject]
         )
+
+
+def in_turn_if_free(subject: str) -> bool:
+    """The same without waiting: whether it is our turn."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [subject]
+        )
+        return bool(cursor.fetchone()[0])

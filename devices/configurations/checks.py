@@ -4,15 +4,17 @@ Pure. The schema itself is the file `schema.json` beside this one.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 from devices.configurations import schedules
 from devices.configurations.documents import canonical
@@ -25,7 +27,15 @@ DEEPEST = 20
 LARGEST = 1e15  # of a number; what is larger is not the same number everywhere
 MOST_FAULTS = 50
 
-_validator = Draft202012Validator(SCHEMA)
+
+def _pattern(validator: Any, pattern: str, text: Any, schema: Any) -> Iterator[Any]:
+    """As ECMA 262 has it: `$` is the very end, and not before a last line feed."""
+    exact = pattern.removesuffix("$") + (r"\Z" if pattern.endswith("$") else "")
+    if validator.is_type(text, "string") and not re.search(exact, text):
+        yield ValidationError("It has not the form that is expected here.")
+
+
+_validator = validators.extend(Draft202012Validator, {"pattern": _pattern})(SCHEMA)
 _TYPES = {
     "object": "an object",
     "array": "a list",
@@ -58,7 +68,7 @@ def faults(document: Any) -> list[Fault]:
 
 def unstorable(document: dict[str, Any]) -> list[Fault]:
     """What stands against keeping an object, whatever it means."""
-    return list(_values(document, ())) or _size(document)
+    return list(islice(_values(document, ()), MOST_FAULTS)) or _size(document)
 
 
 def _values(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
@@ -175,4 +185,4 @@ def _schedule(document: dict[str, Any]) -> list[Fault]:
 
 
 def _dotted(path: tuple[str | int, ...]) -> str:
-    return ".".join(map(str, path))[:300]
+    return ".".join(map(str, path))[:300].encode(errors="replace").decode()

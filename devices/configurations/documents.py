@@ -82,8 +82,8 @@ def flattened(document: Document) -> dict[str, Any]:
     """The keys of a document, those under `extra` as `extra.name`."""
     flat = {name: value for name, value in document.items() if name != OPEN}
     below = document.get(OPEN, {})
-    if below is None:
-        return {**flat, OPEN: None}
+    if not isinstance(below, dict):  # null, or what a device calls its own
+        return {**flat, OPEN: below}
     return {**flat, **{f"{OPEN}.{name}": value for name, value in below.items()}}
 
 

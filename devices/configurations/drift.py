@@ -69,7 +69,8 @@ def _steps() -> QuerySet[NextSteps]:
 def _settle(now: datetime) -> int:
     """End what is over: it has what it should have, or was away before the time was up."""
     waiting = Exists(_steps().filter(configuration_waiting_since__isnull=False))
-    away = ~Q(device__status=Device.Status.ONLINE) & Q(announced_at__isnull=True)
+    online = Q(device__status=Device.Status.ONLINE, device__quarantined_at__isnull=True)
+    away = ~online & Q(announced_at__isnull=True)
     over = ConfigurationDrift.every_tenant.filter(
         ~waiting | away | Q(device__status=Device.Status.RETIRED)
     )
@@ -89,7 +90,10 @@ def _settle(now: datetime) -> int:
 @transaction.atomic
 def _announce(now: datetime, *, before: datetime) -> int:
     due = ConfigurationDrift.every_tenant.filter(
-        announced_at__isnull=True, noticed_at__lte=before
+        Exists(_steps().filter(configuration_waiting_since__isnull=False)),
+        announced_at__isnull=True,
+        noticed_at__lte=before,
+        device__status=Device.Status.ONLINE,
     )
     held = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
     ids: list[UUID] = [drift.device_id for drift in held]

@@ -16,7 +16,7 @@ from devices.configurations import layers, stack, words
 from devices.configurations.checks import SCHEMA, Fault, faults, time_zones
 from devices.configurations.documents import differences
 from devices.configurations.edited import Edited, found, may_manage, refuse_viewers
-from devices.configurations.errors import InvalidDocument
+from devices.configurations.errors import ConfigurationChanged, InvalidDocument
 from devices.configurations.layers import LONGEST_NOTE
 from devices.configurations.models import (
     AnyLayer,
@@ -46,9 +46,14 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
     try:
         saved = _saved(edited, document=_parsed(text), **said)
     except InvalidDocument as error:
-        return _page(request, edited, text, wrong=list(error.faults))
+        wrong = list(error.faults)
+        return _page(request, edited, text, wrong=wrong, based_on=said["based_on"])
+    except ConfigurationChanged as error:  # told, and seen with the next save
+        wrong, number = [Fault("", str(error))], error.current["number"]
+        return _page(request, edited, text, wrong=wrong, based_on=number)
     except DomainError as error:
-        return _page(request, edited, text, wrong=[Fault("", str(error))])
+        wrong = [Fault("", str(error))]
+        return _page(request, edited, text, wrong=wrong, based_on=said["based_on"])
     if saved.number == edited.number:
         messages.info(request, "Nothing was changed.")
     else:
@@ -158,7 +163,11 @@ def _parsed(text: str) -> Any:
 
 
 def _page(
-    request: HttpRequest, edited: Edited, text: str, wrong: list[Fault] | None = None
+    request: HttpRequest,
+    edited: Edited,
+    text: str,
+    wrong: list[Fault] | None = None,
+    based_on: int | None = None,
 ) -> HttpResponse:
     scope = edited.subject.scope
     with edited.scope():
@@ -168,6 +177,7 @@ def _page(
             "title": f"Configuration: {stack.label(edited.subject)}",
             "edited": edited,
             "text": text,
+            "based_on": edited.number if wrong is None else based_on,
             "note": request.POST.get("note", ""),
             "longest_note": LONGEST_NOTE,
             "schema": SCHEMA,
@@ -210,13 +220,14 @@ def _previewed(
             wrong = list(error.faults)
     if wrong:
         return {"faults": wrong}
+    changes = differences(edited.document, document)
     with edited.scope():
         shown = stack.columns(edited.subject, document)
         return {
             "columns": shown,
             "rows": stack.rows(shown),
-            "told": _told(edited, document),
-            "changes": _in_words(differences(edited.document, document)),
+            "told": _told(edited, document) if changes else None,
+            "changes": changes,
         }
 
 

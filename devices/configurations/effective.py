@@ -21,7 +21,7 @@ from devices.configurations.models import (
     Scope,
 )
 from devices.models import Device, DeviceTag, NextSteps
-from provisioning.locks import in_turn
+from provisioning.locks import in_turn, in_turn_if_free
 from tenants.context import current_tenant_id
 
 Layers = tuple[UUID, ...]  # those of tags and of the device itself, the weakest first
@@ -87,9 +87,22 @@ def document_of(version: str) -> dict[str, Any] | None:
     return document
 
 
+def take_turn(*, wait: bool = True) -> bool:
+    """Be the one who works out the current tenant's documents, up to the commit."""
+    subject = f"effective configurations of {current_tenant_id()}"
+    if not wait:
+        return in_turn_if_free(subject)
+    in_turn(subject)
+    return True
+
+
 @transaction.atomic
 def refresh(
-    device_ids: Collection[UUID], *, even_nothing: bool = False, now: datetime
+    device_ids: Collection[UUID],
+    *,
+    even_nothing: bool = False,
+    wait: bool = True,
+    now: datetime,
 ) -> int:
     """Work out anew what some of the tenant's devices should have; how many changed.
 
@@ -99,8 +112,10 @@ def refresh(
     Args:
         even_nothing: write also that a device for which no layer says anything should
             have nothing.
+        wait: for one's turn; else nothing is done when it is somebody else's.
     """
-    in_turn(f"effective configurations of {current_tenant_id()}")
+    if not take_turn(wait=wait):
+        return 0
     living = Device.objects.living().filter(pk__in=device_ids)
     ids = list(living.order_by("pk").values_list("pk", flat=True))
     if not ids:
@@ -113,7 +128,7 @@ def refresh(
             "device_id", "configuration_version"
         )
     )
-    changed = {}
+    changed: dict[UUID, str] = {}
     for pk in ids:
         version, _ = worked_out[own.get(pk, ())]
         if version != (before.get(pk) or ("" if even_nothing else NOTHING)):
@@ -121,8 +136,19 @@ def refresh(
     if changed:
         documents = dict(worked_out.values())
         _keep({name: documents[name] for name in set(changed.values())}, now)
+        _note_last_wanted({before.get(pk) for pk in changed}, now)
         _announce(changed, now)
     return len(changed)
+
+
+def has_applied(report: ReportedConfiguration | None, version: str) -> bool:
+    """Whether a device has a version, as far as it has said; without a word: nothing."""
+    if report is None:
+        return version == NOTHING
+    failed = report.outcome == ReportedConfiguration.Outcome.FAILED
+    if failed and report.version == version:
+        return False
+    return (report.applied_version or NOTHING) == version
 
 
 def let_go(device_id: UUID, now: datetime) -> None:
@@ -179,15 +205,20 @@ def _keep(documents: dict[str, dict[str, Any]], now: datetime) -> None:
     )
 
 
+def _note_last_wanted(versions: set[str | None], now: datetime) -> None:
+    """They were wanted up to now: from now on it counts how long they are kept."""
+    named = [version for version in versions if version]
+    EffectiveDocument.objects.filter(version__in=named).update(wanted_at=now)
+
+
 def _announce(changed: dict[UUID, str], now: datetime) -> None:
-    """Write what the devices should have, and since when they wait for it."""
-    applied = dict(
-        ReportedConfiguration.objects.filter(device__in=changed).values_list(
-            "device_id", "applied_version"
-        )
-    )
+    """Write what the devices should have, and since when they wait for it.
+
+    One that has waited already has done so since then, whatever for.
+    """
+    reports = ReportedConfiguration.objects.in_bulk(changed)
     waiting = [
-        None if (applied.get(pk) or NOTHING) == version else now
+        None if has_applied(reports.get(pk), version) else now
         for pk, version in changed.items()
     ]
     with connection.cursor() as cursor:
@@ -203,7 +234,13 @@ def _announce(changed: dict[UUID, str], now: datetime) -> None:
             ORDER BY 2
             ON CONFLICT (device_id) DO UPDATE SET
                 configuration_version = excluded.configuration_version,
-                configuration_waiting_since = excluded.configuration_waiting_since
+                configuration_waiting_since = CASE
+                    WHEN excluded.configuration_waiting_since IS NOT NULL
+                    THEN coalesce(
+                        devices_nextsteps.configuration_waiting_since,
+                        excluded.configuration_waiting_since
+                    )
+                END
             """,
             [
                 str(current_tenant_id()),

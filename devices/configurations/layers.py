@@ -105,6 +105,7 @@ def save(
     """
     subject.checked()
     document = checked(document)
+    is_first = not DeviceConfiguration.objects.saying_something().exists()
     layer = _held(subject, now)
     changes = _write(layer, document, note, based_on, restored_number, now)
     if changes is None:
@@ -123,7 +124,9 @@ def save(
     record([fact])
     if subject.device is not None:
         effective.refresh([subject.device.pk], now=now)
-    else:
+    if is_first:  # also the devices that it is not for are told that there is nothing
+        rounds.ask(now=now)
+    elif subject.device is None:
         rounds.ask(tag=subject.tag, now=now)
     return layer
 

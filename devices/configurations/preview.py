@@ -147,11 +147,14 @@ def _proposal(subject: Subject, document: dict[str, Any]) -> _Proposal:
 
 def _look(told: Preview, proposal: _Proposal, after: UUID | None, limit: int) -> None:
     """Add the current tenant's devices to a preview."""
-    combinations = dict(_combinations(proposal.subject))
-    told.looked_at += sum(combinations.values())
-    told.complete &= len(combinations) <= MOST_COMBINATIONS
+    found_there = list(_combinations(proposal.subject))
+    told.looked_at += found_there[0][2] if found_there else 0
+    told.complete &= len(found_there) <= MOST_COMBINATIONS
+    combinations = {
+        layers: count for layers, count, _ in found_there[:MOST_COMBINATIONS]
+    }
     changes: dict[Layers, list[Difference]] = {}
-    few = iter(list(combinations)[:MOST_COMBINATIONS])
+    few = iter(combinations)
     while chunk := list(islice(few, AT_ONCE)):
         documents = effective.documents_of(pk for layers in chunk for pk in layers)
         changes |= {layers: proposal.changes(layers, documents) for layers in chunk}
@@ -163,11 +166,14 @@ def _look(told: Preview, proposal: _Proposal, after: UUID | None, limit: int) ->
         _name(told, proposal.subject, changes, after, limit)
 
 
-def _combinations(subject: Subject) -> Iterator[tuple[Layers, int]]:
-    """Which layers the subject's devices have beside the base, and how many have them."""
+def _combinations(subject: Subject) -> Iterator[tuple[Layers, int, int]]:
+    """Which layers the subject's devices have beside the base, and how many have them.
+
+    The most frequent first, one more than are worked out; with the number of all devices.
+    """
     if subject.device is not None:
         own = effective.own_layers([subject.device.pk])
-        yield own.get(subject.device.pk, ()), 1
+        yield own.get(subject.device.pk, ()), 1, 1
         return
     narrowed = (
         "AND EXISTS (SELECT FROM devices_devicetag worn"
@@ -176,7 +182,7 @@ def _combinations(subject: Subject) -> Iterator[tuple[Layers, int]]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT layers, count(*) FROM (
+            SELECT layers, count(*), sum(count(*)) OVER () FROM (
                 SELECT coalesce(tagged.layers, '{{}}') || coalesce(own.layers, '{{}}')
                 FROM devices_device device
                 LEFT JOIN (
@@ -195,14 +201,15 @@ def _combinations(subject: Subject) -> Iterator[tuple[Layers, int]]:
                 WHERE device.tenant_id = %(tenant)s AND device.status <> 'retired'
                     {narrowed if subject.tag else ""}
             ) had (layers) GROUP BY layers
+            ORDER BY count(*) DESC, layers LIMIT {MOST_COMBINATIONS + 1}
             """,
             {
                 "tenant": str(current_tenant_id()),
                 "tag": subject.tag.pk if subject.tag else None,
             },
         )
-        for layers, count in cursor.fetchall():
-            yield tuple(layers), count
+        for layers, count, everybody in cursor.fetchall():
+            yield tuple(layers), count, int(everybody)
 
 
 def _name(

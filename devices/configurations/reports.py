@@ -1,5 +1,6 @@
 """What a device says of its configuration, and what is still different from it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,11 +81,13 @@ def report(
         "failed_keys": list(failed_keys),
         "document": None if document is None else normalised(document),
     }
-    if before is not None and all(getattr(before, name) == said[name] for name in SAID):
+    if before is not None and all(_same(getattr(before, n), said[n]) for n in SAID):
         return before
     applied = before.applied_version if before is not None else ""
     if outcome == Outcome.APPLIED:
         applied = version
+    elif applied == version:
+        applied = ""  # it had it, and says that it has it no more
     row = ReportedConfiguration(
         device=device, **said, applied_version=applied, reported_at=now
     )
@@ -94,7 +97,7 @@ def report(
         unique_fields=["device"],
         update_fields=[*SAID, "applied_version", "reported_at"],
     )
-    _settle(device, steps, applied, now)
+    _settle(device, steps, row, now)
     record([_fact(device, row, now)])
     return row
 
@@ -137,14 +140,19 @@ def _check(
 
 
 def _settle(
-    device: Device, steps: NextSteps | None, applied: str, now: datetime
+    device: Device, steps: NextSteps | None, row: ReportedConfiguration, now: datetime
 ) -> None:
     """Note since when the device waits for what it should have, or that it has it."""
     wanted = (steps.configuration_version if steps else None) or NOTHING
     before = steps.configuration_waiting_since if steps else None
-    since = None if (applied or NOTHING) == wanted else before or now
+    since = None if effective.has_applied(row, wanted) else before or now
     if since != before:
         next_steps.announce(device, configuration_waiting_since=since)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """As JSON has it, where true is not 1."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _fact(device: Device, row: ReportedConfiguration, now: datetime) -> Fact:

@@ -74,8 +74,10 @@ def _ask(whose: str, values: list[object], now: datetime) -> None:
 
 
 def _go_on(turn: Round, now: datetime) -> None:
+    effective.take_turn()
     ids = _next(turn)
-    turn.changed += effective.refresh(ids, now=now)
+    everybody = turn.tag_id is None
+    turn.changed += effective.refresh(ids, even_nothing=everybody, now=now)
     turn.done += len(ids)
     turn.worked_at = now
     if len(ids) == BATCH:

@@ -81,7 +81,8 @@ def inherited(layers: Sequence[Column]) -> dict[str, dict[str, str]]:
     for key, value in laid.document.items():
         if key == OPEN:
             names = ", ".join(
-                f"{name} = {words.value(name, item)}" for name, item in value.items()
+                f"{name} = {words.value(f'{OPEN}.{name}', item)}"
+                for name, item in value.items()
             )
             found[key] = {"text": names, "value": value, "source": ""}
             continue

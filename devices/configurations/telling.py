@@ -23,6 +23,8 @@ def tell(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, An
     if not _is_new(device):
         return {}
     version = version_for(device, now=now)
+    if _is_new(device):
+        return {}  # somebody else has the turn; at the next connect then
     return {
         "configuration_version": version,
         "configuration_waiting": version != NOTHING,
@@ -32,7 +34,7 @@ def tell(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, An
 def version_for(device: Device, *, now: datetime) -> str:
     """The version that a device should have, from what came with its credential."""
     if _is_new(device):
-        effective.refresh([device.pk], even_nothing=True, now=now)
+        effective.refresh([device.pk], even_nothing=True, wait=False, now=now)
         device.next_steps = NextSteps.objects.filter(device=device).first()
     steps: NextSteps | None = getattr(device, "next_steps", None)
     return (steps.configuration_version if steps else None) or NOTHING

@@ -29,6 +29,16 @@ def value(key: str, said: Any) -> str:
     """What a key says, on one line; None is as `null` in a document."""
     if said is None:
         return "left to the device"
+    try:
+        told = _known(key, said)
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
+        told = None  # a device may say what the schema does not know
+    if told is None:
+        told = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+    return told[:LONGEST]
+
+
+def _known(key: str, said: Any) -> str | None:
     match key:
         case "resolution":
             return f"{said['width']} × {said['height']}"
@@ -38,9 +48,7 @@ def value(key: str, said: Any) -> str:
             return "; ".join(map(_time, said)) or "never on"
         case "orientation":
             return str(said).replace("_", " ")
-    if isinstance(said, str):
-        return said[:LONGEST]
-    return json.dumps(said, ensure_ascii=False)[:LONGEST]
+    return None
 
 
 def _time(entry: dict[str, Any]) -> str:

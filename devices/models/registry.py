@@ -247,7 +247,7 @@ class NextSteps(TenantOwned):
     certificate_serial_number = models.CharField(max_length=40, null=True)  # noqa: DJ001
     certificate_issued_at = models.DateTimeField(null=True)
     certificate_renewal_due_at = models.DateTimeField(null=True)
-    settings_revision = models.PositiveIntegerField(default=0)
+    settings_revision = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta(TenantOwned.Meta):
         verbose_name_plural = "next steps"

@@ -1,6 +1,7 @@
 """Which settings a tenant's devices have, and what is done to their definitions."""
 
 import json
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from devices.preferences.errors import (
     TooManyDefinitions,
 )
 from devices.preferences.facts import PreferenceDefined, PreferenceRemoved
-from devices.preferences.kinds import definition_fault, fault
+from devices.preferences.kinds import KEY, definition_fault, fault, same
 from devices.preferences.models import (
     Definition,
     Kind,
@@ -116,6 +117,8 @@ def remove(*, key: str, now: datetime) -> None:
     Raises:
         NoSuchDefinition: the tenant has none of this key.
     """
+    if not re.fullmatch(KEY, key):
+        raise NoSuchDefinition
     count, _ = PreferenceDefinition.objects.filter(key=key).delete()
     if not count:
         raise NoSuchDefinition
@@ -145,7 +148,7 @@ def _define(
     changes = {
         name: (None if is_new else before[name], getattr(row, name))
         for name in SAID
-        if is_new or before[name] != getattr(row, name)
+        if is_new or not same(before[name], getattr(row, name))
     }
     if changes:
         about = {"tenant_id": tenant_id, "at": now, "key": row.key}

@@ -14,10 +14,10 @@ from devices.preferences.definitions import Preference, fingerprint
 from devices.preferences.errors import (
     InvalidSettings,
     SettingsChanged,
-    SettingsRefused,
+    SettingsLocked,
 )
 from devices.preferences.facts import SettingsWritten
-from devices.preferences.kinds import fault
+from devices.preferences.kinds import fault, same
 from devices.preferences.models import DeviceSettings
 from events.outbox import Changes, record
 from provisioning.errors import Detail
@@ -73,9 +73,10 @@ class Settings:
 def of(device: Device) -> Settings:
     """Everything at once, in three queries however much it is."""
     preferences = definitions.of_tenant()
-    rows = {row.key: row for row in DeviceSettings.objects.filter(device=device)}
+    # Before the values: of a write in between, the version is too old, never too new.
     steps = NextSteps.objects.filter(device=device)
     revision = steps.values_list("settings_revision", flat=True).first()
+    rows = {row.key: row for row in DeviceSettings.objects.filter(device=device)}
     return Settings(
         version=version_of(preferences, revision or 0),
         settings={
@@ -97,7 +98,7 @@ def write(
 
     Raises:
         InvalidSettings: there is no such setting, or it has no such value.
-        SettingsRefused: the device may not, or it is locked.
+        SettingsLocked: the device may not, or it is locked.
         SettingsChanged: somebody wrote one of them since; it says what is there now.
     """
     in_turn(f"settings of {device.pk}")
@@ -113,9 +114,10 @@ def write(
             continue
         told |= {f"{key}{suffix}": pair for suffix, pair in differences.items()}
         row.version += 1
-        caller = current_caller()
-        row.written_by, row.by_device = caller.name or caller.kind, by_device
         row.updated_at = now
+        if "" in differences:  # to lock it is not to choose it
+            caller = current_caller()
+            row.written_by, row.by_device = caller.name or caller.kind, by_device
         written.append(row)
     if not written:
         return present
@@ -152,7 +154,7 @@ def _check(
             changes, lambda key, change: _not_allowed(present[key], change)
         )
     ):
-        raise SettingsRefused(found)
+        raise SettingsLocked(found)
     stale = {
         key: {"value": present[key].value, "version": present[key].version}
         for key, change in sorted(changes.items())
@@ -203,11 +205,10 @@ def _apply(
     if change.reset and row.has_value:
         row.has_value, row.value = False, None
         differences[""] = (present.value, present.preference.default)
-    elif change.has_value:
-        same = row.has_value and type(row.value) is type(change.value)
-        if not same or row.value != change.value:
-            row.has_value, row.value = True, change.value
-            differences[""] = (present.value, change.value)
+    kept = row.has_value and same(row.value, change.value)
+    if change.has_value and not kept:
+        row.has_value, row.value = True, change.value
+        differences[""] = (present.value, change.value)
     if change.is_locked is not None and change.is_locked != row.is_locked:
         differences[".locked"] = (row.is_locked, change.is_locked)
         row.is_locked = change.is_locked

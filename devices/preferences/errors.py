@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from provisioning.errors import Conflict, Detail, Invalid, Missing, Refused
+from provisioning.errors import Conflict, Detail, Invalid, Missing
 
 
 class InvalidDefinition(Invalid):
@@ -31,10 +31,10 @@ class InvalidSettings(Invalid):
         self.details = details
 
 
-class SettingsRefused(Refused):
+class SettingsLocked(Conflict):
     """What an operator has locked, or what is not the device's to choose."""
 
-    code = "setting_refused"
+    code = "setting_locked"
 
     def __init__(self, details: Sequence[Detail]) -> None:
         super().__init__(details[0].sentence, field=details[0].field)

@@ -77,7 +77,7 @@ class DeviceSettings(TenantOwned):
     has_value = models.BooleanField(default=True)
     is_locked = models.BooleanField(default=False)
     version = models.PositiveIntegerField(default=0)
-    written_by = models.CharField(max_length=254)
+    written_by = models.CharField(max_length=254, blank=True)
     by_device = models.BooleanField(default=False)
     updated_at = models.DateTimeField()
 

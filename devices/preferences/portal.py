@@ -16,6 +16,7 @@ from devices.models import Device
 from devices.preferences import device_settings
 from devices.preferences.device_settings import Change, Setting
 from devices.preferences.forms import as_typed, typed
+from devices.preferences.kinds import same
 from devices.preferences.models import Kind
 from provisioning.errors import DomainError
 from tenants.context import tenant_scope
@@ -82,7 +83,7 @@ def _change(device: Device, key: str, said: Any) -> Change:
     if "reset" in said:
         return Change(version=seen, reset=True, is_locked=locked)
     value = typed(present.preference.kind, said.get("value", ""))
-    chosen = value != present.value or type(value) is not type(present.value)
+    chosen = not same(value, present.value)
     return Change(version=seen, value=value, has_value=chosen, is_locked=locked)
 
 

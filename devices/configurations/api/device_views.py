@@ -4,7 +4,6 @@ from typing import Any
 
 from django.http import HttpResponseBase
 from django.utils import timezone
-from django.utils.cache import get_conditional_response
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.request import Request
@@ -17,6 +16,7 @@ from devices.configurations.api.serializers import (
     MyConfigurationSerializer,
     ReportFields,
 )
+from provisioning.rest.caching import unchanged
 from provisioning.rest.negotiation import OneFormOnly
 
 
@@ -46,8 +46,7 @@ class MyConfigurationView(APIView):
         device = calling_device(request)
         version = telling.version_for(device, now=timezone.now())
         etag = f'"{version}"'
-        unchanged = get_conditional_response(request._request, etag=etag)
-        response: Any = unchanged or Response(
+        response: Any = unchanged(request, etag) or Response(
             {"version": version, "configuration": effective.document_of(version)},
             headers={"ETag": etag},
         )

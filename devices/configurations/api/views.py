@@ -101,8 +101,10 @@ class ConfigurationsView(ListAPIView[DeviceConfiguration]):
     )
     def post(self, request: Request) -> Response:
         said = _said(ConfigurationFields, request)
-        layer = layers.save(subject=_subject(said), now=timezone.now(), **said)
-        is_first = layer.number == 1
+        subject = _subject(said)
+        before = layers.layer_of(subject)
+        layer = layers.save(subject=subject, now=timezone.now(), **said)
+        is_first = before is None
         return Response(
             ConfigurationSerializer(layer).data,
             status.HTTP_201_CREATED if is_first else status.HTTP_200_OK,

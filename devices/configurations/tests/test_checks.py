@@ -117,3 +117,26 @@ def test_what_is_no_object_is_no_configuration(document: Any) -> None:
 
 def test_very_many_faults_are_cut() -> None:
     assert len(faults({f"key{number}": 1 for number in range(500)})) == 50
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"locale": "en\n"},
+        {"launch": {"url": "https://example.com\n"}},
+        {"launch": {"app": "a.b\n"}},
+        {"schedule": [{"days": ["monday"], "on": "08:00\n", "off": "09:00"}]},
+        {"extra": {"key\n": 1}},
+    ],
+)
+def test_a_line_feed_at_the_end_is_no_part_of_a_pattern(document: Any) -> None:
+    assert len(faults(document)) == 1
+
+
+def test_half_of_a_character_in_a_key_can_be_told() -> None:
+    for fault in faults({"extra": {"\ud800": 1e99}}):
+        assert fault.path.encode()
+
+
+def test_very_many_bad_values_are_cut() -> None:
+    assert len(faults({"extra": {"a": [1e99] * 10_000}})) == 50

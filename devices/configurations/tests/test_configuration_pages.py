@@ -89,6 +89,38 @@ def test_what_cannot_be_saved_comes_back(
     assert not DeviceConfiguration.every_tenant.exists()
 
 
+def test_a_fault_does_not_hide_that_somebody_else_has_saved(
+    operator: Client, tenant: Tenant, now: datetime
+) -> None:
+    for volume in (1, 2):
+        for_tenant(tenant, {"volume": volume}, now=now)
+    page = f"{PAGES}edit/tenant/{tenant.pk}/"
+    answer = operator.post(page, {"document": '{"volume": 999}', "based_on": "1"})
+    assert 'name="based_on" value="1"' in text(answer)
+    answer = operator.post(page, {"document": '{"volume": 9}', "based_on": "1"})
+    assert "It was changed meanwhile" in text(answer)
+    assert 'name="based_on" value="2"' in text(answer)
+    assert DeviceConfiguration.every_tenant.get().document == {"volume": 2}
+
+
+def test_half_of_a_character_is_told_of(operator: Client, tenant: Tenant) -> None:
+    document = '{"extra": {"\\ud800": 1e99}}'
+    for where in ("", "preview/"):
+        answer = operator.post(
+            f"{PAGES}edit/tenant/{tenant.pk}/{where}", {"document": document}
+        )
+        assert "This cannot be saved" in text(answer)
+
+
+@pytest.mark.parametrize("name", ["launch", "resolution", "schedule", "orientation"])
+def test_a_key_of_ones_own_may_be_called_like_a_known_one(
+    operator: Client, tenant: Tenant, tag: Tag, now: datetime, name: str
+) -> None:
+    for_tenant(tenant, {"extra": {name: "kiosk"}}, now=now)
+    answer = operator.get(f"{PAGES}edit/tag/{tag.pk}/")
+    assert "kiosk" in text(answer)
+
+
 def test_a_save_that_changes_nothing_says_so(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:

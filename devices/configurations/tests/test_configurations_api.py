@@ -62,6 +62,13 @@ def test_a_layer_is_saved_looked_at_and_changed(operator: APIClient) -> None:
     assert (again.status_code, again.json()["number"]) == (200, 3)
 
 
+def test_the_same_document_again_is_not_made_again(operator: APIClient) -> None:
+    said = {"scope": "tenant", "document": {"volume": 5}}
+    answers = [operator.post("/configurations", said) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 200]
+    assert answers[0].json() == answers[1].json()
+
+
 def test_layers_of_a_tag_and_of_a_device_name_them(
     operator: APIClient, device: Device
 ) -> None:
@@ -264,6 +271,15 @@ def test_what_a_device_has_already_is_a_304_for_one_row_read(
         answer = client.get(MINE, HTTP_IF_NONE_MATCH=said)
     assert (answer.status_code, answer.content) == (304, b"")
     assert len(queries) == 1
+
+
+def test_a_condition_that_is_not_for_reading_is_not_looked_at(
+    device: Device, as_device: Callable[..., APIClient], now: datetime
+) -> None:
+    for_device(device, {"volume": 5}, now=now)
+    for path in (MINE, "/devices/me/settings"):
+        answer = as_device(device).get(path, HTTP_IF_MATCH='"other"')
+        assert answer.status_code == 200
 
 
 def test_connect_says_when_there_is_something_new(

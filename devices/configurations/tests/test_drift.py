@@ -124,6 +124,23 @@ def test_a_retired_device_drifts_no_more(drifting: Device, now: datetime) -> Non
     assert watch(now + LIMIT).settled == 1
 
 
+def test_one_that_comes_into_quarantine_in_between_is_not_announced(
+    drifting: Device, now: datetime
+) -> None:
+    watch(now + HALF)
+    Device.every_tenant.update(quarantined_at=now)
+    watch(now + LIMIT)
+    assert drifts() == []
+
+
+def test_another_change_does_not_end_a_drift(drifting: Device, now: datetime) -> None:
+    announced(now)
+    for_device(drifting, {"volume": 5}, now=now + LIMIT)
+    assert watch(now + LIMIT) == Watched(noticed=0, announced=0, settled=0)
+    with tenant_scope(drifting.tenant_id):
+        assert drift.announced().get().since == now
+
+
 def test_a_device_in_quarantine_cannot_fetch_anything(
     drifting: Device, now: datetime
 ) -> None:

@@ -144,6 +144,16 @@ def test_a_layer_reaches_no_other_tenants_devices(
     assert [steps.device_id for steps in NextSteps.every_tenant.all()] == [device.pk]
 
 
+def test_a_device_that_gets_a_tag_meanwhile_is_not_missed(
+    device: Device, now: datetime
+) -> None:
+    """Whoever has the turn sees what was committed before it was theirs."""
+    with patch.object(effective, "take_turn") as turn:
+        for_tenant(device.tenant, {"volume": 5}, now=now)
+        rounds.work(now=now)
+    assert turn.call_count == 2  # once before the devices are chosen
+
+
 def test_a_retired_device_is_left_as_it_was(tenant: Tenant, now: datetime) -> None:
     DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
     for_tenant(tenant, {"volume": 5}, now=now)
@@ -193,6 +203,16 @@ class TestFirstConnect:
         with patch.object(effective, "refresh") as refresh:
             assert connect(device, now)["configuration_version"] == NOTHING
         refresh.assert_not_called()
+
+    def test_nobody_waits_for_a_turn_that_is_somebody_elses(
+        self, tenant: Tenant, device: Device, now: datetime
+    ) -> None:
+        for_tenant(tenant, {"volume": 5}, now=now)
+        with patch.object(effective, "in_turn_if_free", return_value=False):
+            assert connect(device, now)["configuration_version"] is None
+        assert connect(device, now)["configuration_version"] == version_of(
+            {"volume": 5}
+        )
 
     def test_where_nobody_says_anything_nothing_is_worked_out(
         self, device: Device, now: datetime
@@ -286,9 +306,20 @@ class TestRounds:
         tag = TagFactory.create(tenant=tenant)
         for device in fleet[:3]:
             wear(device, tag)
-        for_tag(tag, {"volume": 5}, now=now)
+        for_tenant(tenant, {"volume": 4}, now=now)
         work_all(now)
-        assert self.versions(fleet) == [version_of({"volume": 5})] * 3 + [None] * 2
+        for_tag(tag, {"volume": 5}, now=now)
+        assert Round.every_tenant.get().tag == tag
+        assert work_all(now) == 2
+        loud, quiet = version_of({"volume": 5}), version_of({"volume": 4})
+        assert self.versions(fleet) == [loud] * 3 + [quiet] * 2
+
+    def test_a_tenants_first_layer_tells_everybody_whomever_it_is_for(
+        self, tenant: Tenant, fleet: list[Device], now: datetime
+    ) -> None:
+        for_device(fleet[0], {"volume": 5}, now=now)
+        work_all(now)
+        assert self.versions(fleet) == [version_of({"volume": 5}), *[NOTHING] * 4]
 
     def test_tenants_take_turns(
         self, tenant: Tenant, fleet: list[Device], now: datetime

@@ -1,9 +1,12 @@
 """A device says what it has applied, or why it could not: desired against reported."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
+from rest_framework.test import APIClient
 
 from devices.configurations import reports, retention
 from devices.configurations.documents import NOTHING, version_of
@@ -19,7 +22,8 @@ from devices.models import Device
 from devices.tests.factories import DeviceFactory
 from events.models import Event
 from tenants.context import tenant_scope
-from tenants.tests.factories import TenantFactory
+from tenants.models import Role
+from tenants.tests.factories import MembershipFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -124,6 +128,64 @@ def test_a_document_that_cannot_be_kept_is_refused(loud: Device, now: datetime) 
         report(loud, LOUD, document={"a": "x" * 70_000}, now=now)
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"extra": 5},
+        {"extra": "x"},
+        {"resolution": "4k"},
+        {"launch": {}},
+        {"launch": "x"},
+        {"schedule": ["x"]},
+        {"schedule": 5},
+        {"orientation": {"a": 1}},
+    ],
+)
+def test_whatever_a_device_says_that_it_has_can_be_shown(
+    loud: Device,
+    member: Callable[..., APIClient],
+    now: datetime,
+    document: Any,
+) -> None:
+    report(loud, LOUD, document=document, now=now)
+    assert compared(loud).differences
+    answer = member(Role.VIEWER).get(f"/devices/{loud.pk}/configuration")
+    assert answer.status_code == 200
+    client = Client()
+    membership = MembershipFactory.create(tenant=loud.tenant, role=Role.VIEWER)
+    client.force_login(membership.user)
+    page = client.get(f"/admin/devices/device/{loud.pk}/change/")
+    assert page.status_code == 200
+
+
+def test_a_failure_of_what_it_had_applied_is_waiting_again(
+    loud: Device, now: datetime
+) -> None:
+    report(loud, LOUD, now=now)
+    later = now + timedelta(minutes=1)
+    report(loud, LOUD, outcome="failed", reason="The mixer broke.", now=later)
+    assert told(loud).configuration_waiting_since == later
+
+
+def test_one_is_not_true_in_what_it_has(loud: Device, now: datetime) -> None:
+    for value in (1, True):
+        report(loud, LOUD, document={"extra": {"a": value}}, now=now)
+    assert Event.every_tenant.filter(name="configuration.applied").count() == 2
+
+
+def test_it_has_waited_since_it_was_first_not_in_line(
+    loud: Device, now: datetime
+) -> None:
+    for_device(loud, {"volume": 5}, now=now + timedelta(hours=1))
+    assert told(loud).configuration_waiting_since == now
+
+
+def test_very_many_bad_values_are_told_in_part(loud: Device, now: datetime) -> None:
+    with pytest.raises(InvalidDocument) as refused:
+        report(loud, LOUD, document={"a": [1e99] * 10_000}, now=now)
+    assert len(refused.value.details) == 50
+
+
 def test_the_same_report_again_is_one(loud: Device, now: datetime) -> None:
     report(loud, LOUD, now=now)
     report(loud, LOUD, now=now + timedelta(minutes=1))
@@ -165,6 +227,13 @@ def test_documents_are_forgotten_when_nobody_wants_or_has_them(
     assert retention.drop_outlived(before=now + timedelta(days=1)) == 1
     kept = set(EffectiveDocument.every_tenant.values_list("version", flat=True))
     assert kept == {LOUD, version_of({"volume": 2})}
+
+
+def test_a_document_is_kept_from_when_it_was_last_wanted(
+    loud: Device, now: datetime
+) -> None:
+    for_device(loud, {"volume": 1}, now=now + timedelta(days=91))
+    assert retention.drop_outlived(before=now + timedelta(days=1)) == 0
 
 
 def test_documents_are_kept_for_some_time(loud: Device, now: datetime) -> None:

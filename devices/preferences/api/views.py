@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.http import HttpResponseBase
 from django.utils import timezone
-from django.utils.cache import get_conditional_response
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -27,6 +26,7 @@ from devices.preferences.api.serializers import (
 )
 from devices.preferences.device_settings import Change
 from devices.preferences.errors import NoSuchDefinition
+from provisioning.rest.caching import unchanged
 from tenants.models import Role
 from tenants.permissions import IsMember
 
@@ -95,8 +95,7 @@ class MySettingsView(APIView):
     def get(self, request: Request) -> HttpResponseBase:
         told = device_settings.of(calling_device(request))
         etag = f'"{told.version}"'
-        unchanged = get_conditional_response(request._request, etag=etag)
-        response: Any = unchanged or Response(
+        response: Any = unchanged(request, etag) or Response(
             SettingsSerializer(told).data, headers={"ETag": etag}
         )
         response.headers["Cache-Control"] = "private, no-cache"

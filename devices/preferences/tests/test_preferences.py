@@ -4,13 +4,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from devices.models import Device
+from devices.models import Device, NextSteps
 from devices.preferences import definitions, device_settings, telling
 from devices.preferences.device_settings import Change
 from devices.preferences.errors import (
@@ -127,6 +128,11 @@ class TestDefinitions:
         )
         with pytest.raises(TooManyDefinitions):
             definitions.define(key="more", kind="boolean", default=True, now=now)
+
+    def test_what_can_be_no_key_is_not_there(self, admin: APIClient) -> None:
+        for key in ("a%00b", "A", "none"):
+            for ask in (admin.get, admin.delete):
+                assert ask(f"/preferences/{key}").status_code == 404
 
     def test_an_operator_defines_nothing(self, operator: APIClient) -> None:
         said = {"key": "size", "kind": "boolean", "default": True}
@@ -258,7 +264,7 @@ class TestSettings:
         assert operator.patch(where, lock).json()["settings"]["size"]["locked"] is True
         client = as_device(device)
         answer = client.patch(MINE, wanted(size={"value": 1, "version": 1}))
-        assert errors(answer) == (403, [("setting_locked", "settings.size")])
+        assert errors(answer) == (409, [("setting_locked", "settings.size")])
         read = client.get(MINE).json()["settings"]["size"]
         assert (read["value"], read["device_may_write"]) == (3, False)
         operator.patch(where, wanted(size={"version": 1, "locked": False}))
@@ -278,10 +284,53 @@ class TestSettings:
         )
         change = wanted(mode={"value": "b", "version": 0})
         answer = as_device(device).patch(MINE, change)
-        assert errors(answer) == (403, [("setting_not_writable", "settings.mode")])
+        assert errors(answer) == (409, [("setting_not_writable", "settings.mode")])
         assert (
             operator.patch(f"/devices/{device.pk}/settings", change).status_code == 200
         )
+
+    def test_to_lock_is_not_to_choose(
+        self, device: Device, as_device: Callable[..., APIClient], operator: APIClient
+    ) -> None:
+        as_device(device).patch(MINE, wanted(size={"value": 3, "version": 0}))
+        answer = operator.patch(
+            f"/devices/{device.pk}/settings",
+            wanted(size={"version": 1, "locked": True}),
+        )
+        assert answer.json()["settings"]["size"]["source"] == "device"
+
+    def test_true_is_not_one_inside_of_a_value(
+        self, device: Device, operator: APIClient, acting: Tenant, now: datetime
+    ) -> None:
+        definitions.define(key="grid", kind="json", default={}, now=now)
+        where = f"/devices/{device.pk}/settings"
+        for version, value in enumerate(({"a": 1}, {"a": True})):
+            change = wanted(grid={"value": value, "version": version})
+            told = operator.patch(where, change).json()["settings"]["grid"]
+        assert (told["value"], told["version"]) == ({"a": True}, 2)
+
+    def test_a_write_while_they_are_read_makes_them_be_read_again(
+        self, device: Device, acting: Tenant, now: datetime
+    ) -> None:
+        change = {"size": Change(version=0, value=9, has_value=True)}
+        read = NextSteps.objects.filter
+
+        def and_somebody_writes(*args: Any, **kwargs: Any) -> Any:
+            found = list(
+                read(*args, **kwargs).values_list("settings_revision", flat=True)
+            )
+            with patch.object(NextSteps.objects, "filter", read):
+                device_settings.write(
+                    device=device, changes=change, by_device=True, now=now
+                )
+            answer = Mock()
+            answer.values_list.return_value.first.return_value = next(iter(found), None)
+            return answer
+
+        with patch.object(NextSteps.objects, "filter", and_somebody_writes):
+            torn = device_settings.of(device)
+        assert torn.settings["size"].value == 9
+        assert torn.version != device_settings.of(device).version
 
     def test_a_reset_gives_the_default_again(
         self, device: Device, operator: APIClient
