@@ -36,8 +36,15 @@ class DriftFilter(admin.SimpleListFilter):
     parameter_name = "configuration"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("drifted", "drifted")]
+        return [("drifted", "drifted"), ("applied", "applied, or none wanted")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         assert isinstance(queryset, DeviceQuerySet)
-        return queryset.drifted() if self.value() == "drifted" else queryset
+        match self.value():
+            case "drifted":
+                return queryset.drifted()
+            case "applied":
+                return queryset.exclude(
+                    next_steps__configuration_waiting_since__isnull=False
+                )
+        return queryset

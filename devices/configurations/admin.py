@@ -21,9 +21,11 @@ from devices.models import Tag
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant
 from tenants.portal import ReadOnlyAdmin, person
+from tenants.roles import visible_to
 from tenants.templatetags.portal import moment_in_words
 
 MOST_FREE_TAGS = 100
+MOST_CHOICES = 100
 
 
 @admin.register(DeviceConfiguration)
@@ -35,7 +37,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant", "tag", "device")
     search_fields = ("tag__name", "device__name")
     search_help_text = "A part of the tag's or the device's name"
-    ordering = ("scope", "rank", "id")
+    ordering = ("-scope", "rank", "id")  # the weakest first
     list_before_template = "portal/configurations.html"
 
     def get_urls(self) -> list[Any]:
@@ -81,7 +83,11 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         if tenant is not None and self.has_view_permission(request):
             with tenant_scope(tenant.pk):
                 layers = self._layers(request, tenant)
-        context = {**(extra_context or {}), "layers": layers}
+        context = {
+            **(extra_context or {}),
+            "layers": layers,
+            "tenants_to_choose": self._choices(request) if tenant is None else [],
+        }
         return super().changelist_view(request, context)
 
     @admin.display(description="For", ordering="scope")
@@ -109,6 +115,13 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         known = Tenant.objects.filter(pk=chosen) if _is_uuid(chosen) else Tenant.objects
         found = list(known.all()[:2])
         return found[0] if len(found) == 1 else None
+
+    def _choices(self, request: HttpRequest) -> list[tuple[str, str]]:
+        tenants = visible_to(person(request), Tenant).order_by("name")
+        return [
+            (tenant.name, f"?tenant__id__exact={tenant.pk}")
+            for tenant in tenants[:MOST_CHOICES]
+        ]
 
     def _layers(self, request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
         platform = PlatformConfiguration.objects.first()

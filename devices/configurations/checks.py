@@ -36,6 +36,7 @@ def _pattern(validator: Any, pattern: str, text: Any, schema: Any) -> Iterator[A
 
 
 _validator = validators.extend(Draft202012Validator, {"pattern": _pattern})(SCHEMA)
+_UNITS = {"maxLength": "characters", "maxItems": "entries", "maxProperties": "keys"}
 _TYPES = {
     "object": "an object",
     "array": "a list",
@@ -58,12 +59,14 @@ def faults(document: Any) -> list[Fault]:
     """Everything that is wrong with a layer's document, at most `MOST_FAULTS`."""
     if not isinstance(document, dict):
         return [Fault("", "A configuration is an object.")]
-    found = unstorable(document)
-    if not found:
-        found = [fault for error in _errors(document) for fault in _told(error)]
-    if not found:
-        found = [*_time_zone(document), *_schedule(document)]
-    return found[:MOST_FAULTS]
+    if found := unstorable(document):
+        return found
+    found = [fault for error in _errors(document) for fault in _told(error)]
+    at_fault = {fault.path.split(".")[0] for fault in found}
+    for key, judge in (("time_zone", _time_zone), ("schedule", _schedule)):
+        if key not in at_fault:
+            found += judge(document)
+    return list(dict.fromkeys(found))[:MOST_FAULTS]
 
 
 def unstorable(document: dict[str, Any]) -> list[Fault]:
@@ -120,8 +123,9 @@ def _told(error: Any) -> Iterator[Fault]:
     match error.validator:
         case "additionalProperties":
             known = sorted(error.schema["properties"])
+            free = [name for name in known if name not in error.instance]
             for name in sorted(set(error.instance) - set(known)):
-                yield Fault(_dotted((*path, name)), _no_such(name, known), "unknown")
+                yield Fault(_dotted((*path, name)), _no_such(name, free), "unknown")
             return
         case "pattern" if "propertyNames" in error.absolute_schema_path:
             said = "A key begins with a letter and has letters, digits, _ and - only."
@@ -143,9 +147,9 @@ def _told(error: Any) -> Iterator[Fault]:
         case "minProperties" | "maxProperties" if error.schema.get("properties"):
             said = f"One of {' or '.join(error.schema['properties'])}, and only one."
         case "maxLength" | "maxItems" | "maxProperties":
-            said = f"At most {wanted}."
-        case "minLength" | "minItems" | "minProperties":
-            said = f"At least {wanted}."
+            said = f"At most {wanted} {_UNITS[error.validator]}."
+        case "minLength" | "minItems":
+            said = "It is empty."
         case "uniqueItems":
             said = "Each only once."
         case _:
@@ -167,7 +171,7 @@ def _time_zone(document: dict[str, Any]) -> list[Fault]:
 
 @cache
 def time_zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    return frozenset(available_timezones() - {"localtime", "Factory", "posixrules"})
 
 
 def _schedule(document: dict[str, Any]) -> list[Fault]:

@@ -25,6 +25,7 @@ from devices.configurations.models import (
     Scope,
 )
 from devices.configurations.preview import Preview, preview, preview_platform
+from devices.models import Device
 from provisioning.errors import DomainError
 
 MOST_VERSIONS = 50
@@ -40,7 +41,10 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
     text = request.POST.get("document", "")
     said: dict[str, Any] = {
         "note": request.POST.get("note", "").strip()[:LONGEST_NOTE],
-        "based_on": _number(request.POST.get("based_on", "")),
+        # Whoever was told what somebody else has saved may save over that.
+        "based_on": _number(
+            request.POST.get("over") or request.POST.get("based_on", "")
+        ),
         "now": timezone.now(),
     }
     try:
@@ -48,9 +52,8 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
     except InvalidDocument as error:
         wrong = list(error.faults)
         return _page(request, edited, text, wrong=wrong, based_on=said["based_on"])
-    except ConfigurationChanged as error:  # told, and seen with the next save
-        wrong, number = [Fault("", str(error))], error.current["number"]
-        return _page(request, edited, text, wrong=wrong, based_on=number)
+    except ConfigurationChanged:
+        return _overtaken(request, scope, subject_id, text, said["based_on"])
     except DomainError as error:
         wrong = [Fault("", str(error))]
         return _page(request, edited, text, wrong=wrong, based_on=said["based_on"])
@@ -59,6 +62,23 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
     else:
         messages.success(request, f"Saved as version {saved.number}.")
     return redirect(edited.address())
+
+
+def _overtaken(
+    request: HttpRequest, scope: str, subject_id: str, text: str, based_on: int | None
+) -> HttpResponse:
+    """The page once more, with what somebody else has saved meanwhile."""
+    edited = found(request, scope, subject_id)
+    with edited.scope():
+        versions = edited.layer.versions if edited.layer else None
+        seen = versions and versions.filter(number=based_on or 0).first()
+        newest = versions and versions.filter(number=edited.number).first()
+        before = seen.document if seen else {}
+        context = {
+            "overtaken_by": newest,
+            "theirs": _in_words(differences(before, edited.document)),
+        }
+    return _page(request, edited, text, based_on=based_on, status=409, context=context)
 
 
 @require_POST
@@ -116,11 +136,20 @@ def put_in_order(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
         if name in tags and step in ("-1", "1"):
             here = tags.index(name)
             there = min(max(here + int(step), 0), len(tags) - 1)
+            other = tags[there]
             tags.insert(there, tags.pop(here))
             try:
                 layers.put_in_order(tags=tags, now=timezone.now())
             except DomainError as error:
                 messages.error(request, str(error))
+            else:
+                both = Device.objects.living().tagged(name).tagged(other).count()
+                word = "stronger" if step == "1" else "weaker"
+                messages.success(
+                    request,
+                    f"{name} is {word} than {other} now; that concerns {both} device"
+                    f"{'' if both == 1 else 's'} with both tags.",
+                )
     return redirect("admin:configurations_deviceconfiguration_changelist")
 
 
@@ -168,16 +197,24 @@ def _page(
     text: str,
     wrong: list[Fault] | None = None,
     based_on: int | None = None,
+    status: int = 200,
+    context: dict[str, Any] | None = None,
 ) -> HttpResponse:
     scope = edited.subject.scope
+    if wrong:
+        number = len(wrong)
+        things = "one thing is" if number == 1 else f"{number} things are"
+        messages.error(request, f"Not saved: {things} wrong, as said below.")
+        status = 400
     with edited.scope():
         context = {
+            **(context or {}),
             **admin.site.each_context(request),
             **_previewed(edited, text, wrong=wrong),
             "title": f"Configuration: {stack.label(edited.subject)}",
             "edited": edited,
             "text": text,
-            "based_on": edited.number if wrong is None else based_on,
+            "based_on": edited.number if request.method == "GET" else based_on,
             "note": request.POST.get("note", ""),
             "longest_note": LONGEST_NOTE,
             "schema": SCHEMA,
@@ -188,7 +225,6 @@ def _page(
             "round": _round(edited),
             "preview_address": edited.address("preview"),
         }
-    status = 200 if wrong is None else 400
     return TemplateResponse(
         request, "portal/configuration_editor.html", context, status=status
     )

@@ -69,6 +69,43 @@ class PreferenceAdmin(DefinitionAdmin):
         first = ("tenant",) if obj is None and person(request).is_superuser else ()
         return ((None, {"fields": (*first, *FIELDS)}),)
 
+    list_before_template = "portal/preferences.html"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponse:
+        """With the platform's, for which a tenant may have a default of its own."""
+        platform = [
+            (row, as_typed(row.kind, row.default))
+            for row in PlatformPreference.objects.all()
+        ]
+        own = set(self.get_queryset(request).values_list("key", flat=True)[:1000])
+        may_add = self.has_add_permission(request)
+        context = {
+            **(extra_context or {}),
+            "platform": [(row, text, row.key in own) for row, text in platform],
+            "may_add": may_add and not person(request).is_superuser,
+        }
+        return super().changelist_view(request, context)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Of one of the platform's: as it is there."""
+        key = request.GET.get("key", "")[:64].replace("\x00", "")
+        row = PlatformPreference.objects.filter(key=key).first()
+        if row is None:
+            return {}
+        return {
+            "key": row.key,
+            "label": row.label,
+            "description": row.description,
+            "kind": row.kind,
+            "minimum": row.minimum,
+            "maximum": row.maximum,
+            "choices": "\n".join(row.choices),
+            "default": as_typed(row.kind, row.default),
+            "device_may_write": row.device_may_write,
+        }
+
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
             definitions.remove(key=obj.key, now=timezone.now())

@@ -14,6 +14,7 @@ from django.db import transaction
 from devices.preferences.errors import (
     InvalidDefinition,
     NoSuchDefinition,
+    PreferenceExists,
     TooManyDefinitions,
 )
 from devices.preferences.facts import PreferenceDefined, PreferenceRemoved
@@ -75,12 +76,15 @@ def fingerprint(preferences: dict[str, Preference]) -> str:
 
 
 @transaction.atomic
-def define(*, key: str, now: datetime, **said: Any) -> PreferenceDefinition:
+def define(
+    *, key: str, must_be_new: bool = False, now: datetime, **said: Any
+) -> PreferenceDefinition:
     """A setting of the current tenant's devices, in the place of what it was before.
 
     Of one of the platform's the default and who may write it are taken.
 
     Raises:
+        PreferenceExists: it must be new, and the tenant has one of this key.
         InvalidDefinition: it cannot be so, or the default is no value of it.
         TooManyDefinitions: there are as many as there can be.
     """
@@ -91,6 +95,8 @@ def define(*, key: str, now: datetime, **said: Any) -> PreferenceDefinition:
     row: PreferenceDefinition | None = PreferenceDefinition.objects.filter(
         key=key
     ).first()
+    if row is not None and must_be_new:
+        raise PreferenceExists
     if row is None and PreferenceDefinition.objects.count() >= MOST:
         raise TooManyDefinitions(f"There are {MOST} preferences already.")
     row = row or PreferenceDefinition(key=key)
@@ -99,10 +105,14 @@ def define(*, key: str, now: datetime, **said: Any) -> PreferenceDefinition:
 
 
 @transaction.atomic
-def define_for_platform(*, key: str, now: datetime, **said: Any) -> PlatformPreference:
+def define_for_platform(
+    *, key: str, must_be_new: bool = False, now: datetime, **said: Any
+) -> PlatformPreference:
     """A setting of every tenant's devices; see `define`."""
     in_turn("preferences of the platform")
     row = PlatformPreference.objects.filter(key=key).first()
+    if row is not None and must_be_new:
+        raise PreferenceExists
     if row is None and PlatformPreference.objects.count() >= MOST:
         raise TooManyDefinitions(f"There are {MOST} preferences already.")
     row = row or PlatformPreference(key=key)

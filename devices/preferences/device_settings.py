@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from devices import next_steps
+from devices.errors import DeviceIsRetired
 from devices.models import Device, NextSteps
 from devices.preferences import definitions
 from devices.preferences.definitions import Preference, fingerprint
@@ -97,10 +98,13 @@ def write(
     """Change settings of a device: all of them, or none.
 
     Raises:
+        DeviceIsRetired: history is not rewritten.
         InvalidSettings: there is no such setting, or it has no such value.
         SettingsLocked: the device may not, or it is locked.
         SettingsChanged: somebody wrote one of them since; it says what is there now.
     """
+    if device.status == Device.Status.RETIRED:
+        raise DeviceIsRetired
     in_turn(f"settings of {device.pk}")
     present = of(device)
     _check(present.settings, changes, by_device=by_device)

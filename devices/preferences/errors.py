@@ -10,6 +10,19 @@ class InvalidDefinition(Invalid):
     code = "invalid_preference"
 
 
+class PreferenceExists(Conflict):
+    code = "preference_exists"
+
+    def __init__(self) -> None:
+        super().__init__("There is a preference of this key already.", field="key")
+
+
+class NotReadable(Invalid):
+    """What somebody typed is no value at all."""
+
+    code = "not_readable"
+
+
 class TooManyDefinitions(Conflict):
     code = "too_many_preferences"
 

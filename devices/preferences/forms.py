@@ -13,6 +13,7 @@ from unfold.widgets import (
 )
 
 from devices.preferences import definitions
+from devices.preferences.errors import NotReadable
 from devices.preferences.models import Kind, PlatformPreference, PreferenceDefinition
 from tenants.forms import ServiceForm, tenant_field, text
 
@@ -80,11 +81,17 @@ class DefinitionFields(ServiceForm):
         return getattr(self.instance, "tenant_id", None) or super().tenant_id()
 
     def said(self) -> dict[str, Any]:
+        """
+        Raises:
+            NotReadable: the default is no value at all.
+        """
         said = dict(self.cleaned_data)
         said.pop("tenant", None)
+        of_platform = PlatformPreference.objects.filter(key=said["key"]).first()
+        kind = of_platform.kind if of_platform else said["kind"]
         said["choices"] = [line for line in said["choices"].splitlines() if line]
-        said["default"] = typed(said["kind"], said["default"])
-        return said
+        said["default"] = typed(kind, said["default"], field="default")
+        return {**said, "must_be_new": self.instance._state.adding}
 
 
 class PreferenceForm(DefinitionFields):
@@ -109,18 +116,26 @@ class PlatformPreferenceForm(DefinitionFields):
         return definitions.define_for_platform(now=timezone.now(), **self.said())
 
 
-def typed(kind: str, text: str) -> Any:
-    """What somebody typed as a value of a kind; what cannot be read stays a text."""
+def typed(kind: str, text: str, *, field: str | None = None) -> Any:
+    """What somebody typed, as a value of a kind.
+
+    Raises:
+        NotReadable: it is none at all.
+    """
     stripped = text.strip()
     match kind:
         case Kind.BOOLEAN:
             known = {"yes": True, "true": True, "no": False, "false": False}
-            return known.get(stripped.lower(), text)
+            if stripped.lower() not in known:
+                raise NotReadable("This is yes or no.", field=field)
+            return known[stripped.lower()]
         case Kind.INTEGER | Kind.JSON:
             try:
                 return json.loads(stripped)
-            except (ValueError, RecursionError):
-                return text if kind == Kind.INTEGER else None
+            except (ValueError, RecursionError) as error:
+                whole = kind == Kind.INTEGER
+                said = "This is a whole number." if whole else "This is no JSON."
+                raise NotReadable(said, field=field) from error
         case _:
             return text
 

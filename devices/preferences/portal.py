@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -25,6 +24,7 @@ from tenants.roles import visible_to
 
 VIEW = "preferences.view_devicesettings"
 MANAGE = "preferences.change_devicesettings"
+OUTCOME = "setting_written"  # of the last write, in the session
 SOURCES = {
     "platform": "the platform's default",
     "tenant": "the tenant's default",
@@ -39,8 +39,15 @@ def panel(request: HttpRequest, device: Device) -> SafeString | str:
         return ""
     told = device_settings.of(device)
     is_retired = device.status == Device.Status.RETIRED
+    outcome = request.session.pop(OUTCOME, None) or {}
+    if outcome.get("device") != str(device.pk):
+        outcome = {}
     context = {
-        "settings": [_shown(key, setting) for key, setting in told.settings.items()],
+        "settings": [
+            _shown(key, setting, outcome if outcome.get("key") == key else {})
+            for key, setting in told.settings.items()
+        ],
+        "stray": outcome if outcome.get("key") not in told.settings else {},
         "may_manage": request.user.has_perm(MANAGE) and not is_retired,
         "address": reverse("admin:preferences_write", args=[device.pk]),
     }
@@ -65,9 +72,10 @@ def write(request: HttpRequest, device_id: UUID) -> HttpResponse:
                 now=timezone.now(),
             )
         except DomainError as error:
-            messages.error(request, f"{key}: {error}")
+            outcome = {"error": str(error), "typed": request.POST.get("value", "")}
         else:
-            messages.success(request, f"{key} is written; the device reads it soon.")
+            outcome = {"done": "Written; the device reads it when it connects."}
+    request.session[OUTCOME] = {"device": str(device.pk), "key": key, **outcome}
     return redirect(
         f"{reverse('admin:devices_device_change', args=[device.pk])}#device-settings"
     )
@@ -87,12 +95,13 @@ def _change(device: Device, key: str, said: Any) -> Change:
     return Change(version=seen, value=value, has_value=chosen, is_locked=locked)
 
 
-def _shown(key: str, setting: Setting) -> dict[str, Any]:
+def _shown(key: str, setting: Setting, outcome: dict[str, str]) -> dict[str, Any]:
     kind = setting.preference.kind
     return {
         "key": key,
         "setting": setting,
-        "typed": as_typed(kind, setting.value),
+        "outcome": outcome,
+        "typed": outcome.get("typed", as_typed(kind, setting.value)),
         "default": as_typed(kind, setting.preference.default),
         "source": SOURCES[setting.source],
         "is_chosen": setting.source in ("device", "member"),

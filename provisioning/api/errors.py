@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from drf_standardized_errors import formatter, handler
-from drf_standardized_errors.types import Error, ErrorResponse
+from drf_standardized_errors.types import VALIDATION_ERROR, Error, ErrorResponse
 from rest_framework import exceptions, status
 
 from provisioning.errors import (
@@ -71,6 +71,13 @@ class TooBig(exceptions.APIException):
 
 class ExceptionFormatter(formatter.ExceptionFormatter):
     """Adds the fields at fault, and what is there now, to a refusal of the domain."""
+
+    def get_error_type(self) -> Any:
+        """Whoever judges the input, a serializer or a verb, it is the input's fault."""
+        refused = isinstance(self.exc, DomainRefusal)
+        if refused and self.exc.status_code == status.HTTP_400_BAD_REQUEST:
+            return VALIDATION_ERROR
+        return super().get_error_type()
 
     def get_error_response(self, error_type: Any, errors: Any) -> ErrorResponse:
         if isinstance(self.exc, DomainRefusal):

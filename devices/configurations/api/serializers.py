@@ -123,11 +123,15 @@ class VersionSerializer(serializers.ModelSerializer[ConfigurationVersion]):
 
 
 class DifferenceSerializer(serializers.Serializer[Any]):
-    """Null is also: not at all."""
+    """A key that two documents say differently."""
 
     key = serializers.CharField()
     before = Value()
     after = Value()
+    was_said = serializers.BooleanField(
+        help_text="Null that was said leaves the key to the device."
+    )
+    is_said = serializers.BooleanField()
 
 
 class DifferencesSerializer(serializers.Serializer[Any]):

@@ -47,6 +47,7 @@ def test_nothing_has_to_be_said() -> None:
         ({"resolution": {"width": 1, "height": 0}}, "resolution.height"),
         ({"time_zone": "Mars/Olympus"}, "time_zone"),
         ({"time_zone": "../../etc/passwd"}, "time_zone"),
+        ({"time_zone": "localtime"}, "time_zone"),
         ({"locale": "German"}, "locale"),
         ({"launch": {}}, "launch"),
         ({"launch": {"url": "https://a.b", "app": "a.b"}}, "launch"),
@@ -91,6 +92,16 @@ def test_a_schedule_that_overlaps_itself_names_both_places() -> None:
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     paths = [fault.path for fault in faults({"volume": 200, "brightness": "x", "x": 1})]
     assert paths == ["x", "brightness", "volume"]
+
+
+def test_what_no_schema_can_say_is_said_with_the_rest() -> None:
+    found = faults({"volume": 101, "time_zone": "Mars/Olympus"})
+    assert [fault.path for fault in found] == ["volume", "time_zone"]
+
+
+def test_each_fault_is_said_once() -> None:
+    found = faults({"schedule": [{"days": ["monday"]}]})
+    assert sorted(fault.path for fault in found) == ["schedule.0.off", "schedule.0.on"]
 
 
 def test_a_mistake_in_a_name_is_guessed_at() -> None:

@@ -151,7 +151,8 @@ def test_versions_are_listed_compared_and_restored(
     assert operator.get(f"{where}/versions/2").json()["document"] == {"volume": 2}
     assert operator.get(f"{where}/versions/9").status_code == 404
     compared = operator.get(f"{where}/differences?first=1&second=3").json()
-    assert compared["differences"] == [{"key": "volume", "before": 1, "after": 3}]
+    [found] = compared["differences"]
+    assert (found["key"], found["before"], found["after"]) == ("volume", 1, 3)
     assert operator.get(f"{where}/differences?first=1").status_code == 400
     restored = operator.post(f"{where}/versions/1/restore", {"based_on": 3}).json()
     assert (restored["number"], restored["document"]) == (4, {"volume": 1})
@@ -182,7 +183,15 @@ def test_a_preview_says_who_would_change(operator: APIClient, device: Device) ->
     )
     [changing] = answer["devices"]
     assert changing["device_id"] == str(device.pk)
-    assert changing["changes"] == [{"key": "volume", "before": None, "after": 5}]
+    assert changing["changes"] == [
+        {
+            "key": "volume",
+            "before": None,
+            "after": 5,
+            "was_said": False,
+            "is_said": True,
+        }
+    ]
 
 
 def test_the_platforms_layer_is_read_only_here(operator: APIClient) -> None:

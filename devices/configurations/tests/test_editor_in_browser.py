@@ -158,6 +158,41 @@ def test_every_key_has_a_field_that_writes_what_the_schema_wants(
     }
 
 
+def test_only_the_extra_keys_that_are_given_here_are_said_here(
+    tag: Tag, signed_in: Callable[..., Any]
+) -> None:
+    for_tenant(tag.tenant, {"extra": {"ticker": True}}, now=datetime.now(UTC))
+
+    def steps(page: Page, where: str) -> None:
+        page.goto(f"{where}edit/tag/{tag.pk}/")
+        extra = say(page, "extra", "set")
+        expect(extra).to_contain_text("Inherited beside them: ticker = true")
+        extra.get_by_text("Add a key").click()
+        extra.get_by_label("Name of the key").fill("build")
+        extra.get_by_placeholder("value, or JSON").fill("2.10")
+        save(page)
+        expect(page.locator("body")).to_contain_text("Saved as version 1.")
+
+    signed_in(steps)
+    assert layer(tag).document == {"extra": {"build": "2.10"}}
+
+
+def test_a_time_that_is_added_overlaps_no_other(
+    tag: Tag, signed_in: Callable[..., Any]
+) -> None:
+    def steps(page: Page, where: str) -> None:
+        page.goto(f"{where}edit/tag/{tag.pk}/")
+        times = say(page, "schedule", "set")
+        for _ in range(2):
+            times.get_by_text("Add a time").click()
+        save(page)
+        expect(page.locator("body")).to_contain_text("Saved as version 1.")
+
+    signed_in(steps)
+    week = [(len(one["days"]), one["on"]) for one in layer(tag).document["schedule"]]
+    assert week == [(5, "08:00"), (2, "08:00"), (2, "20:00")]
+
+
 def test_what_is_wrong_stands_beside_its_field_and_is_not_lost(
     tag: Tag, signed_in: Callable[..., Any]
 ) -> None:
@@ -189,6 +224,7 @@ def test_the_two_tabs_say_the_same(tag: Tag, signed_in: Callable[..., Any]) -> N
         page.click("#tab-raw")
         raw.fill('{"locale": ')
         page.click("#tab-fields")
+        expect(page.locator("#raw-fault")).to_contain_text("no JSON object")
         expect(raw).to_be_visible()  # what is no JSON has no fields
         expect(page.locator("#configuration-faults")).to_contain_text("no JSON")
 
@@ -229,13 +265,19 @@ def test_who_was_overtaken_is_told_and_loses_nothing(
         expect(other.locator("body")).to_contain_text("Saved as version 2.")
         line(page, "volume").locator("input").fill("30")
         save(page)
-        expect(page.locator("#configuration-faults")).to_contain_text(
-            "It was changed meanwhile: it is at version 2 now."
-        )
+        told = page.locator("#configuration-overtaken")
+        expect(told).to_contain_text("Not saved: version 2 is there now")
+        expect(told.locator("tbody")).to_contain_text("Volume1020")
         expect(line(page, "volume").locator("input")).to_have_value("30")
+        save(page)  # again, without saying that it goes over theirs
+        expect(told).to_contain_text("Not saved")
+        page.click("text=Save mine over version 2")
+        expect(page.locator("body")).to_contain_text("Saved as version 3.")
 
     signed_in(steps)
-    assert layer(tag).document == {"volume": 20}
+    versions = ConfigurationVersion.every_tenant.filter(configuration=layer(tag))
+    saved = versions.order_by("number").values_list("document", flat=True)
+    assert list(saved) == [{"volume": 10}, {"volume": 20}, {"volume": 30}]
 
 
 def test_a_viewer_looks_and_changes_nothing(

@@ -49,9 +49,8 @@ class PreferencesView(APIView):
 
     @extend_schema(request=NewDefinitionFields, responses={201: PreferenceSerializer})
     def post(self, request: Request) -> Response:
-        row = definitions.define(
-            now=timezone.now(), **_said(NewDefinitionFields, request)
-        )
+        said = _said(NewDefinitionFields, request)
+        row = definitions.define(must_be_new=True, now=timezone.now(), **said)
         return Response(_shown(row.key), status.HTTP_201_CREATED)
 
 

@@ -68,8 +68,9 @@ def test_a_preference_is_entered_changed_and_removed(
     ("said", "sentence"),
     [
         ({"kind": "integer", "default": "many"}, "This is a whole number."),
-        ({"kind": "boolean", "default": "perhaps"}, "This is true or false."),
-        ({"kind": "json", "default": "{"}, "Null is no value"),
+        ({"kind": "boolean", "default": "perhaps"}, "This is yes or no."),
+        ({"kind": "json", "default": "{"}, "This is no JSON."),
+        ({"kind": "json", "default": "null"}, "Null is no value"),
         ({"kind": "choice", "default": "x"}, "At least one."),
         ({"kind": "boolean", "default": "yes", "key": "A"}, "Small letters"),
     ],
@@ -96,6 +97,30 @@ def test_a_default_is_typed_as_its_kind_wants(
 ) -> None:
     admin.post(f"{PAGES}add/", {"key": "mode", "kind": kind, "default": typed})
     assert PreferenceDefinition.every_tenant.get().default == value
+
+
+def test_what_is_there_is_not_overwritten_by_adding(
+    admin: Client, size: PreferenceDefinition
+) -> None:
+    said = {"key": "size", "kind": "boolean", "default": "yes"}
+    answer = admin.post(f"{PAGES}add/", said)
+    assert "There is a preference of this key already." in text(answer)
+    assert PreferenceDefinition.every_tenant.get().kind == "integer"
+
+
+def test_a_tenant_sees_the_platforms_and_has_a_default_of_its_own(
+    admin: Client, tenant: Tenant, now: datetime
+) -> None:
+    definitions.define_for_platform(
+        key="subtitles", kind="boolean", default=False, now=now
+    )
+    assert "add/?key=subtitles" in text(admin.get(PAGES))
+    assert 'value="subtitles"' in text(admin.get(f"{PAGES}add/?key=subtitles"))
+    said = {"key": "subtitles", "kind": "text", "default": "yes"}
+    admin.post(f"{PAGES}add/", said)
+    row = PreferenceDefinition.every_tenant.get()
+    assert (row.kind, row.default) == ("boolean", True)
+    assert "Your own default is below" in text(admin.get(PAGES))
 
 
 def test_the_platforms_preferences_are_the_superusers(admin: Client) -> None:
@@ -151,7 +176,11 @@ class TestDevicesPage:
         self.write(admin, device, value="7")
         assert "It was written meanwhile." in text(self.write(admin, device, value="8"))
         unknown = self.write(admin, device, key="color")
-        assert "There is no such setting." in text(unknown)
+        assert "color: There is no such setting." in text(unknown)
+        typed = text(self.write(admin, device, value="many", version="1"))
+        assert "This is a whole number." in typed
+        assert 'value="many"' in typed  # what was typed is not lost
+        assert 'value="many"' not in text(admin.get(self.page(device)))
         assert DeviceSettings.every_tenant.get().value == 7
 
     def test_a_viewer_writes_nothing(self, tenant: Tenant, device: Device) -> None:

@@ -101,6 +101,14 @@ class TestDefinitions:
         definitions.define_for_platform(**said, maximum=7, default=5, now=now)
         assert definitions.of_tenant()["size"].default == 5
 
+    def test_what_is_there_is_not_made_again(
+        self, admin: APIClient, size: PreferenceDefinition
+    ) -> None:
+        said = {"key": "size", "kind": "boolean", "default": True}
+        answer = admin.post("/preferences", said)
+        assert errors(answer) == (409, [("preference_exists", "key")])
+        assert admin.get("/preferences/size").json()["kind"] == "integer"
+
     @pytest.mark.parametrize(
         ("said", "attr"),
         [
@@ -403,6 +411,14 @@ class TestSettings:
         second = told()
         definitions.define(key="size", default=4, now=now)
         assert len({first, second, told()}) == 3
+
+    def test_a_retired_devices_settings_stay(
+        self, tenant: Tenant, operator: APIClient, now: datetime
+    ) -> None:
+        gone = DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
+        change = wanted(size={"value": 9, "version": 0})
+        answer = operator.patch(f"/devices/{gone.pk}/settings", change)
+        assert errors(answer) == (409, [("device_retired", None)])
 
     def test_another_device_has_settings_of_its_own(
         self, device: Device, operator: APIClient

@@ -122,7 +122,7 @@
         make("button", { type: "button", class: "portal-button quiet", "aria-label": `Remove ${index + 1}`,
           onclick: () => { items.splice(index, 1); change([...items]); draw(); } }, "Remove"))),
         make("button", { type: "button", class: "portal-button quiet", onclick: () => {
-          items.push(structuredClone(items.at(-1) ?? schema.default?.[0] ?? first(schema.items)));
+          items.push(following(schema, items));
           change([...items]);
           draw();
         } }, "Add a time"));
@@ -131,10 +131,25 @@
     return box;
   }
 
+  /* One more entry that does not overlap those that are there, as far as that can be. */
+  function following(schema, items) {
+    const last = structuredClone(items.at(-1) ?? schema.default?.[0] ?? first(schema.items));
+    const days = schema.items.properties?.days?.items.enum, taken = new Set(items.flatMap((item) => item.days ?? []));
+    const free = (days ?? []).filter((day) => !taken.has(day));
+    if (!items.length || !days) return last;
+    return free.length ? { ...last, days: free } : { ...last, on: last.off, off: last.on };
+  }
+
   function open(schema, value, change) {
     const entries = Object.entries(value && typeof value === "object" ? value : {}).map(([key, item]) => [key, JSON.stringify(item)]);
     const box = make("div", { class: "portal-list" });
-    const read = (typed) => { try { return JSON.parse(typed); } catch { return typed; } };
+    /* 2.10 is a text: as a number it would not come back as it was typed. */
+    const read = (typed) => {
+      try {
+        const found = JSON.parse(typed);
+        return typeof found === "number" && String(found) !== typed ? typed : found;
+      } catch { return typed; }
+    };
     const tell = () => change(Object.fromEntries(entries.filter(([key]) => key).map(([key, typed]) => [key, read(typed)])));
     const draw = () => box.replaceChildren(...entries.map((entry, index) => make("div", { class: "portal-entry" },
       input("text", entry[0], (typed) => { entry[0] = typed; tell(); }, { "aria-label": "Name of the key", placeholder: "name", spellcheck: "false" }),
@@ -173,13 +188,15 @@
       const set = (next) => { value[key] = next; write(); };
       const show = () => {
         const below = inherited[key];
-        place.replaceChildren(state() === "set" ? control(inner, value[key], set, name)
-          : make("span", { class: "portal-empty" }, state() === "device" ? "The device does as it likes."
-            : below ? `${below.text}${below.source ? ` (${below.source})` : ""}` : "No layer says anything."));
+        const hint = inner.properties || !below || kinds(inner)[0] !== "object" ? [] : [make("p", { class: "portal-empty" }, `Inherited beside them: ${below.text}`)];
+        place.replaceChildren(...state() === "set" ? [control(inner, value[key], set, name), ...hint]
+          : [make("span", { class: "portal-empty" }, state() === "device" ? "The device does as it likes."
+            : below ? `${below.text}${below.source ? ` (${below.source})` : ""}` : "No layer says anything.")]);
       };
-      const choice = select([["inherit", "From below"], ["set", "Set here"], ["device", "Left to the device"]], state(), (next) => {
+      const whole = inner.properties || kinds(inner)[0] !== "object";
+      const choice = select([["inherit", Object.keys(inherited).length ? "Inherited" : "Not set"], ["set", "Set here"], ["device", "Left to the device"]], state(), (next) => {
         if (next === "inherit") delete value[key];
-        else value[key] = next === "device" ? null : structuredClone(inherited[key]?.value ?? first(inner));
+        else value[key] = next === "device" ? null : structuredClone((whole ? inherited[key]?.value : undefined) ?? first(inner));
         write();
         show();
       }, `${name}: who says it`);
@@ -202,6 +219,7 @@
     function show(which) {
       if (which === "fields") {
         const found = parsed();
+        document.getElementById("raw-fault").textContent = found === null ? "This is no JSON object, so there are no fields of it." : "";
         if (found === null) { raw.focus(); return; }
         value = found;
         draw();
