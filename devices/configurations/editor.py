@@ -1,22 +1,23 @@
 """The portal's editor of a layer: fields from the schema, a preview, versions, restore."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from devices.configurations import layers, stack, words
+from devices.configurations import layers, stack
 from devices.configurations.checks import SCHEMA, Fault, faults, time_zones
 from devices.configurations.documents import differences
 from devices.configurations.edited import Edited, found, may_manage, refuse_viewers
 from devices.configurations.errors import ConfigurationChanged, InvalidDocument
+from devices.configurations.impact import in_words, parsed, previewed, told
 from devices.configurations.layers import LONGEST_NOTE
 from devices.configurations.models import (
     AnyLayer,
@@ -24,12 +25,10 @@ from devices.configurations.models import (
     Round,
     Scope,
 )
-from devices.configurations.preview import Preview, preview, preview_platform
 from devices.models import Device
 from provisioning.errors import DomainError
 
 MOST_VERSIONS = 50
-NAMED = 20  # devices in the preview
 
 
 def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
@@ -48,7 +47,7 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
         "now": timezone.now(),
     }
     try:
-        saved = _saved(edited, document=_parsed(text), **said)
+        saved = _saved(edited, document=parsed(text), **said)
     except InvalidDocument as error:
         wrong = list(error.faults)
         return _page(request, edited, text, wrong=wrong, based_on=said["based_on"])
@@ -76,7 +75,7 @@ def _overtaken(
         before = seen.document if seen else {}
         context = {
             "overtaken_by": newest,
-            "theirs": _in_words(differences(before, edited.document)),
+            "theirs": in_words(differences(before, edited.document)),
         }
     return _page(request, edited, text, based_on=based_on, status=409, context=context)
 
@@ -85,7 +84,7 @@ def _overtaken(
 def show_preview(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
     """The part of the page that says what a document would do."""
     edited = found(request, scope, subject_id)
-    context = _previewed(edited, request.POST.get("document", ""))
+    context = previewed(edited, request.POST.get("document", ""))
     return TemplateResponse(request, "portal/configuration_preview.html", context)
 
 
@@ -114,9 +113,9 @@ def version(
             "version": chosen,
             "against": other,
             "numbers": list(numbers[:MOST_VERSIONS]),
-            "differences": _in_words(differences(other.document, chosen.document)),
+            "differences": in_words(differences(other.document, chosen.document)),
             "document": json.dumps(chosen.document, indent=2, ensure_ascii=False),
-            "told": _told(edited, chosen.document)
+            "told": told(edited, chosen.document)
             if not faults(chosen.document)
             else None,
             "may_manage": may_manage(request, scope),
@@ -178,19 +177,6 @@ def _restored(request: HttpRequest, edited: Edited, number: int) -> HttpResponse
     return redirect(edited.address())
 
 
-def _parsed(text: str) -> Any:
-    """
-    Raises:
-        InvalidDocument: it is no JSON.
-    """
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InvalidDocument([Fault("", f"This is no JSON: {error}.")]) from error
-    except RecursionError as error:
-        raise InvalidDocument([Fault("", "Nested too deep.")]) from error
-
-
 def _page(
     request: HttpRequest,
     edited: Edited,
@@ -210,7 +196,7 @@ def _page(
         context = {
             **(context or {}),
             **admin.site.each_context(request),
-            **_previewed(edited, text, wrong=wrong),
+            **previewed(edited, text, wrong=wrong),
             "title": f"Configuration: {stack.label(edited.subject)}",
             "edited": edited,
             "text": text,
@@ -238,65 +224,9 @@ def _round(edited: Edited) -> Round | None:
     """What is being worked out for the devices of the layer, if it still is."""
     if edited.tenant_id is None:
         return None
-    rounds = Round.objects.filter(tag=edited.subject.tag)
+    rounds = Round.objects.filter(Q(tag=edited.subject.tag) | Q(tag__isnull=True))
     under_way: Round | None = rounds.first()
     return under_way
-
-
-def _previewed(
-    edited: Edited, text: str, wrong: list[Fault] | None = None
-) -> dict[str, Any]:
-    """What the preview shows of a text: what is wrong with it, or what it would do."""
-    document: Any = {}
-    if wrong is None:
-        try:
-            document = _parsed(text)
-            wrong = faults(document)
-        except InvalidDocument as error:
-            wrong = list(error.faults)
-    if wrong:
-        return {"faults": wrong}
-    changes = differences(edited.document, document)
-    with edited.scope():
-        shown = stack.columns(edited.subject, document)
-        return {
-            "columns": shown,
-            "rows": stack.rows(shown),
-            "told": _told(edited, document) if changes else None,
-            "changes": changes,
-        }
-
-
-def _told(edited: Edited, document: dict[str, Any]) -> dict[str, Any]:
-    make: Callable[..., Preview] = preview
-    subject: dict[str, Any] = {"subject": edited.subject}
-    if edited.subject.scope == Scope.PLATFORM:
-        make, subject = preview_platform, {}
-    try:
-        told = make(**subject, document=document, limit=NAMED)
-    except DomainError as error:
-        return {"refused": str(error)}
-    return {
-        "preview": told,
-        "keys": [
-            (words.label(key), count)
-            for key, count in sorted(
-                told.keys.items(), key=lambda item: words.place(item[0])
-            )
-        ],
-        "devices": [(one, _in_words(one.changes)) for one in told.devices],
-    }
-
-
-def _in_words(changes: Any) -> list[tuple[str, str, str]]:
-    return [
-        (
-            words.label(item.key),
-            words.value(item.key, item.before) if item.was_said else "–",
-            words.value(item.key, item.after) if item.is_said else "–",
-        )
-        for item in changes
-    ]
 
 
 def _number(text: str) -> int | None:

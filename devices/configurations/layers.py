@@ -28,7 +28,7 @@ from devices.configurations.models import (
     Scope,
 )
 from devices.models import Device, Tag
-from events.outbox import record
+from events.outbox import Changes, record
 from provisioning.locks import in_turn
 from tenants.context import current_caller, current_tenant_id, every_tenant_scope
 
@@ -110,18 +110,9 @@ def save(
     changes = _write(layer, document, note, based_on, restored_number, now)
     if changes is None:
         return layer
-    fact = ConfigurationSaved(
-        tenant_id=layer.tenant_id,
-        device_id=layer.device_id,
-        at=now,
-        scope=layer.scope,
-        tag=subject.tag.name if subject.tag else None,
-        number=layer.number,
-        note=note,
-        restored_number=restored_number,
-        changes=changes,
-    )
-    record([fact])
+    whose = {"tenant_id": layer.tenant_id, "device_id": layer.device_id}
+    tag = subject.tag.name if subject.tag else None
+    record([_saved(layer, changes, note, restored_number, now, tag=tag, **whose)])
     if subject.device is not None:
         effective.refresh([subject.device.pk], now=now)
     if is_first:  # also the devices that it is not for are told that there is nothing
@@ -149,16 +140,7 @@ def save_platform(
     changes = _write(layer, document, note, based_on, restored_number, now)
     if changes is None:
         return layer
-    fact = ConfigurationSaved(
-        tenant_id=None,
-        at=now,
-        scope=layer.scope,
-        tag=None,
-        number=layer.number,
-        note=note,
-        restored_number=restored_number,
-        changes=changes,
-    )
+    fact = _saved(layer, changes, note, restored_number, now, tag=None, tenant_id=None)
     with every_tenant_scope():
         record([fact])
     rounds.ask_everybody(now=now)
@@ -286,6 +268,25 @@ def _write(
         )
         for item in found
     }
+
+
+def _saved(
+    layer: AnyLayer,
+    changes: Changes,
+    note: str,
+    restored_number: int | None,
+    now: datetime,
+    **whose: Any,
+) -> ConfigurationSaved:
+    return ConfigurationSaved(
+        at=now,
+        scope=layer.scope,
+        number=layer.number,
+        note=note,
+        restored_number=restored_number,
+        changes=changes,
+        **whose,
+    )
 
 
 def _told(value: Any, *, is_said: bool) -> Any:

@@ -31,7 +31,31 @@ STEP = 2_000
 MOST_STEPS = 50  # in which devices are looked for; then the list is to be gone on with
 AT_ONCE = 1_000  # combinations of which the documents are in memory
 
-Keys = dict[str, Difference]
+# The layers that devices have beside the base, and how many have them; and all devices.
+COMBINATIONS = """
+    SELECT layers, count(*), sum(count(*)) OVER () FROM (
+        SELECT coalesce(tagged.layers, '{}') || coalesce(own.layers, '{}')
+        FROM devices_device device
+        LEFT JOIN (
+            SELECT worn.device_id, array_agg(layer.id ORDER BY layer.rank)
+            FROM devices_devicetag worn
+            JOIN configurations_deviceconfiguration layer
+                ON layer.tag_id = worn.tag_id
+            WHERE layer.tenant_id = %(tenant)s AND layer.document <> '{}'
+            GROUP BY worn.device_id
+        ) tagged (device_id, layers) ON tagged.device_id = device.id
+        LEFT JOIN (
+            SELECT layer.device_id, ARRAY[layer.id]
+            FROM configurations_deviceconfiguration layer
+            WHERE layer.tenant_id = %(tenant)s AND layer.document <> '{}'
+        ) own (device_id, layers) ON own.device_id = device.id
+        WHERE device.tenant_id = %(tenant)s AND device.status <> 'retired'
+            AND (%(tag)s IS NULL OR EXISTS (
+                SELECT FROM devices_devicetag worn
+                WHERE worn.device_id = device.id AND worn.tag_id = %(tag)s))
+    ) had (layers) GROUP BY layers
+    ORDER BY count(*) DESC, layers LIMIT %(most)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,37 +199,13 @@ def _combinations(subject: Subject) -> Iterator[tuple[Layers, int, int]]:
         own = effective.own_layers([subject.device.pk])
         yield own.get(subject.device.pk, ()), 1, 1
         return
-    narrowed = (
-        "AND EXISTS (SELECT FROM devices_devicetag worn"
-        " WHERE worn.device_id = device.id AND worn.tag_id = %(tag)s)"
-    )
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""
-            SELECT layers, count(*), sum(count(*)) OVER () FROM (
-                SELECT coalesce(tagged.layers, '{{}}') || coalesce(own.layers, '{{}}')
-                FROM devices_device device
-                LEFT JOIN (
-                    SELECT worn.device_id, array_agg(layer.id ORDER BY layer.rank)
-                    FROM devices_devicetag worn
-                    JOIN configurations_deviceconfiguration layer
-                        ON layer.tag_id = worn.tag_id
-                    WHERE layer.tenant_id = %(tenant)s AND layer.document <> '{{}}'
-                    GROUP BY worn.device_id
-                ) tagged (device_id, layers) ON tagged.device_id = device.id
-                LEFT JOIN (
-                    SELECT layer.device_id, ARRAY[layer.id]
-                    FROM configurations_deviceconfiguration layer
-                    WHERE layer.tenant_id = %(tenant)s AND layer.document <> '{{}}'
-                ) own (device_id, layers) ON own.device_id = device.id
-                WHERE device.tenant_id = %(tenant)s AND device.status <> 'retired'
-                    {narrowed if subject.tag else ""}
-            ) had (layers) GROUP BY layers
-            ORDER BY count(*) DESC, layers LIMIT {MOST_COMBINATIONS + 1}
-            """,
+            COMBINATIONS,
             {
                 "tenant": str(current_tenant_id()),
                 "tag": subject.tag.pk if subject.tag else None,
+                "most": MOST_COMBINATIONS + 1,
             },
         )
         for layers, count, everybody in cursor.fetchall():

@@ -83,20 +83,9 @@ def report(
     }
     if before is not None and all(_same(getattr(before, n), said[n]) for n in SAID):
         return before
-    applied = before.applied_version if before is not None else ""
-    if outcome == Outcome.APPLIED:
-        applied = version
-    elif applied == version:
-        applied = ""  # it had it, and says that it has it no more
-    row = ReportedConfiguration(
-        device=device, **said, applied_version=applied, reported_at=now
-    )
-    ReportedConfiguration.objects.bulk_create(
-        [row],
-        update_conflicts=True,
-        unique_fields=["device"],
-        update_fields=[*SAID, "applied_version", "reported_at"],
-    )
+    row = ReportedConfiguration(device=device, **said, reported_at=now)
+    row.applied_version = _applied(row, before)
+    _keep(row)
     _settle(device, steps, row, now)
     record([_fact(device, row, now)])
     return row
@@ -137,6 +126,23 @@ def _check(
         raise InvalidDocument(found)
     if effective.document_of(version) is None:
         raise UnknownVersion
+
+
+def _applied(row: ReportedConfiguration, before: ReportedConfiguration | None) -> str:
+    """The version that a device has after what it says, "" if that is not known."""
+    if row.outcome == Outcome.APPLIED:
+        return row.version
+    had = before.applied_version if before is not None else ""
+    return "" if had == row.version else had  # it says that it has it no more
+
+
+def _keep(row: ReportedConfiguration) -> None:
+    ReportedConfiguration.objects.bulk_create(
+        [row],
+        update_conflicts=True,
+        unique_fields=["device"],
+        update_fields=[*SAID, "applied_version", "reported_at"],
+    )
 
 
 def _settle(
