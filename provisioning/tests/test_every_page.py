@@ -120,7 +120,7 @@ def ours() -> dict[str, Any]:
             key="ours", label="Ours Unmistakably", kind="boolean", default=True, now=now
         )
     platform_preference = definitions.define_for_platform(
-        key="of_all", label="Ours Unmistakably", kind="boolean", default=True, now=now
+        key="of_all", label="Everybody's", kind="boolean", default=True, now=now
     )
     return {
         DeviceConfiguration._meta.label_lower: configuration,
