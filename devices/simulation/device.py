@@ -1,0 +1,255 @@
+"""One simulated box: it registers, enrolls, connects, reports and obeys, over real HTTP."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+import aiohttp
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from devices.simulation.plausible import Temper, sample, temper
+from devices.simulation.tally import NETWORK, Tally
+
+JITTER = 0.1  # of each pause, so that a fleet does not knock at once
+MOST_SAMPLES = 500  # in one report
+USUAL = timedelta(minutes=5)  # between two samples of the past
+AGAIN = 5.0  # seconds after which a box tries again that nobody answered
+LONGEST_PAUSE = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How the time goes by for a fleet; None is as the server says, or as boxes do."""
+
+    connect_every: float | None = None  # seconds
+    report_every: float = 300.0  # seconds
+    start_within: float = 10.0  # seconds in which all of them begin
+    silence: float = 0.002  # the chance, at each connect, to go silent
+    silent_for: tuple[float, float] = (360.0, 1200.0)  # seconds
+    history: timedelta = timedelta(0)  # that is reported at the beginning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where the boxes are: what they share."""
+
+    http: aiohttp.ClientSession
+    url: str
+    enrollment_token: str
+    seed: str
+    pace: Pace
+    tally: Tally
+    now: Callable[[], datetime]
+
+
+@dataclass(slots=True)
+class SimulatedDevice:
+    """A box with what it remembers. The same seed and number are the same box."""
+
+    number: int
+    around: Surroundings
+    random: Random = field(init=False)
+    temper: Temper = field(init=False)
+    state: str = ""
+    token: str = ""
+    serial_number: str | None = None  # of its certificate
+    configuration_version: str | None = None
+    settings_version: str | None = None
+    reported_at: float = 0.0
+    key: ec.EllipticCurvePrivateKey = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = Random(f"{self.around.seed}-{self.number}")
+        self.temper = temper(self.random)
+        scalar = self.random.getrandbits(250) + 1
+        self.key = ec.derive_private_key(scalar, ec.SECP256R1())
+
+    @property
+    def name(self) -> str:
+        return f"SIM-{self.around.seed}-{self.number:06}"
+
+    async def live(self) -> None:
+        """Until it is cancelled."""
+        pace = self.around.pace
+        await asyncio.sleep(self.random.uniform(0, pace.start_within))
+        try:
+            while True:
+                await asyncio.sleep(await self._turn())
+        finally:
+            self._be("")
+
+    async def _turn(self) -> float:
+        """Do what is due; for how many seconds nothing is."""
+        pace = self.around.pace
+        if not self.token and not await self._register():
+            return self._about(AGAIN)
+        if self.random.random() < pace.silence:
+            self._be("silent")
+            return self.random.uniform(*pace.silent_for)
+        wait = await self._connect()
+        if self.token and self._is_time_to_report():
+            await self._report([self.around.now()])
+        return self._about(wait)
+
+    async def _register(self) -> bool:
+        self._be("registering")
+        status, told = await self._call(
+            "register",
+            "POST",
+            "/devices/auto-register",
+            {
+                "serial_number": self.name,
+                "manufacturer": "Amlogic",
+                "model": self.temper.model,
+                "os_version": "9",
+                "app_version": self.temper.app_version,
+                "screen_width": 1920,
+                "screen_height": 1080,
+                "csr": self._request(),
+            },
+            token=self.around.enrollment_token,
+        )
+        if status not in (200, 201):
+            return False
+        self.token = told["token"]
+        certificate = told.get("certificate") or {}
+        self.serial_number = certificate.get("serial_number")
+        if status == 201 and self.around.pace.history:
+            await self._report_history()
+        return True
+
+    async def _connect(self) -> float:
+        """A sign of life, and what the answer says is to be done; seconds to the next."""
+        said = {"app_version": self.temper.app_version, "os_version": "9"}
+        status, told = await self._call("connect", "POST", "/devices/connect", said)
+        if status != 200:
+            return AGAIN
+        self._be("quarantined" if told["quarantined"] else "online")
+        steps = told["next_steps"]
+        if not told["quarantined"]:
+            await self._obey(steps)
+        return float(self.around.pace.connect_every or told["next_connect_in"])
+
+    async def _obey(self, steps: dict[str, Any]) -> None:
+        version = steps["configuration_version"]
+        if version is not None and (
+            version != self.configuration_version or steps["configuration_waiting"]
+        ):
+            await self._configure()
+        version = steps["settings_version"]
+        if version is not None and version != self.settings_version:
+            await self._read_settings()
+        if steps["certificate_renewal_due"]:
+            await self._renew()
+        elif steps["certificate_serial_number"] not in (None, self.serial_number):
+            await self._fetch_certificate()
+
+    async def _configure(self) -> None:
+        """Fetch what it should have, and say what came of it."""
+        path = "/devices/me/configuration"
+        had = {"If-None-Match": f'"{self.configuration_version}"'}
+        status, told = await self._call("configuration", "GET", path, more=had)
+        if status == 200:
+            self.configuration_version = told["version"]
+        if status not in (200, 304):
+            return
+        said = {"version": self.configuration_version, "outcome": "applied"}
+        await self._call("reported", "POST", f"{path}/reported", said)
+
+    async def _read_settings(self) -> None:
+        status, told = await self._call("settings", "GET", "/devices/me/settings")
+        if status == 200:
+            self.settings_version = told["version"]
+
+    async def _renew(self) -> None:
+        said = {"csr": self._request()}
+        path = "/devices/me/certificate"
+        status, told = await self._call("renew", "POST", path, said)
+        if status in (200, 201):
+            await self._acknowledge(told["serial_number"])
+
+    async def _fetch_certificate(self) -> None:
+        path = "/devices/me/certificate"
+        status, told = await self._call("certificate", "GET", path)
+        if status == 200:
+            await self._acknowledge(told["serial_number"])
+
+    async def _acknowledge(self, serial_number: str) -> None:
+        self.serial_number = serial_number
+        path = "/devices/me/certificate/acknowledge"
+        await self._call("acknowledge", "POST", path, {"serial_number": serial_number})
+
+    def _is_time_to_report(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        due = now - self.reported_at >= self.around.pace.report_every
+        if due:
+            self.reported_at = now
+        return due
+
+    async def _report_history(self) -> None:
+        """The samples of the past that it would have sent, the oldest first."""
+        end = self.around.now()
+        steps = self.around.pace.history // USUAL
+        moments = [end - number * USUAL for number in range(steps, 0, -1)]
+        for start in range(0, len(moments), MOST_SAMPLES):
+            await self._report(moments[start : start + MOST_SAMPLES], kind="history")
+
+    async def _report(self, moments: list[datetime], kind: str = "metrics") -> None:
+        samples = [sample(self.temper, at, self.random) for at in moments]
+        said = {"sent_at": self.around.now().isoformat(), "samples": samples}
+        await self._call(kind, "POST", "/devices/metrics", said)
+
+    async def _call(
+        self,
+        kind: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str = "",
+        more: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """One request; its status, 0 without an answer, and what it says."""
+        credential = {"Authorization": f"Bearer {token or self.token}"}
+        headers = {**credential, "Content-Type": "application/json", **(more or {})}
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        try:
+            async with self.around.http.request(
+                method,
+                f"{self.around.url}{path}",
+                data=None if body is None else json.dumps(body),
+                headers=headers,
+            ) as answer:
+                text = await answer.text()
+                status, pause = answer.status, answer.headers.get("Retry-After", "")
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            self.around.tally.note(kind, NETWORK, clock() - begun)
+            return NETWORK, None
+        self.around.tally.note(kind, status, clock() - begun)
+        if status == 401 and not token:
+            self.token = ""  # it is void: register again
+        if status in (429, 503) and pause.isdecimal():
+            await asyncio.sleep(min(float(pause), LONGEST_PAUSE))
+        return status, json.loads(text) if text and status < 400 else None
+
+    def _request(self) -> str:
+        """A CSR for its key; the names in it are not looked at."""
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)])
+        builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+        signed = builder.sign(self.key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM).decode()
+
+    def _about(self, seconds: float) -> float:
+        return seconds * self.random.uniform(1 - JITTER, 1 + JITTER)
+
+    def _be(self, state: str) -> None:
+        self.around.tally.move(self.state, state)
+        self.state = state

@@ -1,0 +1,46 @@
+"""Many simulated boxes at once, as coroutines of one process."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import aiohttp
+
+from devices.simulation.device import Pace, SimulatedDevice, Surroundings
+from devices.simulation.tally import Tally
+
+MOST_CONNECTIONS = 200  # at once; boxes share them, as behind a proxy
+PATIENCE = 30.0  # seconds for an answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """So many boxes of a seed, at a server."""
+
+    url: str
+    enrollment_token: str
+    devices: int
+    seed: str
+    pace: Pace
+    now: Callable[[], datetime]
+
+    async def run(self, tally: Tally, seconds: float | None = None) -> None:
+        """Let them live, for a time or until this is cancelled; `tally` tells of it."""
+        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
+        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
+            where = Surroundings(
+                http=http,
+                url=self.url.rstrip("/"),
+                enrollment_token=self.enrollment_token,
+                seed=self.seed,
+                pace=self.pace,
+                tally=tally,
+                now=self.now,
+            )
+            with suppress(TimeoutError):  # the time is over
+                async with asyncio.timeout(seconds), asyncio.TaskGroup() as lives:
+                    for number in range(self.devices):
+                        lives.create_task(SimulatedDevice(number, where).live())
