@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from devices.simulation.plausible import Temper, sample, temper
+from devices.simulation.plausible import STUBBORN, Temper, sample, temper
 from devices.simulation.tally import NETWORK, Tally
 
 JITTER = 0.1  # of each pause, so that a fleet does not knock at once
@@ -61,6 +61,7 @@ class SimulatedDevice:
     token: str = ""
     serial_number: str | None = None  # of its certificate
     configuration_version: str | None = None
+    orientation: str = ""
     settings_version: str | None = None
     reported_at: float = 0.0
     key: ec.EllipticCurvePrivateKey = field(init=False)
@@ -158,9 +159,19 @@ class SimulatedDevice:
         status, told = await self._call("configuration", "GET", path, more=had)
         if status == 200:
             self.configuration_version = told["version"]
+            self.orientation = told["configuration"].get("orientation", "")
         if status not in (200, 304):
             return
-        said = {"version": self.configuration_version, "outcome": "applied"}
+        said: dict[str, Any] = {
+            "version": self.configuration_version,
+            "outcome": "applied",
+        }
+        if self.temper.ailment == STUBBORN and self.orientation.endswith("portrait"):
+            said |= {
+                "outcome": "failed",
+                "reason": "The panel cannot be turned.",
+                "failed_keys": ["orientation"],
+            }
         await self._call("reported", "POST", f"{path}/reported", said)
 
     async def _read_settings(self) -> None:

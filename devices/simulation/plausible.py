@@ -9,7 +9,11 @@ from typing import Any
 MODELS = ("X96", "X96-Max", "TX6", "H96-Pro")
 APP_VERSIONS = ("2.0.4", "2.1.0", "2.1.0", "2.1.0", "2.2.0")
 HEALTHY, HOT, LEAKING, FAR_AWAY = "healthy", "hot", "leaking", "far_away"
-AILMENTS = (HEALTHY,) * 94 + (HOT,) * 2 + (LEAKING,) * 2 + (FAR_AWAY,) * 2
+STUBBORN = "stubborn"  # its panel cannot be turned
+AILMENTS = (
+    *((HEALTHY,) * 92 + (HOT,) * 2 + (LEAKING,) * 2),
+    *((FAR_AWAY,) * 2 + (STUBBORN,) * 2),
+)
 OPENS, CLOSES = 7, 22  # hours, by the clock on its wall
 
 

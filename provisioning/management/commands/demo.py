@@ -1,0 +1,210 @@
+"""Something true to look at on every page: a tenant, a fleet, a day of its history."""
+
+import asyncio
+import urllib.request
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.db import connection
+from django.utils import timezone
+
+from devices import credentials, registration
+from devices.configurations import layers
+from devices.configurations.layers import Subject
+from devices.configurations.models import Scope
+from devices.models import Device, Tag
+from devices.preferences import definitions
+from devices.simulation.device import Pace
+from devices.simulation.fleet import Fleet
+from devices.simulation.tally import Tally
+from tenants.commands import OperatorCommand
+from tenants.context import tenant_scope
+from tenants.errors import TenantExists
+from tenants.models import Tenant
+from tenants.services import create_tenant, tenant_by_slug
+
+SLUG, OWNER, SEED = "demo", "demo@example.com", "demo"
+MOST_DEVICES = 2_000
+DAY = timedelta(hours=24)
+REGISTERING = 300.0  # seconds, at most
+TAGS = {"lobby": 3, "bar": 4, "window": 5, "night": 7}  # every so many-th device
+WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday"]
+ALL = {
+    "orientation": "landscape",
+    "brightness": 180,
+    "volume": 30,
+    "time_zone": "Europe/Berlin",
+    "locale": "de-DE",
+    "schedule": [
+        {"days": WEEKDAYS, "on": "07:00", "off": "22:00"},
+        {"days": ["saturday", "sunday"], "on": "09:00", "off": "20:00"},
+    ],
+    "launch": {"url": "https://signage.example.com/"},
+    "extra": {"ticker": True},
+}
+LAYERS = {
+    "lobby": {"volume": 10, "launch": {"url": "https://signage.example.com/lobby"}},
+    "bar": {"volume": 55, "extra": {"ticker": False}},
+    "window": {"orientation": "portrait", "brightness": 255, "volume": 0},
+    "night": {
+        "brightness": 60,
+        "schedule": [{"days": ["friday", "saturday"], "on": "20:00", "off": "03:00"}],
+    },
+}
+PREFERENCES: tuple[dict[str, Any], ...] = (
+    {"key": "subtitles", "kind": "boolean", "default": False},
+    {"key": "theme", "kind": "choice", "choices": ["day", "night"], "default": "day"},
+    {"key": "font_size", "kind": "integer", "minimum": 1, "maximum": 9, "default": 4},
+)
+
+
+class Command(OperatorCommand):
+    help = (
+        "Beside a running server: a tenant, a fleet of simulated boxes with a day of"
+        " history, layers, preferences. Again, it goes on with the same boxes."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--devices", type=int, default=200, metavar="N")
+        parser.add_argument(
+            "--seconds", type=float, default=60.0, metavar="S", help="That they live."
+        )
+
+    def run(
+        self, *args: Any, devices: int, seconds: float, **options: Any
+    ) -> tuple[Mapping[str, Any], str]:
+        if not 1 <= devices <= MOST_DEVICES or not seconds > 0:
+            raise CommandError(f"From 1 to {MOST_DEVICES:,} devices, and some seconds.")
+        _await_the_server()
+        tenant, password = _tenant()
+        token = _prepared(tenant)
+        fleet, tally = _fleet(token, devices), Tally()
+        try:
+            asyncio.run(self._live(fleet, tenant, tally, seconds))
+        except KeyboardInterrupt:
+            raise CommandError("Ended; the next time it goes on.") from None
+        made = {
+            "tenant": tenant.slug,
+            "owner": OWNER,
+            "password": password,
+            "enrollment_token": token,
+            **tally.figures(),
+        }
+        return made, _told(password, token, devices, tally)
+
+    async def _live(
+        self, fleet: Fleet, tenant: Tenant, tally: Tally, seconds: float
+    ) -> None:
+        """The boxes come in, are told what they should be, and live for some time."""
+        self._say(f"{fleet.devices} boxes register and report a day of history …")
+        living = asyncio.create_task(fleet.run(tally, REGISTERING + seconds))
+        until = asyncio.get_running_loop().time() + REGISTERING
+        while tally.states["online"] < fleet.devices and not living.done():
+            await asyncio.wait([living], timeout=0.5)
+            if asyncio.get_running_loop().time() > until:
+                break
+        self._say(f"They get tags and layers, and live for {seconds:.0f} seconds …")
+        await asyncio.to_thread(_in_a_thread, tenant)
+        await asyncio.wait([living], timeout=seconds)
+        living.cancel()
+        await asyncio.gather(living, return_exceptions=True)
+
+    def _say(self, sentence: str) -> None:
+        self.stderr.write(sentence)
+
+
+def _await_the_server() -> None:
+    """
+    Raises:
+        CommandError: nobody answers.
+    """
+    try:
+        with urllib.request.urlopen(f"{settings.PUBLIC_URL}/health/ready", timeout=10):
+            return
+    except OSError as error:
+        raise CommandError(
+            f"No server answers at {settings.PUBLIC_URL}: start it with ./run first."
+        ) from error
+
+
+def _tenant() -> tuple[Tenant, str | None]:
+    """The demo's tenant; its owner's password, if it is made now."""
+    try:
+        new = create_tenant(
+            slug=SLUG, name="Demo", owner_email=OWNER, now=timezone.now()
+        )
+    except TenantExists:
+        return tenant_by_slug(SLUG), None
+    return new.tenant, new.password
+
+
+def _prepared(tenant: Tenant) -> str:
+    """Preferences, the layer of all devices, and a token with which boxes come in."""
+    now = timezone.now()
+    with tenant_scope(tenant.pk):
+        for said in PREFERENCES:
+            definitions.define(now=now, **said)
+        layers.save(
+            subject=Subject(Scope.TENANT), document=ALL, note="As the demo", now=now
+        )
+        _, token = credentials.create_enrollment_token(
+            name="demo", lifetime=timedelta(days=30), now=now
+        )
+    return token
+
+
+def _fleet(token: str, devices: int) -> Fleet:
+    pace = Pace(
+        connect_every=10, report_every=60, start_within=3, silence=0, history=DAY
+    )
+    return Fleet(
+        url=settings.PUBLIC_URL,
+        enrollment_token=token,
+        devices=devices,
+        seed=SEED,
+        pace=pace,
+        now=timezone.now,
+    )
+
+
+def _in_a_thread(tenant: Tenant) -> None:
+    """Beside the boxes; the thread's connection ends with it."""
+    try:
+        _arrange(tenant)
+    finally:
+        connection.close()
+
+
+def _arrange(tenant: Tenant) -> None:
+    """Tags on some devices, and what their tags say."""
+    now = timezone.now()
+    with tenant_scope(tenant.pk):
+        boxes = Device.objects.living().filter(name__startswith=f"SIM-{SEED}-")
+        for number, device in enumerate(boxes.order_by("name")[:MOST_DEVICES], start=1):
+            tags = [tag for tag, each in TAGS.items() if number % each == 0]
+            registration.update(device=device, tags=tags, now=now)
+        for name, document in LAYERS.items():
+            tag = Tag.objects.filter(name=name).first()
+            if tag is not None:
+                layers.save(
+                    subject=Subject(Scope.TAG, tag=tag),
+                    document=document,
+                    note="As the demo",
+                    now=now,
+                )
+
+
+def _told(password: str | None, token: str, devices: int, tally: Tally) -> str:
+    return f"""\
+{tally.table()}
+
+  sign in    {settings.PUBLIC_URL}/admin/
+  e-mail     {OWNER}
+  password   {password or "as it was"}
+The boxes are gone now, and go offline in some minutes. They live on with:
+  ./run manage simulate_fleet --seed {SEED} --devices {devices} --token {token}"""
