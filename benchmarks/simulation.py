@@ -1,0 +1,55 @@
+"""Two thousand simulated boxes from one process: what that costs it, and what they got."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from django.utils import timezone
+
+from benchmarks.stage import web
+from devices.credentials import create_enrollment_token
+from provisioning.var import BASE
+from tenants.context import tenant_scope
+from tenants.models import Tenant
+
+DEVICES = 2_000
+SECONDS = 120
+PORT = 8979
+
+
+def main() -> None:
+    tenant = Tenant.objects.create(slug="bench", name="Bench")
+    with tenant_scope(tenant.pk):
+        _, token = create_enrollment_token(name="bench", now=timezone.now())
+    with web("provisioning.rsgi:app", PORT):
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            _command(), env=_environment(token), stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        told = json.loads(process.stdout.read())
+        _, _, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - begun
+    used = usage.ru_utime + usage.ru_stime
+    requests = told["requests"]
+    answered = sum(kind["answered"] for kind in requests.values())
+    failed = sum(kind["failed"] for kind in requests.values())
+    print(
+        f"simulation: {requests['register']['answered']:,} of {DEVICES:,} boxes for"
+        f" {seconds:.0f} s, {answered:,} answers, {failed} failed; connect p50"
+        f" {requests['connect']['p50_ms']} ms; {used / seconds:.2f} of one core"
+        f" (target below 1), {usage.ru_maxrss / 1024:.0f} MB"
+    )
+
+
+def _command() -> list[str]:
+    words = f"--devices {DEVICES} --seconds {SECONDS} --start-within 45 --json"
+    where = f"--url http://localhost:{PORT}"
+    manage = [sys.executable, str(BASE / "manage.py"), "simulate_fleet"]
+    return [*manage, *where.split(), *words.split()]
+
+
+def _environment(token: str) -> dict[str, str]:
+    return {**os.environ, "ENROLLMENT_TOKEN": token}
