@@ -113,12 +113,13 @@ def save(
     whose = {"tenant_id": layer.tenant_id, "device_id": layer.device_id}
     tag = subject.tag.name if subject.tag else None
     record([_saved(layer, changes, note, restored_number, now, tag=tag, **whose)])
-    if subject.device is not None:
-        effective.refresh([subject.device.pk], now=now)
+    # The round first and the turn after it, as the worker takes them.
     if is_first:  # also the devices that it is not for are told that there is nothing
         rounds.ask(now=now)
     elif subject.device is None:
         rounds.ask(tag=subject.tag, now=now)
+    if subject.device is not None:
+        effective.refresh([subject.device.pk], now=now)
     return layer
 
 

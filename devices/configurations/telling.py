@@ -22,7 +22,7 @@ def tell(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, An
     """For `connect`: nothing, unless it is the first time."""
     if not _is_new(device):
         return {}
-    version = version_for(device, now=now)
+    version = version_for(device, wait=False, now=now)
     if _is_new(device):
         return {}  # somebody else has the turn; at the next connect then
     return {
@@ -31,10 +31,14 @@ def tell(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, An
     }
 
 
-def version_for(device: Device, *, now: datetime) -> str:
-    """The version that a device should have, from what came with its credential."""
+def version_for(device: Device, *, wait: bool = True, now: datetime) -> str:
+    """The version that a device should have, from what came with its credential.
+
+    Args:
+        wait: of a new device: for the turn to work it out.
+    """
     if _is_new(device):
-        effective.refresh([device.pk], even_nothing=True, wait=False, now=now)
+        effective.refresh([device.pk], even_nothing=True, wait=wait, now=now)
         device.next_steps = NextSteps.objects.filter(device=device).first()
     steps: NextSteps | None = getattr(device, "next_steps", None)
     return (steps.configuration_version if steps else None) or NOTHING

@@ -87,17 +87,24 @@ class DefinitionFields(ServiceForm):
         """
         said = dict(self.cleaned_data)
         said.pop("tenant", None)
-        of_platform = PlatformPreference.objects.filter(key=said["key"]).first()
-        kind = of_platform.kind if of_platform else said["kind"]
         said["choices"] = [line for line in said["choices"].splitlines() if line]
+        kind = self.kind_of(said["key"], said["kind"])
         said["default"] = typed(kind, said["default"], field="default")
         return {**said, "must_be_new": self.instance._state.adding}
+
+    def kind_of(self, key: str, said: str) -> str:
+        return said
 
 
 class PreferenceForm(DefinitionFields):
     """A tenant's own setting, or its default for one of the platform's."""
 
     tenant = tenant_field()
+
+    def kind_of(self, key: str, said: str) -> str:
+        """Of the platform's, the kind is not the tenant's to say."""
+        of_platform = PlatformPreference.objects.filter(key=key).first()
+        return of_platform.kind if of_platform else said
 
     class Meta:
         model = PreferenceDefinition

@@ -39,9 +39,7 @@ def panel(request: HttpRequest, device: Device) -> SafeString | str:
         return ""
     told = device_settings.of(device)
     is_retired = device.status == Device.Status.RETIRED
-    outcome = request.session.pop(OUTCOME, None) or {}
-    if outcome.get("device") != str(device.pk):
-        outcome = {}
+    outcome = _outcome(request, device)
     context = {
         "settings": [
             _shown(key, setting, outcome if outcome.get("key") == key else {})
@@ -93,6 +91,22 @@ def _change(device: Device, key: str, said: Any) -> Change:
     value = typed(present.preference.kind, said.get("value", ""))
     chosen = not same(value, present.value)
     return Change(version=seen, value=value, has_value=chosen, is_locked=locked)
+
+
+def _outcome(request: HttpRequest, device: Device) -> dict[str, Any]:
+    """What came of the last write, until the page is opened for the second time.
+
+    An open page looks again whenever something happens; that is not to open it.
+    """
+    outcome: dict[str, Any] = request.session.get(OUTCOME) or {}
+    if outcome.get("device") != str(device.pk):
+        return {}
+    if request.headers.get("X-Requested-With") != "live":
+        if outcome.get("shown"):
+            del request.session[OUTCOME]
+            return {}
+        request.session[OUTCOME] = {**outcome, "shown": True}
+    return outcome
 
 
 def _shown(key: str, setting: Setting, outcome: dict[str, str]) -> dict[str, Any]:

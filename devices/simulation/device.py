@@ -80,11 +80,13 @@ class SimulatedDevice:
         """Until it is cancelled."""
         pace = self.around.pace
         await asyncio.sleep(self.random.uniform(0, pace.start_within))
-        try:
-            while True:
-                await asyncio.sleep(await self._turn())
-        finally:
-            self._be("")
+        while True:
+            try:
+                wait = await self._turn()
+            except (KeyError, TypeError, AttributeError):  # not what was promised
+                self.around.tally.note("not understood", NETWORK, 0)
+                wait = self._about(AGAIN)
+            await asyncio.sleep(wait)
 
     async def _turn(self) -> float:
         """Do what is due; for how many seconds nothing is."""
@@ -241,7 +243,8 @@ class SimulatedDevice:
             ) as answer:
                 text = await answer.text()
                 status, pause = answer.status, answer.headers.get("Retry-After", "")
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            told = json.loads(text) if text and status < 400 else None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             self.around.tally.note(kind, NETWORK, clock() - begun)
             return NETWORK, None
         self.around.tally.note(kind, status, clock() - begun)
@@ -249,7 +252,7 @@ class SimulatedDevice:
             self.token = ""  # it is void: register again
         if status in (429, 503) and pause.isdecimal():
             await asyncio.sleep(min(float(pause), LONGEST_PAUSE))
-        return status, json.loads(text) if text and status < 400 else None
+        return status, told
 
     def _request(self) -> str:
         """A CSR for its key; the names in it are not looked at."""

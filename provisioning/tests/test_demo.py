@@ -4,15 +4,18 @@ import json
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from devices.configurations.models import DeviceConfiguration
 from devices.metrics.models import DeviceMetrics
-from devices.models import Device, DeviceTag
+from devices.models import Device, DeviceTag, EnrollmentToken
 from devices.preferences.models import PreferenceDefinition
+from provisioning.management.commands import demo as demo_command
 from tenants.models import Tenant, User
+from tenants.tests.factories import TenantFactory
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -71,3 +74,26 @@ def test_without_a_server_it_says_what_to_do(settings: Any) -> None:
 def test_more_than_it_can_bear_is_refused() -> None:
     with pytest.raises(CommandError, match="devices"):
         demo("--devices", "100000")
+
+
+def test_somebody_elses_tenant_of_the_name_is_left_alone() -> None:
+    TenantFactory.create(slug="demo")
+    with pytest.raises(CommandError, match="not the demo's"):
+        demo()
+    assert not Device.every_tenant.exists()
+
+
+def test_boxes_that_do_not_come_in_are_no_success() -> None:
+    with (
+        patch.object(demo_command, "REGISTERING", 2.0),
+        patch.object(demo_command, "_prepared", return_value="enr_unknown"),
+        pytest.raises(CommandError, match="Not all boxes came in"),
+    ):
+        demo()
+
+
+def test_one_token_is_good_at_a_time() -> None:
+    for _ in range(2):
+        demo()
+    usable = EnrollmentToken.every_tenant.usable(datetime.now(UTC))
+    assert usable.filter(name="demo boxes").count() == 1

@@ -271,6 +271,9 @@ def test_who_was_overtaken_is_told_and_loses_nothing(
         expect(line(page, "volume").locator("input")).to_have_value("30")
         save(page)  # again, without saying that it goes over theirs
         expect(told).to_contain_text("Not saved")
+        page.locator("#configuration-note").press("Enter")
+        page.wait_for_load_state()
+        expect(told).to_contain_text("Not saved")
         page.click("text=Save mine over version 2")
         expect(page.locator("body")).to_contain_text("Saved as version 3.")
 

@@ -1,10 +1,12 @@
 """What each device should have, worked out after every change of a layer."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from rest_framework.test import APIClient
 
 from devices import presence, registration
 from devices.box import Box
@@ -144,6 +146,19 @@ def test_a_layer_reaches_no_other_tenants_devices(
     assert [steps.device_id for steps in NextSteps.every_tenant.all()] == [device.pk]
 
 
+def test_a_save_asks_for_the_round_before_it_takes_the_turn(
+    device: Device, now: datetime
+) -> None:
+    """As the worker does; in the other order the two would wait for each other."""
+    taken = []
+    with (
+        patch.object(rounds, "ask", side_effect=lambda **_: taken.append("round")),
+        patch.object(effective, "in_turn", side_effect=lambda _: taken.append("turn")),
+    ):
+        for_device(device, {"volume": 5}, now=now)
+    assert taken == ["round", "turn"]
+
+
 def test_a_device_that_gets_a_tag_meanwhile_is_not_missed(
     device: Device, now: datetime
 ) -> None:
@@ -213,6 +228,14 @@ class TestFirstConnect:
         assert connect(device, now)["configuration_version"] == version_of(
             {"volume": 5}
         )
+
+    def test_who_fetches_it_waits_for_the_turn(
+        self, device: Device, as_device: Callable[..., APIClient], now: datetime
+    ) -> None:
+        for_tenant(device.tenant, {"volume": 5}, now=now)
+        with patch.object(effective, "in_turn_if_free", return_value=False):
+            answer = as_device(device).get("/devices/me/configuration")
+        assert answer.json()["configuration"] == {"volume": 5}
 
     def test_where_nobody_says_anything_nothing_is_worked_out(
         self, device: Device, now: datetime

@@ -84,6 +84,8 @@ class Command(OperatorCommand):
         seed: str,
         **options: Any,
     ) -> tuple[Mapping[str, Any], str]:
+        if not 0 <= options["history"] <= LONGEST_HISTORY:
+            raise CommandError(f"--history is at most {LONGEST_HISTORY} hours.")
         pace = Pace(
             connect_every=options["connect_every"],
             report_every=options["report_every"],
@@ -144,5 +146,3 @@ def _refuse(
         raise CommandError("Times are in seconds, more than 0.")
     if not 0 <= pace.silence <= 1 or not 0 <= pace.start_within <= 3600:
         raise CommandError("--silence is from 0 to 1, --start-within from 0 to 3600.")
-    if not 0 <= pace.history.total_seconds() <= LONGEST_HISTORY * 3600:
-        raise CommandError(f"--history is at most {LONGEST_HISTORY} hours.")

@@ -133,6 +133,9 @@ def test_the_platforms_preferences_are_the_superusers(admin: Client) -> None:
     superuser.post(f"{where}add/", said)
     assert PlatformPreference.objects.get().default == 5
     assert superuser.get(f"{where}size/change/").status_code == 200
+    superuser.post(f"{where}size/change/", {"kind": "text", "default": "large"})
+    row = PlatformPreference.objects.get()
+    assert (row.kind, row.default) == ("text", "large")
     superuser.post(f"{where}size/delete/", {"post": "yes"})
     assert not PlatformPreference.objects.exists()
 
@@ -180,6 +183,8 @@ class TestDevicesPage:
         typed = text(self.write(admin, device, value="many", version="1"))
         assert "This is a whole number." in typed
         assert 'value="many"' in typed  # what was typed is not lost
+        look = admin.get(self.page(device), headers={"X-Requested-With": "live"})
+        assert 'value="many"' in text(look)
         assert 'value="many"' not in text(admin.get(self.page(device)))
         assert DeviceSettings.every_tenant.get().value == 7
 

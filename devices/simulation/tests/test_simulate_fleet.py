@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -86,6 +88,7 @@ def test_boxes_register_enroll_connect_and_report(
     assert DeviceCertificate.objects.filter(status="active").count() == 3
     assert DeviceMetrics.every_tenant.values("device_id").distinct().count() == 3
     assert tally.kinds["connect"].answered > 5
+    assert tally.figures()["devices"] == {"online": 3}
 
 
 def test_the_same_seed_is_the_same_boxes_again(
@@ -164,8 +167,30 @@ def test_a_server_that_is_away_costs_no_box_its_life() -> None:
 
 
 @pytest.mark.parametrize(
+    "page", [b"<html>Sign in</html>", b"{}", b"[]", b"\xff", b'{"token": 5}']
+)
+def test_a_page_that_is_no_answer_costs_no_box_its_life(page: bytes) -> None:
+    class Proxy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *args: Any) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        tally = lived(f"http://127.0.0.1:{server.server_port}", "enr_x", seconds=1)
+        server.shutdown()
+    assert tally.kinds["register"].statuses.total() == 3
+    assert not tally.states["online"]
+
+
+@pytest.mark.parametrize(
     ("said", "sentence"),
     [
+        (["--history", "nan"], "--history is at most"),
         (["--url", "localhost"], "--url is like"),
         (["--token", "dev_x"], "--token is an enrollment token"),
         (["--devices", "0"], "--devices is from 1"),

@@ -4,6 +4,7 @@ import asyncio
 import urllib.request
 from argparse import ArgumentParser
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from devices import credentials, registration
 from devices.configurations import layers
 from devices.configurations.layers import Subject
 from devices.configurations.models import Scope
-from devices.models import Device, Tag
+from devices.models import Device, EnrollmentToken, Tag
 from devices.preferences import definitions
 from devices.simulation.device import Pace
 from devices.simulation.fleet import Fleet
@@ -24,10 +25,10 @@ from devices.simulation.tally import Tally
 from tenants.commands import OperatorCommand
 from tenants.context import tenant_scope
 from tenants.errors import TenantExists
-from tenants.models import Tenant
-from tenants.services import create_tenant, tenant_by_slug
+from tenants.models import Membership, Role, Tenant
+from tenants.services import create_tenant, revoke_token, tenant_by_slug
 
-SLUG, OWNER, SEED = "demo", "demo@example.com", "demo"
+SLUG, OWNER, SEED, TOKEN = "demo", "demo@example.com", "demo", "demo boxes"
 MOST_DEVICES = 2_000
 DAY = timedelta(hours=24)
 REGISTERING = 300.0  # seconds, at most
@@ -107,12 +108,14 @@ class Command(OperatorCommand):
         while tally.states["online"] < fleet.devices and not living.done():
             await asyncio.wait([living], timeout=0.5)
             if asyncio.get_running_loop().time() > until:
-                break
+                living.cancel()
+                raise CommandError(f"Not all boxes came in:\n{tally.table()}")
         self._say(f"They get tags and layers, and live for {seconds:.0f} seconds …")
         await asyncio.to_thread(_in_a_thread, tenant)
         await asyncio.wait([living], timeout=seconds)
         living.cancel()
-        await asyncio.gather(living, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await living
 
     def _say(self, sentence: str) -> None:
         self.stderr.write(sentence)
@@ -133,13 +136,24 @@ def _await_the_server() -> None:
 
 
 def _tenant() -> tuple[Tenant, str | None]:
-    """The demo's tenant; its owner's password, if it is made now."""
+    """The demo's tenant; its owner's password, if it is made now.
+
+    Raises:
+        CommandError: somebody else has a tenant of this name.
+    """
     try:
         new = create_tenant(
             slug=SLUG, name="Demo", owner_email=OWNER, now=timezone.now()
         )
     except TenantExists:
-        return tenant_by_slug(SLUG), None
+        tenant = tenant_by_slug(SLUG)
+        with tenant_scope(tenant.pk):
+            owners = Membership.objects.filter(role=Role.OWNER, user__email=OWNER)
+            is_ours = owners.exists()
+        if not is_ours:
+            said = f"There is a tenant {SLUG} that is not the demo's; it is left alone."
+            raise CommandError(said) from None
+        return tenant, None
     return new.tenant, new.password
 
 
@@ -152,8 +166,10 @@ def _prepared(tenant: Tenant) -> str:
         layers.save(
             subject=Subject(Scope.TENANT), document=ALL, note="As the demo", now=now
         )
+        for earlier in EnrollmentToken.objects.usable(now).filter(name=TOKEN):
+            revoke_token(earlier, now=now)
         _, token = credentials.create_enrollment_token(
-            name="demo", lifetime=timedelta(days=30), now=now
+            name=TOKEN, lifetime=timedelta(days=30), now=now
         )
     return token
 
@@ -207,4 +223,4 @@ def _told(password: str | None, token: str, devices: int, tally: Tally) -> str:
   e-mail     {OWNER}
   password   {password or "as it was"}
 The boxes are gone now, and go offline in some minutes. They live on with:
-  ./run manage simulate_fleet --seed {SEED} --devices {devices} --token {token}"""
+  ENROLLMENT_TOKEN={token} ./run manage simulate_fleet --seed {SEED} --devices {devices}"""

@@ -147,7 +147,7 @@
     const read = (typed) => {
       try {
         const found = JSON.parse(typed);
-        return typeof found === "number" && String(found) !== typed ? typed : found;
+        return typeof found === "number" && String(found) !== typed.trim() ? typed : found;
       } catch { return typed; }
     };
     const tell = () => change(Object.fromEntries(entries.filter(([key]) => key).map(([key, typed]) => [key, read(typed)])));
