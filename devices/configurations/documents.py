@@ -99,6 +99,11 @@ def _raised(flat: Document) -> dict[str, Any]:
     return document
 
 
+def same(one: Any, other: Any) -> bool:
+    """As JSON has it, where true is not 1."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A key that two documents say differently; a value that is not said is None."""
@@ -116,7 +121,5 @@ def differences(before: Document, after: Document) -> list[Difference]:
     return [
         Difference(name, old.get(name), new.get(name), name in old, name in new)
         for name in sorted(old.keys() | new.keys())
-        if (name in old) != (name in new)
-        or json.dumps(old[name], sort_keys=True)
-        != json.dumps(new[name], sort_keys=True)
-    ]  # Python takes true for 1
+        if (name in old) != (name in new) or not same(old[name], new[name])
+    ]

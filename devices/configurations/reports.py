@@ -1,6 +1,5 @@
 """What a device says of its configuration, and what is still different from it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from devices.configurations.documents import (
     Difference,
     differences,
     normalised,
+    same,
 )
 from devices.configurations.errors import (
     InvalidDocument,
@@ -40,7 +40,6 @@ class Comparison:
 
     wanted_version: str
     is_told: bool
-    wanted: dict[str, Any]
     applied_version: str | None
     applied: dict[str, Any] | None
     waiting_since: datetime | None
@@ -81,7 +80,7 @@ def report(
         "failed_keys": list(failed_keys),
         "document": None if document is None else normalised(document),
     }
-    if before is not None and all(_same(getattr(before, n), said[n]) for n in SAID):
+    if before is not None and all(same(getattr(before, n), said[n]) for n in SAID):
         return before
     row = ReportedConfiguration(device=device, **said, reported_at=now)
     row.applied_version = _applied(row, before)
@@ -108,7 +107,6 @@ def compare(device: Device) -> Comparison:
     return Comparison(
         wanted_version=version,
         is_told=steps is not None and steps.configuration_version is not None,
-        wanted=wanted,
         applied_version=applied_version,
         applied=applied,
         waiting_since=waiting_since,
@@ -154,11 +152,6 @@ def _settle(
     since = None if effective.has_applied(row, wanted) else before or now
     if since != before:
         next_steps.announce(device, configuration_waiting_since=since)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """As JSON has it, where true is not 1."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _fact(device: Device, row: ReportedConfiguration, now: datetime) -> Fact:

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import transaction
 
+from devices.configurations.documents import same
 from devices.preferences.errors import (
     InvalidDefinition,
     NoSuchDefinition,
@@ -18,7 +19,7 @@ from devices.preferences.errors import (
     TooManyDefinitions,
 )
 from devices.preferences.facts import PreferenceDefined, PreferenceRemoved
-from devices.preferences.kinds import KEY, definition_fault, fault, same
+from devices.preferences.kinds import KEY, definition_fault, fault
 from devices.preferences.models import (
     Definition,
     Kind,

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from devices import next_steps
+from devices.configurations.documents import same
 from devices.errors import DeviceIsRetired
 from devices.models import Device, NextSteps
 from devices.preferences import definitions
@@ -18,7 +19,7 @@ from devices.preferences.errors import (
     SettingsLocked,
 )
 from devices.preferences.facts import SettingsWritten
-from devices.preferences.kinds import fault, same
+from devices.preferences.kinds import fault
 from devices.preferences.models import DeviceSettings
 from events.outbox import Changes, record
 from provisioning.errors import Detail

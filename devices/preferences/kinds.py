@@ -42,11 +42,6 @@ def fault(typed: Typed, value: Any) -> str | None:
             return _json(value)
 
 
-def same(one: Any, other: Any) -> bool:
-    """As JSON has it, where true is not 1."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
 def definition_fault(key: str, typed: Typed) -> tuple[str, str] | None:
     """Which field of a definition cannot be so, and why."""
     if not re.fullmatch(KEY, key):

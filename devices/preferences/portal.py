@@ -11,11 +11,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from devices.configurations.documents import same
 from devices.models import Device
 from devices.preferences import device_settings
 from devices.preferences.device_settings import Change, Setting
 from devices.preferences.forms import as_typed, typed
-from devices.preferences.kinds import same
 from devices.preferences.models import Kind
 from provisioning.errors import DomainError
 from tenants.context import tenant_scope

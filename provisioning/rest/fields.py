@@ -56,6 +56,11 @@ class Truth(serializers.BooleanField):
         return data
 
 
+@extend_schema_field({})
+class Value(serializers.JSONField):
+    """Any value of JSON; a verb judges it."""
+
+
 @extend_schema_field(
     {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
 )

@@ -9,12 +9,11 @@ from devices.configurations.checks import SCHEMA
 from devices.configurations.layers import LONGEST_NOTE
 from devices.configurations.models import (
     ConfigurationVersion,
-    DeviceConfiguration,
     ReportedConfiguration,
     Scope,
 )
 from devices.configurations.preview import NAMED
-from provisioning.rest.fields import Text, WholeNumber
+from provisioning.rest.fields import Text, Value, WholeNumber
 from provisioning.rest.strict import Strict
 
 VERSION = r"[0-9a-f]{64}"
@@ -36,11 +35,6 @@ class Anything(serializers.JSONField):
         if not isinstance(data, dict):
             self.fail("invalid")
         return data
-
-
-@extend_schema_field({})
-class Value(serializers.JSONField):
-    """A value of JSON."""
 
 
 class SubjectFields(Strict):
@@ -105,9 +99,6 @@ class ConfigurationSerializer(LayerSerializer):
     """A tenant's layer."""
 
     id = serializers.UUIDField()
-
-    class Meta:
-        model = DeviceConfiguration
 
 
 class VersionSerializer(serializers.ModelSerializer[ConfigurationVersion]):

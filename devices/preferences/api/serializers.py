@@ -2,22 +2,16 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from devices.preferences.kinds import KEY, LARGEST, MOST_CHOICES
 from devices.preferences.models import Kind
-from provisioning.rest.fields import Text, Truth, WholeNumber
+from provisioning.rest.fields import Text, Truth, Value, WholeNumber
 from provisioning.rest.strict import Strict
 
 MOST_AT_ONCE = 200
 SOURCES_OF_DEFAULTS = [(name, name) for name in ("platform", "tenant")]
 SOURCES = [*SOURCES_OF_DEFAULTS, ("device", "device"), ("member", "member")]
-
-
-@extend_schema_field({})
-class Value(serializers.JSONField):
-    """A value of JSON; the definition judges it."""
 
 
 class Bound(WholeNumber):
