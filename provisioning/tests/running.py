@@ -95,14 +95,21 @@ class Up:
         self.process.wait(timeout=30)
         return time.monotonic() - begun
 
-    def leftovers(self) -> list[str]:
-        """Command lines that still run over this folder."""
+    def leaves_nothing_behind(self) -> None:
+        """Wait until everything has ended; on a busy machine that may take a while."""
+        deadline = time.monotonic() + 90
+        while left := self._leftovers():
+            assert time.monotonic() < deadline, left
+            time.sleep(0.1)
+
+    def _leftovers(self) -> list[str]:
+        """What still runs over this folder: state and command line of each."""
         left = []
-        for process in psutil.process_iter(["cmdline", "environ"]):
+        for process in psutil.process_iter(["cmdline", "environ", "status"]):
             words = " ".join(process.info["cmdline"] or [])
             environ = process.info["environ"] or {}
             if str(self.var) in words or environ.get("VAR_DIR") == str(self.var):
-                left.append(words)
+                left.append(f"{process.info['status']} {words}")
         return left
 
 

@@ -52,7 +52,7 @@ def test_everything_starts_comes_back_and_ends(up: Up) -> None:
 
     # A signal ends all of it.
     assert up.stop(signal.SIGINT) < 10
-    until(lambda: up.leftovers() == [])
+    up.leaves_nothing_behind()
 
     # The next start has all the data, and no welcome.
     up.start()
@@ -61,7 +61,7 @@ def test_everything_starts_comes_back_and_ends(up: Up) -> None:
 
     # Killed itself, it leaves nothing behind and starts again.
     up.stop(signal.SIGKILL)
-    until(lambda: up.leftovers() == [], within=15)
+    up.leaves_nothing_behind()
     up.start()
     call(up, "/devices/connect", box["token"], {})
     assert up.stop(signal.SIGTERM) < 10
