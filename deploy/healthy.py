@@ -1,11 +1,13 @@
-"""The container's health: the web answers; of the other roles their process is proof."""
+"""The container's health: what listens answers; of the other roles their process is proof."""
 
 import os
 import sys
 import urllib.request
 
-if os.environ.get("ROLE", "web") == "web":
-    port = os.environ.get("PORT", "8000")
+PORTS = {"web": ("PORT", "8000"), "stream": ("STREAM_PORT", "9000")}
+role = os.environ.get("ROLE", "web")
+if role in PORTS:
+    port = os.environ.get(*PORTS[role])
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/health/live", headers={"Host": "localhost"}
     )

@@ -21,12 +21,19 @@ class Waker:
 
     Args:
         send: raises `away` when the broker does not answer.
+        pause: seconds after each time in which whatever is asked for is one.
     """
 
     _running: bool
 
-    def __init__(self, send: Callable[[], object], away: type[Exception]) -> None:
-        self._send, self._away = send, away
+    def __init__(
+        self,
+        send: Callable[[], object],
+        away: type[Exception],
+        *,
+        pause: float = PAUSE,
+    ) -> None:
+        self._send, self._away, self._pause = send, away, pause
         self._reset()
         os.register_at_fork(after_in_child=self._reset)  # threads stay with the parent
 
@@ -53,4 +60,4 @@ class Waker:
                 )
                 time.sleep(REST)
             else:
-                time.sleep(PAUSE)
+                time.sleep(self._pause)

@@ -1,4 +1,4 @@
-"""The five ways the domain says no. Their text is safe to show to any caller."""
+"""The six ways the domain says no. Their text is safe to show to any caller."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,3 +62,9 @@ class Conflict(DomainError):
     """The thing's present state does not allow this."""
 
     code = "conflict"
+
+
+class Gone(DomainError):
+    """It was there, and its time is over for good."""
+
+    code = "gone"

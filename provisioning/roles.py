@@ -7,7 +7,7 @@ from django.conf import settings
 
 SCRIPTS = Path(sys.executable).parent
 CELERY = (str(SCRIPTS / "celery"), "--app", "provisioning", "--quiet")
-ROLES = ("web", "worker", "beat")
+ROLES = ("web", "stream", "worker", "beat")
 
 
 def command_of(role: str, *, port: int) -> tuple[str, ...]:
@@ -21,6 +21,16 @@ def command_of(role: str, *, port: int) -> tuple[str, ...]:
                 *("--no-ws", "--respawn-failed-workers", "--log-level", "warning"),
                 *("--workers-kill-timeout", "4"),
                 "provisioning.rsgi:app",
+            )
+        case "stream":
+            return (
+                *(str(SCRIPTS / "uvicorn"), "--loop", "uvloop", "--http", "httptools"),
+                *("--host", settings.HOST, "--port", str(port)),
+                *("--workers", str(settings.STREAM_WORKERS), "--backlog", "4096"),
+                *("--no-access-log", "--no-server-header", "--no-proxy-headers"),
+                *("--log-level", "warning", "--timeout-graceful-shutdown", "2"),
+                *("--timeout-worker-healthcheck", "60"),
+                "provisioning.push:app",
             )
         case "worker":
             return (

@@ -18,11 +18,10 @@ from urllib.parse import unquote_to_bytes
 from django.conf import settings
 
 from provisioning.streams import TOPIC_HEADER, Streams
-from provisioning.wsgi import application
+from provisioning.wsgi import answered
 
 LONGEST_WAIT = 15.0  # seconds for a body of the usual size to come whole
 BARE = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # headers that CGI names without HTTP_
-Headers = list[tuple[str, str]]
 
 streams = Streams()
 threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
@@ -56,7 +55,7 @@ class Application:
             return
         loop = asyncio.get_running_loop()
         status, headers, content = await loop.run_in_executor(
-            threads, _answer, _environ(scope, body)
+            threads, answered, _environ(scope, body)
         )
         topic = next((said for name, said in headers if name == TOPIC_HEADER), None)
         headers = [pair for pair in headers if pair[0] != TOPIC_HEADER]
@@ -127,20 +126,6 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
     if body:
         environ["CONTENT_LENGTH"] = str(len(body))
     return environ
-
-
-def _answer(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
-    begun: list[tuple[int, Headers]] = []
-
-    def start(status: str, headers: Headers, *args: Any) -> None:
-        begun.append((int(status[:3]), headers))
-
-    response: Any = application(environ, start)  # type: ignore[arg-type]
-    try:
-        content = b"".join(response)
-    finally:
-        response.close()
-    return *begun[0], content
 
 
 app = Application()

@@ -76,6 +76,21 @@ BEAT: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute="35", hour="3"),
         "options": {"expires": 3600},
     },
+    "work bulk commands": {
+        "task": "devices.remote_control.tasks.work_bulk_commands",
+        "schedule": crontab(),  # what a commit could not announce, and what goes on
+        "options": {"expires": 55},
+    },
+    "end overdue commands and sessions": {
+        "task": "devices.remote_control.tasks.end_overdue",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 9},
+    },
+    "drop outlived commands and screenshots": {
+        "task": "devices.remote_control.tasks.drop_outlived",
+        "schedule": crontab(minute="45", hour="2"),
+        "options": {"expires": 3600},
+    },
     "deliver events": {
         "task": "events.tasks.deliver",
         "schedule": timedelta(seconds=10),  # what a commit could not announce

@@ -66,6 +66,8 @@ FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, least=1)
 FLEET_SILENCE_LEAST = env.number("FLEET_SILENCE_LEAST", 10, least=1)  # devices
 CONFIGURATION_DRIFT_MINUTES = env.number("CONFIGURATION_DRIFT_MINUTES", 60, least=2)
 CONFIGURATION_RETENTION_DAYS = env.number("CONFIGURATION_RETENTION_DAYS", 90, least=1)
+SCREENSHOT_RETENTION_DAYS = env.number("SCREENSHOT_RETENTION_DAYS", 7, least=1)
+COMMAND_RETENTION_DAYS = env.number("COMMAND_RETENTION_DAYS", 365, least=1)
 METRICS_INTERVAL_SECONDS = env.number("METRICS_INTERVAL_SECONDS", 300, least=1)
 METRICS_RETENTION_DAYS = env.number("METRICS_RETENTION_DAYS", 90, least=1)  # samples
 METRICS_AGGREGATE_RETENTION_DAYS = env.number(
@@ -96,6 +98,15 @@ ALLOWED_HOSTS = [
 ]
 WEB_WORKERS = env.number("WEB_WORKERS", 2, least=1)  # processes
 WEB_THREADS = env.number("WEB_THREADS", 4, least=1)  # of each process
+STREAM_PORT = env.number(
+    "STREAM_PORT", PORT + 1000 if PORT < 60_000 else PORT - 1000, least=1
+)
+STREAM_WORKERS = env.number("STREAM_WORKERS", 2, least=1)  # processes
+# A proxy has both at one address; without one, the push channel is at its own port.
+_stream = f"{_public.scheme}://{_public.hostname}:{STREAM_PORT}"
+STREAM_URL = env.text(
+    "STREAM_URL", _stream if _public.port == PORT else PUBLIC_URL
+).rstrip("/")
 WORKER_PROCESSES = env.number("WORKER_PROCESSES", 2, least=1)
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
@@ -133,6 +144,7 @@ INSTALLED_APPS = [
     "devices.monitoring",
     "devices.configurations",
     "devices.preferences",
+    "devices.remote_control",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "provisioning.portal.apps.PortalConfig",

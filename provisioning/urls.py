@@ -25,6 +25,7 @@ urlpatterns = [
     path("", include("devices.monitoring.api.urls")),
     path("", include("devices.configurations.api.urls")),
     path("", include("devices.preferences.api.urls")),
+    path("", include("devices.remote_control.api.urls")),
     path("admin/", admin.site.urls),
     path("health/live", observability.live, name="health-live"),
     path("health/ready", observability.ready, name="health-ready"),

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 from django.db import OperationalError
@@ -19,6 +20,24 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
 die_with_parent(signal.SIGKILL)
 
 application = get_wsgi_application()
+
+Headers = list[tuple[str, str]]
+
+
+def answered(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
+    """The whole answer to one request: status, headers, body."""
+    begun: list[tuple[int, Headers]] = []
+
+    def start(status: str, headers: Headers, *args: Any) -> None:
+        begun.append((int(status[:3]), headers))
+
+    response: Any = application(environ, start)  # type: ignore[arg-type]
+    try:
+        content = b"".join(response)
+    finally:
+        response.close()
+    return *begun[0], content
+
 
 try:
     refuse_to_start_without_wall()

@@ -6,7 +6,7 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from tenants.context import current_tenant_id
-from tenants.models import ApiToken, Role
+from tenants.models import ApiToken, Role, User
 
 
 class TenantIsBound(BasePermission):
@@ -14,6 +14,13 @@ class TenantIsBound(BasePermission):
 
     def has_permission(self, request: Request, view: object) -> bool:
         return current_tenant_id() is not None
+
+
+def calling_member(request: Request) -> User:
+    """The person whose token this request has; behind `IsMember` there is one."""
+    caller: object = request.user
+    assert isinstance(caller, User)
+    return caller
 
 
 class IsMember(TenantIsBound):

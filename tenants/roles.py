@@ -1,5 +1,6 @@
 """What a role may do, as Django's permissions: the one answer for portal and API."""
 
+from functools import cache
 from typing import TypeVar
 
 from django.apps import apps
@@ -43,8 +44,14 @@ class RoleBackend(ModelBackend):
 
 
 def role_needed(permission: str) -> Role | None:
-    """The least role that has a permission such as `devices.change_device`."""
+    """The least role that has a permission such as `devices.change_device`.
+
+    What is no adding, changing, deleting or viewing of a model's rows, a model grants
+    by the permission's own name.
+    """
     app_label, _, codename = permission.partition(".")
+    if (granted := _granted(app_label).get(codename)) is not None:
+        return granted
     action, _, model_name = codename.partition("_")
     try:
         model = apps.get_model(app_label, model_name)
@@ -52,6 +59,16 @@ def role_needed(permission: str) -> Role | None:
         return None
     attribute = "seen_by" if action == "view" else "managed_by"
     return getattr(model, attribute, None)
+
+
+@cache
+def _granted(app_label: str) -> dict[str, Role]:
+    if app_label not in apps.app_configs:
+        return {}
+    granted: dict[str, Role] = {}
+    for model in apps.get_app_config(app_label).get_models():
+        granted |= getattr(model, "grants", {})
+    return granted
 
 
 def visible_to(user: User, model: type[M]) -> models.QuerySet[M]:

@@ -10,6 +10,7 @@ from rest_framework import exceptions, status
 from provisioning.errors import (
     Conflict,
     DomainError,
+    Gone,
     Invalid,
     Missing,
     Refused,
@@ -22,6 +23,7 @@ HTTP_STATUS: dict[type[DomainError], int] = {
     Refused: status.HTTP_403_FORBIDDEN,
     Missing: status.HTTP_404_NOT_FOUND,
     Conflict: status.HTTP_409_CONFLICT,
+    Gone: status.HTTP_410_GONE,
     Unavailable: status.HTTP_503_SERVICE_UNAVAILABLE,
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
-from rest_framework.filters import BaseFilterBackend
+from rest_framework.filters import BaseFilterBackend, OrderingFilter
 from rest_framework.request import Request
 
 
@@ -38,7 +38,9 @@ class KnownParameters(BaseFilterBackend):
     def refuse_unknown(self, said: Iterable[str], view: Any) -> None:
         known = {"cursor", "page_size"}
         if (filters := getattr(view, "filterset_class", None)) is not None:
-            known |= {*filters.base_filters, "ordering"}
+            known |= set(filters.base_filters)
+        if any(issubclass(kind, OrderingFilter) for kind in view.filter_backends):
+            known.add("ordering")
         unknown = [name for name in said if name not in known]
         if unknown:
             raise serializers.ValidationError(

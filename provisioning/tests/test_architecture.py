@@ -38,6 +38,7 @@ ORDER = (
     "devices.monitoring",
     "devices.configurations",
     "devices.preferences",
+    "devices.remote_control",
     "provisioning.portal",
 )
 CLOCK = {"timezone.now", "datetime.now", "datetime.utcnow", "time.time", "date.today"}

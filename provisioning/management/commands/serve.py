@@ -17,14 +17,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("role", choices=ROLES)
-        parser.add_argument("--port", type=int, default=settings.PORT)
+        parser.add_argument("--port", type=int)
 
-    def handle(self, *args: Any, role: str, port: int, **options: Any) -> None:
-        if role == "web":
+    def handle(self, *args: Any, role: str, port: int | None, **options: Any) -> None:
+        if role in ("web", "stream"):
             metrics = Path(settings.VAR) / "metrics"
             metrics.mkdir(parents=True, exist_ok=True)
             for left in metrics.glob("*.db"):  # of the run before
                 left.unlink()
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
-        command = command_of(role, port=port)
+        usual = settings.STREAM_PORT if role == "stream" else settings.PORT
+        command = command_of(role, port=port or usual)
         os.execv(command[0], command)  # the role gets our signals itself

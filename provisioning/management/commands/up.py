@@ -1,4 +1,4 @@
-"""Everything on one machine, in one terminal: database, broker, web, worker, beat."""
+"""Everything on one machine, in one terminal: servers of data, web, push channel, worker, beat."""
 
 import errno
 import os
@@ -31,18 +31,21 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=settings.PORT)
 
     def handle(self, *args: Any, port: int, **options: Any) -> None:
+        stream_port = _stream_port(port)
         _refuse_a_taken_port(port)
+        _refuse_a_taken_port(stream_port)
         supervisor = Supervisor(lambda line: print(line, flush=True))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: supervisor.end())
         os.environ["PORT"] = str(port)
+        os.environ["STREAM_PORT"] = str(stream_port)
         try:
             with _servers(supervisor):
                 if supervisor.ending:
                     return
                 _once("migrate", "--no-input", "--verbosity=0", supervisor=supervisor)
                 _once("first_run", supervisor=supervisor)
-                for program in _programs(port):
+                for program in _programs(port, stream_port):
                     supervisor.keep(program)
                 address = os.environ.get("PUBLIC_URL", f"http://localhost:{port}")
                 # What commands beside it write into certificates is this server's.
@@ -76,7 +79,7 @@ def _servers(supervisor: Supervisor) -> Iterator[None]:
             supervisor.stop()
 
 
-def _programs(port: int) -> list[Program]:
+def _programs(port: int, stream_port: int) -> list[Program]:
     metrics = Path(settings.VAR) / "metrics"
     shutil.rmtree(metrics, ignore_errors=True)
     metrics.mkdir(parents=True)
@@ -85,6 +88,11 @@ def _programs(port: int) -> list[Program]:
         Program(
             name="web",
             command=command_of("web", port=port),
+            environment={"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+        ),
+        Program(
+            name="stream",
+            command=command_of("stream", port=stream_port),
             environment={"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
         ),
         Program(
@@ -109,6 +117,13 @@ def _once(*command: str, supervisor: Supervisor) -> None:
         supervisor.say(command[0], line)
     if child.wait() != 0 and not supervisor.ending:
         raise CommandError(f"{command[0]} failed; the lines above say why.")
+
+
+def _stream_port(port: int) -> int:
+    """Where the push channel listens: as the settings say, or beside another port."""
+    if port == settings.PORT or "STREAM_PORT" in os.environ:
+        return settings.STREAM_PORT
+    return port + settings.STREAM_PORT - settings.PORT
 
 
 def _refuse_a_taken_port(port: int) -> None:

@@ -1,0 +1,25 @@
+from importlib import import_module
+
+from django.apps import AppConfig
+from kombu.exceptions import OperationalError
+
+from events.waking import Waker
+
+
+class RemoteControlConfig(AppConfig):
+    name = "devices.remote_control"
+    label = "remote_control"
+
+    def ready(self) -> None:
+        bulk = import_module("devices.remote_control.bulk")
+        bulk.found_with(import_module("devices.remote_control.api.filters").found)
+        work = import_module("devices.remote_control.tasks").work_bulk_commands
+        bulk.wake_with(
+            Waker(
+                lambda: work.apply_async(retry=False, expires=55), away=OperationalError
+            )
+        )
+        hooks = import_module("devices.hooks")
+        hooks.when_telling(import_module("devices.remote_control.telling").tell)
+        hooks.when_retiring(import_module("devices.remote_control.retiring").let_go)
+        hooks.when_showing(import_module("devices.remote_control.portal").panel)

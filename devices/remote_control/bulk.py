@@ -1,0 +1,284 @@
+"""One command to every device that a filter finds: counted, confirmed, worked through."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, QuerySet
+
+from devices.models import Device
+from devices.remote_control import issuing, policies, queues
+from devices.remote_control.command_types import TYPES, CommandType
+from devices.remote_control.errors import (
+    BulkCommandDecided,
+    GestureToMany,
+    NobodyFound,
+    NoSuchBulkCommand,
+    SecondPersonNeeded,
+)
+from devices.remote_control.facts import (
+    BulkCommandConfirmed,
+    BulkCommandEnded,
+    BulkCommandRequested,
+)
+from devices.remote_control.models import (
+    BulkCommand,
+    CommandHistory,
+    RemoteControlSession,
+)
+from devices.remote_control.sessions import IDLE
+from events.outbox import record
+from tenants.context import tenant_scope
+from tenants.models import User
+
+BATCH = 500  # devices in one transaction
+GOOD_FOR = timedelta(hours=1)  # for a second person to confirm it
+
+State = BulkCommand.State
+Found = Callable[[Mapping[str, str]], QuerySet[Device]]
+
+_found: list[Found] = []
+_wake: list[Callable[[], None]] = []
+
+
+def found_with(find: Found) -> None:
+    """Say how a filter finds devices, as the lists of devices do."""
+    _found[:] = [find]
+
+
+def wake_with(waker: Callable[[], None]) -> None:
+    """Say how the work is woken after a commit."""
+    _wake[:] = [waker]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a bulk command would come to."""
+
+    found: int
+    online: int
+    controlled: int  # somebody has them: they would be left out
+    blast_radius: int
+
+    @property
+    def needs_confirmation(self) -> bool:
+        return self.found > self.blast_radius
+
+
+def preview(
+    *, type: str, parameters: Any, filter: Mapping[str, str], wait: timedelta | None
+) -> Preview:
+    """Check a bulk command and count its devices; nothing is changed.
+
+    Raises:
+        UnknownCommandType, InvalidParameters, InvalidDeadline, CommandNotAllowed: it
+            could not be issued.
+        InvalidFilter: the filter is none.
+    """
+    _checked(type, parameters, wait)
+    devices = targets(filter)
+    controlled = RemoteControlSession.objects.open().filter(device__in=devices)
+    return Preview(
+        found=devices.count(),
+        online=devices.filter(status=Device.Status.ONLINE).count(),
+        controlled=controlled.count(),
+        blast_radius=policies.of_tenant().blast_radius,
+    )
+
+
+@transaction.atomic
+def request(
+    *,
+    type: str,
+    parameters: Any,
+    filter: Mapping[str, str],
+    wait: timedelta | None = None,
+    by: User,
+    now: datetime,
+) -> BulkCommand:
+    """Command many devices; more than the blast radius when a second person confirms.
+
+    Raises:
+        NobodyFound: the filter finds no device.
+        UnknownCommandType, InvalidParameters, InvalidDeadline, CommandNotAllowed,
+        InvalidFilter: see `preview`.
+    """
+    told = preview(type=type, parameters=parameters, filter=filter, wait=wait)
+    if not told.found:
+        raise NobodyFound
+    bulk = BulkCommand.objects.create(
+        type=type,
+        parameters=parameters,
+        filter=dict(filter),
+        state=State.WAITING if told.needs_confirmation else State.RUNNING,
+        expires_at=now + issuing.checked_wait(TYPES[type], wait),
+        found=told.found,
+        requested_by=by,
+        requested_at=now,
+    )
+    record(
+        [
+            BulkCommandRequested(
+                **_about(bulk, now), needs_confirmation=told.needs_confirmation
+            )
+        ]
+    )
+    if not told.needs_confirmation:
+        _wake_after_commit()
+    return bulk
+
+
+@transaction.atomic
+def confirm(*, bulk: BulkCommand, by: User, now: datetime) -> BulkCommand:
+    """Let a bulk command go out that somebody else has asked for.
+
+    Raises:
+        SecondPersonNeeded: it is one's own.
+        BulkCommandDecided: it waits for nobody any more.
+    """
+    row = _held(bulk)
+    if row.state != State.WAITING or row.requested_at + GOOD_FOR <= now:
+        raise BulkCommandDecided(_state_at(row, now))
+    if row.requested_by_id == by.pk:
+        raise SecondPersonNeeded
+    # The time that was asked for counts from now: nobody could begin before.
+    row.expires_at += now - row.requested_at
+    row.state, row.confirmed_by = State.RUNNING, by
+    row.save(update_fields=["state", "confirmed_by", "expires_at"])
+    record([BulkCommandConfirmed(**_about(row, now))])
+    _wake_after_commit()
+    return row
+
+
+@transaction.atomic
+def cancel(*, bulk: BulkCommand, now: datetime) -> BulkCommand:
+    """Stop a bulk command: devices that have not been reached are not commanded.
+
+    Raises:
+        BulkCommandDecided: it is over.
+    """
+    row = _held(bulk)
+    if row.state not in (State.WAITING, State.RUNNING):
+        raise BulkCommandDecided(row.state)
+    _finish(row, State.CANCELLED, now)
+    return row
+
+
+def work(*, now: datetime) -> bool:
+    """Command the next devices of one running bulk command; whether there was any.
+
+    Each batch is a transaction with its place among the ids, so whoever is killed in
+    the middle leaves nothing half done, and nobody is commanded twice.
+    """
+    with transaction.atomic():
+        running = BulkCommand.every_tenant.running().order_by("requested_at")
+        row: BulkCommand | None = running.select_for_update(skip_locked=True).first()
+        if row is None:
+            return False
+        _next_batch(row, now)
+        return True
+
+
+@transaction.atomic
+def lapse(*, now: datetime) -> int:
+    """End what nobody has confirmed in time; return how many."""
+    waiting = BulkCommand.every_tenant.waiting().filter(
+        requested_at__lte=now - GOOD_FOR
+    )
+    rows = list(waiting.select_for_update(skip_locked=True)[:BATCH])
+    for row in rows:
+        _finish(row, State.LAPSED, now)
+    return len(rows)
+
+
+def outcomes(bulk: BulkCommand) -> dict[str, int]:
+    """How many of its commands are in each status."""
+    rows = CommandHistory.objects.filter(bulk=bulk).order_by().values("status")
+    return dict(rows.annotate(count=Count("pk")).values_list("status", "count"))
+
+
+def targets(filter: Mapping[str, str]) -> QuerySet[Device]:
+    """The living devices of the current tenant that a filter finds and that may obey.
+
+    Raises:
+        InvalidFilter: the filter is none.
+    """
+    return _found[0](filter).filter(quarantined_at__isnull=True).order_by("pk")
+
+
+def _next_batch(row: BulkCommand, now: datetime) -> None:
+    with tenant_scope(row.tenant_id):
+        devices = targets(row.filter)
+        if row.position is not None:
+            devices = devices.filter(pk__gt=row.position)
+        ids = list(devices.values_list("pk", flat=True)[:BATCH])
+        if not ids or row.expires_at <= now:
+            _finish(row, State.FINISHED, now)
+            return
+        in_use = RemoteControlSession.objects.open().filter(
+            device__in=ids, last_used_at__gt=now - IDLE
+        )
+        controlled = set(in_use.values_list("device_id", flat=True))
+        free = [pk for pk in ids if pk not in controlled]
+        order = issuing.Order(
+            type_=TYPES[row.type],
+            parameters=row.parameters,
+            issued_by=row.requested_by.email,
+            issued_at=now,
+            expires_at=row.expires_at,
+            bulk=row,
+        )
+        issuing.put(order, queues.advance(free))
+        row.position = ids[-1]
+        row.done += len(free)
+        row.left_out += len(controlled)
+        row.save(update_fields=["position", "done", "left_out"])
+        if len(ids) < BATCH:
+            _finish(row, State.FINISHED, now)
+
+
+def _checked(type: str, parameters: Any, wait: timedelta | None) -> CommandType:
+    type_ = issuing.checked_type(type)
+    issuing.checked_wait(type_, wait)
+    issuing.check_parameters(type_, parameters, screen=None)
+    if type_.is_gesture:
+        sentence = "A gesture is for one screen that somebody looks at."
+        raise GestureToMany(sentence, field="type")
+    return type_
+
+
+def _held(bulk: BulkCommand) -> BulkCommand:
+    rows = BulkCommand.objects.select_for_update(of=("self",)).filter(pk=bulk.pk)
+    row: BulkCommand | None = rows.first()
+    if row is None:
+        raise NoSuchBulkCommand
+    return row
+
+
+def _finish(row: BulkCommand, state: str, now: datetime) -> None:
+    row.state, row.ended_at = state, now
+    row.save(update_fields=["state", "ended_at"])
+    told: dict[str, Any] = {"state": state, "done": row.done, "left_out": row.left_out}
+    record([BulkCommandEnded(**_about(row, now), **told)])
+
+
+def _state_at(row: BulkCommand, now: datetime) -> str:
+    is_late = row.state == State.WAITING and row.requested_at + GOOD_FOR <= now
+    return State.LAPSED.value if is_late else row.state
+
+
+def _about(row: BulkCommand, now: datetime) -> dict[str, Any]:
+    return {
+        "tenant_id": row.tenant_id,
+        "at": now,
+        "bulk": str(row.pk),
+        "type": row.type,
+        "found": row.found,
+    }
+
+
+def _wake_after_commit() -> None:
+    for waker in _wake:
+        transaction.on_commit(waker, robust=True)

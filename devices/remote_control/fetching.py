@@ -1,0 +1,190 @@
+"""A device's side: it fetches its commands, and says what comes of them."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+
+from devices.configurations.checks import unstorable
+from devices.models import Device
+from devices.remote_control import queues
+from devices.remote_control.command_types import TYPES
+from devices.remote_control.commands import finish
+from devices.remote_control.errors import (
+    CommandAnswered,
+    CommandIsOver,
+    InvalidAnswer,
+    NoSuchCommand,
+)
+from devices.remote_control.models import CommandHistory, Status
+
+MOST_AT_ONCE = 50  # commands in one answer; the device asks again
+MOST_REASON = 500  # characters
+MOST_RESULT = 8_000  # characters of JSON
+LARGEST_SEQUENCE = 2**53 - 1  # what every JSON parser keeps exact
+PROGRESS = (Status.SENT, Status.DELIVERED, Status.RUNNING)
+ANSWERS = (Status.SUCCEEDED, Status.FAILED)
+SAYABLE = (Status.DELIVERED, Status.RUNNING, *ANSWERS)
+NOTED_AT = {
+    Status.SENT: "sent_at",
+    Status.DELIVERED: "delivered_at",
+    Status.RUNNING: "started_at",
+}
+
+
+def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
+    """The commands that a device has not seen, in their order.
+
+    What was handed out and is not past `after` is handed out again: its answer may have
+    been lost. What is past it has arrived.
+
+    Args:
+        after: the number of the last command that the device has seen.
+    """
+    rows = _open(device, after, now)
+    steps = getattr(device, "next_steps", None)
+    is_ahead = after > (steps.command_sequence if steps else 0)
+    if is_ahead or _news(rows, after):
+        rows = _note(device, after, now)
+    return [row for row in rows if row.sequence > after]
+
+
+@transaction.atomic
+def _note(device: Device, after: int, now: datetime) -> list[CommandHistory]:
+    """Write what is handed out now, and what has arrived."""
+    latest = queues.hold([device.pk]).get(device.pk, 0)
+    if after > latest:
+        _catch_up(device, after)
+    rows = _open(device, after, now)
+    changed = _news(rows, after)
+    for row in changed:
+        has_it = row.sequence <= after
+        _reach(row, Status.DELIVERED if has_it else Status.SENT, now)
+    _save(changed)
+    queues.recount([device.pk])
+    return rows
+
+
+def _catch_up(device: Device, after: int) -> None:
+    """The device has seen more than there ever was: we are a back-up, restored.
+
+    It takes nothing that is not past what it has seen. So numbers go on from there, and
+    what it cannot have seen gets new ones, the last first: no two are ever the same.
+    """
+    queued = CommandHistory.objects.queued().filter(device=device)
+    unseen = list(queued.order_by("sequence"))
+    for number, row in reversed(list(enumerate(unseen, start=after + 1))):
+        row.sequence = number
+        row.save(update_fields=["sequence"])
+    queues.set_sequence(device, after + len(unseen))
+
+
+@transaction.atomic
+def answer(
+    *,
+    device: Device,
+    command_id: UUID,
+    status: str,
+    result: Any = None,
+    reason: str = "",
+    now: datetime,
+) -> CommandHistory:
+    """What a device says of one of its commands.
+
+    The same said twice is said once; what comes late, that it has begun after that it
+    is done, changes nothing.
+
+    Raises:
+        InvalidAnswer: a result without an end, or a failure without a reason.
+        NoSuchCommand: it is none of this device's.
+        CommandIsOver: it has expired, or was called back.
+        CommandAnswered: the device has said something else before.
+    """
+    _check(status, result, reason)
+    queues.hold([device.pk])
+    mine = CommandHistory.objects.filter(pk=command_id, device=device)
+    row: CommandHistory | None = mine.first()
+    if row is None:
+        raise NoSuchCommand
+    present = row.status_at(now)
+    if present in (Status.EXPIRED, Status.CANCELLED, Status.SUPERSEDED):
+        raise CommandIsOver(present)
+    if present in ANSWERS:
+        return _again(row, status, result, reason)
+    if status in ANSWERS:
+        _reach(row, Status.DELIVERED, now)
+        finish([row], Status(status), result=result, reason=reason, now=now)
+    elif _rank(status) > _rank(present):
+        _reach(row, Status(status), now)
+        _save([row])
+    queues.recount([device.pk])
+    return row
+
+
+def _check(status: str, result: Any, reason: str) -> None:
+    if status not in SAYABLE:
+        raise InvalidAnswer(f"One of {', '.join(SAYABLE)}.", field="status")
+    if status not in ANSWERS and result is not None:
+        raise InvalidAnswer("Only with the end of it.", field="result")
+    if status != Status.FAILED and reason:
+        raise InvalidAnswer("Only of what has failed.", field="reason")
+    if status == Status.FAILED and not reason:
+        raise InvalidAnswer("Why has it failed?", field="reason")
+    if result is None:
+        return
+    if found := unstorable(result):
+        raise InvalidAnswer(found[0].sentence, field=f"result.{found[0].path}")
+    if len(json.dumps(result)) > MOST_RESULT:
+        raise InvalidAnswer(f"At most {MOST_RESULT:,} characters.", field="result")
+
+
+def _again(
+    row: CommandHistory, status: str, result: Any, reason: str
+) -> CommandHistory:
+    """What is said of a command that the device has answered already."""
+    said = (status, result if result is not None else row.result, reason)
+    if status in ANSWERS and said != (row.status, row.result, row.reason):
+        raise CommandAnswered(row.status)
+    return row
+
+
+def _open(device: Device, after: int, now: datetime) -> list[CommandHistory]:
+    """What may still be begun and is new to the device, and what it has now seen."""
+    mine = CommandHistory.objects.open().filter(
+        Q(sequence__gt=after) | Q(status=Status.SENT),
+        device=device,
+        expires_at__gt=now,
+    )
+    return list(mine.order_by("sequence")[:MOST_AT_ONCE])
+
+
+def _news(rows: Iterable[CommandHistory], after: int) -> list[CommandHistory]:
+    """Those of which something is to be written."""
+    return [
+        row
+        for row in rows
+        if row.status == (Status.QUEUED if row.sequence > after else Status.SENT)
+    ]
+
+
+def _reach(row: CommandHistory, status: Status, now: datetime) -> None:
+    """Go on to a status; the ones before it were reached as well."""
+    for passed in PROGRESS:
+        if _rank(passed) <= _rank(status) and getattr(row, NOTED_AT[passed]) is None:
+            setattr(row, NOTED_AT[passed], now)
+    row.status = status
+    type_ = TYPES[row.type]
+    if status != Status.SENT and type_.waits_for is not None:
+        row.due_at = now + type_.answer_within
+
+
+def _rank(status: str) -> int:
+    return PROGRESS.index(Status(status)) if status in PROGRESS else -1
+
+
+def _save(rows: list[CommandHistory]) -> None:
+    CommandHistory.objects.bulk_update(rows, ["status", "due_at", *NOTED_AT.values()])

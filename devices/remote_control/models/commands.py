@@ -1,0 +1,163 @@
+"""What devices were told to do, and what came of it."""
+
+import uuid
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.db import models
+from django.db.models import Q
+
+from devices.models import Device
+from devices.remote_control.command_types import CHOICES
+from devices.remote_control.models.bulk import BulkCommand
+from devices.remote_control.models.sessions import RemoteControlSession
+from tenants.constraints import SameTenant
+from tenants.managers import TenantManager
+from tenants.models import TenantOwned
+
+
+class Status(models.TextChoices):
+    """The life of a command; the last five end it."""
+
+    QUEUED = "queued"  # the device has not asked for it yet
+    SENT = "sent"  # handed to the device
+    DELIVERED = "delivered"  # the device says that it has it
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    EXPIRED = "expired"  # not fetched, or not answered, in time
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"  # by a newer one of its type
+
+
+OPEN = (Status.QUEUED, Status.SENT, Status.DELIVERED, Status.RUNNING)
+
+
+class CommandHistoryQuerySet(models.QuerySet["CommandHistory"]):
+    """Questions about commands; each returns a narrower queryset."""
+
+    def open(self) -> Self:
+        return self.filter(status__in=OPEN)
+
+    def queued(self) -> Self:
+        return self.filter(status=Status.QUEUED)
+
+    def overdue(self, now: datetime) -> Self:
+        return self.open().filter(due_at__lte=now)
+
+    def in_order(self) -> Self:
+        return self.order_by("device", "sequence")
+
+
+class CommandHistory(TenantOwned):
+    """One command to one device.
+
+    `expires_at` is the moment from which it may not be begun any more; `due_at` the one
+    until which something has to be heard of it: it moves when the device gets it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, related_name="commands"
+    )
+    sequence = models.PositiveBigIntegerField()  # rises by one, device by device
+    type = models.CharField(max_length=16, choices=CHOICES)
+    parameters = models.JSONField(default=dict)
+    status = models.CharField(
+        max_length=10, choices=Status.choices, default=Status.QUEUED
+    )
+    session = models.ForeignKey(
+        RemoteControlSession, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    bulk = models.ForeignKey(
+        BulkCommand, on_delete=models.SET_NULL, null=True, related_name="commands"
+    )
+    issued_by = models.CharField(max_length=254)
+    issued_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    due_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+    delivered_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    result = models.JSONField(null=True)
+    reason = models.CharField(max_length=500, blank=True)  # that it did not succeed
+
+    objects: ClassVar = TenantManager.from_queryset(CommandHistoryQuerySet)()
+    every_tenant: ClassVar = CommandHistoryQuerySet.as_manager()
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = "command"
+        ordering = ("-issued_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("device", "sequence"), name="command_sequence_of_a_device"
+            ),
+            models.UniqueConstraint(
+                fields=("tenant", "id"), name="command_with_its_tenant"
+            ),
+            SameTenant("device", name="command_to_its_tenants_device"),
+            SameTenant("session", name="command_of_its_tenants_session"),
+            SameTenant("bulk", name="command_of_its_tenants_bulk"),
+        )
+        indexes = (
+            models.Index(fields=("tenant", "-issued_at", "-id"), name="command_newest"),
+            models.Index(
+                fields=("device", "-issued_at", "-id"), name="command_newest_of_device"
+            ),
+            models.Index(
+                fields=("device", "sequence"),
+                condition=Q(status__in=OPEN),
+                name="command_open_of_device",
+            ),
+            models.Index(
+                fields=("due_at",), condition=Q(status__in=OPEN), name="command_due"
+            ),
+            models.Index(fields=("bulk", "status"), name="command_of_bulk"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_type_display()}, {self.sequence}"
+
+    def status_at(self, now: datetime) -> str:
+        """The status by the clock: what is overdue has expired, noted or not."""
+        is_over = self.status in OPEN and self.due_at <= now
+        return Status.EXPIRED.value if is_over else self.status
+
+
+class Screenshot(TenantOwned):
+    """What a screen showed; kept for a retention time.
+
+    The picture lies in the database, so that every host has it and a back-up too; it is
+    small, and it is not there for long.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, related_name="screenshots"
+    )
+    command = models.OneToOneField(
+        CommandHistory, on_delete=models.CASCADE, related_name="screenshot"
+    )
+    taken_at = models.DateTimeField()
+    content_type = models.CharField(max_length=10)
+    width = models.PositiveIntegerField()  # pixels
+    height = models.PositiveIntegerField()  # pixels
+    size = models.PositiveIntegerField()  # bytes
+    image = models.BinaryField()
+
+    class Meta(TenantOwned.Meta):
+        ordering = ("-taken_at", "-id")
+        constraints = (
+            SameTenant("device", name="screenshot_of_its_tenants_device"),
+            SameTenant("command", name="screenshot_for_its_tenants_command"),
+        )
+        indexes = (
+            models.Index(
+                fields=("device", "-taken_at", "-id"), name="screenshot_newest"
+            ),
+            models.Index(fields=("taken_at",), name="screenshot_outlived"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.width}×{self.height}"

@@ -1,0 +1,9 @@
+"""placeholder"""
+
+from django.http import HttpRequest
+
+from devices.models import Device
+
+
+def panel(request: HttpRequest, device: Device) -> str:
+    return ""

@@ -1,0 +1,189 @@
+"""Commands as a device can believe them: signed, numbered, for it alone, for a time.
+
+A command goes out as a JSON Web Signature in compact form (RFC 7515) by an Ed25519 key
+of its tenant (RFC 8037). Who stands between, or has broken into the broker, can neither
+make one nor use one again: the number rises, and the device remembers the last.
+
+The keys come as a JSON Web Key Set (RFC 7517), and the CA vouches for it: a device that
+has its certificate's chain need not believe the network for these either.
+"""
+
+import json
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.db import transaction
+from django.db.models import F, Q
+
+from certificates.authorities import signing_issuer
+from certificates.device_certificates import DeviceCertificatesService
+from certificates.errors import AuthorityUnavailable
+from certificates.pki.issuer import Issuer
+from devices.remote_control.facts import CommandKeyReplaced
+from devices.remote_control.models import CommandHistory, CommandSigningKey
+from events.outbox import record
+from provisioning.encryption import decrypt, encrypt
+from provisioning.locks import in_turn
+from tenants.context import current_tenant_id
+
+PURPOSE = "command signing keys"
+PUBLISHED = timedelta(days=90)  # after it was replaced: devices are away for long
+ES = {256: ("ES256", hashes.SHA256()), 384: ("ES384", hashes.SHA384())}
+
+
+def signed(
+    command: CommandHistory, key: CommandSigningKey, *, more: dict[str, Any]
+) -> str:
+    """A command as its device gets it; the claims' names are those of RFC 7519.
+
+    `jti` is the command's id, `aud` the device's, `exp` the moment from which it may
+    not be begun any more (seconds since 1970).
+    """
+    header = {"alg": "EdDSA", "kid": key.thumbprint, "typ": "command+jws"}
+    claims = {
+        "jti": str(command.pk),
+        "aud": str(command.device_id),
+        "sequence": command.sequence,
+        "type": command.type,
+        "parameters": {**command.parameters, **more},
+        "iat": int(command.issued_at.timestamp()),
+        "exp": int(command.expires_at.timestamp()),
+    }
+    secret = _decoded(decrypt(key.private_key, purpose=PURPOSE))
+    private = Ed25519PrivateKey.from_private_bytes(secret)
+    signing_input = _input(header, claims)
+    return f"{signing_input}.{_encoded(private.sign(signing_input.encode()))}"
+
+
+def current_key(*, now: datetime) -> CommandSigningKey:
+    """The key that signs for the current tenant; made at first use."""
+    return _signing() or _made(now)
+
+
+@transaction.atomic
+def replace_key(*, now: datetime) -> CommandSigningKey:
+    """Sign with a new key from now on; the one before is still published for a while."""
+    before = current_key(now=now)
+    in_turn(f"command signing key of {current_tenant_id()}")
+    CommandSigningKey.objects.filter(pk=before.pk).update(replaced_at=now)
+    key = _made(now)
+    record(
+        [
+            CommandKeyReplaced(
+                tenant_id=current_tenant_id(), at=now, thumbprint=key.thumbprint
+            )
+        ]
+    )
+    return key
+
+
+def key_set(*, now: datetime) -> dict[str, Any]:
+    """The current tenant's public keys, the one that signs first, and the CA's word.
+
+    `endorsement` is a JWS over the same keys by the CA that signs certificates, with its
+    chain as `x5c`; None on a host that has not the CA's key.
+    """
+    current_key(now=now)
+    published = Q(replaced_at__isnull=True) | Q(replaced_at__gt=now - PUBLISHED)
+    rows = CommandSigningKey.objects.filter(published).order_by(
+        F("replaced_at").desc(nulls_first=True)
+    )
+    keys = [jwk(row) for row in rows]
+    return {"keys": keys, "endorsement": _endorsed(keys, now)}
+
+
+def jwk(key: CommandSigningKey) -> dict[str, str]:
+    """RFC 8037 §2."""
+    return {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "x": key.public_key,
+        "kid": key.thumbprint,
+        "alg": "EdDSA",
+        "use": "sig",
+    }
+
+
+def _signing() -> CommandSigningKey | None:
+    found: CommandSigningKey | None = CommandSigningKey.objects.filter(
+        replaced_at__isnull=True
+    ).first()
+    return found
+
+
+@transaction.atomic
+def _made(now: datetime) -> CommandSigningKey:
+    in_turn(f"command signing key of {current_tenant_id()}")
+    if (found := _signing()) is not None:
+        return found  # somebody else has made it while we waited
+    private = Ed25519PrivateKey.generate()
+    public = _encoded(private.public_key().public_bytes_raw())
+    members = {"crv": "Ed25519", "kty": "OKP", "x": public}  # in this order: RFC 7638
+    text = json.dumps(members, separators=(",", ":"))
+    secret = _encoded(private.private_bytes_raw())
+    return CommandSigningKey.objects.create(
+        thumbprint=_encoded(sha256(text.encode()).digest()),
+        public_key=public,
+        private_key=encrypt(secret, purpose=PURPOSE),
+        made_at=now,
+    )
+
+
+def _endorsed(keys: list[dict[str, str]], now: datetime) -> str | None:
+    try:
+        issuer = signing_issuer(DeviceCertificatesService(), now=now)
+    except AuthorityUnavailable:
+        return None
+    chain = [b64encode(each.public_bytes(Encoding.DER)) for each in issuer.chain]
+    return _signed_by_authority(
+        issuer,
+        header={"typ": "command-keys+jws", "x5c": [der.decode() for der in chain]},
+        claims={
+            "iss": str(current_tenant_id()),
+            "iat": int(now.timestamp()),
+            "keys": keys,
+        },
+    )
+
+
+def _signed_by_authority(
+    issuer: Issuer, *, header: dict[str, Any], claims: dict[str, Any]
+) -> str:
+    """RFC 7518 §3.3 and §3.4: an EC signature is its two numbers side by side."""
+    key = issuer.key
+    if isinstance(key, rsa.RSAPrivateKey):
+        signing_input = _input({"alg": "RS256", **header}, claims)
+        signature = key.sign(
+            signing_input.encode(), padding.PKCS1v15(), hashes.SHA256()
+        )
+    else:
+        algorithm, digest = ES[key.curve.key_size]
+        signing_input = _input({"alg": algorithm, **header}, claims)
+        size = key.curve.key_size // 8
+        pair = decode_dss_signature(key.sign(signing_input.encode(), ec.ECDSA(digest)))
+        signature = b"".join(number.to_bytes(size, "big") for number in pair)
+    return f"{signing_input}.{_encoded(signature)}"
+
+
+def _input(header: dict[str, Any], claims: dict[str, Any]) -> str:
+    return f"{_encoded_json(header)}.{_encoded_json(claims)}"
+
+
+def _encoded_json(said: dict[str, Any]) -> str:
+    return _encoded(json.dumps(said, separators=(",", ":")).encode())
+
+
+def _encoded(data: bytes) -> str:
+    """base64url without padding (RFC 7515 §2)."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decoded(text: str) -> bytes:
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,57 @@
+"""Remote control's tasks, in a real worker."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from devices.remote_control import bulk, sessions, tasks
+from devices.remote_control.models import (
+    BulkCommand,
+    CommandHistory,
+    RemoteControlSession,
+)
+from devices.remote_control.tests.controlling import online, person, told
+from devices.tests.waiting import until
+from tenants.models import Tenant
+
+
+@pytest.mark.usefixtures("celery_worker")
+def test_a_bulk_command_is_worked_through_soon_after_it_was_asked_for(
+    acting: Tenant,
+) -> None:
+    online(acting)
+    bulk.request(
+        type="reload",
+        parameters={},
+        filter={},
+        by=person(acting),
+        now=datetime.now().astimezone(),
+    )
+
+    until(lambda: BulkCommand.objects.get().state == "finished")
+    assert CommandHistory.objects.count() == 1
+
+
+@pytest.mark.usefixtures("celery_worker")
+def test_what_is_overdue_is_ended(acting: Tenant) -> None:
+    device, by = online(acting), person(acting)
+    long_ago = datetime.now().astimezone() - timedelta(hours=2)
+    sessions.start(device=device, controller=by, now=long_ago)
+    told(device, "wake_up", by=by, now=long_ago)
+
+    tasks.end_overdue.delay()
+
+    until(lambda: CommandHistory.objects.get().status == "expired")
+    until(lambda: RemoteControlSession.objects.get().end == "idle")
+
+
+@pytest.mark.usefixtures("celery_worker")
+def test_what_has_outlived_its_time_is_dropped(acting: Tenant) -> None:
+    device, by = online(acting), person(acting)
+    long_ago = datetime.now().astimezone() - timedelta(days=1000)
+    told(device, "wake_up", by=by, now=long_ago)
+    CommandHistory.objects.update(status="expired", ended_at=long_ago)
+
+    tasks.drop_outlived.delay()
+
+    until(lambda: not CommandHistory.objects.exists())
