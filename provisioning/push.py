@@ -25,7 +25,6 @@ from devices.remote_control.api.device_views import STREAM_HEADER
 from devices.remote_control.telling import PATH
 from provisioning.observability import LISTENING
 from provisioning.wakeups import Listener, Wakeups
-from provisioning.wsgi import answered
 
 QUIET = 25.0  # seconds; a comment keeps the networks between awake
 LONGEST = 3600.0  # seconds; then the device comes again, and shows who it is
@@ -36,13 +35,19 @@ ANSWERED = (PATH, "/health/live", "/health/ready", "/metrics")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Answering = Callable[[dict[str, Any]], tuple[int, list[tuple[str, str]], bytes]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Application:
     """One coroutine for each connection (ASGI 3)."""
 
-    def __init__(self) -> None:
+    def __init__(self, answered: Answering) -> None:
+        """
+        Args:
+            answered: answers a request (PEP 3333) as the application does.
+        """
+        self.answered = answered
         self.threads = ThreadPoolExecutor(settings.WEB_THREADS, "admission")
         self.in_line = 0
         self.wakeups: Wakeups
@@ -79,7 +84,7 @@ class Application:
         try:
             loop = asyncio.get_running_loop()
             status, headers, content = await loop.run_in_executor(
-                self.threads, answered, _environ(scope)
+                self.threads, self.answered, _environ(scope)
             )
         finally:
             self.in_line -= 1
@@ -203,6 +208,3 @@ async def _refuse(
 def _allow_many_connections() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-app = Application()

@@ -30,7 +30,7 @@ def command_of(role: str, *, port: int) -> tuple[str, ...]:
                 *("--no-access-log", "--no-server-header", "--no-proxy-headers"),
                 *("--log-level", "warning", "--timeout-graceful-shutdown", "2"),
                 *("--timeout-worker-healthcheck", "60"),
-                "provisioning.push:app",
+                "provisioning.asgi:app",
             )
         case "worker":
             return (

@@ -3,10 +3,11 @@
 import logging
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from provisioning.processes import die_with_parent
 from tenants.row_security import refuse_to_start_without_wall
@@ -39,7 +40,15 @@ def answered(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
     return *begun[0], content
 
 
-try:
-    refuse_to_start_without_wall()
-except OperationalError:
-    logger.warning("The database is away: the wall between tenants is unchecked.")
+def _check_the_wall() -> None:
+    try:
+        refuse_to_start_without_wall()
+    except OperationalError:
+        logger.warning("The database is away: the wall between tenants is unchecked.")
+    finally:
+        connections.close_all()
+
+
+# In a thread: the push channel's server imports this where nobody may wait.
+with ThreadPoolExecutor(1) as once:
+    once.submit(_check_the_wall).result()

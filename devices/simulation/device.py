@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from devices.simulation.commands import Commands
 from devices.simulation.plausible import STUBBORN, Temper, sample, temper
+from devices.simulation.screen import Screen
 from devices.simulation.tally import NETWORK, Tally
 
 JITTER = 0.1  # of each pause, so that a fleet does not knock at once
@@ -34,6 +36,7 @@ class Pace:
     silence: float = 0.002  # the chance, at each connect, to go silent
     silent_for: tuple[float, float] = (360.0, 1200.0)  # seconds
     history: timedelta = timedelta(0)  # that is reported at the beginning
+    listens: bool = True  # on the push channel, where there is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,7 @@ class Surroundings:
     """Where the boxes are: what they share."""
 
     http: aiohttp.ClientSession
+    streams: aiohttp.ClientSession
     url: str
     enrollment_token: str
     seed: str
@@ -65,12 +69,21 @@ class SimulatedDevice:
     settings_version: str | None = None
     reported_at: float = 0.0
     key: ec.EllipticCurvePrivateKey = field(init=False)
+    commands: Commands = field(init=False)
+    listening: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.random = Random(f"{self.around.seed}-{self.number}")
         self.temper = temper(self.random)
         scalar = self.random.getrandbits(250) + 1
         self.key = ec.derive_private_key(scalar, ec.SECP256R1())
+        self.commands = Commands(
+            call=self._call,
+            tally=self.around.tally,
+            random=self.random,
+            now=lambda: self.around.now().timestamp(),
+            screen=Screen(self.name, hue=self.number * 0.618 % 1),
+        )
 
     @property
     def name(self) -> str:
@@ -80,13 +93,16 @@ class SimulatedDevice:
         """Until it is cancelled."""
         pace = self.around.pace
         await asyncio.sleep(self.random.uniform(0, pace.start_within))
-        while True:
-            try:
-                wait = await self._turn()
-            except (KeyError, TypeError, AttributeError):  # not what was promised
-                self.around.tally.note("not understood", NETWORK, 0)
-                wait = self._about(AGAIN)
-            await asyncio.sleep(wait)
+        try:
+            while True:
+                try:
+                    wait = await self._turn()
+                except (KeyError, TypeError, AttributeError):  # not what was promised
+                    self.around.tally.note("not understood", NETWORK, 0)
+                    wait = self._about(AGAIN)
+                await asyncio.sleep(wait)
+        finally:
+            self._hang_up()
 
     async def _turn(self) -> float:
         """Do what is due; for how many seconds nothing is."""
@@ -95,6 +111,7 @@ class SimulatedDevice:
             return self._about(AGAIN)
         if self.random.random() < pace.silence:
             self._be("silent")
+            self._hang_up()
             return self.random.uniform(*pace.silent_for)
         wait = await self._connect()
         if self.token and self._is_time_to_report():
@@ -124,6 +141,7 @@ class SimulatedDevice:
         self.token = told["token"]
         certificate = told.get("certificate") or {}
         self.serial_number = certificate.get("serial_number")
+        self.commands.chain = certificate.get("chain", "")
         if status == 201 and self.around.pace.history:
             await self._report_history()
         return True
@@ -136,11 +154,18 @@ class SimulatedDevice:
             return AGAIN
         self._be("quarantined" if told["quarantined"] else "online")
         steps = told["next_steps"]
-        if not told["quarantined"]:
+        self.commands.device_id = told["device_id"]
+        if told["quarantined"]:
+            self._hang_up()
+        else:
             await self._obey(steps)
         return float(self.around.pace.connect_every or told["next_connect_in"])
 
     async def _obey(self, steps: dict[str, Any]) -> None:
+        if steps["command_stream"] and self.around.pace.listens:
+            self._listen(steps["command_stream"])
+        if steps["commands_waiting"]:
+            await self.commands.fetch()
         version = steps["configuration_version"]
         if version is not None and (
             version != self.configuration_version or steps["configuration_waiting"]
@@ -162,6 +187,7 @@ class SimulatedDevice:
         if status == 200:
             self.configuration_version = told["version"]
             self.orientation = told["configuration"].get("orientation", "")
+            self.commands.screen.volume = told["configuration"].get("volume", 30)
         if status not in (200, 304):
             return
         said: dict[str, Any] = {
@@ -174,12 +200,24 @@ class SimulatedDevice:
                 "reason": "The panel cannot be turned.",
                 "failed_keys": ["orientation"],
             }
+        else:
+            self.commands.screen.is_upright = self.orientation.endswith("portrait")
         await self._call("reported", "POST", f"{path}/reported", said)
 
     async def _read_settings(self) -> None:
         status, told = await self._call("settings", "GET", "/devices/me/settings")
         if status == 200:
             self.settings_version = told["version"]
+
+    def _listen(self, url: str) -> None:
+        if self.listening is None or self.listening.done():
+            holding = self.commands.listen(self.around.streams, url, lambda: self.token)
+            self.listening = asyncio.create_task(holding)
+
+    def _hang_up(self) -> None:
+        if self.listening is not None:
+            self.listening.cancel()
+            self.listening = None
 
     async def _renew(self) -> None:
         said = {"csr": self._request()}
@@ -231,14 +269,18 @@ class SimulatedDevice:
     ) -> tuple[int, Any]:
         """One request; its status, 0 without an answer, and what it says."""
         credential = {"Authorization": f"Bearer {token or self.token}"}
-        headers = {**credential, "Content-Type": "application/json", **(more or {})}
+        kind_of = "image/png" if isinstance(body, bytes) else "application/json"
+        headers = {**credential, "Content-Type": kind_of, **(more or {})}
+        url = path if path.startswith("http") else f"{self.around.url}{path}"
         clock = asyncio.get_running_loop().time
         begun = clock()
         try:
             async with self.around.http.request(
                 method,
-                f"{self.around.url}{path}",
-                data=None if body is None else json.dumps(body),
+                url,
+                data=body
+                if isinstance(body, bytes | None)
+                else json.dumps(body).encode(),
                 headers=headers,
             ) as answer:
                 text = await answer.text()

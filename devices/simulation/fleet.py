@@ -8,6 +8,7 @@ from datetime import datetime
 
 import aiohttp
 
+from devices.simulation.commands import QUIET
 from devices.simulation.device import Pace, SimulatedDevice, Surroundings
 from devices.simulation.tally import Tally
 
@@ -30,9 +31,16 @@ class Fleet:
         """Let them live, for a time or until this is cancelled; `tally` tells of it."""
         connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
         timeout = aiohttp.ClientTimeout(total=PATIENCE)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
+        # One quiet connection for each box, beside those that they share.
+        quiet = aiohttp.TCPConnector(limit=0)
+        endless = aiohttp.ClientTimeout(total=None, sock_read=QUIET)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as http,
+            aiohttp.ClientSession(connector=quiet, timeout=endless) as streams,
+        ):
             where = Surroundings(
                 http=http,
+                streams=streams,
                 url=self.url.rstrip("/"),
                 enrollment_token=self.enrollment_token,
                 seed=self.seed,

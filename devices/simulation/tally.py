@@ -41,6 +41,7 @@ class Tally:
 
     kinds: dict[str, Kind] = field(default_factory=dict)
     states: Counter[str] = field(default_factory=Counter)  # of the devices, now
+    listening: int = 0  # of them, on the push channel
 
     def note(self, kind: str, status: int, seconds: float) -> None:
         found = self.kinds.setdefault(kind, Kind())
@@ -59,6 +60,7 @@ class Tally:
         """The same for machines; statuses as text, as JSON wants its keys."""
         return {
             "devices": {name: count for name, count in self.states.items() if count},
+            "listening": self.listening,
             "requests": {
                 name: {
                     "answered": kind.answered,
@@ -74,7 +76,7 @@ class Tally:
     def table(self) -> str:
         """The same for people."""
         states = ", ".join(f"{n} {name}" for name, n in self.states.items() if n)
-        lines = [f"devices: {states or 'none yet'}"]
+        lines = [f"devices: {states or 'none yet'}; {self.listening} listening"]
         lines.append(
             f"{'request':<16}{'answered':>10}{'failed':>8}{'p50':>9}{'p95':>9}"
         )

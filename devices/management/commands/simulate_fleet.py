@@ -73,6 +73,11 @@ class Command(OperatorCommand):
             metavar="H",
             help="Hours of the past that new boxes report at their beginning.",
         )
+        parser.add_argument(
+            "--no-push",
+            action="store_true",
+            help="Let them learn of commands when they connect alone.",
+        )
 
     def run(
         self,
@@ -92,6 +97,7 @@ class Command(OperatorCommand):
             start_within=options["start_within"],
             silence=options["silence"],
             history=timedelta(hours=options["history"]),
+            listens=not options["no_push"],
         )
         _refuse(url, token, devices, seconds, seed, pace)
         fleet = Fleet(

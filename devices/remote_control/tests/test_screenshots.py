@@ -46,7 +46,8 @@ def place(
 
 
 def put(place: str, data: bytes, kind: str = "image/png") -> Any:
-    return APIClient().generic("PUT", place, data, content_type=kind)
+    client: Any = APIClient()
+    return client.generic("PUT", place, data, content_type=kind)
 
 
 @pytest.mark.parametrize(
