@@ -79,6 +79,6 @@ class Screen:
         full = unit + (width - 2 * unit) * self.volume // 100
         draw.rectangle((unit, bar, full, bar + unit // 4), fill=LIGHT)
         for across, down in self.marks:
-            left, top, r = across * scale, down * scale, unit / 3
-            ring = (left - r, top - r, left + r, top + r)
+            x, y, r = across * scale, down * scale, unit / 3
+            ring = (x - r, y - r, x + r, y + r)
             draw.ellipse(ring, outline=(255, 210, 70), width=3)

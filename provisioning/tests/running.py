@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,20 @@ EMBEDDED = ("DATABASE_URL", "REDIS_URL", "CERTIFICATES_ROOT", "PYTEST_XDIST_WORK
 class Up:
     """A running `up` in a folder of its own."""
 
-    def __init__(self, var: Path, port: int) -> None:
-        self.var, self.port = var, port
+    def __init__(self, var: Path, port: int, stream_port: int) -> None:
+        self.var, self.port, self.stream_port = var, port, stream_port
         self.lines = ""
         self.process: subprocess.Popen[str] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if k not in EMBEDDED}
-        return {**inherited, "VAR_DIR": str(self.var), "PORT": str(self.port)}
+        return {
+            **inherited,
+            "VAR_DIR": str(self.var),
+            "PORT": str(self.port),
+            "STREAM_PORT": str(self.stream_port),
+        }
 
     def start(self) -> None:
         with (self.var.parent / "up.log").open("a") as log:
@@ -64,8 +69,14 @@ class Up:
     def ready(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.output()
+        return self._answers(f"http://localhost:{self.port}/health/ready")
+
+    def pushes(self) -> bool:
+        """Whether the push channel answers."""
+        return self._answers(f"http://localhost:{self.stream_port}/health/ready")
+
+    def _answers(self, url: str) -> bool:
         try:
-            url = f"http://localhost:{self.port}/health/ready"
             with urllib.request.urlopen(url, timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:
@@ -78,7 +89,7 @@ class Up:
             words = ""
             with suppress(psutil.NoSuchProcess):  # a zombie is one of these
                 words = " ".join(child.cmdline())
-            for name in ("postgres", "valkey", "granian", "celery"):
+            for name in ("postgres", "valkey", "granian", "uvicorn", "celery"):
                 if name in words:
                     role = "beat" if " beat " in words else name
                     found[role] = child
@@ -113,13 +124,19 @@ class Up:
         return left
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens now."""
+    with ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in sockets]
+
+
 @contextmanager
 def running_up(folder: Path) -> Iterator[Up]:
     """An `up` that may be started, over data of its own; it is gone afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    running = Up(folder / "var", port)
+    running = Up(folder / "var", *free_ports(2))
     yield running
     if running.process is not None and running.process.poll() is None:
         running.stop(signal.SIGTERM)

@@ -43,12 +43,13 @@ def test_everything_starts_comes_back_and_ends(up: Up) -> None:
     assert call(up, "/devices", made["token"], {"serial_number": "B"})["name"] == "B"
 
     # Whatever is killed comes back, and the device goes on.
-    for role in ("postgres", "valkey", "granian", "celery", "beat"):
+    for role in ("postgres", "valkey", "granian", "uvicorn", "celery", "beat"):
         victim = up.children()[role]
         victim.kill()
         until(partial(up.replaced, role, victim))
         until(lambda: answers(lambda: call(up, "/devices/connect", box["token"], {})))
         until(up.ready)
+        until(up.pushes)
 
     # A signal ends all of it.
     assert up.stop(signal.SIGINT) < 10
