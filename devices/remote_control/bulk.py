@@ -140,7 +140,7 @@ def confirm(*, bulk: BulkCommand, by: User, now: datetime) -> BulkCommand:
     """
     row = _held(bulk)
     if row.state != State.WAITING or row.requested_at + GOOD_FOR <= now:
-        raise BulkCommandDecided(_state_at(row, now))
+        raise BulkCommandDecided(state_at(row, now))
     if row.requested_by_id == by.pk:
         raise SecondPersonNeeded
     # The time that was asked for counts from now: nobody could begin before.
@@ -264,7 +264,8 @@ def _finish(row: BulkCommand, state: str, now: datetime) -> None:
     record([BulkCommandEnded(**_about(row, now), **told)])
 
 
-def _state_at(row: BulkCommand, now: datetime) -> str:
+def state_at(row: BulkCommand, now: datetime) -> str:
+    """The state by the clock: what nobody confirmed in time has lapsed, noted or not."""
     is_late = row.state == State.WAITING and row.requested_at + GOOD_FOR <= now
     return State.LAPSED.value if is_late else row.state
 

@@ -113,6 +113,20 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "What devices should do",
+                "separator": True,
+                "items": [
+                    _page("Commands", "terminal", "remote_control.commandhistory"),
+                    _page("To many", "groups", "remote_control.bulkcommand"),
+                    _page(
+                        "Sessions",
+                        "settings_remote",
+                        "remote_control.remotecontrolsession",
+                    ),
+                    _page("Policy", "policy", "remote_control.remotecontrolpolicy"),
+                ],
+            },
+            {
                 "title": "Monitoring",
                 "separator": True,
                 "items": [

@@ -24,6 +24,7 @@ DOORS = {
     "forms.py",
     "authentication.py",
     "portal.py",
+    "bulk_portal.py",
     "editor.py",
     "sign_in.py",
     "views.py",

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from django.db import connection
 
 from devices.credentials import renew_device_token
 from devices.models import Device
@@ -127,8 +128,14 @@ def token_of(device: Device) -> str:
 
 def reload(device: Device, by: User) -> Awaitable[CommandHistory]:
     """A command, given while the loop goes on."""
-    now = datetime.now(UTC)
-    return asyncio.to_thread(lambda: told(device, "reload", by=by, now=now))
+
+    def give() -> CommandHistory:
+        try:
+            return told(device, "reload", by=by, now=datetime.now(UTC))
+        finally:
+            connection.close()  # this thread's
+
+    return asyncio.to_thread(give)
 
 
 def test_a_device_that_holds_the_channel_hears_of_each_command(

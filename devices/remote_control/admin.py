@@ -1,0 +1,260 @@
+"""Remote control in the portal: what was commanded, to one and to many, and what may be."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path, reverse
+from django.utils import timezone
+from unfold.decorators import display
+
+from devices.remote_control import bulk, bulk_portal, commands, policies, portal
+from devices.remote_control.command_types import TYPES
+from devices.remote_control.forms import PolicyForm
+from devices.remote_control.models import (
+    BulkCommand,
+    CommandHistory,
+    RemoteControlPolicy,
+    RemoteControlSession,
+)
+from tenants.context import tenant_scope
+from tenants.portal import (
+    MOST_AT_ONCE,
+    PortalAdmin,
+    ReadOnlyAdmin,
+    act_on_each,
+    person,
+    report_page,
+)
+from tenants.templatetags.portal import moment_in_words
+
+COLOURS = {
+    "succeeded": "success",
+    "failed": "danger",
+    "expired": "warning",
+    "cancelled": "default",
+    "superseded": "default",
+}
+
+
+@admin.register(CommandHistory)
+class CommandAdmin(ReadOnlyAdmin):
+    """What devices were told, and what came of it."""
+
+    list_display = ("what", "on", "shown_status", "issued_by", "issued")
+    list_filter = ("status", "type")
+    list_select_related = ("tenant", "device")
+    ordering = ("-issued_at", "-id")
+    actions: Any = ("call_back",)
+    fields: Any = (
+        *("what", "on", "shown_status", "reason", "result", "issued_by", "sequence"),
+        *("issued_at", "expires_at", "sent_at", "delivered_at", "started_at"),
+        *("ended_at", "session", "bulk", "id"),
+    )
+    readonly_fields = fields
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        """Lists of one device's commands, and of one bulk command's, are linked to."""
+        linked = lookup in ("device__id__exact", "bulk__id__exact")
+        return linked or super().lookup_allowed(lookup, value, request)
+
+    def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(portal.MANAGE)
+
+    @admin.display(description="Command")
+    def what(self, row: CommandHistory) -> str:
+        return portal.in_words(row.type, row.parameters)
+
+    @admin.display(description="Device")
+    def on(self, row: CommandHistory) -> str:
+        return row.device.name
+
+    @display(description="State", label=COLOURS)
+    def shown_status(self, row: CommandHistory) -> tuple[str, str]:
+        status = row.status_at(timezone.now())
+        return status, status
+
+    @admin.display(description="When", ordering="issued_at")
+    def issued(self, row: CommandHistory) -> str:
+        return moment_in_words(row.issued_at)
+
+    @admin.action(description="Call selected commands back", permissions=["manage"])
+    def call_back(
+        self, request: HttpRequest, rows: QuerySet[CommandHistory]
+    ) -> HttpResponse:
+        by = person(request).email
+
+        def cancel(row: CommandHistory) -> str:
+            commands.cancel(command=row, by=by, now=timezone.now())
+            return "Called back."
+
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], cancel)
+        return report_page(self, request, "Called back", outcomes)
+
+
+@admin.register(RemoteControlSession)
+class SessionAdmin(ReadOnlyAdmin):
+    """Who controlled which device, and when; and the page on which that is done."""
+
+    list_display = ("on", "controller", "started", "ended", "how")
+    list_filter = ("end",)
+    list_select_related = ("tenant", "device", "controller")
+    ordering = ("-started_at", "-id")
+    fields: Any = (
+        *("device", "controller", "started_at", "last_used_at", "ended_at", "end"),
+    )
+    readonly_fields = fields
+
+    def get_urls(self) -> list[Any]:
+        view, where = self.admin_site.admin_view, "device/<uuid:device_id>/"
+        own = [
+            path(where, view(portal.control), name="remote_control_control"),
+            path(f"{where}state/", view(portal.state), name="remote_control_state"),
+            path(f"{where}act/", view(portal.act), name="remote_control_act"),
+            path(
+                "screenshot/<uuid:screenshot_id>/",
+                view(portal.screenshot),
+                name="remote_control_screenshot",
+            ),
+        ]
+        return [*own, *super().get_urls()]
+
+    @admin.display(description="Device")
+    def on(self, row: RemoteControlSession) -> str:
+        return row.device.name
+
+    @admin.display(description="Begun", ordering="started_at")
+    def started(self, row: RemoteControlSession) -> str:
+        return moment_in_words(row.started_at)
+
+    @admin.display(description="Ended")
+    def ended(self, row: RemoteControlSession) -> str:
+        return moment_in_words(row.ended_at, never="in use")
+
+    @admin.display(description="How")
+    def how(self, row: RemoteControlSession) -> str:
+        return row.get_end_display() or "-"
+
+
+@admin.register(BulkCommand)
+class BulkCommandAdmin(ReadOnlyAdmin):
+    """Commands to many devices at once."""
+
+    list_display = ("what", "to", "shown_state", "reached", "requested_by", "requested")
+    list_filter = ("state", "type")
+    list_select_related = ("tenant", "requested_by", "confirmed_by")
+    ordering = ("-requested_at", "-id")
+    change_form_outer_before_template = "portal/bulk_command.html"
+    fields: Any = (
+        *("what", "to", "requested_by", "requested_at", "confirmed_by"),
+        *("expires_at", "ended_at", "id"),
+    )
+    readonly_fields = fields
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(portal.MANAGE)
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view
+        own = [
+            path(
+                "<uuid:bulk_id>/decide/",
+                view(bulk_portal.decide),
+                name="remote_control_bulk_decide",
+            ),
+        ]
+        return [*own, *super().get_urls()]
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        return bulk_portal.new(request)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: Any = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if row is not None and self.has_view_permission(request, row):
+            with tenant_scope(row.tenant_id):
+                context |= bulk_portal.progress(request, row)
+        return super().change_view(request, object_id, form_url, context)
+
+    @admin.display(description="Command")
+    def what(self, row: BulkCommand) -> str:
+        return portal.in_words(row.type, row.parameters)
+
+    @admin.display(description="To")
+    def to(self, row: BulkCommand) -> str:
+        return bulk_portal.filter_in_words(row.filter)
+
+    @display(
+        description="State",
+        label={"waiting": "warning", "running": "info", "finished": "success"},
+    )
+    def shown_state(self, row: BulkCommand) -> tuple[str, str]:
+        state = bulk.state_at(row, timezone.now())
+        return state, BulkCommand.State(state).label
+
+    @admin.display(description="Reached")
+    def reached(self, row: BulkCommand) -> str:
+        return f"{row.done:,} of {row.found:,}"
+
+    @admin.display(description="When", ordering="requested_at")
+    def requested(self, row: BulkCommand) -> str:
+        return moment_in_words(row.requested_at)
+
+
+@admin.register(RemoteControlPolicy)
+class PolicyAdmin(PortalAdmin):
+    """What may be commanded, and to how many at once."""
+
+    list_display = ("shown", "allowed", "blast_radius")
+    list_select_related = ("tenant",)
+    ordering = ("tenant",)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        return PolicyForm.for_person(person(request))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        """The form has called the service; there is nothing left to save."""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponse:
+        """A member's tenant has one: they are led to it."""
+        if person(request).is_superuser or not self.has_view_permission(request):
+            return super().changelist_view(request, extra_context)
+        row = policies.of_tenant()
+        if row.pk is not None:
+            where = reverse(
+                "admin:remote_control_remotecontrolpolicy_change", args=[row.pk]
+            )
+            return redirect(where)
+        if self.has_add_permission(request):
+            return redirect("admin:remote_control_remotecontrolpolicy_add")
+        messages.info(request, "Everything is allowed: nobody has said otherwise.")
+        return super().changelist_view(request, extra_context)
+
+    @admin.display(description="Policy")
+    def shown(self, row: RemoteControlPolicy) -> str:
+        return str(row)
+
+    @admin.display(description="Allowed")
+    def allowed(self, row: RemoteControlPolicy) -> str:
+        if len(row.allowed_types) == len(TYPES):
+            return "everything"
+        return ", ".join(TYPES[name].label for name in row.allowed_types) or "nothing"
