@@ -69,7 +69,7 @@ class Screen:
             ImageFont.load_default(unit * 0.6),
         )
         draw.text((unit, unit), self.name, LIGHT, large)
-        draw.text((unit, unit * 3.2), f"loaded {self.loads}×", FAINT, small)
+        draw.text((unit, unit * 3.2), f"loaded: {self.loads}", FAINT, small)
         if self.last_key:
             draw.text((unit, unit * 4.2), f"key {self.last_key}", FAINT, small)
         if self.typed:

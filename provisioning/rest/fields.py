@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]*"
 NOT_BLANK = r"[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*"
+CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?"
 PEM = r"\s*-----BEGIN [A-Z ]+-----[\s\S]+-----END [A-Z ]+-----\s*"
 
 
@@ -54,6 +55,19 @@ class Truth(serializers.BooleanField):
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
+
+
+@extend_schema_field({"type": "string", "pattern": f"^{CLOCK}$"})
+class ClockTime(serializers.TimeField):
+    """A time by the clock on the wall, `07:30` or `07:30:00`; of an offset it knows nothing."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(format="%H:%M:%S", **kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str) or not re.fullmatch(CLOCK, data):
+            self.fail("invalid", format="hh:mm[:ss]")
+        return super().to_internal_value(data)
 
 
 @extend_schema_field({})

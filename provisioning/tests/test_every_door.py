@@ -30,12 +30,19 @@ from devices.monitoring.models import (
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences import definitions
 from devices.preferences.models import DeviceSettings, PreferenceDefinition
+from devices.remote_control.models import (
+    BulkCommand,
+    CommandHistory,
+    RemoteControlSession,
+    Screenshot,
+)
+from devices.remote_control.tests.controlling import remote_controlled
 from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from events.models import Channel, ChannelDelivery
 from events.tests.factories import ChannelFactory
 from tenants import tokens
 from tenants.context import tenant_scope
-from tenants.models import ApiToken, Role, Tenant
+from tenants.models import ApiToken, Role, Tenant, User
 from tenants.services import issue_api_token, revoke_token
 from tenants.tests.factories import MembershipFactory, TenantFactory
 
@@ -56,6 +63,7 @@ PUBLIC = {
     ("post", "/devices/pair"),  # a box that has no credential yet
     ("post", "/devices/pair/token"),
     ("get", "/configurations/schema"),
+    ("put", "/screenshots/{command_id}"),  # the key in its query opens it
 }
 OF_A_DEVICE = {  # a stranger's device meets itself there, and nothing of ours
     ("post", "/devices/connect"),
@@ -64,6 +72,9 @@ OF_A_DEVICE = {  # a stranger's device meets itself there, and nothing of ours
     ("get", "/devices/me/certificate"),
     ("get", "/devices/me/configuration"),
     ("post", "/devices/me/configuration/reported"),
+    ("get", "/devices/me/commands"),
+    ("get", "/devices/me/commands/stream"),
+    ("get", "/devices/me/command-keys"),
     ("get", "/devices/me/settings"),
     ("patch", "/devices/me/settings"),
     ("post", "/devices/me/certificate"),
@@ -90,6 +101,14 @@ OF_A_TENANT = {  # a stranger's member meets their own tenant there
     ("get", "/configurations/order"),
     ("put", "/configurations/order"),
     ("post", "/configurations/preview"),
+    ("get", "/remote-control/commands"),
+    ("get", "/remote-control/command-types"),
+    ("get", "/remote-control/policy"),
+    ("patch", "/remote-control/policy"),
+    ("get", "/remote-control/signing-keys"),
+    ("post", "/remote-control/signing-keys"),
+    ("get", "/remote-control/bulk"),
+    ("post", "/remote-control/bulk"),
     ("get", "/preferences"),
     ("post", "/preferences"),
 }
@@ -125,6 +144,9 @@ class Ours:
     channel: Channel
     message: ChannelDelivery
     configuration: DeviceConfiguration
+    command: CommandHistory
+    bulk: BulkCommand
+    screenshot: Screenshot
 
     def words(self) -> set[str]:
         return {
@@ -142,6 +164,10 @@ class Ours:
             str(self.channel.pk),
             self.channel.name,
             str(self.configuration.pk),
+            str(self.command.pk),
+            str(self.bulk.pk),
+            str(self.screenshot.pk),
+            self.command.issued_by,
             "The Text That Is Ours",
             "The Preference That Is Ours",
         }
@@ -155,6 +181,9 @@ class Ours:
         path = path.replace("{channel_id}", str(self.channel.pk))
         path = path.replace("{message_id}", str(self.message.pk))
         path = path.replace("{configuration_id}", str(self.configuration.pk))
+        path = path.replace("{command_id}", str(self.command.pk))
+        path = path.replace("{bulk_id}", str(self.bulk.pk))
+        path = path.replace("{screenshot_id}", str(self.screenshot.pk))
         path = path.replace("{number}", "1")
         path = path.replace("{key}", "our_preference")
         public = {address for _, address in PUBLIC}
@@ -183,6 +212,10 @@ class Ours:
             "key": "taken",
             "kind": "boolean",
             "default": True,
+            "type": "reboot",
+            "status": "failed",
+            "filter": {},
+            "blast_radius": 1,
             "settings": {"our_preference": {"version": 0, "value": False}},
         }
 
@@ -227,6 +260,9 @@ def ours() -> Ours:
     return Ours(
         *(tenant, device, certificate, rule, override, alert, channel, message),
         configuration,
+        *remote_controlled(
+            device, now, by=User.objects.create_user("ours@example.com")
+        ),
     )
 
 
@@ -309,6 +345,11 @@ def assert_untouched(ours: Ours) -> None:
     assert ours.configuration.number == 1
     assert PreferenceDefinition.every_tenant.filter(tenant=ours.tenant).count() == 1
     assert not DeviceSettings.every_tenant.exists()
+    ours.command.refresh_from_db()
+    ours.bulk.refresh_from_db()
+    assert (ours.command.status, ours.bulk.state) == ("queued", "waiting")
+    assert CommandHistory.every_tenant.filter(tenant=ours.tenant).count() == 1
+    assert not RemoteControlSession.every_tenant.filter(tenant=ours.tenant).exists()
     assert not AlertComment.every_tenant.exists()
     assert DeviceCertificate.objects.of_device(ours.device.pk).count() == 1
 

@@ -32,6 +32,14 @@ from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences import definitions
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
+from devices.remote_control import policies
+from devices.remote_control.models import (
+    BulkCommand,
+    CommandHistory,
+    RemoteControlPolicy,
+    RemoteControlSession,
+)
+from devices.remote_control.tests.controlling import remote_controlled
 from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory, TagFactory
 from events.models import Channel, ChannelDelivery, Delivery, Event
 from events.tests.factories import ChannelFactory
@@ -122,7 +130,17 @@ def ours() -> dict[str, Any]:
     platform_preference = definitions.define_for_platform(
         key="of_all", label="Everybody's", kind="boolean", default=True, now=now
     )
+    with tenant_scope(tenant.pk):
+        policy = policies.change(blast_radius=7, now=now)
+        session = RemoteControlSession.objects.create(
+            device=device, controller=user, started_at=now, last_used_at=now
+        )
+    command, bulk, _ = remote_controlled(device, now, by=user)
     return {
+        RemoteControlPolicy._meta.label_lower: policy,
+        RemoteControlSession._meta.label_lower: session,
+        CommandHistory._meta.label_lower: command,
+        BulkCommand._meta.label_lower: bulk,
         DeviceConfiguration._meta.label_lower: configuration,
         PreferenceDefinition._meta.label_lower: preference,
         PlatformPreference._meta.label_lower: platform_preference,
@@ -159,6 +177,10 @@ def address_of(pattern: str, ours: dict[str, Any]) -> str:
     device_id = str(ours["devices.device"].pk)
     pattern = pattern.replace("<str:scope>/<str:subject_id>", f"device/{device_id}")
     pattern = pattern.replace("<uuid:device_id>", device_id)
+    bulk_id = str(ours["remote_control.bulkcommand"].pk)
+    pattern = pattern.replace("<uuid:bulk_id>", bulk_id)
+    screenshot_id = str(ours["remote_control.commandhistory"].screenshot.pk)
+    pattern = pattern.replace("<uuid:screenshot_id>", screenshot_id)
     pattern = pattern.replace("<int:number>", "1")
     pattern = re.sub(r"\^\(\?P<app_label>(\w+)\|.*", r"\1/", pattern)
     pattern = pattern.replace("(?P<url>.*)$", "no/such/page")

@@ -8,7 +8,7 @@ from devices.metrics.measures import CHOICES
 from devices.monitoring.back_testing import MOST_DAYS
 from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
 from events.severity import Severity
-from provisioning.rest.fields import Text, Truth, WholeNumber
+from provisioning.rest.fields import ClockTime, Text, Truth, WholeNumber
 from provisioning.rest.strict import Strict
 
 
@@ -70,8 +70,8 @@ class RuleFields(Strict):
         required=False,
         help_text="On which alerts may be opened; 1 is Monday.",
     )
-    opens_at = serializers.TimeField(required=False, allow_null=True)
-    closes_at = serializers.TimeField(required=False, allow_null=True)
+    opens_at = ClockTime(required=False, allow_null=True)
+    closes_at = ClockTime(required=False, allow_null=True)
     time_zone = Text(max_length=64, required=False)
     is_enabled = Truth(required=False)
 
@@ -127,6 +127,8 @@ class RuleSerializer(serializers.ModelSerializer[MonitoringRule]):
     )
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True)
+    opens_at = ClockTime(allow_null=True)
+    closes_at = ClockTime(allow_null=True)
     overrides = OverrideSerializer(many=True)
 
     class Meta:

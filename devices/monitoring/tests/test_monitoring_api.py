@@ -82,6 +82,7 @@ def test_a_rule_is_made_looked_at_changed_and_removed(operator: APIClient) -> No
         ({"weekdays": [8]}, "weekdays.0"),
         ({"time_zone": "Mars/Olympus"}, "time_zone"),
         ({"opens_at": "late"}, "opens_at"),
+        ({"opens_at": "08:00:00-14:00"}, "opens_at"),  # the offset would be lost
         ({"lasting_seconds": -1}, "lasting_seconds"),
         ({"kind": "silence", "threshold": 0}, "threshold"),
         ({"kind": "certificate", "threshold": 1_000_000}, "threshold"),

@@ -95,7 +95,10 @@ class MyStreamView(APIView):
         parameters=[
             AFTER,
             OpenApiParameter(
-                "Last-Event-ID", location="header", description="In place of `after`."
+                "Last-Event-ID",
+                {"type": "integer", "minimum": 0, "maximum": LARGEST_SEQUENCE},
+                location="header",
+                description="Goes before `after`.",
             ),
         ],
         responses=SequenceSerializer,
@@ -148,13 +151,20 @@ class UploadView(APIView):
 
 
 def _after(request: Request) -> int:
-    """What the device says that it has seen last; nothing known is nothing seen."""
-    said = request.query_params.dict()
-    if "after" not in said and (event := request.headers.get("Last-Event-ID")):
-        said["after"] = event
-    question = AfterQuestion(data=said)
-    question.is_valid(raise_exception=True)
-    return int(question.validated_data["after"])
+    """What the device says that it has seen last; nothing known is nothing seen.
+
+    A browser that reconnects by itself repeats the address and adds the header, so the
+    header is the newer of both.
+    """
+    said = [request.query_params.dict()]
+    if "Last-Event-ID" in request.headers:
+        said.append({"after": request.headers["Last-Event-ID"]})
+    after = 0
+    for one in said:
+        question = AfterQuestion(data=one)
+        question.is_valid(raise_exception=True)
+        after = int(question.validated_data["after"])
+    return after
 
 
 def _signed(row: CommandHistory, key: CommandSigningKey) -> dict[str, Any]:

@@ -18,8 +18,8 @@ MOST_FILTERS = 20
 class CommandFields(Strict):
     """A command to one device."""
 
-    type = Text(max_length=16)
-    parameters = serializers.DictField(child=Value(), required=False)
+    type = serializers.ChoiceField(choices=CHOICES)
+    parameters = serializers.DictField(child=Value(allow_null=True), required=False)
     session = serializers.UUIDField(
         required=False, help_text="The one that the controller believes to have."
     )
@@ -34,8 +34,8 @@ class CommandFields(Strict):
 class BulkFields(Strict):
     """A command to every device that the filter finds."""
 
-    type = Text(max_length=16)
-    parameters = serializers.DictField(child=Value(), required=False)
+    type = serializers.ChoiceField(choices=CHOICES)
+    parameters = serializers.DictField(child=Value(allow_null=True), required=False)
     filter = serializers.DictField(
         child=Text(max_length=120, allow_blank=True),
         help_text="As `GET /devices` is narrowed; `{}` is every device.",
@@ -58,7 +58,9 @@ class AnswerFields(Strict):
 
     status = serializers.ChoiceField(choices=ANSWERS)
     result = serializers.DictField(
-        child=Value(), required=False, help_text="With `succeeded` or `failed`."
+        child=Value(allow_null=True),
+        required=False,
+        help_text="With `succeeded` or `failed`.",
     )
     reason = Text(
         max_length=MOST_REASON,
@@ -124,7 +126,7 @@ class CommandSerializer(serializers.Serializer[Any]):
     device = serializers.UUIDField(source="device_id")
     sequence = serializers.IntegerField()
     type = serializers.ChoiceField(choices=CHOICES)
-    parameters = serializers.DictField(child=Value())
+    parameters = serializers.DictField(child=Value(allow_null=True))
     status = serializers.SerializerMethodField()
     session = serializers.UUIDField(source="session_id", allow_null=True)
     bulk = serializers.UUIDField(source="bulk_id", allow_null=True)
@@ -135,7 +137,7 @@ class CommandSerializer(serializers.Serializer[Any]):
     delivered_at = serializers.DateTimeField(allow_null=True)
     started_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
-    result = serializers.DictField(child=Value(), allow_null=True)
+    result = serializers.DictField(child=Value(allow_null=True), allow_null=True)
     reason = serializers.CharField(allow_blank=True)
 
     def get_status(self, command: Any) -> Status:
@@ -146,7 +148,8 @@ class CommandTypeSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment] # its name in JSON
     schema = serializers.DictField(
-        child=Value(), help_text="JSON Schema of the parameters, draft 2020-12."
+        child=Value(allow_null=True),
+        help_text="JSON Schema of the parameters, draft 2020-12.",
     )
     is_gesture = serializers.BooleanField(help_text="It wants a session.")
     waits = serializers.BooleanField(help_text="For a device that is offline.")
@@ -166,7 +169,7 @@ class BulkSerializer(serializers.Serializer[Any]):
 
     id = serializers.UUIDField()
     type = serializers.ChoiceField(choices=CHOICES)
-    parameters = serializers.DictField(child=Value())
+    parameters = serializers.DictField(child=Value(allow_null=True))
     filter = serializers.DictField(child=serializers.CharField())
     state = serializers.ChoiceField(choices=BulkCommand.State.choices)
     found = serializers.IntegerField()
@@ -211,7 +214,9 @@ class ScreenshotSerializer(serializers.Serializer[Any]):
 class KeySetSerializer(serializers.Serializer[Any]):
     """The keys that sign the tenant's commands (RFC 7517), the present one first."""
 
-    keys = serializers.ListField(child=serializers.DictField(child=Value()))
+    keys = serializers.ListField(
+        child=serializers.DictField(child=Value(allow_null=True))
+    )
     endorsement = serializers.CharField(
         allow_null=True,
         help_text="The same keys in a JWS by the CA, whose chain is its `x5c`.",

@@ -3,14 +3,14 @@
 import io
 import json
 from base64 import urlsafe_b64decode
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from PIL import Image
 
 from devices.models import Device
 from devices.remote_control import issuing
-from devices.remote_control.models import CommandHistory
+from devices.remote_control.models import BulkCommand, CommandHistory, Screenshot
 from devices.tests.factories import DeviceFactory
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant, User
@@ -58,3 +58,42 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (64, 36)) -> bytes:
 def errors(answer: Any) -> tuple[int, list[tuple[str, str | None]]]:
     said = answer.json()["errors"]
     return answer.status_code, [(one["code"], one["attr"]) for one in said]
+
+
+def remote_controlled(
+    device: Device, now: datetime, *, by: User
+) -> tuple[CommandHistory, BulkCommand, Screenshot]:
+    """A command, one to many that waits, and a picture."""
+    common: dict[str, Any] = {
+        "type": "screenshot",
+        "expires_at": now + timedelta(days=1),
+    }
+    command = CommandHistory.every_tenant.create(
+        tenant=device.tenant,
+        device=device,
+        sequence=1,
+        issued_by=by.email,
+        issued_at=now,
+        due_at=now + timedelta(days=1),
+        **common,
+    )
+    bulk = BulkCommand.every_tenant.create(
+        tenant=device.tenant,
+        state="waiting",
+        found=1,
+        requested_by=by,
+        requested_at=now,
+        **common,
+    )
+    screenshot = Screenshot.every_tenant.create(
+        tenant=device.tenant,
+        device=device,
+        command=command,
+        taken_at=now,
+        content_type="image/png",
+        width=1,
+        height=1,
+        size=1,
+        image=b"1",
+    )
+    return command, bulk, screenshot

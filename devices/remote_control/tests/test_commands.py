@@ -84,7 +84,7 @@ class TestThroughTheApi:
     @pytest.mark.parametrize(
         ("said", "found"),
         [
-            ({"type": "explode"}, ("unknown_command_type", "type")),
+            ({"type": "explode"}, ("invalid_choice", "type")),
             (
                 {"type": "set_volume", "parameters": {"volume": 500}},
                 ("invalid", "parameters.volume"),

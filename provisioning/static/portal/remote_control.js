@@ -140,6 +140,7 @@
   });
   image.addEventListener("pointercancel", () => { pressed = null; });
 
+  form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
