@@ -1,4 +1,4 @@
-# One image for every role: `web`, `worker`, `beat`, and any command of manage.py.
+# One image for every role: `web`, `stream`, `worker`, `beat`, and any command of manage.py.
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /project
@@ -19,7 +19,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOST=0.0.0.0 \
     ROLE=web
 USER provisioning
-EXPOSE 8000
+EXPOSE 8000 9000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["python", "deploy/healthy.py"]
 ENTRYPOINT ["python", "manage.py"]
 CMD ["serve", "web"]

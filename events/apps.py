@@ -4,6 +4,7 @@ from django.apps import AppConfig
 from kombu.exceptions import OperationalError
 
 from events.waking import Waker
+from provisioning.encryption import when_reencrypting
 from tenants.hooks import when_something_happens
 
 
@@ -22,3 +23,4 @@ class EventsConfig(AppConfig):
             ),
         )
         when_something_happens(outbox.record_happening)
+        when_reencrypting("webhooks", import_module("events.channel_secrets").reencrypt)

@@ -7,12 +7,15 @@ ones in `SECRET_KEY_FALLBACKS` still open what they closed.
 
 import base64
 import hmac
+from collections.abc import Callable
 from hashlib import sha256
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
+
+_kept: dict[str, Callable[[], int]] = {}
 
 
 class NotReadable(Exception):
@@ -40,6 +43,20 @@ def keyed_digests(text: str, *, purpose: str) -> list[str]:
         hmac.new(_key(secret, purpose), text.encode(), sha256).hexdigest()
         for secret in _secrets()
     ]
+
+
+def when_reencrypting(noun: str, act: Callable[[], int]) -> None:
+    """Encrypt what a room keeps with the present key, too; `act` returns how many."""
+    _kept[noun] = act
+
+
+def reencrypt_all() -> dict[str, int]:
+    """Encrypt whatever any room keeps with the present key; how many of what.
+
+    Raises:
+        NotReadable: one was encrypted with a key that is not among the fallbacks.
+    """
+    return {noun: act() for noun, act in _kept.items()}
 
 
 def _boxes(purpose: str) -> MultiFernet:

@@ -21,6 +21,8 @@ from certificates.tests.peers import ask, marks, needs
 from certificates.tests.tls_site import Site, running_site
 from devices.credentials import renew_device_token
 from devices.models import Device
+from devices.remote_control.telling import PATH
+from devices.remote_control.tests.controlling import person, told
 from tenants.context import tenant_scope
 
 pytestmark = [
@@ -172,3 +174,32 @@ def _enrolled(path: Path, csr: str, *words: str) -> x509.Certificate:
         )
     assert done.returncode == 0, done.stderr.decode()
     return x509.load_pem_x509_certificate(made.read_bytes())
+
+
+def test_the_push_channel_goes_through_the_proxy_at_once(
+    site: Site, device: Device, identity: tuple[DeviceCertificate, list[str]]
+) -> None:
+    _, shown = identity
+    Device.every_tenant.filter(pk=device.pk).update(status="online")
+    trusted = ["--cacert", str(site.folder / "server.pem"), "--max-time", "20"]
+    accept = ["--header", "Accept: text/event-stream"]
+    listening = subprocess.Popen(
+        [
+            "curl",
+            "--silent",
+            "--no-buffer",
+            *trusted,
+            *accept,
+            *shown,
+            f"{site.url}{PATH}",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with listening:
+        assert listening.stdout is not None
+        assert listening.stdout.readline().startswith("retry: ")
+        told(device, "reload", by=person(device.tenant), now=datetime.now(UTC))
+        lines = [listening.stdout.readline().strip() for _ in range(3)]
+        listening.terminate()
+    assert lines == ["", "id: 1", 'data: {"sequence": 1}']

@@ -24,7 +24,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.application, self.http, self.https = _ports(3)
+        self.application, self.stream, self.http, self.https = _ports(4)
         self.trust = folder / "trust"
 
     @property
@@ -69,10 +69,11 @@ def running_site() -> Iterator[Site]:
         folder = Path(name)
         folder.chmod(0o755)
         site = Site(folder)
-        web = _application(site)
+        web, stream = (_application(site, role) for role in ("web", "stream"))
         nginx = None
         try:
             until(lambda: _answers(site.application), within=60)
+            until(lambda: _answers(site.stream), within=60)
             site.refresh_trust()
             nginx = _nginx(site)
             until(lambda: _answers(site.http, "/health/live"), within=30)
@@ -83,23 +84,25 @@ def running_site() -> Iterator[Site]:
                     print((folder / log).read_text()[-4000:])
             raise
         finally:
-            for process in (nginx, web):
+            for process in (nginx, web, stream):
                 if process is not None:
                     process.terminate()
                     process.wait(timeout=30)
 
 
-def _application(site: Site) -> "subprocess.Popen[bytes]":
-    with (site.folder / "web.log").open("wb") as log:
+def _application(site: Site, role: str) -> "subprocess.Popen[bytes]":
+    with (site.folder / f"{role}.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "manage.py", "serve", "web"],
+            [sys.executable, "manage.py", "serve", role],
             cwd=BASE,
             env={
                 **other_process(),
                 "PORT": str(site.application),
+                "STREAM_PORT": str(site.stream),
                 "PUBLIC_URL": site.url,
                 "HOST": "127.0.0.1",
                 "WEB_WORKERS": "1",
+                "STREAM_WORKERS": "1",
                 "TRUSTED_PROXIES": PROXY,
                 "CLIENT_CERTIFICATE_PROXIES": PROXY,
             },
@@ -120,6 +123,8 @@ def _nginx(site: Site) -> "subprocess.Popen[bytes]":
     deployed = (BASE / "deploy/nginx/provisioning.conf").read_text()
     for before, after in {
         "    server web-2:8000 max_fails=2 fail_timeout=5s;\n": "",
+        "    server stream-2:9000 max_fails=2 fail_timeout=5s;\n": "",
+        "stream-1:9000": f"127.0.0.1:{site.stream}",
         "web-1:8000": f"127.0.0.1:{site.application}",
         "listen 80;": f"listen 127.0.0.1:{site.http};",
         "listen 443 ssl;": f"listen 127.0.0.1:{site.https} ssl;\n    proxy_bind {PROXY};",

@@ -207,6 +207,8 @@ def start_proxy(stage: Stage) -> None:
     site = (PROJECT / "deploy/nginx/provisioning.conf").read_text()
     for host in ("web-1", "web-2"):
         site = site.replace(f"{host}:8000", f"{address(host)}:8000")
+        stream = host.replace("web", "stream")  # the push channel is on the same hosts
+        site = site.replace(f"{stream}:9000", f"{address(host)}:9000")
     site = site.replace("/etc/nginx/tls", str(FOLDER))
     fetch = ("env", "ONCE=1", f"TRUST_FROM=http://{address('web-1')}:8000")
     script = str(PROJECT / "deploy/nginx/trust.sh")

@@ -4,6 +4,7 @@ from django.apps import AppConfig
 from kombu.exceptions import OperationalError
 
 from events.waking import Waker
+from provisioning.encryption import when_reencrypting
 
 
 class RemoteControlConfig(AppConfig):
@@ -18,6 +19,10 @@ class RemoteControlConfig(AppConfig):
             Waker(
                 lambda: work.apply_async(retry=False, expires=55), away=OperationalError
             )
+        )
+        when_reencrypting(
+            "command_signing_keys",
+            import_module("devices.remote_control.signing").reencrypt,
         )
         hooks = import_module("devices.hooks")
         hooks.when_telling(import_module("devices.remote_control.telling").tell)

@@ -84,6 +84,22 @@ def replace_key(*, now: datetime) -> CommandSigningKey:
     return key
 
 
+def reencrypt() -> int:
+    """Encrypt every tenant's keys with the present `SECRET_KEY`; return how many.
+
+    Raises:
+        NotReadable: one was encrypted with a key that is not among the fallbacks.
+    """
+    rows = CommandSigningKey.every_tenant.select_for_update()
+    with transaction.atomic():
+        keys = list(rows.order_by("pk"))
+        for key in keys:
+            secret = decrypt(key.private_key, purpose=PURPOSE)
+            key.private_key = encrypt(secret, purpose=PURPOSE)
+        CommandSigningKey.every_tenant.bulk_update(keys, ["private_key"])
+    return len(keys)
+
+
 def key_set(*, now: datetime) -> dict[str, Any]:
     """The current tenant's public keys, the one that signs first, and the CA's word.
 

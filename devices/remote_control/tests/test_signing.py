@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from django.core.management import call_command
 from rest_framework.test import APIClient
 
 from certificates.device_certificates import DeviceCertificatesService
@@ -143,6 +144,19 @@ def test_the_private_half_is_encrypted_where_it_lies(
     kept = CommandSigningKey.objects.get(pk=key.pk).private_key
     assert len(kept) > 100
     assert not kept.startswith(key.public_key[:8])
+
+
+def test_it_outlives_a_change_of_the_installations_key(
+    device: Device, command: CommandHistory, now: datetime, settings: Any
+) -> None:
+    before = signing.signed(command, signing.current_key(now=now), more={})
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key that is as long as it has to be, and longer"
+
+    call_command("reencrypt_secrets")
+
+    settings.SECRET_KEY_FALLBACKS = []
+    assert signing.signed(command, signing.current_key(now=now), more={}) == before
 
 
 def test_an_admin_replaces_the_key_and_nobody_else(
