@@ -224,6 +224,10 @@ class PolicyAdmin(PortalAdmin):
     ) -> Any:
         return PolicyForm.for_person(person(request))
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        first = ("tenant",) if obj is None and person(request).is_superuser else ()
+        return ((None, {"fields": (*first, "allowed_types", "blast_radius")}),)
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 

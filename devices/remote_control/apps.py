@@ -10,6 +10,7 @@ from provisioning.encryption import when_reencrypting
 class RemoteControlConfig(AppConfig):
     name = "devices.remote_control"
     label = "remote_control"
+    verbose_name = "remote control"
 
     def ready(self) -> None:
         bulk = import_module("devices.remote_control.bulk")

@@ -25,7 +25,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def beside(live_server: Any, settings: Any) -> None:
-    settings.PUBLIC_URL = live_server.url
+    settings.PUBLIC_URL = settings.STREAM_URL = live_server.url
     settings.RATES = dict.fromkeys(settings.RATES)
 
 

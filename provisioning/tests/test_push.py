@@ -1,9 +1,7 @@
 """The push channel for real: a process of its own, devices that hold it, commands."""
 
 import asyncio
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,50 +12,16 @@ from django.db import connection
 from devices.credentials import renew_device_token
 from devices.models import Device
 from devices.remote_control.models import CommandHistory
+from devices.remote_control.telling import PATH
 from devices.remote_control.tests.controlling import online, person, told
-from devices.tests.waiting import until
-from provisioning.roles import command_of
-from provisioning.tests.processes import other_process
-from provisioning.tests.running import free_ports
+from provisioning.tests.channel import Channel, serving
 from provisioning.wakeups import Wakeups
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
 from tenants.tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATH = "/devices/me/commands/stream"
 SOON = 5.0  # seconds; it takes a few milliseconds
-
-
-class Channel:
-    """A running server of the push channel."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}{PATH}"
-
-    @asynccontextmanager
-    async def held(self, token: str, **headers: str) -> Any:
-        """The lines of a stream that a device holds."""
-        said = {
-            "Authorization": f"Bearer {token}",
-            "Accept": "text/event-stream",
-            **headers,
-        }
-        async with (
-            aiohttp.ClientSession() as http,
-            http.get(self.url, headers=said) as answer,
-        ):
-            assert answer.status == 200, await answer.text()
-            assert answer.content_type == "text/event-stream"
-            yield answer.content
-
-    async def polled(self, token: str, after: int) -> Any:
-        said = {"Authorization": f"Bearer {token}"}
-        async with (
-            aiohttp.ClientSession() as http,
-            http.get(f"{self.url}?after={after}", headers=said) as answer,
-        ):
-            return answer.status, await answer.json()
 
 
 async def event(lines: Any) -> tuple[str, str]:
@@ -70,29 +34,6 @@ async def event(lines: Any) -> tuple[str, str]:
             if name == "data":
                 return named["id"], named["data"]
     raise AssertionError("The stream has ended.")
-
-
-def serving(**environment: str) -> Iterator[Channel]:
-    (port,) = free_ports(1)
-    server = subprocess.Popen(
-        command_of("stream", port=port),
-        env={**other_process(), **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    channel = Channel(port)
-    until(lambda: asyncio.run(_answers(channel)), within=90)
-    yield channel
-    assert server.poll() is None, "The server has died."
-    server.terminate()
-    server.wait(timeout=60)
-
-
-async def _answers(channel: Channel) -> bool:
-    try:
-        return bool((await channel.polled("", 0))[0] == 401)
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """The control page in a real browser, with a simulated device that obeys it."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +14,7 @@ from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.tests.controlling import person
 from devices.simulation.device import Pace
 from devices.simulation.fleet import Fleet
-from devices.simulation.tally import Tally
+from devices.simulation.tests.living import living
 from devices.tests.waiting import until
 from provisioning.tests.browser import MARKS, InBrowser, in_browser, sign_in
 from tenants.context import tenant_scope
@@ -53,22 +51,10 @@ def device(tenant: Tenant, live_server: Any, settings: Any) -> Iterator[Device]:
         pace=PACE,
         now=lambda: datetime.now(UTC),
     )
-    loop = asyncio.new_event_loop()
-    living = loop.create_task(fleet.run(Tally()))
-
-    def live() -> None:
-        try:
-            loop.run_until_complete(living)
-        except asyncio.CancelledError:
-            loop.close()
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    online = Device.every_tenant.filter(status="online")
-    until(online.exists)
-    yield online.get()
-    loop.call_soon_threadsafe(living.cancel)
-    thread.join()
+    with living(fleet):
+        online = Device.every_tenant.filter(status="online")
+        until(online.exists)
+        yield online.get()
 
 
 @pytest.fixture

@@ -35,7 +35,9 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("pieces_dropped"),
 ]
-QUICK = Pace(connect_every=0.2, report_every=0.2, start_within=0.2, silence=0.0)
+QUICK = Pace(
+    connect_every=0.2, report_every=0.2, start_within=0.2, silence=0.0, listens=False
+)
 
 
 @pytest.fixture(autouse=True)

@@ -42,5 +42,5 @@ def test_the_table_has_a_line_for_each_kind() -> None:
     tally = Tally()
     tally.move("", "online")
     tally.note("connect", 200, 0.012)
-    assert tally.table().splitlines()[0] == "devices: 1 online"
+    assert tally.table().splitlines()[0] == "devices: 1 online; 0 listening"
     assert "12 ms" in tally.table().splitlines()[2]

@@ -19,6 +19,8 @@ from devices.configurations.layers import Subject
 from devices.configurations.models import Scope
 from devices.models import Device, EnrollmentToken, Tag
 from devices.preferences import definitions
+from devices.remote_control import bulk
+from devices.remote_control.errors import NobodyFound
 from devices.simulation.device import Pace
 from devices.simulation.fleet import Fleet
 from devices.simulation.tally import Tally
@@ -56,6 +58,11 @@ LAYERS = {
         "schedule": [{"days": ["friday", "saturday"], "on": "20:00", "off": "03:00"}],
     },
 }
+COMMANDS: tuple[dict[str, Any], ...] = (
+    {"type": "screenshot", "parameters": {"max_width": 640}, "filter": {"tag": "bar"}},
+    {"type": "reload", "parameters": {}, "filter": {"tag": "night"}},
+    {"type": "set_volume", "parameters": {"volume": 40}, "filter": {}},
+)
 PREFERENCES: tuple[dict[str, Any], ...] = (
     {"key": "subtitles", "kind": "boolean", "default": False},
     {"key": "theme", "kind": "choice", "choices": ["day", "night"], "default": "day"},
@@ -192,6 +199,7 @@ def _in_a_thread(tenant: Tenant) -> None:
     """Beside the boxes; the thread's connection ends with it."""
     try:
         _arrange(tenant)
+        _command(tenant)
     finally:
         connection.close()
 
@@ -213,6 +221,17 @@ def _arrange(tenant: Tenant) -> None:
                     note="As the demo",
                     now=now,
                 )
+
+
+def _command(tenant: Tenant) -> None:
+    """What some are told to do now; what more of them are told waits for somebody else."""
+    with tenant_scope(tenant.pk):
+        owner = (
+            Membership.objects.filter(role=Role.OWNER).select_related("user")[0].user
+        )
+        for command in COMMANDS:
+            with suppress(NobodyFound):
+                bulk.request(by=owner, now=timezone.now(), **command)
 
 
 def _told(password: str | None, token: str, devices: int, tally: Tally) -> str:

@@ -1,0 +1,70 @@
+"""A running server of the push channel, for tests."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from devices.remote_control.telling import PATH
+from devices.tests.waiting import until
+from provisioning.roles import command_of
+from provisioning.tests.processes import other_process
+from provisioning.tests.running import free_ports
+
+
+class Channel:
+    """A running server of the push channel."""
+
+    def __init__(self, port: int) -> None:
+        self.base = f"http://127.0.0.1:{port}"
+        self.url = f"{self.base}{PATH}"
+
+    @asynccontextmanager
+    async def held(self, token: str, **headers: str) -> Any:
+        """The lines of a stream that a device holds."""
+        said = {
+            "Authorization": f"Bearer {token}",
+            "Accept": "text/event-stream",
+            **headers,
+        }
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(self.url, headers=said) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+            assert answer.content_type == "text/event-stream"
+            yield answer.content
+
+    async def polled(self, token: str, after: int) -> Any:
+        said = {"Authorization": f"Bearer {token}"}
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{self.url}?after={after}", headers=said) as answer,
+        ):
+            return answer.status, await answer.json()
+
+
+def serving(**environment: str) -> Iterator[Channel]:
+    (port,) = free_ports(1)
+    server = subprocess.Popen(
+        command_of("stream", port=port),
+        env={**other_process(), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    channel = Channel(port)
+    until(lambda: asyncio.run(_answers(channel)), within=90)
+    yield channel
+    assert server.poll() is None, "The server has died."
+    server.terminate()
+    server.wait(timeout=60)
+
+
+async def _answers(channel: Channel) -> bool:
+    try:
+        return bool((await channel.polled("", 0))[0] == 401)
+    except OSError:
+        return False
