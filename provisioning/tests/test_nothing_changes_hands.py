@@ -27,6 +27,8 @@ from certificates.tests.keys import ec_key, request_for
 from devices import credentials, pairing, presence, quarantine, registration
 from devices.box import Box
 from devices.models import Device, Pairing
+from devices.remote_control import commands, fetching, issuing, sessions
+from devices.remote_control.models import CommandHistory
 from provisioning.errors import DomainError
 from tenants.context import (
     SYSTEM,
@@ -35,6 +37,7 @@ from tenants.context import (
     every_tenant_scope,
     tenant_scope,
 )
+from tenants.models import User
 from tenants.row_security import scoped_models
 from tenants.tests.factories import TenantFactory
 
@@ -55,6 +58,9 @@ class TwoTenants(RuleBasedStateMachine):
         super().__init__()
         self.beginning = transaction.savepoint()
         self.ids = [TenantFactory.create().pk for _ in range(2)]
+        self.people = [
+            User.objects.create_user(f"{number}@example.com") for number in range(2)
+        ]
         self.now = START
         self.owners: dict[tuple[str, Any], UUID | None] = {}
         self.service = CertificateManagementService()
@@ -130,6 +136,38 @@ class TwoTenants(RuleBasedStateMachine):
                     quarantine.quarantine(device=known, now=self.now)
                 case "release":
                     quarantine.release(device=known, now=self.now)
+
+        self.act(tenant, do)
+
+    @rule(
+        tenant=tenants,
+        device=devices,
+        what=st.sampled_from(["start", "end", "reboot", "fetch", "answer", "cancel"]),
+    )
+    def somebody_controls_a_device(self, tenant: int, device: UUID, what: str) -> None:
+        by = self.people[tenant]
+
+        def do() -> None:
+            known = registration.living_device(device)
+            about: dict[str, Any] = {"device": known, "now": self.now}
+            newest = CommandHistory.every_tenant.filter(device=device).first()
+            match what:
+                case "start":
+                    sessions.start(controller=by, **about)
+                case "end":
+                    sessions.end(by=by, may_end_others=True, **about)
+                case "reboot":
+                    issuing.issue(type="reboot", parameters={}, by=by, **about)
+                case "fetch":
+                    fetching.fetch(after=0, **about)
+                case "answer" if newest is not None:
+                    done: dict[str, Any] = {
+                        "command_id": newest.pk,
+                        "status": "succeeded",
+                    }
+                    fetching.answer(**about, **done)
+                case "cancel" if newest is not None:
+                    commands.cancel(command=newest, by="somebody", now=self.now)
 
         self.act(tenant, do)
 
