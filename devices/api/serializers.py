@@ -166,6 +166,10 @@ class NextStepsSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="Another one than was read: read the settings again."
     )
     commands_waiting = serializers.IntegerField()
+    command_sequence = serializers.IntegerField(help_text="Of its last command.")
+    command_stream = serializers.CharField(
+        allow_null=True, help_text="Where the push channel is."
+    )
     update_waiting = serializers.BooleanField()
     certificate_renewal_due = serializers.BooleanField()
     certificate_serial_number = serializers.CharField(allow_null=True)

@@ -101,6 +101,8 @@ def test_the_answer_of_connect_says_what_to_do_next(
         "settings_version": None,
         "configuration_version": None,
         "commands_waiting": 0,
+        "command_sequence": 0,
+        "command_stream": "http://localhost:9000/devices/me/commands/stream",
         "update_waiting": False,
         "certificate_renewal_due": False,
         "certificate_serial_number": None,

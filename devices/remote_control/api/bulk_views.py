@@ -16,9 +16,9 @@ from devices.remote_control import bulk
 from devices.remote_control.api.permissions import MayControl
 from devices.remote_control.api.serializers import (
     BulkFields,
+    BulkPreviewSerializer,
     BulkSerializer,
     OutcomesSerializer,
-    PreviewSerializer,
 )
 from devices.remote_control.api.views import parsed, wait_of
 from devices.remote_control.errors import NoSuchBulkCommand
@@ -46,7 +46,7 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
 
     @extend_schema(
         request=BulkFields,
-        responses={200: PreviewSerializer, 201: BulkSerializer},
+        responses={200: BulkPreviewSerializer, 201: BulkSerializer},
         description="With `dry_run` nothing is commanded: 200 says what it would come to.",
     )
     def post(self, request: Request) -> Response:
@@ -58,7 +58,7 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
             "wait": wait_of(said),
         }
         if said.get("dry_run"):
-            return Response(PreviewSerializer(bulk.preview(**order)).data)
+            return Response(BulkPreviewSerializer(bulk.preview(**order)).data)
         row = bulk.request(by=calling_member(request), now=timezone.now(), **order)
         return Response(BulkSerializer(row).data, status.HTTP_201_CREATED)
 

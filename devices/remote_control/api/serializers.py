@@ -190,7 +190,7 @@ class OutcomesSerializer(BulkSerializer):
     outcomes = serializers.DictField(child=serializers.IntegerField())
 
 
-class PreviewSerializer(serializers.Serializer[Any]):
+class BulkPreviewSerializer(serializers.Serializer[Any]):
     """What a bulk command would come to."""
 
     found = serializers.IntegerField()
