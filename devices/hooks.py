@@ -18,9 +18,13 @@ _telling: list[Telling] = []
 _showing: list[Showing] = []
 
 
-def when_retiring(act: Retiring) -> Retiring:
-    """Act inside the transaction that retires a device; a refusal undoes everything."""
-    _retiring.append(act)
+def when_retiring(act: Retiring, *, first: bool = False) -> Retiring:
+    """Act inside the transaction that retires a device; a refusal undoes everything.
+
+    Args:
+        first: before the others, for who takes locks that come before theirs.
+    """
+    _retiring.insert(0 if first else len(_retiring), act)
     return act
 
 

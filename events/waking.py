@@ -22,6 +22,8 @@ class Waker:
     Args:
         send: raises `away` when the broker does not answer.
         pause: seconds after each time in which whatever is asked for is one.
+        asks_again: whether what could not be sent is tried again, when nobody else
+            would.
     """
 
     _running: bool
@@ -32,8 +34,10 @@ class Waker:
         away: type[Exception],
         *,
         pause: float = PAUSE,
+        asks_again: bool = False,
     ) -> None:
         self._send, self._away, self._pause = send, away, pause
+        self._asks_again = asks_again
         self._reset()
         os.register_at_fork(after_in_child=self._reset)  # threads stay with the parent
 
@@ -59,5 +63,7 @@ class Waker:
                     "The broker is away: what would be told now waits for the next tick."
                 )
                 time.sleep(REST)
+                if self._asks_again:
+                    self._asked.set()
             else:
                 time.sleep(self._pause)

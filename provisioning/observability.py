@@ -5,9 +5,11 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
+import psutil
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import Count
@@ -104,12 +106,21 @@ def metrics(request: HttpRequest) -> HttpResponse:
     registry = prometheus_client.REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # all processes of this machine
         registry = CollectorRegistry()
+        _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     figures = CollectorRegistry()
     figures.register(Figures())
     text = prometheus_client.generate_latest(registry)
     text += prometheus_client.generate_latest(figures)
     return HttpResponse(text, content_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What a process that was killed held, nobody holds any more."""
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not psutil.pid_exists(pid):
+            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 class Figures(Collector):

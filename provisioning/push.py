@@ -12,9 +12,11 @@ import asyncio
 import json
 import random
 import resource
+import signal
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -66,26 +68,52 @@ class Application:
         self.reading = asyncio.create_task(self.wakeups.read())
         with suppress(TimeoutError):  # without Redis it goes on with the database
             await asyncio.wait_for(self.wakeups.is_subscribed.wait(), 3)
+        self._end_in_good_order()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.reading.cancel()
-        self.wakeups.end_all()
         await send({"type": "lifespan.shutdown.complete"})
 
+    def _end_in_good_order(self) -> None:
+        """Told to end, say so to the devices first: the server would cut them off."""
+        loop = asyncio.get_running_loop()
+
+        def ending(then: Any, number: int, frame: Any) -> None:
+            loop.call_soon_threadsafe(self.wakeups.end_all)
+            if callable(then):
+                then(number, frame)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, partial(ending, signal.getsignal(number)))
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] not in ANSWERED or scope["method"] != "GET":
+        path, method = scope["path"], scope["method"]
+        if path == "/health/live" and method in ("GET", "HEAD"):
+            # Here and now: whoever asks ends a process that does not answer.
+            await _answer(send, 200, [_JSON], b'{"status": "ok"}')
+        elif path not in ANSWERED or method != "GET":
             await _refuse(send, 404, "not_found", "Here is the push channel alone.")
-            return
-        if self.in_line >= MOST_IN_LINE or len(self.wakeups) >= MOST_LISTENERS:
+        elif path == PATH and self._is_full():
             sentence = "Too many devices come at once."
             await _refuse(send, 503, "unavailable", sentence, come_again=True)
-            return
+        else:
+            await self._admit(scope, receive, send)
+
+    def _is_full(self) -> bool:
+        return self.in_line >= MOST_IN_LINE or len(self.wakeups) >= MOST_LISTENERS
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the application does; who may listen then does so."""
         self.in_line += 1
         try:
+            environ = _environ(scope)
             loop = asyncio.get_running_loop()
             status, headers, content = await loop.run_in_executor(
-                self.threads, self.answered, _environ(scope)
+                self.threads, self.answered, environ
             )
+        except ValueError:
+            await _refuse(send, 400, "bad_request", "The headers cannot be read.")
+            return
         finally:
             self.in_line -= 1
         place = next((said for name, said in headers if name == STREAM_HEADER), None)
@@ -95,14 +123,12 @@ class Application:
             return
         device_id, latest, seen = place.split(" ")
         wants = dict(scope["headers"]).get(b"accept", b"")
+        speak = _stream if b"text/event-stream" in wants else _poll
         listener = self.wakeups.join(device_id, int(latest))
         LISTENING.inc()
         going = asyncio.create_task(_until_gone(receive, listener))
         try:
-            if b"text/event-stream" in wants:
-                await _stream(listener, int(seen), headers, send)
-            else:
-                await _poll(listener, int(seen), headers, send)
+            await speak(listener, int(seen), headers, send)
         finally:
             LISTENING.dec()
             self.wakeups.leave(device_id, listener)
@@ -112,16 +138,22 @@ class Application:
 async def _stream(
     listener: Listener, seen: int, headers: list[tuple[str, str]], send: Send
 ) -> None:
-    """Events until the device goes, or listens elsewhere, or for `LONGEST`."""
+    """Events until the device goes, or listens elsewhere, or for `LONGEST`.
+
+    The first says at once what the device has not seen; also when it has seen more than
+    there is: it fetches then, and the numbers go on from there.
+    """
     kept = [pair for pair in headers if pair[0].lower() not in _OF_A_WHOLE]
     await send(_start(200, [*kept, *_OF_A_STREAM]))
     again = int(1000 * random.uniform(*COME_AGAIN))
     await _more(send, f"retry: {again}\n\n")
     loop = asyncio.get_running_loop()
     end = loop.time() + LONGEST * random.uniform(0.8, 1)
+    is_ahead = seen > listener.sequence
     while not listener.is_over and loop.time() < end:
         listener.changed.clear()
-        if listener.sequence > seen:
+        if listener.sequence > seen or is_ahead:
+            is_ahead = False
             seen = listener.sequence
             await _more(send, f'id: {seen}\ndata: {{"sequence": {seen}}}\n\n')
         if not await _changed(listener, QUIET):
@@ -133,7 +165,7 @@ async def _poll(
     listener: Listener, seen: int, headers: list[tuple[str, str]], send: Send
 ) -> None:
     """One answer: at once if there is something, else when there is, or with the same."""
-    if listener.sequence <= seen:
+    if listener.sequence == seen:
         await _changed(listener, QUIET)
     kept = [pair for pair in headers if pair[0].lower() != "content-length"]
     told = json.dumps({"sequence": listener.sequence}).encode()
@@ -154,6 +186,7 @@ async def _until_gone(receive: Receive, listener: Listener) -> None:
     listener.end()
 
 
+_JSON = ("content-type", "application/json")
 _OF_A_WHOLE = {"content-length", "content-type", "connection"}
 _OF_A_STREAM = [
     ("content-type", "text/event-stream"),
@@ -196,10 +229,7 @@ async def _refuse(
     error = {"code": code, "detail": detail, "attr": None}
     kind = "client_error" if status < 500 else "server_error"
     body = json.dumps({"type": kind, "errors": [error]}).encode()
-    headers = [
-        ("content-type", "application/json"),
-        ("content-length", str(len(body))),
-    ]
+    headers = [_JSON, ("content-length", str(len(body)))]
     if come_again:
         headers.append(("retry-after", str(random.randint(5, 30))))
     await _answer(send, status, headers, body)

@@ -29,7 +29,7 @@ def command_of(role: str, *, port: int) -> tuple[str, ...]:
                 *("--workers", str(settings.STREAM_WORKERS), "--backlog", "4096"),
                 *("--no-access-log", "--no-server-header", "--no-proxy-headers"),
                 *("--log-level", "warning", "--timeout-graceful-shutdown", "2"),
-                *("--timeout-worker-healthcheck", "60"),
+                *("--timeout-worker-healthcheck", "60", "--lifespan", "on"),
                 "provisioning.asgi:app",
             )
         case "worker":

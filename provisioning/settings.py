@@ -254,6 +254,7 @@ RATES = {
     name: env.rate(f"RATE_{name.upper()}", rate)
     for name, rate in {
         "device": "240/min",  # a device's own requests
+        "controlled_device": "1200/min",  # for its commands, while somebody controls it
         "member": "1200/min",  # by API token
         "enrollment": "60000/min",  # by enrollment token: a whole site at once
         "tenant": "120000/min",  # all of them together

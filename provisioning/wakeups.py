@@ -6,13 +6,15 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from devices.remote_control import channel, queues
@@ -20,7 +22,9 @@ from tenants.context import every_tenant_scope
 
 logger = logging.getLogger(__name__)
 
-REMEMBERED = 60.0  # seconds for which a wake-up is known to who comes after it
+REMEMBERED = 30.0  # seconds, at least, for which who comes later knows of a wake-up
+TICK = 5.0  # seconds between two looks whether Redis is still there
+SILENCE = 20.0  # seconds without a word after which it counts as away
 REST = 10.0  # seconds between two looks into the database while Redis is away
 AT_ONCE = 1000  # devices in one look
 
@@ -66,8 +70,8 @@ class Wakeups:
         Args:
             sequence: the number that the database has said.
         """
-        said = self._recent.get(device_id, self._before.get(device_id, 0))
-        listener = Listener(max(sequence, said))
+        said = (told.get(device_id, 0) for told in (self._recent, self._before))
+        listener = Listener(max(sequence, *said))
         if (before := self._listening.get(device_id)) is not None:
             before.end()
         self._listening[device_id] = listener
@@ -91,45 +95,67 @@ class Wakeups:
             try:
                 await self._subscribed()
             except (RedisError, OSError):
-                self.is_subscribed.clear()
                 logger.warning("Redis is away: the database is asked now and then.")
+            except Exception:  # whatever it is, the devices are still there
+                logger.exception("The wake-ups could not be read")
+            self.is_subscribed.clear()
             await self._catch_up()
             await asyncio.sleep(REST)
 
     async def _subscribed(self) -> None:
+        """
+        Raises:
+            RedisError, OSError: it is away, or has not been heard of for `SILENCE`.
+        """
         client = Redis.from_url(
             settings.REDIS_URL,
             socket_connect_timeout=2,
-            health_check_interval=10,
             retry=Retry(NoBackoff(), 0),  # what it missed would be missed for good
         )
         async with client, client.pubsub() as subscription:
             await subscription.subscribe(channel.topic())
+            heard = time.monotonic()
+            while True:
+                said = await subscription.get_message(timeout=TICK)
+                self._turn()
+                if said is not None:
+                    heard = time.monotonic()
+                    await self._take(said)
+                elif time.monotonic() - heard > SILENCE:
+                    raise RedisConnectionError("It does not answer.")
+                else:
+                    await subscription.ping()
+
+    async def _take(self, said: Mapping[str, Any]) -> None:
+        """A message; the first one says that the subscription holds from now on."""
+        if said["type"] == "subscribe":
             self.is_subscribed.set()
             await self._catch_up()
-            while True:
-                said = await subscription.get_message(
-                    ignore_subscribe_messages=True, timeout=5.0
-                )
-                if said is not None:
-                    with suppress(ValueError, AttributeError):
-                        self.hear(json.loads(said["data"]))
+        if said["type"] == "message":
+            try:
+                told = json.loads(said["data"])
+                self.hear({str(name): int(number) for name, number in told.items()})
+            except (ValueError, TypeError, AttributeError):
+                logger.warning("A wake-up could not be understood.")
 
     def hear(self, sequences: Mapping[str, int]) -> None:
         """Which number the last commands of some devices have."""
+        for device_id, sequence in sequences.items():
+            self._recent[device_id] = max(sequence, self._recent.get(device_id, 0))
+            if (listener := self._listening.get(device_id)) is not None:
+                listener.hear(sequence)
+
+    def _turn(self) -> None:
+        """Forget by and by what was said."""
         if time.monotonic() - self._turned > REMEMBERED:
             self._before, self._recent = self._recent, {}
             self._turned = time.monotonic()
-        self._recent.update(sequences)
-        for device_id, sequence in sequences.items():
-            if (listener := self._listening.get(device_id)) is not None:
-                listener.hear(sequence)
 
     async def _catch_up(self) -> None:
         listening = list(self._listening)
         for start in range(0, len(listening), AT_ONCE):
             some = listening[start : start + AT_ONCE]
-            with suppress(DatabaseError):
+            with suppress(DatabaseError, InterfaceError):
                 self.hear(await asyncio.to_thread(_waiting, some))
 
 

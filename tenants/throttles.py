@@ -31,7 +31,8 @@ class CallerThrottle(BaseThrottle):
     def allow_request(self, request: Request, view: Any) -> bool:
         """A view may have a limit of its own on top: `limit_by_address`.
 
-        `address_limit` stands in the place of the usual one for strangers.
+        `address_limit` stands in the place of the usual one for strangers, and
+        `caller_limit` for who is known.
         """
         caller = current_caller()
         if caller.kind == "anonymous":
@@ -42,7 +43,9 @@ class CallerThrottle(BaseThrottle):
                 self.seconds = own.spend(callers_network())
         else:
             token = getattr(request.auth, "pk", caller.id)
-            self.seconds = BY_TOKEN[caller.kind].spend(str(token)) or BY_TENANT.spend(
+            of_view: Limit | None = getattr(view, "caller_limit", None)
+            limit = of_view or BY_TOKEN[caller.kind]
+            self.seconds = limit.spend(str(token)) or BY_TENANT.spend(
                 str(current_tenant_id())
             )
         return self.seconds is None

@@ -27,5 +27,6 @@ class RemoteControlConfig(AppConfig):
         )
         hooks = import_module("devices.hooks")
         hooks.when_telling(import_module("devices.remote_control.telling").tell)
-        hooks.when_retiring(import_module("devices.remote_control.retiring").let_go)
+        retiring = import_module("devices.remote_control.retiring")
+        hooks.when_retiring(retiring.let_go, first=True)
         hooks.when_showing(import_module("devices.remote_control.portal").panel)

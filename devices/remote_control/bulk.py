@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, QuerySet
@@ -30,6 +31,7 @@ from devices.remote_control.models import (
 )
 from devices.remote_control.sessions import IDLE
 from events.outbox import record
+from provisioning.errors import DomainError
 from tenants.context import tenant_scope
 from tenants.models import User
 
@@ -117,6 +119,7 @@ def request(
         found=told.found,
         requested_by=by,
         requested_at=now,
+        worked_at=now,
     )
     record(
         [
@@ -137,12 +140,14 @@ def confirm(*, bulk: BulkCommand, by: User, now: datetime) -> BulkCommand:
     Raises:
         SecondPersonNeeded: it is one's own.
         BulkCommandDecided: it waits for nobody any more.
+        CommandNotAllowed: the policy has changed meanwhile.
     """
     row = _held(bulk)
     if row.state != State.WAITING or row.requested_at + GOOD_FOR <= now:
         raise BulkCommandDecided(state_at(row, now))
     if row.requested_by_id == by.pk:
         raise SecondPersonNeeded
+    issuing.checked_type(row.type)
     # The time that was asked for counts from now: nobody could begin before.
     row.expires_at += now - row.requested_at
     row.state, row.confirmed_by = State.RUNNING, by
@@ -173,12 +178,17 @@ def work(*, now: datetime) -> bool:
     the middle leaves nothing half done, and nobody is commanded twice.
     """
     with transaction.atomic():
-        running = BulkCommand.every_tenant.running().order_by("requested_at")
+        running = BulkCommand.every_tenant.running().order_by("worked_at")
         row: BulkCommand | None = running.select_for_update(skip_locked=True).first()
         if row is None:
             return False
         _next_batch(row, now)
         return True
+
+
+def is_running() -> bool:
+    """Whether there is work."""
+    return BulkCommand.every_tenant.running().exists()
 
 
 @transaction.atomic
@@ -209,19 +219,21 @@ def targets(filter: Mapping[str, str]) -> QuerySet[Device]:
 
 
 def _next_batch(row: BulkCommand, now: datetime) -> None:
+    """Never to more devices than were counted, whatever the filter finds meanwhile."""
     with tenant_scope(row.tenant_id):
-        devices = targets(row.filter)
-        if row.position is not None:
-            devices = devices.filter(pk__gt=row.position)
-        ids = list(devices.values_list("pk", flat=True)[:BATCH])
-        if not ids or row.expires_at <= now:
+        left = row.found - row.done - row.left_out
+        ids = _next_devices(row, min(BATCH, left), now)
+        if not ids:
             _finish(row, State.FINISHED, now)
             return
         in_use = RemoteControlSession.objects.open().filter(
             device__in=ids, last_used_at__gt=now - IDLE
         )
         controlled = set(in_use.values_list("device_id", flat=True))
-        free = [pk for pk in ids if pk not in controlled]
+        numbers = queues.advance([pk for pk in ids if pk not in controlled])
+        # Read now that the queues are held: who was retired meanwhile is told nothing.
+        reachable = Device.objects.living().filter(quarantined_at__isnull=True)
+        living = set(reachable.filter(pk__in=numbers).values_list("pk", flat=True))
         order = issuing.Order(
             type_=TYPES[row.type],
             parameters=row.parameters,
@@ -230,13 +242,29 @@ def _next_batch(row: BulkCommand, now: datetime) -> None:
             expires_at=row.expires_at,
             bulk=row,
         )
-        issuing.put(order, queues.advance(free))
-        row.position = ids[-1]
-        row.done += len(free)
-        row.left_out += len(controlled)
-        row.save(update_fields=["position", "done", "left_out"])
+        issuing.put(
+            order, {pk: number for pk, number in numbers.items() if pk in living}
+        )
+        row.position, row.worked_at = ids[-1], now
+        row.done += len(living)
+        row.left_out += len(ids) - len(living)
+        row.save(update_fields=["position", "worked_at", "done", "left_out"])
         if len(ids) < BATCH:
             _finish(row, State.FINISHED, now)
+
+
+def _next_devices(row: BulkCommand, limit: int, now: datetime) -> list[UUID]:
+    """The devices that come next; none when it is over, or may not be done any more."""
+    if row.expires_at <= now or limit <= 0:
+        return []
+    try:
+        issuing.checked_type(row.type)
+        devices = targets(row.filter)
+    except DomainError:
+        return []  # the tenant's policy, or what filters there are, has changed
+    if row.position is not None:
+        devices = devices.filter(pk__gt=row.position)
+    return list(devices.values_list("pk", flat=True)[:limit])
 
 
 def _checked(type: str, parameters: Any, wait: timedelta | None) -> CommandType:

@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Mapping
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -35,24 +36,31 @@ def wake(sequences: Mapping[UUID, int]) -> None:
 
 
 def _gather(sequences: dict[UUID, int]) -> None:
-    with _lock:
-        for device_id, sequence in sequences.items():
-            name = str(device_id)
-            _gathered[name] = max(sequence, _gathered.get(name, 0))
+    _keep({str(device_id): sequence for device_id, sequence in sequences.items()})
     _wake()
 
 
 def _publish() -> None:
     """
     Raises:
-        RedisError: Redis is away; what had gathered is forgotten.
+        RedisError: Redis is away; what was not told goes with the next.
     """
+    while _gathered:
+        with _lock:
+            told = dict(islice(_gathered.items(), MOST_AT_ONCE))
+            for name in told:
+                del _gathered[name]
+        try:
+            _client(settings.REDIS_URL).publish(topic(), json.dumps(told))
+        except RedisError:
+            _keep(told)
+            raise
+
+
+def _keep(sequences: Mapping[str, int]) -> None:
     with _lock:
-        told = list(_gathered.items())
-        _gathered.clear()
-    for start in range(0, len(told), MOST_AT_ONCE):
-        message = json.dumps(dict(told[start : start + MOST_AT_ONCE]))
-        _client(settings.REDIS_URL).publish(topic(), message)
+        for name, sequence in sequences.items():
+            _gathered[name] = max(sequence, _gathered.get(name, 0))
 
 
 @cache
@@ -60,4 +68,4 @@ def _client(url: str) -> Any:
     return Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1)
 
 
-_wake = Waker(_publish, away=RedisError, pause=0.0)
+_wake = Waker(_publish, away=RedisError, pause=0.0, asks_again=True)

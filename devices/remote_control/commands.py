@@ -19,6 +19,7 @@ from devices.remote_control.models import (
 from events.outbox import record
 
 BATCH = 500
+MOST_BATCHES = 20  # at a time; the rest a few seconds later
 NOT_FETCHED = "The device did not fetch it in time."
 NOT_ANSWERED = "The device did not answer in time."
 
@@ -88,7 +89,12 @@ def cancel_gestures_of(
 
 
 def let_go(device_id: UUID, now: datetime) -> None:
-    """A device that is retired is told nothing any more."""
+    """A device that is retired is told nothing any more.
+
+    Its queue is held whether there is something or not: who is about to add to it looks
+    at the device afterwards.
+    """
+    queues.hold([device_id])
     _cancel(CommandHistory.every_tenant.open().filter(device=device_id), TYPES, now)
 
 
@@ -108,10 +114,11 @@ def expire_overdue(*, now: datetime) -> int:
     Runs beside devices that answer and beside itself: queues that somebody holds are
     left for the next time.
     """
-    total, found = 0, BATCH
-    while found == BATCH:
+    total, found, batches = 0, BATCH, 0
+    while found == BATCH and batches < MOST_BATCHES:
         found = _expire_some(now)
         total += found
+        batches += 1
     return total
 
 

@@ -140,6 +140,15 @@ class CommandIsOut(Conflict):
         self.current = {"status": status}
 
 
+class SequenceAhead(Invalid):
+    """A device says that it has seen what was never there."""
+
+    code = "sequence_ahead"
+
+    def __init__(self) -> None:
+        super().__init__("There was never a command with such a number.", field="after")
+
+
 class InvalidAnswer(Invalid):
     code = "invalid_answer"
 

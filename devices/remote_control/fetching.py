@@ -1,17 +1,15 @@
 """A device's side: it fetches its commands, and says what comes of them."""
 
 import json
-from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
 
 from devices.configurations.checks import unstorable
 from devices.models import Device
-from devices.remote_control import queues
+from devices.remote_control import hot_path, queues
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.commands import finish
 from devices.remote_control.errors import (
@@ -19,6 +17,7 @@ from devices.remote_control.errors import (
     CommandIsOver,
     InvalidAnswer,
     NoSuchCommand,
+    SequenceAhead,
 )
 from devices.remote_control.models import CommandHistory, Status
 
@@ -26,6 +25,7 @@ MOST_AT_ONCE = 50  # commands in one answer; the device asks again
 MOST_REASON = 500  # characters
 MOST_RESULT = 8_000  # characters of JSON
 LARGEST_SEQUENCE = 2**53 - 1  # what every JSON parser keeps exact
+FURTHEST_AHEAD = 1_000_000  # commands that a restored back-up may have missed
 PROGRESS = (Status.SENT, Status.DELIVERED, Status.RUNNING)
 ANSWERS = (Status.SUCCEEDED, Status.FAILED)
 SAYABLE = (Status.DELIVERED, Status.RUNNING, *ANSWERS)
@@ -44,37 +44,52 @@ def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
 
     Args:
         after: the number of the last command that the device has seen.
+
+    Raises:
+        SequenceAhead: the device cannot have seen that many.
     """
-    rows = _open(device, after, now)
     steps = getattr(device, "next_steps", None)
-    is_ahead = after > (steps.command_sequence if steps else 0)
-    if is_ahead or _news(rows, after):
-        rows = _note(device, after, now)
-    return [row for row in rows if row.sequence > after]
+    latest = steps.command_sequence if steps else 0
+    if after > latest:
+        _catch_up(device, after)
+    if after and hot_path.something_has_arrived(device.pk, after=after):
+        _note_arrived(device, after, now)
+    rows = hot_path.unseen(device.pk, after=after, now=now, limit=MOST_AT_ONCE)
+    if all(row.status != Status.QUEUED for row in rows):
+        return rows
+    hot_path.hand_out(device.pk, after=after, now=now)
+    return hot_path.unseen(device.pk, after=after, now=now, limit=MOST_AT_ONCE)
 
 
 @transaction.atomic
-def _note(device: Device, after: int, now: datetime) -> list[CommandHistory]:
-    """Write what is handed out now, and what has arrived."""
-    latest = queues.hold([device.pk]).get(device.pk, 0)
-    if after > latest:
-        _catch_up(device, after)
-    rows = _open(device, after, now)
-    changed = _news(rows, after)
-    for row in changed:
-        has_it = row.sequence <= after
-        _reach(row, Status.DELIVERED if has_it else Status.SENT, now)
-    _save(changed)
+def _note_arrived(device: Device, after: int, now: datetime) -> None:
+    """What the device has seen is delivered; it does one after the other."""
+    queues.hold([device.pk])
+    mine = CommandHistory.objects.filter(device=device, sequence__lte=after)
+    rows = list(mine.filter(status=Status.SENT).order_by("sequence"))
+    in_line = timedelta(0)
+    for row in rows:
+        in_line += TYPES[row.type].answer_within
+        _reach(row, Status.DELIVERED, now, in_line)
+    _save(rows)
     queues.recount([device.pk])
-    return rows
 
 
+@transaction.atomic
 def _catch_up(device: Device, after: int) -> None:
     """The device has seen more than there ever was: we are a back-up, restored.
 
     It takes nothing that is not past what it has seen. So numbers go on from there, and
     what it cannot have seen gets new ones, the last first: no two are ever the same.
+
+    Raises:
+        SequenceAhead: more than any back-up is behind.
     """
+    latest = queues.hold([device.pk]).get(device.pk, 0)
+    if after > latest + FURTHEST_AHEAD:
+        raise SequenceAhead
+    if after <= latest:
+        return  # there were others meanwhile
     queued = CommandHistory.objects.queued().filter(device=device)
     unseen = list(queued.order_by("sequence"))
     for number, row in reversed(list(enumerate(unseen, start=after + 1))):
@@ -152,26 +167,9 @@ def _again(
     return row
 
 
-def _open(device: Device, after: int, now: datetime) -> list[CommandHistory]:
-    """What may still be begun and is new to the device, and what it has now seen."""
-    mine = CommandHistory.objects.open().filter(
-        Q(sequence__gt=after) | Q(status=Status.SENT),
-        device=device,
-        expires_at__gt=now,
-    )
-    return list(mine.order_by("sequence")[:MOST_AT_ONCE])
-
-
-def _news(rows: Iterable[CommandHistory], after: int) -> list[CommandHistory]:
-    """Those of which something is to be written."""
-    return [
-        row
-        for row in rows
-        if row.status == (Status.QUEUED if row.sequence > after else Status.SENT)
-    ]
-
-
-def _reach(row: CommandHistory, status: Status, now: datetime) -> None:
+def _reach(
+    row: CommandHistory, status: Status, now: datetime, within: timedelta | None = None
+) -> None:
     """Go on to a status; the ones before it were reached as well."""
     for passed in PROGRESS:
         if _rank(passed) <= _rank(status) and getattr(row, NOTED_AT[passed]) is None:
@@ -179,7 +177,7 @@ def _reach(row: CommandHistory, status: Status, now: datetime) -> None:
     row.status = status
     type_ = TYPES[row.type]
     if status != Status.SENT and type_.waits_for is not None:
-        row.due_at = now + type_.answer_within
+        row.due_at = now + (within or type_.answer_within)
 
 
 def _rank(status: str) -> int:

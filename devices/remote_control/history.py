@@ -1,21 +1,31 @@
-"""How long the command history is kept."""
+"""How long it is kept what devices were told, and who controlled them."""
 
 from datetime import datetime
+from typing import Any
 
-from devices.remote_control.models import CommandHistory
+from devices.remote_control.models import (
+    BulkCommand,
+    CommandHistory,
+    RemoteControlSession,
+)
 
 BATCH = 5000
 
 
 def drop_outlived(*, before: datetime) -> int:
-    """Forget the commands of every tenant that ended before a moment; how many."""
+    """Forget what ended before a moment, of every tenant; return how many rows."""
+    return sum(
+        _drop(model, before)
+        for model in (CommandHistory, RemoteControlSession, BulkCommand)
+    )
+
+
+def _drop(model: Any, before: datetime) -> int:
     total, found = 0, BATCH
     while found == BATCH:
-        old = CommandHistory.every_tenant.filter(
-            ended_at__lt=before, issued_at__lt=before
-        )
-        ids = list(old.order_by("issued_at").values_list("pk", flat=True)[:BATCH])
-        CommandHistory.every_tenant.filter(pk__in=ids).delete()
+        old = model.every_tenant.filter(ended_at__lt=before).order_by("ended_at")
+        ids = list(old.values_list("pk", flat=True)[:BATCH])
+        model.every_tenant.filter(pk__in=ids).delete()
         found = len(ids)
         total += found
     return total

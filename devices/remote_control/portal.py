@@ -1,7 +1,7 @@
 """One device in a person's hands: its panel, and the page on which it is controlled."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +32,7 @@ MANAGE = "remote_control.manage_remote_control"
 END_ANY = "remote_control.end_any_session"
 LAST_FEW = 5  # commands on the device's page
 HISTORY = 30  # commands on the page of its control
+LIVELY = timedelta(minutes=1)  # in which an answer is waited for
 MOST_TEXT = 2_000  # characters of parameters
 PAD = (
     ("up", "▲", "Up"),
@@ -187,7 +188,10 @@ def _state(request: HttpRequest, device: Device) -> dict[str, Any]:
             "width": shot.width,
             "height": shot.height,
         },
-        "open": sum(row.status_at(now) in OPEN for row in rows),
+        # What waits for an offline device does so without anybody looking on.
+        "open": sum(
+            row.status_at(now) in OPEN and row.issued_at > now - LIVELY for row in rows
+        ),
         "history": render_to_string(
             "portal/remote_control_history.html",
             {"commands": told, "may_manage": request.user.has_perm(MANAGE)},
@@ -245,9 +249,19 @@ def _parameters(text: str) -> Any:
     if not text:
         return {}
     try:
-        return json.loads(text[:MOST_TEXT])
+        said = json.loads(text[:MOST_TEXT], parse_constant=_refuse)
+        json.dumps(said, ensure_ascii=False).encode()  # no lone surrogates
     except (ValueError, RecursionError):
         return None
+    return said
+
+
+def _refuse(constant: str) -> None:
+    """
+    Raises:
+        ValueError: `NaN` and the infinities are no JSON (RFC 8259 §6).
+    """
+    raise ValueError(constant)
 
 
 def _uuid(text: str) -> UUID:

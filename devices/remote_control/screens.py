@@ -10,9 +10,12 @@ def size_of(device: Device) -> tuple[int, int] | None:
     The box says what its panel has; whether that is upright, its last picture shows.
     """
     hardware = DeviceHardware.objects.filter(device=device).first()
-    shot = Screenshot.objects.filter(device=device).values("width", "height").first()
+    shots = Screenshot.objects.filter(device=device)
     if hardware is None or not (hardware.screen_width and hardware.screen_height):
-        return (shot["width"], shot["height"]) if shot else None
+        whole = shots.exclude(command__parameters__has_key="max_width")
+        found = whole.values_list("width", "height").first()
+        return found and (found[0], found[1])
+    shot = shots.values("width", "height").first()
     long, short = sorted((hardware.screen_width, hardware.screen_height))[::-1]
     if shot is None:
         return hardware.screen_width, hardware.screen_height

@@ -1,6 +1,6 @@
 """Who controls a device: begun, used, ended."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -54,7 +54,7 @@ def start(
     if present is not None:
         raise DeviceIsControlled(shown(present))
     unused = RemoteControlSession.objects.open().filter(device=device)
-    _end(unused.select_related("controller"), End.IDLE, now)
+    _end(unused, End.IDLE, now)
     session = RemoteControlSession.objects.create(
         device=device, controller=controller, started_at=now, last_used_at=now
     )
@@ -88,7 +88,10 @@ def end(
     is_own = present.controller_id == by.pk
     if not is_own and not may_end_others:
         raise NotTheController
-    _end([present], End.BY_HAND if is_own else End.ADMINISTRATOR, now)
+    how = End.BY_HAND if is_own else End.ADMINISTRATOR
+    if not _end([present], how, now):
+        raise NoSession
+    present.ended_at, present.end = now, how
     return present
 
 
@@ -122,8 +125,9 @@ def use(
     if present is None and is_needed:
         raise SessionNeeded
     if present is not None:
-        present.last_used_at = now
-        present.save(update_fields=["last_used_at"])
+        own = RemoteControlSession.objects.open().filter(pk=present.pk)
+        if not own.update(last_used_at=now):
+            raise SessionEnded(None)  # this very moment
     return present
 
 
@@ -150,15 +154,14 @@ def end_over(*, now: datetime) -> int:
     That is: nobody uses it, or the device went offline, or into quarantine.
     """
     ended = 0
-    open_ones = RemoteControlSession.every_tenant.open()
-    with transaction.atomic():
-        for over, how in (
-            (open_ones.unused(now - IDLE), End.IDLE),
-            (open_ones.filter(device__quarantined_at__isnull=False), End.DEVICE),
-            (open_ones.exclude(device__status=Device.Status.ONLINE), End.OFFLINE),
-        ):
-            held = over.select_for_update(skip_locked=True, of=("self",))
-            ended += _end(held.select_related("controller")[:BATCH], how, now)
+    open_ones = RemoteControlSession.every_tenant.open().order_by("device")
+    for over, how in (
+        (open_ones.unused(now - IDLE), End.IDLE),
+        (open_ones.filter(device__quarantined_at__isnull=False), End.DEVICE),
+        (open_ones.exclude(device__status=Device.Status.ONLINE), End.OFFLINE),
+    ):
+        with transaction.atomic():
+            ended += _end(over[:BATCH], how, now, skip_held=True)
     return ended
 
 
@@ -167,7 +170,7 @@ def let_go(device_id: UUID, now: datetime) -> None:
     """A device that is retired is controlled by nobody."""
     in_turn(f"control of {device_id}")
     open_ones = RemoteControlSession.every_tenant.open().filter(device=device_id)
-    _end(open_ones.select_related("controller"), End.DEVICE, now)
+    _end(open_ones, End.DEVICE, now)
 
 
 def check_reachable(device: Device, *, even_offline: bool = False) -> None:
@@ -190,9 +193,22 @@ def _fresh(device: Device) -> Device:
     return found
 
 
-def _end(sessions: Iterable[RemoteControlSession], how: str, now: datetime) -> int:
-    """End sessions, and what their controllers wanted that no device has yet."""
-    ended: Sequence[RemoteControlSession] = list(sessions)
+def _end(
+    sessions: Iterable[RemoteControlSession],
+    how: str,
+    now: datetime,
+    *,
+    skip_held: bool = False,
+) -> int:
+    """End sessions, and what their controllers wanted that no device has yet.
+
+    They are held and looked at again: one that has ended meanwhile ends once.
+    """
+    open_ones = RemoteControlSession.every_tenant.open().filter(
+        pk__in=[session.pk for session in sessions]
+    )
+    held = open_ones.select_for_update(of=("self",), skip_locked=skip_held)
+    ended = list(held.select_related("controller").order_by("device"))
     for session in ended:
         session.ended_at, session.end = now, how
     RemoteControlSession.every_tenant.bulk_update(ended, ["ended_at", "end"])

@@ -11,6 +11,7 @@ has its certificate's chain need not believe the network for these either.
 import json
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -25,7 +26,10 @@ from django.db.models import F, Q
 from certificates.authorities import signing_issuer
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AuthorityUnavailable
+from certificates.models import DeviceCertificate
 from certificates.pki.issuer import Issuer
+from devices.models import Device
+from devices.remote_control import hot_path
 from devices.remote_control.facts import CommandKeyReplaced
 from devices.remote_control.models import CommandHistory, CommandSigningKey
 from events.outbox import record
@@ -34,7 +38,8 @@ from provisioning.locks import in_turn
 from tenants.context import current_tenant_id
 
 PURPOSE = "command signing keys"
-PUBLISHED = timedelta(days=90)  # after it was replaced: devices are away for long
+PUBLISHED = timedelta(minutes=10)  # after it was replaced: what is on its way arrives
+ENDORSED = timedelta(minutes=10)  # for so long the CA's word counts
 ES = {256: ("ES256", hashes.SHA256()), 384: ("ES384", hashes.SHA384())}
 
 
@@ -56,15 +61,14 @@ def signed(
         "iat": int(command.issued_at.timestamp()),
         "exp": int(command.expires_at.timestamp()),
     }
-    secret = _decoded(decrypt(key.private_key, purpose=PURPOSE))
-    private = Ed25519PrivateKey.from_private_bytes(secret)
+    private = _opened(key.private_key)
     signing_input = _input(header, claims)
     return f"{signing_input}.{_encoded(private.sign(signing_input.encode()))}"
 
 
 def current_key(*, now: datetime) -> CommandSigningKey:
     """The key that signs for the current tenant; made at first use."""
-    return _signing() or _made(now)
+    return hot_path.signing_key() or _made(now)
 
 
 @transaction.atomic
@@ -100,19 +104,38 @@ def reencrypt() -> int:
     return len(keys)
 
 
-def key_set(*, now: datetime) -> dict[str, Any]:
-    """The current tenant's public keys, the one that signs first, and the CA's word.
-
-    `endorsement` is a JWS over the same keys by the CA that signs certificates, with its
-    chain as `x5c`; None on a host that has not the CA's key.
-    """
+def key_set(*, now: datetime) -> list[dict[str, str]]:
+    """The current tenant's public keys (RFC 7517 §5), the one that signs first."""
     current_key(now=now)
     published = Q(replaced_at__isnull=True) | Q(replaced_at__gt=now - PUBLISHED)
     rows = CommandSigningKey.objects.filter(published).order_by(
         F("replaced_at").desc(nulls_first=True)
     )
-    keys = [jwk(row) for row in rows]
-    return {"keys": keys, "endorsement": _endorsed(keys, now)}
+    return [jwk(row) for row in rows]
+
+
+def endorsed(
+    keys: list[dict[str, str]], *, device: Device, now: datetime
+) -> str | None:
+    """The CA's word for the keys: a JWS for this device, for now.
+
+    By the CA that has signed the device's certificate, whose chain the device knows;
+    it comes along as `x5c`. None on a host that has no CA's key.
+    """
+    issuer = _issuer_for(device, now)
+    if issuer is None:
+        return None
+    chain = [b64encode(each.public_bytes(Encoding.DER)) for each in issuer.chain]
+    return _signed_by_authority(
+        issuer,
+        header={"typ": "command-keys+jws", "x5c": [der.decode() for der in chain]},
+        claims={
+            "aud": str(device.pk),
+            "iat": int(now.timestamp()),
+            "exp": int((now + ENDORSED).timestamp()),
+            "keys": keys,
+        },
+    )
 
 
 def jwk(key: CommandSigningKey) -> dict[str, str]:
@@ -127,17 +150,10 @@ def jwk(key: CommandSigningKey) -> dict[str, str]:
     }
 
 
-def _signing() -> CommandSigningKey | None:
-    found: CommandSigningKey | None = CommandSigningKey.objects.filter(
-        replaced_at__isnull=True
-    ).first()
-    return found
-
-
 @transaction.atomic
 def _made(now: datetime) -> CommandSigningKey:
     in_turn(f"command signing key of {current_tenant_id()}")
-    if (found := _signing()) is not None:
+    if (found := hot_path.signing_key()) is not None:
         return found  # somebody else has made it while we waited
     private = Ed25519PrivateKey.generate()
     public = _encoded(private.public_key().public_bytes_raw())
@@ -152,21 +168,25 @@ def _made(now: datetime) -> CommandSigningKey:
     )
 
 
-def _endorsed(keys: list[dict[str, str]], now: datetime) -> str | None:
+def _issuer_for(device: Device, now: datetime) -> Issuer | None:
+    ca = DeviceCertificatesService()
+    mine = DeviceCertificate.objects.of_device(device.pk).filter(status="active")
+    identifier = mine.values_list("authority_key_id", flat=True).first()
     try:
-        issuer = signing_issuer(DeviceCertificatesService(), now=now)
+        if identifier is not None:
+            return ca.issuer(identifier)
+    except AuthorityUnavailable:
+        pass  # it is retired, or its key is elsewhere
+    try:
+        return signing_issuer(ca, now=now)
     except AuthorityUnavailable:
         return None
-    chain = [b64encode(each.public_bytes(Encoding.DER)) for each in issuer.chain]
-    return _signed_by_authority(
-        issuer,
-        header={"typ": "command-keys+jws", "x5c": [der.decode() for der in chain]},
-        claims={
-            "iss": str(current_tenant_id()),
-            "iat": int(now.timestamp()),
-            "keys": keys,
-        },
-    )
+
+
+@lru_cache(maxsize=1000)
+def _opened(encrypted: str) -> Ed25519PrivateKey:
+    secret = _decoded(decrypt(encrypted, purpose=PURPOSE))
+    return Ed25519PrivateKey.from_private_bytes(secret)
 
 
 def _signed_by_authority(

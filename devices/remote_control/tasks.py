@@ -7,18 +7,30 @@ from django.conf import settings
 from django.utils import timezone
 
 from devices.remote_control import bulk, commands, history, screenshots, sessions
+from provisioning.locks import alone
 from tenants.context import every_tenant_scope
 
 LONGEST_RUN = timedelta(seconds=45)  # then beat sends it again
+BULK_COMMANDS = 7_205_759_409  # the lock
 
 
 @shared_task(ignore_result=True)
 def work_bulk_commands() -> int:
-    """Command the devices of what was asked for; return how many batches were done."""
+    """Command the devices of what was asked for; return how many batches were done.
+
+    One process at a time, so that large ones never keep all workers busy. Who is told
+    while another works leaves it to that one, which looks once more before it goes.
+    """
     begun, batches = timezone.now(), 0
     with every_tenant_scope():
-        while timezone.now() - begun < LONGEST_RUN and bulk.work(now=timezone.now()):
-            batches += 1
+        while bulk.is_running() and timezone.now() - begun < LONGEST_RUN:
+            with alone(BULK_COMMANDS) as mine:
+                if not mine:
+                    break
+                while timezone.now() - begun < LONGEST_RUN:
+                    if not bulk.work(now=timezone.now()):
+                        break
+                    batches += 1
     return batches
 
 
@@ -28,9 +40,9 @@ def end_overdue() -> int:
     with every_tenant_scope():
         now = timezone.now()
         return (
-            commands.expire_overdue(now=now)
-            + sessions.end_over(now=now)
+            sessions.end_over(now=now)
             + bulk.lapse(now=now)
+            + commands.expire_overdue(now=now)
         )
 
 

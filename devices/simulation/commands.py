@@ -23,7 +23,6 @@ MINE = "/devices/me/commands"
 QUIET = 60.0  # seconds without a sign after which a stream counts as broken
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before it comes again
 REBOOTS_FOR, RESTARTS_FOR = 3.0, 1.0  # seconds
-CLUMSY = 0.01  # the chance that something goes wrong
 GESTURES = ("tap", "pinch", "rotate")
 
 Call = Callable[..., Awaitable[tuple[int, Any]]]
@@ -31,6 +30,10 @@ Call = Callable[..., Awaitable[tuple[int, Any]]]
 
 class NotBelieved(Exception):
     """A command that the box cannot know to be for it, and new."""
+
+
+class KeysUnknown(Exception):
+    """Nobody could say just now by which keys commands are signed."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class Commands:
     random: Random
     now: Callable[[], float]  # seconds since 1970
     screen: Screen
+    clumsiness: float = 0.0  # the chance that something goes wrong
     device_id: str = ""
     chain: str = ""  # PEM, as it came with the certificate
     last: int = 0  # the number of the last command it has seen
@@ -80,7 +84,7 @@ class Commands:
                     pause = answer.headers.get("Retry-After", "")
                     return float(pause) if pause.isdecimal() else None
                 is_open = True
-                self.tally.listening += 1
+                self.tally.listen(1)
                 async for line in answer.content:
                     name, _, said = line.decode().strip().partition(": ")
                     if name == "retry":
@@ -93,7 +97,7 @@ class Commands:
         except (KeyError, TypeError, AttributeError):  # not what was promised
             self.tally.note("not understood", NETWORK, 0)
         finally:
-            self.tally.listening -= is_open
+            self.tally.listen(-is_open)
         return told
 
     async def fetch(self) -> None:
@@ -102,17 +106,22 @@ class Commands:
             while True:
                 path = f"{MINE}?after={self.last}"
                 status, told = await self.call("commands", "GET", path)
-                if status != 200 or not told["results"]:
+                if status != 200:
                     return
+                before = self.last
                 for command in told["results"]:
-                    await self._carry_out(command)
+                    await self._carry_out(command["signed"])
+                if self.last == before:
+                    return  # there was nothing, or nothing that can be believed
 
-    async def _carry_out(self, command: dict[str, Any]) -> None:
+    async def _carry_out(self, signed: str) -> None:
+        """Only a number that was signed counts as seen: anybody could write another."""
         try:
-            said = await self._believed(command["signed"])
+            said = await self._believed(signed)
+        except KeysUnknown:
+            return  # it is handed out again
         except (NotBelieved, InvalidSignature, ValueError, KeyError):
             self.tally.note("not believed", NETWORK, 0)
-            self.last = max(self.last, int(command["sequence"]))
             return
         self.last = said["sequence"]
         answer = await self._do(said)
@@ -141,19 +150,42 @@ class Commands:
         return said
 
     async def _read_keys(self) -> None:
-        """The tenant's keys, if the CA that this box knows vouches for them."""
+        """The tenant's keys, if the CA that this box knows vouches for them to it.
+
+        Raises:
+            KeysUnknown: nobody could say, or nobody vouches.
+        """
         status, told = await self.call("keys", "GET", "/devices/me/command-keys")
-        if status != 200 or (self.chain and not _is_vouched_for(told, self.chain)):
-            return
+        if status != 200:
+            raise KeysUnknown
+        if self.chain and not self._is_vouched_for(told):
+            self.tally.note("keys not believed", NETWORK, 0)
+            raise KeysUnknown
         self.keys = {
             key["kid"]: Ed25519PublicKey.from_public_bytes(_decoded(key["x"]))
             for key in told["keys"]
         }
 
+    def _is_vouched_for(self, told: dict[str, Any]) -> bool:
+        """Whether a CA of the chain has signed these keys, for this box, and lately."""
+        if not told["endorsement"]:
+            return False
+        header, payload, signature = told["endorsement"].split(".")
+        der = b64decode(json.loads(_decoded(header))["x5c"][0])
+        named = x509.load_der_x509_certificate(der)
+        known = x509.load_pem_x509_certificates(self.chain.encode())
+        signer = next((one for one in known if one == named), None)
+        text = f"{header}.{payload}".encode()
+        if signer is None or not _has_signed(signer, text, _decoded(signature)):
+            return False
+        said = json.loads(_decoded(payload))
+        is_for_us = said["aud"] == self.device_id and said["exp"] > self.now()
+        return bool(is_for_us and said["keys"] == told["keys"])
+
     async def _do(self, said: dict[str, Any]) -> dict[str, Any] | None:
         """Carry a command out; what is to be answered, if something still is."""
         type_, parameters = said["type"], said["parameters"]
-        if self.random.random() < CLUMSY and type_ not in GESTURES:
+        if self.random.random() < self.clumsiness and type_ not in GESTURES:
             return {"status": "failed", "reason": "The player did not respond."}
         if type_ == "screenshot":
             width = parameters.get("max_width", USUAL_WIDTH)
@@ -192,22 +224,15 @@ class Commands:
                 screen.typed, screen.last_key, screen.marks = "", "", []
 
     async def _answer(self, command_id: str, said: dict[str, Any]) -> None:
-        await self.call("answer", "POST", f"{MINE}/{command_id}/answer", said)
-
-
-def _is_vouched_for(told: dict[str, Any], chain: str) -> bool:
-    """Whether the keys are those that a CA of the chain has signed."""
-    if not told["endorsement"]:
-        return False
-    header, payload, signature = told["endorsement"].split(".")
-    der = b64decode(json.loads(_decoded(header))["x5c"][0])
-    named = x509.load_der_x509_certificate(der)
-    known = x509.load_pem_x509_certificates(chain.encode())
-    signer = next((one for one in known if one == named), None)
-    text = f"{header}.{payload}".encode()
-    if signer is None or not _has_signed(signer, text, _decoded(signature)):
-        return False
-    return bool(json.loads(_decoded(payload))["keys"] == told["keys"])
+        """Until somebody has heard it, for a while."""
+        pause = FIRST_PAUSE
+        while pause < LONGEST_PAUSE:
+            path = f"{MINE}/{command_id}/answer"
+            status, _ = await self.call("answer", "POST", path, said)
+            if status not in (NETWORK, 429, 500, 502, 503, 504):
+                return
+            await asyncio.sleep(pause)
+            pause *= 2
 
 
 def _decoded(text: str) -> bytes:

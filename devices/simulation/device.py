@@ -22,7 +22,7 @@ from devices.simulation.tally import NETWORK, Tally
 JITTER = 0.1  # of each pause, so that a fleet does not knock at once
 MOST_SAMPLES = 500  # in one report
 USUAL = timedelta(minutes=5)  # between two samples of the past
-AGAIN = 5.0  # seconds after which a box tries again that nobody answered
+AGAIN = 5.0  # seconds after which a box tries again that nobody answered, then twice
 LONGEST_PAUSE = 60.0
 
 
@@ -37,6 +37,7 @@ class Pace:
     silent_for: tuple[float, float] = (360.0, 1200.0)  # seconds
     history: timedelta = timedelta(0)  # that is reported at the beginning
     listens: bool = True  # on the push channel, where there is one
+    clumsiness: float = 0.01  # the chance that a command fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +72,26 @@ class SimulatedDevice:
     key: ec.EllipticCurvePrivateKey = field(init=False)
     commands: Commands = field(init=False)
     listening: asyncio.Task[None] | None = None
+    failures: int = 0  # one after the other
+    clock_is_behind: float = 0.0  # seconds, against the server's
+    has_history: bool = False
+    samples: Random = field(init=False)
+    pauses: Random = field(init=False)
 
     def __post_init__(self) -> None:
+        # One for each purpose: what happens on the way to one changes no other.
         self.random = Random(f"{self.around.seed}-{self.number}")
+        self.samples = Random(f"{self.around.seed}-{self.number}-samples")
+        self.pauses = Random(f"{self.around.seed}-{self.number}-pauses")
         self.temper = temper(self.random)
         scalar = self.random.getrandbits(250) + 1
         self.key = ec.derive_private_key(scalar, ec.SECP256R1())
         self.commands = Commands(
             call=self._call,
             tally=self.around.tally,
-            random=self.random,
-            now=lambda: self.around.now().timestamp(),
+            random=Random(f"{self.around.seed}-{self.number}-commands"),
+            now=lambda: self.around.now().timestamp() + self.clock_is_behind,
+            clumsiness=self.around.pace.clumsiness,
             screen=Screen(self.name, hue=self.number * 0.618 % 1),
         )
 
@@ -99,7 +109,7 @@ class SimulatedDevice:
                     wait = await self._turn()
                 except (KeyError, TypeError, AttributeError):  # not what was promised
                     self.around.tally.note("not understood", NETWORK, 0)
-                    wait = self._about(AGAIN)
+                    wait = self._again()
                 await asyncio.sleep(wait)
         finally:
             self._hang_up()
@@ -108,13 +118,18 @@ class SimulatedDevice:
         """Do what is due; for how many seconds nothing is."""
         pace = self.around.pace
         if not self.token and not await self._register():
-            return self._about(AGAIN)
+            return self._again()
         if self.random.random() < pace.silence:
             self._be("silent")
             self._hang_up()
             return self.random.uniform(*pace.silent_for)
         wait = await self._connect()
-        if self.token and self._is_time_to_report():
+        if wait is None:
+            return self._again()
+        self.failures = 0
+        if not self.has_history and pace.history:
+            self.has_history = await self._report_history()
+        if self.state == "online" and self._is_time_to_report():
             await self._report([self.around.now()])
         return self._about(wait)
 
@@ -142,16 +157,21 @@ class SimulatedDevice:
         certificate = told.get("certificate") or {}
         self.serial_number = certificate.get("serial_number")
         self.commands.chain = certificate.get("chain", "")
-        if status == 201 and self.around.pace.history:
-            await self._report_history()
+        if status == 201:  # it is a new device: nobody has told it anything
+            self.commands.last, self.commands.keys = 0, {}
+        else:
+            self.has_history = True
         return True
 
-    async def _connect(self) -> float:
+    async def _connect(self) -> float | None:
         """A sign of life, and what the answer says is to be done; seconds to the next."""
         said = {"app_version": self.temper.app_version, "os_version": "9"}
         status, told = await self._call("connect", "POST", "/devices/connect", said)
         if status != 200:
-            return AGAIN
+            self._be("unreachable")
+            return None
+        at_server = datetime.fromisoformat(told["server_time"])
+        self.clock_is_behind = (at_server - self.around.now()).total_seconds()
         self._be("quarantined" if told["quarantined"] else "online")
         steps = told["next_steps"]
         self.commands.device_id = told["device_id"]
@@ -176,8 +196,11 @@ class SimulatedDevice:
             await self._read_settings()
         if steps["certificate_renewal_due"]:
             await self._renew()
-        elif steps["certificate_serial_number"] not in (None, self.serial_number):
-            await self._fetch_certificate()
+        elif steps["certificate_serial_number"] != self.serial_number:
+            if steps["certificate_serial_number"] is None:  # it was revoked
+                await self._renew()
+            else:
+                await self._fetch_certificate()
 
     async def _configure(self) -> None:
         """Fetch what it should have, and say what came of it."""
@@ -224,12 +247,14 @@ class SimulatedDevice:
         path = "/devices/me/certificate"
         status, told = await self._call("renew", "POST", path, said)
         if status in (200, 201):
+            self.commands.chain = told.get("chain", self.commands.chain)
             await self._acknowledge(told["serial_number"])
 
     async def _fetch_certificate(self) -> None:
         path = "/devices/me/certificate"
         status, told = await self._call("certificate", "GET", path)
         if status == 200:
+            self.commands.chain = told.get("chain", self.commands.chain)
             await self._acknowledge(told["serial_number"])
 
     async def _acknowledge(self, serial_number: str) -> None:
@@ -244,18 +269,22 @@ class SimulatedDevice:
             self.reported_at = now
         return due
 
-    async def _report_history(self) -> None:
+    async def _report_history(self) -> bool:
         """The samples of the past that it would have sent, the oldest first."""
         end = self.around.now()
         steps = self.around.pace.history // USUAL
         moments = [end - number * USUAL for number in range(steps, 0, -1)]
         for start in range(0, len(moments), MOST_SAMPLES):
-            await self._report(moments[start : start + MOST_SAMPLES], kind="history")
+            part = moments[start : start + MOST_SAMPLES]
+            if not await self._report(part, kind="history"):
+                return False
+        return True
 
-    async def _report(self, moments: list[datetime], kind: str = "metrics") -> None:
-        samples = [sample(self.temper, at, self.random) for at in moments]
+    async def _report(self, moments: list[datetime], kind: str = "metrics") -> bool:
+        samples = [sample(self.temper, at, self.samples) for at in moments]
         said = {"sent_at": self.around.now().isoformat(), "samples": samples}
-        await self._call(kind, "POST", "/devices/metrics", said)
+        status, _ = await self._call(kind, "POST", "/devices/metrics", said)
+        return status == 200
 
     async def _call(
         self,
@@ -303,8 +332,13 @@ class SimulatedDevice:
         signed = builder.sign(self.key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM).decode()
 
+    def _again(self) -> float:
+        """Seconds until it tries again: longer each time."""
+        self.failures += 1
+        return self._about(min(LONGEST_PAUSE, AGAIN * 2 ** (self.failures - 1)))
+
     def _about(self, seconds: float) -> float:
-        return seconds * self.random.uniform(1 - JITTER, 1 + JITTER)
+        return seconds * self.pauses.uniform(1 - JITTER, 1 + JITTER)
 
     def _be(self, state: str) -> None:
         self.around.tally.move(self.state, state)

@@ -42,6 +42,7 @@ class Tally:
     kinds: dict[str, Kind] = field(default_factory=dict)
     states: Counter[str] = field(default_factory=Counter)  # of the devices, now
     listening: int = 0  # of them, on the push channel
+    is_over: bool = False  # the run: what ends with it counts no more
 
     def note(self, kind: str, status: int, seconds: float) -> None:
         found = self.kinds.setdefault(kind, Kind())
@@ -55,6 +56,11 @@ class Tally:
             self.states[before] -= 1
         if after:
             self.states[after] += 1
+
+    def listen(self, more: int) -> None:
+        """So many more devices hold the push channel."""
+        if not self.is_over:
+            self.listening += more
 
     def figures(self) -> dict[str, Any]:
         """The same for machines; statuses as text, as JSON wants its keys."""

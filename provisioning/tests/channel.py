@@ -18,7 +18,8 @@ from provisioning.tests.running import free_ports
 class Channel:
     """A running server of the push channel."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, server: "subprocess.Popen[bytes]") -> None:
+        self.server = server
         self.base = f"http://127.0.0.1:{port}"
         self.url = f"{self.base}{PATH}"
 
@@ -47,7 +48,7 @@ class Channel:
             return answer.status, await answer.json()
 
 
-def serving(**environment: str) -> Iterator[Channel]:
+def started(**environment: str) -> Channel:
     (port,) = free_ports(1)
     server = subprocess.Popen(
         command_of("stream", port=port),
@@ -55,12 +56,18 @@ def serving(**environment: str) -> Iterator[Channel]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    channel = Channel(port)
+    channel = Channel(port, server)
     until(lambda: asyncio.run(_answers(channel)), within=90)
+    return channel
+
+
+def serving(**environment: str) -> Iterator[Channel]:
+    """One for as long as a fixture; it must not die on the way."""
+    channel = started(**environment)
     yield channel
-    assert server.poll() is None, "The server has died."
-    server.terminate()
-    server.wait(timeout=60)
+    assert channel.server.poll() is None, "The server has died."
+    channel.server.terminate()
+    channel.server.wait(timeout=60)
 
 
 async def _answers(channel: Channel) -> bool:

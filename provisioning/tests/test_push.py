@@ -14,7 +14,7 @@ from devices.models import Device
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.telling import PATH
 from devices.remote_control.tests.controlling import online, person, told
-from provisioning.tests.channel import Channel, serving
+from provisioning.tests.channel import Channel, serving, started
 from provisioning.wakeups import Wakeups
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
@@ -130,6 +130,34 @@ def test_who_comes_back_hears_at_once_what_was_missed_and_nothing_twice(
 
     missed, new = asyncio.run(coming_back())
     assert (missed[0], new[0]) == ("3", "4")
+
+
+def test_who_has_seen_more_than_there_is_is_told_to_fetch(
+    channel: Channel, device: Device
+) -> None:
+    """As after a restored back-up: what it fetches then puts the numbers right."""
+    token = token_of(device)
+
+    async def coming() -> tuple[str, str]:
+        async with channel.held(token, **{"Last-Event-ID": "900"}) as lines:
+            return await event(lines)
+
+    assert asyncio.run(coming()) == ("0", '{"sequence": 0}')
+
+
+def test_told_to_end_it_says_so_to_who_listens(device: Device) -> None:
+    token, channel = token_of(device), started()
+
+    async def ended() -> bytes:
+        async with channel.held(token) as lines:
+            assert (await lines.readline()).startswith(b"retry")
+            channel.server.terminate()
+            async with asyncio.timeout(SOON):
+                return bytes(await lines.read())
+
+    # Cut off in the middle, the client would find that the answer is not whole.
+    assert asyncio.run(ended()) == b"\n"
+    assert channel.server.wait(timeout=60) == 0
 
 
 def test_a_long_poll_ends_with_the_command(

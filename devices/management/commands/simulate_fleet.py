@@ -13,7 +13,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from devices.simulation.device import Pace
-from devices.simulation.fleet import Fleet
+from devices.simulation.fleet import Fleet, allow_connections
 from devices.simulation.tally import Tally
 from tenants.commands import OperatorCommand
 
@@ -100,6 +100,7 @@ class Command(OperatorCommand):
             listens=not options["no_push"],
         )
         _refuse(url, token, devices, seconds, seed, pace)
+        allow_connections(devices)
         fleet = Fleet(
             url=url,
             enrollment_token=token,

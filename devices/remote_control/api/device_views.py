@@ -17,14 +17,15 @@ from devices.remote_control import fetching, screenshots, signing
 from devices.remote_control.api.serializers import (
     AfterQuestion,
     AnswerFields,
-    KeySetSerializer,
     MyCommandsSerializer,
+    MyKeySetSerializer,
     ScreenshotSerializer,
     SequenceSerializer,
 )
 from devices.remote_control.api.views import parsed
 from devices.remote_control.fetching import LARGEST_SEQUENCE
 from devices.remote_control.models import CommandHistory, CommandSigningKey
+from provisioning.limits import Limit
 from provisioning.rest.negotiation import OneFormOnly
 
 AFTER = OpenApiParameter(
@@ -32,6 +33,7 @@ AFTER = OpenApiParameter(
     {"type": "integer", "minimum": 0, "maximum": LARGEST_SEQUENCE},
     description="The number of the last command that the device has seen.",
 )
+CONTROLLED = Limit("controlled_device")  # a person at a screen is quick
 STREAM_HEADER = "X-Command-Stream"  # tells the push channel whom an answer is for
 
 
@@ -39,6 +41,7 @@ class MyCommandsView(APIView):
     """The commands that the calling device has not seen; what it has seen has arrived."""
 
     permission_classes = (IsDevice,)
+    caller_limit = CONTROLLED
     content_negotiation_class = OneFormOnly
 
     @extend_schema(parameters=[AFTER], responses=MyCommandsSerializer)
@@ -56,6 +59,7 @@ class MyAnswerView(APIView):
     """What the calling device says of one of its commands; said twice is said once."""
 
     permission_classes = (IsDevice,)
+    caller_limit = CONTROLLED
 
     @extend_schema(request=AnswerFields, responses={204: None})
     def post(self, request: Request, command_id: UUID) -> Response:
@@ -73,10 +77,17 @@ class MyCommandKeysView(APIView):
     """The keys by which the calling device knows its commands."""
 
     permission_classes = (IsDevice,)
+    caller_limit = CONTROLLED
 
-    @extend_schema(responses=KeySetSerializer)
+    @extend_schema(responses=MyKeySetSerializer)
     def get(self, request: Request) -> Response:
-        return Response(signing.key_set(now=timezone.now()))
+        device, now = calling_device(request), timezone.now()
+        keys = signing.key_set(now=now)
+        told = {
+            "keys": keys,
+            "endorsement": signing.endorsed(keys, device=device, now=now),
+        }
+        return Response(told, headers={"Cache-Control": "no-store"})
 
 
 class MyStreamView(APIView):
@@ -89,6 +100,7 @@ class MyStreamView(APIView):
     """
 
     permission_classes = (IsDevice,)
+    caller_limit = CONTROLLED
     content_negotiation_class = OneFormOnly
 
     @extend_schema(
@@ -133,6 +145,7 @@ class UploadView(APIView):
     """
 
     permission_classes = (AllowAny,)
+    caller_limit = CONTROLLED
     parser_classes = (PictureParser,)
 
     @extend_schema(

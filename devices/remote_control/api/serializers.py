@@ -215,11 +215,17 @@ class KeySetSerializer(serializers.Serializer[Any]):
     """The keys that sign the tenant's commands (RFC 7517), the present one first."""
 
     keys = serializers.ListField(
-        child=serializers.DictField(child=Value(allow_null=True))
+        child=serializers.DictField(child=serializers.CharField())
     )
+
+
+class MyKeySetSerializer(KeySetSerializer):
+    """The same for a device, with the CA's word for them."""
+
     endorsement = serializers.CharField(
         allow_null=True,
-        help_text="The same keys in a JWS by the CA, whose chain is its `x5c`.",
+        help_text="The same keys in a JWS by the CA, whose chain is its `x5c`; null where"
+        " the CA's key is not at hand.",
     )
 
 

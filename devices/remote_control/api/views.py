@@ -227,7 +227,7 @@ class SigningKeysView(APIView):
 
     @extend_schema(responses=KeySetSerializer)
     def get(self, request: Request) -> Response:
-        return Response(KeySetSerializer(signing.key_set(now=timezone.now())).data)
+        return Response(KeySetSerializer(_keys()).data)
 
     @extend_schema(
         request=None,
@@ -235,10 +235,12 @@ class SigningKeysView(APIView):
         description="Sign with a new key from now on.",
     )
     def post(self, request: Request) -> Response:
-        now = timezone.now()
-        signing.replace_key(now=now)
-        told = KeySetSerializer(signing.key_set(now=now)).data
-        return Response(told, status.HTTP_201_CREATED)
+        signing.replace_key(now=timezone.now())
+        return Response(KeySetSerializer(_keys()).data, status.HTTP_201_CREATED)
+
+
+def _keys() -> dict[str, Any]:
+    return {"keys": signing.key_set(now=timezone.now())}
 
 
 class ScreenshotPages(CursorPages):

@@ -43,7 +43,8 @@ class BulkCommand(TenantOwned):
     expires_at = models.DateTimeField()  # of each command
     found = models.PositiveIntegerField()  # devices, when it was asked for
     done = models.PositiveIntegerField(default=0)  # devices that have the command
-    left_out = models.PositiveIntegerField(default=0)  # somebody controls them
+    left_out = models.PositiveIntegerField(default=0)  # controlled, retired meanwhile
+    worked_at = models.DateTimeField()
     position = models.UUIDField(null=True)  # the last device done
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     requested_at = models.DateTimeField()
@@ -66,7 +67,7 @@ class BulkCommand(TenantOwned):
         indexes = (
             models.Index(fields=("tenant", "-requested_at", "-id"), name="bulk_newest"),
             models.Index(
-                fields=("requested_at",),
+                fields=("state", "worked_at"),
                 condition=Q(state__in=("waiting", "running")),
                 name="bulk_unfinished",
             ),

@@ -113,6 +113,15 @@ class CommandHistory(TenantOwned):
             models.Index(
                 fields=("due_at",), condition=Q(status__in=OPEN), name="command_due"
             ),
+            models.Index(
+                fields=("tenant", "status", "-issued_at", "-id"),
+                name="command_newest_of_status",
+            ),
+            models.Index(
+                fields=("ended_at",),
+                condition=Q(ended_at__isnull=False),
+                name="command_outlived",
+            ),
             models.Index(fields=("bulk", "status"), name="command_of_bulk"),
         )
 

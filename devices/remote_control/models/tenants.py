@@ -46,8 +46,8 @@ class RemoteControlPolicy(TenantOwned):
 class CommandSigningKey(TenantOwned):
     """An Ed25519 key that signs a tenant's commands (RFC 8032).
 
-    One that was replaced is still published for a while: a device that was away knows
-    the new one by the old one's word only.
+    A command is signed when it is handed out, so one that was replaced is published for
+    minutes only: until what is on its way has arrived.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -83,6 +83,7 @@ def remote_controlled(
         found=1,
         requested_by=by,
         requested_at=now,
+        worked_at=now,
         **common,
     )
     screenshot = Screenshot.every_tenant.create(

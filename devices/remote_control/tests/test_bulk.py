@@ -111,6 +111,30 @@ def test_more_than_the_blast_radius_wants_a_second_person(
     assert told["outcomes"] == {"queued": 5}
 
 
+def test_never_more_are_commanded_than_were_counted(
+    acting: Tenant, fleet: list[Device], operator: User, now: datetime
+) -> None:
+    """Else a filter that finds more meanwhile goes round the second person."""
+    row = requested(operator, now, model="X96")
+    Device.every_tenant.update(model="X96")
+
+    work(now)
+
+    row.refresh_from_db()
+    assert (row.found, row.done, len(commanded())) == (3, 3, 3)
+
+
+def test_what_is_forbidden_meanwhile_goes_out_no_further(
+    acting: Tenant, fleet: list[Device], operator: User, now: datetime
+) -> None:
+    requested(operator, now)
+    policies.change(allowed_types=["tap"], now=now)
+
+    work(now)
+
+    assert commanded() == set()
+
+
 def test_what_nobody_confirms_lapses_after_an_hour(
     fleet: list[Device], operator: User, now: datetime
 ) -> None:

@@ -26,7 +26,12 @@ pytestmark = [pytest.mark.django_db(transaction=True), *MARKS]
 PASSWORD = "correct horse battery"
 # Without the push channel, which is a process of its own, a box learns by connecting.
 PACE = Pace(
-    connect_every=0.25, report_every=60, start_within=0, silence=0, listens=False
+    connect_every=0.25,
+    report_every=60,
+    start_within=0,
+    silence=0,
+    listens=False,
+    clumsiness=0,
 )
 
 

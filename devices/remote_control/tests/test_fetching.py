@@ -36,9 +36,15 @@ def command(device: Device, operator: User) -> CommandHistory:
     return told(device, "reboot", by=operator, now=datetime.now().astimezone())
 
 
+def fresh(device: Device) -> Device:
+    """As it comes with its credential."""
+    found: Device = Device.every_tenant.select_related("next_steps").get(pk=device.pk)
+    return found
+
+
 def fetched(device: Device, after: int, now: datetime) -> list[str]:
-    device = Device.every_tenant.select_related("next_steps").get(pk=device.pk)
-    return [row.type for row in fetching.fetch(device=device, after=after, now=now)]
+    rows = fetching.fetch(device=fresh(device), after=after, now=now)
+    return [row.type for row in rows]
 
 
 def answered(command: CommandHistory, status: str, now: datetime, **more: Any) -> str:
@@ -137,6 +143,28 @@ class TestFetching:
         sequences = CommandHistory.objects.order_by("sequence").values_list("sequence")
         assert list(sequences) == [(501,), (502,)]
         assert told(device, "restart", by=operator, now=now).sequence == 503
+
+    def test_what_was_never_there_nobody_has_seen(
+        self, device: Device, as_device: Callable[..., APIClient]
+    ) -> None:
+        refused = as_device(device).get(f"{MINE}?after=9007199254740991")
+
+        assert errors(refused) == (400, [("sequence_ahead", "after")])
+
+    def test_more_than_fit_into_one_answer_come_one_answer_after_the_other(
+        self, device: Device, operator: User, now: datetime
+    ) -> None:
+        sessions.start(device=device, controller=operator, now=now)
+        for _ in range(70):
+            key = {"key": "down"}
+            told(device, "keypress", parameters=key, by=operator, now=now)
+
+        counts, after = [], 0
+        while more := fetching.fetch(device=fresh(device), after=after, now=now):
+            counts.append(len(more))
+            after = more[-1].sequence
+
+        assert counts == [50, 20]
 
     @pytest.mark.parametrize("after", ["-1", "one", "", "9" * 30])
     def test_what_is_no_number_is_refused(

@@ -98,11 +98,12 @@ class TestTheControlPage:
         assert refused.json()["error"].endswith(".")
         assert refused.json()["is_mine"] is True
 
+    @pytest.mark.parametrize("text", ["{{{", "[NaN]", '{"x": "\\ud800"}', "[" * 1999])
     def test_what_is_no_json_is_no_command(
-        self, device: Device, signed_in: SignedIn
+        self, device: Device, signed_in: SignedIn, text: str
     ) -> None:
         where = f"{PORTAL}/remotecontrolsession/device/{device.pk}/act/"
-        said = {"action": "command", "type": "reboot", "parameters": "{{{"}
+        said = {"action": "command", "type": "reboot", "parameters": text}
 
         assert signed_in().post(where, said).status_code == 409
 

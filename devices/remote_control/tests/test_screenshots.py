@@ -113,8 +113,12 @@ def test_the_address_is_good_once(place: str) -> None:
         b"\x89PNG\r\n\x1a\n<script>alert(1)</script>",
         picture()[:-70],
         b"#!/bin/sh\nreboot\n",
+        picture()[:-12] + b"\x00\x00\x00\x00iCCP\x29\x95\xf2\x8e" + picture()[-12:],
     ],
-    ids=["nothing", "script", "svg", "gif", "script in a PNG", "cut off", "shell"],
+    ids=[
+        *("nothing", "script", "svg", "gif", "script in a PNG", "cut off", "shell"),
+        "an empty profile",
+    ],
 )
 def test_what_is_no_picture_is_refused_whatever_it_says_that_it_is(
     command: CommandHistory, place: str, data: bytes

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,13 +10,14 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from devices import quarantine, registration
-from devices.models import Device
+from devices.models import Device, NextSteps
 from devices.remote_control import sessions
 from devices.remote_control.errors import DeviceIsControlled
-from devices.remote_control.models import RemoteControlSession
+from devices.remote_control.models import CommandHistory, RemoteControlSession
 from devices.remote_control.sessions import IDLE
 from devices.remote_control.tests.controlling import errors, online, person, told
 from events.models import Event
+from provisioning.errors import DomainError
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant, User
 
@@ -222,6 +224,38 @@ class TestTheEndThatComesByItself:
             ("remote_control.started", str(session.pk)),
             ("remote_control.ended", str(session.pk)),
         ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_device_is_commanded_while_it_is_retired(
+    tenant: Tenant, now: datetime
+) -> None:
+    """Both take the same locks, in the same order: nobody waits for good."""
+    by = person(tenant)
+
+    def commanding(device: Device) -> None:
+        try:
+            for _ in range(5):
+                with suppress(DomainError):
+                    told(device, "reboot", by=by, now=now)
+        finally:
+            connection.close()
+
+    def retiring(device: Device) -> None:
+        try:
+            with tenant_scope(tenant.pk):
+                registration.retire(device=device, now=now)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        for device in [online(tenant) for _ in range(12)]:
+            both = [pool.submit(commanding, device), pool.submit(retiring, device)]
+            for one in both:
+                one.result()
+    waiting = NextSteps.every_tenant.filter(commands_waiting__gt=0)
+    assert not waiting.exists()
+    assert not CommandHistory.every_tenant.open().exists()
 
 
 @pytest.mark.django_db(transaction=True)

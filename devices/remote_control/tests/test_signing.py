@@ -15,7 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from django.core.management import call_command
 from rest_framework.test import APIClient
 
+from certificates import rotation
 from certificates.device_certificates import DeviceCertificatesService
+from certificates.management_service import CertificateManagementService
+from certificates.tests.keys import ec_key, request_for
 from devices.models import Device
 from devices.remote_control import signing
 from devices.remote_control.models import CommandHistory, CommandSigningKey
@@ -27,7 +30,7 @@ from devices.remote_control.tests.controlling import (
     told,
 )
 from events.models import Event
-from tenants.context import tenant_scope
+from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant
 from tenants.tests.factories import TenantFactory
 
@@ -109,7 +112,7 @@ def test_the_ca_vouches_for_the_keys(
     assert der == ours.certificate
     _verify(der, said["alg"], f"{header}.{payload}".encode(), decoded(signature))
     assert claims(told["endorsement"])["keys"] == told["keys"]
-    assert claims(told["endorsement"])["iss"] == str(device.tenant_id)
+    assert claims(told["endorsement"])["aud"] == str(device.pk)
 
 
 def test_a_replaced_key_is_published_for_a_while_and_signs_nothing(
@@ -119,10 +122,10 @@ def test_a_replaced_key_is_published_for_a_while_and_signs_nothing(
 
     after = signing.replace_key(now=now)
 
-    known = [key["kid"] for key in signing.key_set(now=now)["keys"]]
+    known = [key["kid"] for key in signing.key_set(now=now)]
     assert known == [after.thumbprint, before.thumbprint]
     assert signing.current_key(now=now) == after
-    later = signing.key_set(now=now + timedelta(days=90))["keys"]
+    later = signing.key_set(now=now + timedelta(minutes=10))
     assert [key["kid"] for key in later] == [after.thumbprint]
     assert Event.objects.filter(name="remote_control.key_replaced").count() == 1
 
@@ -173,15 +176,37 @@ def test_an_admin_replaces_the_key_and_nobody_else(
     assert [key["kid"] for key in after.json()["keys"]][1:] == [before[0]["kid"]]
 
 
+def test_the_ca_that_vouches_is_the_one_that_the_device_knows(
+    device: Device, now: datetime
+) -> None:
+    """While a fleet moves from one CA to the next, most of it knows the old one only."""
+    ca = DeviceCertificatesService()
+    CertificateManagementService().issue_certificate(
+        device=device, csr_pem=request_for(ec_key()), now=now
+    )
+    before = ca.initialize_ca(now=now)
+    with every_tenant_scope():
+        rotation.prepare(ca, key_type="ec", now=now)
+        rotation.switch(ca, now=now)
+
+    told = signing.endorsed(signing.key_set(now=now), device=device, now=now)
+
+    assert told is not None
+    der = json.loads(decoded(told.split(".")[0]))["x5c"][0]
+    assert x509.load_der_x509_certificate(_standard(der)) == before.certificate
+
+
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
 def test_whatever_key_the_ca_has_it_can_vouch(
-    acting: Tenant, now: datetime, kind: Any, tmp_path: Any, settings: Any
+    device: Device, now: datetime, kind: Any, tmp_path: Any, settings: Any
 ) -> None:
     settings.CERTIFICATES_ROOT = str(tmp_path / kind)
     issuer = DeviceCertificatesService().initialize_ca(now=now, key_type=kind)
 
-    told = signing.key_set(now=now)["endorsement"]
+    keys = signing.key_set(now=now)
+    told = signing.endorsed(keys, device=device, now=now)
 
+    assert told is not None
     header, payload, signature = told.split(".")
     algorithm = json.loads(decoded(header))["alg"]
     assert algorithm == {"rsa": "RS256", "ec": "ES384"}[kind]

@@ -56,7 +56,7 @@ class TestOverThePushChannel:
             enrollment_token=token,
             devices=3,
             seed="push",
-            pace=Pace(connect_every=600, start_within=0.1, silence=0),
+            pace=Pace(connect_every=600, start_within=0.1, silence=0, clumsiness=0),
             now=lambda: datetime.now(UTC),
         )
         with living(fleet) as tally:
@@ -80,7 +80,9 @@ class Server:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.fetched: list[dict[str, Any]] = []
-        self.keys: dict[str, Any] = signing.key_set(now=NOW)
+        keys = signing.key_set(now=NOW)
+        word = signing.endorsed(keys, device=device, now=NOW)
+        self.keys: dict[str, Any] = {"keys": keys, "endorsement": word}
         self.answers: list[tuple[str, str]] = []
 
     def hands_out(self, command: CommandHistory, **claims: Any) -> None:
@@ -209,8 +211,43 @@ class TestWhomTheyBelieve:
         server.keys = json.loads(json.dumps(server.keys))
         server.keys["keys"][0]["x"] = "A" * 43
 
-        assert fetch() == 1
-        assert server.answers == []
+        fetch()
+        assert box.tally.kinds["keys not believed"].failed == 1
+        assert (box.last, server.answers) == (0, [])
+
+    def test_not_by_those_that_were_vouched_for_to_another_box(
+        self,
+        server: Server,
+        box: Commands,
+        command: CommandHistory,
+        fetch: Callable[[], int],
+    ) -> None:
+        issuer = DeviceCertificatesService().initialize_ca(now=NOW)
+        pem = [one.public_bytes(Encoding.PEM).decode() for one in issuer.chain]
+        box.chain = "".join(pem)
+        other = online(server.device.tenant)
+        keys = server.keys["keys"]
+        word = signing.endorsed(keys, device=other, now=NOW)
+        server.keys = {"keys": keys, "endorsement": word}
+        server.hands_out(command)
+
+        fetch()
+        assert (box.last, server.answers) == (0, [])
+
+    def test_a_number_that_nobody_has_signed_is_not_remembered(
+        self,
+        server: Server,
+        box: Commands,
+        command: CommandHistory,
+        fetch: Callable[[], int],
+    ) -> None:
+        server.fetched = [{"id": "x", "sequence": 2**53 - 1, "signed": "a.b.c"}]
+        fetch()
+        server.fetched = []
+        server.hands_out(command)
+
+        fetch()
+        assert server.answers == [(str(command.pk), "succeeded")]
 
     def test_by_those_for_which_the_ca_does(
         self,

@@ -22,7 +22,7 @@ from devices.preferences import definitions
 from devices.remote_control import bulk
 from devices.remote_control.errors import NobodyFound
 from devices.simulation.device import Pace
-from devices.simulation.fleet import Fleet
+from devices.simulation.fleet import Fleet, allow_connections
 from devices.simulation.tally import Tally
 from tenants.commands import OperatorCommand
 from tenants.context import tenant_scope
@@ -92,6 +92,7 @@ class Command(OperatorCommand):
         tenant, password = _tenant()
         token = _prepared(tenant)
         fleet, tally = _fleet(token, devices), Tally()
+        allow_connections(devices)
         try:
             asyncio.run(self._live(fleet, tenant, tally, seconds))
         except KeyboardInterrupt:
@@ -112,7 +113,7 @@ class Command(OperatorCommand):
         self._say(f"{fleet.devices} boxes register and report a day of history …")
         living = asyncio.create_task(fleet.run(tally, REGISTERING + seconds))
         until = asyncio.get_running_loop().time() + REGISTERING
-        while tally.states["online"] < fleet.devices and not living.done():
+        while _there(tally) < fleet.devices and not living.done():
             await asyncio.wait([living], timeout=0.5)
             if asyncio.get_running_loop().time() > until:
                 living.cancel()
@@ -126,6 +127,10 @@ class Command(OperatorCommand):
 
     def _say(self, sentence: str) -> None:
         self.stderr.write(sentence)
+
+
+def _there(tally: Tally) -> int:
+    return tally.states["online"] + tally.states["quarantined"]
 
 
 def _await_the_server() -> None:

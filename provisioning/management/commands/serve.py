@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, role: str, port: int | None, **options: Any) -> None:
         if role in ("web", "stream"):
-            metrics = Path(settings.VAR) / "metrics"
+            metrics = Path(settings.VAR) / "metrics" / role
             metrics.mkdir(parents=True, exist_ok=True)
             for left in metrics.glob("*.db"):  # of the run before
                 left.unlink()

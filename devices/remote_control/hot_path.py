@@ -1,0 +1,95 @@
+"""The statements of a device that fetches its commands, written out and prepared.
+
+A command to a thousand devices is fetched by all of them at once.
+"""
+
+import json
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from devices.remote_control.models import CommandHistory, CommandSigningKey
+from provisioning.prepared import Prepared
+from tenants.context import current_tenant_id
+
+_COMMAND = tuple(field.attname for field in CommandHistory._meta.concrete_fields)
+_KEY = tuple(field.attname for field in CommandSigningKey._meta.concrete_fields)
+_COLUMNS = ", ".join(_COMMAND)
+
+_UNSEEN = Prepared(
+    "commands_unseen",
+    "uuid, uuid, bigint, timestamptz, int",
+    f"""
+    SELECT {_COLUMNS} FROM remote_control_commandhistory
+    WHERE tenant_id = $1 AND device_id = $2 AND sequence > $3 AND expires_at > $4
+        AND status IN ('queued', 'sent', 'delivered', 'running')
+    ORDER BY sequence LIMIT $5
+    """,
+)
+# The queue's row is held by the statement itself. What was changed while it waited is
+# looked at again; what was added meanwhile is told to the device by its own wake-up.
+_HAND_OUT = Prepared(
+    "commands_hand_out",
+    "uuid, uuid, bigint, timestamptz",
+    """
+    WITH queue AS MATERIALIZED (
+        SELECT device_id FROM devices_nextsteps WHERE device_id = $2
+        FOR NO KEY UPDATE
+    )
+    UPDATE remote_control_commandhistory SET status = 'sent', sent_at = $4
+    WHERE tenant_id = $1 AND device_id = (SELECT device_id FROM queue)
+        AND sequence > $3 AND expires_at > $4 AND status = 'queued'
+    """,
+)
+_ARRIVED = Prepared(
+    "commands_arrived",
+    "uuid, uuid, bigint",
+    """
+    SELECT EXISTS (
+        SELECT FROM remote_control_commandhistory
+        WHERE tenant_id = $1 AND device_id = $2 AND sequence <= $3 AND status = 'sent'
+    )
+    """,
+)
+_SIGNING_KEY = Prepared(
+    "command_signing_key",
+    "uuid",
+    f"""
+    SELECT {", ".join(_KEY)} FROM remote_control_commandsigningkey
+    WHERE tenant_id = $1 AND replaced_at IS NULL
+    """,
+)
+
+
+def unseen(
+    device_id: UUID, *, after: int, now: datetime, limit: int
+) -> list[CommandHistory]:
+    """The current tenant's open commands to a device past a number, in their order."""
+    rows = _UNSEEN.rows(current_tenant_id(), device_id, after, now, limit)
+    return [_command(row) for row in rows]
+
+
+def hand_out(device_id: UUID, *, after: int, now: datetime) -> None:
+    """Note that a device gets what was queued for it past a number."""
+    _HAND_OUT.changes(current_tenant_id(), device_id, after, now)
+
+
+def something_has_arrived(device_id: UUID, *, after: int) -> bool:
+    """Whether the device has seen what is only known to be handed out."""
+    row = _ARRIVED.row(current_tenant_id(), device_id, after)
+    return bool(row and row[0])
+
+
+def signing_key() -> CommandSigningKey | None:
+    """The key that signs for the current tenant."""
+    row = _SIGNING_KEY.row(current_tenant_id())
+    if row is None:
+        return None
+    return CommandSigningKey.from_db("default", _KEY, row)
+
+
+def _command(row: tuple[Any, ...]) -> CommandHistory:
+    """JSON comes as its text, where the ORM does not ask for it."""
+    command = CommandHistory.from_db("default", _COMMAND, row)
+    command.parameters = json.loads(str(command.parameters))
+    return command
