@@ -4,8 +4,8 @@ import asyncio
 import os
 import resource
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +15,9 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks.load import Figures
-from benchmarks.stage import web
+from benchmarks.stage import running, web
 from devices.models import Device, DeviceToken
 from devices.remote_control import policies
-from provisioning.embedded import endpoints
-from provisioning.processes import Program, start, stop
-from provisioning.roles import command_of
 from tenants import tokens
 from tenants.context import tenant_scope
 from tenants.models import Membership, Role, Tenant, User
@@ -33,6 +30,7 @@ DEVICES = 1_000
 COMMANDS = 1_000
 CONTROLLERS = 4
 IDLE = 10_000
+TAKES = 3.0  # seconds until a device has done what it was told
 
 
 def main() -> None:
@@ -45,8 +43,8 @@ def main() -> None:
     connection.close()
     with (
         web("provisioning.rsgi:app", PORT),
-        _running("worker", PORT),
-        _running("stream", STREAM_PORT) as stream,
+        running("worker", PORT),
+        running("stream", STREAM_PORT) as stream,
     ):
         asyncio.run(_latencies(dict(list(held.items())[:DEVICES]), member))
         _weigh(stream, held)
@@ -78,6 +76,7 @@ class Fleet:
         self.http, self.held = http, held
         self.received: dict[str, float] = {}  # by command, or by device
         self.listening = 0
+        self.answering: set[asyncio.Task[None]] = set()
         self.last: dict[UUID, int] = dict.fromkeys(held, 0)
 
     async def listen(self, device_id: UUID, token: str) -> None:
@@ -98,6 +97,17 @@ class Fleet:
         for command in told["results"]:
             self.received[command["id"]] = self.received[str(device_id)] = now
             self.last[device_id] = max(self.last[device_id], command["sequence"])
+            answering = asyncio.create_task(self._answer(command["id"], credential))
+            self.answering.add(answering)
+            answering.add_done_callback(self.answering.discard)
+
+    async def _answer(self, command_id: str, credential: dict[str, str]) -> None:
+        """When it is done, which takes a box a while."""
+        await asyncio.sleep(TAKES)
+        url = f"{WEB}/devices/me/commands/{command_id}/answer"
+        said = {"status": "succeeded"}
+        async with self.http.post(url, json=said, headers=credential) as answer:
+            assert answer.status == 204, await answer.text()
 
 
 @asynccontextmanager
@@ -112,7 +122,8 @@ async def _fleet(held: dict[UUID, str]) -> AsyncIterator[Fleet]:
             if number % 50 == 0:
                 await asyncio.sleep(0.1)
         while fleet.listening < len(held):
-            await asyncio.sleep(0.1)
+            done, _ = await asyncio.wait(lives, timeout=0.1)
+            assert not done, done  # none has ended
         yield fleet
         for life in lives:
             life.cancel()
@@ -146,7 +157,7 @@ async def _one_by_one(fleet: Fleet, member: str) -> Figures:
             await asyncio.sleep(0.02)
 
     await asyncio.gather(*(controlling() for _ in range(CONTROLLERS)))
-    await asyncio.sleep(2)
+    await asyncio.sleep(TAKES + 2)
     taken = sorted(fleet.received[name] - at for name, at in sent.items())
     return Figures(len(taken), 0, time.perf_counter() - begun, taken)
 
@@ -215,19 +226,6 @@ def _memory(pid: int) -> int:
     """Of the processes that hold connections, in bytes that are theirs alone."""
     workers = psutil.Process(pid).children(recursive=True)
     return sum(worker.memory_full_info().uss for worker in workers)
-
-
-@contextmanager
-def _running(role: str, port: int) -> Iterator[int]:
-    program = Program(name=role, command=command_of(role, port=port))
-    child = start(program, quiet=True)
-    try:
-        while role == "stream" and not endpoints.answers(port):
-            time.sleep(0.1)
-        time.sleep(4)
-        yield child.pid
-    finally:
-        stop([(program, child)])
 
 
 def _devices(tenant: Tenant, count: int) -> dict[UUID, str]:

@@ -8,7 +8,7 @@ import time
 
 from django.utils import timezone
 
-from benchmarks.stage import web
+from benchmarks.stage import running, web
 from devices.credentials import create_enrollment_token
 from provisioning.var import BASE
 from tenants.context import tenant_scope
@@ -16,14 +16,15 @@ from tenants.models import Tenant
 
 DEVICES = 2_000
 SECONDS = 120
-PORT = 8979
+PORT, STREAM_PORT = 8979, 9979
 
 
 def main() -> None:
     tenant = Tenant.objects.create(slug="bench", name="Bench")
     with tenant_scope(tenant.pk):
         _, token = create_enrollment_token(name="bench", now=timezone.now())
-    with web("provisioning.rsgi:app", PORT):
+    os.environ["STREAM_URL"] = f"http://localhost:{STREAM_PORT}"
+    with web("provisioning.rsgi:app", PORT), running("stream", STREAM_PORT):
         begun = time.monotonic()
         process = subprocess.Popen(
             _command(), env=_environment(token), stdout=subprocess.PIPE, text=True
@@ -37,7 +38,8 @@ def main() -> None:
     answered = sum(kind["answered"] for kind in requests.values())
     failed = sum(kind["failed"] for kind in requests.values())
     print(
-        f"simulation: {requests['register']['answered']:,} of {DEVICES:,} boxes for"
+        f"simulation: {requests['register']['answered']:,} of {DEVICES:,} boxes,"
+        f" {told['listening']:,} on the push channel, for"
         f" {seconds:.0f} s, {answered:,} answers, {failed} failed; connect p50"
         f" {requests['connect']['p50_ms']} ms; {used / seconds:.2f} of one core"
         f" (target below 1), {usage.ru_maxrss / 1024:.0f} MB"

@@ -35,7 +35,7 @@ from provisioning.errors import DomainError
 from tenants.context import tenant_scope
 from tenants.models import User
 
-BATCH = 500  # devices in one transaction
+BATCH = 200  # devices in one transaction
 GOOD_FOR = timedelta(hours=1)  # for a second person to confirm it
 
 State = BulkCommand.State

@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ MOST_RESULT = 8_000  # characters of JSON
 LARGEST_SEQUENCE = 2**53 - 1  # what every JSON parser keeps exact
 FURTHEST_AHEAD = 1_000_000  # commands that a restored back-up may have missed
 PROGRESS = (Status.SENT, Status.DELIVERED, Status.RUNNING)
+WAITING = (Status.QUEUED, Status.SENT)
 ANSWERS = (Status.SUCCEEDED, Status.FAILED)
 SAYABLE = (Status.DELIVERED, Status.RUNNING, *ANSWERS)
 NOTED_AT = {
@@ -49,25 +51,31 @@ def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
         SequenceAhead: the device cannot have seen that many.
     """
     steps = getattr(device, "next_steps", None)
-    latest = steps.command_sequence if steps else 0
-    if after > latest:
+    if after > (steps.command_sequence if steps else 0):
         _catch_up(device, after)
-    if after and hot_path.something_has_arrived(device.pk, after=after):
-        _note_arrived(device, after, now)
     rows = hot_path.unseen(device.pk, after=after, now=now, limit=MOST_AT_ONCE)
+    # What waits by the count that came with the credential, and is not among these, the
+    # device has seen.
+    waiting = sum(row.status in WAITING for row in rows)
+    if after and (steps.commands_waiting if steps else 0) > waiting:
+        _note_arrived(device, after, now)
     if all(row.status != Status.QUEUED for row in rows):
         return rows
-    hot_path.hand_out(device.pk, after=after, now=now)
-    return hot_path.unseen(device.pk, after=after, now=now, limit=MOST_AT_ONCE)
+    handed_out = hot_path.hand_out(device.pk, after=after, now=now)
+    known = [row for row in rows if row.status != Status.QUEUED]
+    return sorted([*known, *handed_out], key=attrgetter("sequence"))[:MOST_AT_ONCE]
 
 
 @transaction.atomic
 def _note_arrived(device: Device, after: int, now: datetime) -> None:
     """What the device has seen is delivered; it does one after the other."""
     queues.hold([device.pk])
-    mine = CommandHistory.objects.filter(device=device, sequence__lte=after)
-    rows = list(mine.filter(status=Status.SENT).order_by("sequence"))
-    in_line = timedelta(0)
+    seen = CommandHistory.objects.filter(
+        device=device, sequence__lte=after, status=Status.SENT
+    )
+    at_once = [name for name, type_ in TYPES.items() if type_.waits_for is None]
+    seen.filter(type__in=at_once).update(status=Status.DELIVERED, delivered_at=now)
+    in_line, rows = timedelta(0), list(seen.order_by("sequence"))
     for row in rows:
         in_line += TYPES[row.type].answer_within
         _reach(row, Status.DELIVERED, now, in_line)

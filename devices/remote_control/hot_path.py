@@ -31,7 +31,7 @@ _UNSEEN = Prepared(
 _HAND_OUT = Prepared(
     "commands_hand_out",
     "uuid, uuid, bigint, timestamptz",
-    """
+    f"""
     WITH queue AS MATERIALIZED (
         SELECT device_id FROM devices_nextsteps WHERE device_id = $2
         FOR NO KEY UPDATE
@@ -39,16 +39,7 @@ _HAND_OUT = Prepared(
     UPDATE remote_control_commandhistory SET status = 'sent', sent_at = $4
     WHERE tenant_id = $1 AND device_id = (SELECT device_id FROM queue)
         AND sequence > $3 AND expires_at > $4 AND status = 'queued'
-    """,
-)
-_ARRIVED = Prepared(
-    "commands_arrived",
-    "uuid, uuid, bigint",
-    """
-    SELECT EXISTS (
-        SELECT FROM remote_control_commandhistory
-        WHERE tenant_id = $1 AND device_id = $2 AND sequence <= $3 AND status = 'sent'
-    )
+    RETURNING {_COLUMNS}
     """,
 )
 _SIGNING_KEY = Prepared(
@@ -69,15 +60,10 @@ def unseen(
     return [_command(row) for row in rows]
 
 
-def hand_out(device_id: UUID, *, after: int, now: datetime) -> None:
-    """Note that a device gets what was queued for it past a number."""
-    _HAND_OUT.changes(current_tenant_id(), device_id, after, now)
-
-
-def something_has_arrived(device_id: UUID, *, after: int) -> bool:
-    """Whether the device has seen what is only known to be handed out."""
-    row = _ARRIVED.row(current_tenant_id(), device_id, after)
-    return bool(row and row[0])
+def hand_out(device_id: UUID, *, after: int, now: datetime) -> list[CommandHistory]:
+    """What was queued for a device past a number, noted as handed out."""
+    rows = _HAND_OUT.rows(current_tenant_id(), device_id, after, now)
+    return [_command(row) for row in rows]
 
 
 def signing_key() -> CommandSigningKey | None:
