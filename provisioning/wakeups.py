@@ -119,8 +119,8 @@ class Wakeups:
                 said = await subscription.get_message(timeout=TICK)
                 self._turn()
                 if said is not None:
-                    heard = time.monotonic()
                     await self._take(said)
+                    heard = time.monotonic()
                 elif time.monotonic() - heard > SILENCE:
                     raise RedisConnectionError("It does not answer.")
                 else:

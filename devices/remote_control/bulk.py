@@ -245,6 +245,7 @@ def _next_batch(row: BulkCommand, now: datetime) -> None:
         issuing.put(
             order, {pk: number for pk, number in numbers.items() if pk in living}
         )
+        queues.recount(numbers)
         row.position, row.worked_at = ids[-1], now
         row.done += len(living)
         row.left_out += len(ids) - len(living)

@@ -94,7 +94,7 @@ def let_go(device_id: UUID, now: datetime) -> None:
     Its queue is held whether there is something or not: who is about to add to it looks
     at the device afterwards.
     """
-    queues.hold([device_id])
+    queues.hold_even_new(device_id)
     _cancel(CommandHistory.every_tenant.open().filter(device=device_id), TYPES, now)
 
 

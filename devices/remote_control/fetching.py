@@ -59,11 +59,15 @@ def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
     waiting = sum(row.status in WAITING for row in rows)
     if after and (steps.commands_waiting if steps else 0) > waiting:
         _note_arrived(device, after, now)
-    if all(row.status != Status.QUEUED for row in rows):
-        return rows
-    handed_out = hot_path.hand_out(device.pk, after=after, now=now)
     known = [row for row in rows if row.status != Status.QUEUED]
-    return sorted([*known, *handed_out], key=attrgetter("sequence"))[:MOST_AT_ONCE]
+    if len(known) == len(rows):
+        return rows
+    handed_out = hot_path.hand_out(
+        device.pk, after=after, up_to=rows[-1].sequence, now=now
+    )
+    if len(known) + len(handed_out) != len(rows):  # another fetch, or a newer command
+        return hot_path.unseen(device.pk, after=after, now=now, limit=MOST_AT_ONCE)
+    return sorted([*known, *handed_out], key=attrgetter("sequence"))
 
 
 @transaction.atomic

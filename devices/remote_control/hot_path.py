@@ -30,15 +30,15 @@ _UNSEEN = Prepared(
 # looked at again; what was added meanwhile is told to the device by its own wake-up.
 _HAND_OUT = Prepared(
     "commands_hand_out",
-    "uuid, uuid, bigint, timestamptz",
+    "uuid, uuid, bigint, bigint, timestamptz",
     f"""
     WITH queue AS MATERIALIZED (
         SELECT device_id FROM devices_nextsteps WHERE device_id = $2
         FOR NO KEY UPDATE
     )
-    UPDATE remote_control_commandhistory SET status = 'sent', sent_at = $4
+    UPDATE remote_control_commandhistory SET status = 'sent', sent_at = $5
     WHERE tenant_id = $1 AND device_id = (SELECT device_id FROM queue)
-        AND sequence > $3 AND expires_at > $4 AND status = 'queued'
+        AND sequence > $3 AND sequence <= $4 AND expires_at > $5 AND status = 'queued'
     RETURNING {_COLUMNS}
     """,
 )
@@ -60,9 +60,11 @@ def unseen(
     return [_command(row) for row in rows]
 
 
-def hand_out(device_id: UUID, *, after: int, now: datetime) -> list[CommandHistory]:
-    """What was queued for a device past a number, noted as handed out."""
-    rows = _HAND_OUT.rows(current_tenant_id(), device_id, after, now)
+def hand_out(
+    device_id: UUID, *, after: int, up_to: int, now: datetime
+) -> list[CommandHistory]:
+    """What was queued for a device between two numbers, noted as handed out."""
+    rows = _HAND_OUT.rows(current_tenant_id(), device_id, after, up_to, now)
     return [_command(row) for row in rows]
 
 

@@ -18,7 +18,8 @@ from django.views.decorators.http import require_POST
 
 from devices.models import Device
 from devices.remote_control import commands, issuing, policies, screens, sessions
-from devices.remote_control.api.views import command_with, picture
+from devices.remote_control.api.screenshot_views import picture
+from devices.remote_control.api.views import command_with
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.models.commands import OPEN

@@ -38,9 +38,26 @@ def hold(device_ids: Collection[UUID], *, skip_held: bool = False) -> dict[UUID,
     Args:
         skip_held: leave out those that somebody else holds.
     """
-    rows = NextSteps.every_tenant.filter(device__in=device_ids).order_by("device")
-    held = rows.select_for_update(no_key=True, skip_locked=skip_held)
+    # By the id alone: by the device its row would be joined, and held as well.
+    rows = NextSteps.every_tenant.filter(device__in=device_ids).order_by("device_id")
+    held = rows.select_for_update(no_key=True, skip_locked=skip_held, of=("self",))
     return dict(held.values_list("device_id", "command_sequence"))
+
+
+def hold_even_new(device_id: UUID) -> None:
+    """Hold a device's queue; one that has never had a command gets it first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO devices_nextsteps (
+                tenant_id, device_id, commands_waiting, update_waiting
+            )
+            SELECT tenant_id, id, 0, false FROM devices_device WHERE id = %s
+            ON CONFLICT DO NOTHING
+            """,
+            [str(device_id)],
+        )
+    hold([device_id])
 
 
 def set_sequence(device: Device, sequence: int) -> None:

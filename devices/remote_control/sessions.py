@@ -154,7 +154,7 @@ def end_over(*, now: datetime) -> int:
     That is: nobody uses it, or the device went offline, or into quarantine.
     """
     ended = 0
-    open_ones = RemoteControlSession.every_tenant.open().order_by("device")
+    open_ones = RemoteControlSession.every_tenant.open().order_by("device_id")
     for over, how in (
         (open_ones.unused(now - IDLE), End.IDLE),
         (open_ones.filter(device__quarantined_at__isnull=False), End.DEVICE),
@@ -208,7 +208,7 @@ def _end(
         pk__in=[session.pk for session in sessions]
     )
     held = open_ones.select_for_update(of=("self",), skip_locked=skip_held)
-    ended = list(held.select_related("controller").order_by("device"))
+    ended = list(held.select_related("controller").order_by("device_id"))
     for session in ended:
         session.ended_at, session.end = now, how
     RemoteControlSession.every_tenant.bulk_update(ended, ["ended_at", "end"])

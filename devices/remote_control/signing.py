@@ -39,7 +39,7 @@ from tenants.context import current_tenant_id
 
 PURPOSE = "command signing keys"
 PUBLISHED = timedelta(minutes=10)  # after it was replaced: what is on its way arrives
-ENDORSED = timedelta(minutes=10)  # for so long the CA's word counts
+ENDORSED = timedelta(days=1)  # for so long the CA's word counts: then it is asked again
 ES = {256: ("ES256", hashes.SHA256()), 384: ("ES384", hashes.SHA384())}
 
 
@@ -117,7 +117,7 @@ def key_set(*, now: datetime) -> list[dict[str, str]]:
 def endorsed(
     keys: list[dict[str, str]], *, device: Device, now: datetime
 ) -> str | None:
-    """The CA's word for the keys: a JWS for this device, for now.
+    """The CA's word for the keys: a JWS for this device, for a day.
 
     By the CA that has signed the device's certificate, whose chain the device knows;
     it comes along as `x5c`. None on a host that has no CA's key.

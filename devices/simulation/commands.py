@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from base64 import b64decode, urlsafe_b64decode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -48,8 +49,10 @@ class Commands:
     clumsiness: float = 0.0  # the chance that something goes wrong
     device_id: str = ""
     chain: str = ""  # PEM, as it came with the certificate
-    last: int = 0  # the number of the last command it has seen
+    last: int = 0  # the number of the last command it has believed
+    heard: int = 0  # the number that the push channel has said last
     keys: dict[str, Ed25519PublicKey] = field(default_factory=dict)
+    keys_until: float = 0.0  # seconds since 1970: then somebody has to vouch again
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def listen(
@@ -73,7 +76,7 @@ class Commands:
         headers = {
             "Authorization": f"Bearer {token}",
             "Accept": "text/event-stream",
-            "Last-Event-ID": str(self.last),
+            "Last-Event-ID": str(self.heard),
         }
         told, clock = None, asyncio.get_running_loop().time
         begun, is_open = clock(), False
@@ -89,6 +92,8 @@ class Commands:
                     name, _, said = line.decode().strip().partition(": ")
                     if name == "retry":
                         told = int(said) / 1000
+                    if name == "id":
+                        self.heard = int(said)
                     if name == "data":
                         await self.fetch()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
@@ -100,6 +105,11 @@ class Commands:
             self.tally.listen(-is_open)
         return told
 
+    def forget(self) -> None:
+        """It is another device now."""
+        self.last = self.heard = 0
+        self.keys = {}
+
     async def fetch(self) -> None:
         """Everything that waits, in its order; each is answered before the next."""
         async with self.turn:
@@ -109,17 +119,22 @@ class Commands:
                 if status != 200:
                     return
                 before = self.last
-                for command in told["results"]:
-                    await self._carry_out(command["signed"])
+                try:
+                    for command in told["results"]:
+                        await self._carry_out(command["signed"])
+                except KeysUnknown:
+                    return  # none after it is begun before it; all come again
                 if self.last == before:
                     return  # there was nothing, or nothing that can be believed
 
     async def _carry_out(self, signed: str) -> None:
-        """Only a number that was signed counts as seen: anybody could write another."""
+        """Only a number that was signed counts as seen: anybody could write another.
+
+        Raises:
+            KeysUnknown: nobody can say just now whether it can be believed.
+        """
         try:
             said = await self._believed(signed)
-        except KeysUnknown:
-            return  # it is handed out again
         except (NotBelieved, InvalidSignature, ValueError, KeyError):
             self.tally.note("not believed", NETWORK, 0)
             return
@@ -137,7 +152,7 @@ class Commands:
         """
         header, payload, signature = signed.split(".")
         named = json.loads(_decoded(header))
-        if named["kid"] not in self.keys:
+        if named["kid"] not in self.keys or self.keys_until <= self.now():
             await self._read_keys()
         if named["alg"] != "EdDSA" or named["kid"] not in self.keys:
             raise NotBelieved
@@ -158,18 +173,20 @@ class Commands:
         status, told = await self.call("keys", "GET", "/devices/me/command-keys")
         if status != 200:
             raise KeysUnknown
-        if self.chain and not self._is_vouched_for(told):
+        until = self._vouched_for_until(told) if self.chain else math.inf
+        if until <= self.now():
             self.tally.note("keys not believed", NETWORK, 0)
             raise KeysUnknown
+        self.keys_until = until
         self.keys = {
             key["kid"]: Ed25519PublicKey.from_public_bytes(_decoded(key["x"]))
             for key in told["keys"]
         }
 
-    def _is_vouched_for(self, told: dict[str, Any]) -> bool:
-        """Whether a CA of the chain has signed these keys, for this box, and lately."""
+    def _vouched_for_until(self, told: dict[str, Any]) -> float:
+        """How long a CA of the chain vouches for these keys to this box; 0: not at all."""
         if not told["endorsement"]:
-            return False
+            return 0.0
         header, payload, signature = told["endorsement"].split(".")
         der = b64decode(json.loads(_decoded(header))["x5c"][0])
         named = x509.load_der_x509_certificate(der)
@@ -177,10 +194,10 @@ class Commands:
         signer = next((one for one in known if one == named), None)
         text = f"{header}.{payload}".encode()
         if signer is None or not _has_signed(signer, text, _decoded(signature)):
-            return False
+            return 0.0
         said = json.loads(_decoded(payload))
-        is_for_us = said["aud"] == self.device_id and said["exp"] > self.now()
-        return bool(is_for_us and said["keys"] == told["keys"])
+        is_it = said["aud"] == self.device_id and said["keys"] == told["keys"]
+        return float(said["exp"]) if is_it else 0.0
 
     async def _do(self, said: dict[str, Any]) -> dict[str, Any] | None:
         """Carry a command out; what is to be answered, if something still is."""

@@ -1,7 +1,6 @@
 """One simulated box: it registers, enrolls, connects, reports and obeys, over real HTTP."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from devices.simulation.commands import Commands
 from devices.simulation.plausible import STUBBORN, Temper, sample, temper
 from devices.simulation.screen import Screen
 from devices.simulation.tally import NETWORK, Tally
+from devices.simulation.wire import asked
 
 JITTER = 0.1  # of each pause, so that a fleet does not knock at once
 MOST_SAMPLES = 500  # in one report
@@ -158,7 +158,7 @@ class SimulatedDevice:
         self.serial_number = certificate.get("serial_number")
         self.commands.chain = certificate.get("chain", "")
         if status == 201:  # it is a new device: nobody has told it anything
-            self.commands.last, self.commands.keys = 0, {}
+            self.commands.forget()
         else:
             self.has_history = True
         return True
@@ -287,42 +287,20 @@ class SimulatedDevice:
         return status == 200
 
     async def _call(
-        self,
-        kind: str,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        token: str = "",
-        more: dict[str, str] | None = None,
+        self, kind: str, method: str, path: str, body: Any = None, **more: Any
     ) -> tuple[int, Any]:
         """One request; its status, 0 without an answer, and what it says."""
-        credential = {"Authorization": f"Bearer {token or self.token}"}
-        kind_of = "image/png" if isinstance(body, bytes) else "application/json"
-        headers = {**credential, "Content-Type": kind_of, **(more or {})}
-        url = path if path.startswith("http") else f"{self.around.url}{path}"
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-        try:
-            async with self.around.http.request(
-                method,
-                url,
-                data=body
-                if isinstance(body, bytes | None)
-                else json.dumps(body).encode(),
-                headers=headers,
-            ) as answer:
-                text = await answer.text()
-                status, pause = answer.status, answer.headers.get("Retry-After", "")
-            told = json.loads(text) if text and status < 400 else None
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            self.around.tally.note(kind, NETWORK, clock() - begun)
-            return NETWORK, None
-        self.around.tally.note(kind, status, clock() - begun)
-        if status == 401 and not token:
+        mine = "token" not in more
+        token = more.pop("token", self.token)
+        around = self.around
+        url = path if path.startswith("http") else f"{around.url}{path}"
+        status, told, pause = await asked(
+            around.http, around.tally, kind, (method, url), body, token=token, **more
+        )
+        if status == 401 and mine:
             self.token = ""  # it is void: register again
-        if status in (429, 503) and pause.isdecimal():
-            await asyncio.sleep(min(float(pause), LONGEST_PAUSE))
+        if pause:
+            await asyncio.sleep(min(pause, LONGEST_PAUSE))
         return status, told
 
     def _request(self) -> str:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from devices.remote_control.api import bulk_views, device_views, views
+from devices.remote_control.api import bulk_views, device_views, screenshot_views, views
 
 OF_DEVICE = "remote-control/<uuid:device_id>"
 
@@ -53,7 +53,7 @@ urlpatterns = [
     ),
     path(
         f"{OF_DEVICE}/screenshots",
-        views.ScreenshotsView.as_view(),
+        screenshot_views.ScreenshotsView.as_view(),
         name="screenshots",
     ),
     path("remote-control/commands", views.CommandsView.as_view(), name="commands"),
@@ -80,7 +80,7 @@ urlpatterns = [
     ),
     path(
         "remote-control/screenshots/<uuid:screenshot_id>",
-        views.ScreenshotView.as_view(),
+        screenshot_views.ScreenshotView.as_view(),
         name="screenshot",
     ),
     path(

@@ -45,9 +45,6 @@ class CommandHistoryQuerySet(models.QuerySet["CommandHistory"]):
     def overdue(self, now: datetime) -> Self:
         return self.open().filter(due_at__lte=now)
 
-    def in_order(self) -> Self:
-        return self.order_by("device", "sequence")
-
 
 class CommandHistory(TenantOwned):
     """One command to one device.

@@ -1,19 +1,23 @@
 """A device's side: it fetches its commands in order, and says what comes of them."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from devices.hot_path import hold
 from devices.models import Device, NextSteps
-from devices.remote_control import fetching, sessions
+from devices.remote_control import fetching, hot_path, sessions
 from devices.remote_control.errors import CommandIsOver
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.tests.controlling import errors, online, person, told
+from tenants.context import tenant_scope
 from tenants.models import Tenant, User
 
 pytestmark = pytest.mark.django_db
@@ -143,6 +147,26 @@ class TestFetching:
         sequences = CommandHistory.objects.order_by("sequence").values_list("sequence")
         assert list(sequences) == [(501,), (502,)]
         assert told(device, "restart", by=operator, now=now).sequence == 503
+
+    def test_two_fetches_at_once_both_get_everything(
+        self, device: Device, operator: User, now: datetime
+    ) -> None:
+        """The answer to one of them may be lost."""
+        told(device, "reload", by=operator, now=now)
+        real, others = hot_path.unseen, []
+
+        def unseen(*args: Any, **kwargs: Any) -> list[CommandHistory]:
+            rows = real(*args, **kwargs)
+            if not others:
+                others.append("begun")
+                others[0] = ",".join(fetched(device, 0, now))
+                told(device, "reboot", by=operator, now=now)
+            return rows
+
+        with patch.object(hot_path, "unseen", side_effect=unseen):
+            mine = fetched(device, 0, now)
+
+        assert (others, mine[0]) == (["reload"], "reload")
 
     def test_what_was_never_there_nobody_has_seen(
         self, device: Device, as_device: Callable[..., APIClient]
@@ -316,3 +340,23 @@ class TestAnswering:
 
         key.refresh_from_db()
         assert (key.status, key.delivered_at, key.ended_at) == ("succeeded", now, now)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_answer_waits_for_nobody_who_holds_the_device(
+    tenant: Tenant, now: datetime
+) -> None:
+    """Else it would, with a retirement that waits for its queue, wait for good."""
+    device, by = online(tenant), person(tenant)
+    reboot = told(device, "reboot", by=by, now=now)
+
+    def answering() -> str:
+        try:
+            with tenant_scope(tenant.pk):
+                return answered(reboot, "succeeded", now)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        hold(device.pk)
+        assert pool.submit(answering).result(timeout=20) == "succeeded"

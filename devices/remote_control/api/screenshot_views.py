@@ -1,0 +1,70 @@
+"""The members' doors to the pictures of screens."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from devices.api.views import found
+from devices.remote_control.api.serializers import ScreenshotSerializer
+from devices.remote_control.errors import NoSuchScreenshot
+from devices.remote_control.models import Screenshot
+from provisioning.rest.paging import CursorPages
+from provisioning.rest.strict import KnownParameters
+
+
+class ScreenshotPages(CursorPages):
+    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
+        return ("-taken_at", "-id")
+
+
+class ScreenshotsView(ListAPIView[Screenshot]):
+    """The pictures of a device's screen, the newest first."""
+
+    serializer_class = ScreenshotSerializer
+    pagination_class = ScreenshotPages
+    filter_backends = (KnownParameters,)
+
+    def get_queryset(self) -> QuerySet[Screenshot]:
+        device = found(self.kwargs["device_id"])
+        return Screenshot.objects.filter(device=device).defer("image")
+
+
+class ScreenshotView(APIView):
+    """One picture."""
+
+    @extend_schema(
+        responses={
+            (200, "image/png"): OpenApiResponse(
+                {"type": "string", "format": "binary"},
+                description="As PNG, JPEG or WebP.",
+            )
+        }
+    )
+    def get(self, request: Request, screenshot_id: UUID) -> HttpResponse:
+        return picture(screenshot_with(screenshot_id))
+
+
+def picture(shot: Screenshot) -> HttpResponse:
+    """It came from outside: a browser is to take it for nothing but a picture."""
+    return HttpResponse(
+        bytes(shot.image),
+        content_type=shot.content_type,
+        headers={
+            "Cache-Control": "private, max-age=86400, immutable",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+
+
+def screenshot_with(screenshot_id: UUID) -> Screenshot:
+    shot: Screenshot | None = Screenshot.objects.filter(pk=screenshot_id).first()
+    if shot is None:
+        raise NoSuchScreenshot
+    return shot
