@@ -153,7 +153,8 @@ class TestFetching:
     ) -> None:
         """The answer to one of them may be lost."""
         told(device, "reload", by=operator, now=now)
-        real, others = hot_path.unseen, []
+        real = hot_path.unseen
+        others: list[str] = []
 
         def unseen(*args: Any, **kwargs: Any) -> list[CommandHistory]:
             rows = real(*args, **kwargs)
