@@ -15,7 +15,8 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks.load import Figures
-from benchmarks.stage import running, web
+from benchmarks.roles import running
+from benchmarks.stage import web
 from devices.models import Device, DeviceToken
 from devices.remote_control import policies
 from tenants import tokens

@@ -8,7 +8,8 @@ import time
 
 from django.utils import timezone
 
-from benchmarks.stage import running, web
+from benchmarks.roles import running
+from benchmarks.stage import web
 from devices.credentials import create_enrollment_token
 from provisioning.var import BASE
 from tenants.context import tenant_scope

@@ -57,22 +57,6 @@ def web(application: str, port: int) -> Iterator[None]:
         stop([(program, child)])
 
 
-@contextmanager
-def running(role: str, port: int) -> Iterator[int]:
-    """Another role as `up` starts it; its process id."""
-    from provisioning.roles import command_of  # it wants Django's settings
-
-    program = Program(name=role, command=command_of(role, port=port))
-    child = start(program, quiet=True)
-    try:
-        while role == "stream" and not endpoints.answers(port):
-            time.sleep(0.1)
-        time.sleep(4)
-        yield child.pid
-    finally:
-        stop([(program, child)])
-
-
 def _named_outside() -> dict[str, str]:
     named = ("DATABASE_URL", "REDIS_URL")
     return {name: os.environ[name] for name in named if name in os.environ}

@@ -39,7 +39,8 @@ EACH = settings(
 # A schema cannot say what is a request for a certificate, which of these identifies a
 # box, that something else has the identifier already, that no more is used than there
 # is, that a period begins before it ends, that a tag is there, which address is one,
-# that a schedule does not overlap itself, or what a type of command wants to know.
+# that a schedule does not overlap itself, what a type of command wants to know, or how
+# many commands there ever were.
 BEYOND_A_SCHEMA = {
     *("/devices/auto-register", "/devices", "/devices/pair", "/devices/pair/token"),
     *("/devices/me/certificate", "/devices/{device_id}/certificates"),
@@ -55,7 +56,8 @@ BEYOND_A_SCHEMA = {
     *("/preferences", "/preferences/{key}", "/devices/me/settings"),
     "/devices/{device_id}/settings",
     *("/remote-control/{device_id}/command", "/remote-control/bulk"),
-    *("/devices/me/commands/{command_id}/answer", "/screenshots/{command_id}"),
+    *("/devices/me/commands", "/devices/me/commands/{command_id}/answer"),
+    "/screenshots/{command_id}",
 }
 
 
