@@ -65,6 +65,10 @@ class Preview:
     blast_radius: int
 
     @property
+    def free(self) -> int:
+        return self.found - self.controlled
+
+    @property
     def needs_confirmation(self) -> bool:
         return self.found > self.blast_radius
 
@@ -79,8 +83,7 @@ def preview(
             could not be issued.
         InvalidFilter: the filter is none.
     """
-    _checked(type, parameters, wait)
-    devices = targets(filter)
+    devices = targets(_checked(type, parameters, wait), filter)
     controlled = RemoteControlSession.objects.open().filter(device__in=devices)
     return Preview(
         found=devices.count(),
@@ -209,13 +212,18 @@ def outcomes(bulk: BulkCommand) -> dict[str, int]:
     return dict(rows.annotate(count=Count("pk")).values_list("status", "count"))
 
 
-def targets(filter: Mapping[str, str]) -> QuerySet[Device]:
-    """The living devices of the current tenant that a filter finds and that may obey.
+def targets(type_: CommandType, filter: Mapping[str, str]) -> QuerySet[Device]:
+    """The current tenant's devices that a filter finds and that may obey.
+
+    What does not wait is nothing for a device that is offline.
 
     Raises:
         InvalidFilter: the filter is none.
     """
-    return _found[0](filter).filter(quarantined_at__isnull=True).order_by("pk")
+    devices = _found[0](filter).filter(quarantined_at__isnull=True)
+    if type_.waits_for is None:
+        devices = devices.filter(status=Device.Status.ONLINE)
+    return devices.order_by("pk")
 
 
 def _next_batch(row: BulkCommand, now: datetime) -> None:
@@ -255,14 +263,17 @@ def _next_batch(row: BulkCommand, now: datetime) -> None:
 
 
 def _next_devices(row: BulkCommand, limit: int, now: datetime) -> list[UUID]:
-    """The devices that come next; none when it is over, or may not be done any more."""
+    """The devices that come next; none when it is over, or may not be done any more.
+
+    Who came in after they were counted is not among them.
+    """
     if row.expires_at <= now or limit <= 0:
         return []
     try:
-        issuing.checked_type(row.type)
-        devices = targets(row.filter)
+        devices = targets(issuing.checked_type(row.type), row.filter)
     except DomainError:
         return []  # the tenant's policy, or what filters there are, has changed
+    devices = devices.filter(registered_at__lte=row.requested_at)
     if row.position is not None:
         devices = devices.filter(pk__gt=row.position)
     return list(devices.values_list("pk", flat=True)[:limit])

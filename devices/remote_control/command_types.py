@@ -18,6 +18,13 @@ A_DAY = timedelta(days=1)
 LONGEST_DEADLINE = timedelta(days=30)
 LARGEST_COORDINATE = 16_383  # pixels
 MOST_TEXT = 500  # characters
+CODES = {  # as everywhere else
+    "minimum": "min_value",
+    "maximum": "max_value",
+    "minLength": "blank",
+    "maxLength": "max_length",
+    "enum": "invalid_choice",
+}
 FORGOTTEN = "…"  # stands for what is not kept
 KEYS = (
     *("home", "back", "menu", "up", "down", "left", "right", "select"),
@@ -225,12 +232,8 @@ def faults(
         screen: width and height in pixels as the device shows its picture now; None
             where nobody knows them.
     """
-    found = [
-        Fault(path, "unknown_field" if name else "invalid", sentence)
-        for path, name, sentence in _told(
-            _validator(type_.name).iter_errors(parameters)
-        )
-    ]
+    errors = _validator(type_.name).iter_errors(parameters)
+    found = [Fault(path, code, sentence) for path, code, sentence in _told(errors)]
     if found or screen is None:
         return found
     for place in type_.places:
@@ -249,19 +252,20 @@ def _validator(name: str) -> Any:
 
 
 def _told(errors: Iterable[Any]) -> Iterable[tuple[str, str, str]]:
-    """Path, the name of an unknown parameter if it is one, and a sentence."""
+    """Path, code and sentence of each."""
     for error in sorted(errors, key=lambda error: list(map(str, error.path))):
         path = ".".join(map(str, error.path))
         if error.validator == "additionalProperties":
             known = error.schema["properties"]
             for name in sorted(set(error.instance) - set(known)):
                 whole = f"{path}.{name}" if path else name
-                yield whole[:80], name, "There is no such parameter."
+                yield whole[:80], "unknown_field", "There is no such parameter."
         elif error.validator == "required":
             name = error.message.split("'")[1]
-            yield f"{path}.{name}" if path else name, "", "This field is required."
+            whole = f"{path}.{name}" if path else name
+            yield whole, "required", "This field is required."
         else:
-            yield path, "", _sentence(error)
+            yield path, CODES.get(error.validator, "invalid"), _sentence(error)
 
 
 def _sentence(error: Any) -> str:

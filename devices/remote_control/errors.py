@@ -211,12 +211,16 @@ class NoSuchUpload(Missing):
 
 
 class UploadIsOver(Gone):
-    """The address was good for once, and for a short time."""
+    """The address was good for once, and for a short time; `current` says what came of it."""
 
     code = "upload_over"
 
-    def __init__(self) -> None:
-        super().__init__("The picture is here, or nobody waits for it any more.")
+    def __init__(self, status: str) -> None:
+        is_here = status == "succeeded"
+        super().__init__(
+            "The picture is here." if is_here else "Nobody waits for it any more."
+        )
+        self.current = {"status": status}
 
 
 class InvalidPicture(Invalid):

@@ -142,6 +142,8 @@ def answer(
         raise CommandIsOver(present)
     if present in ANSWERS:
         return _again(row, status, result, reason)
+    if status == Status.SUCCEEDED and row.type == "screenshot":
+        raise InvalidAnswer("Put the picture where it belongs: that answers it.")
     if status in ANSWERS:
         _reach(row, Status.DELIVERED, now)
         finish([row], Status(status), result=result, reason=reason, now=now)

@@ -74,7 +74,7 @@ def _received(command: CommandHistory, data: bytes, now: datetime) -> Screenshot
         *(Status.SENT, Status.DELIVERED, Status.RUNNING),
     )
     if not is_waited_for or Screenshot.objects.filter(command=row).exists():
-        raise UploadIsOver
+        raise UploadIsOver(row.status_at(now))
     picture = looked_into(data)
     shot = Screenshot.objects.create(
         device_id=row.device_id,

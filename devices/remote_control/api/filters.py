@@ -15,10 +15,12 @@ from devices.remote_control.models import CommandHistory, Status
 
 
 class CommandFilter(FilterSet):
-    """`status` and `type`."""
+    """`status`, `type`, and of which session or bulk command they are."""
 
     status = django_filters.ChoiceFilter(choices=Status.choices)
     type = django_filters.ChoiceFilter(choices=CHOICES)
+    session = django_filters.UUIDFilter()
+    bulk = django_filters.UUIDFilter()
 
     Backend = DjangoFilterBackend
 

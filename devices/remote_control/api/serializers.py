@@ -1,10 +1,17 @@
 """The JSON of remote control, in and out."""
 
+from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
 
-from devices.remote_control.command_types import CHOICES, LONGEST_DEADLINE, TYPES
+from devices.remote_control.bulk import GOOD_FOR
+from devices.remote_control.command_types import (
+    CHOICES,
+    INTERACTIVE,
+    LONGEST_DEADLINE,
+    TYPES,
+)
 from devices.remote_control.fetching import LARGEST_SEQUENCE, MOST_REASON, SAYABLE
 from devices.remote_control.models import BulkCommand, RemoteControlSession, Status
 from devices.remote_control.policies import LARGEST_BLAST_RADIUS
@@ -25,7 +32,7 @@ class CommandFields(Strict):
     )
     wait_seconds = WholeNumber(
         required=False,
-        min_value=1,
+        min_value=int(INTERACTIVE.total_seconds()),
         max_value=int(LONGEST_DEADLINE.total_seconds()),
         help_text="How long it may wait for a device that is offline.",
     )
@@ -42,7 +49,7 @@ class BulkFields(Strict):
     )
     wait_seconds = WholeNumber(
         required=False,
-        min_value=1,
+        min_value=int(INTERACTIVE.total_seconds()),
         max_value=int(LONGEST_DEADLINE.total_seconds()),
     )
     dry_run = Truth(required=False, help_text="Count the devices, command none.")
@@ -132,7 +139,10 @@ class CommandSerializer(serializers.Serializer[Any]):
     bulk = serializers.UUIDField(source="bulk_id", allow_null=True)
     issued_by = serializers.CharField()
     issued_at = serializers.DateTimeField()
-    expires_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField(help_text="From then on it is not begun.")
+    due_at = serializers.DateTimeField(
+        help_text="Until then something has to be heard of it."
+    )
     sent_at = serializers.DateTimeField(allow_null=True)
     delivered_at = serializers.DateTimeField(allow_null=True)
     started_at = serializers.DateTimeField(allow_null=True)
@@ -152,7 +162,11 @@ class CommandTypeSerializer(serializers.Serializer[Any]):
         help_text="JSON Schema of the parameters, draft 2020-12.",
     )
     is_gesture = serializers.BooleanField(help_text="It wants a session.")
-    waits = serializers.BooleanField(help_text="For a device that is offline.")
+    waits_seconds = serializers.IntegerField(
+        allow_null=True,
+        help_text="For a device that is offline, if nobody says; null: not at all.",
+    )
+    answer_within_seconds = serializers.IntegerField()
     replaces_waiting = serializers.BooleanField(
         help_text="A newer one makes one that still waits superfluous."
     )
@@ -180,8 +194,15 @@ class BulkSerializer(serializers.Serializer[Any]):
     confirmed_by = serializers.EmailField(
         source="confirmed_by.email", allow_null=True, default=None
     )
-    expires_at = serializers.DateTimeField()
+    confirm_by = serializers.SerializerMethodField(
+        help_text="Until then somebody else may confirm it; null: nobody has to."
+    )
+    expires_at = serializers.DateTimeField(help_text="Of each command.")
     ended_at = serializers.DateTimeField(allow_null=True)
+
+    def get_confirm_by(self, row: BulkCommand) -> datetime | None:
+        is_waiting = row.state == BulkCommand.State.WAITING
+        return row.requested_at + GOOD_FOR if is_waiting else None
 
 
 class OutcomesSerializer(BulkSerializer):

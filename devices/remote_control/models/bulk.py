@@ -74,4 +74,4 @@ class BulkCommand(TenantOwned):
         )
 
     def __str__(self) -> str:
-        return f"{self.get_type_display()} to {self.found:,}"
+        return f"{self.get_type_display()}, to {self.found:,} devices"

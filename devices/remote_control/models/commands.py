@@ -120,6 +120,7 @@ class CommandHistory(TenantOwned):
                 name="command_outlived",
             ),
             models.Index(fields=("bulk", "status"), name="command_of_bulk"),
+            models.Index(fields=("session", "-issued_at"), name="command_of_session"),
         )
 
     def __str__(self) -> str:

@@ -99,6 +99,7 @@ def test_more_than_the_blast_radius_wants_a_second_person(
     work(datetime.now().astimezone())
     own = first.post(f"{BULK}/{asked['id']}/confirm")
     assert asked["state"] == "waiting"
+    assert asked["confirm_by"]
     assert errors(own) == (403, [("second_person_needed", None)])
     assert commanded() == set()
 
@@ -122,6 +123,42 @@ def test_never_more_are_commanded_than_were_counted(
 
     row.refresh_from_db()
     assert (row.found, row.done, len(commanded())) == (3, 3, 3)
+
+
+def test_who_came_in_later_was_not_counted(
+    acting: Tenant, fleet: list[Device], operator: User, now: datetime
+) -> None:
+    requested(operator, now)
+    new = online(acting, registered_at=now + timedelta(seconds=1))
+    sessions.start(device=fleet[0], controller=operator, now=now)
+
+    work(now)
+
+    assert new.pk not in commanded()
+    assert len(commanded()) == 4
+
+
+def test_what_does_not_wait_is_for_those_that_are_online(
+    acting: Tenant, fleet: list[Device], member: Callable[..., APIClient]
+) -> None:
+    Device.every_tenant.filter(pk=fleet[0].pk).update(status="offline")
+    wake_up = {"type": "wake_up", "filter": {}, "dry_run": True}
+
+    assert member().post(BULK, wake_up).json()["found"] == 4
+    assert member().post(BULK, {**REBOOT, "dry_run": True}).json()["found"] == 5
+
+
+def test_its_commands_are_found_in_the_history(
+    fleet: list[Device], operator: User, now: datetime, member: Callable[..., APIClient]
+) -> None:
+    row = requested(operator, now)
+    work(now)
+
+    of_it = member().get(f"/remote-control/commands?bulk={row.pk}").json()["results"]
+    of_none = member().get(f"/remote-control/commands?bulk={fleet[0].pk}").json()
+
+    assert {one["device"] for one in of_it} == {str(device.pk) for device in fleet}
+    assert of_none["results"] == []
 
 
 def test_what_is_forbidden_meanwhile_goes_out_no_further(

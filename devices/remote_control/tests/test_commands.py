@@ -87,14 +87,14 @@ class TestThroughTheApi:
             ({"type": "explode"}, ("invalid_choice", "type")),
             (
                 {"type": "set_volume", "parameters": {"volume": 500}},
-                ("invalid", "parameters.volume"),
+                ("max_value", "parameters.volume"),
             ),
             (
                 {"type": "reload", "parameters": {"hard": True}},
                 ("unknown_field", "parameters.hard"),
             ),
             (
-                {"type": "reload", "wait_seconds": 1},
+                {"type": "reboot", "wait_seconds": 60},
                 ("invalid_deadline", "wait_seconds"),
             ),
             (

@@ -94,12 +94,27 @@ def test_the_device_may_say_afterwards_what_is_so_already(
     assert said.status_code == 204
 
 
+def test_without_a_picture_it_has_not_succeeded(
+    device: Device,
+    command: CommandHistory,
+    place: str,
+    as_device: Callable[..., APIClient],
+) -> None:
+    refused = as_device(device).post(
+        f"/devices/me/commands/{command.pk}/answer", {"status": "succeeded"}
+    )
+
+    assert errors(refused) == (400, [("invalid_answer", None)])
+    assert put(place, picture()).status_code == 201
+
+
 def test_the_address_is_good_once(place: str) -> None:
     put(place, picture())
 
     again = put(place, picture())
 
     assert errors(again) == (410, [("upload_over", None)])
+    assert again.json()["current"] == {"status": "succeeded"}  # whoever was not heard
     assert Screenshot.every_tenant.count() == 1
 
 
