@@ -157,6 +157,9 @@ def test_its_commands_are_found_in_the_history(
     of_it = member().get(f"/remote-control/commands?bulk={row.pk}").json()["results"]
     of_none = member().get(f"/remote-control/commands?bulk={fleet[0].pk}").json()
 
+    for wrong in ("", str(row.pk).replace("-", ""), f"urn:uuid:{row.pk}", "x"):
+        refused = member().get("/remote-control/commands", {"bulk": wrong})
+        assert errors(refused) == (400, [("invalid", "bulk")]), wrong
     assert {one["device"] for one in of_it} == {str(device.pk) for device in fleet}
     assert of_none["results"] == []
 

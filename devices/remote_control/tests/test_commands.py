@@ -143,6 +143,7 @@ class TestThroughTheApi:
 
         assert [row["type"] for row in history] == ["reboot", "reload"]
         assert [row["type"] for row in narrowed] == ["reload"]
+        assert client.get(f"{at}/commands?type=").status_code == 400
 
     def test_the_types_say_what_they_are_and_whether_they_are_allowed(
         self, device: Device, client: APIClient, member: Callable[..., APIClient]
