@@ -74,7 +74,12 @@ class Preview:
 
 
 def preview(
-    *, type: str, parameters: Any, filter: Mapping[str, str], wait: timedelta | None
+    *,
+    type: str,
+    parameters: Any,
+    filter: Mapping[str, str],
+    wait: timedelta | None,
+    now: datetime,
 ) -> Preview:
     """Check a bulk command and count its devices; nothing is changed.
 
@@ -84,11 +89,11 @@ def preview(
         InvalidFilter: the filter is none.
     """
     devices = targets(_checked(type, parameters, wait), filter)
-    controlled = RemoteControlSession.objects.open().filter(device__in=devices)
+    in_use = RemoteControlSession.objects.in_use(now - IDLE)
     return Preview(
         found=devices.count(),
         online=devices.filter(status=Device.Status.ONLINE).count(),
-        controlled=controlled.count(),
+        controlled=in_use.filter(device__in=devices).count(),
         blast_radius=policies.of_tenant().blast_radius,
     )
 
@@ -110,7 +115,7 @@ def request(
         UnknownCommandType, InvalidParameters, InvalidDeadline, CommandNotAllowed,
         InvalidFilter: see `preview`.
     """
-    told = preview(type=type, parameters=parameters, filter=filter, wait=wait)
+    told = preview(type=type, parameters=parameters, filter=filter, wait=wait, now=now)
     if not told.found:
         raise NobodyFound
     bulk = BulkCommand.objects.create(
@@ -234,10 +239,9 @@ def _next_batch(row: BulkCommand, now: datetime) -> None:
         if not ids:
             _finish(row, State.FINISHED, now)
             return
-        in_use = RemoteControlSession.objects.open().filter(
-            device__in=ids, last_used_at__gt=now - IDLE
-        )
-        controlled = set(in_use.values_list("device_id", flat=True))
+        in_use = RemoteControlSession.objects.in_use(now - IDLE)
+        theirs = in_use.filter(device__in=ids)
+        controlled = set(theirs.values_list("device_id", flat=True))
         numbers = queues.advance([pk for pk in ids if pk not in controlled])
         # Read now that the queues are held: who was retired meanwhile is told nothing.
         reachable = Device.objects.living().filter(quarantined_at__isnull=True)
@@ -253,7 +257,8 @@ def _next_batch(row: BulkCommand, now: datetime) -> None:
         issuing.put(
             order, {pk: number for pk, number in numbers.items() if pk in living}
         )
-        queues.recount(numbers)
+        if gone := numbers.keys() - living:
+            queues.recount(gone)
         row.position, row.worked_at = ids[-1], now
         row.done += len(living)
         row.left_out += len(ids) - len(living)

@@ -40,7 +40,7 @@ def new(request: HttpRequest) -> HttpResponse:
     with tenant_scope(tenant.pk if tenant else current_tenant_id()):
         order = form.order()
         try:
-            told = bulk.preview(**order)
+            told = bulk.preview(now=timezone.now(), **order)
             if request.POST.get("found") != str(told.found):
                 return _page(request, form, told=told)
             row = bulk.request(by=person(request), now=timezone.now(), **order)

@@ -2,7 +2,6 @@
 
 import hmac
 import io
-import warnings
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -62,20 +61,29 @@ def receive(*, command_id: UUID, secret: str, data: bytes, now: datetime) -> Scr
         command: CommandHistory | None = found.first()
     if command is None:
         raise NoSuchUpload
+    _check_expected(command, now)
+    picture = looked_into(data)  # before anything is held: it takes a while
     with tenant_scope(command.tenant_id):
-        return _received(command, data, now)
+        return _keep(command, picture, data, now)
+
+
+def _check_expected(command: CommandHistory, now: datetime) -> None:
+    """
+    Raises:
+        UploadIsOver: nobody waits for a picture, or not any more.
+    """
+    status = command.status_at(now)
+    if status not in (Status.SENT, Status.DELIVERED, Status.RUNNING):
+        raise UploadIsOver(status)
 
 
 @transaction.atomic
-def _received(command: CommandHistory, data: bytes, now: datetime) -> Screenshot:
+def _keep(
+    command: CommandHistory, picture: Picture, data: bytes, now: datetime
+) -> Screenshot:
     queues.hold([command.device_id])
     row = CommandHistory.objects.get(pk=command.pk)
-    is_waited_for = row.status_at(now) in (
-        *(Status.SENT, Status.DELIVERED, Status.RUNNING),
-    )
-    if not is_waited_for or Screenshot.objects.filter(command=row).exists():
-        raise UploadIsOver(row.status_at(now))
-    picture = looked_into(data)
+    _check_expected(row, now)  # again: there may be two uploads at once
     shot = Screenshot.objects.create(
         device_id=row.device_id,
         command=row,
@@ -103,14 +111,12 @@ def looked_into(data: bytes) -> Picture:
     if len(data) > MOST_BYTES:
         raise InvalidPicture(f"At most {MOST_BYTES // 1024:,} KB.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=list(CONTENT_TYPES)) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise InvalidPicture(f"At most {MOST_PIXELS:,} pixels.")
-                image.load()
-                kind = CONTENT_TYPES[str(image.format)]
-                return Picture(kind, image.width, image.height)
+        with Image.open(io.BytesIO(data), formats=list(CONTENT_TYPES)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise InvalidPicture(f"At most {MOST_PIXELS:,} pixels.")
+            image.load()
+            kind = CONTENT_TYPES[str(image.format)]
+            return Picture(kind, image.width, image.height)
     except InvalidPicture:
         raise
     except Exception as error:  # whatever a broken picture makes its reader stumble on

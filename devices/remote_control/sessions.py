@@ -47,12 +47,10 @@ def start(
     in_turn(f"control of {device.pk}")
     check_reachable(_fresh(device))
     present = current(device, now=now)
-    if present is not None and present.controller_id == controller.pk:
-        present.last_used_at = now
-        present.save(update_fields=["last_used_at"])
-        return present, False
-    if present is not None:
+    if present is not None and present.controller_id != controller.pk:
         raise DeviceIsControlled(shown(present))
+    if present is not None and _used(present, now):
+        return present, False
     unused = RemoteControlSession.objects.open().filter(device=device)
     _end(unused, End.IDLE, now)
     session = RemoteControlSession.objects.create(
@@ -124,19 +122,15 @@ def use(
         raise SessionEnded((before.end or End.IDLE) if before else None)
     if present is None and is_needed:
         raise SessionNeeded
-    if present is not None:
-        own = RemoteControlSession.objects.open().filter(pk=present.pk)
-        if not own.update(last_used_at=now):
-            raise SessionEnded(None)  # this very moment
+    if present is not None and not _used(present, now):
+        raise SessionEnded(None)  # this very moment
     return present
 
 
 def current(device: Device, *, now: datetime) -> RemoteControlSession | None:
     """The session at a device that is in use, by the clock."""
-    open_ones = RemoteControlSession.objects.open().filter(
-        device=device, last_used_at__gt=now - IDLE
-    )
-    found: RemoteControlSession | None = open_ones.select_related("controller").first()
+    mine = RemoteControlSession.objects.in_use(now - IDLE).filter(device=device)
+    found: RemoteControlSession | None = mine.select_related("controller").first()
     return found
 
 
@@ -184,6 +178,13 @@ def check_reachable(device: Device, *, even_offline: bool = False) -> None:
         raise DeviceGetsNothing
     if device.status != Device.Status.ONLINE and not even_offline:
         raise DeviceIsOffline
+
+
+def _used(session: RemoteControlSession, now: datetime) -> bool:
+    """Note that a session is used, unless it has ended this very moment."""
+    session.last_used_at = now
+    still = RemoteControlSession.objects.open().filter(pk=session.pk)
+    return still.update(last_used_at=now) == 1
 
 
 def _fresh(device: Device) -> Device:

@@ -58,7 +58,9 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
             "wait": wait_of(said),
         }
         if said.get("dry_run"):
-            return Response(BulkPreviewSerializer(bulk.preview(**order)).data)
+            return Response(
+                BulkPreviewSerializer(bulk.preview(now=timezone.now(), **order)).data
+            )
         row = bulk.request(by=calling_member(request), now=timezone.now(), **order)
         return Response(BulkSerializer(row).data, status.HTTP_201_CREATED)
 

@@ -21,6 +21,10 @@ class SessionQuerySet(models.QuerySet["RemoteControlSession"]):
     def open(self) -> Self:
         return self.filter(ended_at__isnull=True)
 
+    def in_use(self, since: datetime) -> Self:
+        """Used after `since`: of somebody, by the clock."""
+        return self.open().filter(last_used_at__gt=since)
+
     def unused(self, since: datetime) -> Self:
         return self.open().filter(last_used_at__lte=since)
 

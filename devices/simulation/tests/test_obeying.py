@@ -74,6 +74,13 @@ class TestOverThePushChannel:
         assert Screenshot.every_tenant.get().device == boxes[0]
 
 
+def knows_the_ca(box: Commands) -> None:
+    """It has got its chain with its certificate."""
+    issuer = DeviceCertificatesService().initialize_ca(now=NOW)
+    pem = [one.public_bytes(Encoding.PEM).decode() for one in issuer.chain]
+    box.chain = "".join(pem)
+
+
 class Server:
     """What a box asks of its server, answered from the services themselves."""
 
@@ -204,9 +211,7 @@ class TestWhomTheyBelieve:
         command: CommandHistory,
         fetch: Callable[[], int],
     ) -> None:
-        issuer = DeviceCertificatesService().initialize_ca(now=NOW)
-        pem = [one.public_bytes(Encoding.PEM).decode() for one in issuer.chain]
-        box.chain = "".join(pem)
+        knows_the_ca(box)
         server.hands_out(command)
         server.keys = json.loads(json.dumps(server.keys))
         server.keys["keys"][0]["x"] = "A" * 43
@@ -222,9 +227,7 @@ class TestWhomTheyBelieve:
         command: CommandHistory,
         fetch: Callable[[], int],
     ) -> None:
-        issuer = DeviceCertificatesService().initialize_ca(now=NOW)
-        pem = [one.public_bytes(Encoding.PEM).decode() for one in issuer.chain]
-        box.chain = "".join(pem)
+        knows_the_ca(box)
         other = online(server.device.tenant)
         keys = server.keys["keys"]
         word = signing.endorsed(keys, device=other, now=NOW)
@@ -256,9 +259,7 @@ class TestWhomTheyBelieve:
         command: CommandHistory,
         fetch: Callable[[], int],
     ) -> None:
-        issuer = DeviceCertificatesService().initialize_ca(now=NOW)
-        pem = [one.public_bytes(Encoding.PEM).decode() for one in issuer.chain]
-        box.chain = "".join(pem)
+        knows_the_ca(box)
         server.hands_out(command)
 
         assert fetch() == 0
