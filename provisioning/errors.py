@@ -1,4 +1,4 @@
-"""The six ways the domain says no. Their text is safe to show to any caller."""
+"""The seven ways the domain says no. Their text is safe to show to any caller."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,3 +68,17 @@ class Gone(DomainError):
     """It was there, and its time is over for good."""
 
     code = "gone"
+
+
+class Busy(DomainError):
+    """Others have their turn now; the same may be done later."""
+
+    code = "busy"
+
+    def __init__(self, sentence: str, *, retry_after: int) -> None:
+        """
+        Args:
+            retry_after: seconds.
+        """
+        super().__init__(sentence)
+        self.retry_after = retry_after

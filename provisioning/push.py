@@ -1,7 +1,7 @@
 """The push channel: a process of its own that holds one quiet connection for each device.
 
-It says one thing only: which number the device's last command has. The command itself
-the device then fetches like anything else. As server-sent events that goes on for as
+It says which number the device's last command has, and that an update is meant for it.
+Both the device then fetches like anything else. As server-sent events that goes on for as
 long as the connection holds (WHATWG HTML §9.2); as a long poll it is said once.
 
 Who may listen, the application decides, as it decides everything else: a request is
@@ -156,6 +156,9 @@ async def _stream(
             is_ahead = False
             seen = listener.sequence
             await _more(send, f'id: {seen}\ndata: {{"sequence": {seen}}}\n\n')
+        if listener.has_update:
+            listener.has_update = False
+            await _more(send, "event: update\ndata: {}\n\n")
         if not await _changed(listener, QUIET):
             await _more(send, ": still here\n\n")
     await send({"type": "http.response.body", "body": b""})
@@ -168,7 +171,8 @@ async def _poll(
     if listener.sequence == seen:
         await _changed(listener, QUIET)
     kept = [pair for pair in headers if pair[0].lower() != "content-length"]
-    told = json.dumps({"sequence": listener.sequence}).encode()
+    said = {"sequence": listener.sequence, "update_waiting": listener.has_update}
+    told = json.dumps(said).encode()
     await _answer(send, 200, [*kept, ("content-length", str(len(told)))], told)
 
 

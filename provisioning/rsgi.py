@@ -3,7 +3,8 @@
 A body that comes in drips would keep a thread from its work for as long as its sender
 likes, and a handful of such senders would keep everybody out. So bodies are awaited on
 the event loop, with a limit and a deadline, and only what has come whole is handed to
-one of the few threads on which Django works.
+one of the few threads on which Django works. A file that is uploaded goes to the disk meanwhile,
+once the application has said that it would take it.
 """
 
 import asyncio
@@ -17,14 +18,22 @@ from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 
+from provisioning import uploads
+from provisioning.downloads import LocalFile, LocalFileAnswer
 from provisioning.streams import TOPIC_HEADER, Streams
-from provisioning.wsgi import answered
+from provisioning.wsgi import begun
 
 LONGEST_WAIT = 15.0  # seconds for a body of the usual size to come whole
 BARE = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # headers that CGI names without HTTP_
 
+LONGEST_PIECE = 30.0  # seconds for the next piece of an upload
+MOST_UPLOADS = 4  # at a time, of one process
+
 streams = Streams()
 threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
+files = ThreadPoolExecutor(4, thread_name_prefix="file")  # slow disks, other stores
+
+Answer = tuple[int, list[tuple[str, str]], bytes | LocalFile | Any]
 
 
 class Refusal(Exception):
@@ -45,26 +54,139 @@ class Refusal(Exception):
 class Application:
     """One coroutine for each request (RSGI)."""
 
+    def __init__(self) -> None:
+        self.uploads = 0
+
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         if scope.proto != "http":
             return
         try:
-            body = await _body(scope, protocol)
+            if scope.method == "PUT" and uploads.PATHS.fullmatch(scope.path):
+                answer = await self._uploaded(scope, protocol)
+            else:
+                answer = await _answered(_environ(scope, await _body(scope, protocol)))
         except Refusal as refusal:
             protocol.response_bytes(refusal.status, refusal.headers, refusal.body)
             return
-        loop = asyncio.get_running_loop()
-        status, headers, content = await loop.run_in_executor(
-            threads, answered, _environ(scope, body)
-        )
-        topic = next((said for name, said in headers if name == TOPIC_HEADER), None)
-        headers = [pair for pair in headers if pair[0] != TOPIC_HEADER]
-        if topic is None or streams.is_full:
-            protocol.response_bytes(status, headers, content)
+        await _send(protocol, *answer)
+
+    async def _uploaded(self, scope: Any, protocol: Any) -> Answer:
+        """Ask whether it would be taken; take it; hand it on."""
+        environ = _environ(scope, b"")
+        length = _said_length(scope)
+        environ[uploads.ENVIRON] = uploads.Question(length)
+        status, headers, content = await _answered(environ)
+        most = next((v for name, v in headers if name == uploads.ADMITTED), None)
+        if most is None:
+            return status, [*headers, ("connection", "close")], content
+        if self.uploads >= MOST_UPLOADS:
+            raise Refusal(429, "uploads_busy", "Other files are uploaded now.")
+        self.uploads += 1
+        spool = uploads.Spool(int(most))
+        try:
+            environ = _environ(scope, b"")
+            environ[uploads.ENVIRON] = await _spooled(protocol, spool, length)
+            return await _answered(environ)
+        finally:
+            self.uploads -= 1
+            spool.remove()
+
+
+async def _answered(environ: dict[str, Any]) -> Answer:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(threads, _answer, environ)
+
+
+def _answer(environ: dict[str, Any]) -> Answer:
+    """Whole, but for a file: that is read when it is sent."""
+    status, headers, response = begun(environ)
+    if isinstance(response, LocalFileAnswer):
+        response.close()
+        return status, headers, response.local
+    if getattr(response, "streaming", False):
+        return status, headers, response
+    try:
+        return status, headers, b"".join(response)
+    finally:
+        response.close()
+
+
+async def _send(
+    protocol: Any, status: int, headers: list[tuple[str, str]], content: Any
+) -> None:
+    if isinstance(content, LocalFile):
+        if content.end == content.start:
+            protocol.response_bytes(status, headers, b"")
             return
-        headers = [pair for pair in headers if pair[0].lower() != "content-length"]
-        transport = protocol.response_stream(status, headers)
-        await streams.serve(topic, transport, content)
+        protocol.response_file_range(
+            status, headers, content.path, content.start, content.end
+        )
+        return
+    if not isinstance(content, bytes):
+        await _send_pieces(protocol.response_stream(status, headers), content)
+        return
+    topic = next((said for name, said in headers if name == TOPIC_HEADER), None)
+    headers = [pair for pair in headers if pair[0] != TOPIC_HEADER]
+    if topic is None or streams.is_full:
+        protocol.response_bytes(status, headers, content)
+        return
+    headers = [pair for pair in headers if pair[0].lower() != "content-length"]
+    await streams.serve(topic, protocol.response_stream(status, headers), content)
+
+
+async def _send_pieces(transport: Any, response: Any) -> None:
+    """A file from elsewhere, piece by piece, as quickly as it is read."""
+    loop, pieces = asyncio.get_running_loop(), iter(response)
+    try:
+        while (
+            piece := await loop.run_in_executor(files, next, pieces, None)
+        ) is not None:
+            await transport.send_bytes(piece)
+    except (RuntimeError, OSError):
+        pass  # the device went away; it comes again for the rest
+    finally:
+        await loop.run_in_executor(files, response.close)
+
+
+async def _spooled(
+    protocol: Any, spool: uploads.Spool, length: int | None
+) -> uploads.Spooled:
+    """Write what comes to the disk."""
+    loop = asyncio.get_running_loop()
+    pieces = aiter(protocol)
+    gathered = bytearray()
+    try:
+        while True:
+            async with asyncio.timeout(LONGEST_PIECE):
+                piece = await anext(pieces, None)
+            gathered += piece or b""
+            if piece is None or len(gathered) >= uploads.CHUNK:
+                await loop.run_in_executor(files, spool.write, bytes(gathered))
+                gathered.clear()
+            if piece is None:
+                break
+    except TimeoutError:
+        raise Refusal(
+            408, "request_timeout", "The file did not come in time."
+        ) from None
+    except uploads.TooLarge:
+        raise _TOO_LARGE from None
+    except (RuntimeError, OSError):
+        raise _BROKEN_OFF from None
+    if length is not None and spool.size < length:
+        raise _BROKEN_OFF
+    return await loop.run_in_executor(files, spool.finish)
+
+
+def _said_length(scope: Any) -> int | None:
+    said = scope.headers.get("content-length", "")
+    return int(said) if said.isdecimal() and len(said) < 16 else None
+
+
+_TOO_LARGE = Refusal(413, "request_too_large", "The request body is too large.")
+_BROKEN_OFF = Refusal(
+    400, "upload_truncated", "The upload broke off: nothing of it was kept."
+)
 
 
 async def _body(scope: Any, protocol: Any) -> bytes:

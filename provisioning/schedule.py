@@ -91,6 +91,16 @@ BEAT: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute="45", hour="2"),
         "options": {"expires": 3600},
     },
+    "work rollouts": {
+        "task": "devices.updates.tasks.work_rollouts",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 9},
+    },
+    "drop orphaned package files": {
+        "task": "devices.updates.tasks.drop_orphans",
+        "schedule": crontab(minute="15", hour="4"),
+        "options": {"expires": 3600},
+    },
     "deliver events": {
         "task": "events.tasks.deliver",
         "schedule": timedelta(seconds=10),  # what a commit could not announce

@@ -3,6 +3,7 @@
 import os
 import re
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -68,6 +69,7 @@ CONFIGURATION_DRIFT_MINUTES = env.number("CONFIGURATION_DRIFT_MINUTES", 60, leas
 CONFIGURATION_RETENTION_DAYS = env.number("CONFIGURATION_RETENTION_DAYS", 90, least=1)
 SCREENSHOT_RETENTION_DAYS = env.number("SCREENSHOT_RETENTION_DAYS", 7, least=1)
 COMMAND_RETENTION_DAYS = env.number("COMMAND_RETENTION_DAYS", 365, least=1)
+PACKAGE_LIMIT_MB = env.number("PACKAGE_LIMIT_MB", 2048, least=1)
 METRICS_INTERVAL_SECONDS = env.number("METRICS_INTERVAL_SECONDS", 300, least=1)
 METRICS_RETENTION_DAYS = env.number("METRICS_RETENTION_DAYS", 90, least=1)  # samples
 METRICS_AGGREGATE_RETENTION_DAYS = env.number(
@@ -145,6 +147,7 @@ INSTALLED_APPS = [
     "devices.configurations",
     "devices.preferences",
     "devices.remote_control",
+    "devices.updates",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "provisioning.portal.apps.PortalConfig",
@@ -235,6 +238,37 @@ WHITENOISE_MAX_AGE = 86_400
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
 UNFOLD = portal.UNFOLD
 
+# --- Where the files of packages are -------------------------------------------------------
+
+PACKAGES_ROOT = env.text("PACKAGES_ROOT", str(VAR / "packages"))
+UPLOADS_ROOT = env.text("UPLOADS_ROOT", str(VAR / "uploads"))  # while they come in
+PACKAGES_ACCEL = env.text("PACKAGES_ACCEL", "").rstrip("/")  # nginx: an internal path
+PACKAGES_S3_BUCKET = env.text("PACKAGES_S3_BUCKET", "")  # empty: on the disk
+_packages: dict[str, Any] = {
+    "BACKEND": "django.core.files.storage.FileSystemStorage",
+    "OPTIONS": {"location": PACKAGES_ROOT},
+}
+if PACKAGES_S3_BUCKET:
+    _packages = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": PACKAGES_S3_BUCKET,
+            "endpoint_url": env.text("PACKAGES_S3_ENDPOINT", "") or None,
+            "region_name": env.text("PACKAGES_S3_REGION", "") or None,
+            "access_key": env.secret("PACKAGES_S3_ACCESS_KEY", "") or None,
+            "secret_key": env.secret("PACKAGES_S3_SECRET_KEY", "") or None,
+            "location": env.text("PACKAGES_S3_PREFIX", "").strip("/"),
+            "addressing_style": "path",
+            "default_acl": None,
+            "file_overwrite": False,
+        },
+    }
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "packages": _packages,
+}
+
 # --- What leaves the house -----------------------------------------------------------------
 
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")  # of our own
@@ -310,6 +344,7 @@ CELERY_TASK_ROUTES = {
     "events.tasks.send": {"queue": "bulk"},  # it waits for others' servers
     "devices.metrics.tasks.settle_roll_ups": {"queue": "bulk"},
     "devices.configurations.tasks.work_rounds": {"queue": "bulk"},
+    "devices.updates.tasks.drop_orphans": {"queue": "bulk"},
 }
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "provisioning.beat:Scheduler"

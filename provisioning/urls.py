@@ -26,6 +26,7 @@ urlpatterns = [
     path("", include("devices.configurations.api.urls")),
     path("", include("devices.preferences.api.urls")),
     path("", include("devices.remote_control.api.urls")),
+    path("", include("devices.updates.api.urls")),
     path("admin/", admin.site.urls),
     path("health/live", observability.live, name="health-live"),
     path("health/ready", observability.ready, name="health-ready"),

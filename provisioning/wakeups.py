@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -32,10 +32,11 @@ AT_ONCE = 1000  # devices in one look
 class Listener:
     """One device that listens; `changed` is set when there is something to look at."""
 
-    __slots__ = ("changed", "is_over", "sequence")
+    __slots__ = ("changed", "has_update", "is_over", "sequence")
 
     def __init__(self, sequence: int) -> None:
         self.sequence = sequence
+        self.has_update = False  # of which it was not told yet
         self.is_over = False  # it went, or listens at another place now
         self.changed = asyncio.Event()
 
@@ -43,6 +44,10 @@ class Listener:
         if sequence > self.sequence:
             self.sequence = sequence
             self.changed.set()
+
+    def hear_of_update(self) -> None:
+        self.has_update = True
+        self.changed.set()
 
     def end(self) -> None:
         self.is_over = True
@@ -134,8 +139,10 @@ class Wakeups:
         if said["type"] == "message":
             try:
                 told = json.loads(said["data"])
-                self.hear({str(name): int(number) for name, number in told.items()})
-            except (ValueError, TypeError, AttributeError):
+                commands, updates = told["commands"], told["updates"]
+                self.hear({str(name): int(n) for name, n in commands.items()})
+                self.hear_of_updates(map(str, updates))
+            except (ValueError, TypeError, AttributeError, KeyError):
                 logger.warning("A wake-up could not be understood.")
 
     def hear(self, sequences: Mapping[str, int]) -> None:
@@ -144,6 +151,12 @@ class Wakeups:
             self._recent[device_id] = max(sequence, self._recent.get(device_id, 0))
             if (listener := self._listening.get(device_id)) is not None:
                 listener.hear(sequence)
+
+    def hear_of_updates(self, device_ids: Iterable[str]) -> None:
+        """An update is meant for some devices."""
+        for device_id in device_ids:
+            if (listener := self._listening.get(device_id)) is not None:
+                listener.hear_of_update()
 
     def _turn(self) -> None:
         """Forget by and by what was said."""

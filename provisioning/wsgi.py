@@ -27,17 +27,23 @@ Headers = list[tuple[str, str]]
 
 def answered(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
     """The whole answer to one request: status, headers, body."""
-    begun: list[tuple[int, Headers]] = []
-
-    def start(status: str, headers: Headers, *args: Any) -> None:
-        begun.append((int(status[:3]), headers))
-
-    response: Any = application(environ, start)  # type: ignore[arg-type]
+    status, headers, response = begun(environ)
     try:
         content = b"".join(response)
     finally:
         response.close()
-    return *begun[0], content
+    return status, headers, content
+
+
+def begun(environ: dict[str, Any]) -> tuple[int, Headers, Any]:
+    """The same with Django's response: its body in pieces, for the caller to close."""
+    told: list[tuple[int, Headers]] = []
+
+    def start(status: str, headers: Headers, *args: Any) -> None:
+        told.append((int(status[:3]), headers))
+
+    response: Any = application(environ, start)  # type: ignore[arg-type]
+    return *told[0], response
 
 
 def _check_the_wall() -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from devices.configurations.documents import NOTHING, Effective, layered
+from devices.configurations.hooks import house_says
 from devices.configurations.models import (
     DeviceConfiguration,
     EffectiveDocument,
@@ -24,6 +25,7 @@ from devices.models import Device, DeviceTag, NextSteps
 from provisioning.locks import in_turn, in_turn_if_free
 from tenants.context import current_tenant_id
 
+HOUSE = "This server"  # as what sets keys that no operator can set
 Layers = tuple[UUID, ...]  # those of tags and of the device itself, the weakest first
 
 
@@ -42,7 +44,8 @@ def explain(device: Device) -> tuple[Effective[Source], list[tuple[Source, Any]]
     layers = [
         (_source(layer), layer.document) for layer in layers_of(device) if layer.number
     ]
-    return layered(layers), layers
+    house = Source(Scope.PLATFORM.value, HOUSE, None, 0)
+    return layered([*layers, (house, house_says())]), layers
 
 
 def layers_of(device: Device) -> list[PlatformConfiguration | DeviceConfiguration]:
@@ -185,10 +188,11 @@ def documents_of(layers: Iterable[UUID]) -> dict[UUID, Any]:
 def _worked_out(combinations: set[Layers]) -> dict[Layers, tuple[str, dict[str, Any]]]:
     """The version and the document of each combination of layers on the tenant's base."""
     ground = [("", platform_says()), ("", tenant_says())]
+    house = ("", house_says())
     documents = documents_of(pk for layers in combinations for pk in layers)
     made = {}
     for layers in combinations:
-        effective = layered([*ground, *(("", documents[pk]) for pk in layers)])
+        effective = layered([*ground, *(("", documents[pk]) for pk in layers), house])
         made[layers] = effective.version, effective.document
     return made
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from devices.configurations import effective
 from devices.configurations.documents import NOTHING
+from devices.configurations.hooks import house_says
 from devices.configurations.models import DeviceConfiguration, PlatformConfiguration
 from devices.models import Device, NextSteps
 
@@ -64,6 +65,7 @@ def _has_layers(tenant_id: UUID) -> bool:
         found = (
             PlatformConfiguration.objects.exclude(document={}).exists()
             or DeviceConfiguration.objects.saying_something().exists()
+            or bool(house_says())
         )
         _known[tenant_id] = time.monotonic() + GOOD_FOR, found
     return found

@@ -8,16 +8,12 @@ The keys come as a JSON Web Key Set (RFC 7517), and the CA vouches for it: a dev
 has its certificate's chain need not believe the network for these either.
 """
 
-import json
-from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode
 from datetime import datetime, timedelta
-from functools import lru_cache
-from hashlib import sha256
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import transaction
@@ -29,15 +25,13 @@ from certificates.errors import AuthorityUnavailable
 from certificates.models import DeviceCertificate
 from certificates.pki.issuer import Issuer
 from devices.models import Device
-from devices.remote_control import hot_path
+from devices.remote_control import hot_path, keys
 from devices.remote_control.facts import CommandKeyReplaced
 from devices.remote_control.models import CommandHistory, CommandSigningKey
 from events.outbox import record
-from provisioning.encryption import decrypt, encrypt
-from provisioning.locks import in_turn
+from provisioning import jws
 from tenants.context import current_tenant_id
 
-PURPOSE = "command signing keys"
 PUBLISHED = timedelta(minutes=10)  # after it was replaced: what is on its way arrives
 ENDORSED = timedelta(days=1)  # for so long the CA's word counts: then it is asked again
 ES = {256: ("ES256", hashes.SHA256()), 384: ("ES384", hashes.SHA384())}
@@ -51,7 +45,7 @@ def signed(
     `jti` is the command's id, `aud` the device's, `exp` the moment from which it may
     not be begun any more (seconds since 1970).
     """
-    header = {"alg": "EdDSA", "kid": key.thumbprint, "typ": "command+jws"}
+    header = {"kid": key.thumbprint, "typ": "command+jws"}
     claims = {
         "jti": str(command.pk),
         "aud": str(command.device_id),
@@ -61,23 +55,18 @@ def signed(
         "iat": int(command.issued_at.timestamp()),
         "exp": int(command.expires_at.timestamp()),
     }
-    private = _opened(key.private_key)
-    signing_input = _input(header, claims)
-    return f"{signing_input}.{_encoded(private.sign(signing_input.encode()))}"
+    return jws.signed(header, claims, keys.private_half(key))
 
 
 def current_key(*, now: datetime) -> CommandSigningKey:
     """The key that signs for the current tenant; made at first use."""
-    return hot_path.signing_key() or _made(now)
+    return hot_path.signing_key() or keys.current(CommandSigningKey, now=now)
 
 
 @transaction.atomic
 def replace_key(*, now: datetime) -> CommandSigningKey:
     """Sign with a new key from now on; the one before is still published for a while."""
-    before = current_key(now=now)
-    in_turn(f"command signing key of {current_tenant_id()}")
-    CommandSigningKey.objects.filter(pk=before.pk).update(replaced_at=now)
-    key = _made(now)
+    key = keys.replace(CommandSigningKey, now=now)
     record(
         [
             CommandKeyReplaced(
@@ -94,14 +83,7 @@ def reencrypt() -> int:
     Raises:
         NotReadable: one was encrypted with a key that is not among the fallbacks.
     """
-    rows = CommandSigningKey.every_tenant.select_for_update()
-    with transaction.atomic():
-        keys = list(rows.order_by("pk"))
-        for key in keys:
-            secret = decrypt(key.private_key, purpose=PURPOSE)
-            key.private_key = encrypt(secret, purpose=PURPOSE)
-        CommandSigningKey.every_tenant.bulk_update(keys, ["private_key"])
-    return len(keys)
+    return keys.reencrypt(CommandSigningKey)
 
 
 def key_set(*, now: datetime) -> list[dict[str, str]]:
@@ -111,11 +93,11 @@ def key_set(*, now: datetime) -> list[dict[str, str]]:
     rows = CommandSigningKey.objects.filter(published).order_by(
         F("replaced_at").desc(nulls_first=True)
     )
-    return [jwk(row) for row in rows]
+    return [keys.jwk(row) for row in rows]
 
 
 def endorsed(
-    keys: list[dict[str, str]], *, device: Device, now: datetime
+    key_set: list[dict[str, str]], *, device: Device, now: datetime
 ) -> str | None:
     """The CA's word for the keys: a JWS for this device, for a day.
 
@@ -133,38 +115,8 @@ def endorsed(
             "aud": str(device.pk),
             "iat": int(now.timestamp()),
             "exp": int((now + ENDORSED).timestamp()),
-            "keys": keys,
+            "keys": key_set,
         },
-    )
-
-
-def jwk(key: CommandSigningKey) -> dict[str, str]:
-    """RFC 8037 §2."""
-    return {
-        "kty": "OKP",
-        "crv": "Ed25519",
-        "x": key.public_key,
-        "kid": key.thumbprint,
-        "alg": "EdDSA",
-        "use": "sig",
-    }
-
-
-@transaction.atomic
-def _made(now: datetime) -> CommandSigningKey:
-    in_turn(f"command signing key of {current_tenant_id()}")
-    if (found := hot_path.signing_key()) is not None:
-        return found  # somebody else has made it while we waited
-    private = Ed25519PrivateKey.generate()
-    public = _encoded(private.public_key().public_bytes_raw())
-    members = {"crv": "Ed25519", "kty": "OKP", "x": public}  # in this order: RFC 7638
-    text = json.dumps(members, separators=(",", ":"))
-    secret = _encoded(private.private_bytes_raw())
-    return CommandSigningKey.objects.create(
-        thumbprint=_encoded(sha256(text.encode()).digest()),
-        public_key=public,
-        private_key=encrypt(secret, purpose=PURPOSE),
-        made_at=now,
     )
 
 
@@ -183,43 +135,20 @@ def _issuer_for(device: Device, now: datetime) -> Issuer | None:
         return None
 
 
-@lru_cache(maxsize=1000)
-def _opened(encrypted: str) -> Ed25519PrivateKey:
-    secret = _decoded(decrypt(encrypted, purpose=PURPOSE))
-    return Ed25519PrivateKey.from_private_bytes(secret)
-
-
 def _signed_by_authority(
     issuer: Issuer, *, header: dict[str, Any], claims: dict[str, Any]
 ) -> str:
     """RFC 7518 §3.3 and §3.4: an EC signature is its two numbers side by side."""
     key = issuer.key
     if isinstance(key, rsa.RSAPrivateKey):
-        signing_input = _input({"alg": "RS256", **header}, claims)
+        signing_input = jws.signing_input({"alg": "RS256", **header}, claims)
         signature = key.sign(
             signing_input.encode(), padding.PKCS1v15(), hashes.SHA256()
         )
     else:
         algorithm, digest = ES[key.curve.key_size]
-        signing_input = _input({"alg": algorithm, **header}, claims)
+        signing_input = jws.signing_input({"alg": algorithm, **header}, claims)
         size = key.curve.key_size // 8
         pair = decode_dss_signature(key.sign(signing_input.encode(), ec.ECDSA(digest)))
         signature = b"".join(number.to_bytes(size, "big") for number in pair)
-    return f"{signing_input}.{_encoded(signature)}"
-
-
-def _input(header: dict[str, Any], claims: dict[str, Any]) -> str:
-    return f"{_encoded_json(header)}.{_encoded_json(claims)}"
-
-
-def _encoded_json(said: dict[str, Any]) -> str:
-    return _encoded(json.dumps(said, separators=(",", ":")).encode())
-
-
-def _encoded(data: bytes) -> str:
-    """base64url without padding (RFC 7515 §2)."""
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _decoded(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return f"{signing_input}.{jws.encoded(signature)}"

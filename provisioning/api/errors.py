@@ -8,6 +8,7 @@ from drf_standardized_errors.types import VALIDATION_ERROR, Error, ErrorResponse
 from rest_framework import exceptions, status
 
 from provisioning.errors import (
+    Busy,
     Conflict,
     DomainError,
     Gone,
@@ -24,6 +25,7 @@ HTTP_STATUS: dict[type[DomainError], int] = {
     Missing: status.HTTP_404_NOT_FOUND,
     Conflict: status.HTTP_409_CONFLICT,
     Gone: status.HTTP_410_GONE,
+    Busy: status.HTTP_429_TOO_MANY_REQUESTS,
     Unavailable: status.HTTP_503_SERVICE_UNAVAILABLE,
 }
 

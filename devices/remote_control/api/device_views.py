@@ -95,7 +95,7 @@ class MyStreamView(APIView):
 
     Where `connect` says that the stream is, the answer waits until there is a command
     past `after`: with `Accept: text/event-stream` it goes on and on, each event with
-    the number as its `id`; else it ends with the first one, or after half a minute.
+    the number as its `id`, and an event `update` when one is meant for the device; else it ends with the first one, or after half a minute.
     Anywhere else it comes at once.
     """
 
@@ -124,7 +124,11 @@ class MyStreamView(APIView):
             STREAM_HEADER: f"{device.pk} {sequence} {said}",
             "Cache-Control": "no-store",
         }
-        return Response({"sequence": sequence}, headers=headers)
+        told = {
+            "sequence": sequence,
+            "update_waiting": steps is not None and steps.update_waiting,
+        }
+        return Response(told, headers=headers)
 
 
 class PictureParser(BaseParser):

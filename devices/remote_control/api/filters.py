@@ -56,17 +56,22 @@ class CommandFilter(FilterSet):
         return narrowed
 
 
-def found(filter: Mapping[str, str]) -> QuerySet[Device]:
+def found(
+    filter: Mapping[str, str], kind: type[DeviceFilter] = DeviceFilter
+) -> QuerySet[Device]:
     """The devices that the list of devices shows with the same parameters.
+
+    Args:
+        kind: may know more parameters than the list does.
 
     Raises:
         InvalidFilter: there is no such parameter, or not with this value.
     """
-    if unknown := sorted(set(filter) - set(DeviceFilter.base_filters)):
+    if unknown := sorted(set(filter) - set(kind.base_filters)):
         raise InvalidFilter(dict.fromkeys(unknown[:20], "There is no such parameter."))
     if filter.get("status") == Device.Status.RETIRED:
         raise InvalidFilter({"status": "A retired device is told nothing."})
-    narrowing = DeviceFilter(data=dict(filter), queryset=Device.objects.all())
+    narrowing = kind(data=dict(filter), queryset=Device.objects.all())
     if not narrowing.is_valid():
         told = {name: str(said[0]) for name, said in narrowing.errors.items()}
         raise InvalidFilter(told)

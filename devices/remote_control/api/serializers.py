@@ -264,6 +264,7 @@ class MyCommandsSerializer(serializers.Serializer[Any]):
 
 class SequenceSerializer(serializers.Serializer[Any]):
     sequence = serializers.IntegerField(help_text="Of the device's last command.")
+    update_waiting = serializers.BooleanField()
 
 
 class AfterQuestion(serializers.Serializer[Any]):

@@ -8,7 +8,11 @@ from devices.remote_control.models.commands import (
     Status,
 )
 from devices.remote_control.models.sessions import RemoteControlSession
-from devices.remote_control.models.tenants import CommandSigningKey, RemoteControlPolicy
+from devices.remote_control.models.tenants import (
+    CommandSigningKey,
+    RemoteControlPolicy,
+    SigningKey,
+)
 
 __all__ = [
     "BulkCommand",
@@ -18,5 +22,6 @@ __all__ = [
     "RemoteControlPolicy",
     "RemoteControlSession",
     "Screenshot",
+    "SigningKey",
     "Status",
 ]

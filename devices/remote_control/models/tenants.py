@@ -43,12 +43,10 @@ class RemoteControlPolicy(TenantOwned):
         return "What may be commanded"
 
 
-class CommandSigningKey(TenantOwned):
-    """An Ed25519 key that signs a tenant's commands (RFC 8032).
+class SigningKey(TenantOwned):
+    """An Ed25519 key (RFC 8032) of a tenant; one at a time signs for a purpose."""
 
-    A command is signed when it is handed out, so one that was replaced is published for
-    minutes only: until what is on its way has arrived.
-    """
+    purpose: ClassVar[str]  # what its private half is encrypted for
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     thumbprint = models.CharField(max_length=43, unique=True)  # RFC 7638
@@ -61,7 +59,24 @@ class CommandSigningKey(TenantOwned):
     managed_by: ClassVar[Role] = Role.ADMIN
 
     class Meta(TenantOwned.Meta):
+        abstract = True
         ordering = ("-made_at",)
+
+    def __str__(self) -> str:
+        return self.thumbprint
+
+
+class CommandSigningKey(SigningKey):
+    """A key that signs a tenant's commands.
+
+    A command is signed when it is handed out, so one that was replaced is published for
+    minutes only: until what is on its way has arrived.
+    """
+
+    purpose = "command signing keys"
+
+    class Meta(SigningKey.Meta):
+        abstract = False
         constraints = (
             models.UniqueConstraint(
                 fields=("tenant",),
@@ -69,6 +84,3 @@ class CommandSigningKey(TenantOwned):
                 name="one_key_signs_for_a_tenant",
             ),
         )
-
-    def __str__(self) -> str:
-        return self.thumbprint

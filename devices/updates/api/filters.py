@@ -1,0 +1,85 @@
+"""How packages, rollouts and devices' updates are narrowed in lists."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import django_filters
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend, FilterSet
+from rest_framework.exceptions import ValidationError
+
+from devices.api.filters import DeviceFilter
+from devices.models import Device
+from devices.remote_control.api.filters import IdFilter, found
+from devices.updates.models import Deployment, SoftwareUpdate, Status, UpdateStatus
+
+
+class TargetFilter(DeviceFilter):
+    """For whom a rollout is: as lists of devices, and by version, and one device."""
+
+    app_version = django_filters.CharFilter()
+    os_version = django_filters.CharFilter()
+    device = IdFilter(field_name="id")
+
+    class Meta:
+        model = Device
+        fields = ("status", "model", "app_version", "os_version")
+
+
+def found_devices(filter: Mapping[str, str]) -> QuerySet[Device]:
+    """The devices that a rollout's filter finds.
+
+    Raises:
+        InvalidFilter: there is no such parameter, or not with this value.
+    """
+    return found(filter, TargetFilter)
+
+
+class _Narrowing(FilterSet):
+    """A choice that is left empty is a mistake that should be heard of."""
+
+    Backend = DjangoFilterBackend
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        for name, filter_ in self.base_filters.items():
+            is_choice = isinstance(filter_, django_filters.ChoiceFilter)
+            if is_choice and self.data.get(name) == "":
+                raise ValidationError({name: "Leave it out for all of them."})
+        narrowed: QuerySet[Any] = super().filter_queryset(queryset)
+        return narrowed
+
+
+class PackageFilter(_Narrowing):
+    """`product`, by its name, and `state`."""
+
+    product = django_filters.CharFilter(field_name="product__name")
+    state = django_filters.ChoiceFilter(choices=SoftwareUpdate.State.choices)
+
+    class Meta:
+        model = SoftwareUpdate
+        fields = ("state",)
+
+
+class RolloutListFilter(_Narrowing):
+    """`state`, and of which package they are."""
+
+    state = django_filters.ChoiceFilter(choices=Deployment.State.choices)
+    package = IdFilter()
+
+    class Meta:
+        model = Deployment
+        fields = ("state",)
+
+
+class StatusFilter(_Narrowing):
+    """`status`, `wave` by its number, and `error_code`."""
+
+    status = django_filters.ChoiceFilter(choices=Status.choices)
+    wave = django_filters.NumberFilter(
+        field_name="wave__number", min_value=1, max_value=20
+    )
+    error_code = django_filters.CharFilter(max_length=64)
+
+    class Meta:
+        model = UpdateStatus
+        fields = ("status", "error_code")

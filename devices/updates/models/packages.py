@@ -1,0 +1,186 @@
+"""Software, its packages, and the keys that sign them."""
+
+import uuid
+from typing import ClassVar, Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from devices.remote_control.models import SigningKey
+from devices.updates.versions import CHOICES, LONGEST, PEP_440
+from tenants.constraints import SameTenant
+from tenants.managers import TenantManager
+from tenants.models import Role, TenantOwned
+
+USUAL_APPROVAL = 1_000  # devices
+USUAL_DOWNLOADS = 100  # devices at once
+
+
+class SoftwareProduct(TenantOwned):
+    """Something that is installed on devices and comes in versions, such as the player."""
+
+    class Reports(models.TextChoices):
+        """Which of the versions that a device reports is this product's."""
+
+        APP_VERSION = "app_version", "the app's version"
+        OS_VERSION = "os_version", "the system's version"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=64)
+    versioning = models.CharField(max_length=6, choices=CHOICES, default=PEP_440)
+    reports = models.CharField(
+        max_length=11, choices=Reports.choices, default=Reports.APP_VERSION
+    )
+    created_at = models.DateTimeField()
+
+    managed_by: ClassVar[Role] = Role.ADMIN
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = "product"
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "name"), name="product_once"),
+            models.UniqueConstraint(
+                fields=("tenant", "id"), name="product_with_its_tenant"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PackageQuerySet(models.QuerySet["SoftwareUpdate"]):
+    """Questions about packages; each returns a narrower queryset."""
+
+    def released(self) -> Self:
+        return self.filter(state=SoftwareUpdate.State.RELEASED)
+
+    def signed_ones(self) -> Self:
+        """Those that a device may still be given."""
+        return self.exclude(sha256="").exclude(state=SoftwareUpdate.State.WITHDRAWN)
+
+
+class SoftwareUpdate(TenantOwned):
+    """A package: one version of a product, with its file. Immutable once released."""
+
+    class State(models.TextChoices):
+        DRAFT = "draft"
+        RELEASED = "released"
+        WITHDRAWN = "withdrawn"
+
+    class Platform(models.TextChoices):
+        ANDROID = "android", "Android"
+        LINUX = "linux", "Linux"
+        OTHER = "other"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    product = models.ForeignKey(
+        SoftwareProduct, on_delete=models.PROTECT, related_name="packages"
+    )
+    version = models.CharField(max_length=LONGEST)
+    changelog = models.TextField(blank=True)
+    platform = models.CharField(
+        max_length=7, choices=Platform.choices, default=Platform.ANDROID
+    )
+    target_models = ArrayField(
+        models.CharField(max_length=64), default=list, blank=True
+    )
+    minimum_version = models.CharField(max_length=LONGEST, blank=True)
+    state = models.CharField(max_length=9, choices=State.choices, default=State.DRAFT)
+    stored_name = models.CharField(max_length=200, blank=True)
+    size = models.PositiveBigIntegerField(null=True)  # bytes
+    sha256 = models.CharField(max_length=64, blank=True)  # hexadecimal
+    signature = models.TextField(blank=True)  # a JWS in compact form (RFC 7515)
+    apk = models.JSONField(null=True)  # what an Android package says of itself
+    created_by = models.CharField(max_length=254)
+    created_at = models.DateTimeField()
+    uploaded_at = models.DateTimeField(null=True)
+    released_at = models.DateTimeField(null=True)
+    withdrawn_at = models.DateTimeField(null=True)
+    withdrawn_because = models.CharField(max_length=500, blank=True)
+    is_closing = models.BooleanField(default=False)  # devices still have it before them
+
+    managed_by: ClassVar[Role] = Role.ADMIN
+
+    objects: ClassVar = TenantManager.from_queryset(PackageQuerySet)()
+    every_tenant: ClassVar = PackageQuerySet.as_manager()
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = "package"
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("product", "version"), name="version_of_a_product_once"
+            ),
+            models.UniqueConstraint(
+                fields=("tenant", "id"), name="package_with_its_tenant"
+            ),
+            SameTenant("product", name="package_of_its_tenants_product"),
+        )
+        indexes = (
+            models.Index(
+                fields=("tenant", "-created_at", "-id"), name="package_newest"
+            ),
+            models.Index(
+                fields=("stored_name",),
+                condition=~Q(stored_name=""),
+                name="package_stored",
+            ),
+            models.Index(
+                fields=("withdrawn_at",),
+                condition=Q(is_closing=True),
+                name="package_closing",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.product} {self.version}"
+
+
+class UpdateSigningKey(SigningKey):
+    """A key that signs a tenant's packages; its public half is in each configuration.
+
+    With a new key all packages are signed anew, so that one key is enough to know.
+    """
+
+    purpose = "update signing keys"
+
+    class Meta(SigningKey.Meta):
+        abstract = False
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant",),
+                condition=Q(replaced_at__isnull=True),
+                name="one_key_signs_updates",
+            ),
+        )
+
+
+class UpdatePolicy(TenantOwned):
+    """What a tenant wants of its rollouts; without a row, the usual."""
+
+    approval_above = models.PositiveIntegerField(
+        default=USUAL_APPROVAL,
+        help_text="A rollout to more devices than this wants a second person.",
+    )
+    concurrent_downloads = models.PositiveIntegerField(
+        default=USUAL_DOWNLOADS,
+        help_text="So many devices download at a time; the others come again.",
+    )
+    updated_at = models.DateTimeField()
+
+    seen_by = Role.VIEWER
+    managed_by = Role.ADMIN
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = "update policy"
+        verbose_name_plural = "update policies"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant",), name="one_update_policy_of_a_tenant"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return "How updates are rolled out"

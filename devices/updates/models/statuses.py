@@ -1,0 +1,135 @@
+"""How far each device has come with an update."""
+
+from typing import ClassVar, Self
+
+from django.db import models
+from django.db.models import Q
+
+from devices.models import Device
+from devices.updates.models.deployments import Deployment, DeploymentWave
+from devices.updates.models.packages import SoftwareUpdate
+from devices.updates.versions import LONGEST
+from tenants.constraints import SameTenant
+from tenants.managers import TenantManager
+from tenants.models import TenantOwned
+
+
+class Status(models.TextChoices):
+    """The life of an update on a device; the last four end it."""
+
+    PENDING = "pending"  # the device has not begun; offline, it waits
+    DOWNLOADING = "downloading"
+    INSTALLING = "installing"  # until it is proved that it works
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back", "rolled back"
+    CANCELLED = "cancelled"  # the rollout was aborted, or something newer came
+
+
+OPEN = (Status.PENDING, Status.DOWNLOADING, Status.INSTALLING)
+STOPPABLE = (Status.PENDING, Status.DOWNLOADING)
+UNDER_WAY = (Status.DOWNLOADING, Status.INSTALLING)
+
+
+class UpdateStatusQuerySet(models.QuerySet["UpdateStatus"]):
+    """Questions about devices' updates; each returns a narrower queryset."""
+
+    def open(self) -> Self:
+        return self.filter(status__in=OPEN)
+
+    def stoppable(self) -> Self:
+        """What a device can still be kept from."""
+        return self.filter(status__in=STOPPABLE)
+
+    def under_way(self) -> Self:
+        return self.filter(status__in=UNDER_WAY)
+
+
+class UpdateStatus(TenantOwned):
+    """One device in one deployment; kept as its history.
+
+    `version` and `package` are what it is to have; a way back may lead to a version of
+    which there is no package here. `installed_at` is when it first came back with it.
+    """
+
+    # None has an index of its own: those below begin with them.
+    deployment = models.ForeignKey(
+        Deployment, on_delete=models.CASCADE, related_name="statuses", db_index=False
+    )
+    wave = models.ForeignKey(
+        DeploymentWave,
+        on_delete=models.CASCADE,
+        related_name="statuses",
+        db_index=False,
+    )
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, related_name="updates", db_index=False
+    )
+    package = models.ForeignKey(
+        SoftwareUpdate,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        db_index=False,
+    )
+    version = models.CharField(max_length=LONGEST)
+    from_version = models.CharField(max_length=LONGEST, blank=True)
+    status = models.CharField(
+        max_length=11, choices=Status.choices, default=Status.PENDING
+    )
+    progress = models.PositiveSmallIntegerField(default=0)  # percent, of this status
+    attempt = models.PositiveSmallIntegerField(default=1)
+    error_code = models.CharField(max_length=64, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+    opened_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    heard_at = models.DateTimeField(null=True)
+    installed_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    objects: ClassVar = TenantManager.from_queryset(UpdateStatusQuerySet)()
+    every_tenant: ClassVar = UpdateStatusQuerySet.as_manager()
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = "update of a device"
+        verbose_name_plural = "updates of devices"
+        ordering = ("-opened_at", "-id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("deployment", "device"), name="device_once_in_a_deployment"
+            ),
+            SameTenant("deployment", name="status_of_its_tenants_deployment"),
+            SameTenant("wave", name="status_of_its_tenants_wave"),
+            SameTenant("device", name="status_of_its_tenants_device"),
+            SameTenant("package", name="status_of_its_tenants_package"),
+        )
+        indexes = (
+            models.Index(fields=("device", "-opened_at", "-id"), name="update_history"),
+            models.Index(
+                fields=("device",), condition=Q(status__in=OPEN), name="update_open"
+            ),
+            models.Index(fields=("wave", "status"), name="update_of_wave"),
+            models.Index(
+                fields=("package",),
+                condition=Q(status__in=STOPPABLE),
+                name="update_stoppable",
+            ),
+            models.Index(
+                fields=("deployment", "heard_at"),
+                condition=Q(status__in=UNDER_WAY),
+                name="update_under_way",
+            ),
+            models.Index(
+                fields=("deployment", "error_code", "id"),
+                condition=Q(status="failed"),
+                name="update_failed",
+            ),
+            models.Index(
+                fields=("deployment", "ended_at"),
+                condition=Q(ended_at__isnull=False),
+                name="update_ended",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.version}: {self.get_status_display()}"

@@ -1,0 +1,87 @@
+"""What is installed on devices: products, and how their versions are numbered."""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from devices.updates.errors import (
+    InvalidProduct,
+    NoSuchProduct,
+    ProductExists,
+    ProductInUse,
+)
+from devices.updates.models import SoftwareProduct, SoftwareUpdate
+from devices.updates.versions import CHOICES, PEP_440
+from provisioning.locks import in_turn
+from tenants.context import current_tenant_id
+
+Reports = SoftwareProduct.Reports
+
+
+@transaction.atomic
+def create(
+    *,
+    name: str,
+    versioning: str = PEP_440,
+    reports: str = Reports.APP_VERSION,
+    now: datetime,
+) -> SoftwareProduct:
+    """
+    Args:
+        reports: which of the versions that a device reports is this product's.
+
+    Raises:
+        InvalidProduct: it has no name, or is numbered in no known way.
+        ProductExists: there is one of this name.
+    """
+    name = name.strip()
+    if not name:
+        raise InvalidProduct("It needs a name.", field="name")
+    if versioning not in dict(CHOICES):
+        raise InvalidProduct("There is no such way of numbering.", field="versioning")
+    if reports not in Reports.values:
+        raise InvalidProduct("A device reports no such version.", field="reports")
+    in_turn(f"products of {current_tenant_id()}")
+    if SoftwareProduct.objects.filter(name=name).exists():
+        raise ProductExists
+    return SoftwareProduct.objects.create(
+        name=name, versioning=versioning, reports=reports, created_at=now
+    )
+
+
+@transaction.atomic
+def rename(*, product: SoftwareProduct, name: str) -> SoftwareProduct:
+    """
+    Raises:
+        InvalidProduct, ProductExists: see `create`.
+    """
+    row, name = hold(product), name.strip()
+    if not name:
+        raise InvalidProduct("It needs a name.", field="name")
+    in_turn(f"products of {current_tenant_id()}")
+    if SoftwareProduct.objects.filter(name=name).exclude(pk=row.pk).exists():
+        raise ProductExists
+    row.name = name
+    row.save(update_fields=["name"])
+    return row
+
+
+@transaction.atomic
+def delete(*, product: SoftwareProduct) -> None:
+    """
+    Raises:
+        ProductInUse: there are packages of it.
+    """
+    row = hold(product)
+    if SoftwareUpdate.objects.filter(product=row).exists():
+        raise ProductInUse
+    row.delete()
+
+
+def hold(product: SoftwareProduct) -> SoftwareProduct:
+    """Lock it: its versions are compared with each other."""
+    rows = SoftwareProduct.objects.select_for_update().filter(pk=product.pk)
+    row: SoftwareProduct | None = rows.first()
+    if row is None:
+        raise NoSuchProduct
+    return row

@@ -1,0 +1,87 @@
+"""Packages as a device can believe them: signed by its tenant.
+
+What is signed are the facts of a package, as a JSON Web Signature in compact form
+(RFC 7515) by an Ed25519 key of its tenant (RFC 8037): its hash among them, so the file
+may come from anywhere. The key's public half is in the configuration of every device.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from devices.configurations import rounds
+from devices.remote_control import keys
+from devices.updates.facts import UpdateKeyReplaced
+from devices.updates.models import SoftwareUpdate, UpdateSigningKey
+from events.outbox import record
+from provisioning import jws
+from tenants.context import current_tenant_id
+
+
+def current_key(*, now: datetime) -> UpdateSigningKey:
+    """The key that signs for the current tenant; its devices hear of the first one.
+
+    In a transaction, up to whose end nobody replaces it.
+    """
+    keys.take_turn(UpdateSigningKey)
+    if (found := _current()) is not None:
+        return found
+    rounds.ask(now=now)
+    return keys.current(UpdateSigningKey, now=now)
+
+
+@transaction.atomic
+def replace_key(*, now: datetime) -> UpdateSigningKey:
+    """Sign with a new key: all packages anew, and every device is told of it."""
+    key = keys.replace(UpdateSigningKey, now=now)
+    packages = SoftwareUpdate.objects.signed_ones().select_related("product")
+    rows = list(packages.select_for_update(of=("self",)).order_by("pk"))
+    for row in rows:
+        row.signature = signature(row, key, now=now)
+    SoftwareUpdate.objects.bulk_update(rows, ["signature"], batch_size=500)
+    rounds.ask(now=now)
+    record(
+        [
+            UpdateKeyReplaced(
+                tenant_id=current_tenant_id(), at=now, thumbprint=key.thumbprint
+            )
+        ]
+    )
+    return key
+
+
+def signature(package: SoftwareUpdate, key: UpdateSigningKey, *, now: datetime) -> str:
+    """What is believed of a package; `iat` as in RFC 7519."""
+    header = {"kid": key.thumbprint, "typ": "update+jws"}
+    claims = {
+        "package": str(package.pk),
+        "product": package.product.name,
+        "version": package.version,
+        "size": package.size,
+        "sha256": package.sha256,
+        "iat": int(now.timestamp()),
+    }
+    return jws.signed(header, claims, keys.private_half(key))
+
+
+def reencrypt() -> int:
+    """Encrypt every tenant's keys with the present `SECRET_KEY`; return how many.
+
+    Raises:
+        NotReadable: one was encrypted with a key that is not among the fallbacks.
+    """
+    return keys.reencrypt(UpdateSigningKey)
+
+
+def in_configurations() -> dict[str, Any]:
+    """What the configuration of each device of the current tenant says of the keys."""
+    key = _current()
+    return {} if key is None else {"update_keys": [keys.jwk(key)]}
+
+
+def _current() -> UpdateSigningKey | None:
+    found: UpdateSigningKey | None = UpdateSigningKey.objects.filter(
+        replaced_at__isnull=True
+    ).first()
+    return found

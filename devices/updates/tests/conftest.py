@@ -1,0 +1,32 @@
+"""Files of packages in a folder of its own for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import override_settings
+from redis import Redis
+
+
+@pytest.fixture(autouse=True)
+def package_files(tmp_path: Path) -> Iterator[Path]:
+    root = tmp_path / "packages"
+    storage = {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(root)},
+    }
+    with override_settings(
+        STORAGES={**settings.STORAGES, "packages": storage},
+        UPLOADS_ROOT=str(tmp_path / "uploads"),
+    ):
+        yield root
+
+
+@pytest.fixture(autouse=True)
+def nobody_downloads() -> Iterator[None]:
+    """Places among those that download are in Redis, which no rollback empties."""
+    yield
+    with Redis.from_url(settings.REDIS_URL) as redis:
+        for key in redis.scan_iter(f"{settings.KEY_PREFIX}downloads:*"):
+            redis.delete(key)

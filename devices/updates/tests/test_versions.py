@@ -1,0 +1,46 @@
+"""Which version comes after which."""
+
+import pytest
+
+from devices.updates.versions import PEP_440, SEMANTIC, NoVersion, compared, parsed
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "versioning", "order"),
+    [
+        ("1.9", "1.10", PEP_440, -1),
+        ("2.0rc1", "2.0", PEP_440, -1),
+        ("2.0", "2.0.0", PEP_440, 0),
+        ("2.0.post1", "2.0", PEP_440, 1),
+        ("1.9.0", "1.10.0", SEMANTIC, -1),
+        ("2.0.0-rc.1", "2.0.0-rc.2", SEMANTIC, -1),
+        ("2.0.0-rc.2", "2.0.0", SEMANTIC, -1),
+        ("2.0.0+a", "2.0.0+b", SEMANTIC, 0),
+    ],
+)
+def test_versions_are_ordered(
+    one: str, other: str, versioning: str, order: int
+) -> None:
+    assert compared(one, other, versioning) == order
+    assert compared(other, one, versioning) == -order
+
+
+@pytest.mark.parametrize(
+    ("text", "versioning"),
+    [
+        ("", PEP_440),
+        ("two", PEP_440),
+        (" 1.0", PEP_440),
+        ("1.0", SEMANTIC),
+        ("01.0.0", SEMANTIC),
+        ("1" * 65, PEP_440),
+    ],
+)
+def test_what_is_no_version_is_told(text: str, versioning: str) -> None:
+    with pytest.raises(NoVersion):
+        parsed(text, versioning)
+
+
+def test_nobody_knows_how_a_version_compares_with_what_is_none() -> None:
+    assert compared("nightly", "1.0.0", SEMANTIC) is None
+    assert compared("nightly", "nightly", SEMANTIC) == 0
