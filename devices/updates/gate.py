@@ -51,7 +51,7 @@ def too_many_fail(row: Deployment) -> str:
     By the lower bound of what share fails: so few devices prove nothing.
     """
     ended = UpdateStatus.objects.filter(
-        deployment=row, ended_at__gt=row.counts_from, status__in=(*SUCCEEDED, "failed")
+        deployment=row, ended_at__gte=row.counts_from, status__in=(*SUCCEEDED, "failed")
     )
     told = ended.aggregate(
         tried=Count("pk"), failed=Count("pk", filter=Q(status=Status.FAILED))

@@ -110,7 +110,6 @@ class Deployment(TenantOwned):
                 condition=Q(due_at__isnull=False),
                 name="deployment_due",
             ),
-            models.Index(fields=("package",), name="deployment_of_package"),
         )
 
     def __str__(self) -> str:

@@ -122,9 +122,7 @@ def says(
     device = Device.objects.get(pk=device_id)
     mine = UpdateStatus.objects.get(deployment=row, device=device_id)
     said = {"attempt": mine.attempt, **more}
-    feedback.tell(
-        device=device, deployment_id=row.pk, status=status, now=now, **said
-    )
+    feedback.tell(device=device, deployment_id=row.pk, status=status, now=now, **said)
 
 
 def updates(row: Deployment, device_id: Any, now: datetime) -> None:
@@ -149,7 +147,9 @@ def apk(
     """A package with a binary manifest, as Android's own tools write it."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("AndroidManifest.xml", manifest(application_id, utf8, attributes))
+        archive.writestr(
+            "AndroidManifest.xml", manifest(application_id, utf8, attributes)
+        )
         archive.writestr("classes.dex", b"dex" * 100)
     return data.getvalue()
 
