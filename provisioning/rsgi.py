@@ -12,6 +12,7 @@ import gc
 import io
 import json
 import sys
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -157,8 +158,7 @@ async def _spooled(
     gathered = bytearray()
     try:
         while True:
-            async with asyncio.timeout(LONGEST_PIECE):
-                piece = await anext(pieces, None)
+            piece = await _next(pieces)
             gathered += piece or b""
             if piece is None or len(gathered) >= uploads.CHUNK:
                 await loop.run_in_executor(files, spool.write, bytes(gathered))
@@ -173,9 +173,18 @@ async def _spooled(
         raise _TOO_LARGE from None
     except (RuntimeError, OSError):
         raise _BROKEN_OFF from None
-    if length is not None and spool.size < length:
+    if spool.size < (length or 0):
         raise _BROKEN_OFF
     return await loop.run_in_executor(files, spool.finish)
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
+    """None at the end. (`anext` with a default ends the process with these.)"""
+    async with asyncio.timeout(LONGEST_PIECE):
+        try:
+            return await pieces.__anext__()
+        except StopAsyncIteration:
+            return None
 
 
 def _said_length(scope: Any) -> int | None:

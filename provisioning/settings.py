@@ -249,6 +249,8 @@ _packages: dict[str, Any] = {
     "OPTIONS": {"location": PACKAGES_ROOT},
 }
 if PACKAGES_S3_BUCKET:
+    from boto3.s3.transfer import TransferConfig  # large: for who uses it
+
     _packages = {
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {
@@ -261,6 +263,8 @@ if PACKAGES_S3_BUCKET:
             "addressing_style": "path",
             "default_acl": None,
             "file_overwrite": False,
+            # One part of a file in memory at a time.
+            "transfer_config": TransferConfig(use_threads=False),
         },
     }
 STORAGES = {

@@ -32,6 +32,10 @@ class TooLarge(Exception):
     """More came than is taken."""
 
 
+class LengthUnknown(Exception):
+    """Who does not say how long it is could break off, and nobody would see it."""
+
+
 class BrokenOff(Exception):
     """Less came than was said."""
 
@@ -99,10 +103,12 @@ def received(request: HttpRequest, *, most: int) -> Iterator[Spooled | None]:
     """The body as a file; None when the server only asks: then answer `admitted`.
 
     Raises:
-        TooLarge, BrokenOff: nothing is kept.
+        LengthUnknown, TooLarge, BrokenOff: nothing is kept.
     """
     given: Any = request.META.get(ENVIRON)
     length = said_length(request)
+    if length is None and not isinstance(given, Spooled):
+        raise LengthUnknown
     if length is not None and length > most:
         raise TooLarge
     if isinstance(given, Question):
@@ -114,7 +120,7 @@ def received(request: HttpRequest, *, most: int) -> Iterator[Spooled | None]:
         try:
             while chunk := request.read(CHUNK):
                 spool.write(chunk)
-            if length is not None and spool.size < length:
+            if spool.size < (length or 0):
                 raise BrokenOff
             yield spool.finish()
         finally:

@@ -92,6 +92,15 @@ class UploadTooLarge(Invalid):
         super().__init__(f"A package has at most {most / 1e6:,.0f} MB.")
 
 
+class LengthRequired(Invalid):
+    """Without it nobody could tell whether all of it came."""
+
+    code = "length_required"
+
+    def __init__(self) -> None:
+        super().__init__("Say how long the file is: Content-Length.")
+
+
 class UploadTruncated(Invalid):
     """What came is not all; nothing of it is kept."""
 

@@ -34,6 +34,7 @@ from devices.updates.api.serializers import (
     WithdrawFields,
 )
 from devices.updates.errors import (
+    LengthRequired,
     NoSuchPackage,
     NoSuchProduct,
     UploadTooLarge,
@@ -244,7 +245,7 @@ def taken(
     """Take the body as a package's file; None when the server only asks whether.
 
     Raises:
-        UploadTooLarge, UploadTruncated: nothing is kept.
+        LengthRequired, UploadTooLarge, UploadTruncated: nothing is kept.
         PackageIsReleased and more: see `packages.receive`.
     """
     packages.check_receivable(package)
@@ -255,6 +256,8 @@ def taken(
             return packages.receive(
                 package=package, spooled=spooled, sha256=sha256, now=timezone.now()
             )
+    except uploads.LengthUnknown as error:
+        raise LengthRequired from error
     except uploads.TooLarge as error:
         raise UploadTooLarge(packages.largest()) from error
     except uploads.BrokenOff as error:

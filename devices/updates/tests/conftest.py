@@ -10,15 +10,17 @@ from redis import Redis
 
 
 @pytest.fixture(autouse=True)
-def package_files(tmp_path: Path) -> Iterator[Path]:
-    root = tmp_path / "packages"
+def package_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    root, uploads = tmp_path / "packages", tmp_path / "uploads"
+    monkeypatch.setenv("PACKAGES_ROOT", str(root))  # for other processes
+    monkeypatch.setenv("UPLOADS_ROOT", str(uploads))
     storage = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": str(root)},
     }
     with override_settings(
         STORAGES={**settings.STORAGES, "packages": storage},
-        UPLOADS_ROOT=str(tmp_path / "uploads"),
+        UPLOADS_ROOT=str(uploads),
     ):
         yield root
 

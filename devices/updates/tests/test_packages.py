@@ -245,7 +245,9 @@ def test_what_is_too_large_is_refused_before_it_comes_and_while_it_does(
 def test_an_empty_file_is_no_package(publisher: APIClient, now: datetime) -> None:
     package = made(publisher, now)
 
-    assert errors(put(publisher, package["id"], b"")) == (
+    path = f"{PACKAGES}/{package['id']}/file"
+    empty = publisher.generic("PUT", path, content_type=BINARY, CONTENT_LENGTH="0")
+    assert errors(empty) == (
         400,
         [("invalid_package", None)],
     )

@@ -1,0 +1,292 @@
+"""Files over a real web server, in and out: from a disk, and from a store that speaks S3."""
+
+import hashlib
+import http.client
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil
+import pytest
+from moto.server import ThreadedMotoServer
+
+from devices.credentials import renew_device_token
+from devices.tests.waiting import until
+from devices.updates.models import SoftwareUpdate
+from devices.updates.tests.updating import draft, fleet, person, started, tick
+from provisioning.roles import command_of
+from provisioning.tests.processes import other_process
+from provisioning.tests.running import free_ports
+from tenants.context import tenant_scope
+from tenants.models import Membership, Role, Tenant
+from tenants.services import issue_api_token
+from tenants.tests.factories import MembershipFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SIZE = 96 << 20  # bytes: many times what a process may keep of it
+ROOM = 48 << 20  # bytes by which it may grow meanwhile: half of that
+PIECE = bytes(range(256)) * 4096  # 1 MB
+BUCKET = "packages"
+
+
+@pytest.fixture
+def store(request: Any, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Where packages are: the settings that say so."""
+    if request.param == "disk":
+        yield {"PACKAGES_ROOT": str(tmp_path / "packages")}
+        return
+    (port,) = free_ports(1)
+    server = ThreadedMotoServer(port=port)
+    server.start()
+    said = {
+        "PACKAGES_S3_BUCKET": BUCKET,
+        "PACKAGES_S3_ENDPOINT": f"http://127.0.0.1:{port}",
+        "PACKAGES_S3_REGION": "us-east-1",
+        "PACKAGES_S3_ACCESS_KEY": "key",
+        "PACKAGES_S3_SECRET_KEY": "secret",
+        "PACKAGES_S3_PREFIX": "fleet",
+    }
+    boto3.client(
+        "s3",
+        endpoint_url=said["PACKAGES_S3_ENDPOINT"],
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    ).create_bucket(Bucket=BUCKET)
+    yield said
+    server.stop()
+
+
+@dataclass
+class Server:
+    port: int
+    process: "subprocess.Popen[bytes]"
+    uploads: Path
+    token: str  # of who makes packages
+    open: ExitStack = field(default_factory=ExitStack)
+
+    def connect(self) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        self.open.callback(connection.close)
+        return connection
+
+    def put(self, package: SoftwareUpdate, body: Any, **headers: str) -> Any:
+        connection = self.connect()
+        said = {"Authorization": f"Bearer {self.token}", **headers}
+        connection.request("PUT", path_of(package), body, said)
+        with connection.getresponse() as answer:
+            return answer.status, json.loads(answer.read())
+
+    def get(self, package: SoftwareUpdate, token: str, **headers: str) -> Any:
+        connection = self.connect()
+        said = {"Authorization": f"Bearer {token}", **headers}
+        connection.request("GET", path_of(package), headers=said)
+        return self.open.enter_context(connection.getresponse())
+
+    def memory(self) -> int:
+        """Bytes of all its processes."""
+        root = psutil.Process(self.process.pid)
+        return sum(
+            each.memory_info().rss for each in [root, *root.children(recursive=True)]
+        )
+
+    def left(self) -> list[str]:
+        return os.listdir(self.uploads) if self.uploads.exists() else []
+
+
+@pytest.fixture
+def server(store: dict[str, str], tenant: Tenant, tmp_path: Path) -> Iterator[Server]:
+    (port,) = free_ports(1)
+    uploads = tmp_path / "spool"
+    process = subprocess.Popen(
+        command_of("web", port=port),
+        env={
+            **other_process(),
+            **store,
+            "UPLOADS_ROOT": str(uploads),
+            "WEB_WORKERS": "1",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    membership: Membership = MembershipFactory.create(tenant=tenant, role=Role.ADMIN)
+    _, token = issue_api_token(
+        membership=membership, name="test", now=datetime.now(UTC)
+    )
+    running = Server(port, process, uploads, token)
+    until(lambda: _answers(running), within=90)
+    with running.open:
+        yield running
+    process.terminate()
+    process.wait(timeout=60)
+
+
+def _answers(server: Server) -> bool:
+    connection = server.connect()
+    with suppress(OSError):
+        connection.request("GET", "/health/live")
+        with connection.getresponse() as answer:
+            return answer.status == 200
+    return False
+
+
+def path_of(package: SoftwareUpdate) -> str:
+    return f"/updates/packages/{package.pk}/file"
+
+
+def pieces() -> Iterator[bytes]:
+    for _ in range(SIZE // len(PIECE)):
+        yield PIECE
+
+
+def digest() -> str:
+    whole = hashlib.sha256()
+    for piece in pieces():
+        whole.update(piece)
+    return whole.hexdigest()
+
+
+@pytest.fixture
+def package(acting: Tenant) -> SoftwareUpdate:
+    return draft(datetime.now(UTC))
+
+
+def rolled_out(tenant: Tenant, package: SoftwareUpdate) -> str:
+    """To a device, whose token this is."""
+    now = datetime.now(UTC)
+    (device,) = fleet(tenant, 1)
+    package.refresh_from_db()
+    package.state = SoftwareUpdate.State.RELEASED
+    package.save()
+    started(package, person(tenant), now)
+    tick(now)
+    with tenant_scope(tenant.pk):
+        return renew_device_token(device, now=now)
+
+
+both = pytest.mark.parametrize("store", ["disk", "s3"], indirect=True)
+on_disk = pytest.mark.parametrize("store", ["disk"], indirect=True)
+
+
+@both
+def test_a_large_file_goes_in_and_out_and_the_memory_stays_flat(
+    server: Server, acting: Tenant, package: SoftwareUpdate
+) -> None:
+    server.put(package, PIECE * 20)  # what it takes once, it has then
+    before = server.memory()
+
+    status, told = server.put(package, pieces(), **{"Content-Length": str(SIZE)})
+    assert (status, told["size"], told["sha256"]) == (200, SIZE, digest())
+    assert server.memory() - before < ROOM
+
+    token = rolled_out(acting, package)
+    answer = server.get(package, token)
+    whole = hashlib.sha256()
+    while piece := answer.read(1 << 20):
+        whole.update(piece)
+    assert (answer.status, whole.hexdigest()) == (200, digest())
+    assert server.memory() - before < ROOM
+    assert server.left() == []
+
+
+@both
+def test_a_download_that_broke_off_goes_on_where_it_was(
+    server: Server, acting: Tenant, package: SoftwareUpdate
+) -> None:
+    content = os.urandom(3_000_017)
+    status, told = server.put(package, content)
+    assert status == 200, told
+    token = rolled_out(acting, package)
+
+    broken = server.get(package, token)
+    got = broken.read(1_000_003)
+    broken.close()
+    rest = server.get(
+        package,
+        token,
+        **{"Range": f"bytes={len(got)}-", "If-Range": broken.headers["ETag"]},
+    )
+
+    assert rest.status == 206
+    assert rest.headers["Content-Range"] == f"bytes {len(got)}-3000016/3000017"
+    assert got + rest.read() == content
+    one = server.get(package, token, Range="bytes=5-5")
+    assert (one.status, one.read(), one.headers["Content-Length"]) == (
+        206,
+        content[5:6],
+        "1",
+    )
+    beyond = server.get(package, token, Range="bytes=3000017-")
+    assert (beyond.status, beyond.headers["Content-Range"]) == (
+        416,
+        "bytes */3000017",
+    )
+
+
+@on_disk
+def test_a_file_whose_length_nobody_says_is_not_taken(
+    server: Server, package: SoftwareUpdate
+) -> None:
+    """It could break off in the middle, and nobody would see that it has."""
+    status, told = server.put(package, iter([PIECE, PIECE[:100]]))
+
+    assert (status, told["errors"][0]["code"]) == (400, "length_required")
+    assert server.left() == []
+
+
+@on_disk
+def test_an_upload_that_breaks_off_keeps_nothing(
+    server: Server, package: SoftwareUpdate
+) -> None:
+    connection = server.connect()
+    connection.putrequest("PUT", path_of(package))
+    connection.putheader("Authorization", f"Bearer {server.token}")
+    connection.putheader("Content-Length", str(10 * len(PIECE)))
+    connection.endheaders()
+    connection.send(PIECE)
+    until(lambda: bool(server.left()))
+    connection.close()
+
+    until(lambda: server.left() == [])
+    package.refresh_from_db()
+    assert (package.sha256, package.stored_name) == ("", "")
+
+
+@on_disk
+def test_nobody_fills_the_disk_who_may_not(
+    server: Server, package: SoftwareUpdate
+) -> None:
+    connection = server.connect()
+    connection.putrequest("PUT", path_of(package))
+    connection.putheader("Content-Length", str(10 * len(PIECE)))
+    connection.endheaders()
+    connection.send(PIECE[:1000])
+
+    answer = server.open.enter_context(connection.getresponse())
+
+    assert answer.status == 401
+    assert server.left() == []
+
+
+@on_disk
+def test_what_is_said_to_be_too_large_is_refused_before_it_comes(
+    server: Server, package: SoftwareUpdate
+) -> None:
+    connection = server.connect()
+    connection.putrequest("PUT", path_of(package))
+    connection.putheader("Authorization", f"Bearer {server.token}")
+    connection.putheader("Content-Length", str(10**13))
+    connection.endheaders()
+
+    answer = server.open.enter_context(connection.getresponse())
+
+    assert answer.status == 400
+    assert json.loads(answer.read())["errors"][0]["code"] == "upload_too_large"
