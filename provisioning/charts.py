@@ -44,6 +44,7 @@ class Chart:
     newest: str = ""
     line: str = ""  # the d of a path
     band: str = ""
+    against: str = ""  # the d of another path, on the same axes
     rows: list[Tick] = field(default_factory=list)
     columns: list[Tick] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
@@ -69,6 +70,7 @@ def chart(
     unit: str = "",
     floor: float | None = None,
     ceiling: float | None = None,
+    against: Sequence[Point] = (),
 ) -> Chart:
     """Draw the points of a period.
 
@@ -76,6 +78,7 @@ def chart(
         step: how far neighbours are apart; where more than twice that is missing, the
             line breaks.
         floor, ceiling: the axis reaches at least so far.
+        against: other points of the same period, drawn as a line of their own.
     """
     drawn = Chart(title=title, unit=unit)
     drawn.columns = list(_columns(start, end))
@@ -83,6 +86,7 @@ def chart(
         return drawn
     low = min(point.value if point.least is None else point.least for point in points)
     high = max(point.value if point.most is None else point.most for point in points)
+    high = max(high, *(point.value for point in against)) if against else high
     low = low if floor is None else min(low, floor)
     high = high if ceiling is None else max(high, ceiling)
     ticks = _nice(low, high)
@@ -96,6 +100,10 @@ def chart(
     runs = list(_runs(points, 2.5 * step))
     drawn.line = "".join(
         _line([(_x(p.at, start, end), y(p.value)) for p in run]) for run in runs
+    )
+    drawn.against = "".join(
+        _line([(_x(p.at, start, end), y(p.value)) for p in run])
+        for run in _runs(against, 2.5 * step)
     )
     drawn.band = "".join(
         _band(run, start, end, y) for run in runs if run[0].most is not None
@@ -163,23 +171,21 @@ def _nice(low: float, high: float) -> list[float]:
     return [round(number * step, 10) for number in range(first, last + 1)]
 
 
+STEPS = (  # of the axis below, with how they are written
+    *((timedelta(minutes=n), "%H:%M") for n in (1, 2, 5, 10, 15, 30, 60, 120, 240)),
+    *((timedelta(days=n), "%d %b") for n in (1, 5, 30)),
+)
+MOST_COLUMNS = 8
+
+
 def _columns(start: datetime, end: datetime) -> Iterator[Tick]:
-    """Hours of a day, or days."""
-    days = (end - start) / timedelta(days=1)
-    if days <= 1.5:
-        at = start.replace(minute=0, second=0, microsecond=0)
-        step, form = timedelta(hours=1), "%H:%M"
-        every = 4
-    else:
-        at = start.replace(hour=0, minute=0, second=0, microsecond=0)
-        step, form = timedelta(days=1), "%d %b"
-        every = 1 if days <= 8 else 5
+    """Minutes or hours of a day, or days."""
+    fitting = (one for one in STEPS if (end - start) / one[0] <= MOST_COLUMNS)
+    step, form = next(fitting, STEPS[-1])
+    first = datetime(2020, 1, 1, tzinfo=UTC)
+    at = first + step * math.ceil((start - first) / step)
     while at <= end:
-        number = (
-            at.hour if days <= 1.5 else (at - datetime(2020, 1, 1, tzinfo=UTC)).days
-        )
-        if at >= start and number % every == 0:
-            yield Tick(_x(at, start, end), f"{at:{form}}")
+        yield Tick(_x(at, start, end), f"{at:{form}}")
         at += step
 
 

@@ -46,6 +46,7 @@ class Commands:
     random: Random
     now: Callable[[], float]  # seconds since 1970
     screen: Screen
+    look_for_update: Callable[[], None]
     clumsiness: float = 0.0  # the chance that something goes wrong
     device_id: str = ""
     chain: str = ""  # PEM, as it came with the certificate
@@ -79,7 +80,7 @@ class Commands:
             "Last-Event-ID": str(self.heard),
         }
         told, clock = None, asyncio.get_running_loop().time
-        begun, is_open = clock(), False
+        begun, is_open, is_of_command = clock(), False, True
         try:
             async with http.get(url, headers=headers) as answer:
                 self.tally.note("stream", answer.status, clock() - begun)
@@ -94,8 +95,13 @@ class Commands:
                         told = int(said) / 1000
                     if name == "id":
                         self.heard = int(said)
-                    if name == "data":
+                    if name == "event" and said == "update":
+                        self.look_for_update()
+                        is_of_command = False
+                    if name == "data" and is_of_command:
                         await self.fetch()
+                    if not name:  # the end of an event
+                        is_of_command = True
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             if not is_open:
                 self.tally.note("stream", NETWORK, clock() - begun)
@@ -216,7 +222,7 @@ class Commands:
             await self._answer(said["jti"], {"status": "running"})
             await asyncio.sleep(REBOOTS_FOR if type_ == "reboot" else RESTARTS_FOR)
         if type_ == "install_update":
-            return {"status": "failed", "reason": "There is no update for this box."}
+            self.look_for_update()
         self._apply(type_, parameters)
         return {"status": "succeeded"}
 

@@ -17,6 +17,7 @@ from devices.simulation.commands import Commands
 from devices.simulation.plausible import STUBBORN, Temper, sample, temper
 from devices.simulation.screen import Screen
 from devices.simulation.tally import NETWORK, Tally
+from devices.simulation.updates import Updates
 from devices.simulation.wire import asked
 
 JITTER = 0.1  # of each pause, so that a fleet does not knock at once
@@ -38,6 +39,8 @@ class Pace:
     history: timedelta = timedelta(0)  # that is reported at the beginning
     listens: bool = True  # on the push channel, where there is one
     clumsiness: float = 0.01  # the chance that a command fails
+    faults: float = 0.02  # the chance that an update fails
+    installs_for: tuple[float, float] = (2.0, 6.0)  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ class SimulatedDevice:
     reported_at: float = 0.0
     key: ec.EllipticCurvePrivateKey = field(init=False)
     commands: Commands = field(init=False)
+    updates: Updates = field(init=False)
     listening: asyncio.Task[None] | None = None
     failures: int = 0  # one after the other
     clock_is_behind: float = 0.0  # seconds, against the server's
@@ -93,6 +97,20 @@ class SimulatedDevice:
             now=lambda: self.around.now().timestamp() + self.clock_is_behind,
             clumsiness=self.around.pace.clumsiness,
             screen=Screen(self.name, hue=self.number * 0.618 % 1),
+            look_for_update=self._look_for_update,
+        )
+        self.updates = Updates(
+            call=self._call,
+            http=self.around.http,
+            token=lambda: self.token,
+            url=self.around.url,
+            tally=self.around.tally,
+            seed=f"{self.around.seed}-{self.number}",
+            version=self.temper.app_version,
+            come_back=self._connect,
+            configure=self._configure,
+            faults=self.around.pace.faults,
+            installs_for=self.around.pace.installs_for,
         )
 
     @property
@@ -113,6 +131,7 @@ class SimulatedDevice:
                 await asyncio.sleep(wait)
         finally:
             self._hang_up()
+            self.updates.stop()
 
     async def _turn(self) -> float:
         """Do what is due; for how many seconds nothing is."""
@@ -122,6 +141,7 @@ class SimulatedDevice:
         if self.random.random() < pace.silence:
             self._be("silent")
             self._hang_up()
+            self.updates.stop()
             return self.random.uniform(*pace.silent_for)
         wait = await self._connect()
         if wait is None:
@@ -144,7 +164,7 @@ class SimulatedDevice:
                 "manufacturer": "Amlogic",
                 "model": self.temper.model,
                 "os_version": "9",
-                "app_version": self.temper.app_version,
+                "app_version": self.updates.version,
                 "screen_width": 1920,
                 "screen_height": 1080,
                 "csr": self._request(),
@@ -165,7 +185,7 @@ class SimulatedDevice:
 
     async def _connect(self) -> float | None:
         """A sign of life, and what the answer says is to be done; seconds to the next."""
-        said = {"app_version": self.temper.app_version, "os_version": "9"}
+        said = {"app_version": self.updates.version, "os_version": "9"}
         status, told = await self._call("connect", "POST", "/devices/connect", said)
         if status != 200:
             self._be("unreachable")
@@ -186,6 +206,8 @@ class SimulatedDevice:
             self._listen(steps["command_stream"])
         if steps["commands_waiting"]:
             await self.commands.fetch()
+        if steps["update_waiting"]:
+            self.updates.look()
         version = steps["configuration_version"]
         if version is not None and (
             version != self.configuration_version or steps["configuration_waiting"]
@@ -210,6 +232,7 @@ class SimulatedDevice:
         if status == 200:
             self.configuration_version = told["version"]
             self.orientation = told["configuration"].get("orientation", "")
+            self.updates.keys = told["configuration"].get("update_keys", [])
             self.commands.screen.volume = told["configuration"].get("volume", 30)
         if status not in (200, 304):
             return
@@ -226,6 +249,9 @@ class SimulatedDevice:
         else:
             self.commands.screen.is_upright = self.orientation.endswith("portrait")
         await self._call("reported", "POST", f"{path}/reported", said)
+
+    def _look_for_update(self) -> None:
+        self.updates.look()
 
     async def _read_settings(self) -> None:
         status, told = await self._call("settings", "GET", "/devices/me/settings")

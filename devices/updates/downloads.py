@@ -23,7 +23,7 @@ KEPT = 120  # seconds without a word, after which a place is free again
 COME_AGAIN = (15, 45)  # seconds: chance keeps those that wait from coming all at once
 REST = 5.0  # seconds for which a Redis that did not answer is not asked again
 
-SCRIPT = """
+TAKE = """
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local has_it = redis.call('ZSCORE', KEYS[1], ARGV[1])
@@ -31,6 +31,10 @@ if not has_it and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
 redis.call('EXPIRE', KEYS[1], 2 * tonumber(ARGV[3]))
 return 1
+"""
+KEEP = """
+local now = tonumber(redis.call('TIME')[1])
+return redis.call('ZADD', KEYS[1], 'XX', now + tonumber(ARGV[2]), ARGV[1])
 """
 
 _resting_until = 0.0
@@ -46,7 +50,7 @@ def take_place(device_id: UUID, *, most: int) -> int | None:
         None, or after how many seconds to ask again.
     """
     has_it = _asked(
-        lambda: _script(settings.REDIS_URL)(
+        lambda: _script(settings.REDIS_URL, TAKE)(
             keys=[_key()], args=[str(device_id), most, KEPT]
         )
     )
@@ -55,10 +59,9 @@ def take_place(device_id: UUID, *, most: int) -> int | None:
 
 def keep_place(device_id: UUID) -> None:
     """It is still downloading."""
-    until = time.time() + KEPT
     _asked(
-        lambda: _client(settings.REDIS_URL).zadd(
-            _key(), {str(device_id): until}, xx=True
+        lambda: _script(settings.REDIS_URL, KEEP)(
+            keys=[_key()], args=[str(device_id), KEPT]
         )
     )
 
@@ -91,5 +94,5 @@ def _client(url: str) -> Any:
 
 
 @cache
-def _script(url: str) -> Any:
-    return _client(url).register_script(SCRIPT)
+def _script(url: str, text: str) -> Any:
+    return _client(url).register_script(text)

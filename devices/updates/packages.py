@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from devices.updates import apk, deployments, products, signing, store
+from devices.updates import apk, products, signing, steering, store
 from devices.updates.errors import (
     InvalidApk,
     InvalidPackage,
@@ -186,7 +186,7 @@ def withdraw(*, package: SoftwareUpdate, reason: str, now: datetime) -> Software
     row.state, row.withdrawn_at = State.WITHDRAWN, now
     row.withdrawn_because, row.is_closing = reason.strip()[:500], True
     row.save(update_fields=["state", "withdrawn_at", "withdrawn_because", "is_closing"])
-    deployments.abort_all(package=row, now=now)
+    steering.abort_all(package=row, now=now)
     record([PackageWithdrawn(**about(row, now), reason=row.withdrawn_because)])
     return row
 

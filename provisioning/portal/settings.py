@@ -127,6 +127,16 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "Software",
+                "separator": True,
+                "items": [
+                    _page("Rollouts", "deployed_code_update", "updates.deployment"),
+                    _page("Packages", "package_2", "updates.softwareupdate"),
+                    _page("Products", "apps", "updates.softwareproduct"),
+                    _page("Update policy", "rule", "updates.updatepolicy"),
+                ],
+            },
+            {
                 "title": "Monitoring",
                 "separator": True,
                 "items": [

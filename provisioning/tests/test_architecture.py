@@ -25,6 +25,8 @@ DOORS = {
     "authentication.py",
     "portal.py",
     "bulk_portal.py",
+    "package_portal.py",
+    "rollout_portal.py",
     "editor.py",
     "sign_in.py",
     "views.py",
@@ -40,6 +42,7 @@ ORDER = (
     "devices.configurations",
     "devices.preferences",
     "devices.remote_control",
+    "devices.updates",
     "provisioning.portal",
 )
 CLOCK = {"timezone.now", "datetime.now", "datetime.utcnow", "time.time", "date.today"}

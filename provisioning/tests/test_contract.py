@@ -39,8 +39,8 @@ EACH = settings(
 # A schema cannot say what is a request for a certificate, which of these identifies a
 # box, that something else has the identifier already, that no more is used than there
 # is, that a period begins before it ends, that a tag is there, which address is one,
-# that a schedule does not overlap itself, what a type of command wants to know, or how
-# many commands there ever were.
+# that a schedule does not overlap itself, what a type of command wants to know, how many
+# commands there ever were, what is a version, or whether a rollout may do this now.
 BEYOND_A_SCHEMA = {
     *("/devices/auto-register", "/devices", "/devices/pair", "/devices/pair/token"),
     *("/devices/me/certificate", "/devices/{device_id}/certificates"),
@@ -58,6 +58,10 @@ BEYOND_A_SCHEMA = {
     *("/remote-control/{device_id}/command", "/remote-control/bulk"),
     *("/devices/me/commands", "/devices/me/commands/{command_id}/answer"),
     "/screenshots/{command_id}",
+    *("/updates/packages", "/updates/packages/{package_id}"),
+    *("/updates/packages/{package_id}/file", "/updates/packages/{package_id}/withdraw"),
+    *("/updates/rollouts", "/updates/rollouts/{rollout_id}"),
+    "/devices/me/updates/{rollout_id}/feedback",
 }
 
 

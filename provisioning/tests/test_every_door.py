@@ -38,6 +38,13 @@ from devices.remote_control.models import (
 )
 from devices.remote_control.tests.controlling import remote_controlled
 from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
+from devices.updates.models import (
+    Deployment,
+    SoftwareProduct,
+    SoftwareUpdate,
+    UpdateStatus,
+)
+from devices.updates.tests.updating import in_a_rollout
 from events.models import Channel, ChannelDelivery
 from events.tests.factories import ChannelFactory
 from tenants import tokens
@@ -76,6 +83,7 @@ OF_A_DEVICE = {  # a stranger's device meets itself there, and nothing of ours
     ("get", "/devices/me/commands/stream"),
     ("get", "/devices/me/command-keys"),
     ("get", "/devices/me/settings"),
+    ("get", "/devices/me/update"),
     ("patch", "/devices/me/settings"),
     ("post", "/devices/me/certificate"),
     ("post", "/devices/me/certificate/acknowledge"),
@@ -109,6 +117,14 @@ OF_A_TENANT = {  # a stranger's member meets their own tenant there
     ("post", "/remote-control/signing-keys"),
     ("get", "/remote-control/bulk"),
     ("post", "/remote-control/bulk"),
+    ("get", "/updates/products"),
+    ("post", "/updates/products"),
+    ("get", "/updates/packages"),
+    ("get", "/updates/rollouts"),
+    ("get", "/updates/policy"),
+    ("patch", "/updates/policy"),
+    ("get", "/updates/signing-keys"),
+    ("post", "/updates/signing-keys"),
     ("get", "/preferences"),
     ("post", "/preferences"),
 }
@@ -147,6 +163,10 @@ class Ours:
     command: CommandHistory
     bulk: BulkCommand
     screenshot: Screenshot
+    product: SoftwareProduct
+    package: SoftwareUpdate
+    rollout: Deployment
+    update: UpdateStatus
 
     def words(self) -> set[str]:
         return {
@@ -168,6 +188,11 @@ class Ours:
             str(self.bulk.pk),
             str(self.screenshot.pk),
             self.command.issued_by,
+            str(self.product.pk),
+            str(self.package.pk),
+            str(self.rollout.pk),
+            self.package.version,
+            "Ours Unmistakably",
             "The Text That Is Ours",
             "The Preference That Is Ours",
         }
@@ -184,6 +209,9 @@ class Ours:
         path = path.replace("{command_id}", str(self.command.pk))
         path = path.replace("{bulk_id}", str(self.bulk.pk))
         path = path.replace("{screenshot_id}", str(self.screenshot.pk))
+        path = path.replace("{product_id}", str(self.product.pk))
+        path = path.replace("{package_id}", str(self.package.pk))
+        path = path.replace("{rollout_id}", str(self.rollout.pk))
         path = path.replace("{number}", "1")
         path = path.replace("{key}", "our_preference")
         public = {address for _, address in PUBLIC}
@@ -216,6 +244,11 @@ class Ours:
             "status": "failed",
             "filter": {},
             "blast_radius": 1,
+            "approval_above": 1,
+            "product": self.product.name,
+            "version": "7.7.8",
+            "package": str(self.package.pk),
+            "attempt": 1,
             "settings": {"our_preference": {"version": 0, "value": False}},
         }
 
@@ -257,12 +290,16 @@ def ours() -> Ours:
             default=True,
             now=now,
         )
+    by = User.objects.create_user("ours@example.com")
+    product, package, rollout, update = in_a_rollout(device, now, by=by)
     return Ours(
         *(tenant, device, certificate, rule, override, alert, channel, message),
         configuration,
-        *remote_controlled(
-            device, now, by=User.objects.create_user("ours@example.com")
-        ),
+        *remote_controlled(device, now, by=by),
+        product=product,
+        package=package,
+        rollout=rollout,
+        update=update,
     )
 
 
@@ -349,6 +386,12 @@ def assert_untouched(ours: Ours) -> None:
     ours.bulk.refresh_from_db()
     assert (ours.command.status, ours.bulk.state) == ("queued", "waiting")
     assert CommandHistory.every_tenant.filter(tenant=ours.tenant).count() == 1
+    for row in (ours.product, ours.package, ours.rollout, ours.update):
+        row.refresh_from_db()
+    assert (ours.product.name, ours.package.state) == ("Ours Unmistakably", "draft")
+    assert (ours.rollout.state, ours.update.status) == ("draft", "pending")
+    assert SoftwareUpdate.every_tenant.count() == 1
+    assert Deployment.every_tenant.count() == 1
     assert not RemoteControlSession.every_tenant.filter(tenant=ours.tenant).exists()
     assert not AlertComment.every_tenant.exists()
     assert DeviceCertificate.objects.of_device(ours.device.pk).count() == 1

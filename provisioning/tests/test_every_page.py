@@ -41,6 +41,15 @@ from devices.remote_control.models import (
 )
 from devices.remote_control.tests.controlling import remote_controlled
 from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory, TagFactory
+from devices.updates import policies as update_policies
+from devices.updates.models import (
+    Deployment,
+    SoftwareProduct,
+    SoftwareUpdate,
+    UpdatePolicy,
+    UpdateStatus,
+)
+from devices.updates.tests.updating import in_a_rollout
 from events.models import Channel, ChannelDelivery, Delivery, Event
 from events.tests.factories import ChannelFactory
 from tenants.context import tenant_scope
@@ -135,12 +144,19 @@ def ours() -> dict[str, Any]:
         session = RemoteControlSession.objects.create(
             device=device, controller=user, started_at=now, last_used_at=now
         )
+        update_policy = update_policies.change(approval_above=7, now=now)
     command, bulk, _ = remote_controlled(device, now, by=user)
+    product, package, rollout, status = in_a_rollout(device, now, by=user)
     return {
         RemoteControlPolicy._meta.label_lower: policy,
         RemoteControlSession._meta.label_lower: session,
         CommandHistory._meta.label_lower: command,
         BulkCommand._meta.label_lower: bulk,
+        SoftwareProduct._meta.label_lower: product,
+        SoftwareUpdate._meta.label_lower: package,
+        Deployment._meta.label_lower: rollout,
+        UpdateStatus._meta.label_lower: status,
+        UpdatePolicy._meta.label_lower: update_policy,
         DeviceConfiguration._meta.label_lower: configuration,
         PreferenceDefinition._meta.label_lower: preference,
         PlatformPreference._meta.label_lower: platform_preference,
@@ -179,6 +195,12 @@ def address_of(pattern: str, ours: dict[str, Any]) -> str:
     pattern = pattern.replace("<uuid:device_id>", device_id)
     bulk_id = str(ours["remote_control.bulkcommand"].pk)
     pattern = pattern.replace("<uuid:bulk_id>", bulk_id)
+    for model, name in (
+        ("softwareupdate", "package_id"),
+        ("deployment", "rollout_id"),
+    ):
+        row_id = str(ours[f"updates.{model}"].pk)
+        pattern = pattern.replace(f"<uuid:{name}>", row_id)
     screenshot_id = str(ours["remote_control.commandhistory"].screenshot.pk)
     pattern = pattern.replace("<uuid:screenshot_id>", screenshot_id)
     pattern = pattern.replace("<int:number>", "1")

@@ -174,7 +174,9 @@ def test_a_long_poll_ends_with_the_command(
             first = await waiting
             return [first, await channel.polled(token, 0)]
 
-    assert asyncio.run(polling()) == [(200, {"sequence": 1})] * 2
+    assert (
+        asyncio.run(polling()) == [(200, {"sequence": 1, "update_waiting": False})] * 2
+    )
 
 
 def test_a_device_listens_at_one_place(
@@ -271,7 +273,7 @@ def test_without_redis_the_database_is_asked(
         await reload(device, operator)
         return await waiting
 
-    assert asyncio.run(polling()) == (200, {"sequence": 1})
+    assert asyncio.run(polling()) == (200, {"sequence": 1, "update_waiting": False})
 
 
 class TestWhoHearsWhat:

@@ -74,6 +74,13 @@ class Command(OperatorCommand):
             help="Hours of the past that new boxes report at their beginning.",
         )
         parser.add_argument(
+            "--faults",
+            type=float,
+            default=0.02,
+            metavar="P",
+            help="The chance that a software update of a box fails.",
+        )
+        parser.add_argument(
             "--no-push",
             action="store_true",
             help="Let them learn of commands when they connect alone.",
@@ -98,6 +105,7 @@ class Command(OperatorCommand):
             silence=options["silence"],
             history=timedelta(hours=options["history"]),
             listens=not options["no_push"],
+            faults=options["faults"],
         )
         _refuse(url, token, devices, seconds, seed, pace)
         allow_connections(devices)
@@ -151,5 +159,7 @@ def _refuse(
     spans = (seconds, pace.connect_every, pace.report_every)
     if any(span is not None and not span > 0 for span in spans):
         raise CommandError("Times are in seconds, more than 0.")
+    if not 0 <= pace.faults <= 1:
+        raise CommandError("--faults is from 0 to 1.")
     if not 0 <= pace.silence <= 1 or not 0 <= pace.start_within <= 3600:
         raise CommandError("--silence is from 0 to 1, --start-within from 0 to 3600.")

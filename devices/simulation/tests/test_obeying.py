@@ -141,6 +141,7 @@ class TestWhomTheyBelieve:
             random=Random(1),
             now=lambda: NOW.timestamp(),
             screen=Screen("box", hue=0.5),
+            look_for_update=lambda: None,
             device_id=str(device.pk),
         )
 

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from devices.authentication import IsDevice, calling_device
 from devices.remote_control.api.views import parsed
 from devices.updates import feedback, offers
-from devices.updates.api.serializers import FeedbackFields, OfferSerializer
+from devices.updates.api.device_serializers import FeedbackFields, OfferSerializer
 
 
 class MyUpdateView(APIView):

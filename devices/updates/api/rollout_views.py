@@ -15,11 +15,12 @@ from rest_framework.views import APIView
 
 from devices.api.views import found
 from devices.remote_control.api.views import parsed
-from devices.updates import deployments, failures, policies
+from devices.updates import deployments, failures, policies, steering
 from devices.updates.api.filters import RolloutListFilter, StatusFilter
 from devices.updates.api.package_views import package_with
 from devices.updates.api.permissions import MaySetPolicy
-from devices.updates.api.serializers import (
+from devices.updates.api.rollout_serializers import (
+    DeviceUpdateSerializer,
     FailuresSerializer,
     PlanSerializer,
     ReasonFields,
@@ -27,10 +28,8 @@ from devices.updates.api.serializers import (
     RolloutDetailSerializer,
     RolloutFields,
     RolloutSerializer,
-    StatusSerializer,
-    UpdatePolicyFields,
-    UpdatePolicySerializer,
 )
+from devices.updates.api.serializers import UpdatePolicyFields, UpdatePolicySerializer
 from devices.updates.errors import NoSuchRollout
 from devices.updates.models import Deployment, UpdateStatus
 from provisioning.rest.paging import CursorPages
@@ -108,7 +107,7 @@ class StatusPages(CursorPages):
 
 
 class StatusesView(ListAPIView[UpdateStatus]):
-    serializer_class = StatusSerializer
+    serializer_class = DeviceUpdateSerializer
     pagination_class = StatusPages
     filter_backends = (KnownParameters, StatusFilter.Backend)
     filterset_class = StatusFilter
@@ -195,37 +194,37 @@ def _verb(
 VERBS: dict[str, type[APIView]] = {
     "start": _verb(
         "start",
-        deployments.start,
+        steering.start,
         "Let a draft begin; a large one waits for a second person.",
         needs_person=True,
     ),
     "approve": _verb(
         "approve",
-        deployments.approve,
+        steering.approve,
         "Let one begin that somebody else has asked for.",
         needs_person=True,
     ),
     "pause": _verb(
-        "pause", deployments.pause, "Let nobody begin for now.", body=ReasonFields
+        "pause", steering.pause, "Let nobody begin for now.", body=ReasonFields
     ),
-    "resume": _verb("resume", deployments.resume, "Go on."),
+    "resume": _verb("resume", steering.resume, "Go on."),
     "abort": _verb(
         "abort",
-        deployments.abort,
+        steering.abort,
         "End it: who has not begun to install does not.",
         body=ReasonFields,
     ),
     "retry": _verb(
-        "retry", deployments.retry, "Have the devices try again that have failed."
+        "retry", steering.retry, "Have the devices try again that have failed."
     ),
     "next-wave": _verb(
         "next_wave",
-        deployments.open_next_wave,
+        steering.open_next_wave,
         "Let the next wave begin, whatever is known of the one before.",
     ),
     "rollback": _verb(
         "rollback",
-        deployments.roll_back,
+        steering.roll_back,
         "Tell each device that took it to go back; the answer is that rollout.",
         needs_person=True,
     ),

@@ -15,7 +15,7 @@ from devices.configurations import layers
 from devices.configurations.layers import Subject
 from devices.models import Device
 from devices.remote_control.tests.controlling import errors
-from devices.updates import deployments, policies
+from devices.updates import policies, steering
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.tests.updating import (
     CONTENT,
@@ -173,7 +173,7 @@ class TestOffer:
         as_device: Calling,
     ) -> None:
         feedback(box, rollout, "downloading", progress=5)
-        deployments.pause(deployment=rollout, now=clock)
+        steering.pause(deployment=rollout, now=clock)
 
         assert box.get(MINE).status_code == 200
         assert as_device(devices[1]).get(MINE).status_code == 204
@@ -188,7 +188,7 @@ class TestOffer:
     ) -> None:
         updates(rollout, devices[0].pk, clock)
         tick(clock + timedelta(minutes=1))
-        deployments.roll_back(
+        steering.roll_back(
             deployment=rollout,
             by=person(acting),
             now=clock + timedelta(minutes=1),
@@ -462,7 +462,7 @@ class TestFeedback:
     def test_feedback_on_a_closed_rollout_comes_too_late(
         self, box: APIClient, rollout: Deployment, clock: datetime
     ) -> None:
-        deployments.abort(deployment=rollout, now=clock)
+        steering.abort(deployment=rollout, now=clock)
 
         before_it_is_noted = feedback(box, rollout, "downloading", progress=1)
         tick(clock)
@@ -480,7 +480,7 @@ class TestFeedback:
         clock: datetime,
     ) -> None:
         fails(rollout, devices[0].pk, clock)
-        deployments.retry(deployment=rollout, now=clock)
+        steering.retry(deployment=rollout, now=clock)
         tick(clock)
 
         late = feedback(box, rollout, "downloading", progress=50)

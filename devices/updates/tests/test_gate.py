@@ -10,8 +10,9 @@ from django.db import connection
 from devices.models import Device
 from devices.monitoring.models import Alert
 from devices.registration import retire
-from devices.updates import deployments
+from devices.updates import steering
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
+from devices.updates.targets import Size
 from devices.updates.tests.updating import (
     fails,
     fleet,
@@ -217,8 +218,8 @@ def test_a_wave_waits_for_its_time_even_when_the_one_before_has_passed(
     fleet(acting, 2)
     tomorrow = now + timedelta(days=1)
     waves = [
-        deployments.Size(percent=50.0),
-        deployments.Size(percent=100.0, starts_at=tomorrow),
+        Size(percent=50.0),
+        Size(percent=100.0, starts_at=tomorrow),
     ]
     row = started(package, by, now, waves=waves)
     tick(now)
@@ -277,7 +278,7 @@ def test_after_a_pause_what_had_failed_does_not_count_again(
     tick(later(now, 1))
     assert state(row) == "paused"
 
-    deployments.resume(deployment=row, now=later(now, 2))
+    steering.resume(deployment=row, now=later(now, 2))
     tick(later(now, 2))
     assert (state(row), running(row)) == ("running", [(1, "running")])
 
@@ -296,7 +297,7 @@ def test_while_it_is_paused_nobody_begins_and_who_has_begun_goes_on(
     begun, *_ = given(row)
     says(row, begun, "downloading", now, progress=10)
 
-    deployments.pause(deployment=row, now=now)
+    steering.pause(deployment=row, now=now)
     updates(row, begun, later(now, 1))
     tick(later(now, 2))
 
@@ -315,7 +316,7 @@ def test_only_the_failed_try_again(
     tick(later(now, 1))
     assert state(row) == "finished"
 
-    deployments.retry(deployment=row, now=later(now, 2))
+    steering.retry(deployment=row, now=later(now, 2))
     tick(later(now, 2))
     again = UpdateStatus.objects.get(device=bad)
     assert (again.status, again.attempt, again.error) == ("pending", 2, "")
@@ -355,7 +356,7 @@ def test_a_rollback_leads_each_device_to_the_version_it_had(
     fails(row, three.pk, now)  # it never took it
     tick(later(now, 1))
 
-    back = deployments.roll_back(deployment=row, by=by, now=later(now, 2))
+    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
     tick(later(now, 2))
     ways = {
         (each.device_id, each.version, each.package_id)

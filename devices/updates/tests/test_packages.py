@@ -143,7 +143,7 @@ def test_a_released_package_is_immutable(
     assert [errors(each) for each in refused] == [
         (409, [("package_immutable", None)])
     ] * 4
-    assert packages.SoftwareUpdate.objects.get().sha256 == row.sha256
+    assert SoftwareUpdate.objects.get().sha256 == row.sha256
 
 
 def test_a_draft_may_be_changed_and_dropped(
@@ -215,7 +215,8 @@ def test_an_upload_that_breaks_off_keeps_nothing(
 ) -> None:
     package = made(publisher, now)
 
-    answer = publisher.generic(
+    put_it: Any = publisher.generic
+    answer = put_it(
         "PUT",
         f"{PACKAGES}/{package['id']}/file",
         CONTENT[:100],

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from devices.models import Device
 from devices.remote_control.tests.controlling import errors
 from devices.tests.factories import TagFactory
-from devices.updates import deployments, policies, targets
+from devices.updates import deployments, policies, steering, targets
 from devices.updates.errors import RolloutOfNothing
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.targets import Size, place_of
@@ -46,7 +46,7 @@ def by(acting: Tenant) -> User:
 
 def opened(row: Deployment, now: datetime) -> None:
     """The next wave, whatever is known of the one before."""
-    deployments.open_next_wave(deployment=row, now=now)
+    steering.open_next_wave(deployment=row, now=now)
     tick(now)
 
 
@@ -424,7 +424,7 @@ def test_an_aborted_rollout_lets_go_of_who_has_not_begun_to_install(
     row = started(package, by, now)
     tick(now)
 
-    aborted = deployments.abort(deployment=row, reason="A mistake.", now=now)
+    aborted = steering.abort(deployment=row, reason="A mistake.", now=now)
     tick(now)
 
     assert aborted.state == "aborted"

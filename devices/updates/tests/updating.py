@@ -10,13 +10,22 @@ from typing import Any
 
 from devices.models import Device
 from devices.tests.factories import DeviceFactory
-from devices.updates import deployments, feedback, packages, products, rollouts
+from devices.updates import (
+    deployments,
+    feedback,
+    packages,
+    products,
+    rollouts,
+    steering,
+)
 from devices.updates.models import (
     Deployment,
+    DeploymentWave,
     SoftwareProduct,
     SoftwareUpdate,
     UpdateStatus,
 )
+from devices.updates.targets import Size
 from provisioning.uploads import Spooled
 from tenants.models import Role, Tenant, User
 from tenants.tests.factories import MembershipFactory
@@ -78,12 +87,11 @@ def started(
     """A rollout that has begun: by default to everybody at once, without soaking."""
     terms = {"waves": sizes(100), "soak_minutes": 0, **said}
     row = deployments.create(package=package, said=terms, by=by, now=now)
-    return deployments.start(deployment=row, by=by, now=now)
+    return steering.start(deployment=row, by=by, now=now)
 
 
 def sizes(*percents: float) -> list[Any]:
-    from_percent = deployments.Size
-    return [from_percent(percent=percent) for percent in percents]
+    return [Size(percent=percent) for percent in percents]
 
 
 def tick(now: datetime) -> int:
@@ -210,3 +218,42 @@ def _element(name: int, rows: list[bytes]) -> bytes:
     )
     data = body + b"".join(rows)
     return struct.pack("<HHI", 0x0102, 16, 8 + len(data)) + data
+
+
+def in_a_rollout(
+    device: Device, now: datetime, *, by: User
+) -> tuple[SoftwareProduct, SoftwareUpdate, Deployment, UpdateStatus]:
+    """A product, a package of it, and a rollout that a device is in."""
+    tenant = device.tenant
+    of = SoftwareProduct.every_tenant.create(
+        tenant=tenant, name="Ours Unmistakably", created_at=now
+    )
+    package = SoftwareUpdate.every_tenant.create(
+        tenant=tenant,
+        product=of,
+        version="7.7.7",
+        changelog="Ours Unmistakably",
+        created_by=by.email,
+        created_at=now,
+    )
+    row = Deployment.every_tenant.create(
+        tenant=tenant,
+        name="Ours Unmistakably",
+        product=of,
+        package=package,
+        created_by=by,
+        created_at=now,
+    )
+    wave = DeploymentWave.every_tenant.create(
+        tenant=tenant, deployment=row, number=1, percent=100.0
+    )
+    status = UpdateStatus.every_tenant.create(
+        tenant=tenant,
+        deployment=row,
+        wave=wave,
+        device=device,
+        package=package,
+        version=package.version,
+        opened_at=now,
+    )
+    return of, package, row, status

@@ -1,0 +1,362 @@
+"""The portal's forms of software updates: each calls its service or says its terms."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from devices.configurations.schedules import DAYS
+from devices.updates import packages, policies, products
+from devices.updates.models import (
+    Deployment,
+    SoftwareProduct,
+    SoftwareUpdate,
+    UpdatePolicy,
+)
+from devices.updates.models.deployments import (
+    USUAL_DEADLINE,
+    USUAL_FAILURE,
+    USUAL_SOAK,
+    USUAL_SUCCESS,
+)
+from devices.updates.models.packages import USUAL_APPROVAL, USUAL_DOWNLOADS
+from devices.updates.packages import LONGEST_CHANGELOG
+from devices.updates.policies import LIMITS
+from devices.updates.targets import Size
+from devices.updates.terms import LIMITS as TERMS
+from devices.updates.terms import MOST_WAVES
+from devices.updates.versions import CHOICES, LONGEST, PEP_440
+from tenants.forms import ServiceForm, tenant_field, text
+from tenants.models import User
+from tenants.roles import visible_to
+
+MOST_PACKAGES = 200  # to choose from
+WAVE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
+FILTERS = ("tag", "model", "app_version", "status", "search", "device")
+STATUSES = [("", "Online or not"), ("online", "Online"), ("offline", "Offline")]
+Reports = SoftwareProduct.Reports
+Platform = SoftwareUpdate.Platform
+
+
+def choice(label: str, choices: Any, **kwargs: Any) -> Any:
+    widget = UnfoldAdminSelectWidget(choices=choices)
+    return forms.ChoiceField(label=label, choices=choices, widget=widget, **kwargs)
+
+
+def number(label: str, limits: tuple[int, int], initial: Any, help_text: str) -> Any:
+    return forms.IntegerField(
+        label=label,
+        min_value=limits[0],
+        max_value=limits[1],
+        initial=initial,
+        required=initial is not None,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=help_text,
+    )
+
+
+def share(label: str, initial: float, help_text: str) -> Any:
+    return forms.FloatField(
+        label=label,
+        min_value=0,
+        max_value=100,
+        initial=initial,
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}),
+        help_text=help_text,
+    )
+
+
+class ProductForm(ServiceForm):
+    """Something that is installed on devices and comes in versions."""
+
+    tenant = tenant_field()
+    name = text("Name", required=True, help_text="Such as player.")
+    versioning = choice("Numbered by", CHOICES, initial=PEP_440)
+    reports = choice(
+        "Devices report it as",
+        Reports.choices,
+        initial=Reports.APP_VERSION,
+        help_text="By this an update is known to have arrived.",
+    )
+
+    class Meta:
+        model = SoftwareProduct
+        fields = ("name", "versioning", "reports")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance._state.adding:
+            return
+        self.fields.pop("tenant", None)
+        for name in ("versioning", "reports"):
+            self.fields[name].disabled = True
+
+    def tenant_id(self) -> Any:
+        adding = self.instance._state.adding
+        return super().tenant_id() if adding else self.instance.tenant_id
+
+    def act(self) -> SoftwareProduct:
+        said = dict(self.cleaned_data)
+        if not self.instance._state.adding:
+            return products.rename(product=self.instance, name=said["name"])
+        said.pop("tenant", None)
+        return products.create(now=timezone.now(), **said)
+
+
+class PackageForm(ServiceForm):
+    """A version of a product; its file comes on the next page."""
+
+    product = forms.ModelChoiceField(
+        queryset=SoftwareProduct.objects.none(), widget=UnfoldAdminSelectWidget
+    )
+    version = text("Version", required=True, length=LONGEST)
+    changelog = forms.CharField(
+        label="Changelog",
+        required=False,
+        max_length=LONGEST_CHANGELOG,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
+    )
+    platform = choice("Platform", Platform.choices, initial=Platform.ANDROID)
+    target_models = text(
+        "For the models",
+        length=2000,
+        help_text="Several with commas between. Empty: every model.",
+    )
+    minimum_version = text(
+        "From version on",
+        length=LONGEST,
+        help_text="A device has to have this one at least. Empty: any.",
+    )
+    user: User
+
+    class Meta:
+        model = SoftwareUpdate
+        fields: tuple[str, ...] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        product: Any = self.fields["product"]
+        product.queryset = visible_to(self.user, SoftwareProduct).order_by("name")
+        row = self.instance
+        if row._state.adding:
+            return
+        for name in ("product", "version"):
+            self.fields[name].disabled = True
+        for name in ("product", "version", "changelog", "platform", "minimum_version"):
+            self.initial[name] = getattr(row, name)
+        self.initial["target_models"] = ", ".join(row.target_models)
+
+    def tenant_id(self) -> Any:
+        return self.cleaned_data["product"].tenant_id
+
+    def act(self) -> SoftwareUpdate:
+        said = dict(self.cleaned_data)
+        names = said["target_models"].split(",")
+        said["target_models"] = [name.strip() for name in names if name.strip()]
+        if self.instance._state.adding:
+            return packages.create(now=timezone.now(), **said)
+        del said["product"], said["version"]
+        return packages.change(package=self.instance, **said)
+
+
+class UpdatePolicyForm(ServiceForm):
+    """How updates are rolled out."""
+
+    tenant = tenant_field()
+    approval_above = number(
+        "A second person above",
+        LIMITS["approval_above"],
+        USUAL_APPROVAL,
+        "A rollout to more devices than this waits for somebody else to approve it.",
+    )
+    concurrent_downloads = number(
+        "Downloads at a time",
+        LIMITS["concurrent_downloads"],
+        USUAL_DOWNLOADS,
+        "Devices that download at once, so that a rollout does not drown the line.",
+    )
+
+    class Meta:
+        model = UpdatePolicy
+        fields = ("approval_above", "concurrent_downloads")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.instance._state.adding:
+            self.fields.pop("tenant", None)
+
+    def tenant_id(self) -> Any:
+        adding = self.instance._state.adding
+        return super().tenant_id() if adding else self.instance.tenant_id
+
+    def act(self) -> UpdatePolicy:
+        said = dict(self.cleaned_data)
+        said.pop("tenant", None)
+        return policies.change(now=timezone.now(), **said)
+
+
+class RolloutForm(forms.Form):
+    """The terms of a rollout as a person types them."""
+
+    package = forms.ModelChoiceField(
+        queryset=SoftwareUpdate.objects.none(), widget=UnfoldAdminSelectWidget
+    )
+    name = text("Name", length=120, help_text="Empty: product and version.")
+    tag = text("Devices with the tag")
+    model = text("Of the model")
+    app_version = text("That have version")
+    status = choice("That are", STATUSES, required=False)
+    search = text(
+        "Named",
+        length=120,
+        help_text="A part of the name, or how an identifier begins.",
+    )
+    device = text("Or this one device", help_text="Its id.")
+    waves = text(
+        "Waves",
+        required=True,
+        length=300,
+        initial="5 %, 25 %, 100 %",
+        help_text="How far each goes, as a share or a number of devices.",
+    )
+    starts_at = forms.DateTimeField(
+        label="Begins (UTC)",
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+        help_text="Empty: when it is started.",
+    )
+    rate = number(
+        "Devices a minute", TERMS["rate"], None, "Empty: as many as there are."
+    )
+    soak_minutes = number(
+        "Well for, minutes",
+        TERMS["soak_minutes"],
+        USUAL_SOAK,
+        "So long a device is back without a new alert before it has succeeded.",
+    )
+    deadline_minutes = number(
+        "Heard of within, minutes",
+        TERMS["deadline_minutes"],
+        USUAL_DEADLINE,
+        "A device that installs and is silent for longer has failed.",
+    )
+    success_percent = share(
+        "Goes on at, %", USUAL_SUCCESS, "Of those that have begun have succeeded."
+    )
+    failure_percent = share(
+        "Pauses above, %", USUAL_FAILURE, "When it is certain that more fail."
+    )
+    window_days = forms.MultipleChoiceField(
+        label="Only on",
+        required=False,
+        choices=[(day, day.capitalize()) for day in DAYS],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="None: at any time.",
+    )
+    window_from = forms.TimeField(
+        label="From",
+        required=False,
+        input_formats=["%H:%M"],
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
+        help_text="By each device's own clock.",
+    )
+    window_until = forms.TimeField(
+        label="Until",
+        required=False,
+        input_formats=["%H:%M"],
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
+    )
+
+    def __init__(
+        self, *args: Any, user: User, row: Deployment | None = None, **kwargs: Any
+    ) -> None:
+        if row is not None:
+            kwargs["initial"] = _typed(row)
+        super().__init__(*args, **kwargs)
+        package: Any = self.fields["package"]
+        released = visible_to(user, SoftwareUpdate).filter(
+            state=SoftwareUpdate.State.RELEASED
+        )
+        if row is None:
+            newest = released.order_by("-created_at").values_list("pk", flat=True)
+            package.queryset = SoftwareUpdate.every_tenant.filter(
+                pk__in=list(newest[:MOST_PACKAGES])
+            ).select_related("product")
+            return
+        package.queryset = SoftwareUpdate.every_tenant.filter(
+            deployments=row
+        ).select_related("product")
+        package.disabled = True
+        if row.begun_at is not None and row.state not in ("draft", "waiting"):
+            for name in (*FILTERS, "starts_at"):
+                self.fields[name].disabled = True
+
+    def clean_waves(self) -> list[Size]:
+        sizes: list[Size] = []
+        for part in filter(None, map(str.strip, self.cleaned_data["waves"].split(","))):
+            found = WAVE.fullmatch(part)
+            if found is None or len(sizes) >= MOST_WAVES:
+                raise forms.ValidationError("Such as 10, 25 %, 100 %.")
+            value, is_share = float(found[1]), bool(found[2])
+            if not is_share and not value.is_integer():
+                raise forms.ValidationError("A number of devices has no fraction.")
+            sizes.append(Size(percent=value) if is_share else Size(count=int(value)))
+        return sizes
+
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or {}
+        window = [said.get(f"window_{name}") for name in ("days", "from", "until")]
+        if any(window) and not all(each not in (None, []) for each in window):
+            self.add_error("window_days", "A window has days, a beginning and an end.")
+        return said
+
+    def said(self) -> dict[str, Any]:
+        """The terms as the service wants them."""
+        typed = self.cleaned_data
+        names = ("starts_at", "soak_minutes", "deadline_minutes", "rate", "waves")
+        shares = ("success_percent", "failure_percent")
+        days = typed["window_days"]
+        window = {
+            "days": days,
+            "from": f"{typed['window_from']:%H:%M}" if days else "",
+            "until": f"{typed['window_until']:%H:%M}" if days else "",
+        }
+        return {
+            **{name: typed[name] for name in (*names, *shares)},
+            "filter": {name: typed[name] for name in FILTERS if typed[name]},
+            "windows": [window] if days else [],
+        }
+
+
+def _typed(row: Deployment) -> dict[str, Any]:
+    """The terms of a rollout as a person would have typed them."""
+    sizes = [
+        f"{wave.percent:g} %" if wave.percent is not None else str(wave.count)
+        for wave in row.waves.all()
+    ]
+    window = row.windows[0] if row.windows else {}
+    starts_at: datetime | None = row.starts_at
+    return {
+        **{name: row.filter.get(name, "") for name in FILTERS},
+        **{
+            name: getattr(row, name)
+            for name in (
+                *("package", "name", "rate", "soak_minutes", "deadline_minutes"),
+                *("success_percent", "failure_percent"),
+            )
+        },
+        "waves": ", ".join(sizes),
+        "starts_at": f"{starts_at.astimezone(UTC):%Y-%m-%dT%H:%M}" if starts_at else "",
+        "window_days": window.get("days", []),
+        "window_from": window.get("from", ""),
+        "window_until": window.get("until", ""),
+    }
