@@ -71,12 +71,14 @@ class Updates:
         if this == self.last:
             return  # it has said all there is to say
         chance = Random(f"{self.seed}-{offer['version']}-{offer['attempt']}")
+        # Decided at once, whatever else happens; the way back is on the disk already.
+        fails = chance.random() < self.faults and not offer["rollback"]
         if offer["package"] is not None and not await self._fetch(offer, chance):
             return
         await self._say(offer, "installing", progress=10)
         await asyncio.sleep(chance.uniform(*self.installs_for))
         self.last = this
-        if chance.random() < self.faults:
+        if fails:
             code, sentence = chance.choice(FAULTS)
             await self._say(offer, "failed", error_code=code, error=sentence)
             return

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from devices.updates import steps
 from devices.updates.facts import (
@@ -91,13 +91,20 @@ def cancel(
 
 
 def supersede(device_ids: Collection[UUID], by: Deployment, *, now: datetime) -> None:
-    """What devices have before them of the same product makes way; they are held."""
-    older = UpdateStatus.objects.stoppable().filter(
-        device__in=device_ids, deployment__product=by.product_id
+    """What devices have before them of the same product makes way; they are held.
+
+    So does what is installed and has still to prove itself, but nothing that is being
+    installed at this moment.
+    """
+    makes_way = Q(status__in=STOPPABLE) | Q(
+        status=Status.INSTALLING, installed_at__isnull=False
+    )
+    older = UpdateStatus.objects.filter(
+        makes_way, device__in=device_ids, deployment__product=by.product_id
     )
     keys = list(older.exclude(deployment=by).values_list("pk", flat=True))
     if keys:
-        UpdateStatus.objects.filter(pk__in=keys, status__in=STOPPABLE).update(
+        UpdateStatus.objects.filter(makes_way, pk__in=keys).update(
             status=Status.CANCELLED,
             error_code="superseded",
             error=SUPERSEDED,

@@ -26,7 +26,7 @@ def count(row: Deployment, now: datetime) -> None:
     """Note on each wave how many of its devices have come how far.
 
     `unreached` are those among the pending that are offline or in quarantine: of a wave
-    that goes on they are counted, of one that has passed they are all that wait.
+    that is not over they are counted, of one that has passed they are all that wait.
     """
     rows = UpdateStatus.objects.filter(deployment=row).order_by()
     counts: dict[Any, dict[str, int]] = {}
@@ -36,7 +36,7 @@ def count(row: Deployment, now: datetime) -> None:
         counts.setdefault(wave_id, {})[status] = number
     for wave in row.waves.exclude(state=Wave.WAITING):
         told = counts.get(wave.pk, {})
-        if (pending := told.get(Status.PENDING, 0)) and wave.state == Wave.RUNNING:
+        if (pending := told.get(Status.PENDING, 0)) and wave.state != Wave.PASSED:
             waiting = rows.filter(wave=wave, status=Status.PENDING)
             pending -= waiting.filter(
                 device__status=Device.Status.ONLINE, device__quarantined_at__isnull=True

@@ -86,7 +86,7 @@ def file_for(device: Device, package_id: UUID, *, now: datetime) -> SoftwareUpda
 
 def _meant_for(device: Device) -> UpdateStatus | None:
     installing_first = Case(
-        When(status=Status.INSTALLING, then=Value(0)),
+        When(status=Status.INSTALLING, installed_at__isnull=True, then=Value(0)),
         default=Value(1),
         output_field=IntegerField(),
     )

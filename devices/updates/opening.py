@@ -77,6 +77,14 @@ def _candidates(
     return _back(row, wave, limit)
 
 
+def took(row: Deployment) -> QuerySet[UpdateStatus]:
+    """The devices that came up with a deployment's version, and had another before."""
+    rows: QuerySet[UpdateStatus] = UpdateStatus.objects.filter(
+        deployment=row, installed_at__isnull=False
+    )
+    return rows.exclude(from_version="")
+
+
 def _forward(
     row: Deployment, package: SoftwareUpdate, wave: DeploymentWave, limit: int
 ) -> tuple[Sequence[_Candidate], UUID | None]:
@@ -100,9 +108,8 @@ def _back(
     row: Deployment, wave: DeploymentWave, limit: int
 ) -> tuple[Sequence[_Candidate], UUID | None]:
     """Those that took what is taken back, each to the version that it had."""
-    took_it = UpdateStatus.objects.filter(
-        deployment=row.rolls_back_id, installed_at__isnull=False
-    )
+    assert row.rolls_back is not None
+    took_it = took(row.rolls_back)
     if wave.position is not None:
         took_it = took_it.filter(device_id__gt=wave.position)
     rows = list(

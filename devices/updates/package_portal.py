@@ -80,6 +80,7 @@ def shown(request: HttpRequest, row: SoftwareUpdate) -> dict[str, Any]:
         "act_address": reverse("admin:updates_package_act", args=[row.pk]),
         "rollout_address": f"{new}?package={row.pk}",
         "largest": packages.largest(),
+        "largest_in_words": size_in_words(packages.largest()),
     }
 
 

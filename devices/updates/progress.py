@@ -90,12 +90,12 @@ def over_time(row: Deployment, *, now: datetime) -> Chart | None:
         counted[at] = counted.get(at, 0) + number
     return chart(
         "Devices over time",
-        _summed(good, start, end, step),
+        _summed(good, start, min(now, end), step),
         start=start,
         end=end,
         step=step,
         floor=0,
-        against=_summed(bad, start, end, step) if bad else (),
+        against=_summed(bad, start, min(now, end), step) if bad else (),
         unit="updated",
     )
 

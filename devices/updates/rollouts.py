@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from devices.updates import deciding, deployments, gate, opening
+from devices.updates import deciding, deployments, gate, opening, steering
 from devices.updates.models import Deployment, DeploymentWave, Status, UpdateStatus
 from tenants.context import tenant_scope
 
@@ -47,6 +47,8 @@ def _step(row: Deployment, now: datetime) -> None:
             return
         deployments.move(row, State.RUNNING, now)
     is_busy = deciding.decide(row, now)
+    if row.state == State.ABORTED:
+        steering.widen(row, now)
     if row.state == State.RUNNING:
         is_busy |= _open(row, now)
     if not is_busy:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from devices.updates import policies, targets, terms
+from devices.updates import opening, policies, targets, terms
 from devices.updates.deployments import (
     GOING,
     NOT_BEGUN,
@@ -187,7 +187,8 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
     """Tell each device that took the update to go back to the version it had.
 
     That is a rollout of its own, with one wave and no gate. The one that is taken back
-    ends with it, if it has not yet.
+    ends with it, if it has not yet. Who is installing it at this moment is told when it
+    is done (`widen`).
 
     Raises:
         RolloutDecided: it has not begun, is a way back itself, or has one already.
@@ -198,8 +199,7 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
         raise RolloutDecided(row.state)
     if Deployment.objects.filter(rolls_back=row).exists():
         raise RolloutDecided(row.state, "It has been rolled back already.")
-    took_it = UpdateStatus.objects.filter(deployment=row, installed_at__isnull=False)
-    if not (number := took_it.count()):
+    if not (number := opening.took(row).count()):
         raise RolloutOfNothing({})
     if row.state in GOING:
         _abort(row, "It is rolled back.", now)
@@ -225,6 +225,19 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
     record([created(back, now)])
     _go(back, now)
     return back
+
+
+def widen(row: Deployment, now: datetime) -> None:
+    """Lead those back as well that have taken a held deployment since then."""
+    back = Deployment.objects.filter(rolls_back=row).first()
+    if back is None or (number := opening.took(row).count()) <= back.counted:
+        return
+    back = hold(back)
+    if back.state == State.ABORTED:
+        return
+    back.counted = number
+    back.waves.update(state=Wave.RUNNING, position=None, is_open=False, ended_at=None)
+    _go(back, now)
 
 
 def _go(row: Deployment, now: datetime) -> None:

@@ -375,6 +375,48 @@ def test_a_rollback_leads_each_device_to_the_version_it_had(
     assert {"update.completed", "update.rolled_back"} <= set(names)
 
 
+def test_who_was_installing_when_it_was_rolled_back_goes_back_as_well(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    one, other = fleet(acting, 2)
+    row = started(package, by, now, soak_minutes=10)
+    tick(now)
+    updates(row, one.pk, now)
+    says(row, other.pk, "installing", now)
+    tick(later(now, 1))
+
+    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    tick(later(now, 2))
+    assert given(back) == {one.pk}  # at once: it need not prove itself first
+
+    updates(row, other.pk, later(now, 3))
+    tick(later(now, 4))
+    assert given(back) == {one.pk, other.pk}
+
+    for device in (one, other):
+        updates(back, device.pk, later(now, 5))
+    tick(later(now, 6))
+    tick(later(now, 30))
+    assert statuses(row) == {"rolled_back": 2}
+    assert statuses(back) == {"completed": 2}
+    assert state(back) == "finished"
+
+
+def test_what_still_had_to_prove_itself_makes_way_for_something_newer(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, tmp_path: Path
+) -> None:
+    (device,) = fleet(acting, 1)
+    row = started(package, by, now, soak_minutes=60)
+    tick(now)
+    updates(row, device.pk, now)
+    tick(later(now, 1))
+
+    newer = started(released(now, tmp_path / "in", "3.0"), by, later(now, 2))
+    tick(later(now, 2))
+
+    assert (statuses(row), statuses(newer)) == ({"cancelled": 1}, {"pending": 1})
+
+
 def test_a_rate_lets_so_many_begin_each_minute(
     acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
 ) -> None:
