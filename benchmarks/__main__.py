@@ -10,7 +10,7 @@ from tenants.context import every_tenant_scope
 NAMES = (
     *("sweep", "connect", "registration", "issuing", "enrollment", "ocsp"),
     *("revocation", "keys", "renewal", "metrics", "history", "monitoring"),
-    *("configurations", "simulation", "push"),
+    *("configurations", "simulation", "push", "rollouts"),
     *("wall", "million"),
 )
 

@@ -10,6 +10,7 @@ from provisioning.errors import (
     Invalid,
     Missing,
     Refused,
+    Unavailable,
 )
 
 
@@ -119,6 +120,16 @@ class WrongChecksum(Invalid):
 
 class InvalidApk(Invalid):
     code = "invalid_apk"
+
+
+class FileIsMissing(Unavailable):
+    """Its record is here, its file is not: a back-up was restored without it."""
+
+    code = "package_file_missing"
+    retry_after = 3600
+
+    def __init__(self) -> None:
+        super().__init__("The package's file is not here.")
 
 
 class DownloadsBusy(Busy):

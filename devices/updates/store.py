@@ -31,6 +31,10 @@ def drop(name: str) -> None:
         _storage().delete(name)
 
 
+def is_there(name: str) -> bool:
+    return bool(_storage().exists(name))
+
+
 def local_path(name: str) -> str | None:
     """Where it lies on this host's disk; None if it does not."""
     try:

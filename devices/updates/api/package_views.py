@@ -34,6 +34,7 @@ from devices.updates.api.serializers import (
     WithdrawFields,
 )
 from devices.updates.errors import (
+    FileIsMissing,
     LengthRequired,
     NoSuchPackage,
     NoSuchProduct,
@@ -268,6 +269,8 @@ def handed_out(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBas
     """The file, or the part that is asked for; the proxy's work where there is one."""
     kind, etag = _kind(package), f'"{package.sha256}"'
     size = package.size or 0
+    if not store.is_there(package.stored_name):
+        raise FileIsMissing
     path = store.local_path(package.stored_name)
     response: HttpResponseBase
     if settings.PACKAGES_ACCEL and path is not None:

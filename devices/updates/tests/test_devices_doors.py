@@ -349,6 +349,15 @@ class TestFile:
         assert answer["X-Accel-Redirect"] == f"/packages/{package.stored_name}"
         assert answer.content == b""
 
+    def test_a_file_that_a_restored_back_up_has_not_is_told_apart(
+        self, box: APIClient, package: SoftwareUpdate, package_files: Path
+    ) -> None:
+        (package_files / package.stored_name).unlink()
+
+        answer = box.get(file_of(package))
+
+        assert errors(answer) == (503, [("package_file_missing", None)])
+
     def test_so_many_devices_download_at_a_time(
         self,
         box: APIClient,

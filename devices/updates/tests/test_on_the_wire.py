@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +17,16 @@ import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
+from certificates.tests.peers import found, needs
 from devices.credentials import renew_device_token
 from devices.tests.waiting import until
 from devices.updates.models import SoftwareUpdate
 from devices.updates.tests.updating import draft, fleet, person, started, tick
+from provisioning.embedded.endpoints import answers
 from provisioning.roles import command_of
 from provisioning.tests.processes import other_process
 from provisioning.tests.running import free_ports
+from provisioning.var import BASE
 from tenants.context import tenant_scope
 from tenants.models import Membership, Role, Tenant
 from tenants.services import issue_api_token
@@ -40,8 +43,11 @@ BUCKET = "packages"
 @pytest.fixture
 def store(request: Any, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Where packages are: the settings that say so."""
-    if request.param == "disk":
-        yield {"PACKAGES_ROOT": str(tmp_path / "packages")}
+    if request.param != "s3":
+        said = {"PACKAGES_ROOT": str(tmp_path / "packages")}
+        if request.param == "proxied disk":
+            said["PACKAGES_ACCEL"] = "/packages"
+        yield said
         return
     (port,) = free_ports(1)
     server = ThreadedMotoServer(port=port)
@@ -290,3 +296,65 @@ def test_what_is_said_to_be_too_large_is_refused_before_it_comes(
 
     assert answer.status == 400
     assert json.loads(answer.read())["errors"][0]["code"] == "upload_too_large"
+
+
+@contextmanager
+def proxied(server: Server, root: Path, folder: Path) -> Iterator[int]:
+    """nginx before the server, with the lines of `deploy/nginx` that are about files."""
+    (port,) = free_ports(1)
+    written = (BASE / "deploy/nginx/provisioning.conf").read_text()
+    ours = written[written.index("    # A package's file:") :]
+    ours = ours[: ours.index("    location /metrics")]
+    ours = ours.replace("/var/lib/packages/", f"{root}/")
+    conf = folder / "nginx.conf"
+    conf.write_text(
+        f"daemon off; pid {folder}/pid; error_log stderr crit; events {{}}"
+        f" http {{ access_log off; client_body_temp_path {folder}/body;"
+        f" proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;"
+        f" uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;"
+        f" upstream web {{ server 127.0.0.1:{server.port}; }}"
+        f" server {{ listen 127.0.0.1:{port}; proxy_http_version 1.1;"
+        f" proxy_set_header Host localhost; {ours} }} }}"
+    )
+    nginx = found("nginx")
+    assert nginx is not None
+    who = ["-g", "user root;"] if os.geteuid() == 0 else []
+    process = subprocess.Popen([nginx, "-c", str(conf), "-p", str(folder), *who])
+    direct, server.port = server.port, port
+    until(lambda: answers(port))
+    try:
+        yield port
+    finally:
+        server.port = direct
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@needs("nginx")
+@pytest.mark.parametrize("store", ["proxied disk"], indirect=True)
+def test_behind_the_proxy_files_go_straight_in_and_it_hands_them_out(
+    server: Server, acting: Tenant, package: SoftwareUpdate, tmp_path: Path
+) -> None:
+    content = os.urandom(3_000_017)
+    with proxied(server, tmp_path / "packages", tmp_path):
+        status, told = server.put(package, content)
+        assert status == 200, told
+        token = rolled_out(acting, package)
+
+        whole = server.get(package, token)
+        part = server.get(package, token, Range="bytes=1000-1999")
+        again = {"Range": "bytes=5-", "If-Range": whole.headers["ETag"]}
+        rest = server.get(package, token, **again)
+        beyond = server.get(package, token, Range="bytes=3000017-")
+        nobody = server.get(package, "dev_unknown")
+
+        assert (whole.status, whole.read()) == (200, content)
+        assert whole.headers["Server"].startswith("nginx")
+        assert (part.status, part.read()) == (206, content[1000:2000])
+        assert (rest.status, rest.read()) == (206, content[5:])
+        assert beyond.status == 416
+        assert nobody.status == 401
+        direct = http.client.HTTPConnection("127.0.0.1", server.port)
+        server.open.callback(direct.close)
+        direct.request("GET", f"/packages/{package.pk}")
+        assert server.open.enter_context(direct.getresponse()).status == 404
