@@ -13,6 +13,7 @@ from devices.configurations.models import DeviceConfiguration
 from devices.metrics.models import DeviceMetrics
 from devices.models import Device, DeviceTag, EnrollmentToken
 from devices.preferences.models import PreferenceDefinition
+from devices.updates.models import Deployment
 from provisioning.management.commands import demo as demo_command
 from tenants.models import Tenant, User
 from tenants.tests.factories import TenantFactory
@@ -51,6 +52,7 @@ def test_it_makes_a_tenant_with_boxes_that_have_a_past() -> None:
     }
     assert DeviceConfiguration.every_tenant.count() == 3
     assert PreferenceDefinition.every_tenant.count() == 3
+    assert Deployment.every_tenant.get().counted == 4
     owner = User.objects.get(email="demo@example.com")
     assert owner.check_password(told["password"])
     failed = [kind["failed"] for kind in told["requests"].values()]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,7 +15,10 @@ from devices.models import Device
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.telling import PATH
 from devices.remote_control.tests.controlling import online, person, told
-from provisioning.tests.channel import Channel, serving, started
+from devices.updates.tests.updating import person as administrator
+from devices.updates.tests.updating import released, started, tick
+from provisioning.tests.channel import Channel, serving
+from provisioning.tests.channel import started as running
 from provisioning.wakeups import Wakeups
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
@@ -98,6 +102,29 @@ def test_a_device_that_holds_the_channel_hears_of_each_command(
     ]
 
 
+def test_a_device_hears_that_an_update_is_meant_for_it(
+    channel: Channel, device: Device, tenant: Tenant, tmp_path: Path
+) -> None:
+    token, now = token_of(device), datetime.now(UTC)
+
+    def begin() -> None:
+        with tenant_scope(tenant.pk):
+            started(released(now, tmp_path), administrator(tenant), now)
+            tick(now)
+        connection.close()  # this thread's
+
+    async def listening() -> list[str]:
+        async with channel.held(token) as lines:
+            await asyncio.to_thread(begin)
+            async with asyncio.timeout(SOON):
+                async for line in lines:
+                    if line.startswith(b"event"):
+                        return [line.decode(), (await lines.readline()).decode()]
+        raise AssertionError("The stream has ended.")
+
+    assert asyncio.run(listening()) == ["event: update\n", "data: {}\n"]
+
+
 def test_nobody_elses_commands_are_heard(
     channel: Channel, device: Device, operator: User, tenant: Tenant
 ) -> None:
@@ -146,7 +173,7 @@ def test_who_has_seen_more_than_there_is_is_told_to_fetch(
 
 
 def test_told_to_end_it_says_so_to_who_listens(device: Device) -> None:
-    token, channel = token_of(device), started()
+    token, channel = token_of(device), running()
 
     async def ended() -> bytes:
         async with channel.held(token) as lines:

@@ -24,6 +24,11 @@ from devices.remote_control.errors import NobodyFound
 from devices.simulation.device import Pace
 from devices.simulation.fleet import Fleet, allow_connections
 from devices.simulation.tally import Tally
+from devices.updates import deployments, packages, products, steering
+from devices.updates.errors import RolloutOfNothing
+from devices.updates.models import SoftwareUpdate
+from devices.updates.targets import Size
+from provisioning import uploads
 from tenants.commands import OperatorCommand
 from tenants.context import tenant_scope
 from tenants.errors import TenantExists
@@ -205,6 +210,7 @@ def _in_a_thread(tenant: Tenant) -> None:
     try:
         _arrange(tenant)
         _command(tenant)
+        _roll_out(tenant)
     finally:
         connection.close()
 
@@ -237,6 +243,35 @@ def _command(tenant: Tenant) -> None:
         for command in COMMANDS:
             with suppress(NobodyFound):
                 bulk.request(by=owner, now=timezone.now(), **command)
+
+
+def _roll_out(tenant: Tenant) -> None:
+    """A package for everybody, in waves; once."""
+    now = timezone.now()
+    with tenant_scope(tenant.pk):
+        if SoftwareUpdate.objects.exists():
+            return
+        owner = (
+            Membership.objects.filter(role=Role.OWNER).select_related("user")[0].user
+        )
+        product = products.create(name="player", now=now)
+        package = packages.create(
+            product=product, version="3.0.0", changelog="Starts faster.", now=now
+        )
+        spool = uploads.Spool(packages.largest())
+        try:
+            spool.write(b"a player to look at\n" * 100_000)
+            packages.receive(package=package, spooled=spool.finish(), now=now)
+        finally:
+            spool.remove()
+        package = packages.release(package=package, now=now)
+        terms = {
+            "waves": [Size(percent=10.0), Size(percent=50.0), Size(percent=100.0)],
+            "soak_minutes": 0,
+        }
+        with suppress(RolloutOfNothing):
+            row = deployments.create(package=package, said=terms, by=owner, now=now)
+            steering.start(deployment=row, by=owner, now=now)
 
 
 def _told(password: str | None, token: str, devices: int, tally: Tally) -> str:
