@@ -11,6 +11,7 @@ import asyncio
 import gc
 import io
 import json
+import logging
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,14 +26,19 @@ from provisioning.streams import TOPIC_HEADER, Streams
 from provisioning.wsgi import begun
 
 LONGEST_WAIT = 15.0  # seconds for a body of the usual size to come whole
+logger = logging.getLogger(__name__)
+
 BARE = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # headers that CGI names without HTTP_
 
 LONGEST_PIECE = 30.0  # seconds for the next piece of an upload
+SLOWEST = 50_000  # bytes a second, of a whole upload
 MOST_UPLOADS = 4  # at a time, of one process
 
 streams = Streams()
 threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
 files = ThreadPoolExecutor(4, thread_name_prefix="file")  # slow disks, other stores
+# What has come is looked into, signed and stored elsewhere: beside all other requests.
+keeping = ThreadPoolExecutor(2, thread_name_prefix="keeping")
 
 Answer = tuple[int, list[tuple[str, str]], bytes | LocalFile | Any]
 
@@ -83,19 +89,23 @@ class Application:
         if self.uploads >= MOST_UPLOADS:
             raise Refusal(429, "uploads_busy", "Other files are uploaded now.")
         self.uploads += 1
-        spool = uploads.Spool(int(most))
         try:
-            environ = _environ(scope, b"")
-            environ[uploads.ENVIRON] = await _spooled(protocol, spool, length)
-            return await _answered(environ)
+            spool = uploads.Spool(int(most))
+            try:
+                environ = _environ(scope, b"")
+                environ[uploads.ENVIRON] = await _spooled(protocol, spool, length or 0)
+                return await _answered(environ, keeping)
+            finally:
+                spool.remove()
         finally:
             self.uploads -= 1
-            spool.remove()
 
 
-async def _answered(environ: dict[str, Any]) -> Answer:
+async def _answered(
+    environ: dict[str, Any], pool: ThreadPoolExecutor = threads
+) -> Answer:
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(threads, _answer, environ)
+    return await loop.run_in_executor(pool, _answer, environ)
 
 
 def _answer(environ: dict[str, Any]) -> Answer:
@@ -145,37 +155,43 @@ async def _send_pieces(transport: Any, response: Any) -> None:
             await transport.send_bytes(piece)
     except (RuntimeError, OSError):
         pass  # the device went away; it comes again for the rest
+    except Exception:  # the store's own; the device comes again for the rest
+        logger.exception("A file could not be read to its end")
     finally:
         await loop.run_in_executor(files, response.close)
 
 
-async def _spooled(
-    protocol: Any, spool: uploads.Spool, length: int | None
-) -> uploads.Spooled:
-    """Write what comes to the disk."""
-    loop = asyncio.get_running_loop()
-    pieces = aiter(protocol)
-    gathered = bytearray()
+async def _spooled(protocol: Any, spool: uploads.Spool, length: int) -> uploads.Spooled:
+    """Write what comes to the disk; who is too slow for it keeps others from theirs."""
     try:
-        while True:
-            piece = await _next(pieces)
-            gathered += piece or b""
-            if piece is None or len(gathered) >= uploads.CHUNK:
-                await loop.run_in_executor(files, spool.write, bytes(gathered))
-                gathered.clear()
-            if piece is None:
-                break
+        async with asyncio.timeout(LONGEST_PIECE + length / SLOWEST):
+            await _write(protocol, spool)
     except TimeoutError:
         raise Refusal(
             408, "request_timeout", "The file did not come in time."
         ) from None
     except uploads.TooLarge:
         raise _TOO_LARGE from None
-    except (RuntimeError, OSError):
+    except RuntimeError:
         raise _BROKEN_OFF from None
-    if spool.size < (length or 0):
+    except OSError:
+        logger.exception("A file that came in could not be written")
+        raise _NO_ROOM from None
+    if spool.size < length:
         raise _BROKEN_OFF
+    loop = asyncio.get_running_loop()
     return await loop.run_in_executor(files, spool.finish)
+
+
+async def _write(protocol: Any, spool: uploads.Spool) -> None:
+    loop, pieces, gathered = asyncio.get_running_loop(), aiter(protocol), bytearray()
+    piece: bytes | None = b""
+    while piece is not None:
+        piece = await _next(pieces)
+        gathered += piece or b""
+        if piece is None or len(gathered) >= uploads.CHUNK:
+            await loop.run_in_executor(files, spool.write, bytes(gathered))
+            gathered.clear()
 
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
@@ -193,6 +209,7 @@ def _said_length(scope: Any) -> int | None:
 
 
 _TOO_LARGE = Refusal(413, "request_too_large", "The request body is too large.")
+_NO_ROOM = Refusal(503, "unavailable", "The file could not be written here.")
 _BROKEN_OFF = Refusal(
     400, "upload_truncated", "The upload broke off: nothing of it was kept."
 )

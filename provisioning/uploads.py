@@ -9,6 +9,7 @@ waits for a slow sender. Under any other server the view reads the body itself.
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ PATHS = re.compile(
 ENVIRON = "provisioning.upload"  # of WSGI: no header can be called that
 ADMITTED = "X-Upload-Admitted"  # so many bytes
 CHUNK = 1 << 20  # bytes
+KEPT_FREE = 500_000_000  # bytes of the disk that no upload takes
 
 
 class TooLarge(Exception):
@@ -34,6 +36,10 @@ class TooLarge(Exception):
 
 class LengthUnknown(Exception):
     """Who does not say how long it is could break off, and nobody would see it."""
+
+
+class NoRoom(Exception):
+    """The disk is nearly full."""
 
 
 class BrokenOff(Exception):
@@ -79,14 +85,17 @@ class Spool:
         self._file.write(data)
 
     def finish(self) -> Spooled:
+        self._file.flush()
+        os.fsync(self._file.fileno())  # before anybody is told that it is here
         self._file.close()
         return Spooled(self.path, self.size, self._digest.hexdigest())
 
     def remove(self) -> None:
         """What was moved away meanwhile is not here any more."""
-        self._file.close()
         with suppress(FileNotFoundError):
             os.unlink(self.path)
+        with suppress(OSError):  # what is still to be written has no room, and no use
+            self._file.close()
 
 
 def said_length(request: HttpRequest) -> int | None:
@@ -103,7 +112,7 @@ def received(request: HttpRequest, *, most: int) -> Iterator[Spooled | None]:
     """The body as a file; None when the server only asks: then answer `admitted`.
 
     Raises:
-        LengthUnknown, TooLarge, BrokenOff: nothing is kept.
+        LengthUnknown, TooLarge, NoRoom, BrokenOff: nothing is kept.
     """
     given: Any = request.META.get(ENVIRON)
     length = said_length(request)
@@ -111,6 +120,8 @@ def received(request: HttpRequest, *, most: int) -> Iterator[Spooled | None]:
         raise LengthUnknown
     if length is not None and length > most:
         raise TooLarge
+    if not isinstance(given, Spooled) and _room() < (length or 0):
+        raise NoRoom
     if isinstance(given, Question):
         yield None
     elif isinstance(given, Spooled):
@@ -130,6 +141,13 @@ def received(request: HttpRequest, *, most: int) -> Iterator[Spooled | None]:
 def admitted(most: int) -> HttpResponse:
     """Say that so many bytes would be taken."""
     return HttpResponse(status=202, headers={ADMITTED: str(most)})
+
+
+def _room() -> int:
+    """How many bytes the disk still takes, but for what others need."""
+    folder = Path(settings.UPLOADS_ROOT)
+    folder.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(folder).free - KEPT_FREE
 
 
 def drop_left(*, before: datetime) -> int:

@@ -30,8 +30,8 @@ def current(kind: type[K], *, now: datetime) -> K:
 @transaction.atomic
 def replace(kind: type[K], *, now: datetime) -> K:
     """Sign with a new key from now on."""
-    before = current(kind, now=now)
     take_turn(kind)
+    before = current(kind, now=now)
     kind.objects.filter(pk=before.pk).update(replaced_at=now)
     return _made(kind, now)
 

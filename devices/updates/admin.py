@@ -68,16 +68,24 @@ class ProductAdmin(FormAdmin):
         first = ("tenant",) if obj is None and person(request).is_superuser else ()
         return ((None, {"fields": (*first, "name", "versioning", "reports")}),)
 
-    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        for row in queryset:
-            self.delete_model(request, row)
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """One is dropped on its own page, where it can be said why it is not."""
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except DomainError as error:
+            messages.error(request, str(error))
+            return redirect("admin:updates_softwareproduct_changelist")
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        try:
-            with tenant_scope(obj.tenant_id):
-                products.delete(product=obj)
-        except DomainError as error:
-            messages.error(request, f"{obj}: {error}")
+        with tenant_scope(obj.tenant_id):
+            products.delete(product=obj)
 
 
 @admin.register(SoftwareUpdate)
@@ -122,6 +130,16 @@ class PackageAdmin(FormAdmin):
         actions = super().get_actions(request)
         actions.pop("delete_selected", None)
         return actions
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """What was released meanwhile is said, and stays."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except DomainError as error:
+            messages.error(request, str(error))
+            return redirect("admin:updates_softwareupdate_changelist")
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):

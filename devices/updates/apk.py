@@ -2,22 +2,30 @@
 
 The format is that of AOSP's `ResourceTypes.h`. Only the first elements are read, within
 bounds that no file can widen: whoever uploads may have been given anything. (Libraries
-that read the whole of it can be made to go on for ever.)
+that read the whole of it can be made to go on for ever, and a directory of a million
+entries fills the memory.)
 """
 
+import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 MANIFEST = "AndroidManifest.xml"
 LARGEST_MANIFEST = 1 << 20  # bytes
+LARGEST_DIRECTORY = 32 << 20  # bytes, of the archive's own
+MOST_ENTRIES = 65_535  # without the extension for more (APPNOTE 4.4.22)
+LARGEST_END = 22 + 65_535  # bytes: the end record with its comment
 MOST_CHUNKS = 5_000
 LONGEST_TEXT = 255
 STRINGS, RESOURCES, ELEMENT = 0x0001, 0x0180, 0x0102  # kinds of chunks
 UTF_8 = 0x100
 TEXT, NUMBERS = 0x03, (0x10, 0x11)  # kinds of values
+BEGINNING, END = b"PK\x03\x04", b"PK\x05\x06"
+APPLICATION = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 NAMED = {  # attributes by the number that Android gives them
     0x0101021B: "version_code",
     0x0101021C: "version_name",
@@ -50,12 +58,21 @@ def facts(path: str) -> ApkFacts | None:
     Raises:
         NoApk: it has a manifest that cannot be read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(MANIFEST) as file:
-            manifest = file.read(LARGEST_MANIFEST + 1)
-    except (zipfile.BadZipFile, KeyError):
+    if not _is_archive(path):
         return None
-    except (OSError, RuntimeError, ValueError, NotImplementedError) as error:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entry = archive.getinfo(MANIFEST)
+            # Other ways of packing unfold without bounds, and no Android knows them.
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise NoApk("The manifest is packed in a way that no Android knows.")
+            with archive.open(entry) as file:
+                manifest = file.read(LARGEST_MANIFEST + 1)
+    except KeyError:
+        return None  # an archive of something else
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise NoApk("The archive is damaged, or not all of it is here.") from error
+    except (RuntimeError, ValueError, NotImplementedError) as error:
         raise NoApk("The manifest cannot be unpacked.") from error
     if len(manifest) > LARGEST_MANIFEST:
         raise NoApk("The manifest is too large.")
@@ -63,6 +80,27 @@ def facts(path: str) -> ApkFacts | None:
         return _facts(manifest)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise NoApk("The manifest breaks off.") from error
+
+
+def _is_archive(path: str) -> bool:
+    """Whether it begins as one.
+
+    Raises:
+        NoApk: its end is not there, or its directory is larger than any package's.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(BEGINNING)) != BEGINNING:
+            return False
+        size = file.seek(0, 2)
+        file.seek(max(0, size - LARGEST_END))
+        tail = file.read()
+    place = tail.rfind(END)
+    if place < 0 or len(tail) - place < 22:
+        raise NoApk("The archive is damaged, or not all of it is here.")
+    entries, directory = struct.unpack_from("<HI", tail, place + 10)
+    if entries >= MOST_ENTRIES or directory > LARGEST_DIRECTORY:
+        raise NoApk("The archive has too many entries.")
+    return True
 
 
 def _facts(data: bytes) -> ApkFacts:
@@ -81,8 +119,10 @@ def _facts(data: bytes) -> ApkFacts:
                 found |= dict(_attributes(data, start, strings, numbers))
             elif name == "application":
                 break  # what comes after it says nothing of the whole
-    if not isinstance(found.get("application_id"), str):
+    if not APPLICATION.fullmatch(found.get("application_id", "")):
         raise NoApk("The manifest names no application.")
+    if "\x00" in found.get("version_name", ""):
+        raise NoApk("The manifest's version is none.")
     return ApkFacts(**found)
 
 

@@ -4,21 +4,24 @@ A device has succeeded when it is back online with the new version and has raise
 alert for the soak time. All of it is set-based: each step takes the rows of one kind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from devices.models import Device
 from devices.monitoring.models import Alert
-from devices.updates import endings, steps
+from devices.updates import endings, steps, store
 from devices.updates.models import (
     Deployment,
     SoftwareUpdate,
     Status,
     UpdateStatus,
 )
+from devices.updates.versions import compared
 
 Rows = QuerySet[UpdateStatus, Any]
 
@@ -28,11 +31,27 @@ REVERTED = ("reverted", "It came back with the new version, and left it again.")
 
 def decide(row: Deployment, now: datetime) -> bool:
     """Judge the devices of a held deployment; whether there may be more to judge."""
-    is_full = _note_who_is_back(row, now)
+    arrived = _Arrived(row)
+    is_full = _note_who_is_back(row, arrived, now)
     judged: list[tuple[Rows, Callable[[list[UpdateStatus]], None]]] = [
-        (_reverted(row), lambda rows: endings.fail(rows, _because(REVERTED), now=now)),
-        (_alarmed(row), lambda rows: endings.fail(rows, _alert_of, now=now)),
-        (_proved(row, now), lambda rows: endings.complete(rows, now=now)),
+        (
+            _installed(row).filter(arrived.beyond),
+            lambda rows: endings.cancel(
+                rows, code="superseded", sentence=endings.SUPERSEDED, now=now
+            ),
+        ),
+        (
+            _installed(row).exclude(arrived.there | arrived.beyond),
+            lambda rows: endings.fail(rows, _because(REVERTED), now=now),
+        ),
+        (
+            _installed(row).filter(Exists(_alerts())),
+            lambda rows: endings.fail(rows, _alert_of, now=now),
+        ),
+        (
+            _proved(row, arrived, now),
+            lambda rows: endings.complete(rows, now=now),
+        ),
         (
             _overdue(row, now),
             lambda rows: endings.fail(rows, _because(NOT_BACK), now=now),
@@ -51,22 +70,46 @@ def decide(row: Deployment, now: datetime) -> bool:
 
 
 def close_withdrawn(now: datetime) -> bool:
-    """End what waits of one package that was withdrawn; whether there was any."""
+    """End what waits of one package that was withdrawn; whether there was any.
+
+    When nobody has it before them any more, its file is dropped as well.
+    """
     closing = SoftwareUpdate.every_tenant.filter(is_closing=True)
     package = closing.order_by("withdrawn_at").select_for_update(
-        skip_locked=True, of=("self",)
+        skip_locked=True, no_key=True, of=("self",)
     )
-    found = package.first()
+    found: SoftwareUpdate | None = package.first()
     if found is None:
         return False
-    rows = endings.held(UpdateStatus.every_tenant.stoppable().filter(package=found))
+    waiting = UpdateStatus.every_tenant.stoppable().filter(package=found)
+    rows = endings.held(waiting.select_related("deployment"))
     sentence = "The package was withdrawn."
     endings.cancel(rows, code="withdrawn", sentence=sentence, now=now)
-    left = UpdateStatus.every_tenant.stoppable().filter(package=found)
-    if not left.exists():
-        found.is_closing = False
-        found.save(update_fields=["is_closing"])
+    if not waiting.exists():
+        transaction.on_commit(partial(store.drop, found.stored_name), robust=True)
+        found.is_closing, found.stored_name = False, ""
+        found.save(update_fields=["is_closing", "stored_name"])
     return bool(rows)
+
+
+class _Arrived:
+    """Which devices of a deployment report its version, or have gone beyond it.
+
+    Versions are compared as versions: `2.1` is `2.1.0`. There are few different ones
+    among the devices that are under way.
+    """
+
+    def __init__(self, row: Deployment) -> None:
+        reports = f"device__{row.product.reports}"
+        pairs = _under_way(row).order_by().values_list("version", reports).distinct()
+        self.there = self.beyond = Q(pk__in=())
+        for version, reported in pairs:
+            order = compared(reported, version, row.product.versioning)
+            these = Q(version=version, **{reports: reported})
+            if order == 0:
+                self.there |= these
+            elif order == 1 and row.package_id is not None:
+                self.beyond |= these
 
 
 def _under_way(row: Deployment) -> Rows:
@@ -74,23 +117,15 @@ def _under_way(row: Deployment) -> Rows:
     return rows.select_related("deployment")
 
 
-def _reporting(row: Deployment) -> str:
-    return f"device__{row.product.reports}"
-
-
-def _note_who_is_back(row: Deployment, now: datetime) -> bool:
+def _note_who_is_back(row: Deployment, arrived: _Arrived, now: datetime) -> bool:
     """Online with the new version: from now on it has to prove itself."""
     back = _under_way(row).filter(
-        **{_reporting(row): F("version")},
+        arrived.there,
         installed_at__isnull=True,
         device__status=Device.Status.ONLINE,
     )
     rows = endings.held(back)
-    for one in rows:
-        one.status, one.progress, one.installed_at = Status.INSTALLING, 100, now
-    UpdateStatus.objects.bulk_update(
-        rows, ["status", "progress", "installed_at"], batch_size=500
-    )
+    _write(rows, status=Status.INSTALLING, progress=100, installed_at=now)
     return len(rows) == endings.BATCH
 
 
@@ -98,36 +133,25 @@ def _installed(row: Deployment) -> Rows:
     return _under_way(row).filter(installed_at__isnull=False)
 
 
-def _reverted(row: Deployment) -> Rows:
-    same = Q(**{_reporting(row): F("version")})
-    return _installed(row).exclude(same)
-
-
-def _alarmed(row: Deployment) -> Rows:
-    return _installed(row).filter(Exists(_alerts()))
-
-
-def _proved(row: Deployment, now: datetime) -> Rows:
-    return (
-        _installed(row)
-        .filter(
-            **{_reporting(row): F("version")},
-            installed_at__lte=now - timedelta(minutes=row.soak_minutes),
-            device__status=Device.Status.ONLINE,
-        )
-        .exclude(Exists(_alerts()))
+def _proved(row: Deployment, arrived: _Arrived, now: datetime) -> Rows:
+    proved = _installed(row).filter(
+        arrived.there,
+        installed_at__lte=now - timedelta(minutes=row.soak_minutes),
+        device__status=Device.Status.ONLINE,
     )
+    return proved.exclude(Exists(_alerts()))
 
 
 def _overdue(row: Deployment, now: datetime) -> Rows:
-    """Not heard of for too long: while it installed, or since it was to prove itself."""
+    """Not heard of for too long while it installed.
+
+    Who was back with the version and is away again is only away: screens are switched
+    off at night.
+    """
     deadline = now - timedelta(minutes=row.deadline_minutes)
-    away = ~Q(device__status=Device.Status.ONLINE)
-    since = deadline - timedelta(minutes=row.soak_minutes)
-    late = Q(installed_at__isnull=True, status=Status.INSTALLING) | (
-        Q(installed_at__lt=since) & away
+    return _under_way(row).filter(
+        status=Status.INSTALLING, installed_at__isnull=True, heard_at__lt=deadline
     )
-    return _under_way(row).filter(late, heard_at__lt=deadline)
 
 
 def _alerts() -> QuerySet[Alert, Any]:
@@ -157,45 +181,86 @@ def _wait_again(row: Deployment, now: datetime) -> bool:
         status=Status.DOWNLOADING, heard_at__lt=deadline, installed_at__isnull=True
     )
     rows = endings.held(silent)
-    for one in rows:
-        one.status, one.progress, one.started_at = Status.PENDING, 0, None
-    UpdateStatus.objects.bulk_update(
-        rows, ["status", "progress", "started_at"], batch_size=500
-    )
+    _write(rows, status=Status.PENDING, progress=0, started_at=None)
     return len(rows) == endings.BATCH
 
 
 def _try_again(row: Deployment, now: datetime) -> bool:
-    """Who has failed until then waits once more, with a new attempt."""
+    """Who has failed until then waits once more, with a new attempt.
+
+    Who runs the version by now has it behind them, and still to prove that it works.
+    Whom something else was given since, and who is retired, does not try again.
+    """
     failed = UpdateStatus.objects.filter(
         deployment=row, status=Status.FAILED, ended_at__lte=row.retries_before
-    ).select_related("deployment")
+    ).select_related("deployment", "device")
     rows = endings.held(failed)
-    for one in rows:
-        one.status, one.progress, one.attempt = Status.PENDING, 0, one.attempt + 1
-        one.error_code = one.error = ""
-        one.started_at = one.heard_at = one.installed_at = one.ended_at = None
-        one.opened_at = now
-    UpdateStatus.objects.bulk_update(
-        rows,
-        [
-            *("status", "progress", "attempt", "error_code", "error", "opened_at"),
-            *("started_at", "heard_at", "installed_at", "ended_at"),
-        ],
-        batch_size=500,
+    moved_on = _who_moved_on(row, rows)
+    endings.cancel(
+        [one for one in rows if one.pk in moved_on],
+        code="superseded",
+        sentence=endings.SUPERSEDED,
+        now=now,
     )
-    if rows:
-        steps.settle({one.device_id for one in rows})
+    again = [one for one in rows if one.pk not in moved_on]
+    for one in again:
+        one.attempt += 1
+        reported = getattr(one.device, row.product.reports)
+        is_there = compared(reported, one.version, row.product.versioning) == 0
+        one.status = Status.INSTALLING if is_there else Status.PENDING
+        one.progress, one.installed_at = (100, now) if is_there else (0, None)
+        one.started_at = one.heard_at = now if is_there else None
+    _write(
+        again,
+        error_code="",
+        error="",
+        ended_at=None,
+        opened_at=now,
+        written=("attempt", "status", "progress", *_MOMENTS),
+    )
     if not failed.exists():
         row.retries_before = None
     return bool(rows)
 
 
+_MOMENTS = ("installed_at", "started_at", "heard_at")
+
+
+def _who_moved_on(row: Deployment, rows: Sequence[UpdateStatus]) -> set[int]:
+    """Of some failed rows those whose device is not meant to have this any more."""
+    later = UpdateStatus.objects.filter(
+        device__in=[one.device_id for one in rows],
+        deployment__product=row.product_id,
+        opened_at__gt=row.begun_at,
+    ).exclude(deployment=row)
+    later = later.exclude(status__in=(Status.CANCELLED, Status.FAILED))
+    others = set(later.values_list("device_id", flat=True))
+    gone = set()
+    for one in rows:
+        reported = getattr(one.device, row.product.reports)
+        order = compared(reported, one.version, row.product.versioning)
+        is_newer = order == 1 and row.package_id is not None
+        is_retired = one.device.status == Device.Status.RETIRED
+        if is_newer or is_retired or one.device_id in others:
+            gone.add(one.pk)
+    return gone
+
+
 def _stop(row: Deployment, now: datetime) -> bool:
-    rows = endings.held(
-        UpdateStatus.objects.stoppable()
-        .filter(deployment=row)
-        .select_related("deployment")
-    )
+    stoppable = UpdateStatus.objects.stoppable().filter(deployment=row)
+    rows = endings.held(stoppable.select_related("deployment"))
     endings.cancel(rows, code="aborted", sentence="The rollout was aborted.", now=now)
     return bool(rows)
+
+
+def _write(
+    rows: Sequence[UpdateStatus], *, written: Sequence[str] = (), **columns: Any
+) -> None:
+    """Give held rows the same in some columns; what waits for their devices follows."""
+    for one in rows:
+        for name, value in columns.items():
+            setattr(one, name, value)
+    if rows:
+        names = [*columns, *written]
+        UpdateStatus.objects.bulk_update(rows, names, batch_size=500)
+        steps.settle({one.device_id for one in rows})

@@ -124,7 +124,8 @@ def change(
     terms.write(row, agreed)
     if before.waves != agreed.waves or before.filter != agreed.filter:
         plan = plan_of(row.package, agreed, row if has_begun else None)
-        row.counted = max(plan.eligible, row.opened)
+        if not has_begun:  # later no more than were counted, and approved
+            row.counted = plan.eligible
         write_waves(row, agreed.waves, plan)
     row.due_at = now if has_begun else None
     row.save()
@@ -167,8 +168,9 @@ def move_wave(row: Deployment, wave: DeploymentWave, state: str, now: datetime) 
     wave.state = state
     if state == Wave.RUNNING:
         wave.opened_at = wave.opened_at or now
+    wave.held_at = None
     wave.ended_at = None if state == Wave.RUNNING else now
-    wave.save(update_fields=["state", "opened_at", "ended_at"])
+    wave.save(update_fields=["state", "opened_at", "ended_at", "held_at"])
     record([RolloutWaveMoved(**about(row, now), wave=wave.number, state=state)])
 
 
@@ -217,6 +219,7 @@ def write_waves(row: Deployment, sizes: Sequence[Size], plan: Plan) -> None:
             ceiling = max(ceiling, wave.ceiling or 0)
             if (wave.percent, wave.count) != (size.percent, size.count):
                 wave.position, wave.is_open, wave.state = None, False, Wave.RUNNING
+                wave.ended_at = wave.held_at = None
         wave.percent, wave.count = size.percent, size.count
         wave.starts_at, wave.ceiling = size.starts_at, ceiling
         wave.save()

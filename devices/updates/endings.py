@@ -126,6 +126,8 @@ def let_go(device_id: UUID, now: datetime) -> None:
 
 
 def _end(rows: Collection[UpdateStatus], *, now: datetime, **columns: Any) -> None:
+    if not rows:
+        return
     for row in rows:
         row.ended_at = now
         for name, value in columns.items():

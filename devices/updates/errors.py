@@ -102,6 +102,34 @@ class LengthRequired(Invalid):
         super().__init__("Say how long the file is: Content-Length.")
 
 
+class QuotaExceeded(Conflict):
+    """`current` says how many bytes the tenant's packages have, and may have."""
+
+    code = "package_quota_exceeded"
+
+    def __init__(self, used: int, most: int) -> None:
+        sentence = "There is no room for it: withdraw packages that nobody needs."
+        super().__init__(sentence)
+        self.current = {"used": used, "most": most}
+
+
+class NoRoomHere(Unavailable):
+    code = "disk_full"
+    retry_after = 3600
+
+    def __init__(self) -> None:
+        super().__init__("The disk of this server is nearly full.")
+
+
+class OtherFile(Conflict):
+    """Another file has come since it was looked at."""
+
+    code = "package_file_changed"
+
+    def __init__(self) -> None:
+        super().__init__("Another file has come meanwhile: look at it first.")
+
+
 class UploadTruncated(Invalid):
     """What came is not all; nothing of it is kept."""
 

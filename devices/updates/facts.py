@@ -98,6 +98,25 @@ class RolloutWaveMoved(RolloutFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutHeld(RolloutFact):
+    """Too few succeeded for the next wave, and too few have tried to be certain."""
+
+    name: ClassVar = "rollout.held"
+
+    wave: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductRenamed(Fact):
+    """`changes` has both names; its packages are signed anew."""
+
+    name: ClassVar = "product.renamed"
+
+    product: str  # id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutRetried(RolloutFact):
     """What has failed is tried again."""
 

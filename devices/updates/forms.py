@@ -1,6 +1,7 @@
 """The portal's forms of software updates: each calls its service or says its terms."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -107,7 +108,9 @@ class ProductForm(ServiceForm):
     def act(self) -> SoftwareProduct:
         said = dict(self.cleaned_data)
         if not self.instance._state.adding:
-            return products.rename(product=self.instance, name=said["name"])
+            return products.rename(
+                product=self.instance, name=said["name"], now=timezone.now()
+            )
         said.pop("tenant", None)
         return products.create(now=timezone.now(), **said)
 
@@ -204,10 +207,19 @@ class UpdatePolicyForm(ServiceForm):
         return policies.change(now=timezone.now(), **said)
 
 
+class PackageChoice(forms.ModelChoiceField):
+    """Names the tenant as well, for who sees those of all tenants."""
+
+    names_tenant = False
+
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj} ({obj.tenant})" if self.names_tenant else str(obj)
+
+
 class RolloutForm(forms.Form):
     """The terms of a rollout as a person types them."""
 
-    package = forms.ModelChoiceField(
+    package = PackageChoice(
         queryset=SoftwareUpdate.objects.none(), widget=UnfoldAdminSelectWidget
     )
     name = text("Name", length=120, help_text="Empty: product and version.")
@@ -277,28 +289,38 @@ class RolloutForm(forms.Form):
     )
 
     def __init__(
-        self, *args: Any, user: User, row: Deployment | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        user: User,
+        row: Deployment | None = None,
+        first: str = "",
+        **kwargs: Any,
     ) -> None:
-        if row is not None:
-            kwargs["initial"] = _typed(row)
+        """
+        Args:
+            row: the rollout whose terms these are; None of a new one.
+            first: the id of the package that a new one is for.
+        """
+        kwargs["initial"] = _typed(row) if row is not None else {"package": first}
         super().__init__(*args, **kwargs)
         package: Any = self.fields["package"]
-        released = visible_to(user, SoftwareUpdate).filter(
-            state=SoftwareUpdate.State.RELEASED
-        )
-        if row is None:
+        package.names_tenant = user.is_superuser
+        known = visible_to(user, SoftwareUpdate)
+        if row is not None:
+            found, package.disabled = known.filter(deployments=row), True
+        else:
+            released = known.filter(state=SoftwareUpdate.State.RELEASED)
             newest = released.order_by("-created_at").values_list("pk", flat=True)
-            package.queryset = SoftwareUpdate.every_tenant.filter(
-                pk__in=list(newest[:MOST_PACKAGES])
-            ).select_related("product")
-            return
-        package.queryset = SoftwareUpdate.every_tenant.filter(
-            deployments=row
-        ).select_related("product")
-        package.disabled = True
-        if row.begun_at is not None and row.state not in ("draft", "waiting"):
+            chosen = [first] if first else []
+            found = released.filter(pk__in=[*newest[:MOST_PACKAGES], *chosen])
+        package.queryset = found.select_related("product", "tenant")
+        if row is not None and row.state not in ("draft", "waiting"):
             for name in (*FILTERS, "starts_at"):
                 self.fields[name].disabled = True
+
+    def has_packages(self) -> bool:
+        package: Any = self.fields["package"]
+        return bool(package.queryset.exists())
 
     def clean_waves(self) -> list[Size]:
         sizes: list[Size] = []
@@ -336,11 +358,36 @@ class RolloutForm(forms.Form):
             "windows": [window] if days else [],
         }
 
+    def said_otherwise(self, row: Deployment) -> dict[str, Any]:
+        """Of the terms those that were changed; what the form cannot show stays."""
+        changed, said = set(self.changed_data), self.said()
+        of_term = {
+            "filter": set(FILTERS),
+            "windows": {"window_days", "window_from", "window_until"},
+        }
+        told = {
+            name: value
+            for name, value in said.items()
+            if changed & of_term.get(name, {name})
+        }
+        if "filter" in told:
+            unseen = {n: v for n, v in row.filter.items() if n not in FILTERS}
+            told["filter"] = {**unseen, **told["filter"]}
+        if "windows" in told:
+            told["windows"] = [*told["windows"], *row.windows[1:]]
+        if "waves" in told:
+            known = {wave.number: wave.starts_at for wave in row.waves.all()}
+            told["waves"] = [
+                replace(size, starts_at=known.get(number))
+                for number, size in enumerate(told["waves"], start=1)
+            ]
+        return told
+
 
 def _typed(row: Deployment) -> dict[str, Any]:
     """The terms of a rollout as a person would have typed them."""
     sizes = [
-        f"{wave.percent:g} %" if wave.percent is not None else str(wave.count)
+        f"{wave.percent:.12g} %" if wave.percent is not None else str(wave.count)
         for wave in row.waves.all()
     ]
     window = row.windows[0] if row.windows else {}

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from devices.models import Device
 from devices.updates import confidence, deployments
+from devices.updates.facts import RolloutHeld
 from devices.updates.models import (
     UNDER_WAY,
     Deployment,
@@ -15,11 +16,13 @@ from devices.updates.models import (
     Status,
     UpdateStatus,
 )
+from events.outbox import record
 
 Wave = DeploymentWave.State
+Counts = Mapping[str, int]
 
-TRIED = (*UNDER_WAY, Status.COMPLETED, Status.FAILED, Status.ROLLED_BACK)
 SUCCEEDED = (Status.COMPLETED, Status.ROLLED_BACK)  # one that is taken back worked
+ENDED = (*SUCCEEDED, Status.FAILED)
 
 
 def count(row: Deployment, now: datetime) -> None:
@@ -27,6 +30,7 @@ def count(row: Deployment, now: datetime) -> None:
 
     `unreached` are those among the pending that are offline or in quarantine: of a wave
     that is not over they are counted, of one that has passed they are all that wait.
+    `away` are those that came back with the version, and are offline now.
     """
     rows = UpdateStatus.objects.filter(deployment=row).order_by()
     counts: dict[Any, dict[str, int]] = {}
@@ -36,27 +40,34 @@ def count(row: Deployment, now: datetime) -> None:
         counts.setdefault(wave_id, {})[status] = number
     for wave in row.waves.exclude(state=Wave.WAITING):
         told = counts.get(wave.pk, {})
+        mine = rows.filter(wave=wave)
         if (pending := told.get(Status.PENDING, 0)) and wave.state != Wave.PASSED:
-            waiting = rows.filter(wave=wave, status=Status.PENDING)
-            pending -= waiting.filter(
-                device__status=Device.Status.ONLINE, device__quarantined_at__isnull=True
-            ).count()
-        wave.counts, wave.counted_at = {**told, "unreached": pending}, now
+            waiting = mine.filter(status=Status.PENDING)
+            pending -= _at_hand(waiting).count()
+        installed = mine.filter(status=Status.INSTALLING, installed_at__isnull=False)
+        away = 0
+        if told.get(Status.INSTALLING):
+            away = installed.count() - _at_hand(installed).count()
+        wave.counts = {**told, "unreached": pending, "away": away}
+        wave.counted_at = now
         wave.save(update_fields=["counts", "counted_at"])
 
 
 def too_many_fail(row: Deployment) -> str:
     """Why the rollout is to pause; empty: it is not.
 
-    By the lower bound of what share fails: so few devices prove nothing.
+    By the lower bound of what share fails of those that have tried: so few devices
+    prove nothing. Who is still under way has tried as well: bad news travels faster
+    than good, which has to prove itself first.
     """
-    ended = UpdateStatus.objects.filter(
-        deployment=row, ended_at__gte=row.counts_from, status__in=(*SUCCEEDED, "failed")
-    )
-    told = ended.aggregate(
+    rows = UpdateStatus.objects.filter(deployment=row)
+    ended = rows.filter(ended_at__gte=row.counts_from, status__in=ENDED).aggregate(
         tried=Count("pk"), failed=Count("pk", filter=Q(status=Status.FAILED))
     )
-    failed, tried = told["failed"], told["tried"]
+    failed = ended["failed"]
+    if not failed:
+        return ""
+    tried = ended["tried"] + rows.under_way().count()
     if not confidence.exceeds(failed, tried, row.failure_percent / 100):
         return ""
     least = 100 * confidence.lower_bound(failed, tried)
@@ -69,57 +80,93 @@ def too_many_fail(row: Deployment) -> str:
 def has_passed(row: Deployment, wave: DeploymentWave) -> bool:
     """Whether what follows may begin, by the counts of a wave.
 
-    Every device has it before it; whoever can be reached has tried; and of those that
-    have, so many succeeded. A wave in which nobody could be reached has shown nothing.
+    Every device has it before it, and of those that can be reached so many succeeded.
+    Who can be reached and has not begun counts like who is under way: a few of them
+    hold nobody up. A wave in which nobody could be reached has shown nothing.
     """
+    good, tried, reachable = _figures(wave.counts)
     if not wave.is_open:
         return False
-    told: Mapping[str, int] = wave.counts
-    if told.get(Status.PENDING, 0) > told.get("unreached", 0):
-        return False
-    tried = sum(told.get(status, 0) for status in TRIED)
-    good = sum(told.get(status, 0) for status in SUCCEEDED)
     if not tried:
-        return not told.get(Status.PENDING, 0)  # it is empty, or all were cancelled
-    return 100 * good >= row.success_percent * tried
+        return not wave.counts.get(Status.PENDING, 0)  # empty, or all were cancelled
+    return 100 * good >= row.success_percent * (tried + reachable)
+
+
+def is_settled(wave: DeploymentWave) -> bool:
+    """Whether nothing more is to be expected of a wave, but of who is away."""
+    told: Counts = wave.counts
+    _, tried, reachable = _figures(told)
+    under_way = sum(told.get(s, 0) for s in UNDER_WAY) - told.get("away", 0)
+    return wave.is_open and tried > 0 and not reachable and under_way <= 0
 
 
 def waits_for(row: Deployment, wave: DeploymentWave) -> str:
     """What keeps a wave from passing, in a sentence; empty where nothing does."""
-    told: Mapping[str, int] = wave.counts
     if wave.state != Wave.RUNNING or has_passed(row, wave):
         return ""
     if not wave.is_open:
         return "Its devices are being told."
-    reachable = told.get(Status.PENDING, 0) - told.get("unreached", 0)
-    if reachable > 0:
-        return f"{reachable:,} devices that can be reached have not begun."
-    tried = sum(told.get(status, 0) for status in TRIED)
-    if not tried:
+    good, tried, reachable = _figures(wave.counts)
+    if not tried and not reachable:
         return "None of its devices could be reached yet."
-    good = sum(told.get(status, 0) for status in SUCCEEDED)
-    return (
-        f"{good:,} of {tried:,} that have begun have succeeded:"
-        f" {row.success_percent:g} % are asked for."
-    )
+    asked = f"{row.success_percent:g} % are asked for"
+    if is_settled(wave):
+        return f"Only {good:,} of {tried:,} have succeeded: {asked}. It waits for you."
+    return f"{good:,} of {tried + reachable:,} have succeeded so far: {asked}."
 
 
 def judge(row: Deployment, now: datetime) -> None:
-    """Pause a held, running deployment; or open its next wave; or say that it is over."""
+    """Pause a held deployment that goes on; or open its next wave; or end it.
+
+    A finished one, of which devices still come back, is only paused.
+    """
     wave = row.waves.filter(state=Wave.RUNNING).first()
     if reason := too_many_fail(row):
-        if wave is not None:
-            deployments.move_wave(row, wave, Wave.FAILED, now)
+        if (failing := wave or row.waves.last()) is not None:
+            deployments.move_wave(row, failing, Wave.FAILED, now)
         row.paused_because = reason[:200]
         deployments.move(row, Deployment.State.PAUSED, now, reason=reason)
         return
-    if wave is not None:
-        if not has_passed(row, wave):
-            return
-        deployments.move_wave(row, wave, Wave.PASSED, now)
+    if row.state != Deployment.State.RUNNING:
+        return
     following = row.waves.filter(state=Wave.WAITING).first()
+    if wave is not None:
+        if has_passed(row, wave):
+            deployments.move_wave(row, wave, Wave.PASSED, now)
+        elif is_settled(wave) and following is None:
+            deployments.move_wave(row, wave, Wave.FAILED, now)
+        else:
+            _hold(row, wave, now)
+            return
+        if row.waves.filter(state=Wave.RUNNING).exists():
+            return  # one that was made larger, beside the one that was open
     if following is None:
         row.ended_at = now
         deployments.move(row, Deployment.State.FINISHED, now)
     elif following.starts_at is None or following.starts_at <= now:
         deployments.move_wave(row, following, Wave.RUNNING, now)
+
+
+def _hold(row: Deployment, wave: DeploymentWave, now: datetime) -> None:
+    """Say once that a wave does not get on without a person."""
+    if wave.held_at is not None or not is_settled(wave):
+        return
+    wave.held_at = now
+    wave.save(update_fields=["held_at"])
+    reason = waits_for(row, wave)
+    about = deployments.about(row, now)
+    record([RolloutHeld(**about, wave=wave.number, reason=reason)])
+
+
+def _figures(told: Counts) -> tuple[int, int, int]:
+    """How many have succeeded, have tried, and could be reached but have not begun."""
+    good = sum(told.get(status, 0) for status in SUCCEEDED)
+    tried = sum(told.get(status, 0) for status in (*UNDER_WAY, *ENDED))
+    reachable = told.get(Status.PENDING, 0) - told.get("unreached", 0)
+    return good, tried - told.get("away", 0), max(0, reachable)
+
+
+def _at_hand(rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
+    return rows.filter(
+        device__status=Device.Status.ONLINE, device__quarantined_at__isnull=True
+    )

@@ -19,6 +19,9 @@ _PROGRESS = Prepared(
         started_at = coalesce(status.started_at, $7),
         from_version = CASE
             WHEN status.started_at IS NOT NULL THEN status.from_version
+            WHEN status.version = CASE product.reports
+                WHEN 'os_version' THEN device.os_version ELSE device.app_version
+            END THEN status.from_version
             WHEN product.reports = 'os_version' THEN device.os_version
             ELSE device.app_version
         END

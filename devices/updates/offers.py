@@ -1,5 +1,6 @@
 """What a device is to install now, and whether it may have the file."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +11,7 @@ from django.db.models import Case, IntegerField, Value, When
 
 from devices.configurations.effective import document_of
 from devices.models import Device, NextSteps
-from devices.updates import downloads, endings, policies
+from devices.updates import downloads, endings, policies, steps, targets
 from devices.updates.errors import DownloadsBusy, NotYet, NoUpdateForThisDevice
 from devices.updates.models import (
     Deployment,
@@ -20,9 +21,13 @@ from devices.updates.models import (
 )
 from devices.updates.windows import Opening, opening
 
-RESTS_FOR = 300  # seconds after which to ask again while a rollout is paused
 MOST_WAIT = 3600  # seconds
 USUAL_ZONE = "UTC"
+LEFT_OUT = {
+    "newer": "The device has a newer version by now.",
+    "model": "The package is for other models.",
+    "minimum_version": "The device's version is too old for it by now.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +48,18 @@ def current(device: Device, *, now: datetime) -> Offer | None:
     What is being installed comes to its end first. A rollout that is paused is offered
     to whom has begun only.
     """
-    row = _meant_for(device)
-    if row is None:
-        return None
-    reported = getattr(device, row.deployment.product.reports)
-    if row.status == Status.PENDING and reported == row.version:
-        _has_it_already(row, now)
-        return None
-    return Offer(row, _window(row.deployment, device, now))
+    for row in _meant_for(device):
+        if row.status != Status.PENDING or row.package is None:
+            return Offer(row, _window(row.deployment, device, now))
+        reason = targets.unfit(
+            row.package,
+            model=device.model,
+            version=getattr(device, row.deployment.product.reports),
+        )
+        if reason is None:
+            return Offer(row, _window(row.deployment, device, now))
+        _leave_out(row, reason, now)
+    return None
 
 
 def file_for(device: Device, package_id: UUID, *, now: datetime) -> SoftwareUpdate:
@@ -62,11 +71,10 @@ def file_for(device: Device, package_id: UUID, *, now: datetime) -> SoftwareUpda
         DownloadsBusy: others have their turn.
     """
     offer = current(device, now=now)
-    if offer is None or offer.status.package is None:
+    package = None if offer is None else offer.status.package
+    if offer is None or package is None or package.pk != package_id:
         raise NoUpdateForThisDevice
-    row, package = offer.status, offer.status.package
-    if package.pk != package_id:
-        raise NoUpdateForThisDevice
+    row = offer.status
     if not offer.window.is_open:
         raise NotYet(_wait(offer.window.until, now))
     most = policies.of_tenant().concurrent_downloads
@@ -74,39 +82,40 @@ def file_for(device: Device, package_id: UUID, *, now: datetime) -> SoftwareUpda
     if wait is not None:
         raise DownloadsBusy(wait)
     begun = UpdateStatus.objects.filter(pk=row.pk)
+    had = getattr(device, row.deployment.product.reports)
     begun.filter(status=Status.PENDING).update(
         status=Status.DOWNLOADING,
         started_at=now,
         heard_at=now,
-        from_version=getattr(device, row.deployment.product.reports),
+        from_version=row.from_version if had == row.version else had,
     )
     begun.filter(status=Status.DOWNLOADING).update(heard_at=now)
     return package
 
 
-def _meant_for(device: Device) -> UpdateStatus | None:
+def _meant_for(device: Device) -> Iterator[UpdateStatus]:
+    """What a device may have, in turn; what has only to prove itself waits for nobody."""
     installing_first = Case(
-        When(status=Status.INSTALLING, installed_at__isnull=True, then=Value(0)),
+        When(status=Status.INSTALLING, then=Value(0)),
         default=Value(1),
         output_field=IntegerField(),
     )
-    rows = UpdateStatus.objects.open().filter(device=device)
+    rows = UpdateStatus.objects.open().filter(device=device, installed_at__isnull=True)
     related = ("deployment__product", "package__product")
     for row in rows.select_related(*related).order_by(
         installing_first, "-opened_at", "-id"
     ):
         if is_offered(row):
-            return row
-    return None
+            yield row
 
 
 def is_offered(row: UpdateStatus) -> bool:
     """Whether its rollout, and its package, still let a device have it."""
     state = row.deployment.state
-    if row.status == Status.INSTALLING:
-        return True
     if row.package is not None and row.package.state != SoftwareUpdate.State.RELEASED:
         return False
+    if row.status == Status.INSTALLING:
+        return True
     if state == Deployment.State.PAUSED:
         return row.status == Status.DOWNLOADING
     return state != Deployment.State.ABORTED
@@ -124,11 +133,22 @@ def _window(deployment: Deployment, device: Device, now: datetime) -> Opening:
 
 
 @transaction.atomic
-def _has_it_already(row: UpdateStatus, now: datetime) -> None:
-    """It came to it in another way: there is nothing to do, and nothing was tried."""
+def _leave_out(row: UpdateStatus, reason: str, now: datetime) -> None:
+    """The device came to another version since it was given this."""
     same = UpdateStatus.objects.filter(pk=row.pk, status=Status.PENDING)
     rows = endings.held(same.select_related("deployment"))
-    endings.complete(rows, now=now)
+    if reason != "up_to_date":
+        sentence = LEFT_OUT.get(reason, "")
+        endings.cancel(rows, code=reason, sentence=sentence, now=now)
+    elif row.attempt == 1:
+        endings.complete(rows, now=now)  # in another way: nothing was tried
+    else:  # it failed before: it has to prove that it works now
+        for one in rows:
+            one.status, one.progress, one.installed_at = Status.INSTALLING, 100, now
+            one.started_at = one.heard_at = now
+        names = ["status", "progress", "installed_at", "started_at", "heard_at"]
+        UpdateStatus.objects.bulk_update(rows, names)
+        steps.settle({one.device_id for one in rows})
 
 
 def _wait(until: datetime | None, now: datetime) -> int:

@@ -1,12 +1,12 @@
 """A wave is opened: its devices are given the update, batch by batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from devices.models import Device
 from devices.remote_control import channel
@@ -18,6 +18,7 @@ from devices.updates.models import (
     SoftwareUpdate,
     UpdateStatus,
 )
+from devices.updates.versions import compared
 
 BATCH = 5_000  # devices in one transaction
 MINUTE = timedelta(minutes=1)
@@ -25,12 +26,13 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A device, and what it is to have."""
+    """A device, and what it is to have; `fits` is False of one that is left out."""
 
     device_id: UUID
     version: str
     package_id: UUID | None
     from_version: str
+    fits: bool = True
 
 
 def open_batch(row: Deployment, wave: DeploymentWave, now: datetime) -> int:
@@ -44,16 +46,25 @@ def open_batch(row: Deployment, wave: DeploymentWave, now: datetime) -> int:
         return 0
     if room <= 0:
         return 0
-    candidates, last = _candidates(row, wave, room)
-    given = _give(row, wave, candidates, now)
+    looked_at = _candidates(row, wave)
+    taken, last = _first(looked_at, room)
+    given = _give(row, wave, taken, now)
     row.opened += given
     row.paced += given
-    if last is None:
+    if last is None and len(looked_at) < BATCH:
         _close(wave)
     else:
-        wave.position = last
+        wave.position = last or looked_at[-1].device_id
         wave.save(update_fields=["position"])
     return given
+
+
+def took(row: Deployment) -> QuerySet[UpdateStatus]:
+    """The devices that run a deployment's version now, and had another before."""
+    rows: QuerySet[UpdateStatus] = UpdateStatus.objects.filter(
+        **{f"device__{row.product.reports}": F("version")}, deployment=row
+    )
+    return rows.exclude(from_version="").exclude(from_version=F("version"))
 
 
 def _paced(row: Deployment, now: datetime) -> int:
@@ -68,54 +79,80 @@ def _close(wave: DeploymentWave) -> None:
     wave.save(update_fields=["is_open"])
 
 
-def _candidates(
-    row: Deployment, wave: DeploymentWave, limit: int
-) -> tuple[Sequence[_Candidate], UUID | None]:
-    """The next ones, and the last device that was looked at; None at the end."""
+def _first(
+    candidates: Sequence[_Candidate], room: int
+) -> tuple[list[_Candidate], UUID | None]:
+    """The first ones that fit, and the last of them if there may be more."""
+    taken: list[_Candidate] = []
+    for each in candidates:
+        if each.fits:
+            taken.append(each)
+        if len(taken) == room:
+            return taken, each.device_id
+    return taken, None
+
+
+def _candidates(row: Deployment, wave: DeploymentWave) -> Sequence[_Candidate]:
+    """The next devices by their ids, at most `BATCH`, that have not got it yet."""
     if row.package is not None:
-        return _forward(row, row.package, wave, limit)
-    return _back(row, wave, limit)
-
-
-def took(row: Deployment) -> QuerySet[UpdateStatus]:
-    """The devices that came up with a deployment's version, and had another before."""
-    rows: QuerySet[UpdateStatus] = UpdateStatus.objects.filter(
-        deployment=row, installed_at__isnull=False
-    )
-    return rows.exclude(from_version="")
+        return _forward(row, row.package, wave)
+    return _back(row, wave)
 
 
 def _forward(
-    row: Deployment, package: SoftwareUpdate, wave: DeploymentWave, limit: int
-) -> tuple[Sequence[_Candidate], UUID | None]:
+    row: Deployment, package: SoftwareUpdate, wave: DeploymentWave
+) -> Sequence[_Candidate]:
     try:
         devices = targets.with_place(package.pk, targets.of_deployment(row))
     except InvalidFilter:
-        return [], None  # what filters there are has changed
+        return []  # what filters there are has changed
     if package.target_models:
         devices = devices.filter(model__in=package.target_models)
-    some = _after(devices.filter(place__lt=wave.ceiling), wave.position, limit)
-    rows = list(some.values_list("pk", "model", package.product.reports))
-    fit = [
-        _Candidate(pk, package.version, package.pk, version)
-        for pk, model, version in rows
-        if targets.unfit(package, model=model, version=version) is None
+    has_it = UpdateStatus.objects.filter(deployment=row, device=OuterRef("pk"))
+    some = devices.filter(~Exists(has_it), place__lt=wave.ceiling)
+    rows = _after(some, "pk", wave.position).values_list(
+        "pk", "model", package.product.reports
+    )
+    looked_at = list(rows[:BATCH])
+    meant = _meant_already(row, package, [pk for pk, _, _ in looked_at])
+    return [
+        _Candidate(
+            *(pk, package.version, package.pk, version),
+            fits=pk not in meant
+            and targets.unfit(package, model=model, version=version) is None,
+        )
+        for pk, model, version in looked_at
     ]
-    return fit, rows[-1][0] if len(rows) == limit else None
 
 
-def _back(
-    row: Deployment, wave: DeploymentWave, limit: int
-) -> tuple[Sequence[_Candidate], UUID | None]:
-    """Those that took what is taken back, each to the version that it had."""
+def _meant_already(
+    row: Deployment, package: SoftwareUpdate, device_ids: Iterable[UUID]
+) -> set[UUID]:
+    """Who is to have this version, or a newer one, by another rollout."""
+    others = UpdateStatus.objects.open().filter(
+        device__in=device_ids,
+        deployment__product=row.product_id,
+        deployment__rolls_back__isnull=True,
+    )
+    versioning = row.product.versioning
+    return {
+        pk
+        for pk, version in others.exclude(deployment=row).values_list(
+            "device_id", "version"
+        )
+        if compared(version, package.version, versioning) in (0, 1)
+    }
+
+
+def _back(row: Deployment, wave: DeploymentWave) -> Sequence[_Candidate]:
+    """Those that run what is taken back, each to the version that it had."""
     assert row.rolls_back is not None
-    took_it = took(row.rolls_back)
-    if wave.position is not None:
-        took_it = took_it.filter(device_id__gt=wave.position)
+    back = UpdateStatus.objects.filter(deployment=row, device=OuterRef("device"))
+    some = took(row.rolls_back).filter(~Exists(back))
     rows = list(
-        took_it.order_by("device_id").values_list(
+        _after(some, "device_id", wave.position).values_list(
             "device_id", "from_version", "version"
-        )[:limit]
+        )[:BATCH]
     )
     known = SoftwareUpdate.objects.released().filter(product=row.product)
     packages = dict(
@@ -123,17 +160,14 @@ def _back(
             "version", "pk"
         )
     )
-    found = [
-        _Candidate(pk, had, packages.get(had), has) for pk, had, has in rows if had
-    ]
-    return found, rows[-1][0] if len(rows) == limit else None
+    return [_Candidate(pk, had, packages.get(had), has) for pk, had, has in rows]
 
 
 def _after(
-    devices: QuerySet[Any, Any], position: UUID | None, limit: int
+    rows: QuerySet[Any, Any], column: str, position: UUID | None
 ) -> QuerySet[Any, Any]:
-    beyond = Q() if position is None else Q(pk__gt=position)
-    return devices.filter(beyond).order_by("pk")[:limit]
+    beyond = Q() if position is None else Q(**{f"{column}__gt": position})
+    return rows.filter(beyond).order_by(column)
 
 
 def _give(
@@ -142,10 +176,7 @@ def _give(
     candidates: Sequence[_Candidate],
     now: datetime,
 ) -> int:
-    ids = [each.device_id for each in candidates]
-    had = UpdateStatus.objects.filter(deployment=row, device__in=ids)
-    has_it = set(had.values_list("device_id", flat=True))
-    new = {e.device_id: e for e in candidates if e.device_id not in has_it}
+    new = {each.device_id: each for each in candidates}
     if not new:
         return 0
     steps.announce(new)

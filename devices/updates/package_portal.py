@@ -48,11 +48,16 @@ def act(request: HttpRequest, package_id: UUID) -> HttpResponse:
     row = _package(request, package_id)
     with tenant_scope(row.tenant_id):
         try:
+            reason = _reason(request)
             if "release" in request.POST:
-                packages.release(package=row, now=timezone.now())
+                seen = request.POST.get("sha256", "")
+                packages.release(package=row, sha256=seen, now=timezone.now())
                 messages.success(request, "Released: it can be rolled out now.")
+            elif "withdraw" not in request.POST:
+                raise Http404
+            elif not reason:
+                messages.error(request, "Say why it is withdrawn.")
             else:
-                reason = request.POST.get("reason", "").strip()[:500]
                 packages.withdraw(package=row, reason=reason, now=timezone.now())
                 messages.success(request, "Withdrawn: nobody gets it any more.")
         except DomainError as error:
@@ -82,6 +87,10 @@ def shown(request: HttpRequest, row: SoftwareUpdate) -> dict[str, Any]:
         "largest": packages.largest(),
         "largest_in_words": size_in_words(packages.largest()),
     }
+
+
+def _reason(request: HttpRequest) -> str:
+    return request.POST.get("reason", "").replace("\x00", "").strip()[:500]
 
 
 def address_of(row: SoftwareUpdate) -> str:

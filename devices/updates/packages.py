@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Sum
 
 from devices.updates import apk, products, signing, steering, store
 from devices.updates.errors import (
@@ -15,9 +16,12 @@ from devices.updates.errors import (
     InvalidPackage,
     InvalidVersion,
     NoSuchPackage,
+    OtherFile,
     PackageIsReleased,
     PackageNotReleased,
     PackageWithoutFile,
+    QuotaExceeded,
+    UploadTooLarge,
     VersionExists,
     WrongChecksum,
 )
@@ -25,6 +29,7 @@ from devices.updates.facts import PackageReleased, PackageUploaded, PackageWithd
 from devices.updates.models import SoftwareProduct, SoftwareUpdate
 from devices.updates.versions import NoVersion, compared, parsed
 from events.outbox import record
+from provisioning.errors import DomainError
 from provisioning.uploads import Spooled
 from tenants.context import current_caller
 
@@ -114,8 +119,8 @@ def receive(
 ) -> SoftwareUpdate:
     """Take a draft's file, in the place of the one before, and sign it.
 
-    What is stored and belongs to nobody, because we were killed in between, is dropped
-    by `drop_orphans`.
+    What is stored and belongs to nobody, because we were killed in between or nobody
+    knows whether it was committed, is dropped by `drop_orphans`.
 
     Args:
         sha256: what it has to be, in hexadecimal; empty: whatever came.
@@ -125,13 +130,13 @@ def receive(
         InvalidPackage: it is empty.
         WrongChecksum, InvalidApk: nothing is kept.
     """
-    if sha256 and not SHA256.fullmatch(sha256.lower()):
-        raise InvalidPackage("64 hexadecimal digits.", field="sha256")
+    check_sha256(sha256)
     if sha256 and sha256.lower() != spooled.sha256:
         raise WrongChecksum
     if not spooled.size:
         raise InvalidPackage("The file is empty.")
     facts = _facts(package, spooled.path)
+    check_receivable(package, length=spooled.size)
     name = store.keep(package.pk, spooled)
     try:
         with transaction.atomic():
@@ -150,23 +155,35 @@ def receive(
                     )
                 ]
             )
-    except BaseException:
+    except DomainError:
         store.drop(name)
         raise
     return row
 
 
 @transaction.atomic
-def release(*, package: SoftwareUpdate, now: datetime) -> SoftwareUpdate:
+def release(
+    *, package: SoftwareUpdate, sha256: str | None = None, now: datetime
+) -> SoftwareUpdate:
     """From now on it may be rolled out, and is not changed any more.
 
+    Args:
+        sha256: of the file that was looked at; None: whatever is there.
+
     Raises:
+        OtherFile: that is another one by now.
+        InvalidApk: another application was released for this product meanwhile.
         PackageIsReleased: it is already, or was withdrawn.
         PackageWithoutFile: there is nothing to be released.
     """
+    products.hold(package.product)
     row = _draft(package)
     if not row.sha256:
         raise PackageWithoutFile
+    if sha256 is not None and sha256 != row.sha256:
+        raise OtherFile
+    if row.apk is not None:
+        _check_application(row, row.apk["application_id"])
     row.state, row.released_at = State.RELEASED, now
     row.save(update_fields=["state", "released_at"])
     record([PackageReleased(**about(row, now), sha256=row.sha256)])
@@ -191,14 +208,34 @@ def withdraw(*, package: SoftwareUpdate, reason: str, now: datetime) -> Software
     return row
 
 
-def check_receivable(package: SoftwareUpdate) -> None:
+def check_receivable(package: SoftwareUpdate, *, length: int | None = None) -> None:
     """Before anybody sends a file for it.
+
+    Args:
+        length: of the file, in bytes.
 
     Raises:
         PackageIsReleased: it takes none any more.
+        UploadTooLarge, QuotaExceeded: there is no room for it.
     """
     if package.state != State.DRAFT:
         raise PackageIsReleased(package.state)
+    if (length or 0) > largest():
+        raise UploadTooLarge(largest())
+    others = SoftwareUpdate.objects.exclude(pk=package.pk).exclude(stored_name="")
+    used = others.aggregate(used=Sum("size"))["used"] or 0
+    most = int(settings.PACKAGE_QUOTA_MB) * 1_000_000
+    if used + (length or 0) > most:
+        raise QuotaExceeded(used, most)
+
+
+def check_sha256(sha256: str) -> None:
+    """
+    Raises:
+        InvalidPackage: it is none.
+    """
+    if sha256 and not SHA256.fullmatch(sha256.lower()):
+        raise InvalidPackage("64 hexadecimal digits.", field="sha256")
 
 
 def drop_orphans(*, before: datetime) -> int:
@@ -271,13 +308,21 @@ def _facts(package: SoftwareUpdate, path: str) -> apk.ApkFacts | None:
     if facts.version_name is not None and facts.version_name != package.version:
         sentence = f"The file says that it is version {facts.version_name}."
         raise InvalidApk(sentence)
+    _check_application(package, facts.application_id)
+    return facts
+
+
+def _check_application(package: SoftwareUpdate, application_id: str) -> None:
+    """
+    Raises:
+        InvalidApk: the product's packages before are another application.
+    """
     earlier = SoftwareUpdate.objects.filter(product=package.product).released()
     known = earlier.exclude(apk=None).values_list("apk__application_id", flat=True)
     last = known.first()
-    if last is not None and last != facts.application_id:
-        sentence = f"The file is {facts.application_id}; this product is {last}."
+    if last is not None and last != application_id:
+        sentence = f"The file is {application_id}; this product is {last}."
         raise InvalidApk(sentence)
-    return facts
 
 
 def _draft(package: SoftwareUpdate) -> SoftwareUpdate:
@@ -289,7 +334,7 @@ def _draft(package: SoftwareUpdate) -> SoftwareUpdate:
 def _held(package: SoftwareUpdate) -> SoftwareUpdate:
     rows = SoftwareUpdate.objects.select_related("product")
     row: SoftwareUpdate | None = (
-        rows.select_for_update(of=("self",)).filter(pk=package.pk).first()
+        rows.select_for_update(of=("self",), no_key=True).filter(pk=package.pk).first()
     )
     if row is None:
         raise NoSuchPackage

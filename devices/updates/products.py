@@ -4,14 +4,17 @@ from datetime import datetime
 
 from django.db import transaction
 
+from devices.updates import signing
 from devices.updates.errors import (
     InvalidProduct,
     NoSuchProduct,
     ProductExists,
     ProductInUse,
 )
+from devices.updates.facts import ProductRenamed
 from devices.updates.models import SoftwareProduct, SoftwareUpdate
 from devices.updates.versions import CHOICES, PEP_440
+from events.outbox import record
 from provisioning.locks import in_turn
 from tenants.context import current_tenant_id
 
@@ -50,19 +53,30 @@ def create(
 
 
 @transaction.atomic
-def rename(*, product: SoftwareProduct, name: str) -> SoftwareProduct:
-    """
+def rename(*, product: SoftwareProduct, name: str, now: datetime) -> SoftwareProduct:
+    """Call it otherwise; what was signed under its name is signed anew.
+
     Raises:
         InvalidProduct, ProductExists: see `create`.
     """
-    row, name = hold(product), name.strip()
+    name = name.strip()
     if not name:
         raise InvalidProduct("It needs a name.", field="name")
     in_turn(f"products of {current_tenant_id()}")
+    key = signing.current_key_if_any()
+    row = hold(product)
     if SoftwareProduct.objects.filter(name=name).exclude(pk=row.pk).exists():
         raise ProductExists
-    row.name = name
+    before, row.name = row.name, name
     row.save(update_fields=["name"])
+    if key is not None:
+        signing.sign_anew(key, product=row, now=now)
+    if before != name:
+        tenant_id, changes = current_tenant_id(), {"name": (before, name)}
+        fact = ProductRenamed(
+            tenant_id=tenant_id, at=now, product=str(row.pk), changes=changes
+        )
+        record([fact])
     return row
 
 

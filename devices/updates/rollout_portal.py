@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from devices.doubt_admin import is_uuid
 from devices.updates import deployments, failures, gate, progress, steering
 from devices.updates.forms import FILTERS, RolloutForm
 from devices.updates.models import Deployment, SoftwareUpdate
@@ -35,8 +36,9 @@ def new(request: HttpRequest) -> HttpResponse:
     if not request.user.has_perm(ADD):
         raise PermissionDenied
     user = person(request)
-    first = {"package": request.GET.get("package", "")[:64]}
-    form = RolloutForm(request.POST or None, user=user, initial=first)
+    first = request.GET.get("package", "")
+    first = first if is_uuid(first) else ""
+    form = RolloutForm(request.POST or None, user=user, first=first)
     if request.method != "POST" or not form.is_valid():
         return _form_page(request, form)
     package: SoftwareUpdate = form.cleaned_data["package"]
@@ -67,9 +69,7 @@ def terms(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
     form = RolloutForm(request.POST or None, user=person(request), row=row)
     if request.method != "POST" or not form.is_valid():
         return _form_page(request, form, row=row)
-    said = form.said()
-    if row.state not in (State.DRAFT, State.WAITING):
-        del said["starts_at"], said["filter"]
+    said = form.said_otherwise(row)
     with tenant_scope(row.tenant_id):
         try:
             deployments.change(
@@ -91,7 +91,7 @@ def act(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
     row = _rollout(request, rollout_id)
     verb = request.POST.get("verb", "")
     by, now = person(request), timezone.now()
-    reason = request.POST.get("reason", "")[:200]
+    reason = request.POST.get("reason", "").replace("\x00", "")[:200]
     verbs: dict[str, tuple[Verb, dict[str, Any], str]] = {
         "start": (steering.start, {"by": by}, ""),
         "approve": (steering.approve, {"by": by}, ""),
@@ -160,7 +160,7 @@ def address_of(row: Deployment) -> str:
 
 
 def _address_of_rollback(row: Deployment) -> str:
-    back = Deployment.objects.filter(rolls_back=row).first()
+    back = row.ways_back.first()
     return address_of(back) if back else ""
 
 
@@ -173,16 +173,19 @@ def _may(
     state = row.state
     by = person(request).pk
     is_going = state in (State.SCHEDULED, State.RUNNING, State.PAUSED)
-    took_it = row.statuses.filter(installed_at__isnull=False)
+    took_it = row.statuses.filter(started_at__isnull=False)
+    is_taken_back = row.ways_back.exclude(state=State.ABORTED).exists()
+    is_waited_for = state == State.FINISHED and row.statuses.open().exists()
     is_own = by in (row.requested_by_id, row.created_by_id)
     running = next((wave for wave in waves if wave.state == "running"), None)
     return {
         "start": state == State.DRAFT,
         "approve": state == State.WAITING and not is_own,
-        "pause": state in (State.SCHEDULED, State.RUNNING),
+        "pause": state in (State.SCHEDULED, State.RUNNING) or is_waited_for,
         "resume": state == State.PAUSED,
-        "abort": is_going or state == State.WAITING,
+        "abort": is_going or state == State.WAITING or is_waited_for,
         "retry": bool(counts.get("failed"))
+        and not is_taken_back
         and state in (State.RUNNING, State.PAUSED, State.FINISHED),
         "next": state == State.RUNNING
         and running is not None
@@ -190,7 +193,7 @@ def _may(
         and any(wave.state == "waiting" for wave in waves),
         "rollback": row.package is not None
         and state not in (State.DRAFT, State.WAITING, State.SCHEDULED)
-        and not Deployment.objects.filter(rolls_back=row).exists()
+        and not is_taken_back
         and took_it.exists(),
         "change": row.package is not None
         and state not in (State.FINISHED, State.ABORTED),
@@ -234,6 +237,7 @@ def _form_page(
         "form": form,
         "row": row,
         "plan": plan,
+        "has_packages": form.has_packages(),
         "parts": _parts(form),
         "left_out": [(_REASONS[why], n) for why, n in plan.left_out.items()]
         if plan

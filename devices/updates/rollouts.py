@@ -2,9 +2,10 @@
 
 Each step is one transaction that holds its deployment; another tick at the same time
 skips that one. What a step did is committed with where it stands, so whoever is killed
-leaves nothing half done.
+leaves nothing half done. A step that fails keeps no other rollout waiting.
 """
 
+import logging
 import time
 from datetime import datetime, timedelta
 
@@ -14,31 +15,47 @@ from devices.updates import deciding, deployments, gate, opening, steering
 from devices.updates.models import Deployment, DeploymentWave, Status, UpdateStatus
 from tenants.context import tenant_scope
 
+logger = logging.getLogger(__name__)
+
 State = Deployment.State
 Wave = DeploymentWave.State
 
 OFTEN = timedelta(seconds=10)
-SELDOM = timedelta(minutes=5)  # where only devices are waited for that are away
+SELDOM = timedelta(minutes=1)  # where only devices are waited for that are away
+REST = timedelta(minutes=1)  # after a step that has failed
+RECENT = timedelta(days=1)
 SHARE = 20  # a step that took long is not repeated before so many times as long
 
 
 def tick(*, now: datetime) -> bool:
-    """Do one step of the rollout that has waited longest; whether there was one."""
+    """Do one step of the rollout that has waited longest; whether there was any."""
+    with transaction.atomic():
+        was_closing = deciding.close_withdrawn(now)
     with transaction.atomic():
         due = Deployment.every_tenant.due(now).select_related(
-            "product", "package__product"
+            "product", "package__product", "rolls_back__product"
         )
         row: Deployment | None = due.select_for_update(
             skip_locked=True, of=("self",)
         ).first()
         if row is None:
-            return deciding.close_withdrawn(now)
+            return was_closing
         with tenant_scope(row.tenant_id):
-            _step(row, now)
+            _contained(row, now)
     return True
 
 
+def _contained(row: Deployment, now: datetime) -> None:
+    try:
+        with transaction.atomic():
+            _step(row, now)
+    except Exception:
+        logger.exception("A step of a rollout has failed", extra={"rollout": row.pk})
+        Deployment.objects.filter(pk=row.pk).update(due_at=now + REST)
+
+
 def _step(row: Deployment, now: datetime) -> None:
+    """What waits for locks comes before what skips those that are taken."""
     begun = time.monotonic()
     if row.state == State.SCHEDULED:
         if row.starts_at is not None and row.starts_at > now:
@@ -46,14 +63,13 @@ def _step(row: Deployment, now: datetime) -> None:
             row.save(update_fields=["due_at"])
             return
         deployments.move(row, State.RUNNING, now)
-    is_busy = deciding.decide(row, now)
     if row.state == State.ABORTED:
         steering.widen(row, now)
-    if row.state == State.RUNNING:
-        is_busy |= _open(row, now)
+    is_busy = row.state == State.RUNNING and _open(row, now)
+    is_busy |= deciding.decide(row, now)
     if not is_busy:
         gate.count(row, now)
-        if row.state == State.RUNNING:
+        if row.state in (State.RUNNING, State.FINISHED):
             before = (row.state, _running(row))
             gate.judge(row, now)
             is_busy = before != (row.state, _running(row))
@@ -64,25 +80,27 @@ def _step(row: Deployment, now: datetime) -> None:
 
 def _open(row: Deployment, now: datetime) -> bool:
     """The next devices of the wave that is open; whether more may come at once."""
-    wave = row.waves.filter(state=Wave.RUNNING).first()
-    if wave is None or wave.is_open:
+    wave = row.waves.filter(state=Wave.RUNNING, is_open=False).first()
+    if wave is None:
         return False
     before = wave.position
     opening.open_batch(row, wave, now)
     return wave.is_open or wave.position != before
 
 
-def _running(row: Deployment) -> int | None:
+def _running(row: Deployment) -> list[int]:
     running = row.waves.filter(state=Wave.RUNNING)
-    return running.values_list("number", flat=True).first()
+    return list(running.values_list("number", flat=True))
 
 
 def _next(row: Deployment, now: datetime, spent: timedelta) -> datetime | None:
     """When to look again; None when there is nothing left to be seen."""
-    left = UpdateStatus.objects.open().filter(deployment=row)
+    often = OFTEN
     if row.state in (State.FINISHED, State.ABORTED):
+        left = UpdateStatus.objects.open().filter(deployment=row)
         if not left.exists():
             return None
-        if not left.exclude(status=Status.PENDING).exists():
-            return now + SELDOM
-    return now + max(OFTEN, SHARE * spent)
+        is_old = row.ended_at is not None and row.ended_at < now - RECENT
+        if is_old or not left.exclude(status=Status.PENDING).exists():
+            often = SELDOM
+    return now + max(often, SHARE * spent)

@@ -13,7 +13,7 @@ from django.db import transaction
 from devices.configurations import rounds
 from devices.remote_control import keys
 from devices.updates.facts import UpdateKeyReplaced
-from devices.updates.models import SoftwareUpdate, UpdateSigningKey
+from devices.updates.models import SoftwareProduct, SoftwareUpdate, UpdateSigningKey
 from events.outbox import record
 from provisioning import jws
 from tenants.context import current_tenant_id
@@ -31,15 +31,17 @@ def current_key(*, now: datetime) -> UpdateSigningKey:
     return keys.current(UpdateSigningKey, now=now)
 
 
+def current_key_if_any() -> UpdateSigningKey | None:
+    """The same, if there is one already."""
+    keys.take_turn(UpdateSigningKey)
+    return _current()
+
+
 @transaction.atomic
 def replace_key(*, now: datetime) -> UpdateSigningKey:
     """Sign with a new key: all packages anew, and every device is told of it."""
     key = keys.replace(UpdateSigningKey, now=now)
-    packages = SoftwareUpdate.objects.signed_ones().select_related("product")
-    rows = list(packages.select_for_update(of=("self",)).order_by("pk"))
-    for row in rows:
-        row.signature = signature(row, key, now=now)
-    SoftwareUpdate.objects.bulk_update(rows, ["signature"], batch_size=500)
+    sign_anew(key, now=now)
     rounds.ask(now=now)
     record(
         [
@@ -49,6 +51,19 @@ def replace_key(*, now: datetime) -> UpdateSigningKey:
         ]
     )
     return key
+
+
+def sign_anew(
+    key: UpdateSigningKey, *, product: SoftwareProduct | None = None, now: datetime
+) -> None:
+    """Every package that a device may still be given, or those of a product."""
+    packages = SoftwareUpdate.objects.signed_ones().select_related("product")
+    if product is not None:
+        packages = packages.filter(product=product)
+    rows = list(packages.select_for_update(of=("self",), no_key=True).order_by("pk"))
+    for row in rows:
+        row.signature = signature(row, key, now=now)
+    SoftwareUpdate.objects.bulk_update(rows, ["signature"], batch_size=500)
 
 
 def signature(package: SoftwareUpdate, key: UpdateSigningKey, *, now: datetime) -> str:

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from devices.updates import opening, policies, targets, terms
 from devices.updates.deployments import (
@@ -26,6 +27,7 @@ from devices.updates.errors import (
 )
 from devices.updates.facts import RolloutRetried
 from devices.updates.models import (
+    UNDER_WAY,
     Deployment,
     DeploymentWave,
     SoftwareUpdate,
@@ -88,10 +90,10 @@ def pause(*, deployment: Deployment, reason: str = "", now: datetime) -> Deploym
     """Nobody begins; who has begun goes on.
 
     Raises:
-        RolloutDecided: it is not under way.
+        RolloutDecided: it is not under way, nor does anybody still wait for it.
     """
     row = hold(deployment)
-    if row.state not in (State.RUNNING, State.SCHEDULED):
+    if row.state not in (State.RUNNING, State.SCHEDULED) and not _is_waited_for(row):
         raise RolloutDecided(row.state)
     row.paused_because = reason.strip()[:200]
     move(row, State.PAUSED, now, reason=row.paused_because)
@@ -122,7 +124,7 @@ def abort(*, deployment: Deployment, reason: str = "", now: datetime) -> Deploym
         RolloutDecided: it is over.
     """
     row = hold(deployment)
-    if row.state not in (*GOING, State.WAITING):
+    if row.state not in (*GOING, State.WAITING) and not _is_waited_for(row):
         raise RolloutDecided(row.state)
     _abort(row, reason, now)
     return row
@@ -145,14 +147,18 @@ def retry(*, deployment: Deployment, now: datetime) -> Deployment:
     row = hold(deployment)
     if row.state not in (State.RUNNING, State.PAUSED, State.FINISHED):
         raise RolloutDecided(row.state)
-    if not UpdateStatus.objects.filter(deployment=row, status="failed").exists():
+    failed = UpdateStatus.objects.filter(deployment=row, status="failed")
+    if not failed.exists():
         raise RolloutDecided(row.state, "No device has failed.")
+    if _ways_back(row).exists():
+        raise RolloutDecided(row.state, "It is taken back.")
     row.retries_before = row.counts_from = now
-    if row.state == State.FINISHED:
-        last = row.waves.last()
-        assert last is not None
-        row.waves.filter(pk=last.pk).update(state=Wave.RUNNING, ended_at=None)
-    row.waves.filter(state=Wave.FAILED).update(state=Wave.RUNNING, ended_at=None)
+    waves = row.waves.filter(pk__in=failed.values("wave")) | row.waves.filter(
+        state=Wave.FAILED
+    )
+    row.waves.filter(pk__in=list(waves.values_list("pk", flat=True))).update(
+        state=Wave.RUNNING, ended_at=None, held_at=None
+    )
     record([RolloutRetried(**about(row, now))])
     _go(row, now)
     return row
@@ -197,11 +203,12 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
     row = hold(deployment)
     if row.package is None or row.state in (*NOT_BEGUN, State.SCHEDULED):
         raise RolloutDecided(row.state)
-    if Deployment.objects.filter(rolls_back=row).exists():
+    if _ways_back(row).exists():
         raise RolloutDecided(row.state, "It has been rolled back already.")
-    if not (number := opening.took(row).count()):
+    number = opening.took(row).count()
+    if not number and not row.statuses.filter(status__in=UNDER_WAY).exists():
         raise RolloutOfNothing({})
-    if row.state in GOING:
+    if row.state != State.ABORTED:
         _abort(row, "It is rolled back.", now)
     back = Deployment.objects.create(
         name=f"Back from {row.name}"[:120],
@@ -227,15 +234,27 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
     return back
 
 
+def _is_waited_for(row: Deployment) -> bool:
+    """Whether a finished one has devices that it has not reached yet."""
+    waits = UpdateStatus.objects.open().filter(deployment=row)
+    return row.state == State.FINISHED and waits.exists()
+
+
+def _ways_back(row: Deployment) -> QuerySet[Deployment]:
+    found: QuerySet[Deployment] = Deployment.objects.filter(rolls_back=row)
+    return found.exclude(state=State.ABORTED)
+
+
 def widen(row: Deployment, now: datetime) -> None:
     """Lead those back as well that have taken a held deployment since then."""
-    back = Deployment.objects.filter(rolls_back=row).first()
-    if back is None or (number := opening.took(row).count()) <= back.counted:
+    found = _ways_back(row).first()
+    if found is None:
         return
-    back = hold(back)
-    if back.state == State.ABORTED:
+    back = hold(found)
+    new = opening.took(row).exclude(device__in=back.statuses.values("device")).count()
+    if back.state == State.ABORTED or back.opened + new <= back.counted:
         return
-    back.counted = number
+    back.counted = back.opened + new
     back.waves.update(state=Wave.RUNNING, position=None, is_open=False, ended_at=None)
     _go(back, now)
 

@@ -38,7 +38,10 @@ def hold(device_ids: Collection[UUID], *, skip_held: bool = False) -> set[UUID]:
 
 
 def settle(device_ids: Collection[UUID]) -> None:
-    """Note for held devices whether an update still waits for each."""
+    """Note for held devices whether an update still waits for each.
+
+    What is installed, and has only to prove itself, does not.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -46,6 +49,7 @@ def settle(device_ids: Collection[UUID]) -> None:
                 SELECT FROM updates_updatestatus status
                 WHERE status.device_id = steps.device_id
                     AND status.status IN ('pending', 'downloading', 'installing')
+                    AND status.installed_at IS NULL
             )
             WHERE device_id = ANY(%s::uuid[])
             """,

@@ -1,10 +1,12 @@
 """Where the files of packages are: on the disk, or in a store that speaks S3."""
 
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from botocore.exceptions import ClientError
 from django.core.files import File
 from django.core.files.storage import storages
 
@@ -21,9 +23,12 @@ class _Movable(File):
 
 def keep(package_id: UUID, spooled: Spooled) -> str:
     """Store what has come, under a name that nothing else has; that name."""
-    name = f"{package_id}/{uuid4()}"
+    name = f"{package_id}-{uuid4()}"
     with open(spooled.path, "rb") as file:
-        return str(_storage().save(name, _Movable(file, spooled.path)))
+        stored = str(_storage().save(name, _Movable(file, spooled.path)))
+    if (path := local_path(stored)) is not None:
+        _sync(os.path.dirname(path))  # before a row says that it is here
+    return stored
 
 
 def drop(name: str) -> None:
@@ -31,8 +36,18 @@ def drop(name: str) -> None:
         _storage().delete(name)
 
 
-def is_there(name: str) -> bool:
-    return bool(_storage().exists(name))
+def size_of(name: str) -> int | None:
+    """Bytes; None if it is not there."""
+    if not name:
+        return None
+    try:
+        return int(_storage().size(name))
+    except FileNotFoundError:
+        return None
+    except ClientError as error:  # of S3
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return None
+        raise
 
 
 def local_path(name: str) -> str | None:
@@ -63,19 +78,21 @@ def chunks(name: str, start: int, end: int) -> Iterator[bytes]:
 def stored_before(moment: datetime) -> Iterator[str]:
     """The names of what was stored before a moment."""
     storage = _storage()
-    for folder in _listed(""):
-        for name in _listed(folder):
-            path = f"{folder}/{name}"
-            if storage.get_modified_time(path) < moment:
-                yield path
-
-
-def _listed(folder: str) -> list[str]:
     try:
-        folders, files = _storage().listdir(folder)
+        _, names = storage.listdir("")
     except FileNotFoundError:
-        return []
-    return list(files if folder else folders)
+        return
+    for name in names:
+        if storage.get_modified_time(name) < moment:
+            yield name
+
+
+def _sync(folder: str) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _storage() -> Any:

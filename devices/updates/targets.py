@@ -135,8 +135,11 @@ def plan(
     """
     devices = found(filter) if begun is None else of_deployment(begun)
     told = _counted(package, devices)
-    fit = eligible(package, devices, begun)
+    fit = eligible(package, devices)
     if begun is not None:
+        has_it = UpdateStatus.objects.filter(deployment=begun, device=OuterRef("pk"))
+        either = Q(Exists(has_it)) | Q(pk__in=fit.values("pk"))
+        fit = with_place(package.pk, Device.objects.filter(either))
         told.eligible = fit.count()
     if told.eligible:
         told.waves = _waves(package, fit, sizes, told.eligible)
@@ -159,20 +162,13 @@ def _counted(package: SoftwareUpdate, devices: QuerySet[Device]) -> Plan:
     return told
 
 
-def eligible(
-    package: SoftwareUpdate,
-    devices: QuerySet[Device],
-    begun: Deployment | None = None,
-) -> QuerySet[Device, Any]:
+def eligible(package: SoftwareUpdate, devices: QuerySet[Device]) -> QuerySet[Any, Any]:
     """Of some devices those that a package is for, with their places."""
     reports = package.product.reports
     versions = devices.order_by().values_list(reports, flat=True).distinct()
     fits = Q(**{f"{reports}__in": [v for v in versions if _is_fit(package, v)]})
     if package.target_models:
         fits &= Q(model__in=package.target_models)
-    if begun is not None:
-        has_it = UpdateStatus.objects.filter(deployment=begun, device=OuterRef("pk"))
-        fits |= Q(Exists(has_it))
     return with_place(package.pk, devices.filter(fits))
 
 

@@ -19,6 +19,7 @@ from devices.updates.models.deployments import (
 from devices.updates.targets import Size
 
 MOST_WAVES = 20
+MOST = {"percent": 100, "count": 10_000_000}
 LIMITS = {
     "rate": (1, 1_000_000),
     "soak_minutes": (0, 7 * 24 * 60),
@@ -145,8 +146,8 @@ def _faults_of_waves(waves: Sequence[Size], starts_at: datetime | None) -> Fault
             faults.append((place, "Either a percentage or a count."))
             continue
         kind, value = named[0]
-        if value <= 0 or (kind == "percent" and value > 100):
-            limits = "More than 0, at most 100." if kind == "percent" else "At least 1."
+        if not 0 < value <= MOST[kind]:
+            limits = f"More than 0, at most {MOST[kind]:,}."
             faults.append((f"{place}.{kind}", limits))
         elif value <= last.get(kind, 0):
             sentence = "It goes further than the wave before: sizes are added up."

@@ -30,12 +30,14 @@ from devices.updates.api.serializers import (
     ProductFields,
     ProductName,
     ProductSerializer,
+    ReleaseFields,
     UpdateKeysSerializer,
     WithdrawFields,
 )
 from devices.updates.errors import (
     FileIsMissing,
     LengthRequired,
+    NoRoomHere,
     NoSuchPackage,
     NoSuchProduct,
     UploadTooLarge,
@@ -43,6 +45,7 @@ from devices.updates.errors import (
 )
 from devices.updates.models import SoftwareProduct, SoftwareUpdate, UpdateSigningKey
 from provisioning import downloads, uploads
+from provisioning.rest.caching import unchanged
 from provisioning.rest.negotiation import OneFormOnly
 from provisioning.rest.paging import CursorPages
 from provisioning.rest.strict import KnownParameters
@@ -85,7 +88,9 @@ class ProductView(APIView):
     @extend_schema(request=ProductName, responses=ProductSerializer)
     def patch(self, request: Request, product_id: UUID) -> Response:
         said = parsed(ProductName, request)
-        row = products.rename(product=_product(pk=product_id), **said)
+        row = products.rename(
+            product=_product(pk=product_id), now=timezone.now(), **said
+        )
         return Response(ProductSerializer(row).data)
 
     @extend_schema(responses={204: None})
@@ -145,9 +150,14 @@ class ReleaseView(APIView):
 
     permission_classes = (MayPublish,)
 
-    @extend_schema(request=None, responses=PackageSerializer)
+    @extend_schema(request=ReleaseFields, responses=PackageSerializer)
     def post(self, request: Request, package_id: UUID) -> Response:
-        row = packages.release(package=package_with(package_id), now=timezone.now())
+        said = parsed(ReleaseFields, request)
+        if "sha256" in said:
+            said["sha256"] = said["sha256"].lower()
+        row = packages.release(
+            package=package_with(package_id), now=timezone.now(), **said
+        )
         return Response(PackageSerializer(row).data)
 
 
@@ -174,11 +184,12 @@ class AnyParser(BaseParser):
 class PackageFileView(APIView):
     """A package's file: put there by who makes packages, fetched by who is to have it."""
 
+    http_method_names = ("get", "put", "options")  # a HEAD would take a place
     parser_classes = (AnyParser,)
     content_negotiation_class = OneFormOnly
 
     def get_permissions(self) -> list[Any]:
-        is_device = self.request.method in ("GET", "HEAD")
+        is_device = self.request.method == "GET"
         return [IsDevice() if is_device else MayPublish()]
 
     @extend_schema(
@@ -249,7 +260,8 @@ def taken(
         LengthRequired, UploadTooLarge, UploadTruncated: nothing is kept.
         PackageIsReleased and more: see `packages.receive`.
     """
-    packages.check_receivable(package)
+    packages.check_receivable(package, length=uploads.said_length(request))
+    packages.check_sha256(sha256)
     try:
         with uploads.received(request, most=packages.largest()) as spooled:
             if spooled is None:
@@ -259,6 +271,8 @@ def taken(
             )
     except uploads.LengthUnknown as error:
         raise LengthRequired from error
+    except uploads.NoRoom as error:
+        raise NoRoomHere from error
     except uploads.TooLarge as error:
         raise UploadTooLarge(packages.largest()) from error
     except uploads.BrokenOff as error:
@@ -269,26 +283,27 @@ def handed_out(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBas
     """The file, or the part that is asked for; the proxy's work where there is one."""
     kind, etag = _kind(package), f'"{package.sha256}"'
     size = package.size or 0
-    if not store.is_there(package.stored_name):
+    if size != store.size_of(package.stored_name):
         raise FileIsMissing
+    if (known := unchanged(request, etag)) is not None:
+        return known
     path = store.local_path(package.stored_name)
     response: HttpResponseBase
+    try:
+        response = downloads.answer(
+            request,
+            size=size,
+            etag=etag,
+            content_type=kind,
+            path=path,
+            chunks=lambda start, end: store.chunks(package.stored_name, start, end),
+        )
+    except downloads.Unsatisfiable:
+        return _beyond(size)
     if settings.PACKAGES_ACCEL and path is not None:
         place = f"{settings.PACKAGES_ACCEL}/{package.stored_name}"
         response = HttpResponse(headers={"X-Accel-Redirect": place})
         response["Content-Type"] = kind
-    else:
-        try:
-            response = downloads.answer(
-                request,
-                size=size,
-                etag=etag,
-                content_type=kind,
-                path=path,
-                chunks=lambda start, end: store.chunks(package.stored_name, start, end),
-            )
-        except downloads.Unsatisfiable:
-            return _beyond(size)
     response["Cache-Control"] = "private, no-transform"
     return response
 

@@ -104,6 +104,14 @@ class PackageSerializer(serializers.Serializer[Any]):
     withdrawn_because = serializers.CharField()
 
 
+class ReleaseFields(Strict):
+    sha256 = Text(
+        pattern=HEX,
+        required=False,
+        help_text="Of the file that was looked at: another one is not released.",
+    )
+
+
 class WithdrawFields(Strict):
     reason = Text(max_length=500)
 

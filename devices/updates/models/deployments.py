@@ -49,8 +49,8 @@ class Deployment(TenantOwned):
     package = models.ForeignKey(
         SoftwareUpdate, on_delete=models.PROTECT, null=True, related_name="deployments"
     )
-    rolls_back = models.OneToOneField(
-        "self", on_delete=models.PROTECT, null=True, related_name="rollback"
+    rolls_back = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, related_name="ways_back"
     )
     filter = models.JSONField(default=dict)  # as lists of devices are narrowed
     state = models.CharField(max_length=9, choices=State.choices, default=State.DRAFT)
@@ -141,6 +141,7 @@ class DeploymentWave(TenantOwned):
     ceiling = models.BigIntegerField(null=True)
     position = models.UUIDField(null=True)
     is_open = models.BooleanField(default=False)  # all of its devices have it
+    held_at = models.DateTimeField(null=True)  # since when only a person gets it on
     opened_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     counts = models.JSONField(default=dict)  # devices by status, at `counted_at`

@@ -63,6 +63,32 @@ def test_a_manifest_that_cannot_be_read_is_refused(
         read(tmp_path, zipped(content))
 
 
+def test_a_package_that_is_not_whole_is_told(tmp_path: Path) -> None:
+    whole = apk()
+
+    with pytest.raises(NoApk):
+        read(tmp_path, whole[: len(whole) * 6 // 10])
+
+
+def test_a_manifest_that_unfolds_without_bounds_is_refused(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr(MANIFEST, b"\0" * (64 << 20))
+
+    with pytest.raises(NoApk, match="packed"):
+        read(tmp_path, data.getvalue())
+
+
+def test_a_directory_of_too_many_entries_is_refused(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for number in range(66_000):
+            archive.writestr(str(number), b"")
+
+    with pytest.raises(NoApk, match="entries"):
+        read(tmp_path, data.getvalue())
+
+
 def test_a_damaged_manifest_is_read_or_refused_and_never_worse(tmp_path: Path) -> None:
     whole, chance = manifest("com.example.tv", True, {}), random.Random(1)
     for _ in range(300):

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.db import connection
@@ -10,7 +11,8 @@ from django.db import connection
 from devices.models import Device
 from devices.monitoring.models import Alert
 from devices.registration import retire
-from devices.updates import steering
+from devices.updates import opening, steering
+from devices.updates.errors import RolloutDecided
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.targets import Size
 from devices.updates.tests.updating import (
@@ -144,7 +146,10 @@ def test_devices_that_are_offline_wait_and_have_not_failed(
 
     (wave,) = row.waves.all()
     assert (state(row), wave.state) == ("finished", "passed")
-    assert wave.counts == {"completed": 3, "pending": 2, "unreached": 2}
+    assert wave.counts == {
+        **{"completed": 3, "pending": 2},
+        **{"unreached": 2, "away": 0},
+    }
 
 
 def test_who_comes_back_after_the_end_still_gets_it(
@@ -244,7 +249,236 @@ def test_one_failure_of_two_does_not_stop_it(
     updates(row, other.pk, now)
     tick(later(now, 1))
 
+    assert (state(row), statuses(row)) == ("finished", {"completed": 1, "failed": 1})
+
+
+def test_bad_news_that_travels_faster_than_good_stops_nothing(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    """Two of two hundred have failed before any other can have succeeded."""
+    devices = fleet(acting, 200)
+    row = started(package, by, now, soak_minutes=10)
+    tick(now)
+    for device in devices[:2]:
+        fails(row, device.pk, now)
+    for device in devices[2:]:
+        says(row, device.pk, "downloading", now, progress=10)
+
+    tick(later(now, 1))
+
     assert state(row) == "running"
+
+
+def test_a_wave_that_gets_on_with_a_person_only_says_so_once(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    fleet(acting, 10)
+    row = started(package, by, now, waves=sizes(50, 100))
+    tick(now)
+    first = sorted(given(row))
+    fails(row, first[0], now)
+    for device_id in first[1:]:
+        updates(row, device_id, now)
+
+    tick(later(now, 1))
+    tick(later(now, 2))
+
+    assert running(row) == [(1, "running"), (2, "waiting")]
+    held = Event.every_tenant.filter(name="rollout.held")
+    assert [event.data["reason"] for event in held] == [
+        "Only 4 of 5 have succeeded: 90 % are asked for. It waits for you."
+    ]
+    steering.open_next_wave(deployment=row, now=later(now, 3))
+    tick(later(now, 3))
+    assert running(row) == [(1, "passed"), (2, "running")]
+
+
+def test_a_few_that_could_be_reached_hold_nobody_up(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    fleet(acting, 40)
+    row = started(package, by, now, waves=sizes(50, 100), success_percent=90)
+    tick(now)
+    first = sorted(given(row))
+    for device_id in first[:18]:  # two are online, and never ask
+        updates(row, device_id, now)
+
+    tick(later(now, 1))
+
+    assert running(row) == [(1, "passed"), (2, "running")]
+
+
+def test_who_still_comes_after_the_end_may_pause_it_again(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    (good,) = fleet(acting, 1)
+    away = fleet(acting, 5, status="offline")
+    row = started(package, by, now)
+    tick(now)
+    updates(row, good.pk, now)
+    tick(later(now, 1))
+    assert state(row) == "finished"
+
+    for device in away[:4]:
+        fails(row, device.pk, later(now, 60))
+    tick(later(now, 65))
+    assert state(row) == "paused"
+
+    steering.abort(deployment=row, now=later(now, 66))
+    tick(later(now, 66))
+    assert statuses(row) == {"completed": 1, "failed": 4, "cancelled": 1}
+
+
+def test_a_finished_rollout_that_is_taken_back_reaches_nobody_any_more(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    (good,) = fleet(acting, 1)
+    fleet(acting, 1, status="offline")
+    row = started(package, by, now)
+    tick(now)
+    updates(row, good.pk, now)
+    tick(later(now, 1))
+
+    steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    tick(later(now, 2))
+
+    assert state(row) == "aborted"
+    assert statuses(row) == {"completed": 1, "cancelled": 1}
+    with pytest.raises(RolloutDecided):
+        steering.retry(deployment=row, now=later(now, 3))
+
+
+def test_a_version_that_is_written_otherwise_is_the_same(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    (device,) = fleet(acting, 1)
+    row = started(package, by, now)
+    tick(now)
+    says(row, device.pk, "installed", now)
+    Device.objects.update(app_version="2.0")
+
+    tick(later(now, 1))
+
+    assert statuses(row) == {"completed": 1}
+
+
+def test_who_came_back_and_is_switched_off_for_the_night_has_not_failed(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    (device,) = fleet(acting, 1)
+    row = started(package, by, now, soak_minutes=30, deadline_minutes=30)
+    tick(now)
+    updates(row, device.pk, now)
+    tick(later(now, 1))
+    Device.objects.update(status="offline")
+    tick(later(now, 600))
+    assert statuses(row) == {"installing": 1}
+
+    Device.objects.update(status="online")
+    tick(later(now, 700))
+
+    assert statuses(row) == {"completed": 1}
+
+
+def test_who_has_the_version_when_it_tries_again_has_still_to_prove_it(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    good, (device,) = fleet(acting, 9), fleet(acting, 1)
+    row = started(package, by, now, soak_minutes=10)
+    tick(now)
+    for each in (*good, device):
+        updates(row, each.pk, now)
+    tick(later(now, 1))
+    Alert.objects.create(**alert(device, later(now, 2)))
+    tick(later(now, 3))
+    assert UpdateStatus.objects.get(device=device).status == "failed"
+
+    steering.retry(deployment=row, now=later(now, 20))
+    tick(later(now, 20))
+    again = UpdateStatus.objects.get(device=device)
+    assert (again.status, again.attempt) == ("installing", 2)
+    tick(later(now, 31))
+
+    assert statuses(row) == {"completed": 10}
+
+
+def test_whom_something_newer_was_given_does_not_try_again(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, tmp_path: Path
+) -> None:
+    (device,) = fleet(acting, 1)
+    row = started(package, by, now)
+    tick(now)
+    fails(row, device.pk, now)
+    tick(later(now, 1))
+    newer = started(released(now, tmp_path / "in", "3.0"), by, later(now, 2))
+    tick(later(now, 2))
+    updates(newer, device.pk, later(now, 3))
+    tick(later(now, 4))
+
+    steering.retry(deployment=row, now=later(now, 5))
+    tick(later(now, 5))
+
+    assert (statuses(row), statuses(newer)) == ({"cancelled": 1}, {"completed": 1})
+
+
+def test_an_older_rollouts_later_wave_takes_nothing_newer_away(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, tmp_path: Path
+) -> None:
+    fleet(acting, 4, status="offline")
+    older = started(package, by, now, waves=sizes(25, 100))
+    tick(now)
+    newer = started(released(now, tmp_path / "in", "3.0"), by, later(now, 1))
+    tick(later(now, 1))
+
+    steering.open_next_wave(deployment=older, now=later(now, 2))
+    tick(later(now, 2))
+
+    assert (statuses(older), statuses(newer)) == ({"cancelled": 1}, {"pending": 4})
+
+
+def test_a_rollback_leaves_alone_who_has_moved_on(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, tmp_path: Path
+) -> None:
+    one, other = fleet(acting, 2)
+    row = started(package, by, now)
+    tick(now)
+    for device in (one, other):
+        updates(row, device.pk, now)
+    tick(later(now, 1))
+    Device.objects.filter(pk=one.pk).update(app_version="2.5")
+
+    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    tick(later(now, 2))
+
+    assert given(back) == {other.pk}
+
+
+def test_a_step_that_fails_keeps_no_other_rollout_waiting(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    fleet(acting, 2)
+    fleet(acting, 2, model="H96")
+    broken = started(package, by, now, filter={"model": "X96"})
+    other = started(package, by, later(now, 1), filter={"model": "H96"})
+    Deployment.objects.filter(pk=broken.pk).update(filter={"status": 7})
+
+    with patch.object(opening, "open_batch", side_effect=_failing_for(broken)):
+        tick(later(now, 2))
+
+    assert (len(given(broken)), len(given(other))) == (0, 2)
+    broken.refresh_from_db()
+    assert broken.due_at == later(now, 3)
+
+
+def _failing_for(broken: Deployment) -> Any:
+    open_batch = opening.open_batch
+
+    def acting(row: Deployment, *args: Any) -> int:
+        if row.pk == broken.pk:
+            raise RuntimeError("It is broken.")
+        return open_batch(row, *args)
+
+    return acting
 
 
 def test_eight_failures_of_a_hundred_do(
@@ -456,6 +690,6 @@ def test_a_tick_is_a_bounded_number_of_queries_whatever_the_size(
 
     connection.force_debug_cursor = True
     try:
-        assert queries(200) <= queries(2) + 6
+        assert queries(200) <= queries(2) + 24
     finally:
         connection.force_debug_cursor = False

@@ -310,6 +310,64 @@ def test_a_withdrawn_package_stops_every_pending_installation(
     ) == (409, [("package_not_released", "package")])
 
 
+def test_the_file_of_a_withdrawn_package_makes_room(
+    publisher: APIClient,
+    now: datetime,
+    tmp_path: Path,
+    package_files: Path,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    row = released(now, tmp_path / "in")
+    packages.withdraw(package=row, reason="It crashes.", now=now)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        tick(now)
+
+    assert files(package_files) == []
+    assert publisher.get(f"{PACKAGES}/{row.pk}").json()["sha256"] == row.sha256
+
+
+@override_settings(PACKAGE_QUOTA_MB=1)
+def test_a_tenants_packages_have_a_limit_together(
+    publisher: APIClient, now: datetime, tmp_path: Path, package_files: Path
+) -> None:
+    released(now, tmp_path / "in", "1.9", content=b"\0" * 900_000)
+    package = made(publisher, now)
+
+    answer = put(publisher, package["id"], b"\0" * 200_000)
+
+    assert errors(answer) == (409, [("package_quota_exceeded", None)])
+    assert answer.json()["current"] == {"used": 900_000, "most": 1_000_000}
+    assert len(files(package_files)) == 1
+
+
+def test_a_file_that_nobody_has_looked_at_is_not_released(
+    publisher: APIClient, now: datetime
+) -> None:
+    package = made(publisher, now)
+    seen = put(publisher, package["id"], b"one").json()["sha256"]
+    put(publisher, package["id"], b"two")
+    path = f"{PACKAGES}/{package['id']}/release"
+
+    assert errors(publisher.post(path, {"sha256": seen})) == (
+        409,
+        [("package_file_changed", None)],
+    )
+
+
+def test_a_product_of_another_name_signs_its_packages_anew(
+    publisher: APIClient, now: datetime
+) -> None:
+    package = made(publisher, now)
+    put(publisher, package["id"], CONTENT)
+    of = SoftwareUpdate.objects.get().product_id
+
+    publisher.patch(f"/updates/products/{of}", {"name": "signage"})
+
+    told = publisher.get(f"{PACKAGES}/{package['id']}").json()
+    assert claims(told["signature"])["product"] == told["product"] == "signage"
+
+
 def test_only_who_makes_packages_may(
     acting: Tenant, member: Member, now: datetime
 ) -> None:
@@ -324,16 +382,13 @@ def test_only_who_makes_packages_may(
 def test_a_file_that_belongs_to_nobody_is_dropped(
     acting: Tenant, now: datetime, tmp_path: Path, package_files: Path
 ) -> None:
-    kept = released(now, tmp_path / "in")
-    orphan = package_files / str(kept.pk) / "orphan"
+    released(now, tmp_path / "in")
+    orphan = package_files / "orphan"
     orphan.write_bytes(b"nobody's")
-    elsewhere = package_files / "gone" / "file"
-    elsewhere.parent.mkdir()
-    elsewhere.write_bytes(b"nobody's")
     soon = datetime.fromtimestamp(orphan.stat().st_mtime + 60, tz=now.tzinfo)
 
     assert packages.drop_orphans(before=now) == 0
-    assert packages.drop_orphans(before=soon) == 2
+    assert packages.drop_orphans(before=soon) == 1
     assert [path.read_bytes() for path in files(package_files)] == [CONTENT]
 
 

@@ -383,6 +383,65 @@ def test_what_has_begun_keeps_its_filter_and_its_waves_only_grow(
     assert (slower.json()["rate"], slower.json()["name"]) == (5, "Slowly")
 
 
+def test_no_more_devices_than_were_counted_whatever_is_changed_later(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    """Else the second person could be gone round."""
+    fleet(acting, 4, model="X96")
+    others = fleet(acting, 20, model="H96")
+    row = started(package, by, now, filter={"model": "X96"}, waves=sizes(50))
+    tick(now)
+    Device.objects.filter(pk__in=[each.pk for each in others]).update(model="X96")
+
+    deployments.change(deployment=row, waves=sizes(100), now=now)
+    tick(now)
+
+    assert len(given(row)) == 4
+
+
+def test_waves_may_grow_though_those_that_have_it_match_no_more(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    fleet(acting, 20)
+    filter = {"app_version": "1.0.0"}
+    row = started(package, by, now, filter=filter, waves=sizes(20, 100))
+    tick(now)
+    for device_id in given(row):
+        updates(row, device_id, now)
+
+    deployments.change(deployment=row, waves=sizes(40, 100), now=now)
+    tick(now)
+    assert len(given(row, wave=1)) == 8
+
+    soon = now + timedelta(minutes=1)
+    for one in UpdateStatus.objects.filter(status="pending"):
+        updates(row, one.device_id, soon)
+    tick(soon)
+    assert len(given(row)) == 20
+
+
+def test_a_passed_wave_that_grows_does_not_end_the_rollout(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    fleet(acting, 20)
+    row = started(package, by, now, waves=sizes(10, 100), rate=4)
+    tick(now)
+    for device_id in given(row):
+        updates(row, device_id, now)
+    tick(now + timedelta(seconds=20))
+    assert list(row.waves.values_list("state", flat=True)) == ["passed", "running"]
+
+    deployments.change(deployment=row, waves=sizes(20, 100), rate=None, now=now)
+    for minutes in (2, 3, 4):
+        moment = now + timedelta(minutes=minutes)
+        for one in UpdateStatus.objects.filter(status="pending"):
+            updates(row, one.device_id, moment)
+        tick(moment)
+
+    row.refresh_from_db()
+    assert (row.state, statuses(row)) == ("finished", {"completed": 20})
+
+
 def test_only_a_draft_is_dropped(
     acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, member: Member
 ) -> None:

@@ -46,7 +46,10 @@ document.addEventListener("DOMContentLoaded", () => {
         return;
       }
       let told = "The server did not take it.";
-      try { told = JSON.parse(going.responseText).error || told; } catch { /* no JSON */ }
+      try {
+        const said = JSON.parse(going.responseText);
+        told = said.error || said.errors[0].detail;
+      } catch { /* no JSON */ }
       end(told);
     };
     going.onerror = () => end("The connection broke: nothing of it was kept. Try again.");
