@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices.authentication import IsDevice, calling_device
-from devices.remote_control.api.views import parsed
 from devices.updates import feedback, offers
 from devices.updates.api.device_serializers import FeedbackFields, OfferSerializer
 
@@ -41,9 +40,12 @@ class MyFeedbackView(APIView):
 
     permission_classes = (IsDevice,)
 
+    # Made once: a serializer per request would copy its fields each time.
+    body = FeedbackFields()
+
     @extend_schema(request=FeedbackFields, responses={204: None})
     def post(self, request: Request, rollout_id: UUID) -> Response:
-        said = parsed(FeedbackFields, request)
+        said = self.body.run_validation(request.data)
         feedback.tell(
             device=calling_device(request),
             deployment_id=rollout_id,
