@@ -25,6 +25,7 @@ STRINGS, RESOURCES, ELEMENT = 0x0001, 0x0180, 0x0102  # kinds of chunks
 UTF_8 = 0x100
 TEXT, NUMBERS = 0x03, (0x10, 0x11)  # kinds of values
 BEGINNING, END = b"PK\x03\x04", b"PK\x05\x06"
+ZIP64 = b"PK\x06\x07"  # where the end record of more entries is (APPNOTE 4.3.15)
 APPLICATION = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 NAMED = {  # attributes by the number that Android gives them
     0x0101021B: "version_code",
@@ -98,6 +99,8 @@ def _is_archive(path: str) -> bool:
     if place < 0 or len(tail) - place < 22:
         raise NoApk("The archive is damaged, or not all of it is here.")
     entries, directory = struct.unpack_from("<HI", tail, place + 10)
+    if tail[max(0, place - 20) : place].startswith(ZIP64):
+        raise NoApk("The archive has too many entries.")
     if entries >= MOST_ENTRIES or directory > LARGEST_DIRECTORY:
         raise NoApk("The archive has too many entries.")
     return True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -35,7 +36,7 @@ def decide(row: Deployment, now: datetime) -> bool:
     is_full = _note_who_is_back(row, arrived, now)
     judged: list[tuple[Rows, Callable[[list[UpdateStatus]], None]]] = [
         (
-            _installed(row).filter(arrived.beyond),
+            _under_way(row).filter(arrived.beyond),
             lambda rows: endings.cancel(
                 rows, code="superseded", sentence=endings.SUPERSEDED, now=now
             ),
@@ -228,20 +229,22 @@ _MOMENTS = ("installed_at", "started_at", "heard_at")
 
 def _who_moved_on(row: Deployment, rows: Sequence[UpdateStatus]) -> set[int]:
     """Of some failed rows those whose device is not meant to have this any more."""
-    later = UpdateStatus.objects.filter(
+    others = UpdateStatus.objects.filter(
         device__in=[one.device_id for one in rows],
         deployment__product=row.product_id,
-        opened_at__gt=row.begun_at,
     ).exclude(deployment=row)
-    later = later.exclude(status__in=(Status.CANCELLED, Status.FAILED))
-    others = set(later.values_list("device_id", flat=True))
+    others = others.exclude(status__in=(Status.CANCELLED, Status.FAILED))
+    last: dict[UUID, datetime] = {}
+    for device_id, opened_at in others.values_list("device_id", "opened_at"):
+        last[device_id] = max(opened_at, last.get(device_id, opened_at))
     gone = set()
     for one in rows:
         reported = getattr(one.device, row.product.reports)
         order = compared(reported, one.version, row.product.versioning)
         is_newer = order == 1 and row.package_id is not None
         is_retired = one.device.status == Device.Status.RETIRED
-        if is_newer or is_retired or one.device_id in others:
+        was_given = last.get(one.device_id, one.opened_at) > one.opened_at
+        if is_newer or is_retired or was_given:
             gone.add(one.pk)
     return gone
 

@@ -1,7 +1,7 @@
 """Whether a rollout goes on: by what was seen of the devices that have tried."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
@@ -22,6 +22,7 @@ Wave = DeploymentWave.State
 Counts = Mapping[str, int]
 
 SUCCEEDED = (Status.COMPLETED, Status.ROLLED_BACK)  # one that is taken back worked
+AWAY_FOR = timedelta(days=1)  # that who has it and is away is waited for
 ENDED = (*SUCCEEDED, Status.FAILED)
 
 
@@ -67,7 +68,9 @@ def too_many_fail(row: Deployment) -> str:
     failed = ended["failed"]
     if not failed:
         return ""
-    tried = ended["tried"] + rows.under_way().count()
+    # Who came back with the version and is away again has shown nothing yet.
+    away = Q(installed_at__isnull=False) & ~Q(device__status=Device.Status.ONLINE)
+    tried = ended["tried"] + rows.under_way().exclude(away).count()
     if not confidence.exceeds(failed, tried, row.failure_percent / 100):
         return ""
     least = 100 * confidence.lower_bound(failed, tried)
@@ -92,15 +95,21 @@ def has_passed(row: Deployment, wave: DeploymentWave) -> bool:
     return 100 * good >= row.success_percent * (tried + reachable)
 
 
-def is_settled(wave: DeploymentWave) -> bool:
-    """Whether nothing more is to be expected of a wave, but of who is away."""
+def is_settled(wave: DeploymentWave, now: datetime) -> bool:
+    """Whether nothing more is to be expected of a wave.
+
+    Who came back with the version and is away again is waited for, but not for ever.
+    """
     told: Counts = wave.counts
     _, tried, reachable = _figures(told)
-    under_way = sum(told.get(s, 0) for s in UNDER_WAY) - told.get("away", 0)
-    return wave.is_open and tried > 0 and not reachable and under_way <= 0
+    away = told.get("away", 0)
+    under_way = sum(told.get(s, 0) for s in UNDER_WAY) - away
+    if not wave.is_open or not tried or reachable or under_way > 0:
+        return False
+    return not away or (wave.opened_at or now) <= now - AWAY_FOR
 
 
-def waits_for(row: Deployment, wave: DeploymentWave) -> str:
+def waits_for(row: Deployment, wave: DeploymentWave, *, now: datetime) -> str:
     """What keeps a wave from passing, in a sentence; empty where nothing does."""
     if wave.state != Wave.RUNNING or has_passed(row, wave):
         return ""
@@ -109,10 +118,12 @@ def waits_for(row: Deployment, wave: DeploymentWave) -> str:
     good, tried, reachable = _figures(wave.counts)
     if not tried and not reachable:
         return "None of its devices could be reached yet."
+    away = wave.counts.get("away", 0)
     asked = f"{row.success_percent:g} % are asked for"
-    if is_settled(wave):
+    if is_settled(wave, now):
         return f"Only {good:,} of {tried:,} have succeeded: {asked}. It waits for you."
-    return f"{good:,} of {tried + reachable:,} have succeeded so far: {asked}."
+    told = f"{good:,} of {tried + reachable:,} have succeeded so far: {asked}."
+    return f"{told} {away:,} that have it are away now." if away else told
 
 
 def judge(row: Deployment, now: datetime) -> None:
@@ -130,10 +141,11 @@ def judge(row: Deployment, now: datetime) -> None:
     if row.state != Deployment.State.RUNNING:
         return
     following = row.waves.filter(state=Wave.WAITING).first()
+    is_last = following is None or row.opened >= row.counted
     if wave is not None:
         if has_passed(row, wave):
             deployments.move_wave(row, wave, Wave.PASSED, now)
-        elif is_settled(wave) and following is None:
+        elif is_settled(wave, now) and is_last:
             deployments.move_wave(row, wave, Wave.FAILED, now)
         else:
             _hold(row, wave, now)
@@ -149,11 +161,11 @@ def judge(row: Deployment, now: datetime) -> None:
 
 def _hold(row: Deployment, wave: DeploymentWave, now: datetime) -> None:
     """Say once that a wave does not get on without a person."""
-    if wave.held_at is not None or not is_settled(wave):
+    if wave.held_at is not None or not is_settled(wave, now):
         return
     wave.held_at = now
     wave.save(update_fields=["held_at"])
-    reason = waits_for(row, wave)
+    reason = waits_for(row, wave, now=now)
     about = deployments.about(row, now)
     record([RolloutHeld(**about, wave=wave.number, reason=reason)])
 
@@ -163,7 +175,7 @@ def _figures(told: Counts) -> tuple[int, int, int]:
     good = sum(told.get(status, 0) for status in SUCCEEDED)
     tried = sum(told.get(status, 0) for status in (*UNDER_WAY, *ENDED))
     reachable = told.get(Status.PENDING, 0) - told.get("unreached", 0)
-    return good, tried - told.get("away", 0), max(0, reachable)
+    return good, tried, max(0, reachable)
 
 
 def _at_hand(rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:

@@ -19,6 +19,7 @@ _PROGRESS = Prepared(
         started_at = coalesce(status.started_at, $7),
         from_version = CASE
             WHEN status.started_at IS NOT NULL THEN status.from_version
+            WHEN status.attempt > 1 AND status.from_version <> '' THEN status.from_version
             WHEN status.version = CASE product.reports
                 WHEN 'os_version' THEN device.os_version ELSE device.app_version
             END THEN status.from_version

@@ -19,6 +19,7 @@ from devices.updates.models import (
     Status,
     UpdateStatus,
 )
+from devices.updates.versions import compared
 from devices.updates.windows import Opening, opening
 
 MOST_WAIT = 3600  # seconds
@@ -26,6 +27,7 @@ USUAL_ZONE = "UTC"
 LEFT_OUT = {
     "newer": "The device has a newer version by now.",
     "model": "The package is for other models.",
+    "moved_on": "The device runs another version by now.",
     "minimum_version": "The device's version is too old for it by now.",
 }
 
@@ -49,13 +51,7 @@ def current(device: Device, *, now: datetime) -> Offer | None:
     to whom has begun only.
     """
     for row in _meant_for(device):
-        if row.status != Status.PENDING or row.package is None:
-            return Offer(row, _window(row.deployment, device, now))
-        reason = targets.unfit(
-            row.package,
-            model=device.model,
-            version=getattr(device, row.deployment.product.reports),
-        )
+        reason = None if row.status == Status.INSTALLING else _left_out(row, device)
         if reason is None:
             return Offer(row, _window(row.deployment, device, now))
         _leave_out(row, reason, now)
@@ -83,11 +79,12 @@ def file_for(device: Device, package_id: UUID, *, now: datetime) -> SoftwareUpda
         raise DownloadsBusy(wait)
     begun = UpdateStatus.objects.filter(pk=row.pk)
     had = getattr(device, row.deployment.product.reports)
+    keeps = row.from_version != "" and (row.attempt > 1 or had == row.version)
     begun.filter(status=Status.PENDING).update(
         status=Status.DOWNLOADING,
         started_at=now,
         heard_at=now,
-        from_version=row.from_version if had == row.version else had,
+        from_version=row.from_version if keeps else had,
     )
     begun.filter(status=Status.DOWNLOADING).update(heard_at=now)
     return package
@@ -101,7 +98,10 @@ def _meant_for(device: Device) -> Iterator[UpdateStatus]:
         output_field=IntegerField(),
     )
     rows = UpdateStatus.objects.open().filter(device=device, installed_at__isnull=True)
-    related = ("deployment__product", "package__product")
+    related = (
+        *("deployment__product", "package__product"),
+        "deployment__rolls_back__package",
+    )
     for row in rows.select_related(*related).order_by(
         installing_first, "-opened_at", "-id"
     ):
@@ -121,6 +121,21 @@ def is_offered(row: UpdateStatus) -> bool:
     return state != Deployment.State.ABORTED
 
 
+def _left_out(row: UpdateStatus, device: Device) -> str | None:
+    """Why a device is not to begin what it was given; None if it is."""
+    reported = getattr(device, row.deployment.product.reports)
+    versioning = row.deployment.product.versioning
+    back_from = row.deployment.rolls_back
+    if back_from is not None:
+        if compared(reported, row.version, versioning) == 0:
+            return "up_to_date"
+        assert back_from.package is not None
+        runs_it = compared(reported, back_from.package.version, versioning) == 0
+        return None if runs_it else "moved_on"
+    assert row.package is not None
+    return targets.unfit(row.package, model=device.model, version=reported)
+
+
 def _window(deployment: Deployment, device: Device, now: datetime) -> Opening:
     """By the device's own clock, if its configuration says where it hangs."""
     if not deployment.windows:
@@ -135,14 +150,14 @@ def _window(deployment: Deployment, device: Device, now: datetime) -> Opening:
 @transaction.atomic
 def _leave_out(row: UpdateStatus, reason: str, now: datetime) -> None:
     """The device came to another version since it was given this."""
-    same = UpdateStatus.objects.filter(pk=row.pk, status=Status.PENDING)
+    same = UpdateStatus.objects.stoppable().filter(pk=row.pk)
     rows = endings.held(same.select_related("deployment"))
     if reason != "up_to_date":
         sentence = LEFT_OUT.get(reason, "")
         endings.cancel(rows, code=reason, sentence=sentence, now=now)
-    elif row.attempt == 1:
+    elif row.status == Status.PENDING and row.attempt == 1:
         endings.complete(rows, now=now)  # in another way: nothing was tried
-    else:  # it failed before: it has to prove that it works now
+    else:  # it has tried: it has to prove that it works now
         for one in rows:
             one.status, one.progress, one.installed_at = Status.INSTALLING, 100, now
             one.started_at = one.heard_at = now

@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from devices.models import Device
 from devices.remote_control import channel
 from devices.remote_control.errors import InvalidFilter
 from devices.updates import endings, steps, targets
 from devices.updates.models import (
+    STOPPABLE,
     Deployment,
     DeploymentWave,
     SoftwareUpdate,
@@ -60,11 +61,21 @@ def open_batch(row: Deployment, wave: DeploymentWave, now: datetime) -> int:
 
 
 def took(row: Deployment) -> QuerySet[UpdateStatus]:
-    """The devices that run a deployment's version now, and had another before."""
+    """The devices that run a deployment's version now, and had another before.
+
+    Versions are compared as versions; there are few different ones.
+    """
+    reports, versioning = f"device__{row.product.reports}", row.product.versioning
     rows: QuerySet[UpdateStatus] = UpdateStatus.objects.filter(
-        **{f"device__{row.product.reports}": F("version")}, deployment=row
-    )
-    return rows.exclude(from_version="").exclude(from_version=F("version"))
+        deployment=row, device__quarantined_at__isnull=True
+    ).exclude(device__status=Device.Status.RETIRED)
+    found = Q(pk__in=())
+    told = rows.order_by().values_list("version", reports, "from_version").distinct()
+    for version, reported, had in told:
+        runs_it = compared(reported, version, versioning) == 0
+        if runs_it and had and compared(had, version, versioning) != 0:
+            found |= Q(version=version, from_version=had, **{reports: reported})
+    return rows.filter(found)
 
 
 def _paced(row: Deployment, now: datetime) -> int:
@@ -134,6 +145,8 @@ def _meant_already(
         deployment__product=row.product_id,
         deployment__rolls_back__isnull=True,
     )
+    resting = Q(status__in=STOPPABLE, deployment__state__in=("paused", "aborted"))
+    others = others.exclude(resting)
     versioning = row.product.versioning
     return {
         pk

@@ -138,7 +138,7 @@ def shown(request: HttpRequest, row: Deployment) -> dict[str, Any]:
             )
             for wave in waves
         ],
-        "waits_for": gate.waits_for(row, running) if running else "",
+        "waits_for": gate.waits_for(row, running, now=now) if running else "",
         "chart": progress.over_time(row, now=now),
         "failures": failures.of_rollout(row),
         "facts": progress.facts_of(row),
@@ -152,7 +152,9 @@ def shown(request: HttpRequest, row: Deployment) -> dict[str, Any]:
 
 
 def sum_of(counts: dict[str, int]) -> int:
-    return sum(number for name, number in counts.items() if name != "unreached")
+    return sum(
+        number for name, number in counts.items() if name not in ("unreached", "away")
+    )
 
 
 def address_of(row: Deployment) -> str:

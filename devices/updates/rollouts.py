@@ -23,6 +23,7 @@ Wave = DeploymentWave.State
 OFTEN = timedelta(seconds=10)
 SELDOM = timedelta(minutes=1)  # where only devices are waited for that are away
 REST = timedelta(minutes=1)  # after a step that has failed
+RARELY = timedelta(minutes=10)  # when that has lasted
 RECENT = timedelta(days=1)
 SHARE = 20  # a step that took long is not repeated before so many times as long
 
@@ -100,7 +101,8 @@ def _next(row: Deployment, now: datetime, spent: timedelta) -> datetime | None:
         left = UpdateStatus.objects.open().filter(deployment=row)
         if not left.exists():
             return None
-        is_old = row.ended_at is not None and row.ended_at < now - RECENT
-        if is_old or not left.exclude(status=Status.PENDING).exists():
+        if row.ended_at is not None and row.ended_at < now - RECENT:
+            often = RARELY
+        elif not left.exclude(status=Status.PENDING).exists():
             often = SELDOM
     return now + max(often, SHARE * spent)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from devices.updates import opening, policies, targets, terms
 from devices.updates.deployments import (
@@ -111,7 +111,9 @@ def resume(*, deployment: Deployment, now: datetime) -> Deployment:
     if row.state != State.PAUSED:
         raise RolloutDecided(row.state)
     row.counts_from, row.paused_because = now, ""
-    row.waves.filter(state=Wave.FAILED).update(state=Wave.RUNNING, ended_at=None)
+    row.waves.filter(state=Wave.FAILED).update(
+        state=Wave.RUNNING, ended_at=None, held_at=None
+    )
     _go(row, now)
     return row
 
@@ -174,14 +176,14 @@ def open_next_wave(*, deployment: Deployment, now: datetime) -> Deployment:
     row = hold(deployment)
     if row.state != State.RUNNING:
         raise RolloutDecided(row.state)
-    present = row.waves.filter(state=Wave.RUNNING).first()
+    present = list(row.waves.filter(state=Wave.RUNNING))
     following = row.waves.filter(state=Wave.WAITING).first()
     if following is None:
         raise RolloutDecided(row.state, "There is no other wave.")
-    if present is not None and not present.is_open:
+    if not all(wave.is_open for wave in present):
         raise RolloutDecided(row.state, "The wave before is still being opened.")
-    if present is not None:
-        move_wave(row, present, Wave.PASSED, now)
+    for wave in present:
+        move_wave(row, wave, Wave.PASSED, now)
     following.starts_at = None
     following.save(update_fields=["starts_at"])
     _go(row, now)
@@ -203,8 +205,10 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
     row = hold(deployment)
     if row.package is None or row.state in (*NOT_BEGUN, State.SCHEDULED):
         raise RolloutDecided(row.state)
-    if _ways_back(row).exists():
-        raise RolloutDecided(row.state, "It has been rolled back already.")
+    if (known := _ways_back(row).first()) is not None:
+        if not widen(row, now):
+            raise RolloutDecided(row.state, "It has been rolled back already.")
+        return hold(known)
     number = opening.took(row).count()
     if not number and not row.statuses.filter(status__in=UNDER_WAY).exists():
         raise RolloutOfNothing({})
@@ -245,18 +249,20 @@ def _ways_back(row: Deployment) -> QuerySet[Deployment]:
     return found.exclude(state=State.ABORTED)
 
 
-def widen(row: Deployment, now: datetime) -> None:
-    """Lead those back as well that have taken a held deployment since then."""
+def widen(row: Deployment, now: datetime) -> bool:
+    """Lead those back as well that run a held deployment's version since then."""
     found = _ways_back(row).first()
     if found is None:
-        return
+        return False
     back = hold(found)
-    new = opening.took(row).exclude(device__in=back.statuses.values("device")).count()
-    if back.state == State.ABORTED or back.opened + new <= back.counted:
-        return
+    has_it = back.statuses.filter(device=OuterRef("device"))
+    new = opening.took(row).filter(~Exists(has_it)).count()
+    if not new or back.opened + new <= back.counted:
+        return False
     back.counted = back.opened + new
     back.waves.update(state=Wave.RUNNING, position=None, is_open=False, ended_at=None)
     _go(back, now)
+    return True
 
 
 def _go(row: Deployment, now: datetime) -> None:
@@ -268,6 +274,7 @@ def _go(row: Deployment, now: datetime) -> None:
 
 def _abort(row: Deployment, reason: str, now: datetime) -> None:
     row.ended_at = row.ended_at or now
+    row.retries_before = None  # what has failed stays as it was said
     for wave in row.waves.filter(state=Wave.RUNNING):
         move_wave(row, wave, Wave.FAILED, now)
     move(row, State.ABORTED, now, reason=reason.strip()[:200])

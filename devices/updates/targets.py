@@ -18,9 +18,7 @@ from django.db.models import (
     Aggregate,
     BigIntegerField,
     Count,
-    Exists,
     Func,
-    OuterRef,
     Q,
     QuerySet,
     TextField,
@@ -137,9 +135,9 @@ def plan(
     told = _counted(package, devices)
     fit = eligible(package, devices)
     if begun is not None:
-        has_it = UpdateStatus.objects.filter(deployment=begun, device=OuterRef("pk"))
-        either = Q(Exists(has_it)) | Q(pk__in=fit.values("pk"))
-        fit = with_place(package.pk, Device.objects.filter(either))
+        has_it = UpdateStatus.objects.filter(deployment=begun).order_by()
+        either = fit.order_by().values("pk").union(has_it.values("device_id"))
+        fit = with_place(package.pk, Device.objects.filter(pk__in=either))
         told.eligible = fit.count()
     if told.eligible:
         told.waves = _waves(package, fit, sizes, told.eligible)

@@ -197,7 +197,7 @@ class RolloutDetailSerializer(RolloutSerializer):
 
     def get_waits_for(self, row: Deployment) -> str:
         running = row.waves.filter(state=DeploymentWave.State.RUNNING).first()
-        return gate.waits_for(row, running) if running else ""
+        return gate.waits_for(row, running, now=self.context["now"]) if running else ""
 
 
 class DeviceUpdateSerializer(serializers.Serializer[Any]):

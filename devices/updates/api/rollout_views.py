@@ -246,4 +246,6 @@ def _rollouts() -> QuerySet[Deployment]:
 
 
 def _shown(rollout_id: UUID) -> dict[str, Any]:
-    return dict(RolloutDetailSerializer(rollout_with(rollout_id)).data)
+    context = {"now": timezone.now()}
+    row = rollout_with(rollout_id)
+    return dict(RolloutDetailSerializer(row, context=context).data)

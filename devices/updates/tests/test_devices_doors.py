@@ -203,6 +203,30 @@ class TestOffer:
             None,
         )
 
+    def test_a_way_back_to_a_version_that_is_here_is_offered_with_its_file(
+        self,
+        acting: Tenant,
+        box: APIClient,
+        devices: list[Device],
+        rollout: Deployment,
+        clock: datetime,
+        tmp_path: Path,
+    ) -> None:
+        earlier = released(clock, tmp_path / "in", "1.0.0", content=b"one")
+        updates(rollout, devices[0].pk, clock)
+        tick(clock + timedelta(minutes=1))
+        soon = clock + timedelta(minutes=1)
+        steering.roll_back(deployment=rollout, by=person(acting), now=soon)
+        tick(soon)
+
+        told = box.get(MINE).json()
+        assert (told["version"], told["rollback"]) == ("1.0.0", True)
+        assert told["package"]["id"] == str(earlier.pk)
+        assert body(box.get(file_of(earlier))) == b"one"
+
+        Device.objects.filter(pk=devices[0].pk).update(app_version="2.5")
+        assert box.get(MINE).status_code == 204  # it has moved on
+
     def test_windows_are_by_the_clock_of_the_device(
         self,
         acting: Tenant,

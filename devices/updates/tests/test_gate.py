@@ -380,6 +380,76 @@ def test_who_came_back_and_is_switched_off_for_the_night_has_not_failed(
     assert statuses(row) == {"completed": 1}
 
 
+def test_a_wave_whose_devices_die_while_they_prove_themselves_opens_nothing(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    fleet(acting, 10)
+    row = started(package, by, now, waves=sizes(50, 100), soak_minutes=10)
+    tick(now)
+    for device_id in given(row):
+        updates(row, device_id, now)
+    tick(later(now, 1))
+    Device.objects.filter(pk__in=given(row)).update(status="offline")
+
+    tick(later(now, 60))
+    assert running(row) == [(1, "running"), (2, "waiting")]
+    tick(later(now, 60 * 25))
+
+    assert running(row) == [(1, "running"), (2, "waiting")]
+    assert Event.every_tenant.filter(name="rollout.held").count() == 1
+
+
+def test_what_a_paused_rollout_holds_another_one_may_give(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, tmp_path: Path
+) -> None:
+    fleet(acting, 4, status="offline")
+    newer = started(released(now, tmp_path / "in", "3.0"), by, now)
+    tick(now)
+    steering.pause(deployment=newer, now=later(now, 1))
+
+    row = started(package, by, later(now, 2))
+    tick(later(now, 2))
+
+    assert (statuses(row), statuses(newer)) == ({"pending": 4}, {"cancelled": 4})
+
+
+def test_who_comes_up_with_it_later_can_still_be_led_back(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    one, other = fleet(acting, 2)
+    row = started(package, by, now, deadline_minutes=30)
+    tick(now)
+    updates(row, one.pk, now)
+    says(row, other.pk, "installing", now)
+    tick(later(now, 1))
+    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    tick(later(now, 2))
+    tick(later(now, 40))  # it did not come back in time
+    Device.objects.filter(pk=other.pk).update(app_version="2.0.0")
+
+    again = steering.roll_back(deployment=row, by=by, now=later(now, 60))
+    tick(later(now, 60))
+
+    assert again.pk == back.pk
+    assert given(back) == {one.pk, other.pk}
+    with pytest.raises(RolloutDecided):
+        steering.roll_back(deployment=row, by=by, now=later(now, 61))
+
+
+def test_a_rollout_of_one_device_that_fails_is_over(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    (device,) = fleet(acting, 1)
+    row = started(package, by, now, waves=sizes(5, 25, 100))
+    tick(now)
+    fails(row, device.pk, now)
+
+    for minutes in (1, 2, 3):
+        tick(later(now, minutes))
+
+    assert state(row) == "finished"
+
+
 def test_who_has_the_version_when_it_tries_again_has_still_to_prove_it(
     acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
 ) -> None:
