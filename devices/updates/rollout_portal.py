@@ -15,8 +15,8 @@ from django.views.decorators.http import require_POST
 
 from devices.doubt_admin import is_uuid
 from devices.updates import deployments, failures, gate, progress, steering
-from devices.updates.forms import FILTERS, RolloutForm
 from devices.updates.models import Deployment, SoftwareUpdate
+from devices.updates.rollout_forms import FILTERS, RolloutForm
 from devices.updates.targets import Plan
 from provisioning.errors import DomainError
 from tenants.context import tenant_scope

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import django_filters
+from django import forms
 from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend, FilterSet
+from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
 
 from devices.api.filters import DeviceFilter
 from devices.models import Device
 from devices.remote_control.api.filters import IdFilter, found
 from devices.updates.models import Deployment, SoftwareUpdate, Status, UpdateStatus
+from devices.updates.terms import MOST_WAVES
 
 
 class TargetFilter(DeviceFilter):
@@ -71,13 +74,18 @@ class RolloutListFilter(_Narrowing):
         fields = ("state",)
 
 
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": MOST_WAVES})
+class WaveFilter(django_filters.NumberFilter):
+    """A wave by its number."""
+
+    field_class = forms.IntegerField
+
+
 class StatusFilter(_Narrowing):
     """`status`, `wave` by its number, and `error_code`."""
 
     status = django_filters.ChoiceFilter(choices=Status.choices)
-    wave = django_filters.NumberFilter(
-        field_name="wave__number", min_value=1, max_value=20
-    )
+    wave = WaveFilter(field_name="wave__number", min_value=1, max_value=MOST_WAVES)
     error_code = django_filters.CharFilter(max_length=64)
 
     class Meta:

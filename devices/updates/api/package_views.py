@@ -87,10 +87,9 @@ class ProductView(APIView):
 
     @extend_schema(request=ProductName, responses=ProductSerializer)
     def patch(self, request: Request, product_id: UUID) -> Response:
-        said = parsed(ProductName, request)
-        row = products.rename(
-            product=_product(pk=product_id), now=timezone.now(), **said
-        )
+        product = _product(pk=product_id)
+        name = parsed(ProductName, request).get("name", product.name)
+        row = products.rename(product=product, name=name, now=timezone.now())
         return Response(ProductSerializer(row).data)
 
     @extend_schema(responses={204: None})

@@ -28,7 +28,7 @@ class ProductFields(Strict):
 
 
 class ProductName(Strict):
-    name = Text(max_length=64)
+    name = Text(max_length=64, required=False)
 
 
 class ProductSerializer(serializers.Serializer[Any]):
