@@ -104,6 +104,8 @@ class SimulatedDevice:
             http=self.around.http,
             token=lambda: self.token,
             url=self.around.url,
+            device_id=lambda: self.commands.device_id,
+            now=lambda: self.around.now().timestamp() + self.clock_is_behind,
             tally=self.around.tally,
             seed=f"{self.around.seed}-{self.number}",
             version=self.temper.app_version,

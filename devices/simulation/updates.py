@@ -37,6 +37,8 @@ class Updates:
     http: aiohttp.ClientSession
     token: Callable[[], str]
     url: str
+    device_id: Callable[[], str]
+    now: Callable[[], float]  # seconds since 1970, by the server's clock
     tally: Tally
     seed: str
     version: str  # of the app that runs
@@ -67,6 +69,9 @@ class Updates:
         status, offer = await self.call("update", "GET", MINE)
         if status != 200 or offer["not_before"] is not None:
             return  # nothing, or not yet: it looks again when it connects
+        if not await self._is_ordered(offer):
+            self.tally.note("update not believed", NETWORK, 0)
+            return
         this = offer["rollout"], offer["attempt"]
         if this == self.last:
             return  # it has said all there is to say
@@ -90,10 +95,8 @@ class Updates:
         """Whether all of the file came, and is what its tenant has signed."""
         package = offer["package"]
         if not self._believes(package, offer["version"]):
-            await self.configure()  # there may be a new key
-            if not self._believes(package, offer["version"]):
-                self.tally.note("update not believed", NETWORK, 0)
-                return False
+            self.tally.note("update not believed", NETWORK, 0)
+            return False
         sha256 = await self._download(offer, chance)
         if sha256 is None:
             return False
@@ -102,20 +105,38 @@ class Updates:
             await self._say(offer, "failed", error_code="wrong_hash", error=sentence)
         return bool(sha256 == package["sha256"])
 
+    async def _is_ordered(self, offer: dict[str, Any]) -> bool:
+        """Whether this box is told to do just this, now."""
+        order = self._signed(offer["order"])
+        if order is None:
+            await self.configure()  # there may be a new key
+            order = self._signed(offer["order"])
+        if order is None or order["exp"] <= self.now():
+            return False
+        package = offer["package"] or {"sha256": None}
+        said = {name: offer[name] for name in ("rollout", "attempt", "version")}
+        said |= {"rollback": offer["rollback"], "sha256": package["sha256"]}
+        return order["aud"] == self.device_id() and order.items() >= said.items()
+
     def _believes(self, package: dict[str, Any], version: str) -> bool:
-        """Whether a key of the configuration has signed just this (RFC 7515)."""
-        text, _, signature = package["signature"].rpartition(".")
+        """Whether the tenant has signed just this package."""
+        payload = self._signed(package["signature"]) or {}
+        said = tuple(payload.get(name) for name in ("package", "version", "sha256"))
+        return said == (package["id"], version, package["sha256"])
+
+    def _signed(self, jws: str) -> dict[str, Any] | None:
+        """What a JWS says (RFC 7515), if a key of the configuration has signed it."""
+        text, _, signature = jws.rpartition(".")
         header, payload = (json.loads(_decoded(part)) for part in text.split("."))
         known = next((k for k in self.keys if k["kid"] == header["kid"]), None)
         if known is None or header["alg"] != "EdDSA":
-            return False
+            return None
         public = Ed25519PublicKey.from_public_bytes(_decoded(known["x"]))
         try:
             public.verify(_decoded(signature), text.encode())
         except InvalidSignature:
-            return False
-        said = payload["package"], payload["version"], payload["sha256"]
-        return bool(said == (package["id"], version, package["sha256"]))
+            return None
+        return dict(payload)
 
     async def _download(self, offer: dict[str, Any], chance: Random) -> str | None:
         """The file's hash; it is gone on with where it broke off."""

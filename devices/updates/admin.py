@@ -8,7 +8,14 @@ from django.shortcuts import redirect
 from django.urls import path, reverse
 from unfold.decorators import display
 
-from devices.updates import package_portal, packages, policies, products, rollout_portal
+from devices.updates import (
+    package_portal,
+    packages,
+    policies,
+    products,
+    progress,
+    rollout_portal,
+)
 from devices.updates.forms import PackageForm, ProductForm, UpdatePolicyForm
 from devices.updates.models import (
     Deployment,
@@ -215,6 +222,9 @@ class RolloutAdmin(ReadOnlyAdmin):
     )
     readonly_fields = fields
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("waves")
+
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm(rollout_portal.ADD)
 
@@ -259,9 +269,9 @@ class RolloutAdmin(ReadOnlyAdmin):
     def shown_state(self, row: Deployment) -> tuple[str, str]:
         return row.state, row.get_state_display()
 
-    @admin.display(description="Have it")
+    @admin.display(description="Done")
     def reached(self, row: Deployment) -> str:
-        return f"{row.opened:,} of {row.counted:,}"
+        return progress.done_in_words(row)
 
     @admin.display(description="Made", ordering="created_at")
     def created(self, row: Deployment) -> str:

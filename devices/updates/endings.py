@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from devices.updates import steps
 from devices.updates.facts import (
@@ -102,7 +102,14 @@ def supersede(device_ids: Collection[UUID], by: Deployment, *, now: datetime) ->
     older = UpdateStatus.objects.filter(
         makes_way, device__in=device_ids, deployment__product=by.product_id
     )
-    keys = list(older.exclude(deployment=by).values_list("pk", flat=True))
+    older = older.exclude(deployment=by)
+    # Who is back already, and nobody has noted it yet.
+    back = older.filter(
+        **{f"device__{by.product.reports}": F("version")},
+        deployment__rolls_back__isnull=False,
+    )
+    complete(list(back.select_related("deployment")), now=now)
+    keys = list(older.values_list("pk", flat=True))
     if keys:
         UpdateStatus.objects.filter(makes_way, pk__in=keys).update(
             status=Status.CANCELLED,

@@ -11,12 +11,13 @@ from django.db.models import Case, IntegerField, Value, When
 
 from devices.configurations.effective import document_of
 from devices.models import Device, NextSteps
-from devices.updates import downloads, endings, policies, steps, targets
+from devices.updates import downloads, endings, policies, signing, steps, targets
 from devices.updates.errors import DownloadsBusy, NotYet, NoUpdateForThisDevice
 from devices.updates.models import (
     Deployment,
     SoftwareUpdate,
     Status,
+    UpdateSigningKey,
     UpdateStatus,
 )
 from devices.updates.versions import compared
@@ -34,10 +35,11 @@ LEFT_OUT = {
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An update for a device, with whether it may begin now."""
+    """An update for a device, with whether it may begin now; `order` is a JWS."""
 
     status: UpdateStatus
     window: Opening
+    order: str
 
     @property
     def not_before(self) -> datetime | None:
@@ -53,7 +55,8 @@ def current(device: Device, *, now: datetime) -> Offer | None:
     for row in _meant_for(device):
         reason = None if row.status == Status.INSTALLING else _left_out(row, device)
         if reason is None:
-            return Offer(row, _window(row.deployment, device, now))
+            window = _window(row.deployment, device, now)
+            return Offer(row, window, signing.order(row, _key(now), now=now))
         _leave_out(row, reason, now)
     return None
 
@@ -119,6 +122,17 @@ def is_offered(row: UpdateStatus) -> bool:
     if state == Deployment.State.PAUSED:
         return row.status == Status.DOWNLOADING
     return state != Deployment.State.ABORTED
+
+
+def _key(now: datetime) -> UpdateSigningKey:
+    """The key that signs now; without waiting for who replaces it."""
+    found: UpdateSigningKey | None = UpdateSigningKey.objects.filter(
+        replaced_at__isnull=True
+    ).first()
+    if found is not None:
+        return found
+    with transaction.atomic():
+        return signing.current_key(now=now)
 
 
 def _left_out(row: UpdateStatus, device: Device) -> str | None:

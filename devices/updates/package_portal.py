@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
-from devices.updates import packages
+from devices.updates import packages, progress
 from devices.updates.api.package_views import taken
 from devices.updates.models import Deployment, SoftwareUpdate
 from provisioning import uploads
@@ -74,8 +74,12 @@ def shown(request: HttpRequest, row: SoftwareUpdate) -> dict[str, Any]:
         "package": row,
         "package_facts": _facts(row),
         "package_rollouts": [
-            (each, reverse("admin:updates_deployment_change", args=[each.pk]))
-            for each in rollouts[:LAST_FEW]
+            (
+                each,
+                progress.done_in_words(each),
+                reverse("admin:updates_deployment_change", args=[each.pk]),
+            )
+            for each in rollouts.prefetch_related("waves")[:LAST_FEW]
         ],
         "may_upload": may_change and row.state == State.DRAFT,
         "may_release": may_change and row.state == State.DRAFT and bool(row.sha256),

@@ -58,6 +58,13 @@ def all_counts(row: Deployment) -> dict[str, int]:
     return told
 
 
+def done_in_words(row: Deployment) -> str:
+    """Of a row whose waves are at hand."""
+    told = all_counts(row)
+    done = told.get(Status.COMPLETED, 0) + told.get(Status.ROLLED_BACK, 0)
+    return f"{done:,} of {row.counted:,}"
+
+
 def size_in_words(wave: DeploymentWave) -> str:
     """How far a wave goes."""
     if wave.percent is not None:

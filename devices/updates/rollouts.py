@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 State = Deployment.State
 Wave = DeploymentWave.State
 
-OFTEN = timedelta(seconds=10)
+OFTEN = timedelta(seconds=9)  # beat sends the tick every ten: each time it is due
 SELDOM = timedelta(minutes=1)  # where only devices are waited for that are away
 REST = timedelta(minutes=1)  # after a step that has failed
 RARELY = timedelta(minutes=10)  # when that has lasted

@@ -5,7 +5,7 @@ What is signed are the facts of a package, as a JSON Web Signature in compact fo
 may come from anywhere. The key's public half is in the configuration of every device.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -13,10 +13,17 @@ from django.db import transaction
 from devices.configurations import rounds
 from devices.remote_control import keys
 from devices.updates.facts import UpdateKeyReplaced
-from devices.updates.models import SoftwareProduct, SoftwareUpdate, UpdateSigningKey
+from devices.updates.models import (
+    SoftwareProduct,
+    SoftwareUpdate,
+    UpdateSigningKey,
+    UpdateStatus,
+)
 from events.outbox import record
 from provisioning import jws
 from tenants.context import current_tenant_id
+
+ORDERED = timedelta(hours=1)  # for so long an order is good; then it is asked for anew
 
 
 def current_key(*, now: datetime) -> UpdateSigningKey:
@@ -76,6 +83,27 @@ def signature(package: SoftwareUpdate, key: UpdateSigningKey, *, now: datetime) 
         "size": package.size,
         "sha256": package.sha256,
         "iat": int(now.timestamp()),
+    }
+    return jws.signed(header, claims, keys.private_half(key))
+
+
+def order(status: UpdateStatus, key: UpdateSigningKey, *, now: datetime) -> str:
+    """What a device is told to do, for it alone and for a time; `exp` as in RFC 7519.
+
+    So nobody can have it go back, or install an earlier package, by what was signed once.
+    """
+    header = {"kid": key.thumbprint, "typ": "update-order+jws"}
+    package = status.package
+    claims = {
+        "aud": str(status.device_id),
+        "rollout": str(status.deployment_id),
+        "attempt": status.attempt,
+        "product": status.deployment.product.name,
+        "version": status.version,
+        "rollback": status.deployment.rolls_back_id is not None,
+        "sha256": package.sha256 if package else None,
+        "iat": int(now.timestamp()),
+        "exp": int((now + ORDERED).timestamp()),
     }
     return jws.signed(header, claims, keys.private_half(key))
 

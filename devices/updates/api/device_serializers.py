@@ -35,6 +35,9 @@ class OfferSerializer(serializers.Serializer[Any]):
     product = serializers.CharField(source="status.deployment.product.name")
     version = serializers.CharField(source="status.version")
     rollback = serializers.SerializerMethodField()
+    order = serializers.CharField(
+        help_text="The same for this device alone, for an hour: JWS (RFC 7515)."
+    )
     status = serializers.ChoiceField(source="status.status", choices=Status.choices)
     not_before = serializers.DateTimeField(
         allow_null=True, help_text="When its maintenance window opens; null: it is."

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.authentication import IsDevice, calling_device
+from devices.authentication import IsDevice, IsDeviceOrMember, calling_device
 from devices.remote_control import keys
 from devices.remote_control.api.views import parsed
 from devices.updates import offers, packages, products, signing, store
@@ -188,8 +188,8 @@ class PackageFileView(APIView):
     content_negotiation_class = OneFormOnly
 
     def get_permissions(self) -> list[Any]:
-        is_device = self.request.method == "GET"
-        return [IsDevice() if is_device else MayPublish()]
+        kinds: dict[str | None, Any] = {"GET": IsDevice, "PUT": MayPublish}
+        return [kinds.get(self.request.method, IsDeviceOrMember)()]
 
     @extend_schema(
         parameters=[

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from devices.configurations import layers
 from devices.configurations.layers import Subject
 from devices.models import Device
-from devices.remote_control.tests.controlling import errors
+from devices.remote_control.tests.controlling import claims, errors
 from devices.updates import policies, steering
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.tests.updating import (
@@ -86,12 +86,21 @@ def file_of(package: SoftwareUpdate) -> str:
 
 class TestOffer:
     def test_a_device_is_told_what_to_install(
-        self, box: APIClient, rollout: Deployment, package: SoftwareUpdate
+        self,
+        box: APIClient,
+        devices: list[Device],
+        rollout: Deployment,
+        package: SoftwareUpdate,
     ) -> None:
         told = box.get(MINE)
 
         assert told.status_code == 200
-        assert told.json() == {
+        order = told.json().pop("order")
+        assert claims(order)["aud"] == str(devices[0].pk)
+        assert claims(order)["sha256"] == package.sha256
+        assert claims(order)["rollback"] is False
+        assert {**told.json(), "order": ""} == {
+            "order": "",
             "rollout": str(rollout.pk),
             "attempt": 1,
             "product": "player",
