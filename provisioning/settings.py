@@ -3,13 +3,12 @@
 import os
 import re
 from datetime import timedelta
-from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from provisioning import env, logs, schedule
+from provisioning import env, logs, schedule, stores
 from provisioning.api import settings as api
 from provisioning.embedded import endpoints
 from provisioning.portal import settings as portal
@@ -241,38 +240,10 @@ UNFOLD = portal.UNFOLD
 
 # --- Where the files of packages are -------------------------------------------------------
 
-PACKAGES_ROOT = env.text("PACKAGES_ROOT", str(VAR / "packages"))
+PACKAGES_ROOT = stores.PACKAGES_ROOT
 UPLOADS_ROOT = env.text("UPLOADS_ROOT", str(VAR / "uploads"))  # while they come in
 PACKAGES_ACCEL = env.text("PACKAGES_ACCEL", "").rstrip("/")  # nginx: an internal path
-PACKAGES_S3_BUCKET = env.text("PACKAGES_S3_BUCKET", "")  # empty: on the disk
-_packages: dict[str, Any] = {
-    "BACKEND": "django.core.files.storage.FileSystemStorage",
-    "OPTIONS": {"location": PACKAGES_ROOT},
-}
-if PACKAGES_S3_BUCKET:
-    from boto3.s3.transfer import TransferConfig  # large: for who uses it
-
-    _packages = {
-        "BACKEND": "storages.backends.s3.S3Storage",
-        "OPTIONS": {
-            "bucket_name": PACKAGES_S3_BUCKET,
-            "endpoint_url": env.text("PACKAGES_S3_ENDPOINT", "") or None,
-            "region_name": env.text("PACKAGES_S3_REGION", "") or None,
-            "access_key": env.secret("PACKAGES_S3_ACCESS_KEY", "") or None,
-            "secret_key": env.secret("PACKAGES_S3_SECRET_KEY", "") or None,
-            "location": env.text("PACKAGES_S3_PREFIX", "").strip("/"),
-            "addressing_style": "path",
-            "default_acl": None,
-            "file_overwrite": False,
-            # One part of a file in memory at a time.
-            "transfer_config": TransferConfig(use_threads=False),
-        },
-    }
-STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    "packages": _packages,
-}
+STORAGES = stores.STORAGES
 
 # --- What leaves the house -----------------------------------------------------------------
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -70,6 +71,37 @@ class PortalAdmin(ModelAdmin):
         related = db_field.remote_field.model
         kwargs.setdefault("queryset", visible_to(person(request), related))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
+class OneRowAdmin(PortalAdmin):
+    """What each tenant has one of, whose form calls the service: a policy.
+
+    A member is led to theirs; without one the usual holds.
+    """
+
+    usual: ClassVar[str]  # what holds without a row, in a sentence
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        """The form has called the service; there is nothing left to save."""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponse:
+        if person(request).is_superuser or not self.has_view_permission(request):
+            return super().changelist_view(request, extra_context)
+        pages = f"admin:{self.opts.app_label}_{self.opts.model_name}"
+        row = self.get_queryset(request).first()
+        if row is not None:
+            return redirect(reverse(f"{pages}_change", args=[row.pk]))
+        if self.has_add_permission(request):
+            return redirect(f"{pages}_add")
+        messages.info(request, self.usual)
+        return super().changelist_view(request, extra_context)
 
 
 class DeletesWhole:

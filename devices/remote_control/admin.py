@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.urls import path, reverse
+from django.urls import path
 from django.utils import timezone
 from unfold.decorators import display
 
-from devices.remote_control import bulk, bulk_portal, commands, policies, portal
+from devices.remote_control import bulk, bulk_portal, commands, portal
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.forms import PolicyForm
 from devices.remote_control.models import (
@@ -22,7 +21,7 @@ from devices.remote_control.models import (
 from tenants.context import tenant_scope
 from tenants.portal import (
     MOST_AT_ONCE,
-    PortalAdmin,
+    OneRowAdmin,
     ReadOnlyAdmin,
     act_on_each,
     person,
@@ -212,12 +211,13 @@ class BulkCommandAdmin(ReadOnlyAdmin):
 
 
 @admin.register(RemoteControlPolicy)
-class PolicyAdmin(PortalAdmin):
+class PolicyAdmin(OneRowAdmin):
     """What may be commanded, and to how many at once."""
 
     list_display = ("shown", "allowed", "blast_radius")
     list_select_related = ("tenant",)
     ordering = ("tenant",)
+    usual = "Everything is allowed: nobody has said otherwise."
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -227,31 +227,6 @@ class PolicyAdmin(PortalAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         first = ("tenant",) if obj is None and person(request).is_superuser else ()
         return ((None, {"fields": (*first, "allowed_types", "blast_radius")}),)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: Any = None
-    ) -> HttpResponse:
-        """A member's tenant has one: they are led to it."""
-        if person(request).is_superuser or not self.has_view_permission(request):
-            return super().changelist_view(request, extra_context)
-        row = policies.of_tenant()
-        if row.pk is not None:
-            where = reverse(
-                "admin:remote_control_remotecontrolpolicy_change", args=[row.pk]
-            )
-            return redirect(where)
-        if self.has_add_permission(request):
-            return redirect("admin:remote_control_remotecontrolpolicy_add")
-        messages.info(request, "Everything is allowed: nobody has said otherwise.")
-        return super().changelist_view(request, extra_context)
 
     @admin.display(description="Policy")
     def shown(self, row: RemoteControlPolicy) -> str:

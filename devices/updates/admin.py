@@ -5,13 +5,12 @@ from typing import Any
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import path, reverse
+from django.urls import path
 from unfold.decorators import display
 
 from devices.updates import (
     package_portal,
     packages,
-    policies,
     products,
     progress,
     rollout_portal,
@@ -26,7 +25,7 @@ from devices.updates.models import (
 )
 from provisioning.errors import DomainError
 from tenants.context import tenant_scope
-from tenants.portal import PortalAdmin, ReadOnlyAdmin, person
+from tenants.portal import OneRowAdmin, PortalAdmin, ReadOnlyAdmin, person
 from tenants.templatetags.portal import moment_in_words
 
 STATES = {
@@ -325,12 +324,13 @@ class StatusAdmin(ReadOnlyAdmin):
 
 
 @admin.register(UpdatePolicy)
-class PolicyAdmin(FormAdmin):
+class PolicyAdmin(OneRowAdmin):
     """When a second person is asked, and how many download at a time."""
 
     list_display = ("shown", "approval_above", "concurrent_downloads")
     list_select_related = ("tenant",)
     ordering = ("tenant",)
+    usual = "Nobody has said otherwise: the usual limits hold."
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -341,23 +341,6 @@ class PolicyAdmin(FormAdmin):
         first = ("tenant",) if obj is None and person(request).is_superuser else ()
         fields = (*first, "approval_above", "concurrent_downloads")
         return ((None, {"fields": fields}),)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: Any = None
-    ) -> HttpResponse:
-        """A member's tenant has one: they are led to it."""
-        if person(request).is_superuser or not self.has_view_permission(request):
-            return super().changelist_view(request, extra_context)
-        row = policies.of_tenant()
-        if row.pk is not None:
-            return redirect(reverse("admin:updates_updatepolicy_change", args=[row.pk]))
-        if self.has_add_permission(request):
-            return redirect("admin:updates_updatepolicy_add")
-        messages.info(request, "Nobody has said otherwise: the usual limits hold.")
-        return super().changelist_view(request, extra_context)
 
     @admin.display(description="Policy")
     def shown(self, row: UpdatePolicy) -> str:

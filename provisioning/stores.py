@@ -1,0 +1,37 @@
+"""Where files are kept: on the disk, or in a store that speaks S3."""
+
+from typing import Any
+
+from provisioning import env
+from provisioning.var import var_folder
+
+PACKAGES_ROOT = env.text("PACKAGES_ROOT", str(var_folder() / "packages"))
+PACKAGES_S3_BUCKET = env.text("PACKAGES_S3_BUCKET", "")  # empty: on the disk
+_packages: dict[str, Any] = {
+    "BACKEND": "django.core.files.storage.FileSystemStorage",
+    "OPTIONS": {"location": PACKAGES_ROOT},
+}
+if PACKAGES_S3_BUCKET:
+    from boto3.s3.transfer import TransferConfig  # large: for who uses it
+
+    _packages = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": PACKAGES_S3_BUCKET,
+            "endpoint_url": env.text("PACKAGES_S3_ENDPOINT", "") or None,
+            "region_name": env.text("PACKAGES_S3_REGION", "") or None,
+            "access_key": env.secret("PACKAGES_S3_ACCESS_KEY", "") or None,
+            "secret_key": env.secret("PACKAGES_S3_SECRET_KEY", "") or None,
+            "location": env.text("PACKAGES_S3_PREFIX", "").strip("/"),
+            "addressing_style": "path",
+            "default_acl": None,
+            "file_overwrite": False,
+            # One part of a file in memory at a time.
+            "transfer_config": TransferConfig(use_threads=False),
+        },
+    }
+STORAGES: dict[str, Any] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "packages": _packages,
+}
