@@ -261,7 +261,10 @@ def widen(row: Deployment, now: datetime) -> bool:
         return False
     back.counted = back.opened + new
     back.waves.update(state=Wave.RUNNING, position=None, is_open=False, ended_at=None)
-    _go(back, now)
+    if back.state == State.PAUSED:  # it goes on when somebody says so
+        back.save(update_fields=["counted"])
+    else:
+        _go(back, now)
     return True
 
 

@@ -436,6 +436,28 @@ def test_who_comes_up_with_it_later_can_still_be_led_back(
         steering.roll_back(deployment=row, by=by, now=later(now, 61))
 
 
+def test_a_way_back_that_is_paused_stays_so_whoever_else_has_to_go_back(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+) -> None:
+    one, other = fleet(acting, 2)
+    row = started(package, by, now)
+    tick(now)
+    updates(row, one.pk, now)
+    says(row, other.pk, "installing", now)
+    tick(later(now, 1))
+    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    tick(later(now, 2))
+    steering.pause(deployment=back, now=later(now, 3))
+
+    updates(row, other.pk, later(now, 4))
+    tick(later(now, 5))
+    assert (state(back), given(back)) == ("paused", {one.pk})
+
+    steering.resume(deployment=back, now=later(now, 6))
+    tick(later(now, 6))
+    assert given(back) == {one.pk, other.pk}
+
+
 def test_a_rollout_of_one_device_that_fails_is_over(
     acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
 ) -> None:
