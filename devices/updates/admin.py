@@ -25,7 +25,13 @@ from devices.updates.models import (
 )
 from provisioning.errors import DomainError
 from tenants.context import tenant_scope
-from tenants.portal import OneRowAdmin, PortalAdmin, ReadOnlyAdmin, person
+from tenants.portal import (
+    OneRowAdmin,
+    PortalAdmin,
+    ReadOnlyAdmin,
+    list_url,
+    person,
+)
 from tenants.templatetags.portal import moment_in_words
 
 STATES = {
@@ -57,8 +63,26 @@ class FormAdmin(PortalAdmin):
         """The form has called the service; there is nothing left to save."""
 
 
+class DroppedOnItsPage(FormAdmin):
+    """One row is dropped at a time, on its own page, where it is said why it is not."""
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except DomainError as error:
+            messages.error(request, str(error))
+            return redirect(list_url(self))
+
+
 @admin.register(SoftwareProduct)
-class ProductAdmin(FormAdmin):
+class ProductAdmin(DroppedOnItsPage):
     """What is installed on devices and comes in versions."""
 
     list_display = ("name", "versioning", "reports")
@@ -74,28 +98,13 @@ class ProductAdmin(FormAdmin):
         first = ("tenant",) if obj is None and person(request).is_superuser else ()
         return ((None, {"fields": (*first, "name", "versioning", "reports")}),)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """One is dropped on its own page, where it can be said why it is not."""
-        actions = super().get_actions(request)
-        actions.pop("delete_selected", None)
-        return actions
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: Any = None
-    ) -> HttpResponse:
-        try:
-            return super().delete_view(request, object_id, extra_context)
-        except DomainError as error:
-            messages.error(request, str(error))
-            return redirect("admin:updates_softwareproduct_changelist")
-
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
             products.delete(product=obj)
 
 
 @admin.register(SoftwareUpdate)
-class PackageAdmin(FormAdmin):
+class PackageAdmin(DroppedOnItsPage):
     """Packages: a version of a product each, with its file."""
 
     list_display = ("shown", "shown_state", "shown_size", "for_models", "created")
@@ -130,22 +139,6 @@ class PackageAdmin(FormAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_change_permission(request, obj)
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """What may be dropped depends on its state: on its own page."""
-        actions = super().get_actions(request)
-        actions.pop("delete_selected", None)
-        return actions
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: Any = None
-    ) -> HttpResponse:
-        """What was released meanwhile is said, and stays."""
-        try:
-            return super().delete_view(request, object_id, extra_context)
-        except DomainError as error:
-            messages.error(request, str(error))
-            return redirect("admin:updates_softwareupdate_changelist")
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):

@@ -108,7 +108,10 @@ def supersede(device_ids: Collection[UUID], by: Deployment, *, now: datetime) ->
         **{f"device__{by.product.reports}": F("version")},
         deployment__rolls_back__isnull=False,
     )
-    complete(list(back.select_related("deployment")), now=now)
+    if rows := list(back.select_related("deployment")):
+        complete(rows, now=now)
+        # What makes it make way is written after this, and waits for them again.
+        steps.announce({row.device_id for row in rows})
     keys = list(older.values_list("pk", flat=True))
     if keys:
         UpdateStatus.objects.filter(makes_way, pk__in=keys).update(

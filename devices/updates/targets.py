@@ -8,7 +8,6 @@ and moves none, and another package begins with others.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import md5
 from math import ceil
 from typing import Any
 from uuid import UUID
@@ -79,11 +78,6 @@ class Plan:
     online: int
     left_out: dict[str, int]
     waves: list[PlannedWave] = field(default_factory=list)
-
-
-def place_of(package_id: UUID, device_id: UUID) -> int:
-    """From 0 to `PLACES`; the database has the same (`_with_place`)."""
-    return int(md5(f"{package_id}{device_id}".encode()).hexdigest()[:8], 16)
 
 
 def unfit(package: SoftwareUpdate, *, model: str, version: str) -> str | None:

@@ -528,6 +528,27 @@ def test_an_older_rollouts_later_wave_takes_nothing_newer_away(
     assert (statuses(older), statuses(newer)) == ({"cancelled": 1}, {"pending": 4})
 
 
+def test_who_is_back_and_not_noted_yet_is_when_something_newer_comes(
+    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, tmp_path: Path
+) -> None:
+    (device,) = fleet(acting, 1)
+    row = started(package, by, now)
+    tick(now)
+    updates(row, device.pk, now)
+    tick(later(now, 1))
+    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    tick(later(now, 2))
+    Device.objects.update(app_version="1.0.0")
+
+    newer = started(released(now, tmp_path / "in", "3.0"), by, later(now, 2))
+    Deployment.objects.exclude(pk=newer.pk).update(due_at=later(now, 9))
+    tick(later(now, 2))
+
+    assert (statuses(row), statuses(back)) == ({"rolled_back": 1}, {"completed": 1})
+    assert statuses(newer) == {"pending": 1}
+    assert Device.objects.get().next_steps.update_waiting
+
+
 def test_a_rollback_leaves_alone_who_has_moved_on(
     acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, tmp_path: Path
 ) -> None:
