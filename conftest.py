@@ -15,15 +15,18 @@ from django.test import override_settings
 from redis import Redis
 from rest_framework.test import APIClient
 
-from certificates.device_certificates import DeviceCertificatesService
-from devices.credentials import create_enrollment_token, renew_device_token
-from devices.metrics import partitions
-from devices.models import Device, EnrollmentToken
-from devices.tests.factories import DeviceFactory
+from accounts.services.members import issue_api_token
+from certificates.services.device_certificates import DeviceCertificatesService
+from devices.metrics.services import partitions
+from devices.registry.models import Device, EnrollmentToken
+from devices.registry.services.credentials import (
+    create_enrollment_token,
+    renew_device_token,
+)
+from devices.registry.tests.factories import DeviceFactory
 from provisioning.tests.processes import other_process
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
 from tenants.models import Membership, Role, Tenant
-from tenants.services import issue_api_token
 from tenants.tests.factories import MembershipFactory, TenantFactory
 
 

@@ -12,12 +12,12 @@ from django.utils import timezone
 from benchmarks import load
 from benchmarks.connect import bare_table, fleet
 from benchmarks.stage import web
-from devices.configurations import effective, layers
 from devices.configurations.documents import version_of
-from devices.configurations.layers import Subject
 from devices.configurations.models import Round
-from devices.configurations.preview import preview
-from devices.models import Device, DeviceTag, NextSteps, Tag
+from devices.configurations.services import effective, layers
+from devices.configurations.services.layers import Subject
+from devices.configurations.services.preview import preview
+from devices.registry.models import Device, DeviceTag, NextSteps, Tag
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
 

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from benchmarks import load
 from benchmarks.stage import web
-from devices.models import Device, DeviceToken
+from devices.registry.models import Device, DeviceToken
 from tenants import tokens
 from tenants.models import Tenant
 

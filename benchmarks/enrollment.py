@@ -6,11 +6,11 @@ from django.utils import timezone
 
 from benchmarks import load
 from benchmarks.beside import measured
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
-from devices.credentials import renew_device_token
-from devices.models import Device
+from devices.registry.models import Device
+from devices.registry.services.credentials import renew_device_token
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 

@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils import timezone
 
-from devices.metrics import history, partitions
-from devices.metrics.history import Period
+from devices.metrics.admin.device_panel import DRAWN, charts
 from devices.metrics.measures import MEASURE, MEASURES
 from devices.metrics.models import ROLL_UPS, DeviceMetrics
-from devices.metrics.portal import DRAWN, charts
-from devices.models import Device
+from devices.metrics.services import history, partitions
+from devices.metrics.services.history import Period
+from devices.registry.models import Device
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 

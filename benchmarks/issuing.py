@@ -6,12 +6,12 @@ from datetime import timedelta
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.utils import timezone
 
-from certificates.device_certificates import DeviceCertificatesService
-from certificates.management_service import CertificateManagementService
 from certificates.pki import issuing, serials
 from certificates.pki.issuer import Addresses
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.keys import ec_key, request_for
-from devices.models import Device
+from devices.registry.models import Device
 from tenants.models import Tenant
 
 CERTIFICATES = 600

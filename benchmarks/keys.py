@@ -7,9 +7,9 @@ from collections.abc import Callable
 from django.db import connection
 from django.utils import timezone
 
-from certificates.management_service import CertificateManagementService
 from certificates.pki import keys
-from devices.models import Device
+from certificates.services.certificate_management import CertificateManagementService
+from devices.registry.models import Device
 from tenants.context import every_tenant_scope
 from tenants.models import Tenant
 

@@ -11,9 +11,9 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from accounts.services.members import issue_api_token
 from tenants.context import tenant_scope
 from tenants.models import Membership, Role, Tenant, User
-from tenants.services import issue_api_token
 
 TENANTS = 100
 DEVICES = 1_000_000

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils import timezone
 
-from devices.metrics import partitions
 from devices.metrics.models import DeviceMetrics, LatestMetrics
-from devices.models import Device
-from devices.monitoring import evaluation, overview
+from devices.metrics.services import partitions
 from devices.monitoring.models import Alert, MonitoringRule
+from devices.monitoring.services import evaluation, overview
+from devices.registry.models import Device
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 

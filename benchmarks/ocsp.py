@@ -7,9 +7,9 @@ from django.utils import timezone
 
 from benchmarks import load
 from benchmarks.beside import measured
-from certificates.management_service import CertificateManagementService
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
-from devices.models import Device
+from devices.registry.models import Device
 from tenants.models import Tenant
 
 CERTIFICATES = 500

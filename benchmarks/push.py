@@ -14,15 +14,15 @@ import psutil
 from django.db import connection
 from django.utils import timezone
 
+from accounts.services.members import issue_api_token
 from benchmarks.load import Figures
 from benchmarks.roles import running
 from benchmarks.stage import web
-from devices.models import Device, DeviceToken
-from devices.remote_control import policies
+from devices.registry.models import Device, DeviceToken
+from devices.remote_control.services import policies
 from tenants import tokens
 from tenants.context import tenant_scope
 from tenants.models import Membership, Role, Tenant, User
-from tenants.services import issue_api_token
 
 PORT, STREAM_PORT = 8979, 9979
 STREAM = f"http://127.0.0.1:{STREAM_PORT}/devices/me/commands/stream"

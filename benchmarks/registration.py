@@ -7,8 +7,8 @@ from django.utils import timezone
 
 from benchmarks import load
 from benchmarks.beside import measured
-from devices.credentials import create_enrollment_token
-from devices.models import Device
+from devices.registry.models import Device
+from devices.registry.services.credentials import create_enrollment_token
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 

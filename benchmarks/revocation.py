@@ -7,11 +7,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.utils import timezone
 
-from certificates import revocation_lists
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate, RevocationList
 from certificates.pki import crl, serials
-from devices.models import Device
+from certificates.services import revocation_lists
+from certificates.services.certificate_management import CertificateManagementService
+from devices.registry.models import Device
 from tenants.models import Tenant
 
 REVOKED = 100_000

@@ -21,19 +21,23 @@ from benchmarks import load
 from benchmarks.connect import bare_table, fleet
 from benchmarks.million import FLEET
 from benchmarks.stage import web
-from devices.models import Device, DeviceToken
-from devices.updates import (
-    deployments,
-    opening,
+from core.uploads import Spooled
+from devices.registry.models import Device, DeviceToken
+from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
+from devices.updates.services import (
     packages,
     products,
-    rollouts,
-    steering,
+    rollout_control,
+    rollout_tick,
 )
-from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.targets import Size
+from devices.updates.services import (
+    rollouts as deployments,
+)
+from devices.updates.services import (
+    waves as opening,
+)
+from devices.updates.services.targets import Size
 from provisioning.embedded import endpoints
-from provisioning.uploads import Spooled
 from tenants import tokens
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
@@ -81,10 +85,10 @@ def _over_a_million() -> None:
         )
         _report(f"a rollout over {DEVICES:,} devices, created", spent, 5, bare)
         row = Deployment.objects.get()
-        steering.start(deployment=row, by=by, now=timezone.now())
+        rollout_control.start(deployment=row, by=by, now=timezone.now())
         if Deployment.objects.get().state == "waiting":
             other = User.objects.create_user("other@example.com")
-            steering.approve(deployment=row, by=other, now=timezone.now())
+            rollout_control.approve(deployment=row, by=other, now=timezone.now())
         for _ in range(TURNS):
             _open_a_wave(row)
 
@@ -94,12 +98,12 @@ def _open_a_wave(row: Deployment) -> None:
     before, longest = _opened(), 0.0
     while _opened() < before + WAVE:
         Deployment.every_tenant.update(due_at=timezone.now())
-        longest = max(longest, _seconds(lambda: rollouts.tick(now=timezone.now())))
+        longest = max(longest, _seconds(lambda: rollout_tick.tick(now=timezone.now())))
     bare = _seconds(lambda: _execute(BARE_INSERT, WAVE))
     _report(f"a tick that opens a wave of {opening.BATCH:,}", longest, 2, bare)
     UpdateStatus.every_tenant.update(status="completed", ended_at=timezone.now())
     Deployment.every_tenant.update(due_at=timezone.now())
-    while _opened() < before + WAVE + 1 and rollouts.tick(now=timezone.now()):
+    while _opened() < before + WAVE + 1 and rollout_tick.tick(now=timezone.now()):
         if row.waves.filter(state="running", is_open=False).exists():
             break
 
@@ -113,8 +117,8 @@ def _feedback() -> None:
         package = _package("9.0.0", b"package")
         said = {"waves": [Size(percent=100.0)]}
         row = deployments.create(package=package, said=said, by=by, now=timezone.now())
-        steering.start(deployment=row, by=by, now=timezone.now())
-        while rollouts.tick(now=timezone.now()):
+        rollout_control.start(deployment=row, by=by, now=timezone.now())
+        while rollout_tick.tick(now=timezone.now()):
             pass
     path = f"/devices/me/updates/{row.pk}/feedback"
     ours = [
@@ -151,8 +155,8 @@ def _download() -> None:
         assert device is not None
         said = {"waves": [Size(percent=100.0)], "filter": {"device": str(device.pk)}}
         row = deployments.create(package=package, said=said, by=by, now=timezone.now())
-        steering.start(deployment=row, by=by, now=timezone.now())
-        while rollouts.tick(now=timezone.now()):
+        rollout_control.start(deployment=row, by=by, now=timezone.now())
+        while rollout_tick.tick(now=timezone.now()):
             pass
         secret = tokens.make(DeviceToken.prefix)
         DeviceToken.objects.filter(device=device).update(digest=tokens.digest(secret))

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from benchmarks.roles import running
 from benchmarks.stage import web
-from devices.credentials import create_enrollment_token
+from devices.registry.services.credentials import create_enrollment_token
 from provisioning.var import BASE
 from tenants.context import tenant_scope
 from tenants.models import Tenant

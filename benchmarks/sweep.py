@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from devices import presence
+from devices.registry.services import presence
 from tenants.models import Tenant
 
 DEVICES = 1_000_000

@@ -15,12 +15,12 @@ from django.test import Client
 from django.utils import timezone
 
 from benchmarks.million import _execute, _member
-from devices.credentials import renew_device_token
-from devices.models import Device
-from provisioning.postgresql.base import ScopedCursor
+from devices.registry.models import Device
+from devices.registry.services.credentials import renew_device_token
 from tenants.context import tenant_scope
 from tenants.models import Tenant
-from tenants.row_security import scoped_models
+from tenants.postgresql.base import ScopedCursor
+from tenants.postgresql.row_security import scoped_models
 
 JSON = "application/json"
 TURNS = 9

@@ -7,5 +7,5 @@ class CertificatesConfig(AppConfig):
     name = "certificates"
 
     def ready(self) -> None:
-        import_module("certificates.receivers")
-        import_module("certificates.renewal_windows")
+        import_module("certificates.services.subscribers")
+        import_module("certificates.services.renewal_windows")

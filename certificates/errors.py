@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from provisioning.errors import Conflict, Invalid, Missing, Refused, Unavailable
+from core.errors import Conflict, Invalid, Missing, Refused, Unavailable
 
 
 class InvalidRequest(Invalid):

@@ -10,13 +10,13 @@ from celery.signals import worker_ready
 from django.db import OperationalError
 from django.utils import timezone
 
-from certificates import inspection, ocsp_answers, renewals, revocation_lists
 from certificates.errors import IssuanceInterrupted, NotRenewable
-from certificates.integrity import IntegrityCheck
-from certificates.key_removal import remove_delivered_keys
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
-from devices.errors import DeviceIsRetired
+from certificates.services import inspection, ocsp_responses, renewals, revocation_lists
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.integrity import IntegrityCheck
+from certificates.services.key_removal import remove_delivered_keys
+from devices.registry.errors import DeviceIsRetired
 from tenants.context import every_tenant_scope
 
 LONGEST_OUTAGE = timedelta(days=7)  # what lasts longer wants `check_integrity --fix`
@@ -55,7 +55,7 @@ def renew_responders() -> int:
     """Delegate the answering of OCSP requests anew before the delegation ends."""
     ca = CertificateManagementService().ca
     with every_tenant_scope():
-        return ocsp_answers.renew_responders(ca, now=timezone.now())
+        return ocsp_responses.renew_responders(ca, now=timezone.now())
 
 
 @shared_task

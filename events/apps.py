@@ -3,8 +3,8 @@ from importlib import import_module
 from django.apps import AppConfig
 from kombu.exceptions import OperationalError
 
-from events.waking import Waker
-from provisioning.encryption import when_reencrypting
+from core.encryption import when_reencrypting
+from core.task_trigger import Waker
 from tenants.hooks import when_something_happens
 
 
@@ -12,7 +12,7 @@ class EventsConfig(AppConfig):
     name = "events"
 
     def ready(self) -> None:
-        outbox = import_module("events.outbox")
+        outbox = import_module("events.services.outbox")
         tasks = import_module("events.tasks")
         outbox.wake_with(
             Waker(
@@ -23,4 +23,6 @@ class EventsConfig(AppConfig):
             ),
         )
         when_something_happens(outbox.record_happening)
-        when_reencrypting("webhooks", import_module("events.channel_secrets").reencrypt)
+        when_reencrypting(
+            "webhooks", import_module("events.services.channel_secrets").reencrypt
+        )

@@ -1,6 +1,6 @@
 """How the events say no."""
 
-from provisioning.errors import Conflict, Invalid, Missing
+from core.errors import Conflict, Invalid, Missing
 
 
 class InvalidChannel(Invalid):

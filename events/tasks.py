@@ -6,8 +6,8 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from events import audit, delivery, sending
-from provisioning.locks import alone
+from core.locks import alone
+from events.services import audit_log, channel_delivery, delivery
 from tenants.context import every_tenant_scope
 
 SENDING = 7_205_759_406  # the lock
@@ -35,14 +35,14 @@ def drop_outlived() -> int:
     """Remove the events that are older than `EVENT_RETENTION_DAYS`."""
     retention = timedelta(days=settings.EVENT_RETENTION_DAYS)
     with every_tenant_scope():
-        return audit.drop_outlived(before=timezone.now() - retention)
+        return audit_log.drop_outlived(before=timezone.now() - retention)
 
 
 @shared_task(ignore_result=True)
 def seal() -> int:
     """Put the events that came since the last time into the hash chains."""
     with every_tenant_scope():
-        return audit.seal(now=timezone.now())
+        return audit_log.seal(now=timezone.now())
 
 
 @shared_task(ignore_result=True)
@@ -55,7 +55,7 @@ def send() -> int:
     begun = timezone.now()
     total = 0
     with every_tenant_scope(), alone(SENDING) as mine:
-        while mine and (sent := sending.send_due(now=timezone.now())):
+        while mine and (sent := channel_delivery.send_due(now=timezone.now())):
             total += sent
             if timezone.now() - begun > LONGEST_RUN:
                 break
@@ -66,4 +66,4 @@ def send() -> int:
 def drop_outlived_messages() -> int:
     """Remove the messages to channels that were over a week ago."""
     with every_tenant_scope():
-        return sending.drop_outlived(now=timezone.now())
+        return channel_delivery.drop_outlived(now=timezone.now())

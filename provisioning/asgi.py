@@ -4,4 +4,4 @@ from importlib import import_module
 
 from provisioning.wsgi import answered  # sets Django up: what follows wants models
 
-app = import_module("provisioning.push").Application(answered)
+app = import_module("devices.remote_control.push.server").Application(answered)

@@ -26,8 +26,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis import Redis, RedisError
 
-from devices.models import Device
 from devices.monitoring.models import Alert
+from devices.registry.models import Device
 from events.models import ChannelDelivery, Delivery
 from events.severity import Severity
 from tenants.context import current_caller, every_tenant_scope

@@ -20,8 +20,8 @@ from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 
-from provisioning import uploads
-from provisioning.downloads import LocalFile, LocalFileAnswer
+from core import uploads
+from core.downloads import LocalFile, LocalFileAnswer
 from provisioning.streams import TOPIC_HEADER, Streams
 from provisioning.wsgi import begun
 

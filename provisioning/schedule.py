@@ -7,7 +7,7 @@ from celery.schedules import crontab
 
 BEAT: dict[str, dict[str, Any]] = {
     "sweep device status": {
-        "task": "devices.tasks.sweep_device_status",
+        "task": "devices.registry.tasks.sweep_device_status",
         "schedule": crontab(),  # every minute
         "options": {"expires": 55},  # a late sweep is superseded by the next one
     },
@@ -117,12 +117,12 @@ BEAT: dict[str, dict[str, Any]] = {
         "options": {"expires": 3500},
     },
     "drop outlived pairings": {
-        "task": "devices.tasks.drop_outlived_pairings",
+        "task": "devices.registry.tasks.drop_outlived_pairings",
         "schedule": crontab(minute="40"),
         "options": {"expires": 3500},
     },
     "clear outlived sessions": {
-        "task": "tenants.tasks.clear_sessions",
+        "task": "accounts.tasks.clear_sessions",
         "schedule": crontab(minute="50", hour="3"),
         "options": {"expires": 3600},
     },

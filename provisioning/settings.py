@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from provisioning import env, logs, schedule, stores
+from core import env
+from provisioning import logs, schedule, stores
 from provisioning.api import settings as api
 from provisioning.embedded import endpoints
 from provisioning.portal import settings as portal
@@ -138,9 +139,11 @@ X_FRAME_OPTIONS = "DENY"
 # --- The house ---------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "core",
     "tenants",
     "events",
-    "devices",
+    "accounts",
+    "devices.registry",
     "certificates",
     "devices.metrics",
     "devices.monitoring",
@@ -211,7 +214,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_CLIENT_IP_CALLABLE = "tenants.middleware.client_address"
 AXES_USERNAME_FORM_FIELD = "username"
-AXES_USERNAME_CALLABLE = "tenants.sign_in.account"
+AXES_USERNAME_CALLABLE = "accounts.signals.account"
 AXES_LOCKOUT_CALLABLE = "provisioning.portal.sign_in.locked_out"
 AXES_DISABLE_ACCESS_LOG = True  # the audit log has it
 AXES_ENABLE_ADMIN = False
@@ -293,7 +296,7 @@ DATABASES = {
 }
 if "postgresql" not in str(DATABASES["default"]["ENGINE"]):
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database.")
-DATABASES["default"]["ENGINE"] = "provisioning.postgresql"
+DATABASES["default"]["ENGINE"] = "tenants.postgresql"
 if urlsplit(REDIS_URL).scheme not in {"redis", "rediss"}:
     raise ImproperlyConfigured("REDIS_URL must be like redis://:password@host:6379/0.")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from provisioning import env
+from core import env
 from provisioning.var import var_folder
 
 PACKAGES_ROOT = env.text("PACKAGES_ROOT", str(var_folder() / "packages"))

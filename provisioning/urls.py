@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from devices.portal import short_address
+from devices.registry.admin.pairing import short_address
 from provisioning import observability
 from provisioning.api import outside
 
@@ -18,7 +18,7 @@ urlpatterns = [
     path("", home, name="home"),
     path("admin", home),
     path("pair", short_address, name="pair"),
-    path("", include("devices.api.urls")),
+    path("", include("devices.registry.api.urls")),
     path("", include("events.api.urls")),
     path("", include("certificates.api.urls")),
     path("", include("devices.metrics.api.urls")),

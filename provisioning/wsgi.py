@@ -10,7 +10,7 @@ from django.core.wsgi import get_wsgi_application
 from django.db import OperationalError, connections
 
 from provisioning.processes import die_with_parent
-from tenants.row_security import refuse_to_start_without_wall
+from tenants.postgresql.row_security import refuse_to_start_without_wall
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from tenants import second_factor
+from accounts.services import second_factor
 from tenants.context import (
     Caller,
     bind_caller,

@@ -7,19 +7,23 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from certificates import authorities, est_enrollment
-from certificates.api.answers import RawParser, raw
-from certificates.api.public import PublicView
-from certificates.authentication import (
+from certificates.api.authentication import (
     BasicDeviceAuthentication,
     ClientCertificateAuthentication,
 )
+from certificates.api.public_views import PublicView
+from certificates.api.responses import RawParser, raw
 from certificates.errors import EnrollmentPending
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.pki import est
-from devices.authentication import DeviceAuthentication, MayConnect, calling_device
-from provisioning.rest.negotiation import OneFormOnly
+from certificates.services import authorities, est_enrollment
+from certificates.services.certificate_management import CertificateManagementService
+from core.rest.negotiation import OneFormOnly
+from devices.registry.api.authentication import (
+    DeviceAuthentication,
+    MayConnect,
+    calling_device,
+)
 
 CERTIFICATES = "application/pkcs7-mime"
 ATTRIBUTES = "application/csrattrs"

@@ -4,14 +4,14 @@ from typing import Any
 
 from rest_framework import serializers
 
-from certificates import authorities
 from certificates.models import DeviceCertificate
 from certificates.pki.bundles import FORMS
 from certificates.pki.csr import LONGEST
 from certificates.pki.keys import KEY_TYPES
-from devices.api.serializers import BoxSerializer, DeviceSerializer
-from provisioning.rest.fields import PEM, Text
-from provisioning.rest.strict import Strict
+from certificates.services import authorities
+from core.rest.fields import PEM, Text
+from core.rest.strict import Strict
+from devices.registry.api.serializers import BoxSerializer, DeviceSerializer
 
 
 class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):

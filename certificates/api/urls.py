@@ -1,6 +1,6 @@
 from django.urls import path
 
-from certificates.api import est, mine, public, views
+from certificates.api import device_views, est, public_views, views
 
 SERIAL = "certificates/<str:serial_number>"
 
@@ -10,17 +10,17 @@ urlpatterns = [
     ),
     path(
         "devices/me/certificate",
-        mine.MyCertificateView.as_view(),
+        device_views.MyCertificateView.as_view(),
         name="my-certificate",
     ),
     path(
         "devices/me/certificate/acknowledge",
-        mine.AcknowledgeView.as_view(),
+        device_views.AcknowledgeView.as_view(),
         name="my-certificate-acknowledge",
     ),
     path(
         "devices/me/certificate/bundle",
-        mine.BundleView.as_view(),
+        device_views.BundleView.as_view(),
         name="my-certificate-bundle",
     ),
     path(
@@ -28,32 +28,40 @@ urlpatterns = [
         views.DeviceCertificatesView.as_view(),
         name="device-certificates",
     ),
-    path("certificates/ca.pem", public.AuthorityView.as_view(), name="ca"),
-    path("certificates/trusted.pem", public.TrustedView.as_view(), name="trusted"),
+    path("certificates/ca.pem", public_views.AuthorityView.as_view(), name="ca"),
+    path(
+        "certificates/trusted.pem", public_views.TrustedView.as_view(), name="trusted"
+    ),
     path(
         "certificates/trusted.crl.pem",
-        public.TrustedListsView.as_view(),
+        public_views.TrustedListsView.as_view(),
         name="trusted-crl",
     ),
-    path("certificates/ca.crl", public.CompleteListView.as_view(), name="crl"),
+    path("certificates/ca.crl", public_views.CompleteListView.as_view(), name="crl"),
     path(
-        "certificates/ca.crl.pem", public.CompleteListPemView.as_view(), name="crl-pem"
+        "certificates/ca.crl.pem",
+        public_views.CompleteListPemView.as_view(),
+        name="crl-pem",
     ),
-    path("certificates/crl/<int:shard>.crl", public.ShardView.as_view(), name="shard"),
+    path(
+        "certificates/crl/<int:shard>.crl",
+        public_views.ShardView.as_view(),
+        name="shard",
+    ),
     path(
         "certificates/authorities/<str:key_identifier>.cer",
-        public.AuthorityCertificateView.as_view(),
+        public_views.AuthorityCertificateView.as_view(),
         name="authority-certificate",
     ),
     path(
         "certificates/authorities/<str:key_identifier>.crl",
-        public.ListOfAuthorityView.as_view(),
+        public_views.ListOfAuthorityView.as_view(),
         name="authority-crl",
     ),
-    path("certificates/ocsp", public.OcspView.as_view(), name="ocsp"),
+    path("certificates/ocsp", public_views.OcspView.as_view(), name="ocsp"),
     path(
         "certificates/ocsp/<path:ocsp_request>",
-        public.OcspGetView.as_view(),
+        public_views.OcspGetView.as_view(),
         name="ocsp-get",
     ),
     path("certificates/validate", views.ValidateView.as_view(), name="validate"),

@@ -23,21 +23,21 @@ from certificates.api.serializers import (
     ValidationSerializer,
     with_chain,
 )
-from certificates.enrollment import enroll
-from certificates.management_service import (
+from certificates.models import DeviceCertificate
+from certificates.services.certificate_management import (
     CertificateManagementService,
     of_device,
     owned_certificate,
 )
-from certificates.models import DeviceCertificate
-from certificates.renewal_windows import ASK_AGAIN_AFTER, window_of
-from certificates.validation import validate_certificate
-from devices.api.views import found, shown
-from devices.authentication import IsDeviceOrMember, MayEnroll
-from devices.models import Device, EnrollmentToken
-from devices.registration import living_device
-from provisioning.rest.paging import CursorPages
-from provisioning.rest.strict import KnownParameters
+from certificates.services.enrollment import enroll
+from certificates.services.renewal_windows import ASK_AGAIN_AFTER, window_of
+from certificates.services.validation import validate_certificate
+from core.rest.pagination import CursorPages
+from core.rest.strict import KnownParameters
+from devices.registry.api.authentication import IsDeviceOrMember, MayEnroll
+from devices.registry.api.views import found, shown
+from devices.registry.models import Device, EnrollmentToken
+from devices.registry.services.registration import living_device
 
 
 class NewestFirst(CursorPages):

@@ -12,7 +12,7 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from certificates.models.revocation_list import RevocationList
 from certificates.pki.keys import DevicePublicKey, acceptable
-from devices.models import Device
+from devices.registry.models import Device
 from tenants.models import Role
 
 

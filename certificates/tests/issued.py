@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
-from devices.models import Device
+from devices.registry.models import Device
 
 
 def issued(device: Device, now: datetime, key: Any = None) -> DeviceCertificate:

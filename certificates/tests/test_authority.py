@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AuthorityExists, AuthorityUnavailable, InvalidAuthority
 from certificates.pki import keys
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.keys import ec_key
 
 MAKE_ONE = """

@@ -7,11 +7,11 @@ import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client
 
-from certificates import ocsp_answers, revocation_lists
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.models import CertificateAuthority, Drift, RenewalCampaign
+from certificates.services import ocsp_responses, revocation_lists
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.issued import issued, revoked
-from devices.models import Device
+from devices.registry.models import Device
 from tenants.models import Role, User
 from tenants.tests.factories import MembershipFactory
 
@@ -39,7 +39,7 @@ def test_the_authoritys_page_shows_its_lists_and_its_responder(
     revoked(row, now)
     ca = DeviceCertificatesService()
     revocation_lists.rebuild_due(ca, now=now)
-    ocsp_answers.renew_responders(ca, now=now)
+    ocsp_responses.renew_responders(ca, now=now)
     authority = CertificateAuthority.objects.get()
 
     listed = operator.get(f"{PAGES}/certificateauthority/").content.decode()

@@ -8,16 +8,16 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
-from certificates import enrollment as certificates_enrollment
-from certificates.device_certificates import DeviceCertificatesService
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.pki.issuer import Addresses
-from certificates.store import CertificateStore
+from certificates.services import enrollment as certificates_enrollment
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
+from certificates.services.file_store import CertificateStore
 from certificates.tests.keys import ec_key, request_for
-from devices.hot_path import devices_known_by
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device
+from devices.registry.queries import devices_known_by
+from devices.registry.tests.factories import DeviceFactory
 from tenants.models import Role
 
 Member = Callable[..., APIClient]

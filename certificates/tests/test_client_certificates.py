@@ -10,13 +10,13 @@ import pytest
 from django.conf import settings as configured
 from rest_framework.test import APIClient
 
-from certificates.device_certificates import DeviceCertificatesService
-from certificates.management_service import CertificateManagementService
 from certificates.models import CertificateAuthority, DeviceCertificate
 from certificates.pki.issuer import Addresses
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.issued import issued, revoked
-from devices import registration
-from devices.models import Device
+from devices.registry.models import Device
+from devices.registry.services import registration
 
 pytestmark = pytest.mark.django_db
 PROXY, STRANGER = "192.0.2.7", "203.0.113.9"

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from certificates import authorities, issuance
-from certificates.file_differences import key_digest
-from certificates.integrity import IntegrityCheck
-from certificates.key_removal import remove_delivered_keys
-from certificates.management_service import (
+from certificates.models import DeviceCertificate
+from certificates.pki import keys
+from certificates.services import authorities, issuance
+from certificates.services.certificate_management import (
     CertificateManagementService,
     certificate_in_use,
 )
-from certificates.models import DeviceCertificate
-from certificates.pki import keys
+from certificates.services.file_comparison import key_digest
+from certificates.services.integrity import IntegrityCheck
+from certificates.services.key_removal import remove_delivered_keys
 from certificates.tests.keys import ec_key, request_for
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
 from provisioning.tests.processes import other_process
 from provisioning.var import BASE
 from tenants.context import tenant_scope
@@ -43,7 +43,7 @@ Dying = Callable[..., dict[str, Any]]
 def dying(transactional_db: None) -> Iterator[Dying]:
     """Give an order to a process that dies at some step; what became of it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "certificates.tests.dying"],
+        [sys.executable, "-m", "certificates.tests.crash_points"],
         cwd=BASE,
         env={**other_process(), "CRL_SHARDS": "1"},
         stdin=subprocess.PIPE,

@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from rest_framework.test import APIClient
 
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.models import DeviceCertificate
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.issued import issued
 from certificates.tests.keys import DeviceKey, ec_key, request_for
 from certificates.tests.peers import ask, needs
-from devices.credentials import renew_device_token
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device
+from devices.registry.services.credentials import renew_device_token
+from devices.registry.tests.factories import DeviceFactory
 from tenants.context import tenant_scope
 
 pytestmark = pytest.mark.django_db

@@ -24,8 +24,8 @@ from certificates.models import DeviceCertificate
 from certificates.pki import weak_keys
 from certificates.tests.issued import issued
 from certificates.tests.keys import ec_key, request_for
-from devices.credentials import renew_device_token
-from devices.models import Device
+from devices.registry.models import Device
+from devices.registry.services.credentials import renew_device_token
 from tenants.context import tenant_scope
 
 pytestmark = pytest.mark.django_db

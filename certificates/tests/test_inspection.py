@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from certificates import inspection, revocation_lists
-from certificates.device_certificates import DeviceCertificatesService
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate, Drift, Inspection, RevocationList
+from certificates.services import inspection, revocation_lists
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import inspect_certificates
 from certificates.tests.issued import issued, revoked
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
-from devices.tests.waiting import until
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
+from devices.registry.tests.waiting import until
 from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory
 

@@ -8,20 +8,20 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from certificates import issuance
-from certificates.device_certificates import DeviceCertificatesService
-from certificates.file_differences import Difference
-from certificates.integrity import IntegrityCheck
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.pki import keys
-from certificates.store import CertificateStore
+from certificates.services import issuance
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
+from certificates.services.file_comparison import Difference
+from certificates.services.file_store import CertificateStore
+from certificates.services.integrity import IntegrityCheck
 from certificates.tasks import mend
 from certificates.tests.keys import ec_key, request_for
-from devices import registration
-from devices.models import Device
-from devices.tests.waiting import until
-from events.delivery import deliver
+from devices.registry.models import Device
+from devices.registry.services import registration
+from devices.registry.tests.waiting import until
+from events.services.delivery import deliver
 
 pytestmark = pytest.mark.django_db
 LATER = timedelta(minutes=10)

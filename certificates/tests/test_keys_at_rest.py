@@ -19,18 +19,18 @@ from cryptography.hazmat.primitives.serialization import (
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
-from certificates import authority_making, revocation_lists
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AuthorityUnavailable
-from certificates.integrity import IntegrityCheck
-from certificates.management_service import CertificateManagementService
 from certificates.models import CertificateAuthority, DeviceCertificate
 from certificates.pki import keys
-from certificates.store import InsecureFile, read_secret
+from certificates.services import authority_creation, revocation_lists
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
+from certificates.services.file_store import InsecureFile, read_secret
+from certificates.services.integrity import IntegrityCheck
 from certificates.tests.issued import issued
 from certificates.tests.keys import ec_key, request_for
 from certificates.tests.peers import ask, needs, softhsm
-from devices.models import Device
+from devices.registry.models import Device
 from events.models import Event
 from provisioning.tests.processes import other_process
 
@@ -372,7 +372,7 @@ from django.core.management import call_command
 from certificates import ocsp_answers, revocation_lists
 from certificates.device_certificates import DeviceCertificatesService
 from certificates.management_service import CertificateManagementService
-from devices.models import Device
+from devices.registry.models import Device
 from tenants.context import every_tenant_scope, tenant_scope
 call_command("init_ca", token_key=sys.argv[1])
 service, now = CertificateManagementService(), datetime.now(UTC)
@@ -433,9 +433,9 @@ def test_without_the_token_the_authority_says_so(
     settings.PKCS11_MODULE = "/no/such/library.so"
 
     with pytest.raises(AuthorityUnavailable, match="token"):
-        authority_making.holder_of(key=None, address="pkcs11:token=none;object=ca")
+        authority_creation.holder_of(key=None, address="pkcs11:token=none;object=ca")
     with pytest.raises(AuthorityUnavailable, match="pkcs11:"):
-        authority_making.holder_of(key=None, address="file:/etc/passwd")
+        authority_creation.holder_of(key=None, address="file:/etc/passwd")
 
 
 def test_an_authority_below_its_own_root_is_imported_with_its_chain(

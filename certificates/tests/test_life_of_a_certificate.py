@@ -4,11 +4,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certificates import handover
-from certificates.management_service import CertificateManagementService, Monitored
 from certificates.models import DeviceCertificate
+from certificates.services import handover
+from certificates.services.certificate_management import (
+    CertificateManagementService,
+    Monitored,
+)
 from certificates.tests.keys import ec_key, request_for
-from devices.models import Device
+from devices.registry.models import Device
 from events.models import Event
 
 pytestmark = pytest.mark.django_db

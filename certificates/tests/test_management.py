@@ -11,8 +11,6 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from rest_framework.test import APIClient
 
-from certificates import issuance
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import (
     AuthorityUnavailable,
     InvalidReason,
@@ -21,16 +19,18 @@ from certificates.errors import (
     NotRenewable,
     NotRevocable,
 )
-from certificates.management_service import CertificateManagementService
 from certificates.models import CertificateAuthority, DeviceCertificate
 from certificates.pki import keys
+from certificates.services import issuance
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import check_expirations
 from certificates.tests.keys import ec_key, request_for
-from devices import registration
-from devices.errors import DeviceIsRetired
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
-from devices.tests.waiting import until
+from devices.registry.errors import DeviceIsRetired
+from devices.registry.models import Device
+from devices.registry.services import registration
+from devices.registry.tests.factories import DeviceFactory
+from devices.registry.tests.waiting import until
 from events.models import Event
 from tenants.context import every_tenant_scope
 

@@ -14,14 +14,15 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from rest_framework.test import APIClient
 
-from certificates import authorities, hot_path, ocsp_answers
-from certificates.device_certificates import DeviceCertificatesService
+from certificates import queries
 from certificates.models import CertificateAuthority, Responder
+from certificates.services import authorities, ocsp_responses
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import renew_responders
 from certificates.tests.issued import issued, revoked
 from certificates.tests.peers import ask, needs
-from devices.models import Device
-from devices.tests.waiting import until
+from devices.registry.models import Device
+from devices.registry.tests.waiting import until
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +56,7 @@ def question(
 
 
 def asked(der: bytes, now: datetime) -> ocsp.OCSPResponse:
-    answer = ocsp_answers.answer(der, ca=DeviceCertificatesService(), now=now)
+    answer = ocsp_responses.answer(der, ca=DeviceCertificatesService(), now=now)
     return ocsp.load_der_ocsp_response(answer.der)
 
 
@@ -253,8 +254,8 @@ def test_it_is_renewed_by_itself_in_the_middle_of_its_life(
     responder: x509.Certificate, now: datetime
 ) -> None:
     ca = DeviceCertificatesService()
-    assert ocsp_answers.renew_responders(ca, now=now + timedelta(days=6)) == 0
-    assert ocsp_answers.renew_responders(ca, now=now + timedelta(days=7)) == 1
+    assert ocsp_responses.renew_responders(ca, now=now + timedelta(days=6)) == 0
+    assert ocsp_responses.renew_responders(ca, now=now + timedelta(days=7)) == 1
     assert Responder.objects.count() == 2
 
     later = asked(question(1), now + timedelta(days=8)).certificates[0]
@@ -291,7 +292,7 @@ def test_one_whose_key_no_known_secret_opens_gives_way_to_a_new_one(
 ) -> None:
     """After a change of SECRET_KEY; nothing is lost with it but some days of validity."""
     settings.SECRET_KEY = "another"
-    ocsp_answers._open.clear()  # as another process, which has not opened it
+    ocsp_responses._open.clear()  # as another process, which has not opened it
 
     answer = asked(question(1), now)
 
@@ -304,7 +305,7 @@ def test_a_device_may_not_have_its_key(
     responder: x509.Certificate, tenant: Tenant
 ) -> None:
     digest = Responder.objects.get().public_key_digest
-    assert hot_path.why_key_is_barred(digest, for_devices=[]) is not None
+    assert queries.why_key_is_barred(digest, for_devices=[]) is not None
 
 
 @pytest.mark.django_db(transaction=True)

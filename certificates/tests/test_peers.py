@@ -11,12 +11,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certificates import authorities, ocsp_answers, revocation_lists
-from certificates.management_service import CertificateManagementService
 from certificates.models import CertificateAuthority, DeviceCertificate, RevocationList
+from certificates.services import authorities, ocsp_responses, revocation_lists
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.issued import issued, revoked
 from certificates.tests.peers import ask, found, marks, needs, refused
-from devices.tests.factories import DeviceFactory
+from devices.registry.tests.factories import DeviceFactory
 
 pytestmark = pytest.mark.django_db
 KINDS = ("rsa", "ec", "rsa below a root", "ec below a root")
@@ -54,7 +54,7 @@ def everything(
     revoked(bad, now, reason="keyCompromise")
     revoked(issued(DeviceFactory.create(), now), now, reason="unspecified")
     revocation_lists.rebuild_due(service.ca, now=now)
-    ocsp_answers.renew_responders(service.ca, now=now)
+    ocsp_responses.renew_responders(service.ca, now=now)
     folder = tmp_path / "files"
     folder.mkdir()
     write(folder, good, bad)

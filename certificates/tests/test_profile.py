@@ -19,14 +19,14 @@ from cryptography.x509.oid import (
 )
 from django.conf import settings
 
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AuthorityUnavailable
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.pki import issuing, serials
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.keys import DeviceKey, ec_key, request_for
 from certificates.tests.peers import needs
-from devices.models import Device
+from devices.registry.models import Device
 
 pytestmark = pytest.mark.django_db
 

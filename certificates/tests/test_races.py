@@ -8,25 +8,31 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from certificates import campaigns, handover, key_delivery, key_removal, renewals
 from certificates.errors import (
     AlreadyRunning,
     IssuanceInterrupted,
     NoKeyToDeliver,
     NotRenewable,
 )
-from certificates.integrity import IntegrityCheck
-from certificates.management_service import CertificateManagementService
 from certificates.models import (
     CertificateAuthority,
     DeviceCertificate,
     RenewalCampaign,
 )
+from certificates.services import (
+    handover,
+    key_delivery,
+    key_removal,
+    renewal_campaigns,
+    renewals,
+)
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.integrity import IntegrityCheck
 from certificates.tasks import renew
 from certificates.tests.issued import issued
 from certificates.tests.keys import ec_key, request_for
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
 from events.models import Event
 from tenants.context import every_tenant_scope, tenant_scope
 
@@ -195,7 +201,9 @@ def test_twenty_that_pull_the_same_renewals_forward_begin_it_once(
     issued(device, NOW - timedelta(days=1))
 
     begun = at_once(
-        lambda _: campaigns.pull_forward(reason="incident", per_minute=1, now=NOW)
+        lambda _: renewal_campaigns.pull_forward(
+            reason="incident", per_minute=1, now=NOW
+        )
     )
 
     assert sum(isinstance(one, RenewalCampaign) for one in begun) == 1

@@ -9,20 +9,20 @@ from django.conf import settings as configured
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
-from certificates import campaigns, handover, renewals
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AlreadyRunning, NothingToRenew
-from certificates.expirations import in_batches
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate, RenewalCampaign
 from certificates.models.campaign import position
-from certificates.renewal_windows import window_of
+from certificates.services import handover, renewal_campaigns, renewals
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
+from certificates.services.expirations import in_batches
+from certificates.services.renewal_windows import window_of
 from certificates.tasks import renew_due
 from certificates.tests.issued import issued, revoked
 from certificates.tests.keys import ec_key, request_for
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
-from devices.tests.waiting import until
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
+from devices.registry.tests.waiting import until
 from events.models import Event
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory
@@ -40,7 +40,7 @@ def service() -> CertificateManagementService:
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    campaigns.forget()
+    renewal_campaigns.forget()
 
 
 def renewed(row: DeviceCertificate, now: datetime) -> DeviceCertificate:
@@ -319,7 +319,7 @@ def test_the_worker_renews_what_is_due(celery_worker: None, device: Device) -> N
     renew_due.delay()
 
     until(lambda: DeviceCertificate.objects.filter(replaces=row).exists())
-    campaigns.pull_forward(reason="drill", per_minute=9, now=datetime.now(UTC))
+    renewal_campaigns.pull_forward(reason="drill", per_minute=9, now=datetime.now(UTC))
     newest = DeviceCertificate.objects.active().get()
     renew_due.delay()
     until(lambda: DeviceCertificate.objects.filter(replaces=newest).exists())
@@ -327,7 +327,7 @@ def test_the_worker_renews_what_is_due(celery_worker: None, device: Device) -> N
 
 def advanced(now: datetime) -> list[Any]:
     """A step of the campaigns, and the workers' part in it."""
-    due = campaigns.advance(now=now)
+    due = renewal_campaigns.advance(now=now)
     for pk in due:
         renewed(DeviceCertificate.objects.get(pk=pk), now)
     return due
@@ -340,7 +340,7 @@ def test_an_incident_renews_everything_at_the_rate_that_the_operator_sets(
     now: datetime,
 ) -> None:
     rows = fleet(7, now)
-    campaign = campaigns.pull_forward(
+    campaign = renewal_campaigns.pull_forward(
         reason="weak random numbers", per_minute=3, now=now + MINUTE
     )
 
@@ -358,7 +358,7 @@ def test_after_an_outage_a_campaign_goes_on_at_its_rate_and_loses_none(
     now: datetime,
 ) -> None:
     rows = fleet(7, now)
-    campaigns.pull_forward(reason="incident", per_minute=2, now=now + MINUTE)
+    renewal_campaigns.pull_forward(reason="incident", per_minute=2, now=now + MINUTE)
     begun = advanced(now + MINUTE)
 
     back = now + 7 * DAY
@@ -370,9 +370,11 @@ def test_after_an_outage_a_campaign_goes_on_at_its_rate_and_loses_none(
 
 def test_what_was_sent_and_lost_is_sent_again(now: datetime) -> None:
     rows = fleet(5, now)
-    campaign = campaigns.pull_forward(reason="incident", per_minute=3, now=now + MINUTE)
+    campaign = renewal_campaigns.pull_forward(
+        reason="incident", per_minute=3, now=now + MINUTE
+    )
 
-    lost = [campaigns.advance(now=now + step * MINUTE) for step in (1, 2, 3)]
+    lost = [renewal_campaigns.advance(now=now + step * MINUTE) for step in (1, 2, 3)]
     again = [advanced(now + step * MINUTE) for step in (11, 12, 13, 14)]
 
     assert [len(step) for step in lost] == [3, 2, 0]
@@ -383,19 +385,19 @@ def test_what_was_sent_and_lost_is_sent_again(now: datetime) -> None:
 
 def test_the_same_campaign_twice_is_refused(now: datetime) -> None:
     fleet(1, now)
-    campaigns.pull_forward(reason="incident", per_minute=1, now=now + MINUTE)
+    renewal_campaigns.pull_forward(reason="incident", per_minute=1, now=now + MINUTE)
 
     with pytest.raises(AlreadyRunning):
-        campaigns.pull_forward(reason="again", per_minute=9, now=now + MINUTE)
+        renewal_campaigns.pull_forward(reason="again", per_minute=9, now=now + MINUTE)
 
 
 def test_two_that_advance_within_a_minute_do_not_double_the_rate(now: datetime) -> None:
     fleet(6, now)
-    campaigns.pull_forward(reason="incident", per_minute=2, now=now + MINUTE)
+    renewal_campaigns.pull_forward(reason="incident", per_minute=2, now=now + MINUTE)
 
-    assert len(campaigns.advance(now=now + MINUTE)) == 2
-    assert len(campaigns.advance(now=now + MINUTE)) == 0
-    assert len(campaigns.advance(now=now + MINUTE + timedelta(seconds=30))) == 1
+    assert len(renewal_campaigns.advance(now=now + MINUTE)) == 2
+    assert len(renewal_campaigns.advance(now=now + MINUTE)) == 0
+    assert len(renewal_campaigns.advance(now=now + MINUTE + timedelta(seconds=30))) == 1
 
 
 def test_a_campaign_can_be_of_a_tenant_or_of_a_model(
@@ -406,19 +408,23 @@ def test_a_campaign_can_be_of_a_tenant_or_of_a_model(
     fleet(1, now)
 
     for about, expected in (({"tenant": tenant}, ours), ({"model": "X96"}, models)):
-        campaign = campaigns.pull_forward(
+        campaign = renewal_campaigns.pull_forward(
             reason="part", per_minute=9, now=now + MINUTE, **about
         )
         assert campaign.certificates == 2
-        assert set(campaigns.advance(now=now + MINUTE)) == {row.pk for row in expected}
+        assert set(renewal_campaigns.advance(now=now + MINUTE)) == {
+            row.pk for row in expected
+        }
 
 
 def test_what_was_issued_since_is_not_renewed_again(now: datetime) -> None:
     (row,) = fleet(1, now)
-    campaigns.pull_forward(reason="incident", per_minute=1, now=now + MINUTE)
+    renewal_campaigns.pull_forward(reason="incident", per_minute=1, now=now + MINUTE)
     fleet(1, now + 2 * MINUTE)
 
-    found = [campaigns.advance(now=now + minute * MINUTE) for minute in range(3, 6)]
+    found = [
+        renewal_campaigns.advance(now=now + minute * MINUTE) for minute in range(3, 6)
+    ]
 
     assert [pk for step in found for pk in step] == [row.pk]
 
@@ -429,7 +435,7 @@ def test_the_windows_of_what_it_reaches_are_pulled_forward_with_its_reason(
     now = datetime.now(UTC)
     row = issued(device, now - DAY)
     untouched = issued(DeviceFactory.create(), now - DAY)
-    campaigns.pull_forward(
+    renewal_campaigns.pull_forward(
         reason="weak random numbers", per_minute=60, tenant=device.tenant, now=now
     )
 
@@ -446,13 +452,15 @@ def test_the_windows_of_what_it_reaches_are_pulled_forward_with_its_reason(
 
 def test_a_stopped_campaign_leaves_the_rest_to_its_own_time(now: datetime) -> None:
     rows = fleet(3, now)
-    campaign = campaigns.pull_forward(reason="incident", per_minute=1, now=now + MINUTE)
-    campaigns.advance(now=now + MINUTE)
+    campaign = renewal_campaigns.pull_forward(
+        reason="incident", per_minute=1, now=now + MINUTE
+    )
+    renewal_campaigns.advance(now=now + MINUTE)
 
     for _ in range(2):
-        campaigns.stop(campaign.pk, now=now + 2 * MINUTE)
+        renewal_campaigns.stop(campaign.pk, now=now + 2 * MINUTE)
 
-    assert campaigns.advance(now=now + 3 * MINUTE) == []
+    assert renewal_campaigns.advance(now=now + 3 * MINUTE) == []
     assert {window_of(row, now=now).reason for row in rows} == {"expiry"}
     campaign.refresh_from_db()
     assert campaign.stopped
@@ -460,7 +468,7 @@ def test_a_stopped_campaign_leaves_the_rest_to_its_own_time(now: datetime) -> No
 
 def test_a_campaign_over_nothing_is_refused(now: datetime) -> None:
     with pytest.raises(NothingToRenew):
-        campaigns.pull_forward(reason="nothing", per_minute=1, now=now)
+        renewal_campaigns.pull_forward(reason="nothing", per_minute=1, now=now)
     assert not RenewalCampaign.objects.exists()
 
 

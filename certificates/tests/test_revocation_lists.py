@@ -16,17 +16,17 @@ from django.core.management import call_command
 from django.db import connection
 from rest_framework.test import APIClient
 
-from certificates import revocation_lists
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import InvalidList
 from certificates.models import DeviceCertificate, RevocationList
 from certificates.pki import crl
 from certificates.pki.issuer import Issuer, key_identifier
+from certificates.services import revocation_lists
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import build_revocation_lists
 from certificates.tests.issued import issued, revoked
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
-from devices.tests.waiting import until
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
+from devices.registry.tests.waiting import until
 from tenants.context import every_tenant_scope
 
 pytestmark = pytest.mark.django_db

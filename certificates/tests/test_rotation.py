@@ -8,25 +8,25 @@ import pytest
 from cryptography import x509
 from django.core.management import CommandError, call_command
 
-from certificates import (
-    authorities,
-    campaigns,
-    handover,
-    revocation_lists,
-    rotation,
-)
-from certificates.authority_files import KeyHolder
 from certificates.errors import NotReadyForRotation
-from certificates.management_service import CertificateManagementService
 from certificates.models import (
     CertificateAuthority,
     DeviceCertificate,
     RevocationList,
 )
+from certificates.services import (
+    authorities,
+    handover,
+    renewal_campaigns,
+    revocation_lists,
+    rotation,
+)
+from certificates.services.authority_files import KeyHolder
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.validation import validate_certificate
 from certificates.tests.issued import issued, revoked
-from certificates.validation import validate_certificate
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
 from tenants.context import tenant_scope
 
 pytestmark = pytest.mark.django_db
@@ -49,7 +49,7 @@ def step() -> str:
 
 def moved(service: CertificateManagementService, now: datetime) -> None:
     """What beat, the workers and the devices do."""
-    for pk in campaigns.advance(now=now):
+    for pk in renewal_campaigns.advance(now=now):
         row = DeviceCertificate.objects.get(pk=pk)
         handover.confirm(service.renew_certificate(row, now=now), now=now)
 
@@ -85,7 +85,7 @@ def test_the_whole_way(
     assert revocation_lists.rebuild_due(service.ca, now=now) >= 3
 
     # The devices move, at the operator's rate.
-    campaigns.pull_forward(
+    renewal_campaigns.pull_forward(
         reason="a new CA",
         per_minute=100,
         authority_key_id=former.key_identifier,
@@ -96,7 +96,7 @@ def test_the_whole_way(
     assert not DeviceCertificate.objects.active().signed_by(former.key_identifier)
 
     # The former is retired when nothing of it is valid.
-    campaigns.advance(now=now + timedelta(minutes=2))
+    renewal_campaigns.advance(now=now + timedelta(minutes=2))
     assert step() == "retire"
     with pytest.raises(NotReadyForRotation, match="valid still"):
         rotation.retire(key_identifier=former.key_identifier, now=now)
@@ -258,7 +258,7 @@ def test_the_command_walks_the_operator_through_it(
     assert wrong.value.returncode == 2
     assert "come again later" in said("move", "--per-minute", "60")
     moved(service, datetime.now(UTC))
-    campaigns.advance(now=datetime.now(UTC) + timedelta(minutes=2))
+    renewal_campaigns.advance(now=datetime.now(UTC) + timedelta(minutes=2))
     assert "--revoke-superseded" in said()
     with pytest.raises(CommandError, match="valid still"):
         said("retire")

@@ -11,18 +11,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certificates import revocation_lists
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.models import DeviceCertificate
 from certificates.pki import keys
+from certificates.services import revocation_lists
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.issued import issued, revoked
 from certificates.tests.keys import ec_key, request_for
 from certificates.tests.peers import ask, marks, needs
 from certificates.tests.tls_site import Site, running_site
-from devices.credentials import renew_device_token
-from devices.models import Device
-from devices.remote_control.telling import PATH
-from devices.remote_control.tests.controlling import person, told
+from devices.registry.models import Device
+from devices.registry.services.credentials import renew_device_token
+from devices.remote_control.services.connect_response import PATH
+from devices.remote_control.tests.remote_control import person, told
 from tenants.context import tenant_scope
 
 pytestmark = [

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from certificates.tests.peers import ask, found
-from devices.tests.waiting import until
+from devices.registry.tests.waiting import until
 from provisioning.tests.processes import other_process
 from provisioning.var import BASE
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from devices.configurations.checks import Fault
-from provisioning.errors import Conflict, Detail, Invalid, Missing
+from core.errors import Conflict, Detail, Invalid, Missing
+from devices.configurations.services.validation import Fault
 
 
 class InvalidDocument(Invalid):

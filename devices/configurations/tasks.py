@@ -7,8 +7,8 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from devices.configurations import drift, retention, rounds
-from provisioning.locks import alone
+from core.locks import alone
+from devices.configurations.services import drift, recalculation, retention
 from tenants.context import every_tenant_scope
 
 LONGEST_RUN = timedelta(
@@ -25,7 +25,7 @@ def work_rounds() -> int:
     with alone(ROUNDS) as mine:
         while mine and timezone.now() - begun < LONGEST_RUN:
             started = time.monotonic()
-            if not rounds.work(now=timezone.now()):
+            if not recalculation.work(now=timezone.now()):
                 break
             batches += 1
             time.sleep(REST * (time.monotonic() - started))

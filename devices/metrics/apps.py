@@ -8,5 +8,5 @@ class MetricsConfig(AppConfig):
     label = "metrics"
 
     def ready(self) -> None:
-        hooks = import_module("devices.hooks")
-        hooks.when_showing(import_module("devices.metrics.portal").panel)
+        hooks = import_module("devices.registry.extension_points")
+        hooks.when_showing(import_module("devices.metrics.admin.device_panel").panel)

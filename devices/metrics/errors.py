@@ -1,6 +1,6 @@
 """How metrics say no."""
 
-from provisioning.errors import Invalid, Unavailable
+from core.errors import Invalid, Unavailable
 
 
 class NoSamples(Invalid):

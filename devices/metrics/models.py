@@ -5,7 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from devices.metrics.measures import MEASURES
-from devices.models import Device
+from devices.registry.models import Device
 from tenants.constraints import SameTenant
 from tenants.context import current_tenant_id
 from tenants.models import Tenant, TenantOwned

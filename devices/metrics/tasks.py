@@ -5,9 +5,9 @@ from datetime import timedelta
 from celery import shared_task
 from django.utils import timezone
 
-from devices.metrics import partitions, retention, rollups
+from core.locks import alone
 from devices.metrics.models import ROLL_UPS
-from provisioning.locks import alone
+from devices.metrics.services import partitions, retention, rollups
 from tenants.context import every_tenant_scope
 
 LONGEST_RUN = timedelta(seconds=30)  # then others get the worker

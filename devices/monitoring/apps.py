@@ -3,7 +3,7 @@ from importlib import import_module
 from django.apps import AppConfig
 from kombu.exceptions import OperationalError
 
-from events.waking import Waker
+from core.task_trigger import Waker
 from tenants.hooks import when_something_happens
 
 
@@ -12,9 +12,9 @@ class MonitoringConfig(AppConfig):
     label = "monitoring"
 
     def ready(self) -> None:
-        receivers = import_module("devices.monitoring.receivers")
+        receivers = import_module("devices.monitoring.services.subscribers")
         when_something_happens(receivers.new_tenants_begin_with_the_templates)
-        arrivals = import_module("devices.monitoring.arrivals")
+        arrivals = import_module("devices.monitoring.services.immediate_checks")
         evaluate = import_module("devices.monitoring.tasks").evaluate_devices
 
         def send() -> None:
@@ -23,6 +23,6 @@ class MonitoringConfig(AppConfig):
                 evaluate.apply_async([named], retry=False, expires=55)
 
         arrivals.wake_with(Waker(send, away=OperationalError))
-        import_module("devices.metrics.hooks").when_stored(arrivals.notice)
-        hooks = import_module("devices.hooks")
-        hooks.when_showing(import_module("devices.monitoring.portal").panel)
+        import_module("devices.metrics.extension_points").when_stored(arrivals.notice)
+        hooks = import_module("devices.registry.extension_points")
+        hooks.when_showing(import_module("devices.monitoring.admin.device_panel").panel)

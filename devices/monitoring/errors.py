@@ -1,6 +1,6 @@
 """How the monitoring says no."""
 
-from provisioning.errors import Conflict, Invalid, Missing
+from core.errors import Conflict, Invalid, Missing
 
 
 class InvalidRule(Invalid):

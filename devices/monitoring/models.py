@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
 from devices.metrics.measures import CHOICES
-from devices.models import Device, Tag
+from devices.registry.models import Device, Tag
 from events.severity import Severity
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager

@@ -6,9 +6,9 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from devices.models import Device
-from devices.monitoring import evaluation
 from devices.monitoring.models import Alert, MonitoringRule
+from devices.monitoring.services import evaluation
+from devices.registry.models import Device
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
 
 SUPERSEDED = 55  # seconds; then the next pass has been sent

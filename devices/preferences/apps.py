@@ -8,6 +8,10 @@ class PreferencesConfig(AppConfig):
     label = "preferences"
 
     def ready(self) -> None:
-        hooks = import_module("devices.hooks")
-        hooks.when_showing(import_module("devices.preferences.portal").panel)
-        hooks.when_telling(import_module("devices.preferences.telling").tell)
+        hooks = import_module("devices.registry.extension_points")
+        hooks.when_showing(
+            import_module("devices.preferences.admin.device_panel").panel
+        )
+        hooks.when_telling(
+            import_module("devices.preferences.services.connect_response").tell
+        )

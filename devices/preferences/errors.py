@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from provisioning.errors import Conflict, Detail, Invalid, Missing
+from core.errors import Conflict, Detail, Invalid, Missing
 
 
 class InvalidDefinition(Invalid):

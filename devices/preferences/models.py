@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from devices.models import Device
+from devices.registry.models import Device
 from tenants.constraints import SameTenant
 from tenants.models import Role, TenantOwned
 

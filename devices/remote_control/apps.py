@@ -3,8 +3,8 @@ from importlib import import_module
 from django.apps import AppConfig
 from kombu.exceptions import OperationalError
 
-from events.waking import Waker
-from provisioning.encryption import when_reencrypting
+from core.encryption import when_reencrypting
+from core.task_trigger import Waker
 
 
 class RemoteControlConfig(AppConfig):
@@ -13,7 +13,7 @@ class RemoteControlConfig(AppConfig):
     verbose_name = "remote control"
 
     def ready(self) -> None:
-        bulk = import_module("devices.remote_control.bulk")
+        bulk = import_module("devices.remote_control.services.bulk_commands")
         bulk.found_with(import_module("devices.remote_control.api.filters").found)
         work = import_module("devices.remote_control.tasks").work_bulk_commands
         bulk.wake_with(
@@ -23,10 +23,14 @@ class RemoteControlConfig(AppConfig):
         )
         when_reencrypting(
             "command_signing_keys",
-            import_module("devices.remote_control.signing").reencrypt,
+            import_module("devices.remote_control.services.signing").reencrypt,
         )
-        hooks = import_module("devices.hooks")
-        hooks.when_telling(import_module("devices.remote_control.telling").tell)
-        retiring = import_module("devices.remote_control.retiring")
+        hooks = import_module("devices.registry.extension_points")
+        hooks.when_telling(
+            import_module("devices.remote_control.services.connect_response").tell
+        )
+        retiring = import_module("devices.remote_control.services.retirement")
         hooks.when_retiring(retiring.let_go, first=True)
-        hooks.when_showing(import_module("devices.remote_control.portal").panel)
+        hooks.when_showing(
+            import_module("devices.remote_control.admin.control_page").panel
+        )

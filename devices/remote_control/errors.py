@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.errors import Conflict, Detail, Gone, Invalid, Missing, Refused
 from devices.remote_control.command_types import Fault
-from provisioning.errors import Conflict, Detail, Gone, Invalid, Missing, Refused
 
 
 class UnknownCommandType(Invalid):

@@ -6,8 +6,14 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from devices.remote_control import bulk, commands, history, screenshots, sessions
-from provisioning.locks import alone
+from core.locks import alone
+from devices.remote_control.services import (
+    bulk_commands,
+    command_expiry,
+    retention,
+    screenshots,
+    sessions,
+)
 from tenants.context import every_tenant_scope
 
 LONGEST_RUN = timedelta(seconds=45)  # then beat sends it again
@@ -23,12 +29,12 @@ def work_bulk_commands() -> int:
     """
     begun, batches = timezone.now(), 0
     with every_tenant_scope():
-        while bulk.is_running() and timezone.now() - begun < LONGEST_RUN:
+        while bulk_commands.is_running() and timezone.now() - begun < LONGEST_RUN:
             with alone(BULK_COMMANDS) as mine:
                 if not mine:
                     break
                 while timezone.now() - begun < LONGEST_RUN:
-                    if not bulk.work(now=timezone.now()):
+                    if not bulk_commands.work(now=timezone.now()):
                         break
                     batches += 1
     return batches
@@ -41,8 +47,8 @@ def end_overdue() -> int:
         now = timezone.now()
         return (
             sessions.end_over(now=now)
-            + bulk.lapse(now=now)
-            + commands.expire_overdue(now=now)
+            + bulk_commands.lapse(now=now)
+            + command_expiry.expire_overdue(now=now)
         )
 
 
@@ -53,6 +59,6 @@ def drop_outlived() -> int:
         now = timezone.now()
         pictures = now - timedelta(days=settings.SCREENSHOT_RETENTION_DAYS)
         commanded = now - timedelta(days=settings.COMMAND_RETENTION_DAYS)
-        return screenshots.drop_outlived(before=pictures) + history.drop_outlived(
+        return screenshots.drop_outlived(before=pictures) + retention.drop_outlived(
             before=commanded
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from provisioning.errors import (
+from core.errors import (
     Busy,
     Conflict,
     Detail,

@@ -5,8 +5,8 @@ from datetime import timedelta
 from celery import shared_task
 from django.utils import timezone
 
-from devices.updates import packages, rollouts
-from provisioning import uploads
+from core import uploads
+from devices.updates.services import packages, rollout_tick
 from tenants.context import every_tenant_scope
 
 LONGEST_RUN = timedelta(seconds=45)  # then beat sends it again
@@ -22,7 +22,7 @@ def work_rollouts() -> int:
     begun, steps = timezone.now(), 0
     with every_tenant_scope():
         while timezone.now() - begun < LONGEST_RUN:
-            if not rollouts.tick(now=timezone.now()):
+            if not rollout_tick.tick(now=timezone.now()):
                 break
             steps += 1
     return steps

@@ -4,10 +4,10 @@ from typing import Any
 
 from rest_framework import serializers
 
+from core.rest.fields import Text, Truth
+from core.rest.strict import Strict
 from events.models import Channel, ChannelDelivery
 from events.severity import Severity
-from provisioning.rest.fields import Text, Truth
-from provisioning.rest.strict import Strict
 
 
 class ChannelUpdateSerializer(Strict):

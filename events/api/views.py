@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from events import channels
+from core.rest.pagination import CursorPages
+from core.rest.strict import KnownParameters
 from events.api.serializers import (
     ChannelFields,
     ChannelSerializer,
@@ -23,9 +24,8 @@ from events.api.serializers import (
 )
 from events.errors import NoSuchChannel, NoSuchMessage
 from events.models import Channel, ChannelDelivery
-from provisioning.rest.paging import CursorPages
-from provisioning.rest.strict import KnownParameters
-from tenants.permissions import IsAdmin
+from events.services import channels
+from tenants.api.permissions import IsAdmin
 
 
 class ByName(CursorPages):

@@ -8,11 +8,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 
-from devices import registration
-from devices.box import Box
-from devices.tests.waiting import until
-from events import audit
+from devices.registry.device_report import Box
+from devices.registry.services import registration
+from devices.registry.tests.waiting import until
 from events.models import Event, Seal, Unsealed
+from events.services import audit_log
 from events.tasks import seal as seal_task
 from tenants.context import tenant_scope
 from tenants.models import Tenant
@@ -48,7 +48,7 @@ def write(tenant: Tenant, now: datetime, count: int = 3) -> list[int]:
 
 
 def whats() -> list[tuple[int | None, str]]:
-    return [(found.event_id, found.what) for found in audit.verify().breaks]
+    return [(found.event_id, found.what) for found in audit_log.verify().breaks]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_applications_role_cannot_change_or_remove_anything(
     tenant: Tenant, now: datetime, statement: str
 ) -> None:
     write(tenant, now)
-    audit.seal(now=now)
+    audit_log.seal(now=now)
 
     with pytest.raises(DatabaseError, match="only ever added to"), transaction.atomic():
         sql(statement)
@@ -77,14 +77,14 @@ def test_events_are_sealed_in_their_tenants_chain(
     write(tenant, now)
     write(other, now, 2)
 
-    assert audit.seal(now=now) == 5
+    assert audit_log.seal(now=now) == 5
     write(tenant, now, 1)
-    assert audit.seal(now=now) == 1
-    assert audit.seal(now=now) == 0
+    assert audit_log.seal(now=now) == 1
+    assert audit_log.seal(now=now) == 0
 
     numbers = Seal.objects.filter(chain=tenant.pk).values_list("number", flat=True)
     assert list(numbers) == [1, 2]
-    verdict = audit.verify()
+    verdict = audit_log.verify()
     assert (verdict.events, verdict.seals, verdict.unsealed) == (6, 3, 0)
     assert verdict.breaks == []
 
@@ -94,13 +94,13 @@ def test_what_is_not_sealed_yet_is_counted_and_no_break(
 ) -> None:
     write(tenant, now)
 
-    assert audit.verify().unsealed == 3
+    assert audit_log.verify().unsealed == 3
     assert whats() == []
 
 
 def test_a_changed_event_is_named(tenant: Tenant, now: datetime) -> None:
     ids = write(tenant, now)
-    audit.seal(now=now)
+    audit_log.seal(now=now)
 
     tampering("UPDATE events_event SET caller_name = 'x' WHERE id = %s", ids[1])
 
@@ -109,7 +109,7 @@ def test_a_changed_event_is_named(tenant: Tenant, now: datetime) -> None:
 
 def test_a_removed_event_is_named(tenant: Tenant, now: datetime) -> None:
     ids = write(tenant, now)
-    audit.seal(now=now)
+    audit_log.seal(now=now)
 
     tampering("DELETE FROM events_event WHERE id = %s", ids[0])
 
@@ -122,14 +122,14 @@ def test_an_event_removed_before_it_was_sealed_is_named(
     ids = write(tenant, now)
     tampering("DELETE FROM events_event WHERE id = %s", ids[0])
 
-    audit.seal(now=now)
+    audit_log.seal(now=now)
 
     assert whats() == [(ids[0], "the event is gone")]
 
 
 def test_an_event_slipped_in_is_named(tenant: Tenant, now: datetime) -> None:
     ids = write(tenant, now)
-    audit.seal(now=now)
+    audit_log.seal(now=now)
 
     tampering(
         "INSERT INTO events_event (tenant_id, name, at, caller_kind, caller_id,"
@@ -147,7 +147,7 @@ def test_a_removed_seal_breaks_the_chain_and_leaves_its_events_bare(
 ) -> None:
     for _ in range(3):
         write(tenant, now, 1)
-        audit.seal(now=now)
+        audit_log.seal(now=now)
 
     tampering("DELETE FROM events_seal WHERE number = 2")
 
@@ -162,12 +162,12 @@ def test_an_event_and_its_seal_rewritten_together_break_the_next_link(
 ) -> None:
     for _ in range(2):
         write(tenant, now, 1)
-        audit.seal(now=now)
+        audit_log.seal(now=now)
     first = Seal.objects.get(number=1)
     tampering("UPDATE events_event SET name = 'x.y' WHERE id = %s", first.event_ids[0])
     event = Event.every_tenant.get(pk=first.event_ids[0])
-    first.digests = audit.digest_of(event)
-    first.digest = audit._digest_of_link(first)
+    first.digests = audit_log.digest_of(event)
+    first.digest = audit_log._digest_of_link(first)
     tampering(
         "UPDATE events_seal SET digests = %s, digest = %s WHERE number = 1",
         first.digests,
@@ -181,11 +181,11 @@ def test_an_event_and_its_seal_rewritten_together_break_the_next_link(
 
 def test_what_the_retention_drops_is_no_break(tenant: Tenant, now: datetime) -> None:
     write(tenant, now - timedelta(days=2))
-    audit.seal(now=now - timedelta(days=2))
+    audit_log.seal(now=now - timedelta(days=2))
     write(tenant, now)
-    audit.seal(now=now)
+    audit_log.seal(now=now)
 
-    assert audit.drop_outlived(before=now - timedelta(days=1)) == 3
+    assert audit_log.drop_outlived(before=now - timedelta(days=1)) == 3
 
     assert whats() == []
     assert Event.every_tenant.count() == 3
@@ -196,7 +196,7 @@ def test_the_command_says_that_all_is_well(
     tenant: Tenant, now: datetime, capsys: Any
 ) -> None:
     write(tenant, now)
-    audit.seal(now=now)
+    audit_log.seal(now=now)
 
     call_command("verify_audit_log", tenant=tenant.slug, as_json=True)
 
@@ -207,7 +207,7 @@ def test_the_command_says_that_all_is_well(
 
 def test_the_command_says_where_it_breaks(tenant: Tenant, now: datetime) -> None:
     ids = write(tenant, now)
-    audit.seal(now=now)
+    audit_log.seal(now=now)
     tampering("DELETE FROM events_event WHERE id = %s", ids[0])
 
     with pytest.raises(CommandError, match=f"event {ids[0]}: the event is gone"):

@@ -20,14 +20,14 @@ from django.test import override_settings
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from devices.facts import DeviceQuarantined
-from devices.models import Device, DeviceTag
-from devices.monitoring.facts import AlertOpened
-from devices.tests.factories import DeviceFactory, TagFactory
-from devices.tests.waiting import until
-from events import channel_secrets, channels, outside, sending
+from devices.monitoring.events import AlertOpened
+from devices.registry.events import DeviceQuarantined
+from devices.registry.models import Device, DeviceTag
+from devices.registry.tests.factories import DeviceFactory, TagFactory
+from devices.registry.tests.waiting import until
 from events.models import Channel, ChannelDelivery, Event
-from events.outbox import Fact, record
+from events.services import channel_delivery, channel_secrets, channels, outbound_http
+from events.services.outbox import Fact, record
 from events.tasks import drop_outlived_messages
 from events.tests.factories import ChannelFactory
 from events.tests.receiving import Receiver, receiver
@@ -83,7 +83,7 @@ def test_an_event_goes_out_signed_and_its_answer_is_kept(
 ) -> None:
     happens(opened(tenant, now, device_id=device.pk))
 
-    assert sending.send_due(now=now) == 1
+    assert channel_delivery.send_due(now=now) == 1
 
     [(path, headers, body)] = outsider.received
     told = json.loads(body)
@@ -98,7 +98,7 @@ def test_an_event_goes_out_signed_and_its_answer_is_kept(
     [message] = messages()
     assert (message.state, message.delivered_at) == ("delivered", now)
     assert (message.log[0]["status"], message.log[0]["answer"]) == (200, "thanks")
-    assert sending.send_due(now=now + DAY) == 0
+    assert channel_delivery.send_due(now=now + DAY) == 0
 
 
 @pytest.mark.parametrize(
@@ -159,12 +159,12 @@ def test_a_refusal_is_tried_again_for_about_a_day_and_then_given_up(
     happens(opened(tenant, now))
     at, waits = now, []
     while not messages()[0].dead_at:
-        assert sending.send_due(now=at) == 1
+        assert channel_delivery.send_due(now=at) == 1
         due_at = messages()[0].due_at
         waits.append(due_at - at)
         at = due_at
 
-    assert len(outsider.received) == len(sending.BACK_OFF) + 1
+    assert len(outsider.received) == len(channel_delivery.BACK_OFF) + 1
     assert 0.8 * DAY < at - now < 1.3 * DAY
     assert waits[0] < waits[3] < waits[6]
     assert {line["status"] for line in messages()[0].log} == {500}
@@ -172,7 +172,7 @@ def test_a_refusal_is_tried_again_for_about_a_day_and_then_given_up(
     outsider.status = 200
     with tenant_scope(tenant.pk):
         channels.replay(message_id=messages()[0].pk, now=at)
-    sending.send_due(now=at)
+    channel_delivery.send_due(now=at)
     assert messages()[0].state == "delivered"
 
 
@@ -181,14 +181,14 @@ def test_events_of_one_device_go_out_in_order(
 ) -> None:
     outsider.status = 503
     happens(opened(tenant, now, device_id=device.pk, title="first"))
-    sending.send_due(now=now)
+    channel_delivery.send_due(now=now)
     happens(opened(tenant, now, device_id=device.pk, title="second"))
     happens(opened(tenant, now, title="of nobody"))
     outsider.status = 200
 
-    sending.send_due(now=now + timedelta(seconds=1))
-    sending.send_due(now=now + MINUTE)
-    sending.send_due(now=now + MINUTE)
+    channel_delivery.send_due(now=now + timedelta(seconds=1))
+    channel_delivery.send_due(now=now + MINUTE)
+    channel_delivery.send_due(now=now + MINUTE)
 
     told = [json.loads(body)["data"]["title"] for _, _, body in outsider.received]
     assert told == ["first", "of nobody", "first", "second"]
@@ -205,7 +205,7 @@ def test_a_new_secret_and_the_former_one_are_both_good_for_a_day(
     assert channel_secrets.live_secrets(hook, now=now) == [secret, *former]
     assert channel_secrets.live_secrets(hook, now=now + DAY) == [secret]
     happens(opened(tenant, now))
-    sending.send_due(now=now)
+    channel_delivery.send_due(now=now)
     assert outsider.received[0][1]["x-webhook-signature"].count("v1=") == 2
 
 
@@ -243,30 +243,30 @@ def test_secrets_outlive_a_change_of_the_installations_key(
 def test_addresses_of_the_inside_are_never_reached(address: str) -> None:
     host = f"[{address}]" if ":" in address else address
 
-    with pytest.raises(outside.Unreachable, match="own network"):
-        outside.post(f"http://{host}:9/", b"", {})
+    with pytest.raises(outbound_http.Unreachable, match="own network"):
+        outbound_http.post(f"http://{host}:9/", b"", {})
 
 
 def test_a_name_that_means_an_inside_address_is_not_reached(outsider: Receiver) -> None:
     with (
         override_settings(WEBHOOK_ALLOWED_NETWORKS=[]),
-        pytest.raises(outside.Unreachable, match="own network"),
+        pytest.raises(outbound_http.Unreachable, match="own network"),
     ):
-        outside.post(f"http://localhost:{outsider.port}/", b"", {})
+        outbound_http.post(f"http://localhost:{outsider.port}/", b"", {})
     assert outsider.received == []
 
 
 def test_redirects_are_not_followed(outsider: Receiver) -> None:
     outsider.status, outsider.location = 307, outsider.url
 
-    assert outside.post(outsider.url, b"{}", {}).status == 307
+    assert outbound_http.post(outsider.url, b"{}", {}).status == 307
     assert len(outsider.received) == 1
 
 
 def test_who_answers_in_drips_is_hung_up_on(
     monkeypatch: pytest.MonkeyPatch, outsider: Receiver
 ) -> None:
-    monkeypatch.setattr(outside, "PATIENCE", 0.6)
+    monkeypatch.setattr(outbound_http, "PATIENCE", 0.6)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip() -> None:
@@ -281,8 +281,10 @@ def test_who_answers_in_drips_is_hung_up_on(
 
         dripping = threading.Thread(target=drip)
         dripping.start()
-        with pytest.raises(outside.Unreachable):
-            outside.post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {})
+        with pytest.raises(outbound_http.Unreachable):
+            outbound_http.post(
+                f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {}
+            )
         dripping.join()
 
 
@@ -311,13 +313,13 @@ def talker(said: list[bytes], pause: float = 0.0) -> Iterator[str]:
 def test_who_drips_after_the_head_is_hung_up_on_as_well(
     monkeypatch: pytest.MonkeyPatch, outsider: Receiver
 ) -> None:
-    monkeypatch.setattr(outside, "PATIENCE", 0.5)
+    monkeypatch.setattr(outbound_http, "PATIENCE", 0.5)
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
 
     with talker([head, *[b"x"] * 40], pause=0.1) as url:
         begun = time.monotonic()
-        with suppress(outside.Unreachable):
-            outside.post(url, b"{}", {})
+        with suppress(outbound_http.Unreachable):
+            outbound_http.post(url, b"{}", {})
 
     assert time.monotonic() - begun < 3
 
@@ -328,24 +330,26 @@ def test_a_receiver_that_speaks_no_http_holds_up_nobody(
     with talker([b"SSH-2.0-OpenSSH_9.2\r\n"]) as url:
         ChannelFactory.create(tenant=tenant, url=url)
         happens(opened(tenant, now))
-        assert sending.send_due(now=now) == 2
+        assert channel_delivery.send_due(now=now) == 2
 
     assert len(outsider.received) == 1
     states = {str(row.channel.name): row.state for row in messages()}
     assert states.pop("Ops") == "delivered"
     assert list(states.values()) == ["waiting"]
-    assert sending.send_due(now=now + sending.LEASE) == 1, "and is tried again"
+    assert channel_delivery.send_due(now=now + channel_delivery.LEASE) == 1, (
+        "and is tried again"
+    )
 
 
 def test_who_has_lost_the_lease_writes_nothing_over_the_others_outcome(
     tenant: Tenant, hook: Channel, outsider: Receiver, now: datetime
 ) -> None:
     happens(opened(tenant, now))
-    stale = sending._lease_webhooks(now)
-    sending.send_due(now=now + sending.LEASE)
-    failed = sending.Outcome(False, None, "too slow", 9)
+    stale = channel_delivery._lease_webhooks(now)
+    channel_delivery.send_due(now=now + channel_delivery.LEASE)
+    failed = channel_delivery.Outcome(False, None, "too slow", 9)
 
-    sending._note(stale, failed, now=now + sending.LEASE)
+    channel_delivery._note(stale, failed, now=now + channel_delivery.LEASE)
 
     assert messages()[0].state == "delivered"
 
@@ -357,10 +361,10 @@ def test_each_channel_gets_its_turn(
     for _ in range(70):
         happens(opened(tenant, now))
 
-    sending.send_due(now=now)
+    channel_delivery.send_due(now=now)
 
-    assert len(outsider.received) == sending.OF_A_CHANNEL
-    Channel.every_tenant.get(name="Dead", rests_until=now + sending.REST)
+    assert len(outsider.received) == channel_delivery.OF_A_CHANNEL
+    Channel.every_tenant.get(name="Dead", rests_until=now + channel_delivery.REST)
 
 
 def test_addresses_do_not_stand_in_the_audit_log(
@@ -480,11 +484,13 @@ def test_one_event_is_a_mail_and_many_are_a_digest(
                 now=now,
             )
         happens(opened(tenant, now, device_id=device.pk))
-        sending.send_due(now=now)
+        channel_delivery.send_due(now=now)
         for number in range(150):
             happens(opened(tenant, now, title=f"number {number}"))
-        assert sending.send_due(now=now + MINUTE) == 0  # they wait for each other
-        assert sending.send_due(now=now + 5 * MINUTE) == 150
+        assert (
+            channel_delivery.send_due(now=now + MINUTE) == 0
+        )  # they wait for each other
+        assert channel_delivery.send_due(now=now + 5 * MINUTE) == 150
 
     first, digest = letters.texts
     assert f"CPU: 95 % ({device.name})" in first
@@ -503,7 +509,7 @@ def test_a_mail_that_cannot_be_sent_is_tried_again(
     happens(opened(tenant, now))
     backend = "django.core.mail.backends.smtp.EmailBackend"
     with override_settings(EMAIL_BACKEND=backend, EMAIL_HOST="127.0.0.1", EMAIL_PORT=9):
-        sending.send_due(now=now)
+        channel_delivery.send_due(now=now)
 
     assert (messages()[0].state, messages()[0].attempts) == ("waiting", 1)
 
@@ -522,10 +528,10 @@ def test_messages_are_kept_for_a_week(
     tenant: Tenant, hook: Channel, now: datetime
 ) -> None:
     happens(opened(tenant, now))
-    sending.send_due(now=now)
+    channel_delivery.send_due(now=now)
 
-    assert sending.drop_outlived(now=now + 6 * DAY) == 0
-    assert sending.drop_outlived(now=now + 8 * DAY) == 1
+    assert channel_delivery.drop_outlived(now=now + 6 * DAY) == 0
+    assert channel_delivery.drop_outlived(now=now + 8 * DAY) == 1
     assert Event.every_tenant.named("alert.opened").exists(), "the event stays"
 
 
@@ -534,11 +540,13 @@ def test_two_senders_at_once_send_each_message_once(
 ) -> None:
     happens(opened(tenant, now))
     with tenant_scope(tenant.pk):
-        first = sending._lease_webhooks(now)
+        first = channel_delivery._lease_webhooks(now)
 
     assert len(first) == 1
-    assert sending.send_due(now=now) == 0
-    assert sending.send_due(now=now + sending.LEASE) == 1  # the first one was killed
+    assert channel_delivery.send_due(now=now) == 0
+    assert (
+        channel_delivery.send_due(now=now + channel_delivery.LEASE) == 1
+    )  # the first one was killed
 
 
 @pytest.mark.django_db(transaction=True)

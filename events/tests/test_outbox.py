@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import transaction
 
-from certificates.facts import CertificateRevoked
-from devices.models import Tag
-from devices.tests.waiting import until
-from events import audit, delivery, outbox
+from certificates.events import CertificateRevoked
+from devices.registry.models import Tag
+from devices.registry.tests.waiting import until
 from events.models import Delivery, Event
-from events.outbox import Fact, on, record
+from events.services import audit_log, delivery, outbox
+from events.services.outbox import Fact, on, record
 from events.tasks import deliver as deliver_task
 from events.tasks import drop_outlived
 from provisioning.tests.processes import other_process
@@ -223,9 +223,9 @@ def test_events_are_dropped_after_their_retention_unless_still_to_be_told(
         write(happened(tenant, now - timedelta(days=at), what))
         if what == "told":
             deliver_all(now)
-        audit.seal(now=now - timedelta(days=at))
+        audit_log.seal(now=now - timedelta(days=at))
 
-    dropped = audit.drop_outlived(before=now - timedelta(days=1))
+    dropped = audit_log.drop_outlived(before=now - timedelta(days=1))
 
     left = [event.data["what"] for event in Event.every_tenant.order_by("id")]
     assert dropped == 1
@@ -249,7 +249,7 @@ import django
 django.setup()
 from django.db import transaction
 from certificates.facts import CertificateRevoked
-from events.outbox import record
+from events.services.outbox import record
 from tenants.context import every_tenant_scope
 at = datetime.now(UTC)
 with every_tenant_scope(), transaction.atomic():
@@ -308,7 +308,7 @@ def test_a_real_worker_drops_what_has_outlived_its_retention(
 ) -> None:
     long_ago = datetime(2001, 1, 1, tzinfo=UTC)
     write(happened(tenant, long_ago))
-    audit.seal(now=long_ago)
+    audit_log.seal(now=long_ago)
 
     drop_outlived.delay()
 

@@ -7,7 +7,7 @@ from drf_standardized_errors import formatter, handler
 from drf_standardized_errors.types import VALIDATION_ERROR, Error, ErrorResponse
 from rest_framework import exceptions, status
 
-from provisioning.errors import (
+from core.errors import (
     Busy,
     Conflict,
     DomainError,
@@ -17,7 +17,7 @@ from provisioning.errors import (
     Refused,
     Unavailable,
 )
-from tenants.throttles import wait_after_refusal
+from tenants.api.throttles import wait_after_refusal
 
 HTTP_STATUS: dict[type[DomainError], int] = {
     Invalid: status.HTTP_400_BAD_REQUEST,

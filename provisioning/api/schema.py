@@ -12,7 +12,7 @@ from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny, BasePermission
 
-from devices.authentication import IsDeviceOrMember, MayConnect, MayEnroll
+from devices.registry.api.authentication import IsDeviceOrMember, MayConnect, MayEnroll
 
 
 class _Bearer(OpenApiAuthenticationExtension):
@@ -28,25 +28,25 @@ class _Bearer(OpenApiAuthenticationExtension):
 
 
 class MemberScheme(_Bearer):
-    target_class = "tenants.authentication.MemberAuthentication"
+    target_class = "tenants.api.authentication.MemberAuthentication"
     name = "member"
     prefix = "usr_"
 
 
 class EnrollmentScheme(_Bearer):
-    target_class = "devices.authentication.EnrollmentAuthentication"
+    target_class = "devices.registry.api.authentication.EnrollmentAuthentication"
     name = "enrollment"
     prefix = "enr_"
 
 
 class DeviceScheme(_Bearer):
-    target_class = "devices.authentication.DeviceAuthentication"
+    target_class = "devices.registry.api.authentication.DeviceAuthentication"
     name = "device"
     prefix = "dev_"
 
 
 class ClientCertificateScheme(OpenApiAuthenticationExtension):
-    target_class = "certificates.authentication.ClientCertificateAuthentication"
+    target_class = "certificates.api.authentication.ClientCertificateAuthentication"
     name = "clientCertificate"
 
     def get_security_definition(self, auto_schema: Any) -> Any:
@@ -54,7 +54,7 @@ class ClientCertificateScheme(OpenApiAuthenticationExtension):
 
 
 class BasicScheme(OpenApiAuthenticationExtension):
-    target_class = "certificates.authentication.BasicDeviceAuthentication"
+    target_class = "certificates.api.authentication.BasicDeviceAuthentication"
     name = "deviceBasic"
 
     def get_security_definition(self, auto_schema: Any) -> Any:
@@ -142,7 +142,7 @@ class DocumentedSchema(AutoSchema):
 class TextField(OpenApiSerializerFieldExtension):
     """Says what a text has to look like."""
 
-    target_class = "provisioning.rest.fields.Text"
+    target_class = "core.rest.fields.Text"
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class TextField(OpenApiSerializerFieldExtension):
 class StrictBody(OpenApiSerializerExtension):
     """Says that no other field is taken."""
 
-    target_class = "provisioning.rest.strict.Strict"
+    target_class = "core.rest.strict.Strict"
     match_subclasses = True
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:

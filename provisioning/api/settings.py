@@ -4,16 +4,16 @@ from typing import Any
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "devices.authentication.DeviceAuthentication",
-        "tenants.authentication.MemberAuthentication",
-        "devices.authentication.EnrollmentAuthentication",
-        "certificates.authentication.ClientCertificateAuthentication",
+        "devices.registry.api.authentication.DeviceAuthentication",
+        "tenants.api.authentication.MemberAuthentication",
+        "devices.registry.api.authentication.EnrollmentAuthentication",
+        "certificates.api.authentication.ClientCertificateAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["tenants.permissions.IsMember"],
-    "DEFAULT_THROTTLE_CLASSES": ["tenants.throttles.CallerThrottle"],
-    "DEFAULT_PARSER_CLASSES": ["provisioning.rest.parsing.StrictJSONParser"],
+    "DEFAULT_PERMISSION_CLASSES": ["tenants.api.permissions.IsMember"],
+    "DEFAULT_THROTTLE_CLASSES": ["tenants.api.throttles.CallerThrottle"],
+    "DEFAULT_PARSER_CLASSES": ["core.rest.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "provisioning.rest.paging.CursorPages",
+    "DEFAULT_PAGINATION_CLASS": "core.rest.pagination.CursorPages",
     "DEFAULT_SCHEMA_CLASS": "provisioning.api.schema.DocumentedSchema",
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
@@ -36,7 +36,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
-        "DeviceStatusEnum": "devices.models.Device.Status",
+        "DeviceStatusEnum": "devices.registry.models.Device.Status",
         "CertificateStatusEnum": "certificates.models.DeviceCertificate.Status",
         "SeverityEnum": "events.severity.Severity",
         "AlertKindEnum": "devices.monitoring.models.Alert.Kind",

@@ -12,19 +12,19 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from certificates.inspection import last_full_pass
 from certificates.models import DeviceCertificate, Drift, Inspection
-from devices.metrics.aggregates import by_the_hour
-from devices.metrics.history import Period
+from certificates.services.inspection import last_full_pass
+from core.charts import Chart, Point, chart
 from devices.metrics.measures import MEASURE
-from devices.models import Device
+from devices.metrics.services.aggregates import by_the_hour
+from devices.metrics.services.history import Period
 from devices.monitoring.models import Alert
+from devices.registry.models import Device
 from events.models import Event
 from events.severity import Severity
-from provisioning.charts import Chart, Point, chart
+from tenants.admin.base import person
 from tenants.context import current_tenant_id
 from tenants.models import User
-from tenants.portal import person
 from tenants.roles import visible_to
 
 CHARTS_GOOD_FOR = timedelta(minutes=3)

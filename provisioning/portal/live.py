@@ -3,8 +3,8 @@
 from django.http import HttpRequest, HttpResponse
 
 from provisioning.streams import TOPIC_HEADER
+from tenants.admin.base import person
 from tenants.context import EVERY_TENANT, current_tenant_id
-from tenants.portal import person
 
 RETRY = "retry: 3000\n\n"  # ms until the browser comes again
 

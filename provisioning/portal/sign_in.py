@@ -12,12 +12,12 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from provisioning.errors import DomainError
-from provisioning.limits import Limit
-from tenants import second_factor
+from accounts.services import second_factor
+from core.errors import DomainError
+from core.limits import Limit
+from tenants.admin.base import person
 from tenants.context import callers_network
 from tenants.middleware import SECOND_FACTOR_SHOWN, second_factor_shown
-from tenants.portal import person
 
 SIGN_IN = Limit("sign_in")
 

@@ -7,11 +7,11 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
 
-from devices.portal import pair
+from devices.registry.admin.pairing import pair
 from provisioning.portal import live, sign_in
+from tenants.admin.base import person
 from tenants.middleware import SESSION_KEY, chosen_membership, memberships_of
 from tenants.models import User
-from tenants.portal import person
 
 
 class PortalSite(UnfoldAdminSite):

@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 
-from devices.remote_control.telling import PATH
-from devices.tests.waiting import until
+from devices.registry.tests.waiting import until
+from devices.remote_control.services.connect_response import PATH
 from provisioning.roles import command_of
 from provisioning.tests.processes import other_process
 from provisioning.tests.running import free_ports

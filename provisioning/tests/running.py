@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from devices.tests.waiting import until
+from devices.registry.tests.waiting import until
 from provisioning.embedded.endpoints import known
 from provisioning.var import BASE
 

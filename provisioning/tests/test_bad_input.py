@@ -10,7 +10,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from certificates.tests.keys import ec_key, request_for
-from devices.models import Device
+from devices.registry.models import Device
 from events.models import Event
 
 pytestmark = pytest.mark.django_db

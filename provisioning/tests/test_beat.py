@@ -44,7 +44,9 @@ def every_second() -> PeriodicTask:
     PeriodicTask.objects.all().delete()
     interval = IntervalSchedule.objects.create(every=1, period="seconds")
     task: PeriodicTask = PeriodicTask.objects.create(
-        name="tick", task="devices.tasks.sweep_device_status", interval=interval
+        name="tick",
+        task="devices.registry.tasks.sweep_device_status",
+        interval=interval,
     )
     return task
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from provisioning.charts import Point, chart
+from core.charts import Point, chart
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

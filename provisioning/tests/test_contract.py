@@ -15,15 +15,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis.specs.openapi import checks
 
-from certificates.management_service import CertificateManagementService
+from accounts.services.members import issue_api_token
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
-from devices.configurations.tests.saving import for_tenant
-from devices.credentials import create_enrollment_token, renew_device_token
-from devices.models import Device
-from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
+from devices.configurations.tests.documents import for_tenant
+from devices.registry.models import Device
+from devices.registry.services.credentials import (
+    create_enrollment_token,
+    renew_device_token,
+)
+from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant
-from tenants.services import issue_api_token
 from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db

@@ -11,8 +11,8 @@ from django.core.management import CommandError, call_command
 
 from devices.configurations.models import DeviceConfiguration
 from devices.metrics.models import DeviceMetrics
-from devices.models import Device, DeviceTag, EnrollmentToken
 from devices.preferences.models import PreferenceDefinition
+from devices.registry.models import Device, DeviceTag, EnrollmentToken
 from devices.updates.models import Deployment
 from provisioning.management.commands import demo as demo_command
 from tenants.models import Tenant, User

@@ -14,13 +14,12 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
-from certificates.management_service import CertificateManagementService
+from accounts.services.members import issue_api_token, revoke_token
 from certificates.models import DeviceCertificate
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
 from devices.configurations.models import DeviceConfiguration
-from devices.configurations.tests.saving import for_device
-from devices.credentials import create_enrollment_token, renew_device_token
-from devices.models import Device, EnrollmentToken
+from devices.configurations.tests.documents import for_device
 from devices.monitoring.models import (
     Alert,
     AlertComment,
@@ -28,29 +27,33 @@ from devices.monitoring.models import (
     RuleOverride,
 )
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
-from devices.preferences import definitions
 from devices.preferences.models import DeviceSettings, PreferenceDefinition
+from devices.preferences.services import definitions
+from devices.registry.models import Device, EnrollmentToken
+from devices.registry.services.credentials import (
+    create_enrollment_token,
+    renew_device_token,
+)
+from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from devices.remote_control.models import (
     BulkCommand,
     CommandHistory,
     RemoteControlSession,
     Screenshot,
 )
-from devices.remote_control.tests.controlling import remote_controlled
-from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
+from devices.remote_control.tests.remote_control import remote_controlled
 from devices.updates.models import (
     Deployment,
     SoftwareProduct,
     SoftwareUpdate,
     UpdateStatus,
 )
-from devices.updates.tests.updating import in_a_rollout
+from devices.updates.tests.rollouts import in_a_rollout
 from events.models import Channel, ChannelDelivery
 from events.tests.factories import ChannelFactory
 from tenants import tokens
 from tenants.context import tenant_scope
 from tenants.models import ApiToken, Role, Tenant, User
-from tenants.services import issue_api_token, revoke_token
 from tenants.tests.factories import MembershipFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db

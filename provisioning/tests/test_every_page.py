@@ -15,7 +15,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from certificates.management_service import CertificateManagementService
+from accounts.services.members import issue_api_token
 from certificates.models import (
     CertificateAuthority,
     DeviceCertificate,
@@ -23,25 +23,29 @@ from certificates.models import (
     Inspection,
     RenewalCampaign,
 )
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
 from devices.configurations.models import DeviceConfiguration
-from devices.configurations.tests.saving import for_device
-from devices.credentials import create_enrollment_token
-from devices.models import Device, EnrollmentToken
+from devices.configurations.tests.documents import for_device
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
-from devices.preferences import definitions
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
-from devices.remote_control import policies
+from devices.preferences.services import definitions
+from devices.registry.models import Device, EnrollmentToken
+from devices.registry.services.credentials import create_enrollment_token
+from devices.registry.tests.factories import (
+    DeviceFactory,
+    DeviceIdentifierFactory,
+    TagFactory,
+)
 from devices.remote_control.models import (
     BulkCommand,
     CommandHistory,
     RemoteControlPolicy,
     RemoteControlSession,
 )
-from devices.remote_control.tests.controlling import remote_controlled
-from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory, TagFactory
-from devices.updates import policies as update_policies
+from devices.remote_control.services import policies
+from devices.remote_control.tests.remote_control import remote_controlled
 from devices.updates.models import (
     Deployment,
     SoftwareProduct,
@@ -49,12 +53,12 @@ from devices.updates.models import (
     UpdatePolicy,
     UpdateStatus,
 )
-from devices.updates.tests.updating import in_a_rollout
+from devices.updates.services import policies as update_policies
+from devices.updates.tests.rollouts import in_a_rollout
 from events.models import Channel, ChannelDelivery, Delivery, Event
 from events.tests.factories import ChannelFactory
 from tenants.context import tenant_scope
 from tenants.models import ApiToken, Membership, Role, Tenant, User
-from tenants.services import issue_api_token
 from tenants.tests.factories import MembershipFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db

@@ -18,13 +18,13 @@ from typing import Any
 import psycopg2
 import pytest
 
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
-from devices import presence
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
-from devices.tests.waiting import until
+from devices.registry.models import Device
+from devices.registry.services import presence
+from devices.registry.tests.factories import DeviceFactory
+from devices.registry.tests.waiting import until
 from events.models import Event
 from provisioning.embedded.endpoints import known
 from provisioning.tests.processes import other_process
@@ -265,7 +265,7 @@ from datetime import UTC, datetime
 import django
 django.setup()
 from certificates.management_service import CertificateManagementService
-from devices.models import Device
+from devices.registry.models import Device
 from tenants.context import every_tenant_scope
 with every_tenant_scope():
     device = Device.every_tenant.get(pk=sys.argv[1])

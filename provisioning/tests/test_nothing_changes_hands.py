@@ -18,18 +18,24 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from certificates.management_service import (
+from certificates.models import DeviceCertificate
+from certificates.services.certificate_management import (
     CertificateManagementService,
     owned_certificate,
 )
-from certificates.models import DeviceCertificate
 from certificates.tests.keys import ec_key, request_for
-from devices import credentials, pairing, presence, quarantine, registration
-from devices.box import Box
-from devices.models import Device, Pairing
-from devices.remote_control import commands, fetching, issuing, sessions
+from core.errors import DomainError
+from devices.registry.device_report import Box
+from devices.registry.models import Device, Pairing
+from devices.registry.services import (
+    credentials,
+    pairing,
+    presence,
+    quarantine,
+    registration,
+)
 from devices.remote_control.models import CommandHistory
-from provisioning.errors import DomainError
+from devices.remote_control.services import command_expiry, fetching, issuing, sessions
 from tenants.context import (
     SYSTEM,
     caller_scope,
@@ -38,7 +44,7 @@ from tenants.context import (
     tenant_scope,
 )
 from tenants.models import User
-from tenants.row_security import scoped_models
+from tenants.postgresql.row_security import scoped_models
 from tenants.tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db
@@ -167,7 +173,7 @@ class TwoTenants(RuleBasedStateMachine):
                     }
                     fetching.answer(**about, **done)
                 case "cancel" if newest is not None:
-                    commands.cancel(command=newest, by="somebody", now=self.now)
+                    command_expiry.cancel(command=newest, by="somebody", now=self.now)
 
         self.act(tenant, do)
 

@@ -13,11 +13,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
-from devices.models import Device, DeviceIdentifier, EnrollmentToken
-from devices.tests.factories import DeviceFactory, EnrollmentTokenFactory
+from devices.registry.models import Device, DeviceIdentifier, EnrollmentToken
+from devices.registry.tests.factories import DeviceFactory, EnrollmentTokenFactory
 from events.models import Delivery, Event
 from tenants.context import tenant_scope
 from tenants.models import ApiToken, Membership, Role, Tenant, User

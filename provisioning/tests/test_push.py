@@ -10,16 +10,16 @@ import aiohttp
 import pytest
 from django.db import connection
 
-from devices.credentials import renew_device_token
-from devices.models import Device
+from devices.registry.models import Device
+from devices.registry.services.credentials import renew_device_token
 from devices.remote_control.models import CommandHistory
-from devices.remote_control.telling import PATH
-from devices.remote_control.tests.controlling import online, person, told
-from devices.updates.tests.updating import person as administrator
-from devices.updates.tests.updating import released, started, tick
+from devices.remote_control.push.subscriptions import Wakeups
+from devices.remote_control.services.connect_response import PATH
+from devices.remote_control.tests.remote_control import online, person, told
+from devices.updates.tests.rollouts import person as administrator
+from devices.updates.tests.rollouts import released, started, tick
 from provisioning.tests.channel import Channel, serving
 from provisioning.tests.channel import started as running
-from provisioning.wakeups import Wakeups
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
 from tenants.tests.factories import TenantFactory

@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.core.management import call_command
 from django.test import Client
 
+from accounts.errors import FactorNotYours, TooManyCodes, WrongCode
+from accounts.services import second_factor
+from core.encryption import decrypt
+from core.limits import Rate
 from events.models import Event
-from provisioning.encryption import decrypt
-from provisioning.limits import Rate
-from tenants import second_factor
 from tenants.context import tenant_scope
-from tenants.errors import FactorNotYours, TooManyCodes, WrongCode
 from tenants.models import Membership, Role, SecondFactor, Tenant, User
 from tenants.tests.factories import MembershipFactory, UserFactory
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.tests.waiting import until
+from devices.registry.tests.waiting import until
 from provisioning.tests.running import Up, answers, call, running_up
 from provisioning.var import BASE
 

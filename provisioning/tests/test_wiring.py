@@ -14,7 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.drainage import GENERATOR_STATS
 
 from events.models import Event
-from events.outbox import _listeners
+from events.services.outbox import _listeners
 from provisioning.celery import app
 
 pytestmark = pytest.mark.django_db

@@ -11,10 +11,10 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
-from provisioning import limits
-from provisioning.limits import Limit, LimitsUnknown, Rate
+from core import limits
+from core.limits import Limit, LimitsUnknown, Rate
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db

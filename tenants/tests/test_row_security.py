@@ -7,10 +7,10 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection, transaction
 
-from devices.models import Device, DeviceIdentifier, Tag
-from devices.tests.factories import DeviceFactory, DeviceIdentifierFactory
+from devices.registry.models import Device, DeviceIdentifier, Tag
+from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from tenants.context import every_tenant_scope, tenant_scope
-from tenants.row_security import (
+from tenants.postgresql.row_security import (
     POLICY,
     raise_wall,
     refuse_to_start_without_wall,

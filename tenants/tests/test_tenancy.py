@@ -8,13 +8,13 @@ import pytest
 from django.apps import apps
 from django.db import IntegrityError, connection, models, transaction
 
-from devices.models import Device, DeviceIdentifier, Tag
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device, DeviceIdentifier, Tag
+from devices.registry.tests.factories import DeviceFactory
 from provisioning.var import BASE
 from tenants.constraints import SameTenant
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant, TenantOwned
-from tenants.row_security import scoped_models
+from tenants.postgresql.row_security import scoped_models
 from tenants.tests.factories import TenantFactory
 
 SCOPED = scoped_models()

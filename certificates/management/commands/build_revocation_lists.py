@@ -6,9 +6,9 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from certificates import authorities, revocation_lists
-from certificates.device_certificates import DeviceCertificatesService
-from tenants.commands import OperatorCommand
+from certificates.services import authorities, revocation_lists
+from certificates.services.device_certificates import DeviceCertificatesService
+from tenants.management.operator_command import OperatorCommand
 
 
 class Command(OperatorCommand):

@@ -7,10 +7,10 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
-from provisioning.errors import DomainError
-from tenants.commands import OperatorCommand
+from certificates.services.certificate_management import CertificateManagementService
+from core.errors import DomainError
+from tenants.management.operator_command import OperatorCommand
 
 
 class Command(OperatorCommand):

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from certificates.integrity import IntegrityCheck
-from certificates.management_service import CertificateManagementService
-from tenants.commands import OperatorCommand, Refused
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.integrity import IntegrityCheck
+from tenants.management.operator_command import OperatorCommand, Refused
 
 
 class Command(OperatorCommand):

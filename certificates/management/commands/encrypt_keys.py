@@ -4,9 +4,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from certificates.device_certificates import DeviceCertificatesService
-from certificates.key_renewal import closed_anew
-from tenants.commands import OperatorCommand, Refused
+from certificates.services.device_certificates import DeviceCertificatesService
+from certificates.services.key_reencryption import closed_anew
+from tenants.management.operator_command import OperatorCommand, Refused
 
 
 class Command(OperatorCommand):

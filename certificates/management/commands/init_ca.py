@@ -5,13 +5,13 @@ from typing import Any
 
 from django.utils import timezone
 
-from certificates import authorities
-from certificates.device_certificates import DeviceCertificatesService
 from certificates.errors import AuthorityExists
-from certificates.key_arguments import add_key_arguments, given_key
+from certificates.management.key_arguments import add_key_arguments, given_key
 from certificates.models import CertificateAuthority
 from certificates.pki.keys import KeyType
-from tenants.commands import OperatorCommand, table
+from certificates.services import authorities
+from certificates.services.device_certificates import DeviceCertificatesService
+from tenants.management.operator_command import OperatorCommand, table
 
 
 class Command(OperatorCommand):

@@ -7,11 +7,11 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from certificates.management_service import CertificateManagementService
 from certificates.pki.keys import KEY_TYPES, KeyType
-from devices.errors import NoSuchDevice
-from devices.models import Device
-from tenants.commands import OperatorCommand, table
+from certificates.services.certificate_management import CertificateManagementService
+from devices.registry.errors import NoSuchDevice
+from devices.registry.models import Device
+from tenants.management.operator_command import OperatorCommand, table
 
 
 class Command(OperatorCommand):

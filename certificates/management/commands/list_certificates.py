@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from certificates.models import DeviceCertificate
-from tenants.commands import OperatorCommand
+from tenants.management.operator_command import OperatorCommand
 
 COLUMNS = ("serial_number", "status", "not_after", "device_id")
 

@@ -6,10 +6,10 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from certificates import campaigns
+from accounts.services.members import tenant_by_slug
 from certificates.models import RenewalCampaign
-from tenants.commands import OperatorCommand, table
-from tenants.services import tenant_by_slug
+from certificates.services import renewal_campaigns
+from tenants.management.operator_command import OperatorCommand, table
 
 
 class Command(OperatorCommand):
@@ -37,7 +37,7 @@ class Command(OperatorCommand):
     ) -> tuple[Mapping[str, Any], str]:
         now = timezone.now()
         if stop is not None:
-            stopped = campaigns.stop(stop, now=now)
+            stopped = renewal_campaigns.stop(stop, now=now)
             return _about(stopped), f"Stopped: {stopped.reason}."
         if reason is None and per_minute is None:
             return _running()
@@ -45,7 +45,7 @@ class Command(OperatorCommand):
             raise CommandError(
                 "--reason and --per-minute (at least 1) go together.", returncode=2
             )
-        begun = campaigns.pull_forward(
+        begun = renewal_campaigns.pull_forward(
             reason=reason,
             per_minute=per_minute,
             tenant=None if tenant is None else tenant_by_slug(tenant),

@@ -5,10 +5,10 @@ from typing import Any
 from django.utils import timezone
 
 from certificates.errors import NoSuchCertificate
-from certificates.management_service import CertificateManagementService
 from certificates.models import DeviceCertificate
 from certificates.pki import serials
-from tenants.commands import OperatorCommand
+from certificates.services.certificate_management import CertificateManagementService
+from tenants.management.operator_command import OperatorCommand
 
 
 class Command(OperatorCommand):

@@ -6,12 +6,12 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from certificates import campaigns, rotation
-from certificates.authority_making import holder_of
 from certificates.errors import NotReadyForRotation
-from certificates.key_arguments import add_key_arguments, given_key
-from certificates.management_service import CertificateManagementService
-from tenants.commands import OperatorCommand, table
+from certificates.management.key_arguments import add_key_arguments, given_key
+from certificates.services import renewal_campaigns, rotation
+from certificates.services.authority_creation import holder_of
+from certificates.services.certificate_management import CertificateManagementService
+from tenants.management.operator_command import OperatorCommand, table
 
 STEPS = ("status", "prepare", "switch", "move", "retire")
 
@@ -80,7 +80,7 @@ class Command(OperatorCommand):
         if per_minute is None or per_minute < 1:
             raise CommandError("move wants --per-minute N.", returncode=2)
         for authority in self._former():
-            campaigns.pull_forward(
+            renewal_campaigns.pull_forward(
                 reason="a new certificate authority",
                 per_minute=per_minute,
                 authority_key_id=authority.key_identifier,

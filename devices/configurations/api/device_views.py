@@ -10,14 +10,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.authentication import IsDevice, calling_device
-from devices.configurations import effective, reports, telling
+from core.rest.caching import unchanged
+from core.rest.negotiation import OneFormOnly
 from devices.configurations.api.serializers import (
     MyConfigurationSerializer,
     ReportFields,
 )
-from provisioning.rest.caching import unchanged
-from provisioning.rest.negotiation import OneFormOnly
+from devices.configurations.services import connect_response, effective, reports
+from devices.registry.api.authentication import IsDevice, calling_device
 
 
 class MyConfigurationView(APIView):
@@ -44,7 +44,7 @@ class MyConfigurationView(APIView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         device = calling_device(request)
-        version = telling.version_for(device, now=timezone.now())
+        version = connect_response.version_for(device, now=timezone.now())
         etag = f'"{version}"'
         response: Any = unchanged(request, etag) or Response(
             {"version": version, "configuration": effective.document_of(version)},

@@ -5,16 +5,16 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from devices.configurations.checks import SCHEMA
-from devices.configurations.layers import LONGEST_NOTE
+from core.rest.fields import Text, Value, WholeNumber
+from core.rest.strict import Strict
 from devices.configurations.models import (
     ConfigurationVersion,
     ReportedConfiguration,
     Scope,
 )
-from devices.configurations.preview import NAMED
-from provisioning.rest.fields import Text, Value, WholeNumber
-from provisioning.rest.strict import Strict
+from devices.configurations.services.layers import LONGEST_NOTE
+from devices.configurations.services.preview import NAMED
+from devices.configurations.services.validation import SCHEMA
 
 VERSION = r"[0-9a-f]{64}"
 SCOPES = [choice for choice in Scope.choices if choice[0] != Scope.PLATFORM]

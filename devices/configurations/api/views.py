@@ -14,8 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.views import found
-from devices.configurations import layers, reading
+from core.rest.pagination import CursorPages
+from core.rest.strict import KnownParameters
 from devices.configurations.api.serializers import (
     ConfigurationFields,
     ConfigurationSerializer,
@@ -30,24 +30,24 @@ from devices.configurations.api.serializers import (
     RestoreFields,
     VersionSerializer,
 )
-from devices.configurations.checks import SCHEMA
 from devices.configurations.documents import differences
 from devices.configurations.errors import (
     InvalidSubject,
     NoSuchConfiguration,
     NoSuchVersion,
 )
-from devices.configurations.layers import Subject
 from devices.configurations.models import (
     ConfigurationVersion,
     DeviceConfiguration,
     PlatformConfiguration,
     Scope,
 )
-from devices.configurations.preview import NAMED, preview
-from devices.models import Device, Tag
-from provisioning.rest.paging import CursorPages
-from provisioning.rest.strict import KnownParameters
+from devices.configurations.services import device_configuration, layers
+from devices.configurations.services.layers import Subject
+from devices.configurations.services.preview import NAMED, preview
+from devices.configurations.services.validation import SCHEMA
+from devices.registry.api.views import found
+from devices.registry.models import Device, Tag
 
 
 class SchemaView(APIView):
@@ -236,7 +236,7 @@ class DeviceConfigurationView(APIView):
 
     @extend_schema(responses=DeviceConfigurationSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
-        told = reading.of_device(found(device_id), now=timezone.now())
+        told = device_configuration.of_device(found(device_id), now=timezone.now())
         return Response(DeviceConfigurationSerializer(told).data)
 
 

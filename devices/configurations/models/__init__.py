@@ -1,5 +1,11 @@
 """The rows of the configurations."""
 
+from devices.configurations.models.device_state import (
+    ConfigurationDrift,
+    EffectiveDocument,
+    ReportedConfiguration,
+    Round,
+)
 from devices.configurations.models.layers import (
     AnyLayer,
     ConfigurationVersion,
@@ -9,12 +15,6 @@ from devices.configurations.models.layers import (
     PlatformConfigurationVersion,
     SavedVersion,
     Scope,
-)
-from devices.configurations.models.outcome import (
-    ConfigurationDrift,
-    EffectiveDocument,
-    ReportedConfiguration,
-    Round,
 )
 
 __all__ = [

@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from devices.configurations import layers
 from devices.configurations.documents import version_of
 from devices.configurations.models import DeviceConfiguration, PlatformConfiguration
-from devices.configurations.reports import report
-from devices.configurations.tests.saving import (
+from devices.configurations.services import layers
+from devices.configurations.services.reports import report
+from devices.configurations.tests.documents import (
     for_device,
     for_tag,
     for_tenant,
     wear,
     work_all,
 )
-from devices.models import Device, Tag
-from devices.tests.factories import DeviceFactory, TagFactory
+from devices.registry.models import Device, Tag
+from devices.registry.tests.factories import DeviceFactory, TagFactory
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant, User
 from tenants.tests.factories import MembershipFactory, TenantFactory

@@ -11,15 +11,15 @@ from jsonschema import Draft202012Validator
 from rest_framework.test import APIClient
 
 from devices.configurations.documents import NOTHING, version_of
-from devices.configurations.tests.saving import (
+from devices.configurations.tests.documents import (
     for_device,
     for_tag,
     for_tenant,
     wear,
     work_all,
 )
-from devices.models import Device
-from devices.tests.factories import DeviceFactory, TagFactory
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory, TagFactory
 from tenants.models import Role, Tenant
 
 pytestmark = pytest.mark.django_db

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from devices.configurations import drift, reports
 from devices.configurations.documents import version_of
-from devices.configurations.drift import Watched
 from devices.configurations.models import ConfigurationDrift
-from devices.configurations.tests.saving import for_device
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
+from devices.configurations.services import drift, reports
+from devices.configurations.services.drift import Watched
+from devices.configurations.tests.documents import for_device
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
 from events.models import Event
 from tenants.context import tenant_scope
 from tenants.models import Tenant

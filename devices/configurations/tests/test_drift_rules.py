@@ -4,18 +4,18 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from devices.configurations import drift, reports
+from accounts.services.members import create_tenant
 from devices.configurations.documents import version_of
-from devices.configurations.tests.saving import for_device
-from devices.models import Device
-from devices.monitoring import back_testing, evaluation, rules
+from devices.configurations.services import drift, reports
+from devices.configurations.tests.documents import for_device
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import Alert, MonitoringRule
+from devices.monitoring.services import back_testing, evaluation, rules
 from devices.monitoring.tests.factories import RuleFactory
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
 from tenants.context import tenant_scope
 from tenants.models import Tenant
-from tenants.services import create_tenant
 from tenants.tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db

@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from devices.configurations.models import ConfigurationVersion, DeviceConfiguration
-from devices.configurations.tests.saving import for_tag, for_tenant, wear
-from devices.models import Device, Tag
-from devices.tests.factories import DeviceFactory, TagFactory
+from devices.configurations.tests.documents import for_tag, for_tenant, wear
+from devices.registry.models import Device, Tag
+from devices.registry.tests.factories import DeviceFactory, TagFactory
 from provisioning.tests.browser import MARKS, InBrowser, in_browser, sign_in
 from tenants.models import Role, User
 from tenants.tests.factories import MembershipFactory, TenantFactory

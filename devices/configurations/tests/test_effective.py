@@ -8,12 +8,16 @@ from unittest.mock import patch
 import pytest
 from rest_framework.test import APIClient
 
-from devices import presence, registration
-from devices.box import Box
-from devices.configurations import effective, layers, receivers, rounds, telling
 from devices.configurations.documents import NOTHING, version_of
 from devices.configurations.models import EffectiveDocument, Round
-from devices.configurations.tests.saving import (
+from devices.configurations.services import (
+    connect_response,
+    effective,
+    layers,
+    recalculation,
+    subscribers,
+)
+from devices.configurations.tests.documents import (
     for_device,
     for_tag,
     for_tenant,
@@ -21,12 +25,14 @@ from devices.configurations.tests.saving import (
     wear,
     work_all,
 )
-from devices.facts import DeviceUpdated
-from devices.models import Device, NextSteps
-from devices.presence import Report
-from devices.tests.factories import DeviceFactory, TagFactory
+from devices.registry.device_report import Box
+from devices.registry.events import DeviceUpdated
+from devices.registry.models import Device, NextSteps
+from devices.registry.services import presence, registration
+from devices.registry.services.presence import Report
+from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
-from events.outbox import fact_of
+from events.services.outbox import fact_of
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory
@@ -152,7 +158,9 @@ def test_a_save_asks_for_the_round_before_it_takes_the_turn(
     """As the worker does; in the other order the two would wait for each other."""
     taken = []
     with (
-        patch.object(rounds, "ask", side_effect=lambda **_: taken.append("round")),
+        patch.object(
+            recalculation, "ask", side_effect=lambda **_: taken.append("round")
+        ),
         patch.object(effective, "in_turn", side_effect=lambda _: taken.append("turn")),
     ):
         for_device(device, {"volume": 5}, now=now)
@@ -165,7 +173,7 @@ def test_a_device_that_gets_a_tag_meanwhile_is_not_missed(
     """Whoever has the turn sees what was committed before it was theirs."""
     with patch.object(effective, "take_turn") as turn:
         for_tenant(device.tenant, {"volume": 5}, now=now)
-        rounds.work(now=now)
+        recalculation.work(now=now)
     assert turn.call_count == 2  # once before the devices are chosen
 
 
@@ -195,7 +203,7 @@ def connect(device: Device, now: datetime) -> Any:
 class TestFirstConnect:
     @pytest.fixture(autouse=True)
     def nothing_known(self) -> None:
-        telling.forget()
+        connect_response.forget()
 
     def test_a_new_device_is_told_what_it_should_have(
         self, tenant: Tenant, now: datetime
@@ -258,7 +266,7 @@ def test_another_tag_is_another_configuration(device: Device, now: datetime) -> 
     with tenant_scope(device.tenant_id):
         registration.update(device=device, tags=["lobby"], now=now)
         event = Event.objects.get(name="device.updated")
-        receivers.other_tags_are_other_layers(fact_of(event, DeviceUpdated))
+        subscribers.other_tags_are_other_layers(fact_of(event, DeviceUpdated))
     assert version_told(device) == version_of({"volume": 5})
 
 
@@ -267,7 +275,7 @@ class TestRounds:
 
     @pytest.fixture(autouse=True)
     def small_batches(self) -> Any:
-        with patch.object(rounds, "BATCH", 2):
+        with patch.object(recalculation, "BATCH", 2):
             yield
 
     @pytest.fixture
@@ -293,12 +301,12 @@ class TestRounds:
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
         for_tenant(tenant, {"volume": 5}, now=now)
-        rounds.work(now=now)
+        recalculation.work(now=now)
         with (
             patch.object(effective, "_announce", side_effect=KeyboardInterrupt),
             pytest.raises(KeyboardInterrupt),
         ):
-            rounds.work(now=now)
+            recalculation.work(now=now)
         assert Round.every_tenant.get().done == 2
         assert work_all(now) == 2
         assert self.versions(fleet) == [version_of({"volume": 5})] * 5
@@ -307,7 +315,7 @@ class TestRounds:
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
         for_tenant(tenant, {"volume": 5}, now=now)
-        rounds.work(now=now)
+        recalculation.work(now=now)
         for_tenant(tenant, {"volume": 6}, now=now)
         assert Round.every_tenant.count() == 1
         work_all(now)
@@ -318,7 +326,7 @@ class TestRounds:
     ) -> None:
         for volume in range(4):
             for_tenant(tenant, {"volume": volume}, now=now)
-            rounds.work(now=now)
+            recalculation.work(now=now)
         assert None not in self.versions(fleet)
         work_all(now)
         assert self.versions(fleet) == [version_of({"volume": 3})] * 5
@@ -352,5 +360,5 @@ class TestRounds:
         for_tenant(tenant, {"volume": 5}, now=now)
         for_tenant(other, {"volume": 6}, now=now)
         for second in range(1, 3):
-            rounds.work(now=now + timedelta(seconds=second))
+            recalculation.work(now=now + timedelta(seconds=second))
         assert version_told(theirs) == version_of({"volume": 6})

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 import pytest
 from django.db import InternalError, ProgrammingError, transaction
 
-from devices.configurations import layers
 from devices.configurations.errors import (
     ConfigurationChanged,
     InvalidDocument,
@@ -13,16 +12,17 @@ from devices.configurations.errors import (
     InvalidSubject,
     NoSuchVersion,
 )
-from devices.configurations.layers import Subject
 from devices.configurations.models import (
     ConfigurationVersion,
     DeviceConfiguration,
     PlatformConfigurationVersion,
     Scope,
 )
-from devices.configurations.tests.saving import for_device, for_tag, for_tenant
-from devices.models import Device
-from devices.tests.factories import DeviceFactory, TagFactory
+from devices.configurations.services import layers
+from devices.configurations.services.layers import Subject
+from devices.configurations.tests.documents import for_device, for_tag, for_tenant
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
 from tenants.context import SYSTEM, caller_scope, tenant_scope
 from tenants.models import Tenant

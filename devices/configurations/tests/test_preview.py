@@ -6,12 +6,12 @@ from unittest.mock import patch
 
 import pytest
 
-from devices.configurations import layers, preview
 from devices.configurations.errors import InvalidDocument
-from devices.configurations.layers import Subject
 from devices.configurations.models import DeviceConfiguration
-from devices.configurations.preview import Preview
-from devices.configurations.tests.saving import (
+from devices.configurations.services import layers, preview
+from devices.configurations.services.layers import Subject
+from devices.configurations.services.preview import Preview
+from devices.configurations.tests.documents import (
     for_device,
     for_tag,
     for_tenant,
@@ -19,8 +19,8 @@ from devices.configurations.tests.saving import (
     wear,
     work_all,
 )
-from devices.models import Device, NextSteps, Tag
-from devices.tests.factories import DeviceFactory, TagFactory
+from devices.registry.models import Device, NextSteps, Tag
+from devices.registry.tests.factories import DeviceFactory, TagFactory
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory

@@ -8,7 +8,6 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from devices.configurations import reports, retention
 from devices.configurations.documents import NOTHING, version_of
 from devices.configurations.errors import (
     InvalidDocument,
@@ -16,10 +15,11 @@ from devices.configurations.errors import (
     UnknownVersion,
 )
 from devices.configurations.models import EffectiveDocument, ReportedConfiguration
-from devices.configurations.reports import Comparison
-from devices.configurations.tests.saving import for_device, told
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
+from devices.configurations.services import reports, retention
+from devices.configurations.services.reports import Comparison
+from devices.configurations.tests.documents import for_device, told
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
 from events.models import Event
 from tenants.context import tenant_scope
 from tenants.models import Role

@@ -5,14 +5,14 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from devices import registration
 from devices.configurations import tasks
 from devices.configurations.documents import version_of
 from devices.configurations.models import ConfigurationDrift, EffectiveDocument
-from devices.configurations.tests.saving import for_device, for_tenant
-from devices.models import NextSteps
-from devices.tests.factories import DeviceFactory, TagFactory
-from devices.tests.waiting import until
+from devices.configurations.tests.documents import for_device, for_tenant
+from devices.registry.models import NextSteps
+from devices.registry.services import registration
+from devices.registry.tests.factories import DeviceFactory, TagFactory
+from devices.registry.tests.waiting import until
 from events.models import Event
 from tenants.context import tenant_scope
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from devices.metrics.measures import FIELDS, MEASURES, MOST_WORDS, Field
-from devices.metrics.samples import MOST_SAMPLES
+from devices.metrics.sample_validation import MOST_SAMPLES
 
 _TIME = {
     "type": "string",

@@ -9,7 +9,7 @@ from django.core.exceptions import RequestDataTooBig
 from rest_framework import exceptions
 from rest_framework.request import Request
 
-from provisioning.rest.parsing import StrictJSONParser
+from core.rest.parsers import StrictJSONParser
 
 MOST_BYTES = 8 * 1024 * 1024  # of a body that was compressed
 GZIP = 31  # zlib's name for gzip's frame with the largest window

@@ -4,11 +4,11 @@ from typing import Any
 
 from rest_framework import serializers
 
-from devices.metrics.aggregates import GROUPINGS
+from core.rest.fields import Text
+from core.rest.strict import Strict
 from devices.metrics.measures import CHOICES
 from devices.metrics.models import ROLL_UPS
-from provisioning.rest.fields import Text
-from provisioning.rest.strict import Strict
+from devices.metrics.services.aggregates import GROUPINGS
 
 BUCKETS = ("raw", *ROLL_UPS)
 

@@ -11,9 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.views import found
-from devices.authentication import IsDevice, calling_device
-from devices.metrics import aggregates, history, ingest
+from core.rest.negotiation import OneFormOnly
+from core.rest.pagination import CursorPages
 from devices.metrics.api import documentation
 from devices.metrics.api.parsing import SamplesParser
 from devices.metrics.api.serializers import (
@@ -22,12 +21,13 @@ from devices.metrics.api.serializers import (
     HistoryQuestionSerializer,
     StoredSerializer,
 )
-from devices.metrics.history import Period
 from devices.metrics.measures import MEASURE, MEASURES
 from devices.metrics.models import DeviceMetrics
-from devices.metrics.samples import Fault
-from provisioning.rest.negotiation import OneFormOnly
-from provisioning.rest.paging import CursorPages
+from devices.metrics.sample_validation import Fault
+from devices.metrics.services import aggregates, history, ingest
+from devices.metrics.services.history import Period
+from devices.registry.api.authentication import IsDevice, calling_device
+from devices.registry.api.views import found
 
 BATCH = {"samples", "sent_at"}
 

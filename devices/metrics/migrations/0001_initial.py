@@ -6,7 +6,7 @@ import django.db.models.manager
 import tenants.constraints
 import tenants.context
 from django.db import migrations, models
-from provisioning.postgresql.partitioning import CreatePartitionedModel
+from tenants.postgresql.partitioning import CreatePartitionedModel
 
 
 class Migration(migrations.Migration):

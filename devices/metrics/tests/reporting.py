@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from devices.metrics import ingest
-from devices.metrics.ingest import Outcome
-from devices.models import Device
+from devices.metrics.services import ingest
+from devices.metrics.services.ingest import Outcome
+from devices.registry.models import Device
 from tenants.context import tenant_scope
 
 

@@ -13,8 +13,8 @@ from rest_framework.test import APIClient
 
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
 from devices.metrics.tests.reporting import at, every_five_minutes, report
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
 from tenants.context import every_tenant_scope
 
 NOW = datetime.now(UTC).replace(microsecond=0)

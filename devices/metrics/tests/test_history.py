@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from devices.metrics import rollups
 from devices.metrics.models import ROLL_UPS, DailyMetrics, HourlyMetrics
+from devices.metrics.services import rollups
 from devices.metrics.tests.reporting import at, every_five_minutes, report
-from devices.models import Device, DeviceTag
-from devices.tests.factories import DeviceFactory, TagFactory
+from devices.registry.models import Device, DeviceTag
+from devices.registry.tests.factories import DeviceFactory, TagFactory
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 

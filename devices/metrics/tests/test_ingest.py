@@ -12,11 +12,11 @@ from django.db.models import Sum
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from devices.metrics import ingest
 from devices.metrics.models import DeviceMetrics, HourlyMetrics, LatestMetrics
+from devices.metrics.services import ingest
 from devices.metrics.tests.reporting import at, every_five_minutes, report
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
 from events.models import Event
 from tenants.context import tenant_scope
 

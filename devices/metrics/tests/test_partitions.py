@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from devices.metrics import partitions, retention
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
-from devices.metrics.partitions import SAMPLES
+from devices.metrics.services import partitions, retention
+from devices.metrics.services.partitions import SAMPLES
 from devices.metrics.tests.reporting import at, report
-from devices.models import Device
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
 from tenants.context import tenant_scope
 
 NOW = datetime(2035, 3, 1, 12, tzinfo=UTC)

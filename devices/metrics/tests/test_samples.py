@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devices.metrics.measures import FIELDS
-from devices.metrics.samples import Clock, Judged, judge
+from devices.metrics.sample_validation import Clock, Judged, judge
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLOCK = Clock(now=NOW, oldest=NOW - timedelta(days=90), limit=timedelta(minutes=10))

@@ -7,10 +7,10 @@ from django.utils import timezone
 
 from devices.metrics import tasks
 from devices.metrics.models import DeviceMetrics, HourlyMetrics
-from devices.metrics.partitions import SAMPLES, _is_there
+from devices.metrics.services.partitions import SAMPLES, _is_there
 from devices.metrics.tests.reporting import at, report
-from devices.tests.factories import DeviceFactory
-from devices.tests.waiting import until
+from devices.registry.tests.factories import DeviceFactory
+from devices.registry.tests.waiting import until
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,7 +15,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.monitoring import alerts
+from core.rest.pagination import CursorPages
+from core.rest.strict import KnownParameters
 from devices.monitoring.api.serializers import (
     AlertDetailSerializer,
     AlertSerializer,
@@ -25,9 +26,8 @@ from devices.monitoring.api.serializers import (
 )
 from devices.monitoring.errors import NoSuchAlert
 from devices.monitoring.models import Alert
+from devices.monitoring.services import alerts
 from events.severity import Severity
-from provisioning.rest.paging import CursorPages
-from provisioning.rest.strict import KnownParameters
 
 
 class AlertPages(CursorPages):

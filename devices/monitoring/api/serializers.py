@@ -4,12 +4,12 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
+from core.rest.fields import ClockTime, Text, Truth, WholeNumber
+from core.rest.strict import Strict
 from devices.metrics.measures import CHOICES
-from devices.monitoring.back_testing import MOST_DAYS
 from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
+from devices.monitoring.services.back_testing import MOST_DAYS
 from events.severity import Severity
-from provisioning.rest.fields import ClockTime, Text, Truth, WholeNumber
-from provisioning.rest.strict import Strict
 
 
 class Number(serializers.FloatField):

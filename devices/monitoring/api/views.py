@@ -12,9 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.views import found
-from devices.models import Device, Tag
-from devices.monitoring import back_testing, overview, rules
+from core.rest.pagination import CursorPages
+from core.rest.strict import KnownParameters
 from devices.monitoring.api.alert_views import with_people
 from devices.monitoring.api.serializers import (
     BackTestQuestionSerializer,
@@ -33,8 +32,9 @@ from devices.monitoring.errors import (
     NoSuchRule,
 )
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
-from provisioning.rest.paging import CursorPages
-from provisioning.rest.strict import KnownParameters
+from devices.monitoring.services import back_testing, overview, rules
+from devices.registry.api.views import found
+from devices.registry.models import Device, Tag
 
 
 class RulePages(CursorPages):

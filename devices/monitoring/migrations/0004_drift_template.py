@@ -1,7 +1,7 @@
 from django.db import migrations
 from django.utils import timezone
 
-from devices.monitoring.templates import templates
+from devices.monitoring.services.rule_templates import templates
 from tenants.context import every_tenant_scope
 
 

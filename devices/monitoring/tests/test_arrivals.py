@@ -8,27 +8,27 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from devices.metrics.tests.reporting import at, report
-from devices.models import Device
-from devices.monitoring import arrivals
 from devices.monitoring.models import Alert
+from devices.monitoring.services import immediate_checks
 from devices.monitoring.tasks import evaluate_rules
 from devices.monitoring.tests.factories import RuleFactory, silence
-from devices.tests.factories import DeviceFactory
-from devices.tests.waiting import until
+from devices.registry.models import Device
+from devices.registry.tests.factories import DeviceFactory
+from devices.registry.tests.waiting import until
 from tenants.models import Tenant
 
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> Iterator[None]:
-    arrivals.forget()
-    list(arrivals.take())
+    immediate_checks.forget()
+    list(immediate_checks.take())
     yield
-    arrivals.forget()
+    immediate_checks.forget()
 
 
 @pytest.fixture
 def asleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "_wake", [])
+    monkeypatch.setattr(immediate_checks, "_wake", [])
 
 
 @pytest.mark.django_db
@@ -38,7 +38,7 @@ def test_samples_that_are_as_they_should_be_wake_nobody(
     RuleFactory.create(tenant=tenant)
     report(device, at(timezone.now(), cpu_usage=10), now=timezone.now())
 
-    assert list(arrivals.take()) == []
+    assert list(immediate_checks.take()) == []
 
 
 @pytest.mark.django_db
@@ -48,7 +48,7 @@ def test_samples_that_may_open_or_close_an_alert_are_noticed(
     rule = RuleFactory.create(tenant=tenant)
     now = timezone.now()
     report(device, at(now - timedelta(minutes=1), cpu_usage=95), now=now)
-    assert list(arrivals.take()) == [[device.pk]]
+    assert list(immediate_checks.take()) == [[device.pk]]
 
     Alert.every_tenant.create(
         tenant=tenant,
@@ -59,9 +59,9 @@ def test_samples_that_may_open_or_close_an_alert_are_noticed(
         since=now,
         opened_at=now,
     )
-    arrivals.forget()
+    immediate_checks.forget()
     report(device, at(now, cpu_usage=10), now=now)
-    assert list(arrivals.take()) == [[device.pk]]
+    assert list(immediate_checks.take()) == [[device.pk]]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -75,7 +75,7 @@ def test_a_worker_opens_the_alert_and_closes_it(
     assert box.post("/devices/metrics", {"cpu_usage": 95}).status_code == 200
     until(lambda: Alert.every_tenant.open().filter(device=device).exists())
 
-    arrivals.forget()  # as it does by itself after some seconds
+    immediate_checks.forget()  # as it does by itself after some seconds
     box.post("/devices/metrics", {"cpu_usage": 10})
     until(lambda: not Alert.every_tenant.open().exists())
 

@@ -7,16 +7,16 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from certificates.management_service import CertificateManagementService
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
-from devices import presence
 from devices.metrics.tests.reporting import every_five_minutes, report
-from devices.models import Device
-from devices.monitoring.back_testing import Simulation, back_test
 from devices.monitoring.conditions import Condition, OpeningHours
 from devices.monitoring.models import MonitoringRule
+from devices.monitoring.services.back_testing import Simulation, back_test
 from devices.monitoring.tests.factories import RuleFactory, silence
-from devices.tests.factories import DeviceFactory
+from devices.registry.models import Device
+from devices.registry.services import presence
+from devices.registry.tests.factories import DeviceFactory
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 

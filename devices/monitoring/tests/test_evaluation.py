@@ -7,16 +7,16 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from certificates.management_service import CertificateManagementService
+from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
-from devices import registration
 from devices.metrics.tests.reporting import at, every_five_minutes, report
-from devices.models import Device, DeviceTag
-from devices.monitoring import alerts, evaluation, rules
-from devices.monitoring.evaluation import Evaluated
 from devices.monitoring.models import Alert, MonitoringRule
+from devices.monitoring.services import alerts, evaluation, rules
+from devices.monitoring.services.evaluation import Evaluated
 from devices.monitoring.tests.factories import RuleFactory, silence
-from devices.tests.factories import DeviceFactory, TagFactory
+from devices.registry.models import Device, DeviceTag
+from devices.registry.services import registration
+from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
 from tenants.context import tenant_scope
 from tenants.models import Tenant

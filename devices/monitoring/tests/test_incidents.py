@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from devices import presence
-from devices.models import Device
-from devices.monitoring import evaluation
-from devices.monitoring.evaluation import Evaluated
 from devices.monitoring.models import Alert, IncidentDevice
+from devices.monitoring.services import evaluation
+from devices.monitoring.services.evaluation import Evaluated
 from devices.monitoring.tests.factories import silence
-from devices.tests.factories import DeviceFactory
-from events import delivery
+from devices.registry.models import Device
+from devices.registry.services import presence
+from devices.registry.tests.factories import DeviceFactory
 from events.models import Event
+from events.services import delivery
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 

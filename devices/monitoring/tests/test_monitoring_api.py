@@ -8,15 +8,15 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from accounts.services.members import create_tenant
 from devices.metrics.tests.reporting import at, report
-from devices.models import Device, DeviceTag
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.tasks import evaluate_tenant
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
-from devices.tests.factories import DeviceFactory, TagFactory
+from devices.registry.models import Device, DeviceTag
+from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
 from tenants.models import Role, Tenant
-from tenants.services import create_tenant
 from tenants.tests.factories import MembershipFactory, UserFactory
 
 pytestmark = pytest.mark.django_db

@@ -10,10 +10,10 @@ from django.test import Client
 from django.utils import timezone
 
 from devices.metrics.tests.reporting import every_five_minutes, report
-from devices.models import Device
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
-from devices.tests.factories import TagFactory
+from devices.registry.models import Device
+from devices.registry.tests.factories import TagFactory
 from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from rest_framework import serializers
 
-from devices.preferences.kinds import KEY, LARGEST, MOST_CHOICES
+from core.rest.fields import Text, Truth, Value, WholeNumber
+from core.rest.strict import Strict
 from devices.preferences.models import Kind
-from provisioning.rest.fields import Text, Truth, Value, WholeNumber
-from provisioning.rest.strict import Strict
+from devices.preferences.value_kinds import KEY, LARGEST, MOST_CHOICES
 
 MOST_AT_ONCE = 200
 SOURCES_OF_DEFAULTS = [(name, name) for name in ("platform", "tenant")]

@@ -11,10 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.views import found
-from devices.authentication import IsDevice, calling_device
-from devices.models import Device
-from devices.preferences import definitions, device_settings
+from core.rest.caching import unchanged
 from devices.preferences.api.serializers import (
     DefinitionFields,
     MemberSettingsFields,
@@ -24,11 +21,14 @@ from devices.preferences.api.serializers import (
     SettingsFields,
     SettingsSerializer,
 )
-from devices.preferences.device_settings import Change
 from devices.preferences.errors import NoSuchDefinition
-from provisioning.rest.caching import unchanged
+from devices.preferences.services import definitions, device_settings
+from devices.preferences.services.device_settings import Change
+from devices.registry.api.authentication import IsDevice, calling_device
+from devices.registry.api.views import found
+from devices.registry.models import Device
+from tenants.api.permissions import IsMember
 from tenants.models import Role
-from tenants.permissions import IsMember
 
 
 class MayDefine(IsMember):

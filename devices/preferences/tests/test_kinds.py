@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from devices.preferences.kinds import definition_fault, fault
+from devices.preferences.value_kinds import definition_fault, fault
 
 
 @dataclass

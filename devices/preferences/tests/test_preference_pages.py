@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from devices.models import Device
-from devices.preferences import definitions
 from devices.preferences.models import (
     DeviceSettings,
     PlatformPreference,
     PreferenceDefinition,
 )
+from devices.preferences.services import definitions
+from devices.registry.models import Device
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant, User
 from tenants.tests.factories import MembershipFactory, TenantFactory

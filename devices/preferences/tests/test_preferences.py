@@ -11,16 +11,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from devices.models import Device, NextSteps
-from devices.preferences import definitions, device_settings, telling
-from devices.preferences.device_settings import Change
 from devices.preferences.errors import (
     InvalidDefinition,
     SettingsChanged,
     TooManyDefinitions,
 )
 from devices.preferences.models import DeviceSettings, PreferenceDefinition
-from devices.tests.factories import DeviceFactory
+from devices.preferences.services import connect_response, definitions, device_settings
+from devices.preferences.services.device_settings import Change
+from devices.registry.models import Device, NextSteps
+from devices.registry.tests.factories import DeviceFactory
 from events.models import Event
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant
@@ -401,7 +401,7 @@ class TestSettings:
         client = as_device(device)
 
         def told() -> Any:
-            telling.forget()
+            connect_response.forget()
             steps = client.post("/devices/connect", {}).json()["next_steps"]
             return steps["settings_version"]
 
@@ -434,7 +434,7 @@ class TestSettings:
 def test_connect_without_preferences_says_so(
     device: Device, as_device: Callable[..., APIClient]
 ) -> None:
-    telling.forget()
+    connect_response.forget()
     steps = as_device(device).post("/devices/connect", {}).json()["next_steps"]
     assert steps["settings_version"] is None
 

@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.remote_control import bulk
+from core.rest.pagination import CursorPages
+from core.rest.strict import KnownParameters
 from devices.remote_control.api.permissions import MayControl
 from devices.remote_control.api.serializers import (
     BulkFields,
@@ -23,9 +24,8 @@ from devices.remote_control.api.serializers import (
 from devices.remote_control.api.views import parsed, wait_of
 from devices.remote_control.errors import NoSuchBulkCommand
 from devices.remote_control.models import BulkCommand
-from provisioning.rest.paging import CursorPages
-from provisioning.rest.strict import KnownParameters
-from tenants.permissions import calling_member
+from devices.remote_control.services import bulk_commands
+from tenants.api.permissions import calling_member
 
 
 class BulkPages(CursorPages):
@@ -59,9 +59,13 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
         }
         if said.get("dry_run"):
             return Response(
-                BulkPreviewSerializer(bulk.preview(now=timezone.now(), **order)).data
+                BulkPreviewSerializer(
+                    bulk_commands.preview(now=timezone.now(), **order)
+                ).data
             )
-        row = bulk.request(by=calling_member(request), now=timezone.now(), **order)
+        row = bulk_commands.request(
+            by=calling_member(request), now=timezone.now(), **order
+        )
         return Response(BulkSerializer(row).data, status.HTTP_201_CREATED)
 
 
@@ -71,7 +75,7 @@ class BulkCommandView(APIView):
     @extend_schema(responses=OutcomesSerializer)
     def get(self, request: Request, bulk_id: UUID) -> Response:
         row = bulk_with(bulk_id)
-        told = {**BulkSerializer(row).data, "outcomes": bulk.outcomes(row)}
+        told = {**BulkSerializer(row).data, "outcomes": bulk_commands.outcomes(row)}
         return Response(told)
 
 
@@ -82,7 +86,7 @@ class ConfirmView(APIView):
 
     @extend_schema(request=None, responses=BulkSerializer)
     def post(self, request: Request, bulk_id: UUID) -> Response:
-        row = bulk.confirm(
+        row = bulk_commands.confirm(
             bulk=bulk_with(bulk_id), by=calling_member(request), now=timezone.now()
         )
         return Response(BulkSerializer(row).data)
@@ -95,7 +99,7 @@ class CancelBulkView(APIView):
 
     @extend_schema(request=None, responses=BulkSerializer)
     def post(self, request: Request, bulk_id: UUID) -> Response:
-        row = bulk.cancel(bulk=bulk_with(bulk_id), now=timezone.now())
+        row = bulk_commands.cancel(bulk=bulk_with(bulk_id), now=timezone.now())
         return Response(BulkSerializer(row).data)
 
 

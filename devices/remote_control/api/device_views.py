@@ -12,8 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.authentication import IsDevice, calling_device
-from devices.remote_control import fetching, screenshots, signing
+from core.limits import Limit
+from core.rest.negotiation import OneFormOnly
+from devices.registry.api.authentication import IsDevice, calling_device
 from devices.remote_control.api.serializers import (
     AfterQuestion,
     AnswerFields,
@@ -23,10 +24,9 @@ from devices.remote_control.api.serializers import (
     SequenceSerializer,
 )
 from devices.remote_control.api.views import parsed
-from devices.remote_control.fetching import LARGEST_SEQUENCE
 from devices.remote_control.models import CommandHistory, CommandSigningKey
-from provisioning.limits import Limit
-from provisioning.rest.negotiation import OneFormOnly
+from devices.remote_control.services import fetching, screenshots, signing
+from devices.remote_control.services.fetching import LARGEST_SEQUENCE
 
 AFTER = OpenApiParameter(
     "after",

@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend, FilterSet
 from rest_framework.exceptions import ValidationError
 
-from devices.api.filters import DeviceFilter
-from devices.models import Device
+from devices.registry.api.filters import DeviceFilter
+from devices.registry.models import Device
 from devices.remote_control.command_types import CHOICES
 from devices.remote_control.errors import InvalidFilter
 from devices.remote_control.models import CommandHistory, Status

@@ -1,7 +1,7 @@
 """Who may control devices, by the names of the permissions."""
 
 from devices.remote_control.models import RemoteControlPolicy, RemoteControlSession
-from tenants.permissions import IsMember
+from tenants.api.permissions import IsMember
 
 
 class MayControl(IsMember):

@@ -10,12 +10,12 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from devices.api.views import found
+from core.rest.pagination import CursorPages
+from core.rest.strict import KnownParameters
+from devices.registry.api.views import found
 from devices.remote_control.api.serializers import ScreenshotSerializer
 from devices.remote_control.errors import NoSuchScreenshot
 from devices.remote_control.models import Screenshot
-from provisioning.rest.paging import CursorPages
-from provisioning.rest.strict import KnownParameters
 
 
 class ScreenshotPages(CursorPages):

@@ -5,18 +5,22 @@ from typing import Any
 
 from rest_framework import serializers
 
-from devices.remote_control.bulk import GOOD_FOR
+from core.rest.fields import Text, Truth, Value, WholeNumber
+from core.rest.strict import Strict
 from devices.remote_control.command_types import (
     CHOICES,
     INTERACTIVE,
     LONGEST_DEADLINE,
     TYPES,
 )
-from devices.remote_control.fetching import LARGEST_SEQUENCE, MOST_REASON, SAYABLE
 from devices.remote_control.models import BulkCommand, RemoteControlSession, Status
-from devices.remote_control.policies import LARGEST_BLAST_RADIUS
-from provisioning.rest.fields import Text, Truth, Value, WholeNumber
-from provisioning.rest.strict import Strict
+from devices.remote_control.services.bulk_commands import GOOD_FOR
+from devices.remote_control.services.fetching import (
+    LARGEST_SEQUENCE,
+    MOST_REASON,
+    SAYABLE,
+)
+from devices.remote_control.services.policies import LARGEST_BLAST_RADIUS
 
 ANSWERS = [(status.value, status.label) for status in SAYABLE]
 MOST_FILTERS = 20

@@ -13,16 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.views import found
-from devices.models import Device, NextSteps
-from devices.remote_control import (
-    commands,
-    issuing,
-    policies,
-    screens,
-    sessions,
-    signing,
-)
+from core.rest.pagination import CursorPages
+from core.rest.strict import KnownParameters
+from devices.registry.api.views import found
+from devices.registry.models import Device, NextSteps
 from devices.remote_control.api.filters import CommandFilter
 from devices.remote_control.api.permissions import MayControl, MaySetPolicy
 from devices.remote_control.api.serializers import (
@@ -38,9 +32,15 @@ from devices.remote_control.api.serializers import (
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.errors import NoSuchCommand
 from devices.remote_control.models import CommandHistory
-from provisioning.rest.paging import CursorPages
-from provisioning.rest.strict import KnownParameters
-from tenants.permissions import calling_member
+from devices.remote_control.services import (
+    command_expiry,
+    issuing,
+    policies,
+    screen_size,
+    sessions,
+    signing,
+)
+from tenants.api.permissions import calling_member
 
 
 class StartView(APIView):
@@ -85,7 +85,7 @@ class StatusView(APIView):
         device, now = found(device_id), timezone.now()
         session = sessions.current(device, now=now)
         steps = NextSteps.objects.filter(device=device)
-        size = screens.size_of(device)
+        size = screen_size.size_of(device)
         told = {
             "device": device.pk,
             "online": device.status == Device.Status.ONLINE,
@@ -169,7 +169,7 @@ class CancelView(APIView):
 
     @extend_schema(request=None, responses=CommandSerializer)
     def post(self, request: Request, command_id: UUID) -> Response:
-        row = commands.cancel(
+        row = command_expiry.cancel(
             command=command_with(command_id),
             by=calling_member(request).email,
             now=timezone.now(),

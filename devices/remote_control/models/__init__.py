@@ -7,12 +7,12 @@ from devices.remote_control.models.commands import (
     Screenshot,
     Status,
 )
-from devices.remote_control.models.sessions import RemoteControlSession
-from devices.remote_control.models.tenants import (
+from devices.remote_control.models.policies import (
     CommandSigningKey,
     RemoteControlPolicy,
     SigningKey,
 )
+from devices.remote_control.models.sessions import RemoteControlSession
 
 __all__ = [
     "BulkCommand",

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from django.db import models
 from django.db.models import Q
 
-from devices.models import Device
+from devices.registry.models import Device
 from devices.remote_control.command_types import CHOICES
 from devices.remote_control.models.bulk import BulkCommand
 from devices.remote_control.models.sessions import RemoteControlSession

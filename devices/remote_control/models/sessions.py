@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from django.db import models
 from django.db.models import Q
 
-from devices.models import Device
+from devices.registry.models import Device
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import Role, TenantOwned, User

@@ -10,11 +10,11 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
-from devices.models import Device
-from devices.remote_control import bulk, policies, sessions
+from devices.registry.models import Device
+from devices.registry.tests.factories import TagFactory
 from devices.remote_control.models import BulkCommand, CommandHistory
-from devices.remote_control.tests.controlling import errors, online, person
-from devices.tests.factories import TagFactory
+from devices.remote_control.services import bulk_commands, policies, sessions
+from devices.remote_control.tests.remote_control import errors, online, person
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant, User
 
@@ -34,11 +34,13 @@ def operator(tenant: Tenant) -> User:
 
 
 def requested(by: User, now: datetime, **filter: str) -> BulkCommand:
-    return bulk.request(type="reload", parameters={}, filter=filter, by=by, now=now)
+    return bulk_commands.request(
+        type="reload", parameters={}, filter=filter, by=by, now=now
+    )
 
 
 def work(now: datetime) -> None:
-    while bulk.work(now=now):
+    while bulk_commands.work(now=now):
         pass
 
 
@@ -182,8 +184,8 @@ def test_what_nobody_confirms_lapses_after_an_hour(
     row = requested(operator, now)
     hour = timedelta(hours=1)
 
-    assert bulk.lapse(now=now + hour - timedelta(seconds=1)) == 0
-    assert bulk.lapse(now=now + hour) == 1
+    assert bulk_commands.lapse(now=now + hour - timedelta(seconds=1)) == 0
+    assert bulk_commands.lapse(now=now + hour) == 1
     row.refresh_from_db()
     assert row.state == "lapsed"
 
@@ -192,10 +194,10 @@ def test_it_can_be_stopped_on_its_way(
     fleet: list[Device], operator: User, now: datetime
 ) -> None:
     row = requested(operator, now)
-    with patch.object(bulk, "BATCH", 2):
-        bulk.work(now=now)
+    with patch.object(bulk_commands, "BATCH", 2):
+        bulk_commands.work(now=now)
 
-    bulk.cancel(bulk=row, now=now)
+    bulk_commands.cancel(bulk=row, now=now)
     work(now)
 
     assert len(commanded()) == 2
@@ -207,13 +209,13 @@ def test_whoever_is_killed_on_the_way_leaves_the_rest_to_the_next(
     fleet: list[Device], operator: User, now: datetime
 ) -> None:
     row = requested(operator, now)
-    with patch.object(bulk, "BATCH", 2):
-        bulk.work(now=now)
+    with patch.object(bulk_commands, "BATCH", 2):
+        bulk_commands.work(now=now)
         with (
             patch.object(BulkCommand, "save", side_effect=KeyboardInterrupt),
             pytest.raises(KeyboardInterrupt),
         ):
-            bulk.work(now=now)
+            bulk_commands.work(now=now)
         assert len(commanded()) == 2
         work(now)
 
@@ -233,7 +235,7 @@ def test_two_workers_at_once_command_each_device_once(
             work(now)
         connection.close()
 
-    with patch.object(bulk, "BATCH", 1), ThreadPoolExecutor(4) as pool:
+    with patch.object(bulk_commands, "BATCH", 1), ThreadPoolExecutor(4) as pool:
         list(pool.map(working, range(4)))
     work(now)
 

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 import pytest
 from rest_framework.test import APIClient
 
-from devices import quarantine, registration
-from devices.models import Device, DeviceHardware, NextSteps
-from devices.remote_control import commands, fetching, policies, sessions
+from devices.registry.models import Device, DeviceHardware, NextSteps
+from devices.registry.services import quarantine, registration
 from devices.remote_control.errors import CommandNotAllowed
 from devices.remote_control.models import CommandHistory
-from devices.remote_control.tests.controlling import errors, online, person, told
+from devices.remote_control.services import command_expiry, fetching, policies, sessions
+from devices.remote_control.tests.remote_control import errors, online, person, told
 from events.models import Event
 from tenants.models import Role, Tenant, User
 
@@ -246,10 +246,10 @@ class TestInTheQueue:
         Device.every_tenant.filter(pk=device.pk).update(status="offline")
 
         reboot = told(device, "reboot", by=operator, now=now, wait=timedelta(hours=6))
-        commands.expire_overdue(now=now + timedelta(hours=6) - SECOND)
+        command_expiry.expire_overdue(now=now + timedelta(hours=6) - SECOND)
         assert status(reboot) == "queued"
 
-        commands.expire_overdue(now=now + timedelta(hours=6))
+        command_expiry.expire_overdue(now=now + timedelta(hours=6))
         assert status(reboot) == "expired"
         assert reboot.reason == "The device did not fetch it in time."
         assert waiting(device) == 0
@@ -261,7 +261,7 @@ class TestInTheQueue:
 
         assert wake_up.status_at(now + timedelta(seconds=29)) == "queued"
         assert wake_up.status_at(now + timedelta(seconds=30)) == "expired"
-        assert commands.expire_overdue(now=now + timedelta(seconds=30)) == 1
+        assert command_expiry.expire_overdue(now=now + timedelta(seconds=30)) == 1
 
     def test_text_that_was_typed_is_not_kept(
         self, acting: Tenant, device: Device, operator: User, now: datetime
@@ -271,7 +271,7 @@ class TestInTheQueue:
             device, "input", parameters={"text": "pa55word"}, by=operator, now=now
         )
 
-        commands.expire_overdue(now=now + timedelta(minutes=1))
+        command_expiry.expire_overdue(now=now + timedelta(minutes=1))
 
         typed.refresh_from_db()
         assert typed.parameters == {"text": "…"}
@@ -302,7 +302,7 @@ class TestInTheQueue:
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         reboot = told(device, "reboot", by=operator, now=now)
-        commands.expire_overdue(now=now + timedelta(days=2))
+        command_expiry.expire_overdue(now=now + timedelta(days=2))
 
         events = Event.objects.filter(name__startswith="command.").order_by("id")
         assert [(event.name, event.data["command"]) for event in events] == [

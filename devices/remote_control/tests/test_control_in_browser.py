@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from devices.credentials import create_enrollment_token
-from devices.models import Device
-from devices.remote_control import sessions
+from devices.registry.models import Device
+from devices.registry.services.credentials import create_enrollment_token
+from devices.registry.tests.waiting import until
 from devices.remote_control.models import CommandHistory, Screenshot
-from devices.remote_control.tests.controlling import person
+from devices.remote_control.services import sessions
+from devices.remote_control.tests.remote_control import person
 from devices.simulation.device import Pace
 from devices.simulation.fleet import Fleet
 from devices.simulation.tests.living import living
-from devices.tests.waiting import until
 from provisioning.tests.browser import MARKS, InBrowser, in_browser, sign_in
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant, User

@@ -11,12 +11,13 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from devices.hot_path import hold
-from devices.models import Device, NextSteps
-from devices.remote_control import fetching, hot_path, sessions
+from devices.registry.models import Device, NextSteps
+from devices.registry.queries import hold
+from devices.remote_control import queries as hot_path
 from devices.remote_control.errors import CommandIsOver
 from devices.remote_control.models import CommandHistory
-from devices.remote_control.tests.controlling import errors, online, person, told
+from devices.remote_control.services import fetching, sessions
+from devices.remote_control.tests.remote_control import errors, online, person, told
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
 

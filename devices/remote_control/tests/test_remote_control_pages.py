@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from devices.models import Device
-from devices.remote_control import bulk, policies, sessions
+from devices.registry.models import Device
 from devices.remote_control.models import (
     BulkCommand,
     CommandHistory,
@@ -17,7 +16,8 @@ from devices.remote_control.models import (
     RemoteControlSession,
     Screenshot,
 )
-from devices.remote_control.tests.controlling import (
+from devices.remote_control.services import bulk_commands, policies, sessions
+from devices.remote_control.tests.remote_control import (
     online,
     person,
     picture,
@@ -227,7 +227,7 @@ class TestToMany:
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
         with tenant_scope(tenant.pk):
-            row = bulk.request(
+            row = bulk_commands.request(
                 type="reload",
                 parameters={},
                 filter={},

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import pytest
 from rest_framework.test import APIClient
 
-from devices.models import Device, DeviceHardware
-from devices.remote_control import fetching, screens, screenshots
+from devices.registry.models import Device, DeviceHardware
 from devices.remote_control.models import CommandHistory, Screenshot
-from devices.remote_control.tests.controlling import (
+from devices.remote_control.services import fetching, screen_size, screenshots
+from devices.remote_control.tests.remote_control import (
     claims,
     errors,
     online,
@@ -190,11 +190,11 @@ def test_what_has_outlived_its_time_is_dropped(
 
 class TestHowLargeTheScreenIs:
     def test_as_the_box_has_said(self, device: Device) -> None:
-        assert screens.size_of(device) is None
+        assert screen_size.size_of(device) is None
         DeviceHardware.every_tenant.create(
             tenant=device.tenant, device=device, screen_width=1920, screen_height=1080
         )
-        assert screens.size_of(device) == (1920, 1080)
+        assert screen_size.size_of(device) == (1920, 1080)
 
     def test_upright_when_its_last_picture_is(self, device: Device, place: str) -> None:
         DeviceHardware.every_tenant.create(
@@ -202,11 +202,11 @@ class TestHowLargeTheScreenIs:
         )
         put(place, picture(size=(54, 96)))
 
-        assert screens.size_of(device) == (1080, 1920)
+        assert screen_size.size_of(device) == (1080, 1920)
 
     def test_as_large_as_its_picture_where_the_box_says_nothing(
         self, device: Device, place: str
     ) -> None:
         put(place, picture(size=(640, 360)))
 
-        assert screens.size_of(device) == (640, 360)
+        assert screen_size.size_of(device) == (640, 360)

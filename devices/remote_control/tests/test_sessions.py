@@ -9,15 +9,15 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
-from devices import quarantine, registration
-from devices.models import Device, NextSteps
-from devices.remote_control import sessions
+from core.errors import DomainError
+from devices.registry.models import Device, NextSteps
+from devices.registry.services import quarantine, registration
 from devices.remote_control.errors import DeviceIsControlled
 from devices.remote_control.models import CommandHistory, RemoteControlSession
-from devices.remote_control.sessions import IDLE
-from devices.remote_control.tests.controlling import errors, online, person, told
+from devices.remote_control.services import sessions
+from devices.remote_control.services.sessions import IDLE
+from devices.remote_control.tests.remote_control import errors, online, person, told
 from events.models import Event
-from provisioning.errors import DomainError
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant, User
 

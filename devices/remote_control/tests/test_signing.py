@@ -15,14 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from django.core.management import call_command
 from rest_framework.test import APIClient
 
-from certificates import rotation
-from certificates.device_certificates import DeviceCertificatesService
-from certificates.management_service import CertificateManagementService
+from certificates.services import rotation
+from certificates.services.certificate_management import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.keys import ec_key, request_for
-from devices.models import Device
-from devices.remote_control import signing
+from devices.registry.models import Device
 from devices.remote_control.models import CommandHistory, CommandSigningKey
-from devices.remote_control.tests.controlling import (
+from devices.remote_control.services import signing
+from devices.remote_control.tests.remote_control import (
     claims,
     decoded,
     online,

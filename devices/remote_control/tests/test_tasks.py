@@ -4,14 +4,15 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from devices.remote_control import bulk, sessions, tasks
+from devices.registry.tests.waiting import until
+from devices.remote_control import tasks
 from devices.remote_control.models import (
     BulkCommand,
     CommandHistory,
     RemoteControlSession,
 )
-from devices.remote_control.tests.controlling import online, person, told
-from devices.tests.waiting import until
+from devices.remote_control.services import bulk_commands, sessions
+from devices.remote_control.tests.remote_control import online, person, told
 from tenants.models import Tenant
 
 
@@ -20,7 +21,7 @@ def test_a_bulk_command_is_worked_through_soon_after_it_was_asked_for(
     acting: Tenant,
 ) -> None:
     online(acting)
-    bulk.request(
+    bulk_commands.request(
         type="reload",
         parameters={},
         filter={},

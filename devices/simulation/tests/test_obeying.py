@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certificates.device_certificates import DeviceCertificatesService
-from devices import credentials
-from devices.models import Device
-from devices.remote_control import signing
+from certificates.services.device_certificates import DeviceCertificatesService
+from devices.registry.models import Device
+from devices.registry.services import credentials
+from devices.registry.tests.waiting import until
 from devices.remote_control.models import CommandHistory, Screenshot
-from devices.remote_control.tests.controlling import online, person, told
+from devices.remote_control.services import signing
+from devices.remote_control.tests.remote_control import online, person, told
 from devices.simulation.commands import Commands
 from devices.simulation.device import Pace
 from devices.simulation.fleet import Fleet
 from devices.simulation.screen import Screen
 from devices.simulation.tally import Tally
 from devices.simulation.tests.living import living
-from devices.tests.waiting import until
 from provisioning.tests.channel import Channel, serving
 from tenants.context import tenant_scope
 from tenants.models import Tenant

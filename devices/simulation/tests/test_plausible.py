@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devices.metrics.samples import Clock, judge
+from devices.metrics.sample_validation import Clock, judge
 from devices.simulation.plausible import (
     FAR_AWAY,
     HEALTHY,

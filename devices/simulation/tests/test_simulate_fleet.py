@@ -16,16 +16,16 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from certificates.models import DeviceCertificate
-from devices import credentials
 from devices.configurations.models import ReportedConfiguration
-from devices.configurations.tests.saving import for_tenant
+from devices.configurations.tests.documents import for_tenant
 from devices.metrics.models import DeviceMetrics
-from devices.models import Device, DeviceToken
-from devices.preferences import definitions, telling
+from devices.preferences.services import connect_response, definitions
+from devices.registry.models import Device, DeviceToken
+from devices.registry.services import credentials
+from devices.registry.tests.waiting import until
 from devices.simulation.device import Pace
 from devices.simulation.fleet import Fleet
 from devices.simulation.tally import Tally
-from devices.tests.waiting import until
 from provisioning.var import BASE
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
@@ -110,7 +110,7 @@ def test_boxes_do_what_connect_tells_them(
     for_tenant(tenant, {"volume": 5}, now=now)
     with tenant_scope(tenant.pk):
         definitions.define(key="size", kind="integer", default=5, now=now)
-    telling.forget()
+    connect_response.forget()
     tally = lived(live_server.url, enrollment_token)
     applied = ReportedConfiguration.every_tenant.filter(outcome="applied")
     assert applied.count() == 3

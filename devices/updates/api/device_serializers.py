@@ -6,11 +6,11 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from devices.updates.feedback import LONGEST_REASON, WORDS
+from core.rest.fields import Text, WholeNumber
+from core.rest.strict import Strict
 from devices.updates.models import SoftwareUpdate, Status
-from devices.updates.offers import Offer
-from provisioning.rest.fields import Text, WholeNumber
-from provisioning.rest.strict import Strict
+from devices.updates.services.feedback import LONGEST_REASON, WORDS
+from devices.updates.services.offers import Offer
 
 FEEDBACK = [(word, word) for word in WORDS]
 MOST_ATTEMPTS = 32_767

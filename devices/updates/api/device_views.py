@@ -10,9 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.authentication import IsDevice, calling_device
-from devices.updates import feedback, offers
+from devices.registry.api.authentication import IsDevice, calling_device
 from devices.updates.api.device_serializers import FeedbackFields, OfferSerializer
+from devices.updates.services import feedback, offers
 
 
 class MyUpdateView(APIView):

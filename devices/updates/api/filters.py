@@ -10,11 +10,11 @@ from django_filters.rest_framework import DjangoFilterBackend, FilterSet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
 
-from devices.api.filters import DeviceFilter
-from devices.models import Device
+from devices.registry.api.filters import DeviceFilter
+from devices.registry.models import Device
 from devices.remote_control.api.filters import IdFilter, found
 from devices.updates.models import Deployment, SoftwareUpdate, Status, UpdateStatus
-from devices.updates.terms import MOST_WAVES
+from devices.updates.services.terms import MOST_WAVES
 
 
 class TargetFilter(DeviceFilter):

@@ -16,10 +16,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.authentication import IsDevice, IsDeviceOrMember, calling_device
-from devices.remote_control import keys
+from core import downloads, uploads
+from core.rest.caching import unchanged
+from core.rest.negotiation import OneFormOnly
+from core.rest.pagination import CursorPages
+from core.rest.strict import KnownParameters
+from devices.registry.api.authentication import (
+    IsDevice,
+    IsDeviceOrMember,
+    calling_device,
+)
 from devices.remote_control.api.views import parsed
-from devices.updates import offers, packages, products, signing, store
+from devices.remote_control.services import signing_keys
 from devices.updates.api.filters import PackageFilter
 from devices.updates.api.permissions import MayPublish, MayUseKeys
 from devices.updates.api.serializers import (
@@ -44,11 +52,7 @@ from devices.updates.errors import (
     UploadTruncated,
 )
 from devices.updates.models import SoftwareProduct, SoftwareUpdate, UpdateSigningKey
-from provisioning import downloads, uploads
-from provisioning.rest.caching import unchanged
-from provisioning.rest.negotiation import OneFormOnly
-from provisioning.rest.paging import CursorPages
-from provisioning.rest.strict import KnownParameters
+from devices.updates.services import offers, package_files, packages, products, signing
 
 BINARY = {"application/octet-stream": {"type": "string", "format": "binary"}}
 
@@ -237,7 +241,7 @@ class UpdateKeysView(APIView):
     @extend_schema(operation_id="update_keys", responses=UpdateKeysSerializer)
     def get(self, request: Request) -> Response:
         key = UpdateSigningKey.objects.filter(replaced_at__isnull=True).first()
-        return Response({"keys": [keys.jwk(key)] if key else []})
+        return Response({"keys": [signing_keys.jwk(key)] if key else []})
 
     @extend_schema(
         request=None,
@@ -247,7 +251,7 @@ class UpdateKeysView(APIView):
     )
     def post(self, request: Request) -> Response:
         key = signing.replace_key(now=timezone.now())
-        return Response({"keys": [keys.jwk(key)]}, status.HTTP_201_CREATED)
+        return Response({"keys": [signing_keys.jwk(key)]}, status.HTTP_201_CREATED)
 
 
 def taken(
@@ -282,11 +286,11 @@ def handed_out(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBas
     """The file, or the part that is asked for; the proxy's work where there is one."""
     kind, etag = _kind(package), f'"{package.sha256}"'
     size = package.size or 0
-    if size != store.size_of(package.stored_name):
+    if size != package_files.size_of(package.stored_name):
         raise FileIsMissing
     if (known := unchanged(request, etag)) is not None:
         return known
-    path = store.local_path(package.stored_name)
+    path = package_files.local_path(package.stored_name)
     response: HttpResponseBase
     try:
         response = downloads.answer(
@@ -295,7 +299,9 @@ def handed_out(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBas
             etag=etag,
             content_type=kind,
             path=path,
-            chunks=lambda start, end: store.chunks(package.stored_name, start, end),
+            chunks=lambda start, end: package_files.chunks(
+                package.stored_name, start, end
+            ),
         )
     except downloads.Unsatisfiable:
         return _beyond(size)

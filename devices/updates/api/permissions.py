@@ -1,7 +1,7 @@
 """Who may do what with updates."""
 
 from devices.updates.models import SoftwareUpdate, UpdatePolicy, UpdateSigningKey
-from tenants.permissions import IsMember
+from tenants.api.permissions import IsMember
 
 
 class MayPublish(IsMember):

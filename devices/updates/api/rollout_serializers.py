@@ -4,15 +4,15 @@ from typing import Any
 
 from rest_framework import serializers
 
+from core.rest.fields import Text, Truth, WholeNumber
+from core.rest.strict import Strict
 from devices.configurations.schedules import DAYS
-from devices.updates import gate
 from devices.updates.models import Deployment, DeploymentWave, Status
-from devices.updates.targets import Size
-from devices.updates.terms import LIMITS as TERMS
-from devices.updates.terms import MOST_WAVES
-from devices.updates.windows import MOST as MOST_WINDOWS
-from provisioning.rest.fields import Text, Truth, WholeNumber
-from provisioning.rest.strict import Strict
+from devices.updates.services import gate
+from devices.updates.services.targets import Size
+from devices.updates.services.terms import LIMITS as TERMS
+from devices.updates.services.terms import MOST_WAVES
+from devices.updates.update_windows import MOST as MOST_WINDOWS
 
 WEEKDAYS = [(day, day) for day in DAYS]
 MOST_FILTERS = 20

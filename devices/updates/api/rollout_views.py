@@ -13,9 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api.views import found
+from core.rest.pagination import CursorPages
+from core.rest.strict import KnownParameters
+from devices.registry.api.views import found
 from devices.remote_control.api.views import parsed
-from devices.updates import deployments, failures, policies, steering
 from devices.updates.api.filters import RolloutListFilter, StatusFilter
 from devices.updates.api.package_views import package_with
 from devices.updates.api.permissions import MaySetPolicy
@@ -32,9 +33,8 @@ from devices.updates.api.rollout_serializers import (
 from devices.updates.api.serializers import UpdatePolicyFields, UpdatePolicySerializer
 from devices.updates.errors import NoSuchRollout
 from devices.updates.models import Deployment, UpdateStatus
-from provisioning.rest.paging import CursorPages
-from provisioning.rest.strict import KnownParameters
-from tenants.permissions import calling_member
+from devices.updates.services import failures, policies, rollout_control, rollouts
+from tenants.api.permissions import calling_member
 
 
 class RolloutPages(CursorPages):
@@ -63,9 +63,9 @@ class RolloutsView(ListAPIView[Deployment]):
         package = package_with(said.pop("package"))
         name, is_dry = said.pop("name", ""), said.pop("dry_run", False)
         if is_dry:
-            plan = deployments.preview(package=package, said=said)
+            plan = rollouts.preview(package=package, said=said)
             return Response(PlanSerializer(plan).data)
-        row = deployments.create(
+        row = rollouts.create(
             package=package,
             name=name,
             said=said,
@@ -90,14 +90,12 @@ class RolloutView(APIView):
     )
     def patch(self, request: Request, rollout_id: UUID) -> Response:
         said = parsed(RolloutChanges, request)
-        deployments.change(
-            deployment=rollout_with(rollout_id), now=timezone.now(), **said
-        )
+        rollouts.change(deployment=rollout_with(rollout_id), now=timezone.now(), **said)
         return Response(_shown(rollout_id))
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, rollout_id: UUID) -> Response:
-        deployments.delete(deployment=rollout_with(rollout_id))
+        rollouts.delete(deployment=rollout_with(rollout_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -194,37 +192,37 @@ def _verb(
 VERBS: dict[str, type[APIView]] = {
     "start": _verb(
         "start",
-        steering.start,
+        rollout_control.start,
         "Let a draft begin; a large one waits for a second person.",
         needs_person=True,
     ),
     "approve": _verb(
         "approve",
-        steering.approve,
+        rollout_control.approve,
         "Let one begin that somebody else has asked for.",
         needs_person=True,
     ),
     "pause": _verb(
-        "pause", steering.pause, "Let nobody begin for now.", body=ReasonFields
+        "pause", rollout_control.pause, "Let nobody begin for now.", body=ReasonFields
     ),
-    "resume": _verb("resume", steering.resume, "Go on."),
+    "resume": _verb("resume", rollout_control.resume, "Go on."),
     "abort": _verb(
         "abort",
-        steering.abort,
+        rollout_control.abort,
         "End it: who has not begun to install does not.",
         body=ReasonFields,
     ),
     "retry": _verb(
-        "retry", steering.retry, "Have the devices try again that have failed."
+        "retry", rollout_control.retry, "Have the devices try again that have failed."
     ),
     "next-wave": _verb(
         "next_wave",
-        steering.open_next_wave,
+        rollout_control.open_next_wave,
         "Let the next wave begin, whatever is known of the one before.",
     ),
     "rollback": _verb(
         "rollback",
-        steering.roll_back,
+        rollout_control.roll_back,
         "Tell each device that took it to go back; the answer is that rollout.",
         needs_person=True,
     ),

@@ -4,15 +4,15 @@ from typing import Any
 
 from rest_framework import serializers
 
+from core.rest.fields import Text, WholeNumber
+from core.rest.strict import Strict
 from devices.updates.models import (
     SoftwareProduct,
     SoftwareUpdate,
 )
-from devices.updates.packages import LONGEST_CHANGELOG, MOST_MODELS
-from devices.updates.policies import LIMITS
+from devices.updates.services.packages import LONGEST_CHANGELOG, MOST_MODELS
+from devices.updates.services.policies import LIMITS
 from devices.updates.versions import CHOICES, LONGEST
-from provisioning.rest.fields import Text, WholeNumber
-from provisioning.rest.strict import Strict
 
 HEX = "[0-9A-Fa-f]{64}"
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 from django.db import models
 from django.db.models import Q
 
-from devices.models import Device
+from devices.registry.models import Device
 from devices.updates.models.deployments import Deployment, DeploymentWave
 from devices.updates.models.packages import SoftwareUpdate
 from devices.updates.versions import LONGEST

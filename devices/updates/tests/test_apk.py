@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devices.updates.apk import MANIFEST, ApkFacts, NoApk, facts
-from devices.updates.tests.updating import apk, manifest
+from devices.updates.tests.rollouts import apk, manifest
 
 
 def read(folder: Path, content: bytes) -> ApkFacts | None:

@@ -8,14 +8,15 @@ from unittest.mock import patch
 import pytest
 from django.db import connection
 
-from devices.models import Device
 from devices.monitoring.models import Alert
-from devices.registration import retire
-from devices.updates import opening, steering
+from devices.registry.models import Device
+from devices.registry.services.registration import retire
 from devices.updates.errors import RolloutDecided
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.targets import Size
-from devices.updates.tests.updating import (
+from devices.updates.services import rollout_control
+from devices.updates.services import waves as opening
+from devices.updates.services.targets import Size
+from devices.updates.tests.rollouts import (
     fails,
     fleet,
     given,
@@ -288,7 +289,7 @@ def test_a_wave_that_gets_on_with_a_person_only_says_so_once(
     assert [event.data["reason"] for event in held] == [
         "Only 4 of 5 have succeeded: 90 % are asked for. It waits for you."
     ]
-    steering.open_next_wave(deployment=row, now=later(now, 3))
+    rollout_control.open_next_wave(deployment=row, now=later(now, 3))
     tick(later(now, 3))
     assert running(row) == [(1, "passed"), (2, "running")]
 
@@ -324,7 +325,7 @@ def test_who_still_comes_after_the_end_may_pause_it_again(
     tick(later(now, 65))
     assert state(row) == "paused"
 
-    steering.abort(deployment=row, now=later(now, 66))
+    rollout_control.abort(deployment=row, now=later(now, 66))
     tick(later(now, 66))
     assert statuses(row) == {"completed": 1, "failed": 4, "cancelled": 1}
 
@@ -339,13 +340,13 @@ def test_a_finished_rollout_that_is_taken_back_reaches_nobody_any_more(
     updates(row, good.pk, now)
     tick(later(now, 1))
 
-    steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    rollout_control.roll_back(deployment=row, by=by, now=later(now, 2))
     tick(later(now, 2))
 
     assert state(row) == "aborted"
     assert statuses(row) == {"completed": 1, "cancelled": 1}
     with pytest.raises(RolloutDecided):
-        steering.retry(deployment=row, now=later(now, 3))
+        rollout_control.retry(deployment=row, now=later(now, 3))
 
 
 def test_a_version_that_is_written_otherwise_is_the_same(
@@ -405,7 +406,7 @@ def test_what_a_paused_rollout_holds_another_one_may_give(
     fleet(acting, 4, status="offline")
     newer = started(released(now, tmp_path / "in", "3.0"), by, now)
     tick(now)
-    steering.pause(deployment=newer, now=later(now, 1))
+    rollout_control.pause(deployment=newer, now=later(now, 1))
 
     row = started(package, by, later(now, 2))
     tick(later(now, 2))
@@ -422,18 +423,18 @@ def test_who_comes_up_with_it_later_can_still_be_led_back(
     updates(row, one.pk, now)
     says(row, other.pk, "installing", now)
     tick(later(now, 1))
-    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    back = rollout_control.roll_back(deployment=row, by=by, now=later(now, 2))
     tick(later(now, 2))
     tick(later(now, 40))  # it did not come back in time
     Device.objects.filter(pk=other.pk).update(app_version="2.0.0")
 
-    again = steering.roll_back(deployment=row, by=by, now=later(now, 60))
+    again = rollout_control.roll_back(deployment=row, by=by, now=later(now, 60))
     tick(later(now, 60))
 
     assert again.pk == back.pk
     assert given(back) == {one.pk, other.pk}
     with pytest.raises(RolloutDecided):
-        steering.roll_back(deployment=row, by=by, now=later(now, 61))
+        rollout_control.roll_back(deployment=row, by=by, now=later(now, 61))
 
 
 def test_a_way_back_that_is_paused_stays_so_whoever_else_has_to_go_back(
@@ -445,15 +446,15 @@ def test_a_way_back_that_is_paused_stays_so_whoever_else_has_to_go_back(
     updates(row, one.pk, now)
     says(row, other.pk, "installing", now)
     tick(later(now, 1))
-    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    back = rollout_control.roll_back(deployment=row, by=by, now=later(now, 2))
     tick(later(now, 2))
-    steering.pause(deployment=back, now=later(now, 3))
+    rollout_control.pause(deployment=back, now=later(now, 3))
 
     updates(row, other.pk, later(now, 4))
     tick(later(now, 5))
     assert (state(back), given(back)) == ("paused", {one.pk})
 
-    steering.resume(deployment=back, now=later(now, 6))
+    rollout_control.resume(deployment=back, now=later(now, 6))
     tick(later(now, 6))
     assert given(back) == {one.pk, other.pk}
 
@@ -485,7 +486,7 @@ def test_who_has_the_version_when_it_tries_again_has_still_to_prove_it(
     tick(later(now, 3))
     assert UpdateStatus.objects.get(device=device).status == "failed"
 
-    steering.retry(deployment=row, now=later(now, 20))
+    rollout_control.retry(deployment=row, now=later(now, 20))
     tick(later(now, 20))
     again = UpdateStatus.objects.get(device=device)
     assert (again.status, again.attempt) == ("installing", 2)
@@ -507,7 +508,7 @@ def test_whom_something_newer_was_given_does_not_try_again(
     updates(newer, device.pk, later(now, 3))
     tick(later(now, 4))
 
-    steering.retry(deployment=row, now=later(now, 5))
+    rollout_control.retry(deployment=row, now=later(now, 5))
     tick(later(now, 5))
 
     assert (statuses(row), statuses(newer)) == ({"cancelled": 1}, {"completed": 1})
@@ -522,7 +523,7 @@ def test_an_older_rollouts_later_wave_takes_nothing_newer_away(
     newer = started(released(now, tmp_path / "in", "3.0"), by, later(now, 1))
     tick(later(now, 1))
 
-    steering.open_next_wave(deployment=older, now=later(now, 2))
+    rollout_control.open_next_wave(deployment=older, now=later(now, 2))
     tick(later(now, 2))
 
     assert (statuses(older), statuses(newer)) == ({"cancelled": 1}, {"pending": 4})
@@ -536,7 +537,7 @@ def test_who_is_back_and_not_noted_yet_is_when_something_newer_comes(
     tick(now)
     updates(row, device.pk, now)
     tick(later(now, 1))
-    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    back = rollout_control.roll_back(deployment=row, by=by, now=later(now, 2))
     tick(later(now, 2))
     Device.objects.update(app_version="1.0.0")
 
@@ -560,7 +561,7 @@ def test_a_rollback_leaves_alone_who_has_moved_on(
     tick(later(now, 1))
     Device.objects.filter(pk=one.pk).update(app_version="2.5")
 
-    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    back = rollout_control.roll_back(deployment=row, by=by, now=later(now, 2))
     tick(later(now, 2))
 
     assert given(back) == {other.pk}
@@ -625,7 +626,7 @@ def test_after_a_pause_what_had_failed_does_not_count_again(
     tick(later(now, 1))
     assert state(row) == "paused"
 
-    steering.resume(deployment=row, now=later(now, 2))
+    rollout_control.resume(deployment=row, now=later(now, 2))
     tick(later(now, 2))
     assert (state(row), running(row)) == ("running", [(1, "running")])
 
@@ -644,7 +645,7 @@ def test_while_it_is_paused_nobody_begins_and_who_has_begun_goes_on(
     begun, *_ = given(row)
     says(row, begun, "downloading", now, progress=10)
 
-    steering.pause(deployment=row, now=now)
+    rollout_control.pause(deployment=row, now=now)
     updates(row, begun, later(now, 1))
     tick(later(now, 2))
 
@@ -663,7 +664,7 @@ def test_only_the_failed_try_again(
     tick(later(now, 1))
     assert state(row) == "finished"
 
-    steering.retry(deployment=row, now=later(now, 2))
+    rollout_control.retry(deployment=row, now=later(now, 2))
     tick(later(now, 2))
     again = UpdateStatus.objects.get(device=bad)
     assert (again.status, again.attempt, again.error) == ("pending", 2, "")
@@ -703,7 +704,7 @@ def test_a_rollback_leads_each_device_to_the_version_it_had(
     fails(row, three.pk, now)  # it never took it
     tick(later(now, 1))
 
-    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    back = rollout_control.roll_back(deployment=row, by=by, now=later(now, 2))
     tick(later(now, 2))
     ways = {
         (each.device_id, each.version, each.package_id)
@@ -732,7 +733,7 @@ def test_who_was_installing_when_it_was_rolled_back_goes_back_as_well(
     says(row, other.pk, "installing", now)
     tick(later(now, 1))
 
-    back = steering.roll_back(deployment=row, by=by, now=later(now, 2))
+    back = rollout_control.roll_back(deployment=row, by=by, now=later(now, 2))
     tick(later(now, 2))
     assert given(back) == {one.pk}  # at once: it need not prove itself first
 

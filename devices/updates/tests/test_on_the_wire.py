@@ -17,11 +17,12 @@ import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
+from accounts.services.members import issue_api_token
 from certificates.tests.peers import found, needs
-from devices.credentials import renew_device_token
-from devices.tests.waiting import until
+from devices.registry.services.credentials import renew_device_token
+from devices.registry.tests.waiting import until
 from devices.updates.models import SoftwareUpdate
-from devices.updates.tests.updating import draft, fleet, person, started, tick
+from devices.updates.tests.rollouts import draft, fleet, person, started, tick
 from provisioning.embedded.endpoints import answers
 from provisioning.roles import command_of
 from provisioning.tests.processes import other_process
@@ -29,7 +30,6 @@ from provisioning.tests.running import free_ports
 from provisioning.var import BASE
 from tenants.context import tenant_scope
 from tenants.models import Membership, Role, Tenant
-from tenants.services import issue_api_token
 from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,12 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.test import override_settings
 from rest_framework.test import APIClient
 
-from devices.configurations import effective
-from devices.models import Device
-from devices.remote_control.tests.controlling import claims, errors
-from devices.updates import packages, signing
+from core.jws import decoded
+from devices.configurations.services import effective
+from devices.registry.models import Device
+from devices.remote_control.tests.remote_control import claims, errors
 from devices.updates.models import SoftwareUpdate, UpdateSigningKey
-from devices.updates.tests.updating import (
+from devices.updates.services import packages, signing
+from devices.updates.tests.rollouts import (
     CONTENT,
     apk,
     draft,
@@ -30,7 +31,6 @@ from devices.updates.tests.updating import (
     statuses,
     tick,
 )
-from provisioning.jws import decoded
 from tenants.models import Role, Tenant
 
 pytestmark = pytest.mark.django_db

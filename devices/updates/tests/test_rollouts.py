@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from devices.models import Device
-from devices.remote_control.tests.controlling import errors
-from devices.tests.factories import TagFactory
-from devices.updates import deployments, policies, steering, targets
+from devices.registry.models import Device
+from devices.registry.tests.factories import TagFactory
+from devices.remote_control.tests.remote_control import errors
 from devices.updates.errors import RolloutOfNothing
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.targets import Size
-from devices.updates.tests.updating import (
+from devices.updates.services import policies, rollout_control, rollouts, targets
+from devices.updates.services.targets import Size
+from devices.updates.tests.rollouts import (
     fleet,
     given,
     person,
@@ -47,7 +47,7 @@ def by(acting: Tenant) -> User:
 
 def opened(row: Deployment, now: datetime) -> None:
     """The next wave, whatever is known of the one before."""
-    steering.open_next_wave(deployment=row, now=now)
+    rollout_control.open_next_wave(deployment=row, now=now)
     tick(now)
 
 
@@ -81,7 +81,7 @@ def test_the_dry_run_names_the_devices_that_the_rollout_takes(
     acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
 ) -> None:
     fleet(acting, 20)
-    plan = deployments.preview(package=package, said={"waves": sizes(20, 100)})
+    plan = rollouts.preview(package=package, said={"waves": sizes(20, 100)})
 
     row = started(package, by, now, waves=sizes(20, 100))
     tick(now)
@@ -113,7 +113,7 @@ def test_a_larger_share_adds_devices_and_moves_none(
     for device_id in first:
         updates(row, device_id, now)  # they count, whatever version they have by now
 
-    deployments.change(deployment=row, waves=sizes(20, 100), now=now)
+    rollouts.change(deployment=row, waves=sizes(20, 100), now=now)
     tick(now)
 
     assert (len(first), len(given(row, wave=1))) == (5, 10)
@@ -247,7 +247,7 @@ def test_a_rollout_of_nothing_is_refused_with_the_reason(
     package = released(now, tmp_path / "in", **terms)
 
     with pytest.raises(RolloutOfNothing) as refusal:
-        deployments.create(package=package, said={}, by=by, now=now)
+        rollouts.create(package=package, said={}, by=by, now=now)
 
     assert refusal.value.current == {"left_out": left_out}
     assert not Deployment.objects.exists()
@@ -347,7 +347,7 @@ def test_who_changes_what_waits_for_approval_has_to_ask_again(
     policies.change(approval_above=2, now=now)
     row = started(package, by, now)
 
-    changed = deployments.change(deployment=row, rate=5, now=now)
+    changed = rollouts.change(deployment=row, rate=5, now=now)
 
     assert (changed.state, changed.requested_by) == ("draft", None)
 
@@ -394,7 +394,7 @@ def test_no_more_devices_than_were_counted_whatever_is_changed_later(
     tick(now)
     Device.objects.filter(pk__in=[each.pk for each in others]).update(model="X96")
 
-    deployments.change(deployment=row, waves=sizes(100), now=now)
+    rollouts.change(deployment=row, waves=sizes(100), now=now)
     tick(now)
 
     assert len(given(row)) == 4
@@ -410,7 +410,7 @@ def test_waves_may_grow_though_those_that_have_it_match_no_more(
     for device_id in given(row):
         updates(row, device_id, now)
 
-    deployments.change(deployment=row, waves=sizes(40, 100), now=now)
+    rollouts.change(deployment=row, waves=sizes(40, 100), now=now)
     tick(now)
     assert len(given(row, wave=1)) == 8
 
@@ -432,7 +432,7 @@ def test_a_passed_wave_that_grows_does_not_end_the_rollout(
     tick(now + timedelta(seconds=20))
     assert list(row.waves.values_list("state", flat=True)) == ["passed", "running"]
 
-    deployments.change(deployment=row, waves=sizes(20, 100), rate=None, now=now)
+    rollouts.change(deployment=row, waves=sizes(20, 100), rate=None, now=now)
     for minutes in (2, 3, 4):
         moment = now + timedelta(minutes=minutes)
         for one in UpdateStatus.objects.filter(status="pending"):
@@ -447,7 +447,7 @@ def test_only_a_draft_is_dropped(
     acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, member: Member
 ) -> None:
     fleet(acting, 1)
-    draft = deployments.create(package=package, said={}, by=by, now=now)
+    draft = rollouts.create(package=package, said={}, by=by, now=now)
     running = started(package, by, now)
 
     assert member().delete(f"{ROLLOUTS}/{draft.pk}").status_code == 204
@@ -469,7 +469,7 @@ def test_what_its_state_does_not_allow_is_refused(
     verb: str,
 ) -> None:
     fleet(acting, 1)
-    row = deployments.create(package=package, said={}, by=by, now=now)
+    row = rollouts.create(package=package, said={}, by=by, now=now)
 
     answer = member().post(f"{ROLLOUTS}/{row.pk}/{verb}")
 
@@ -484,7 +484,7 @@ def test_an_aborted_rollout_lets_go_of_who_has_not_begun_to_install(
     row = started(package, by, now)
     tick(now)
 
-    aborted = steering.abort(deployment=row, reason="A mistake.", now=now)
+    aborted = rollout_control.abort(deployment=row, reason="A mistake.", now=now)
     tick(now)
 
     assert aborted.state == "aborted"

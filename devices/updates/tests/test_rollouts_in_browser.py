@@ -12,15 +12,15 @@ import pytest
 from django.db import connection
 from playwright.sync_api import Page, expect
 
-from devices.credentials import create_enrollment_token
-from devices.models import Device
+from devices.registry.models import Device
+from devices.registry.services.credentials import create_enrollment_token
+from devices.registry.tests.waiting import until
 from devices.simulation.device import Pace
 from devices.simulation.fleet import Fleet
 from devices.simulation.tests.living import living
-from devices.tests.waiting import until
-from devices.updates import rollouts
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.tests.updating import product, released, statuses
+from devices.updates.services import rollout_tick
+from devices.updates.tests.rollouts import product, released, statuses
 from provisioning.tests.browser import MARKS, InBrowser, in_browser, sign_in
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant, User
@@ -85,7 +85,7 @@ def ticking() -> Iterator[None]:
                 Deployment.every_tenant.exclude(due_at=None).update(
                     due_at=datetime.now(UTC)
                 )
-                while rollouts.tick(now=datetime.now(UTC)):
+                while rollout_tick.tick(now=datetime.now(UTC)):
                     pass
         connection.close()
 

@@ -9,10 +9,11 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from devices.tests.waiting import until
-from devices.updates import rollouts, tasks
+from devices.registry.tests.waiting import until
+from devices.updates import tasks
 from devices.updates.models import UpdateStatus
-from devices.updates.tests.updating import (
+from devices.updates.services import rollout_tick
+from devices.updates.tests.rollouts import (
     fleet,
     given,
     person,
@@ -58,7 +59,7 @@ def test_two_ticks_at_once_do_no_harm(acting: Tenant, tmp_path: Path) -> None:
 
     def ticking(_: int) -> None:
         with every_tenant_scope():
-            while rollouts.tick(now=datetime.now(UTC)):
+            while rollout_tick.tick(now=datetime.now(UTC)):
                 pass
         connection.close()
 

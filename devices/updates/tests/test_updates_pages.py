@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from devices.updates import deployments
 from devices.updates.models import Deployment, SoftwareProduct, SoftwareUpdate
-from devices.updates.targets import Size
-from devices.updates.tests.updating import (
+from devices.updates.services import rollouts
+from devices.updates.services.targets import Size
+from devices.updates.tests.rollouts import (
     draft,
     fails,
     fleet,
@@ -135,7 +135,7 @@ def test_terms_that_the_form_cannot_show_stay_as_they_are(
         "windows": [window, {**window, "days": ["friday"]}],
         "waves": [Size(percent=100 / 3), Size(percent=100.0, starts_at=later)],
     }
-    row = deployments.create(package=package, said=terms, by=by, now=moment)
+    row = rollouts.create(package=package, said=terms, by=by, now=moment)
     page = portal.get(f"{ROLLOUTS}{row.pk}/terms/")
     shown = page.context["form"].initial
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from devices.updates.windows import Opening, opening
+from devices.updates.update_windows import Opening, opening
 
 NIGHT = [{"days": ["sunday", "monday"], "from": "23:00", "until": "04:00"}]
 BERLIN, TOKYO = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Tokyo")

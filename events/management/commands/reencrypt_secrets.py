@@ -1,9 +1,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from provisioning.encryption import reencrypt_all
-from tenants.commands import OperatorCommand
+from core.encryption import reencrypt_all
 from tenants.context import every_tenant_scope
+from tenants.management.operator_command import OperatorCommand
 
 
 class Command(OperatorCommand):

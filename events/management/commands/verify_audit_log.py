@@ -3,9 +3,9 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any
 
-from events import audit
-from tenants.commands import OperatorCommand, Refused
-from tenants.services import tenant_by_slug
+from accounts.services.members import tenant_by_slug
+from events.services import audit_log
+from tenants.management.operator_command import OperatorCommand, Refused
 
 MOST_SHOWN = 20
 
@@ -19,9 +19,9 @@ class Command(OperatorCommand):
 
     def run(self, tenant: str | None, **options: Any) -> tuple[Mapping[str, Any], str]:
         if tenant is None:
-            verdict = audit.verify()
+            verdict = audit_log.verify()
         else:
-            verdict = audit.verify(tenant_id=tenant_by_slug(tenant).pk, every=False)
+            verdict = audit_log.verify(tenant_id=tenant_by_slug(tenant).pk, every=False)
         made = dataclasses.asdict(verdict)
         if verdict.breaks:
             shown = "\n".join(self.line(found) for found in verdict.breaks[:MOST_SHOWN])
@@ -32,7 +32,7 @@ class Command(OperatorCommand):
         )
 
     @staticmethod
-    def line(found: audit.Break) -> str:
+    def line(found: audit_log.Break) -> str:
         whose = f"tenant {found.tenant_id}" if found.tenant_id else "no tenant"
         seal = f", seal {found.seal}" if found.seal is not None else ""
         event = f", event {found.event_id}" if found.event_id is not None else ""

@@ -13,27 +13,27 @@ from django.core.management.base import CommandError
 from django.db import connection
 from django.utils import timezone
 
-from devices import credentials, registration
-from devices.configurations import layers
-from devices.configurations.layers import Subject
+from accounts.errors import TenantExists
+from accounts.services.members import create_tenant, revoke_token, tenant_by_slug
+from core import uploads
 from devices.configurations.models import Scope
-from devices.models import Device, EnrollmentToken, Tag
-from devices.preferences import definitions
-from devices.remote_control import bulk
+from devices.configurations.services import layers
+from devices.configurations.services.layers import Subject
+from devices.preferences.services import definitions
+from devices.registry.models import Device, EnrollmentToken, Tag
+from devices.registry.services import credentials, registration
 from devices.remote_control.errors import NobodyFound
+from devices.remote_control.services import bulk_commands
 from devices.simulation.device import Pace
 from devices.simulation.fleet import Fleet, allow_connections
 from devices.simulation.tally import Tally
-from devices.updates import deployments, packages, products, steering
 from devices.updates.errors import RolloutOfNothing
 from devices.updates.models import SoftwareUpdate
-from devices.updates.targets import Size
-from provisioning import uploads
-from tenants.commands import OperatorCommand
+from devices.updates.services import packages, products, rollout_control, rollouts
+from devices.updates.services.targets import Size
 from tenants.context import tenant_scope
-from tenants.errors import TenantExists
+from tenants.management.operator_command import OperatorCommand
 from tenants.models import Membership, Role, Tenant
-from tenants.services import create_tenant, revoke_token, tenant_by_slug
 
 SLUG, OWNER, SEED, TOKEN = "demo", "demo@example.com", "demo", "demo boxes"
 MOST_DEVICES = 2_000
@@ -242,7 +242,7 @@ def _command(tenant: Tenant) -> None:
         )
         for command in COMMANDS:
             with suppress(NobodyFound):
-                bulk.request(by=owner, now=timezone.now(), **command)
+                bulk_commands.request(by=owner, now=timezone.now(), **command)
 
 
 def _roll_out(tenant: Tenant) -> None:
@@ -270,8 +270,8 @@ def _roll_out(tenant: Tenant) -> None:
             "soak_minutes": 0,
         }
         with suppress(RolloutOfNothing):
-            row = deployments.create(package=package, said=terms, by=owner, now=now)
-            steering.start(deployment=row, by=owner, now=now)
+            row = rollouts.create(package=package, said=terms, by=owner, now=now)
+            rollout_control.start(deployment=row, by=owner, now=now)
 
 
 def _told(password: str | None, token: str, devices: int, tally: Tally) -> str:

@@ -9,12 +9,12 @@ from django.core.management.base import BaseCommand
 from django.db import connection, transaction
 from django.utils import timezone
 
-from devices.credentials import create_enrollment_token
-from devices.metrics import partitions
+from accounts.services.members import create_tenant
+from devices.metrics.services import partitions
+from devices.registry.services.credentials import create_enrollment_token
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant, User
-from tenants.row_security import refuse_to_start_without_wall
-from tenants.services import create_tenant
+from tenants.postgresql.row_security import refuse_to_start_without_wall
 
 ADMINISTRATOR = "admin@example.com"
 TENANT = "default"

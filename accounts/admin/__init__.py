@@ -1,0 +1,5 @@
+"""Portal pages. Django imports this module to register the admin classes."""
+
+from accounts.admin import accounts
+
+__all__ = ["accounts"]

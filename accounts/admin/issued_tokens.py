@@ -1,0 +1,71 @@
+"""Tokens that are handed out, in the portal: made, shown once, revoked."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from unfold.decorators import display
+
+from accounts.services.members import revoke_token
+from core.templatetags.portal import moment_in_words
+from tenants.admin.base import (
+    MOST_AT_ONCE,
+    PortalAdmin,
+    act_on_each,
+    report_page,
+    secret_page,
+)
+from tenants.models import IssuedToken
+
+
+class IssuedTokenAdmin(PortalAdmin):
+    """What API tokens and enrollment tokens have in common."""
+
+    ordering: Any = ("-created_at",)
+    actions: Any = ("revoke_selected",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and super().has_change_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # revoked, and kept for the record
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        """The form has called the service; there is nothing left to save."""
+
+    def response_add(
+        self, request: HttpRequest, obj: Any, post_url_continue: Any = None
+    ) -> HttpResponse:
+        title = f"New {self.opts.verbose_name}"
+        secrets = {obj.name: obj.__dict__.pop("shown_once")}
+        return secret_page(self, request, title=title, secrets=secrets)
+
+    @display(
+        description="State",
+        label={"usable": "success", "expired": "warning", "revoked": "danger"},
+    )
+    def state(self, token: IssuedToken) -> str:
+        return token.state(timezone.now())
+
+    @admin.display(description="Expires", ordering="expires_at")
+    def expires(self, token: IssuedToken) -> str:
+        return moment_in_words(token.expires_at)
+
+    @admin.display(description="Made", ordering="created_at")
+    def made(self, token: IssuedToken) -> str:
+        return moment_in_words(token.created_at)
+
+    @admin.action(description="Revoke selected tokens", permissions=["change"])
+    def revoke_selected(
+        self, request: HttpRequest, tokens: QuerySet[Any]
+    ) -> HttpResponse:
+        def revoke(token: IssuedToken) -> str:
+            revoke_token(token, now=timezone.now())
+            return "Revoked."
+
+        outcomes = act_on_each(tokens[:MOST_AT_ONCE], revoke)
+        return report_page(self, request, "Revoked", outcomes)

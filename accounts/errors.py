@@ -1,0 +1,49 @@
+"""What tenants refuse."""
+
+from core.errors import Conflict, Invalid, Missing, Refused
+
+
+class TenantExists(Conflict):
+    code = "tenant_exists"
+
+
+class NoSuchTenant(Missing):
+    code = "tenant_not_found"
+
+
+class NoSuchPerson(Missing):
+    code = "person_not_found"
+
+
+class InvalidTenant(Invalid):
+    code = "tenant_invalid"
+
+
+class AlreadyMember(Conflict):
+    code = "already_member"
+
+
+class PersonUnknownYet(Conflict):
+    """Another tenant invited this person, who has never signed in."""
+
+    code = "person_unknown_yet"
+
+
+class LastOwner(Conflict):
+    code = "last_owner"
+
+
+class RoleTooLow(Refused):
+    code = "role_too_low"
+
+
+class WrongCode(Invalid):
+    code = "code_wrong"
+
+
+class TooManyCodes(Refused):
+    code = "too_many_codes"
+
+
+class FactorNotYours(Refused):
+    code = "second_factor_refused"

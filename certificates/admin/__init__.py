@@ -1,0 +1,5 @@
+"""Portal pages. Django imports this module to register the admin classes."""
+
+from certificates.admin import authorities, certificates
+
+__all__ = ["authorities", "certificates"]

@@ -1,0 +1,218 @@
+"""The operator's pages: authorities, their lists, renewals pulled forward, the audit."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.decorators import display
+
+from certificates.admin.forms import CampaignForm
+from certificates.models import (
+    CertificateAuthority,
+    Drift,
+    Inspection,
+    RenewalCampaign,
+    RevocationList,
+)
+from certificates.services import renewal_campaigns
+from core.templatetags.portal import moment_in_words
+from tenants.admin.base import (
+    MOST_AT_ONCE,
+    PortalAdmin,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    act_on_each,
+    report_page,
+)
+
+NEEDS_A_LOOK = timedelta(hours=48)  # before a list's end
+
+
+class ListInline(ReadOnlyInline):
+    """The lists of an authority; what stands on them is fetched, not shown."""
+
+    model = RevocationList
+    fields = ("name", "number", "entries", "built", "valid")
+    readonly_fields = fields
+    verbose_name_plural = "Revocation lists"
+    ordering = ("slot", "pk")
+    per_page = 20
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return RevocationList.objects.without_content().order_by("-slot", "pk")
+
+    @admin.display(description="List")
+    def name(self, row: RevocationList) -> str:
+        return row.address or "complete"
+
+    @admin.display(description="Built")
+    def built(self, row: RevocationList) -> str:
+        return moment_in_words(row.this_update)
+
+    @display(description="Valid", label={"good": "success", "ends": "warning"})
+    def valid(self, row: RevocationList) -> tuple[str, str]:
+        return _validity(row)
+
+
+@admin.register(CertificateAuthority)
+class CertificateAuthorityAdmin(ReadOnlyAdmin):
+    """Who signs, who signed before, and how their lists are."""
+
+    list_display = ("subject", "shown_status", "level", "ends", "complete_list")
+    ordering = ("-created_at", "-pk")
+    inlines = (ListInline,)
+    fields = (
+        *("subject", "status", "level", "key_identifier", "not_before", "not_after"),
+        *("created_at", "signing_since", "superseded_at", "retired_at"),
+        *("responder", "shown_chain"),
+    )
+    readonly_fields = ("responder", "shown_chain")
+
+    @display(
+        description="Status",
+        label={"signing": "success", "next": "info", "trusted": "default"},
+    )
+    def shown_status(self, row: CertificateAuthority) -> tuple[str, str]:
+        return row.status, row.get_status_display()
+
+    @admin.display(description="Ends", ordering="not_after")
+    def ends(self, row: CertificateAuthority) -> str:
+        return f"{row.not_after:%Y-%m-%d}"
+
+    @admin.display(description="Complete list")
+    def complete_list(self, row: CertificateAuthority) -> str:
+        found = row.lists.complete().defer("der").first()
+        if found is None or found.this_update is None:
+            return "not built yet"
+        built = moment_in_words(found.this_update)
+        return format_html("no. {}, {} entries, {}", found.number, found.entries, built)
+
+    @admin.display(description="OCSP responder")
+    def responder(self, row: CertificateAuthority) -> str:
+        newest = row.responders.order_by("-not_after").first()
+        if newest is None:
+            return "none yet: made with the first question"
+        return format_html("ends {}", moment_in_words(newest.not_after))
+
+    @admin.display(description="Chain")
+    def shown_chain(self, row: CertificateAuthority) -> str:
+        return format_html("<pre>{}</pre>", row.chain)
+
+
+@admin.register(RenewalCampaign)
+class RenewalCampaignAdmin(PortalAdmin):
+    """Renewals pulled forward: begun here, watched, and stopped."""
+
+    list_display = ("reason", "scope", "state", "rate", "progress", "started")
+    list_select_related = ("tenant",)
+    ordering = ("-started_at", "-pk")
+    form = CampaignForm
+    actions = ("stop_selected",)
+    fieldsets = ((None, {"fields": ("reason", "per_minute", "tenant", "model")}),)
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return list(self.list_display)
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        return []
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and super().has_change_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        """The form has called the service; there is nothing left to save."""
+
+    @admin.display(description="Of")
+    def scope(self, row: RenewalCampaign) -> str:
+        parts = [str(row.tenant) if row.tenant else "every tenant"]
+        parts += [row.model] if row.model else []
+        parts += ["the former CA"] if row.authority_key_id else []
+        return ", ".join(parts)
+
+    @display(
+        description="State",
+        label={"running": "info", "stopped": "warning", "done": "success"},
+    )
+    def state(self, row: RenewalCampaign) -> str:
+        if row.ended_at is None:
+            return "running"
+        return "stopped" if row.stopped else "done"
+
+    @admin.display(description="Rate")
+    def rate(self, row: RenewalCampaign) -> str:
+        return f"{row.per_minute} a minute"
+
+    @admin.display(description="Sent")
+    def progress(self, row: RenewalCampaign) -> str:
+        share = min(100, round(100 * row.renewed / max(1, row.certificates)))
+        return format_html(
+            '<progress class="portal-progress" max="100" value="{}"></progress> {} of {}',
+            share,
+            row.renewed,
+            row.certificates,
+        )
+
+    @admin.display(description="Started")
+    def started(self, row: RenewalCampaign) -> str:
+        return moment_in_words(row.started_at)
+
+    @admin.action(description="Stop selected", permissions=["change"])
+    def stop_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
+        def stop(row: RenewalCampaign) -> str:
+            renewal_campaigns.stop(row.pk, now=timezone.now())
+            return "Stopped."
+
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], stop)
+        return report_page(self, request, "Stopped", outcomes)
+
+
+@admin.register(Inspection)
+class InspectionAdmin(ReadOnlyAdmin):
+    """The passes of the continuous audit over all certificates."""
+
+    list_display = ("started_at", "ended_at", "inspected", "drifted")
+    ordering = ("-started_at", "-pk")
+    fields = ("started_at", "ended_at", "inspected", "drifted")
+
+
+@admin.register(Drift)
+class DriftAdmin(ReadOnlyAdmin):
+    """Certificates that are not as they were issued."""
+
+    list_display = ("kind", "certificate_link", "sentence", "found", "seen")
+    list_select_related = ("certificate",)
+    ordering = ("-found_at", "-pk")
+    fields = ("kind", "certificate_link", "sentence", "found_at", "seen_at")
+    readonly_fields = ("certificate_link",)
+
+    @admin.display(description="Certificate")
+    def certificate_link(self, row: Drift) -> str:
+        address = reverse(
+            "admin:certificates_devicecertificate_change", args=[row.certificate_id]
+        )
+        return format_html('<a href="{}">{}</a>', address, row.certificate)
+
+    @admin.display(description="Found")
+    def found(self, row: Drift) -> str:
+        return moment_in_words(row.found_at)
+
+    @admin.display(description="Last seen")
+    def seen(self, row: Drift) -> str:
+        return moment_in_words(row.seen_at)
+
+
+def _validity(row: RevocationList) -> tuple[str, str]:
+    if row.next_update is None:
+        return "ends", "not built yet"
+    left = row.next_update - timezone.now()
+    return ("ends" if left < NEEDS_A_LOOK else "good"), f"{row.next_update:%Y-%m-%d}"

@@ -1,0 +1,271 @@
+"""Certificates in the portal: look, issue, renew, revoke."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.decorators import action, display
+
+from certificates.models import DeviceCertificate
+from certificates.services.certificate_management import (
+    CertificateManagementService,
+    certificate_in_use,
+)
+from core.templatetags.portal import moment_in_words
+from devices.registry.admin.devices import DeviceAdmin
+from devices.registry.models import Device
+from tenants.admin.base import (
+    MOST_AT_ONCE,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    act_on_each,
+    confirmation_page,
+    person,
+    report_page,
+)
+
+STATUS_LABELS = {
+    "active": "success",
+    "pending": "info",
+    "superseded": "default",
+    "expired": "warning",
+    "revoked": "danger",
+    "failed": "default",
+}
+
+
+@admin.register(DeviceCertificate)
+class DeviceCertificateAdmin(ReadOnlyAdmin):
+    """What was signed for whom, and what became of it."""
+
+    list_display = ("serial_number", "device_link", "shown_status", "issued", "ends")
+    list_filter = ("status", "key_source", "revocation_reason")
+    list_select_related = ("device",)
+    search_fields = ("serial_number__startswith", "fingerprint__startswith")
+    search_help_text = "How the serial number or the fingerprint begins"
+    ordering = ("-reserved_at", "-id")
+    actions = ("renew_selected", "revoke_selected")
+    actions_detail = ("renew_one", "revoke_one")
+    fields = (
+        *("serial_number", "device_link", "status", "key_source"),
+        *("not_before", "not_after", "issued_at", "warned_at"),
+        *("confirmed_at", "handover_until", "key_delivered_at"),
+        *("revoked_at", "revocation_reason", "replaces", "fingerprint"),
+        *("shown_drift", "shown_pem"),
+    )
+    readonly_fields = ("device_link", "shown_drift", "shown_pem")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeviceCertificate]:
+        certificates = DeviceCertificate.objects.signed()
+        if not person(request).is_superuser:
+            certificates = certificates.owned()
+        return certificates.order_by("-reserved_at", "-id")
+
+    @display(description="Status", label=STATUS_LABELS)
+    def shown_status(self, row: DeviceCertificate) -> tuple[str, str]:
+        if row.handover_until is not None and row.status == "active":
+            return "superseded", "Until its successor is confirmed"
+        return row.status, row.get_status_display()
+
+    @admin.display(description="Device")
+    def device_link(self, row: DeviceCertificate) -> str:
+        address = reverse("admin:devices_device_change", args=[row.device_id])
+        return format_html('<a href="{}">{}</a>', address, row.device)
+
+    @admin.display(description="Issued")
+    def issued(self, row: DeviceCertificate) -> str:
+        return moment_in_words(row.issued_at)
+
+    @admin.display(description="Ends", ordering="not_after")
+    def ends(self, row: DeviceCertificate) -> str:
+        return f"{row.not_after:%Y-%m-%d}" if row.not_after else "-"
+
+    @admin.display(description="Last audit")
+    def shown_drift(self, row: DeviceCertificate) -> str:
+        found = [drift.sentence for drift in row.drifts.all()]
+        return " ".join(found) or "nothing found"
+
+    @admin.display(description="PEM")
+    def shown_pem(self, row: DeviceCertificate) -> str:
+        return format_html("<pre>{}</pre>", row.pem)
+
+    @admin.action(description="Renew selected certificates", permissions=["manage"])
+    def renew_selected(
+        self, request: HttpRequest, rows: QuerySet[DeviceCertificate]
+    ) -> HttpResponse:
+        service = CertificateManagementService()
+
+        def renew(row: DeviceCertificate) -> str:
+            renewed = service.renew_certificate(row, now=timezone.now())
+            return f"Renewed until {renewed.not_after:%Y-%m-%d}."
+
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], renew, of_tenant=_tenant)
+        return report_page(self, request, "Renewed", outcomes)
+
+    @admin.action(description="Revoke selected certificates", permissions=["manage"])
+    def revoke_selected(
+        self, request: HttpRequest, rows: QuerySet[DeviceCertificate]
+    ) -> HttpResponse:
+        chosen = rows[:MOST_AT_ONCE]
+        if "confirmed" not in request.POST:
+            return confirmation_page(
+                self,
+                request,
+                title="Revoke certificates",
+                action="revoke_selected",
+                rows=chosen,
+                explanation="Nobody may trust them any more. There is no undo.",
+                choices=DeviceCertificate.Reason.choices,
+                button="Revoke",
+            )
+        service, reason = CertificateManagementService(), request.POST.get("reason", "")
+
+        def revoke(row: DeviceCertificate) -> str:
+            service.revoke_certificate(row, reason=reason, now=timezone.now())
+            return "Revoked."
+
+        outcomes = act_on_each(chosen, revoke, of_tenant=_tenant)
+        return report_page(self, request, "Revoked", outcomes)
+
+    @action(description="Renew", url_path="renew", permissions=["manage"])
+    def renew_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        return confirmation_page(
+            self,
+            request,
+            title="Renew certificate",
+            action="renew_selected",
+            rows=self.get_queryset(request).filter(pk=object_id),
+            explanation="The device finds the new certificate when it connects next.",
+            button="Renew",
+        )
+
+    @action(description="Revoke", url_path="revoke", permissions=["manage"])
+    def revoke_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        chosen = self.get_queryset(request).filter(pk=object_id)
+        return self.revoke_selected(request, chosen)
+
+
+class CertificateInline(ReadOnlyInline):
+    model = DeviceCertificate
+    fk_name = "device"
+    fields = ("link", "status", "issued_at", "not_after")
+    readonly_fields = fields
+    verbose_name_plural = "Certificates"
+    ordering = ("-reserved_at",)
+
+    @admin.display(description="Serial number")
+    def link(self, row: DeviceCertificate) -> str:
+        address = reverse("admin:certificates_devicecertificate_change", args=[row.pk])
+        return format_html('<a href="{}">{}</a>', address, row.serial_number)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        certificates = DeviceCertificate.objects.signed()
+        return certificates if person(request).is_superuser else certificates.owned()
+
+
+class DeviceWithCertificatesAdmin(DeviceAdmin):
+    """The device's page, with what this room knows of it."""
+
+    inlines = (*DeviceAdmin.inlines, CertificateInline)
+    actions = (
+        *("issue_for_selected", "renew_for_selected", "revoke_for_selected"),
+        *DeviceAdmin.actions,
+    )
+    actions_detail = ("issue_for_one", *DeviceAdmin.actions_detail)
+
+    @admin.action(
+        description="Issue certificates for selected devices", permissions=["change"]
+    )
+    def issue_for_selected(
+        self, request: HttpRequest, devices: QuerySet[Device]
+    ) -> HttpResponse:
+        service = CertificateManagementService()
+
+        def issue(device: Device) -> str:
+            row = service.issue_certificate(device=device, now=timezone.now())
+            return f"Has {row.serial_number} until {row.not_after:%Y-%m-%d}."
+
+        chosen = devices[:MOST_AT_ONCE]
+        outcomes = act_on_each(chosen, issue, of_tenant=lambda device: device.tenant_id)
+        return report_page(self, request, "Certificates", outcomes)
+
+    @admin.action(
+        description="Renew certificates of selected devices", permissions=["change"]
+    )
+    def renew_for_selected(
+        self, request: HttpRequest, devices: QuerySet[Device]
+    ) -> HttpResponse:
+        service = CertificateManagementService()
+
+        def renew(device: Device) -> str:
+            row = service.renew_certificate(
+                certificate_in_use(device), now=timezone.now()
+            )
+            return f"Renewed until {row.not_after:%Y-%m-%d}."
+
+        chosen = devices[:MOST_AT_ONCE]
+        outcomes = act_on_each(chosen, renew, of_tenant=lambda device: device.tenant_id)
+        return report_page(self, request, "Renewed", outcomes)
+
+    @admin.action(
+        description="Revoke certificates of selected devices", permissions=["change"]
+    )
+    def revoke_for_selected(
+        self, request: HttpRequest, devices: QuerySet[Device]
+    ) -> HttpResponse:
+        chosen = devices[:MOST_AT_ONCE]
+        if "confirmed" not in request.POST:
+            return confirmation_page(
+                self,
+                request,
+                title="Revoke certificates",
+                action="revoke_for_selected",
+                rows=chosen,
+                explanation="No certificate of these devices is trusted any longer. "
+                "There is no undo.",
+                choices=DeviceCertificate.Reason.choices,
+                button="Revoke",
+            )
+        service, reason = CertificateManagementService(), request.POST.get("reason", "")
+
+        def revoke(device: Device) -> str:
+            certificate_in_use(device)
+            count = service.revoke_all_of_device(
+                device.pk, reason=reason, now=timezone.now()
+            )
+            return f"Revoked {count}."
+
+        outcomes = act_on_each(
+            chosen, revoke, of_tenant=lambda device: device.tenant_id
+        )
+        return report_page(self, request, "Revoked", outcomes)
+
+    @action(
+        description="Issue certificate",
+        url_path="issue-certificate",
+        permissions=["change"],
+    )
+    def issue_for_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        return confirmation_page(
+            self,
+            request,
+            title="Issue certificate",
+            action="issue_for_selected",
+            rows=self.get_queryset(request).filter(pk=object_id),
+            explanation="The server makes a key and signs a certificate for it; one that "
+            "the device has is superseded.",
+            button="Issue",
+        )
+
+
+admin.site.unregister(Device)
+admin.site.register(Device, DeviceWithCertificatesAdmin)
+
+
+def _tenant(row: DeviceCertificate) -> Any:
+    return row.device.tenant_id

@@ -1,0 +1,93 @@
+"""A device by its client certificate, which a trusted proxy has asked for; and by Basic."""
+
+import base64
+import binascii
+import ipaddress
+from typing import Any
+from urllib.parse import unquote
+from uuid import UUID
+
+from django.conf import settings
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from certificates.errors import ClientCertificateRefused
+from certificates.services import client_certificates, handover
+from devices.registry.api.authentication import DeviceAuthentication
+from devices.registry.models import Device, DeviceToken
+from tenants import tokens
+from tenants.api.authentication import refused_token
+from tenants.context import bind_caller, bind_tenant, every_tenant_scope
+
+HEADER = "HTTP_X_SSL_CLIENT_CERT"  # URL-encoded PEM, nginx's $ssl_client_escaped_cert
+
+
+class ClientCertificateAuthentication(BaseAuthentication):
+    """The certificate of the TLS connection, in the word of `CLIENT_CERTIFICATE_PROXIES`.
+
+    The proxy has seen that the device holds the key; everything else is checked again.
+    From anybody else the header is as if it were not there.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Device, str] | None:
+        presented = request.META.get(HEADER, "")
+        if not presented or not comes_from_tls_proxy(request):
+            return None
+        with every_tenant_scope():  # whose it is, is what we are about to find out
+            try:
+                row, device = client_certificates.judge(
+                    unquote(presented), now=timezone.now()
+                )
+            except ClientCertificateRefused as error:
+                raise AuthenticationFailed(str(error), code=error.code) from error
+            bind_caller("device", id=device.pk, name=device.name)
+            if row.confirmed_at is None:
+                handover.confirm(row, now=timezone.now())
+        bind_tenant(device.tenant_id)
+        return device, row.serial_number
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="provisioning"'
+
+
+class BasicDeviceAuthentication(DeviceAuthentication):
+    """HTTP Basic (RFC 7617) with the device's id and its token, as EST clients speak."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        scheme, _, encoded = get_authorization_header(request).partition(b" ")
+        if scheme.lower() != b"basic":
+            return None
+        try:
+            text = base64.b64decode(encoded, validate=True).decode("ascii")
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise refused_token() from error
+        name, _, token = text.partition(":")
+        if tokens.prefix_of(token) != DeviceToken.prefix:
+            raise refused_token()
+        with every_tenant_scope():
+            device, credential, tenant_id = self.identify(token)
+        if not _is_id_of(name, device):
+            raise refused_token()
+        bind_tenant(tenant_id)
+        return device, credential
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Basic realm="provisioning"'
+
+
+def comes_from_tls_proxy(request: Request) -> bool:
+    """Whether the peer is a proxy whose word about client certificates is taken."""
+    try:
+        peer = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:
+        return False
+    return any(peer in network for network in settings.CLIENT_CERTIFICATE_PROXIES)
+
+
+def _is_id_of(name: str, device: Device) -> bool:
+    try:
+        return UUID(name) == device.pk
+    except ValueError:
+        return False

@@ -1,0 +1,50 @@
+"""Keys that the server made and should have no more: delivered ones, and revoked ones."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from certificates.models import DeviceCertificate
+from certificates.services.device_certificates import DeviceCertificatesService
+from certificates.services.file_comparison import key_digest
+from certificates.services.file_store import PUBLIC, CertificateStore, write
+from devices.registry.queries import hold
+
+
+@transaction.atomic
+def remove_delivered_key(row: DeviceCertificate, store: CertificateStore) -> bool:
+    """Remove a key that has left, unless a later one stands in its place; whether it did."""
+    hold(row.device_id, even_retired=True)
+    path = store.key_of(row.device_id)
+    if key_digest(path) != row.public_key_digest:
+        return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def remove_delivered_keys(store: CertificateStore, *, since: datetime) -> int:
+    """Those whose removal a crash has prevented since then; how many."""
+    delivered = DeviceCertificate.objects.filter(key_delivered_at__gte=since)
+    left = [row for row in delivered.iterator() if store.key_of(row.device_id).exists()]
+    return sum(remove_delivered_key(row, store) for row in left)
+
+
+@transaction.atomic
+def destroy_revoked_key(*, device_id: UUID, serial_number: str) -> None:
+    """Remove the server-made key of a revoked certificate, unless it has been replaced.
+
+    The certificate's file becomes that of the one in use again, where there is one.
+    """
+    hold(device_id, even_retired=True)
+    revoked = DeviceCertificate.objects.of_device(device_id).filter(
+        serial_number=serial_number, status=DeviceCertificate.Status.REVOKED
+    )
+    store = DeviceCertificatesService().store
+    path = store.key_of(device_id)
+    for row in revoked:
+        if key_digest(path) == row.public_key_digest:
+            path.unlink(missing_ok=True)
+    in_use = DeviceCertificate.objects.active().of_device(device_id).first()
+    if in_use is not None:  # the one before is to be used again
+        write(store.certificate_of(device_id), in_use.pem.encode(), mode=PUBLIC)

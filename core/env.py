@@ -1,0 +1,96 @@
+"""Read configuration from the environment: typed, strict, and fatal when wrong."""
+
+import ipaddress
+import os
+import secrets
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+from core.limits import Rate
+
+
+def text(name: str, default: str | None = None) -> str:
+    value = os.environ.get(name, default)
+    if value is None:
+        raise ImproperlyConfigured(f"{name} is not set.")
+    return value
+
+
+def flag(name: str, *, default: bool = False) -> bool:
+    value = os.environ.get(name, str(default)).lower()
+    if value not in {"true", "false", "1", "0"}:
+        raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
+    return value in {"true", "1"}
+
+
+def number(name: str, default: int, *, least: int = 0) -> int:
+    value = os.environ.get(name, str(default))
+    try:
+        parsed = int(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number, not {value!r}."
+        ) from error
+    if parsed < least:
+        raise ImproperlyConfigured(f"{name} must be at least {least}.")
+    return parsed
+
+
+def choice(name: str, default: str, *choices: str) -> str:
+    value = text(name, default)
+    if value not in choices:
+        raise ImproperlyConfigured(
+            f"{name} must be one of {', '.join(choices)}, not {value!r}."
+        )
+    return value
+
+
+def rate(name: str, default: str) -> Rate | None:
+    """How often something may be done, such as `120/min`; None for `off`."""
+    try:
+        return Rate.parse(text(name, default))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
+
+
+def words(name: str, default: str = "") -> list[str]:
+    return [word for word in text(name, default).replace(",", " ").split() if word]
+
+
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Addresses and networks, none by default."""
+    try:
+        return [ipaddress.ip_network(word) for word in words(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
+
+
+def secret(name: str, default: str | None = None) -> str:
+    """Prefer the file named by `NAME_FILE` (a mounted secret) over `NAME` itself."""
+    path = os.environ.get(f"{name}_FILE")
+    if path is None:
+        return text(name, default)
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}_FILE: {error}") from error
+
+
+def generated_secret(name: str, path: Path) -> str:
+    """`NAME` or `NAME_FILE`; without them a secret made once and kept in a 0600 file."""
+    if name in os.environ or f"{name}_FILE" in os.environ:
+        return secret(name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        making = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(making, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(secrets.token_urlsafe(50))
+        try:
+            os.link(making, path)  # the first of several processes wins
+        except FileExistsError:
+            pass
+        finally:
+            making.unlink()
+    return path.read_text(encoding="utf-8").strip()

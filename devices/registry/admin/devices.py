@@ -1,0 +1,256 @@
+"""The registry in the portal: look, enter by hand, retire, hand out tokens."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from unfold.contrib.filters.admin import FieldTextFilter
+from unfold.decorators import action, display
+
+from core.templatetags.portal import moment_in_words
+from devices.registry.admin.filters import DriftFilter, TagFilter
+from devices.registry.admin.forms import RegistrationForm, UpdateForm
+from devices.registry.admin.quarantine import (
+    ON_A_DOUBTFUL_ONE,
+    ON_DOUBTFUL_ONES,
+    DoubtActions,
+    DoubtFilter,
+    is_uuid,
+)
+from devices.registry.extension_points import showing
+from devices.registry.models import Device, DeviceIdentifier, DeviceQuerySet
+from devices.registry.services import credentials, registration
+from events.models import Event
+from tenants.admin.base import (
+    MOST_AT_ONCE,
+    PortalAdmin,
+    ReadOnlyInline,
+    act_on_each,
+    confirmation_page,
+    person,
+    report_page,
+    secret_page,
+)
+from tenants.context import tenant_scope
+from tenants.roles import visible_to
+
+HISTORY_ROWS = 50
+
+
+class IdentifierInline(ReadOnlyInline):
+    model = DeviceIdentifier
+    fields = ("kind", "value", "released_at")
+    readonly_fields = fields
+    verbose_name_plural = "Identifiers"
+
+
+@admin.register(Device)
+class DeviceAdmin(DoubtActions, PortalAdmin):
+    """Entered once; from then on services change it, and retiring is for good."""
+
+    list_display = (
+        "name",
+        "shown_status",
+        "model",
+        "seen",
+        "app_version",
+        "configuration",
+        "registered",
+    )
+    list_filter = (
+        *("status", DoubtFilter, DriftFilter),
+        *(("model", FieldTextFilter), TagFilter),
+    )
+    list_select_related = ("tenant", "next_steps")
+    search_fields = ("name",)
+    search_help_text = "A part of the name, or how an identifier begins"
+    ordering = ("-registered_at", "-id")
+    inlines: Any = (IdentifierInline,)
+    actions: Any = ("retire_selected", "new_token_for_selected", *ON_DOUBTFUL_ONES)
+    actions_detail: Any = ("retire_one", "new_token_for_one", *ON_A_DOUBTFUL_ONE)
+    change_form_outer_before_template = "portal/device_panels.html"
+    change_form_outer_after_template = "portal/device_history.html"
+    readonly_fields = (
+        *("status", "doubts", "seen", "registered", "retired"),
+        *("model", "shown_hardware"),
+        *("app_version", "os_version", "ip_address", "id"),
+    )
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form = UpdateForm if obj else RegistrationForm
+        return form.for_person(person(request))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            fields = list(RegistrationForm.base_fields)
+            fields.remove("tenant")
+            if person(request).is_superuser:
+                fields.insert(0, "tenant")
+            return ((None, {"fields": fields}),)
+        return (
+            (None, {"fields": ("name", "tags")}),
+            (
+                "State",
+                {"fields": ("status", "doubts", "seen", "registered", "retired")},
+            ),
+            (
+                "What it is",
+                {
+                    "fields": (
+                        *("model", "shown_hardware", "app_version"),
+                        *("os_version", "ip_address", "id"),
+                    )
+                },
+            ),
+        )
+
+    def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.inlines if obj else ()
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.readonly_fields if obj else ()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        assert isinstance(queryset, DeviceQuerySet)
+        found = queryset.found_by(search_term) if search_term.strip() else queryset
+        return found, False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # devices are retired, never forgotten
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if isinstance(obj, Device) and obj.status == Device.Status.RETIRED:
+            return False
+        return super().has_change_permission(request, obj)
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        """The form has called the service; there is nothing left to save."""
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        history, panels = None, []
+        device = self.get_object(request, object_id) if is_uuid(object_id) else None
+        if device is not None and self.has_view_permission(request, device):
+            with tenant_scope(device.tenant_id):  # also for the superuser
+                panels = showing(request, device)
+        if request.user.has_perm("events.view_event") and is_uuid(object_id):
+            events = visible_to(person(request), Event).filter(device_id=object_id)
+            history = list(events[:HISTORY_ROWS])
+        context = {**(extra_context or {}), "history": history, "panels": panels}
+        return super().change_view(request, object_id, form_url, context)
+
+    @display(
+        description="Status",
+        label={
+            "online": "success",
+            "offline": "warning",
+            "retired": "default",
+            "quarantine": "danger",
+        },
+    )
+    def shown_status(self, device: Device) -> tuple[str, str]:
+        if device.quarantined_at is not None:
+            return "quarantine", f"{device.get_status_display()}, in quarantine"
+        return device.status, device.get_status_display()
+
+    @display(description="Configuration", label={"drifted": "warning"})
+    def configuration(self, device: Device) -> tuple[str, str] | str:
+        steps = getattr(device, "next_steps", None)
+        waiting = steps is not None and steps.configuration_waiting_since is not None
+        living = device.status != Device.Status.RETIRED
+        return ("drifted", "drifted") if waiting and living else "-"
+
+    @admin.display(description="Last seen")
+    def seen(self, device: Device) -> str:
+        return moment_in_words(device.last_seen)
+
+    @admin.display(description="Registered", ordering="registered_at")
+    def registered(self, device: Device) -> str:
+        return moment_in_words(device.registered_at)
+
+    @admin.display(description="Retired")
+    def retired(self, device: Device) -> str:
+        return moment_in_words(device.retired_at, never="no")
+
+    @admin.display(description="Hardware")
+    def shown_hardware(self, device: Device) -> str:
+        hardware = getattr(device, "hardware", None)
+        if hardware is None:
+            return "-"
+        size = f"{hardware.screen_width}×{hardware.screen_height}"
+        known = (hardware.manufacturer, size if hardware.screen_width else "")
+        return ", ".join(text for text in known if text) or "-"
+
+    @admin.action(description="Retire selected devices", permissions=["change"])
+    def retire_selected(
+        self, request: HttpRequest, devices: QuerySet[Device]
+    ) -> HttpResponse:
+        chosen = devices[:MOST_AT_ONCE]
+        if "confirmed" not in request.POST:
+            return confirmation_page(
+                self,
+                request,
+                title="Retire devices",
+                action="retire_selected",
+                rows=chosen,
+                explanation="Their certificates and tokens end at once. There is no undo.",
+                button="Retire",
+            )
+
+        def retire(device: Device) -> str:
+            registration.retire(
+                device=device, reason="retired by a member", now=timezone.now()
+            )
+            return "Retired; certificates and token ended."
+
+        outcomes = act_on_each(chosen, retire)
+        return report_page(self, request, "Retired", outcomes)
+
+    @admin.action(description="New token for selected devices", permissions=["change"])
+    def new_token_for_selected(
+        self, request: HttpRequest, devices: QuerySet[Device]
+    ) -> HttpResponse:
+        secrets: dict[str, str] = {}
+
+        def renew(device: Device) -> str:
+            token = credentials.issue_device_token(device, now=timezone.now())
+            secrets[str(device)] = token
+            return "Has a new token."
+
+        chosen = devices[:MOST_AT_ONCE]
+        outcomes = act_on_each(chosen, renew)
+        if not secrets:
+            return report_page(self, request, "New tokens", outcomes)
+        return secret_page(self, request, title="New device tokens", secrets=secrets)
+
+    @action(description="Retire", url_path="retire", permissions=["change"])
+    def retire_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        chosen = self.get_queryset(request).filter(pk=object_id)
+        return self.retire_selected(request, chosen)
+
+    @action(description="New token", url_path="new-token", permissions=["change"])
+    def new_token_for_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        chosen = self.get_queryset(request).filter(pk=object_id)
+        return confirmation_page(
+            self,
+            request,
+            title="New token",
+            action="new_token_for_selected",
+            rows=chosen,
+            explanation="The device's present token is void as soon as there is a new one.",
+            button="Make a new token",
+        )

@@ -1,0 +1,230 @@
+"""The JSON of devices, in and out."""
+
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from core.rest.fields import Address, Text, Truth, WholeNumber
+from core.rest.strict import Strict
+from devices.registry.device_report import Box
+from devices.registry.identifiers import MOST_MAC_ADDRESSES
+from devices.registry.models import Device, Reregistration
+from devices.registry.services.tags import TAG
+
+
+class BoxSerializer(Strict):
+    """What identifies a box and what it is made of."""
+
+    serial_number = Text(max_length=64, required=False, allow_blank=True)
+    android_id = Text(max_length=64, required=False, allow_blank=True)
+    mac_addresses = serializers.ListField(
+        child=Text(max_length=32),
+        required=False,
+        max_length=MOST_MAC_ADDRESSES,
+    )
+    manufacturer = Text(max_length=64, required=False, allow_blank=True)
+    model = Text(max_length=64, required=False, allow_blank=True)
+    os_version = Text(max_length=64, required=False, allow_blank=True)
+    app_version = Text(max_length=64, required=False, allow_blank=True)
+    screen_width = WholeNumber(
+        min_value=1, max_value=100_000, required=False, allow_null=True
+    )
+    screen_height = WholeNumber(
+        min_value=1, max_value=100_000, required=False, allow_null=True
+    )
+    name = Text(max_length=120, required=False, allow_blank=True)
+
+    FIELDS_OF_A_BOX: ClassVar = (
+        *("serial_number", "android_id", "manufacturer", "model", "os_version"),
+        *("app_version", "screen_width", "screen_height", "name"),
+    )
+
+    def box(self) -> Box:
+        said: dict[str, Any] = self.validated_data
+        return Box(
+            mac_addresses=tuple(said.get("mac_addresses", ())),
+            **{name: said[name] for name in self.FIELDS_OF_A_BOX if name in said},
+        )
+
+
+class ManualRegistrationSerializer(BoxSerializer):
+    tags = serializers.ListField(
+        child=Text(max_length=64, pattern=TAG), max_length=100, required=False
+    )
+
+
+class DeviceUpdateSerializer(Strict):
+    """What members may change of a device."""
+
+    name = Text(max_length=120, required=False)
+    tags = serializers.ListField(
+        child=Text(max_length=64, pattern=TAG), max_length=100, required=False
+    )
+
+
+class ReregistrationSerializer(serializers.ModelSerializer[Reregistration]):
+    """The last time that a box asked to register again as this device."""
+
+    class Meta:
+        model = Reregistration
+        fields = ("asked_at", "address", "decided_at", "allowed")
+        read_only_fields = fields
+
+
+class DeviceSerializer(serializers.ModelSerializer[Device]):
+    """A device as lists show it and as it sees itself."""
+
+    serial_number = serializers.SerializerMethodField()
+    android_id = serializers.SerializerMethodField()
+    mac_addresses = serializers.SerializerMethodField()
+    manufacturer = serializers.SerializerMethodField()
+    screen_width = serializers.SerializerMethodField()
+    screen_height = serializers.SerializerMethodField()
+    tags = serializers.SerializerMethodField()
+    configuration_waiting_since = serializers.SerializerMethodField(
+        help_text="Since when it has not what it should have; null: it has."
+    )
+    reregistration = ReregistrationSerializer(
+        allow_null=True, default=None, read_only=True
+    )
+
+    class Meta:
+        model = Device
+        fields = (
+            *("id", "name", "status", "last_seen"),
+            *("serial_number", "android_id", "mac_addresses"),
+            *("manufacturer", "model", "os_version", "app_version"),
+            *("screen_width", "screen_height", "ip_address", "tags"),
+            *("registered_at", "retired_at", "quarantined_at", "reregistration"),
+            "configuration_waiting_since",
+        )
+        read_only_fields = fields
+
+    def get_serial_number(self, device: Device) -> str | None:
+        return next(iter(self._identifiers(device, "serial_number")), None)
+
+    def get_android_id(self, device: Device) -> str | None:
+        return next(iter(self._identifiers(device, "android_id")), None)
+
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
+    def get_configuration_waiting_since(self, device: Device) -> Any:
+        steps = getattr(device, "next_steps", None)
+        since = getattr(steps, "configuration_waiting_since", None)
+        return since and serializers.DateTimeField().to_representation(since)
+
+    def get_manufacturer(self, device: Device) -> str:
+        return self._hardware(device, "manufacturer") or ""
+
+    def get_screen_width(self, device: Device) -> int | None:
+        return self._hardware(device, "screen_width")
+
+    def get_screen_height(self, device: Device) -> int | None:
+        return self._hardware(device, "screen_height")
+
+    def _hardware(self, device: Device, name: str) -> Any:
+        return getattr(getattr(device, "hardware", None), name, None)
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_mac_addresses(self, device: Device) -> list[str]:
+        return self._identifiers(device, "mac_address")
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_tags(self, device: Device) -> list[str]:
+        return sorted(worn.tag.name for worn in device.device_tags.all())
+
+    def _identifiers(self, device: Device, kind: str) -> list[str]:
+        return [item.value for item in device.identifiers.all() if item.kind == kind]
+
+
+class ConnectSerializer(Strict):
+    """What a device says of itself with each sign of life."""
+
+    app_version = Text(max_length=64, required=False, allow_blank=True)
+    os_version = Text(max_length=64, required=False, allow_blank=True)
+    ip_address = Address(required=False)
+
+
+class RenewalWindowSerializer(serializers.Serializer[Any]):
+    """When to have the next certificate (the semantics of RFC 9773 §4)."""
+
+    start = serializers.DateTimeField()
+    end = serializers.DateTimeField()
+    reason = serializers.CharField(help_text="`expiry`, or why it is earlier.")
+
+
+class NextStepsSerializer(serializers.Serializer[Any]):
+    """What a device should do next; one poll is enough to know."""
+
+    configuration_version = serializers.CharField(
+        allow_null=True, help_text="What it should have; null: nobody has said."
+    )
+    configuration_waiting = serializers.BooleanField(
+        help_text="It has not reported yet that it has applied that."
+    )
+    settings_version = serializers.CharField(
+        allow_null=True, help_text="Another one than was read: read the settings again."
+    )
+    commands_waiting = serializers.IntegerField()
+    command_sequence = serializers.IntegerField(help_text="Of its last command.")
+    command_stream = serializers.CharField(
+        allow_null=True, help_text="Where the push channel is."
+    )
+    update_waiting = serializers.BooleanField()
+    certificate_renewal_due = serializers.BooleanField()
+    certificate_serial_number = serializers.CharField(allow_null=True)
+    certificate_renewal = RenewalWindowSerializer(allow_null=True)
+
+
+class ConnectedSerializer(serializers.Serializer[Any]):
+    device_id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=Device.Status.choices)
+    server_time = serializers.DateTimeField()
+    next_connect_in = serializers.IntegerField(help_text="seconds")
+    quarantined = serializers.BooleanField(
+        help_text="Nothing but this answer until a member decides."
+    )
+    next_steps = NextStepsSerializer()
+
+
+class QuarantineSerializer(Strict):
+    reason = Text(max_length=200, required=False, allow_blank=True)
+
+
+class ReregistrationDecisionSerializer(Strict):
+    allow = Truth()
+
+
+class PairSerializer(BoxSerializer):
+    """What identifies the box that wants to be let in, and what it is made of."""
+
+
+class PairingSerializer(serializers.Serializer[Any]):
+    """RFC 8628 §3.2; both codes are shown this once."""
+
+    device_code = serializers.CharField()
+    user_code = serializers.CharField(help_text="Show it on the screen.")
+    verification_uri = serializers.URLField()
+    verification_uri_complete = serializers.URLField()
+    qr_code = serializers.CharField(
+        help_text="`verification_uri_complete` as a picture: a data URI of a PNG."
+    )
+    expires_in = serializers.IntegerField(help_text="seconds")
+    interval = serializers.IntegerField(help_text="seconds between two polls, at least")
+
+
+class DeviceCodeSerializer(Strict):
+    device_code = Text(max_length=100, pattern=r"pai_[A-Za-z0-9_-]{43}")
+
+
+class PairedSerializer(serializers.Serializer[Any]):
+    """The box is a device now; its token is shown this once."""
+
+    device = DeviceSerializer()
+    token = serializers.CharField()
+
+
+class TokenSerializer(serializers.Serializer[Any]):
+    """A token, shown this once."""
+
+    token = serializers.CharField()

@@ -1,0 +1,26 @@
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from devices.registry.models import Device
+from devices.registry.services import presence
+from tenants.management.operator_command import OperatorCommand
+
+
+class Command(OperatorCommand):
+    help = "Mark the devices offline that have not been heard of for too long."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--dry-run", action="store_true", help="Only count them.")
+
+    def run(self, dry_run: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
+        now, threshold = timezone.now(), settings.RECENT_THRESHOLD
+        if dry_run:
+            count = Device.every_tenant.silent(now - threshold).count()
+            return {"silent": count, "dry_run": True}, f"{count} are silent."
+        count = presence.sweep(now=now, threshold=threshold)
+        return {"offline": count, "dry_run": False}, f"{count} are now offline."

@@ -1,0 +1,67 @@
+"""The tokens that let boxes in, and the one token of each device."""
+
+from typing import ClassVar, Literal
+
+from django.db import models
+from django.db.models import Q
+
+from devices.registry.models.devices import Device
+from tenants.constraints import SameTenant
+from tenants.models import IssuedToken, Role, TenantOwned
+
+
+class Reregistering(models.TextChoices):
+    """What comes of a known box that registers again."""
+
+    ROTATE = "rotate", "gets a fresh token"
+    ASK = "ask", "waits for a member's decision"
+    REFUSE = "refuse", "is refused"
+
+
+class EnrollmentToken(IssuedToken):
+    """An `enr_` token: whoever holds it may register devices in its tenant."""
+
+    prefix = "enr_"
+    noun = "enrollment_token"
+
+    max_uses = models.PositiveIntegerField(null=True, blank=True)
+    uses = models.PositiveIntegerField(default=0, editable=False)  # counted if limited
+    reregistration = models.CharField(
+        "re-registration",
+        max_length=8,
+        choices=Reregistering.choices,
+        default=Reregistering.ROTATE,
+    )
+
+    is_authenticated: Literal[True] = True
+    is_active: Literal[True] = True
+
+    class Meta(IssuedToken.Meta):
+        abstract = False
+        constraints = (
+            models.CheckConstraint(
+                name="enrollment_token_not_overused",
+                condition=Q(max_uses__isnull=True) | Q(uses__lte=models.F("max_uses")),
+            ),
+        )
+
+
+class DeviceToken(TenantOwned):
+    """A device's `dev_` token. One row per device: a new token overwrites the old."""
+
+    prefix: ClassVar[str] = "dev_"
+
+    device = models.OneToOneField(
+        Device, on_delete=models.CASCADE, primary_key=True, related_name="token"
+    )
+    digest = models.CharField(max_length=64, unique=True)
+    issued_at = models.DateTimeField()
+
+    seen_by = Role.ADMIN
+    managed_by = Role.OPERATOR
+
+    class Meta(TenantOwned.Meta):
+        constraints = (SameTenant("device", name="token_of_its_tenants_device"),)
+
+    def __str__(self) -> str:
+        return f"token of {self.device_id}"

@@ -1,0 +1,242 @@
+"""Remote control in the portal: what was commanded, to one and to many, and what may be."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from django.utils import timezone
+from unfold.decorators import display
+
+from core.templatetags.portal import moment_in_words
+from devices.remote_control.admin import bulk_pages, control_page
+from devices.remote_control.admin.forms import PolicyForm
+from devices.remote_control.command_types import TYPES
+from devices.remote_control.models import (
+    BulkCommand,
+    CommandHistory,
+    RemoteControlPolicy,
+    RemoteControlSession,
+)
+from devices.remote_control.services import bulk_commands, command_expiry
+from tenants.admin.base import (
+    MOST_AT_ONCE,
+    OneRowAdmin,
+    ReadOnlyAdmin,
+    act_on_each,
+    person,
+    report_page,
+)
+from tenants.context import tenant_scope
+
+COLOURS = {
+    "succeeded": "success",
+    "failed": "danger",
+    "expired": "warning",
+    "cancelled": "default",
+    "superseded": "default",
+}
+
+
+@admin.register(CommandHistory)
+class CommandAdmin(ReadOnlyAdmin):
+    """What devices were told, and what came of it."""
+
+    list_display = ("what", "on", "shown_status", "issued_by", "issued")
+    list_filter = ("status", "type")
+    list_select_related = ("tenant", "device")
+    ordering = ("-issued_at", "-id")
+    actions: Any = ("call_back",)
+    fields: Any = (
+        *("what", "on", "shown_status", "reason", "result", "issued_by", "sequence"),
+        *("issued_at", "expires_at", "sent_at", "delivered_at", "started_at"),
+        *("ended_at", "session", "bulk", "id"),
+    )
+    readonly_fields = fields
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        """Lists of one device's commands, and of one bulk command's, are linked to."""
+        linked = lookup in ("device__id__exact", "bulk__id__exact")
+        return linked or super().lookup_allowed(lookup, value, request)
+
+    def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(control_page.MANAGE)
+
+    @admin.display(description="Command")
+    def what(self, row: CommandHistory) -> str:
+        return control_page.in_words(row.type, row.parameters)
+
+    @admin.display(description="Device")
+    def on(self, row: CommandHistory) -> str:
+        return row.device.name
+
+    @display(description="State", label=COLOURS)
+    def shown_status(self, row: CommandHistory) -> tuple[str, str]:
+        status = row.status_at(timezone.now())
+        return status, status
+
+    @admin.display(description="When", ordering="issued_at")
+    def issued(self, row: CommandHistory) -> str:
+        return moment_in_words(row.issued_at)
+
+    @admin.action(description="Call selected commands back", permissions=["manage"])
+    def call_back(
+        self, request: HttpRequest, rows: QuerySet[CommandHistory]
+    ) -> HttpResponse:
+        by = person(request).email
+
+        def cancel(row: CommandHistory) -> str:
+            command_expiry.cancel(command=row, by=by, now=timezone.now())
+            return "Called back."
+
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], cancel)
+        return report_page(self, request, "Called back", outcomes)
+
+
+@admin.register(RemoteControlSession)
+class SessionAdmin(ReadOnlyAdmin):
+    """Who controlled which device, and when; and the page on which that is done."""
+
+    list_display = ("on", "controller", "started", "ended", "how")
+    list_filter = ("end",)
+    list_select_related = ("tenant", "device", "controller")
+    ordering = ("-started_at", "-id")
+    fields: Any = (
+        *("device", "controller", "started_at", "last_used_at", "ended_at", "end"),
+    )
+    readonly_fields = fields
+
+    def get_urls(self) -> list[Any]:
+        view, where = self.admin_site.admin_view, "device/<uuid:device_id>/"
+        own = [
+            path(where, view(control_page.control), name="remote_control_control"),
+            path(
+                f"{where}state/", view(control_page.state), name="remote_control_state"
+            ),
+            path(f"{where}act/", view(control_page.act), name="remote_control_act"),
+            path(
+                "screenshot/<uuid:screenshot_id>/",
+                view(control_page.screenshot),
+                name="remote_control_screenshot",
+            ),
+        ]
+        return [*own, *super().get_urls()]
+
+    @admin.display(description="Device")
+    def on(self, row: RemoteControlSession) -> str:
+        return row.device.name
+
+    @admin.display(description="Begun", ordering="started_at")
+    def started(self, row: RemoteControlSession) -> str:
+        return moment_in_words(row.started_at)
+
+    @admin.display(description="Ended")
+    def ended(self, row: RemoteControlSession) -> str:
+        return moment_in_words(row.ended_at, never="in use")
+
+    @admin.display(description="How")
+    def how(self, row: RemoteControlSession) -> str:
+        return row.get_end_display() or "-"
+
+
+@admin.register(BulkCommand)
+class BulkCommandAdmin(ReadOnlyAdmin):
+    """Commands to many devices at once."""
+
+    list_display = ("what", "to", "shown_state", "reached", "requested_by", "requested")
+    list_filter = ("state", "type")
+    list_select_related = ("tenant", "requested_by", "confirmed_by")
+    ordering = ("-requested_at", "-id")
+    change_form_outer_before_template = "portal/bulk_command.html"
+    fields: Any = (
+        *("what", "to", "requested_by", "requested_at", "confirmed_by"),
+        *("expires_at", "ended_at", "id"),
+    )
+    readonly_fields = fields
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(control_page.MANAGE)
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view
+        own = [
+            path(
+                "<uuid:bulk_id>/decide/",
+                view(bulk_pages.decide),
+                name="remote_control_bulk_decide",
+            ),
+        ]
+        return [*own, *super().get_urls()]
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        return bulk_pages.new(request)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: Any = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if row is not None and self.has_view_permission(request, row):
+            with tenant_scope(row.tenant_id):
+                context |= bulk_pages.progress(request, row)
+        return super().change_view(request, object_id, form_url, context)
+
+    @admin.display(description="Command")
+    def what(self, row: BulkCommand) -> str:
+        return control_page.in_words(row.type, row.parameters)
+
+    @admin.display(description="To")
+    def to(self, row: BulkCommand) -> str:
+        return bulk_pages.filter_in_words(row.filter)
+
+    @display(
+        description="State",
+        label={"waiting": "warning", "running": "info", "finished": "success"},
+    )
+    def shown_state(self, row: BulkCommand) -> tuple[str, str]:
+        state = bulk_commands.state_at(row, timezone.now())
+        return state, BulkCommand.State(state).label
+
+    @admin.display(description="Reached")
+    def reached(self, row: BulkCommand) -> str:
+        return f"{row.done:,} of {row.found:,}"
+
+    @admin.display(description="When", ordering="requested_at")
+    def requested(self, row: BulkCommand) -> str:
+        return moment_in_words(row.requested_at)
+
+
+@admin.register(RemoteControlPolicy)
+class PolicyAdmin(OneRowAdmin):
+    """What may be commanded, and to how many at once."""
+
+    list_display = ("shown", "allowed", "blast_radius")
+    list_select_related = ("tenant",)
+    ordering = ("tenant",)
+    usual = "Everything is allowed: nobody has said otherwise."
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        return PolicyForm.for_person(person(request))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        first = ("tenant",) if obj is None and person(request).is_superuser else ()
+        return ((None, {"fields": (*first, "allowed_types", "blast_radius")}),)
+
+    @admin.display(description="Policy")
+    def shown(self, row: RemoteControlPolicy) -> str:
+        return str(row)
+
+    @admin.display(description="Allowed")
+    def allowed(self, row: RemoteControlPolicy) -> str:
+        if len(row.allowed_types) == len(TYPES):
+            return "everything"
+        return ", ".join(TYPES[name].label for name in row.allowed_types) or "nothing"

@@ -1,0 +1,5 @@
+"""Portal pages. Django imports this module to register the admin classes."""
+
+from devices.updates.admin import updates
+
+__all__ = ["updates"]

@@ -1,0 +1,33 @@
+"""Software updates on a device's page."""
+
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from devices.registry.models import Device
+from devices.updates.models import UpdateStatus
+
+VIEW = "updates.view_updatestatus"
+LAST_FEW = 5  # updates on the device's page
+COLOURS = {"completed": "good", "failed": "bad"}
+
+
+def panel(request: HttpRequest, device: Device) -> SafeString | str:
+    """What a device was to install, and what came of it."""
+    if not request.user.has_perm(VIEW):
+        return ""
+    rows = UpdateStatus.objects.filter(device=device).select_related("deployment")
+    history = reverse("admin:updates_updatestatus_changelist")
+    context = {
+        "updates": [
+            (
+                row,
+                COLOURS.get(row.status, ""),
+                reverse("admin:updates_deployment_change", args=[row.deployment_id]),
+            )
+            for row in rows[:LAST_FEW]
+        ],
+        "history": f"{history}?device__id__exact={device.pk}",
+    }
+    return render_to_string("portal/device_updates.html", context)

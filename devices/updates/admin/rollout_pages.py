@@ -1,0 +1,292 @@
+"""The pages of rollouts: looked at before, started, watched, stopped, taken back."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from core.errors import DomainError
+from devices.registry.admin.quarantine import is_uuid
+from devices.updates.admin.rollout_forms import FILTERS, RolloutForm
+from devices.updates.models import Deployment, SoftwareUpdate
+from devices.updates.services import failures, gate, progress, rollout_control, rollouts
+from devices.updates.services.targets import Plan
+from tenants.admin.base import person
+from tenants.context import tenant_scope
+from tenants.roles import visible_to
+
+MANAGE = "updates.change_deployment"
+ADD = "updates.add_deployment"
+FIELDS = {"windows": "window_days", "filter": "tag"}
+
+State = Deployment.State
+Verb = Callable[..., Deployment]
+
+
+def new(request: HttpRequest) -> HttpResponse:
+    """Say what, to whom and how; see what that comes to; then make it, or start it."""
+    if not request.user.has_perm(ADD):
+        raise PermissionDenied
+    user = person(request)
+    first = request.GET.get("package", "")
+    first = first if is_uuid(first) else ""
+    form = RolloutForm(request.POST or None, user=user, first=first)
+    if request.method != "POST" or not form.is_valid():
+        return _form_page(request, form)
+    package: SoftwareUpdate = form.cleaned_data["package"]
+    with tenant_scope(package.tenant_id):
+        try:
+            plan = rollouts.preview(package=package, said=form.said())
+            if request.POST.get("eligible") != str(plan.eligible) or not plan.eligible:
+                return _form_page(request, form, plan=plan)
+            row = rollouts.create(
+                package=package,
+                name=form.cleaned_data["name"],
+                said=form.said(),
+                by=user,
+                now=timezone.now(),
+            )
+            if "start" in request.POST:
+                row = rollout_control.start(deployment=row, by=user, now=timezone.now())
+        except DomainError as error:
+            _say(form, error)
+            return _form_page(request, form)
+    messages.success(request, _in_words(row))
+    return redirect(address_of(row))
+
+
+def terms(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
+    """Say other terms of a rollout."""
+    row = _rollout(request, rollout_id)
+    form = RolloutForm(request.POST or None, user=person(request), row=row)
+    if request.method != "POST" or not form.is_valid():
+        return _form_page(request, form, row=row)
+    said = form.said_otherwise(row)
+    with tenant_scope(row.tenant_id):
+        try:
+            rollouts.change(
+                deployment=row,
+                name=form.cleaned_data["name"],
+                now=timezone.now(),
+                **said,
+            )
+        except DomainError as error:
+            _say(form, error)
+            return _form_page(request, form, row=row)
+    messages.success(request, "Its terms are changed.")
+    return redirect(address_of(row))
+
+
+@require_POST
+def act(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
+    """Start, approve, pause, resume, abort, retry, go on, roll back, drop."""
+    row = _rollout(request, rollout_id)
+    verb = request.POST.get("verb", "")
+    by, now = person(request), timezone.now()
+    reason = request.POST.get("reason", "").replace("\x00", "")[:200]
+    verbs: dict[str, tuple[Verb, dict[str, Any], str]] = {
+        "start": (rollout_control.start, {"by": by}, ""),
+        "approve": (rollout_control.approve, {"by": by}, ""),
+        "pause": (rollout_control.pause, {"reason": reason}, "Paused: nobody begins."),
+        "resume": (rollout_control.resume, {}, "It goes on."),
+        "abort": (rollout_control.abort, {"reason": reason}, "Aborted."),
+        "retry": (rollout_control.retry, {}, "Those that have failed try again."),
+        "next": (rollout_control.open_next_wave, {}, "The next wave begins."),
+        "rollback": (
+            rollout_control.roll_back,
+            {"by": by},
+            "They are told to go back.",
+        ),
+    }
+    with tenant_scope(row.tenant_id):
+        try:
+            if verb == "delete":
+                rollouts.delete(deployment=row)
+                messages.success(request, "Dropped.")
+                return redirect("admin:updates_deployment_changelist")
+            if verb not in verbs:
+                raise Http404
+            do, more, sentence = verbs[verb]
+            row = do(deployment=row, now=now, **more)
+            messages.success(request, sentence or _in_words(row))
+        except DomainError as error:
+            messages.error(request, str(error))
+    return redirect(address_of(row))
+
+
+def shown(request: HttpRequest, row: Deployment) -> dict[str, Any]:
+    """For the page of one, under its tenant."""
+    now = timezone.now()
+    waves = list(row.waves.all())
+    running = next((wave for wave in waves if wave.state == "running"), None)
+    counts = progress.all_counts(row)
+    devices = reverse("admin:updates_updatestatus_changelist")
+    return {
+        "rollout": row,
+        "rollout_bar": progress.bar(counts, row.counted),
+        "rollout_done": counts.get("completed", 0) + counts.get("rolled_back", 0),
+        "rollout_waves": [
+            (
+                wave,
+                progress.size_in_words(wave),
+                progress.bar(wave.counts, sum_of(wave.counts)),
+                wave.counts,
+            )
+            for wave in waves
+        ],
+        "waits_for": gate.waits_for(row, running, now=now) if running else "",
+        "chart": progress.over_time(row, now=now),
+        "failures": failures.of_rollout(row),
+        "facts": progress.facts_of(row),
+        "devices_address": f"{devices}?deployment__id__exact={row.pk}",
+        "terms_address": reverse("admin:updates_rollout_terms", args=[row.pk]),
+        "act_address": reverse("admin:updates_rollout_act", args=[row.pk]),
+        "may": _may(request, row, counts, waves),
+        "rollback_address": _address_of_rollback(row),
+        "rolls_back_address": address_of(row.rolls_back) if row.rolls_back else "",
+    }
+
+
+def sum_of(counts: dict[str, int]) -> int:
+    return sum(
+        number for name, number in counts.items() if name not in ("unreached", "away")
+    )
+
+
+def address_of(row: Deployment) -> str:
+    return reverse("admin:updates_deployment_change", args=[row.pk])
+
+
+def _address_of_rollback(row: Deployment) -> str:
+    back = row.ways_back.first()
+    return address_of(back) if back else ""
+
+
+def _may(
+    request: HttpRequest, row: Deployment, counts: dict[str, int], waves: list[Any]
+) -> dict[str, bool]:
+    """What this person may do with it as it stands."""
+    if not request.user.has_perm(MANAGE):
+        return {}
+    state = row.state
+    by = person(request).pk
+    is_going = state in (State.SCHEDULED, State.RUNNING, State.PAUSED)
+    took_it = row.statuses.filter(started_at__isnull=False)
+    is_taken_back = row.ways_back.exclude(state=State.ABORTED).exists()
+    is_waited_for = state == State.FINISHED and row.statuses.open().exists()
+    is_own = by in (row.requested_by_id, row.created_by_id)
+    running = next((wave for wave in waves if wave.state == "running"), None)
+    return {
+        "start": state == State.DRAFT,
+        "approve": state == State.WAITING and not is_own,
+        "pause": state in (State.SCHEDULED, State.RUNNING) or is_waited_for,
+        "resume": state == State.PAUSED,
+        "abort": is_going or state == State.WAITING or is_waited_for,
+        "retry": bool(counts.get("failed"))
+        and not is_taken_back
+        and state in (State.RUNNING, State.PAUSED, State.FINISHED),
+        "next": state == State.RUNNING
+        and running is not None
+        and running.is_open
+        and any(wave.state == "waiting" for wave in waves),
+        "rollback": row.package is not None
+        and state not in (State.DRAFT, State.WAITING, State.SCHEDULED)
+        and not is_taken_back
+        and took_it.exists(),
+        "change": row.package is not None
+        and state not in (State.FINISHED, State.ABORTED),
+        "delete": state in (State.DRAFT, State.WAITING),
+    }
+
+
+def _in_words(row: Deployment) -> str:
+    match row.state:
+        case State.WAITING:
+            return "It waits for a second person to approve it."
+        case State.SCHEDULED:
+            return f"It begins at {row.starts_at:%Y-%m-%d %H:%M} UTC."
+        case State.RUNNING:
+            return f"It goes out to {row.counted:,} devices."
+        case _:
+            return "It is a draft: no device has it."
+
+
+def _say(form: RolloutForm, error: DomainError) -> None:
+    """Each fault beside its field; on the whole where there is none."""
+    told = [(d.field, d.sentence) for d in error.details] or [
+        (error.field or "", str(error))
+    ]
+    for field, sentence in told:
+        name = field.removeprefix("filter.").split(".")[0]
+        name = FIELDS.get(name, name)
+        form.add_error(name if name in form.fields else None, sentence)
+
+
+def _form_page(
+    request: HttpRequest,
+    form: RolloutForm,
+    *,
+    plan: Plan | None = None,
+    row: Deployment | None = None,
+) -> HttpResponse:
+    context = {
+        **admin.site.each_context(request),
+        "title": f"Terms of {row.name}" if row else "New rollout",
+        "form": form,
+        "row": row,
+        "plan": plan,
+        "has_packages": form.has_packages(),
+        "parts": _parts(form),
+        "left_out": [(_REASONS[why], n) for why, n in plan.left_out.items()]
+        if plan
+        else [],
+        "back": address_of(row)
+        if row
+        else reverse("admin:updates_deployment_changelist"),
+    }
+    return TemplateResponse(request, "portal/rollout_new.html", context)
+
+
+_REASONS = {
+    "model": "of other models",
+    "minimum_version": "with a version that is too old",
+    "up_to_date": "that have it already",
+    "newer": "with a newer version",
+}
+
+
+def _parts(form: RolloutForm) -> list[tuple[str, list[Any]]]:
+    groups = (
+        ("What", ("package", "name")),
+        ("For which devices", FILTERS),
+        ("In which steps", ("waves", "rate", "starts_at")),
+        (
+            "When it has succeeded, and when it stops",
+            (
+                *("soak_minutes", "deadline_minutes"),
+                *("success_percent", "failure_percent"),
+            ),
+        ),
+        ("When devices may be updated", ("window_days", "window_from", "window_until")),
+    )
+    return [(title, [form[name] for name in names]) for title, names in groups]
+
+
+def _rollout(request: HttpRequest, rollout_id: UUID) -> Deployment:
+    if not request.user.has_perm(MANAGE):
+        raise PermissionDenied
+    rows = visible_to(person(request), Deployment).select_related(
+        "product", "package__product"
+    )
+    row: Deployment | None = rows.filter(pk=rollout_id).first()
+    if row is None:
+        raise Http404
+    return row

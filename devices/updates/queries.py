@@ -1,0 +1,58 @@
+"""The statements of a device that says how far its update is, written out and prepared.
+
+A wave of thousands downloads at once, and each of them says so every few seconds.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from core.prepared_statements import Prepared
+from tenants.context import current_tenant_id
+
+# A later word of an earlier state, or of less, changes nothing.
+_PROGRESS = Prepared(
+    "update_progress",
+    "uuid, uuid, uuid, int, varchar, int, timestamptz",
+    """
+    UPDATE updates_updatestatus status SET
+        status = $5, progress = $6, heard_at = $7,
+        started_at = coalesce(status.started_at, $7),
+        from_version = CASE
+            WHEN status.started_at IS NOT NULL THEN status.from_version
+            WHEN status.attempt > 1 AND status.from_version <> '' THEN status.from_version
+            WHEN status.version = CASE product.reports
+                WHEN 'os_version' THEN device.os_version ELSE device.app_version
+            END THEN status.from_version
+            WHEN product.reports = 'os_version' THEN device.os_version
+            ELSE device.app_version
+        END
+    FROM updates_deployment deployment
+    JOIN updates_softwareproduct product ON product.id = deployment.product_id
+    CROSS JOIN devices_device device
+    WHERE status.tenant_id = $1 AND status.device_id = $2
+        AND status.deployment_id = $3 AND status.attempt = $4
+        AND deployment.id = $3 AND device.id = $2
+        AND (deployment.state <> 'aborted' OR status.status = 'installing')
+        AND CASE status.status
+            WHEN 'pending' THEN true
+            WHEN 'downloading' THEN $5 = 'installing' OR status.progress <= $6
+            WHEN 'installing' THEN $5 = 'installing' AND status.progress <= $6
+            ELSE false
+        END
+    """,
+)
+
+
+def note_progress(
+    *,
+    device_id: UUID,
+    deployment_id: UUID,
+    attempt: int,
+    status: str,
+    progress: int,
+    now: datetime,
+) -> bool:
+    """Note how far an update of the current tenant's device is; whether that was news."""
+    tenant_id = current_tenant_id()
+    said = (tenant_id, device_id, deployment_id, attempt, status, progress, now)
+    return _PROGRESS.changes(*said) > 0

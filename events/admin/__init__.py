@@ -1,0 +1,5 @@
+"""Portal pages. Django imports this module to register the admin classes."""
+
+from events.admin import channels, events
+
+__all__ = ["channels", "events"]

@@ -1,0 +1,84 @@
+"""Events and their deliveries in the portal."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from unfold.contrib.filters.admin import FieldTextFilter
+from unfold.decorators import display
+
+from core.templatetags.portal import moment_in_words
+from events.models import Delivery, Event
+from events.services import delivery
+from tenants.admin.base import MOST_AT_ONCE, Outcome, ReadOnlyAdmin, report_page
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    """What happened: who, what, when, from where, before and after."""
+
+    list_display = ("name", "when", "by", "address", "shown_changes")
+    list_filter = (("name", FieldTextFilter), "caller_kind")
+    list_select_related = ("tenant",)
+    search_fields = ("=device_id", "name__startswith", "caller_name__startswith")
+    search_help_text = "A device's id, or how the event's or the caller's name begins"
+    ordering = ("-id",)
+    fields = (
+        *("name", "at", "device_id", "caller_kind", "caller_name", "caller_id"),
+        *("address", "request_id", "data", "changes"),
+    )
+
+    @admin.display(description="When")
+    def when(self, event: Event) -> str:
+        return moment_in_words(event.at)
+
+    @admin.display(description="By")
+    def by(self, event: Event) -> str:
+        return event.caller_name or event.caller_kind
+
+    @admin.display(description="Changes")
+    def shown_changes(self, event: Event) -> str:
+        return ", ".join(
+            f"{name}: {before} → {after}"
+            for name, (before, after) in event.changes.items()
+        )
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    """What is still to be told, and what could not be; for the superuser."""
+
+    list_display = ("event", "listener", "state", "attempts", "due", "last_error")
+    list_filter = (("dead_at", admin.EmptyFieldListFilter),)
+    list_select_related = ("event",)
+    ordering = ("-id",)
+    actions = ("try_again",)
+    fields = (
+        "event",
+        "listener",
+        "stream",
+        "attempts",
+        "due_at",
+        "dead_at",
+        "last_error",
+    )
+
+    @display(description="State", label={"waiting": "info", "dead": "danger"})
+    def state(self, row: Delivery) -> str:
+        return "waiting" if row.dead_at is None else "dead"
+
+    @admin.display(description="Next attempt", ordering="due_at")
+    def due(self, row: Delivery) -> str:
+        return moment_in_words(row.due_at)
+
+    @admin.action(description="Try dead deliveries again", permissions=["manage"])
+    def try_again(self, request: HttpRequest, rows: QuerySet[Delivery]) -> HttpResponse:
+        chosen = list(rows[:MOST_AT_ONCE])
+        delivery.retry(delivery_ids=[row.pk for row in chosen], now=timezone.now())
+        outcomes = [
+            Outcome(str(row), row.dead_at is not None, "Tried again soon.")
+            if row.dead_at is not None
+            else Outcome(str(row), False, "It is still waiting, not dead.")
+            for row in chosen
+        ]
+        return report_page(self, request, "Tried again", outcomes)
