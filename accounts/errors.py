@@ -7,10 +7,6 @@ class TenantExists(Conflict):
     code = "tenant_exists"
 
 
-class NoSuchTenant(Missing):
-    code = "tenant_not_found"
-
-
 class NoSuchPerson(Missing):
     code = "person_not_found"
 

@@ -18,7 +18,6 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     multiprocess,
 )
@@ -42,12 +41,6 @@ SECONDS = Histogram(
     "Time from request to answer",
     ["view"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-
-LISTENING = Gauge(
-    "push_channel_devices",
-    "Devices that hold the push channel",
-    multiprocess_mode="livesum",
 )
 
 

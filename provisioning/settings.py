@@ -179,7 +179,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "provisioning.portal.middleware.AuthenticationMiddleware",
-    "tenants.middleware.PortalMiddleware",
+    "accounts.middleware.PortalMiddleware",
     "provisioning.portal.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",

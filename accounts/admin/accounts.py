@@ -13,7 +13,6 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from accounts.admin.forms import ServiceForm, tenant_field, text
 from accounts.admin.issued_tokens import IssuedTokenAdmin
 from accounts.errors import RoleTooLow
 from accounts.services import members as services
@@ -27,6 +26,7 @@ from tenants.admin.base import (
     report_page,
     secret_page,
 )
+from tenants.admin.forms import ServiceForm, tenant_field, text
 from tenants.models import ApiToken, Membership, Role, Tenant, User
 from tenants.roles import role_in_current_tenant, visible_to
 

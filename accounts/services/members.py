@@ -15,7 +15,6 @@ from accounts.errors import (
     InvalidTenant,
     LastOwner,
     NoSuchPerson,
-    NoSuchTenant,
     PersonUnknownYet,
     RoleTooLow,
     TenantExists,
@@ -213,18 +212,6 @@ def revoke_token(token: IssuedToken, *, now: datetime) -> None:
             name=token.name,
             hint=token.hint,
         )
-
-
-def tenant_by_slug(slug: str) -> Tenant:
-    """The tenant that an operator names on the command line.
-
-    Raises:
-        NoSuchTenant: there is none.
-    """
-    tenant = Tenant.objects.filter(slug=slug).first()
-    if tenant is None:
-        raise NoSuchTenant(f"There is no tenant {slug!r}.")
-    return tenant
 
 
 def person_by_email(email: str) -> User:

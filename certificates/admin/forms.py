@@ -6,9 +6,9 @@ from django import forms
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
-from accounts.admin.forms import ServiceForm, text
 from certificates.models import RenewalCampaign
 from certificates.services import renewal_campaigns
+from tenants.admin.forms import ServiceForm, text
 from tenants.models import Tenant
 
 

@@ -11,10 +11,10 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from accounts.admin.forms import ServiceForm, tenant_field, text
 from events.models import Channel
 from events.services import channels
 from events.severity import Severity
+from tenants.admin.forms import ServiceForm, tenant_field, text
 
 ANY = [("", "any, or none"), *Severity.choices]
 

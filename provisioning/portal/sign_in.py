@@ -12,12 +12,12 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from accounts.middleware import SECOND_FACTOR_SHOWN, second_factor_shown
 from accounts.services import second_factor
 from core.errors import DomainError
 from core.limits import Limit
 from tenants.admin.base import person
 from tenants.context import callers_network
-from tenants.middleware import SECOND_FACTOR_SHOWN, second_factor_shown
 
 SIGN_IN = Limit("sign_in")
 

@@ -4,14 +4,17 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET
 from unfold.sites import UnfoldAdminSite
 
-from devices.registry.admin.pairing import pair
+from accounts.middleware import SESSION_KEY, chosen_membership, memberships_of
 from provisioning.portal import live, sign_in
 from tenants.admin.base import person
-from tenants.middleware import SESSION_KEY, chosen_membership, memberships_of
 from tenants.models import User
+
+# Imported when the URLs are built: the admin classes need this site first.
+PAIR_PAGE = "devices.registry.admin.pairing.pair"
 
 
 class PortalSite(UnfoldAdminSite):
@@ -50,7 +53,7 @@ class PortalSite(UnfoldAdminSite):
                 self.admin_view(require_GET(live.stream)),
                 name="live",
             ),
-            path("pair/", self.admin_view(pair), name="pair"),
+            path("pair/", self.admin_view(import_string(PAIR_PAGE)), name="pair"),
             path(
                 "second-factor/",
                 self.admin_view(sign_in.ask_second_factor),

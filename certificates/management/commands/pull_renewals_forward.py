@@ -6,10 +6,10 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from accounts.services.members import tenant_by_slug
 from certificates.models import RenewalCampaign
 from certificates.services import renewal_campaigns
 from tenants.management.operator_command import OperatorCommand, table
+from tenants.queries import tenant_by_slug
 
 
 class Command(OperatorCommand):

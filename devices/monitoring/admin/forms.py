@@ -13,13 +13,13 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from accounts.admin.forms import ServiceForm, tenant_field, text
 from devices.metrics.measures import CHOICES
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import EVERY_DAY, MonitoringRule, RuleOverride
 from devices.monitoring.services import rules
 from devices.registry.models import Device, Tag
 from events.severity import Severity
+from tenants.admin.forms import ServiceForm, tenant_field, text
 
 MOST_MINUTES = 366 * 24 * 60
 WEEKDAYS = [

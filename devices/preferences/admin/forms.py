@@ -12,10 +12,10 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from accounts.admin.forms import ServiceForm, tenant_field, text
 from devices.preferences.errors import NotReadable
 from devices.preferences.models import Kind, PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
+from tenants.admin.forms import ServiceForm, tenant_field, text
 
 
 def bound(label: str) -> Any:

@@ -12,10 +12,10 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from accounts.admin.forms import ServiceForm, tenant_field, text
 from devices.registry.device_report import Box
 from devices.registry.models import Device, DeviceTag, EnrollmentToken, Reregistering
 from devices.registry.services import credentials, registration
+from tenants.admin.forms import ServiceForm, tenant_field, text
 
 
 class RegistrationForm(ServiceForm):

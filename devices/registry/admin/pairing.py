@@ -15,15 +15,15 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from accounts.admin.forms import text
+from accounts.middleware import memberships_of, second_factor_shown
 from accounts.services import second_factor
 from core.errors import DomainError
 from devices.registry.errors import NoSuchCode, PairingDecided, TooManyPairings
 from devices.registry.models import Device, Pairing
 from devices.registry.services import pairing
 from tenants.admin.base import person
+from tenants.admin.forms import text
 from tenants.context import current_tenant_id, tenant_scope
-from tenants.middleware import memberships_of, second_factor_shown
 from tenants.models import Role, Tenant
 
 

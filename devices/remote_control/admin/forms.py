@@ -11,12 +11,12 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
 )
 
-from accounts.admin.forms import ServiceForm, tenant_field, text
 from devices.remote_control.command_types import CHOICES, TYPES
 from devices.remote_control.models import RemoteControlPolicy
 from devices.remote_control.models.policies import USUAL_BLAST_RADIUS
 from devices.remote_control.services import policies
 from devices.remote_control.services.policies import LARGEST_BLAST_RADIUS
+from tenants.admin.forms import ServiceForm, tenant_field, text
 from tenants.models import User
 
 TO_MANY = [(name, type_.label) for name, type_ in TYPES.items() if not type_.is_gesture]

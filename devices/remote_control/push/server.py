@@ -22,11 +22,17 @@ from typing import Any
 
 from asgiref.wsgi import WsgiToAsgiInstance
 from django.conf import settings
+from prometheus_client import Gauge
 
 from devices.remote_control.api.device_views import STREAM_HEADER
 from devices.remote_control.push.subscriptions import Listener, Wakeups
 from devices.remote_control.services.connect_response import PATH
-from provisioning.observability import LISTENING
+
+LISTENING = Gauge(
+    "push_channel_devices",
+    "Devices that hold the push channel",
+    multiprocess_mode="livesum",
+)
 
 QUIET = 25.0  # seconds; a comment keeps the networks between awake
 LONGEST = 3600.0  # seconds; then the device comes again, and shows who it is

@@ -9,7 +9,6 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from accounts.admin.forms import ServiceForm, tenant_field, text
 from devices.updates.admin.fields import choice, number
 from devices.updates.models import (
     SoftwareProduct,
@@ -21,6 +20,7 @@ from devices.updates.services import packages, policies, products
 from devices.updates.services.packages import LONGEST_CHANGELOG
 from devices.updates.services.policies import LIMITS
 from devices.updates.versions import CHOICES, LONGEST, PEP_440
+from tenants.admin.forms import ServiceForm, tenant_field, text
 from tenants.models import User
 from tenants.roles import visible_to
 

@@ -12,7 +12,6 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from accounts.admin.forms import text
 from devices.configurations.schedules import DAYS
 from devices.updates.admin.fields import choice, number, share
 from devices.updates.models import Deployment, SoftwareUpdate
@@ -25,6 +24,7 @@ from devices.updates.models.deployments import (
 from devices.updates.services.targets import Size
 from devices.updates.services.terms import LIMITS as TERMS
 from devices.updates.services.terms import MOST_WAVES
+from tenants.admin.forms import text
 from tenants.models import User
 from tenants.roles import visible_to
 

@@ -3,9 +3,9 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any
 
-from accounts.services.members import tenant_by_slug
 from events.services import audit_log
 from tenants.management.operator_command import OperatorCommand, Refused
+from tenants.queries import tenant_by_slug
 
 MOST_SHOWN = 20
 

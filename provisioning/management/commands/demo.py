@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.errors import TenantExists
-from accounts.services.members import create_tenant, revoke_token, tenant_by_slug
+from accounts.services.members import create_tenant, revoke_token
 from core import uploads
 from devices.configurations.models import Scope
 from devices.configurations.services import layers
@@ -34,6 +34,7 @@ from devices.updates.services.targets import Size
 from tenants.context import tenant_scope
 from tenants.management.operator_command import OperatorCommand
 from tenants.models import Membership, Role, Tenant
+from tenants.queries import tenant_by_slug
 
 SLUG, OWNER, SEED, TOKEN = "demo", "demo@example.com", "demo", "demo boxes"
 MOST_DEVICES = 2_000

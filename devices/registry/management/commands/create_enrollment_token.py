@@ -5,13 +5,13 @@ from typing import Any
 
 from django.utils import timezone
 
-from accounts.services.members import tenant_by_slug
 from devices.registry.errors import InvalidEnrollmentToken
 from devices.registry.models import Reregistering
 from devices.registry.services import credentials
 from devices.registry.services.credentials import LONGEST_LIFETIME
 from tenants.context import tenant_scope
 from tenants.management.operator_command import OperatorCommand
+from tenants.queries import tenant_by_slug
 
 MOST_DAYS = LONGEST_LIFETIME.days
 
