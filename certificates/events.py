@@ -1,95 +1,85 @@
 """What happens to certificates."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from certificates.models import CertificateAuthority, DeviceCertificate
 from devices.registry.models import Device
-from events.services.outbox import Fact
+from events.domain_events import DomainEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateFact(Fact):
+class CertificateEvent(DomainEvent):
     serial_number: str
     not_after: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateIssued(CertificateFact):
+class CertificateIssued(CertificateEvent):
     """A device has its first certificate, or one for a new key."""
 
-    name: ClassVar = "certificate.issued"
+    name = "certificate.issued"
 
     fingerprint: str
     key_source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateRenewed(CertificateFact):
+class CertificateRenewed(CertificateEvent):
     """A newer certificate takes over from the one it replaces."""
 
-    name: ClassVar = "certificate.renewed"
+    name = "certificate.renewed"
 
     fingerprint: str
     replaced_serial_number: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateRenewalWarning(CertificateFact):
+class CertificateRenewalWarning(CertificateEvent):
     """A certificate in use ends soon; said once."""
 
-    name: ClassVar = "certificate.renewal_warning"
+    name = "certificate.renewal_warning"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateExpired(CertificateFact):
+class CertificateExpired(CertificateEvent):
     """A certificate is past its end; `was_in_use` unless a newer one had taken over."""
 
-    name: ClassVar = "certificate.expired"
+    name = "certificate.expired"
 
     was_in_use: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateRevoked(CertificateFact):
+class CertificateRevoked(CertificateEvent):
     """A certificate may no longer be trusted, from now on."""
 
-    name: ClassVar = "certificate.revoked"
+    name = "certificate.revoked"
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateSuperseded(CertificateFact):
+class CertificateSuperseded(CertificateEvent):
     """A certificate's successor is in use: its device confirmed it, or time did."""
 
-    name: ClassVar = "certificate.superseded"
+    name = "certificate.superseded"
 
     confirmed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrivateKeyDelivered(CertificateFact):
+class PrivateKeyDelivered(CertificateEvent):
     """A key that the server made has left it, to its own device; it is here no more."""
 
-    name: ClassVar = "certificate.key_delivered"
+    name = "certificate.key_delivered"
 
     form: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthorityChanged(Fact):
+class AuthorityChanged(DomainEvent):
     """A certificate authority was prepared, signs now, stands by, or is retired."""
 
-    name: ClassVar = "certificate_authority.changed"
+    name = "certificate_authority.changed"
 
     key_identifier: str
     subject: str
     status: str
 
     @classmethod
-    def of(cls, row: CertificateAuthority, now: datetime) -> Fact:
+    def of(cls, row: CertificateAuthority, now: datetime) -> DomainEvent:
         return cls(
             tenant_id=None,
             device_id=None,
@@ -100,11 +90,10 @@ class AuthorityChanged(Fact):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenewalsPulledForward(Fact):
+class RenewalsPulledForward(DomainEvent):
     """A campaign renews certificates early; or it has come to its end."""
 
-    name: ClassVar = "certificate_renewals.pulled_forward"
+    name = "certificate_renewals.pulled_forward"
 
     reason: str
     per_minute: int
@@ -113,7 +102,7 @@ class RenewalsPulledForward(Fact):
 
 def issued_or_renewed(
     row: DeviceCertificate, device: Device, now: datetime, *, renewed: bool
-) -> Fact:
+) -> DomainEvent:
     """What there is to announce of a certificate that has just become active."""
     facts = about(row, device, now)
     if row.replaces is None or not renewed:
@@ -129,11 +118,11 @@ def issued_or_renewed(
 
 def superseded(
     row: DeviceCertificate, device: Device, now: datetime, *, confirmed: bool
-) -> Fact:
+) -> DomainEvent:
     return CertificateSuperseded(**about(row, device, now), confirmed=confirmed)
 
 
-def revoked(row: DeviceCertificate, device: Device, now: datetime) -> Fact:
+def revoked(row: DeviceCertificate, device: Device, now: datetime) -> DomainEvent:
     return CertificateRevoked(**about(row, device, now), reason=row.revocation_reason)
 
 

@@ -1,47 +1,39 @@
 """What happens to channels."""
 
-from dataclasses import dataclass
-from typing import ClassVar
 
-from events.services.outbox import Fact
+from events.domain_events import DomainEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelFact(Fact):
+class ChannelEvent(DomainEvent):
     channel_id: str
     channel_name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelCreated(ChannelFact):
+class ChannelCreated(ChannelEvent):
     """Somebody outside is told of events from now on."""
 
-    name: ClassVar = "channel.created"
+    name = "channel.created"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelUpdated(ChannelFact):
+class ChannelUpdated(ChannelEvent):
     """What is told, or to whom, was changed."""
 
-    name: ClassVar = "channel.updated"
+    name = "channel.updated"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelDeleted(ChannelFact):
+class ChannelDeleted(ChannelEvent):
     """Nobody is told over this channel any more."""
 
-    name: ClassVar = "channel.deleted"
+    name = "channel.deleted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelSecretRotated(ChannelFact):
+class ChannelSecretRotated(ChannelEvent):
     """There is a new secret; the former one is good for a while."""
 
-    name: ClassVar = "channel.secret_rotated"
+    name = "channel.secret_rotated"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelTested(ChannelFact):
+class ChannelTested(ChannelEvent):
     """A member wants to see whether it arrives."""
 
-    name: ClassVar = "channel.tested"
+    name = "channel.tested"

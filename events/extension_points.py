@@ -1,24 +1,78 @@
-"""The seam by which the registry, which stands above, tells of the devices in events."""
+"""What packages above take part in: subscribing to events, and naming devices."""
 
 from collections.abc import Callable, Collection
+from typing import Any, TypeVar
 from uuid import UUID
 
-Names = Callable[[Collection[UUID]], dict[UUID, str]]
-Wearing = Callable[[str, Collection[UUID]], set[UUID]]
+from core.extension_points import ExtensionPoint
+from events.domain_events import DomainEvent
 
-_names: list[Names] = []
-_wearing: list[Wearing] = []
+DomainEventT = TypeVar("DomainEventT", bound=DomainEvent)
+Subscriber = Callable[[Any], None]
+
+subscribers: ExtensionPoint[Subscriber] = ExtensionPoint("event subscribers")
+device_names: ExtensionPoint[Callable[[Collection[UUID]], dict[UUID, str]]] = (
+    ExtensionPoint("names of devices")
+)
+devices_with_tag: ExtensionPoint[Callable[[str, Collection[UUID]], set[UUID]]] = (
+    ExtensionPoint("devices with a tag")
+)
+
+# Deliveries written before release 2 name their subscriber by its old path.
+RENAMED = {
+    "certificates.receivers.revocation_destroys_the_key": (
+        "certificates.services.subscribers.destroy_key_of_revoked_certificate"
+    ),
+    "devices.configurations.receivers.other_tags_are_other_layers": (
+        "devices.configurations.services.subscribers.recalculate_after_tag_change"
+    ),
+    "devices.monitoring.receivers.fleet_silence_opens_an_incident": (
+        "devices.monitoring.services.subscribers.open_incident_for_fleet_silence"
+    ),
+}
+
+_event_types: dict[Subscriber, type[DomainEvent]] = {}
 
 
-def known_by(names: Names, wearing: Wearing) -> None:
-    """Say how devices are called, and which of them wear a tag."""
-    _names[:], _wearing[:] = [names], [wearing]
+def on(
+    kind: type[DomainEventT],
+) -> Callable[[Callable[[DomainEventT], None]], Callable[[DomainEventT], None]]:
+    """Declare which events a subscriber takes; `apps.py` registers it at `subscribers`.
+
+    It is called with each event of the kind at least once, in order per device, in a
+    worker: under the event's tenant, inside a transaction that also removes the
+    delivery. Calling it twice with the same event must do no harm.
+    """
+
+    def declare(
+        subscriber: Callable[[DomainEventT], None],
+    ) -> Callable[[DomainEventT], None]:
+        _event_types[subscriber] = kind
+        return subscriber
+
+    return declare
+
+
+def subscribers_of(name: str) -> dict[str, tuple[type[DomainEvent], Subscriber]]:
+    """The subscribers of events of this name, with the event class, by dotted path."""
+    return {
+        f"{subscriber.__module__}.{subscriber.__qualname__}": (kind, subscriber)
+        for subscriber in subscribers
+        if (kind := _event_types[subscriber]).name == name
+    }
 
 
 def names_of(device_ids: Collection[UUID]) -> dict[UUID, str]:
-    return _names[0](device_ids) if _names and device_ids else {}
+    """The display names of devices, in the current scope."""
+    names: dict[UUID, str] = {}
+    for lookup in device_names if device_ids else ():
+        names |= lookup(device_ids)
+    return names
 
 
-def wearing(tag: str, device_ids: Collection[UUID]) -> set[UUID]:
-    """Which of the devices wear the tag."""
-    return _wearing[0](tag, device_ids) if _wearing and device_ids else set()
+def with_tag(tag: str, device_ids: Collection[UUID]) -> set[UUID]:
+    """Those of the devices that have a tag of this name."""
+    tagged: set[UUID] = set()
+    for lookup in devices_with_tag if device_ids else ():
+        tagged |= lookup(tag, device_ids)
+    return tagged

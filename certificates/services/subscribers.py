@@ -9,7 +9,7 @@ from certificates.services.certificate_management import CertificateManagementSe
 from certificates.services.key_removal import destroy_revoked_key
 from devices.registry.errors import NoSuchDevice
 from devices.registry.extension_points import when_retiring
-from events.services.outbox import on
+from events.extension_points import on
 
 
 @when_retiring

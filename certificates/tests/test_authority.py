@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 import django
 django.setup()
-from certificates.device_certificates import DeviceCertificatesService
+from certificates.services.device_certificates import DeviceCertificatesService
 ca = DeviceCertificatesService(Path(sys.argv[1]))
 print(ca.initialize_ca(now=datetime.now(UTC), key_type="ec").certificate.serial_number)
 """

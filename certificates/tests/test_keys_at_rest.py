@@ -370,8 +370,8 @@ import django
 django.setup()
 from django.core.management import call_command
 from certificates import ocsp_answers, revocation_lists
-from certificates.device_certificates import DeviceCertificatesService
-from certificates.management_service import CertificateManagementService
+from certificates.services.device_certificates import DeviceCertificatesService
+from certificates.services.certificate_management import CertificateManagementService
 from devices.registry.models import Device
 from tenants.context import every_tenant_scope, tenant_scope
 call_command("init_ca", token_key=sys.argv[1])

@@ -1,19 +1,16 @@
 """What happens to configurations."""
 
-from dataclasses import dataclass
-from typing import ClassVar
 
-from events.services.outbox import Fact
+from events.domain_events import DomainEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigurationSaved(Fact):
+class ConfigurationSaved(DomainEvent):
     """A layer has a new version; `changes` says which keys are different in it.
 
     `tenant_id` is None for the platform's; `device_id` is set for a device's own.
     """
 
-    name: ClassVar = "configuration.saved"
+    name = "configuration.saved"
 
     scope: str
     tag: str | None
@@ -22,49 +19,43 @@ class ConfigurationSaved(Fact):
     restored_number: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigurationReordered(Fact):
+class ConfigurationReordered(DomainEvent):
     """Which tag's configuration is stronger than which; `changes` has both orders."""
 
-    name: ClassVar = "configuration.reordered"
+    name = "configuration.reordered"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFact(Fact):
+class ReportEvent(DomainEvent):
     """`version` is the hash of the effective document."""
 
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigurationApplied(ReportFact):
+class ConfigurationApplied(ReportEvent):
     """A device says that it has what it was told to have."""
 
-    name: ClassVar = "configuration.applied"
+    name = "configuration.applied"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigurationFailed(ReportFact):
+class ConfigurationFailed(ReportEvent):
     """A device says why it could not do what it was told."""
 
-    name: ClassVar = "configuration.failed"
+    name = "configuration.failed"
 
     reason: str
     failed_keys: list[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigurationDrifted(ReportFact):
+class ConfigurationDrifted(ReportEvent):
     """A device that is online has not had for long what it should have."""
 
-    name: ClassVar = "configuration.drifted"
+    name = "configuration.drifted"
 
     since: str
     applied_version: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigurationConverged(Fact):
+class ConfigurationConverged(DomainEvent):
     """A device of which that was announced has what it should have again."""
 
-    name: ClassVar = "configuration.converged"
+    name = "configuration.converged"

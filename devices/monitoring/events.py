@@ -1,13 +1,10 @@
 """What happens to alerts and to the rules that open them."""
 
-from dataclasses import dataclass
-from typing import ClassVar
 
-from events.services.outbox import Fact
+from events.domain_events import DomainEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertFact(Fact):
+class AlertEvent(DomainEvent):
     """`device_id` is None for an incident, which is about many."""
 
     alert_id: str
@@ -16,82 +13,73 @@ class AlertFact(Fact):
     devices: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertOpened(AlertFact):
+class AlertOpened(AlertEvent):
     """Something was found that a person should know of."""
 
-    name: ClassVar = "alert.opened"
+    name = "alert.opened"
 
     kind: str
     value: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertEscalated(AlertFact):
+class AlertEscalated(AlertEvent):
     """It has become worse; `changes` says from which severity."""
 
-    name: ClassVar = "alert.escalated"
+    name = "alert.escalated"
 
     value: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertAcknowledged(AlertFact):
+class AlertAcknowledged(AlertEvent):
     """A member has seen it."""
 
-    name: ClassVar = "alert.acknowledged"
+    name = "alert.acknowledged"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertAssigned(AlertFact):
+class AlertAssigned(AlertEvent):
     """A member is to see to it; `changes` says who, and who was before."""
 
-    name: ClassVar = "alert.assigned"
+    name = "alert.assigned"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertCommented(AlertFact):
+class AlertCommented(AlertEvent):
     """A member had something to say of it."""
 
-    name: ClassVar = "alert.commented"
+    name = "alert.commented"
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertClosed(AlertFact):
+class AlertClosed(AlertEvent):
     """It is over; `closing` says why."""
 
-    name: ClassVar = "alert.closed"
+    name = "alert.closed"
 
     closing: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleCreated(Fact):
+class RuleCreated(DomainEvent):
     """A rule is there."""
 
-    name: ClassVar = "rule.created"
+    name = "rule.created"
 
     rule_id: str
     rule_name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleUpdated(Fact):
+class RuleUpdated(DomainEvent):
     """A rule, or what is different for a tag or a device, was changed."""
 
-    name: ClassVar = "rule.updated"
+    name = "rule.updated"
 
     rule_id: str
     rule_name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleDeleted(Fact):
+class RuleDeleted(DomainEvent):
     """A rule is gone, and its alerts with it."""
 
-    name: ClassVar = "rule.deleted"
+    name = "rule.deleted"
 
     rule_id: str
     rule_name: str

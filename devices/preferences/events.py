@@ -1,34 +1,28 @@
 """What happens to preferences and settings."""
 
-from dataclasses import dataclass
-from typing import ClassVar
 
-from events.services.outbox import Fact
+from events.domain_events import DomainEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DefinitionFact(Fact):
+class DefinitionEvent(DomainEvent):
     """`tenant_id` is None for the platform's."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreferenceDefined(DefinitionFact):
+class PreferenceDefined(DefinitionEvent):
     """There is a setting that devices have, or it is another one now."""
 
-    name: ClassVar = "preference.defined"
+    name = "preference.defined"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreferenceRemoved(DefinitionFact):
+class PreferenceRemoved(DefinitionEvent):
     """There is no such setting any more, or it is as the platform has it."""
 
-    name: ClassVar = "preference.removed"
+    name = "preference.removed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsWritten(Fact):
+class SettingsWritten(DomainEvent):
     """Settings of a device are different now; `changes` says which, and locks as well."""
 
-    name: ClassVar = "settings.written"
+    name = "settings.written"

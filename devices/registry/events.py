@@ -1,122 +1,107 @@
 """What happens to devices."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
 
-from events.services.outbox import Fact
+from events.domain_events import DomainEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceRegistered(Fact):
+class DeviceRegistered(DomainEvent):
     """A device is in the registry: by itself, by a member, or from a file."""
 
-    name: ClassVar = "device.registered"
+    name = "device.registered"
 
     by: str  # auto, manual
     device_name: str
     identifiers: list[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceClaimed(Fact):
+class DeviceClaimed(DomainEvent):
     """A box came that carries the identifiers of a manually registered device."""
 
-    name: ClassVar = "device.claimed"
+    name = "device.claimed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceReregistered(Fact):
+class DeviceReregistered(DomainEvent):
     """A known box registered again; its earlier token is void."""
 
-    name: ClassVar = "device.reregistered"
+    name = "device.reregistered"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceUpdated(Fact):
+class DeviceUpdated(DomainEvent):
     """Something recorded of a device is different now; `changes` says what."""
 
-    name: ClassVar = "device.updated"
+    name = "device.updated"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceTokenIssued(Fact):
+class DeviceTokenIssued(DomainEvent):
     """A member had a new token made for a device; its earlier one is void."""
 
-    name: ClassVar = "device.token_issued"
+    name = "device.token_issued"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceStatusChanged(Fact):
+class DeviceStatusChanged(DomainEvent):
     """A device was heard of again, or was not heard of for too long."""
 
-    name: ClassVar = "device.status_changed"
+    name = "device.status_changed"
 
     status: str
     last_seen: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceRetired(Fact):
+class DeviceRetired(DomainEvent):
     """A device's life is over; its certificates and token ended with it."""
 
-    name: ClassVar = "device.retired"
+    name = "device.retired"
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceQuarantined(Fact):
+class DeviceQuarantined(DomainEvent):
     """Nothing is given to this device until a member decides; `reason` says why."""
 
-    name: ClassVar = "device.quarantined"
+    name = "device.quarantined"
 
     reason: str
     seen: list[str]  # from where, or with which keys, in turn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceReleased(Fact):
+class DeviceReleased(DomainEvent):
     """A member took a device out of quarantine."""
 
-    name: ClassVar = "device.released"
+    name = "device.released"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReregistrationAsked(Fact):
+class ReregistrationAsked(DomainEvent):
     """A known box asks to register again, under a token that lets a member decide."""
 
-    name: ClassVar = "device.reregistration_asked"
+    name = "device.reregistration_asked"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReregistrationDecided(Fact):
+class ReregistrationDecided(DomainEvent):
     """A member allowed or denied it."""
 
-    name: ClassVar = "device.reregistration_decided"
+    name = "device.reregistration_decided"
 
     allowed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairingApproved(Fact):
+class PairingApproved(DomainEvent):
     """A member let a box in that showed its code."""
 
-    name: ClassVar = "device.pairing_approved"
+    name = "device.pairing_approved"
 
     identifiers: list[str]
     box_address: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetSilence(Fact):
+class FleetSilence(DomainEvent):
     """Very many of a tenant's devices fell silent at once: one alarm for all of them.
 
     `cause` is `ingest` when nobody at all was heard of, so the fault is likely ours,
     and `tenant` when it is a share of this tenant.
     """
 
-    name: ClassVar = "fleet.silence"
+    name = "fleet.silence"
 
     cause: str
     devices: int

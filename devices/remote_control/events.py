@@ -1,35 +1,29 @@
 """What happens when devices are controlled. Gestures are in the command history alone."""
 
-from dataclasses import dataclass
-from typing import ClassVar
 
-from events.services.outbox import Fact
+from events.domain_events import DomainEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionFact(Fact):
+class SessionEvent(DomainEvent):
     """`session` is an id."""
 
     session: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteControlStarted(SessionFact):
-    name: ClassVar = "remote_control.started"
+class RemoteControlStarted(SessionEvent):
+    name = "remote_control.started"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteControlEnded(SessionFact):
+class RemoteControlEnded(SessionEvent):
     """`end` says how: `by_hand`, `idle`, `offline`, `administrator` or `device`."""
 
-    name: ClassVar = "remote_control.ended"
+    name = "remote_control.ended"
 
     controller: str
     end: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandFact(Fact):
+class CommandEvent(DomainEvent):
     """`command` is an id; `type` is like `reboot`."""
 
     command: str
@@ -37,23 +31,20 @@ class CommandFact(Fact):
     sequence: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandIssued(CommandFact):
-    name: ClassVar = "command.issued"
+class CommandIssued(CommandEvent):
+    name = "command.issued"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandEnded(CommandFact):
+class CommandEnded(CommandEvent):
     """`status` is the last one; `reason` says why it is not `succeeded`."""
 
-    name: ClassVar = "command.ended"
+    name = "command.ended"
 
     status: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkCommandFact(Fact):
+class BulkCommandEvent(DomainEvent):
     """`bulk` is an id; `found` is how many devices the filter found at first."""
 
     bulk: str
@@ -61,42 +52,37 @@ class BulkCommandFact(Fact):
     found: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkCommandRequested(BulkCommandFact):
+class BulkCommandRequested(BulkCommandEvent):
     """`needs_confirmation`: it waits for a second person."""
 
-    name: ClassVar = "bulk_command.requested"
+    name = "bulk_command.requested"
 
     needs_confirmation: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkCommandConfirmed(BulkCommandFact):
-    name: ClassVar = "bulk_command.confirmed"
+class BulkCommandConfirmed(BulkCommandEvent):
+    name = "bulk_command.confirmed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkCommandEnded(BulkCommandFact):
+class BulkCommandEnded(BulkCommandEvent):
     """`state` is `finished`, `cancelled` or `lapsed`."""
 
-    name: ClassVar = "bulk_command.ended"
+    name = "bulk_command.ended"
 
     state: str
     done: int
     left_out: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteControlPolicyChanged(Fact):
+class RemoteControlPolicyChanged(DomainEvent):
     """`changes` has what was allowed and what is."""
 
-    name: ClassVar = "remote_control.policy_changed"
+    name = "remote_control.policy_changed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandKeyReplaced(Fact):
+class CommandKeyReplaced(DomainEvent):
     """`thumbprint` is the new key's (RFC 7638)."""
 
-    name: ClassVar = "remote_control.key_replaced"
+    name = "remote_control.key_replaced"
 
     thumbprint: str

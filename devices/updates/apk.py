@@ -40,7 +40,7 @@ class NoApk(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class ApkFacts:
+class ApkManifest:
     """Numbers are those of Android; None where the manifest does not say."""
 
     application_id: str
@@ -53,7 +53,7 @@ class ApkFacts:
         return asdict(self)
 
 
-def facts(path: str) -> ApkFacts | None:
+def facts(path: str) -> ApkManifest | None:
     """The facts of the file at a path; None if it is no Android package.
 
     Raises:
@@ -106,7 +106,7 @@ def _is_archive(path: str) -> bool:
     return True
 
 
-def _facts(data: bytes) -> ApkFacts:
+def _facts(data: bytes) -> ApkManifest:
     strings: _Strings | None = None
     numbers: list[int] = []
     found: dict[str, Any] = {}
@@ -126,7 +126,7 @@ def _facts(data: bytes) -> ApkFacts:
         raise NoApk("The manifest names no application.")
     if "\x00" in found.get("version_name", ""):
         raise NoApk("The manifest's version is none.")
-    return ApkFacts(**found)
+    return ApkManifest(**found)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -1,13 +1,10 @@
 """What happens to packages, rollouts, and devices in them."""
 
-from dataclasses import dataclass
-from typing import ClassVar
 
-from events.services.outbox import Fact
+from events.domain_events import DomainEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageFact(Fact):
+class PackageEvent(DomainEvent):
     """`package` is an id."""
 
     package: str
@@ -15,116 +12,102 @@ class PackageFact(Fact):
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageUploaded(PackageFact):
-    name: ClassVar = "package.uploaded"
+class PackageUploaded(PackageEvent):
+    name = "package.uploaded"
 
     size: int  # bytes
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageReleased(PackageFact):
-    name: ClassVar = "package.released"
+class PackageReleased(PackageEvent):
+    name = "package.released"
 
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageWithdrawn(PackageFact):
-    name: ClassVar = "package.withdrawn"
+class PackageWithdrawn(PackageEvent):
+    name = "package.withdrawn"
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateKeyReplaced(Fact):
+class UpdateKeyReplaced(DomainEvent):
     """`thumbprint` is the new key's (RFC 7638)."""
 
-    name: ClassVar = "updates.key_replaced"
+    name = "updates.key_replaced"
 
     thumbprint: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdatePolicyChanged(Fact):
+class UpdatePolicyChanged(DomainEvent):
     """`changes` has what was wanted and what is."""
 
-    name: ClassVar = "updates.policy_changed"
+    name = "updates.policy_changed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutFact(Fact):
+class RolloutEvent(DomainEvent):
     """`rollout` is an id; `title` its name."""
 
     rollout: str
     title: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutCreated(RolloutFact):
-    name: ClassVar = "rollout.created"
+class RolloutCreated(RolloutEvent):
+    name = "rollout.created"
 
     package: str | None
     rolls_back: str | None  # the rollout of which this is the way back
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutChanged(RolloutFact):
+class RolloutChanged(RolloutEvent):
     """`changes` has the terms before and after."""
 
-    name: ClassVar = "rollout.changed"
+    name = "rollout.changed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutMoved(RolloutFact):
+class RolloutMoved(RolloutEvent):
     """It is in another state; `changes` has both, `reason` says why where that matters."""
 
-    name: ClassVar = "rollout.state_changed"
+    name = "rollout.state_changed"
 
     state: str
     devices: int  # that it was counted to be for
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutWaveMoved(RolloutFact):
+class RolloutWaveMoved(RolloutEvent):
     """A wave was opened, has passed, or has failed."""
 
-    name: ClassVar = "rollout.wave"
+    name = "rollout.wave"
 
     wave: int
     state: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutHeld(RolloutFact):
+class RolloutHeld(RolloutEvent):
     """Too few succeeded for the next wave, and too few have tried to be certain."""
 
-    name: ClassVar = "rollout.held"
+    name = "rollout.held"
 
     wave: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProductRenamed(Fact):
+class ProductRenamed(DomainEvent):
     """`changes` has both names; its packages are signed anew."""
 
-    name: ClassVar = "product.renamed"
+    name = "product.renamed"
 
     product: str  # id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutRetried(RolloutFact):
+class RolloutRetried(RolloutEvent):
     """What has failed is tried again."""
 
-    name: ClassVar = "rollout.retried"
+    name = "rollout.retried"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceUpdateFact(Fact):
+class DeviceUpdateEvent(DomainEvent):
     """`rollout` is an id; `version` the one that the device was to have."""
 
     rollout: str
@@ -132,19 +115,16 @@ class DeviceUpdateFact(Fact):
     from_version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceUpdateCompleted(DeviceUpdateFact):
-    name: ClassVar = "update.completed"
+class DeviceUpdateCompleted(DeviceUpdateEvent):
+    name = "update.completed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceUpdateFailed(DeviceUpdateFact):
-    name: ClassVar = "update.failed"
+class DeviceUpdateFailed(DeviceUpdateEvent):
+    name = "update.failed"
 
     error_code: str
     error: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceRolledBack(DeviceUpdateFact):
-    name: ClassVar = "update.rolled_back"
+class DeviceRolledBack(DeviceUpdateEvent):
+    name = "update.rolled_back"

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from events.models import Delivery, Event
-from events.services.outbox import fact_of, listener_at
+from events.domain_events import event_from
+from events.extension_points import subscriber_at
 from tenants.context import SYSTEM, caller_scope, tenant_scope
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,8 @@ from devices.registry.tests.factories import DeviceFactory, TagFactory
 from devices.registry.tests.waiting import until
 from events.models import Channel, ChannelDelivery, Event
 from events.services import channel_delivery, channel_secrets, channels, outbound_http
-from events.services.outbox import Fact, record
+from events.domain_events import DomainEvent
+from events.services.outbox import record
 from events.tasks import drop_outlived_messages
 from events.tests.factories import ChannelFactory
 from events.tests.receiving import Receiver, receiver
@@ -54,7 +55,7 @@ def hook(tenant: Tenant, outsider: Receiver, now: datetime) -> Channel:
     return channel
 
 
-def opened(tenant: Tenant, now: datetime, **said: Any) -> Fact:
+def opened(tenant: Tenant, now: datetime, **said: Any) -> DomainEvent:
     return AlertOpened(
         **{
             "tenant_id": tenant.pk,
@@ -69,7 +70,7 @@ def opened(tenant: Tenant, now: datetime, **said: Any) -> Fact:
     )
 
 
-def happens(*facts: Fact) -> None:
+def happens(*facts: DomainEvent) -> None:
     with tenant_scope(facts[0].tenant_id):
         record(facts)
 

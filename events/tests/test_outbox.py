@@ -13,7 +13,9 @@ from devices.registry.models import Tag
 from devices.registry.tests.waiting import until
 from events.models import Delivery, Event
 from events.services import audit_log, delivery, outbox
-from events.services.outbox import Fact, on, record
+from events.domain_events import DomainEvent
+from events.extension_points import on
+from events.services.outbox import record
 from events.tasks import deliver as deliver_task
 from events.tasks import drop_outlived
 from provisioning.tests.processes import other_process
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SomethingHappened(Fact):
+class SomethingHappened(DomainEvent):
     name: ClassVar = "something.happened"
 
     what: str
@@ -45,11 +47,11 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[SomethingHappened]:
     return facts
 
 
-def happened(tenant: Tenant, at: datetime, what: str = "it", **fields: Any) -> Fact:
+def happened(tenant: Tenant, at: datetime, what: str = "it", **fields: Any) -> DomainEvent:
     return SomethingHappened(tenant_id=tenant.pk, at=at, what=what, **fields)
 
 
-def write(*facts: Fact) -> None:
+def write(*facts: DomainEvent) -> None:
     with transaction.atomic():
         record(facts)
 
@@ -248,7 +250,7 @@ from datetime import UTC, datetime
 import django
 django.setup()
 from django.db import transaction
-from certificates.facts import CertificateRevoked
+from certificates.events import CertificateRevoked
 from events.services.outbox import record
 from tenants.context import every_tenant_scope
 at = datetime.now(UTC)

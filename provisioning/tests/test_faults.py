@@ -264,7 +264,7 @@ import resource, sys
 from datetime import UTC, datetime
 import django
 django.setup()
-from certificates.management_service import CertificateManagementService
+from certificates.services.certificate_management import CertificateManagementService
 from devices.registry.models import Device
 from tenants.context import every_tenant_scope
 with every_tenant_scope():

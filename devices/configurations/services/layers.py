@@ -29,7 +29,8 @@ from devices.configurations.models import (
 from devices.configurations.services import effective, recalculation
 from devices.configurations.services.validation import faults
 from devices.registry.models import Device, Tag
-from events.services.outbox import Changes, record
+from events.domain_events import Changes
+from events.services.outbox import record
 from tenants.context import current_caller, current_tenant_id, every_tenant_scope
 
 LONGEST_NOTE = 500

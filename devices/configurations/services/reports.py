@@ -25,7 +25,8 @@ from devices.configurations.services import effective
 from devices.configurations.services.validation import unstorable
 from devices.registry import next_steps
 from devices.registry.models import Device, NextSteps
-from events.services.outbox import Fact, record
+from events.domain_events import DomainEvent
+from events.services.outbox import record
 
 Outcome = ReportedConfiguration.Outcome
 SAID = ("version", "outcome", "reason", "failed_keys", "document")
@@ -154,7 +155,7 @@ def _settle(
         next_steps.announce(device, configuration_waiting_since=since)
 
 
-def _fact(device: Device, row: ReportedConfiguration, now: datetime) -> Fact:
+def _fact(device: Device, row: ReportedConfiguration, now: datetime) -> DomainEvent:
     about: dict[str, Any] = {
         "tenant_id": device.tenant_id,
         "device_id": device.pk,

@@ -2,7 +2,7 @@
 
 from devices.configurations.services import effective
 from devices.registry.events import DeviceUpdated
-from events.services.outbox import on
+from events.extension_points import on
 
 
 @on(DeviceUpdated)

@@ -32,7 +32,7 @@ from devices.registry.services import presence, registration
 from devices.registry.services.presence import Report
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
-from events.services.outbox import fact_of
+from events.domain_events import event_from
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory

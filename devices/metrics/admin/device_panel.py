@@ -31,7 +31,7 @@ PERCENT = (0.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class DomainEvent:
     """A line of the newest sample."""
 
     label: str
@@ -82,20 +82,20 @@ def facts(sample: Reported) -> Any:
     for name in ("cpu_usage", "ram_usage", "storage_usage", "battery_level"):
         value = getattr(sample, name)
         if value is not None:
-            yield Fact(MEASURE[name].label, f"{value:.0f} %")
+            yield DomainEvent(MEASURE[name].label, f"{value:.0f} %")
     if sample.temperature is not None:
-        yield Fact("Temperature", f"{sample.temperature:.1f} °C")
+        yield DomainEvent("Temperature", f"{sample.temperature:.1f} °C")
     if sample.network_type is not None:
         strength = sample.signal_strength
         more = (sample.ssid, None if strength is None else f"{strength:.0f} dBm")
         words = [sample.network_type, *(item for item in more if item)]
-        yield Fact("Network", ", ".join(words))
+        yield DomainEvent("Network", ", ".join(words))
     if sample.latency is not None:
-        yield Fact("Latency", f"{sample.latency:.0f} ms")
+        yield DomainEvent("Latency", f"{sample.latency:.0f} ms")
     if sample.screen_is_on is not None:
-        yield Fact("Screen", "on" if sample.screen_is_on else "off")
+        yield DomainEvent("Screen", "on" if sample.screen_is_on else "off")
     if sample.running_apps:
-        yield Fact("Apps", f"{len(sample.running_apps)} running")
+        yield DomainEvent("Apps", f"{len(sample.running_apps)} running")
 
 
 Series = tuple[list[list[Point]], timedelta, list[Point]]

@@ -16,7 +16,8 @@ from devices.monitoring.services import alert_closing, incidents
 from devices.monitoring.services.alert_events import about, opened
 from devices.monitoring.services.rules import hours_of
 from devices.monitoring.services.violations import Found, Watch, no_data_after
-from events.services.outbox import Changes, record
+from events.domain_events import Changes
+from events.services.outbox import record
 from events.severity import Severity
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.services import alert_closing
 from devices.monitoring.services.rule_validation import NUMBERS, check_numbers, complete
 from devices.registry.models import Device, DeviceTag
-from events.services.outbox import Changes, record
+from events.domain_events import Changes
+from events.services.outbox import record
 
 OVERRIDABLE = ("threshold", "clear_threshold", "lasting_seconds", "severity")
 

@@ -2,7 +2,7 @@
 
 from devices.monitoring.services import incidents, rule_templates
 from devices.registry.events import FleetSilence
-from events.services.outbox import on
+from events.extension_points import on
 from tenants.context import tenant_scope
 from tenants.hooks import Happening
 

@@ -23,7 +23,8 @@ from devices.preferences.value_kinds import fault
 from devices.registry import next_steps
 from devices.registry.errors import DeviceIsRetired
 from devices.registry.models import Device, NextSteps
-from events.services.outbox import Changes, record
+from events.domain_events import Changes
+from events.services.outbox import record
 from tenants.context import current_caller
 
 

@@ -10,14 +10,14 @@ from django.db.models import Count
 from devices.registry.events import DeviceStatusChanged, FleetSilence
 from devices.registry.models import Device
 from events.models import Event
-from events.services.outbox import Fact
+from events.domain_events import DomainEvent
 
 TOGETHER = timedelta(seconds=90)  # two sweeps, one of which may have been killed
 LOCK = 7_205_759_404
 NOT_AGAIN_WITHIN = timedelta(minutes=15)  # a fleet that goes silent bit by bit
 
 
-def fleet_silences(*, now: datetime) -> list[Fact]:
+def fleet_silences(*, now: datetime) -> list[DomainEvent]:
     """What a sweep has to announce of whole tenants, after its last batch.
 
     It counts what the sweeps of the last moments have announced of single devices, not

@@ -15,7 +15,8 @@ from devices.registry.next_steps import told
 from devices.registry.queries import seen_while_online
 from devices.registry.services.fleet_silence import fleet_silences
 from devices.registry.services.quarantine import seen_connecting
-from events.services.outbox import Changes, Fact, record
+from events.domain_events import Changes, DomainEvent
+from events.services.outbox import record
 
 SWEEP_BATCH = (
     20_000  # each batch reads the whole table once; facts of one fit in memory
@@ -90,7 +91,7 @@ def _note(device_id: UUID, report: Report, now: datetime) -> None:
     device: Device | None = held.filter(pk=device_id).first()
     if device is None:
         raise NoSuchDevice
-    facts: list[Fact] = []
+    facts: list[DomainEvent] = []
     new = report.differences(device)
     changes: Changes = {
         name: (getattr(device, name), value)
@@ -113,7 +114,7 @@ def _note(device_id: UUID, report: Report, now: datetime) -> None:
     record(facts)
 
 
-def heard_of(device: Device, *, now: datetime) -> list[Fact]:
+def heard_of(device: Device, *, now: datetime) -> list[DomainEvent]:
     """Make a held device online, for the caller to save; what there is to announce."""
     before, last_seen = device.status, device.last_seen
     device.status, device.last_seen = Device.Status.ONLINE, now
@@ -122,7 +123,7 @@ def heard_of(device: Device, *, now: datetime) -> list[Fact]:
     return [went_online(device, before=before, last_seen=last_seen)]
 
 
-def went_online(device: Device, *, before: str, last_seen: datetime | None) -> Fact:
+def went_online(device: Device, *, before: str, last_seen: datetime | None) -> DomainEvent:
     """What there is to announce of a device that is heard of now; `before` it was not."""
     assert device.last_seen is not None
     online = Device.Status.ONLINE.value

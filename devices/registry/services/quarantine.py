@@ -15,7 +15,8 @@ from devices.registry.errors import NotQuarantined
 from devices.registry.events import DeviceQuarantined, DeviceReleased
 from devices.registry.models import Device, Sighting
 from devices.registry.queries import hold
-from events.services.outbox import Fact, record
+from events.domain_events import DomainEvent
+from events.services.outbox import record
 from tenants.context import callers_network, current_caller
 
 # A registration ends the token of whoever registered before, so two boxes do it in
@@ -24,7 +25,7 @@ RETURNS_OF_A_REGISTRATION = 1
 RETURNS_OF_A_CONNECT = 3
 
 
-def seen_registering(device: Device, *, key_digest: str, now: datetime) -> list[Fact]:
+def seen_registering(device: Device, *, key_digest: str, now: datetime) -> list[DomainEvent]:
     """Note where a held device registered from, and with which key."""
     seen = _note(device, callers_network(), key_digest, now=now, registering=True)
     return _judged(device, seen, RETURNS_OF_A_REGISTRATION)
@@ -36,7 +37,7 @@ def seen_first(device: Device, *, key_digest: str, now: datetime) -> None:
         _sighting(device, callers_network(), key_digest, now=now, registering=True)
 
 
-def seen_connecting(device: Device, *, now: datetime) -> list[Fact]:
+def seen_connecting(device: Device, *, now: datetime) -> list[DomainEvent]:
     """Note that a held device came from somewhere else than the last time.
 
     Only public addresses count: a private one is more likely a proxy of ours that
@@ -127,7 +128,7 @@ def _sighting(
     return seen
 
 
-def _judged(device: Device, sightings: list[Sighting], allowed: int) -> list[Fact]:
+def _judged(device: Device, sightings: list[Sighting], allowed: int) -> list[DomainEvent]:
     for what, seen in (
         ("addresses", [item.network for item in sightings]),
         ("keys", [item.key_digest for item in sightings]),
@@ -139,7 +140,7 @@ def _judged(device: Device, sightings: list[Sighting], allowed: int) -> list[Fac
     return []
 
 
-def _put(device: Device, reason: str, seen: list[str], now: datetime) -> list[Fact]:
+def _put(device: Device, reason: str, seen: list[str], now: datetime) -> list[DomainEvent]:
     if device.quarantined_at is not None:
         return []
     device.quarantined_at = now

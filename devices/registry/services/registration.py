@@ -39,7 +39,8 @@ from devices.registry.services.presence import heard_of, went_online
 from devices.registry.services.quarantine import seen_first, seen_registering
 from devices.registry.services.reregistration import MustAsk, admit, ask
 from devices.registry.services.tags import set_tags
-from events.services.outbox import Changes, Fact, record
+from events.domain_events import Changes, DomainEvent
+from events.services.outbox import record
 from tenants.context import current_caller
 
 RACES = 5  # a race is lost at most once per identifier; more means something is wrong
@@ -245,7 +246,7 @@ def _create(
     *,
     by: Literal["auto", "manual"],
     now: datetime,
-) -> tuple[Device, list[Fact]]:
+) -> tuple[Device, list[DomainEvent]]:
     """Write a new device's rows; what there is to announce of it.
 
     A box that registers itself is there; one that a member enters was never heard of.

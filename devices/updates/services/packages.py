@@ -297,7 +297,7 @@ def _check(row: SoftwareUpdate) -> None:
         raise InvalidVersion(sentence, field="minimum_version")
 
 
-def _facts(package: SoftwareUpdate, path: str) -> apk.ApkFacts | None:
+def _facts(package: SoftwareUpdate, path: str) -> apk.ApkManifest | None:
     """
     Raises:
         InvalidApk: it is another version, or another application, than is expected.

@@ -15,7 +15,8 @@ from devices.updates.events import (
 from devices.updates.models import Deployment, Status, UpdateStatus
 from devices.updates.models.statuses import STOPPABLE
 from devices.updates.services import next_steps
-from events.services.outbox import Fact, record
+from events.domain_events import DomainEvent
+from events.services.outbox import record
 
 BATCH = 2_000  # rows in one transaction
 SUPERSEDED = "Something newer is meant for the device."
@@ -68,7 +69,7 @@ def complete(rows: Collection[UpdateStatus], *, now: datetime) -> None:
 
 def fail(rows: Collection[UpdateStatus], say: Say, *, now: datetime) -> None:
     """Held rows: it did not work, each for a reason."""
-    facts: list[Fact] = []
+    facts: list[DomainEvent] = []
     for row in rows:
         code, sentence = say(row)
         row.error_code, row.error = code[:64], sentence[:500]

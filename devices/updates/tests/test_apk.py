@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from devices.updates.apk import MANIFEST, ApkFacts, NoApk, facts
+from devices.updates.apk import MANIFEST, ApkManifest, NoApk, facts
 from devices.updates.tests.rollouts import apk, manifest
 
 
-def read(folder: Path, content: bytes) -> ApkFacts | None:
+def read(folder: Path, content: bytes) -> ApkManifest | None:
     path = folder / "file"
     path.write_bytes(content)
     return facts(str(path))
@@ -23,7 +23,7 @@ def read(folder: Path, content: bytes) -> ApkFacts | None:
 def test_the_manifest_is_read(tmp_path: Path, utf8: bool) -> None:
     said = read(tmp_path, apk("com.example.tv", utf8=utf8, minSdkVersion=28))
 
-    assert said == ApkFacts(
+    assert said == ApkManifest(
         application_id="com.example.tv",
         version_name="2.0.0",
         version_code=7,

@@ -1,0 +1,38 @@
+"""Start Celery tasks by name, without importing the package that defines them."""
+
+from functools import cache, partial
+from typing import Any
+
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from core.background import BackgroundCall
+
+
+def enqueue(name: str, *args: Any, expires: float | None = None) -> None:
+    """Send a task to its queue now.
+
+    Args:
+        name: the task's full name, such as `events.tasks.deliver`.
+        args: positional arguments that JSON can express.
+        expires: seconds after which a worker drops the task unstarted.
+
+    Raises:
+        OperationalError: the broker does not answer.
+    """
+    current_app.send_task(name, args=args, expires=expires, retry=False)
+
+
+def enqueue_on_commit(name: str, *, expires: float | None = None) -> None:
+    """Send a task soon after the current transaction commits.
+
+    A background thread sends it, once for many commits. When the broker does not
+    answer, the task is dropped: use this only for tasks that beat starts as well.
+    """
+    transaction.on_commit(_background(name, expires), robust=True)
+
+
+@cache
+def _background(name: str, expires: float | None) -> BackgroundCall:
+    return BackgroundCall(partial(enqueue, name, expires=expires), OperationalError)

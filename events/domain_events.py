@@ -1,0 +1,82 @@
+"""Domain events: what a package publishes when something has happened."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar, dataclass_transform, get_type_hints
+from uuid import UUID
+
+from cattrs import Converter
+
+from events.models import Event
+from tenants.context import current_caller
+
+Changes = dict[str, tuple[Any, Any]]
+
+_converter = Converter()
+_converter.register_structure_hook(UUID, lambda value, _: UUID(str(value)))
+_converter.register_structure_hook(
+    datetime, lambda value, _: datetime.fromisoformat(str(value))
+)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+@dataclass(frozen=True, kw_only=True)
+class DomainEvent:
+    """Something that happened, named in the past tense. Holds identifiers, never rows.
+
+    Every subclass is a frozen dataclass with keyword arguments.
+    """
+
+    name: ClassVar[str]  # "device.status_changed"
+
+    tenant_id: UUID | None
+    device_id: UUID | None = None
+    at: datetime
+    changes: Changes = field(default_factory=dict)  # field: (before, after)
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
+
+
+DomainEventT = TypeVar("DomainEventT", bound=DomainEvent)
+_COLUMNS = {"tenant_id", "device_id", "at", "changes"}
+
+
+def row_of(event: DomainEvent) -> Event:
+    """The unsaved row of an event, with the current caller."""
+    caller = current_caller()
+    return Event(
+        tenant_id=event.tenant_id,
+        name=event.name,
+        device_id=event.device_id,
+        at=event.at,
+        caller_kind=caller.kind,
+        caller_id=caller.id,
+        caller_name=caller.name,
+        address=caller.address,
+        request_id=caller.request_id,
+        data={
+            item.name: getattr(event, item.name)
+            for item in dataclasses.fields(event)
+            if item.name not in _COLUMNS
+        },
+        changes=event.changes,
+    )
+
+
+def event_from(row: Event, kind: type[DomainEventT]) -> DomainEventT:
+    """The event that a row was written from; fields that its class no longer has are left out."""
+    hints = get_type_hints(kind)
+    fields = {
+        name: _converter.structure(value, hints[name])
+        for name, value in row.data.items()
+        if name in hints
+    }
+    return kind(
+        tenant_id=row.tenant_id,
+        device_id=row.device_id,
+        at=row.at,
+        changes={name: tuple(pair) for name, pair in row.changes.items()},
+        **fields,
+    )
