@@ -15,7 +15,7 @@ from django.test import override_settings
 from redis import Redis
 from rest_framework.test import APIClient
 
-from accounts.services.members import issue_api_token
+from accounts.services.tokens import issue_api_token
 from certificates.services.device_certificates import DeviceCertificatesService
 from devices.metrics.services import partitions
 from devices.registry.models import Device, EnrollmentToken

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts.services.members import issue_api_token
+from accounts.services.tokens import issue_api_token
 from tenants.context import tenant_scope
 from tenants.models import Membership, Role, Tenant, User
 

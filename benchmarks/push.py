@@ -14,7 +14,7 @@ import psutil
 from django.db import connection
 from django.utils import timezone
 
-from accounts.services.members import issue_api_token
+from accounts.services.tokens import issue_api_token
 from benchmarks.load import Figures
 from benchmarks.roles import running
 from benchmarks.stage import web

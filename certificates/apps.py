@@ -1,11 +1,19 @@
-from importlib import import_module
-
 from django.apps import AppConfig
+
+from devices.registry.extension_points import connect_response, device_retiring
+from events.extension_points import subscribers
 
 
 class CertificatesConfig(AppConfig):
     name = "certificates"
 
     def ready(self) -> None:
-        import_module("certificates.services.subscribers")
-        import_module("certificates.services.renewal_windows")
+        device_retiring.register(
+            "certificates.services.subscribers.revoke_certificates_of_retired_device"
+        )
+        connect_response.register(
+            "certificates.services.renewal_windows.tell_the_window"
+        )
+        subscribers.register(
+            "certificates.services.subscribers.destroy_key_of_revoked_certificate"
+        )

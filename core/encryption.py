@@ -15,7 +15,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
-_kept: dict[str, Callable[[], int]] = {}
+from core.extension_points import ExtensionPoint
+
+# Each encrypts what its package stores with the current key; returns how many of what.
+reencryption: ExtensionPoint[Callable[[], dict[str, int]]] = ExtensionPoint(
+    "secrets to re-encrypt"
+)
 
 
 class NotReadable(Exception):
@@ -45,18 +50,16 @@ def keyed_digests(text: str, *, purpose: str) -> list[str]:
     ]
 
 
-def when_reencrypting(noun: str, act: Callable[[], int]) -> None:
-    """Encrypt what a room keeps with the present key, too; `act` returns how many."""
-    _kept[noun] = act
-
-
 def reencrypt_all() -> dict[str, int]:
     """Encrypt whatever any room keeps with the present key; how many of what.
 
     Raises:
         NotReadable: one was encrypted with a key that is not among the fallbacks.
     """
-    return {noun: act() for noun, act in _kept.items()}
+    counts: dict[str, int] = {}
+    for reencrypt in reencryption:
+        counts |= reencrypt()
+    return counts
 
 
 def _boxes(purpose: str) -> MultiFernet:

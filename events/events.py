@@ -1,6 +1,5 @@
 """What happens to channels."""
 
-
 from events.domain_events import DomainEvent
 
 

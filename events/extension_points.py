@@ -1,13 +1,17 @@
 """What packages above take part in: subscribing to events, and naming devices."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from core.extension_points import ExtensionPoint
-from events.domain_events import DomainEvent
 
-DomainEventT = TypeVar("DomainEventT", bound=DomainEvent)
+if TYPE_CHECKING:  # apps.py imports this module before there are models
+    from events.domain_events import DomainEvent
+
+DomainEventT = TypeVar("DomainEventT", bound="DomainEvent")
 Subscriber = Callable[[Any], None]
 
 subscribers: ExtensionPoint[Subscriber] = ExtensionPoint("event subscribers")
@@ -60,6 +64,11 @@ def subscribers_of(name: str) -> dict[str, tuple[type[DomainEvent], Subscriber]]
         for subscriber in subscribers
         if (kind := _event_types[subscriber]).name == name
     }
+
+
+def subscriber_at(name: str, path: str) -> tuple[type[DomainEvent], Subscriber] | None:
+    """The subscriber that a delivery names; None if the code no longer has it."""
+    return subscribers_of(name).get(RENAMED.get(path, path))
 
 
 def names_of(device_ids: Collection[UUID]) -> dict[UUID, str]:

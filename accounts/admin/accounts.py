@@ -15,8 +15,7 @@ from unfold.widgets import (
 
 from accounts.admin.issued_tokens import IssuedTokenAdmin
 from accounts.errors import RoleTooLow
-from accounts.services import members as services
-from accounts.services import second_factor
+from accounts.services import members, second_factor, tenants, tokens
 from core.templatetags.portal import moment_in_words
 from tenants.admin.base import (
     MOST_AT_ONCE,
@@ -53,13 +52,13 @@ class TenantForm(ServiceForm):
     def act(self) -> Tenant:
         said = self.cleaned_data
         if self.instance.pk and not self.instance._state.adding:
-            return services.update_tenant(
+            return tenants.update_tenant(
                 tenant=self.instance,
                 name=said["name"],
                 requires_second_factor=said["requires_second_factor"],
                 now=timezone.now(),
             )
-        new = services.create_tenant(
+        new = tenants.create_tenant(
             slug=said["slug"],
             name=said["name"],
             owner_email=said["owner"] or None,
@@ -134,7 +133,7 @@ class MembershipForm(ServiceForm):
     def act(self) -> Membership:
         role = Role(self.cleaned_data["role"])
         if not self.instance._state.adding:
-            services.change_role(
+            members.change_role(
                 membership=self.instance, role=role, by=self.by, now=timezone.now()
             )
             self.instance.role = role
@@ -142,7 +141,7 @@ class MembershipForm(ServiceForm):
         if role is Role.OWNER and self.by is not Role.OWNER:
             raise RoleTooLow("Only an owner makes an owner.", field="role")
         email = self.cleaned_data["email"]
-        membership, password = services.add_member(
+        membership, password = members.add_member(
             email=email, role=role, now=timezone.now()
         )
         membership.__dict__["shown_once"] = password
@@ -216,7 +215,7 @@ class MembershipAdmin(PortalAdmin):
         by = role_of(request)
 
         def remove(membership: Membership) -> str:
-            services.remove_member(membership=membership, by=by, now=timezone.now())
+            members.remove_member(membership=membership, by=by, now=timezone.now())
             return "Removed, with their tokens in this tenant."
 
         outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove)
@@ -260,7 +259,7 @@ class ApiTokenForm(ServiceForm):
         membership: Membership = self.cleaned_data["membership"]
         if not self.by.includes(Role(membership.role)):
             raise RoleTooLow("That member may more than you.", field="membership")
-        row, token = services.issue_api_token(
+        row, token = tokens.issue_api_token(
             membership=membership,
             name=self.cleaned_data["name"],
             lifetime=None if expires_at is None else expires_at - now,

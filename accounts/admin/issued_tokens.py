@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.decorators import display
 
-from accounts.services.members import revoke_token
+from accounts.services.tokens import revoke_token
 from core.templatetags.portal import moment_in_words
 from tenants.admin.base import (
     MOST_AT_ONCE,

@@ -1,13 +1,10 @@
-"""What is done to tenants, their members and their members' tokens."""
+"""Add, change and remove the members of a tenant."""
 
 import secrets
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
-from uuid import UUID
+from datetime import datetime
+from typing import Any
 
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email, validate_slug
+from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
 from accounts.errors import (
@@ -17,73 +14,12 @@ from accounts.errors import (
     NoSuchPerson,
     PersonUnknownYet,
     RoleTooLow,
-    TenantExists,
 )
-from tenants import tokens
-from tenants.context import tenant_scope
-from tenants.hooks import Happening, announce
-from tenants.models import ApiToken, IssuedToken, Membership, Role, Tenant, User
-
-T = TypeVar("T", bound=IssuedToken)
-
-
-@dataclass(frozen=True, slots=True)
-class NewTenant:
-    """What came of `create_tenant`; the password and the token are not kept anywhere."""
-
-    tenant: Tenant
-    owner: User | None
-    password: str | None  # None when the owner had an account already
-    token: str | None
-
-
-@transaction.atomic
-def create_tenant(
-    *, slug: str, name: str = "", owner_email: str | None = None, now: datetime
-) -> NewTenant:
-    """Make a tenant and, with an e-mail address, its owner and the owner's API token.
-
-    Raises:
-        InvalidTenant: the slug or the address cannot be one.
-        TenantExists: the slug is taken.
-    """
-    _check(validate_slug, slug, "slug", "A slug has letters, digits, - and _ only.")
-    if len(slug) > 64 or len(name) > 120:
-        raise InvalidTenant("At most 64 characters of slug and 120 of name.")
-    try:
-        with transaction.atomic():
-            tenant = Tenant.objects.create(slug=slug, name=name or slug)
-    except IntegrityError as error:
-        raise TenantExists(f"There is a tenant {slug!r} already.") from error
-    _announce("tenant.created", tenant.pk, now, slug=slug)
-    if owner_email is None:
-        return NewTenant(tenant, None, None, None)
-    with tenant_scope(tenant.pk):
-        membership, password = add_member(
-            email=owner_email, role=Role.OWNER, now=now, by_operator=True
-        )
-        _, token = issue_api_token(membership=membership, name="first token", now=now)
-    return NewTenant(tenant, membership.user, password, token)
-
-
-@transaction.atomic
-def update_tenant(
-    *, tenant: Tenant, name: str, requires_second_factor: bool, now: datetime
-) -> Tenant:
-    """Change what a tenant is called and what it asks of its members."""
-    held = Tenant.objects.select_for_update().get(pk=tenant.pk)
-    after = {"name": name, "requires_second_factor": requires_second_factor}
-    changes = {
-        field: (getattr(held, field), value)
-        for field, value in after.items()
-        if getattr(held, field) != value
-    }
-    for field, (_, value) in changes.items():
-        setattr(held, field, value)
-    if changes:
-        held.save(update_fields=list(changes))
-        _announce("tenant.updated", held.pk, now, changes=changes)
-    return held
+from accounts.events import MemberAdded, MemberRemoved, MemberRoleChanged
+from accounts.services.validation import check
+from events.domain_events import Changes
+from events.services.outbox import record
+from tenants.models import Membership, Role, User
 
 
 @transaction.atomic
@@ -105,7 +41,7 @@ def add_member(
         PersonUnknownYet: another tenant invited them, and they have not come yet.
     """
     email = User.objects.normalize(email)
-    _check(validate_email, email, "email", f"{email!r} is not an e-mail address.")
+    check(validate_email, email, "email", f"{email!r} is not an e-mail address.")
     if len(email) > 254:
         raise InvalidTenant("The e-mail address is too long.", field="email")
     user = User.objects.filter(email=email).first()
@@ -127,7 +63,7 @@ def add_member(
             membership: Membership = Membership.objects.create(user=user, role=role)
     except IntegrityError as error:
         raise AlreadyMember(f"{email} is a member already.", field="email") from error
-    _announce("member.added", membership.tenant_id, now, email=email, role=role.value)
+    record([MemberAdded(**_about(membership, now), role=role.value)])
     return membership, password
 
 
@@ -145,13 +81,8 @@ def change_role(*, membership: Membership, role: Role, by: Role, now: datetime) 
         _keep_an_owner(membership)
     Membership.every_tenant.filter(pk=membership.pk).update(role=role)
     if role != membership.role:
-        _announce(
-            "member.role_changed",
-            membership.tenant_id,
-            now,
-            changes={"role": (membership.role, role.value)},
-            email=membership.user.email,
-        )
+        changes: Changes = {"role": (membership.role, role.value)}
+        record([MemberRoleChanged(**_about(membership, now), changes=changes)])
 
 
 @transaction.atomic
@@ -165,53 +96,8 @@ def remove_member(*, membership: Membership, by: Role, now: datetime) -> None:
     if membership.role == Role.OWNER and by is not Role.OWNER:
         raise RoleTooLow("Only an owner removes an owner.")
     _keep_an_owner(membership)
-    email = membership.user.email
+    record([MemberRemoved(**_about(membership, now))])
     membership.delete()
-    _announce("member.removed", membership.tenant_id, now, email=email)
-
-
-@transaction.atomic
-def issue_token(model: type[T], *, now: datetime, **fields: object) -> tuple[T, str]:
-    """A row for a new token of this kind, and the token, which is not kept."""
-    token = tokens.make(model.prefix)
-    row = model(
-        digest=tokens.digest(token), hint=tokens.hint(token), created_at=now, **fields
-    )
-    row.save(force_insert=True)
-    _announce(f"{model.noun}.issued", row.tenant_id, now, name=row.name, hint=row.hint)
-    return row, token
-
-
-def issue_api_token(
-    *,
-    membership: Membership,
-    name: str,
-    now: datetime,
-    lifetime: timedelta | None = None,
-) -> tuple[ApiToken, str]:
-    """A new `usr_` token for a member; `lifetime` None means until it is revoked."""
-    return issue_token(
-        ApiToken,
-        now=now,
-        name=name,
-        membership=membership,
-        tenant_id=membership.tenant_id,
-        expires_at=None if lifetime is None else now + lifetime,
-    )
-
-
-@transaction.atomic
-def revoke_token(token: IssuedToken, *, now: datetime) -> None:
-    """End a token at once; twice is once."""
-    valid = type(token).every_tenant.filter(pk=token.pk, revoked_at__isnull=True)
-    if valid.update(revoked_at=now):
-        _announce(
-            f"{token.noun}.revoked",
-            token.tenant_id,
-            now,
-            name=token.name,
-            hint=token.hint,
-        )
 
 
 def person_by_email(email: str) -> User:
@@ -226,19 +112,12 @@ def person_by_email(email: str) -> User:
     return user
 
 
-def _announce(
-    happened: str,
-    tenant_id: UUID | None,
-    now: datetime,
-    *,
-    changes: dict[str, tuple[Any, Any]] | None = None,
-    **data: Any,
-) -> None:
-    announce(
-        Happening(
-            name=happened, tenant_id=tenant_id, at=now, data=data, changes=changes or {}
-        )
-    )
+def _about(membership: Membership, now: datetime) -> dict[str, Any]:
+    return {
+        "tenant_id": membership.tenant_id,
+        "at": now,
+        "email": membership.user.email,
+    }
 
 
 def _keep_an_owner(membership: Membership) -> None:
@@ -247,11 +126,3 @@ def _keep_an_owner(membership: Membership) -> None:
     )
     if {owner.pk for owner in owners} == {membership.pk}:
         raise LastOwner("A tenant keeps at least one owner.")
-
-
-def _check(validator: object, value: str, field: str, sentence: str) -> None:
-    assert callable(validator)
-    try:
-        validator(value)
-    except ValidationError as error:
-        raise InvalidTenant(sentence, field=field) from error

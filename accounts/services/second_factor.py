@@ -10,11 +10,17 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.db import transaction
 
 from accounts.errors import FactorNotYours, TooManyCodes, WrongCode
+from accounts.events import (
+    PersonEvent,
+    RecoveryCodeUsed,
+    SecondFactorAdded,
+    SecondFactorRemoved,
+)
 from core.encryption import decrypt, encrypt
 from core.limits import Limit, LimitsUnknown
+from events.services.outbox import record
 from tenants import tokens
 from tenants.context import every_tenant_scope
-from tenants.hooks import Happening, announce
 from tenants.models import Membership, SecondFactor, User
 
 PURPOSE = "second factor"
@@ -74,7 +80,7 @@ def confirm(user: User, code: str, *, now: datetime) -> list[str]:
         row.confirmed_at, row.last_step = now, step
         row.recovery_digests = [tokens.digest(code) for code in codes]
         row.save()
-        _announce("person.second_factor_added", user, now)
+        _record(SecondFactorAdded, user, now)
     return codes
 
 
@@ -94,7 +100,7 @@ def verify(user: User, code: str, *, now: datetime) -> None:
             row.last_step = step
         elif (digest := tokens.digest(plain)) in row.recovery_digests:
             row.recovery_digests.remove(digest)
-            _announce("person.recovery_code_used", user, now)
+            _record(RecoveryCodeUsed, user, now)
         else:
             raise WrongCode("The code is not right.", field="code")
         row.save()
@@ -105,7 +111,7 @@ def remove(user: User, *, now: datetime) -> bool:
     """Forget a person's second factor; say whether there was one."""
     removed, _ = SecondFactor.objects.filter(user=user).delete()
     if removed:
-        _announce("person.second_factor_removed", user, now)
+        _record(SecondFactorRemoved, user, now)
     return bool(removed)
 
 
@@ -126,7 +132,7 @@ def remove_for(membership: Membership, *, now: datetime) -> bool:
     return remove(user, now=now)
 
 
-def reencrypt() -> int:
+def reencrypt() -> dict[str, int]:
     """Encrypt every secret with the present key, one row at a time; return how many.
 
     Raises:
@@ -141,7 +147,7 @@ def reencrypt() -> int:
                 row.secret = encrypt(plain, purpose=PURPOSE)
                 row.save(update_fields=["secret"])
                 count += 1
-    return count
+    return {"second_factors": count}
 
 
 def is_in_use(user: User) -> bool:
@@ -190,5 +196,5 @@ def _new_recovery_code() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(12))
 
 
-def _announce(name: str, user: User, now: datetime) -> None:
-    announce(Happening(name=name, tenant_id=None, at=now, data={"email": user.email}))
+def _record(kind: type[PersonEvent], user: User, now: datetime) -> None:
+    record([kind(tenant_id=None, at=now, email=user.email)])

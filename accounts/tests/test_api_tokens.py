@@ -13,7 +13,7 @@ from accounts.errors import (
     PersonUnknownYet,
     RoleTooLow,
 )
-from accounts.services import members
+from accounts.services import members, tenants, tokens
 from events.models import Event
 from tenants import tokens
 from tenants.context import tenant_scope
@@ -40,7 +40,7 @@ def test_a_token_has_its_prefix_and_256_random_bits() -> None:
 
 def test_only_the_hash_of_a_token_is_kept() -> None:
     membership = MembershipFactory.create()
-    row, token = members.issue_api_token(
+    row, token = tokens.issue_api_token(
         membership=membership, name="test", now=datetime.now(UTC)
     )
 
@@ -53,14 +53,14 @@ def test_only_the_hash_of_a_token_is_kept() -> None:
 def test_revocation_and_expiry_take_effect_at_once() -> None:
     now = datetime.now(UTC)
     membership = MembershipFactory.create(role=Role.VIEWER)
-    revoked, first = members.issue_api_token(membership=membership, name="a", now=now)
-    expired, second = members.issue_api_token(
+    revoked, first = tokens.issue_api_token(membership=membership, name="a", now=now)
+    expired, second = tokens.issue_api_token(
         membership=membership, name="b", now=now, lifetime=timedelta(hours=1)
     )
     assert calling(first).get("/devices").status_code == 200
     assert calling(second).get("/devices").status_code == 200
 
-    members.revoke_token(revoked, now=now)
+    tokens.revoke_token(revoked, now=now)
     ApiToken.every_tenant.filter(pk=expired.pk).update(expires_at=now)
 
     assert calling(first).get("/devices").status_code == 401
@@ -69,7 +69,7 @@ def test_revocation_and_expiry_take_effect_at_once() -> None:
 
 def test_a_person_who_is_switched_off_is_out_at_once() -> None:
     membership = MembershipFactory.create(role=Role.VIEWER)
-    _, token = members.issue_api_token(
+    _, token = tokens.issue_api_token(
         membership=membership, name="a", now=datetime.now(UTC)
     )
     User.objects.filter(pk=membership.user_id).update(is_active=False)
@@ -138,7 +138,7 @@ def test_a_slug_that_cannot_be_is_refused(slug: str) -> None:
 
 def test_a_tenant_whose_owner_cannot_be_made_is_not_made() -> None:
     with pytest.raises(InvalidTenant):
-        members.create_tenant(
+        tenants.create_tenant(
             slug="acme", owner_email="nonsense", now=datetime.now(UTC)
         )
     assert not Tenant.objects.exists()
@@ -189,7 +189,7 @@ def test_only_an_owner_makes_or_unmakes_an_owner(tenant: Tenant) -> None:
 def test_a_removed_members_tokens_end(tenant: Tenant) -> None:
     MembershipFactory.create(tenant=tenant, role=Role.OWNER)
     member = MembershipFactory.create(tenant=tenant, role=Role.VIEWER)
-    _, token = members.issue_api_token(
+    _, token = tokens.issue_api_token(
         membership=member, name="a", now=datetime.now(UTC)
     )
 
@@ -231,14 +231,14 @@ def told(tenant: Tenant) -> list[str]:
 
 
 def test_what_happens_to_members_and_tokens_is_in_the_audit_log() -> None:
-    new = members.create_tenant(slug="acme", owner_email="boss@acme.test", now=NOW)
+    new = tenants.create_tenant(slug="acme", owner_email="boss@acme.test", now=NOW)
     tenant = new.tenant
     with tenant_scope(tenant.pk):
         member, _ = members.add_member(email="m@acme.test", role=Role.VIEWER, now=NOW)
         members.change_role(membership=member, role=Role.ADMIN, by=Role.OWNER, now=NOW)
-        row, token = members.issue_api_token(membership=member, name="t", now=NOW)
-        members.revoke_token(row, now=NOW)
-        members.revoke_token(row, now=NOW)
+        row, token = tokens.issue_api_token(membership=member, name="t", now=NOW)
+        tokens.revoke_token(row, now=NOW)
+        tokens.revoke_token(row, now=NOW)
         members.remove_member(membership=member, by=Role.OWNER, now=NOW)
 
     assert told(tenant) == [
@@ -259,7 +259,7 @@ def test_a_person_whom_another_tenant_invited_has_to_come_there_first(
 
     with tenant_scope(tenant.pk), pytest.raises(PersonUnknownYet):
         members.add_member(email=invited.user.email, role=Role.OWNER, now=NOW)
-    new = members.create_tenant(
+    new = tenants.create_tenant(
         slug="acme", owner_email=invited.user.email, now=NOW
     )  # the operator may: the password that was known is void
     assert new.password is not None

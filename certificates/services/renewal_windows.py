@@ -9,7 +9,6 @@ from django.conf import settings
 from certificates.models import DeviceCertificate
 from certificates.models.campaign import position
 from certificates.services import renewal_campaigns
-from devices.registry.extension_points import when_telling
 from devices.registry.models import Device, NextSteps
 
 SPREAD = timedelta(days=2)  # over which the windows of one day's certificates lie
@@ -47,7 +46,6 @@ def window_of(certificate: DeviceCertificate, *, now: datetime) -> Window:
     return _window(certificate.serial_number, renewal, pulled)
 
 
-@when_telling
 def tell_the_window(
     device: Device, steps: NextSteps | None, now: datetime
 ) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-from importlib import import_module
-
 from django.apps import AppConfig
-from kombu.exceptions import OperationalError
 
-from core.task_trigger import Waker
+from devices.monitoring.extension_points import configuration_drifts
+from devices.registry.extension_points import (
+    connect_response,
+    device_page,
+    device_retiring,
+)
+from events.extension_points import subscribers
 
 
 class ConfigurationsConfig(AppConfig):
@@ -11,24 +14,12 @@ class ConfigurationsConfig(AppConfig):
     label = "configurations"
 
     def ready(self) -> None:
-        import_module("devices.configurations.services.subscribers")
-        rounds = import_module("devices.configurations.services.recalculation")
-        work = import_module("devices.configurations.tasks").work_rounds
-        rounds.wake_with(
-            Waker(
-                lambda: work.apply_async(retry=False, expires=55), away=OperationalError
-            )
+        configuration_drifts.register("devices.configurations.services.drift.announced")
+        connect_response.register(
+            "devices.configurations.services.connect_response.tell"
         )
-        monitoring = import_module("devices.monitoring.extension_points")
-        drift = import_module("devices.configurations.services.drift")
-        monitoring.when_asked_for_drifts(drift.DRIFTS)
-        hooks = import_module("devices.registry.extension_points")
-        hooks.when_telling(
-            import_module("devices.configurations.services.connect_response").tell
-        )
-        hooks.when_retiring(
-            import_module("devices.configurations.services.effective").let_go
-        )
-        hooks.when_showing(
-            import_module("devices.configurations.admin.device_panel").panel
+        device_retiring.register("devices.configurations.services.effective.let_go")
+        device_page.register("devices.configurations.admin.device_panel.panel")
+        subscribers.register(
+            "devices.configurations.services.subscribers.recalculate_after_tag_change"
         )

@@ -1,6 +1,5 @@
 """What happens to configurations."""
 
-
 from events.domain_events import DomainEvent
 
 

@@ -1,26 +1,20 @@
-"""The seam by which rooms above say something to all devices of a tenant."""
+"""What packages above add to the configuration of every device of a tenant."""
 
 from collections.abc import Callable
 from typing import Any
 
-Saying = Callable[[], dict[str, Any]]
+from core.extension_points import ExtensionPoint
 
-_saying: list[Saying] = []
-
-
-def when_saying(add: Saying) -> Saying:
-    """Add keys to the configuration of every device of the current tenant.
-
-    They are keys that no operator can set. Whoever changes what it says asks for a
-    round through the devices (`rounds.ask`), in the transaction that changes it.
-    """
-    _saying.append(add)
-    return add
+# Returns keys for every device of the current tenant; no operator can set them. Whoever
+# changes what it returns calls `recalculation.request` in the same transaction.
+server_keys: ExtensionPoint[Callable[[], dict[str, Any]]] = ExtensionPoint(
+    "keys set by the server"
+)
 
 
-def house_says() -> dict[str, Any]:
-    """What the rooms above say to all devices of the current tenant."""
-    said: dict[str, Any] = {}
-    for add in _saying:
-        said |= add()
-    return said
+def keys_set_by_server() -> dict[str, Any]:
+    """All keys that packages above set for the current tenant's devices."""
+    keys: dict[str, Any] = {}
+    for contribute in server_keys:
+        keys |= contribute()
+    return keys

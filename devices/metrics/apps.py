@@ -1,6 +1,6 @@
-from importlib import import_module
-
 from django.apps import AppConfig
+
+from devices.registry.extension_points import device_page
 
 
 class MetricsConfig(AppConfig):
@@ -8,5 +8,4 @@ class MetricsConfig(AppConfig):
     label = "metrics"
 
     def ready(self) -> None:
-        hooks = import_module("devices.registry.extension_points")
-        hooks.when_showing(import_module("devices.metrics.admin.device_panel").panel)
+        device_page.register("devices.metrics.admin.device_panel.panel")

@@ -1,33 +1,19 @@
-"""The seam by which the rooms above hear of samples that were stored."""
+"""What packages above do with stored samples."""
 
-import logging
-from collections.abc import Callable
+from __future__ import annotations
 
-from django.db import DatabaseError
+from typing import TYPE_CHECKING
 
-from devices.metrics.sample_validation import Row
-from devices.registry.models import Device
+from core.extension_points import ExtensionPoint
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:  # apps.py imports this module before there are models
+    from collections.abc import Callable
 
-Hearer = Callable[[Device, Row], None]
+    from devices.metrics.sample_validation import Row
+    from devices.registry.models import Device
 
-_hearers: list[Hearer] = []
-
-
-def when_stored(hear: Hearer) -> Hearer:
-    """Hear of the newest sample of a request, after it is committed.
-
-    It is on the way of every request: look at the row, and leave work to a worker.
-    """
-    _hearers.append(hear)
-    return hear
-
-
-def stored(device: Device, newest: Row) -> None:
-    """The samples are committed: what goes wrong here is no reason to refuse them."""
-    for hear in _hearers:
-        try:
-            hear(device, newest)
-        except DatabaseError:
-            logger.exception("A sample was stored, and not looked at")
+# Called with the newest sample of a request after it is committed. It is part of every
+# request: look at the row only, and leave the work to a worker.
+sample_stored: ExtensionPoint[Callable[[Device, Row], None]] = ExtensionPoint(
+    "sample stored"
+)

@@ -1,6 +1,5 @@
 """What happens to alerts and to the rules that open them."""
 
-
 from events.domain_events import DomainEvent
 
 

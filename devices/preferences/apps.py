@@ -1,6 +1,6 @@
-from importlib import import_module
-
 from django.apps import AppConfig
+
+from devices.registry.extension_points import connect_response, device_page
 
 
 class PreferencesConfig(AppConfig):
@@ -8,10 +8,5 @@ class PreferencesConfig(AppConfig):
     label = "preferences"
 
     def ready(self) -> None:
-        hooks = import_module("devices.registry.extension_points")
-        hooks.when_showing(
-            import_module("devices.preferences.admin.device_panel").panel
-        )
-        hooks.when_telling(
-            import_module("devices.preferences.services.connect_response").tell
-        )
+        connect_response.register("devices.preferences.services.connect_response.tell")
+        device_page.register("devices.preferences.admin.device_panel.panel")

@@ -1,6 +1,5 @@
 """What happens to preferences and settings."""
 
-
 from events.domain_events import DomainEvent
 
 

@@ -1,8 +1,6 @@
-from importlib import import_module
-
 from django.apps import AppConfig
 
-from events.extension_points import known_by
+from events.extension_points import device_names, devices_with_tag
 
 
 class DevicesConfig(AppConfig):
@@ -10,5 +8,5 @@ class DevicesConfig(AppConfig):
     label = "devices"
 
     def ready(self) -> None:
-        tags = import_module("devices.registry.services.tags")
-        known_by(tags.names_of, tags.wearing)
+        device_names.register("devices.registry.services.tags.names_of")
+        devices_with_tag.register("devices.registry.services.tags.wearing")

@@ -111,3 +111,16 @@ class PairingDecided(Conflict):
 
 class TooManyPairings(Refused):
     code = "too_many_pairings"
+
+
+class InvalidFilter(Invalid):
+    """A device filter with unknown names or values that are not accepted."""
+
+    code = "invalid_filter"
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        super().__init__("This filter is not accepted.", field="filter")
+        self.details = [
+            Detail(code=self.code, sentence=sentence, field=f"filter.{name}")
+            for name, sentence in faults.items()
+        ]

@@ -1,56 +1,34 @@
-"""The seams by which the rooms above take part: in a retirement, a connect, a page."""
+"""What packages above add to the registry: to retiring, to `connect` and to pages."""
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any
-from uuid import UUID
+from __future__ import annotations
 
-from django.http import HttpRequest
+from typing import TYPE_CHECKING
 
-from devices.registry.models import Device, NextSteps
+from core.extension_points import ExtensionPoint
 
-Retiring = Callable[[UUID, datetime], None]
-Showing = Callable[[HttpRequest, Device], str]  # HTML
-Telling = Callable[[Device, NextSteps | None, datetime], dict[str, Any]]
+if TYPE_CHECKING:  # apps.py imports this module before there are models
+    from collections.abc import Callable
+    from datetime import datetime
+    from typing import Any
+    from uuid import UUID
 
-_retiring: list[Retiring] = []
-_telling: list[Telling] = []
-_showing: list[Showing] = []
+    from django.http import HttpRequest
 
+    from devices.registry.models import Device, NextSteps
 
-def when_retiring(act: Retiring, *, first: bool = False) -> Retiring:
-    """Act inside the transaction that retires a device; a refusal undoes everything.
+# Called with the device's id inside the transaction that retires it. An error undoes
+# the retirement.
+device_retiring: ExtensionPoint[Callable[[UUID, datetime], None]] = ExtensionPoint(
+    "device is being retired"
+)
 
-    Args:
-        first: before the others, for who takes locks that come before theirs.
-    """
-    _retiring.insert(0 if first else len(_retiring), act)
-    return act
+# Returns fields for the answer of `connect`. It is called on every connect, so it
+# works from its arguments and asks the database nothing.
+connect_response: ExtensionPoint[
+    Callable[[Device, NextSteps | None, datetime], dict[str, Any]]
+] = ExtensionPoint("connect response")
 
-
-def retiring(device_id: UUID, now: datetime) -> None:
-    for act in _retiring:
-        act(device_id, now)
-
-
-def when_telling(add: Telling) -> Telling:
-    """Add lines to the answer of every connect: from what is in hand, not from a query."""
-    _telling.append(add)
-    return add
-
-
-def telling(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
-    told: dict[str, Any] = {}
-    for add in _telling:
-        told |= add(device, steps, now)
-    return told
-
-
-def when_showing(draw: Showing) -> Showing:
-    """Add a panel to the device's page in the portal; nothing is drawn as ""."""
-    _showing.append(draw)
-    return draw
-
-
-def showing(request: HttpRequest, device: Device) -> list[str]:
-    return [panel for panel in (draw(request, device) for draw in _showing) if panel]
+# Returns the HTML of a panel on the device's page in the portal, or "" for none.
+device_page: ExtensionPoint[Callable[[HttpRequest, Device], str]] = ExtensionPoint(
+    "device page"
+)

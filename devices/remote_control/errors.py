@@ -1,6 +1,6 @@
 """How remote control says no."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from core.errors import Conflict, Detail, Gone, Invalid, Missing, Refused
@@ -151,19 +151,6 @@ class SequenceAhead(Invalid):
 
 class InvalidAnswer(Invalid):
     code = "invalid_answer"
-
-
-class InvalidFilter(Invalid):
-    """Each part of the filter that is none."""
-
-    code = "invalid_filter"
-
-    def __init__(self, faults: Mapping[str, str]) -> None:
-        super().__init__("This filter is none.", field="filter")
-        self.details = [
-            Detail(code=self.code, sentence=sentence, field=f"filter.{name}")
-            for name, sentence in faults.items()
-        ]
 
 
 class GestureToMany(Invalid):

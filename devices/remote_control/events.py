@@ -1,6 +1,5 @@
 """What happens when devices are controlled. Gestures are in the command history alone."""
 
-
 from events.domain_events import DomainEvent
 
 

@@ -1,10 +1,8 @@
-from importlib import import_module
-
 from django.apps import AppConfig
-from kombu.exceptions import OperationalError
 
-from core.encryption import when_reencrypting
-from core.task_trigger import Waker
+from core.encryption import reencryption
+from devices.configurations.extension_points import server_keys
+from devices.registry.extension_points import device_page, device_retiring
 
 
 class UpdatesConfig(AppConfig):
@@ -13,20 +11,7 @@ class UpdatesConfig(AppConfig):
     verbose_name = "software updates"
 
     def ready(self) -> None:
-        targets = import_module("devices.updates.services.targets")
-        targets.found_with(import_module("devices.updates.api.filters").found_devices)
-        work = import_module("devices.updates.tasks").work_rollouts
-        import_module("devices.updates.services.rollouts").wake_with(
-            Waker(
-                lambda: work.apply_async(retry=False, expires=55), away=OperationalError
-            )
-        )
-        signing = import_module("devices.updates.services.signing")
-        when_reencrypting("update_signing_keys", signing.reencrypt)
-        configurations = import_module("devices.configurations.extension_points")
-        configurations.when_saying(signing.in_configurations)
-        hooks = import_module("devices.registry.extension_points")
-        hooks.when_retiring(
-            import_module("devices.updates.services.status_changes").let_go
-        )
-        hooks.when_showing(import_module("devices.updates.admin.device_panel").panel)
+        reencryption.register("devices.updates.services.signing.reencrypt")
+        server_keys.register("devices.updates.services.signing.in_configurations")
+        device_retiring.register("devices.updates.services.status_changes.let_go")
+        device_page.register("devices.updates.admin.device_panel.panel")

@@ -1,6 +1,5 @@
 """What happens to packages, rollouts, and devices in them."""
 
-
 from events.domain_events import DomainEvent
 
 

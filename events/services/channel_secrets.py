@@ -27,7 +27,7 @@ def replace(channel: Channel, *, now: datetime) -> str:
     return make(channel)
 
 
-def reencrypt() -> int:
+def reencrypt() -> dict[str, int]:
     """Encrypt every tenant's secrets with the present key; return of how many channels.
 
     Raises:
@@ -43,7 +43,7 @@ def reencrypt() -> int:
                 held.former_secret = _anew(held.former_secret)
                 held.save(update_fields=["secret", "former_secret"])
                 count += 1
-    return count
+    return {"webhooks": count}
 
 
 def _anew(encrypted: str) -> str:

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from events.models import Delivery, Event
 from events.domain_events import event_from
 from events.extension_points import subscriber_at
+from events.models import Delivery, Event
 from tenants.context import SYSTEM, caller_scope, tenant_scope
 
 logger = logging.getLogger(__name__)
@@ -71,11 +71,11 @@ def _attempt(delivery: Delivery, *, now: datetime) -> None:
 
 
 def _hand_over(delivery: Delivery, event: Event) -> None:
-    listening = listener_at(event.name, delivery.listener)
-    if listening is not None:  # else the listener was removed from the code
-        kind, listener = listening
+    subscriber = subscriber_at(event.name, delivery.listener)
+    if subscriber is not None:  # else it was removed from the code
+        kind, act = subscriber
         with tenant_scope(event.tenant_id), caller_scope(SYSTEM):
-            listener(fact_of(event, kind))
+            act(event_from(event, kind))
     delivery.delete()
 
 

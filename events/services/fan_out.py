@@ -86,7 +86,7 @@ def _matches(
         passing = [event for event in events if chosen.passes(event)]
         if chosen.tag and passing:
             ids: set[Any] = {event.device_id for event in passing if event.device_id}
-            worn = extension_points.wearing(chosen.tag, ids)
+            worn = extension_points.with_tag(chosen.tag, ids)
             passing = [event for event in passing if event.device_id in worn]
         for event in passing:
             yield event, chosen.channel_id

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from redis import Redis, RedisError
 
-from core.task_trigger import Waker
+from core.background import BackgroundCall
 from events import topics
 from events.models import Event
 
@@ -53,7 +53,7 @@ def changed(events: Iterable[Event]) -> None:
             hint.names.add(event.name)
             if event.device_id is not None and len(hint.devices) <= MOST_DEVICES:
                 hint.devices.add(event.device_id)
-    _wake()
+    _request_publishing()
 
 
 def publish() -> None:
@@ -74,4 +74,4 @@ def _client(url: str) -> Any:
     return Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1)
 
 
-_wake = Waker(publish, away=RedisError)
+_request_publishing = BackgroundCall(publish, RedisError)

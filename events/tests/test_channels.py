@@ -25,9 +25,9 @@ from devices.registry.events import DeviceQuarantined
 from devices.registry.models import Device, DeviceTag
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from devices.registry.tests.waiting import until
+from events.domain_events import DomainEvent
 from events.models import Channel, ChannelDelivery, Event
 from events.services import channel_delivery, channel_secrets, channels, outbound_http
-from events.domain_events import DomainEvent
 from events.services.outbox import record
 from events.tasks import drop_outlived_messages
 from events.tests.factories import ChannelFactory

@@ -11,10 +11,10 @@ from django.db import transaction
 from certificates.events import CertificateRevoked
 from devices.registry.models import Tag
 from devices.registry.tests.waiting import until
-from events.models import Delivery, Event
-from events.services import audit_log, delivery, outbox
 from events.domain_events import DomainEvent
 from events.extension_points import on
+from events.models import Delivery, Event
+from events.services import audit_log, delivery, outbox
 from events.services.outbox import record
 from events.tasks import deliver as deliver_task
 from events.tasks import drop_outlived
@@ -47,7 +47,9 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[SomethingHappened]:
     return facts
 
 
-def happened(tenant: Tenant, at: datetime, what: str = "it", **fields: Any) -> DomainEvent:
+def happened(
+    tenant: Tenant, at: datetime, what: str = "it", **fields: Any
+) -> DomainEvent:
     return SomethingHappened(tenant_id=tenant.pk, at=at, what=what, **fields)
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis.specs.openapi import checks
 
-from accounts.services.members import issue_api_token
+from accounts.services.tokens import issue_api_token
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
 from devices.configurations.tests.documents import for_tenant

@@ -14,7 +14,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
-from accounts.services.members import issue_api_token, revoke_token
+from accounts.services.tokens import issue_api_token, revoke_token
 from certificates.models import DeviceCertificate
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for

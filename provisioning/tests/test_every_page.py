@@ -15,7 +15,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from accounts.services.members import issue_api_token
+from accounts.services.tokens import issue_api_token
 from certificates.models import (
     CertificateAuthority,
     DeviceCertificate,

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from accounts.services import members
+from accounts.services import tenants
 from tenants.management.operator_command import OperatorCommand, table
 
 
@@ -20,7 +20,7 @@ class Command(OperatorCommand):
     def run(
         self, slug: str, name: str, owner: str | None, **options: Any
     ) -> tuple[Mapping[str, Any], str]:
-        new = members.create_tenant(
+        new = tenants.create_tenant(
             slug=slug, name=name, owner_email=owner, now=timezone.now()
         )
         made = {

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from devices.configurations.documents import NOTHING
-from devices.configurations.extension_points import house_says
+from devices.configurations.extension_points import keys_set_by_server
 from devices.configurations.models import DeviceConfiguration, PlatformConfiguration
 from devices.configurations.services import effective
 from devices.registry.models import Device, NextSteps
@@ -65,7 +65,7 @@ def _has_layers(tenant_id: UUID) -> bool:
         found = (
             PlatformConfiguration.objects.exclude(document={}).exists()
             or DeviceConfiguration.objects.saying_something().exists()
-            or bool(house_says())
+            or bool(keys_set_by_server())
         )
         _known[tenant_id] = time.monotonic() + GOOD_FOR, found
     return found

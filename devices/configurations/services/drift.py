@@ -16,7 +16,6 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from devices.configurations.documents import NOTHING
 from devices.configurations.events import ConfigurationConverged, ConfigurationDrifted
 from devices.configurations.models import ConfigurationDrift, ReportedConfiguration
-from devices.monitoring.extension_points import Drifts
 from devices.registry.models import Device, NextSteps
 from events.services.outbox import record
 
@@ -140,10 +139,3 @@ def _notice(now: datetime, *, since: datetime) -> int:
         rows, ignore_conflicts=True, batch_size=BATCH
     )
     return len(rows)
-
-
-DRIFTS = Drifts(
-    current=announced,
-    begin=ConfigurationDrifted.name,
-    end=ConfigurationConverged.name,
-)

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from core.locks import in_turn, in_turn_if_free
 from devices.configurations.documents import NOTHING, Effective, layered
-from devices.configurations.extension_points import house_says
+from devices.configurations.extension_points import keys_set_by_server
 from devices.configurations.models import (
     DeviceConfiguration,
     EffectiveDocument,
@@ -45,7 +45,7 @@ def explain(device: Device) -> tuple[Effective[Source], list[tuple[Source, Any]]
         (_source(layer), layer.document) for layer in layers_of(device) if layer.number
     ]
     house = Source(Scope.PLATFORM.value, HOUSE, None, 0)
-    return layered([*layers, (house, house_says())]), layers
+    return layered([*layers, (house, keys_set_by_server())]), layers
 
 
 def layers_of(device: Device) -> list[PlatformConfiguration | DeviceConfiguration]:
@@ -188,7 +188,7 @@ def documents_of(layers: Iterable[UUID]) -> dict[UUID, Any]:
 def _worked_out(combinations: set[Layers]) -> dict[Layers, tuple[str, dict[str, Any]]]:
     """The version and the document of each combination of layers on the tenant's base."""
     ground = [("", platform_says()), ("", tenant_says())]
-    house = ("", house_says())
+    house = ("", keys_set_by_server())
     documents = documents_of(pk for layers in combinations for pk in layers)
     made = {}
     for layers in combinations:

@@ -4,7 +4,6 @@ What is to be done stands in a row, and each batch moves it on in its own transa
 whoever is stopped, or killed, goes on where the last batch ended.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,18 +11,13 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from core.tasks import enqueue_on_commit
 from devices.configurations.models import Round
 from devices.configurations.services import effective
 from devices.registry.models import Device, DeviceTag, Tag
 from tenants.context import current_tenant_id, every_tenant_scope, tenant_scope
 
 BATCH = 2_000  # devices in one transaction: about a tenth of a second
-_wake: list[Callable[[], None]] = []
-
-
-def wake_with(waker: Callable[[], None]) -> None:
-    """Say how a worker is told that there is something to do."""
-    _wake[:] = [waker]
 
 
 def ask(*, tag: Tag | None = None, now: datetime) -> None:
@@ -69,8 +63,7 @@ def _ask(whose: str, values: list[object], now: datetime) -> None:
             """,
             [now, now, *(None if v is None else str(v) for v in values)],
         )
-    for wake in _wake:
-        transaction.on_commit(wake, robust=True)
+    enqueue_on_commit("devices.configurations.tasks.work_rounds", expires=55)
 
 
 def _go_on(turn: Round, now: datetime) -> None:

@@ -6,6 +6,6 @@ from events.extension_points import on
 
 
 @on(DeviceUpdated)
-def other_tags_are_other_layers(fact: DeviceUpdated) -> None:
-    if "tags" in fact.changes and fact.device_id is not None:
-        effective.refresh([fact.device_id], now=fact.at)
+def recalculate_after_tag_change(event: DeviceUpdated) -> None:
+    if "tags" in event.changes and event.device_id is not None:
+        effective.refresh([event.device_id], now=event.at)

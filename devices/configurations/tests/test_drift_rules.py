@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from accounts.services.members import create_tenant
+from accounts.services.tenants import create_tenant
 from devices.configurations.documents import version_of
 from devices.configurations.services import drift, reports
 from devices.configurations.tests.documents import for_device

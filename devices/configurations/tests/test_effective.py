@@ -31,8 +31,8 @@ from devices.registry.models import Device, NextSteps
 from devices.registry.services import presence, registration
 from devices.registry.services.presence import Report
 from devices.registry.tests.factories import DeviceFactory, TagFactory
-from events.models import Event
 from events.domain_events import event_from
+from events.models import Event
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory
@@ -266,7 +266,7 @@ def test_another_tag_is_another_configuration(device: Device, now: datetime) -> 
     with tenant_scope(device.tenant_id):
         registration.update(device=device, tags=["lobby"], now=now)
         event = Event.objects.get(name="device.updated")
-        subscribers.other_tags_are_other_layers(fact_of(event, DeviceUpdated))
+        subscribers.recalculate_after_tag_change(event_from(event, DeviceUpdated))
     assert version_told(device) == version_of({"volume": 5})
 
 

@@ -22,8 +22,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from devices.metrics import extension_points
 from devices.metrics.errors import InvalidTime, NoSamples, NotStored, TooManySamples
+from devices.metrics.extension_points import sample_stored
 from devices.metrics.queries import store
 from devices.metrics.sample_validation import (
     MOST_SAMPLES,
@@ -86,7 +86,7 @@ def ingest(
     judged = judge(samples, sent_at=sent, clock=_clock(now))
     new = persistently(lambda: _store(device, judged, now)) if judged.rows else 0
     if new:
-        extension_points.stored(device, max(judged.rows, key=_recorded_at))
+        _publish(device, max(judged.rows, key=_recorded_at))
     return Outcome(
         stored=new,
         repeated=len(judged.rows) - new,
@@ -115,6 +115,15 @@ def persistently(act: Callable[[], T]) -> T:
             raise
         logger.error("Samples were not stored: %s", error)
         raise NotStored("The samples cannot be stored now; keep them.") from error
+
+
+def _publish(device: Device, newest: Row) -> None:
+    """Call the extension point; the samples stay stored if a query of it fails."""
+    for act in sample_stored:
+        try:
+            act(device, newest)
+        except DatabaseError:
+            logger.exception("A stored sample was not processed further")
 
 
 def _store(device: Device, judged: Judged, now: datetime) -> int:

@@ -19,7 +19,6 @@ from certificates.models import DeviceCertificate
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
 from devices.monitoring.conditions import Condition, OpeningHours
 from devices.monitoring.errors import InvalidRule
-from devices.monitoring.extension_points import drifts
 from devices.monitoring.models import MonitoringRule
 from devices.monitoring.services.rules import Conditions, hours_of
 from devices.monitoring.services.violations import in_scope, no_data_after
@@ -31,6 +30,7 @@ MOST_DAYS = 30
 MOST_SAMPLES = 300_000  # that one back-test goes through: a few seconds
 MOST_PAUSES = 200_000
 WORST = 20  # devices that it names
+DRIFTED, CONVERGED = "configuration.drifted", "configuration.converged"  # events
 Kind = MonitoringRule.Kind
 Seen = tuple[datetime, float | None]  # when, and the value
 
@@ -218,13 +218,10 @@ def _drift(
     rule: MonitoringRule, start: datetime, now: datetime, told: BackTest
 ) -> Iterator[tuple[UUID, datetime]]:
     """Each announced drift that lasted long enough, those that are not over included."""
-    known = drifts()
-    if known is None:
-        return
     chosen = set(in_scope(rule).values_list("pk", flat=True))
     conditions, hours = Conditions(rule), hours_of(rule)
     events = (
-        Event.objects.filter(name__in=(known.begin, known.end))
+        Event.objects.filter(name__in=(DRIFTED, CONVERGED))
         .since(start)
         .filter(at__lt=now)
         .order_by("-id")
@@ -234,7 +231,7 @@ def _drift(
     told.complete = len(rows) < MOST_PAUSES
     over: dict[UUID, datetime] = {}
     for name, device_id, at, since in rows:  # the newest first
-        if name == known.end:
+        if name == CONVERGED:
             over[device_id] = at
             continue
         until = over.pop(device_id, now)

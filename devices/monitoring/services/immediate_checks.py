@@ -6,11 +6,15 @@ at most, and leaves the devices that may matter to a worker, many at once.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from kombu.exceptions import OperationalError
+
+from core.background import BackgroundCall
+from core.tasks import enqueue
 from devices.metrics.sample_validation import Row
 from devices.monitoring.conditions import HOLDS
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
@@ -39,12 +43,6 @@ class Watched:
 _watched: dict[UUID, Watched] = {}
 _noticed: set[UUID] = set()
 _lock = threading.Lock()
-_wake: list[Callable[[], None]] = []
-
-
-def wake_with(waker: Callable[[], None]) -> None:
-    """Say how a worker is told that there is something to look at."""
-    _wake[:] = [waker]
 
 
 def notice(device: Device, row: Row) -> None:
@@ -53,8 +51,7 @@ def notice(device: Device, row: Row) -> None:
     if _of_tenant(device.tenant_id).matters(device.pk, row):
         with _lock:
             _noticed.add(device.pk)
-        for wake in _wake:
-            wake()
+        _request_check()
 
 
 def take() -> Iterable[list[UUID]]:
@@ -92,3 +89,19 @@ def _read() -> Watched:
     alerts = Alert.objects.unsettled().filter(kind=kind)
     watched.alerted.update(alerts.values_list("device_id", flat=True)[:MOST_ALERTED])
     return watched
+
+
+def _enqueue_checks() -> None:
+    """
+    Raises:
+        OperationalError: the broker does not answer; the next pass finds the devices.
+    """
+    for device_ids in take():
+        enqueue(
+            "devices.monitoring.tasks.evaluate_devices",
+            list(map(str, device_ids)),
+            expires=55,
+        )
+
+
+_request_check = BackgroundCall(_enqueue_checks, OperationalError)

@@ -1,18 +1,16 @@
-"""What of the rooms below the monitoring hears."""
+"""Subscribers to events of the packages below."""
 
+from accounts.events import TenantCreated
 from devices.monitoring.services import incidents, rule_templates
 from devices.registry.events import FleetSilence
 from events.extension_points import on
-from tenants.context import tenant_scope
-from tenants.hooks import Happening
 
 
 @on(FleetSilence)
-def fleet_silence_opens_an_incident(fact: FleetSilence) -> None:
-    incidents.open_for(fact)
+def open_incident_for_fleet_silence(event: FleetSilence) -> None:
+    incidents.open_for(event)
 
 
-def new_tenants_begin_with_the_templates(happening: Happening) -> None:
-    if happening.name == "tenant.created":
-        with tenant_scope(happening.tenant_id):
-            rule_templates.load(now=happening.at)
+@on(TenantCreated)
+def give_templates_to_new_tenant(event: TenantCreated) -> None:
+    rule_templates.load(now=event.at)

@@ -31,7 +31,7 @@ from django.db.models.lookups import Exact
 from certificates.models import DeviceCertificate
 from devices.metrics.models import DeviceMetrics, LatestMetrics
 from devices.monitoring.conditions import LOOKUP, OPPOSITE
-from devices.monitoring.extension_points import drifted
+from devices.monitoring.extension_points import configuration_drifts
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.registry.models import Device
 from events.severity import Severity
@@ -175,7 +175,8 @@ class Watch:
                 return self._devices().annotate(watched=F("pk"), seen=F("last_seen"))
             case Kind.DRIFT:
                 among = self._devices().values("pk")
-                rows: QuerySet[Any] = drifted().filter(device__in=among)
+                (drifts,) = configuration_drifts
+                rows = drifts().filter(device__in=among)
                 watched: QuerySet[Any] = rows.annotate(
                     watched=F("device_id"), seen=F("since")
                 )

@@ -28,7 +28,7 @@ def nothing_remembered() -> Iterator[None]:
 
 @pytest.fixture
 def asleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(immediate_checks, "_wake", [])
+    monkeypatch.setattr(immediate_checks, "_request_check", lambda: None)
 
 
 @pytest.mark.django_db

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.services.members import create_tenant
+from accounts.services.tenants import create_tenant
 from devices.metrics.tests.reporting import at, report
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.tasks import evaluate_tenant

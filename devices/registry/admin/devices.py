@@ -20,7 +20,7 @@ from devices.registry.admin.quarantine import (
     DoubtFilter,
     is_uuid,
 )
-from devices.registry.extension_points import showing
+from devices.registry.extension_points import device_page
 from devices.registry.models import Device, DeviceIdentifier, DeviceQuerySet
 from devices.registry.services import credentials, registration
 from events.models import Event
@@ -146,7 +146,7 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
         device = self.get_object(request, object_id) if is_uuid(object_id) else None
         if device is not None and self.has_view_permission(request, device):
             with tenant_scope(device.tenant_id):  # also for the superuser
-                panels = showing(request, device)
+                panels = [draw(request, device) for draw in device_page]
         if request.user.has_perm("events.view_event") and is_uuid(object_id):
             events = visible_to(person(request), Event).filter(device_id=object_id)
             history = list(events[:HISTORY_ROWS])

@@ -25,8 +25,9 @@ class TagFilter(admin.SimpleListFilter):
         return [(name, name) for name in names]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        assert isinstance(queryset, DeviceQuerySet)
         value = self.value()
-        return queryset.filter(device_tags__tag__name=value) if value else queryset
+        return queryset.tagged(value) if value else queryset
 
 
 class DriftFilter(admin.SimpleListFilter):
@@ -44,7 +45,5 @@ class DriftFilter(admin.SimpleListFilter):
             case "drifted":
                 return queryset.drifted()
             case "applied":
-                return queryset.exclude(
-                    next_steps__configuration_waiting_since__isnull=False
-                )
+                return queryset.not_drifted()
         return queryset

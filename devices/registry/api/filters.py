@@ -1,90 +1,31 @@
 """How lists of devices are narrowed and ordered."""
 
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any
 
-import django_filters
-from django import forms
 from django.db.models import QuerySet
 from django.utils import timezone
-from django_filters.rest_framework import DjangoFilterBackend, FilterSet
+from django.utils.functional import cached_property
+from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import OrderingFilter
 
-from devices.registry.models import Device, DeviceQuerySet
-from devices.registry.services.reregistration import GOOD_FOR
+from devices.registry.device_filters import DeviceFilter
 
 
-class TruthField(forms.NullBooleanField):
-    """`true` or `false`; whatever else is a mistake that should be heard of."""
-
-    widget = forms.TextInput
-    default_error_messages: ClassVar = {"invalid": "It is either true or false."}
-
-    def to_python(self, value: Any) -> bool | None:  # type: ignore[override]
-        if value is None:
-            return None
-        if value not in ("true", "false"):
-            raise forms.ValidationError(self.error_messages["invalid"], "invalid")
-        return bool(value == "true")
-
-
-class TruthFilter(django_filters.BooleanFilter):
-    field_class = TruthField
-
-
-class DeviceFilter(FilterSet):
-    """`status`, `model`, `tag` and `search`; retired devices only when asked for."""
-
-    status = django_filters.ChoiceFilter(choices=Device.Status.choices)
-    model = django_filters.CharFilter()
-    tag = django_filters.CharFilter(method="with_tag", max_length=64)
-    quarantined = TruthFilter(method="in_quarantine")
-    asking = TruthFilter(method="that_ask")
-    drifted = TruthFilter(method="that_drifted")
-    search = django_filters.CharFilter(method="with_words", max_length=120)
+class DeviceListFilter(DeviceFilter):
+    """The device filter as query parameters of the list."""
 
     Backend = DjangoFilterBackend
 
-    class Meta:
-        model = Device
-        fields = ("status", "model")
+    @cached_property
+    def now(self) -> datetime:  # type: ignore[override]
+        return timezone.now()
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.data.get("status") == "":
             raise ValidationError({"status": "Leave it out for every status."})
-        narrowed: QuerySet[Any] = super().filter_queryset(queryset)
-        if self.form.cleaned_data["status"]:
-            return narrowed
-        assert isinstance(narrowed, DeviceQuerySet)
-        return narrowed.living()
-
-    def with_tag(
-        self, devices: DeviceQuerySet, name: str, value: str
-    ) -> QuerySet[Device]:
-        return devices.tagged(value)
-
-    def in_quarantine(
-        self, devices: DeviceQuerySet, name: str, value: bool
-    ) -> QuerySet[Device]:
-        return devices.filter(quarantined_at__isnull=not value)
-
-    def that_ask(
-        self, devices: DeviceQuerySet, name: str, value: bool
-    ) -> QuerySet[Device]:
-        asking = devices.asking(timezone.now() - GOOD_FOR)
-        return asking if value else devices.exclude(pk__in=asking.values("pk"))
-
-    def that_drifted(
-        self, devices: DeviceQuerySet, name: str, value: bool
-    ) -> QuerySet[Device]:
-        if value:
-            return devices.drifted()
-        return devices.exclude(next_steps__configuration_waiting_since__isnull=False)
-
-    def with_words(
-        self, devices: DeviceQuerySet, name: str, value: str
-    ) -> QuerySet[Device]:
-        return devices.found_by(value)
+        return super().filter_queryset(queryset)
 
 
 class DeviceOrdering(OrderingFilter):

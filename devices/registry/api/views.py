@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from core.rest.negotiation import OneFormOnly
 from core.rest.strict import KnownParameters
 from devices.registry.api.authentication import IsDevice, MayConnect, calling_device
-from devices.registry.api.filters import DeviceFilter, DeviceOrdering
+from devices.registry.api.filters import DeviceListFilter, DeviceOrdering
 from devices.registry.api.serializers import (
     ConnectedSerializer,
     ConnectSerializer,
@@ -43,8 +43,8 @@ class DevicesView(ListAPIView[Device]):
     """The tenant's devices, and the manual registration of one more."""
 
     serializer_class = DeviceSerializer
-    filter_backends = (KnownParameters, DeviceFilter.Backend, DeviceOrdering)
-    filterset_class = DeviceFilter
+    filter_backends = (KnownParameters, DeviceListFilter.Backend, DeviceOrdering)
+    filterset_class = DeviceListFilter
 
     def get_queryset(self) -> QuerySet[Device]:
         return with_details(Device.objects.all())

@@ -38,9 +38,9 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         return self.online().filter(last_seen__lt=since)
 
     def tagged(self, tag: str) -> Self:
-        return self.filter(
-            pk__in=DeviceTag.objects.filter(tag__name=tag).values("device")
-        )
+        """Devices with a tag of this name."""
+        tagged = DeviceTag.every_tenant.filter(device=OuterRef("pk"), tag__name=tag)
+        return self.filter(Exists(tagged))
 
     def drifted(self) -> Self:
         """They should have another configuration than they last said that they have."""
@@ -48,6 +48,10 @@ class DeviceQuerySet(models.QuerySet["Device"]):
             device=OuterRef("pk"), configuration_waiting_since__isnull=False
         )
         return self.living().filter(Exists(waiting))
+
+    def not_drifted(self) -> Self:
+        """Devices that have the configuration they should have, or none to have."""
+        return self.exclude(next_steps__configuration_waiting_since__isnull=False)
 
     def found_by(self, words: str) -> Self:
         """The name contains the words, or an identifier begins with them."""

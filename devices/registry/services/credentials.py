@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import F
 
-from accounts.services.members import issue_token
+from accounts.services.tokens import issue_token
 from devices.registry.errors import EnrollmentTokenUsedUp, InvalidEnrollmentToken
 from devices.registry.events import DeviceTokenIssued
 from devices.registry.models import Device, DeviceToken, EnrollmentToken, Reregistering

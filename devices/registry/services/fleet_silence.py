@@ -9,8 +9,8 @@ from django.db.models import Count
 
 from devices.registry.events import DeviceStatusChanged, FleetSilence
 from devices.registry.models import Device
-from events.models import Event
 from events.domain_events import DomainEvent
+from events.models import Event
 
 TOGETHER = timedelta(seconds=90)  # two sweeps, one of which may have been killed
 LOCK = 7_205_759_404

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from devices.registry.errors import NoSuchDevice
 from devices.registry.events import DeviceStatusChanged, DeviceUpdated
-from devices.registry.extension_points import telling
+from devices.registry.extension_points import connect_response
 from devices.registry.models import Device
 from devices.registry.next_steps import told
 from devices.registry.queries import seen_while_online
@@ -58,7 +58,10 @@ def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
         _note(device.pk, report, now)
     quarantined = device.quarantined_at is not None
     steps = None if quarantined else getattr(device, "next_steps", None)
-    return told(steps, now=now) | telling(device, steps, now)
+    response = told(steps, now=now)
+    for contribute in connect_response:
+        response |= contribute(device, steps, now)
+    return response
 
 
 def heard(*, device: Device, now: datetime) -> None:
@@ -123,7 +126,9 @@ def heard_of(device: Device, *, now: datetime) -> list[DomainEvent]:
     return [went_online(device, before=before, last_seen=last_seen)]
 
 
-def went_online(device: Device, *, before: str, last_seen: datetime | None) -> DomainEvent:
+def went_online(
+    device: Device, *, before: str, last_seen: datetime | None
+) -> DomainEvent:
     """What there is to announce of a device that is heard of now; `before` it was not."""
     assert device.last_seen is not None
     online = Device.Status.ONLINE.value

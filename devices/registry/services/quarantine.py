@@ -25,7 +25,9 @@ RETURNS_OF_A_REGISTRATION = 1
 RETURNS_OF_A_CONNECT = 3
 
 
-def seen_registering(device: Device, *, key_digest: str, now: datetime) -> list[DomainEvent]:
+def seen_registering(
+    device: Device, *, key_digest: str, now: datetime
+) -> list[DomainEvent]:
     """Note where a held device registered from, and with which key."""
     seen = _note(device, callers_network(), key_digest, now=now, registering=True)
     return _judged(device, seen, RETURNS_OF_A_REGISTRATION)
@@ -128,7 +130,9 @@ def _sighting(
     return seen
 
 
-def _judged(device: Device, sightings: list[Sighting], allowed: int) -> list[DomainEvent]:
+def _judged(
+    device: Device, sightings: list[Sighting], allowed: int
+) -> list[DomainEvent]:
     for what, seen in (
         ("addresses", [item.network for item in sightings]),
         ("keys", [item.key_digest for item in sightings]),
@@ -140,7 +144,9 @@ def _judged(device: Device, sightings: list[Sighting], allowed: int) -> list[Dom
     return []
 
 
-def _put(device: Device, reason: str, seen: list[str], now: datetime) -> list[DomainEvent]:
+def _put(
+    device: Device, reason: str, seen: list[str], now: datetime
+) -> list[DomainEvent]:
     if device.quarantined_at is not None:
         return []
     device.quarantined_at = now

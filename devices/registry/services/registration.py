@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from devices.registry import extension_points
 from devices.registry.device_report import Box
 from devices.registry.errors import (
     AlreadyRegistered,
@@ -24,6 +23,7 @@ from devices.registry.events import (
     DeviceRetired,
     DeviceUpdated,
 )
+from devices.registry.extension_points import device_retiring
 from devices.registry.identifiers import Identifier
 from devices.registry.models import (
     ONE_LIVING_DEVICE,
@@ -158,7 +158,8 @@ def retire(*, device: Device, reason: str = "", now: datetime) -> None:
         device = hold(device.pk)
     except DeviceIsRetired:
         return
-    extension_points.retiring(device.pk, now)
+    for act in device_retiring:
+        act(device.pk, now)
     DeviceToken.every_tenant.filter(device=device).delete()
     DeviceIdentifier.every_tenant.held().filter(device=device).update(released_at=now)
     before = device.status

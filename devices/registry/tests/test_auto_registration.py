@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
-from accounts.services.members import revoke_token
+from accounts.services.tokens import revoke_token
 from devices.registry.models import Device, DeviceIdentifier
 from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from events.models import Event

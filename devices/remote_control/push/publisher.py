@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 from redis import Redis, RedisError
 
-from core.task_trigger import Waker
+from core.background import BackgroundCall
 
 MOST_AT_ONCE = 2000  # devices in one message
 
@@ -45,12 +45,12 @@ def tell_of_updates(device_ids: Collection[UUID]) -> None:
 def _gather_updated(device_ids: set[UUID]) -> None:
     with _lock:
         _updated.update(map(str, device_ids))
-    _wake()
+    _request_publishing()
 
 
 def _gather(sequences: dict[UUID, int]) -> None:
     _keep({str(device_id): sequence for device_id, sequence in sequences.items()})
-    _wake()
+    _request_publishing()
 
 
 def _publish() -> None:
@@ -86,4 +86,4 @@ def _client(url: str) -> Any:
     return Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1)
 
 
-_wake = Waker(_publish, away=RedisError, pause=0.0, asks_again=True)
+_request_publishing = BackgroundCall(_publish, RedisError, pause=0.0, retries=True)

@@ -1,6 +1,6 @@
 """One command to every device that a filter finds: counted, confirmed, worked through."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +10,8 @@ from django.db import transaction
 from django.db.models import Count, QuerySet
 
 from core.errors import DomainError
+from core.tasks import enqueue_on_commit
+from devices.registry import device_filters
 from devices.registry.models import Device
 from devices.remote_control.command_types import TYPES, CommandType
 from devices.remote_control.errors import (
@@ -39,20 +41,6 @@ BATCH = 200  # devices in one transaction
 GOOD_FOR = timedelta(hours=1)  # for a second person to confirm it
 
 State = BulkCommand.State
-Found = Callable[[Mapping[str, str]], QuerySet[Device]]
-
-_found: list[Found] = []
-_wake: list[Callable[[], None]] = []
-
-
-def found_with(find: Found) -> None:
-    """Say how a filter finds devices, as the lists of devices do."""
-    _found[:] = [find]
-
-
-def wake_with(waker: Callable[[], None]) -> None:
-    """Say how the work is woken after a commit."""
-    _wake[:] = [waker]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +76,7 @@ def preview(
             could not be issued.
         InvalidFilter: the filter is none.
     """
-    devices = targets(_checked(type, parameters, wait), filter)
+    devices = targets(_checked(type, parameters, wait), filter, now=now)
     in_use = RemoteControlSession.objects.in_use(now - IDLE)
     return Preview(
         found=devices.count(),
@@ -137,7 +125,7 @@ def request(
         ]
     )
     if not told.needs_confirmation:
-        _wake_after_commit()
+        _start_work_on_commit()
     return bulk
 
 
@@ -161,7 +149,7 @@ def confirm(*, bulk: BulkCommand, by: User, now: datetime) -> BulkCommand:
     row.state, row.confirmed_by = State.RUNNING, by
     row.save(update_fields=["state", "confirmed_by", "expires_at"])
     record([BulkCommandConfirmed(**_about(row, now))])
-    _wake_after_commit()
+    _start_work_on_commit()
     return row
 
 
@@ -217,7 +205,9 @@ def outcomes(bulk: BulkCommand) -> dict[str, int]:
     return dict(rows.annotate(count=Count("pk")).values_list("status", "count"))
 
 
-def targets(type_: CommandType, filter: Mapping[str, str]) -> QuerySet[Device]:
+def targets(
+    type_: CommandType, filter: Mapping[str, str], *, now: datetime
+) -> QuerySet[Device]:
     """The current tenant's devices that a filter finds and that may obey.
 
     What does not wait is nothing for a device that is offline.
@@ -225,7 +215,7 @@ def targets(type_: CommandType, filter: Mapping[str, str]) -> QuerySet[Device]:
     Raises:
         InvalidFilter: the filter is none.
     """
-    devices = _found[0](filter).filter(quarantined_at__isnull=True)
+    devices = device_filters.select(filter, now=now).filter(quarantined_at__isnull=True)
     if type_.waits_for is None:
         devices = devices.filter(status=Device.Status.ONLINE)
     return devices.order_by("pk")
@@ -275,7 +265,7 @@ def _next_devices(row: BulkCommand, limit: int, now: datetime) -> list[UUID]:
     if row.expires_at <= now or limit <= 0:
         return []
     try:
-        devices = targets(issuing.checked_type(row.type), row.filter)
+        devices = targets(issuing.checked_type(row.type), row.filter, now=now)
     except DomainError:
         return []  # the tenant's policy, or what filters there are, has changed
     devices = devices.filter(registered_at__lte=row.requested_at)
@@ -325,6 +315,5 @@ def _about(row: BulkCommand, now: datetime) -> dict[str, Any]:
     }
 
 
-def _wake_after_commit() -> None:
-    for waker in _wake:
-        transaction.on_commit(waker, robust=True)
+def _start_work_on_commit() -> None:
+    enqueue_on_commit("devices.remote_control.tasks.work_bulk_commands", expires=55)

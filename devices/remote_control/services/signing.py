@@ -78,13 +78,13 @@ def replace_key(*, now: datetime) -> CommandSigningKey:
     return key
 
 
-def reencrypt() -> int:
+def reencrypt() -> dict[str, int]:
     """Encrypt every tenant's keys with the present `SECRET_KEY`; return how many.
 
     Raises:
         NotReadable: one was encrypted with a key that is not among the fallbacks.
     """
-    return signing_keys.reencrypt(CommandSigningKey)
+    return {"command_signing_keys": signing_keys.reencrypt(CommandSigningKey)}
 
 
 def key_set(*, now: datetime) -> list[dict[str, str]]:

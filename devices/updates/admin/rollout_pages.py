@@ -44,7 +44,9 @@ def new(request: HttpRequest) -> HttpResponse:
     package: SoftwareUpdate = form.cleaned_data["package"]
     with tenant_scope(package.tenant_id):
         try:
-            plan = rollouts.preview(package=package, said=form.said())
+            plan = rollouts.preview(
+                package=package, said=form.said(), now=timezone.now()
+            )
             if request.POST.get("eligible") != str(plan.eligible) or not plan.eligible:
                 return _form_page(request, form, plan=plan)
             row = rollouts.create(

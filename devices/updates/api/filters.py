@@ -1,6 +1,5 @@
 """How packages, rollouts and devices' updates are narrowed in lists."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import django_filters
@@ -10,32 +9,9 @@ from django_filters.rest_framework import DjangoFilterBackend, FilterSet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
 
-from devices.registry.api.filters import DeviceFilter
-from devices.registry.models import Device
-from devices.remote_control.api.filters import IdFilter, found
+from devices.registry.device_filters import IdFilter
 from devices.updates.models import Deployment, SoftwareUpdate, Status, UpdateStatus
 from devices.updates.services.terms import MOST_WAVES
-
-
-class TargetFilter(DeviceFilter):
-    """For whom a rollout is: as lists of devices, and by version, and one device."""
-
-    app_version = django_filters.CharFilter()
-    os_version = django_filters.CharFilter()
-    device = IdFilter(field_name="id")
-
-    class Meta:
-        model = Device
-        fields = ("status", "model", "app_version", "os_version")
-
-
-def found_devices(filter: Mapping[str, str]) -> QuerySet[Device]:
-    """The devices that a rollout's filter finds.
-
-    Raises:
-        InvalidFilter: there is no such parameter, or not with this value.
-    """
-    return found(filter, TargetFilter)
 
 
 class _Narrowing(FilterSet):

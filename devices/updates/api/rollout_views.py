@@ -63,7 +63,7 @@ class RolloutsView(ListAPIView[Deployment]):
         package = package_with(said.pop("package"))
         name, is_dry = said.pop("name", ""), said.pop("dry_run", False)
         if is_dry:
-            plan = rollouts.preview(package=package, said=said)
+            plan = rollouts.preview(package=package, said=said, now=timezone.now())
             return Response(PlanSerializer(plan).data)
         row = rollouts.create(
             package=package,

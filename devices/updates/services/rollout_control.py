@@ -55,7 +55,7 @@ def start(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
         raise RolloutDecided(row.state)
     check_released(row.package)
     agreed = terms.of(row)
-    plan = plan_of(row.package, agreed)
+    plan = plan_of(row.package, agreed, now=now)
     write_waves(row, agreed.waves, plan)
     row.counted, row.begun_at = plan.eligible, now
     row.requested_by, row.requested_at = by, now

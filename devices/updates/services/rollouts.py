@@ -1,11 +1,12 @@
 """Rollouts as they are made and changed; and what moves them from state to state."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 
+from core.tasks import enqueue_on_commit
 from devices.updates.errors import (
     NoSuchRollout,
     PackageNotReleased,
@@ -35,15 +36,8 @@ Wave = DeploymentWave.State
 NOT_BEGUN = (State.DRAFT, State.WAITING)
 GOING = (State.SCHEDULED, State.RUNNING, State.PAUSED)
 
-_wake: list[Callable[[], None]] = []
 
-
-def wake_with(waker: Callable[[], None]) -> None:
-    """Say how the tick is woken after a commit."""
-    _wake[:] = [waker]
-
-
-def preview(*, package: SoftwareUpdate, said: Mapping[str, Any]) -> Plan:
+def preview(*, package: SoftwareUpdate, said: Mapping[str, Any], now: datetime) -> Plan:
     """What a rollout would come to now; nothing is changed.
 
     Raises:
@@ -52,7 +46,7 @@ def preview(*, package: SoftwareUpdate, said: Mapping[str, Any]) -> Plan:
     """
     agreed = terms.checked(Terms(), said)
     check_released(package)
-    return targets.plan(package, filter=agreed.filter, sizes=agreed.waves)
+    return targets.plan(package, filter=agreed.filter, sizes=agreed.waves, now=now)
 
 
 @transaction.atomic
@@ -75,7 +69,7 @@ def create(
     """
     agreed = terms.checked(Terms(), said)
     check_released(package)
-    plan = plan_of(package, agreed)
+    plan = plan_of(package, agreed, now=now)
     row = Deployment(
         name=name.strip()[:120] or f"{package.product.name} {package.version}",
         product=package.product,
@@ -123,7 +117,7 @@ def change(
         row.name = name.strip()[:120]
     terms.write(row, agreed)
     if before.waves != agreed.waves or before.filter != agreed.filter:
-        plan = plan_of(row.package, agreed, row if has_begun else None)
+        plan = plan_of(row.package, agreed, row if has_begun else None, now=now)
         if not has_begun:  # later no more than were counted, and approved
             row.counted = plan.eligible
         write_waves(row, agreed.waves, plan)
@@ -131,7 +125,7 @@ def change(
     row.save()
     if changes:
         record([RolloutChanged(**about(row, now), changes=changes)])
-    wake_after_commit()
+    start_work_on_commit()
     return row
 
 
@@ -188,7 +182,7 @@ def move(row: Deployment, state: str, now: datetime, *, reason: str = "") -> Non
             changes={"state": (before, state)},
         )
         record([fact])
-    wake_after_commit()
+    start_work_on_commit()
 
 
 def about(row: Deployment, now: datetime) -> dict[str, Any]:
@@ -201,9 +195,15 @@ def about(row: Deployment, now: datetime) -> dict[str, Any]:
 
 
 def plan_of(
-    package: SoftwareUpdate, agreed: Terms, begun: Deployment | None = None
+    package: SoftwareUpdate,
+    agreed: Terms,
+    begun: Deployment | None = None,
+    *,
+    now: datetime,
 ) -> Plan:
-    plan = targets.plan(package, filter=agreed.filter, sizes=agreed.waves, begun=begun)
+    plan = targets.plan(
+        package, filter=agreed.filter, sizes=agreed.waves, begun=begun, now=now
+    )
     if not plan.eligible:
         raise RolloutOfNothing(plan.left_out)
     return plan
@@ -240,6 +240,5 @@ def created(row: Deployment, now: datetime) -> RolloutCreated:
     )
 
 
-def wake_after_commit() -> None:
-    for waker in _wake:
-        transaction.on_commit(waker, robust=True)
+def start_work_on_commit() -> None:
+    enqueue_on_commit("devices.updates.tasks.work_rollouts", expires=55)

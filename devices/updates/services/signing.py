@@ -108,13 +108,13 @@ def order(status: UpdateStatus, key: UpdateSigningKey, *, now: datetime) -> str:
     return jws.signed(header, claims, signing_keys.private_half(key))
 
 
-def reencrypt() -> int:
+def reencrypt() -> dict[str, int]:
     """Encrypt every tenant's keys with the present `SECRET_KEY`; return how many.
 
     Raises:
         NotReadable: one was encrypted with a key that is not among the fallbacks.
     """
-    return signing_keys.reencrypt(UpdateSigningKey)
+    return {"update_signing_keys": signing_keys.reencrypt(UpdateSigningKey)}
 
 
 def in_configurations() -> dict[str, Any]:

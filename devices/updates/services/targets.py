@@ -5,7 +5,7 @@ devices are the first ones in the dry run and in the rollout, a larger share add
 and moves none, and another package begins with others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import ceil
@@ -24,21 +24,13 @@ from django.db.models import (
 )
 from django.db.models.functions import Cast
 
+from devices.registry import device_filters
 from devices.registry.models import Device
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.versions import compared
 
 PLACES = 1 << 32
 SAMPLE = 20  # devices of each wave that a dry run names
-
-Found = Callable[[Mapping[str, str]], QuerySet[Device]]
-
-_found: list[Found] = []
-
-
-def found_with(find: Found) -> None:
-    """Say how a filter finds devices, as the lists of devices do."""
-    _found[:] = [find]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +93,14 @@ def unfit(package: SoftwareUpdate, *, model: str, version: str) -> str | None:
     return None
 
 
-def found(filter: Mapping[str, str]) -> QuerySet[Device]:
+def found(filter: Mapping[str, str], *, now: datetime) -> QuerySet[Device]:
     """The current tenant's devices that a filter finds and that may be updated.
 
     Raises:
         InvalidFilter: it is none.
     """
-    return _found[0](filter).living().filter(quarantined_at__isnull=True)  # type: ignore[attr-defined,no-any-return]
+    devices = device_filters.select(filter, now=now)
+    return devices.living().filter(quarantined_at__isnull=True)
 
 
 def plan(
@@ -116,6 +109,7 @@ def plan(
     filter: Mapping[str, str],
     sizes: Sequence[Size],
     begun: Deployment | None = None,
+    now: datetime,
 ) -> Plan:
     """Count a rollout's devices, wave by wave.
 
@@ -125,7 +119,7 @@ def plan(
     Raises:
         InvalidFilter: the filter is none.
     """
-    devices = found(filter) if begun is None else of_deployment(begun)
+    devices = found(filter, now=now) if begun is None else of_deployment(begun, now=now)
     told = _counted(package, devices)
     fit = eligible(package, devices)
     if begun is not None:
@@ -175,9 +169,9 @@ def with_place(package_id: UUID, devices: QuerySet[Device]) -> QuerySet[Any, Any
     return devices.annotate(place=hashed)
 
 
-def of_deployment(deployment: Deployment) -> QuerySet[Device]:
+def of_deployment(deployment: Deployment, *, now: datetime) -> QuerySet[Device]:
     """Those that its filter finds and that were there when it was begun."""
-    devices = found(deployment.filter)
+    devices = found(deployment.filter, now=now)
     return devices.filter(registered_at__lte=deployment.begun_at)
 
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 
+from devices.registry.errors import InvalidFilter
 from devices.registry.models import Device
-from devices.remote_control.errors import InvalidFilter
 from devices.remote_control.push import publisher
 from devices.updates.models import (
     STOPPABLE,
@@ -47,7 +47,7 @@ def open_batch(row: Deployment, wave: DeploymentWave, now: datetime) -> int:
         return 0
     if room <= 0:
         return 0
-    looked_at = _candidates(row, wave)
+    looked_at = _candidates(row, wave, now)
     taken, last = _first(looked_at, room)
     given = _give(row, wave, taken, now)
     row.opened += given
@@ -103,18 +103,20 @@ def _first(
     return taken, None
 
 
-def _candidates(row: Deployment, wave: DeploymentWave) -> Sequence[_Candidate]:
+def _candidates(
+    row: Deployment, wave: DeploymentWave, now: datetime
+) -> Sequence[_Candidate]:
     """The next devices by their ids, at most `BATCH`, that have not got it yet."""
     if row.package is not None:
-        return _forward(row, row.package, wave)
+        return _forward(row, row.package, wave, now)
     return _back(row, wave)
 
 
 def _forward(
-    row: Deployment, package: SoftwareUpdate, wave: DeploymentWave
+    row: Deployment, package: SoftwareUpdate, wave: DeploymentWave, now: datetime
 ) -> Sequence[_Candidate]:
     try:
-        devices = targets.with_place(package.pk, targets.of_deployment(row))
+        devices = targets.with_place(package.pk, targets.of_deployment(row, now=now))
     except InvalidFilter:
         return []  # what filters there are has changed
     if package.target_models:

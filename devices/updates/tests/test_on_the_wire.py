@@ -17,7 +17,7 @@ import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
-from accounts.services.members import issue_api_token
+from accounts.services.tokens import issue_api_token
 from certificates.tests.peers import found, needs
 from devices.registry.services.credentials import renew_device_token
 from devices.registry.tests.waiting import until

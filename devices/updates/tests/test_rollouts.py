@@ -81,7 +81,9 @@ def test_the_dry_run_names_the_devices_that_the_rollout_takes(
     acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
 ) -> None:
     fleet(acting, 20)
-    plan = rollouts.preview(package=package, said={"waves": sizes(20, 100)})
+    plan = rollouts.preview(
+        package=package, said={"waves": sizes(20, 100)}, now=datetime.now(UTC)
+    )
 
     row = started(package, by, now, waves=sizes(20, 100))
     tick(now)

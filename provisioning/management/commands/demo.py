@@ -14,7 +14,8 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.errors import TenantExists
-from accounts.services.members import create_tenant, revoke_token
+from accounts.services.tenants import create_tenant
+from accounts.services.tokens import revoke_token
 from core import uploads
 from devices.configurations.models import Scope
 from devices.configurations.services import layers

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts.services.members import create_tenant
+from accounts.services.tenants import create_tenant
 from devices.metrics.services import partitions
 from devices.registry.services.credentials import create_enrollment_token
 from tenants.context import every_tenant_scope, tenant_scope

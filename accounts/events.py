@@ -1,0 +1,106 @@
+"""Events about tenants, members, tokens and sign-ins."""
+
+from events.domain_events import DomainEvent
+
+
+class TenantCreated(DomainEvent):
+    """A tenant was created."""
+
+    name = "tenant.created"
+
+    slug: str
+
+
+class TenantUpdated(DomainEvent):
+    """A tenant's name or its policy for members changed."""
+
+    name = "tenant.updated"
+
+
+class MemberEvent(DomainEvent):
+    email: str
+
+
+class MemberAdded(MemberEvent):
+    """A user became a member of a tenant."""
+
+    name = "member.added"
+
+    role: str
+
+
+class MemberRoleChanged(MemberEvent):
+    """A member has another role."""
+
+    name = "member.role_changed"
+
+
+class MemberRemoved(MemberEvent):
+    """A user is no longer a member of a tenant."""
+
+    name = "member.removed"
+
+
+class TokenEvent(DomainEvent):
+    token_name: str
+    hint: str
+
+
+class ApiTokenIssued(TokenEvent):
+    """A member has a new API token."""
+
+    name = "api_token.issued"
+
+
+class ApiTokenRevoked(TokenEvent):
+    """An API token was revoked."""
+
+    name = "api_token.revoked"
+
+
+class EnrollmentTokenIssued(TokenEvent):
+    """A tenant has a new enrollment token."""
+
+    name = "enrollment_token.issued"
+
+
+class EnrollmentTokenRevoked(TokenEvent):
+    """An enrollment token was revoked."""
+
+    name = "enrollment_token.revoked"
+
+
+class PersonEvent(DomainEvent):
+    """An event of one user, which belongs to no tenant."""
+
+    email: str
+
+
+class SignedIn(PersonEvent):
+    """A user signed in to the portal."""
+
+    name = "person.signed_in"
+
+
+class SignInFailed(PersonEvent):
+    """Somebody tried to sign in with a wrong password or an unknown address."""
+
+    name = "person.sign_in_failed"
+
+
+class SecondFactorAdded(PersonEvent):
+    """A user confirmed a second factor."""
+
+    name = "person.second_factor_added"
+
+
+class RecoveryCodeUsed(PersonEvent):
+    """A user signed in with a recovery code, which is now spent."""
+
+    name = "person.recovery_code_used"
+
+
+class SecondFactorRemoved(PersonEvent):
+    """A user's second factor was removed."""
+
+    name = "person.second_factor_removed"

@@ -1,0 +1,133 @@
+"""The device filter: how the API, the portal, bulk commands and rollouts select devices."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+import django_filters
+from django import forms
+from django.db.models import QuerySet
+from django_filters import FilterSet
+
+from devices.registry.errors import InvalidFilter
+from devices.registry.models import Device, DeviceQuerySet
+from devices.registry.services.reregistration import GOOD_FOR
+
+CANONICAL_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+class IdField(forms.UUIDField):
+    """A UUID in its canonical form, as the API returns it."""
+
+    widget = forms.TextInput
+
+    def to_python(self, value: Any) -> Any:
+        if value is not None and not CANONICAL_UUID.fullmatch(value):
+            raise forms.ValidationError(self.error_messages["invalid"], "invalid")
+        return super().to_python(value)
+
+
+class IdFilter(django_filters.UUIDFilter):
+    field_class = IdField
+
+
+class BooleanField(forms.NullBooleanField):
+    """`true` or `false`, and no other spelling."""
+
+    widget = forms.TextInput
+    default_error_messages: ClassVar = {"invalid": "It is either true or false."}
+
+    def to_python(self, value: Any) -> bool | None:  # type: ignore[override]
+        if value is None:
+            return None
+        if value not in ("true", "false"):
+            raise forms.ValidationError(self.error_messages["invalid"], "invalid")
+        return bool(value == "true")
+
+
+class BooleanFilter(django_filters.BooleanFilter):
+    field_class = BooleanField
+
+
+class DeviceFilter(FilterSet):
+    """Select devices; retired ones only with `status=retired`.
+
+    Add a condition here, and every list and every bulk operation has it.
+    """
+
+    status = django_filters.ChoiceFilter(choices=Device.Status.choices)
+    model = django_filters.CharFilter()
+    app_version = django_filters.CharFilter()
+    os_version = django_filters.CharFilter()
+    device = IdFilter(field_name="id")
+    tag = django_filters.CharFilter(method="with_tag", max_length=64)
+    quarantined = BooleanFilter(method="in_quarantine")
+    asking = BooleanFilter(method="requesting_reregistration")
+    drifted = BooleanFilter(method="with_configuration_drift")
+    search = django_filters.CharFilter(method="matching_text", max_length=120)
+
+    now: datetime  # whoever makes a filter sets it
+
+    class Meta:
+        model = Device
+        fields = ("status", "model", "app_version", "os_version")
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        devices = super().filter_queryset(queryset)
+        if self.form.cleaned_data["status"]:
+            return devices
+        assert isinstance(devices, DeviceQuerySet)
+        return devices.living()
+
+    def with_tag(
+        self, devices: DeviceQuerySet, name: str, value: str
+    ) -> QuerySet[Device]:
+        return devices.tagged(value)
+
+    def in_quarantine(
+        self, devices: DeviceQuerySet, name: str, value: bool
+    ) -> QuerySet[Device]:
+        return devices.filter(quarantined_at__isnull=not value)
+
+    def requesting_reregistration(
+        self, devices: DeviceQuerySet, name: str, value: bool
+    ) -> QuerySet[Device]:
+        asking = devices.asking(self.now - GOOD_FOR)
+        return asking if value else devices.exclude(pk__in=asking.values("pk"))
+
+    def with_configuration_drift(
+        self, devices: DeviceQuerySet, name: str, value: bool
+    ) -> QuerySet[Device]:
+        return devices.drifted() if value else devices.not_drifted()
+
+    def matching_text(
+        self, devices: DeviceQuerySet, name: str, value: str
+    ) -> QuerySet[Device]:
+        return devices.found_by(value)
+
+
+def select(conditions: Mapping[str, str], *, now: datetime) -> DeviceQuerySet:
+    """The current tenant's devices that a filter selects, for an operation on them.
+
+    Args:
+        conditions: names and values as in the query of `GET /devices`.
+
+    Raises:
+        InvalidFilter: a name is unknown, or a value is not accepted.
+    """
+    if unknown := sorted(set(conditions) - set(DeviceFilter.base_filters)):
+        raise InvalidFilter(dict.fromkeys(unknown[:20], "There is no such parameter."))
+    if conditions.get("status") == Device.Status.RETIRED:
+        raise InvalidFilter({"status": "Retired devices cannot be selected."})
+    if conditions.get("status") == "":
+        raise InvalidFilter({"status": "Leave it out for every status."})
+    device_filter = DeviceFilter(data=dict(conditions), queryset=Device.objects.all())
+    device_filter.now = now
+    if not device_filter.is_valid():
+        raise InvalidFilter(
+            {name: str(errors[0]) for name, errors in device_filter.errors.items()}
+        )
+    devices = device_filter.qs
+    assert isinstance(devices, DeviceQuerySet)
+    return devices
