@@ -40,9 +40,9 @@ FLEET = """
 WORKER = """
 import django, time
 django.setup()
-from devices.configurations.tasks import work_rounds
+from devices.configurations.tasks import recalculate
 begun = time.monotonic()
-batches = work_rounds()
+batches = recalculate()
 print(batches, time.monotonic() - begun)
 """
 

@@ -81,7 +81,7 @@ def renew(certificate_id: str) -> None:
 
 
 @shared_task
-def mend() -> int:
+def repair_certificates() -> int:
     """Finish or bury what crashed issuances left, and their files; return how many."""
     service = CertificateManagementService()
     check = IntegrityCheck(service, clock=timezone.now, fix=True)

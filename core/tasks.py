@@ -14,7 +14,7 @@ def enqueue(name: str, *args: Any, expires: float | None = None) -> None:
     """Send a task to its queue now.
 
     Args:
-        name: the task's full name, such as `events.tasks.deliver`.
+        name: the task's full name, such as `events.tasks.deliver_events`.
         args: positional arguments that JSON can express.
         expires: seconds after which a worker drops the task unstarted.
 

@@ -18,7 +18,7 @@ LONGEST_RUN = timedelta(
 
 
 @shared_task(ignore_result=True)
-def deliver() -> int:
+def deliver_events() -> int:
     """Hand on what is due, batch after batch; return how many deliveries were tried."""
     begun = timezone.now()
     total = 0
@@ -31,7 +31,7 @@ def deliver() -> int:
 
 
 @shared_task(ignore_result=True)
-def drop_outlived() -> int:
+def delete_expired_events() -> int:
     """Remove the events that are older than `EVENT_RETENTION_DAYS`."""
     retention = timedelta(days=settings.EVENT_RETENTION_DAYS)
     with every_tenant_scope():
@@ -39,14 +39,14 @@ def drop_outlived() -> int:
 
 
 @shared_task(ignore_result=True)
-def seal() -> int:
+def seal_events() -> int:
     """Put the events that came since the last time into the hash chains."""
     with every_tenant_scope():
         return audit_log.seal(now=timezone.now())
 
 
 @shared_task(ignore_result=True)
-def send() -> int:
+def send_to_channels() -> int:
     """Send to channels what is due, batch after batch; return how many messages.
 
     One at a time does so: it waits for others' servers, and the rest of the workers
@@ -63,7 +63,7 @@ def send() -> int:
 
 
 @shared_task(ignore_result=True)
-def drop_outlived_messages() -> int:
+def delete_expired_messages() -> int:
     """Remove the messages to channels that were over a week ago."""
     with every_tenant_scope():
         return channel_delivery.drop_outlived(now=timezone.now())

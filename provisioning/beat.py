@@ -12,8 +12,11 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 from redis import Redis, RedisError
+
+from provisioning.schedule import RENAMED_TASKS
 
 LEASE = 20  # seconds after which another beat takes the place of one that fell silent
 LOOK_AGAIN = 5.0  # seconds
@@ -56,6 +59,11 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc] # untyped
         )
         self._take_or_keep = client.register_script(TAKE_OR_KEEP)
         super().__init__(*args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """Write the schedule to the database, without the tasks that were renamed."""
+        super().setup_schedule()
+        PeriodicTask.objects.filter(task__in=RENAMED_TASKS).delete()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         self._bear_a_clock_set_back()

@@ -1,4 +1,4 @@
-"""The Celery application: configured by Django's settings, tasks found in the apps."""
+"""The Celery application, configured by Django's settings."""
 
 import os
 import sys
@@ -9,6 +9,8 @@ from celery import Celery
 from celery.signals import task_prerun, worker_shutting_down
 from django.db import close_old_connections
 
+from provisioning.schedule import RENAMED_TASKS
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
 
 AT_ONCE = 5.0  # seconds
@@ -18,6 +20,18 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 # Celery closes the connection around each task; a renewal is quicker than opening one.
 app.conf.CELERY_DB_REUSE_MAX = sys.maxsize
 app.autodiscover_tasks()
+
+
+def _keep_former_name(former: str, name: str) -> None:
+    """Run a task also under the name that it had in the previous release."""
+
+    @app.task(name=former, ignore_result=True)
+    def run(*args: Any) -> Any:
+        return app.tasks[name].run(*args)
+
+
+for _former, _name in RENAMED_TASKS.items():
+    _keep_former_name(_former, _name)
 
 
 @task_prerun.connect

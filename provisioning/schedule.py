@@ -1,4 +1,4 @@
-"""What beat sends, and when; what comes too late is left to the next time."""
+"""The schedule of Celery beat. A task that could not start in time is dropped."""
 
 from datetime import timedelta
 from typing import Any
@@ -36,23 +36,23 @@ BEAT: dict[str, dict[str, Any]] = {
         "schedule": crontab(),
         "options": {"expires": 55},
     },
-    "mend certificates": {
-        "task": "certificates.tasks.mend",
+    "repair certificates": {
+        "task": "certificates.tasks.repair_certificates",
         "schedule": crontab(minute="*/5"),
         "options": {"expires": 290},
     },
-    "make metrics partitions ahead": {
-        "task": "devices.metrics.tasks.make_partitions_ahead",
+    "create metrics partitions": {
+        "task": "devices.metrics.tasks.create_partitions",
         "schedule": crontab(minute="25"),
         "options": {"expires": 3500},
     },
-    "settle metrics roll-ups": {
-        "task": "devices.metrics.tasks.settle_roll_ups",
+    "finalise metrics roll-ups": {
+        "task": "devices.metrics.tasks.finalise_rollups",
         "schedule": crontab(),
         "options": {"expires": 55},
     },
-    "drop outlived metrics": {
-        "task": "devices.metrics.tasks.drop_outlived",
+    "drop expired metrics partitions": {
+        "task": "devices.metrics.tasks.drop_expired_partitions",
         "schedule": crontab(minute="10", hour="2"),
         "options": {"expires": 3600},
     },
@@ -61,79 +61,103 @@ BEAT: dict[str, dict[str, Any]] = {
         "schedule": crontab(),
         "options": {"expires": 55},
     },
-    "work out configurations": {
-        "task": "devices.configurations.tasks.work_rounds",
+    "recalculate configurations": {
+        "task": "devices.configurations.tasks.recalculate",
         "schedule": crontab(),  # what a commit could not announce, and what goes on
         "options": {"expires": 55},
     },
-    "watch configuration drift": {
-        "task": "devices.configurations.tasks.watch_drift",
+    "detect configuration drift": {
+        "task": "devices.configurations.tasks.detect_drift",
         "schedule": crontab(),
         "options": {"expires": 55},
     },
-    "drop outlived configuration documents": {
-        "task": "devices.configurations.tasks.drop_outlived_documents",
+    "delete unused configuration documents": {
+        "task": "devices.configurations.tasks.delete_unused_documents",
         "schedule": crontab(minute="35", hour="3"),
         "options": {"expires": 3600},
     },
-    "work bulk commands": {
-        "task": "devices.remote_control.tasks.work_bulk_commands",
+    "run bulk commands": {
+        "task": "devices.remote_control.tasks.run_bulk_commands",
         "schedule": crontab(),  # what a commit could not announce, and what goes on
         "options": {"expires": 55},
     },
-    "end overdue commands and sessions": {
-        "task": "devices.remote_control.tasks.end_overdue",
+    "expire commands and sessions": {
+        "task": "devices.remote_control.tasks.expire_commands_and_sessions",
         "schedule": timedelta(seconds=10),
         "options": {"expires": 9},
     },
-    "drop outlived commands and screenshots": {
-        "task": "devices.remote_control.tasks.drop_outlived",
+    "delete expired commands and screenshots": {
+        "task": "devices.remote_control.tasks.delete_expired",
         "schedule": crontab(minute="45", hour="2"),
         "options": {"expires": 3600},
     },
-    "work rollouts": {
-        "task": "devices.updates.tasks.work_rollouts",
+    "advance rollouts": {
+        "task": "devices.updates.tasks.advance_rollouts",
         "schedule": timedelta(seconds=10),
         "options": {"expires": 9},
     },
-    "drop orphaned package files": {
-        "task": "devices.updates.tasks.drop_orphans",
+    "delete orphaned package files": {
+        "task": "devices.updates.tasks.delete_orphaned_files",
         "schedule": crontab(minute="15", hour="4"),
         "options": {"expires": 3600},
     },
     "deliver events": {
-        "task": "events.tasks.deliver",
+        "task": "events.tasks.deliver_events",
         "schedule": timedelta(seconds=10),  # what a commit could not announce
         "options": {"expires": 9},
     },
     "send to channels": {
-        "task": "events.tasks.send",
+        "task": "events.tasks.send_to_channels",
         "schedule": timedelta(seconds=10),
         "options": {"expires": 9},
     },
-    "drop outlived messages": {
-        "task": "events.tasks.drop_outlived_messages",
+    "delete expired messages": {
+        "task": "events.tasks.delete_expired_messages",
         "schedule": crontab(minute="55"),
         "options": {"expires": 3500},
     },
-    "drop outlived pairings": {
-        "task": "devices.registry.tasks.drop_outlived_pairings",
+    "delete expired pairings": {
+        "task": "devices.registry.tasks.delete_expired_pairings",
         "schedule": crontab(minute="40"),
         "options": {"expires": 3500},
     },
-    "clear outlived sessions": {
+    "delete expired sessions": {
         "task": "accounts.tasks.clear_sessions",
         "schedule": crontab(minute="50", hour="3"),
         "options": {"expires": 3600},
     },
     "seal events": {
-        "task": "events.tasks.seal",
+        "task": "events.tasks.seal_events",
         "schedule": timedelta(seconds=10),
         "options": {"expires": 9},
     },
-    "drop outlived events": {
-        "task": "events.tasks.drop_outlived",
+    "delete expired events": {
+        "task": "events.tasks.delete_expired_events",
         "schedule": crontab(minute="20", hour="3"),
         "options": {"expires": 3600},
     },
+}
+
+# Tasks of the previous release: messages in the queues may still name them.
+RENAMED_TASKS: dict[str, str] = {
+    "certificates.tasks.mend": "certificates.tasks.repair_certificates",
+    "devices.configurations.tasks.drop_outlived_documents": "devices.configurations.tasks.delete_unused_documents",
+    "devices.configurations.tasks.watch_drift": "devices.configurations.tasks.detect_drift",
+    "devices.configurations.tasks.work_rounds": "devices.configurations.tasks.recalculate",
+    "devices.metrics.tasks.drop_outlived": "devices.metrics.tasks.drop_expired_partitions",
+    "devices.metrics.tasks.make_partitions_ahead": "devices.metrics.tasks.create_partitions",
+    "devices.metrics.tasks.settle_roll_ups": "devices.metrics.tasks.finalise_rollups",
+    "devices.remote_control.tasks.drop_outlived": "devices.remote_control.tasks.delete_expired",
+    "devices.remote_control.tasks.end_overdue": "devices.remote_control.tasks.expire_commands_and_sessions",
+    "devices.remote_control.tasks.work_bulk_commands": "devices.remote_control.tasks.run_bulk_commands",
+    "devices.tasks.drop_outlived_pairings": "devices.registry.tasks.delete_expired_pairings",
+    "devices.tasks.sweep_device_status": "devices.registry.tasks.sweep_device_status",
+    "devices.updates.tasks.drop_orphans": "devices.updates.tasks.delete_orphaned_files",
+    "devices.updates.tasks.work_rollouts": "devices.updates.tasks.advance_rollouts",
+    "events.tasks.deliver": "events.tasks.deliver_events",
+    "events.tasks.drop_outlived": "events.tasks.delete_expired_events",
+    "events.tasks.drop_outlived_messages": "events.tasks.delete_expired_messages",
+    "events.tasks.seal": "events.tasks.seal_events",
+    "events.tasks.send": "events.tasks.send_to_channels",
+    "tenants.tasks.clear_sessions": "accounts.tasks.clear_sessions",
 }

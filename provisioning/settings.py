@@ -320,10 +320,10 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_DEFAULT_QUEUE = "prompt"  # what a person or a clock waits for
 CELERY_TASK_ROUTES = {
     "certificates.tasks.renew": {"queue": "bulk"},
-    "events.tasks.send": {"queue": "bulk"},  # it waits for others' servers
-    "devices.metrics.tasks.settle_roll_ups": {"queue": "bulk"},
-    "devices.configurations.tasks.work_rounds": {"queue": "bulk"},
-    "devices.updates.tasks.drop_orphans": {"queue": "bulk"},
+    "events.tasks.send_to_channels": {"queue": "bulk"},  # it waits for others' servers
+    "devices.metrics.tasks.finalise_rollups": {"queue": "bulk"},
+    "devices.configurations.tasks.recalculate": {"queue": "bulk"},
+    "devices.updates.tasks.delete_orphaned_files": {"queue": "bulk"},
 }
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "provisioning.beat:Scheduler"

@@ -13,7 +13,8 @@ from accounts.errors import (
     PersonUnknownYet,
     RoleTooLow,
 )
-from accounts.services import members, tenants, tokens
+from accounts.services import members, tenants
+from accounts.services import tokens as token_service
 from events.models import Event
 from tenants import tokens
 from tenants.context import tenant_scope
@@ -40,7 +41,7 @@ def test_a_token_has_its_prefix_and_256_random_bits() -> None:
 
 def test_only_the_hash_of_a_token_is_kept() -> None:
     membership = MembershipFactory.create()
-    row, token = tokens.issue_api_token(
+    row, token = token_service.issue_api_token(
         membership=membership, name="test", now=datetime.now(UTC)
     )
 
@@ -53,14 +54,16 @@ def test_only_the_hash_of_a_token_is_kept() -> None:
 def test_revocation_and_expiry_take_effect_at_once() -> None:
     now = datetime.now(UTC)
     membership = MembershipFactory.create(role=Role.VIEWER)
-    revoked, first = tokens.issue_api_token(membership=membership, name="a", now=now)
-    expired, second = tokens.issue_api_token(
+    revoked, first = token_service.issue_api_token(
+        membership=membership, name="a", now=now
+    )
+    expired, second = token_service.issue_api_token(
         membership=membership, name="b", now=now, lifetime=timedelta(hours=1)
     )
     assert calling(first).get("/devices").status_code == 200
     assert calling(second).get("/devices").status_code == 200
 
-    tokens.revoke_token(revoked, now=now)
+    token_service.revoke_token(revoked, now=now)
     ApiToken.every_tenant.filter(pk=expired.pk).update(expires_at=now)
 
     assert calling(first).get("/devices").status_code == 401
@@ -69,7 +72,7 @@ def test_revocation_and_expiry_take_effect_at_once() -> None:
 
 def test_a_person_who_is_switched_off_is_out_at_once() -> None:
     membership = MembershipFactory.create(role=Role.VIEWER)
-    _, token = tokens.issue_api_token(
+    _, token = token_service.issue_api_token(
         membership=membership, name="a", now=datetime.now(UTC)
     )
     User.objects.filter(pk=membership.user_id).update(is_active=False)
@@ -189,7 +192,7 @@ def test_only_an_owner_makes_or_unmakes_an_owner(tenant: Tenant) -> None:
 def test_a_removed_members_tokens_end(tenant: Tenant) -> None:
     MembershipFactory.create(tenant=tenant, role=Role.OWNER)
     member = MembershipFactory.create(tenant=tenant, role=Role.VIEWER)
-    _, token = tokens.issue_api_token(
+    _, token = token_service.issue_api_token(
         membership=member, name="a", now=datetime.now(UTC)
     )
 
@@ -236,9 +239,9 @@ def test_what_happens_to_members_and_tokens_is_in_the_audit_log() -> None:
     with tenant_scope(tenant.pk):
         member, _ = members.add_member(email="m@acme.test", role=Role.VIEWER, now=NOW)
         members.change_role(membership=member, role=Role.ADMIN, by=Role.OWNER, now=NOW)
-        row, token = tokens.issue_api_token(membership=member, name="t", now=NOW)
-        tokens.revoke_token(row, now=NOW)
-        tokens.revoke_token(row, now=NOW)
+        row, token = token_service.issue_api_token(membership=member, name="t", now=NOW)
+        token_service.revoke_token(row, now=NOW)
+        token_service.revoke_token(row, now=NOW)
         members.remove_member(membership=member, by=Role.OWNER, now=NOW)
 
     assert told(tenant) == [

@@ -15,8 +15,8 @@ from certificates.events import issued_or_renewed
 from certificates.models import DeviceCertificate
 from certificates.services.device_certificates import Signed
 from certificates.services.file_store import CertificateStore
+from devices.registry import next_steps
 from devices.registry.models import Device
-from devices.registry.next_steps import announce
 from devices.registry.queries import hold
 from events.services.outbox import record
 
@@ -95,7 +95,7 @@ def tell_at_connect(device: Device, row: DeviceCertificate | None) -> None:
     """Which certificate the device should hold: one it does not have waits for it."""
     window = timedelta(days=settings.AUTO_RENEWAL_DAYS)
     ends = row.not_after if row else None
-    announce(
+    next_steps.write(
         device,
         certificate_serial_number=row.serial_number if row else None,
         certificate_issued_at=row.issued_at if row else None,

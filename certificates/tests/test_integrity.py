@@ -16,7 +16,7 @@ from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.file_comparison import Difference
 from certificates.services.file_store import CertificateStore
 from certificates.services.integrity import IntegrityCheck
-from certificates.tasks import mend
+from certificates.tasks import repair_certificates
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.services import registration
@@ -225,7 +225,7 @@ def test_a_real_worker_mends(
         server_made(service, device, datetime.now(UTC) - LATER)
     monkeypatch.undo()
 
-    mend.delay()
+    repair_certificates.delay()
 
     status: Callable[[], str] = lambda: DeviceCertificate.objects.get().status  # noqa: E731
     until(lambda: status() == "active")

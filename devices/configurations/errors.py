@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.errors import Conflict, Detail, Invalid, Missing
-from devices.configurations.services.validation import Fault
+from devices.configurations.document_validation import Fault
 
 
 class InvalidDocument(Invalid):

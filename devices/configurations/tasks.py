@@ -19,7 +19,7 @@ REST = 1.0  # times as long as a batch took, so that connects are not slowed dow
 
 
 @shared_task(ignore_result=True)
-def work_rounds() -> int:
+def recalculate() -> int:
     """Work out anew what devices should have; return how many batches were done."""
     begun, batches = timezone.now(), 0
     with alone(ROUNDS) as mine:
@@ -33,7 +33,7 @@ def work_rounds() -> int:
 
 
 @shared_task(ignore_result=True)
-def watch_drift() -> int:
+def detect_drift() -> int:
     """Announce devices that have not for long what they should have; how many."""
     with every_tenant_scope():
         limit = timedelta(minutes=settings.CONFIGURATION_DRIFT_MINUTES)
@@ -41,7 +41,7 @@ def watch_drift() -> int:
 
 
 @shared_task(ignore_result=True)
-def drop_outlived_documents() -> int:
+def delete_unused_documents() -> int:
     """Forget the documents that nobody wants any more; return how many."""
     with every_tenant_scope():
         before = timezone.now() - timedelta(days=settings.CONFIGURATION_RETENTION_DAYS)

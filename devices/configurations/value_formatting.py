@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
+from devices.configurations.document_validation import SCHEMA
 from devices.configurations.documents import OPEN
 from devices.configurations.schedules import DAYS
-from devices.configurations.services.validation import SCHEMA
 
 LONGEST = 200
 

@@ -15,13 +15,13 @@ SETTLING = 7_205_759_407  # the lock: one settles at a time, beside whatever els
 
 
 @shared_task(ignore_result=True)
-def make_partitions_ahead() -> int:
+def create_partitions() -> int:
     """Make what the coming days need; return how many were missing."""
     return partitions.make_ahead(now=timezone.now())
 
 
 @shared_task(ignore_result=True)
-def settle_roll_ups() -> int:
+def finalise_rollups() -> int:
     """Make the percentiles that are due, or begin to; return how many were made."""
     begun, total = timezone.now(), 0
     with every_tenant_scope(), alone(SETTLING) as mine:
@@ -35,7 +35,7 @@ def settle_roll_ups() -> int:
 
 
 @shared_task(ignore_result=True)
-def drop_outlived() -> list[str]:
+def drop_expired_partitions() -> list[str]:
     """Drop what is older than its retention; return the partitions' names."""
     with every_tenant_scope():
         return retention.drop_outlived(now=timezone.now())

@@ -1,9 +1,9 @@
 """What the registry refuses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from core.errors import Conflict, Invalid, Missing, Refused
+from core.errors import Conflict, Detail, Invalid, Missing, Refused
 
 
 class InvalidIdentifier(Invalid):

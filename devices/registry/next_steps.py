@@ -1,41 +1,156 @@
-"""What a device should do next: written by the rooms above, told at `connect`."""
+"""All writes to `NextSteps`, the row from which `connect` answers what a device does next.
 
+Packages above call these functions in the transaction that changes what they describe.
+Bulk writes touch rows in the order of the devices' ids, so that two of them never
+deadlock.
+"""
+
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 
 from core.prepared_statements import Prepared
 from devices.registry.models import Device, NextSteps
+from tenants.context import current_tenant_id
 
 _FIELDS = {field.attname: field for field in NextSteps._meta.concrete_fields}
 
 
-def announce(device: Device, **steps: Any) -> None:
-    """Set some columns of `NextSteps`, within the transaction that makes them true."""
-    columns = {name: field.get_default() for name, field in _FIELDS.items()} | steps
-    columns |= {"device_id": device.pk, "tenant_id": device.tenant_id}
-    _statement(tuple(steps)).changes(*(columns[name] for name in _FIELDS))
+def write(device: Device, **columns: Any) -> None:
+    """Set some columns of a device's row, and add the row if there is none."""
+    values = {name: field.get_default() for name, field in _FIELDS.items()} | columns
+    values |= {"device_id": device.pk, "tenant_id": device.tenant_id}
+    _upsert(tuple(columns)).changes(*(values[name] for name in _FIELDS))
 
 
-@cache
-def _statement(set_columns: tuple[str, ...]) -> Prepared:
-    """The upsert of some columns: prepared, as each issuance has one."""
-    marks = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
-    changes = ", ".join(f"{name} = excluded.{name}" for name in set_columns)
-    types = (str(field.db_type(connection)) for field in _FIELDS.values())
-    return Prepared(
-        f"announce_{sha256(changes.encode()).hexdigest()[:16]}",  # names are short
-        ", ".join(types),
-        f"INSERT INTO devices_nextsteps ({', '.join(_FIELDS)}) VALUES ({marks})"
-        f" ON CONFLICT (device_id) DO UPDATE SET {changes}",
+def write_configurations(versions: Mapping[UUID, tuple[str, datetime | None]]) -> None:
+    """Set the configuration versions of the current tenant's devices.
+
+    Args:
+        versions: by device, the version and since when the device waits for it; None if
+            the device has it already. A device that waits already keeps its time.
+    """
+    _execute(
+        """
+        INSERT INTO devices_nextsteps (
+            tenant_id, device_id, configuration_version, configuration_waiting_since
+        )
+        SELECT %s, new.* FROM unnest(%s::uuid[], %s::varchar[], %s::timestamptz[]) new
+        ORDER BY 2
+        ON CONFLICT (device_id) DO UPDATE SET
+            configuration_version = excluded.configuration_version,
+            configuration_waiting_since = CASE
+                WHEN excluded.configuration_waiting_since IS NOT NULL
+                THEN coalesce(
+                    devices_nextsteps.configuration_waiting_since,
+                    excluded.configuration_waiting_since
+                )
+            END
+        """,
+        str(current_tenant_id()),
+        list(map(str, versions)),
+        [version for version, _ in versions.values()],
+        [since for _, since in versions.values()],
     )
 
 
-def told(steps: NextSteps | None, *, now: datetime) -> dict[str, Any]:
-    """The same as the answer of `connect` says it; `steps` None when nothing was announced."""
+def advance_command_sequences(device_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Lock the rows of the current tenant's devices; return each next command number."""
+    rows = _execute(
+        """
+        INSERT INTO devices_nextsteps (
+            tenant_id, device_id, commands_waiting, command_sequence
+        )
+        SELECT %s, id, 1, 1 FROM unnest(%s::uuid[]) id ORDER BY id
+        ON CONFLICT (device_id) DO UPDATE SET
+            command_sequence = devices_nextsteps.command_sequence + 1
+        RETURNING device_id, command_sequence
+        """,
+        str(current_tenant_id()),
+        list(map(str, device_ids)),
+    )
+    return dict(rows)
+
+
+def write_command_counts(counts: Mapping[UUID, int]) -> None:
+    """Set how many commands wait for each of some locked devices."""
+    _execute(
+        """
+        UPDATE devices_nextsteps steps SET commands_waiting = counted.number
+        FROM unnest(%s::uuid[], %s::int[]) counted (device_id, number)
+        WHERE steps.device_id = counted.device_id
+        """,
+        list(map(str, counts)),
+        list(counts.values()),
+    )
+
+
+def mark_updates_waiting(device_ids: Collection[UUID]) -> None:
+    """Lock the rows of the current tenant's devices and note that an update waits."""
+    _execute(
+        """
+        INSERT INTO devices_nextsteps (tenant_id, device_id, update_waiting)
+        SELECT %s, id, true FROM unnest(%s::uuid[]) id ORDER BY id
+        ON CONFLICT (device_id) DO UPDATE SET update_waiting = true
+        """,
+        str(current_tenant_id()),
+        list(map(str, device_ids)),
+    )
+
+
+def write_updates_waiting(
+    device_ids: Collection[UUID], *, waiting: Collection[UUID]
+) -> None:
+    """Note for locked devices that an update waits for those in `waiting` alone."""
+    _execute(
+        """
+        UPDATE devices_nextsteps SET update_waiting = device_id = ANY(%s::uuid[])
+        WHERE device_id = ANY(%s::uuid[])
+        """,
+        list(map(str, waiting)),
+        list(map(str, device_ids)),
+    )
+
+
+def stop_waiting_for_configuration(device_id: UUID) -> None:
+    """Note that a device, which is being retired, waits for no configuration."""
+    steps = NextSteps.every_tenant.filter(device=device_id)
+    steps.update(configuration_waiting_since=None)
+
+
+def create_missing(device_id: UUID) -> None:
+    """Add a device's row if there is none."""
+    _execute(
+        """
+        INSERT INTO devices_nextsteps (tenant_id, device_id)
+        SELECT tenant_id, id FROM devices_device WHERE id = %s
+        ON CONFLICT DO NOTHING
+        """,
+        str(device_id),
+    )
+
+
+def lock(
+    device_ids: Collection[UUID], *, skip_locked: bool = False
+) -> dict[UUID, NextSteps]:
+    """Lock the rows of devices of any tenant in the order of their ids; return them.
+
+    Args:
+        skip_locked: leave out rows that another transaction has locked.
+    """
+    # By the id alone: a condition on the device would join and lock its row as well.
+    rows = NextSteps.every_tenant.filter(device__in=device_ids).order_by("device_id")
+    locked = rows.select_for_update(no_key=True, skip_locked=skip_locked, of=("self",))
+    return {row.device_id: row for row in locked}
+
+
+def as_response(steps: NextSteps | None, *, now: datetime) -> dict[str, Any]:
+    """The fields of the `connect` response; `steps` is None if there is no row."""
     if steps is None:
         return {
             "configuration_version": None,
@@ -54,3 +169,23 @@ def told(steps: NextSteps | None, *, now: datetime) -> dict[str, Any]:
         "certificate_renewal_due": due_at is not None and due_at <= now,
         "certificate_serial_number": steps.certificate_serial_number,
     }
+
+
+@cache
+def _upsert(columns: tuple[str, ...]) -> Prepared:
+    marks = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    types = (str(field.db_type(connection)) for field in _FIELDS.values())
+    digest = sha256(changes.encode()).hexdigest()[:16]  # statement names are short
+    return Prepared(
+        f"next_steps_{digest}",
+        ", ".join(types),
+        f"INSERT INTO devices_nextsteps ({', '.join(_FIELDS)}) VALUES ({marks})"
+        f" ON CONFLICT (device_id) DO UPDATE SET {changes}",
+    )
+
+
+def _execute(sql: str, *parameters: Any) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return cursor.fetchall() if cursor.description else []

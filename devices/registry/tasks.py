@@ -16,6 +16,6 @@ def sweep_device_status() -> int:
 
 
 @shared_task(ignore_result=True)
-def drop_outlived_pairings() -> int:
+def delete_expired_pairings() -> int:
     """Forget the pairings that were over a day ago; return how many."""
     return pairing.drop_outlived(now=timezone.now())

@@ -21,7 +21,7 @@ BULK_COMMANDS = 7_205_759_409  # the lock
 
 
 @shared_task(ignore_result=True)
-def work_bulk_commands() -> int:
+def run_bulk_commands() -> int:
     """Command the devices of what was asked for; return how many batches were done.
 
     One process at a time, so that large ones never keep all workers busy. Who is told
@@ -41,7 +41,7 @@ def work_bulk_commands() -> int:
 
 
 @shared_task(ignore_result=True)
-def end_overdue() -> int:
+def expire_commands_and_sessions() -> int:
     """End commands, sessions and requests whose time is over; return how many."""
     with every_tenant_scope():
         now = timezone.now()
@@ -53,7 +53,7 @@ def end_overdue() -> int:
 
 
 @shared_task(ignore_result=True)
-def drop_outlived() -> int:
+def delete_expired() -> int:
     """Drop old pictures and old commands; return how many."""
     with every_tenant_scope():
         now = timezone.now()

@@ -14,7 +14,7 @@ LEFT_BEHIND = timedelta(days=1)  # after which a file belongs to nobody for cert
 
 
 @shared_task(ignore_result=True)
-def work_rollouts() -> int:
+def advance_rollouts() -> int:
     """Do what is due of all rollouts; return how many steps that were.
 
     Several workers do so side by side: each takes another rollout.
@@ -29,7 +29,7 @@ def work_rollouts() -> int:
 
 
 @shared_task(ignore_result=True)
-def drop_orphans() -> int:
+def delete_orphaned_files() -> int:
     """Drop files that were left behind by who was killed; return how many."""
     with every_tenant_scope():
         before = timezone.now() - LEFT_BEHIND

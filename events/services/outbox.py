@@ -41,7 +41,7 @@ def record(events: Iterable[DomainEvent]) -> None:
             Event.every_tenant.bulk_create(rows)
         _add_deliveries(rows)
         if fan_out(rows):
-            enqueue_on_commit("events.tasks.send")
+            enqueue_on_commit("events.tasks.send_to_channels")
     transaction.on_commit(lambda: page_updates.changed(rows), robust=True)
 
 
@@ -58,4 +58,4 @@ def _add_deliveries(rows: Sequence[Event]) -> None:
     ]
     if deliveries:
         Delivery.objects.bulk_create(deliveries)
-        enqueue_on_commit("events.tasks.deliver")
+        enqueue_on_commit("events.tasks.deliver_events")

@@ -13,7 +13,7 @@ from devices.registry.services import registration
 from devices.registry.tests.waiting import until
 from events.models import Event, Seal, Unsealed
 from events.services import audit_log
-from events.tasks import seal as seal_task
+from events.tasks import seal_events as seal_task
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory

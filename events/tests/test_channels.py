@@ -29,7 +29,7 @@ from events.domain_events import DomainEvent
 from events.models import Channel, ChannelDelivery, Event
 from events.services import channel_delivery, channel_secrets, channels, outbound_http
 from events.services.outbox import record
-from events.tasks import drop_outlived_messages
+from events.tasks import delete_expired_messages
 from events.tests.factories import ChannelFactory
 from events.tests.receiving import Receiver, receiver
 from tenants.context import tenant_scope
@@ -582,6 +582,6 @@ def test_old_messages_are_dropped_by_a_worker(celery_worker: None) -> None:
         delivered_at=long_ago,
     )
 
-    drop_outlived_messages.delay()
+    delete_expired_messages.delay()
 
     until(lambda: not ChannelDelivery.every_tenant.exists())

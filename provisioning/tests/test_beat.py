@@ -122,3 +122,18 @@ def test_a_clock_set_back_by_an_hour_stops_nothing(
     run(ahead, seconds=1.5)
 
     assert sent.count("tick") > before
+
+
+def test_beat_removes_the_entries_of_renamed_tasks() -> None:
+    interval = IntervalSchedule.objects.create(every=1, period="minutes")
+    for name, task in (
+        ("drop outlived pairings", "devices.tasks.drop_outlived_pairings"),
+        ("my own", "devices.registry.tasks.sweep_device_status"),
+    ):
+        PeriodicTask.objects.create(name=name, task=task, interval=interval)
+
+    scheduler().setup_schedule()
+
+    names = set(PeriodicTask.objects.values_list("name", flat=True))
+    assert {"my own", "delete expired pairings"} <= names
+    assert "drop outlived pairings" not in names

@@ -13,9 +13,12 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.drainage import GENERATOR_STATS
 
+from core.apps import check_extension_points
+from core.extension_points import ExtensionPoint
+from events.domain_events import DomainEvent
 from events.models import Event
-from events.services.outbox import _listeners
 from provisioning.celery import app
+from provisioning.schedule import RENAMED_TASKS
 
 pytestmark = pytest.mark.django_db
 
@@ -58,8 +61,46 @@ def test_migrations_are_complete() -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
-def test_every_fact_that_is_heard_is_named_noun_past_tense() -> None:
-    assert all(re.fullmatch(r"[a-z_]+\.[a-z_]+", name) for name in _listeners)
+def test_every_domain_event_is_named_noun_past_tense() -> None:
+    kinds = [DomainEvent]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    names = {kind.name for kind in kinds if hasattr(kind, "name")}
+
+    assert len(names) > 50
+    assert all(re.fullmatch(r"[a-z_]+\.[a-z_]+", name) for name in names)
+
+
+def test_every_function_registered_at_an_extension_point_exists() -> None:
+    registered = [path for point in ExtensionPoint.known for path in point.paths]
+
+    assert len(registered) > 15
+    assert check_extension_points() == []
+
+
+def test_the_check_names_a_registered_function_that_does_not_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point: ExtensionPoint[Any] = ExtensionPoint("a test")
+    monkeypatch.setattr(ExtensionPoint, "known", [point])
+    point.register("core.nothing.here")
+
+    (error,) = check_extension_points()
+    assert error.msg.startswith("core.nothing.here, registered at a test: ")
+
+
+def test_a_message_with_the_former_name_of_a_task_still_runs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app.loader.import_default_modules()
+    assert set(RENAMED_TASKS.values()) <= set(app.tasks)
+    ran: list[str] = []
+
+    for former, name in RENAMED_TASKS.items():
+        monkeypatch.setattr(app.tasks[name], "run", lambda name=name: ran.append(name))
+        app.tasks[former].apply(throw=True)
+
+    assert ran == list(RENAMED_TASKS.values())
 
 
 def test_the_openapi_document_is_complete_and_free_of_warnings() -> None:

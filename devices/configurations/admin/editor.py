@@ -25,6 +25,7 @@ from devices.configurations.admin.editor_feedback import (
     previewed,
     told,
 )
+from devices.configurations.document_validation import SCHEMA, Fault, faults, time_zones
 from devices.configurations.documents import differences
 from devices.configurations.errors import ConfigurationChanged, InvalidDocument
 from devices.configurations.models import (
@@ -35,7 +36,6 @@ from devices.configurations.models import (
 )
 from devices.configurations.services import layer_comparison, layers
 from devices.configurations.services.layers import LONGEST_NOTE
-from devices.configurations.services.validation import SCHEMA, Fault, faults, time_zones
 from devices.registry.models import Device
 
 MOST_VERSIONS = 50

@@ -7,12 +7,12 @@ from typing import Any
 from core.errors import DomainError
 from devices.configurations import value_formatting
 from devices.configurations.admin.edit_target import Edited
+from devices.configurations.document_validation import Fault, faults
 from devices.configurations.documents import differences
 from devices.configurations.errors import InvalidDocument
 from devices.configurations.models import Scope
 from devices.configurations.services import layer_comparison
 from devices.configurations.services.preview import Preview, preview, preview_platform
-from devices.configurations.services.validation import Fault, faults
 
 NAMED = 20  # devices in the preview
 

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from core.rest.fields import Text, Value, WholeNumber
 from core.rest.strict import Strict
+from devices.configurations.document_validation import SCHEMA
 from devices.configurations.models import (
     ConfigurationVersion,
     ReportedConfiguration,
@@ -14,7 +15,6 @@ from devices.configurations.models import (
 )
 from devices.configurations.services.layers import LONGEST_NOTE
 from devices.configurations.services.preview import NAMED
-from devices.configurations.services.validation import SCHEMA
 
 VERSION = r"[0-9a-f]{64}"
 SCOPES = [choice for choice in Scope.choices if choice[0] != Scope.PLATFORM]

@@ -30,6 +30,7 @@ from devices.configurations.api.serializers import (
     RestoreFields,
     VersionSerializer,
 )
+from devices.configurations.document_validation import SCHEMA
 from devices.configurations.documents import differences
 from devices.configurations.errors import (
     InvalidSubject,
@@ -45,7 +46,6 @@ from devices.configurations.models import (
 from devices.configurations.services import device_configuration, layers
 from devices.configurations.services.layers import Subject
 from devices.configurations.services.preview import NAMED, preview
-from devices.configurations.services.validation import SCHEMA
 from devices.registry.api.views import found
 from devices.registry.models import Device, Tag
 

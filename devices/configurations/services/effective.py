@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from core.locks import in_turn, in_turn_if_free
 from devices.configurations.documents import NOTHING, Effective, layered
@@ -22,7 +22,8 @@ from devices.configurations.models import (
     ReportedConfiguration,
     Scope,
 )
-from devices.registry.models import Device, DeviceTag, NextSteps
+from devices.registry import next_steps
+from devices.registry.models import Device, DeviceTag
 from tenants.context import current_tenant_id
 
 HOUSE = "This server"  # as what sets keys that no operator can set
@@ -125,12 +126,8 @@ def refresh(
         return 0
     own = own_layers(ids)
     worked_out = _worked_out({own.get(pk, ()) for pk in ids})
-    held = NextSteps.objects.filter(device__in=ids).order_by("pk")
-    before = dict(
-        held.select_for_update(no_key=True).values_list(
-            "device_id", "configuration_version"
-        )
-    )
+    locked = next_steps.lock(ids)
+    before = {pk: steps.configuration_version for pk, steps in locked.items()}
     changed: dict[UUID, str] = {}
     for pk in ids:
         version, _ = worked_out[own.get(pk, ())]
@@ -156,8 +153,7 @@ def has_applied(report: ReportedConfiguration | None, version: str) -> bool:
 
 def let_go(device_id: UUID, now: datetime) -> None:
     """A device that is retired waits for nothing any more."""
-    steps = NextSteps.every_tenant.filter(device=device_id)
-    steps.update(configuration_waiting_since=None)
+    next_steps.stop_waiting_for_configuration(device_id)
 
 
 def own_layers(device_ids: Sequence[UUID]) -> dict[UUID, Layers]:
@@ -216,40 +212,11 @@ def _note_last_wanted(versions: set[str | None], now: datetime) -> None:
 
 
 def _announce(changed: dict[UUID, str], now: datetime) -> None:
-    """Write what the devices should have, and since when they wait for it.
-
-    One that has waited already has done so since then, whatever for.
-    """
+    """Write what the devices should have, and since when they wait for it."""
     reports = ReportedConfiguration.objects.in_bulk(changed)
-    waiting = [
-        None if has_applied(reports.get(pk), version) else now
-        for pk, version in changed.items()
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO devices_nextsteps (
-                tenant_id, device_id, configuration_version,
-                configuration_waiting_since, commands_waiting, update_waiting,
-                settings_revision
-            )
-            SELECT %s, new.*, 0, false, 0
-            FROM unnest(%s::uuid[], %s::varchar[], %s::timestamptz[]) new
-            ORDER BY 2
-            ON CONFLICT (device_id) DO UPDATE SET
-                configuration_version = excluded.configuration_version,
-                configuration_waiting_since = CASE
-                    WHEN excluded.configuration_waiting_since IS NOT NULL
-                    THEN coalesce(
-                        devices_nextsteps.configuration_waiting_since,
-                        excluded.configuration_waiting_since
-                    )
-                END
-            """,
-            [
-                str(current_tenant_id()),
-                list(map(str, changed)),
-                list(changed.values()),
-                waiting,
-            ],
-        )
+    next_steps.write_configurations(
+        {
+            pk: (version, None if has_applied(reports.get(pk), version) else now)
+            for pk, version in changed.items()
+        }
+    )

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from core.locks import in_turn
+from devices.configurations.document_validation import faults
 from devices.configurations.documents import differences, normalised
 from devices.configurations.errors import (
     ConfigurationChanged,
@@ -27,7 +28,6 @@ from devices.configurations.models import (
     Scope,
 )
 from devices.configurations.services import effective, recalculation
-from devices.configurations.services.validation import faults
 from devices.registry.models import Device, Tag
 from events.domain_events import Changes
 from events.services.outbox import record

@@ -63,7 +63,7 @@ def _ask(whose: str, values: list[object], now: datetime) -> None:
             """,
             [now, now, *(None if v is None else str(v) for v in values)],
         )
-    enqueue_on_commit("devices.configurations.tasks.work_rounds", expires=55)
+    enqueue_on_commit("devices.configurations.tasks.recalculate", expires=55)
 
 
 def _go_on(turn: Round, now: datetime) -> None:

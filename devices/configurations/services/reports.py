@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
+from devices.configurations.document_validation import unstorable
 from devices.configurations.documents import (
     NOTHING,
     Difference,
@@ -22,7 +23,6 @@ from devices.configurations.errors import (
 from devices.configurations.events import ConfigurationApplied, ConfigurationFailed
 from devices.configurations.models import ReportedConfiguration
 from devices.configurations.services import effective
-from devices.configurations.services.validation import unstorable
 from devices.registry import next_steps
 from devices.registry.models import Device, NextSteps
 from events.domain_events import DomainEvent
@@ -152,7 +152,7 @@ def _settle(
     before = steps.configuration_waiting_since if steps else None
     since = None if effective.has_applied(row, wanted) else before or now
     if since != before:
-        next_steps.announce(device, configuration_waiting_since=since)
+        next_steps.write(device, configuration_waiting_since=since)
 
 
 def _fact(device: Device, row: ReportedConfiguration, now: datetime) -> DomainEvent:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from devices.configurations.services.validation import faults
+from devices.configurations.document_validation import faults
 
 GOOD = {
     "orientation": "portrait",

@@ -35,15 +35,15 @@ def test_changes_new_devices_drift_and_retention_are_seen_to_by_a_worker(
 
     long_ago = now - timedelta(days=1)
     NextSteps.every_tenant.update(configuration_waiting_since=long_ago)
-    tasks.watch_drift.delay()
+    tasks.detect_drift.delay()
     until(lambda: ConfigurationDrift.every_tenant.filter(device=device).exists())
     ConfigurationDrift.every_tenant.update(noticed_at=long_ago)
-    tasks.watch_drift.delay()
+    tasks.detect_drift.delay()
     drifted = Event.every_tenant.filter(name="configuration.drifted")
     until(lambda: drifted.filter(device_id=device.pk).exists())
 
     for_device(new, {"volume": 6}, now=now)
     for_device(new, {"volume": 7}, now=now)
     EffectiveDocument.every_tenant.update(wanted_at=now - timedelta(days=365))
-    tasks.drop_outlived_documents.delay()
+    tasks.delete_unused_documents.delay()
     until(lambda: EffectiveDocument.every_tenant.count() == 2)

@@ -24,12 +24,12 @@ def test_partitions_roll_ups_and_retention_are_seen_to_by_a_worker(
     report(device, at(old), now=old)
     report(device, at(late, cpu_usage=7), now=now - timedelta(minutes=5))
 
-    tasks.make_partitions_ahead.delay()
+    tasks.create_partitions.delay()
     until(lambda: _is_there(SAMPLES.piece_of(now + timedelta(days=3))))
-    tasks.settle_roll_ups.delay()
+    tasks.finalise_rollups.delay()
     percentiles = HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True)
     until(lambda: 7 in percentiles.all())
-    tasks.drop_outlived.delay()
+    tasks.drop_expired_partitions.delay()
     until(lambda: DeviceMetrics.every_tenant.count() == 1)
 
     assert HourlyMetrics.every_tenant.count() == 2

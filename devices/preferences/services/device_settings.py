@@ -237,7 +237,7 @@ def _announce(device: Device, told: Changes, now: datetime) -> None:
     """The device learns of it at its next connect, whoever has written."""
     steps = NextSteps.objects.filter(device=device)
     revision = steps.values_list("settings_revision", flat=True).first() or 0
-    next_steps.announce(device, settings_revision=revision + 1)
+    next_steps.write(device, settings_revision=revision + 1)
     fact = SettingsWritten(
         tenant_id=device.tenant_id, device_id=device.pk, at=now, changes=told
     )

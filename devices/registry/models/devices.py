@@ -246,9 +246,9 @@ class NextSteps(TenantOwned):
     )
     configuration_version = models.CharField(max_length=64, null=True)  # noqa: DJ001 # JSON null
     configuration_waiting_since = models.DateTimeField(null=True)  # not applied yet
-    commands_waiting = models.PositiveIntegerField(default=0)
+    commands_waiting = models.PositiveIntegerField(default=0, db_default=0)
     command_sequence = models.PositiveBigIntegerField(default=0, db_default=0)  # last
-    update_waiting = models.BooleanField(default=False)
+    update_waiting = models.BooleanField(default=False, db_default=False)
     certificate_serial_number = models.CharField(max_length=40, null=True)  # noqa: DJ001
     certificate_issued_at = models.DateTimeField(null=True)
     certificate_renewal_due_at = models.DateTimeField(null=True)

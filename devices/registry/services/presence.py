@@ -11,7 +11,7 @@ from devices.registry.errors import NoSuchDevice
 from devices.registry.events import DeviceStatusChanged, DeviceUpdated
 from devices.registry.extension_points import connect_response
 from devices.registry.models import Device
-from devices.registry.next_steps import told
+from devices.registry.next_steps import as_response
 from devices.registry.queries import seen_while_online
 from devices.registry.services.fleet_silence import fleet_silences
 from devices.registry.services.quarantine import seen_connecting
@@ -58,7 +58,7 @@ def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
         _note(device.pk, report, now)
     quarantined = device.quarantined_at is not None
     steps = None if quarantined else getattr(device, "next_steps", None)
-    response = told(steps, now=now)
+    response = as_response(steps, now=now)
     for contribute in connect_response:
         response |= contribute(device, steps, now)
     return response

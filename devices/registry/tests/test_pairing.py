@@ -17,7 +17,7 @@ from devices.registry.device_report import Box
 from devices.registry.errors import NoSuchCode, PairingDecided, TooManyPairings
 from devices.registry.models import Device, Pairing
 from devices.registry.services import pairing
-from devices.registry.tasks import drop_outlived_pairings
+from devices.registry.tasks import delete_expired_pairings
 from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from events.models import Event
 from tenants.context import bind_caller, tenant_scope
@@ -355,7 +355,7 @@ def test_pairings_that_are_over_are_forgotten(now: datetime) -> None:
 
     pairing.drop_outlived(now=now + timedelta(hours=23))
     assert Pairing.objects.count() == 1
-    assert drop_outlived_pairings() == 1
+    assert delete_expired_pairings() == 1
 
 
 def test_a_tenant_that_requires_a_second_factor_wants_it_for_pairing_too(

@@ -17,8 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from devices.remote_control.push import publisher
-from devices.remote_control.services import queues
+from devices.remote_control.services import push_notifications, queues
 from tenants.context import every_tenant_scope
 
 logger = logging.getLogger(__name__)
@@ -119,7 +118,7 @@ class Wakeups:
             retry=Retry(NoBackoff(), 0),  # what it missed would be missed for good
         )
         async with client, client.pubsub() as subscription:
-            await subscription.subscribe(publisher.topic())
+            await subscription.subscribe(push_notifications.topic())
             heard = time.monotonic()
             while True:
                 said = await subscription.get_message(timeout=TICK)

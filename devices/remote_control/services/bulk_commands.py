@@ -316,4 +316,4 @@ def _about(row: BulkCommand, now: datetime) -> dict[str, Any]:
 
 
 def _start_work_on_commit() -> None:
-    enqueue_on_commit("devices.remote_control.tasks.work_bulk_commands", expires=55)
+    enqueue_on_commit("devices.remote_control.tasks.run_bulk_commands", expires=55)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from devices.configurations.services.validation import unstorable
+from devices.configurations.document_validation import unstorable
 from devices.registry.models import Device
 from devices.remote_control import queries
 from devices.remote_control.command_types import TYPES

@@ -27,8 +27,13 @@ from devices.remote_control.models import (
     RemoteControlSession,
     Status,
 )
-from devices.remote_control.push import publisher
-from devices.remote_control.services import policies, queues, screen_size, sessions
+from devices.remote_control.services import (
+    policies,
+    push_notifications,
+    queues,
+    screen_size,
+    sessions,
+)
 from devices.remote_control.services.command_expiry import finish
 from events.services.outbox import record
 from tenants.models import User
@@ -122,7 +127,7 @@ def put(order: Order, sequences: dict[UUID, int]) -> list[CommandHistory]:
     queues.recount(sequences)
     if order.bulk is None and not order.type_.is_gesture:
         record(_issued(row) for row in rows)
-    publisher.wake(sequences)
+    push_notifications.wake(sequences)
     return rows
 
 

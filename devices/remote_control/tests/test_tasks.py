@@ -40,7 +40,7 @@ def test_what_is_overdue_is_ended(acting: Tenant) -> None:
     sessions.start(device=device, controller=by, now=long_ago)
     told(device, "wake_up", by=by, now=long_ago)
 
-    tasks.end_overdue.delay()
+    tasks.expire_commands_and_sessions.delay()
 
     until(lambda: CommandHistory.objects.get().status == "expired")
     until(lambda: RemoteControlSession.objects.get().end == "idle")
@@ -53,6 +53,6 @@ def test_what_has_outlived_its_time_is_dropped(acting: Tenant) -> None:
     told(device, "wake_up", by=by, now=long_ago)
     CommandHistory.objects.update(status="expired", ended_at=long_ago)
 
-    tasks.drop_outlived.delay()
+    tasks.delete_expired.delay()
 
     until(lambda: not CommandHistory.objects.exists())

@@ -1,57 +1,40 @@
-"""Whether an update waits for a device: its place in `NextSteps`.
+"""Whether an update waits for a device, as `connect` answers it.
 
-Whatever begins or ends an update holds this row first, as commands do, in the order of
-the devices' ids.
+Starting and ending an update locks the device's row of `NextSteps` first, as commands
+do, in the order of the devices' ids.
 """
 
 from collections.abc import Collection
 from uuid import UUID
 
-from django.db import connection
-
-from devices.remote_control.services import queues
-from tenants.context import current_tenant_id
+from devices.registry import next_steps
+from devices.updates.models import Status, UpdateStatus
 
 
 def announce(device_ids: Collection[UUID]) -> None:
-    """Hold the rows of some of the tenant's devices and note that an update waits."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO devices_nextsteps (
-                tenant_id, device_id, commands_waiting, update_waiting
-            )
-            SELECT %s, id, 0, true FROM unnest(%s::uuid[]) id ORDER BY id
-            ON CONFLICT (device_id) DO UPDATE SET update_waiting = true
-            """,
-            [str(current_tenant_id()), list(map(str, device_ids))],
-        )
+    """Lock the rows of the tenant's devices and note that an update waits for each."""
+    next_steps.mark_updates_waiting(device_ids)
 
 
 def hold(device_ids: Collection[UUID], *, skip_held: bool = False) -> set[UUID]:
-    """Hold the rows of devices; which of them are held now.
+    """Lock the rows of devices; return which are locked now.
 
     Args:
-        skip_held: leave out those that somebody else holds.
+        skip_held: leave out rows that another transaction has locked.
     """
-    return set(queues.hold(device_ids, skip_held=skip_held))
+    return set(next_steps.lock(device_ids, skip_locked=skip_held))
 
 
 def settle(device_ids: Collection[UUID]) -> None:
-    """Note for held devices whether an update still waits for each.
+    """Note for locked devices whether an update still waits for each.
 
-    What is installed, and has only to prove itself, does not.
+    An installed update that is still in its soak time does not.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE devices_nextsteps steps SET update_waiting = EXISTS (
-                SELECT FROM updates_updatestatus status
-                WHERE status.device_id = steps.device_id
-                    AND status.status IN ('pending', 'downloading', 'installing')
-                    AND status.installed_at IS NULL
-            )
-            WHERE device_id = ANY(%s::uuid[])
-            """,
-            [list(map(str, device_ids))],
-        )
+    waiting = UpdateStatus.every_tenant.filter(
+        device__in=device_ids,
+        status__in=(Status.PENDING, Status.DOWNLOADING, Status.INSTALLING),
+        installed_at__isnull=True,
+    )
+    next_steps.write_updates_waiting(
+        device_ids, waiting=set(waiting.values_list("device_id", flat=True))
+    )

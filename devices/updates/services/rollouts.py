@@ -241,4 +241,4 @@ def created(row: Deployment, now: datetime) -> RolloutCreated:
 
 
 def start_work_on_commit() -> None:
-    enqueue_on_commit("devices.updates.tasks.work_rollouts", expires=55)
+    enqueue_on_commit("devices.updates.tasks.advance_rollouts", expires=55)

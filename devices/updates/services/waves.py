@@ -10,7 +10,7 @@ from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 
 from devices.registry.errors import InvalidFilter
 from devices.registry.models import Device
-from devices.remote_control.push import publisher
+from devices.remote_control.services import push_notifications
 from devices.updates.models import (
     STOPPABLE,
     Deployment,
@@ -238,5 +238,5 @@ def _give(
     )
     if gone := new.keys() - living:
         next_steps.settle(gone)
-    publisher.tell_of_updates(living)
+    push_notifications.tell_of_updates(living)
     return len(living)

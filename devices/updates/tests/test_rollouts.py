@@ -1,7 +1,7 @@
 """Rollouts: for whom, in which steps, by whom; and what is no rollout."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from pathlib import Path
 from typing import Any

@@ -44,7 +44,7 @@ def test_files_that_belong_to_nobody_are_dropped(db: None) -> None:
     orphan.write_bytes(b"half")
     os.utime(orphan, (0, 0))
 
-    tasks.drop_orphans.delay()
+    tasks.delete_orphaned_files.delay()
 
     until(lambda: not orphan.exists())
 
