@@ -31,9 +31,7 @@ class AuthorityUnavailable(Unavailable):
 
 class NoSuchCertificate(Missing):
     code = "certificate_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such certificate.")
+    sentence = "There is no such certificate."
 
 
 class KeyInUse(Conflict):
@@ -54,9 +52,7 @@ class IssuanceInterrupted(Conflict):
 
 class NoAuthority(Missing):
     code = "ca_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such certificate authority.")
+    sentence = "There is no such certificate authority."
 
 
 class NotReadyForRotation(Conflict):
@@ -67,9 +63,7 @@ class NotReadyForRotation(Conflict):
 
 class NoSuchList(Missing):
     code = "revocation_list_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such revocation list.")
+    sentence = "There is no such revocation list."
 
 
 class InvalidList(Invalid):
@@ -88,9 +82,7 @@ class NotAcknowledgeable(Conflict):
 
 class NoSuchCampaign(Missing):
     code = "renewal_campaign_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such renewal campaign.")
+    sentence = "There is no such renewal campaign."
 
 
 class NothingToRenew(Conflict):

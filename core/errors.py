@@ -25,12 +25,14 @@ class DomainError(Exception):
     """
 
     code: ClassVar[str] = "domain_error"
+    sentence: ClassVar[str] = ""  # of a subclass that always says the same
+    field: str | None = None
     details: Sequence[Detail] = ()
     current: Any = None
 
-    def __init__(self, sentence: str, *, field: str | None = None) -> None:
-        super().__init__(sentence)
-        self.field = field
+    def __init__(self, sentence: str = "", *, field: str | None = None) -> None:
+        super().__init__(sentence or self.sentence)
+        self.field = field or self.field
 
 
 class Invalid(DomainError):

@@ -9,16 +9,12 @@ class InvalidChannel(Invalid):
 
 class NoSuchChannel(Missing):
     code = "channel_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such channel.")
+    sentence = "There is no such channel."
 
 
 class NoSuchMessage(Missing):
     code = "message_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such message.")
+    sentence = "There is no such message."
 
 
 class ChannelExists(Conflict):
@@ -27,20 +23,14 @@ class ChannelExists(Conflict):
 
 class NotOver(Conflict):
     code = "message_waiting"
-
-    def __init__(self) -> None:
-        super().__init__("It is still being tried.")
+    sentence = "It is still being tried."
 
 
 class EventIsGone(Conflict):
     code = "event_gone"
-
-    def __init__(self) -> None:
-        super().__init__("The event is not kept any more.")
+    sentence = "The event is not kept any more."
 
 
 class TooManyTests(Conflict):
     code = "too_many_tests"
-
-    def __init__(self) -> None:
-        super().__init__("Other channels are being tried; try again in a moment.")
+    sentence = "Other channels are being tried; try again in a moment."

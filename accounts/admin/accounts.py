@@ -96,11 +96,6 @@ class TenantAdmin(PortalAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
-
     def response_add(
         self, request: HttpRequest, obj: Tenant, post_url_continue: Any = None
     ) -> HttpResponse:
@@ -125,10 +120,6 @@ class MembershipForm(ServiceForm):
     class Meta:
         model = Membership
         fields = ("role",)
-
-    def tenant_id(self) -> Any:
-        known = not self.instance._state.adding
-        return self.instance.tenant_id if known else super().tenant_id()
 
     def act(self) -> Membership:
         role = Role(self.cleaned_data["role"])
@@ -174,11 +165,6 @@ class MembershipAdmin(PortalAdmin):
         if not person(request).is_superuser:
             fields.remove("tenant")
         return ((None, {"fields": fields}),)
-
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
 
     def response_add(
         self, request: HttpRequest, obj: Membership, post_url_continue: Any = None

@@ -127,11 +127,6 @@ class RenewalCampaignAdmin(PortalAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
-
     @admin.display(description="Of")
     def scope(self, row: RenewalCampaign) -> str:
         parts = [str(row.tenant) if row.tenant else "every tenant"]

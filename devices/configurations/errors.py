@@ -36,25 +36,20 @@ class InvalidOrder(Invalid):
 
 class NoSuchConfiguration(Missing):
     code = "configuration_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such configuration.")
+    sentence = "There is no such configuration."
 
 
 class NoSuchVersion(Missing):
     code = "configuration_version_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such version.")
+    sentence = "There is no such version."
 
 
 class UnknownVersion(Invalid):
     """A device reports what nobody ever wanted of it."""
 
     code = "unknown_version"
-
-    def __init__(self) -> None:
-        super().__init__("No configuration ever had this version.", field="version")
+    sentence = "No configuration ever had this version."
+    field = "version"
 
 
 class InvalidReport(Invalid):

@@ -9,23 +9,17 @@ class InvalidRule(Invalid):
 
 class NoSuchRule(Missing):
     code = "rule_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such rule.")
+    sentence = "There is no such rule."
 
 
 class NoSuchOverride(Missing):
     code = "override_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such override.")
+    sentence = "There is no such override."
 
 
 class NoSuchAlert(Missing):
     code = "alert_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such alert.")
+    sentence = "There is no such alert."
 
 
 class RuleExists(Conflict):
@@ -34,9 +28,7 @@ class RuleExists(Conflict):
 
 class AlertIsClosed(Conflict):
     code = "alert_closed"
-
-    def __init__(self) -> None:
-        super().__init__("The alert is closed.")
+    sentence = "The alert is closed."
 
 
 class NotAMember(Invalid):

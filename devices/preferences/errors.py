@@ -12,9 +12,8 @@ class InvalidDefinition(Invalid):
 
 class PreferenceExists(Conflict):
     code = "preference_exists"
-
-    def __init__(self) -> None:
-        super().__init__("There is a preference of this key already.", field="key")
+    sentence = "There is a preference of this key already."
+    field = "key"
 
 
 class NotReadable(Invalid):
@@ -29,9 +28,7 @@ class TooManyDefinitions(Conflict):
 
 class NoSuchDefinition(Missing):
     code = "preference_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such preference.")
+    sentence = "There is no such preference."
 
 
 class InvalidSettings(Invalid):

@@ -44,25 +44,19 @@ class InvalidTag(Invalid):
 
 class NoSuchDevice(Missing):
     code = "device_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such device.")
+    sentence = "There is no such device."
 
 
 class DeviceIsRetired(Conflict):
     code = "device_retired"
-
-    def __init__(self) -> None:
-        super().__init__("The device is retired.")
+    sentence = "The device is retired."
 
 
 class DeviceIsQuarantined(Refused):
     """Two boxes seem to be this device: neither gets anything until a member decides."""
 
     code = "device_quarantined"
-
-    def __init__(self) -> None:
-        super().__init__("The device is in quarantine until a member releases it.")
+    sentence = "The device is in quarantine until a member releases it."
 
 
 class NotQuarantined(Conflict):

@@ -9,9 +9,8 @@ from devices.remote_control.command_types import Fault
 
 class UnknownCommandType(Invalid):
     code = "unknown_command_type"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such type of command.", field="type")
+    sentence = "There is no such type of command."
+    field = "type"
 
 
 class InvalidParameters(Invalid):
@@ -39,9 +38,7 @@ class CommandNotAllowed(Refused):
     """The tenant's policy leaves this type out."""
 
     code = "command_not_allowed"
-
-    def __init__(self) -> None:
-        super().__init__("The policy of this tenant does not allow this command.")
+    sentence = "The policy of this tenant does not allow this command."
 
 
 class DeviceIsControlled(Conflict):
@@ -56,25 +53,19 @@ class DeviceIsControlled(Conflict):
 
 class DeviceIsOffline(Conflict):
     code = "device_offline"
-
-    def __init__(self) -> None:
-        super().__init__("The device is offline.")
+    sentence = "The device is offline."
 
 
 class DeviceGetsNothing(Conflict):
     """It is in quarantine: it would not be given the command."""
 
     code = "device_quarantined"
-
-    def __init__(self) -> None:
-        super().__init__("The device is in quarantine until a member releases it.")
+    sentence = "The device is in quarantine until a member releases it."
 
 
 class SessionNeeded(Conflict):
     code = "session_needed"
-
-    def __init__(self) -> None:
-        super().__init__("Start a session first: this is for who looks at the screen.")
+    sentence = "Start a session first: this is for who looks at the screen."
 
 
 class SessionEnded(Conflict):
@@ -89,25 +80,19 @@ class SessionEnded(Conflict):
 
 class NoSession(Missing):
     code = "session_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Nobody controls this device.")
+    sentence = "Nobody controls this device."
 
 
 class NotTheController(Refused):
     """Only an administrator ends somebody else's session."""
 
     code = "not_the_controller"
-
-    def __init__(self) -> None:
-        super().__init__("This is somebody else's session.")
+    sentence = "This is somebody else's session."
 
 
 class NoSuchCommand(Missing):
     code = "command_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such command.")
+    sentence = "There is no such command."
 
 
 class CommandIsOver(Gone):
@@ -144,9 +129,8 @@ class SequenceAhead(Invalid):
     """A device says that it has seen what was never there."""
 
     code = "sequence_ahead"
-
-    def __init__(self) -> None:
-        super().__init__("There was never a command with such a number.", field="after")
+    sentence = "There was never a command with such a number."
+    field = "after"
 
 
 class InvalidAnswer(Invalid):
@@ -159,23 +143,17 @@ class GestureToMany(Invalid):
 
 class NobodyFound(Conflict):
     code = "no_devices_found"
-
-    def __init__(self) -> None:
-        super().__init__("The filter finds no device.")
+    sentence = "The filter finds no device."
 
 
 class NoSuchBulkCommand(Missing):
     code = "bulk_command_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such bulk command.")
+    sentence = "There is no such bulk command."
 
 
 class SecondPersonNeeded(Refused):
     code = "second_person_needed"
-
-    def __init__(self) -> None:
-        super().__init__("Somebody else has to confirm it.")
+    sentence = "Somebody else has to confirm it."
 
 
 class BulkCommandDecided(Conflict):
@@ -192,9 +170,7 @@ class InvalidPolicy(Invalid):
 
 class NoSuchUpload(Missing):
     code = "upload_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("Nobody expects anything here.")
+    sentence = "Nobody expects anything here."
 
 
 class UploadIsOver(Gone):
@@ -216,6 +192,4 @@ class InvalidPicture(Invalid):
 
 class NoSuchScreenshot(Missing):
     code = "screenshot_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such screenshot.")
+    sentence = "There is no such screenshot."

@@ -16,9 +16,8 @@ from core.errors import (
 
 class NoSuchProduct(Missing):
     code = "product_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such product.", field="product")
+    sentence = "There is no such product."
+    field = "product"
 
 
 class InvalidProduct(Invalid):
@@ -27,23 +26,18 @@ class InvalidProduct(Invalid):
 
 class ProductExists(Conflict):
     code = "product_exists"
-
-    def __init__(self) -> None:
-        super().__init__("There is a product of this name.", field="name")
+    sentence = "There is a product of this name."
+    field = "name"
 
 
 class ProductInUse(Conflict):
     code = "product_in_use"
-
-    def __init__(self) -> None:
-        super().__init__("There are packages of this product.")
+    sentence = "There are packages of this product."
 
 
 class NoSuchPackage(Missing):
     code = "package_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such package.")
+    sentence = "There is no such package."
 
 
 class InvalidVersion(Invalid):
@@ -73,9 +67,7 @@ class PackageIsReleased(Conflict):
 
 class PackageWithoutFile(Conflict):
     code = "package_without_file"
-
-    def __init__(self) -> None:
-        super().__init__("Upload the package's file first.")
+    sentence = "Upload the package's file first."
 
 
 class PackageNotReleased(Conflict):
@@ -97,9 +89,7 @@ class LengthRequired(Invalid):
     """Without it nobody could tell whether all of it came."""
 
     code = "length_required"
-
-    def __init__(self) -> None:
-        super().__init__("Say how long the file is: Content-Length.")
+    sentence = "Say how long the file is: Content-Length."
 
 
 class QuotaExceeded(Conflict):
@@ -116,34 +106,26 @@ class QuotaExceeded(Conflict):
 class NoRoomHere(Unavailable):
     code = "disk_full"
     retry_after = 3600
-
-    def __init__(self) -> None:
-        super().__init__("The disk of this server is nearly full.")
+    sentence = "The disk of this server is nearly full."
 
 
 class OtherFile(Conflict):
     """Another file has come since it was looked at."""
 
     code = "package_file_changed"
-
-    def __init__(self) -> None:
-        super().__init__("Another file has come meanwhile: look at it first.")
+    sentence = "Another file has come meanwhile: look at it first."
 
 
 class UploadTruncated(Invalid):
     """What came is not all; nothing of it is kept."""
 
     code = "upload_truncated"
-
-    def __init__(self) -> None:
-        super().__init__("The upload broke off: nothing of it was kept.")
+    sentence = "The upload broke off: nothing of it was kept."
 
 
 class WrongChecksum(Invalid):
     code = "wrong_checksum"
-
-    def __init__(self) -> None:
-        super().__init__("What came has another SHA-256: nothing of it was kept.")
+    sentence = "What came has another SHA-256: nothing of it was kept."
 
 
 class InvalidApk(Invalid):
@@ -155,9 +137,7 @@ class FileIsMissing(Unavailable):
 
     code = "package_file_missing"
     retry_after = 3600
-
-    def __init__(self) -> None:
-        super().__init__("The package's file is not here.")
+    sentence = "The package's file is not here."
 
 
 class DownloadsBusy(Busy):
@@ -173,9 +153,7 @@ class NoUpdateForThisDevice(Missing):
     """There is none, or the calling device is not meant to have it."""
 
     code = "update_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such update for this device.")
+    sentence = "There is no such update for this device."
 
 
 class NotYet(Busy):
@@ -203,9 +181,7 @@ class InvalidFeedback(Invalid):
 
 class NoSuchRollout(Missing):
     code = "rollout_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such rollout.")
+    sentence = "There is no such rollout."
 
 
 class InvalidRollout(Invalid):
@@ -254,9 +230,7 @@ class RolloutDecided(Conflict):
 
 class SecondPersonNeeded(Refused):
     code = "second_person_needed"
-
-    def __init__(self) -> None:
-        super().__init__("Somebody else has to approve it.")
+    sentence = "Somebody else has to approve it."
 
 
 class InvalidUpdatePolicy(Invalid):

@@ -53,11 +53,6 @@ class ChannelAdmin(DeletesWhole, PortalAdmin):
         filters = ("events", "least_severity", "tag")
         return ((None, {"fields": first}), ("What it is told", {"fields": filters}))
 
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
-
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: Any = None
     ) -> HttpResponse:

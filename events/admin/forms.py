@@ -77,14 +77,9 @@ class ChannelForm(ServiceForm):
             }
         )
         self.fields["kind"].disabled = True
-        self.fields.pop("tenant", None)
-
-    def tenant_id(self) -> Any:
-        return self.instance.tenant_id or super().tenant_id()
 
     def act(self) -> Channel:
         said = dict(self.cleaned_data)
-        said.pop("tenant", None)
         for name in ("recipients", "events"):
             said[name] = [word for word in re.split(r"[\s,;]+", said[name]) if word]
         now = timezone.now()

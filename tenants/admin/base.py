@@ -18,6 +18,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 
 from core.errors import DomainError
+from tenants.admin.forms import ServiceForm
 from tenants.context import tenant_scope
 from tenants.models import User
 from tenants.roles import visible_to
@@ -47,6 +48,13 @@ class PortalAdmin(ModelAdmin):
             return super().changelist_view(request, extra_context)
         except ValidationError:
             return redirect(f"{list_url(self)}?e=1")
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        """Save nothing for a `ServiceForm`, which has called its service already."""
+        if not isinstance(form, ServiceForm):
+            super().save_model(request, obj, form, change)
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         queryset = visible_to(person(request), self.model)
@@ -83,11 +91,6 @@ class OneRowAdmin(PortalAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
 
     def changelist_view(
         self, request: HttpRequest, extra_context: Any = None

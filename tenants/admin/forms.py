@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from typing import Any, Self
+from uuid import UUID
 
 from django import forms
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
@@ -28,16 +29,17 @@ def text(label: str, *, required: bool = False, length: int = 64, **kwargs: Any)
 
 
 class ServiceForm(forms.ModelForm):
-    """A form whose last step of validation is the service itself.
+    """A form whose last step of validation is the call of its service.
 
-    So a refusal stands beside its field, and what was typed is not lost.
+    So an error of the service is shown beside its field, and the input is kept. A form
+    with a `tenant` field offers it for new rows alone: a row never changes its tenant.
     """
 
     for_superuser = False
 
     @classmethod
     def for_person(cls, user: User) -> type[Self]:
-        """The form for this person: a superuser says for which tenant."""
+        """The form for this user; only a superuser chooses the tenant."""
         fields: dict[str, Any] = {"for_superuser": user.is_superuser}
         made: Any = type(cls.__name__, (cls,), fields)
         if not user.is_superuser and "tenant" in made.base_fields:
@@ -46,28 +48,38 @@ class ServiceForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if not self.is_new:
+            self.fields.pop("tenant", None)
         if "tenant" in self.fields:
             known = list(Tenant.objects.all()[:2])
             if len(known) == 1:
                 self.fields["tenant"].initial = known[0]
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the form adds a row."""
+        return bool(self.instance._state.adding)
+
     def act(self) -> Any:
-        """Call the service with what is valid; return the saved row.
+        """Call the service with `cleaned_data`; return the saved row.
 
         Raises:
-            DomainError: it refuses.
+            DomainError: the service refuses.
         """
         raise NotImplementedError
 
-    def tenant_id(self) -> Any:
-        tenant: Tenant | None = self.cleaned_data.get("tenant")
-        return tenant.pk if tenant else current_tenant_id()
+    def tenant_id(self) -> UUID | None:
+        """The tenant to act for, unless the form's `tenant` field says it."""
+        if not self.is_new:
+            return getattr(self.instance, "tenant_id", None)
+        return current_tenant_id()
 
     def _post_clean(self) -> None:
         if self.errors:
             return
+        chosen: Tenant | None = self.cleaned_data.pop("tenant", None)
         try:
-            tenant_id = self.tenant_id()
+            tenant_id = chosen.pk if chosen else self.tenant_id()
             with tenant_scope(tenant_id) if tenant_id else nullcontext():
                 self.instance = self.act()
         except DomainError as error:
@@ -78,4 +90,4 @@ class ServiceForm(forms.ModelForm):
         return self.instance
 
     def save_m2m(self) -> None:
-        """The service has written all there is."""
+        """Save nothing: the service has written the relations too."""

@@ -163,14 +163,9 @@ class RuleForm(SubjectForm):
             device_id=str(rule.device_id or ""),
         )
         self.fields["kind"].disabled = True
-        self.fields.pop("tenant", None)
-
-    def tenant_id(self) -> Any:
-        return self.instance.tenant_id or super().tenant_id()
 
     def act(self) -> MonitoringRule:
         said = dict(self.cleaned_data)
-        said.pop("tenant", None)
         said |= self.subject()
         del said["tag_name"], said["device_id"]
         for name in ("lasting", "cool_down"):

@@ -34,11 +34,6 @@ class DefinitionAdmin(DeletesWhole, PortalAdmin):
     search_fields = ("key__istartswith",)
     ordering = ("key",)
 
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
-
     @admin.display(description="Default")
     def shown_default(self, row: Any) -> str:
         return as_typed(row.kind, row.default)[:80]

@@ -75,10 +75,6 @@ class DefinitionFields(ServiceForm):
         self.initial["default"] = as_typed(row.kind, row.default)
         self.initial["key"] = row.key
         self.fields["key"].disabled = True
-        self.fields.pop("tenant", None)
-
-    def tenant_id(self) -> Any:
-        return getattr(self.instance, "tenant_id", None) or super().tenant_id()
 
     def said(self) -> dict[str, Any]:
         """
@@ -86,7 +82,6 @@ class DefinitionFields(ServiceForm):
             NotReadable: the default is no value at all.
         """
         said = dict(self.cleaned_data)
-        said.pop("tenant", None)
         said["choices"] = [line for line in said["choices"].splitlines() if line]
         kind = self.kind_of(said["key"], said["kind"])
         said["default"] = typed(kind, said["default"], field="default")

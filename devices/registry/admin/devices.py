@@ -130,11 +130,6 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
             return False
         return super().has_change_permission(request, obj)
 
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
-
     def change_view(
         self,
         request: HttpRequest,

@@ -72,9 +72,6 @@ class UpdateForm(ServiceForm):
         names = worn.values_list("tag__name", flat=True)
         self.initial.setdefault("tags", ", ".join(names))
 
-    def tenant_id(self) -> Any:
-        return self.instance.tenant_id
-
     def act(self) -> Device:
         return registration.update(
             device=self.instance,

@@ -48,18 +48,8 @@ class PolicyForm(ServiceForm):
         model = RemoteControlPolicy
         fields = ("allowed_types", "blast_radius")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not self.instance._state.adding:
-            self.fields.pop("tenant", None)
-
-    def tenant_id(self) -> Any:
-        adding = self.instance._state.adding
-        return super().tenant_id() if adding else self.instance.tenant_id
-
     def act(self) -> RemoteControlPolicy:
         said = dict(self.cleaned_data)
-        said.pop("tenant", None)
         return policies.change(now=timezone.now(), **said)
 
 

@@ -49,13 +49,8 @@ class ProductForm(ServiceForm):
         super().__init__(*args, **kwargs)
         if self.instance._state.adding:
             return
-        self.fields.pop("tenant", None)
         for name in ("versioning", "reports"):
             self.fields[name].disabled = True
-
-    def tenant_id(self) -> Any:
-        adding = self.instance._state.adding
-        return super().tenant_id() if adding else self.instance.tenant_id
 
     def act(self) -> SoftwareProduct:
         said = dict(self.cleaned_data)
@@ -63,7 +58,6 @@ class ProductForm(ServiceForm):
             return products.rename(
                 product=self.instance, name=said["name"], now=timezone.now()
             )
-        said.pop("tenant", None)
         return products.create(now=timezone.now(), **said)
 
 
@@ -144,16 +138,6 @@ class UpdatePolicyForm(ServiceForm):
         model = UpdatePolicy
         fields = ("approval_above", "concurrent_downloads")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not self.instance._state.adding:
-            self.fields.pop("tenant", None)
-
-    def tenant_id(self) -> Any:
-        adding = self.instance._state.adding
-        return super().tenant_id() if adding else self.instance.tenant_id
-
     def act(self) -> UpdatePolicy:
         said = dict(self.cleaned_data)
-        said.pop("tenant", None)
         return policies.change(now=timezone.now(), **said)

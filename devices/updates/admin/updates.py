@@ -46,11 +46,6 @@ STATUSES = {
 class FormAdmin(PortalAdmin):
     """Its form calls the service."""
 
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
-        """The form has called the service; there is nothing left to save."""
-
 
 class DroppedOnItsPage(FormAdmin):
     """One row is dropped at a time, on its own page, where it is said why it is not."""
