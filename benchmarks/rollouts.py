@@ -29,12 +29,10 @@ from devices.updates.services import (
     products,
     rollout_control,
     rollout_tick,
+    wave_candidates,
 )
 from devices.updates.services import (
     rollouts as deployments,
-)
-from devices.updates.services import (
-    waves as opening,
 )
 from devices.updates.services.targets import Size
 from provisioning.embedded import endpoints
@@ -100,7 +98,7 @@ def _open_a_wave(row: Deployment) -> None:
         Deployment.every_tenant.update(due_at=timezone.now())
         longest = max(longest, _seconds(lambda: rollout_tick.tick(now=timezone.now())))
     bare = _seconds(lambda: _execute(BARE_INSERT, WAVE))
-    _report(f"a tick that opens a wave of {opening.BATCH:,}", longest, 2, bare)
+    _report(f"a tick that opens a wave of {wave_candidates.BATCH:,}", longest, 2, bare)
     UpdateStatus.every_tenant.update(status="completed", ended_at=timezone.now())
     Deployment.every_tenant.update(due_at=timezone.now())
     while _opened() < before + WAVE + 1 and rollout_tick.tick(now=timezone.now()):

@@ -17,7 +17,13 @@ from core.errors import DomainError
 from devices.registry.admin.quarantine import is_uuid
 from devices.updates.admin.rollout_forms import FILTERS, RolloutForm
 from devices.updates.models import Deployment, SoftwareUpdate
-from devices.updates.services import failures, gate, progress, rollout_control, rollouts
+from devices.updates.services import (
+    failures,
+    progress,
+    rollout_control,
+    rollout_decision,
+    rollouts,
+)
 from devices.updates.services.targets import Plan
 from tenants.admin.base import person
 from tenants.context import tenant_scope
@@ -144,7 +150,11 @@ def shown(request: HttpRequest, row: Deployment) -> dict[str, Any]:
             )
             for wave in waves
         ],
-        "waits_for": gate.waits_for(row, running, now=now) if running else "",
+        "waits_for": rollout_decision.waits_for(
+            running, success_percent=row.success_percent, now=now
+        )
+        if running
+        else "",
         "chart": progress.over_time(row, now=now),
         "failures": failures.of_rollout(row),
         "facts": progress.facts_of(row),

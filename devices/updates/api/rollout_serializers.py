@@ -8,7 +8,7 @@ from core.rest.fields import Text, Truth, WholeNumber
 from core.rest.strict import Strict
 from devices.configurations.schedules import DAYS
 from devices.updates.models import Deployment, DeploymentWave, Status
-from devices.updates.services import gate
+from devices.updates.services.rollout_decision import waits_for
 from devices.updates.services.targets import Size
 from devices.updates.services.terms import LIMITS as TERMS
 from devices.updates.services.terms import MOST_WAVES
@@ -197,7 +197,11 @@ class RolloutDetailSerializer(RolloutSerializer):
 
     def get_waits_for(self, row: Deployment) -> str:
         running = row.waves.filter(state=DeploymentWave.State.RUNNING).first()
-        return gate.waits_for(row, running, now=self.context["now"]) if running else ""
+        if running is None:
+            return ""
+        return waits_for(
+            running, success_percent=row.success_percent, now=self.context["now"]
+        )
 
 
 class DeviceUpdateSerializer(serializers.Serializer[Any]):

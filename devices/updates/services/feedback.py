@@ -88,7 +88,7 @@ def _fail(
 ) -> None:
     mine = UpdateStatus.objects.filter(device=device, deployment=deployment_id)
     open_ = mine.open().filter(attempt=attempt)
-    rows = status_changes.held(open_.select_related("deployment"), skip_held=False)
+    rows = status_changes.lock(open_.select_related("deployment"), skip_locked=False)
     if not rows:
         _check(_row(device, deployment_id), attempt, FAILED)
         return

@@ -174,7 +174,7 @@ def _window(deployment: Deployment, device: Device, now: datetime) -> Opening:
 def _leave_out(row: UpdateStatus, reason: str, now: datetime) -> None:
     """The device came to another version since it was given this."""
     same = UpdateStatus.objects.stoppable().filter(pk=row.pk)
-    rows = status_changes.held(same.select_related("deployment"))
+    rows = status_changes.lock(same.select_related("deployment"))
     if reason != "up_to_date":
         sentence = LEFT_OUT.get(reason, "")
         status_changes.cancel(rows, code=reason, sentence=sentence, now=now)

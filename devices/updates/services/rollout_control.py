@@ -19,7 +19,6 @@ from devices.updates.models import (
     UpdateStatus,
 )
 from devices.updates.services import policies, targets, terms
-from devices.updates.services import waves as opening
 from devices.updates.services.rollouts import (
     GOING,
     NOT_BEGUN,
@@ -34,6 +33,7 @@ from devices.updates.services.rollouts import (
     plan_of,
     write_waves,
 )
+from devices.updates.services.wave_candidates import rollback_candidates
 from events.services.outbox import record
 from tenants.models import User
 
@@ -210,7 +210,7 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
         if not widen(row, now):
             raise RolloutDecided(row.state, "It has been rolled back already.")
         return hold(known)
-    number = opening.took(row).count()
+    number = rollback_candidates(row).count()
     if not number and not row.statuses.filter(status__in=UNDER_WAY).exists():
         raise RolloutOfNothing({})
     if row.state != State.ABORTED:
@@ -257,7 +257,7 @@ def widen(row: Deployment, now: datetime) -> bool:
         return False
     back = hold(found)
     has_it = back.statuses.filter(device=OuterRef("device"))
-    new = opening.took(row).filter(~Exists(has_it)).count()
+    new = rollback_candidates(row).filter(~Exists(has_it)).count()
     if not new or back.opened + new <= back.counted:
         return False
     back.counted = back.opened + new

@@ -1,108 +1,98 @@
-"""The tick: every rollout goes on by a bounded step, whoever does it and how often.
+"""Advance rollouts by bounded steps: load a snapshot, decide, apply.
 
-Each step is one transaction that holds its deployment; another tick at the same time
-skips that one. What a step did is committed with where it stands, so whoever is killed
-leaves nothing half done. A step that fails keeps no other rollout waiting.
+Each step is one transaction that has locked its deployment; another worker skips that
+one. A worker that is killed leaves a rollout as the last step left it, and a step that
+fails keeps no other rollout waiting.
 """
 
 import logging
 import time
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import transaction
 
-from devices.updates.models import Deployment, DeploymentWave, Status, UpdateStatus
-from devices.updates.services import gate, outcomes, rollout_control, rollouts, waves
+from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
+from devices.updates.services import package_files, rollout_control, status_changes
+from devices.updates.services.rollout_actions import apply_to_devices, apply_to_waves
+from devices.updates.services.rollout_decision import decide_devices, decide_waves
+from devices.updates.services.rollout_snapshot import load_devices, load_progress
 from tenants.context import tenant_scope
 
 logger = logging.getLogger(__name__)
 
-State = Deployment.State
-Wave = DeploymentWave.State
-
-OFTEN = timedelta(seconds=9)  # beat sends the tick every ten: each time it is due
-SELDOM = timedelta(minutes=1)  # where only devices are waited for that are away
-REST = timedelta(minutes=1)  # after a step that has failed
-RARELY = timedelta(minutes=10)  # when that has lasted
-RECENT = timedelta(days=1)
-SHARE = 20  # a step that took long is not repeated before so many times as long
+RETRY_AFTER = timedelta(minutes=1)  # after a step that failed
+LOAD_FACTOR = 20  # a step is not repeated before this many times its duration
 
 
 def tick(*, now: datetime) -> bool:
-    """Do one step of the rollout that has waited longest; whether there was any."""
+    """Do one step of the rollout that is due longest; return whether there was work."""
     with transaction.atomic():
-        was_closing = outcomes.close_withdrawn(now)
+        has_cancelled = cancel_updates_of_withdrawn_package(now=now)
     with transaction.atomic():
         due = Deployment.every_tenant.due(now).select_related(
             "product", "package__product", "rolls_back__product"
         )
-        row: Deployment | None = due.select_for_update(
+        rollout: Deployment | None = due.select_for_update(
             skip_locked=True, of=("self",)
         ).first()
-        if row is None:
-            return was_closing
-        with tenant_scope(row.tenant_id):
-            _contained(row, now)
+        if rollout is None:
+            return has_cancelled
+        with tenant_scope(rollout.tenant_id):
+            _advance_safely(rollout, now)
     return True
 
 
-def _contained(row: Deployment, now: datetime) -> None:
+def advance(rollout: Deployment, *, now: datetime) -> None:
+    """Do one step of a locked rollout: its devices, then, if none are left, its waves."""
+    started = time.monotonic()
+    if rollout.state == Deployment.State.ABORTED:
+        rollout_control.widen(rollout, now)
+    decision = decide_devices(load_devices(rollout, now=now), now=now)
+    due_at: datetime | None = now
+    if decision.wait_until is not None:
+        due_at = decision.wait_until
+    elif not apply_to_devices(rollout, decision, now=now):
+        progress = load_progress(rollout, now=now)
+        waves = decide_waves(progress, now=now)
+        apply_to_waves(rollout, progress, waves, now=now)
+        if not waves.changes_rollout:
+            spent = LOAD_FACTOR * timedelta(seconds=time.monotonic() - started)
+            interval = waves.interval
+            due_at = None if interval is None else now + max(interval, spent)
+    rollout.due_at = due_at
+    rollout.save()
+
+
+def cancel_updates_of_withdrawn_package(*, now: datetime) -> bool:
+    """Cancel waiting updates of one withdrawn package; return whether there were any.
+
+    The package's file is deleted once no update waits for it.
+    """
+    closing = SoftwareUpdate.every_tenant.filter(is_closing=True)
+    package: SoftwareUpdate | None = (
+        closing.order_by("withdrawn_at")
+        .select_for_update(skip_locked=True, no_key=True, of=("self",))
+        .first()
+    )
+    if package is None:
+        return False
+    waiting = UpdateStatus.every_tenant.stoppable().filter(package=package)
+    rows = status_changes.lock(waiting.select_related("deployment"))
+    sentence = "The package was withdrawn."
+    status_changes.cancel(rows, code="withdrawn", sentence=sentence, now=now)
+    if not waiting.exists():
+        delete_file = partial(package_files.drop, package.stored_name)
+        transaction.on_commit(delete_file, robust=True)
+        package.is_closing, package.stored_name = False, ""
+        package.save(update_fields=["is_closing", "stored_name"])
+    return bool(rows)
+
+
+def _advance_safely(rollout: Deployment, now: datetime) -> None:
     try:
         with transaction.atomic():
-            _step(row, now)
-    except Exception:
-        logger.exception("A step of a rollout has failed", extra={"rollout": row.pk})
-        Deployment.objects.filter(pk=row.pk).update(due_at=now + REST)
-
-
-def _step(row: Deployment, now: datetime) -> None:
-    """What waits for locks comes before what skips those that are taken."""
-    begun = time.monotonic()
-    if row.state == State.SCHEDULED:
-        if row.starts_at is not None and row.starts_at > now:
-            row.due_at = row.starts_at
-            row.save(update_fields=["due_at"])
-            return
-        rollouts.move(row, State.RUNNING, now)
-    if row.state == State.ABORTED:
-        rollout_control.widen(row, now)
-    is_busy = row.state == State.RUNNING and _open(row, now)
-    is_busy |= outcomes.decide(row, now)
-    if not is_busy:
-        gate.count(row, now)
-        if row.state in (State.RUNNING, State.FINISHED):
-            before = (row.state, _running(row))
-            gate.judge(row, now)
-            is_busy = before != (row.state, _running(row))
-    spent = timedelta(seconds=time.monotonic() - begun)
-    row.due_at = now if is_busy else _next(row, now, spent)
-    row.save()
-
-
-def _open(row: Deployment, now: datetime) -> bool:
-    """The next devices of the wave that is open; whether more may come at once."""
-    wave = row.waves.filter(state=Wave.RUNNING, is_open=False).first()
-    if wave is None:
-        return False
-    before = wave.position
-    waves.open_batch(row, wave, now)
-    return wave.is_open or wave.position != before
-
-
-def _running(row: Deployment) -> list[int]:
-    running = row.waves.filter(state=Wave.RUNNING)
-    return list(running.values_list("number", flat=True))
-
-
-def _next(row: Deployment, now: datetime, spent: timedelta) -> datetime | None:
-    """When to look again; None when there is nothing left to be seen."""
-    often = OFTEN
-    if row.state in (State.FINISHED, State.ABORTED):
-        left = UpdateStatus.objects.open().filter(deployment=row)
-        if not left.exists():
-            return None
-        if row.ended_at is not None and row.ended_at < now - RECENT:
-            often = RARELY
-        elif not left.exclude(status=Status.PENDING).exists():
-            often = SELDOM
-    return now + max(often, SHARE * spent)
+            advance(rollout, now=now)
+    except Exception:  # it is logged, and the other rollouts go on
+        logger.exception("A step of a rollout failed", extra={"rollout": rollout.pk})
+        Deployment.objects.filter(pk=rollout.pk).update(due_at=now + RETRY_AFTER)

@@ -25,20 +25,19 @@ Rows = QuerySet[UpdateStatus, Any]
 Say = Callable[[UpdateStatus], tuple[str, str]]  # error code, sentence
 
 
-def held(rows: Rows, *, skip_held: bool = True) -> list[UpdateStatus]:
-    """The next of some rows, held, behind the rows of their devices' next steps.
+def lock(rows: Rows, *, skip_locked: bool = True) -> list[UpdateStatus]:
+    """Lock the first `BATCH` rows, after the `NextSteps` rows of their devices.
 
-    What is not among the rows any more when it is held is left out.
+    A row that no longer belongs to `rows` once it is locked is left out.
 
     Args:
-        skip_held: leave what somebody else holds for the next time.
+        skip_locked: leave out rows that another transaction has locked.
     """
-    some = rows.order_by("device_id").values_list("pk", "device_id")[:BATCH]
-    found = dict(some)
-    if not found:
+    devices = dict(rows.order_by("device_id").values_list("pk", "device_id")[:BATCH])
+    if not devices:
         return []
-    mine = next_steps.hold(set(found.values()), skip_held=skip_held)
-    keys = [key for key, device_id in found.items() if device_id in mine]
+    locked = next_steps.hold(set(devices.values()), skip_held=skip_locked)
+    keys = [key for key, device_id in devices.items() if device_id in locked]
     again = rows.filter(pk__in=keys).select_for_update(of=("self",))
     return list(again.order_by("device_id"))
 

@@ -13,8 +13,7 @@ from devices.registry.models import Device
 from devices.registry.services.registration import retire
 from devices.updates.errors import RolloutDecided
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.services import rollout_control
-from devices.updates.services import waves as opening
+from devices.updates.services import rollout_control, rollout_tick
 from devices.updates.services.targets import Size
 from devices.updates.tests.rollouts import (
     fails,
@@ -105,7 +104,7 @@ def test_a_device_that_raises_an_alert_after_it_has_failed(
 
     failed = UpdateStatus.objects.get()
     assert (failed.status, failed.error_code) == ("failed", "alert")
-    assert failed.error == "It raised an alert: CPU over 90 %"
+    assert failed.error == "The device raised an alert: CPU over 90 %"
 
 
 def alert(device: Device, at: datetime) -> dict[str, Any]:
@@ -287,7 +286,8 @@ def test_a_wave_that_gets_on_with_a_person_only_says_so_once(
     assert running(row) == [(1, "running"), (2, "waiting")]
     held = Event.every_tenant.filter(name="rollout.held")
     assert [event.data["reason"] for event in held] == [
-        "Only 4 of 5 have succeeded: 90 % are asked for. It waits for you."
+        "Only 4 of 5 devices succeeded (90 % required). The rollout waits for your"
+        " decision."
     ]
     rollout_control.open_next_wave(deployment=row, now=later(now, 3))
     tick(later(now, 3))
@@ -576,7 +576,7 @@ def test_a_step_that_fails_keeps_no_other_rollout_waiting(
     other = started(package, by, later(now, 1), filter={"model": "H96"})
     Deployment.objects.filter(pk=broken.pk).update(filter={"status": 7})
 
-    with patch.object(opening, "open_batch", side_effect=_failing_for(broken)):
+    with patch.object(rollout_tick, "advance", side_effect=_failing_for(broken)):
         tick(later(now, 2))
 
     assert (len(given(broken)), len(given(other))) == (0, 2)
@@ -585,14 +585,14 @@ def test_a_step_that_fails_keeps_no_other_rollout_waiting(
 
 
 def _failing_for(broken: Deployment) -> Any:
-    open_batch = opening.open_batch
+    advance = rollout_tick.advance
 
-    def acting(row: Deployment, *args: Any) -> int:
+    def advance_or_fail(row: Deployment, *, now: datetime) -> None:
         if row.pk == broken.pk:
             raise RuntimeError("It is broken.")
-        return open_batch(row, *args)
+        advance(row, now=now)
 
-    return acting
+    return advance_or_fail
 
 
 def test_eight_failures_of_a_hundred_do(
@@ -609,7 +609,7 @@ def test_eight_failures_of_a_hundred_do(
     tick(later(now, 1))
 
     assert (state(row), running(row)) == ("paused", [(1, "failed")])
-    assert row.paused_because.startswith("8 of 100 devices have failed")
+    assert row.paused_because.startswith("8 of 100 devices failed")
     told = Event.every_tenant.filter(name="rollout.state_changed").latest("id")
     assert told.data["state"] == "paused"
     assert told.data["reason"] == row.paused_because

@@ -1,0 +1,241 @@
+"""Apply what a step of a rollout has decided. Runs in the step's transaction.
+
+Locks are taken in one order: the deployment, the devices' `NextSteps` by id, their
+rows of `UpdateStatus`. What waits for locks (offering the update) comes before what
+skips locked rows (the findings).
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from devices.monitoring.models import Alert
+from devices.registry.models import Device
+from devices.remote_control.services import push_notifications
+from devices.updates.events import RolloutHeld
+from devices.updates.models import Deployment, DeploymentWave, Status, UpdateStatus
+from devices.updates.services import (
+    next_steps,
+    rollout_snapshot,
+    rollouts,
+    status_changes,
+)
+from devices.updates.services.rollout_decision import (
+    Candidate,
+    DeviceDecision,
+    Finding,
+    Opening,
+    Progress,
+    WaveDecision,
+    retry_status,
+)
+from devices.updates.services.status_changes import BATCH, SUPERSEDED
+from devices.updates.services.wave_candidates import opened_in_minute
+from events.services.outbox import record
+
+Row = UpdateStatus
+Handler = Callable[[Deployment, list[Row], datetime], None]
+
+NOT_BACK = ("not_back", "The device did not come back with the new version in time.")
+REVERTED = ("reverted", "The device had the new version and runs another one now.")
+ABORTED = "The rollout was aborted."
+
+
+def apply_to_devices(
+    rollout: Deployment, decision: DeviceDecision, *, now: datetime
+) -> bool:
+    """Offer the update to the next devices and handle findings.
+
+    Returns:
+        Whether there may be more to do at once.
+    """
+    if decision.wait_until is not None:
+        return False
+    if decision.starts:
+        rollouts.move(rollout, Deployment.State.RUNNING, now)
+    if decision.opening is not None:
+        _open(rollout, decision.opening, now)
+    is_busy = decision.starts or decision.opening is not None
+    candidates = rollout_snapshot.findings(rollout, now=now)
+    for finding in decision.findings:
+        rows = status_changes.lock(candidates[finding].select_related("deployment"))
+        if rows:
+            _HANDLERS[finding](rollout, rows, now)
+        can_repeat = finding in (Finding.RETRIED, Finding.STOPPED)
+        is_busy |= bool(rows) if can_repeat else len(rows) == BATCH
+    retried = candidates.get(Finding.RETRIED)
+    if retried is not None and not retried.exists():
+        rollout.retries_before = None
+    return is_busy
+
+
+def apply_to_waves(
+    rollout: Deployment, progress: Progress, decision: WaveDecision, *, now: datetime
+) -> None:
+    """Store the waves' counts, and pause, pass, fail, start or finish as decided."""
+    waves = {wave.number: wave for wave in rollout.waves.all()}
+    counted = [wave for wave in progress.waves if wave.counts]
+    for figures in counted:
+        wave = waves[figures.number]
+        wave.counts, wave.counted_at = dict(figures.counts), now
+    DeploymentWave.objects.bulk_update(
+        [waves[figures.number] for figures in counted], ["counts", "counted_at"]
+    )
+    for number, state in decision.moves:
+        rollouts.move_wave(rollout, waves[number], state, now)
+    if decision.pause_reason:
+        rollout.paused_because = decision.pause_reason[:200]
+        state = Deployment.State.PAUSED
+        rollouts.move(rollout, state, now, reason=decision.pause_reason)
+    if decision.finishes:
+        rollout.ended_at = now
+        rollouts.move(rollout, Deployment.State.FINISHED, now)
+    if decision.held is not None:
+        number, reason = decision.held
+        waves[number].held_at = now
+        waves[number].save(update_fields=["held_at"])
+        about = rollouts.about(rollout, now)
+        record([RolloutHeld(**about, wave=number, reason=reason)])
+
+
+def _open(rollout: Deployment, opening: Opening, now: datetime) -> None:
+    wave = rollout.waves.get(number=opening.wave)
+    offered = _offer(rollout, wave, opening.devices, now)
+    since, opened, _ = opened_in_minute(rollout, now=now)
+    rollout.paced_from, rollout.paced = since, opened + offered
+    rollout.opened += offered
+    if opening.is_complete:
+        wave.is_open = True
+    else:
+        wave.position = opening.position
+    wave.save(update_fields=["is_open", "position"])
+
+
+def _offer(
+    rollout: Deployment,
+    wave: DeploymentWave,
+    candidates: Sequence[Candidate],
+    now: datetime,
+) -> int:
+    """Give devices their rows and notify them; return how many got one."""
+    offered = {candidate.device_id: candidate for candidate in candidates}
+    if not offered:
+        return 0
+    next_steps.announce(offered)
+    # Read after locking: devices retired or quarantined since then get nothing.
+    eligible = Device.objects.living().filter(quarantined_at__isnull=True)
+    ids: set[UUID] = set(eligible.filter(pk__in=offered).values_list("pk", flat=True))
+    status_changes.supersede(ids, rollout, now=now)
+    UpdateStatus.objects.bulk_create(
+        [
+            UpdateStatus(
+                deployment=rollout,
+                wave=wave,
+                device_id=pk,
+                package_id=offered[pk].package_id,
+                version=offered[pk].version,
+                from_version=offered[pk].from_version,
+                opened_at=now,
+            )
+            for pk in sorted(ids)
+        ]
+    )
+    if excluded := offered.keys() - ids:
+        next_steps.settle(excluded)
+    push_notifications.tell_of_updates(ids)
+    return len(ids)
+
+
+def _start_soak_time(rollout: Deployment, rows: list[Row], now: datetime) -> None:
+    _write(rows, status=Status.INSTALLING, progress=100, installed_at=now)
+
+
+def _wait_again(rollout: Deployment, rows: list[Row], now: datetime) -> None:
+    """Return stalled downloads to pending: the device was not reached."""
+    _write(rows, status=Status.PENDING, progress=0, started_at=None)
+
+
+def _supersede(rollout: Deployment, rows: list[Row], now: datetime) -> None:
+    status_changes.cancel(rows, code="superseded", sentence=SUPERSEDED, now=now)
+
+
+def _stop(rollout: Deployment, rows: list[Row], now: datetime) -> None:
+    status_changes.cancel(rows, code="aborted", sentence=ABORTED, now=now)
+
+
+def _complete(rollout: Deployment, rows: list[Row], now: datetime) -> None:
+    status_changes.complete(rows, now=now)
+
+
+def _fail_for_alert(rollout: Deployment, rows: list[Row], now: datetime) -> None:
+    status_changes.fail(rows, _first_alert, now=now)
+
+
+def _fail(reason: tuple[str, str]) -> Handler:
+    def act(rollout: Deployment, rows: list[Row], now: datetime) -> None:
+        status_changes.fail(rows, lambda row: reason, now=now)
+
+    return act
+
+
+def _first_alert(row: Row) -> tuple[str, str]:
+    alerts = Alert.every_tenant.filter(
+        device=row.device_id, opened_at__gte=row.installed_at
+    )
+    title = alerts.order_by("opened_at").values_list("title", flat=True).first()
+    return "alert", f"The device raised an alert: {title}"
+
+
+def _retry(rollout: Deployment, rows: list[Row], now: datetime) -> None:
+    """Start another attempt of failed devices that should still have the update."""
+    devices = rollout_snapshot.failed_devices(rollout, rows)
+    statuses = {row.pk: retry_status(devices[row.pk]) for row in rows}
+    moved_on = [row for row in rows if statuses[row.pk] == Status.CANCELLED]
+    status_changes.cancel(moved_on, code="superseded", sentence=SUPERSEDED, now=now)
+    again = [row for row in rows if statuses[row.pk] != Status.CANCELLED]
+    for row in again:
+        is_installed = statuses[row.pk] == Status.INSTALLING
+        row.attempt += 1
+        row.status = statuses[row.pk]
+        row.progress = 100 if is_installed else 0
+        row.installed_at = row.started_at = row.heard_at = now if is_installed else None
+    _write(
+        again,
+        error_code="",
+        error="",
+        ended_at=None,
+        opened_at=now,
+        also=(
+            "attempt",
+            "status",
+            "progress",
+            "installed_at",
+            "started_at",
+            "heard_at",
+        ),
+    )
+
+
+def _write(rows: Sequence[Row], *, also: Collection[str] = (), **columns: Any) -> None:
+    """Set the same columns on locked rows, and update what waits for their devices."""
+    if not rows:
+        return
+    for row in rows:
+        for name, value in columns.items():
+            setattr(row, name, value)
+    UpdateStatus.objects.bulk_update(rows, [*columns, *also], batch_size=500)
+    next_steps.settle({row.device_id for row in rows})
+
+
+_HANDLERS: Mapping[Finding, Handler] = {
+    Finding.ARRIVED: _start_soak_time,
+    Finding.SUPERSEDED: _supersede,
+    Finding.REVERTED: _fail(REVERTED),
+    Finding.ALERTED: _fail_for_alert,
+    Finding.PROVEN: _complete,
+    Finding.OVERDUE: _fail(NOT_BACK),
+    Finding.STALLED: _wait_again,
+    Finding.RETRIED: _retry,
+    Finding.STOPPED: _stop,
+}

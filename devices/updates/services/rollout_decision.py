@@ -1,0 +1,373 @@
+"""Decide what a rollout does next. Pure: snapshots in, decisions out, no database.
+
+A step of a rollout decides twice: first about devices (`decide_devices`), then, when no
+more devices are to be handled at once, about its waves (`decide_waves`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from devices.updates import confidence
+from devices.updates.models import (
+    UNDER_WAY,
+    Deployment,
+    DeploymentWave,
+    Status,
+)
+
+State = Deployment.State
+WaveState = DeploymentWave.State
+Counts = Mapping[str, int]
+
+SUCCEEDED = (Status.COMPLETED, Status.ROLLED_BACK)  # a later rollback changes nothing
+ENDED = (*SUCCEEDED, Status.FAILED)
+WAIT_FOR_OFFLINE = timedelta(days=1)  # for devices that have the version, then left
+
+INTERVAL = timedelta(seconds=9)  # beat runs the step every ten seconds
+INTERVAL_UNREACHABLE = timedelta(minutes=1)  # while all that is left is unreachable
+INTERVAL_OLD = timedelta(minutes=10)  # of rollouts that ended more than a day ago
+RECENT = timedelta(days=1)
+
+
+class Finding(StrEnum):
+    """What is to be done with a device of a rollout, in the order of handling."""
+
+    ARRIVED = "arrived"  # online with the new version: its soak time starts
+    SUPERSEDED = "superseded"  # runs a newer version than the rollout's
+    REVERTED = "reverted"  # had the new version and runs another one now
+    ALERTED = "alerted"  # raised an alert in its soak time
+    PROVEN = "proven"  # online with the new version for the whole soak time
+    OVERDUE = "overdue"  # no message for too long while it installed
+    STALLED = "stalled"  # no message for too long while it downloaded
+    RETRIED = "retried"  # failed, and a member asked for another attempt
+    STOPPED = "stopped"  # has not started, and the rollout was aborted
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A device that may get the update next.
+
+    `fits` is False for a device that the package is not for. `package_id` is None when
+    a rollback leads to a version without a package.
+    """
+
+    device_id: UUID
+    version: str
+    package_id: UUID | None
+    from_version: str
+    fits: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The next devices of the wave that is being opened, in the order of their ids.
+
+    `room` is how many may be opened now. `is_last` is True if no devices follow.
+    """
+
+    wave: int
+    room: int
+    candidates: Sequence[Candidate] = ()
+    is_last: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Devices:
+    """A rollout before a step: its next devices, and what is to be done with others."""
+
+    state: str
+    starts_at: datetime | None = None
+    findings: frozenset[Finding] = frozenset()
+    batch: Batch | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Devices of a wave that get the update now.
+
+    `position` is the last device that was looked at; `is_complete` says that no device
+    of the wave is left.
+    """
+
+    wave: int
+    devices: Sequence[Candidate]
+    position: UUID | None
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceDecision:
+    """What a step does with devices, findings in the order of handling."""
+
+    wait_until: datetime | None = None
+    starts: bool = False
+    opening: Opening | None = None
+    findings: Sequence[Finding] = ()
+
+
+class Wave(Protocol):
+    """What is decided from: a row of `DeploymentWave`, or its figures."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def opened_at(self) -> datetime | None: ...
+    @property
+    def counts(self) -> Counts: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveFigures:
+    """A wave and how many of its devices are in which status.
+
+    `counts` has a number for each status; `unreached`: pending devices that are offline
+    or in quarantine; `away`: devices that came back with the version and are offline.
+    """
+
+    number: int
+    state: str
+    is_open: bool = False
+    starts_at: datetime | None = None
+    opened_at: datetime | None = None
+    is_held: bool = False
+    counts: Counts = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A rollout and its waves after devices were handled.
+
+    `failed` of `tried` devices count against the failure threshold. `is_waiting` says
+    that some update is not over, `is_started` that some device has started one.
+    """
+
+    state: str
+    waves: Sequence[WaveFigures]
+    opened: int
+    counted: int
+    success_percent: float
+    failure_percent: float
+    failed: int
+    tried: int
+    is_waiting: bool
+    is_started: bool
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveDecision:
+    """What a step does with waves. `held` is a wave that needs a person, and why."""
+
+    pause_reason: str = ""
+    moves: Sequence[tuple[int, str]] = ()  # wave number, new state
+    held: tuple[int, str] | None = None
+    finishes: bool = False
+    interval: timedelta | None = None  # until the next step; None: no more steps
+
+    @property
+    def changes_rollout(self) -> bool:
+        return bool(self.pause_reason or self.moves or self.finishes)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDevice:
+    """A failed device, for which a member asked for another attempt."""
+
+    order: int | None  # its version against the rollout's: -1, 0, 1; None: not known
+    is_rollback: bool
+    is_retired: bool
+    was_given_other: bool  # another rollout gave it an update since
+
+
+def decide_devices(snapshot: Devices, *, now: datetime) -> DeviceDecision:
+    """What to do with a rollout's devices."""
+    if snapshot.state == State.SCHEDULED:
+        starts_at = snapshot.starts_at
+        if starts_at is not None and starts_at > now:
+            return DeviceDecision(wait_until=starts_at)
+        return DeviceDecision(starts=True)
+    findings = set(snapshot.findings)
+    if Finding.ARRIVED in findings:  # without a soak time they are proven at once
+        findings.add(Finding.PROVEN)
+    return DeviceDecision(
+        opening=None if snapshot.batch is None else _opening(snapshot.batch),
+        findings=[finding for finding in Finding if finding in findings],
+    )
+
+
+def decide_waves(progress: Progress, *, now: datetime) -> WaveDecision:
+    """Pause the rollout, pass or fail its wave, start the next one, or finish it.
+
+    A finished rollout, of which devices still come back, can only be paused.
+    """
+    interval = _interval(progress, now)
+    if progress.state not in (State.RUNNING, State.FINISHED):
+        return WaveDecision(interval=interval)
+    running = [wave for wave in progress.waves if wave.state == WaveState.RUNNING]
+    if reason := too_many_fail(progress):
+        failing = [*running[:1], *progress.waves[-1:]][:1]
+        return WaveDecision(
+            pause_reason=reason,
+            moves=[(wave.number, WaveState.FAILED) for wave in failing],
+            interval=interval,
+        )
+    if progress.state != State.RUNNING:
+        return WaveDecision(interval=interval)
+    waiting = [wave for wave in progress.waves if wave.state == WaveState.WAITING]
+    moves: list[tuple[int, str]] = []
+    if running:
+        wave, *others = running
+        is_last = not waiting or progress.opened >= progress.counted
+        if has_passed(wave, success_percent=progress.success_percent):
+            moves.append((wave.number, WaveState.PASSED))
+        elif not is_settled(wave, now=now):
+            return WaveDecision(interval=interval)
+        elif is_last:
+            moves.append((wave.number, WaveState.FAILED))
+        else:
+            return WaveDecision(held=_held(wave, progress, now), interval=interval)
+        if others:  # a wave that was enlarged, beside the one that was open
+            return WaveDecision(moves=moves, interval=interval)
+    if not waiting:
+        return WaveDecision(moves=moves, finishes=True, interval=interval)
+    following = waiting[0]
+    if following.starts_at is None or following.starts_at <= now:
+        moves.append((following.number, WaveState.RUNNING))
+    return WaveDecision(moves=moves, interval=interval)
+
+
+def retry_status(device: FailedDevice) -> Status:
+    """The status of a failed device that is to try again.
+
+    Cancelled: it is retired, has a newer version, or another rollout gave it an update
+    since. Installing: it runs the version by now and has to prove that it works.
+    """
+    is_newer = device.order == 1 and not device.is_rollback
+    if is_newer or device.is_retired or device.was_given_other:
+        return Status.CANCELLED
+    return Status.INSTALLING if device.order == 0 else Status.PENDING
+
+
+def too_many_fail(progress: Progress) -> str:
+    """Why the rollout pauses; empty if it does not.
+
+    Compares the lower confidence bound of the share of failures with the threshold, so
+    that few devices prove nothing. Devices that are under way count as tried: failures
+    are reported sooner than successes, which have a soak time.
+    """
+    failed, tried = progress.failed, progress.tried
+    if not failed or not confidence.exceeds(
+        failed, tried, progress.failure_percent / 100
+    ):
+        return ""
+    bound = 100 * confidence.lower_bound(failed, tried)
+    return (
+        f"{failed:,} of {tried:,} devices failed: the failure rate is at least"
+        f" {bound:.1f} %, and {progress.failure_percent:g} % is allowed."
+    )
+
+
+def has_passed(wave: Wave, *, success_percent: float) -> bool:
+    """Whether the next wave may start, judging by the counts of this one.
+
+    Every device must have got the update, and enough of those that can be reached must
+    have succeeded. Reachable devices that have not started count as tried, so a few of
+    them stop nothing. A wave in which no device could be reached has not passed.
+    """
+    succeeded, tried, reachable = _figures(wave.counts)
+    if not wave.is_open:
+        return False
+    if not tried:
+        return not wave.counts.get(Status.PENDING, 0)  # empty, or all were cancelled
+    return 100 * succeeded >= success_percent * (tried + reachable)
+
+
+def is_settled(wave: Wave, *, now: datetime) -> bool:
+    """Whether no more results are expected from a wave.
+
+    Devices that came back with the version and went offline are waited for, for a day.
+    """
+    _, tried, reachable = _figures(wave.counts)
+    away = wave.counts.get("away", 0)
+    under_way = sum(wave.counts.get(status, 0) for status in UNDER_WAY) - away
+    if not wave.is_open or not tried or reachable or under_way > 0:
+        return False
+    return not away or (wave.opened_at or now) <= now - WAIT_FOR_OFFLINE
+
+
+def waits_for(wave: Wave, *, success_percent: float, now: datetime) -> str:
+    """What keeps a running wave from passing, as a sentence; empty if nothing does."""
+    passed = has_passed(wave, success_percent=success_percent)
+    if wave.state != WaveState.RUNNING or passed:
+        return ""
+    if not wave.is_open:
+        return "The update is being offered to its devices."
+    succeeded, tried, reachable = _figures(wave.counts)
+    if not tried and not reachable:
+        return "None of its devices could be reached yet."
+    required = f"{success_percent:g} % required"
+    if is_settled(wave, now=now):
+        return (
+            f"Only {succeeded:,} of {tried:,} devices succeeded ({required})."
+            " The rollout waits for your decision."
+        )
+    text = f"{succeeded:,} of {tried + reachable:,} devices succeeded so far"
+    if away := wave.counts.get("away", 0):
+        return f"{text} ({required}); {away:,} have the version and are offline now."
+    return f"{text} ({required})."
+
+
+def _held(
+    wave: WaveFigures, progress: Progress, now: datetime
+) -> tuple[int, str] | None:
+    """The wave, and why it waits for a person; None if that was published already."""
+    if wave.is_held:
+        return None
+    percent = progress.success_percent
+    return wave.number, waits_for(wave, success_percent=percent, now=now)
+
+
+def _opening(batch: Batch) -> Opening | None:
+    """Take the first devices that fit; None if the rate allows none now."""
+    if batch.room <= 0 and not batch.is_last:
+        return None
+    devices: list[Candidate] = []
+    for candidate in batch.candidates:
+        if candidate.fits:
+            devices.append(candidate)
+        if len(devices) == batch.room:
+            return Opening(
+                wave=batch.wave,
+                devices=devices,
+                position=candidate.device_id,
+                is_complete=False,
+            )
+    last = batch.candidates[-1].device_id if batch.candidates else None
+    return Opening(
+        wave=batch.wave, devices=devices, position=last, is_complete=batch.is_last
+    )
+
+
+def _interval(progress: Progress, now: datetime) -> timedelta | None:
+    """How long until the next step; None when there is nothing left to see."""
+    if progress.state not in (State.FINISHED, State.ABORTED):
+        return INTERVAL
+    if not progress.is_waiting:
+        return None
+    if progress.ended_at is not None and progress.ended_at < now - RECENT:
+        return INTERVAL_OLD
+    return INTERVAL if progress.is_started else INTERVAL_UNREACHABLE
+
+
+def _figures(counts: Counts) -> tuple[int, int, int]:
+    """How many succeeded, how many tried, how many are reachable and have not started."""
+    succeeded = sum(counts.get(status, 0) for status in SUCCEEDED)
+    tried = sum(counts.get(status, 0) for status in (*UNDER_WAY, *ENDED))
+    reachable = counts.get(Status.PENDING, 0) - counts.get("unreached", 0)
+    return succeeded, tried, max(0, reachable)

@@ -1,0 +1,210 @@
+"""Load what a step of a rollout decides from. Reads only."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from devices.monitoring.models import Alert
+from devices.registry.models import Device
+from devices.updates.models import Deployment, DeploymentWave, Status, UpdateStatus
+from devices.updates.services.rollout_decision import (
+    ENDED,
+    Devices,
+    FailedDevice,
+    Finding,
+    Progress,
+    WaveFigures,
+)
+from devices.updates.services.wave_candidates import next_batch
+from devices.updates.versions import compared
+
+State = Deployment.State
+Wave = DeploymentWave.State
+Rows = QuerySet[UpdateStatus, Any]
+
+
+def load_devices(rollout: Deployment, *, now: datetime) -> Devices:
+    """The next devices of the open wave, and which findings there are."""
+    if rollout.state == State.SCHEDULED:
+        return Devices(state=rollout.state, starts_at=rollout.starts_at)
+    return Devices(
+        state=rollout.state,
+        starts_at=rollout.starts_at,
+        batch=next_batch(rollout, now=now) if rollout.state == State.RUNNING else None,
+        findings=frozenset(
+            finding
+            for finding, rows in findings(rollout, now=now).items()
+            if finding == Finding.RETRIED or rows.exists()
+        ),
+    )
+
+
+def load_progress(rollout: Deployment, *, now: datetime) -> Progress:
+    """How far the rollout and each of its waves are."""
+    statuses = UpdateStatus.objects.filter(deployment=rollout)
+    failed, tried = _failures(rollout, statuses)
+    remaining = statuses.open()
+    is_over = rollout.state in (State.FINISHED, State.ABORTED)
+    return Progress(
+        state=rollout.state,
+        waves=_wave_figures(rollout, statuses.order_by()),
+        opened=rollout.opened,
+        counted=rollout.counted,
+        success_percent=rollout.success_percent,
+        failure_percent=rollout.failure_percent,
+        failed=failed,
+        tried=tried,
+        is_waiting=not is_over or remaining.exists(),
+        is_started=not is_over or remaining.exclude(status=Status.PENDING).exists(),
+        ended_at=rollout.ended_at,
+    )
+
+
+def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
+    """The rows with each finding, in the order of handling.
+
+    Versions are compared as versions: `2.1` is `2.1.0`. The devices under way report few
+    different ones, so each finding stays one query.
+    """
+    under_way: Rows = UpdateStatus.objects.under_way().filter(deployment=rollout)
+    has_version, has_newer = _reported_versions(rollout, under_way)
+    online = Q(device__status=Device.Status.ONLINE)
+    installed = under_way.filter(installed_at__isnull=False)
+    not_installed = under_way.filter(installed_at__isnull=True)
+    deadline = now - timedelta(minutes=rollout.deadline_minutes)
+    alerted = Exists(
+        Alert.every_tenant.filter(
+            device=OuterRef("device"), opened_at__gte=OuterRef("installed_at")
+        )
+    )
+    soaked = Q(installed_at__lte=now - timedelta(minutes=rollout.soak_minutes))
+    rows: dict[Finding, Rows] = {
+        Finding.ARRIVED: not_installed.filter(has_version, online),
+        Finding.SUPERSEDED: under_way.filter(has_newer),
+        Finding.REVERTED: installed.exclude(has_version | has_newer),
+        Finding.ALERTED: installed.filter(alerted),
+        Finding.PROVEN: installed.filter(has_version, soaked, online).exclude(alerted),
+        # A device that came back with the version and is offline again is only offline:
+        # screens are switched off at night.
+        Finding.OVERDUE: not_installed.filter(
+            status=Status.INSTALLING, heard_at__lt=deadline
+        ),
+        Finding.STALLED: not_installed.filter(
+            status=Status.DOWNLOADING, heard_at__lt=deadline
+        ),
+    }
+    if rollout.retries_before is not None:
+        rows[Finding.RETRIED] = UpdateStatus.objects.filter(
+            deployment=rollout,
+            status=Status.FAILED,
+            ended_at__lte=rollout.retries_before,
+        ).select_related("device")
+    if rollout.state == State.ABORTED:
+        rows[Finding.STOPPED] = UpdateStatus.objects.stoppable().filter(
+            deployment=rollout
+        )
+    return rows
+
+
+def failed_devices(
+    rollout: Deployment, rows: Collection[UpdateStatus]
+) -> dict[int, FailedDevice]:
+    """What decides whether failed devices try again, by the key of their row."""
+    others = UpdateStatus.objects.filter(
+        device__in=[row.device_id for row in rows], deployment__product=rollout.product
+    )
+    others = others.exclude(deployment=rollout).exclude(
+        status__in=(Status.CANCELLED, Status.FAILED)
+    )
+    latest: dict[UUID, datetime] = {}
+    for device_id, opened_at in others.values_list("device_id", "opened_at"):
+        latest[device_id] = max(opened_at, latest.get(device_id, opened_at))
+    return {
+        row.pk: FailedDevice(
+            order=compared(
+                getattr(row.device, rollout.product.reports),
+                row.version,
+                rollout.product.versioning,
+            ),
+            is_rollback=rollout.package_id is None,
+            is_retired=row.device.status == Device.Status.RETIRED,
+            was_given_other=latest.get(row.device_id, row.opened_at) > row.opened_at,
+        )
+        for row in rows
+    }
+
+
+def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
+    """Conditions for devices that report the rollout's version, and a newer one."""
+    product = rollout.product
+    reported = f"device__{product.reports}"
+    has_version = has_newer = Q(pk__in=())
+    pairs = under_way.order_by().values_list("version", reported).distinct()
+    for version, value in pairs:
+        order = compared(value, version, product.versioning)
+        condition = Q(version=version, **{reported: value})
+        if order == 0:
+            has_version |= condition
+        elif order == 1 and rollout.package_id is not None:
+            has_newer |= condition
+    return has_version, has_newer
+
+
+def _failures(rollout: Deployment, statuses: Rows) -> tuple[int, int]:
+    """How many devices failed, of how many that tried, since failures count."""
+    ended = statuses.filter(
+        ended_at__gte=rollout.counts_from, status__in=ENDED
+    ).aggregate(tried=Count("pk"), failed=Count("pk", filter=Q(status=Status.FAILED)))
+    if not ended["failed"]:
+        return 0, ended["tried"]
+    # A device that came back with the version and left again has proven nothing yet.
+    away = Q(installed_at__isnull=False) & ~Q(device__status=Device.Status.ONLINE)
+    under_way = UpdateStatus.objects.under_way().filter(deployment=rollout)
+    return ended["failed"], ended["tried"] + under_way.exclude(away).count()
+
+
+def _wave_figures(rollout: Deployment, statuses: Rows) -> list[WaveFigures]:
+    counts: dict[Any, dict[str, int]] = {}
+    grouped = statuses.values_list("wave", "status").annotate(number=Count("pk"))
+    for wave_id, status, number in grouped:
+        counts.setdefault(wave_id, {})[status] = number
+    return [
+        WaveFigures(
+            number=wave.number,
+            state=wave.state,
+            is_open=wave.is_open,
+            starts_at=wave.starts_at,
+            opened_at=wave.opened_at,
+            is_held=wave.held_at is not None,
+            counts=_with_unreachable(wave, counts.get(wave.pk, {}), statuses),
+        )
+        for wave in rollout.waves.all()
+    ]
+
+
+def _with_unreachable(
+    wave: DeploymentWave, counts: dict[str, int], statuses: Rows
+) -> dict[str, int]:
+    """Add `unreached` and `away`; all pending devices of a passed wave are unreached."""
+    if wave.state == Wave.WAITING:
+        return {}
+    unreached = counts.get(Status.PENDING, 0)
+    if unreached and wave.state != Wave.PASSED:
+        pending = statuses.filter(wave=wave, status=Status.PENDING)
+        unreached -= _reachable(pending).count()
+    away = 0
+    if counts.get(Status.INSTALLING):
+        installed = statuses.filter(
+            wave=wave, status=Status.INSTALLING, installed_at__isnull=False
+        )
+        away = installed.count() - _reachable(installed).count()
+    return {**counts, "unreached": unreached, "away": away}
+
+
+def _reachable(rows: Rows) -> Rows:
+    return rows.filter(
+        device__status=Device.Status.ONLINE, device__quarantined_at__isnull=True
+    )

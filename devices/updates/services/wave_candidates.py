@@ -1,0 +1,191 @@
+"""Find the next devices of a wave that is being opened. Reads only."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+
+from devices.registry.errors import InvalidFilter
+from devices.registry.models import Device
+from devices.updates.models import (
+    STOPPABLE,
+    Deployment,
+    DeploymentWave,
+    SoftwareUpdate,
+    UpdateStatus,
+)
+from devices.updates.services import targets
+from devices.updates.services.rollout_decision import Batch, Candidate
+from devices.updates.versions import compared
+
+BATCH = 5_000  # devices in one step
+MINUTE = timedelta(minutes=1)
+
+
+def next_batch(rollout: Deployment, *, now: datetime) -> Batch | None:
+    """The next devices of the wave that is being opened; None if there is no such wave."""
+    wave = rollout.waves.filter(
+        state=DeploymentWave.State.RUNNING, is_open=False
+    ).first()
+    if wave is None:
+        return None
+    remaining = rollout.counted - rollout.opened
+    if remaining <= 0:
+        return Batch(wave=wave.number, room=0, is_last=True)
+    room = min(BATCH, opened_in_minute(rollout, now=now)[2], remaining)
+    if room <= 0:
+        return Batch(wave=wave.number, room=0)
+    candidates = _candidates(rollout, wave, now)
+    return Batch(
+        wave=wave.number,
+        room=room,
+        candidates=candidates,
+        is_last=len(candidates) < BATCH,
+    )
+
+
+def opened_in_minute(
+    rollout: Deployment, *, now: datetime
+) -> tuple[datetime, int, int]:
+    """Since when devices are counted for the rate, how many those are, how many may follow."""
+    since, opened = rollout.paced_from, rollout.paced
+    if since is None or since + MINUTE <= now:
+        since, opened = now, 0
+    room = BATCH if rollout.rate is None else rollout.rate - opened
+    return since, opened, room
+
+
+def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
+    """Rows of devices that run the rollout's version now and had another one before.
+
+    Versions are compared as versions; there are few different ones.
+    """
+    product = rollout.product
+    reported = f"device__{product.reports}"
+    rows: QuerySet[UpdateStatus] = UpdateStatus.objects.filter(
+        deployment=rollout, device__quarantined_at__isnull=True
+    ).exclude(device__status=Device.Status.RETIRED)
+    matching = Q(pk__in=())
+    combinations = rows.order_by().values_list("version", reported, "from_version")
+    for version, value, before in combinations.distinct():
+        runs_it = compared(value, version, product.versioning) == 0
+        if runs_it and before and compared(before, version, product.versioning) != 0:
+            matching |= Q(version=version, from_version=before, **{reported: value})
+    return rows.filter(matching)
+
+
+def _candidates(
+    rollout: Deployment, wave: DeploymentWave, now: datetime
+) -> Sequence[Candidate]:
+    """The next devices by their ids, at most `BATCH`, that have no row yet."""
+    if rollout.package is None:
+        return _to_roll_back(rollout, wave)
+    return _to_update(rollout, rollout.package, wave, now)
+
+
+def _to_update(
+    rollout: Deployment, package: SoftwareUpdate, wave: DeploymentWave, now: datetime
+) -> Sequence[Candidate]:
+    try:
+        devices = targets.with_place(
+            package.pk, targets.of_deployment(rollout, now=now)
+        )
+    except InvalidFilter:
+        return []  # a later release no longer has one of the filter's conditions
+    if package.target_models:
+        devices = devices.filter(model__in=package.target_models)
+    columns = ("pk", "model", package.product.reports)
+    in_wave = _after(devices.filter(place__lt=wave.ceiling), "pk", wave.position)
+    rows = _of_small_wave(rollout, wave, in_wave.values_list(*columns))
+    if rows is None:
+        known = UpdateStatus.objects.filter(deployment=rollout, device=OuterRef("pk"))
+        rows = list(in_wave.filter(~Exists(known)).values_list(*columns)[:BATCH])
+    promised = _promised(rollout, package, [pk for pk, _, _ in rows])
+    return [
+        Candidate(
+            device_id=pk,
+            version=package.version,
+            package_id=package.pk,
+            from_version=version,
+            fits=pk not in promised
+            and targets.unfit(package, model=model, version=version) is None,
+        )
+        for pk, model, version in rows
+    ]
+
+
+def _of_small_wave(
+    rollout: Deployment, wave: DeploymentWave, rows: QuerySet[Any, Any]
+) -> list[Any] | None:
+    """The devices of a wave that is a small part of a large fleet; else None.
+
+    In the order of ids, each of the few devices would cost a search of its own. One scan
+    of the table finds them all, and they are sorted here.
+    """
+    lower = rollout.waves.filter(number__lt=wave.number).aggregate(
+        ceiling=Max("ceiling")
+    )["ceiling"]
+    share = ((wave.ceiling or 0) - (lower or 0)) / targets.PLACES
+    if share * rollout.counted > 1.5 * BATCH or rollout.counted <= BATCH:
+        return None
+    scanned = list(rows.filter(place__gte=lower or 0).order_by()[: 2 * BATCH + 1])
+    if len(scanned) > 2 * BATCH:
+        return None
+    known = UpdateStatus.objects.filter(
+        deployment=rollout, device__in=[pk for pk, _, _ in scanned]
+    )
+    known_ids = set(known.values_list("device_id", flat=True))
+    return sorted(row for row in scanned if row[0] not in known_ids)[:BATCH]
+
+
+def _promised(
+    rollout: Deployment, package: SoftwareUpdate, device_ids: Iterable[UUID]
+) -> set[UUID]:
+    """Devices to which another rollout gives this version, or a newer one."""
+    others = UpdateStatus.objects.open().filter(
+        device__in=device_ids,
+        deployment__product=rollout.product_id,
+        deployment__rolls_back__isnull=True,
+    )
+    inactive = Q(status__in=STOPPABLE, deployment__state__in=("paused", "aborted"))
+    others = others.exclude(inactive).exclude(deployment=rollout)
+    return {
+        device_id
+        for device_id, version in others.values_list("device_id", "version")
+        if compared(version, package.version, rollout.product.versioning) in (0, 1)
+    }
+
+
+def _to_roll_back(rollout: Deployment, wave: DeploymentWave) -> Sequence[Candidate]:
+    """Devices that run the version to be taken back, each with the version it had."""
+    assert rollout.rolls_back is not None
+    known = UpdateStatus.objects.filter(deployment=rollout, device=OuterRef("device"))
+    rows = list(
+        _after(
+            rollback_candidates(rollout.rolls_back).filter(~Exists(known)),
+            "device_id",
+            wave.position,
+        ).values_list("device_id", "from_version", "version")[:BATCH]
+    )
+    released = SoftwareUpdate.objects.released().filter(
+        product=rollout.product, version__in={before for _, before, _ in rows}
+    )
+    packages = dict(released.values_list("version", "pk"))
+    return [
+        Candidate(
+            device_id=device_id,
+            version=before,
+            package_id=packages.get(before),
+            from_version=current,
+        )
+        for device_id, before, current in rows
+    ]
+
+
+def _after(
+    rows: QuerySet[Any, Any], column: str, position: UUID | None
+) -> QuerySet[Any, Any]:
+    beyond = Q() if position is None else Q(**{f"{column}__gt": position})
+    return rows.filter(beyond).order_by(column)
