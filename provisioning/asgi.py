@@ -1,7 +1,7 @@
-"""The entry of the push channel's server."""
+"""The entry point of the push server's processes."""
 
 from importlib import import_module
 
-from provisioning.wsgi import answered  # sets Django up: what follows wants models
+from provisioning.wsgi import answered  # sets Django up: the rest imports models
 
-app = import_module("devices.remote_control.push.server").Application(answered)
+app = import_module("provisioning.push_server").create(answered)

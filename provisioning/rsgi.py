@@ -22,7 +22,6 @@ from django.conf import settings
 
 from core import uploads
 from core.downloads import LocalFile, LocalFileAnswer
-from provisioning.streams import TOPIC_HEADER, Streams
 from provisioning.wsgi import begun
 
 LONGEST_WAIT = 15.0  # seconds for a body of the usual size to come whole
@@ -34,7 +33,6 @@ LONGEST_PIECE = 30.0  # seconds for the next piece of an upload
 SLOWEST = 50_000  # bytes a second, of a whole upload
 MOST_UPLOADS = 4  # at a time, of one process
 
-streams = Streams()
 threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
 files = ThreadPoolExecutor(4, thread_name_prefix="file")  # slow disks, other stores
 # What has come is looked into, signed and stored elsewhere: beside all other requests.
@@ -136,13 +134,7 @@ async def _send(
     if not isinstance(content, bytes):
         await _send_pieces(protocol.response_stream(status, headers), content)
         return
-    topic = next((said for name, said in headers if name == TOPIC_HEADER), None)
-    headers = [pair for pair in headers if pair[0] != TOPIC_HEADER]
-    if topic is None or streams.is_full:
-        protocol.response_bytes(status, headers, content)
-        return
-    headers = [pair for pair in headers if pair[0].lower() != "content-length"]
-    await streams.serve(topic, protocol.response_stream(status, headers), content)
+    protocol.response_bytes(status, headers, content)
 
 
 async def _send_pieces(transport: Any, response: Any) -> None:

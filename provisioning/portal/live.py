@@ -1,24 +1,128 @@
-"""The stream that tells open pages when to look again (server-sent events)."""
+"""Notify open portal pages that something changed, so that they fetch themselves again."""
 
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from starlette.requests import Request
 
-from provisioning.streams import TOPIC_HEADER
+from core.push.admission import PUSH_ENVIRON, Admission, error, plain, stream_headers
+from core.push.listeners import EventStream, Listener, Listeners
 from tenants.admin.base import person
 from tenants.context import EVERY_TENANT, current_tenant_id
 
-RETRY = "retry: 3000\n\n"  # ms until the browser comes again
+TOPIC_HEADER = "X-Live-Topic"  # whose pages the connection is for; for the push server
+PATH = "/admin/live/"
+MAX_LISTENERS = 1000  # of one process; further pages look every half minute
+MAX_SECONDS = 300.0  # of one stream; then the browser authenticates again
+RETRY_SECONDS = 3.0
+FALLBACK = "retry: 30000\n\n"  # ms until a browser asks again where nothing is pushed
+MAX_DEVICES = 200  # in one event; with more, every page fetches itself again
+EVERYTHING: dict[str, Any] = {"names": ["*"], "devices": None}
 
 
 def stream(request: HttpRequest) -> HttpResponse:
-    """The head of the stream, for whoever is signed in, about their tenant.
+    """Authorise the stream. The push server keeps the connection; this server does not.
 
-    The web server goes on where this ends, as long as the page is open. Behind another
-    server the browser comes again after a moment, which is as good, though dearer.
+    Where the push server has a port of its own, the browser is sent there.
     """
-    everything = person(request).is_superuser
-    topic = EVERY_TENANT if everything else str(current_tenant_id() or "")
-    response = HttpResponse(RETRY, content_type="text/event-stream")
+    if PUSH_ENVIRON not in request.META:
+        url = urlsplit(settings.STREAM_URL)
+        if url.netloc != urlsplit(settings.PUBLIC_URL).netloc:
+            response = HttpResponse(status=307)
+            host = request.get_host().rpartition(":")[0] or request.get_host()
+            response["Location"] = f"{url.scheme}://{host}:{url.port}{PATH}"
+            response["Cache-Control"] = "no-store"
+            return response
+    is_superuser = person(request).is_superuser
+    topic = EVERY_TENANT if is_superuser else str(current_tenant_id() or "")
+    response = HttpResponse(FALLBACK, content_type="text/event-stream")
     response["Cache-Control"] = "no-store"
-    response["X-Accel-Buffering"] = "no"  # nginx passes each line on at once
-    response[TOPIC_HEADER] = topic
+    response["X-Accel-Buffering"] = "no"  # nginx passes each event on at once
+    if PUSH_ENVIRON in request.META:
+        response[TOPIC_HEADER] = topic
     return response
+
+
+class PageListener(Listener):
+    """An open page: which events happened since it was last notified."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: set[str] = set()
+        self._devices: set[str] | None = set()
+
+    def notify(self, names: list[str], devices: list[str] | None) -> None:
+        self._names.update(names)
+        if devices is None or self._devices is None:
+            self._devices = None
+        else:
+            self._devices.update(devices)
+            if len(self._devices) > MAX_DEVICES:
+                self._devices = None
+        self.changed.set()
+
+    def events(self) -> Iterator[dict[str, str]]:
+        if not self._names:
+            return
+        devices = None if self._devices is None else sorted(self._devices)
+        data = {"names": sorted(self._names), "devices": devices}
+        self._names, self._devices = set(), set()
+        yield {"data": json.dumps(data)}
+
+
+class PagePush:
+    """The portal pages connected to this process, by tenant."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.listeners: Listeners[PageListener] = Listeners()
+
+    async def endpoint(self, request: Request) -> Any:
+        if self._admission.is_full or len(self.listeners) >= MAX_LISTENERS:
+            return error(503, "unavailable", "Too many pages are open.")
+        try:
+            status, headers, content = await self._admission.answer(request)
+        except ValueError:
+            return error(400, "bad_request", "The headers cannot be read.")
+        topic = dict(headers).get(TOPIC_HEADER)
+        headers = [pair for pair in headers if pair[0] != TOPIC_HEADER]
+        headers += _cross_origin_headers(request)
+        if topic is None:
+            return plain(status, headers, content)
+        listener = PageListener()
+        listener.notify(**EVERYTHING)  # for what happened while the page connected
+        self.listeners.add(topic, listener)
+        return EventStream(
+            listener,
+            headers=stream_headers(headers),
+            retry_seconds=RETRY_SECONDS,
+            max_seconds=MAX_SECONDS,
+            on_end=lambda: self.listeners.remove(topic, listener),
+        )
+
+    def on_message(self, data: bytes) -> None:
+        """Take a message that `page_updates` has published."""
+        message = json.loads(data)
+        for topic in (EVERY_TENANT, message["tenant"]):
+            for listener in self.listeners.of(topic):
+                listener.notify(message["names"], message["devices"])
+
+    async def catch_up(self) -> None:
+        for listener in self.listeners.all():
+            listener.notify(**EVERYTHING)
+
+
+def _cross_origin_headers(request: Request) -> list[tuple[str, str]]:
+    """Let the portal read the stream of its own host on another port (CORS)."""
+    origin = request.headers.get("origin", "")
+    if urlsplit(origin).hostname != request.url.hostname:
+        return []
+    return [
+        ("access-control-allow-origin", origin),
+        ("access-control-allow-credentials", "true"),
+        ("vary", "origin"),
+    ]

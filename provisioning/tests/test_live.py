@@ -1,4 +1,4 @@
-"""Pages that change while they are open: the stream that tells them to look again."""
+"""Notifications to open portal pages."""
 
 import asyncio
 import http.cookiejar
@@ -14,57 +14,101 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
-from provisioning.streams import BEHIND, EVERYTHING, Stream, Streams
+from core.push.admission import PUSH_ENVIRON, Admission
+from provisioning.portal.live import MAX_DEVICES, PageListener, PagePush
 from provisioning.tests.running import Up, call, running_up
 from tenants.context import EVERY_TENANT
 from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory
 
 
-def told(stream: Stream) -> list[Any]:
-    waiting = []
-    while not stream.waiting.empty():
-        waiting.append(json.loads(stream.waiting.get_nowait()))
-    return waiting
+def no_application(environ: dict[str, Any]) -> Any:
+    raise AssertionError("The application is not asked.")
 
 
-def test_a_hint_goes_to_the_pages_of_its_tenant_and_to_the_superusers() -> None:
-    async def passing() -> None:
-        ours, theirs, every = Stream("one"), Stream("other"), Stream(EVERY_TENANT)
-        streams = Streams()
-        streams._open |= {ours, theirs, every}
+def events(listener: PageListener) -> list[Any]:
+    return [json.loads(event["data"]) for event in listener.events()]
+
+
+def test_an_event_notifies_the_pages_of_its_tenant_and_of_superusers() -> None:
+    async def notify() -> None:
+        push = PagePush(Admission(no_application, threads=1))
+        pages = {topic: PageListener() for topic in ("one", "other", EVERY_TENANT)}
+        for topic, page in pages.items():
+            push.listeners.add(topic, page)
         device = str(uuid4())
-        hint = {"tenant": "one", "names": ["alert.opened"], "devices": [device]}
+        message = {"tenant": "one", "names": ["alert.opened"], "devices": [device]}
 
-        streams._pass_on(json.dumps(hint).encode())
+        push.on_message(json.dumps(message).encode())
 
-        seen = [{"names": ["alert.opened"], "devices": [device]}]
-        assert (told(ours), told(theirs), told(every)) == (seen, [], seen)
+        event = {"names": ["alert.opened"], "devices": [device]}
+        assert events(pages["one"]) == events(pages[EVERY_TENANT]) == [event]
+        assert events(pages["other"]) == []
 
-    asyncio.run(passing())
+    asyncio.run(notify())
 
 
-def test_for_a_reader_that_lags_many_hints_become_one() -> None:
-    async def lagging() -> None:
-        stream = Stream("one")
-        for _ in range(BEHIND + 1):
-            stream.offer('{"names": [], "devices": []}')
-        assert told(stream) == [json.loads(EVERYTHING)]
+def test_notifications_for_a_slow_page_become_one_event() -> None:
+    async def notify() -> None:
+        page = PageListener()
+        page.notify(["alert.opened"], ["b"])
+        page.notify(["alert.closed"], ["a"])
 
-    asyncio.run(lagging())
+        event = {"names": ["alert.closed", "alert.opened"], "devices": ["a", "b"]}
+        assert events(page) == [event]
+        assert events(page) == []
+
+    asyncio.run(notify())
+
+
+def test_an_event_with_very_many_devices_names_none() -> None:
+    async def notify() -> None:
+        page = PageListener()
+        page.notify(["device.updated"], [str(uuid4()) for _ in range(MAX_DEVICES + 1)])
+
+        assert events(page) == [{"names": ["device.updated"], "devices": None}]
+
+    asyncio.run(notify())
 
 
 @pytest.mark.django_db
-def test_the_head_of_the_stream_is_for_whoever_is_signed_in(tenant: Tenant) -> None:
+def test_only_a_signed_in_user_may_open_the_stream(tenant: Tenant) -> None:
     client = Client()
-    assert client.get("/admin/live/").status_code == 302
+    assert client.get("/admin/live/")["Location"].startswith("/admin/login/")
     client.force_login(MembershipFactory.create(tenant=tenant, role=Role.VIEWER).user)
 
-    answer = client.get("/admin/live/")
+    response = client.get("/admin/live/", **{PUSH_ENVIRON: True})
 
-    assert answer["Content-Type"] == "text/event-stream"
-    assert answer["X-Live-Topic"] == str(tenant.pk)
-    assert answer.content == b"retry: 3000\n\n"
+    assert response["Content-Type"] == "text/event-stream"
+    assert response["X-Live-Topic"] == str(tenant.pk)
+
+
+@pytest.mark.django_db
+def test_the_web_server_sends_the_browser_to_the_push_servers_port(
+    tenant: Tenant, settings: Any
+) -> None:
+    settings.PUBLIC_URL, settings.STREAM_URL = "http://a:8000", "http://a:9000"
+    client = Client(SERVER_NAME="localhost", SERVER_PORT="8000")
+    client.force_login(MembershipFactory.create(tenant=tenant, role=Role.VIEWER).user)
+
+    response = client.get("/admin/live/")
+
+    assert response.status_code == 307
+    assert response["Location"] == "http://localhost:9000/admin/live/"
+
+
+@pytest.mark.django_db
+def test_behind_a_proxy_that_does_not_route_the_stream_pages_poll(
+    tenant: Tenant, settings: Any
+) -> None:
+    settings.PUBLIC_URL = settings.STREAM_URL = "http://testserver"
+    client = Client()
+    client.force_login(MembershipFactory.create(tenant=tenant, role=Role.VIEWER).user)
+
+    response = client.get("/admin/live/")
+
+    assert response.content == b"retry: 30000\n\n"
+    assert "X-Live-Topic" not in response
 
 
 @pytest.fixture(scope="module")
@@ -95,28 +139,35 @@ def browser(up: Up) -> Any:
     return opener
 
 
-def test_an_open_page_hears_of_a_new_device_within_two_seconds(
+def test_an_open_page_is_notified_of_a_new_device_within_two_seconds(
     up: Up, browser: Any
 ) -> None:
     enrollment = re.search(r"enr_[\w-]{43}", up.output())
     assert enrollment is not None
-    with browser.open(f"http://localhost:{up.port}/admin/live/", timeout=10) as stream:
-        assert stream.headers["Content-Type"] == "text/event-stream"
+    origin = f"http://localhost:{up.port}"
+    request = urllib.request.Request(
+        f"{origin}/admin/live/", headers={"Origin": origin}
+    )
+    with browser.open(request, timeout=10) as stream:
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+        assert stream.headers["Access-Control-Allow-Origin"] == origin
         assert "X-Live-Topic" not in stream.headers
         assert stream.readline() == b"retry: 3000\n"
-        hint_after(stream, EVERYTHING)  # whoever comes looks once
+        event_with(stream, '"*"')  # a new page fetches itself once
 
-        begun = time.monotonic()
-        made = call(up, "/devices/auto-register", enrollment[0], {"serial_number": "L"})
-        hint = json.loads(hint_after(stream, "device.registered"))
+        started = time.monotonic()
+        answer = call(
+            up, "/devices/auto-register", enrollment[0], {"serial_number": "L"}
+        )
+        event = json.loads(event_with(stream, "device.registered"))
 
-    assert time.monotonic() - begun < 2
-    assert made["device"]["id"] in hint["devices"]
+    assert time.monotonic() - started < 2
+    assert answer["device"]["id"] in event["devices"]
 
 
-def hint_after(stream: Any, word: str) -> str:
-    """The first hint that has the word in it."""
+def event_with(stream: Any, text: str) -> str:
+    """The data of the next event that contains the text."""
     while True:
         line = stream.readline().decode()
-        if line.startswith("data: ") and word in line:
+        if line.startswith("data: ") and text in line:
             return str(line.removeprefix("data: "))

@@ -57,7 +57,7 @@
 
   function open() {
     if (stream || document.hidden) return;
-    stream = new EventSource("/admin/live/");
+    stream = new EventSource("/admin/live/", { withCredentials: true });
     // It had ended, and what happened meanwhile was told to nobody.
     stream.onopen = () => { if (opened) soon(); opened = true; };
     stream.onmessage = (event) => {

@@ -1,0 +1,93 @@
+"""Ask the Django application whether a connection may be kept open.
+
+A request to a push endpoint is first answered by the application like any other, in one
+of a few threads: authentication, permissions and limits hold there too. A header of the
+answer says that the connection may stay, and for whom.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+
+from asgiref.wsgi import WsgiToAsgiInstance
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+Headers = list[tuple[str, str]]
+Application = Callable[[dict[str, Any]], tuple[int, Headers, bytes]]
+
+PUSH_ENVIRON = "provisioning.push"  # WSGI key: the request came to the push server
+MAX_WAITING = 1000  # requests that wait for a thread
+REPLACED = {"content-length", "content-type", "connection"}  # headers of a stream
+
+
+class Admission:
+    """Answers requests with the application.
+
+    Args:
+        application: answers a WSGI environment (PEP 3333) with status, headers, body.
+        threads: how many requests are answered at once.
+    """
+
+    def __init__(self, application: Application, *, threads: int) -> None:
+        self._application = application
+        self._threads = ThreadPoolExecutor(threads, "admission")
+        self._waiting = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._waiting >= MAX_WAITING
+
+    async def answer(self, request: Request) -> tuple[int, Headers, bytes]:
+        """The application's answer.
+
+        Raises:
+            ValueError: the headers cannot be expressed in WSGI.
+        """
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._application, _environ(request)
+            )
+        finally:
+            self._waiting -= 1
+
+    async def pass_through(self, request: Request) -> Response:
+        """The application's answer as the response."""
+        status, headers, content = await self.answer(request)
+        return plain(status, headers, content)
+
+
+def plain(status: int, headers: Headers, content: bytes) -> Response:
+    """A response with exactly these headers."""
+    response = Response(content, status)
+    response.raw_headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in headers
+    ]
+    return response
+
+
+def stream_headers(headers: Headers) -> dict[str, str]:
+    """The application's headers without those that describe its short body."""
+    return {name: value for name, value in headers if name.lower() not in REPLACED}
+
+
+def error(status: int, code: str, detail: str) -> Response:
+    """An error in the API's shape; one that passes says when to try again."""
+    kind = "client_error" if status < 500 else "server_error"
+    errors = [{"code": code, "detail": detail, "attr": None}]
+    retry = {"Retry-After": str(random.randint(5, 30))} if status == 503 else {}
+    return JSONResponse({"type": kind, "errors": errors}, status, headers=retry)
+
+
+def _environ(request: Request) -> dict[str, Any]:
+    named = [pair for pair in request.scope["headers"] if b"_" not in pair[0]]
+    kept = [pair for pair in named if pair[0] not in (b"content-length", b"expect")]
+    instance: Any = WsgiToAsgiInstance(None)  # type: ignore[no-untyped-call]
+    instance.scope = {**request.scope, "headers": kept}
+    environ: dict[str, Any] = instance.build_environ(instance.scope, BytesIO())
+    return {**environ, PUSH_ENVIRON: True}

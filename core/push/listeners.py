@@ -1,0 +1,142 @@
+"""Open connections of one process, and the stream of events that each receives."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+PING_SECONDS = 25.0  # a comment keeps networks from closing a quiet connection
+
+
+class Listener:
+    """One open connection. Notifications change its state; the stream sends the state.
+
+    So many notifications for a slow reader become one.
+    """
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self.is_over = False
+
+    def end(self) -> None:
+        """Have the stream end: the connection closed, or another one replaces it."""
+        self.is_over = True
+        self.changed.set()
+
+    def events(self) -> Iterator[dict[str, str]]:
+        """The events to send for what changed since the last call."""
+        raise NotImplementedError
+
+
+L = TypeVar("L", bound=Listener)
+
+
+class Listeners(Generic[L]):
+    """The open connections of one kind, by a key that several may share."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, set[L]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, key: str, listener: L) -> None:
+        self._by_key.setdefault(key, set()).add(listener)
+        self._count += 1
+
+    def remove(self, key: str, listener: L) -> None:
+        self._count -= 1
+        listeners = self._by_key[key]
+        listeners.discard(listener)
+        if not listeners:
+            del self._by_key[key]
+
+    def of(self, key: str) -> tuple[L, ...]:
+        return tuple(self._by_key.get(key, ()))
+
+    def keys(self) -> list[str]:
+        return list(self._by_key)
+
+    def all(self) -> list[L]:
+        return [listener for group in self._by_key.values() for listener in group]
+
+    def end_all(self) -> None:
+        for listener in self.all():
+            listener.end()
+
+
+class EventStream:
+    """A listener's events as server-sent events (WHATWG HTML §9.2), as an ASGI app.
+
+    Args:
+        retry_seconds: how long a client waits before it connects again.
+        max_seconds: after which the client has to connect and authenticate again.
+        on_end: called when the connection has ended, however it ended.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        *,
+        headers: Mapping[str, str],
+        retry_seconds: float,
+        max_seconds: float,
+        on_end: Callable[[], None],
+    ) -> None:
+        self._on_end = on_end
+        self._response = EventSourceResponse(
+            _events(listener, retry_seconds, max_seconds),
+            headers=headers,
+            sep="\n",
+            ping=PING_SECONDS,
+            ping_message_factory=lambda: ServerSentEvent(comment="ping"),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._response(scope, receive, send)
+        finally:
+            self._on_end()
+
+
+async def wait_for_change(
+    listener: Listener, request: Request, *, seconds: float
+) -> None:
+    """Return when the listener changes, when the client leaves, or after the time."""
+    disconnected = asyncio.create_task(_until_disconnected(request))
+    changed = asyncio.create_task(listener.changed.wait())
+    try:
+        await asyncio.wait(
+            (disconnected, changed),
+            timeout=seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+    finally:
+        disconnected.cancel()
+        changed.cancel()
+
+
+async def _events(
+    listener: Listener, retry_seconds: float, max_seconds: float
+) -> AsyncIterator[dict[str, Any]]:
+    yield {"retry": int(1000 * retry_seconds)}
+    loop = asyncio.get_running_loop()
+    end = loop.time() + max_seconds * random.uniform(0.8, 1)
+    while not listener.is_over and (left := end - loop.time()) > 0:
+        listener.changed.clear()
+        for event in listener.events():
+            yield event
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await listener.changed.wait()
+
+
+async def _until_disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

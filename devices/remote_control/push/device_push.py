@@ -1,0 +1,185 @@
+"""Push notifications to devices: which number a device's last command has, and updates.
+
+A device keeps one connection open, as server-sent events or by repeated long polls. A
+notification is a hint: the device fetches commands and updates over ordinary requests.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, close_old_connections
+from prometheus_client import Gauge
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from core.push.admission import Admission, error, plain, stream_headers
+from core.push.listeners import EventStream, Listener, Listeners, wait_for_change
+from devices.remote_control.api.device_views import STREAM_HEADER
+from devices.remote_control.services import queues
+from tenants.context import every_tenant_scope
+
+MAX_LISTENERS = 20_000  # of one process
+MAX_SECONDS = 3600.0  # of one stream; then the device authenticates again
+RETRY_SECONDS = (1.0, 15.0)  # random, so that a fleet does not come back all at once
+POLL_SECONDS = 25.0  # until a long poll is answered without news
+REMEMBERED_SECONDS = 30.0  # for which devices that connect later learn of a message
+CATCH_UP_BATCH = 1000  # devices in one query
+
+LISTENING = Gauge(
+    "push_channel_devices",
+    "Devices connected to the push channel",
+    multiprocess_mode="livesum",
+)
+
+
+class DeviceListener(Listener):
+    """A connected device.
+
+    Args:
+        sequence: the number of the device's last command.
+        seen: the number of the last command that the device has seen. If it is larger,
+            the device is told `sequence` at once: it fetches, and numbers go on there.
+    """
+
+    def __init__(self, sequence: int, *, seen: int) -> None:
+        super().__init__()
+        self.sequence, self.seen = sequence, seen
+        self.has_update = False
+        self._is_ahead = seen > sequence
+
+    def notify(self, sequence: int) -> None:
+        if sequence > self.sequence:
+            self.sequence = sequence
+            self.changed.set()
+
+    def notify_of_update(self) -> None:
+        self.has_update = True
+        self.changed.set()
+
+    def events(self) -> Iterator[dict[str, str]]:
+        if self.sequence > self.seen or self._is_ahead:
+            self._is_ahead, self.seen = False, self.sequence
+            data = json.dumps({"sequence": self.seen})
+            yield {"id": str(self.seen), "data": data}
+        if self.has_update:
+            self.has_update = False
+            yield {"event": "update", "data": "{}"}
+
+
+class DevicePush:
+    """The devices connected to this process."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.listeners: Listeners[DeviceListener] = Listeners()
+        # A device is admitted with what the database said a moment ago. Meanwhile a
+        # message about it may have arrived: recent messages are kept in two halves.
+        self._recent: dict[str, int] = {}
+        self._older: dict[str, int] = {}
+        self._turned = time.monotonic()
+
+    async def endpoint(self, request: Request) -> Any:
+        """Server-sent events if the device accepts them, else one long poll."""
+        if self._admission.is_full or len(self.listeners) >= MAX_LISTENERS:
+            return error(503, "unavailable", "Too many devices are connecting.")
+        try:
+            status, headers, content = await self._admission.answer(request)
+        except ValueError:
+            return error(400, "bad_request", "The headers cannot be read.")
+        place = dict(headers).get(STREAM_HEADER)
+        headers = [pair for pair in headers if pair[0] != STREAM_HEADER]
+        if place is None:
+            return plain(status, headers, content)
+        device_id, sequence, seen = place.split(" ")
+        listener = self.join(device_id, int(sequence), seen=int(seen))
+        if "text/event-stream" not in request.headers.get("accept", ""):
+            return await self._poll(device_id, listener, request, headers)
+        return EventStream(
+            listener,
+            headers=stream_headers(headers),
+            retry_seconds=random.uniform(*RETRY_SECONDS),
+            max_seconds=MAX_SECONDS,
+            on_end=lambda: self.leave(device_id, listener),
+        )
+
+    def join(self, device_id: str, sequence: int, *, seen: int = 0) -> DeviceListener:
+        """Connect a device, in place of its earlier connection.
+
+        Args:
+            sequence: the last command's number, as the database said.
+        """
+        recent = (numbers.get(device_id, 0) for numbers in (self._recent, self._older))
+        listener = DeviceListener(max(sequence, *recent), seen=seen)
+        for earlier in self.listeners.of(device_id):
+            earlier.end()
+        self.listeners.add(device_id, listener)
+        LISTENING.inc()
+        return listener
+
+    def leave(self, device_id: str, listener: DeviceListener) -> None:
+        self.listeners.remove(device_id, listener)
+        LISTENING.dec()
+
+    def on_message(self, data: bytes) -> None:
+        """Take a message that `push_notifications` has published."""
+        message = json.loads(data)
+        commands, updates = message["commands"], message["updates"]
+        self.notify({str(name): int(number) for name, number in commands.items()})
+        self.notify_of_updates(map(str, updates))
+
+    def notify(self, sequences: Mapping[str, int]) -> None:
+        """Tell devices the numbers of their last commands."""
+        self._forget_old()
+        for device_id, sequence in sequences.items():
+            self._recent[device_id] = max(sequence, self._recent.get(device_id, 0))
+            for listener in self.listeners.of(device_id):
+                listener.notify(sequence)
+
+    def notify_of_updates(self, device_ids: Iterable[str]) -> None:
+        for device_id in device_ids:
+            for listener in self.listeners.of(device_id):
+                listener.notify_of_update()
+
+    async def catch_up(self) -> None:
+        """Ask the database for what connected devices may have missed."""
+        device_ids = self.listeners.keys()
+        for start in range(0, len(device_ids), CATCH_UP_BATCH):
+            batch = device_ids[start : start + CATCH_UP_BATCH]
+            with suppress(DatabaseError, InterfaceError):
+                self.notify(await asyncio.to_thread(_last_commands, batch))
+
+    async def _poll(
+        self,
+        device_id: str,
+        listener: DeviceListener,
+        request: Request,
+        headers: list[tuple[str, str]],
+    ) -> Response:
+        try:
+            if listener.sequence == listener.seen:
+                await wait_for_change(listener, request, seconds=POLL_SECONDS)
+        finally:
+            self.leave(device_id, listener)
+        answer = {
+            "sequence": listener.sequence,
+            "update_waiting": listener.has_update,
+        }
+        return JSONResponse(answer, headers=stream_headers(headers))
+
+    def _forget_old(self) -> None:
+        if time.monotonic() - self._turned > REMEMBERED_SECONDS:
+            self._older, self._recent = self._recent, {}
+            self._turned = time.monotonic()
+
+
+def _last_commands(device_ids: Sequence[str]) -> dict[str, int]:
+    close_old_connections()
+    with every_tenant_scope():
+        sequences = queues.waiting([UUID(name) for name in device_ids])
+    return {str(device_id): sequence for device_id, sequence in sequences.items()}

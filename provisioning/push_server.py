@@ -1,0 +1,90 @@
+"""The push server: connections that stay open, for devices and for portal pages."""
+
+import asyncio
+import resource
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from core.push.admission import Admission, Application, error
+from core.push.subscription import Subscription
+from devices.remote_control.push.device_push import DevicePush
+from devices.remote_control.services import push_notifications
+from devices.remote_control.services.connect_response import PATH
+from events import topics
+from provisioning.portal import live
+
+SUBSCRIBED_WITHIN = 3.0  # seconds; without Redis the server polls the database
+
+
+def create(application: Application) -> Starlette:
+    """The ASGI application.
+
+    Args:
+        application: answers a WSGI environment as the web server does.
+    """
+    admission = Admission(application, threads=settings.WEB_THREADS)
+    devices, pages = DevicePush(admission), live.PagePush(admission)
+    handlers = {
+        push_notifications.topic(): devices.on_message,
+        topics.live(): pages.on_message,
+    }
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        _allow_many_connections()
+        subscription = Subscription(handlers, [devices.catch_up, pages.catch_up])
+        reading = asyncio.create_task(subscription.run())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(subscription.is_active.wait(), SUBSCRIBED_WITHIN)
+        _call_on_shutdown([devices.listeners.end_all, pages.listeners.end_all])
+        yield
+        reading.cancel()
+
+    return Starlette(
+        routes=[
+            Route(PATH, devices.endpoint, methods=["GET"]),
+            Route(live.PATH, pages.endpoint, methods=["GET"]),
+            Route("/health/live", _live, methods=["GET"]),
+            Route("/health/ready", admission.pass_through, methods=["GET"]),
+            Route("/metrics", admission.pass_through, methods=["GET"]),
+        ],
+        lifespan=lifespan,
+        exception_handlers={404: _not_found, 405: _not_found},
+    )
+
+
+async def _live(request: Request) -> Response:
+    """Answered without a thread: a process that cannot answer is restarted."""
+    return JSONResponse({"status": "ok"})
+
+
+async def _not_found(request: Request, exception: Exception) -> Response:
+    return error(404, "not_found", "This server has the push endpoints only.")
+
+
+def _call_on_shutdown(ends: list[Callable[[], None]]) -> None:
+    """End streams properly on SIGTERM and SIGINT, before the server cuts them off."""
+    loop = asyncio.get_running_loop()
+
+    def act(then: Any, number: int, frame: Any) -> None:
+        for end in ends:
+            loop.call_soon_threadsafe(end)
+        if callable(then):
+            then(number, frame)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, partial(act, signal.getsignal(number)))
+
+
+def _allow_many_connections() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
