@@ -8,9 +8,9 @@ from rest_framework import serializers
 from core.rest.fields import Address, Text, Truth, WholeNumber
 from core.rest.strict import Strict
 from devices.registry.device_report import Box
-from devices.registry.identifiers import MOST_MAC_ADDRESSES
+from devices.registry.identifiers import MAX_MAC_ADDRESSES
 from devices.registry.models import Device, Reregistration
-from devices.registry.services.tags import TAG
+from devices.registry.services.tags import TAG_PATTERN
 
 
 class BoxSerializer(Strict):
@@ -21,7 +21,7 @@ class BoxSerializer(Strict):
     mac_addresses = serializers.ListField(
         child=Text(max_length=32),
         required=False,
-        max_length=MOST_MAC_ADDRESSES,
+        max_length=MAX_MAC_ADDRESSES,
     )
     manufacturer = Text(max_length=64, required=False, allow_blank=True)
     model = Text(max_length=64, required=False, allow_blank=True)
@@ -35,7 +35,7 @@ class BoxSerializer(Strict):
     )
     name = Text(max_length=120, required=False, allow_blank=True)
 
-    FIELDS_OF_A_BOX: ClassVar = (
+    REPORT_FIELDS: ClassVar = (
         *("serial_number", "android_id", "manufacturer", "model", "os_version"),
         *("app_version", "screen_width", "screen_height", "name"),
     )
@@ -44,13 +44,13 @@ class BoxSerializer(Strict):
         said: dict[str, Any] = self.validated_data
         return Box(
             mac_addresses=tuple(said.get("mac_addresses", ())),
-            **{name: said[name] for name in self.FIELDS_OF_A_BOX if name in said},
+            **{name: said[name] for name in self.REPORT_FIELDS if name in said},
         )
 
 
 class ManualRegistrationSerializer(BoxSerializer):
     tags = serializers.ListField(
-        child=Text(max_length=64, pattern=TAG), max_length=100, required=False
+        child=Text(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
     )
 
 
@@ -59,7 +59,7 @@ class DeviceUpdateSerializer(Strict):
 
     name = Text(max_length=120, required=False)
     tags = serializers.ListField(
-        child=Text(max_length=64, pattern=TAG), max_length=100, required=False
+        child=Text(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
     )
 
 

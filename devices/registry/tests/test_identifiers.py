@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from devices.registry import identifiers
 from devices.registry.identifiers import (
     Identifier,
-    NotAnIdentifier,
-    identifying,
-    is_bogus,
+    MalformedIdentifier,
+    is_placeholder,
+    parse_identifiers,
 )
 
 
@@ -29,7 +29,7 @@ def test_a_mac_address_has_one_form_whatever_its_notation(notation: str) -> None
     "text", ["", "aa:bb:cc:dd:ee", "zz:bb:cc:dd:ee:0f", "aa:bb-cc:dd:ee:0f"]
 )
 def test_what_is_not_six_octets_is_no_mac_address(text: str) -> None:
-    with pytest.raises(NotAnIdentifier):
+    with pytest.raises(MalformedIdentifier):
         identifiers.mac_address(text)
 
 
@@ -51,18 +51,20 @@ def test_what_is_not_six_octets_is_no_mac_address(text: str) -> None:
 def test_a_value_that_many_boxes_share_identifies_none(
     kind: identifiers.Kind, value: str
 ) -> None:
-    assert is_bogus(Identifier(kind, value))
+    assert is_placeholder(Identifier(kind, value))
 
 
 def test_bogus_identifiers_are_set_apart_from_good_ones() -> None:
-    good, bogus = identifying(serial="unknown", macs=["AABBCCDDEE0F", "000000000000"])
+    good, bogus = parse_identifiers(
+        serial="unknown", macs=["AABBCCDDEE0F", "000000000000"]
+    )
 
     assert good == [Identifier("mac_address", "aa:bb:cc:dd:ee:0f")]
     assert {item.value for item in bogus} == {"unknown", "00:00:00:00:00:00"}
 
 
 def test_the_same_identifier_said_twice_counts_once() -> None:
-    good, _ = identifying(macs=["AABBCCDDEE0F", "aa:bb:cc:dd:ee:0f"])
+    good, _ = parse_identifiers(macs=["AABBCCDDEE0F", "aa:bb:cc:dd:ee:0f"])
 
     assert len(good) == 1
 
@@ -72,15 +74,15 @@ def test_whatever_a_box_says_is_refused_or_has_one_form(
     serial: str, android: str, macs: list[str]
 ) -> None:
     try:
-        good, bogus = identifying(serial=serial, android=android, macs=macs)
-    except NotAnIdentifier:
+        good, bogus = parse_identifiers(serial=serial, android=android, macs=macs)
+    except MalformedIdentifier:
         return
 
-    again, bogus_again = identifying(
+    again, bogus_again = parse_identifiers(
         serial=next((i.value for i in good if i.kind == "serial_number"), ""),
         android=next((i.value for i in good if i.kind == "android_id"), ""),
         macs=[i.value for i in good if i.kind == "mac_address"],
     )
     assert (again, bogus_again) == (good, [])
-    assert not {item for item in good if is_bogus(item)}
-    assert all(len(item.value) <= identifiers.LONGEST for item in good + bogus)
+    assert not {item for item in good if is_placeholder(item)}
+    assert all(len(item.value) <= identifiers.MAX_LENGTH for item in good + bogus)

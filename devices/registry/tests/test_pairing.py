@@ -14,7 +14,11 @@ from rest_framework.test import APIClient
 
 from core.limits import Rate
 from devices.registry.device_report import Box
-from devices.registry.errors import NoSuchCode, PairingDecided, TooManyPairings
+from devices.registry.errors import (
+    PairingAlreadyDecided,
+    PairingNotFound,
+    TooManyPairings,
+)
 from devices.registry.models import Device, Pairing
 from devices.registry.services import pairing
 from devices.registry.tasks import delete_expired_pairings
@@ -256,7 +260,7 @@ def test_of_two_members_at_once_one_lets_it_in(tenant: Tenant) -> None:
         try:
             with tenant_scope(tenant.pk):
                 pairing.approve(pairing_id=waiting.pk, now=datetime.now(UTC))
-        except PairingDecided:
+        except PairingAlreadyDecided:
             return False
         finally:
             connection.close()
@@ -322,7 +326,7 @@ def test_a_box_that_nothing_identifies_gets_no_code(body: Any) -> None:
 
 def test_one_address_has_only_so_many_boxes_waiting() -> None:
     now = datetime.now(UTC)
-    for _ in range(pairing.MOST_WAITING):
+    for _ in range(pairing.MAX_PENDING_PER_ADDRESS):
         pairing.start(box=Box(serial_number="SN-1"), now=now)
 
     with pytest.raises(TooManyPairings):
@@ -334,7 +338,7 @@ def test_a_member_guesses_only_so_often(rates: Any) -> None:
     bind_caller("member", id=uuid4(), name="x")
 
     for _ in range(2):
-        with pytest.raises(NoSuchCode):
+        with pytest.raises(PairingNotFound):
             pairing.find("BCDFGHJK", now=datetime.now(UTC))
     with pytest.raises(TooManyPairings):
         pairing.find("BCDFGHJK", now=datetime.now(UTC))
@@ -344,7 +348,7 @@ def test_one_code_is_looked_at_only_so_often() -> None:
     now = datetime.now(UTC)
     started = pairing.start(box=Box(serial_number="SN-1"), now=now)
 
-    for _ in range(pairing.MOST_LOOKS):
+    for _ in range(pairing.MAX_LOOKUPS):
         pairing.find(started.user_code, now=now)
     with pytest.raises(TooManyPairings):
         pairing.find(started.user_code, now=now)
@@ -353,7 +357,7 @@ def test_one_code_is_looked_at_only_so_often() -> None:
 def test_pairings_that_are_over_are_forgotten(now: datetime) -> None:
     pairing.start(box=Box(serial_number="SN-1"), now=now)
 
-    pairing.drop_outlived(now=now + timedelta(hours=23))
+    pairing.delete_expired(now=now + timedelta(hours=23))
     assert Pairing.objects.count() == 1
     assert delete_expired_pairings() == 1
 
