@@ -14,7 +14,7 @@ from devices.registry.models import Device
 from devices.registry.next_steps import as_response
 from devices.registry.queries import update_last_seen_if_online
 from devices.registry.services.fleet_silence import fleet_silences
-from devices.registry.services.quarantine import record_connect
+from devices.registry.services.quarantine import record_connect_sighting
 from events.domain_events import Changes, DomainEvent
 from events.services.outbox import record
 
@@ -54,7 +54,7 @@ def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
     """
     unchanged = not report.differences(device)
     if not (unchanged and update_last_seen_if_online(device, now=now)):
-        _record_connect(device.pk, report, now)
+        _update_device(device.pk, report, now)
     quarantined = device.quarantined_at is not None
     steps = None if quarantined else getattr(device, "next_steps", None)
     response = as_response(steps, now=now)
@@ -70,7 +70,7 @@ def heard(*, device: Device, now: datetime) -> None:
         NoSuchDevice: the device was retired concurrently.
     """
     if not update_last_seen_if_online(device, now=now):
-        _record_connect(device.pk, Report(), now)
+        _update_device(device.pk, Report(), now)
 
 
 def sweep(*, now: datetime, threshold: timedelta) -> int:
@@ -94,7 +94,7 @@ def sweep(*, now: datetime, threshold: timedelta) -> int:
 
 
 @transaction.atomic
-def _record_connect(device_id: UUID, report: Report, now: datetime) -> None:
+def _update_device(device_id: UUID, report: Report, now: datetime) -> None:
     devices = Device.objects.select_for_update(no_key=True).living()
     device: Device | None = devices.filter(pk=device_id).first()
     if device is None:
@@ -118,7 +118,7 @@ def _record_connect(device_id: UUID, report: Report, now: datetime) -> None:
     for name, value in new_values.items():
         setattr(device, name, value)
     if "ip_address" in new_values:
-        events += record_connect(device, now=now)
+        events += record_connect_sighting(device, now=now)
     events += mark_online(device, now=now)
     device.save(update_fields=["status", "last_seen", *new_values])
     record(events)

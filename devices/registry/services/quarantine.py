@@ -26,7 +26,7 @@ MIN_RETURNS_OF_REGISTRATIONS = 1
 MIN_RETURNS_OF_CONNECTS = 3
 
 
-def record_registration(
+def record_registration_sighting(
     device: Device, *, key_digest: str, now: datetime
 ) -> list[DomainEvent]:
     """Record the network and the key of a registration; quarantine a clone.
@@ -44,9 +44,7 @@ def record_registration(
     return _quarantine_clone(device, sightings, MIN_RETURNS_OF_REGISTRATIONS)
 
 
-def record_first_registration(
-    device: Device, *, key_digest: str, now: datetime
-) -> None:
+def record_first_sighting(device: Device, *, key_digest: str, now: datetime) -> None:
     """Record the network and the key of a new device. It has no earlier sightings."""
     if settings.CLONE_WINDOW_SECONDS:
         _create_sighting(
@@ -54,7 +52,7 @@ def record_first_registration(
         )
 
 
-def record_connect(device: Device, *, now: datetime) -> list[DomainEvent]:
+def record_connect_sighting(device: Device, *, now: datetime) -> list[DomainEvent]:
     """Record a connect of a locked device from a new address; quarantine a clone.
 
     Only public addresses count. A private address is probably that of a proxy that is

@@ -37,8 +37,8 @@ from devices.registry.queries import devices_known_by, hold
 from devices.registry.services.credentials import renew_device_token, spend
 from devices.registry.services.presence import mark_online, online_event
 from devices.registry.services.quarantine import (
-    record_first_registration,
-    record_registration,
+    record_first_sighting,
+    record_registration_sighting,
 )
 from devices.registry.services.reregistration import (
     MemberDecisionRequired,
@@ -50,7 +50,7 @@ from events.domain_events import Changes, DomainEvent
 from events.services.outbox import record
 from tenants.context import current_caller
 
-MAX_ATTEMPTS = 5  # a device loses at most one race per identifier
+MAX_ATTEMPTS = 5  # at most one race is lost per identifier; more means a bug
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ def living_device(device_id: Any) -> Device:
 
 @transaction.atomic
 def _auto_register(
-    box: Box,
+    report: Box,
     identifiers: list[Identifier],
     now: datetime,
     enrollment_token: EnrollmentToken | None,
@@ -218,21 +218,20 @@ def _auto_register(
     if len(device_ids) > 1:
         raise IdentifiersDisagree(Device.objects.filter(pk__in=device_ids))
     if not device_ids:
-        device, events = _create(box, identifiers, by="auto", now=now)
-        record_first_registration(device, key_digest=key_digest, now=now)
+        device, events = _create(report, identifiers, by="auto", now=now)
+        record_first_sighting(device, key_digest=key_digest, now=now)
         record(events)
         token = renew_device_token(device, now=now)
         if enrollment_token is not None:
-            spend(
-                enrollment_token
-            )  # last, as others wait for this row until the commit
+            # Last, because other registrations wait for this row until the commit.
+            spend(enrollment_token)
         return Registration(device, token, created=True)
     device = _lock_known_device(device_ids[0])
     is_claim = not DeviceToken.objects.filter(device=device).exists()
     if not is_claim:
         check_reregistration(device, enrollment_token, now=now)
-    _update_registered_device(device, box, identifiers, now, is_claim=is_claim)
-    record(record_registration(device, key_digest=key_digest, now=now))
+    _update_registered_device(device, report, identifiers, now, is_claim=is_claim)
+    record(record_registration_sighting(device, key_digest=key_digest, now=now))
     return Registration(device, renew_device_token(device, now=now))
 
 
@@ -248,7 +247,7 @@ def _lock_known_device(device_id: UUID) -> Device:
 
 def _update_registered_device(
     device: Device,
-    box: Box,
+    report: Box,
     identifiers: list[Identifier],
     now: datetime,
     *,
@@ -261,7 +260,7 @@ def _update_registered_device(
         device,
         [item for item in identifiers if (item.kind, item.value) not in existing],
     )
-    changes = _update_from_report(device, box)
+    changes = _update_from_report(device, report)
     event_class = DeviceClaimed if is_claim else DeviceReregistered
     status_events = mark_online(device, now=now)
     device.save(update_fields=["status", "last_seen"])
@@ -269,7 +268,7 @@ def _update_registered_device(
 
 
 def _create(
-    box: Box,
+    report: Box,
     identifiers: list[Identifier],
     *,
     by: Literal["auto", "manual"],
@@ -281,21 +280,21 @@ def _create(
     """
     serial = (item.value for item in identifiers if item.kind == "serial_number")
     device: Device = Device.objects.create(
-        name=box.name or next(serial, identifiers[0].value),
-        model=box.model,
+        name=report.name or next(serial, identifiers[0].value),
+        model=report.model,
         status=Device.Status.ONLINE if by == "auto" else Device.Status.OFFLINE,
         last_seen=now if by == "auto" else None,
         ip_address=current_caller().address if by == "auto" else None,
-        app_version=box.app_version,
-        os_version=box.os_version,
+        app_version=report.app_version,
+        os_version=report.os_version,
         registered_at=now,
     )
     _add_identifiers(device, identifiers)
     DeviceHardware.objects.create(
         device=device,
-        manufacturer=box.manufacturer,
-        screen_width=box.screen_width,
-        screen_height=box.screen_height,
+        manufacturer=report.manufacturer,
+        screen_width=report.screen_width,
+        screen_height=report.screen_height,
     )
     events = [
         _event(
@@ -327,7 +326,7 @@ def _is_lost_race(error: IntegrityError) -> bool:
     return ACTIVE_IDENTIFIER_CONSTRAINT in str(error)
 
 
-def _update_from_report(device: Device, box: Box) -> Changes:
+def _update_from_report(device: Device, report: Box) -> Changes:
     """Overwrite the fields that the device sent; leave the others unchanged."""
     changes: Changes = {}
     hardware, _ = DeviceHardware.objects.get_or_create(device=device)
@@ -335,7 +334,9 @@ def _update_from_report(device: Device, box: Box) -> Changes:
         (device, ("model", "app_version", "os_version")),
         (hardware, ("manufacturer", "screen_width", "screen_height")),
     ):
-        reported = {name: getattr(box, name) for name in names if getattr(box, name)}
+        reported = {
+            name: getattr(report, name) for name in names if getattr(report, name)
+        }
         new_values = {
             name: value
             for name, value in reported.items()
