@@ -84,8 +84,8 @@ def pair(request: HttpRequest) -> HttpResponse:
         "tenant": current_tenant_id(),
         "name": row.box["name"],
     }
-    form = _approval_form(tenant_ids, initial=initial)
-    return _page(request, approval=form, pairing=row)
+    approval = _approval_form(tenant_ids, initial=initial)
+    return _page(request, approval=approval, pairing=row)
 
 
 def tenant_ids_for_pairing(request: HttpRequest) -> list[Any]:

@@ -61,8 +61,8 @@ class QuarantineActions(PortalAdmin):
     def pending_decisions(self, device: Device) -> str:
         items = []
         if device.quarantined_at is not None:
-            quarantined = moment_in_words(device.quarantined_at)
-            items.append(format_html("In quarantine, {}", quarantined))
+            since = moment_in_words(device.quarantined_at)
+            items.append(format_html("In quarantine, {}", since))
         request = getattr(device, "reregistration", None)
         if request is not None and request.decided_at is None:
             items.append(

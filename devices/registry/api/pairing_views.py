@@ -37,18 +37,18 @@ class PairView(APIView):
     def post(self, request: Request) -> Response:
         body = PairSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        started = pairing.start(box=body.box(), now=timezone.now())
+        codes = pairing.start(box=body.box(), now=timezone.now())
         url = f"{settings.PUBLIC_URL}/pair"
-        complete_url = f"{url}?{urlencode({'code': started.user_code})}"
+        complete_url = f"{url}?{urlencode({'code': codes.user_code})}"
         qr_code = segno.make(complete_url, error="m")
         data = {
-            "device_code": started.device_code,
-            "user_code": started.user_code,
+            "device_code": codes.device_code,
+            "user_code": codes.user_code,
             "verification_uri": url,
             "verification_uri_complete": complete_url,
             "qr_code": qr_code.png_data_uri(scale=8, border=4),
-            "expires_in": started.expires_in,
-            "interval": started.interval,
+            "expires_in": codes.expires_in,
+            "interval": codes.interval,
         }
         return Response(data, headers=NO_STORE)
 

@@ -57,7 +57,7 @@ BY_ADDRESS = Limit("pairing_address", fails_open=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class PairingCodes:
     """The codes for a device. The database stores digests of them only."""
 
     device_code: str
@@ -66,7 +66,7 @@ class Started:
     interval: int  # seconds
 
 
-def start(*, box: Box, now: datetime) -> Started:
+def start(*, box: Box, now: datetime) -> PairingCodes:
     """Start a pairing and return its two codes.
 
     Raises:
@@ -95,7 +95,7 @@ def start(*, box: Box, now: datetime) -> Started:
                 )
         except IntegrityError:
             continue  # another pending pairing has the same code
-        return Started(
+        return PairingCodes(
             device_code,
             format_user_code(user_code),
             int(LIFETIME.total_seconds()),

@@ -59,11 +59,11 @@ def start(**fields: Any) -> dict[str, Any]:
     return body
 
 
-def poll(started: dict[str, Any], *, wait: bool = True) -> Any:
+def poll(codes: dict[str, Any], *, wait: bool = True) -> Any:
     if wait:
         Pairing.objects.update(polled_at=None)
     return APIClient().post(
-        "/devices/pair/token", {"device_code": started["device_code"]}
+        "/devices/pair/token", {"device_code": codes["device_code"]}
     )
 
 
@@ -86,42 +86,42 @@ def decide(client: Client, user_code: str, tenant: Tenant, **fields: str) -> Any
 
 
 def test_starting_a_pairing_returns_the_codes_and_a_short_url() -> None:
-    started = start()
+    codes = start()
 
     assert re.fullmatch(
-        r"[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}", started["user_code"]
+        r"[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}", codes["user_code"]
     )
-    assert started["verification_uri"].endswith("/pair")
-    assert started["verification_uri_complete"].endswith(
-        f"/pair?code={started['user_code']}"
+    assert codes["verification_uri"].endswith("/pair")
+    assert codes["verification_uri_complete"].endswith(
+        f"/pair?code={codes['user_code']}"
     )
-    assert started["qr_code"].startswith("data:image/png;base64,")
-    assert (started["expires_in"], started["interval"]) == (600, 5)
+    assert codes["qr_code"].startswith("data:image/png;base64,")
+    assert (codes["expires_in"], codes["interval"]) == (600, 5)
 
 
 def test_codes_are_not_stored_in_plain_text() -> None:
-    started = start()
+    codes = start()
 
     row = str(Pairing.objects.values().get())
 
-    assert started["device_code"] not in row
-    assert started["user_code"].replace("-", "") not in row
+    assert codes["device_code"] not in row
+    assert codes["user_code"].replace("-", "") not in row
 
 
 def test_a_member_reviews_and_approves_a_device(portal: Portal, tenant: Tenant) -> None:
-    started, client = start(), portal()
-    assert error_code(poll(started)) == "authorization_pending"
+    codes, client = start(), portal()
+    assert error_code(poll(codes)) == "authorization_pending"
 
-    page = client.get(f"/admin/pair/?code={started['user_code']}").content.decode()
+    page = client.get(f"/admin/pair/?code={codes['user_code']}").content.decode()
     response = decide(
-        client, started["user_code"], tenant, name="Lobby", tags="hall, north"
+        client, codes["user_code"], tenant, name="Lobby", tags="hall, north"
     )
 
     for value in ("X96", "Amlogic", "SN-1", "127.0.0.1"):
         assert value in page
     device = Device.every_tenant.get(tenant=tenant)
     assert response["Location"] == f"/admin/devices/device/{device.pk}/change/"
-    body = poll(started).json()
+    body = poll(codes).json()
     assert body["device"]["id"] == str(device.pk)
     assert body["device"]["name"] == "Lobby"
     assert body["device"]["tags"] == ["hall", "north"]
@@ -133,18 +133,18 @@ def test_a_member_reviews_and_approves_a_device(portal: Portal, tenant: Tenant) 
 
 
 def test_the_token_is_returned_once(portal: Portal, tenant: Tenant) -> None:
-    started = start()
-    decide(portal(), started["user_code"], tenant)
+    codes = start()
+    decide(portal(), codes["user_code"], tenant)
 
-    assert poll(started).status_code == 200
-    assert error_code(poll(started)) == "expired_token"
+    assert poll(codes).status_code == 200
+    assert error_code(poll(codes)) == "expired_token"
 
 
 def test_polling_too_often_returns_slow_down_and_extends_the_interval() -> None:
-    started = start()
-    poll(started)
+    codes = start()
+    poll(codes)
 
-    responses = [poll(started, wait=False) for _ in range(2)]
+    responses = [poll(codes, wait=False) for _ in range(2)]
 
     assert [error_code(response) for response in responses] == ["slow_down"] * 2
     assert Pairing.objects.get().interval == 15
@@ -153,20 +153,20 @@ def test_polling_too_often_returns_slow_down_and_extends_the_interval() -> None:
 def test_polling_a_denied_pairing_returns_access_denied(
     portal: Portal, tenant: Tenant
 ) -> None:
-    started = start()
+    codes = start()
 
-    decide(portal(), started["user_code"], tenant, deny="1")
+    decide(portal(), codes["user_code"], tenant, deny="1")
 
-    assert error_code(poll(started)) == "access_denied"
+    assert error_code(poll(codes)) == "access_denied"
     assert not Device.every_tenant.exists()
 
 
 def test_a_code_expires(portal: Portal) -> None:
-    started = start()
+    codes = start()
     Pairing.objects.update(expires_at=datetime.now(UTC))
 
-    assert error_code(poll(started)) == "expired_token"
-    page = portal().get(f"/admin/pair/?code={started['user_code']}")
+    assert error_code(poll(codes)) == "expired_token"
+    page = portal().get(f"/admin/pair/?code={codes['user_code']}")
     assert "No device shows this code now" in page.content.decode()
 
 
@@ -198,9 +198,9 @@ def test_the_sign_in_redirect_keeps_the_code() -> None:
 
 
 def test_a_viewer_cannot_pair_devices(portal: Portal) -> None:
-    started = start()
+    codes = start()
 
-    response = portal(Role.VIEWER).get(f"/admin/pair/?code={started['user_code']}")
+    response = portal(Role.VIEWER).get(f"/admin/pair/?code={codes['user_code']}")
 
     assert response.status_code == 403
     assert b"SN-1" not in response.content
@@ -209,11 +209,11 @@ def test_a_viewer_cannot_pair_devices(portal: Portal) -> None:
 def test_a_member_pairs_devices_with_their_own_tenants_only(
     portal: Portal, tenant: Tenant
 ) -> None:
-    started, other = start(), TenantFactory.create(name="Other tenant")
+    codes, other = start(), TenantFactory.create(name="Other tenant")
     client = portal()
 
-    page = client.get(f"/admin/pair/?code={started['user_code']}").content.decode()
-    response = decide(client, started["user_code"], other)
+    page = client.get(f"/admin/pair/?code={codes['user_code']}").content.decode()
+    response = decide(client, codes["user_code"], other)
 
     assert "Other tenant" not in page
     assert response.status_code == 200
@@ -234,10 +234,10 @@ def test_a_member_of_two_tenants_chooses_one(portal: Portal, tenant: Tenant) -> 
 def test_a_pairing_that_another_member_has_decided_is_refused(
     portal: Portal, tenant: Tenant
 ) -> None:
-    started = start()
-    pairing_id = pairing_id_on_page(portal(), started["user_code"])
+    codes = start()
+    pairing_id = pairing_id_on_page(portal(), codes["user_code"])
     other = TenantFactory.create()
-    decide(portal(of=other), started["user_code"], other)
+    decide(portal(of=other), codes["user_code"], other)
 
     response = portal().post(
         "/admin/pair/",
@@ -275,11 +275,11 @@ def test_pairing_a_known_device_keeps_its_row_and_adds_tags(
     portal: Portal, device: Device
 ) -> None:
     DeviceIdentifierFactory.create(device=device, value="SN-1")
-    started = start()
+    codes = start()
 
-    decide(portal(), started["user_code"], device.tenant, tags="hall")
+    decide(portal(), codes["user_code"], device.tenant, tags="hall")
 
-    body = poll(started).json()
+    body = poll(codes).json()
     assert body["device"]["id"] == str(device.pk)
     assert body["device"]["name"] == device.name
     assert body["device"]["tags"] == ["hall"]
@@ -292,22 +292,22 @@ def test_identifiers_of_two_devices_are_an_error_on_the_page(
         DeviceIdentifierFactory.create(
             device=DeviceFactory.create(tenant=tenant), kind=kind, value=value
         )
-    started = start(android_id="abc1")
+    codes = start(android_id="abc1")
 
-    response = decide(portal(), started["user_code"], tenant)
+    response = decide(portal(), codes["user_code"], tenant)
 
     assert "different devices" in response.content.decode()
-    assert error_code(poll(started)) == "authorization_pending"
+    assert error_code(poll(codes)) == "authorization_pending"
 
 
 def test_a_device_retired_before_its_token_was_fetched_stays_retired(
     portal: Portal, tenant: Tenant, member: Callable[..., APIClient]
 ) -> None:
-    started = start()
-    decide(portal(), started["user_code"], tenant)
+    codes = start()
+    decide(portal(), codes["user_code"], tenant)
     member().delete(f"/devices/{Device.every_tenant.get().pk}")
 
-    assert error_code(poll(started)) == "access_denied"
+    assert error_code(poll(codes)) == "access_denied"
 
 
 @pytest.mark.parametrize(
@@ -342,12 +342,12 @@ def test_lookups_are_limited_per_member(rates: Any) -> None:
 
 def test_lookups_are_limited_per_code() -> None:
     now = datetime.now(UTC)
-    started = pairing.start(box=Box(serial_number="SN-1"), now=now)
+    codes = pairing.start(box=Box(serial_number="SN-1"), now=now)
 
     for _ in range(pairing.MAX_LOOKUPS):
-        pairing.find(started.user_code, now=now)
+        pairing.find(codes.user_code, now=now)
     with pytest.raises(TooManyPairings):
-        pairing.find(started.user_code, now=now)
+        pairing.find(codes.user_code, now=now)
 
 
 def test_pairings_that_expired_a_day_ago_are_deleted(now: datetime) -> None:
@@ -364,10 +364,10 @@ def test_pairing_requires_the_second_factor_of_the_chosen_tenant(
     membership = MembershipFactory.create(role=Role.OPERATOR)
     MembershipFactory.create(user=membership.user, tenant=tenant, role=Role.OPERATOR)
     Tenant.objects.filter(pk=tenant.pk).update(requires_second_factor=True)
-    client, started = Client(), start()
+    client, codes = Client(), start()
     client.force_login(membership.user)
 
-    response = decide(client, started["user_code"], tenant)
+    response = decide(client, codes["user_code"], tenant)
 
     assert response.status_code == 200
     assert not Device.every_tenant.exists()
