@@ -9,4 +9,4 @@ class DevicesConfig(AppConfig):
 
     def ready(self) -> None:
         device_names.register("devices.registry.services.tags.names_of")
-        devices_with_tag.register("devices.registry.services.tags.wearing")
+        devices_with_tag.register("devices.registry.services.tags.device_ids_with_tag")

@@ -12,7 +12,7 @@ from django_filters import FilterSet
 
 from devices.registry.errors import InvalidFilter
 from devices.registry.models import Device, DeviceQuerySet
-from devices.registry.services.reregistration import GOOD_FOR
+from devices.registry.services.reregistration import REQUEST_VALIDITY
 
 CANONICAL_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -33,10 +33,10 @@ class IdFilter(django_filters.UUIDFilter):
 
 
 class BooleanField(forms.NullBooleanField):
-    """`true` or `false`, and no other spelling."""
+    """A Boolean field that accepts `true` and `false` only."""
 
     widget = forms.TextInput
-    default_error_messages: ClassVar = {"invalid": "It is either true or false."}
+    default_error_messages: ClassVar = {"invalid": "Enter true or false."}
 
     def to_python(self, value: Any) -> bool | None:  # type: ignore[override]
         if value is None:
@@ -51,9 +51,9 @@ class BooleanFilter(django_filters.BooleanFilter):
 
 
 class DeviceFilter(FilterSet):
-    """Select devices; retired ones only with `status=retired`.
+    """Select devices. Retired devices are selected by `status=retired` only.
 
-    Add a condition here, and every list and every bulk operation has it.
+    A condition added here is available in every list and every bulk operation.
     """
 
     status = django_filters.ChoiceFilter(choices=Device.Status.choices)
@@ -67,7 +67,7 @@ class DeviceFilter(FilterSet):
     drifted = BooleanFilter(method="with_configuration_drift")
     search = django_filters.CharFilter(method="matching_text", max_length=120)
 
-    now: datetime  # whoever makes a filter sets it
+    now: datetime  # set by the caller
 
     class Meta:
         model = Device
@@ -93,8 +93,10 @@ class DeviceFilter(FilterSet):
     def requesting_reregistration(
         self, devices: DeviceQuerySet, name: str, value: bool
     ) -> QuerySet[Device]:
-        asking = devices.asking(self.now - GOOD_FOR)
-        return asking if value else devices.exclude(pk__in=asking.values("pk"))
+        requesting = devices.requesting_reregistration(self.now - REQUEST_VALIDITY)
+        if value:
+            return requesting
+        return devices.exclude(pk__in=requesting.values("pk"))
 
     def with_configuration_drift(
         self, devices: DeviceQuerySet, name: str, value: bool
@@ -104,24 +106,26 @@ class DeviceFilter(FilterSet):
     def matching_text(
         self, devices: DeviceQuerySet, name: str, value: str
     ) -> QuerySet[Device]:
-        return devices.found_by(value)
+        return devices.matching_text(value)
 
 
 def select(conditions: Mapping[str, str], *, now: datetime) -> DeviceQuerySet:
-    """The current tenant's devices that a filter selects, for an operation on them.
+    """Return the current tenant's devices that match a filter, for a bulk operation.
 
     Args:
-        conditions: names and values as in the query of `GET /devices`.
+        conditions: names and values as in the query string of `GET /devices`.
 
     Raises:
         InvalidFilter: a name is unknown, or a value is not accepted.
     """
     if unknown := sorted(set(conditions) - set(DeviceFilter.base_filters)):
-        raise InvalidFilter(dict.fromkeys(unknown[:20], "There is no such parameter."))
+        raise InvalidFilter(
+            dict.fromkeys(unknown[:20], "This parameter does not exist.")
+        )
     if conditions.get("status") == Device.Status.RETIRED:
         raise InvalidFilter({"status": "Retired devices cannot be selected."})
     if conditions.get("status") == "":
-        raise InvalidFilter({"status": "Leave it out for every status."})
+        raise InvalidFilter({"status": "Omit this parameter to select every status."})
     device_filter = DeviceFilter(data=dict(conditions), queryset=Device.objects.all())
     device_filter.now = now
     if not device_filter.is_valid():

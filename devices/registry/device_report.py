@@ -1,14 +1,21 @@
-"""What a box says about itself."""
+"""The data that a device sends about itself when it registers or pairs."""
 
 from dataclasses import dataclass
 
-from devices.registry.errors import InvalidIdentifier, NothingIdentifies
-from devices.registry.identifiers import Identifier, NotAnIdentifier, identifying
+from devices.registry.errors import IdentifierRequired, InvalidIdentifier
+from devices.registry.identifiers import (
+    Identifier,
+    MalformedIdentifier,
+    parse_identifiers,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """What a box, or a member in its place, says about itself."""
+    """A device's identifiers, hardware and versions, sent by it or entered by a member.
+
+    The screen size is in pixels. An empty string or None means not specified.
+    """
 
     serial_number: str = ""
     android_id: str = ""
@@ -22,26 +29,26 @@ class Box:
     name: str = ""
 
     def identifiers(self) -> list[Identifier]:
-        """Its identifiers, normalised and without those that many boxes share.
+        """Return the normalised identifiers without placeholder values.
 
         Raises:
-            InvalidIdentifier: one has not the form of its kind.
-            NothingIdentifies: none is left.
+            InvalidIdentifier: an identifier has the wrong format.
+            IdentifierRequired: no identifier is left.
         """
         try:
-            good, bogus = identifying(
+            identifiers, placeholders = parse_identifiers(
                 serial=self.serial_number,
                 android=self.android_id,
                 macs=self.mac_addresses,
             )
-        except NotAnIdentifier as error:
+        except MalformedIdentifier as error:
             name = "mac_addresses" if error.kind == "mac_address" else error.kind
             raise InvalidIdentifier(str(error), field=name) from error
-        if not good:
-            shared = ", ".join(identifier.value for identifier in bogus)
-            reason = f" Many boxes share {shared}." if shared else ""
-            raise NothingIdentifies(
-                "A serial number, Android id or MAC address that only this device "
-                f"has is needed.{reason}"
+        if not identifiers:
+            ignored = ", ".join(identifier.value for identifier in placeholders)
+            reason = f" Ignored placeholder values: {ignored}." if ignored else ""
+            raise IdentifierRequired(
+                "A serial number, Android ID or MAC address that is unique to the "
+                f"device is required.{reason}"
             )
-        return good
+        return identifiers

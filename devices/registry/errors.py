@@ -1,4 +1,4 @@
-"""What the registry refuses."""
+"""Errors raised by the services of the device registry."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,8 +10,8 @@ class InvalidIdentifier(Invalid):
     code = "identifier_invalid"
 
 
-class NothingIdentifies(Invalid):
-    """Not one identifier that tells this box from every other."""
+class IdentifierRequired(Invalid):
+    """No identifier distinguishes the device from other devices."""
 
     code = "identifier_required"
 
@@ -22,8 +22,8 @@ class IdentifiersDisagree(Conflict):
     code = "identifiers_disagree"
 
     def __init__(self, devices: Iterable[Any]) -> None:
-        named = ", ".join(f"{device.name} ({device.pk})" for device in devices)
-        super().__init__(f"The identifiers belong to different devices: {named}.")
+        names = ", ".join(f"{device.name} ({device.pk})" for device in devices)
+        super().__init__(f"The identifiers belong to different devices: {names}.")
 
 
 class AlreadyRegistered(Conflict):
@@ -44,7 +44,7 @@ class InvalidTag(Invalid):
 
 class NoSuchDevice(Missing):
     code = "device_not_found"
-    sentence = "There is no such device."
+    sentence = "The device does not exist."
 
 
 class DeviceIsRetired(Conflict):
@@ -53,7 +53,7 @@ class DeviceIsRetired(Conflict):
 
 
 class DeviceIsQuarantined(Refused):
-    """Two boxes seem to be this device: neither gets anything until a member decides."""
+    """The device gets nothing but `connect` responses until a member releases it."""
 
     code = "device_quarantined"
     sentence = "The device is in quarantine until a member releases it."
@@ -71,18 +71,18 @@ class ReregistrationRefused(Refused):
     code = "reregistration_refused"
 
 
-class NobodyAsks(Conflict):
+class ReregistrationNotRequested(Conflict):
     code = "reregistration_not_asked"
 
 
 class AuthorizationPending(Invalid):
-    """RFC 8628 §3.5: nobody has approved it yet."""
+    """No member has approved the pairing yet (RFC 8628 §3.5)."""
 
     code = "authorization_pending"
 
 
 class SlowDown(Invalid):
-    """RFC 8628 §3.5: asked too soon; the interval is five seconds longer from now on."""
+    """The device polled too soon. Its interval grows by five seconds (RFC 8628 §3.5)."""
 
     code = "slow_down"
 
@@ -95,11 +95,11 @@ class ExpiredToken(Invalid):
     code = "expired_token"
 
 
-class NoSuchCode(Missing):
+class PairingNotFound(Missing):
     code = "pairing_not_found"
 
 
-class PairingDecided(Conflict):
+class PairingAlreadyDecided(Conflict):
     code = "pairing_decided"
 
 
@@ -108,12 +108,16 @@ class TooManyPairings(Refused):
 
 
 class InvalidFilter(Invalid):
-    """A device filter with unknown names or values that are not accepted."""
+    """A device filter has unknown names or unacceptable values.
+
+    Args:
+        faults: the error message of each faulty parameter, by its name.
+    """
 
     code = "invalid_filter"
 
     def __init__(self, faults: Mapping[str, str]) -> None:
-        super().__init__("This filter is not accepted.", field="filter")
+        super().__init__("The device filter is invalid.", field="filter")
         self.details = [
             Detail(code=self.code, sentence=sentence, field=f"filter.{name}")
             for name, sentence in faults.items()

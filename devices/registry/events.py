@@ -1,4 +1,4 @@
-"""What happens to devices."""
+"""The domain events of the device registry."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ from events.domain_events import DomainEvent
 
 
 class DeviceRegistered(DomainEvent):
-    """A device is in the registry: by itself, by a member, or from a file."""
+    """A device was registered by itself or by a member."""
 
     name = "device.registered"
 
@@ -16,31 +16,31 @@ class DeviceRegistered(DomainEvent):
 
 
 class DeviceClaimed(DomainEvent):
-    """A box came that carries the identifiers of a manually registered device."""
+    """A device registered itself for the first time after a member had entered it."""
 
     name = "device.claimed"
 
 
 class DeviceReregistered(DomainEvent):
-    """A known box registered again; its earlier token is void."""
+    """A registered device registered again. Its previous token is void."""
 
     name = "device.reregistered"
 
 
 class DeviceUpdated(DomainEvent):
-    """Something recorded of a device is different now; `changes` says what."""
+    """The data of a device changed. `changes` has the old and the new values."""
 
     name = "device.updated"
 
 
 class DeviceTokenIssued(DomainEvent):
-    """A member had a new token made for a device; its earlier one is void."""
+    """A member issued a new token for a device. The previous token is void."""
 
     name = "device.token_issued"
 
 
 class DeviceStatusChanged(DomainEvent):
-    """A device was heard of again, or was not heard of for too long."""
+    """A device went online or offline."""
 
     name = "device.status_changed"
 
@@ -49,7 +49,7 @@ class DeviceStatusChanged(DomainEvent):
 
 
 class DeviceRetired(DomainEvent):
-    """A device's life is over; its certificates and token ended with it."""
+    """A device was retired. Its certificates and its token are void."""
 
     name = "device.retired"
 
@@ -57,28 +57,28 @@ class DeviceRetired(DomainEvent):
 
 
 class DeviceQuarantined(DomainEvent):
-    """Nothing is given to this device until a member decides; `reason` says why."""
+    """A device was put into quarantine; `reason` tells why."""
 
     name = "device.quarantined"
 
     reason: str
-    seen: list[str]  # from where, or with which keys, in turn
+    seen: list[str]  # addresses or keys in the order in which they were used
 
 
 class DeviceReleased(DomainEvent):
-    """A member took a device out of quarantine."""
+    """A member released a device from quarantine."""
 
     name = "device.released"
 
 
 class ReregistrationAsked(DomainEvent):
-    """A known box asks to register again, under a token that lets a member decide."""
+    """A registered device requests to register again and needs a member's approval."""
 
     name = "device.reregistration_asked"
 
 
 class ReregistrationDecided(DomainEvent):
-    """A member allowed or denied it."""
+    """A member allowed or denied a request to register again."""
 
     name = "device.reregistration_decided"
 
@@ -86,7 +86,7 @@ class ReregistrationDecided(DomainEvent):
 
 
 class PairingApproved(DomainEvent):
-    """A member let a box in that showed its code."""
+    """A member approved the pairing of a device."""
 
     name = "device.pairing_approved"
 
@@ -95,10 +95,10 @@ class PairingApproved(DomainEvent):
 
 
 class FleetSilence(DomainEvent):
-    """Very many of a tenant's devices fell silent at once: one alarm for all of them.
+    """A large share of a tenant's devices went offline at once.
 
-    `cause` is `ingest` when nobody at all was heard of, so the fault is likely ours,
-    and `tenant` when it is a share of this tenant.
+    `cause` is `ingest` if no device of any tenant is online, which points to a fault of
+    this server. It is `tenant` if only a share of this tenant's devices is affected.
     """
 
     name = "fleet.silence"

@@ -1,4 +1,4 @@
-"""What packages above add to the registry: to retiring, to `connect` and to pages."""
+"""Extension points of the registry: retirement, the `connect` response, device pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.extension_points import ExtensionPoint
 
-if TYPE_CHECKING:  # apps.py imports this module before there are models
+if TYPE_CHECKING:  # apps.py imports this module before models can be imported
     from collections.abc import Callable
     from datetime import datetime
     from typing import Any
@@ -16,19 +16,19 @@ if TYPE_CHECKING:  # apps.py imports this module before there are models
 
     from devices.registry.models import Device, NextSteps
 
-# Called with the device's id inside the transaction that retires it. An error undoes
-# the retirement.
+# Called with the device's id and the current time in the transaction that retires the
+# device. An error rolls the retirement back.
 device_retiring: ExtensionPoint[Callable[[UUID, datetime], None]] = ExtensionPoint(
     "device is being retired"
 )
 
-# Returns fields for the answer of `connect`. It is called on every connect, so it
-# works from its arguments and asks the database nothing.
+# Returns fields of the `connect` response. It is called on every connect, so it uses
+# its arguments only and sends no database query.
 connect_response: ExtensionPoint[
     Callable[[Device, NextSteps | None, datetime], dict[str, Any]]
 ] = ExtensionPoint("connect response")
 
-# Returns the HTML of a panel on the device's page in the portal, or "" for none.
+# Returns the HTML of a panel on the device's page in the portal; "" for no panel.
 device_page: ExtensionPoint[Callable[[HttpRequest, Device], str]] = ExtensionPoint(
     "device page"
 )

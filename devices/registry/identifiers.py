@@ -1,7 +1,7 @@
-"""Hardware identifiers: normalise them, and judge which of them identify nothing.
+"""Normalise hardware identifiers and recognise placeholder values.
 
-Pure functions over text. Boxes of one make often share a placeholder where an
-identifier should be; taken at its word it would make thousands of boxes one device.
+Devices of one manufacturer often share a placeholder instead of a unique identifier.
+Accepting it would merge thousands of devices into one.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Literal
 
 Kind = Literal["serial_number", "android_id", "mac_address"]
 
-MOST_MAC_ADDRESSES = 16
-LONGEST = 64
+MAX_MAC_ADDRESSES = 16
+MAX_LENGTH = 64  # characters
 
 _MAC_NOTATION = re.compile(
     r"[0-9a-f]{12}"
@@ -20,119 +20,140 @@ _MAC_NOTATION = re.compile(
     r"|[0-9a-f]{4}(?P<wide>[:\-.])[0-9a-f]{4}(?P=wide)[0-9a-f]{4}"
 )
 _ANDROID_ID = re.compile(r"[0-9a-f]{1,64}")
+_LABELS: dict[Kind, str] = {
+    "serial_number": "serial number",
+    "android_id": "Android ID",
+    "mac_address": "MAC address",
+}
 
-BOGUS_MAC_ADDRESSES = frozenset(
+PLACEHOLDER_MAC_ADDRESSES = frozenset(
     {
         "00:00:00:00:00:00",
         "ff:ff:ff:ff:ff:ff",
-        "02:00:00:00:00:00",  # what Android answers an app that may not know
+        "02:00:00:00:00:00",  # returned by Android to apps without permission
     }
 )
-BOGUS_ANDROID_IDS = frozenset(
+PLACEHOLDER_ANDROID_IDS = frozenset(
     {
-        "9774d56d682e549c",  # one firmware fault gave it to millions
+        "9774d56d682e549c",  # shared by millions of devices due to a firmware bug
         "dead00beef",
     }
 )
-BOGUS_SERIAL_NUMBERS = frozenset(
+PLACEHOLDER_SERIAL_NUMBERS = frozenset(
     {
-        *("unknown", "none", "null", "n/a", "na", "undefined", "default", "serial"),
-        *("0123456789abcdef", "0123456789", "123456789", "1234567890", "123456"),
-        *("default string", "to be filled by o.e.m.", "system serial number"),
+        "unknown",
+        "none",
+        "null",
+        "n/a",
+        "na",
+        "undefined",
+        "default",
+        "serial",
+        "0123456789abcdef",
+        "0123456789",
+        "123456789",
+        "1234567890",
+        "123456",
+        "default string",
+        "to be filled by o.e.m.",
+        "system serial number",
     }
 )
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Identifier:
-    """One normalised thing by which a box is known."""
+    """A normalised hardware identifier."""
 
     kind: Kind
     value: str
 
 
-class NotAnIdentifier(ValueError):
-    """The text has not the form of such an identifier."""
+class MalformedIdentifier(ValueError):
+    """The text does not have the format of this kind of identifier."""
 
     def __init__(self, kind: Kind, text: str) -> None:
-        super().__init__(f"{text!r} is not a {kind.replace('_', ' ')}.")
+        super().__init__(f"{text!r} is not a valid {_LABELS[kind]}.")
         self.kind = kind
 
 
 def mac_address(text: str) -> str:
-    """Lower case with colons, from any usual notation.
+    """Return a MAC address in lower case with colons.
+
+    Accepts colons, hyphens, dots or spaces between octets, colons, hyphens or dots
+    between groups of four digits, and no separators.
 
     Raises:
-        NotAnIdentifier: it is not six octets.
+        MalformedIdentifier: the text is not six octets.
     """
-    plain = text.strip().lower()
-    if not _MAC_NOTATION.fullmatch(plain):
-        raise NotAnIdentifier("mac_address", text)
-    digits = re.sub(r"[^0-9a-f]", "", plain)
+    normalized = text.strip().lower()
+    if not _MAC_NOTATION.fullmatch(normalized):
+        raise MalformedIdentifier("mac_address", text)
+    digits = re.sub(r"[^0-9a-f]", "", normalized)
     return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
 
 
 def android_id(text: str) -> str:
-    """Lower case hexadecimal.
+    """Return an Android ID in lower case.
 
     Raises:
-        NotAnIdentifier: it is not hexadecimal.
+        MalformedIdentifier: the text is not 1 to 64 hexadecimal digits.
     """
-    plain = text.strip().lower()
-    if not _ANDROID_ID.fullmatch(plain):
-        raise NotAnIdentifier("android_id", text)
-    return plain
+    normalized = text.strip().lower()
+    if not _ANDROID_ID.fullmatch(normalized):
+        raise MalformedIdentifier("android_id", text)
+    return normalized
 
 
 def serial_number(text: str) -> str:
-    """Without surrounding space; its case is the maker's.
+    """Return a serial number without surrounding whitespace. Its case is significant.
 
     Raises:
-        NotAnIdentifier: it is too long or has control characters.
+        MalformedIdentifier: the text is too long or contains control characters.
     """
-    plain = text.strip()
-    if len(plain) > LONGEST or not plain.isprintable():
-        raise NotAnIdentifier("serial_number", text)
-    return plain
+    normalized = text.strip()
+    if len(normalized) > MAX_LENGTH or not normalized.isprintable():
+        raise MalformedIdentifier("serial_number", text)
+    return normalized
 
 
-def is_bogus(identifier: Identifier) -> bool:
-    """Whether many boxes share this value, so that it identifies none."""
+def is_placeholder(identifier: Identifier) -> bool:
+    """Return True if many devices share this value."""
     value = identifier.value
     match identifier.kind:
         case "mac_address":
-            multicast = int(value[:2], 16) & 1 == 1
-            return multicast or value in BOGUS_MAC_ADDRESSES
+            is_multicast = int(value[:2], 16) & 1 == 1
+            return is_multicast or value in PLACEHOLDER_MAC_ADDRESSES
         case "android_id":
-            return value in BOGUS_ANDROID_IDS or set(value) == {"0"}
+            return value in PLACEHOLDER_ANDROID_IDS or set(value) == {"0"}
         case "serial_number":
             return (
                 value == ""
-                or value.casefold() in BOGUS_SERIAL_NUMBERS
+                or value.casefold() in PLACEHOLDER_SERIAL_NUMBERS
                 or set(value) <= set("0-_. ")
                 or set(value.casefold()) == {"x"}
             )
 
 
-def identifying(
+def parse_identifiers(
     *, serial: str = "", android: str = "", macs: Iterable[str] = ()
 ) -> tuple[list[Identifier], list[Identifier]]:
-    """What a box says it is, in one fixed order.
+    """Normalise the identifiers of a device and remove duplicates.
 
     Returns:
-        The identifiers, and beside them those that identify nothing.
+        The usable identifiers and the placeholders, both sorted by kind and value.
 
     Raises:
-        NotAnIdentifier: a text has not the form of its kind.
+        MalformedIdentifier: a text does not have the format of its kind.
     """
-    said: set[Identifier] = set()
+    identifiers: set[Identifier] = set()
     if serial.strip():
-        said.add(Identifier("serial_number", serial_number(serial)))
+        identifiers.add(Identifier("serial_number", serial_number(serial)))
     if android.strip():
-        said.add(Identifier("android_id", android_id(android)))
-    said.update(Identifier("mac_address", mac_address(mac)) for mac in macs)
-    ordered = sorted(said)
+        identifiers.add(Identifier("android_id", android_id(android)))
+    identifiers.update(Identifier("mac_address", mac_address(mac)) for mac in macs)
+    ordered = sorted(identifiers)
     return (
-        [identifier for identifier in ordered if not is_bogus(identifier)],
-        [identifier for identifier in ordered if is_bogus(identifier)],
+        [identifier for identifier in ordered if not is_placeholder(identifier)],
+        [identifier for identifier in ordered if is_placeholder(identifier)],
     )

@@ -1,8 +1,7 @@
-"""All writes to `NextSteps`, the row from which `connect` answers what a device does next.
+"""All writes to `NextSteps`, the row from which the `connect` response is built.
 
-Packages above call these functions in the transaction that changes what they describe.
-Bulk writes touch rows in the order of the devices' ids, so that two of them never
-deadlock.
+Other packages call these functions in the transaction of the change itself. Bulk writes
+lock rows in the order of the device ids, so that concurrent writes cannot deadlock.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,7 +21,7 @@ _FIELDS = {field.attname: field for field in NextSteps._meta.concrete_fields}
 
 
 def write(device: Device, **columns: Any) -> None:
-    """Set some columns of a device's row, and add the row if there is none."""
+    """Set columns of a device's row. Insert the row if it is missing."""
     values = {name: field.get_default() for name, field in _FIELDS.items()} | columns
     values |= {"device_id": device.pk, "tenant_id": device.tenant_id}
     _upsert(tuple(columns)).changes(*(values[name] for name in _FIELDS))
@@ -32,8 +31,9 @@ def write_configurations(versions: Mapping[UUID, tuple[str, datetime | None]]) -
     """Set the configuration versions of the current tenant's devices.
 
     Args:
-        versions: by device, the version and since when the device waits for it; None if
-            the device has it already. A device that waits already keeps its time.
+        versions: by device id, the version and the time since which the device has been
+            waiting for it. The time is None if the device has the version already. A
+            device that is already waiting keeps its earlier time.
     """
     _execute(
         """
@@ -60,7 +60,13 @@ def write_configurations(versions: Mapping[UUID, tuple[str, datetime | None]]) -
 
 
 def advance_command_sequences(device_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Lock the rows of the current tenant's devices; return each next command number."""
+    """Increment the command sequence of the current tenant's devices.
+
+    The rows stay locked until the transaction ends.
+
+    Returns:
+        The new sequence number by device id.
+    """
     rows = _execute(
         """
         INSERT INTO devices_nextsteps (
@@ -78,7 +84,7 @@ def advance_command_sequences(device_ids: Collection[UUID]) -> dict[UUID, int]:
 
 
 def write_command_counts(counts: Mapping[UUID, int]) -> None:
-    """Set how many commands wait for each of some locked devices."""
+    """Set the number of waiting commands of devices whose rows are locked."""
     _execute(
         """
         UPDATE devices_nextsteps steps SET commands_waiting = counted.number
@@ -91,7 +97,7 @@ def write_command_counts(counts: Mapping[UUID, int]) -> None:
 
 
 def mark_updates_waiting(device_ids: Collection[UUID]) -> None:
-    """Lock the rows of the current tenant's devices and note that an update waits."""
+    """Lock the rows of the current tenant's devices and mark an update as waiting."""
     _execute(
         """
         INSERT INTO devices_nextsteps (tenant_id, device_id, update_waiting)
@@ -106,7 +112,12 @@ def mark_updates_waiting(device_ids: Collection[UUID]) -> None:
 def write_updates_waiting(
     device_ids: Collection[UUID], *, waiting: Collection[UUID]
 ) -> None:
-    """Note for locked devices that an update waits for those in `waiting` alone."""
+    """Set for locked devices whether an update is waiting.
+
+    Args:
+        device_ids: the devices to write.
+        waiting: those of them for which an update is waiting.
+    """
     _execute(
         """
         UPDATE devices_nextsteps SET update_waiting = device_id = ANY(%s::uuid[])
@@ -118,13 +129,13 @@ def write_updates_waiting(
 
 
 def stop_waiting_for_configuration(device_id: UUID) -> None:
-    """Note that a device, which is being retired, waits for no configuration."""
+    """Record that a device that is being retired waits for no configuration."""
     steps = NextSteps.every_tenant.filter(device=device_id)
     steps.update(configuration_waiting_since=None)
 
 
 def create_missing(device_id: UUID) -> None:
-    """Add a device's row if there is none."""
+    """Insert a device's row if it is missing."""
     _execute(
         """
         INSERT INTO devices_nextsteps (tenant_id, device_id)
@@ -138,19 +149,22 @@ def create_missing(device_id: UUID) -> None:
 def lock(
     device_ids: Collection[UUID], *, skip_locked: bool = False
 ) -> dict[UUID, NextSteps]:
-    """Lock the rows of devices of any tenant in the order of their ids; return them.
+    """Lock the rows of devices of any tenant in the order of the device ids.
 
     Args:
-        skip_locked: leave out rows that another transaction has locked.
+        skip_locked: skip rows that are locked by another transaction.
+
+    Returns:
+        The locked rows by device id.
     """
-    # By the id alone: a condition on the device would join and lock its row as well.
+    # The query filters by id only. A condition on the device would join and lock its row.
     rows = NextSteps.every_tenant.filter(device__in=device_ids).order_by("device_id")
     locked = rows.select_for_update(no_key=True, skip_locked=skip_locked, of=("self",))
     return {row.device_id: row for row in locked}
 
 
 def as_response(steps: NextSteps | None, *, now: datetime) -> dict[str, Any]:
-    """The fields of the `connect` response; `steps` is None if there is no row."""
+    """Return the fields of the `connect` response; `steps` is None if there is no row."""
     if steps is None:
         return {
             "configuration_version": None,
@@ -173,15 +187,17 @@ def as_response(steps: NextSteps | None, *, now: datetime) -> dict[str, Any]:
 
 @cache
 def _upsert(columns: tuple[str, ...]) -> Prepared:
-    marks = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    placeholders = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
+    assignments = ", ".join(f"{name} = excluded.{name}" for name in columns)
     types = (str(field.db_type(connection)) for field in _FIELDS.values())
-    digest = sha256(changes.encode()).hexdigest()[:16]  # statement names are short
+    digest = sha256(assignments.encode()).hexdigest()[
+        :16
+    ]  # names have at most 63 characters
     return Prepared(
         f"next_steps_{digest}",
         ", ".join(types),
-        f"INSERT INTO devices_nextsteps ({', '.join(_FIELDS)}) VALUES ({marks})"
-        f" ON CONFLICT (device_id) DO UPDATE SET {changes}",
+        f"INSERT INTO devices_nextsteps ({', '.join(_FIELDS)}) VALUES ({placeholders})"
+        f" ON CONFLICT (device_id) DO UPDATE SET {assignments}",
     )
 
 

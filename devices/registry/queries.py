@@ -1,7 +1,7 @@
-"""The statements of the hottest requests, written out and prepared.
+"""Prepared SQL statements of the most frequent requests.
 
-Every device connects every minute (`./run bench connect` shows what this gains). They
-name their tenant, as the managers would, or start from a credential or a row in hand.
+Every device connects every minute; `./run bench connect` measures what they save. Each
+statement names its tenant, as the managers would, or selects by a credential or an id.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ _ENROLLMENT_TOKEN = Prepared(
         AND (expires_at IS NULL OR expires_at > $2)
     """,
 )
-_KNOWN_BY = Prepared(
+_DEVICES_WITH_IDENTIFIERS = Prepared(
     "devices_known_by",
     "uuid, varchar[], varchar[]",
     """
@@ -51,23 +51,23 @@ _KNOWN_BY = Prepared(
     ORDER BY device_id
     """,
 )
-_SEEN_WHILE_ONLINE = Prepared(
-    "seen_while_online",
+_UPDATE_LAST_SEEN = Prepared(
+    "update_last_seen",
     "timestamptz, uuid, uuid",
     """
     UPDATE devices_device SET last_seen = $1
     WHERE id = $2 AND tenant_id = $3 AND status = 'online'
     """,
 )
-_HOLD = Prepared(
-    "hold_device",
+_LOCK_DEVICE = Prepared(
+    "lock_device",
     "uuid",
     f"SELECT {', '.join(DEVICE)} FROM devices_device WHERE id = $1 FOR NO KEY UPDATE",
 )
 
 
 def device_of_token(digest: str) -> tuple[str, Device] | None:
-    """The stored digest, and the device whose token has it, with its next steps."""
+    """Return the stored digest of a device token and its device with its next steps."""
     row = _DEVICE_OF_TOKEN.row(digest)
     if row is None:
         return None
@@ -75,17 +75,22 @@ def device_of_token(digest: str) -> tuple[str, Device] | None:
 
 
 def device_with_steps(columns: Sequence[Any]) -> Device:
-    """A device from the columns `DEVICE`, then `STEPS`, which are null if it has none."""
+    """Build a device with its next steps from a row.
+
+    Args:
+        columns: the values of `DEVICE`, followed by those of `STEPS`. The latter are
+            None if the device has no next steps.
+    """
     end = len(DEVICE)
     device = Device.from_db("default", DEVICE, columns[:end])
-    announced = columns[end + STEPS.index("device_id")] is not None
-    steps = NextSteps.from_db("default", STEPS, columns[end:]) if announced else None
+    has_steps = columns[end + STEPS.index("device_id")] is not None
+    steps = NextSteps.from_db("default", STEPS, columns[end:]) if has_steps else None
     device._state.fields_cache["next_steps"] = steps
     return device
 
 
 def enrollment_token(digest: str, *, now: datetime) -> EnrollmentToken | None:
-    """The enrollment token with this digest, unless it is revoked or expired."""
+    """Return the enrollment token with this digest, unless it is revoked or expired."""
     row = _ENROLLMENT_TOKEN.row(digest, now)
     if row is None:
         return None
@@ -93,28 +98,37 @@ def enrollment_token(digest: str, *, now: datetime) -> EnrollmentToken | None:
 
 
 def devices_known_by(identifiers: Iterable[Identifier]) -> list[UUID]:
-    """The current tenant's living devices that hold any of these identifiers."""
+    """Return the current tenant's devices that use any of these identifiers.
+
+    Retired devices do not count: their identifiers are released.
+    """
     kinds, values = zip(*((item.kind, item.value) for item in identifiers), strict=True)
-    rows = _KNOWN_BY.rows(current_tenant_id(), list(kinds), list(values))
+    rows = _DEVICES_WITH_IDENTIFIERS.rows(
+        current_tenant_id(), list(kinds), list(values)
+    )
     return [device_id for (device_id,) in rows]
 
 
-def seen_while_online(device: Device, *, now: datetime) -> bool:
-    """Note a sign of life of a device that is still online; say whether it was."""
-    return _SEEN_WHILE_ONLINE.changes(now, device.pk, device.tenant_id) > 0
+def update_last_seen_if_online(device: Device, *, now: datetime) -> bool:
+    """Set `last_seen` of a device if it is online. Return True if it is."""
+    return _UPDATE_LAST_SEEN.changes(now, device.pk, device.tenant_id) > 0
 
 
 def hold(device_id: UUID, *, even_retired: bool = False) -> Device:
-    """Lock a device's row until the transaction ends, whoever's it is.
+    """Lock the row of a device of any tenant until the transaction ends.
 
-    Whatever ends or renews something of a device holds its row first, so that none
-    slips past another. Connects wait for it, so it is held for moments only.
+    Every operation that ends or renews something of a device locks its row first, so
+    that concurrent operations run one after the other. Connects wait for the lock, so
+    keep the transaction short.
+
+    Args:
+        even_retired: also return a retired device.
 
     Raises:
-        NoSuchDevice: there is none with this id.
-        DeviceIsRetired: it is; what has ended is not changed any more.
+        NoSuchDevice: no device has this id.
+        DeviceIsRetired: the device is retired and `even_retired` is false.
     """
-    row = _HOLD.row(device_id)
+    row = _LOCK_DEVICE.row(device_id)
     if row is None:
         raise NoSuchDevice
     device = Device.from_db("default", DEVICE, row)

@@ -1,4 +1,4 @@
-"""Celery's doors to the devices."""
+"""Celery tasks of the device registry."""
 
 from celery import shared_task
 from django.conf import settings
@@ -10,12 +10,12 @@ from tenants.context import every_tenant_scope
 
 @shared_task(ignore_result=True)
 def sweep_device_status() -> int:
-    """Mark the silent devices offline; return how many."""
+    """Mark silent devices offline. Return how many were marked."""
     with every_tenant_scope():
         return presence.sweep(now=timezone.now(), threshold=settings.RECENT_THRESHOLD)
 
 
 @shared_task(ignore_result=True)
 def delete_expired_pairings() -> int:
-    """Forget the pairings that were over a day ago; return how many."""
-    return pairing.drop_outlived(now=timezone.now())
+    """Delete pairings that expired more than a day ago. Return how many."""
+    return pairing.delete_expired(now=timezone.now())

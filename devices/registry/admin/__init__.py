@@ -1,4 +1,4 @@
-"""Portal pages. Django imports this module to register the admin classes."""
+"""Portal pages of the registry. Importing this package registers the admin classes."""
 
 from devices.registry.admin import devices, enrollment_tokens
 

@@ -1,4 +1,4 @@
-"""The registry in the portal: look, enter by hand, retire, hand out tokens."""
+"""Portal pages of devices: list, register, edit, retire, issue tokens."""
 
 from typing import Any
 from uuid import UUID
@@ -14,10 +14,10 @@ from core.templatetags.portal import moment_in_words
 from devices.registry.admin.filters import DriftFilter, TagFilter
 from devices.registry.admin.forms import RegistrationForm, UpdateForm
 from devices.registry.admin.quarantine import (
-    ON_A_DOUBTFUL_ONE,
-    ON_DOUBTFUL_ONES,
-    DoubtActions,
-    DoubtFilter,
+    QUARANTINE_ACTIONS,
+    QUARANTINE_DETAIL_ACTIONS,
+    PendingDecisionFilter,
+    QuarantineActions,
     is_uuid,
 )
 from devices.registry.extension_points import device_page
@@ -48,12 +48,12 @@ class IdentifierInline(ReadOnlyInline):
 
 
 @admin.register(Device)
-class DeviceAdmin(DoubtActions, PortalAdmin):
-    """Entered once; from then on services change it, and retiring is for good."""
+class DeviceAdmin(QuarantineActions, PortalAdmin):
+    """The admin of devices. Services perform all changes. Retirement is permanent."""
 
     list_display = (
         "name",
-        "shown_status",
+        "status_label",
         "model",
         "seen",
         "app_version",
@@ -61,22 +61,37 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
         "registered",
     )
     list_filter = (
-        *("status", DoubtFilter, DriftFilter),
-        *(("model", FieldTextFilter), TagFilter),
+        "status",
+        PendingDecisionFilter,
+        DriftFilter,
+        ("model", FieldTextFilter),
+        TagFilter,
     )
     list_select_related = ("tenant", "next_steps")
     search_fields = ("name",)
-    search_help_text = "A part of the name, or how an identifier begins"
+    search_help_text = "Part of the name, or the beginning of an identifier"
     ordering = ("-registered_at", "-id")
     inlines: Any = (IdentifierInline,)
-    actions: Any = ("retire_selected", "new_token_for_selected", *ON_DOUBTFUL_ONES)
-    actions_detail: Any = ("retire_one", "new_token_for_one", *ON_A_DOUBTFUL_ONE)
+    actions: Any = ("retire_selected", "new_token_for_selected", *QUARANTINE_ACTIONS)
+    actions_detail: Any = (
+        "retire_one",
+        "new_token_for_one",
+        *QUARANTINE_DETAIL_ACTIONS,
+    )
     change_form_outer_before_template = "portal/device_panels.html"
     change_form_outer_after_template = "portal/device_history.html"
     readonly_fields = (
-        *("status", "doubts", "seen", "registered", "retired"),
-        *("model", "shown_hardware"),
-        *("app_version", "os_version", "ip_address", "id"),
+        "status",
+        "pending_decisions",
+        "seen",
+        "registered",
+        "retired",
+        "model",
+        "hardware_summary",
+        "app_version",
+        "os_version",
+        "ip_address",
+        "id",
     )
 
     def get_form(
@@ -96,14 +111,26 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
             (None, {"fields": ("name", "tags")}),
             (
                 "State",
-                {"fields": ("status", "doubts", "seen", "registered", "retired")},
-            ),
-            (
-                "What it is",
                 {
                     "fields": (
-                        *("model", "shown_hardware", "app_version"),
-                        *("os_version", "ip_address", "id"),
+                        "status",
+                        "pending_decisions",
+                        "seen",
+                        "registered",
+                        "retired",
+                    )
+                },
+            ),
+            (
+                "Hardware and software",
+                {
+                    "fields": (
+                        "model",
+                        "hardware_summary",
+                        "app_version",
+                        "os_version",
+                        "ip_address",
+                        "id",
                     )
                 },
             ),
@@ -119,11 +146,12 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         assert isinstance(queryset, DeviceQuerySet)
-        found = queryset.found_by(search_term) if search_term.strip() else queryset
-        return found, False
+        if search_term.strip():
+            queryset = queryset.matching_text(search_term)
+        return queryset, False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # devices are retired, never forgotten
+        return False  # devices are retired, never deleted
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         if isinstance(obj, Device) and obj.status == Device.Status.RETIRED:
@@ -140,8 +168,8 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
         history, panels = None, []
         device = self.get_object(request, object_id) if is_uuid(object_id) else None
         if device is not None and self.has_view_permission(request, device):
-            with tenant_scope(device.tenant_id):  # also for the superuser
-                panels = [draw(request, device) for draw in device_page]
+            with tenant_scope(device.tenant_id):  # the superuser has no tenant
+                panels = [render(request, device) for render in device_page]
         if request.user.has_perm("events.view_event") and is_uuid(object_id):
             events = visible_to(person(request), Event).filter(device_id=object_id)
             history = list(events[:HISTORY_ROWS])
@@ -157,7 +185,7 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
             "quarantine": "danger",
         },
     )
-    def shown_status(self, device: Device) -> tuple[str, str]:
+    def status_label(self, device: Device) -> tuple[str, str]:
         if device.quarantined_at is not None:
             return "quarantine", f"{device.get_status_display()}, in quarantine"
         return device.status, device.get_status_display()
@@ -165,9 +193,9 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
     @display(description="Configuration", label={"drifted": "warning"})
     def configuration(self, device: Device) -> tuple[str, str] | str:
         steps = getattr(device, "next_steps", None)
-        waiting = steps is not None and steps.configuration_waiting_since is not None
-        living = device.status != Device.Status.RETIRED
-        return ("drifted", "drifted") if waiting and living else "-"
+        is_waiting = steps is not None and steps.configuration_waiting_since is not None
+        is_retired = device.status == Device.Status.RETIRED
+        return ("drifted", "Drifted") if is_waiting and not is_retired else "-"
 
     @admin.display(description="Last seen")
     def seen(self, device: Device) -> str:
@@ -179,30 +207,30 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
 
     @admin.display(description="Retired")
     def retired(self, device: Device) -> str:
-        return moment_in_words(device.retired_at, never="no")
+        return moment_in_words(device.retired_at, never="-")
 
     @admin.display(description="Hardware")
-    def shown_hardware(self, device: Device) -> str:
+    def hardware_summary(self, device: Device) -> str:
         hardware = getattr(device, "hardware", None)
         if hardware is None:
             return "-"
         size = f"{hardware.screen_width}×{hardware.screen_height}"
-        known = (hardware.manufacturer, size if hardware.screen_width else "")
-        return ", ".join(text for text in known if text) or "-"
+        parts = (hardware.manufacturer, size if hardware.screen_width else "")
+        return ", ".join(part for part in parts if part) or "-"
 
     @admin.action(description="Retire selected devices", permissions=["change"])
     def retire_selected(
         self, request: HttpRequest, devices: QuerySet[Device]
     ) -> HttpResponse:
-        chosen = devices[:MOST_AT_ONCE]
+        selected = devices[:MOST_AT_ONCE]
         if "confirmed" not in request.POST:
             return confirmation_page(
                 self,
                 request,
                 title="Retire devices",
                 action="retire_selected",
-                rows=chosen,
-                explanation="Their certificates and tokens end at once. There is no undo.",
+                rows=selected,
+                explanation="Their certificates and tokens are revoked at once. This cannot be undone.",
                 button="Retire",
             )
 
@@ -210,12 +238,14 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
             registration.retire(
                 device=device, reason="retired by a member", now=timezone.now()
             )
-            return "Retired; certificates and token ended."
+            return "Retired. Its certificates and token were revoked."
 
-        outcomes = act_on_each(chosen, retire)
+        outcomes = act_on_each(selected, retire)
         return report_page(self, request, "Retired", outcomes)
 
-    @admin.action(description="New token for selected devices", permissions=["change"])
+    @admin.action(
+        description="Issue a new token for selected devices", permissions=["change"]
+    )
     def new_token_for_selected(
         self, request: HttpRequest, devices: QuerySet[Device]
     ) -> HttpResponse:
@@ -224,28 +254,28 @@ class DeviceAdmin(DoubtActions, PortalAdmin):
         def renew(device: Device) -> str:
             token = credentials.issue_device_token(device, now=timezone.now())
             secrets[str(device)] = token
-            return "Has a new token."
+            return "New token issued."
 
-        chosen = devices[:MOST_AT_ONCE]
-        outcomes = act_on_each(chosen, renew)
+        selected = devices[:MOST_AT_ONCE]
+        outcomes = act_on_each(selected, renew)
         if not secrets:
             return report_page(self, request, "New tokens", outcomes)
         return secret_page(self, request, title="New device tokens", secrets=secrets)
 
     @action(description="Retire", url_path="retire", permissions=["change"])
     def retire_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
-        chosen = self.get_queryset(request).filter(pk=object_id)
-        return self.retire_selected(request, chosen)
+        devices = self.get_queryset(request).filter(pk=object_id)
+        return self.retire_selected(request, devices)
 
     @action(description="New token", url_path="new-token", permissions=["change"])
     def new_token_for_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
-        chosen = self.get_queryset(request).filter(pk=object_id)
+        devices = self.get_queryset(request).filter(pk=object_id)
         return confirmation_page(
             self,
             request,
             title="New token",
             action="new_token_for_selected",
-            rows=chosen,
-            explanation="The device's present token is void as soon as there is a new one.",
-            button="Make a new token",
+            rows=devices,
+            explanation="The device's current token becomes void at once.",
+            button="Issue a new token",
         )

@@ -1,4 +1,4 @@
-"""Enrollment tokens in the portal."""
+"""Portal pages of enrollment tokens."""
 
 from typing import Any
 
@@ -13,11 +13,16 @@ from tenants.admin.base import person
 
 @admin.register(EnrollmentToken)
 class EnrollmentTokenAdmin(IssuedTokenAdmin):
-    """The tokens with which boxes let themselves in."""
+    """The admin of the tokens with which devices register themselves."""
 
     list_display = (
-        *("name", "hint", "state", "used"),
-        *("reregistration", "expires", "made"),
+        "name",
+        "hint",
+        "state",
+        "used",
+        "reregistration",
+        "expires",
+        "made",
     )
 
     def get_form(
@@ -31,8 +36,8 @@ class EnrollmentTokenAdmin(IssuedTokenAdmin):
             fields.remove("tenant")
         return ((None, {"fields": fields}),)
 
-    @admin.display(description="Used")
+    @admin.display(description="Uses")
     def used(self, token: EnrollmentToken) -> str:
         if token.max_uses is None:
-            return "unlimited"
+            return "Unlimited"
         return f"{token.uses} of {token.max_uses}"

@@ -1,4 +1,4 @@
-"""How the portal's list of devices is narrowed."""
+"""Filters of the device list in the portal."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from devices.registry.models import DeviceQuerySet, Tag
 from tenants.admin.base import person
 from tenants.roles import visible_to
 
-MOST_TAGS = 200  # a longer list is no filter
+MAX_TAGS = 200  # a longer list is not usable as a filter
 
 
 class TagFilter(admin.SimpleListFilter):
-    """Devices that wear a tag."""
+    """Filter devices with a tag."""
 
     title = "tag"
     parameter_name = "tag"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         tags = visible_to(person(request), Tag).order_by("name")
-        names = tags.values_list("name", flat=True).distinct()[:MOST_TAGS]
+        names = tags.values_list("name", flat=True).distinct()[:MAX_TAGS]
         return [(name, name) for name in names]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -31,13 +31,13 @@ class TagFilter(admin.SimpleListFilter):
 
 
 class DriftFilter(admin.SimpleListFilter):
-    """Devices that have not what they should have."""
+    """Filter devices by whether they applied their desired configuration."""
 
     title = "configuration"
     parameter_name = "configuration"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("drifted", "drifted"), ("applied", "applied, or none wanted")]
+        return [("drifted", "Drifted"), ("applied", "Applied or not set")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         assert isinstance(queryset, DeviceQuerySet)

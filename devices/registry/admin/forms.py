@@ -1,4 +1,4 @@
-"""The portal's forms of the registry: each calls its service and shows what it refuses."""
+"""Portal forms of the registry. Each calls a service and shows its errors."""
 
 import re
 from typing import Any
@@ -13,54 +13,59 @@ from unfold.widgets import (
 )
 
 from devices.registry.device_report import Box
-from devices.registry.models import Device, DeviceTag, EnrollmentToken, Reregistering
+from devices.registry.models import (
+    Device,
+    DeviceTag,
+    EnrollmentToken,
+    ReregistrationPolicy,
+)
 from devices.registry.services import credentials, registration
 from tenants.admin.forms import ServiceForm, tenant_field, text
 
 
 class RegistrationForm(ServiceForm):
-    """A device entered by hand; the box claims it when it comes."""
+    """Register a device by hand. It claims the row when it registers itself."""
 
     tenant = tenant_field()
-    name = text("Name", length=120, help_text="Empty: its serial number.")
+    name = text("Name", length=120, help_text="Leave empty to use the serial number.")
     serial_number = text(
-        "Serial number", help_text="At least one identifier is needed."
+        "Serial number", help_text="At least one identifier is required."
     )
-    android_id = text("Android id")
+    android_id = text("Android ID")
     mac_addresses = forms.CharField(
         label="MAC addresses",
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        help_text="In any usual notation, one a line.",
+        help_text="One per line, for example AA:BB:CC:DD:EE:0F.",
     )
     manufacturer = text("Manufacturer")
     model = text("Model")
-    tags = text("Tags", length=500, help_text="Separated by commas.")
+    tags = text("Tags", length=500, help_text="Separate tags with commas.")
 
     class Meta:
         model = Device
         fields = ("name",)
 
     def act(self) -> Device:
-        said = self.cleaned_data
-        macs = re.split(r"[\s,;]+", said["mac_addresses"].strip())
-        box = Box(
-            serial_number=said["serial_number"],
-            android_id=said["android_id"],
+        data = self.cleaned_data
+        macs = re.split(r"[\s,;]+", data["mac_addresses"].strip())
+        report = Box(
+            serial_number=data["serial_number"],
+            android_id=data["android_id"],
             mac_addresses=tuple(mac for mac in macs if mac),
-            manufacturer=said["manufacturer"],
-            model=said["model"],
-            name=said["name"],
+            manufacturer=data["manufacturer"],
+            model=data["model"],
+            name=data["name"],
         )
-        tags = said["tags"].split(",")
-        return registration.register(box=box, tags=tags, now=timezone.now())
+        tags = data["tags"].split(",")
+        return registration.register(box=report, tags=tags, now=timezone.now())
 
 
 class UpdateForm(ServiceForm):
-    """What members may change of a device."""
+    """Change the name and the tags of a device."""
 
     name = text("Name", required=True, length=120)
-    tags = text("Tags", length=500, help_text="Separated by commas.")
+    tags = text("Tags", length=500, help_text="Separate tags with commas.")
 
     class Meta:
         model = Device
@@ -68,8 +73,8 @@ class UpdateForm(ServiceForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        worn = DeviceTag.every_tenant.filter(device_id=self.instance.pk)
-        names = worn.values_list("tag__name", flat=True)
+        device_tags = DeviceTag.every_tenant.filter(device_id=self.instance.pk)
+        names = device_tags.values_list("tag__name", flat=True)
         self.initial.setdefault("tags", ", ".join(names))
 
     def act(self) -> Device:
@@ -82,29 +87,34 @@ class UpdateForm(ServiceForm):
 
 
 class EnrollmentTokenForm(ServiceForm):
-    """A new enrollment token; the row carries the token to the page that shows it."""
+    """Create an enrollment token.
+
+    The row carries the token in `shown_once` to the page that displays it.
+    """
 
     tenant = tenant_field()
     name = text("Name", required=True, length=120)
     max_uses = forms.IntegerField(
-        label="Devices",
+        label="Maximum devices",
         required=False,
         min_value=1,
         max_value=2_000_000_000,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="How many it may bring in. Empty: any number.",
+        help_text="How many new devices it may register. Leave empty for no limit.",
     )
     expires_at = forms.SplitDateTimeField(
-        label="Expires", required=False, widget=UnfoldAdminSplitDateTimeWidget()
+        label="Expiry",
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        help_text="Leave empty if the token never expires.",
     )
-
     reregistration = forms.ChoiceField(
-        label="A known box",
-        choices=Reregistering.choices,
-        initial=Reregistering.ROTATE,
+        label="Re-registration",
+        choices=ReregistrationPolicy.choices,
+        initial=ReregistrationPolicy.ROTATE,
         required=False,
         widget=UnfoldAdminSelectWidget(),
-        help_text="What comes of a box that has registered before.",
+        help_text="What happens when a device registers that is registered already.",
     )
 
     class Meta:
@@ -118,7 +128,7 @@ class EnrollmentTokenForm(ServiceForm):
             max_uses=self.cleaned_data["max_uses"],
             lifetime=None if expires_at is None else expires_at - now,
             reregistration=self.cleaned_data["reregistration"]
-            or Reregistering.ROTATE.value,
+            or ReregistrationPolicy.ROTATE.value,
             now=now,
         )
         row.__dict__["shown_once"] = token

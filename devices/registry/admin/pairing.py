@@ -1,4 +1,4 @@
-"""The page on which a member lets a box in that shows a code."""
+"""The portal page on which a member approves the pairing of a device."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +18,11 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from accounts.middleware import memberships_of, second_factor_shown
 from accounts.services import second_factor
 from core.errors import DomainError
-from devices.registry.errors import NoSuchCode, PairingDecided, TooManyPairings
+from devices.registry.errors import (
+    PairingAlreadyDecided,
+    PairingNotFound,
+    TooManyPairings,
+)
 from devices.registry.models import Device, Pairing
 from devices.registry.services import pairing
 from tenants.admin.base import person
@@ -28,7 +32,7 @@ from tenants.models import Role, Tenant
 
 
 class CodeForm(forms.Form):
-    """The code that the box shows, however it is typed."""
+    """The code that the device shows. Case and separators are ignored."""
 
     code = forms.CharField(
         label="Code",
@@ -36,12 +40,12 @@ class CodeForm(forms.Form):
         widget=UnfoldAdminTextInputWidget(
             attrs={"autofocus": True, "autocapitalize": "characters", "size": 12}
         ),
-        help_text="Eight letters, as the screen shows them.",
+        help_text="The eight letters on the screen of the device, for example WDJB-MJHT.",
     )
 
 
 class ApprovalForm(forms.Form):
-    """Into which tenant, under which name, with which tags."""
+    """The tenant, the name and the tags of the device."""
 
     pairing = forms.UUIDField(widget=forms.HiddenInput)
     tenant = forms.ModelChoiceField(
@@ -50,129 +54,136 @@ class ApprovalForm(forms.Form):
         widget=UnfoldAdminSelectWidget(),
         empty_label=None,
     )
-    name = text("Name", length=120, help_text="Empty: as the box calls itself.")
-    tags = text("Tags", length=500, help_text="Separated by commas.")
+    name = text(
+        "Name",
+        length=120,
+        help_text="Leave empty to use the name that the device reports, or its serial number.",
+    )
+    tags = text("Tags", length=500, help_text="Separate tags with commas.")
 
 
 @never_cache
 def pair(request: HttpRequest) -> HttpResponse:
-    """Type the code, see which box it is, confirm."""
-    choices = tenants_to_pair_for(request)
-    if not choices:
+    """Show the code form, then the device with this code; approve or deny it."""
+    tenant_ids = tenant_ids_for_pairing(request)
+    if not tenant_ids:
         raise PermissionDenied
     if request.method == "POST" and "pairing" in request.POST:
-        return _decide(request, choices)
+        return _decide(request, tenant_ids)
     code = request.POST.get("code") or request.GET.get("code", "")
     if not code:
         return _page(request, form=CodeForm())
     try:
-        found = pairing.find(code, now=timezone.now())
-    except (NoSuchCode, TooManyPairings) as error:
+        row = pairing.find(code, now=timezone.now())
+    except (PairingNotFound, TooManyPairings) as error:
         form = CodeForm({"code": code})
         form.add_error("code", str(error))
         return _page(request, form=form)
-    named = {
-        "pairing": found.pk,
+    initial = {
+        "pairing": row.pk,
         "tenant": current_tenant_id(),
-        "name": found.box["name"],
+        "name": row.box["name"],
     }
-    return _page(request, approval=_approval(choices, initial=named), found=found)
+    approval = _approval_form(tenant_ids, initial=initial)
+    return _page(request, approval=approval, pairing=row)
 
 
-def tenants_to_pair_for(request: HttpRequest) -> list[Any]:
-    """The ids of the tenants in which this person may register devices now.
+def tenant_ids_for_pairing(request: HttpRequest) -> list[Any]:
+    """Return the ids of the tenants in which this user may register devices now.
 
-    A tenant that requires a second factor wants it shown, whichever tenant the
-    session has chosen.
+    Tenants that require a second factor are left out until the user has presented one,
+    whichever tenant the session has chosen.
     """
     user = person(request)
-    shown = second_factor_shown(request, second_factor.mark(user))
+    has_second_factor = second_factor_shown(request, second_factor.mark(user))
     if user.is_superuser:
         return list(Tenant.objects.values_list("pk", flat=True)[:1000])
     return [
         membership.tenant_id
         for membership in memberships_of(user)
         if Role(membership.role).includes(Device.managed_by)
-        and (shown or not membership.tenant.requires_second_factor)
+        and (has_second_factor or not membership.tenant.requires_second_factor)
     ]
 
 
-def _decide(request: HttpRequest, choices: list[Any]) -> HttpResponse:
-    form = _approval(choices, data=request.POST)
-    found = _waiting(request.POST.get("pairing", ""))
-    if found is None:
-        messages.error(request, "That box is not waiting any more.")
+def _decide(request: HttpRequest, tenant_ids: list[Any]) -> HttpResponse:
+    form = _approval_form(tenant_ids, data=request.POST)
+    row = _pending_pairing(request.POST.get("pairing", ""))
+    if row is None:
+        messages.error(request, "This device is no longer waiting for approval.")
         return redirect("admin:pair")
     if "deny" in request.POST:
-        return _done(
-            request, lambda: pairing.deny(pairing_id=found.pk, now=timezone.now())
-        )
+        return _deny(request, row)
     if not form.is_valid():
-        return _page(request, approval=form, found=found)
-    said = form.cleaned_data
+        return _page(request, approval=form, pairing=row)
+    data = form.cleaned_data
     try:
-        with tenant_scope(said["tenant"].pk):
+        with tenant_scope(data["tenant"].pk):
             device = pairing.approve(
-                pairing_id=found.pk,
-                name=said["name"],
-                tags=said["tags"].split(","),
+                pairing_id=row.pk,
+                name=data["name"],
+                tags=data["tags"].split(","),
                 now=timezone.now(),
             )
-    except PairingDecided as error:
+    except PairingAlreadyDecided as error:
         messages.error(request, str(error))
         return redirect("admin:pair")
     except DomainError as error:
         form.add_error(error.field if error.field in form.fields else None, str(error))
-        return _page(request, approval=form, found=found)
+        return _page(request, approval=form, pairing=row)
     messages.success(
-        request, f"{device.name} is in {said['tenant']}; the box fetches its token now."
+        request,
+        f"{device.name} is registered in {data['tenant']} and fetches its token.",
     )
     if device.tenant_id == current_tenant_id() or person(request).is_superuser:
         return redirect("admin:devices_device_change", device.pk)
     return redirect("admin:pair")
 
 
-def _done(request: HttpRequest, act: Any) -> HttpResponse:
+def _deny(request: HttpRequest, row: Pairing) -> HttpResponse:
     try:
-        act()
-    except PairingDecided as error:
+        pairing.deny(pairing_id=row.pk, now=timezone.now())
+    except PairingAlreadyDecided as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, "The box was turned away.")
+        messages.success(request, "The pairing was denied.")
     return redirect("admin:pair")
 
 
-def _approval(choices: list[Any], **kwargs: Any) -> ApprovalForm:
+def _approval_form(tenant_ids: list[Any], **kwargs: Any) -> ApprovalForm:
     form = ApprovalForm(**kwargs)
     field = form.fields["tenant"]
     assert isinstance(field, forms.ModelChoiceField)
-    field.queryset = Tenant.objects.filter(pk__in=choices)
+    field.queryset = Tenant.objects.filter(pk__in=tenant_ids)
     return form
 
 
-def _waiting(text: str) -> Pairing | None:
+def _pending_pairing(text: str) -> Pairing | None:
     try:
         pairing_id = UUID(text)
     except ValueError:
         return None
-    waiting = Pairing.objects.waiting(timezone.now())
-    found: Pairing | None = waiting.filter(pk=pairing_id).first()
-    return found
+    pending = Pairing.objects.waiting(timezone.now())
+    row: Pairing | None = pending.filter(pk=pairing_id).first()
+    return row
 
 
-def _page(request: HttpRequest, **more: Any) -> TemplateResponse:
-    found: Pairing | None = more.get("found")
+def _page(request: HttpRequest, **extra_context: Any) -> TemplateResponse:
+    row: Pairing | None = extra_context.get("pairing")
     context = {
         **admin.site.each_context(request),
-        "title": "Pair a box",
-        "identifiers": pairing.box_of(found).identifiers() if found else (),
-        **more,
+        "title": "Pair a device",
+        "identifiers": pairing.report_of(row).identifiers() if row else (),
+        **extra_context,
     }
     return TemplateResponse(request, "portal/pair.html", context)
 
 
 def short_address(request: HttpRequest) -> HttpResponse:
-    """`/pair`, which fits on a screen, leads into the portal and keeps the code."""
+    """Redirect `/pair`, which is short enough to display, to the portal page.
+
+    The `code` parameter is kept.
+    """
     code = request.GET.get("code", "")
     query = f"?{urlencode({'code': code})}" if code else ""
     return redirect(f"{reverse('admin:pair')}{query}")

@@ -1,4 +1,4 @@
-"""Doubtful devices in the portal: clones, and boxes that ask to come back."""
+"""Portal actions for quarantine and for re-registration requests."""
 
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from unfold.decorators import action
 from core.templatetags.portal import moment_in_words
 from devices.registry.models import Device, DeviceQuerySet
 from devices.registry.services import quarantine, reregistration
-from devices.registry.services.reregistration import GOOD_FOR
+from devices.registry.services.reregistration import REQUEST_VALIDITY
 from tenants.admin.base import (
     MOST_AT_ONCE,
     PortalAdmin,
@@ -24,21 +24,23 @@ from tenants.admin.base import (
 )
 from tenants.roles import visible_to
 
-ON_DOUBTFUL_ONES = (
-    *("quarantine_selected", "release_selected"),
-    *("allow_selected", "deny_selected"),
+QUARANTINE_ACTIONS = (
+    "quarantine_selected",
+    "release_selected",
+    "allow_selected",
+    "deny_selected",
 )
-ON_A_DOUBTFUL_ONE = ("quarantine_one", "release_one")
+QUARANTINE_DETAIL_ACTIONS = ("quarantine_one", "release_one")
 
 
-class DoubtFilter(admin.SimpleListFilter):
-    """Devices on which a member has to decide."""
+class PendingDecisionFilter(admin.SimpleListFilter):
+    """Filter devices about which a member must decide."""
 
-    title = "doubts"
+    title = "pending decision"
     parameter_name = "doubts"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("quarantine", "In quarantine"), ("asking", "Asks to register again")]
+        return [("quarantine", "In quarantine"), ("asking", "Requests re-registration")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         assert isinstance(queryset, DeviceQuerySet)
@@ -46,25 +48,27 @@ class DoubtFilter(admin.SimpleListFilter):
             case "quarantine":
                 return queryset.quarantined()
             case "asking":
-                return queryset.asking(timezone.now() - GOOD_FOR)
+                return queryset.requesting_reregistration(
+                    timezone.now() - REQUEST_VALIDITY
+                )
         return queryset
 
 
-class DoubtActions(PortalAdmin):
-    """What a member decides of devices that may not be what they say."""
+class QuarantineActions(PortalAdmin):
+    """Admin actions that quarantine devices and decide re-registration requests."""
 
-    @admin.display(description="Doubts")
-    def doubts(self, device: Device) -> str:
-        said = []
+    @admin.display(description="Pending decisions")
+    def pending_decisions(self, device: Device) -> str:
+        items = []
         if device.quarantined_at is not None:
             since = moment_in_words(device.quarantined_at)
-            said.append(format_html("In quarantine, {}", since))
-        asks = getattr(device, "reregistration", None)
-        if asks is not None and asks.decided_at is None:
-            said.append(
-                format_html("A box at {} asks to register as this one", asks.address)
+            items.append(format_html("In quarantine, {}", since))
+        request = getattr(device, "reregistration", None)
+        if request is not None and request.decided_at is None:
+            items.append(
+                format_html("A device at {} requests re-registration", request.address)
             )
-        return format_html_join("; ", "{}", ((item,) for item in said)) or "none"
+        return format_html_join("; ", "{}", ((item,) for item in items)) or "None"
 
     @admin.action(description="Put into quarantine", permissions=["change"])
     def quarantine_selected(
@@ -72,7 +76,7 @@ class DoubtActions(PortalAdmin):
     ) -> HttpResponse:
         def put(device: Device) -> str:
             quarantine.quarantine(device=device, now=timezone.now())
-            return "Gets nothing but the answer to its connects."
+            return "In quarantine: it gets nothing but connect responses."
 
         outcomes = act_on_each(devices[:MOST_AT_ONCE], put)
         return report_page(self, request, "In quarantine", outcomes)
@@ -83,18 +87,18 @@ class DoubtActions(PortalAdmin):
     ) -> HttpResponse:
         def release(device: Device) -> str:
             quarantine.release(device=device, now=timezone.now())
-            return "Trusted again."
+            return "Released."
 
         outcomes = act_on_each(devices[:MOST_AT_ONCE], release)
         return report_page(self, request, "Released", outcomes)
 
-    @admin.action(description="Allow to register again", permissions=["change"])
+    @admin.action(description="Allow re-registration", permissions=["change"])
     def allow_selected(
         self, request: HttpRequest, devices: QuerySet[Device]
     ) -> HttpResponse:
         return self._decide(request, devices, allow=True)
 
-    @admin.action(description="Deny to register again", permissions=["change"])
+    @admin.action(description="Deny re-registration", permissions=["change"])
     def deny_selected(
         self, request: HttpRequest, devices: QuerySet[Device]
     ) -> HttpResponse:
@@ -105,10 +109,10 @@ class DoubtActions(PortalAdmin):
     ) -> HttpResponse:
         def decide(device: Device) -> str:
             reregistration.decide(device=device, allow=allow, now=timezone.now())
-            return "The box may register once." if allow else "The box is refused."
+            return "May register again once." if allow else "Re-registration denied."
 
         outcomes = act_on_each(devices[:MOST_AT_ONCE], decide)
-        return report_page(self, request, "Decided", outcomes)
+        return report_page(self, request, "Re-registration", outcomes)
 
     @action(description="Quarantine", url_path="quarantine", permissions=["quarantine"])
     def quarantine_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
@@ -118,7 +122,7 @@ class DoubtActions(PortalAdmin):
             title="Quarantine",
             action="quarantine_selected",
             rows=self.get_queryset(request).filter(pk=object_id),
-            explanation="It may connect and gets nothing else, until somebody releases it.",
+            explanation="It gets nothing but connect responses until a member releases it.",
             button="Put into quarantine",
         )
 
@@ -130,33 +134,29 @@ class DoubtActions(PortalAdmin):
             title="Release",
             action="release_selected",
             rows=self.get_queryset(request).filter(pk=object_id),
-            explanation="It is one box, and it is trusted again.",
+            explanation="Release it only if no second device uses its identifiers.",
             button="Release",
         )
 
     def has_quarantine_permission(
         self, request: HttpRequest, object_id: Any = None
     ) -> bool:
-        living = visible_to(person(request), Device).filter(
+        devices = visible_to(person(request), Device).filter(
             quarantined_at=None, retired_at=None
         )
-        return self._may_change(request) and _there_is(living, object_id)
+        return self._may_change(request) and _exists(devices, object_id)
 
     def has_release_permission(
         self, request: HttpRequest, object_id: Any = None
     ) -> bool:
-        held = visible_to(person(request), Device).exclude(quarantined_at=None)
-        return self._may_change(request) and _there_is(held, object_id)
+        devices = visible_to(person(request), Device).exclude(quarantined_at=None)
+        return self._may_change(request) and _exists(devices, object_id)
 
     def _may_change(self, request: HttpRequest) -> bool:
         return super().has_change_permission(request)
 
 
-def _tenant(device: Device) -> Any:
-    return device.tenant_id
-
-
-def _there_is(devices: QuerySet[Device], object_id: Any) -> bool:
+def _exists(devices: QuerySet[Device], object_id: Any) -> bool:
     return is_uuid(str(object_id)) and devices.filter(pk=object_id).exists()
 
 

@@ -1,4 +1,4 @@
-"""The registry's two bearer tokens: a device's own, and a tenant's enrollment token."""
+"""Authentication with device tokens and enrollment tokens; permissions of devices."""
 
 from uuid import UUID
 
@@ -16,21 +16,21 @@ from tenants.context import bind_caller
 
 
 class DeviceAuthentication(BearerAuthentication):
-    """A device's `dev_` token."""
+    """Authenticate a device by its `dev_` token."""
 
     prefix = DeviceToken.prefix
 
     def identify(self, token: str) -> tuple[Device, str, UUID | None]:
-        found = device_of_token(tokens.digest(token))
-        if found is None or not tokens.matches(token, found[0]):
+        match = device_of_token(tokens.digest(token))
+        if match is None or not tokens.matches(token, match[0]):
             raise refused_token()
-        digest, device = found
+        digest, device = match
         bind_caller("device", id=device.pk, name=device.name)
         return device, digest, device.tenant_id
 
 
 class EnrollmentAuthentication(BearerAuthentication):
-    """A tenant's `enr_` token."""
+    """Authenticate by a tenant's `enr_` token."""
 
     prefix = EnrollmentToken.prefix
 
@@ -45,16 +45,16 @@ class EnrollmentAuthentication(BearerAuthentication):
 
 
 def calling_device(request: Request) -> Device:
-    """The device that sent this request; behind `IsDevice` there is one."""
+    """Return the device that sent the request. Requires `MayConnect` or `IsDevice`."""
     caller: object = request.user
     assert isinstance(caller, Device)
     return caller
 
 
 class MayConnect(TenantIsBound):
-    """A device, even one in quarantine."""
+    """Allow devices, including those in quarantine."""
 
-    message = "Only a device may do this."
+    message = "Only devices may call this endpoint."
 
     def has_permission(self, request: Request, view: object) -> bool:
         return super().has_permission(request, view) and isinstance(
@@ -63,10 +63,10 @@ class MayConnect(TenantIsBound):
 
 
 class IsDevice(MayConnect):
-    """A device, at its own endpoints.
+    """Allow devices that are not in quarantine.
 
     Raises:
-        DeviceIsQuarantined: it gets nothing until a member decides.
+        DeviceIsQuarantined: the device is in quarantine.
     """
 
     def has_permission(self, request: Request, view: object) -> bool:
@@ -78,7 +78,7 @@ class IsDevice(MayConnect):
 
 
 class MayEnroll(BasePermission):
-    """An enrollment token, or a member who may write."""
+    """Allow enrollment tokens, and members who may make this request."""
 
     def has_permission(self, request: Request, view: object) -> bool:
         if isinstance(request.auth, EnrollmentToken):
@@ -87,7 +87,7 @@ class MayEnroll(BasePermission):
 
 
 class IsDeviceOrMember(BasePermission):
-    """A device at what is its own, or a member of its tenant."""
+    """Allow devices that are not in quarantine, and members of the tenant."""
 
     message = IsMember.message
 

@@ -1,4 +1,4 @@
-"""How lists of devices are narrowed and ordered."""
+"""Filtering and ordering of device lists."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from devices.registry.device_filters import DeviceFilter
 
 
 class DeviceListFilter(DeviceFilter):
-    """The device filter as query parameters of the list."""
+    """The device filter as query parameters of `GET /devices`."""
 
     Backend = DjangoFilterBackend
 
@@ -24,22 +24,22 @@ class DeviceListFilter(DeviceFilter):
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.data.get("status") == "":
-            raise ValidationError({"status": "Leave it out for every status."})
+            raise ValidationError(
+                {"status": "Omit this parameter to list every status."}
+            )
         return super().filter_queryset(queryset)
 
 
 class DeviceOrdering(OrderingFilter):
-    """By what an index holds, so that every page is as quick as the first."""
+    """Ordering by indexed columns only, so that every page is equally fast."""
 
     ordering_fields = ("registered_at", "name")
+    accepted_values = ("registered_at", "-registered_at", "name", "-name")
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        described: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
-        fields = [
-            f"{sign}{name}" for name in self.ordering_fields for sign in ("", "-")
-        ]
-        described[0]["schema"] = {"type": "string", "enum": fields}
-        return described
+        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        parameters[0]["schema"] = {"type": "string", "enum": list(self.accepted_values)}
+        return parameters
 
     def get_valid_fields(
         self, queryset: Any, view: Any, context: Any = None
@@ -50,13 +50,18 @@ class DeviceOrdering(OrderingFilter):
         return ("-registered_at", "-id")
 
     def get_ordering(self, request: Any, queryset: Any, view: Any) -> Any:
-        """The id breaks ties, so that no device is on two pages or on none."""
-        said = request.query_params.get(self.ordering_param)
-        fields = [
-            f"{sign}{name}" for name in self.ordering_fields for sign in ("", "-")
-        ]
-        if said is not None and said not in fields:
-            raise ValidationError({self.ordering_param: f"One of {', '.join(fields)}."})
+        """Return the requested ordering with the id as a tie-breaker.
+
+        Without it a device could appear on two pages or on none.
+        """
+        value = request.query_params.get(self.ordering_param)
+        if value is not None and value not in self.accepted_values:
+            raise ValidationError(
+                {
+                    self.ordering_param: "Accepted values: "
+                    f"{', '.join(self.accepted_values)}."
+                }
+            )
         ordering = super().get_ordering(request, queryset, view) or ()
         if len(ordering) == 1:
             sign = "-" if ordering[0].startswith("-") else ""

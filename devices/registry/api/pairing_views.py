@@ -1,4 +1,4 @@
-"""The doors for a box that has no credential yet (RFC 8628)."""
+"""Endpoints to pair a device that has no credential yet (RFC 8628)."""
 
 from urllib.parse import urlencode
 
@@ -22,38 +22,42 @@ from devices.registry.api.views import shown
 from devices.registry.services import pairing
 from tenants.context import bind_tenant
 
-STARTED = Limit("pairing")
+PAIRING_LIMIT = Limit("pairing")
 NO_STORE = {"Cache-Control": "no-store"}
 
 
 class PairView(APIView):
-    """A box asks to be let in: the codes, and where a member types the one it shows."""
+    """Start a pairing: return its codes and the URL at which a member enters one."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    limit_by_address = STARTED
+    limit_by_address = PAIRING_LIMIT
 
     @extend_schema(request=PairSerializer, responses=PairingSerializer)
     def post(self, request: Request) -> Response:
         body = PairSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        started = pairing.start(box=body.box(), now=timezone.now())
-        address = f"{settings.PUBLIC_URL}/pair"
-        complete = f"{address}?{urlencode({'code': started.user_code})}"
-        answer = {
-            "device_code": started.device_code,
-            "user_code": started.user_code,
-            "verification_uri": address,
-            "verification_uri_complete": complete,
-            "qr_code": segno.make(complete, error="m").png_data_uri(scale=8, border=4),
-            "expires_in": started.expires_in,
-            "interval": started.interval,
+        codes = pairing.start(box=body.box(), now=timezone.now())
+        url = f"{settings.PUBLIC_URL}/pair"
+        complete_url = f"{url}?{urlencode({'code': codes.user_code})}"
+        qr_code = segno.make(complete_url, error="m")
+        data = {
+            "device_code": codes.device_code,
+            "user_code": codes.user_code,
+            "verification_uri": url,
+            "verification_uri_complete": complete_url,
+            "qr_code": qr_code.png_data_uri(scale=8, border=4),
+            "expires_in": codes.expires_in,
+            "interval": codes.interval,
         }
-        return Response(answer, headers=NO_STORE)
+        return Response(data, headers=NO_STORE)
 
 
 class PairTokenView(APIView):
-    """The box asks whether it was let in; its token, once, or how things stand."""
+    """Poll a pairing. An approved one returns the device and its token, once.
+
+    Until then, and if a member denied it, the response is an error of RFC 8628 §3.5.
+    """
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -63,7 +67,8 @@ class PairTokenView(APIView):
         body = DeviceCodeSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         code = body.validated_data["device_code"]
-        registered = pairing.poll(device_code=code, now=timezone.now())
-        bind_tenant(registered.device.tenant_id)
-        answer = {"device": shown(registered.device.pk), "token": registered.token}
-        return Response(answer, headers=NO_STORE)
+        registration = pairing.poll(device_code=code, now=timezone.now())
+        device = registration.device
+        bind_tenant(device.tenant_id)
+        data = {"device": shown(device.pk), "token": registration.token}
+        return Response(data, headers=NO_STORE)

@@ -1,4 +1,4 @@
-"""The JSON of devices, in and out."""
+"""Serializers of the device registry."""
 
 from typing import Any, ClassVar
 
@@ -8,20 +8,20 @@ from rest_framework import serializers
 from core.rest.fields import Address, Text, Truth, WholeNumber
 from core.rest.strict import Strict
 from devices.registry.device_report import Box
-from devices.registry.identifiers import MOST_MAC_ADDRESSES
+from devices.registry.identifiers import MAX_MAC_ADDRESSES
 from devices.registry.models import Device, Reregistration
-from devices.registry.services.tags import TAG
+from devices.registry.services.tags import TAG_PATTERN
 
 
 class BoxSerializer(Strict):
-    """What identifies a box and what it is made of."""
+    """The identifiers, the hardware and the versions of a device."""
 
     serial_number = Text(max_length=64, required=False, allow_blank=True)
     android_id = Text(max_length=64, required=False, allow_blank=True)
     mac_addresses = serializers.ListField(
         child=Text(max_length=32),
         required=False,
-        max_length=MOST_MAC_ADDRESSES,
+        max_length=MAX_MAC_ADDRESSES,
     )
     manufacturer = Text(max_length=64, required=False, allow_blank=True)
     model = Text(max_length=64, required=False, allow_blank=True)
@@ -35,36 +35,44 @@ class BoxSerializer(Strict):
     )
     name = Text(max_length=120, required=False, allow_blank=True)
 
-    FIELDS_OF_A_BOX: ClassVar = (
-        *("serial_number", "android_id", "manufacturer", "model", "os_version"),
-        *("app_version", "screen_width", "screen_height", "name"),
+    REPORT_FIELDS: ClassVar = (
+        "serial_number",
+        "android_id",
+        "manufacturer",
+        "model",
+        "os_version",
+        "app_version",
+        "screen_width",
+        "screen_height",
+        "name",
     )
 
     def box(self) -> Box:
-        said: dict[str, Any] = self.validated_data
+        """Return the validated data as a device report."""
+        data: dict[str, Any] = self.validated_data
         return Box(
-            mac_addresses=tuple(said.get("mac_addresses", ())),
-            **{name: said[name] for name in self.FIELDS_OF_A_BOX if name in said},
+            mac_addresses=tuple(data.get("mac_addresses", ())),
+            **{name: data[name] for name in self.REPORT_FIELDS if name in data},
         )
 
 
 class ManualRegistrationSerializer(BoxSerializer):
     tags = serializers.ListField(
-        child=Text(max_length=64, pattern=TAG), max_length=100, required=False
+        child=Text(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
     )
 
 
 class DeviceUpdateSerializer(Strict):
-    """What members may change of a device."""
+    """The fields of a device that members may change."""
 
     name = Text(max_length=120, required=False)
     tags = serializers.ListField(
-        child=Text(max_length=64, pattern=TAG), max_length=100, required=False
+        child=Text(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
     )
 
 
 class ReregistrationSerializer(serializers.ModelSerializer[Reregistration]):
-    """The last time that a box asked to register again as this device."""
+    """The last re-registration request of a device and its decision."""
 
     class Meta:
         model = Reregistration
@@ -73,7 +81,7 @@ class ReregistrationSerializer(serializers.ModelSerializer[Reregistration]):
 
 
 class DeviceSerializer(serializers.ModelSerializer[Device]):
-    """A device as lists show it and as it sees itself."""
+    """A device in lists and in its own `GET /devices/me`."""
 
     serial_number = serializers.SerializerMethodField()
     android_id = serializers.SerializerMethodField()
@@ -83,7 +91,8 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
     screen_height = serializers.SerializerMethodField()
     tags = serializers.SerializerMethodField()
     configuration_waiting_since = serializers.SerializerMethodField(
-        help_text="Since when it has not what it should have; null: it has."
+        help_text="Since when the desired configuration has not been applied; null if "
+        "it is applied."
     )
     reregistration = ReregistrationSerializer(
         allow_null=True, default=None, read_only=True
@@ -92,11 +101,25 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
     class Meta:
         model = Device
         fields = (
-            *("id", "name", "status", "last_seen"),
-            *("serial_number", "android_id", "mac_addresses"),
-            *("manufacturer", "model", "os_version", "app_version"),
-            *("screen_width", "screen_height", "ip_address", "tags"),
-            *("registered_at", "retired_at", "quarantined_at", "reregistration"),
+            "id",
+            "name",
+            "status",
+            "last_seen",
+            "serial_number",
+            "android_id",
+            "mac_addresses",
+            "manufacturer",
+            "model",
+            "os_version",
+            "app_version",
+            "screen_width",
+            "screen_height",
+            "ip_address",
+            "tags",
+            "registered_at",
+            "retired_at",
+            "quarantined_at",
+            "reregistration",
             "configuration_waiting_since",
         )
         read_only_fields = fields
@@ -131,14 +154,14 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_tags(self, device: Device) -> list[str]:
-        return sorted(worn.tag.name for worn in device.device_tags.all())
+        return sorted(row.tag.name for row in device.device_tags.all())
 
     def _identifiers(self, device: Device, kind: str) -> list[str]:
         return [item.value for item in device.identifiers.all() if item.kind == kind]
 
 
 class ConnectSerializer(Strict):
-    """What a device says of itself with each sign of life."""
+    """The data that a device sends with each connect."""
 
     app_version = Text(max_length=64, required=False, allow_blank=True)
     os_version = Text(max_length=64, required=False, allow_blank=True)
@@ -146,29 +169,34 @@ class ConnectSerializer(Strict):
 
 
 class RenewalWindowSerializer(serializers.Serializer[Any]):
-    """When to have the next certificate (the semantics of RFC 9773 §4)."""
+    """When to renew the certificate (with the semantics of RFC 9773 §4)."""
 
     start = serializers.DateTimeField()
     end = serializers.DateTimeField()
-    reason = serializers.CharField(help_text="`expiry`, or why it is earlier.")
+    reason = serializers.CharField(
+        help_text="`expiry`, or the reason for an earlier renewal."
+    )
 
 
 class NextStepsSerializer(serializers.Serializer[Any]):
-    """What a device should do next; one poll is enough to know."""
+    """Everything that a device should do next."""
 
     configuration_version = serializers.CharField(
-        allow_null=True, help_text="What it should have; null: nobody has said."
+        allow_null=True, help_text="The desired version; null if none is set."
     )
     configuration_waiting = serializers.BooleanField(
-        help_text="It has not reported yet that it has applied that."
+        help_text="True until the device reports that it applied this version."
     )
     settings_version = serializers.CharField(
-        allow_null=True, help_text="Another one than was read: read the settings again."
+        allow_null=True,
+        help_text="If it differs from the last one, read the settings again.",
     )
     commands_waiting = serializers.IntegerField()
-    command_sequence = serializers.IntegerField(help_text="Of its last command.")
+    command_sequence = serializers.IntegerField(
+        help_text="Sequence number of the last command."
+    )
     command_stream = serializers.CharField(
-        allow_null=True, help_text="Where the push channel is."
+        allow_null=True, help_text="URL of the push channel."
     )
     update_waiting = serializers.BooleanField()
     certificate_renewal_due = serializers.BooleanField()
@@ -180,9 +208,9 @@ class ConnectedSerializer(serializers.Serializer[Any]):
     device_id = serializers.UUIDField()
     status = serializers.ChoiceField(choices=Device.Status.choices)
     server_time = serializers.DateTimeField()
-    next_connect_in = serializers.IntegerField(help_text="seconds")
+    next_connect_in = serializers.IntegerField(help_text="Seconds.")
     quarantined = serializers.BooleanField(
-        help_text="Nothing but this answer until a member decides."
+        help_text="If true, every other request is refused until a member decides."
     )
     next_steps = NextStepsSerializer()
 
@@ -196,21 +224,21 @@ class ReregistrationDecisionSerializer(Strict):
 
 
 class PairSerializer(BoxSerializer):
-    """What identifies the box that wants to be let in, and what it is made of."""
+    """The identifiers and the hardware of the device to pair."""
 
 
 class PairingSerializer(serializers.Serializer[Any]):
-    """RFC 8628 §3.2; both codes are shown this once."""
+    """The codes of a pairing (RFC 8628 §3.2). They are returned only once."""
 
     device_code = serializers.CharField()
-    user_code = serializers.CharField(help_text="Show it on the screen.")
+    user_code = serializers.CharField(help_text="The code to show on the screen.")
     verification_uri = serializers.URLField()
     verification_uri_complete = serializers.URLField()
     qr_code = serializers.CharField(
-        help_text="`verification_uri_complete` as a picture: a data URI of a PNG."
+        help_text="QR code of `verification_uri_complete`: a data URI of a PNG."
     )
-    expires_in = serializers.IntegerField(help_text="seconds")
-    interval = serializers.IntegerField(help_text="seconds between two polls, at least")
+    expires_in = serializers.IntegerField(help_text="Seconds.")
+    interval = serializers.IntegerField(help_text="Minimum seconds between two polls.")
 
 
 class DeviceCodeSerializer(Strict):
@@ -218,13 +246,13 @@ class DeviceCodeSerializer(Strict):
 
 
 class PairedSerializer(serializers.Serializer[Any]):
-    """The box is a device now; its token is shown this once."""
+    """The paired device and its token. The token is returned only once."""
 
     device = DeviceSerializer()
     token = serializers.CharField()
 
 
 class TokenSerializer(serializers.Serializer[Any]):
-    """A token, shown this once."""
+    """A token. It is returned only once."""
 
     token = serializers.CharField()

@@ -1,4 +1,4 @@
-"""The doors of the registry: parse, one verb, render."""
+"""Endpoints of the device registry."""
 
 from typing import Any
 from uuid import UUID
@@ -40,7 +40,7 @@ from tenants.context import current_caller
 
 
 class DevicesView(ListAPIView[Device]):
-    """The tenant's devices, and the manual registration of one more."""
+    """List the tenant's devices; register a device by hand."""
 
     serializer_class = DeviceSerializer
     filter_backends = (KnownParameters, DeviceListFilter.Backend, DeviceOrdering)
@@ -62,7 +62,7 @@ class DevicesView(ListAPIView[Device]):
 
 
 class DeviceView(APIView):
-    """One device of the tenant."""
+    """Read, change and retire a device."""
 
     @extend_schema(responses=DeviceSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
@@ -76,14 +76,16 @@ class DeviceView(APIView):
         registration.update(device=device, now=timezone.now(), **body.validated_data)
         return Response(shown(device_id))
 
-    @extend_schema(responses={204: None}, description="Retire the device; for good.")
+    @extend_schema(
+        responses={204: None}, description="Retire the device. This cannot be undone."
+    )
     def delete(self, request: Request, device_id: UUID) -> Response:
         registration.retire(device=found(device_id), now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class DeviceTokenView(APIView):
-    """A fresh token for a device; its earlier one is void."""
+    """Issue a new token for a device. The previous token becomes void at once."""
 
     @extend_schema(request=None, responses={201: TokenSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
@@ -92,7 +94,7 @@ class DeviceTokenView(APIView):
 
 
 class QuarantineView(APIView):
-    """Give a device nothing but the answer to its connects."""
+    """Put a device into quarantine. It gets nothing but `connect` responses."""
 
     @extend_schema(request=QuarantineSerializer, responses=DeviceSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
@@ -106,7 +108,7 @@ class QuarantineView(APIView):
 
 
 class ReleaseView(APIView):
-    """Trust a device again that was in quarantine."""
+    """Release a device from quarantine."""
 
     @extend_schema(request=None, responses=DeviceSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
@@ -115,7 +117,7 @@ class ReleaseView(APIView):
 
 
 class ReregistrationView(APIView):
-    """Answer a known box that asks to register again."""
+    """Allow or deny a device's request to register again."""
 
     @extend_schema(request=ReregistrationDecisionSerializer, responses=DeviceSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
@@ -130,38 +132,38 @@ class ReregistrationView(APIView):
 
 
 class ConnectView(APIView):
-    """A sign of life from the calling device; the answer says what to do next."""
+    """Record a sign of life of the calling device; return what it should do next."""
 
     permission_classes = (MayConnect,)
     content_negotiation_class = OneFormOnly
 
-    # Made once: a serializer per request would copy its fields each time.
+    # Created once: a serializer per request would copy its fields each time.
     body = ConnectSerializer()
 
     @extend_schema(request=ConnectSerializer, responses=ConnectedSerializer)
     def post(self, request: Request) -> Response:
-        said: dict[str, Any] = self.body.run_validation(request.data)
+        data: dict[str, Any] = self.body.run_validation(request.data)
         report = presence.Report(
-            app_version=said.get("app_version"),
-            os_version=said.get("os_version"),
-            ip_address=said.get("ip_address") or current_caller().address,
+            app_version=data.get("app_version"),
+            os_version=data.get("os_version"),
+            ip_address=data.get("ip_address") or current_caller().address,
         )
-        now = timezone.now()
-        steps = presence.connect(device=calling_device(request), report=report, now=now)
+        device, now = calling_device(request), timezone.now()
+        steps = presence.connect(device=device, report=report, now=now)
         return Response(
             {
-                "device_id": str(calling_device(request).pk),
+                "device_id": str(device.pk),
                 "status": Device.Status.ONLINE.value,
                 "server_time": now.isoformat().replace("+00:00", "Z"),
                 "next_connect_in": settings.CONNECT_INTERVAL_SECONDS,
-                "quarantined": calling_device(request).quarantined_at is not None,
+                "quarantined": device.quarantined_at is not None,
                 "next_steps": steps,
             }
         )
 
 
 class MeView(APIView):
-    """The calling device's own record."""
+    """Return the calling device."""
 
     permission_classes = (IsDevice,)
 
@@ -171,14 +173,18 @@ class MeView(APIView):
 
 
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:
-    """With all that `DeviceSerializer` shows, in a fixed number of queries."""
-    beside = ("hardware", "reregistration", "next_steps")
-    return devices.select_related(*beside).prefetch_related(
-        "identifiers", "device_tags__tag"
-    )
+    """Load everything that `DeviceSerializer` needs in a fixed number of queries."""
+    return devices.select_related(
+        "hardware", "reregistration", "next_steps"
+    ).prefetch_related("identifiers", "device_tags__tag")
 
 
 def found(device_id: UUID) -> Device:
+    """Return the current tenant's device with this id.
+
+    Raises:
+        NoSuchDevice: the tenant has no device with this id.
+    """
     device: Device | None = Device.objects.filter(pk=device_id).first()
     if device is None:
         raise NoSuchDevice
@@ -186,6 +192,11 @@ def found(device_id: UUID) -> Device:
 
 
 def shown(device_id: UUID) -> dict[str, Any]:
+    """Return the serialized device with this id.
+
+    Raises:
+        NoSuchDevice: the tenant has no device with this id.
+    """
     device = with_details(Device.objects.filter(pk=device_id)).first()
     if device is None:
         raise NoSuchDevice

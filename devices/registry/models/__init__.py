@@ -1,7 +1,7 @@
-"""The rows of the registry."""
+"""The models of the device registry."""
 
 from devices.registry.models.devices import (
-    ONE_LIVING_DEVICE,
+    ACTIVE_IDENTIFIER_CONSTRAINT,
     Device,
     DeviceHardware,
     DeviceIdentifier,
@@ -12,10 +12,14 @@ from devices.registry.models.devices import (
 )
 from devices.registry.models.pairing import Pairing
 from devices.registry.models.quarantine import Reregistration, Sighting
-from devices.registry.models.tokens import DeviceToken, EnrollmentToken, Reregistering
+from devices.registry.models.tokens import (
+    DeviceToken,
+    EnrollmentToken,
+    ReregistrationPolicy,
+)
 
 __all__ = [
-    "ONE_LIVING_DEVICE",
+    "ACTIVE_IDENTIFIER_CONSTRAINT",
     "Device",
     "DeviceHardware",
     "DeviceIdentifier",
@@ -25,8 +29,8 @@ __all__ = [
     "EnrollmentToken",
     "NextSteps",
     "Pairing",
-    "Reregistering",
     "Reregistration",
+    "ReregistrationPolicy",
     "Sighting",
     "Tag",
 ]

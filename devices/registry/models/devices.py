@@ -1,4 +1,4 @@
-"""The registry: devices, what identifies and groups them, what they should do next."""
+"""Models of devices, their identifiers, tags and next steps."""
 
 import uuid
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ from tenants.models import TenantOwned
 
 
 class DeviceQuerySet(models.QuerySet["Device"]):
-    """Questions about devices; each returns a narrower queryset."""
+    """Query methods of devices."""
 
     def living(self) -> Self:
-        """Every device that is not retired."""
+        """Filter devices that are not retired."""
         return self.exclude(status=Device.Status.RETIRED)
 
     def online(self) -> Self:
@@ -27,45 +27,52 @@ class DeviceQuerySet(models.QuerySet["Device"]):
     def quarantined(self) -> Self:
         return self.filter(quarantined_at__isnull=False)
 
-    def asking(self, since: datetime) -> Self:
-        """Boxes of theirs asked to register again, and nobody has decided."""
+    def requesting_reregistration(self, since: datetime) -> Self:
+        """Filter devices with a re-registration request after `since` and no decision."""
         return self.filter(
             reregistration__asked_at__gt=since, reregistration__decided_at__isnull=True
         )
 
     def silent(self, since: datetime) -> Self:
-        """Believed online, but last heard of before `since`."""
+        """Filter devices with status online that were last seen before `since`."""
         return self.online().filter(last_seen__lt=since)
 
     def tagged(self, tag: str) -> Self:
-        """Devices with a tag of this name."""
-        tagged = DeviceTag.every_tenant.filter(device=OuterRef("pk"), tag__name=tag)
-        return self.filter(Exists(tagged))
+        """Filter devices with a tag of this name."""
+        device_tags = DeviceTag.every_tenant.filter(
+            device=OuterRef("pk"), tag__name=tag
+        )
+        return self.filter(Exists(device_tags))
 
     def drifted(self) -> Self:
-        """They should have another configuration than they last said that they have."""
+        """Filter devices that have not applied their desired configuration."""
         waiting = NextSteps.every_tenant.filter(
             device=OuterRef("pk"), configuration_waiting_since__isnull=False
         )
         return self.living().filter(Exists(waiting))
 
     def not_drifted(self) -> Self:
-        """Devices that have the configuration they should have, or none to have."""
+        """Filter devices that applied their desired configuration or have none."""
         return self.exclude(next_steps__configuration_waiting_since__isnull=False)
 
-    def found_by(self, words: str) -> Self:
-        """The name contains the words, or an identifier begins with them."""
-        identified = DeviceIdentifier.every_tenant.filter(
-            device=OuterRef("pk"), value__istartswith=words.strip()
+    def matching_text(self, text: str) -> Self:
+        """Filter devices whose name contains the text or with an identifier prefix.
+
+        Case and surrounding whitespace are ignored.
+        """
+        text = text.strip()
+        identifiers = DeviceIdentifier.every_tenant.filter(
+            device=OuterRef("pk"), value__istartswith=text
         )
-        return self.filter(Q(name__icontains=words.strip()) | Exists(identified))
+        return self.filter(Q(name__icontains=text) | Exists(identifiers))
 
 
 class Device(TenantOwned):
-    """A box in the field. The row is narrow: each connected device rewrites it each minute.
+    """A device in the field.
 
-    No index holds `status` or `last_seen`: each would make that rewrite dearer than a
-    scan for the silent ones. Bulky facts live beside it.
+    Each connected device updates its row every minute, so the row is narrow: bulky data
+    is in related tables. No index contains `status` or `last_seen`. Such an index would
+    make the updates more expensive than a scan for silent devices.
     """
 
     class Status(models.TextChoices):
@@ -75,7 +82,7 @@ class Device(TenantOwned):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=120)
-    model = models.CharField(max_length=64, blank=True)  # lists narrow by it
+    model = models.CharField(max_length=64, blank=True)  # indexed: lists filter by it
     status = models.CharField(
         max_length=8, choices=Status.choices, default=Status.OFFLINE
     )
@@ -122,7 +129,7 @@ class Device(TenantOwned):
 
 
 class DeviceHardware(TenantOwned):
-    """What a box is made of; it rarely changes, so it lives beside the device's row."""
+    """The hardware of a device. It rarely changes, so it is not in the device's row."""
 
     device = models.OneToOneField(
         Device, on_delete=models.CASCADE, primary_key=True, related_name="hardware"
@@ -139,25 +146,26 @@ class DeviceHardware(TenantOwned):
         return f"{self.manufacturer} {self.screen_width}×{self.screen_height}"
 
 
-ONE_LIVING_DEVICE = "identifier_of_one_living_device"
+ACTIVE_IDENTIFIER_CONSTRAINT = "identifier_of_one_living_device"
 
 
 class DeviceIdentifierQuerySet(models.QuerySet["DeviceIdentifier"]):
-    """Questions about identifiers; each returns a narrower queryset."""
+    """Query methods of device identifiers."""
 
-    def held(self) -> Self:
-        """Of living devices; a retired one has given its identifiers up."""
+    def in_use(self) -> Self:
+        """Filter identifiers that were not released. Retirement releases them."""
         return self.filter(released_at__isnull=True)
 
     def matching(self, identifiers: Iterable[Identifier]) -> Self:
-        wanted = Q(pk__in=())
+        """Filter identifiers in use that equal one of `identifiers`."""
+        condition = Q(pk__in=())
         for identifier in identifiers:
-            wanted |= Q(kind=identifier.kind, value=identifier.value)
-        return self.held().filter(wanted)
+            condition |= Q(kind=identifier.kind, value=identifier.value)
+        return self.in_use().filter(condition)
 
 
 class DeviceIdentifier(TenantOwned):
-    """Something by which a box is known again: at most one living device holds it."""
+    """A hardware identifier. Within a tenant at most one unretired device uses it."""
 
     class Kind(models.TextChoices):
         SERIAL_NUMBER = "serial_number"
@@ -180,7 +188,7 @@ class DeviceIdentifier(TenantOwned):
             models.UniqueConstraint(
                 fields=("tenant", "kind", "value"),
                 condition=Q(released_at__isnull=True),
-                name=ONE_LIVING_DEVICE,
+                name=ACTIVE_IDENTIFIER_CONSTRAINT,
             ),
             SameTenant("device", name="identifier_of_its_tenants_device"),
         )
@@ -197,7 +205,7 @@ class DeviceIdentifier(TenantOwned):
 
 
 class Tag(TenantOwned):
-    """A name that groups devices, such as a site or a kind of screen."""
+    """A label that groups devices, such as a site or a type of screen."""
 
     name = models.CharField(max_length=64)
 
@@ -215,7 +223,7 @@ class Tag(TenantOwned):
 
 
 class DeviceTag(TenantOwned):
-    """A device wears a tag."""
+    """The assignment of a tag to a device."""
 
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, related_name="device_tags"
@@ -235,19 +243,22 @@ class DeviceTag(TenantOwned):
 
 
 class NextSteps(TenantOwned):
-    """What a device should do next, for the answer of `connect`.
+    """What a device should do next, as returned by `connect`.
 
-    The rooms above write their column when it changes, in the transaction that changes
-    it, so that a million devices can ask each minute for the price of one joined row.
+    Other packages write their columns through `devices.registry.next_steps` in the
+    transaction of the change. So `connect`, which every device calls each minute, reads
+    one joined row.
     """
 
     device = models.OneToOneField(
         Device, on_delete=models.CASCADE, primary_key=True, related_name="next_steps"
     )
     configuration_version = models.CharField(max_length=64, null=True)  # noqa: DJ001 # JSON null
-    configuration_waiting_since = models.DateTimeField(null=True)  # not applied yet
+    configuration_waiting_since = models.DateTimeField(null=True)  # null: applied
     commands_waiting = models.PositiveIntegerField(default=0, db_default=0)
-    command_sequence = models.PositiveBigIntegerField(default=0, db_default=0)  # last
+    command_sequence = models.PositiveBigIntegerField(
+        default=0, db_default=0
+    )  # of the last command
     update_waiting = models.BooleanField(default=False, db_default=False)
     certificate_serial_number = models.CharField(max_length=40, null=True)  # noqa: DJ001
     certificate_issued_at = models.DateTimeField(null=True)

@@ -1,4 +1,4 @@
-"""Boxes that have no credential yet, and show a code to the person before them."""
+"""The pairing of devices that have no credential yet."""
 
 import uuid
 from datetime import datetime
@@ -8,41 +8,45 @@ from django.db import models
 
 
 class PairingQuerySet(models.QuerySet["Pairing"]):
-    """Questions about pairings; each returns a narrower queryset."""
+    """Query methods of pairings."""
 
     def waiting(self, now: datetime) -> Self:
+        """Filter undecided pairings that have not expired."""
         return self.filter(status=Pairing.Status.PENDING, expires_at__gt=now)
 
-    def outlived(self, before: datetime) -> Self:
+    def expired_before(self, before: datetime) -> Self:
         return self.filter(expires_at__lt=before)
 
 
 class Pairing(models.Model):
     """One run of the OAuth 2.0 device authorization grant (RFC 8628).
 
-    It belongs to no tenant until a member approves it, so it lies outside the wall;
-    nothing of a tenant is in it but the ids of the tenant and the device it became.
+    It belongs to no tenant until a member approves it, so row-level security does not
+    apply to the table. The only tenant data in it are the ids of the tenant and of the
+    device that were assigned on approval.
     """
 
     class Status(models.TextChoices):
         PENDING = "pending"
-        APPROVED = "approved"  # the box has not fetched its token yet
+        APPROVED = "approved"  # the device has not fetched its token yet
         DENIED = "denied"
         COMPLETED = "completed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     device_code_digest = models.CharField(max_length=64, unique=True)
-    user_code_digest = models.CharField(max_length=64)  # keyed: the code is short
-    box = models.JSONField()
+    user_code_digest = models.CharField(
+        max_length=64
+    )  # keyed, because the code is short
+    box = models.JSONField()  # the fields of a device report
     address = models.GenericIPAddressField(null=True)
     status = models.CharField(
         max_length=9, choices=Status.choices, default=Status.PENDING
     )
     requested_at = models.DateTimeField()
     expires_at = models.DateTimeField()
-    interval = models.PositiveSmallIntegerField()  # s
+    interval = models.PositiveSmallIntegerField()  # seconds between polls
     polled_at = models.DateTimeField(null=True)
-    looks = models.PositiveSmallIntegerField(default=0)
+    looks = models.PositiveSmallIntegerField(default=0)  # lookups by members
     tenant_id = models.UUIDField(null=True)
     device_id = models.UUIDField(null=True)
     decided_at = models.DateTimeField(null=True)
@@ -63,4 +67,4 @@ class Pairing(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.box.get('model') or 'a box'} at {self.address}"
+        return f"{self.box.get('model') or 'device'} at {self.address}"

@@ -1,4 +1,4 @@
-"""What makes a device doubtful: where it was seen, and boxes that ask to come back."""
+"""Models for clone detection and for re-registration requests."""
 
 from typing import ClassVar
 
@@ -10,13 +10,16 @@ from tenants.models import Role, TenantOwned
 
 
 class Sighting(TenantOwned):
-    """Somebody was there as this device; kept for as long as clones are looked for."""
+    """The network and the key of a registration or connect, kept for clone detection.
+
+    Rows older than the clone window are deleted.
+    """
 
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, related_name="sightings", db_index=False
     )
     at = models.DateTimeField()
-    registering = models.BooleanField()  # else connecting
+    registering = models.BooleanField()  # False: connecting
     network = models.CharField(max_length=45, blank=True)
     key_digest = models.CharField(max_length=64, blank=True)  # SHA-256 of the SPKI, hex
 
@@ -30,7 +33,7 @@ class Sighting(TenantOwned):
 
 
 class Reregistration(TenantOwned):
-    """A known box asked to register again; what a member decided, if anybody did."""
+    """The last request of a registered device to register again, and its decision."""
 
     device = models.OneToOneField(
         Device,
@@ -49,4 +52,4 @@ class Reregistration(TenantOwned):
         constraints = (SameTenant("device", name="reregistration_of_its_tenants"),)
 
     def __str__(self) -> str:
-        return f"{self.device_id} asks to register again"
+        return f"re-registration of {self.device_id}"

@@ -1,4 +1,4 @@
-"""The tokens that let boxes in, and the one token of each device."""
+"""Models of enrollment tokens and device tokens."""
 
 from typing import ClassVar, Literal
 
@@ -10,27 +10,29 @@ from tenants.constraints import SameTenant
 from tenants.models import IssuedToken, Role, TenantOwned
 
 
-class Reregistering(models.TextChoices):
-    """What comes of a known box that registers again."""
+class ReregistrationPolicy(models.TextChoices):
+    """How to treat a registered device that registers again."""
 
-    ROTATE = "rotate", "gets a fresh token"
-    ASK = "ask", "waits for a member's decision"
-    REFUSE = "refuse", "is refused"
+    ROTATE = "rotate", "Issue a new token"
+    ASK = "ask", "Ask a member"
+    REFUSE = "refuse", "Refuse"
 
 
 class EnrollmentToken(IssuedToken):
-    """An `enr_` token: whoever holds it may register devices in its tenant."""
+    """An `enr_` token, with which devices register themselves in its tenant."""
 
     prefix = "enr_"
     noun = "enrollment_token"
 
     max_uses = models.PositiveIntegerField(null=True, blank=True)
-    uses = models.PositiveIntegerField(default=0, editable=False)  # counted if limited
+    uses = models.PositiveIntegerField(
+        default=0, editable=False
+    )  # counted only if max_uses is set
     reregistration = models.CharField(
         "re-registration",
         max_length=8,
-        choices=Reregistering.choices,
-        default=Reregistering.ROTATE,
+        choices=ReregistrationPolicy.choices,
+        default=ReregistrationPolicy.ROTATE,
     )
 
     is_authenticated: Literal[True] = True
@@ -47,7 +49,7 @@ class EnrollmentToken(IssuedToken):
 
 
 class DeviceToken(TenantOwned):
-    """A device's `dev_` token. One row per device: a new token overwrites the old."""
+    """A device's `dev_` token. A device has one row; a new token overwrites the old."""
 
     prefix: ClassVar[str] = "dev_"
 

@@ -1,4 +1,4 @@
-"""Tokens of the registry: enrollment tokens, and the one token of each device."""
+"""Issue enrollment tokens and device tokens."""
 
 from datetime import datetime, timedelta
 
@@ -8,13 +8,18 @@ from django.db.models import F
 from accounts.services.tokens import issue_token
 from devices.registry.errors import EnrollmentTokenUsedUp, InvalidEnrollmentToken
 from devices.registry.events import DeviceTokenIssued
-from devices.registry.models import Device, DeviceToken, EnrollmentToken, Reregistering
+from devices.registry.models import (
+    Device,
+    DeviceToken,
+    EnrollmentToken,
+    ReregistrationPolicy,
+)
 from devices.registry.queries import hold
 from events.services.outbox import record
 from tenants import tokens
 
-MOST_USES = 2_000_000_000
-LONGEST_LIFETIME = timedelta(days=36_525)
+MAX_USES = 2_000_000_000
+MAX_LIFETIME = timedelta(days=36_525)
 
 
 def create_enrollment_token(
@@ -23,32 +28,40 @@ def create_enrollment_token(
     now: datetime,
     max_uses: int | None = None,
     lifetime: timedelta | None = None,
-    reregistration: str = Reregistering.ROTATE,
+    reregistration: str = ReregistrationPolicy.ROTATE,
 ) -> tuple[EnrollmentToken, str]:
-    """A new `enr_` token of the current tenant.
+    """Create an `enr_` token of the current tenant.
 
     Args:
-        max_uses: how many devices it may bring in; None for any number. A known box
-            that registers again is not counted.
-        lifetime: None until it is revoked.
-        reregistration: what comes of a known box; see `Reregistering`.
+        max_uses: how many new devices it may register; None for any number. Devices
+            that register again are not counted.
+        lifetime: the time until it expires; None if it never expires.
+        reregistration: a `ReregistrationPolicy`.
+
+    Returns:
+        The row and the token, which is not stored.
 
     Raises:
-        InvalidEnrollmentToken: a limit is not positive.
+        InvalidEnrollmentToken: a value is out of range.
     """
-    if max_uses is not None and not 1 <= max_uses <= MOST_USES:
+    if max_uses is not None and not 1 <= max_uses <= MAX_USES:
         raise InvalidEnrollmentToken(
-            f"Between 1 and {MOST_USES:,} uses.", field="max_uses"
+            f"The number of uses must be between 1 and {MAX_USES:,}.", field="max_uses"
         )
     if lifetime is not None and lifetime <= timedelta(0):
-        raise InvalidEnrollmentToken("It would be expired.", field="expires_at")
-    if lifetime is not None and lifetime > LONGEST_LIFETIME:
-        raise InvalidEnrollmentToken("At most a hundred years.", field="expires_at")
+        raise InvalidEnrollmentToken(
+            "The expiry must be in the future.", field="expires_at"
+        )
+    if lifetime is not None and lifetime > MAX_LIFETIME:
+        raise InvalidEnrollmentToken(
+            "A token is valid for at most 100 years.", field="expires_at"
+        )
     if not 0 < len(name) <= 120:
         raise InvalidEnrollmentToken("A name has 1 to 120 characters.", field="name")
-    if reregistration not in Reregistering.values:
+    if reregistration not in ReregistrationPolicy.values:
         raise InvalidEnrollmentToken(
-            f"One of {', '.join(Reregistering.values)}.", field="reregistration"
+            f"Accepted values: {', '.join(ReregistrationPolicy.values)}.",
+            field="reregistration",
         )
     return issue_token(
         EnrollmentToken,
@@ -67,21 +80,21 @@ def spend(token: EnrollmentToken) -> None:
         EnrollmentTokenUsedUp: no use is left.
     """
     if token.max_uses is None:
-        return  # a counter on one row would make all registrations wait in line
-    spent = EnrollmentToken.objects.filter(pk=token.pk, uses__lt=F("max_uses"))
-    if spent.update(uses=F("uses") + 1) == 0:
-        raise EnrollmentTokenUsedUp("The enrollment token has no use left.")
+        return  # counting would make all registrations wait for the lock of this row
+    unspent = EnrollmentToken.objects.filter(pk=token.pk, uses__lt=F("max_uses"))
+    if unspent.update(uses=F("uses") + 1) == 0:
+        raise EnrollmentTokenUsedUp("The enrollment token has no uses left.")
 
 
 def give_back(token: EnrollmentToken) -> None:
-    """A use that came to nothing does not count."""
+    """Refund one use of a limited token after a registration that failed."""
     if token.max_uses is not None:
         spent = EnrollmentToken.objects.filter(pk=token.pk, uses__gt=0)
         spent.update(uses=F("uses") - 1)
 
 
 def renew_device_token(device: Device, *, now: datetime) -> str:
-    """A fresh token for a device; the one before is void at once."""
+    """Create a new device token and return it. The previous token is void at once."""
     token = tokens.make(DeviceToken.prefix)
     DeviceToken.objects.bulk_create(
         [DeviceToken(device=device, digest=tokens.digest(token), issued_at=now)],
@@ -94,12 +107,13 @@ def renew_device_token(device: Device, *, now: datetime) -> str:
 
 @transaction.atomic
 def issue_device_token(device: Device, *, now: datetime) -> str:
-    """A fresh token at a member's request.
+    """Create a new device token at a member's request, record the event, return it.
 
     Raises:
-        DeviceIsRetired: a retired device gets nothing.
+        DeviceIsRetired: the device is retired.
     """
-    held = hold(device.pk)
+    device = hold(device.pk)
     token = renew_device_token(device, now=now)
-    record([DeviceTokenIssued(tenant_id=held.tenant_id, device_id=held.pk, at=now)])
+    event = DeviceTokenIssued(tenant_id=device.tenant_id, device_id=device.pk, at=now)
+    record([event])
     return token

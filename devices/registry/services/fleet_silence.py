@@ -1,4 +1,7 @@
-"""Very many devices fall silent at once: one alarm, and not one for each of them."""
+"""Detect that a large share of a tenant's devices goes offline at once.
+
+It is reported as one event per tenant, in addition to the events of the devices.
+"""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,56 +15,57 @@ from devices.registry.models import Device
 from events.domain_events import DomainEvent
 from events.models import Event
 
-TOGETHER = timedelta(seconds=90)  # two sweeps, one of which may have been killed
-LOCK = 7_205_759_404
-NOT_AGAIN_WITHIN = timedelta(minutes=15)  # a fleet that goes silent bit by bit
+WINDOW = timedelta(seconds=90)  # two sweeps: the previous one may have been killed
+LOCK = 7_205_759_404  # advisory lock id
+REPEAT_AFTER = timedelta(minutes=15)  # a fleet may go silent in several steps
 
 
 def fleet_silences(*, now: datetime) -> list[DomainEvent]:
-    """What a sweep has to announce of whole tenants, after its last batch.
+    """Return the `FleetSilence` events to record after the last batch of a sweep.
 
-    It counts what the sweeps of the last moments have announced of single devices, not
-    what this one remembers: so one that was killed half-way is not forgotten.
+    It counts the status events of recent sweeps instead of the rows of this sweep. So
+    devices marked by a sweep that was killed half-way are counted too.
 
-    When no device of anybody is online any more, nobody was heard of for as long as the
-    threshold: then the fault is likely in our own ingest, and every tenant hears so.
+    If no device of any tenant is online, no sign of life has arrived for the threshold.
+    Then the likely fault is in this server, and the cause is `ingest` for every tenant.
     """
-    silenced = _silenced(since=now - TOGETHER)
-    if not silenced:
+    silent_counts = _count_silent(since=now - WINDOW)
+    if not silent_counts:
         return []
-    with connection.cursor() as cursor:  # two sweeps at once must not both announce it
+    with connection.cursor() as cursor:  # concurrent sweeps must not both record it
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-    ingest = not Device.every_tenant.online().exists()
-    online = dict(
+    is_ingest_fault = not Device.every_tenant.online().exists()
+    online_counts = dict(
         Device.every_tenant.online()
-        .filter(tenant__in=silenced)
+        .filter(tenant__in=silent_counts)
         .order_by()
         .values_list("tenant")
         .annotate(count=Count("pk"))
     )
-    told = set(
+    recently_reported = set(
         Event.every_tenant.named(FleetSilence.name)
-        .since(now - NOT_AGAIN_WITHIN)
+        .since(now - REPEAT_AFTER)
         .values_list("tenant", flat=True)
     )
     return [
         FleetSilence(
             tenant_id=tenant_id,
             at=now,
-            cause="ingest" if ingest else "tenant",
+            cause="ingest" if is_ingest_fault else "tenant",
             devices=count,
-            online_before=count + online.get(tenant_id, 0),
+            online_before=count + online_counts.get(tenant_id, 0),
         )
-        for tenant_id, count in silenced.items()
-        if tenant_id not in told and is_a_share(count, online.get(tenant_id, 0))
+        for tenant_id, count in silent_counts.items()
+        if tenant_id not in recently_reported
+        and is_a_share(count, online_counts.get(tenant_id, 0))
     ]
 
 
-def _silenced(*, since: datetime) -> dict[UUID, int]:
-    """How many devices of each tenant have fallen silent, where it was not only a few."""
-    fell = Event.every_tenant.named(DeviceStatusChanged.name).since(since)
+def _count_silent(*, since: datetime) -> dict[UUID, int]:
+    """Count the devices that went offline, by tenant, if `FLEET_SILENCE_LEAST` or more."""
+    events = Event.every_tenant.named(DeviceStatusChanged.name).since(since)
     return dict(
-        fell.filter(data__status=Device.Status.OFFLINE.value)
+        events.filter(data__status=Device.Status.OFFLINE.value)
         .order_by()
         .values_list("tenant")
         .annotate(count=Count("pk"))
@@ -69,7 +73,7 @@ def _silenced(*, since: datetime) -> dict[UUID, int]:
     )
 
 
-def is_a_share(silenced: int, still_online: int) -> bool:
-    """Whether so many are `FLEET_SILENCE_PERCENT` of those that were online before."""
-    before = silenced + still_online
-    return 100 * silenced >= settings.FLEET_SILENCE_PERCENT * before
+def is_a_share(silent: int, still_online: int) -> bool:
+    """Return True if `FLEET_SILENCE_PERCENT` of the devices online before are silent."""
+    online_before = silent + still_online
+    return 100 * silent >= settings.FLEET_SILENCE_PERCENT * online_before

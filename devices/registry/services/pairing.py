@@ -1,12 +1,12 @@
-"""A box without any credential shows a code; a member who sees it lets the box in.
+"""Pair devices that have no credential: a device shows a code, a member approves it.
 
-The OAuth 2.0 device authorization grant (RFC 8628), with a device's token in the place
-of an access token.
+This is the OAuth 2.0 device authorization grant (RFC 8628) with a device token in place
+of the access token.
 """
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,8 +22,8 @@ from devices.registry.errors import (
     AuthorizationPending,
     ExpiredToken,
     IdentifiersDisagree,
-    NoSuchCode,
-    PairingDecided,
+    PairingAlreadyDecided,
+    PairingNotFound,
     SlowDown,
     TooManyPairings,
 )
@@ -32,7 +32,7 @@ from devices.registry.models import Device, Pairing
 from devices.registry.queries import devices_known_by
 from devices.registry.services import registration
 from devices.registry.services.registration import Registration
-from devices.registry.services.tags import tags_of
+from devices.registry.services.tags import tag_names
 from events.services.outbox import record
 from tenants import tokens
 from tenants.context import (
@@ -43,12 +43,12 @@ from tenants.context import (
 )
 
 ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, so no words (RFC 8628 §6.1)
-LETTERS = 8  # 34 bits; guesses are limited per member and per address
+CODE_LENGTH = 8  # 34 bits; lookups are limited per member and per address
 LIFETIME = timedelta(minutes=10)
-INTERVAL = 5  # s
-SLOWER = 5  # s; what `slow_down` adds (RFC 8628 §3.5)
-MOST_WAITING = 20  # of one address; more would poll over its limit
-MOST_LOOKS = 20  # at one code, by members
+INTERVAL = 5  # seconds between two polls
+SLOW_DOWN_STEP = 5  # seconds that `slow_down` adds (RFC 8628 §3.5)
+MAX_PENDING_PER_ADDRESS = 20  # more would exceed the poll limit of the address
+MAX_LOOKUPS = 20  # of one code
 PURPOSE = "pairing code"
 PREFIX = "pai_"
 
@@ -57,33 +57,33 @@ BY_ADDRESS = Limit("pairing_address", fails_open=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """What the box gets; both codes are kept as digests only."""
+class PairingCodes:
+    """The codes for a device. The database stores digests of them only."""
 
     device_code: str
-    user_code: str  # as it is shown: WDJB-MJHT
-    expires_in: int  # s
-    interval: int  # s
+    user_code: str  # formatted: WDJB-MJHT
+    expires_in: int  # seconds
+    interval: int  # seconds
 
 
-def start(*, box: Box, now: datetime) -> Started:
-    """Give a box its two codes.
+def start(*, box: Box, now: datetime) -> PairingCodes:
+    """Start a pairing and return its two codes.
 
     Raises:
-        InvalidIdentifier, NothingIdentifies: see `Box.identifiers`.
-        TooManyPairings: so many of this address are waiting already.
+        InvalidIdentifier, IdentifierRequired: see `Box.identifiers`.
+        TooManyPairings: this address has too many pending pairings.
     """
     box.identifiers()
     address = current_caller().address
-    waiting = Pairing.objects.waiting(now).filter(address=address)
-    if waiting[:MOST_WAITING].count() >= MOST_WAITING:
-        raise TooManyPairings("Too many boxes of this address wait for a member.")
+    pending = Pairing.objects.waiting(now).filter(address=address)
+    if pending[:MAX_PENDING_PER_ADDRESS].count() >= MAX_PENDING_PER_ADDRESS:
+        raise TooManyPairings("This address has too many pending pairings.")
     device_code = tokens.make(PREFIX)
     while True:
-        user_code = "".join(secrets.choice(ALPHABET) for _ in range(LETTERS))
+        user_code = "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))
         try:
             with transaction.atomic():
-                _forget_expired(user_code, now)
+                _delete_expired_code(user_code, now)
                 Pairing.objects.create(
                     device_code_digest=tokens.digest(device_code),
                     user_code_digest=keyed_digests(user_code, purpose=PURPOSE)[0],
@@ -94,33 +94,35 @@ def start(*, box: Box, now: datetime) -> Started:
                     interval=INTERVAL,
                 )
         except IntegrityError:
-            continue  # another box shows the same code now
-        return Started(
-            device_code, shown(user_code), int(LIFETIME.total_seconds()), INTERVAL
+            continue  # another pending pairing has the same code
+        return PairingCodes(
+            device_code,
+            format_user_code(user_code),
+            int(LIFETIME.total_seconds()),
+            INTERVAL,
         )
 
 
 def find(user_code: str, *, now: datetime) -> Pairing:
-    """The box that shows this code, for a member to look at.
+    """Return the pending pairing with this code, for a member to review.
 
     Raises:
-        NoSuchCode: no box shows it, or not any more.
-        TooManyPairings: this member, or this address, has typed too many codes, or this
-            code was looked at too often.
+        PairingNotFound: no pending pairing has this code.
+        TooManyPairings: this member or this address has entered too many codes, or this
+            code was looked up too often.
     """
-    _count_a_look()
-    letters = normalized(user_code)
-    digests = keyed_digests(letters, purpose=PURPOSE)
-    waiting = Pairing.objects.waiting(now).filter(user_code_digest__in=digests)
-    pairing: Pairing | None = waiting.first()
+    _limit_lookups()
+    digests = keyed_digests(normalize_user_code(user_code), purpose=PURPOSE)
+    pending = Pairing.objects.waiting(now).filter(user_code_digest__in=digests)
+    pairing: Pairing | None = pending.first()
     if pairing is None:
-        raise NoSuchCode(
-            "No box shows this code now. Codes are good for ten minutes; the box can"
-            " show another one."
+        raise PairingNotFound(
+            "No device shows this code now. A code is valid for ten minutes. Restart"
+            " pairing on the device to get a new one."
         )
-    looked = Pairing.objects.filter(pk=pairing.pk, looks__lt=MOST_LOOKS)
-    if not looked.update(looks=F("looks") + 1):
-        raise TooManyPairings("This code was looked at too often.")
+    below_limit = Pairing.objects.filter(pk=pairing.pk, looks__lt=MAX_LOOKUPS)
+    if not below_limit.update(looks=F("looks") + 1):
+        raise TooManyPairings("This code was looked up too often.")
     return pairing
 
 
@@ -128,154 +130,167 @@ def find(user_code: str, *, now: datetime) -> Pairing:
 def approve(
     *, pairing_id: UUID, name: str = "", tags: Iterable[str] = (), now: datetime
 ) -> Device:
-    """Let the box into the current tenant; it fetches its token by itself.
+    """Approve a pairing: register the device in the current tenant.
 
-    A box that the tenant knows already becomes its own device again.
+    The device fetches its token with the next poll. A device that the tenant has already
+    registered keeps its row; the tags are added to those that it has.
+
+    Args:
+        name: the device's name; "" for the existing or reported name.
 
     Raises:
-        PairingDecided: somebody was quicker, or its time is over.
-        IdentifiersDisagree: its identifiers are those of several devices.
+        PairingAlreadyDecided: the pairing was decided by somebody else or has expired.
+        IdentifiersDisagree: the identifiers belong to several devices.
         InvalidTag: see `set_tags`.
     """
-    pairing = _hold_waiting(pairing_id, now)
-    box = box_of(pairing)
-    identifiers = box.identifiers()
-    known = devices_known_by(identifiers)
-    if len(known) > 1:
-        raise IdentifiersDisagree(Device.objects.filter(pk__in=known))
-    if known:
-        device = registration.living_device(known[0])
-        tags = {*tags_of(device), *tags}
+    pairing = _lock_pending(pairing_id, now)
+    report = report_of(pairing)
+    identifiers = report.identifiers()
+    device_ids = devices_known_by(identifiers)
+    if len(device_ids) > 1:
+        raise IdentifiersDisagree(Device.objects.filter(pk__in=device_ids))
+    if device_ids:
+        device = registration.living_device(device_ids[0])
+        tags = {*tag_names(device), *tags}
         registration.update(device=device, name=name or None, tags=tags, now=now)
     else:
-        named = Box(**{**asdict(box), "name": name or box.name})
-        device = registration.register(box=named, tags=tags, now=now)
+        report = replace(report, name=name or report.name)
+        device = registration.register(box=report, tags=tags, now=now)
     pairing.status = Pairing.Status.APPROVED
     pairing.tenant_id, pairing.device_id = current_tenant_id(), device.pk
     pairing.decided_at, pairing.expires_at = now, now + LIFETIME
     pairing.save()
-    fact = PairingApproved(
+    event = PairingApproved(
         tenant_id=device.tenant_id,
         device_id=device.pk,
         at=now,
         identifiers=[f"{item.kind}:{item.value}" for item in identifiers],
         box_address=pairing.address,
     )
-    record([fact])
+    record([event])
     return device
 
 
 @transaction.atomic
 def deny(*, pairing_id: UUID, now: datetime) -> None:
-    """Turn the box away.
+    """Deny a pairing.
 
     Raises:
-        PairingDecided: somebody was quicker, or its time is over.
+        PairingAlreadyDecided: the pairing was decided by somebody else or has expired.
     """
-    pairing = _hold_waiting(pairing_id, now)
+    pairing = _lock_pending(pairing_id, now)
     pairing.status, pairing.decided_at = Pairing.Status.DENIED, now
     pairing.save()
 
 
 def poll(*, device_code: str, now: datetime) -> Registration:
-    """The box asks for its token, and gets it once.
+    """Return the registration of an approved pairing, once.
 
     Raises:
-        AuthorizationPending: nobody has decided yet.
-        SlowDown: it asked sooner than the interval allows.
-        AccessDenied: a member turned it away.
-        ExpiredToken: its time is over, its token was fetched, or there is no such code.
+        AuthorizationPending: no member has decided yet.
+        SlowDown: the device polled sooner than the interval allows.
+        AccessDenied: a member denied the pairing, or the device has changed since.
+        ExpiredToken: the pairing has expired, the token was fetched already, or the code
+            is unknown.
     """
-    outcome = _poll(device_code, now)
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+    # Errors are returned by the transaction, as raising them there would roll it back.
+    result = _poll(device_code, now)
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
-def drop_outlived(*, now: datetime) -> int:
-    """Forget the pairings that were over a day ago; return how many."""
-    dropped: int = Pairing.objects.outlived(now - timedelta(days=1)).delete()[0]
-    return dropped
+def delete_expired(*, now: datetime) -> int:
+    """Delete pairings that expired more than a day ago. Return how many."""
+    count: int = Pairing.objects.expired_before(now - timedelta(days=1)).delete()[0]
+    return count
 
 
-def shown(user_code: str) -> str:
-    """As people read it off a screen: two groups of four."""
+def format_user_code(user_code: str) -> str:
+    """Format a user code for display as two groups of four letters."""
     return f"{user_code[:4]}-{user_code[4:]}"
 
 
-def normalized(user_code: str) -> str:
-    """As it was made, however it was typed (RFC 8628 §6.1)."""
+def normalize_user_code(user_code: str) -> str:
+    """Remove separators and normalise the case of a typed code (RFC 8628 §6.1)."""
     return "".join(letter for letter in user_code.upper() if letter in ALPHABET)
 
 
-def box_of(pairing: Pairing) -> Box:
-    said: dict[str, Any] = dict(pairing.box)
-    return Box(**{**said, "mac_addresses": tuple(said["mac_addresses"])})
+def report_of(pairing: Pairing) -> Box:
+    """Return the device report that started the pairing."""
+    fields: dict[str, Any] = dict(pairing.box)
+    return Box(**{**fields, "mac_addresses": tuple(fields["mac_addresses"])})
 
 
 @transaction.atomic
 def _poll(device_code: str, now: datetime) -> Registration | Exception:
-    held = Pairing.objects.select_for_update()
     digest = tokens.digest(device_code)
-    pairing: Pairing | None = held.filter(device_code_digest=digest).first()
+    rows = Pairing.objects.select_for_update().filter(device_code_digest=digest)
+    pairing: Pairing | None = rows.first()
     if pairing is None or not tokens.matches(device_code, pairing.device_code_digest):
-        return ExpiredToken("There is no such device code.")
-    early = pairing.polled_at is not None and now < pairing.polled_at + timedelta(
+        return ExpiredToken("The device code is unknown.")
+    too_soon = pairing.polled_at is not None and now < pairing.polled_at + timedelta(
         seconds=pairing.interval
     )
     pairing.polled_at = now
-    outcome = _outcome(pairing, now, early=early)
+    result = _complete(pairing, now, too_soon=too_soon)
     pairing.save()
-    return outcome
+    return result
 
 
-def _outcome(
-    pairing: Pairing, now: datetime, *, early: bool
+def _complete(
+    pairing: Pairing, now: datetime, *, too_soon: bool
 ) -> Registration | Exception:
     if pairing.status == Pairing.Status.COMPLETED:
-        return ExpiredToken("The token was fetched already.")
+        return ExpiredToken("The token has already been fetched.")
     if pairing.expires_at <= now:
-        return ExpiredToken("The code has expired; ask for another one.")
+        return ExpiredToken("The code has expired. Start the pairing again.")
     if pairing.status == Pairing.Status.DENIED:
-        return AccessDenied("A member has turned this box away.")
-    if early:
-        pairing.interval += SLOWER
-        return SlowDown(f"Ask every {pairing.interval} seconds at most.")
+        return AccessDenied("A member has denied this pairing.")
+    if too_soon:
+        pairing.interval += SLOW_DOWN_STEP
+        return SlowDown(f"Poll at most every {pairing.interval} seconds.")
     if pairing.status == Pairing.Status.PENDING:
-        return AuthorizationPending("No member has let this box in yet.")
+        return AuthorizationPending("No member has approved this pairing yet.")
     pairing.status = Pairing.Status.COMPLETED
     with tenant_scope(pairing.tenant_id):
-        known = devices_known_by(box_of(pairing).identifiers())
-        if known != [pairing.device_id]:
-            return AccessDenied("The device was retired or changed meanwhile.")
-        return registration.auto_register(box=box_of(pairing), now=now)
+        report = report_of(pairing)
+        if devices_known_by(report.identifiers()) != [pairing.device_id]:
+            return AccessDenied("The device was retired or changed after the approval.")
+        return registration.auto_register(box=report, now=now)
 
 
-def _hold_waiting(pairing_id: UUID, now: datetime) -> Pairing:
-    held = Pairing.objects.select_for_update()
-    pairing: Pairing | None = held.filter(pk=pairing_id).first()
+def _lock_pending(pairing_id: UUID, now: datetime) -> Pairing:
+    rows = Pairing.objects.select_for_update().filter(pk=pairing_id)
+    pairing: Pairing | None = rows.first()
     if pairing is None or pairing.expires_at <= now:
-        raise PairingDecided("The code has expired; the box can show another one.")
+        raise PairingAlreadyDecided(
+            "The code has expired. Restart pairing on the device."
+        )
     if pairing.status != Pairing.Status.PENDING:
-        raise PairingDecided("Somebody has decided about this box already.")
+        raise PairingAlreadyDecided("This pairing has already been decided.")
     return pairing
 
 
-def _forget_expired(user_code: str, now: datetime) -> None:
-    """A code whose time is over may be shown again, by another box."""
-    digest = keyed_digests(user_code, purpose=PURPOSE)[0]
-    over = Pairing.objects.filter(user_code_digest=digest, expires_at__lte=now)
-    over.filter(status=Pairing.Status.PENDING).delete()
+def _delete_expired_code(user_code: str, now: datetime) -> None:
+    """Delete an expired pairing with this code, so that the code can be used again."""
+    Pairing.objects.filter(
+        user_code_digest=keyed_digests(user_code, purpose=PURPOSE)[0],
+        expires_at__lte=now,
+        status=Pairing.Status.PENDING,
+    ).delete()
 
 
-def _count_a_look() -> None:
+def _limit_lookups() -> None:
     try:
         wait = BY_MEMBER.spend(current_caller().id) or BY_ADDRESS.spend(
             callers_network()
         )
     except LimitsUnknown as error:
         raise TooManyPairings(
-            "Codes cannot be checked now; try in a minute."
+            "Codes cannot be checked now. Try again in a minute."
         ) from error
     if wait is not None:
-        raise TooManyPairings("Too many codes; try again in a few minutes.")
+        raise TooManyPairings(
+            "Too many codes were entered. Try again in a few minutes."
+        )

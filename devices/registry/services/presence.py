@@ -1,4 +1,4 @@
-"""Who is there: a device says so, and a sweep notices who has stopped saying so."""
+"""Record signs of life of devices and mark silent devices offline."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,50 +12,49 @@ from devices.registry.events import DeviceStatusChanged, DeviceUpdated
 from devices.registry.extension_points import connect_response
 from devices.registry.models import Device
 from devices.registry.next_steps import as_response
-from devices.registry.queries import seen_while_online
+from devices.registry.queries import update_last_seen_if_online
 from devices.registry.services.fleet_silence import fleet_silences
-from devices.registry.services.quarantine import seen_connecting
+from devices.registry.services.quarantine import record_connect_sighting
 from events.domain_events import Changes, DomainEvent
 from events.services.outbox import record
 
-SWEEP_BATCH = (
-    20_000  # each batch reads the whole table once; facts of one fit in memory
-)
+SWEEP_BATCH = 20_000  # each batch scans the whole table; its events fit in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a device says of itself when it connects; None where it says nothing."""
+    """The data that a device sends when it connects; None if a field is missing."""
 
     app_version: str | None = None
     os_version: str | None = None
     ip_address: str | None = None
 
     def differences(self, device: Device) -> dict[str, str]:
-        said = {
+        """Return the fields that differ from the stored device, with their new values."""
+        fields = {
             "app_version": self.app_version,
             "os_version": self.os_version,
             "ip_address": self.ip_address,
         }
         return {
             name: value
-            for name, value in said.items()
+            for name, value in fields.items()
             if value is not None and value != getattr(device, name)
         }
 
 
 def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
-    """A sign of life; return what the device should do next.
+    """Record a sign of life and return the fields of the `connect` response.
 
-    The usual one, from a device that is online and unchanged, is a single statement
-    without a transaction around it: it has nothing to announce.
+    The usual case is a device that is online and unchanged. It takes one statement and
+    no transaction, because there is no event to record.
 
     Raises:
-        NoSuchDevice: the device was retired a moment ago.
+        NoSuchDevice: the device was retired concurrently.
     """
     unchanged = not report.differences(device)
-    if not (unchanged and seen_while_online(device, now=now)):
-        _note(device.pk, report, now)
+    if not (unchanged and update_last_seen_if_online(device, now=now)):
+        _update_device(device.pk, report, now)
     quarantined = device.quarantined_at is not None
     steps = None if quarantined else getattr(device, "next_steps", None)
     response = as_response(steps, now=now)
@@ -65,71 +64,84 @@ def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
 
 
 def heard(*, device: Device, now: datetime) -> None:
-    """A sign of life that says nothing of the device itself, such as its metrics.
+    """Record a sign of life without device data, such as the arrival of metrics.
 
     Raises:
-        NoSuchDevice: the device was retired a moment ago.
+        NoSuchDevice: the device was retired concurrently.
     """
-    if not seen_while_online(device, now=now):
-        _note(device.pk, Report(), now)
+    if not update_last_seen_if_online(device, now=now):
+        _update_device(device.pk, Report(), now)
 
 
 def sweep(*, now: datetime, threshold: timedelta) -> int:
-    """Mark every silent device offline and announce each; return how many.
+    """Mark silent devices of all tenants offline and record an event for each.
 
-    Runs beside devices that report and beside itself: rows that somebody holds are
-    skipped, and what is still silent then is found a minute later. When very many fall
-    silent at once, the transaction that marks the last of them announces that as well.
+    It may run concurrently with itself and with connects: locked rows are skipped, and
+    the next sweep marks them if they are still silent. The transaction of the last batch
+    also records when a large share of a tenant's devices went offline.
+
+    Args:
+        threshold: devices that were last seen longer ago are silent.
+
+    Returns:
+        How many devices were marked.
     """
     total, marked = 0, SWEEP_BATCH
     while marked == SWEEP_BATCH:
-        marked = _mark_silent(since=now - threshold, now=now)
+        marked = _mark_offline(since=now - threshold, now=now)
         total += marked
     return total
 
 
 @transaction.atomic
-def _note(device_id: UUID, report: Report, now: datetime) -> None:
-    held = Device.objects.select_for_update(no_key=True).living()
-    device: Device | None = held.filter(pk=device_id).first()
+def _update_device(device_id: UUID, report: Report, now: datetime) -> None:
+    devices = Device.objects.select_for_update(no_key=True).living()
+    device: Device | None = devices.filter(pk=device_id).first()
     if device is None:
         raise NoSuchDevice
-    facts: list[DomainEvent] = []
-    new = report.differences(device)
+    events: list[DomainEvent] = []
+    new_values = report.differences(device)
     changes: Changes = {
         name: (getattr(device, name), value)
-        for name, value in new.items()
-        if name != "ip_address"  # on bad networks it changes all day
-    }
-    about: dict[str, Any] = {
-        "tenant_id": device.tenant_id,
-        "device_id": device.pk,
-        "at": now,
+        for name, value in new_values.items()
+        if name != "ip_address"  # on some networks it changes many times a day
     }
     if changes:
-        facts.append(DeviceUpdated(**about, changes=changes))
-    for name, value in new.items():
+        events.append(
+            DeviceUpdated(
+                tenant_id=device.tenant_id,
+                device_id=device.pk,
+                at=now,
+                changes=changes,
+            )
+        )
+    for name, value in new_values.items():
         setattr(device, name, value)
-    if "ip_address" in new:
-        facts += seen_connecting(device, now=now)
-    facts += heard_of(device, now=now)
-    device.save(update_fields=["status", "last_seen", *new])
-    record(facts)
+    if "ip_address" in new_values:
+        events += record_connect_sighting(device, now=now)
+    events += mark_online(device, now=now)
+    device.save(update_fields=["status", "last_seen", *new_values])
+    record(events)
 
 
-def heard_of(device: Device, *, now: datetime) -> list[DomainEvent]:
-    """Make a held device online, for the caller to save; what there is to announce."""
+def mark_online(device: Device, *, now: datetime) -> list[DomainEvent]:
+    """Set a locked device online without saving it. Return the events to record."""
     before, last_seen = device.status, device.last_seen
     device.status, device.last_seen = Device.Status.ONLINE, now
     if before == Device.Status.ONLINE:
         return []
-    return [went_online(device, before=before, last_seen=last_seen)]
+    return [online_event(device, before=before, last_seen=last_seen)]
 
 
-def went_online(
+def online_event(
     device: Device, *, before: str, last_seen: datetime | None
 ) -> DomainEvent:
-    """What there is to announce of a device that is heard of now; `before` it was not."""
+    """Return the event of a device that went online.
+
+    Args:
+        before: the previous status.
+        last_seen: when the device was seen before; None if never.
+    """
     assert device.last_seen is not None
     online = Device.Status.ONLINE.value
     return DeviceStatusChanged(
@@ -143,9 +155,9 @@ def went_online(
 
 
 @transaction.atomic
-def _mark_silent(*, since: datetime, now: datetime) -> int:
+def _mark_offline(*, since: datetime, now: datetime) -> int:
     online, offline = Device.Status.ONLINE.value, Device.Status.OFFLINE.value
-    rows = _turned_offline(since, SWEEP_BATCH)
+    rows = _update_silent(since, SWEEP_BATCH)
     record(
         DeviceStatusChanged(
             tenant_id=tenant_id,
@@ -162,12 +174,15 @@ def _mark_silent(*, since: datetime, now: datetime) -> int:
     return len(rows)
 
 
-def _turned_offline(since: datetime, limit: int) -> list[tuple[UUID, UUID, datetime]]:
-    """Compare and set in one statement: (device, tenant, last seen) of each one marked.
+def _update_silent(since: datetime, limit: int) -> list[tuple[UUID, UUID, datetime]]:
+    """Set silent devices offline in one statement.
 
-    In SQL, because the ORM has no UPDATE … RETURNING, and reading the rows first
-    would double the work. Materialized, because a subquery under IN may be run again
-    for each row, and would then find other rows each time.
+    This is SQL because the ORM has no UPDATE … RETURNING; reading the rows first would
+    double the work. The CTE is materialized because a subquery under IN may be executed
+    again for each row, with other rows as the result.
+
+    Returns:
+        Device id, tenant id and `last_seen` of each device.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,7 +1,8 @@
-"""Two boxes that claim to be one device: noticed, kept apart, decided by a member.
+"""Detect cloned devices and put them into quarantine until a member decides.
 
-The sign of a clone is a return. A box may move from one network to another and may make
-itself a new key; but one that is seen here, there and here again within minutes is two.
+Two devices with the same identifiers show up as a return: a device may move to another
+network or create a new key, but one that changes back to the earlier network or key
+within minutes is probably two devices.
 """
 
 from collections.abc import Sequence
@@ -19,58 +20,73 @@ from events.domain_events import DomainEvent
 from events.services.outbox import record
 from tenants.context import callers_network, current_caller
 
-# A registration ends the token of whoever registered before, so two boxes do it in
-# turn at once; a connect may also come over a second line that comes and goes.
-RETURNS_OF_A_REGISTRATION = 1
-RETURNS_OF_A_CONNECT = 3
+# A registration voids the token of the other clone, which then registers at once, so
+# one return is enough. Connects of one device may alternate between two uplinks.
+MIN_RETURNS_OF_REGISTRATIONS = 1
+MIN_RETURNS_OF_CONNECTS = 3
 
 
-def seen_registering(
+def record_registration_sighting(
     device: Device, *, key_digest: str, now: datetime
 ) -> list[DomainEvent]:
-    """Note where a held device registered from, and with which key."""
-    seen = _note(device, callers_network(), key_digest, now=now, registering=True)
-    return _judged(device, seen, RETURNS_OF_A_REGISTRATION)
+    """Record the network and the key of a registration; quarantine a clone.
+
+    Args:
+        device: a locked device.
+        key_digest: hexadecimal SHA-256 of the SPKI, or "" if there is no key.
+
+    Returns:
+        The events to record.
+    """
+    sightings = _add_sighting(
+        device, callers_network(), key_digest, now=now, registering=True
+    )
+    return _quarantine_clone(device, sightings, MIN_RETURNS_OF_REGISTRATIONS)
 
 
-def seen_first(device: Device, *, key_digest: str, now: datetime) -> None:
-    """Note where a new device comes from: it cannot have been anywhere else."""
+def record_first_sighting(device: Device, *, key_digest: str, now: datetime) -> None:
+    """Record the network and the key of a new device. It has no earlier sightings."""
     if settings.CLONE_WINDOW_SECONDS:
-        _sighting(device, callers_network(), key_digest, now=now, registering=True)
+        _create_sighting(
+            device, callers_network(), key_digest, now=now, registering=True
+        )
 
 
-def seen_connecting(device: Device, *, now: datetime) -> list[DomainEvent]:
-    """Note that a held device came from somewhere else than the last time.
+def record_connect_sighting(device: Device, *, now: datetime) -> list[DomainEvent]:
+    """Record a connect of a locked device from a new address; quarantine a clone.
 
-    Only public addresses count: a private one is more likely a proxy of ours that
-    nobody has named in `TRUSTED_PROXIES`.
+    Only public addresses count. A private address is probably that of a proxy that is
+    missing in `TRUSTED_PROXIES`.
+
+    Returns:
+        The events to record.
     """
     address = current_caller().address
     if address is None or not ip_address(address).is_global:
         return []
-    seen = _note(device, callers_network(), "", now=now, registering=False)
-    return _judged(device, seen, RETURNS_OF_A_CONNECT)
+    sightings = _add_sighting(device, callers_network(), "", now=now, registering=False)
+    return _quarantine_clone(device, sightings, MIN_RETURNS_OF_CONNECTS)
 
 
 @transaction.atomic
 def quarantine(*, device: Device, reason: str = "", now: datetime) -> Device:
-    """Give a device nothing from now on but the answer to its connects.
+    """Put a device into quarantine: it gets nothing but `connect` responses.
 
     Raises:
-        DeviceIsRetired: it has nothing that could be withheld.
+        DeviceIsRetired: the device is retired.
     """
     device = hold(device.pk)
-    record(_put(device, reason or "by a member", [], now))
+    record(_set_quarantined(device, reason or "quarantined by a member", [], now))
     return device
 
 
 @transaction.atomic
 def release(*, device: Device, now: datetime) -> Device:
-    """Trust a device again; what made it doubtful is forgotten.
+    """Release a device from quarantine and delete its sightings.
 
     Raises:
-        NotQuarantined: it is not in quarantine.
-        DeviceIsRetired: it is retired.
+        NotQuarantined: the device is not in quarantine.
+        DeviceIsRetired: the device is retired.
     """
     device = hold(device.pk)
     if device.quarantined_at is None:
@@ -78,74 +94,78 @@ def release(*, device: Device, now: datetime) -> Device:
     before, device.quarantined_at = device.quarantined_at, None
     device.save(update_fields=["quarantined_at"])
     Sighting.every_tenant.filter(device=device).delete()
-    changes = {"quarantined_at": (before, None)}
-    fact = DeviceReleased(
-        tenant_id=device.tenant_id, device_id=device.pk, at=now, changes=changes
+    event = DeviceReleased(
+        tenant_id=device.tenant_id,
+        device_id=device.pk,
+        at=now,
+        changes={"quarantined_at": (before, None)},
     )
-    record([fact])
+    record([event])
     return device
 
 
-def returns(seen: Sequence[str]) -> int:
-    """How often somebody came back to where, or to what, they had been before."""
-    known: set[str] = set()
-    count, last = 0, None
-    for item in seen:
-        if item != last and item in known:
+def count_returns(values: Sequence[str]) -> int:
+    """Count the changes back to an earlier value: "ABA" has one return."""
+    earlier: set[str] = set()
+    count, previous = 0, None
+    for value in values:
+        if value != previous and value in earlier:
             count += 1
-        known.add(item)
-        last = item
+        earlier.add(value)
+        previous = value
     return count
 
 
-def _note(
+def _add_sighting(
     device: Device, network: str, key_digest: str, *, now: datetime, registering: bool
 ) -> list[Sighting]:
-    """Add a sighting; those within the window that a verdict on it may rest on.
+    """Add a sighting; return the sightings within the window that count for clones.
 
-    A registration is judged by registrations alone: a line that comes and goes between
-    two of them is what a connect is forgiven.
+    Registrations are compared with registrations only. A second uplink that is used
+    between two of them is tolerated as it is for connects.
     """
     window = timedelta(seconds=settings.CLONE_WINDOW_SECONDS)
     if not window:
         return []
-    earlier = Sighting.objects.filter(device=device)
-    earlier.filter(at__lt=now - window).delete()
-    known = [item for item in earlier if item.registering or not registering]
-    new = _sighting(device, network, key_digest, now=now, registering=registering)
-    return [*known, new]
+    sightings = Sighting.objects.filter(device=device)
+    sightings.filter(at__lt=now - window).delete()
+    earlier = [item for item in sightings if item.registering or not registering]
+    new = _create_sighting(
+        device, network, key_digest, now=now, registering=registering
+    )
+    return [*earlier, new]
 
 
-def _sighting(
+def _create_sighting(
     device: Device, network: str, key_digest: str, *, now: datetime, registering: bool
 ) -> Sighting:
-    seen = Sighting(
+    sighting = Sighting(
         device=device,
         at=now,
         network=network,
         key_digest=key_digest,
         registering=registering,
     )
-    seen.save(force_insert=True)
-    return seen
+    sighting.save(force_insert=True)
+    return sighting
 
 
-def _judged(
-    device: Device, sightings: list[Sighting], allowed: int
+def _quarantine_clone(
+    device: Device, sightings: list[Sighting], min_returns: int
 ) -> list[DomainEvent]:
-    for what, seen in (
+    for plural, values in (
         ("addresses", [item.network for item in sightings]),
         ("keys", [item.key_digest for item in sightings]),
     ):
-        seen = [item for item in seen if item]
-        if returns(seen) >= allowed:
-            reason = f"seen in turn with different {what}"
-            return _put(device, reason, seen[-8:], sightings[-1].at)
+        values = [value for value in values if value]
+        if count_returns(values) >= min_returns:
+            reason = f"alternates between different {plural}"
+            return _set_quarantined(device, reason, values[-8:], sightings[-1].at)
     return []
 
 
-def _put(
-    device: Device, reason: str, seen: list[str], now: datetime
+def _set_quarantined(
+    device: Device, reason: str, values: list[str], now: datetime
 ) -> list[DomainEvent]:
     if device.quarantined_at is not None:
         return []
@@ -157,7 +177,7 @@ def _put(
             device_id=device.pk,
             at=now,
             reason=reason,
-            seen=seen,
+            seen=values,
             changes={"quarantined_at": (None, now)},
         )
     ]

@@ -1,7 +1,7 @@
-"""How devices come into the registry, change in it, and leave it."""
+"""Register, update and retire devices."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -26,7 +26,7 @@ from devices.registry.events import (
 from devices.registry.extension_points import device_retiring
 from devices.registry.identifiers import Identifier
 from devices.registry.models import (
-    ONE_LIVING_DEVICE,
+    ACTIVE_IDENTIFIER_CONSTRAINT,
     Device,
     DeviceHardware,
     DeviceIdentifier,
@@ -35,28 +35,35 @@ from devices.registry.models import (
 )
 from devices.registry.queries import devices_known_by, hold
 from devices.registry.services.credentials import renew_device_token, spend
-from devices.registry.services.presence import heard_of, went_online
-from devices.registry.services.quarantine import seen_first, seen_registering
-from devices.registry.services.reregistration import MustAsk, admit, ask
+from devices.registry.services.presence import mark_online, online_event
+from devices.registry.services.quarantine import (
+    record_first_sighting,
+    record_registration_sighting,
+)
+from devices.registry.services.reregistration import (
+    MemberDecisionRequired,
+    check_reregistration,
+    request_decision,
+)
 from devices.registry.services.tags import set_tags
 from events.domain_events import Changes, DomainEvent
 from events.services.outbox import record
 from tenants.context import current_caller
 
-RACES = 5  # a race is lost at most once per identifier; more means something is wrong
+MAX_ATTEMPTS = 5  # at most one race is lost per identifier; more means a bug
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What came of a registration; the token is not kept anywhere."""
+    """The result of a registration. The token is not stored."""
 
     device: Device
     token: str
-    created: bool = field(default=False)
+    created: bool = False
 
 
-class _RetiredMeanwhile(Exception):
-    """The known device was retired a moment ago: its identifiers are free again."""
+class _RetiredConcurrently(Exception):
+    """The device was retired concurrently, so its identifiers are released."""
 
 
 def auto_register(
@@ -66,57 +73,68 @@ def auto_register(
     admission: EnrollmentToken | None = None,
     key_digest: str = "",
 ) -> Registration:
-    """Register a box by its own word; a known one gets its own device again.
+    """Register a device that identifies itself, or register a known device again.
 
-    The database lets one living device hold an identifier. Whoever loses a race for
-    one starts over, and then finds the winner's device.
+    A unique constraint allows one unretired device per identifier. A call that loses a
+    race for an identifier is repeated, and then uses the device of the other call.
 
     Args:
-        admission: the enrollment token that lets the box in; None for a member's call.
-        key_digest: of the key that the box asks a certificate for, if it does.
+        box: what the device sends.
+        admission: the enrollment token of the call; None if a member calls.
+        key_digest: hexadecimal SHA-256 of the SPKI in the device's certificate signing
+            request; "" if there is none.
 
     Raises:
-        InvalidIdentifier, NothingIdentifies: see `Box.identifiers`.
-        IdentifiersDisagree: the identifiers are those of several devices.
-        EnrollmentTokenUsedUp: the box is new and the token has no use left.
-        ReregistrationPending, ReregistrationRefused: the box is known, and its token's
-            policy or a member holds it back.
-        DeviceIsQuarantined: it is.
+        InvalidIdentifier, IdentifierRequired: see `Box.identifiers`.
+        IdentifiersDisagree: the identifiers belong to several devices.
+        EnrollmentTokenUsedUp: the device is new and the token has no uses left.
+        ReregistrationPending, ReregistrationRefused: the device is known, and the policy
+            of the token or a member does not allow it to register again.
+        DeviceIsQuarantined: the device is in quarantine.
+        AlreadyRegistered: it lost every race.
     """
     identifiers = box.identifiers()
-    for _ in range(RACES):
+    for _ in range(MAX_ATTEMPTS):
         try:
             return _auto_register(box, identifiers, now, admission, key_digest)
-        except _RetiredMeanwhile:
+        except _RetiredConcurrently:
             continue
-        except MustAsk as question:
-            raise ask(question.device, now=now) from None
+        except MemberDecisionRequired as error:
+            raise request_decision(error.device, now=now) from None
         except IntegrityError as error:
             if not _is_lost_race(error):
                 raise
-    raise AlreadyRegistered("The device is being registered elsewhere. Try again.")
+    raise AlreadyRegistered("Another request is registering this device. Try again.")
 
 
 def register(*, box: Box, tags: Iterable[str] = (), now: datetime) -> Device:
-    """Enter a device by hand; the box claims it when it comes with the same identifiers.
+    """Register a device by hand, before it connects.
+
+    The device claims the row when it registers itself with one of the identifiers.
 
     Raises:
-        InvalidIdentifier, NothingIdentifies: see `Box.identifiers`.
-        AlreadyRegistered: a living device has one of the identifiers.
+        InvalidIdentifier, IdentifierRequired: see `Box.identifiers`.
+        AlreadyRegistered: an unretired device has one of the identifiers.
+        InvalidTag: see `set_tags`.
     """
     identifiers = box.identifiers()
-    known = DeviceIdentifier.objects.matching(identifiers).select_related("device")
-    for identifier in known:
-        raise _registered_already(identifier.kind, identifier.value, identifier.device)
+    matches = DeviceIdentifier.objects.matching(identifiers).select_related("device")
+    for match in matches:
+        raise AlreadyRegistered(
+            f"{match.value} belongs to {match.device.name} ({match.device.pk}).",
+            field="mac_addresses" if match.kind == "mac_address" else match.kind,
+        )
     try:
         with transaction.atomic():
-            device, facts = _create(box, identifiers, by="manual", now=now)
+            device, events = _create(box, identifiers, by="manual", now=now)
             set_tags(device, tags)
-            record(facts)
+            record(events)
     except IntegrityError as error:
         if not _is_lost_race(error):
             raise
-        raise AlreadyRegistered("The device was registered a moment ago.") from error
+        raise AlreadyRegistered(
+            "Another request has just registered this device."
+        ) from error
     return device
 
 
@@ -128,10 +146,15 @@ def update(
     tags: Iterable[str] | None = None,
     now: datetime,
 ) -> Device:
-    """Change what members say of a device; None leaves a thing as it is.
+    """Change the name and the tags of a device.
+
+    Args:
+        name: the new name; None leaves it unchanged.
+        tags: the new tags; None leaves them unchanged.
 
     Raises:
-        DeviceIsRetired: history is not rewritten.
+        DeviceIsRetired: the device is retired.
+        InvalidTag: see `set_tags`.
     """
     device = hold(device.pk)
     changes: Changes = {}
@@ -144,37 +167,38 @@ def update(
         if before != after:
             changes["tags"] = (before, after)
     if changes:
-        record([_fact(DeviceUpdated, device, now, changes=changes)])
+        record([_event(DeviceUpdated, device, now, changes=changes)])
     return device
 
 
 @transaction.atomic
 def retire(*, device: Device, reason: str = "", now: datetime) -> None:
-    """End a device's life: its certificates, its token and its hold on its identifiers.
+    """Retire a device: revoke its certificates and token, release its identifiers.
 
-    Its row, its certificates and its events stay as history. Twice is once.
+    Its row, certificates and events are kept as history. Retiring a retired device has
+    no effect.
     """
     try:
         device = hold(device.pk)
     except DeviceIsRetired:
         return
-    for act in device_retiring:
-        act(device.pk, now)
+    for callback in device_retiring:
+        callback(device.pk, now)
     DeviceToken.every_tenant.filter(device=device).delete()
-    DeviceIdentifier.every_tenant.held().filter(device=device).update(released_at=now)
+    DeviceIdentifier.every_tenant.in_use().filter(device=device).update(released_at=now)
     before = device.status
     device.status = Device.Status.RETIRED
     device.retired_at = now
     device.save(update_fields=["status", "retired_at"])
     changes: Changes = {"status": (before, device.status)}
-    record([_fact(DeviceRetired, device, now, reason=reason, changes=changes)])
+    record([_event(DeviceRetired, device, now, reason=reason, changes=changes)])
 
 
 def living_device(device_id: Any) -> Device:
-    """The current tenant's device with this id, if it is not retired.
+    """Return the current tenant's device with this id, if it is not retired.
 
     Raises:
-        NoSuchDevice: it is unknown, retired, or a stranger's.
+        NoSuchDevice: it is unknown, retired, or belongs to another tenant.
     """
     device: Device | None = Device.objects.living().filter(pk=device_id).first()
     if device is None:
@@ -184,102 +208,113 @@ def living_device(device_id: Any) -> Device:
 
 @transaction.atomic
 def _auto_register(
-    box: Box,
+    report: Box,
     identifiers: list[Identifier],
     now: datetime,
-    admission: EnrollmentToken | None,
+    enrollment_token: EnrollmentToken | None,
     key_digest: str,
 ) -> Registration:
-    known = devices_known_by(identifiers)
-    if len(known) > 1:
-        raise IdentifiersDisagree(Device.objects.filter(pk__in=known))
-    if not known:
-        device, facts = _create(box, identifiers, by="auto", now=now)
-        seen_first(device, key_digest=key_digest, now=now)
-        record(facts)
+    device_ids = devices_known_by(identifiers)
+    if len(device_ids) > 1:
+        raise IdentifiersDisagree(Device.objects.filter(pk__in=device_ids))
+    if not device_ids:
+        device, events = _create(report, identifiers, by="auto", now=now)
+        record_first_sighting(device, key_digest=key_digest, now=now)
+        record(events)
         token = renew_device_token(device, now=now)
-        if admission is not None:
-            spend(admission)  # last: others wait for this row until we commit
+        if enrollment_token is not None:
+            # Last, because other registrations wait for this row until the commit.
+            spend(enrollment_token)
         return Registration(device, token, created=True)
-    device = _hold_known(known[0])
-    claimed = not DeviceToken.objects.filter(device=device).exists()
-    if not claimed:
-        admit(device, admission, now=now)
-    _take_back(device, box, identifiers, now, claimed=claimed)
-    record(seen_registering(device, key_digest=key_digest, now=now))
+    device = _lock_known_device(device_ids[0])
+    is_claim = not DeviceToken.objects.filter(device=device).exists()
+    if not is_claim:
+        check_reregistration(device, enrollment_token, now=now)
+    _update_registered_device(device, report, identifiers, now, is_claim=is_claim)
+    record(record_registration_sighting(device, key_digest=key_digest, now=now))
     return Registration(device, renew_device_token(device, now=now))
 
 
-def _hold_known(device_id: UUID) -> Device:
+def _lock_known_device(device_id: UUID) -> Device:
     try:
         device = hold(device_id)
     except DeviceIsRetired as error:
-        raise _RetiredMeanwhile from error
+        raise _RetiredConcurrently from error
     if device.quarantined_at is not None:
         raise DeviceIsQuarantined
     return device
 
 
-def _take_back(
+def _update_registered_device(
     device: Device,
-    box: Box,
+    report: Box,
     identifiers: list[Identifier],
     now: datetime,
     *,
-    claimed: bool,
+    is_claim: bool,
 ) -> None:
-    """Bring the facts of a known and held device up to date."""
-    held = DeviceIdentifier.objects.held().filter(device=device)
-    have = {(row.kind, row.value) for row in held}
+    """Update a known, locked device from its report and set it online."""
+    rows = DeviceIdentifier.objects.in_use().filter(device=device)
+    existing = {(row.kind, row.value) for row in rows}
     _add_identifiers(
-        device, [item for item in identifiers if (item.kind, item.value) not in have]
+        device,
+        [item for item in identifiers if (item.kind, item.value) not in existing],
     )
-    changes = _refresh(device, box)
-    kind = DeviceClaimed if claimed else DeviceReregistered
-    facts = heard_of(device, now=now)  # a box that registers itself is there
+    changes = _update_from_report(device, report)
+    event_class = DeviceClaimed if is_claim else DeviceReregistered
+    status_events = mark_online(device, now=now)
     device.save(update_fields=["status", "last_seen"])
-    record([_fact(kind, device, now, changes=changes), *facts])
+    record([_event(event_class, device, now, changes=changes), *status_events])
 
 
 def _create(
-    box: Box,
+    report: Box,
     identifiers: list[Identifier],
     *,
     by: Literal["auto", "manual"],
     now: datetime,
 ) -> tuple[Device, list[DomainEvent]]:
-    """Write a new device's rows; what there is to announce of it.
+    """Create the rows of a new device; return the events to record.
 
-    A box that registers itself is there; one that a member enters was never heard of.
+    A device that registers itself is online. One entered by a member was never seen.
     """
     serial = (item.value for item in identifiers if item.kind == "serial_number")
     device: Device = Device.objects.create(
-        name=box.name or next(serial, identifiers[0].value),
-        model=box.model,
+        name=report.name or next(serial, identifiers[0].value),
+        model=report.model,
         status=Device.Status.ONLINE if by == "auto" else Device.Status.OFFLINE,
         last_seen=now if by == "auto" else None,
         ip_address=current_caller().address if by == "auto" else None,
-        app_version=box.app_version,
-        os_version=box.os_version,
+        app_version=report.app_version,
+        os_version=report.os_version,
         registered_at=now,
     )
     _add_identifiers(device, identifiers)
     DeviceHardware.objects.create(
         device=device,
-        manufacturer=box.manufacturer,
-        screen_width=box.screen_width,
-        screen_height=box.screen_height,
+        manufacturer=report.manufacturer,
+        screen_width=report.screen_width,
+        screen_height=report.screen_height,
     )
-    said = [f"{item.kind}:{item.value}" for item in identifiers]
-    about = {"by": by, "device_name": device.name, "identifiers": said}
-    facts = [_fact(DeviceRegistered, device, now, **about)]
+    events = [
+        _event(
+            DeviceRegistered,
+            device,
+            now,
+            by=by,
+            device_name=device.name,
+            identifiers=[f"{item.kind}:{item.value}" for item in identifiers],
+        )
+    ]
     if by == "auto":
-        facts.append(went_online(device, before=Device.Status.OFFLINE, last_seen=None))
-    return device, facts
+        events.append(
+            online_event(device, before=Device.Status.OFFLINE, last_seen=None)
+        )
+    return device, events
 
 
 def _add_identifiers(device: Device, identifiers: list[Identifier]) -> None:
-    """Give a device its identifiers, in their order: so two such verbs never deadlock."""
+    """Insert identifiers in sorted order, so that concurrent calls cannot deadlock."""
     DeviceIdentifier.objects.bulk_create(
         DeviceIdentifier(device=device, kind=item.kind, value=item.value)
         for item in sorted(identifiers)
@@ -287,36 +322,35 @@ def _add_identifiers(device: Device, identifiers: list[Identifier]) -> None:
 
 
 def _is_lost_race(error: IntegrityError) -> bool:
-    """Whether somebody else registered one of the identifiers a moment ago."""
-    return ONE_LIVING_DEVICE in str(error)
+    """Return True if another call registered one of the identifiers concurrently."""
+    return ACTIVE_IDENTIFIER_CONSTRAINT in str(error)
 
 
-def _refresh(device: Device, box: Box) -> Changes:
-    """Overwrite what the box says of itself; what it does not say stays."""
+def _update_from_report(device: Device, report: Box) -> Changes:
+    """Overwrite the fields that the device sent; leave the others unchanged."""
     changes: Changes = {}
     hardware, _ = DeviceHardware.objects.get_or_create(device=device)
     for row, names in (
         (device, ("model", "app_version", "os_version")),
         (hardware, ("manufacturer", "screen_width", "screen_height")),
     ):
-        said = {name: getattr(box, name) for name in names if getattr(box, name)}
-        new = {
-            name: value for name, value in said.items() if value != getattr(row, name)
+        reported = {
+            name: getattr(report, name) for name in names if getattr(report, name)
         }
-        for name, value in new.items():
+        new_values = {
+            name: value
+            for name, value in reported.items()
+            if value != getattr(row, name)
+        }
+        for name, value in new_values.items():
             changes[name] = (getattr(row, name), value)
             setattr(row, name, value)
-        if new:
-            row.save(update_fields=list(new))
+        if new_values:
+            row.save(update_fields=list(new_values))
     return changes
 
 
-def _registered_already(kind: str, value: str, device: Device) -> AlreadyRegistered:
-    field_name = "mac_addresses" if kind == "mac_address" else kind
-    return AlreadyRegistered(
-        f"{value} belongs to {device.name} ({device.pk}).", field=field_name
+def _event(event_class: Any, device: Device, now: datetime, **fields: Any) -> Any:
+    return event_class(
+        tenant_id=device.tenant_id, device_id=device.pk, at=now, **fields
     )
-
-
-def _fact(kind: Any, device: Device, now: datetime, **fields: Any) -> Any:
-    return kind(tenant_id=device.tenant_id, device_id=device.pk, at=now, **fields)

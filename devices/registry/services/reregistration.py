@@ -1,11 +1,11 @@
-"""What comes of a known box that registers again: its enrollment token says so."""
+"""Decide whether a registered device may register again."""
 
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from devices.registry.errors import (
-    NobodyAsks,
+    ReregistrationNotRequested,
     ReregistrationPending,
     ReregistrationRefused,
 )
@@ -13,78 +13,101 @@ from devices.registry.events import ReregistrationAsked, ReregistrationDecided
 from devices.registry.models import (
     Device,
     EnrollmentToken,
-    Reregistering,
     Reregistration,
+    ReregistrationPolicy,
 )
 from devices.registry.queries import hold
 from events.services.outbox import record
 from tenants.context import current_caller
 
-GOOD_FOR = timedelta(hours=24)  # a question and its answer
+REQUEST_VALIDITY = timedelta(hours=24)  # of a request, and of its decision
 
 
-class MustAsk(Exception):
-    """A member has to be asked, once the transaction of the registration is undone."""
+class MemberDecisionRequired(Exception):
+    """A member must decide. Request it after the registration has been rolled back."""
 
     def __init__(self, device: Device) -> None:
         super().__init__(device.pk)
         self.device = device
 
 
-def admit(device: Device, admission: EnrollmentToken | None, *, now: datetime) -> None:
-    """See that a held device may get a fresh token for this enrollment token.
+def check_reregistration(
+    device: Device, enrollment_token: EnrollmentToken | None, *, now: datetime
+) -> None:
+    """Check that a locked device may get a new token; use up a member's permission.
+
+    Args:
+        enrollment_token: None if a member registers the device.
 
     Raises:
-        ReregistrationRefused: the token's policy or a member says no.
-        MustAsk: nobody has decided yet.
+        ReregistrationRefused: the token's policy or a member refuses.
+        MemberDecisionRequired: no member has decided yet.
     """
-    if admission is None or admission.reregistration == Reregistering.ROTATE:
+    if (
+        enrollment_token is None
+        or enrollment_token.reregistration == ReregistrationPolicy.ROTATE
+    ):
         return
-    if admission.reregistration == Reregistering.REFUSE:
-        raise ReregistrationRefused("This token lets no known box in a second time.")
-    asked = Reregistration.objects.filter(device=device).first()
-    if asked is None or asked.decided_at is None or asked.decided_at <= now - GOOD_FOR:
-        raise MustAsk(device)
-    if not asked.allowed:
+    if enrollment_token.reregistration == ReregistrationPolicy.REFUSE:
+        raise ReregistrationRefused(
+            "This enrollment token does not allow a device to register again."
+        )
+    request = Reregistration.objects.filter(device=device).first()
+    if (
+        request is None
+        or request.decided_at is None
+        or request.decided_at <= now - REQUEST_VALIDITY
+    ):
+        raise MemberDecisionRequired(device)
+    if not request.allowed:
         raise ReregistrationRefused("A member has denied this registration.")
-    asked.delete()  # one answer lets a box in once
+    request.delete()  # a permission is valid for one registration
 
 
 @transaction.atomic
-def ask(device: Device, *, now: datetime) -> ReregistrationPending:
-    """Put the question to the members, once a day at most; the refusal to answer with."""
+def request_decision(device: Device, *, now: datetime) -> ReregistrationPending:
+    """Request a member's decision, at most once a day.
+
+    Returns:
+        The error to raise for the device.
+    """
     hold(device.pk)
-    asked = Reregistration.objects.filter(device=device).first()
-    if asked is None or (asked.decided_at or asked.asked_at) <= now - GOOD_FOR:
-        fresh = Reregistration(
+    request = Reregistration.objects.filter(device=device).first()
+    cutoff = now - REQUEST_VALIDITY
+    if request is None or (request.decided_at or request.asked_at) <= cutoff:
+        new_request = Reregistration(
             device=device, asked_at=now, address=current_caller().address
         )
         Reregistration.objects.bulk_create(
-            [fresh],
+            [new_request],
             update_conflicts=True,
             unique_fields=["device"],
             update_fields=["asked_at", "address", "decided_at", "allowed"],
         )
-        fact = ReregistrationAsked(
+        event = ReregistrationAsked(
             tenant_id=device.tenant_id, device_id=device.pk, at=now
         )
-        record([fact])
-    return ReregistrationPending("A member has to allow this box to register again.")
+        record([event])
+    return ReregistrationPending("A member must allow this device to register again.")
 
 
 @transaction.atomic
 def decide(*, device: Device, allow: bool, now: datetime) -> None:
-    """Answer a box that asks; whoever decides last within the day is right.
+    """Allow or deny a re-registration request. A later decision replaces an earlier one.
 
     Raises:
-        NobodyAsks: no box of this device has asked within the last day.
-        DeviceIsRetired: it is.
+        ReregistrationNotRequested: the device has not requested it within the last day.
+        DeviceIsRetired: the device is retired.
     """
     hold(device.pk)
-    asked = Reregistration.objects.filter(device=device, asked_at__gt=now - GOOD_FOR)
-    if not asked.update(decided_at=now, allowed=allow):
-        raise NobodyAsks("No box has asked to register again as this device.")
-    fact = ReregistrationDecided(
+    requests = Reregistration.objects.filter(
+        device=device, asked_at__gt=now - REQUEST_VALIDITY
+    )
+    if not requests.update(decided_at=now, allowed=allow):
+        raise ReregistrationNotRequested(
+            "The device has not requested to register again within the last day."
+        )
+    event = ReregistrationDecided(
         tenant_id=device.tenant_id, device_id=device.pk, at=now, allowed=allow
     )
-    record([fact])
+    record([event])

@@ -38,7 +38,7 @@ class EnrollmentTokenFactory(EveryTenantFactory):
         model = EnrollmentToken
 
     tenant = SubFactory(TenantFactory)
-    name = "boxes"
+    name = "devices"
     digest = Sequence("{:064x}".format)
     hint = "enr_xxxx…"
     created_at = datetime(2026, 1, 1, tzinfo=UTC)

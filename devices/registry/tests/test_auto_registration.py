@@ -15,21 +15,25 @@ from events.models import Event
 from tenants.models import Role, Tenant
 
 URL = "/devices/auto-register"
-BOX = {"serial_number": "SN-1", "model": "X96", "mac_addresses": ["AA-BB-CC-DD-EE-0F"]}
+REPORT = {
+    "serial_number": "SN-1",
+    "model": "X96",
+    "mac_addresses": ["AA-BB-CC-DD-EE-0F"],
+}
 Enrollment = Callable[..., tuple[Any, APIClient]]
 
 pytestmark = pytest.mark.django_db
 
 
-def test_an_unknown_box_becomes_a_device_and_gets_its_token(
+def test_registering_an_unknown_device_creates_it_and_returns_its_token(
     enrollment: Enrollment, tenant: Tenant
 ) -> None:
-    _, box = enrollment()
+    _, client = enrollment()
 
-    answer = box.post(URL, BOX)
+    response = client.post(URL, REPORT)
 
-    assert answer.status_code == 201
-    body = answer.json()
+    assert response.status_code == 201
+    body = response.json()
     device = Device.every_tenant.get(tenant=tenant)
     assert body["device"]["id"] == str(device.pk)
     assert body["device"]["mac_addresses"] == ["aa:bb:cc:dd:ee:0f"]
@@ -37,54 +41,56 @@ def test_an_unknown_box_becomes_a_device_and_gets_its_token(
     assert body["certificate"] is None
 
 
-def test_a_box_that_registers_itself_is_online(enrollment: Enrollment) -> None:
-    _, box = enrollment()
+def test_a_device_that_registers_itself_is_online(enrollment: Enrollment) -> None:
+    _, client = enrollment()
 
-    body = box.post(URL, BOX).json()
+    body = client.post(URL, REPORT).json()
 
     assert body["device"]["status"] == "online"
     assert body["device"]["last_seen"] is not None
 
 
-def test_the_same_hardware_again_is_the_same_device(enrollment: Enrollment) -> None:
-    _, box = enrollment()
-    first = box.post(URL, BOX)
+def test_the_same_hardware_is_registered_as_the_same_device_again(
+    enrollment: Enrollment,
+) -> None:
+    _, client = enrollment()
+    first = client.post(URL, REPORT)
 
-    again = box.post(URL, {"mac_addresses": ["aabb.ccdd.ee0f"], "app_version": "2"})
+    second = client.post(URL, {"mac_addresses": ["aabb.ccdd.ee0f"], "app_version": "2"})
 
-    assert (first.status_code, again.status_code) == (201, 200)
-    assert again.json()["device"]["id"] == first.json()["device"]["id"]
-    assert again.json()["device"]["app_version"] == "2"
-    assert again.json()["device"]["model"] == "X96"
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.json()["device"]["id"] == first.json()["device"]["id"]
+    assert second.json()["device"]["app_version"] == "2"
+    assert second.json()["device"]["model"] == "X96"
 
 
-def test_a_registration_again_ends_the_earlier_token(enrollment: Enrollment) -> None:
-    _, box = enrollment()
-    first, again = (box.post(URL, BOX).json()["token"] for _ in range(2))
+def test_registering_again_voids_the_previous_token(enrollment: Enrollment) -> None:
+    _, client = enrollment()
+    first, second = (client.post(URL, REPORT).json()["token"] for _ in range(2))
 
     assert _me(first).status_code == 401
-    assert _me(again).status_code == 200
+    assert _me(second).status_code == 200
 
 
-def test_new_identifiers_of_a_known_box_are_added(enrollment: Enrollment) -> None:
-    _, box = enrollment()
-    box.post(URL, BOX)
+def test_new_identifiers_of_a_known_device_are_added(enrollment: Enrollment) -> None:
+    _, client = enrollment()
+    client.post(URL, REPORT)
 
-    box.post(URL, {"serial_number": "SN-1", "android_id": "ABCDEF12"})
+    client.post(URL, {"serial_number": "SN-1", "android_id": "ABCDEF12"})
 
-    assert box.post(URL, {"android_id": "abcdef12"}).status_code == 200
+    assert client.post(URL, {"android_id": "abcdef12"}).status_code == 200
     assert Device.every_tenant.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_registrations_of_one_box_at_once_make_one_device(
+def test_concurrent_registrations_of_one_device_create_one_device(
     enrollment: Enrollment,
 ) -> None:
-    _, box = enrollment()
+    _, client = enrollment()
 
     def register(_: int) -> int:
         try:
-            return int(copy(box).post(URL, BOX).status_code)
+            return int(copy(client).post(URL, REPORT).status_code)
         finally:
             connection.close()
 
@@ -96,25 +102,25 @@ def test_twenty_registrations_of_one_box_at_once_make_one_device(
     assert DeviceIdentifier.every_tenant.count() == 2
 
 
-def test_identifiers_of_two_devices_are_a_conflict_that_names_both(
+def test_identifiers_of_two_devices_are_a_conflict_that_names_both_devices(
     enrollment: Enrollment, tenant: Tenant
 ) -> None:
-    one, other = DeviceFactory.create_batch(2, tenant=tenant)
-    DeviceIdentifierFactory.create(device=one, value="SN-1")
-    DeviceIdentifierFactory.create(device=other, kind="android_id", value="abc")
-    _, box = enrollment()
+    first, second = DeviceFactory.create_batch(2, tenant=tenant)
+    DeviceIdentifierFactory.create(device=first, value="SN-1")
+    DeviceIdentifierFactory.create(device=second, kind="android_id", value="abc")
+    _, client = enrollment()
 
-    answer = box.post(URL, {"serial_number": "SN-1", "android_id": "abc"})
+    response = client.post(URL, {"serial_number": "SN-1", "android_id": "abc"})
 
-    assert answer.status_code == 409
-    error = answer.json()["errors"][0]
+    assert response.status_code == 409
+    error = response.json()["errors"][0]
     assert error["code"] == "identifiers_disagree"
-    assert str(one.pk) in error["detail"]
-    assert str(other.pk) in error["detail"]
+    assert str(first.pk) in error["detail"]
+    assert str(second.pk) in error["detail"]
 
 
 @pytest.mark.parametrize(
-    "box_says",
+    "report",
     [
         {},
         {"serial_number": ""},
@@ -123,25 +129,25 @@ def test_identifiers_of_two_devices_are_a_conflict_that_names_both(
         {"mac_addresses": ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"]},
     ],
 )
-def test_a_box_that_nothing_identifies_is_refused(
-    enrollment: Enrollment, box_says: dict[str, Any]
+def test_a_report_without_a_unique_identifier_is_refused(
+    enrollment: Enrollment, report: dict[str, Any]
 ) -> None:
-    _, box = enrollment()
+    _, client = enrollment()
 
-    answer = box.post(URL, box_says)
+    response = client.post(URL, report)
 
-    assert answer.status_code == 400
-    assert answer.json()["errors"][0]["code"] == "identifier_required"
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["code"] == "identifier_required"
     assert not Device.every_tenant.exists()
 
 
-def test_two_boxes_that_share_a_placeholder_are_two_devices(
+def test_two_devices_that_share_a_placeholder_are_two_devices(
     enrollment: Enrollment,
 ) -> None:
-    _, box = enrollment()
+    _, client = enrollment()
 
     for mac in ("aa:bb:cc:dd:ee:01", "aa:bb:cc:dd:ee:03"):
-        box.post(URL, {"serial_number": "unknown", "mac_addresses": [mac]})
+        client.post(URL, {"serial_number": "unknown", "mac_addresses": [mac]})
 
     assert Device.every_tenant.count() == 2
 
@@ -149,83 +155,85 @@ def test_two_boxes_that_share_a_placeholder_are_two_devices(
 def test_the_same_hardware_in_two_tenants_is_two_devices(
     enrollment: Enrollment, member: Callable[..., APIClient]
 ) -> None:
-    stranger = member(of=DeviceFactory.create().tenant)
-    _, box = enrollment()
+    other_member = member(of=DeviceFactory.create().tenant)
+    _, client = enrollment()
 
-    assert box.post(URL, BOX).status_code == 201
-    assert stranger.post(URL, BOX).status_code == 201
+    assert client.post(URL, REPORT).status_code == 201
+    assert other_member.post(URL, REPORT).status_code == 201
 
 
-def test_a_box_claims_the_device_that_a_member_registered(
+def test_a_device_claims_the_row_that_a_member_registered(
     enrollment: Enrollment, member: Callable[..., APIClient]
 ) -> None:
-    registered = member().post("/devices", {"serial_number": "SN-1", "name": "Lobby"})
-    _, box = enrollment()
+    created = member().post("/devices", {"serial_number": "SN-1", "name": "Lobby"})
+    _, client = enrollment()
 
-    claimed = box.post(URL, BOX)
+    response = client.post(URL, REPORT)
 
-    assert claimed.status_code == 200
-    assert claimed.json()["device"]["id"] == registered.json()["id"]
-    assert claimed.json()["device"]["name"] == "Lobby"
+    assert response.status_code == 200
+    assert response.json()["device"]["id"] == created.json()["id"]
+    assert response.json()["device"]["name"] == "Lobby"
     assert Event.every_tenant.named("device.claimed").count() == 1
 
 
-def test_a_limited_token_brings_in_so_many_devices_and_known_ones_again(
+def test_a_token_is_limited_in_new_devices_but_not_in_reregistrations(
     enrollment: Enrollment,
 ) -> None:
-    token, box = enrollment(max_uses=1)
+    token, client = enrollment(max_uses=1)
 
-    assert box.post(URL, {"serial_number": "A1"}).status_code == 201
-    refused = box.post(URL, {"serial_number": "A2"})
+    assert client.post(URL, {"serial_number": "A1"}).status_code == 201
+    response = client.post(URL, {"serial_number": "A2"})
 
-    assert refused.status_code == 403
-    assert refused.json()["errors"][0]["code"] == "enrollment_token_used_up"
-    assert box.post(URL, {"serial_number": "A1"}).status_code == 200
+    assert response.status_code == 403
+    assert response.json()["errors"][0]["code"] == "enrollment_token_used_up"
+    assert client.post(URL, {"serial_number": "A1"}).status_code == 200
     assert Device.every_tenant.count() == 1
     token.refresh_from_db()
     assert token.uses == 1
 
 
-def test_a_revoked_token_is_void_at_once(enrollment: Enrollment) -> None:
-    token, box = enrollment()
+def test_a_revoked_enrollment_token_is_refused(enrollment: Enrollment) -> None:
+    token, client = enrollment()
     revoke_token(token, now=datetime.now(UTC))
 
-    assert box.post(URL, BOX).status_code == 401
+    assert client.post(URL, REPORT).status_code == 401
 
 
-def test_an_expired_token_is_void(enrollment: Enrollment) -> None:
-    token, box = enrollment()
+def test_an_expired_enrollment_token_is_refused(enrollment: Enrollment) -> None:
+    token, client = enrollment()
     type(token).every_tenant.update(expires_at=datetime.now(UTC) - timedelta(seconds=1))
 
-    assert box.post(URL, BOX).status_code == 401
+    assert client.post(URL, REPORT).status_code == 401
 
 
-def test_a_member_may_register_a_box_and_a_viewer_may_not(
+def test_an_operator_may_register_a_device_and_a_viewer_may_not(
     member: Callable[..., APIClient],
 ) -> None:
-    assert member(Role.OPERATOR).post(URL, BOX).status_code == 201
-    assert member(Role.VIEWER).post(URL, BOX).status_code == 403
+    assert member(Role.OPERATOR).post(URL, REPORT).status_code == 201
+    assert member(Role.VIEWER).post(URL, REPORT).status_code == 403
 
 
-def test_an_enrollment_token_opens_no_other_door(enrollment: Enrollment) -> None:
-    _, box = enrollment()
+def test_an_enrollment_token_is_refused_by_other_endpoints(
+    enrollment: Enrollment,
+) -> None:
+    _, client = enrollment()
 
-    assert box.get("/devices").status_code == 403
-    assert box.get("/devices/me").status_code == 403
-    assert box.post("/devices/connect", {}).status_code == 403
+    assert client.get("/devices").status_code == 403
+    assert client.get("/devices/me").status_code == 403
+    assert client.post("/devices/connect", {}).status_code == 403
 
 
-def test_retired_hardware_that_comes_back_is_a_new_device(
+def test_retired_hardware_that_registers_again_is_a_new_device(
     enrollment: Enrollment, member: Callable[..., APIClient]
 ) -> None:
-    _, box = enrollment()
-    first = box.post(URL, BOX).json()["device"]["id"]
+    _, client = enrollment()
+    first = client.post(URL, REPORT).json()["device"]["id"]
     member().delete(f"/devices/{first}")
 
-    again = box.post(URL, BOX)
+    second = client.post(URL, REPORT)
 
-    assert again.status_code == 201
-    assert again.json()["device"]["id"] != first
+    assert second.status_code == 201
+    assert second.json()["device"]["id"] != first
 
 
 def _me(token: str) -> Any:

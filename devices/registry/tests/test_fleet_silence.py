@@ -1,4 +1,4 @@
-"""Very many devices fall silent at once: one alarm for the tenant beside their own."""
+"""One event when a large share of a tenant's devices goes offline at once."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,10 +16,13 @@ pytestmark = pytest.mark.django_db
 THRESHOLD = timedelta(minutes=5)
 
 
-def fleet(tenant: Tenant, now: datetime, *, silent: int, talking: int) -> None:
-    for count, seen in ((silent, now - timedelta(hours=1)), (talking, now)):
+def create_fleet(tenant: Tenant, now: datetime, *, silent: int, connected: int) -> None:
+    for count, last_seen in (
+        (silent, now - timedelta(hours=1)),
+        (connected, now),
+    ):
         DeviceFactory.create_batch(
-            count, tenant=tenant, status=Device.Status.ONLINE, last_seen=seen
+            count, tenant=tenant, status=Device.Status.ONLINE, last_seen=last_seen
         )
 
 
@@ -28,10 +31,10 @@ def sweep(now: datetime) -> list[Event]:
     return list(Event.every_tenant.named("fleet.silence").order_by("id"))
 
 
-def test_half_of_a_tenant_at_once_is_one_event_beside_the_devices_own(
+def test_half_of_a_tenants_devices_are_one_event_in_addition_to_their_own(
     tenant: Tenant, now: datetime
 ) -> None:
-    fleet(tenant, now, silent=12, talking=12)
+    create_fleet(tenant, now, silent=12, connected=12)
 
     [event] = sweep(now)
 
@@ -40,72 +43,70 @@ def test_half_of_a_tenant_at_once_is_one_event_beside_the_devices_own(
     assert Event.every_tenant.named("device.status_changed").count() == 12
 
 
-@pytest.mark.parametrize(("silent", "talking"), [(9, 0), (12, 13), (0, 5)])
-def test_a_few_devices_or_a_smaller_share_are_no_alarm(
-    tenant: Tenant, now: datetime, silent: int, talking: int
+@pytest.mark.parametrize(("silent", "connected"), [(9, 0), (12, 13), (0, 5)])
+def test_a_small_number_or_share_of_devices_is_not_reported(
+    tenant: Tenant, now: datetime, silent: int, connected: int
 ) -> None:
-    fleet(tenant, now, silent=silent, talking=talking)
+    create_fleet(tenant, now, silent=silent, connected=connected)
 
     assert sweep(now) == []
 
 
-def test_only_the_tenant_that_fell_silent_hears_of_it(
-    tenant: Tenant, now: datetime
-) -> None:
-    fleet(tenant, now, silent=10, talking=0)
-    fleet(TenantFactory.create(), now, silent=1, talking=50)
+def test_only_the_silent_tenant_gets_an_event(tenant: Tenant, now: datetime) -> None:
+    create_fleet(tenant, now, silent=10, connected=0)
+    create_fleet(TenantFactory.create(), now, silent=1, connected=50)
 
     assert [event.tenant for event in sweep(now)] == [tenant]
 
 
-def test_when_nobody_at_all_connects_the_fault_is_named_as_ours(
+def test_the_cause_is_ingest_if_no_device_of_any_tenant_is_online(
     tenant: Tenant, now: datetime
 ) -> None:
-    fleet(tenant, now, silent=20, talking=0)
-    fleet(TenantFactory.create(), now, silent=30, talking=0)
+    create_fleet(tenant, now, silent=20, connected=0)
+    create_fleet(TenantFactory.create(), now, silent=30, connected=0)
 
     assert {event.data["cause"] for event in sweep(now)} == {"ingest"}
 
 
-def test_a_fleet_that_goes_silent_bit_by_bit_is_announced_once(
+def test_a_fleet_that_goes_silent_in_steps_is_reported_once_in_a_quarter_hour(
     tenant: Tenant, now: datetime
 ) -> None:
-    fleet(tenant, now, silent=20, talking=0)
+    create_fleet(tenant, now, silent=20, connected=0)
     sweep(now)
-    fleet(tenant, now, silent=20, talking=0)
+    create_fleet(tenant, now, silent=20, connected=0)
 
     assert len(sweep(now + timedelta(minutes=1))) == 1
-    fleet(tenant, now, silent=20, talking=0)
+    create_fleet(tenant, now, silent=20, connected=0)
     assert len(sweep(now + timedelta(minutes=16))) == 2
 
 
-def test_more_than_one_batch_is_still_one_alarm(
+def test_several_batches_are_one_event(
     tenant: Tenant, now: datetime, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(presence, "SWEEP_BATCH", 4)
-    fleet(tenant, now, silent=13, talking=0)
+    create_fleet(tenant, now, silent=13, connected=0)
 
     [event] = sweep(now)
 
     assert event.data["devices"] == 13
 
 
-def test_a_second_sweep_beside_the_first_announces_nothing_twice(
+def test_a_second_sweep_does_not_repeat_the_event(
     tenant: Tenant, now: datetime
 ) -> None:
-    fleet(tenant, now, silent=20, talking=0)
+    create_fleet(tenant, now, silent=20, connected=0)
 
     assert len(sweep(now)) == 1
     assert len(sweep(now)) == 1
 
 
-def test_a_sweep_that_was_killed_before_its_end_is_made_up_for_by_the_next(
+def test_the_next_sweep_reports_what_a_killed_sweep_did_not(
     tenant: Tenant, now: datetime, monkeypatch: Any
 ) -> None:
-    fleet(tenant, now, silent=12, talking=0)
+    create_fleet(tenant, now, silent=12, connected=0)
     with monkeypatch.context() as patch:
-        patch.setattr(presence, "SWEEP_BATCH", 12)  # all of them in one full batch
-        patch.setattr(presence, "fleet_silences", killed)
+        patch.setattr(presence, "SWEEP_BATCH", 12)  # one full batch
+        patch.setattr(presence, "fleet_silences", interrupt)
         with pytest.raises(KeyboardInterrupt):
             presence.sweep(now=now, threshold=THRESHOLD)
 
@@ -114,5 +115,5 @@ def test_a_sweep_that_was_killed_before_its_end_is_made_up_for_by_the_next(
     assert event.data["devices"] == 12
 
 
-def killed(**kwargs: Any) -> Any:
+def interrupt(**kwargs: Any) -> Any:
     raise KeyboardInterrupt

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from devices.registry import identifiers
 from devices.registry.identifiers import (
     Identifier,
-    NotAnIdentifier,
-    identifying,
-    is_bogus,
+    MalformedIdentifier,
+    is_placeholder,
+    parse_identifiers,
 )
 
 
@@ -21,15 +21,15 @@ from devices.registry.identifiers import (
         " aa:bb:cc:dd:ee:0f ",
     ],
 )
-def test_a_mac_address_has_one_form_whatever_its_notation(notation: str) -> None:
+def test_every_notation_of_a_mac_address_is_normalised(notation: str) -> None:
     assert identifiers.mac_address(notation) == "aa:bb:cc:dd:ee:0f"
 
 
 @pytest.mark.parametrize(
     "text", ["", "aa:bb:cc:dd:ee", "zz:bb:cc:dd:ee:0f", "aa:bb-cc:dd:ee:0f"]
 )
-def test_what_is_not_six_octets_is_no_mac_address(text: str) -> None:
-    with pytest.raises(NotAnIdentifier):
+def test_a_mac_address_must_have_six_octets(text: str) -> None:
+    with pytest.raises(MalformedIdentifier):
         identifiers.mac_address(text)
 
 
@@ -48,39 +48,45 @@ def test_what_is_not_six_octets_is_no_mac_address(text: str) -> None:
         ("serial_number", "0123456789ABCDEF"),
     ],
 )
-def test_a_value_that_many_boxes_share_identifies_none(
+def test_a_value_that_many_devices_share_is_a_placeholder(
     kind: identifiers.Kind, value: str
 ) -> None:
-    assert is_bogus(Identifier(kind, value))
+    assert is_placeholder(Identifier(kind, value))
 
 
-def test_bogus_identifiers_are_set_apart_from_good_ones() -> None:
-    good, bogus = identifying(serial="unknown", macs=["AABBCCDDEE0F", "000000000000"])
+def test_placeholders_are_separated_from_usable_identifiers() -> None:
+    usable, placeholders = parse_identifiers(
+        serial="unknown", macs=["AABBCCDDEE0F", "000000000000"]
+    )
 
-    assert good == [Identifier("mac_address", "aa:bb:cc:dd:ee:0f")]
-    assert {item.value for item in bogus} == {"unknown", "00:00:00:00:00:00"}
+    assert usable == [Identifier("mac_address", "aa:bb:cc:dd:ee:0f")]
+    assert {item.value for item in placeholders} == {"unknown", "00:00:00:00:00:00"}
 
 
-def test_the_same_identifier_said_twice_counts_once() -> None:
-    good, _ = identifying(macs=["AABBCCDDEE0F", "aa:bb:cc:dd:ee:0f"])
+def test_duplicate_identifiers_are_removed() -> None:
+    usable, _ = parse_identifiers(macs=["AABBCCDDEE0F", "aa:bb:cc:dd:ee:0f"])
 
-    assert len(good) == 1
+    assert len(usable) == 1
 
 
 @given(st.text(max_size=80), st.text(max_size=80), st.lists(st.text(max_size=30)))
-def test_whatever_a_box_says_is_refused_or_has_one_form(
+def test_any_input_is_refused_or_normalised(
     serial: str, android: str, macs: list[str]
 ) -> None:
     try:
-        good, bogus = identifying(serial=serial, android=android, macs=macs)
-    except NotAnIdentifier:
+        usable, placeholders = parse_identifiers(
+            serial=serial, android=android, macs=macs
+        )
+    except MalformedIdentifier:
         return
 
-    again, bogus_again = identifying(
-        serial=next((i.value for i in good if i.kind == "serial_number"), ""),
-        android=next((i.value for i in good if i.kind == "android_id"), ""),
-        macs=[i.value for i in good if i.kind == "mac_address"],
+    again, placeholders_again = parse_identifiers(
+        serial=next((i.value for i in usable if i.kind == "serial_number"), ""),
+        android=next((i.value for i in usable if i.kind == "android_id"), ""),
+        macs=[i.value for i in usable if i.kind == "mac_address"],
     )
-    assert (again, bogus_again) == (good, [])
-    assert not {item for item in good if is_bogus(item)}
-    assert all(len(item.value) <= identifiers.LONGEST for item in good + bogus)
+    assert (again, placeholders_again) == (usable, [])
+    assert not {item for item in usable if is_placeholder(item)}
+    assert all(
+        len(item.value) <= identifiers.MAX_LENGTH for item in usable + placeholders
+    )

@@ -23,18 +23,18 @@ AsDevice = Callable[[Device], APIClient]
 pytestmark = pytest.mark.django_db
 
 
-def connect(device: Device, now: datetime, **said: str) -> dict[str, Any]:
+def connect(device: Device, now: datetime, **fields: str) -> dict[str, Any]:
     with tenant_scope(device.tenant_id):
         device = Device.objects.get(pk=device.pk)
-        return presence.connect(device=device, report=Report(**said), now=now)
+        return presence.connect(device=device, report=Report(**fields), now=now)
 
 
 def status_changes() -> list[Any]:
-    changed = Event.every_tenant.named("device.status_changed").order_by("id")
-    return [event.changes["status"] for event in changed]
+    events = Event.every_tenant.named("device.status_changed").order_by("id")
+    return [event.changes["status"] for event in events]
 
 
-def test_a_connect_makes_a_device_online_and_records_what_it_says(
+def test_a_connect_sets_the_device_online_and_stores_its_data(
     device: Device, now: datetime
 ) -> None:
     connect(device, now, app_version="2.1", os_version="9", ip_address="10.0.0.7")
@@ -45,16 +45,14 @@ def test_a_connect_makes_a_device_online_and_records_what_it_says(
     assert device.ip_address == "10.0.0.7"
 
 
-def test_coming_online_is_announced_once(device: Device, now: datetime) -> None:
+def test_going_online_is_one_event(device: Device, now: datetime) -> None:
     connect(device, now)
     connect(device, now + timedelta(minutes=1))
 
     assert status_changes() == [["offline", "online"]]
 
 
-def test_a_device_that_says_nothing_new_leaves_no_event(
-    device: Device, now: datetime
-) -> None:
+def test_an_unchanged_device_records_no_event(device: Device, now: datetime) -> None:
     connect(device, now, app_version="2.1")
     before = Event.every_tenant.count()
 
@@ -63,33 +61,31 @@ def test_a_device_that_says_nothing_new_leaves_no_event(
     assert Event.every_tenant.count() == before
 
 
-def test_a_new_version_is_an_event_that_says_before_and_after(
+def test_a_new_version_is_an_event_with_the_old_and_the_new_value(
     device: Device, now: datetime
 ) -> None:
     connect(device, now, app_version="2.1")
     connect(device, now, app_version="2.2")
 
-    updated = Event.every_tenant.named("device.updated").latest("id")
-    assert updated.changes == {"app_version": ["2.1", "2.2"]}
+    event = Event.every_tenant.named("device.updated").latest("id")
+    assert event.changes == {"app_version": ["2.1", "2.2"]}
 
 
-def test_an_ordinary_connect_costs_two_statements(
+def test_a_connect_of_an_unchanged_online_device_takes_two_statements(
     device: Device, as_device: AsDevice
 ) -> None:
     client = as_device(device)
-    for _ in range(2):  # comes online; prepares the statements
+    for _ in range(2):  # goes online, then prepares the statements
         client.post("/devices/connect", {})
 
-    with CaptureQueriesContext(
-        connection,
-    ) as statements:
+    with CaptureQueriesContext(connection) as statements:
         assert client.post("/devices/connect", {}).status_code == 200
 
-    written = [row["sql"].strip() for row in statements]
-    assert len(written) == 2, written
+    queries = [row["sql"].strip() for row in statements]
+    assert len(queries) == 2, queries
 
 
-def test_the_answer_of_connect_says_what_to_do_next(
+def test_the_connect_response_has_the_next_steps(
     device: Device, as_device: AsDevice
 ) -> None:
     body = as_device(device).post("/devices/connect", {"app_version": "1"}).json()
@@ -110,7 +106,7 @@ def test_the_answer_of_connect_says_what_to_do_next(
     }
 
 
-def test_the_callers_address_is_recorded_when_the_device_names_none(
+def test_the_remote_address_is_stored_if_the_device_sends_none(
     device: Device, as_device: AsDevice
 ) -> None:
     as_device(device).post("/devices/connect", {}, REMOTE_ADDR="203.0.113.9")
@@ -119,7 +115,7 @@ def test_the_callers_address_is_recorded_when_the_device_names_none(
     assert device.ip_address == "203.0.113.9"
 
 
-def test_a_forwarded_address_from_a_stranger_changes_nothing(
+def test_a_forwarded_address_from_an_untrusted_proxy_is_ignored(
     device: Device, as_device: AsDevice
 ) -> None:
     as_device(device).post(
@@ -154,7 +150,7 @@ def test_a_device_exactly_at_the_threshold_is_still_online(now: datetime) -> Non
     assert presence.sweep(now=later, threshold=THRESHOLD) == 1
 
 
-def test_the_sweep_reaches_every_tenant_in_batches(
+def test_the_sweep_marks_devices_of_every_tenant_in_batches(
     now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "SWEEP_BATCH", 2)
@@ -164,7 +160,7 @@ def test_the_sweep_reaches_every_tenant_in_batches(
     assert len(status_changes()) == 5
 
 
-def test_a_sweep_leaves_retired_and_unseen_devices_alone(now: datetime) -> None:
+def test_the_sweep_ignores_retired_and_never_seen_devices(now: datetime) -> None:
     DeviceFactory.create(status="offline", last_seen=None)
     DeviceFactory.create(
         status="retired", retired_at=now, last_seen=now - 2 * THRESHOLD
@@ -174,28 +170,28 @@ def test_a_sweep_leaves_retired_and_unseen_devices_alone(now: datetime) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_device_that_reports_while_the_sweep_runs_stays_online(now: datetime) -> None:
-    """Its row is held by the report, so the sweep passes it by."""
+def test_a_device_that_connects_during_the_sweep_stays_online(now: datetime) -> None:
+    """The connect has locked the row, so the sweep skips it."""
     device = DeviceFactory.create(status="online", last_seen=now - 2 * THRESHOLD)
-    other = connection.copy()
+    other_connection = connection.copy()
     try:
-        with other.cursor() as reporting:
-            other.set_autocommit(False)
-            reporting.execute(
+        with other_connection.cursor() as cursor:
+            other_connection.set_autocommit(False)
+            cursor.execute(
                 "UPDATE devices_device SET last_seen = %s WHERE id = %s",
                 [now, device.pk],
             )
             assert presence.sweep(now=now, threshold=THRESHOLD) == 0
-            other.commit()
+            other_connection.commit()
     finally:
-        other.close()
+        other_connection.close()
 
     assert presence.sweep(now=now, threshold=THRESHOLD) == 0
     device.refresh_from_db()
     assert device.status == "online"
 
 
-def test_an_event_and_its_status_commit_together(now: datetime) -> None:
+def test_the_status_and_its_event_are_committed_together(now: datetime) -> None:
     device = DeviceFactory.create(status="online", last_seen=now - 2 * THRESHOLD)
 
     with pytest.raises(RuntimeError), transaction.atomic():
@@ -207,19 +203,19 @@ def test_an_event_and_its_status_commit_together(now: datetime) -> None:
     assert status_changes() == []
 
 
-def test_the_command_says_what_the_sweep_would_do(capsys: Any) -> None:
+def test_the_sweep_command_counts_with_dry_run_and_marks_without(capsys: Any) -> None:
     DeviceFactory.create(status="online", last_seen=datetime(2026, 1, 1, tzinfo=UTC))
 
     call_command("sweep_device_status", dry_run=True)
     call_command("sweep_device_status", as_json=True)
 
     assert capsys.readouterr().out == (
-        '1 are silent.\n{"offline": 1, "dry_run": false}\n'
+        '1 devices are silent.\n{"offline": 1, "dry_run": false}\n'
     )
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_worker_sweeps(celery_worker: None) -> None:
+def test_a_celery_worker_runs_the_sweep(celery_worker: None) -> None:
     device = DeviceFactory.create(
         status="online", last_seen=datetime(2026, 1, 1, tzinfo=UTC)
     )

@@ -17,34 +17,38 @@ Member = Callable[..., APIClient]
 pytestmark = pytest.mark.django_db
 
 
-def test_a_member_registers_a_device_that_is_offline_and_unseen(member: Member) -> None:
-    answer = member().post(
+def test_a_device_registered_by_a_member_is_offline_and_never_seen(
+    member: Member,
+) -> None:
+    response = member().post(
         "/devices",
         {"serial_number": "SN-1", "name": "Lobby", "model": "X96", "tags": ["hall"]},
     )
 
-    assert answer.status_code == 201
-    body = answer.json()
+    assert response.status_code == 201
+    body = response.json()
     assert (body["status"], body["last_seen"]) == ("offline", None)
     assert (body["serial_number"], body["tags"]) == ("SN-1", ["hall"])
 
 
-def test_an_identifier_of_another_device_is_a_conflict_at_its_field(
+def test_an_identifier_of_another_device_is_a_conflict_of_its_field(
     member: Member, device: Device
 ) -> None:
     DeviceIdentifierFactory.create(device=device, value="SN-1")
 
-    answer = member().post("/devices", {"serial_number": "SN-1"})
+    response = member().post("/devices", {"serial_number": "SN-1"})
 
-    assert answer.status_code == 409
-    error = answer.json()["errors"][0]
+    assert response.status_code == 409
+    error = response.json()["errors"][0]
     assert (error["code"], error["attr"]) == (
         "device_already_registered",
         "serial_number",
     )
 
 
-def test_a_viewer_looks_and_changes_nothing(member: Member, device: Device) -> None:
+def test_a_viewer_may_read_but_not_change_devices(
+    member: Member, device: Device
+) -> None:
     viewer = member(Role.VIEWER)
 
     assert viewer.get(f"/devices/{device.pk}").status_code == 200
@@ -54,96 +58,98 @@ def test_a_viewer_looks_and_changes_nothing(member: Member, device: Device) -> N
     assert viewer.delete(f"/devices/{device.pk}").status_code == 403
 
 
-def test_a_strangers_device_is_not_there(member: Member) -> None:
-    strangers = DeviceFactory.create()
+def test_a_device_of_another_tenant_is_not_found(member: Member) -> None:
+    other_device = DeviceFactory.create()
 
     for method in ("get", "patch", "delete"):
-        answer = getattr(member(), method)(f"/devices/{strangers.pk}")
-        assert answer.status_code == 404, method
-    assert member().post(f"/devices/{strangers.pk}/token").status_code == 404
-    strangers.refresh_from_db()
-    assert strangers.status == "offline"
+        response = getattr(member(), method)(f"/devices/{other_device.pk}")
+        assert response.status_code == 404, method
+    assert member().post(f"/devices/{other_device.pk}/token").status_code == 404
+    other_device.refresh_from_db()
+    assert other_device.status == "offline"
 
 
-def test_an_unknown_device_is_not_there(member: Member) -> None:
-    answer = member().get(f"/devices/{uuid4()}")
+def test_an_unknown_device_is_not_found(member: Member) -> None:
+    response = member().get(f"/devices/{uuid4()}")
 
-    assert answer.status_code == 404
-    assert answer.json()["errors"][0]["code"] == "device_not_found"
+    assert response.status_code == 404
+    assert response.json()["errors"][0]["code"] == "device_not_found"
 
 
-def test_a_change_is_an_event_that_says_who_and_what(
+def test_an_update_records_an_event_with_the_caller_and_the_changes(
     member: Member, device: Device
 ) -> None:
-    answer = member().patch(
+    response = member().patch(
         f"/devices/{device.pk}", {"name": "Lobby", "tags": ["b", "a", "a"]}
     )
 
-    assert answer.json()["tags"] == ["a", "b"]
+    assert response.json()["tags"] == ["a", "b"]
     event = Event.every_tenant.named("device.updated").get()
     assert event.changes["name"] == [device.name, "Lobby"]
     assert event.changes["tags"] == [[], ["a", "b"]]
     assert event.caller_kind == "member"
     assert event.caller_name.startswith("person-")
     assert event.address == "127.0.0.1"
-    assert event.request_id == answer["X-Request-ID"]
+    assert event.request_id == response["X-Request-ID"]
 
 
-def test_saying_the_same_again_is_no_event(member: Member, device: Device) -> None:
+def test_an_update_without_changes_records_no_event(
+    member: Member, device: Device
+) -> None:
     member().patch(f"/devices/{device.pk}", {"name": device.name, "tags": []})
 
     assert not Event.every_tenant.named("device.updated").exists()
 
 
-def test_retiring_ends_the_devices_token_and_keeps_its_record(
+def test_retiring_voids_the_devices_token_and_keeps_its_row(
     member: Member, device: Device, as_device: Callable[[Device], APIClient]
 ) -> None:
-    box = as_device(device)
+    client = as_device(device)
 
     assert member().delete(f"/devices/{device.pk}").status_code == 204
 
-    assert box.get("/devices/me").status_code == 401
-    kept = member().get(f"/devices/{device.pk}").json()
-    assert kept["status"] == "retired"
-    assert kept["retired_at"] is not None
+    assert client.get("/devices/me").status_code == 401
+    body = member().get(f"/devices/{device.pk}").json()
+    assert body["status"] == "retired"
+    assert body["retired_at"] is not None
     assert Event.every_tenant.named("device.retired").count() == 1
 
 
-def test_retiring_twice_is_retiring_once(member: Member, device: Device) -> None:
+def test_retiring_a_retired_device_has_no_effect(
+    member: Member, device: Device
+) -> None:
     for _ in range(2):
         assert member().delete(f"/devices/{device.pk}").status_code == 204
 
     assert Event.every_tenant.named("device.retired").count() == 1
 
 
-def test_a_retired_device_is_not_changed_any_more(
-    member: Member, device: Device
-) -> None:
+def test_a_retired_device_cannot_be_changed(member: Member, device: Device) -> None:
     member().delete(f"/devices/{device.pk}")
 
     assert member().patch(f"/devices/{device.pk}", {"name": "x"}).status_code == 409
     assert member().post(f"/devices/{device.pk}/token").status_code == 409
 
 
-def test_a_member_hands_a_device_a_new_token(
+def test_a_member_issues_a_new_device_token(
     member: Member, device: Device, as_device: Callable[[Device], APIClient]
 ) -> None:
-    before = as_device(device)
+    old_client = as_device(device)
 
     token = member().post(f"/devices/{device.pk}/token").json()["token"]
 
-    after = APIClient()
-    after.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
-    assert before.get("/devices/me").status_code == 401
-    assert after.get("/devices/me").json()["id"] == str(device.pk)
+    new_client = APIClient()
+    new_client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    assert old_client.get("/devices/me").status_code == 401
+    assert new_client.get("/devices/me").json()["id"] == str(device.pk)
 
 
-def names(answer: Any) -> list[str]:
-    assert answer.status_code == 200, answer.content
-    return [device["name"] for device in answer.json()["results"]]
+def names(response: Any) -> list[str]:
+    assert response.status_code == 200, response.content
+    return [device["name"] for device in response.json()["results"]]
 
 
-def test_lists_are_narrowed_by_status_model_tag_and_words(
+def test_lists_are_filtered_by_status_model_tag_and_search_text(
     member: Member, tenant: Tenant
 ) -> None:
     lobby = DeviceFactory.create(tenant=tenant, name="Berlin lobby", model="X96")
@@ -160,7 +166,7 @@ def test_lists_are_narrowed_by_status_model_tag_and_words(
     assert names(client.get("/devices?tag=nothing")) == []
 
 
-def test_retired_devices_are_listed_only_when_asked_for(
+def test_retired_devices_are_listed_only_with_their_status(
     member: Member, device: Device
 ) -> None:
     member().delete(f"/devices/{device.pk}")
@@ -170,33 +176,33 @@ def test_retired_devices_are_listed_only_when_asked_for(
 
 
 @pytest.mark.parametrize("query", ["status=asleep", "search=%00", "cursor=nonsense"])
-def test_a_filter_that_cannot_be_is_a_clear_error(member: Member, query: str) -> None:
-    answer = member().get(f"/devices?{query}")
+def test_an_invalid_filter_value_is_an_error(member: Member, query: str) -> None:
+    response = member().get(f"/devices?{query}")
 
-    assert answer.status_code in {400, 404}
-    assert answer.json()["errors"]
+    assert response.status_code in {400, 404}
+    assert response.json()["errors"]
 
 
 @pytest.mark.parametrize(
     "ordering", ["name", "-name", "registered_at", "-registered_at"]
 )
-def test_pages_show_each_device_once_in_order(
+def test_pages_list_each_device_once_in_order(
     member: Member, tenant: Tenant, ordering: str
 ) -> None:
-    DeviceFactory.create_batch(7, tenant=tenant)  # all registered in the same moment
-    client, seen = member(), []
+    DeviceFactory.create_batch(7, tenant=tenant)  # all registered at the same time
+    client, values = member(), []
     url = f"/devices?page_size=3&ordering={ordering}"
 
     while url:
         page = client.get(url).json()
-        seen += [device[ordering.lstrip("-")] for device in page["results"]]
+        values += [device[ordering.lstrip("-")] for device in page["results"]]
         url = page["next"]
 
-    assert len(seen) == 7
-    assert seen == sorted(seen, reverse=ordering.startswith("-"))
+    assert len(values) == 7
+    assert values == sorted(values, reverse=ordering.startswith("-"))
 
 
-def test_a_page_costs_the_same_however_many_devices_it_shows(
+def test_the_number_of_queries_does_not_depend_on_the_page_size(
     member: Member, tenant: Tenant
 ) -> None:
     client = member()
@@ -212,18 +218,20 @@ def test_a_page_costs_the_same_however_many_devices_it_shows(
     assert counts[0] == counts[1]
 
 
-def test_a_device_sees_itself_and_no_list(
+def test_a_device_may_read_itself_only(
     device: Device, as_device: Callable[[Device], APIClient]
 ) -> None:
-    box = as_device(device)
+    client = as_device(device)
 
-    assert box.get("/devices/me").json()["id"] == str(device.pk)
-    assert box.get("/devices").status_code == 403
-    assert box.get(f"/devices/{device.pk}").status_code == 403
-    assert box.post("/devices/auto-register", {"serial_number": "x"}).status_code == 403
+    assert client.get("/devices/me").json()["id"] == str(device.pk)
+    assert client.get("/devices").status_code == 403
+    assert client.get(f"/devices/{device.pk}").status_code == 403
+    assert (
+        client.post("/devices/auto-register", {"serial_number": "x"}).status_code == 403
+    )
 
 
-def test_pages_end_however_many_devices_share_a_name(
+def test_paging_ends_if_many_devices_have_the_same_name(
     member: Member, tenant: Tenant
 ) -> None:
     Device.every_tenant.bulk_create(
@@ -232,24 +240,24 @@ def test_pages_end_however_many_devices_share_a_name(
         )
         for _ in range(1500)
     )
-    client, seen = member(), set()
+    client, ids = member(), set()
     url = "/devices?page_size=400&ordering=name"
 
     for _ in range(6):
         page = client.get(url).json()
-        seen |= {device["id"] for device in page["results"]}
+        ids |= {device["id"] for device in page["results"]}
         url = page["next"]
         if url is None:
             break
 
     assert url is None
-    assert len(seen) == 1500
+    assert len(ids) == 1500
 
 
 @pytest.mark.parametrize(
     "ordering", ["name", "-name", "registered_at", "-registered_at"]
 )
-def test_pages_lead_through_every_device_and_back_even_among_equals(
+def test_pages_lead_forward_and_back_through_devices_with_equal_values(
     member: Callable[..., APIClient], tenant: Tenant, ordering: str
 ) -> None:
     DeviceFactory.create_batch(7, tenant=tenant, name="same")
@@ -272,7 +280,7 @@ def test_pages_lead_through_every_device_and_back_even_among_equals(
     assert backward == pages[-2::-1]
 
 
-def test_a_deep_page_is_found_by_its_place_and_not_by_counting(
+def test_a_later_page_is_selected_by_key_without_offset_or_count(
     member: Callable[..., APIClient], tenant: Tenant
 ) -> None:
     DeviceFactory.create_batch(5, tenant=tenant)
@@ -282,7 +290,7 @@ def test_a_deep_page_is_found_by_its_place_and_not_by_counting(
     with CaptureQueriesContext(connection) as queries:
         client.get(second)
 
-    asked = " ".join(query["sql"] for query in queries)
-    assert "OFFSET" not in asked
-    assert "COUNT(" not in asked.upper()
-    assert '("devices_device"."registered_at", "devices_device"."id") <' in asked
+    sql = " ".join(query["sql"] for query in queries)
+    assert "OFFSET" not in sql
+    assert "COUNT(" not in sql.upper()
+    assert '("devices_device"."registered_at", "devices_device"."id") <' in sql

@@ -6,30 +6,44 @@ from typing import Any
 from django.utils import timezone
 
 from devices.registry.errors import InvalidEnrollmentToken
-from devices.registry.models import Reregistering
+from devices.registry.models import ReregistrationPolicy
 from devices.registry.services import credentials
-from devices.registry.services.credentials import LONGEST_LIFETIME
+from devices.registry.services.credentials import MAX_LIFETIME
 from tenants.context import tenant_scope
 from tenants.management.operator_command import OperatorCommand
 from tenants.queries import tenant_by_slug
 
-MOST_DAYS = LONGEST_LIFETIME.days
+MAX_DAYS = MAX_LIFETIME.days
 
 
 class Command(OperatorCommand):
-    help = "Make a token with which boxes register themselves in a tenant."
+    help = "Create a token with which devices register themselves in a tenant."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("slug")
-        parser.add_argument("--name", default="made by a command")
-        parser.add_argument("--max-uses", type=int, metavar="N")
-        parser.add_argument("--expires-days", type=int, metavar="N")
+        parser.add_argument("slug", help="Slug of the tenant.")
+        parser.add_argument(
+            "--name",
+            default="created by a command",
+            help="Name of the token (default: %(default)s).",
+        )
+        parser.add_argument(
+            "--max-uses",
+            type=int,
+            metavar="N",
+            help="Number of new devices it may register (default: any number).",
+        )
+        parser.add_argument(
+            "--expires-days",
+            type=int,
+            metavar="N",
+            help="Days until it expires (default: never).",
+        )
         parser.add_argument(
             "--reregistration",
-            choices=Reregistering.values,
-            default=Reregistering.ROTATE.value,
-            help="What comes of a known box that registers again.",
+            choices=ReregistrationPolicy.values,
+            default=ReregistrationPolicy.ROTATE.value,
+            help="How to treat a registered device that registers again.",
         )
 
     def run(
@@ -41,8 +55,8 @@ class Command(OperatorCommand):
         reregistration: str,
         **options: Any,
     ) -> tuple[Mapping[str, Any], str]:
-        if expires_days is not None and abs(expires_days) > MOST_DAYS:
-            raise InvalidEnrollmentToken("At most a hundred years.")
+        if expires_days is not None and abs(expires_days) > MAX_DAYS:
+            raise InvalidEnrollmentToken("A token is valid for at most 100 years.")
         with tenant_scope(tenant_by_slug(slug).pk):
             _, token = credentials.create_enrollment_token(
                 name=name,

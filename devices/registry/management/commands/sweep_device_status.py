@@ -11,16 +11,20 @@ from tenants.management.operator_command import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Mark the devices offline that have not been heard of for too long."
+    help = "Mark devices offline that were not seen within RECENT_THRESHOLD."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="Only count them.")
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="Count the devices without marking them.",
+        )
 
     def run(self, dry_run: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
         now, threshold = timezone.now(), settings.RECENT_THRESHOLD
         if dry_run:
             count = Device.every_tenant.silent(now - threshold).count()
-            return {"silent": count, "dry_run": True}, f"{count} are silent."
+            return {"silent": count, "dry_run": True}, f"{count} devices are silent."
         count = presence.sweep(now=now, threshold=threshold)
-        return {"offline": count, "dry_run": False}, f"{count} are now offline."
+        return {"offline": count, "dry_run": False}, f"{count} devices are now offline."
