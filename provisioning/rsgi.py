@@ -1,10 +1,9 @@
-"""What the web server calls: reads bodies patiently, and works on whole requests only.
+"""The web server's application (RSGI): reads complete requests, then runs Django.
 
-A body that comes in drips would keep a thread from its work for as long as its sender
-likes, and a handful of such senders would keep everybody out. So bodies are awaited on
-the event loop, with a limit and a deadline, and only what has come whole is handed to
-one of the few threads on which Django works. A file that is uploaded goes to the disk meanwhile,
-once the application has said that it would take it.
+A body that arrives slowly would occupy a thread for as long as its sender likes, and a few
+such senders would stop the server. So bodies are read on the event loop, with a limit
+and a deadline, and only complete requests get one of the few threads on which Django
+runs. A file upload is written to the disk meanwhile, after Django has accepted it.
 """
 
 import asyncio
@@ -12,6 +11,7 @@ import gc
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,25 +24,29 @@ from core import uploads
 from core.downloads import LocalFile, LocalFileAnswer
 from provisioning.wsgi import begun
 
-LONGEST_WAIT = 15.0  # seconds for a body of the usual size to come whole
+MAX_BODY_SECONDS = 15.0  # for a body that is kept in memory
 logger = logging.getLogger(__name__)
 
-BARE = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # headers that CGI names without HTTP_
+UNPREFIXED = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # CGI names without HTTP_
 
-LONGEST_PIECE = 30.0  # seconds for the next piece of an upload
-SLOWEST = 50_000  # bytes a second, of a whole upload
-MOST_UPLOADS = 4  # at a time, of one process
+MAX_CHUNK_SECONDS = 30.0  # until the next chunk of an upload
+MIN_UPLOAD_RATE = 50_000  # bytes a second, of a whole upload
+MAX_UPLOADS = 4  # at a time, in one process
+UPLOAD_PATHS = re.compile(
+    r"/updates/packages/[0-9a-f-]{36}/file"
+    r"|/admin/updates/softwareupdate/[0-9a-f-]{36}/file/"
+)
 
 threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
-files = ThreadPoolExecutor(4, thread_name_prefix="file")  # slow disks, other stores
-# What has come is looked into, signed and stored elsewhere: beside all other requests.
-keeping = ThreadPoolExecutor(2, thread_name_prefix="keeping")
+files = ThreadPoolExecutor(4, thread_name_prefix="file")  # disks, object storage
+# Uploaded files are inspected, signed and stored without delaying other requests.
+upload_threads = ThreadPoolExecutor(2, thread_name_prefix="keeping")
 
 Answer = tuple[int, list[tuple[str, str]], bytes | LocalFile | Any]
 
 
 class Refusal(Exception):
-    """A request that is not worth a thread."""
+    """A request that is refused without a thread."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -52,12 +56,12 @@ class Refusal(Exception):
         self.headers = [
             ("content-type", "application/json"),
             ("content-length", str(len(self.body))),
-            ("connection", "close"),  # what is still to come belongs to nobody
+            ("connection", "close"),  # the rest of the body is not read
         ]
 
 
 class Application:
-    """One coroutine for each request (RSGI)."""
+    """One coroutine for each request."""
 
     def __init__(self) -> None:
         self.uploads = 0
@@ -66,7 +70,7 @@ class Application:
         if scope.proto != "http":
             return
         try:
-            if scope.method == "PUT" and uploads.PATHS.fullmatch(scope.path):
+            if scope.method == "PUT" and UPLOAD_PATHS.fullmatch(scope.path):
                 answer = await self._uploaded(scope, protocol)
             else:
                 answer = await _answered(_environ(scope, await _body(scope, protocol)))
@@ -76,23 +80,23 @@ class Application:
         await _send(protocol, *answer)
 
     async def _uploaded(self, scope: Any, protocol: Any) -> Answer:
-        """Ask whether it would be taken; take it; hand it on."""
+        """Ask Django whether it accepts the file; read it; pass it on."""
         environ = _environ(scope, b"")
-        length = _said_length(scope)
+        length = _content_length(scope)
         environ[uploads.ENVIRON] = uploads.Question(length)
         status, headers, content = await _answered(environ)
-        most = next((v for name, v in headers if name == uploads.ADMITTED), None)
-        if most is None:
+        limit = next((v for name, v in headers if name == uploads.ADMITTED), None)
+        if limit is None:
             return status, [*headers, ("connection", "close")], content
-        if self.uploads >= MOST_UPLOADS:
-            raise Refusal(429, "uploads_busy", "Other files are uploaded now.")
+        if self.uploads >= MAX_UPLOADS:
+            raise Refusal(429, "uploads_busy", "Too many files are being uploaded now.")
         self.uploads += 1
         try:
-            spool = uploads.Spool(int(most))
+            spool = uploads.Spool(int(limit))
             try:
                 environ = _environ(scope, b"")
                 environ[uploads.ENVIRON] = await _spooled(protocol, spool, length or 0)
-                return await _answered(environ, keeping)
+                return await _answered(environ, upload_threads)
             finally:
                 spool.remove()
         finally:
@@ -107,7 +111,7 @@ async def _answered(
 
 
 def _answer(environ: dict[str, Any]) -> Answer:
-    """Whole, but for a file: that is read when it is sent."""
+    """The complete answer; only files are read later, when they are sent."""
     status, headers, response = begun(environ)
     if isinstance(response, LocalFileAnswer):
         response.close()
@@ -132,112 +136,116 @@ async def _send(
         )
         return
     if not isinstance(content, bytes):
-        await _send_pieces(protocol.response_stream(status, headers), content)
+        await _send_chunks(protocol.response_stream(status, headers), content)
         return
     protocol.response_bytes(status, headers, content)
 
 
-async def _send_pieces(transport: Any, response: Any) -> None:
-    """A file from elsewhere, piece by piece, as quickly as it is read."""
-    loop, pieces = asyncio.get_running_loop(), iter(response)
+async def _send_chunks(transport: Any, response: Any) -> None:
+    """Send a file from object storage, chunk by chunk."""
+    loop, chunks = asyncio.get_running_loop(), iter(response)
     try:
         while (
-            piece := await loop.run_in_executor(files, next, pieces, None)
+            chunk := await loop.run_in_executor(files, next, chunks, None)
         ) is not None:
-            await transport.send_bytes(piece)
+            await transport.send_bytes(chunk)
     except (RuntimeError, OSError):
-        pass  # the device went away; it comes again for the rest
-    except Exception:  # the store's own; the device comes again for the rest
-        logger.exception("A file could not be read to its end")
+        pass  # the client disconnected; it resumes the download later
+    except Exception:  # the storage library's own; the client resumes later
+        logger.exception("A file could not be read completely")
     finally:
         await loop.run_in_executor(files, response.close)
 
 
 async def _spooled(protocol: Any, spool: uploads.Spool, length: int) -> uploads.Spooled:
-    """Write what comes to the disk; who is too slow for it keeps others from theirs."""
+    """Write the body to the disk; a sender that is too slow is refused."""
     try:
-        async with asyncio.timeout(LONGEST_PIECE + length / SLOWEST):
+        async with asyncio.timeout(MAX_CHUNK_SECONDS + length / MIN_UPLOAD_RATE):
             await _write(protocol, spool)
     except TimeoutError:
         raise Refusal(
-            408, "request_timeout", "The file did not come in time."
+            408, "request_timeout", "The file did not arrive in time."
         ) from None
     except uploads.TooLarge:
         raise _TOO_LARGE from None
     except RuntimeError:
-        raise _BROKEN_OFF from None
+        raise _TRUNCATED from None
     except OSError:
-        logger.exception("A file that came in could not be written")
-        raise _NO_ROOM from None
+        logger.exception("An uploaded file could not be written")
+        raise _NOT_STORED from None
     if spool.size < length:
-        raise _BROKEN_OFF
+        raise _TRUNCATED
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(files, spool.finish)
 
 
 async def _write(protocol: Any, spool: uploads.Spool) -> None:
-    loop, pieces, gathered = asyncio.get_running_loop(), aiter(protocol), bytearray()
-    piece: bytes | None = b""
-    while piece is not None:
-        piece = await _next(pieces)
-        gathered += piece or b""
-        if piece is None or len(gathered) >= uploads.CHUNK:
-            await loop.run_in_executor(files, spool.write, bytes(gathered))
-            gathered.clear()
+    loop, chunks, buffer = asyncio.get_running_loop(), aiter(protocol), bytearray()
+    chunk: bytes | None = b""
+    while chunk is not None:
+        chunk = await _next(chunks)
+        buffer += chunk or b""
+        if chunk is None or len(buffer) >= uploads.CHUNK:
+            await loop.run_in_executor(files, spool.write, bytes(buffer))
+            buffer.clear()
 
 
-async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
-    """None at the end. (`anext` with a default ends the process with these.)"""
-    async with asyncio.timeout(LONGEST_PIECE):
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    """The next chunk; None at the end. (The built-in `anext` with a default crashes here.)"""
+    async with asyncio.timeout(MAX_CHUNK_SECONDS):
         try:
-            return await pieces.__anext__()
+            return await chunks.__anext__()
         except StopAsyncIteration:
             return None
 
 
-def _said_length(scope: Any) -> int | None:
-    said = scope.headers.get("content-length", "")
-    return int(said) if said.isdecimal() and len(said) < 16 else None
+def _content_length(scope: Any) -> int | None:
+    value = scope.headers.get("content-length", "")
+    return int(value) if value.isdecimal() and len(value) < 16 else None
 
 
 _TOO_LARGE = Refusal(413, "request_too_large", "The request body is too large.")
-_NO_ROOM = Refusal(503, "unavailable", "The file could not be written here.")
-_BROKEN_OFF = Refusal(
-    400, "upload_truncated", "The upload broke off: nothing of it was kept."
+_NOT_STORED = Refusal(503, "unavailable", "The server cannot store the file now.")
+_TRUNCATED = Refusal(
+    400, "upload_truncated", "The upload was interrupted. Nothing of it was kept."
 )
 
 
 async def _body(scope: Any, protocol: Any) -> bytes:
-    headers, most = scope.headers, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    told = "content-length" in headers
-    if not told and "transfer-encoding" not in headers and scope.http_version[0] == "1":
+    headers, limit = scope.headers, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    has_length = "content-length" in headers
+    if (
+        not has_length
+        and "transfer-encoding" not in headers
+        and scope.http_version[0] == "1"
+    ):
         return b""
     length = headers.get("content-length", "0")
-    if not length.isdecimal() or len(length) > 15 or int(length) > most:
+    if not length.isdecimal() or len(length) > 15 or int(length) > limit:
         raise Refusal(413, "request_too_large", "The request body is too large.")
     try:
-        async with asyncio.timeout(LONGEST_WAIT):
-            if told:
+        async with asyncio.timeout(MAX_BODY_SECONDS):
+            if has_length:
                 return bytes(await protocol())
-            return await _chunks(protocol, most)
+            return await _chunks(protocol, limit)
     except TimeoutError:
         raise Refusal(
-            408, "request_timeout", "The request body did not come in time."
+            408, "request_timeout", "The request body did not arrive in time."
         ) from None
 
 
-async def _chunks(protocol: Any, most: int) -> bytes:
-    """A body that does not say beforehand how long it is."""
+async def _chunks(protocol: Any, limit: int) -> bytes:
+    """Read a body without a `Content-Length`."""
     body = bytearray()
     async for chunk in protocol:
         body += chunk
-        if len(body) > most:
+        if len(body) > limit:
             raise Refusal(413, "request_too_large", "The request body is too large.")
     return bytes(body)
 
 
 def _environ(scope: Any, body: bytes) -> dict[str, Any]:
-    """The same request as WSGI says it (PEP 3333)."""
+    """The request as a WSGI environment (PEP 3333)."""
     server, _, port = scope.server.rpartition(":")
     environ = {
         "REQUEST_METHOD": scope.method,
@@ -258,11 +266,11 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
     }
     for name, value in scope.headers.items():
         if "_" in name:
-            continue  # it would pass for the header that has hyphens there
+            continue  # in WSGI it would look like the header with hyphens
         key = name.upper().replace("-", "_")
-        key = key if key in BARE else f"HTTP_{key}"
-        mark = "; " if key == "HTTP_COOKIE" else ","
-        environ[key] = f"{environ[key]}{mark}{value}" if key in environ else value
+        key = key if key in UNPREFIXED else f"HTTP_{key}"
+        separator = "; " if key == "HTTP_COOKIE" else ","
+        environ[key] = f"{environ[key]}{separator}{value}" if key in environ else value
     if body:
         environ["CONTENT_LENGTH"] = str(len(body))
     return environ
@@ -270,7 +278,7 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
 
 app = Application()
 
-# What was imported stays; looking through it for cycles again and again is a twentieth
-# of a request's time.
+# Imported objects stay alive. Searching them for cycles again and again would take a
+# twentieth of a request's time.
 gc.freeze()
 gc.set_threshold(20_000, 20, 50)
