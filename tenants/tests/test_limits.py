@@ -194,7 +194,7 @@ def test_two_processes_share_one_count(rates: Any, address: str) -> None:
 def test_without_redis_devices_go_on_and_secrets_cannot_be_guessed(
     settings: Any, rates: Any, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_resting_until", 0.0)  # and put back afterwards
+    monkeypatch.setattr(limits, "_redis_retry_at", 0.0)  # and put back afterwards
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     rates["device"] = rates["second_factor"] = Rate(1, 60)
 
