@@ -19,7 +19,7 @@ from tenants.managers import TenantManager
 
 
 class Role(models.TextChoices):
-    """The role of a member. Each role includes the permissions of the roles above it."""
+    """The role of a member. Each role includes the roles listed before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"

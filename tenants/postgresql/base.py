@@ -22,7 +22,7 @@ class ScopedCursor(psycopg2.extensions.cursor):
 
     def execute(self, query: Any, vars: Any = None) -> None:
         scope = database_scope()
-        # Outside a transaction, SET LOCAL of an earlier statement has no effect any more.
+        # Outside a transaction, the SET LOCAL of an earlier statement has already ended.
         plain = not scope and self.connection.autocommit
         if plain or not isinstance(query, str) or query.startswith(WITHOUT_SCOPE):
             return super().execute(query, vars)
