@@ -20,7 +20,7 @@ class AlreadyMember(Conflict):
 
 
 class FirstSignInPending(Conflict):
-    """Another tenant invited the user, who has not signed in since."""
+    """The user was invited by another tenant and has never signed in."""
 
     code = "person_unknown_yet"
 

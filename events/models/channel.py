@@ -73,8 +73,10 @@ class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
         return self.filter(dead_at__isnull=False)
 
     def due(self, now: datetime) -> Self:
-        """Return messages whose time has come and whose device has no older message
-        waiting for the same channel."""
+        """Return due messages, except those behind an older message of their device.
+
+        So the messages of a device are sent to a channel in order.
+        """
         older = ChannelDelivery.every_tenant.waiting().filter(
             channel=OuterRef("channel"),
             device_id=OuterRef("device_id"),

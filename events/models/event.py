@@ -83,7 +83,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(dead_at__isnull=False)
 
     def due(self, now: datetime) -> Self:
-        """Return deliveries whose time has come and that are the oldest of their stream.
+        """Return due deliveries that are the oldest of their subscriber and stream.
 
         A newer event of a device waits for the older one, so that each subscriber gets
         the events of a device in order.
