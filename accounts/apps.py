@@ -9,5 +9,5 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        import_module("accounts.signals")  # connects its receivers
+        import_module("accounts.signals")  # connects the signal receivers
         reencryption.register("accounts.services.second_factor.reencrypt")

@@ -1,4 +1,4 @@
-"""What tenants refuse."""
+"""Errors raised by the services for tenants, members, tokens and second factors."""
 
 from core.errors import Conflict, Invalid, Missing, Refused
 
@@ -7,7 +7,7 @@ class TenantExists(Conflict):
     code = "tenant_exists"
 
 
-class NoSuchPerson(Missing):
+class UserNotFound(Missing):
     code = "person_not_found"
 
 
@@ -19,8 +19,8 @@ class AlreadyMember(Conflict):
     code = "already_member"
 
 
-class PersonUnknownYet(Conflict):
-    """Another tenant invited this person, who has never signed in."""
+class FirstSignInPending(Conflict):
+    """The user was invited by another tenant and has never signed in."""
 
     code = "person_unknown_yet"
 

@@ -83,7 +83,7 @@ class SignedIn(PersonEvent):
 
 
 class SignInFailed(PersonEvent):
-    """Somebody tried to sign in with a wrong password or an unknown address."""
+    """A sign-in failed because of a wrong password or an unknown address."""
 
     name = "person.sign_in_failed"
 

@@ -1,4 +1,4 @@
-"""Middleware of the portal: tenant, first password and second factor of the session."""
+"""Portal middleware: select the tenant; require a new password and the second factor."""
 
 from collections.abc import Callable
 
@@ -15,10 +15,11 @@ from tenants.context import (
 from tenants.models import Membership, User
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
+# Names of the URLs that are allowed in each state of the session.
 ALWAYS = {"login", "logout", "jsi18n"}
-WITH_A_FIRST_PASSWORD = ALWAYS | {"password_change"}
-WITHOUT_SECOND_FACTOR = ALWAYS | {"second-factor"}
-TO_GET_A_SECOND_FACTOR = WITH_A_FIRST_PASSWORD | {
+WITH_INITIAL_PASSWORD = ALWAYS | {"password_change"}
+BEFORE_SECOND_FACTOR = ALWAYS | {"second-factor"}
+BEFORE_SECOND_FACTOR_SETUP = WITH_INITIAL_PASSWORD | {
     "second-factor",
     "set-up-second-factor",
     "choose-tenant",
@@ -28,7 +29,11 @@ SESSION_KEY = "tenant_id"
 
 
 class PortalMiddleware:
-    """In the portal, and only there, the signed-in person names the tenant."""
+    """For portal pages only, bind the caller and the tenant of the signed-in user.
+
+    Redirect users with an initial password to the password change, and users without the
+    second factor to the pages that ask for it or set it up.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -43,11 +48,11 @@ class PortalMiddleware:
         user = request.user
         if not isinstance(user, User):
             return None
-        if user.password_is_first and match.url_name not in WITH_A_FIRST_PASSWORD:
+        if user.password_is_first and match.url_name not in WITH_INITIAL_PASSWORD:
             return redirect("admin:password_change")
         factor = second_factor.mark(user)
-        shown = second_factor_shown(request, factor)
-        if factor and not shown and match.url_name not in WITHOUT_SECOND_FACTOR:
+        verified = second_factor_shown(request, factor)
+        if factor and not verified and match.url_name not in BEFORE_SECOND_FACTOR:
             return redirect("admin:second-factor")
         bind_caller("member", id=user.pk, name=user.email)
         if user.is_superuser:
@@ -57,29 +62,29 @@ class PortalMiddleware:
         if membership is None:
             return None
         bind_tenant(membership.tenant_id)
-        asked_for = membership.tenant.requires_second_factor
-        if asked_for and not shown and match.url_name not in TO_GET_A_SECOND_FACTOR:
+        required = membership.tenant.requires_second_factor and not verified
+        if required and match.url_name not in BEFORE_SECOND_FACTOR_SETUP:
             return redirect("admin:set-up-second-factor")
         return None
 
 
 def second_factor_shown(request: HttpRequest, factor: str | None) -> bool:
-    """Whether this session has shown the second factor that is in use now."""
+    """Return whether the session was verified with the user's current second factor."""
     return factor is not None and request.session.get(SECOND_FACTOR_SHOWN) == factor
 
 
 def chosen_membership(request: HttpRequest, user: User) -> Membership | None:
-    """The tenant chosen in this session, or the member's first one."""
+    """Return the membership of the session's tenant, or else the user's first one."""
     memberships = memberships_of(user)
-    chosen = request.session.get(SESSION_KEY)
+    tenant_id = request.session.get(SESSION_KEY)
     for membership in memberships:
-        if str(membership.tenant_id) == chosen:
+        if str(membership.tenant_id) == tenant_id:
             return membership
     return memberships[0] if memberships else None
 
 
 def memberships_of(user: User) -> list[Membership]:
-    """In all tenants: a person may see their own, wherever they act now."""
+    """Return up to 100 memberships of a user, in all tenants."""
     with every_tenant_scope():
-        mine = Membership.every_tenant.filter(user_id=user.pk)
-        return list(mine.select_related("tenant")[:100])
+        memberships = Membership.every_tenant.filter(user_id=user.pk)
+        return list(memberships.select_related("tenant")[:100])

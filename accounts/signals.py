@@ -16,7 +16,7 @@ from tenants.models import User
 
 
 def account(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str:
-    """The normalised e-mail address that somebody tries to sign in with."""
+    """Return the normalised e-mail address of a sign-in attempt."""
     data = credentials or request.POST
     return User.objects.normalize(str(data.get("username") or ""))[:254]
 

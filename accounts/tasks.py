@@ -1,4 +1,4 @@
-"""Celery's door to what people leave behind."""
+"""Celery tasks of the accounts."""
 
 from celery import shared_task
 from django.core.management import call_command
@@ -6,5 +6,5 @@ from django.core.management import call_command
 
 @shared_task(ignore_result=True)
 def clear_sessions() -> None:
-    """Forget the portal's sessions that have ended."""
+    """Delete expired sessions of the portal."""
     call_command("clearsessions")

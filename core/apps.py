@@ -15,7 +15,7 @@ class CoreConfig(AppConfig):
 
 
 def check_extension_points(**kwargs: Any) -> list[CheckMessage]:
-    """Report every registered path that cannot be imported."""
+    """Return an error for every registered extension path that cannot be imported."""
     errors: list[CheckMessage] = []
     for point in ExtensionPoint.known:
         for path in point.paths:

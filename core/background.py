@@ -1,4 +1,4 @@
-"""Call a function soon from a background thread, once for many requests to do so."""
+"""Run a function in a background thread, merging requests that arrive close together."""
 
 import logging
 import os
@@ -8,20 +8,21 @@ from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER = 5.0  # seconds after Redis was unavailable
-PAUSE = 0.05  # seconds in which several requests become one call
+RETRY_AFTER = 5.0  # seconds to wait after Redis was unavailable
+PAUSE = 0.05  # seconds within which several requests are merged into one call
 
 
 class BackgroundCall:
-    """Calls `send` from a thread of its own, soon after the object is called.
+    """Callable that runs `send` in a background thread soon after it is called.
 
-    The caller never waits and never fails. Losing a call must be harmless: Celery beat
-    starts the same work every few seconds.
+    The caller never waits and never fails. Use it only for work that may be lost, for
+    example because Celery beat starts the same work every few seconds.
 
     Args:
-        send: the function to call; raises `unavailable` when Redis does not answer.
-        pause: seconds after each call in which further requests become one call.
-        retries: whether a call that failed is repeated, when nothing else repeats it.
+        send: the function to run; raises `unavailable` when Redis does not answer.
+        unavailable: the exception type that means Redis is unavailable.
+        pause: seconds after each run in which further requests are merged into one.
+        retries: repeat a failed run. Set it when nothing else repeats the work.
     """
 
     _running: bool
@@ -37,7 +38,7 @@ class BackgroundCall:
         self._send, self._unavailable, self._pause = send, unavailable, pause
         self._retries = retries
         self._reset()
-        # A forked child has none of its parent's threads.
+        # A forked child process does not inherit the parent's threads.
         os.register_at_fork(after_in_child=self._reset)
 
     def __call__(self) -> None:

@@ -1,4 +1,4 @@
-"""Line charts as SVG: drawn on the server, without a script and without a network. Pure."""
+"""Compute line charts that a template renders as SVG. Pure functions, no JavaScript."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 WIDTH, HEIGHT = 560.0, 150.0
-LEFT, RIGHT, TOP, BOTTOM = 40.0, 6.0, 8.0, 20.0  # what the axes' words need
-TICKS = 4
+LEFT, RIGHT, TOP, BOTTOM = 40.0, 6.0, 8.0, 20.0  # margins for the axis labels
+TICKS = 4  # approximate number of intervals on the value axis
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A value at a time; `least` and `most` where it stands for many."""
+    """A value at a time.
+
+    `least` and `most` are set if the point aggregates several samples.
+    """
 
     at: datetime
     value: float
@@ -22,13 +25,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
+    """A labelled position on an axis."""
+
     place: float
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A strip that says, when it is pointed at, what the value there is."""
+    """An invisible strip that shows the value under the pointer as a tooltip."""
 
     x: float
     width: float
@@ -37,16 +42,16 @@ class Mark:
 
 @dataclass(slots=True)
 class Chart:
-    """What the template draws."""
+    """Everything the chart template needs, in SVG coordinates."""
 
     title: str
     unit: str
-    newest: str = ""
-    line: str = ""  # the d of a path
-    band: str = ""
-    against: str = ""  # the d of another path, on the same axes
-    rows: list[Tick] = field(default_factory=list)
-    columns: list[Tick] = field(default_factory=list)
+    newest: str = ""  # the last value with its unit
+    line: str = ""  # `d` attribute of the line's path
+    band: str = ""  # `d` attribute of the area between minimum and maximum
+    against: str = ""  # `d` attribute of the comparison line's path
+    rows: list[Tick] = field(default_factory=list)  # ticks of the value axis
+    columns: list[Tick] = field(default_factory=list)  # ticks of the time axis
     marks: list[Mark] = field(default_factory=list)
     left: float = LEFT
     right: float = WIDTH - RIGHT
@@ -72,45 +77,50 @@ def chart(
     ceiling: float | None = None,
     against: Sequence[Point] = (),
 ) -> Chart:
-    """Draw the points of a period.
+    """Build the line chart of a period.
 
     Args:
-        step: how far neighbours are apart; where more than twice that is missing, the
-            line breaks.
-        floor, ceiling: the axis reaches at least so far.
-        against: other points of the same period, drawn as a line of their own.
+        points: values in time order.
+        start, end: the limits of the time axis.
+        step: interval between two points. The line breaks at gaps longer than 2.5 steps.
+        unit: unit of the values, for labels.
+        floor, ceiling: values that the value axis must include.
+        against: points to draw as a second line for comparison.
     """
-    drawn = Chart(title=title, unit=unit)
-    drawn.columns = list(_columns(start, end))
+    result = Chart(title=title, unit=unit)
+    result.columns = list(_time_ticks(start, end))
     if not points:
-        return drawn
+        return result
     low = min(point.value if point.least is None else point.least for point in points)
     high = max(point.value if point.most is None else point.most for point in points)
     high = max(high, *(point.value for point in against)) if against else high
     low = low if floor is None else min(low, floor)
     high = high if ceiling is None else max(high, ceiling)
-    ticks = _nice(low, high)
+    ticks = _round_ticks(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
 
     def y(value: float) -> float:
         share = (value - low) / (high - low)
-        return round(drawn.bottom - share * (drawn.bottom - drawn.top), 1)
+        return round(result.bottom - share * (result.bottom - result.top), 1)
 
-    drawn.rows = [Tick(y(value), _short(value)) for value in ticks]
-    runs = list(_runs(points, 2.5 * step))
-    drawn.line = "".join(
-        _line([(_x(p.at, start, end), y(p.value)) for p in run]) for run in runs
+    result.rows = [Tick(y(value), _format_value(value)) for value in ticks]
+    segments = list(_segments(points, 2.5 * step))
+    result.line = "".join(
+        _path([(_x(p.at, start, end), y(p.value)) for p in segment])
+        for segment in segments
     )
-    drawn.against = "".join(
-        _line([(_x(p.at, start, end), y(p.value)) for p in run])
-        for run in _runs(against, 2.5 * step)
+    result.against = "".join(
+        _path([(_x(p.at, start, end), y(p.value)) for p in segment])
+        for segment in _segments(against, 2.5 * step)
     )
-    drawn.band = "".join(
-        _band(run, start, end, y) for run in runs if run[0].most is not None
+    result.band = "".join(
+        _band(segment, start, end, y)
+        for segment in segments
+        if segment[0].most is not None
     )
-    drawn.marks = list(_marks(points, start, end, step, unit))
-    drawn.newest = f"{_short(points[-1].value)} {unit}".strip()
-    return drawn
+    result.marks = list(_marks(points, start, end, step, unit))
+    result.newest = f"{_format_value(points[-1].value)} {unit}".strip()
+    return result
 
 
 def _x(at: datetime, start: datetime, end: datetime) -> float:
@@ -118,28 +128,29 @@ def _x(at: datetime, start: datetime, end: datetime) -> float:
     return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
 
-def _runs(points: Sequence[Point], gap: timedelta) -> Iterator[list[Point]]:
-    run: list[Point] = []
+def _segments(points: Sequence[Point], max_gap: timedelta) -> Iterator[list[Point]]:
+    """Split the points at gaps longer than `max_gap`."""
+    segment: list[Point] = []
     for point in points:
-        if run and point.at - run[-1].at > gap:
-            yield run
-            run = []
-        run.append(point)
-    if run:
-        yield run
+        if segment and point.at - segment[-1].at > max_gap:
+            yield segment
+            segment = []
+        segment.append(point)
+    if segment:
+        yield segment
 
 
-def _line(places: list[tuple[float, float]]) -> str:
-    if len(places) == 1:  # a dot: a line of no length, with round ends
-        places = places * 2
-    return "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
+def _path(coordinates: list[tuple[float, float]]) -> str:
+    if len(coordinates) == 1:  # draws a dot: a line of length zero with round caps
+        coordinates = coordinates * 2
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in coordinates)
 
 
-def _band(run: list[Point], start: datetime, end: datetime, y: object) -> str:
+def _band(segment: list[Point], start: datetime, end: datetime, y: object) -> str:
     assert callable(y)
-    upper = [(_x(p.at, start, end), y(p.most)) for p in run]
-    lower = [(_x(p.at, start, end), y(p.least)) for p in reversed(run)]
-    return _line(upper) + "L" + _line(lower)[1:] + "Z"
+    upper = [(_x(p.at, start, end), y(p.most)) for p in segment]
+    lower = [(_x(p.at, start, end), y(p.least)) for p in reversed(segment)]
+    return _path(upper) + "L" + _path(lower)[1:] + "Z"
 
 
 def _marks(
@@ -151,16 +162,17 @@ def _marks(
 ) -> Iterator[Mark]:
     width = max(2.0, (WIDTH - LEFT - RIGHT) * (step / (end - start)))
     for point in points:
-        said = f"{point.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {_short(point.value)} {unit}"
+        time = f"{point.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        text = f"{time}: {_format_value(point.value)} {unit}"
         if point.least is not None and point.most is not None:
-            said += f" ({_short(point.least)} to {_short(point.most)})"
+            text += f" ({_format_value(point.least)} to {_format_value(point.most)})"
         yield Mark(
-            round(_x(point.at, start, end) - width / 2, 1), round(width, 1), said
+            round(_x(point.at, start, end) - width / 2, 1), round(width, 1), text
         )
 
 
-def _nice(low: float, high: float) -> list[float]:
-    """Round numbers that reach from one to the other."""
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Return evenly spaced round numbers that cover the range from `low` to `high`."""
     if high <= low:
         low, high = low - 1, high + 1
     rough = (high - low) / TICKS
@@ -171,26 +183,26 @@ def _nice(low: float, high: float) -> list[float]:
     return [round(number * step, 10) for number in range(first, last + 1)]
 
 
-STEPS = (  # of the axis below, with how they are written
+STEPS = (  # possible intervals of the time axis, with the format of their labels
     *((timedelta(minutes=n), "%H:%M") for n in (1, 2, 5, 10, 15, 30, 60, 120, 240)),
     *((timedelta(days=n), "%d %b") for n in (1, 5, 30)),
 )
-MOST_COLUMNS = 8
+MAX_TIME_TICKS = 8
 
 
-def _columns(start: datetime, end: datetime) -> Iterator[Tick]:
-    """Minutes or hours of a day, or days."""
-    fitting = (one for one in STEPS if (end - start) / one[0] <= MOST_COLUMNS)
-    step, form = next(fitting, STEPS[-1])
-    first = datetime(2020, 1, 1, tzinfo=UTC)
-    at = first + step * math.ceil((start - first) / step)
+def _time_ticks(start: datetime, end: datetime) -> Iterator[Tick]:
+    """Yield ticks at the shortest interval that gives at most `MAX_TIME_TICKS`."""
+    fitting = (item for item in STEPS if (end - start) / item[0] <= MAX_TIME_TICKS)
+    step, label_format = next(fitting, STEPS[-1])
+    origin = datetime(2020, 1, 1, tzinfo=UTC)
+    at = origin + step * math.ceil((start - origin) / step)
     while at <= end:
-        yield Tick(_x(at, start, end), f"{at:{form}}")
+        yield Tick(_x(at, start, end), f"{at:{label_format}}")
         at += step
 
 
-def _short(value: float) -> str:
-    """At most four digits that matter; big numbers with a separator."""
+def _format_value(value: float) -> str:
+    """Format with one decimal; from 1000 on without decimals and with separators."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}".rstrip("0").rstrip(".")

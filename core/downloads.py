@@ -1,4 +1,4 @@
-"""Files that go out, whole or in part (RFC 9110 §14), with a memory that stays flat."""
+"""Stream files to clients, with byte ranges (RFC 9110 §14) and constant memory use."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,12 +9,13 @@ from django.http import HttpRequest, StreamingHttpResponse
 ONE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,19})-(\d{0,19})", re.ASCII)
 CHUNK = 1 << 18  # bytes
 
-Chunks = Callable[[int, int], Iterator[bytes]]  # from a byte up to and without another
+# Returns the bytes from a start offset (inclusive) to an end offset (exclusive).
+Chunks = Callable[[int, int], Iterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A part of a file on this host's disk: from `start` up to and without `end`."""
+    """The bytes of a local file from `start` (inclusive) to `end` (exclusive)."""
 
     path: str
     start: int
@@ -23,14 +24,14 @@ class LocalFile:
     def chunks(self) -> Iterator[bytes]:
         with open(self.path, "rb") as file:
             file.seek(self.start)
-            left = self.end - self.start
-            while left and (data := file.read(min(CHUNK, left))):
-                left -= len(data)
+            remaining = self.end - self.start
+            while remaining and (data := file.read(min(CHUNK, remaining))):
+                remaining -= len(data)
                 yield data
 
 
 class LocalFileAnswer(StreamingHttpResponse):
-    """An answer that the web server may read from the disk by itself."""
+    """A response whose file the web server may read from the disk directly."""
 
     def __init__(self, local: LocalFile, *, status: int) -> None:
         super().__init__(local.chunks(), status=status)
@@ -38,7 +39,7 @@ class LocalFileAnswer(StreamingHttpResponse):
 
 
 class Unsatisfiable(Exception):
-    """The range begins beyond the end."""
+    """The requested range starts beyond the end of the file."""
 
 
 def answer(
@@ -50,32 +51,32 @@ def answer(
     path: str | None = None,
     chunks: Chunks | None = None,
 ) -> StreamingHttpResponse:
-    """A file, or the one part of it that is asked for.
+    """Return a response with a file (200) or with the requested range of it (206).
 
     Args:
-        size: bytes.
-        etag: a strong one, with its quotation marks.
-        path: where it lies on this host, or
-        chunks: how it comes from elsewhere.
+        size: size of the file in bytes.
+        etag: a strong entity tag, including its quotation marks.
+        path: path of the file, if it is on this host.
+        chunks: function that reads the file, if it is stored elsewhere.
 
     Raises:
-        Unsatisfiable: 416 is due, with `Content-Range: bytes */size`.
+        Unsatisfiable: answer with 416 and `Content-Range: bytes */size`.
     """
-    asked = part(
+    requested = part(
         request.headers.get("Range", ""),
         request.headers.get("If-Range", ""),
         size=size,
         etag=etag,
     )
-    start, end = asked or (0, size)
-    status = 206 if asked else 200
+    start, end = requested or (0, size)
+    status = 206 if requested else 200
     response: StreamingHttpResponse
     if path is not None:
         response = LocalFileAnswer(LocalFile(path, start, end), status=status)
     else:
         assert chunks is not None
         response = StreamingHttpResponse(chunks(start, end), status=status)
-    if asked:
+    if requested:
         response["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     response["Content-Type"] = content_type
     response["Content-Length"] = str(end - start)
@@ -85,26 +86,33 @@ def answer(
 
 
 def part(range_: str, if_range: str, *, size: int, etag: str) -> tuple[int, int] | None:
-    """The one part that is asked for; None where everything is, or several parts.
+    """Return the single byte range that is requested, as (start, end), end exclusive.
 
-    `If-Range` is compared as a strong validator (RFC 9110 §13.1.5): a device that has
-    the beginning of another file gets this one from its beginning.
+    Return None if the whole file is to be sent: without a range, for several ranges, for
+    an invalid range, and if `If-Range` does not match. `If-Range` is compared as a strong
+    validator (RFC 9110 §13.1.5), so a device that has the beginning of another file gets
+    this one from the start.
+
+    Args:
+        range_: the `Range` header.
+        if_range: the `If-Range` header.
+        size: size of the file in bytes.
 
     Raises:
-        Unsatisfiable: it begins beyond the end.
+        Unsatisfiable: the range starts beyond the end of the file.
     """
-    found = ONE_RANGE.fullmatch(range_.strip())
-    if found is None or (if_range and if_range.strip() != etag):
+    match = ONE_RANGE.fullmatch(range_.strip())
+    if match is None or (if_range and if_range.strip() != etag):
         return None
-    first, last = found.groups()
+    first, last = match.groups()
     if not first and not last:
         return None
-    if not first:  # so many bytes at the end
+    if not first:  # a suffix range: the last bytes of the file
         if int(last) == 0:
             raise Unsatisfiable
         return max(0, size - int(last)), size
     if last and int(last) < int(first):
-        return None  # no range at all (§14.1.1)
+        return None  # an invalid range is ignored (§14.1.1)
     if int(first) >= size:
         raise Unsatisfiable
     return int(first), min(size, int(last) + 1) if last else size

@@ -1,8 +1,8 @@
-"""Secrets that have to be read again, encrypted at rest.
+"""Encrypt secrets at rest that have to be read again.
 
-The key comes from `SECRET_KEY`, one for each purpose (HKDF, RFC 5869), so what was
-encrypted for one cannot be passed off as another. After a change of `SECRET_KEY`, the
-ones in `SECRET_KEY_FALLBACKS` still open what they closed.
+The key of each purpose is derived from `SECRET_KEY` (HKDF, RFC 5869), so a ciphertext of
+one purpose cannot be used for another. After a change of `SECRET_KEY`, ciphertexts of
+the keys in `SECRET_KEY_FALLBACKS` can still be decrypted.
 """
 
 import base64
@@ -17,33 +17,39 @@ from django.conf import settings
 
 from core.extension_points import ExtensionPoint
 
-# Each encrypts what its package stores with the current key; returns how many of what.
+# Each function re-encrypts the secrets of its package with the current key and returns
+# the number of re-encrypted secrets by kind.
 reencryption: ExtensionPoint[Callable[[], dict[str, int]]] = ExtensionPoint(
     "secrets to re-encrypt"
 )
 
 
 class NotReadable(Exception):
-    """It was encrypted with a key that is not known any more, or was tampered with."""
+    """The text was encrypted with an unknown key, or it was modified."""
 
 
 def encrypt(secret: str, *, purpose: str) -> str:
-    return _boxes(purpose).encrypt(secret.encode()).decode()
+    """Encrypt with the current key. Only `decrypt` with the same purpose can read it."""
+    return _cipher(purpose).encrypt(secret.encode()).decode()
 
 
 def decrypt(encrypted: str, *, purpose: str) -> str:
-    """
+    """Decrypt a text that `encrypt` returned for the same purpose.
+
     Raises:
-        NotReadable: no known key opens it.
+        NotReadable: none of the keys decrypts it.
     """
     try:
-        return _boxes(purpose).decrypt(encrypted.encode()).decode()
+        return _cipher(purpose).decrypt(encrypted.encode()).decode()
     except InvalidToken as error:
         raise NotReadable from error
 
 
 def keyed_digests(text: str, *, purpose: str) -> list[str]:
-    """HMAC-SHA-256 in hex, the present key's first: for what is too short to be hashed plainly."""
+    """Return the HMAC-SHA-256 of a text in hex, one per key, the current key's first.
+
+    Use it for texts that are too short for a plain hash, because they could be guessed.
+    """
     return [
         hmac.new(_key(secret, purpose), text.encode(), sha256).hexdigest()
         for secret in _secrets()
@@ -51,10 +57,13 @@ def keyed_digests(text: str, *, purpose: str) -> list[str]:
 
 
 def reencrypt_all() -> dict[str, int]:
-    """Encrypt whatever any room keeps with the present key; how many of what.
+    """Re-encrypt all stored secrets with the current key.
+
+    Returns:
+        The number of re-encrypted secrets by kind.
 
     Raises:
-        NotReadable: one was encrypted with a key that is not among the fallbacks.
+        NotReadable: a secret was encrypted with a key that is not among the fallbacks.
     """
     counts: dict[str, int] = {}
     for reencrypt in reencryption:
@@ -62,7 +71,7 @@ def reencrypt_all() -> dict[str, int]:
     return counts
 
 
-def _boxes(purpose: str) -> MultiFernet:
+def _cipher(purpose: str) -> MultiFernet:
     return MultiFernet(
         Fernet(base64.urlsafe_b64encode(_key(secret, purpose))) for secret in _secrets()
     )

@@ -1,4 +1,7 @@
-"""Read configuration from the environment: typed, strict, and fatal when wrong."""
+"""Read typed settings from environment variables.
+
+Every function raises `ImproperlyConfigured` for a missing or invalid value.
+"""
 
 import ipaddress
 import os
@@ -47,7 +50,7 @@ def choice(name: str, default: str, *choices: str) -> str:
 
 
 def rate(name: str, default: str) -> Rate | None:
-    """How often something may be done, such as `120/min`; None for `off`."""
+    """Return a rate limit such as `120/min`, or None for `off`."""
     try:
         return Rate.parse(text(name, default))
     except ValueError as error:
@@ -55,11 +58,12 @@ def rate(name: str, default: str) -> Rate | None:
 
 
 def words(name: str, default: str = "") -> list[str]:
+    """Return a list of strings, separated by commas or spaces."""
     return [word for word in text(name, default).replace(",", " ").split() if word]
 
 
 def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Addresses and networks, none by default."""
+    """Return a list of IP addresses and networks in CIDR notation. Default: empty."""
     try:
         return [ipaddress.ip_network(word) for word in words(name)]
     except ValueError as error:
@@ -67,7 +71,7 @@ def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
 
 
 def secret(name: str, default: str | None = None) -> str:
-    """Prefer the file named by `NAME_FILE` (a mounted secret) over `NAME` itself."""
+    """Return the content of the file named by `NAME_FILE`, else the value of `NAME`."""
     path = os.environ.get(f"{name}_FILE")
     if path is None:
         return text(name, default)
@@ -78,19 +82,23 @@ def secret(name: str, default: str | None = None) -> str:
 
 
 def generated_secret(name: str, path: Path) -> str:
-    """`NAME` or `NAME_FILE`; without them a secret made once and kept in a 0600 file."""
+    """Return the secret of `NAME` or `NAME_FILE`, or else one generated once.
+
+    Args:
+        path: file that keeps the generated secret (mode 0600).
+    """
     if name in os.environ or f"{name}_FILE" in os.environ:
         return secret(name)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        making = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(making, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(secrets.token_urlsafe(50))
         try:
-            os.link(making, path)  # the first of several processes wins
+            os.link(temporary, path)  # the first of several processes wins
         except FileExistsError:
             pass
         finally:
-            making.unlink()
+            temporary.unlink()
     return path.read_text(encoding="utf-8").strip()

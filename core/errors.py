@@ -1,4 +1,4 @@
-"""The seven ways the domain says no. Their text is safe to show to any caller."""
+"""Base classes of domain errors. Their messages are safe to show to any caller."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detail:
-    """One of several things that are wrong at once."""
+    """One of several errors in the same input."""
 
     code: str
     sentence: str
@@ -15,17 +15,18 @@ class Detail:
 
 
 class DomainError(Exception):
-    """A rule of the domain was broken. Raise a subclass, never this class.
+    """Base class of all domain errors. Raise a subclass, never this class.
 
-    `code` is stable and for machines; the message is a sentence for people; `field`
-    names the input at fault, where there is one.
-
-    `details` says more where several inputs are at fault; `current` is what is there
-    now, for whoever wanted to change what is not there any more.
+    Attributes:
+        code: stable identifier for programs.
+        sentence: message for people.
+        field: name of the invalid input field, if there is one.
+        details: the individual errors, if several input fields are invalid.
+        current: the current state of the resource, for a caller whose version is outdated.
     """
 
     code: ClassVar[str] = "domain_error"
-    sentence: ClassVar[str] = ""  # of a subclass that always says the same
+    sentence: ClassVar[str] = ""  # default message of a subclass
     field: str | None = None
     details: Sequence[Detail] = ()
     current: Any = None
@@ -36,51 +37,51 @@ class DomainError(Exception):
 
 
 class Invalid(DomainError):
-    """The input can never be accepted."""
+    """The input is invalid."""
 
     code = "invalid"
 
 
 class Refused(DomainError):
-    """The caller may not do this."""
+    """The caller is not allowed to do this."""
 
     code = "refused"
 
 
 class Missing(DomainError):
-    """The thing does not exist, or the caller may not know that it does."""
+    """The resource does not exist, or the caller may not see it."""
 
     code = "not_found"
 
 
 class Unavailable(DomainError):
-    """Something that the operator has to put right stands in the way; try again later."""
+    """The service cannot do this until the operator fixes a problem."""
 
     code = "unavailable"
-    retry_after: ClassVar[int | None] = None  # seconds, where that can be said
+    retry_after: ClassVar[int | None] = None  # seconds, if known
 
 
 class Conflict(DomainError):
-    """The thing's present state does not allow this."""
+    """The current state of the resource does not allow this."""
 
     code = "conflict"
 
 
 class Gone(DomainError):
-    """It was there, and its time is over for good."""
+    """The resource existed and is permanently gone."""
 
     code = "gone"
 
 
 class Busy(DomainError):
-    """Others have their turn now; the same may be done later."""
+    """The system is busy. The caller may repeat the request later."""
 
     code = "busy"
 
     def __init__(self, sentence: str, *, retry_after: int) -> None:
         """
         Args:
-            retry_after: seconds.
+            retry_after: seconds until the request may be repeated.
         """
         super().__init__(sentence)
         self.retry_after = retry_after

@@ -1,11 +1,11 @@
-"""How often something may be done: counted in Redis, for all processes and hosts.
+"""Rate limits with a sliding window, counted in Redis for all processes and hosts.
 
-A sliding window: what was done in the window before counts by the share of it that
-still lies within reach. What is refused is not counted, so whoever waits gets through.
+The count of the previous window is weighted by the part of it that the sliding window
+still covers. A refused request is not counted, so a client that waits gets through.
 
-Generous limits are counted in portions: a process asks Redis once for each twentieth
-of the limit that it has let through. A device that behaves costs nothing at all, and
-each process lets at most a twentieth too much through. Small limits are exact.
+High limits are counted in batches: a process asks Redis once per twentieth of the limit.
+A client far below its limit therefore causes no Redis request, and each process allows
+at most a twentieth too many. Limits below 40 are exact.
 """
 
 import logging
@@ -22,24 +22,25 @@ logger = logging.getLogger(__name__)
 
 UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hour": 3600, "day": 86_400}
 NOTATION = re.compile(
-    r"(?P<most>[1-9]\d{0,8})/(?P<count>[1-9]\d{0,3})?(?P<unit>[a-z]+)"
+    r"(?P<limit>[1-9]\d{0,8})/(?P<count>[1-9]\d{0,3})?(?P<unit>[a-z]+)"
 )
-PORTIONS = 20
-MOST_KEYS = 100_000  # that one process keeps count of
-REDIS_REST = 5.0  # seconds for which a Redis that did not answer is not asked again
+BATCHES = 20  # Redis requests per limit
+MAX_KEYS = 100_000  # keys that one process counts
+REDIS_RETRY_AFTER = 5.0  # seconds without requests to a Redis that did not answer
 
+# Returns the seconds to wait, or 0 after counting.
 SCRIPT = """
-local most, period, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local limit, period, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-local window, into = math.floor(now / period), now % period
+local window, elapsed = math.floor(now / period), now % period
 local key = KEYS[1] .. ':' .. window
-local before = tonumber(redis.call('GET', KEYS[1] .. ':' .. (window - 1)) or '0')
+local previous = tonumber(redis.call('GET', KEYS[1] .. ':' .. (window - 1)) or '0')
 local count = tonumber(redis.call('GET', key) or '0')
-local room = most - count - cost
-if before * (1 - into / period) > room then
-    if room < 0 then return tostring(period - into) end
-    return tostring(math.max(0.001, (1 - room / before) * period - into))
+local remaining = limit - count - cost
+if previous * (1 - elapsed / period) > remaining then
+    if remaining < 0 then return tostring(period - elapsed) end
+    return tostring(math.max(0.001, (1 - remaining / previous) * period - elapsed))
 end
 redis.call('INCRBY', key, cost)
 redis.call('EXPIRE', key, 2 * period)
@@ -48,69 +49,74 @@ return '0'
 
 
 class LimitsUnknown(Exception):
-    """Redis does not answer, so nobody can say whether it may be done."""
+    """Redis does not answer, so the limit cannot be checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many in so many seconds."""
+    """At most `most` requests in `seconds` seconds."""
 
     most: int
     seconds: int
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """From `120/min`, `30/5min`, `100/h`; `off` is None.
+        """Parse a rate such as `120/min`, `30/5min` or `100/h`. Return None for `off`.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: the text is not a rate.
         """
         if text == "off":
             return None
         match = NOTATION.fullmatch(text)
         if match is None or match["unit"] not in UNITS:
             raise ValueError(f"{text!r} is not a rate such as 120/min, or off.")
-        return cls(int(match["most"]), int(match["count"] or 1) * UNITS[match["unit"]])
+        return cls(int(match["limit"]), int(match["count"] or 1) * UNITS[match["unit"]])
 
 
 @dataclass(slots=True)
 class Limit:
-    """One limit by name; its rate is read from `settings.RATES` at each use."""
+    """A named rate limit. Its rate is read from `settings.RATES` at each use."""
 
     name: str
-    fails_open: bool = True  # whether it lets through while Redis is away
+    fails_open: bool = True  # allow everything while Redis is unavailable
     _window: int = 0
     _counts: dict[str, int] = field(default_factory=dict)
     _denied: dict[str, float] = field(default_factory=dict)
 
     def spend(self, key: str) -> float | None:
-        """Count one; None when it may be done, else how many seconds to wait.
+        """Count one request of a key, such as an address or a token id.
+
+        Returns:
+            None if the request is allowed, else the seconds to wait.
 
         Raises:
-            LimitsUnknown: Redis is away, and this limit does not fail open.
+            LimitsUnknown: Redis is unavailable, and the limit does not fail open.
         """
         rate: Rate | None = settings.RATES[self.name]
         if rate is None:
             return None
         now = time.monotonic()
-        self._forget(int(now // rate.seconds))
+        self._reset_if_needed(int(now // rate.seconds))
         if (until := self._denied.get(key)) is not None:
             if now < until:
                 return until - now
-            self._denied.pop(key, None)  # another thread may have done it
+            self._denied.pop(key, None)  # another thread may have removed it
         count = self._counts.get(key, 0) + 1
-        if count < rate.most // PORTIONS:
+        if count < rate.most // BATCHES:
             self._counts[key] = count
             return None
-        wait = self._ask(key, rate, cost=count)
+        wait = self._count_in_redis(key, rate, cost=count)
         if wait is None:
             self._counts[key] = 0
-        else:  # what was let through is still to be told, before anything else is
+        else:
+            # The requests allowed so far are not counted in Redis yet: report them first.
             self._counts[key] = count - 1
-            self._denied[key] = now + min(wait, 1.0)  # then ask again: others may rest
+            # Ask again after a second at the latest: other processes may need less by then.
+            self._denied[key] = now + min(wait, 1.0)
         return wait
 
-    def _ask(self, key: str, rate: Rate, *, cost: int) -> float | None:
+    def _count_in_redis(self, key: str, rate: Rate, *, cost: int) -> float | None:
         try:
             wait = _count(
                 f"{settings.KEY_PREFIX}limit:{self.name}:{key}",
@@ -124,27 +130,29 @@ class Limit:
             raise LimitsUnknown from error
         return wait or None
 
-    def _forget(self, window: int) -> None:
-        """Start anew with each window, and before strangers fill the memory."""
-        if window != self._window or len(self._counts) > MOST_KEYS:
+    def _reset_if_needed(self, window: int) -> None:
+        """Clear the counts in a new window, and before too many keys fill the memory."""
+        if window != self._window or len(self._counts) > MAX_KEYS:
             self._window = window
             self._counts, self._denied = {}, {}
 
 
-_resting_until = 0.0
+_redis_retry_at = 0.0
 
 
-def _count(key: str, most: int, seconds: int, cost: int) -> float:
-    global _resting_until
-    if time.monotonic() < _resting_until:
+def _count(key: str, limit: int, seconds: int, cost: int) -> float:
+    global _redis_retry_at
+    if time.monotonic() < _redis_retry_at:
         raise RedisError("Redis did not answer a moment ago.")
     try:
         return float(
-            _script(settings.REDIS_URL)(keys=[key], args=[most, seconds, cost])
+            _script(settings.REDIS_URL)(keys=[key], args=[limit, seconds, cost])
         )
     except RedisError:
-        _resting_until = time.monotonic() + REDIS_REST
-        logger.warning("Redis is away: limits that may, let everything through")
+        _redis_retry_at = time.monotonic() + REDIS_RETRY_AFTER
+        logger.warning(
+            "Redis is unavailable. Rate limits that fail open are not applied."
+        )
         raise
 
 

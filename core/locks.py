@@ -1,4 +1,4 @@
-"""What one process of all should do at a time."""
+"""Advisory locks of PostgreSQL, for work that one process at a time may do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,25 +8,28 @@ from django.db import connection
 
 @contextmanager
 def alone(number: int) -> Iterator[bool]:
-    """Whether nobody else does it now; if so, nobody else begins until this has ended.
+    """Try to take a session-level lock for the `with` block; yield whether it was free.
 
-    PostgreSQL holds the lock for the connection, so it is free when the process dies.
+    The lock belongs to the connection, so PostgreSQL releases it if the process dies.
+
+    Args:
+        number: identifies the lock in the database.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [number])
-        mine = bool(cursor.fetchone()[0])
+        acquired = bool(cursor.fetchone()[0])
     try:
-        yield mine
+        yield acquired
     finally:
-        if mine:
+        if acquired:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
 
 
 def in_turn(subject: str) -> None:
-    """Wait until whoever said the same has committed; then others wait for us.
+    """Wait for the lock named `subject` and keep it until the transaction ends.
 
-    For what is read and written by several statements and has no row to hold.
+    Use it for a change that takes several statements and has no row to lock.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -35,7 +38,7 @@ def in_turn(subject: str) -> None:
 
 
 def in_turn_if_free(subject: str) -> bool:
-    """The same without waiting: whether it is our turn."""
+    """Take the lock of `in_turn` without waiting; return whether it was free."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [subject]

@@ -1,7 +1,7 @@
-"""Statements that a connection plans once: for the few that are run all the time.
+"""Prepared statements for the few queries that run very often.
 
-The ORM takes longer to build such a statement than PostgreSQL to run it, and planning
-it anew each time takes as long again. Everything else goes through the ORM.
+For these, the ORM takes longer to build the statement than PostgreSQL to run it, and
+planning it each time takes as long again. All other queries go through the ORM.
 """
 
 from collections.abc import Sequence
@@ -11,37 +11,37 @@ from weakref import WeakKeyDictionary
 
 from django.db import connection
 
-_known: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+_prepared_names: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # by connection
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One statement with $1, $2, … for its values."""
+    """A statement with $1, $2, … for its values."""
 
     name: str
-    types: str  # of the values, as PostgreSQL calls them: "uuid, timestamptz"
+    types: str  # PostgreSQL types of the values, such as "uuid, timestamptz"
     sql: str
 
     def rows(self, *values: Any) -> list[tuple[Any, ...]]:
-        """Run it; the whole answer."""
+        """Run the statement and return all rows."""
         return self._run(values, fetch=True)[0]
 
     def row(self, *values: Any) -> tuple[Any, ...] | None:
-        """Run it; the first row of the answer."""
+        """Run the statement and return the first row, or None."""
         return next(iter(self.rows(*values)), None)
 
     def changes(self, *values: Any) -> int:
-        """Run it; how many rows it changed."""
+        """Run the statement and return the number of affected rows."""
         return self._run(values, fetch=False)[1]
 
     def _run(
         self, values: Sequence[Any], *, fetch: bool
     ) -> tuple[list[tuple[Any, ...]], int]:
         with connection.cursor() as cursor:
-            known = _known.setdefault(connection.connection, set())
-            if self.name not in known:
+            names = _prepared_names.setdefault(connection.connection, set())
+            if self.name not in names:
                 cursor.execute(f"PREPARE {self.name} ({self.types}) AS {self.sql}")
-                known.add(self.name)
-            marks = ", ".join(["%s"] * len(values))
-            cursor.execute(f"EXECUTE {self.name} ({marks})", values)
+                names.add(self.name)
+            placeholders = ", ".join(["%s"] * len(values))
+            cursor.execute(f"EXECUTE {self.name} ({placeholders})", values)
             return (cursor.fetchall() if fetch else []), cursor.rowcount

@@ -25,10 +25,14 @@ def enqueue(name: str, *args: Any, expires: float | None = None) -> None:
 
 
 def enqueue_on_commit(name: str, *, expires: float | None = None) -> None:
-    """Send a task soon after the current transaction commits.
+    """Send a task soon after the current transaction commits, from a background thread.
 
-    A background thread sends it, once for many commits. When the broker does not
-    answer, the task is dropped: use this only for tasks that beat starts as well.
+    Commits that follow closely cause one send. If the broker does not answer, the task
+    is dropped: use this only for tasks that beat starts as well.
+
+    Args:
+        name: the task's full name.
+        expires: seconds after which a worker drops the task unstarted.
     """
     transaction.on_commit(_background(name, expires), robust=True)
 

@@ -1,9 +1,10 @@
-"""Files that come in: larger than what is kept in memory, and no larger than wanted.
+"""Receive uploaded files that are too large for memory, up to a maximum size.
 
-The web server asks first: the view is called without the body and says whether it would
-take it (`Question`). Then the body is written to a file, hashed on the way, and the view
-is called again with what came. Nobody without permission fills a disk, and no thread
-waits for a slow sender. Under any other server the view reads the body itself.
+The project's web server calls the view twice. The first call has no body, only a
+`Question`: the view checks permission and size, and answers with `admitted` or an error.
+Then the server writes the body to a file, computes its hash, and calls the view again
+with a `Spooled` file. So only permitted uploads use disk space, and no thread waits for a
+slow sender. Under any other web server, the view reads the body itself.
 """
 
 import hashlib
@@ -24,38 +25,38 @@ from django.http import HttpRequest, HttpResponse
 PATHS = re.compile(
     r"/updates/packages/[0-9a-f-]{36}/file|/admin/updates/softwareupdate/[0-9a-f-]{36}/file/"
 )
-ENVIRON = "provisioning.upload"  # of WSGI: no header can be called that
-ADMITTED = "X-Upload-Admitted"  # so many bytes
+ENVIRON = "provisioning.upload"  # WSGI environ key; no header can have this name
+ADMITTED = "X-Upload-Admitted"  # response header: the maximum size in bytes
 CHUNK = 1 << 20  # bytes
-KEPT_FREE = 500_000_000  # bytes of the disk that no upload takes
+RESERVED_SPACE = 500_000_000  # bytes of disk space that uploads must leave free
 
 
 class TooLarge(Exception):
-    """More came than is taken."""
+    """The body is larger than the maximum size."""
 
 
 class LengthUnknown(Exception):
-    """Who does not say how long it is could break off, and nobody would see it."""
+    """The request declares no length, so an interrupted upload could not be detected."""
 
 
 class NoRoom(Exception):
-    """The disk is nearly full."""
+    """There is not enough disk space."""
 
 
 class BrokenOff(Exception):
-    """Less came than was said."""
+    """The body is shorter than its declared length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Would it be taken? `length` is what the sender says, if it does."""
+    """Asks the view whether it would accept an upload, before the body is read."""
 
-    length: int | None
+    length: int | None  # bytes, as declared by the client
 
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """A file that has come whole; it is removed when the request is over."""
+    """A complete uploaded file. It is deleted at the end of the request."""
 
     path: str
     size: int  # bytes
@@ -63,69 +64,79 @@ class Spooled:
 
 
 class Spool:
-    """Takes a body in pieces.
+    """Writes a request body to a temporary file, chunk by chunk.
 
-    Raises:
-        TooLarge: from `write`.
+    Args:
+        most: maximum size in bytes.
     """
 
     def __init__(self, most: int) -> None:
         folder = Path(settings.UPLOADS_ROOT)
         folder.mkdir(parents=True, exist_ok=True)
-        self._most, self.size = most, 0
+        self._max_size, self.size = most, 0
         self._digest = hashlib.sha256()
-        number, self.path = tempfile.mkstemp(prefix="upload-", dir=folder)
-        self._file = os.fdopen(number, "wb")
+        descriptor, self.path = tempfile.mkstemp(prefix="upload-", dir=folder)
+        self._file = os.fdopen(descriptor, "wb")
 
     def write(self, data: bytes) -> None:
+        """Append a chunk.
+
+        Raises:
+            TooLarge: the body exceeds the maximum size.
+        """
         self.size += len(data)
-        if self.size > self._most:
+        if self.size > self._max_size:
             raise TooLarge
         self._digest.update(data)
         self._file.write(data)
 
     def finish(self) -> Spooled:
         self._file.flush()
-        os.fsync(self._file.fileno())  # before anybody is told that it is here
+        os.fsync(self._file.fileno())  # the file must be durable before it is reported
         self._file.close()
         return Spooled(self.path, self.size, self._digest.hexdigest())
 
     def remove(self) -> None:
-        """What was moved away meanwhile is not here any more."""
+        """Delete the file, unless it was moved."""
         with suppress(FileNotFoundError):
             os.unlink(self.path)
-        with suppress(OSError):  # what is still to be written has no room, and no use
+        with suppress(
+            OSError
+        ):  # buffered data may not fit on the disk; it is not needed
             self._file.close()
 
 
 def said_length(request: HttpRequest) -> int | None:
-    """How long the sender says that the body is; None where it does not."""
-    asked: Any = request.META.get(ENVIRON)
-    if isinstance(asked, Question):
-        return asked.length
-    said = str(request.META.get("CONTENT_LENGTH") or "")
-    return int(said) if said.isdecimal() else None
+    """Return the declared length of the body in bytes, or None."""
+    upload: Any = request.META.get(ENVIRON)
+    if isinstance(upload, Question):
+        return upload.length
+    header = str(request.META.get("CONTENT_LENGTH") or "")
+    return int(header) if header.isdecimal() else None
 
 
 @contextmanager
 def received(request: HttpRequest, *, most: int) -> Iterator[Spooled | None]:
-    """The body as a file; None when the server only asks: then answer `admitted`.
+    """Yield the body as a file, or None for a `Question`: then answer with `admitted`.
+
+    Args:
+        most: maximum size in bytes.
 
     Raises:
-        LengthUnknown, TooLarge, NoRoom, BrokenOff: nothing is kept.
+        LengthUnknown, TooLarge, NoRoom, BrokenOff: no file is kept.
     """
-    given: Any = request.META.get(ENVIRON)
+    upload: Any = request.META.get(ENVIRON)
     length = said_length(request)
-    if length is None and not isinstance(given, Spooled):
+    if length is None and not isinstance(upload, Spooled):
         raise LengthUnknown
     if length is not None and length > most:
         raise TooLarge
-    if not isinstance(given, Spooled) and _room() < (length or 0):
+    if not isinstance(upload, Spooled) and _free_space() < (length or 0):
         raise NoRoom
-    if isinstance(given, Question):
+    if isinstance(upload, Question):
         yield None
-    elif isinstance(given, Spooled):
-        yield given
+    elif isinstance(upload, Spooled):
+        yield upload
     else:
         spool = Spool(most)
         try:
@@ -139,23 +150,30 @@ def received(request: HttpRequest, *, most: int) -> Iterator[Spooled | None]:
 
 
 def admitted(most: int) -> HttpResponse:
-    """Say that so many bytes would be taken."""
+    """Return the response that accepts an upload of at most `most` bytes."""
     return HttpResponse(status=202, headers={ADMITTED: str(most)})
 
 
-def _room() -> int:
-    """How many bytes the disk still takes, but for what others need."""
+def _free_space() -> int:
+    """Return the disk space available to uploads, in bytes."""
     folder = Path(settings.UPLOADS_ROOT)
     folder.mkdir(parents=True, exist_ok=True)
-    return shutil.disk_usage(folder).free - KEPT_FREE
+    return shutil.disk_usage(folder).free - RESERVED_SPACE
 
 
 def drop_left(*, before: datetime) -> int:
-    """Remove what somebody left behind who was killed while a file came in; how many."""
-    dropped = 0
+    """Delete temporary files of uploads whose process was killed.
+
+    Args:
+        before: files last modified before this time are deleted.
+
+    Returns:
+        The number of deleted files.
+    """
+    count = 0
     for path in Path(settings.UPLOADS_ROOT).glob("upload-*"):
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < before.timestamp():
                 path.unlink()
-                dropped += 1
-    return dropped
+                count += 1
+    return count

@@ -1,4 +1,4 @@
-"""Domain events: what a package publishes when something has happened."""
+"""Base class of domain events, and their conversion to and from database rows."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -23,12 +23,13 @@ _converter.register_structure_hook(
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 @dataclass(frozen=True, kw_only=True)
 class DomainEvent:
-    """Something that happened, named in the past tense. Holds identifiers, never rows.
+    """Base class of domain events. Their names are in the past tense.
 
-    Every subclass is a frozen dataclass with keyword arguments.
+    An event contains identifiers, never model instances. Every subclass becomes a frozen
+    dataclass with keyword arguments.
     """
 
-    name: ClassVar[str]  # "device.status_changed"
+    name: ClassVar[str]  # such as "device.status_changed"
 
     tenant_id: UUID | None
     device_id: UUID | None = None
@@ -44,7 +45,7 @@ _COLUMNS = {"tenant_id", "device_id", "at", "changes"}
 
 
 def row_of(event: DomainEvent) -> Event:
-    """The unsaved row of an event, with the current caller."""
+    """Return the unsaved row of an event, with the current caller."""
     caller = current_caller()
     return Event(
         tenant_id=event.tenant_id,
@@ -66,7 +67,10 @@ def row_of(event: DomainEvent) -> Event:
 
 
 def event_from(row: Event, kind: type[DomainEventT]) -> DomainEventT:
-    """The event that a row was written from; fields that its class no longer has are left out."""
+    """Return the event that a row was created from.
+
+    Fields that the event class no longer has are ignored.
+    """
     hints = get_type_hints(kind)
     fields = {
         name: _converter.structure(value, hints[name])

@@ -1,4 +1,4 @@
-"""How the events say no."""
+"""Errors raised by the services for channels and messages."""
 
 from core.errors import Conflict, Invalid, Missing
 
@@ -21,16 +21,16 @@ class ChannelExists(Conflict):
     code = "channel_exists"
 
 
-class NotOver(Conflict):
+class MessageWaiting(Conflict):
     code = "message_waiting"
-    sentence = "It is still being tried."
+    sentence = "The message is waiting to be sent."
 
 
-class EventIsGone(Conflict):
+class EventGone(Conflict):
     code = "event_gone"
-    sentence = "The event is not kept any more."
+    sentence = "The event of this message was deleted because its retention has ended."
 
 
 class TooManyTests(Conflict):
     code = "too_many_tests"
-    sentence = "Other channels are being tried; try again in a moment."
+    sentence = "Other channels are being tested. Try again in a few seconds."

@@ -1,4 +1,4 @@
-"""What happens to channels."""
+"""Events about notification channels."""
 
 from events.domain_events import DomainEvent
 
@@ -9,30 +9,30 @@ class ChannelEvent(DomainEvent):
 
 
 class ChannelCreated(ChannelEvent):
-    """Somebody outside is told of events from now on."""
+    """A channel was created."""
 
     name = "channel.created"
 
 
 class ChannelUpdated(ChannelEvent):
-    """What is told, or to whom, was changed."""
+    """The destination or the filter of a channel changed."""
 
     name = "channel.updated"
 
 
 class ChannelDeleted(ChannelEvent):
-    """Nobody is told over this channel any more."""
+    """A channel was deleted."""
 
     name = "channel.deleted"
 
 
 class ChannelSecretRotated(ChannelEvent):
-    """There is a new secret; the former one is good for a while."""
+    """A webhook has a new secret. The former one is valid for another day."""
 
     name = "channel.secret_rotated"
 
 
 class ChannelTested(ChannelEvent):
-    """A member wants to see whether it arrives."""
+    """A member sent a test message."""
 
     name = "channel.tested"

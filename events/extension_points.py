@@ -1,4 +1,4 @@
-"""What packages above take part in: subscribing to events, and naming devices."""
+"""Extension points of events: subscribers, device names and device tags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from core.extension_points import ExtensionPoint
 
-if TYPE_CHECKING:  # apps.py imports this module before there are models
+if TYPE_CHECKING:  # apps.py imports this module before models are loaded
     from events.domain_events import DomainEvent
 
 DomainEventT = TypeVar("DomainEventT", bound="DomainEvent")
@@ -22,8 +22,8 @@ devices_with_tag: ExtensionPoint[Callable[[str, Collection[UUID]], set[UUID]]] =
     ExtensionPoint("devices with a tag")
 )
 
-# Deliveries written before release 2 name their subscriber by its old path.
-RENAMED = {
+# Deliveries written before release 2 contain the former path of their subscriber.
+FORMER_PATHS = {
     "certificates.receivers.revocation_destroys_the_key": (
         "certificates.services.subscribers.destroy_key_of_revoked_certificate"
     ),
@@ -41,11 +41,11 @@ _event_types: dict[Subscriber, type[DomainEvent]] = {}
 def on(
     kind: type[DomainEventT],
 ) -> Callable[[Callable[[DomainEventT], None]], Callable[[DomainEventT], None]]:
-    """Declare which events a subscriber takes; `apps.py` registers it at `subscribers`.
+    """Declare the event class of a subscriber; `apps.py` registers it at `subscribers`.
 
-    It is called with each event of the kind at least once, in order per device, in a
-    worker: under the event's tenant, inside a transaction that also removes the
-    delivery. Calling it twice with the same event must do no harm.
+    A worker calls the subscriber at least once with each event of the class, in order per
+    device. The call runs in the scope of the event's tenant, in a transaction that also
+    deletes the delivery. Calling it twice with the same event must be harmless.
     """
 
     def declare(
@@ -58,7 +58,7 @@ def on(
 
 
 def subscribers_of(name: str) -> dict[str, tuple[type[DomainEvent], Subscriber]]:
-    """The subscribers of events of this name, with the event class, by dotted path."""
+    """Return the subscribers of an event name with their event class, by dotted path."""
     return {
         f"{subscriber.__module__}.{subscriber.__qualname__}": (kind, subscriber)
         for subscriber in subscribers
@@ -67,12 +67,12 @@ def subscribers_of(name: str) -> dict[str, tuple[type[DomainEvent], Subscriber]]
 
 
 def subscriber_at(name: str, path: str) -> tuple[type[DomainEvent], Subscriber] | None:
-    """The subscriber that a delivery names; None if the code no longer has it."""
-    return subscribers_of(name).get(RENAMED.get(path, path))
+    """Return the subscriber with a dotted path, or None if it no longer exists."""
+    return subscribers_of(name).get(FORMER_PATHS.get(path, path))
 
 
 def names_of(device_ids: Collection[UUID]) -> dict[UUID, str]:
-    """The display names of devices, in the current scope."""
+    """Return the display names of devices by id, in the current scope."""
     names: dict[UUID, str] = {}
     for lookup in device_names if device_ids else ():
         names |= lookup(device_ids)
@@ -80,7 +80,7 @@ def names_of(device_ids: Collection[UUID]) -> dict[UUID, str]:
 
 
 def with_tag(tag: str, device_ids: Collection[UUID]) -> set[UUID]:
-    """Those of the devices that have a tag of this name."""
+    """Return the ids of those devices that have a tag of this name."""
     tagged: set[UUID] = set()
     for lookup in devices_with_tag if device_ids else ():
         tagged |= lookup(tag, device_ids)

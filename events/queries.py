@@ -1,4 +1,4 @@
-"""The one statement that nearly every change ends with: a single event, written down."""
+"""The prepared statement that inserts a single event. Nearly every change runs it."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ _FIELDS = [field for field in Event._meta.concrete_fields if not field.primary_k
 
 
 def write(event: Event) -> None:
-    """Insert an event and give it its id, as `save` would."""
+    """Insert an event and set its id, as `save` does."""
     values = (
         field.get_db_prep_save(getattr(event, field.attname), connection)
         for field in _FIELDS
@@ -25,9 +25,9 @@ def write(event: Event) -> None:
 def _insert() -> Prepared:
     types = (str(field.db_type(connection)) for field in _FIELDS)
     columns = ", ".join(field.column for field in _FIELDS)
-    marks = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
+    placeholders = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
     return Prepared(
         "event_insert",
         ", ".join(types),
-        f"INSERT INTO {Event._meta.db_table} ({columns}) VALUES ({marks}) RETURNING id",
+        f"INSERT INTO {Event._meta.db_table} ({columns}) VALUES ({placeholders}) RETURNING id",
     )

@@ -1,10 +1,10 @@
-"""How urgent something is."""
+"""Severity levels of events and alerts."""
 
 from django.db import models
 
 
 class Severity(models.TextChoices):
-    """From the least to the most urgent."""
+    """Severity levels in ascending order."""
 
     LOW = "low"
     MEDIUM = "medium"

@@ -1,4 +1,4 @@
-"""Celery's doors into the events."""
+"""Celery tasks for events, the audit log and channels."""
 
 from datetime import timedelta
 
@@ -10,60 +10,59 @@ from core.locks import alone
 from events.services import audit_log, channel_delivery, delivery
 from tenants.context import every_tenant_scope
 
-SENDING = 7_205_759_406  # the lock
+SEND_LOCK = 7_205_759_406
 
-LONGEST_RUN = timedelta(
-    seconds=45
-)  # then others get the worker; the rest waits a moment
+# After this time a task ends, so that the worker can run others. Beat starts it again.
+LONGEST_RUN = timedelta(seconds=45)
 
 
 @shared_task(ignore_result=True)
 def deliver_events() -> int:
-    """Hand on what is due, batch after batch; return how many deliveries were tried."""
-    begun = timezone.now()
+    """Deliver due events to their subscribers. Return the number of attempts."""
+    started = timezone.now()
     total = 0
     with every_tenant_scope():
-        while tried := delivery.deliver(now=timezone.now()):
-            total += tried
-            if timezone.now() - begun > LONGEST_RUN:
+        while count := delivery.deliver(now=timezone.now()):
+            total += count
+            if timezone.now() - started > LONGEST_RUN:
                 break
     return total
 
 
 @shared_task(ignore_result=True)
 def delete_expired_events() -> int:
-    """Remove the events that are older than `EVENT_RETENTION_DAYS`."""
+    """Delete events older than `EVENT_RETENTION_DAYS`. Return how many."""
     retention = timedelta(days=settings.EVENT_RETENTION_DAYS)
     with every_tenant_scope():
-        return audit_log.drop_outlived(before=timezone.now() - retention)
+        return audit_log.delete_expired(before=timezone.now() - retention)
 
 
 @shared_task(ignore_result=True)
 def seal_events() -> int:
-    """Put the events that came since the last time into the hash chains."""
+    """Add new events to the hash chains of the audit log. Return how many."""
     with every_tenant_scope():
         return audit_log.seal(now=timezone.now())
 
 
 @shared_task(ignore_result=True)
 def send_to_channels() -> int:
-    """Send to channels what is due, batch after batch; return how many messages.
+    """Send due messages to channels. Return the number of attempts.
 
-    One at a time does so: it waits for others' servers, and the rest of the workers
-    have something else to do.
+    Only one worker at a time runs this task: it waits for other servers, and the other
+    workers must stay free for other tasks.
     """
-    begun = timezone.now()
+    started = timezone.now()
     total = 0
-    with every_tenant_scope(), alone(SENDING) as mine:
-        while mine and (sent := channel_delivery.send_due(now=timezone.now())):
-            total += sent
-            if timezone.now() - begun > LONGEST_RUN:
+    with every_tenant_scope(), alone(SEND_LOCK) as acquired:
+        while acquired and (count := channel_delivery.send_due(now=timezone.now())):
+            total += count
+            if timezone.now() - started > LONGEST_RUN:
                 break
     return total
 
 
 @shared_task(ignore_result=True)
 def delete_expired_messages() -> int:
-    """Remove the messages to channels that were over a week ago."""
+    """Delete messages to channels that are older than a week. Return how many."""
     with every_tenant_scope():
-        return channel_delivery.drop_outlived(now=timezone.now())
+        return channel_delivery.delete_expired(now=timezone.now())

@@ -1,8 +1,8 @@
-"""Where in Redis the hints for open pages are."""
+"""Names of Redis channels."""
 
 from django.conf import settings
 
 
 def live() -> str:
-    """The channel of the hints that something has changed."""
+    """Return the Redis channel that notifies open portal pages of changes."""
     return f"{settings.KEY_PREFIX}live"

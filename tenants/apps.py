@@ -9,5 +9,7 @@ class TenantsConfig(AppConfig):
     name = "tenants"
 
     def ready(self) -> None:
-        post_migrate.connect(row_security.raise_wall, dispatch_uid="tenants.wall")
-        register(row_security.check_wall, Tags.database)
+        post_migrate.connect(
+            row_security.create_missing_policies, dispatch_uid="tenants.row_security"
+        )
+        register(row_security.check_row_security, Tags.database)

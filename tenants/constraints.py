@@ -1,4 +1,4 @@
-"""A row of one tenant never points at another tenant's row; PostgreSQL sees to it."""
+"""A constraint that prevents references between rows of different tenants."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
 class SameTenant(models.BaseConstraint):
-    """A foreign key over (tenant, field), so that both ends are of the same tenant.
+    """A foreign key over (tenant, field): both rows must belong to the same tenant.
 
-    The model that is pointed at needs a unique constraint over (tenant, id).
+    The referenced model needs a unique constraint over (tenant, id).
     """
 
-    violation_error_message = "The two belong to different tenants."
+    violation_error_message = "The referenced object belongs to another tenant."
 
     def __init__(self, field: str, *, name: str) -> None:
         super().__init__(name=name)
@@ -41,7 +41,7 @@ class SameTenant(models.BaseConstraint):
     ) -> str:
         assert model is not None
         assert editor is not None
-        # After the tables: the table pointed at may be made by the same migration.
+        # The same migration may create the referenced table, so add this after all tables.
         table = editor.quote_name(model._meta.db_table)
         sql = self.constraint_sql(model, editor).replace("%", "%%")
         return f"ALTER TABLE {table} ADD {sql}"
@@ -78,4 +78,4 @@ class SameTenant(models.BaseConstraint):
             return NotImplemented
         return (self.name, self.field) == (other.name, other.field)
 
-    __hash__ = None  # type: ignore[assignment] # as its base: compared, never a key
+    __hash__ = None  # type: ignore[assignment] # not hashable, like the base class

@@ -1,9 +1,9 @@
-"""For which tenant the running code acts, and who called.
+"""The current tenant and the current caller of the running code.
 
-The answers are ContextVars, hence right under threads, asyncio and Celery alike.
-No tenant means that nobody was named: a scoped query then finds nothing. Sweeps,
-commands and the superuser's portal ask for every tenant by name, twice: by
-`Model.every_tenant`, and by `every_tenant_scope`, which the database wants to see.
+Both are ContextVars, so they work with threads, asyncio and Celery. Without a current
+tenant, a scoped query returns no rows. Code that works on all tenants, such as sweeps,
+commands and the superuser's portal, needs both `Model.every_tenant` and
+`every_tenant_scope`. The latter sets the scope that row-level security checks.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ CallerKind = Literal["anonymous", "member", "enrollment_token", "device", "syste
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who makes the running code act, and from where; it stands on every event."""
+    """Who caused the running code to act, and from which address. Stored on every event."""
 
     kind: CallerKind
     id: str = ""
@@ -46,7 +46,10 @@ def current_caller() -> Caller:
 
 
 def callers_network() -> str:
-    """The caller's address; of IPv6 the /64 that one customer has to themselves."""
+    """Return the caller's IPv4 address, or the /64 prefix of an IPv6 address.
+
+    One customer usually has a whole /64 network, so it counts as one caller.
+    """
     address = _caller.get().address
     if address is None:
         return "unknown"
@@ -55,7 +58,7 @@ def callers_network() -> str:
 
 
 def database_scope() -> str:
-    """What the database is told of the scope: a tenant's id, `*`, or nothing."""
+    """Return the scope for row-level security: a tenant's id, `*`, or an empty string."""
     if _every_tenant.get():
         return EVERY_TENANT
     tenant_id = _tenant_id.get()
@@ -64,32 +67,35 @@ def database_scope() -> str:
 
 @contextmanager
 def tenant_scope(tenant_id: UUID | None) -> Iterator[None]:
-    """Act for a tenant inside the `with` block, and for whoever it was after it."""
-    token, wide = _tenant_id.set(tenant_id), _every_tenant.set(False)
+    """Set the current tenant for the `with` block. Restore the previous scope after it."""
+    tenant_token, every_tenant_token = (
+        _tenant_id.set(tenant_id),
+        _every_tenant.set(False),
+    )
     try:
         yield
     finally:
-        _every_tenant.reset(wide)
-        _tenant_id.reset(token)
+        _every_tenant.reset(every_tenant_token)
+        _tenant_id.reset(tenant_token)
 
 
 @contextmanager
 def every_tenant_scope() -> Iterator[None]:
-    """See over the wall inside the `with` block.
+    """Let row-level security pass the rows of all tenants in the `with` block.
 
-    For the sweep, the monitor, the delivery, commands, the superuser, and for finding
-    out whose credential it is that came. It does not change what `Model.objects` finds.
+    For sweeps, monitoring, event delivery, commands, superusers, and for looking up a
+    credential whose tenant is unknown. It does not change the rows of `Model.objects`.
     """
-    wide = _every_tenant.set(True)
+    token = _every_tenant.set(True)
     try:
         yield
     finally:
-        _every_tenant.reset(wide)
+        _every_tenant.reset(token)
 
 
 @contextmanager
 def caller_scope(caller: Caller) -> Iterator[None]:
-    """Act on behalf of a caller inside the `with` block."""
+    """Set the current caller for the `with` block."""
     token = _caller.set(caller)
     try:
         yield
@@ -98,15 +104,15 @@ def caller_scope(caller: Caller) -> Iterator[None]:
 
 
 def bind_tenant(tenant_id: UUID | None) -> None:
-    """Name the tenant for the rest of the enclosing `tenant_scope`; None is nobody."""
+    """Set the tenant for the rest of the enclosing `tenant_scope`. None: no tenant."""
     _tenant_id.set(tenant_id)
 
 
 def bind_every_tenant() -> None:
-    """See over the wall for the rest of the enclosing `tenant_scope`: the superuser."""
+    """Allow all tenants' rows for the rest of the enclosing `tenant_scope`."""
     _every_tenant.set(True)
 
 
 def bind_caller(kind: CallerKind, *, id: object, name: str) -> None:
-    """Name the caller for the rest of the enclosing `caller_scope`."""
+    """Set the caller for the rest of the enclosing `caller_scope`."""
     _caller.set(replace(_caller.get(), kind=kind, id=str(id), name=name))

@@ -1,4 +1,4 @@
-"""Errors about tenants themselves."""
+"""Errors raised by look-ups of tenants."""
 
 from core.errors import Missing
 

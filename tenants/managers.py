@@ -1,4 +1,4 @@
-"""The default manager of everything a tenant owns."""
+"""The default manager of models that belong to a tenant."""
 
 from typing import TypeVar
 
@@ -10,11 +10,11 @@ M = TypeVar("M", bound=models.Model, covariant=True)
 
 
 class TenantManager(models.Manager[M]):
-    """See the current tenant's rows; with no tenant bound, see none.
+    """Return the current tenant's rows; without a current tenant, return none.
 
-    Forgetting to bind must show nothing, never everything. Code that means every
-    tenant says so: `Model.every_tenant`. The filter is applied when the queryset is
-    made, so querysets are built inside functions, never kept at class level.
+    Code that forgets to bind a tenant must see nothing, never everything. Code that works
+    on all tenants uses `Model.every_tenant`. The filter is applied when the queryset is
+    created, so create querysets inside functions, never at class level.
     """
 
     def get_queryset(self) -> models.QuerySet[M]:

@@ -1,4 +1,7 @@
-"""Every request starts with no tenant and no caller; authentication fills both in."""
+"""Start each request without a tenant and with an anonymous caller.
+
+Authentication sets both later.
+"""
 
 import ipaddress
 import uuid
@@ -7,17 +10,13 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from tenants.context import (
-    Caller,
-    caller_scope,
-    tenant_scope,
-)
+from tenants.context import Caller, caller_scope, tenant_scope
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class TenantMiddleware:
-    """Open an empty scope around each request, named by its request id."""
+    """Run each request in an empty tenant scope, and give it a request id."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -35,19 +34,19 @@ class TenantMiddleware:
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The caller's address; a proxy's word for it counts from trusted proxies only."""
-    peer = _address(request.META.get("REMOTE_ADDR", ""))
+    """Return the client's address. Accept `X-Forwarded-For` from trusted proxies only."""
+    address = _address(request.META.get("REMOTE_ADDR", ""))
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    while peer is not None and _trusted(peer) and forwarded:
-        nearer = _address(forwarded.pop().strip())
-        if nearer is None:
+    while address is not None and _trusted(address) and forwarded:
+        previous_hop = _address(forwarded.pop().strip())
+        if previous_hop is None:
             break
-        peer = nearer
-    return None if peer is None else str(peer)
+        address = previous_hop
+    return None if address is None else str(address)
 
 
 def comes_from_proxy(request: HttpRequest) -> bool:
-    """Whether whoever is connected to us is one of `TRUSTED_PROXIES`."""
+    """Return True if the connection comes from one of `TRUSTED_PROXIES`."""
     peer = _address(request.META.get("REMOTE_ADDR", ""))
     return peer is not None and _trusted(peer)
 

@@ -1,4 +1,4 @@
-"""Tenants, the people in them, and the base of every row that a tenant owns."""
+"""Tenants, users, memberships, tokens, and the base model of rows owned by a tenant."""
 
 import uuid
 from datetime import datetime
@@ -19,7 +19,7 @@ from tenants.managers import TenantManager
 
 
 class Role(models.TextChoices):
-    """What a member may do; each role may do what the ones below it may."""
+    """The role of a member. Each role includes the roles listed before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -32,7 +32,7 @@ class Role(models.TextChoices):
 
 
 class UserManager(BaseUserManager["User"]):
-    """People are known by their e-mail address, whatever its case."""
+    """Manager of users, who are identified by e-mail address without regard to case."""
 
     def create_user(self, email: str, password: str | None = None) -> "User":
         user = self.model(email=self.normalize(email))
@@ -55,13 +55,13 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person. What they may do is said by their memberships."""
+    """A user account. Memberships define what the user may do."""
 
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=120, blank=True)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    # Somebody else knows the password: it lets its owner in to choose another.
+    # The initial password is known to somebody else, so the user must change it.
     password_is_first = models.BooleanField(default=False, editable=False)
 
     objects: ClassVar = UserManager()
@@ -81,7 +81,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @cached_property
     def is_staff(self) -> bool:
-        """Whether this person may enter the portal: a superuser or anybody's member."""
+        """Return whether the user may use the portal: superusers and members may."""
         with every_tenant_scope():
             return (
                 self.is_superuser
@@ -90,7 +90,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class SecondFactor(models.Model):
-    """A person's time-based one-time passwords; in use once it is confirmed."""
+    """A user's time-based one-time passwords (RFC 6238). Active once confirmed."""
 
     user = models.OneToOneField(
         User, on_delete=models.CASCADE, primary_key=True, related_name="second_factor"
@@ -98,7 +98,7 @@ class SecondFactor(models.Model):
     secret = models.CharField(max_length=255, editable=False)  # encrypted
     made_at = models.DateTimeField()
     confirmed_at = models.DateTimeField(null=True)
-    last_step = models.BigIntegerField(default=0)  # no code counts twice
+    last_step = models.BigIntegerField(default=0)  # prevents the reuse of a code
     recovery_digests = models.JSONField(default=list)
 
     def __str__(self) -> str:
@@ -106,14 +106,15 @@ class SecondFactor(models.Model):
 
 
 class Tenant(models.Model):
-    """An organisation whose devices, members and records are nobody else's business."""
+    """An organisation. Its devices, members and records are invisible to other tenants."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=64, unique=True)
     name = models.CharField(max_length=120)
     created_at = models.DateTimeField(auto_now_add=True)
     requires_second_factor = models.BooleanField(
-        default=False, help_text="Members set one up before they can do anything."
+        default=False,
+        help_text="Members must set up a second factor before they can use the portal.",
     )
 
     seen_by: ClassVar[Role] = Role.ADMIN
@@ -127,11 +128,11 @@ class Tenant(models.Model):
 
 
 class TenantOwned(models.Model):
-    """A row of exactly one tenant, seen by that tenant and by system code only.
+    """Base model of rows that belong to one tenant.
 
-    The tenant comes from the context in which the row is made. Whoever subclasses
-    this is found by the isolation tests; every foreign key to another such model
-    wants a `SameTenant` constraint.
+    Only that tenant and system code can see the row. The default tenant is the current
+    one. The isolation tests cover every subclass. Every foreign key to another such model
+    needs a `SameTenant` constraint.
     """
 
     tenant = models.ForeignKey(
@@ -139,7 +140,7 @@ class TenantOwned(models.Model):
         on_delete=models.PROTECT,
         default=current_tenant_id,
         related_name="+",
-        db_index=False,  # each model leads its own indexes with the tenant
+        db_index=False,  # the indexes of each model start with the tenant
     )
 
     seen_by: ClassVar[Role] = Role.VIEWER
@@ -154,7 +155,7 @@ class TenantOwned(models.Model):
 
 
 class Membership(TenantOwned):
-    """A person's place in a tenant."""
+    """The role of a user in a tenant."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
@@ -180,20 +181,20 @@ class Membership(TenantOwned):
 
 
 class IssuedTokenQuerySet(models.QuerySet[Any]):
-    """Questions about tokens that are handed out."""
+    """Queries for issued tokens."""
 
     def usable(self, now: datetime) -> Self:
-        """Neither revoked nor expired."""
+        """Return tokens that are neither revoked nor expired."""
         return self.filter(
             Q(expires_at__isnull=True) | Q(expires_at__gt=now), revoked_at__isnull=True
         )
 
 
 class IssuedToken(TenantOwned):
-    """A token handed out once; what is kept is its hash."""
+    """Base model of tokens. A token is shown once; only its hash is stored."""
 
     prefix: ClassVar[str]
-    noun: ClassVar[str]  # what events call it
+    noun: ClassVar[str]  # name in events
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=120)
@@ -217,7 +218,7 @@ class IssuedToken(TenantOwned):
         return f"{self.name} ({self.hint})"
 
     def state(self, now: datetime) -> str:
-        """`revoked`, `expired` or `usable`."""
+        """Return `revoked`, `expired` or `usable`."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and self.expires_at <= now:
@@ -226,7 +227,7 @@ class IssuedToken(TenantOwned):
 
 
 class ApiToken(IssuedToken):
-    """A member's `usr_` token: it may what the member may."""
+    """An API token (prefix `usr_`) with the permissions of its member."""
 
     prefix = "usr_"
     noun = "api_token"

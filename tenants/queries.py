@@ -1,14 +1,14 @@
-"""Look-ups of tenants for operators."""
+"""Tenant look-ups for management commands."""
 
 from tenants.errors import NoSuchTenant
 from tenants.models import Tenant
 
 
 def tenant_by_slug(slug: str) -> Tenant:
-    """The tenant that an operator names on the command line.
+    """Return the tenant with a slug.
 
     Raises:
-        NoSuchTenant: there is none.
+        NoSuchTenant: no tenant has this slug.
     """
     tenant = Tenant.objects.filter(slug=slug).first()
     if tenant is None:

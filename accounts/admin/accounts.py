@@ -1,4 +1,4 @@
-"""Tenants, their members and the members' tokens in the portal."""
+"""Admin pages of tenants, members, API tokens and users."""
 
 from typing import Any
 
@@ -31,18 +31,25 @@ from tenants.roles import role_in_current_tenant, visible_to
 
 
 class TenantForm(ServiceForm):
-    """A new tenant with its owner, or another name for one."""
+    """Add a tenant with its owner, or change a tenant."""
 
     slug = text(
-        "Slug", required=True, help_text="Letters, digits, - and _; for commands."
+        "Slug",
+        required=True,
+        help_text="Name of the tenant in commands: letters, digits, hyphens and"
+        " underscores. It cannot be changed later.",
     )
     name = text("Name", required=True, length=120)
-    owner = text("Owner's e-mail", length=254)
+    owner = text(
+        "Owner's e-mail address",
+        length=254,
+        help_text="The user becomes a member with the role owner and gets an API token.",
+    )
     requires_second_factor = forms.BooleanField(
         label="Second factor required",
         required=False,
         widget=UnfoldBooleanSwitchWidget(),
-        help_text="Members without one set it up before they can do anything else.",
+        help_text="Members must set up a second factor before they can use the portal.",
     )
 
     class Meta:
@@ -50,28 +57,28 @@ class TenantForm(ServiceForm):
         fields = ("slug", "name", "requires_second_factor")
 
     def act(self) -> Tenant:
-        said = self.cleaned_data
+        values = self.cleaned_data
         if self.instance.pk and not self.instance._state.adding:
             return tenants.update_tenant(
                 tenant=self.instance,
-                name=said["name"],
-                requires_second_factor=said["requires_second_factor"],
+                name=values["name"],
+                requires_second_factor=values["requires_second_factor"],
                 now=timezone.now(),
             )
         new = tenants.create_tenant(
-            slug=said["slug"],
-            name=said["name"],
-            owner_email=said["owner"] or None,
+            slug=values["slug"],
+            name=values["name"],
+            owner_email=values["owner"] or None,
             now=timezone.now(),
         )
-        shown = {"Password": new.password, "API token": new.token}
-        new.tenant.__dict__["shown_once"] = {k: v for k, v in shown.items() if v}
+        secrets = {"Password": new.password, "API token": new.token}
+        new.tenant.__dict__["shown_once"] = {k: v for k, v in secrets.items() if v}
         return new.tenant
 
 
 @admin.register(Tenant)
 class TenantAdmin(PortalAdmin):
-    """Every tenant for the superuser; for members their own, which its owner changes."""
+    """All tenants for superusers; the own tenant for members. Owners may change it."""
 
     list_display = ("name", "slug", "requires_second_factor", "made")
     search_fields = ("name", "slug")
@@ -81,14 +88,14 @@ class TenantAdmin(PortalAdmin):
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
         form = TenantForm.for_person(person(request))
-        absent = ("slug", "owner") if obj else ("requires_second_factor",)
-        for name in absent:
+        unused = ("slug", "owner") if obj else ("requires_second_factor",)
+        for name in unused:
             del form.base_fields[name]
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        changed = ("name", "requires_second_factor")
-        return ((None, {"fields": changed if obj else ("slug", "name", "owner")}),)
+        editable = ("name", "requires_second_factor")
+        return ((None, {"fields": editable if obj else ("slug", "name", "owner")}),)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return person(request).is_superuser
@@ -102,18 +109,19 @@ class TenantAdmin(PortalAdmin):
         secrets = obj.__dict__.pop("shown_once", {})
         if not secrets:
             return super().response_add(request, obj, post_url_continue)
-        return secret_page(self, request, title=f"{obj.name}'s owner", secrets=secrets)
+        title = f"Owner of {obj.name}"
+        return secret_page(self, request, title=title, secrets=secrets)
 
-    @admin.display(description="Made", ordering="created_at")
+    @admin.display(description="Created", ordering="created_at")
     def made(self, tenant: Tenant) -> str:
         return moment_in_words(tenant.created_at)
 
 
 class MembershipForm(ServiceForm):
-    """A person let in, or their role changed."""
+    """Add a member, or change the role of one."""
 
     tenant = tenant_field()
-    email = forms.EmailField(label="E-mail", max_length=254)
+    email = forms.EmailField(label="E-mail address", max_length=254)
     role = forms.ChoiceField(choices=Role.choices, widget=UnfoldAdminSelectWidget())
     by = Role.OWNER
 
@@ -130,7 +138,7 @@ class MembershipForm(ServiceForm):
             self.instance.role = role
             return self.instance
         if role is Role.OWNER and self.by is not Role.OWNER:
-            raise RoleTooLow("Only an owner makes an owner.", field="role")
+            raise RoleTooLow("Only an owner can add another owner.", field="role")
         email = self.cleaned_data["email"]
         membership, password = members.add_member(
             email=email, role=role, now=timezone.now()
@@ -141,7 +149,7 @@ class MembershipForm(ServiceForm):
 
 @admin.register(Membership)
 class MembershipAdmin(PortalAdmin):
-    """Who is in the tenant, and as what."""
+    """The members of a tenant and their roles."""
 
     list_display = ("user", "role", "since")
     list_filter = ("role",)
@@ -172,11 +180,11 @@ class MembershipAdmin(PortalAdmin):
         password = obj.__dict__.pop("shown_once", None)
         if password is None:
             return super().response_add(request, obj, post_url_continue)
-        secrets = {f"First password of {obj.user}": password}
+        secrets = {f"Initial password of {obj.user}": password}
         return secret_page(self, request, title="New member", secrets=secrets)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # an action removes members, through the service
+        return False  # use the action, which calls the service
 
     actions = ("remove_selected", "remove_second_factor")
 
@@ -188,11 +196,11 @@ class MembershipAdmin(PortalAdmin):
         self, request: HttpRequest, memberships: QuerySet[Membership]
     ) -> HttpResponse:
         def remove(membership: Membership) -> str:
-            there = second_factor.remove_for(membership, now=timezone.now())
-            return "Removed." if there else "There was none."
+            removed = second_factor.remove_for(membership, now=timezone.now())
+            return "Removed." if removed else "The member has no second factor."
 
         outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove)
-        return report_page(self, request, "Second factors", outcomes)
+        return report_page(self, request, "Remove second factors", outcomes)
 
     @admin.action(description="Remove selected members", permissions=["change"])
     def remove_selected(
@@ -202,36 +210,44 @@ class MembershipAdmin(PortalAdmin):
 
         def remove(membership: Membership) -> str:
             members.remove_member(membership=membership, by=by, now=timezone.now())
-            return "Removed, with their tokens in this tenant."
+            return "Removed. The member's API tokens in this tenant were deleted too."
 
         outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove)
-        return report_page(self, request, "Removed", outcomes)
+        return report_page(self, request, "Remove members", outcomes)
 
-    @admin.display(description="Since", ordering="created_at")
+    @admin.display(description="Member since", ordering="created_at")
     def since(self, membership: Membership) -> str:
         return moment_in_words(membership.created_at)
 
 
 class ApiTokenForm(ServiceForm):
-    """A new token for a member; the row carries it to the page that shows it."""
+    """Create a token for a member. The row carries the token to the page that shows it."""
 
     membership = forms.ModelChoiceField(
         label="Member",
         queryset=Membership.objects.none(),
         widget=UnfoldAdminSelectWidget(),
     )
-    name = text("Name", required=True, length=120, help_text="What it is for.")
+    name = text(
+        "Name",
+        required=True,
+        length=120,
+        help_text="Purpose of the token, such as “Nightly export”.",
+    )
     expires_at = forms.SplitDateTimeField(
-        label="Expires", required=False, widget=UnfoldAdminSplitDateTimeWidget()
+        label="Expires",
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        help_text="Leave empty for a token that is valid until it is revoked.",
     )
     by = Role.OWNER
-    members: Any = None  # those that the person may give a token
+    members: Any = None  # the members for whom the user may create a token
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choice = self.fields["membership"]
-        assert isinstance(choice, forms.ModelChoiceField)
-        choice.queryset = self.members
+        field = self.fields["membership"]
+        assert isinstance(field, forms.ModelChoiceField)
+        field.queryset = self.members
 
     class Meta:
         model = ApiToken
@@ -244,7 +260,10 @@ class ApiTokenForm(ServiceForm):
         now, expires_at = timezone.now(), self.cleaned_data["expires_at"]
         membership: Membership = self.cleaned_data["membership"]
         if not self.by.includes(Role(membership.role)):
-            raise RoleTooLow("That member may more than you.", field="membership")
+            raise RoleTooLow(
+                "The member has a higher role than you. Choose another member.",
+                field="membership",
+            )
         row, token = tokens.issue_api_token(
             membership=membership,
             name=self.cleaned_data["name"],
@@ -257,7 +276,7 @@ class ApiTokenForm(ServiceForm):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(IssuedTokenAdmin):
-    """A member's tokens for the API."""
+    """The API tokens of members."""
 
     list_display = ("name", "hint", "membership", "state", "expires", "made")
     list_select_related = ("membership__user", "tenant")
@@ -276,7 +295,7 @@ class ApiTokenAdmin(IssuedTokenAdmin):
 
 @admin.register(User)
 class UserAdmin(PortalAdmin):
-    """Every account of the installation, for the superuser."""
+    """All user accounts of the installation, for superusers."""
 
     list_display = ("email", "name", "is_active", "is_superuser", "last_login")
     list_filter = ("is_active", "is_superuser")
@@ -286,14 +305,14 @@ class UserAdmin(PortalAdmin):
     readonly_fields = ("email", "last_login", "created_at")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # people come in as somebody's members
+        return False  # an account is created with the first membership
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # an account is switched off; history keeps its name
+        return False  # accounts are deactivated, so that the history keeps their names
 
 
 def role_of(request: HttpRequest) -> Role:
-    """As what this person acts; a superuser may what an owner may."""
+    """Return the role of the signed-in user. Superusers count as owners."""
     user = person(request)
     if user.is_superuser:
         return Role.OWNER

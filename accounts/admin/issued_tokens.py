@@ -1,4 +1,4 @@
-"""Tokens that are handed out, in the portal: made, shown once, revoked."""
+"""Base admin of API tokens and enrollment tokens: create, show once, revoke."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from tenants.models import IssuedToken
 
 
 class IssuedTokenAdmin(PortalAdmin):
-    """What API tokens and enrollment tokens have in common."""
+    """Base class of the admin pages of API tokens and enrollment tokens."""
 
     ordering: Any = ("-created_at",)
     actions: Any = ("revoke_selected",)
@@ -30,7 +30,7 @@ class IssuedTokenAdmin(PortalAdmin):
         return obj is None and super().has_change_permission(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # revoked, and kept for the record
+        return False  # tokens are revoked, and their rows kept for the audit log
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: Any = None
@@ -50,7 +50,7 @@ class IssuedTokenAdmin(PortalAdmin):
     def expires(self, token: IssuedToken) -> str:
         return moment_in_words(token.expires_at)
 
-    @admin.display(description="Made", ordering="created_at")
+    @admin.display(description="Created", ordering="created_at")
     def made(self, token: IssuedToken) -> str:
         return moment_in_words(token.created_at)
 
@@ -63,4 +63,4 @@ class IssuedTokenAdmin(PortalAdmin):
             return "Revoked."
 
         outcomes = act_on_each(tokens[:MOST_AT_ONCE], revoke)
-        return report_page(self, request, "Revoked", outcomes)
+        return report_page(self, request, "Revoke tokens", outcomes)

@@ -9,11 +9,11 @@ from django.db import IntegrityError, transaction
 
 from accounts.errors import (
     AlreadyMember,
+    FirstSignInPending,
     InvalidTenant,
     LastOwner,
-    NoSuchPerson,
-    PersonUnknownYet,
     RoleTooLow,
+    UserNotFound,
 )
 from accounts.events import MemberAdded, MemberRemoved, MemberRoleChanged
 from accounts.services.validation import check
@@ -26,19 +26,22 @@ from tenants.models import Membership, Role, User
 def add_member(
     *, email: str, role: Role, now: datetime, by_operator: bool = False
 ) -> tuple[Membership, str | None]:
-    """Let a person into the current tenant.
+    """Add a user to the current tenant. Create the account if there is none.
 
     Args:
-        by_operator: the operator of the installation does it, and hands the password
-            on; a member's invitation lets the person in to choose another one.
+        email: e-mail address of the user.
+        role: role in the tenant.
+        now: current time.
+        by_operator: the operator of the installation adds the user. The user then need
+            not change the initial password, as is required after a member's invitation.
 
     Returns:
-        The membership and, for a person who had no account, their first password.
+        The membership, and the initial password of a user who has never signed in.
 
     Raises:
-        InvalidTenant: the e-mail address is none.
-        AlreadyMember: the person is in the tenant.
-        PersonUnknownYet: another tenant invited them, and they have not come yet.
+        InvalidTenant: the e-mail address is invalid.
+        AlreadyMember: the user is a member of the tenant.
+        FirstSignInPending: another tenant invited the user, who has not signed in yet.
     """
     email = User.objects.normalize(email)
     check(validate_email, email, "email", f"{email!r} is not an e-mail address.")
@@ -47,9 +50,9 @@ def add_member(
     user = User.objects.filter(email=email).first()
     password = None
     if user is not None and user.last_login is None and not by_operator:
-        # Whoever invited them first may still know their password.
-        raise PersonUnknownYet(
-            f"{email} has been invited elsewhere and has to sign in there first.",
+        # The member who invited the user may still know the initial password.
+        raise FirstSignInPending(
+            f"Another tenant has invited {email}. The user must sign in there first.",
             field="email",
         )
     if user is None or user.last_login is None:
@@ -62,57 +65,63 @@ def add_member(
         with transaction.atomic():
             membership: Membership = Membership.objects.create(user=user, role=role)
     except IntegrityError as error:
-        raise AlreadyMember(f"{email} is a member already.", field="email") from error
-    record([MemberAdded(**_about(membership, now), role=role.value)])
+        raise AlreadyMember(f"{email} is already a member.", field="email") from error
+    record([MemberAdded(**_event_fields(membership, now), role=role.value)])
     return membership, password
 
 
 @transaction.atomic
 def change_role(*, membership: Membership, role: Role, by: Role, now: datetime) -> None:
-    """Give a member another role.
+    """Change the role of a member.
+
+    Args:
+        by: role of the user who makes the change.
 
     Raises:
-        RoleTooLow: an owner is made or unmade by somebody who is not one.
-        LastOwner: the tenant would be left without an owner.
+        RoleTooLow: only an owner may change an owner's role or make a member an owner.
+        LastOwner: the tenant would have no owner.
     """
     if Role.OWNER in (role, membership.role) and by is not Role.OWNER:
-        raise RoleTooLow("Only an owner makes or unmakes an owner.")
+        raise RoleTooLow("Only an owner can add or remove the role owner.")
     if role is not Role.OWNER:
-        _keep_an_owner(membership)
+        _require_another_owner(membership)
     Membership.every_tenant.filter(pk=membership.pk).update(role=role)
     if role != membership.role:
         changes: Changes = {"role": (membership.role, role.value)}
-        record([MemberRoleChanged(**_about(membership, now), changes=changes)])
+        record([MemberRoleChanged(**_event_fields(membership, now), changes=changes)])
 
 
 @transaction.atomic
 def remove_member(*, membership: Membership, by: Role, now: datetime) -> None:
-    """End a membership, and with it the member's tokens in this tenant.
+    """Remove a member from the tenant and delete the member's tokens in this tenant.
+
+    Args:
+        by: role of the user who makes the change.
 
     Raises:
-        RoleTooLow: an owner is removed by somebody who is not one.
-        LastOwner: the tenant would be left without an owner.
+        RoleTooLow: only an owner may remove an owner.
+        LastOwner: the tenant would have no owner.
     """
     if membership.role == Role.OWNER and by is not Role.OWNER:
-        raise RoleTooLow("Only an owner removes an owner.")
-    _keep_an_owner(membership)
-    record([MemberRemoved(**_about(membership, now))])
+        raise RoleTooLow("Only an owner can remove an owner.")
+    _require_another_owner(membership)
+    record([MemberRemoved(**_event_fields(membership, now))])
     membership.delete()
 
 
-def person_by_email(email: str) -> User:
-    """The person whom an operator names on the command line.
+def user_by_email(email: str) -> User:
+    """Return the user with an e-mail address.
 
     Raises:
-        NoSuchPerson: there is none.
+        UserNotFound: no account has this address.
     """
     user: User | None = User.objects.filter(email=User.objects.normalize(email)).first()
     if user is None:
-        raise NoSuchPerson(f"There is no account {email!r}.")
+        raise UserNotFound(f"There is no account {email!r}.")
     return user
 
 
-def _about(membership: Membership, now: datetime) -> dict[str, Any]:
+def _event_fields(membership: Membership, now: datetime) -> dict[str, Any]:
     return {
         "tenant_id": membership.tenant_id,
         "at": now,
@@ -120,9 +129,9 @@ def _about(membership: Membership, now: datetime) -> dict[str, Any]:
     }
 
 
-def _keep_an_owner(membership: Membership) -> None:
+def _require_another_owner(membership: Membership) -> None:
     owners = Membership.every_tenant.select_for_update().filter(
         tenant=membership.tenant_id, role=Role.OWNER
     )
     if {owner.pk for owner in owners} == {membership.pk}:
-        raise LastOwner("A tenant keeps at least one owner.")
+        raise LastOwner("A tenant must have at least one owner.")

@@ -1,5 +1,4 @@
-"""A person's second factor: time-based one-time passwords (RFC 6238), and codes for
-the day on which the telephone is gone."""
+"""Second factor of users: time-based one-time passwords (RFC 6238) and recovery codes."""
 
 import secrets
 from dataclasses import dataclass
@@ -24,38 +23,39 @@ from tenants.context import every_tenant_scope
 from tenants.models import Membership, SecondFactor, User
 
 PURPOSE = "second factor"
-STEP = 30  # s
+STEP = 30  # seconds
 ISSUER = "provisioning"
 RECOVERY_CODES = 10
-PENDING_FOR = timedelta(minutes=10)
-ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+PENDING_FOR = timedelta(minutes=10)  # lifetime of a secret that is not confirmed
+ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # without 0, 1, I and O, which look alike
 
+WRONG_CODE = "The code is wrong or was used before. Enter the current code."
 ATTEMPTS = Limit("second_factor", fails_open=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What the person's telephone has to know."""
+    """The secret for the user's authenticator app."""
 
     secret: str  # base32
     uri: str  # otpauth://…, for a QR code
 
 
 def begin(user: User, *, now: datetime) -> Setup:
-    """A secret for the person's telephone; it counts once a code of it was entered.
+    """Return a secret to set up a second factor, which `confirm` activates.
 
-    For some minutes it stays the same, so that a page may be loaded twice; not for
-    longer, so that nobody keeps one that the person takes into use one day.
+    The secret stays the same for ten minutes, so that the page can be loaded again. After
+    that it is replaced, so that nobody can keep a secret that is activated much later.
 
     Raises:
-        FactorNotYours: there is one in use.
+        FactorNotYours: the user has an active second factor.
     """
     row, _ = SecondFactor.objects.get_or_create(
         user=user,
         defaults={"secret": _new_secret(), "made_at": now},
     )
     if row.confirmed_at is not None:
-        raise FactorNotYours("There is a second factor already.")
+        raise FactorNotYours("The user already has a second factor.")
     if row.made_at <= now - PENDING_FOR:
         row.secret, row.made_at = _new_secret(), now
         row.save(update_fields=["secret", "made_at"])
@@ -65,7 +65,10 @@ def begin(user: User, *, now: datetime) -> Setup:
 
 
 def confirm(user: User, code: str, *, now: datetime) -> list[str]:
-    """Take the second factor into use; return the recovery codes, which are not kept.
+    """Activate the second factor with a first code from the app.
+
+    Returns:
+        The recovery codes. Only their digests are stored.
 
     Raises:
         WrongCode, TooManyCodes: see `verify`.
@@ -75,7 +78,7 @@ def confirm(user: User, code: str, *, now: datetime) -> list[str]:
         row = SecondFactor.objects.select_for_update().get(user=user)
         step = _step_of(row, code, now)
         if step is None:
-            raise WrongCode("The code is not right.", field="code")
+            raise WrongCode(WRONG_CODE, field="code")
         codes = [_new_recovery_code() for _ in range(RECOVERY_CODES)]
         row.confirmed_at, row.last_step = now, step
         row.recovery_digests = [tokens.digest(code) for code in codes]
@@ -85,30 +88,30 @@ def confirm(user: User, code: str, *, now: datetime) -> list[str]:
 
 
 def verify(user: User, code: str, *, now: datetime) -> None:
-    """Accept a code of the telephone, or one of the recovery codes, each once.
+    """Accept a code from the authenticator app or a recovery code. Each code works once.
 
     Raises:
-        WrongCode: it is none, or was used already.
-        TooManyCodes: this person has tried too often.
+        WrongCode: the code is wrong or was used before.
+        TooManyCodes: there were too many attempts, or they cannot be counted.
     """
     _count_attempt(user)
     with transaction.atomic():
         row = SecondFactor.objects.select_for_update().get(user=user)
-        plain = code.replace(" ", "").replace("-", "").upper()
-        step = _step_of(row, plain, now)
+        normalized = code.replace(" ", "").replace("-", "").upper()
+        step = _step_of(row, normalized, now)
         if step is not None:
             row.last_step = step
-        elif (digest := tokens.digest(plain)) in row.recovery_digests:
+        elif (digest := tokens.digest(normalized)) in row.recovery_digests:
             row.recovery_digests.remove(digest)
             _record(RecoveryCodeUsed, user, now)
         else:
-            raise WrongCode("The code is not right.", field="code")
+            raise WrongCode(WRONG_CODE, field="code")
         row.save()
 
 
 @transaction.atomic
 def remove(user: User, *, now: datetime) -> bool:
-    """Forget a person's second factor; say whether there was one."""
+    """Delete a user's second factor. Return whether there was one."""
     removed, _ = SecondFactor.objects.filter(user=user).delete()
     if removed:
         _record(SecondFactorRemoved, user, now)
@@ -116,46 +119,55 @@ def remove(user: User, *, now: datetime) -> bool:
 
 
 def remove_for(membership: Membership, *, now: datetime) -> bool:
-    """The same by an admin of the person's one tenant.
+    """Delete the second factor of a member, on behalf of an admin of the tenant.
 
     Raises:
-        FactorNotYours: the person is in other tenants too, or a superuser.
+        FactorNotYours: the user is a superuser or a member of other tenants.
     """
     user = membership.user
-    elsewhere = Membership.every_tenant.filter(user=user).exclude(pk=membership.pk)
-    with every_tenant_scope():  # else the wall hides the very tenants it is about
-        protects_others = user.is_superuser or elsewhere.exists()
+    others = Membership.every_tenant.filter(user=user).exclude(pk=membership.pk)
+    with every_tenant_scope():  # row-level security would hide the other memberships
+        protects_others = user.is_superuser or others.exists()
     if protects_others:
         raise FactorNotYours(
-            "It protects other tenants as well; the installation's operator removes it."
+            "This second factor also protects other tenants."
+            " Only the operator of the installation can remove it."
         )
     return remove(user, now=now)
 
 
 def reencrypt() -> dict[str, int]:
-    """Encrypt every secret with the present key, one row at a time; return how many.
+    """Re-encrypt all secrets with the current key, one row per transaction.
+
+    Returns:
+        The number of re-encrypted secrets, as `{"second_factors": count}`.
 
     Raises:
-        NotReadable: one was encrypted with a key that is not among the fallbacks.
+        NotReadable: a secret was encrypted with a key that is not among the fallbacks.
     """
     count = 0
     for pk in list(SecondFactor.objects.values_list("pk", flat=True)):
         with transaction.atomic():
             row = SecondFactor.objects.select_for_update().filter(pk=pk).first()
             if row is not None:
-                plain = decrypt(row.secret, purpose=PURPOSE)
-                row.secret = encrypt(plain, purpose=PURPOSE)
+                secret = decrypt(row.secret, purpose=PURPOSE)
+                row.secret = encrypt(secret, purpose=PURPOSE)
                 row.save(update_fields=["secret"])
                 count += 1
     return {"second_factors": count}
 
 
 def is_in_use(user: User) -> bool:
+    """Return whether the user has an active second factor."""
     return mark(user) is not None
 
 
 def mark(user: User) -> str | None:
-    """Which factor is in use: a session that has shown another one has shown nothing."""
+    """Return an identifier of the user's active second factor, or None.
+
+    Sessions store it after verification. A session with another identifier was verified
+    with a former second factor and must be verified again.
+    """
     confirmed = SecondFactor.objects.filter(user=user, confirmed_at__isnull=False)
     confirmed_at = confirmed.values_list("confirmed_at", flat=True).first()
     return None if confirmed_at is None else confirmed_at.isoformat()
@@ -165,27 +177,31 @@ def _count_attempt(user: User) -> None:
     try:
         wait = ATTEMPTS.spend(str(user.pk))
     except LimitsUnknown as error:
-        raise TooManyCodes("Codes cannot be checked now; try in a minute.") from error
+        raise TooManyCodes(
+            "Codes cannot be checked at the moment. Try again in a minute."
+        ) from error
     if wait is not None:
-        raise TooManyCodes("Too many codes; try again in a few minutes.", field="code")
+        raise TooManyCodes(
+            "Too many attempts. Try again in a few minutes.", field="code"
+        )
 
 
 def _step_of(row: SecondFactor, code: str, now: datetime) -> int | None:
-    """The time step to which the code belongs, if it is a later one than the last.
+    """Return the time step of a code, or None if the code is wrong or was used before.
 
-    A telephone's clock may be one step off.
+    The clock of the phone may differ by one step.
     """
-    totp, present = _totp(row), int(now.timestamp()) // STEP
-    for step in (present, present - 1, present + 1):
-        right = totp.generate(step * STEP).decode()
-        if secrets.compare_digest(right.encode(), code.encode()):
+    totp, current = _totp(row), int(now.timestamp()) // STEP
+    for step in (current, current - 1, current + 1):
+        expected = totp.generate(step * STEP)
+        if secrets.compare_digest(expected, code.encode()):
             return step if step > row.last_step else None
     return None
 
 
 def _totp(row: SecondFactor) -> TOTP:
     key = bytes.fromhex(decrypt(row.secret, purpose=PURPOSE))
-    return TOTP(key, 6, SHA1(), STEP)  # what every authenticator app speaks
+    return TOTP(key, 6, SHA1(), STEP)  # supported by every authenticator app
 
 
 def _new_secret() -> str:

@@ -18,11 +18,11 @@ from tenants.models import Role, Tenant, User
 
 @dataclass(frozen=True, slots=True)
 class NewTenant:
-    """What came of `create_tenant`; the password and the token are not kept anywhere."""
+    """The result of `create_tenant`. The password and the token are not stored."""
 
     tenant: Tenant
     owner: User | None
-    password: str | None  # None when the owner had an account already
+    password: str | None  # None if the owner has signed in before
     token: str | None
 
 
@@ -30,20 +30,27 @@ class NewTenant:
 def create_tenant(
     *, slug: str, name: str = "", owner_email: str | None = None, now: datetime
 ) -> NewTenant:
-    """Make a tenant and, with an e-mail address, its owner and the owner's API token.
+    """Create a tenant and, with an e-mail address, its owner with an API token.
 
     Raises:
-        InvalidTenant: the slug or the address cannot be one.
-        TenantExists: the slug is taken.
+        InvalidTenant: the slug, the name or the e-mail address is invalid.
+        TenantExists: the slug is in use.
     """
-    check(validate_slug, slug, "slug", "A slug has letters, digits, - and _ only.")
+    check(
+        validate_slug,
+        slug,
+        "slug",
+        "A slug may contain only letters, digits, hyphens and underscores.",
+    )
     if len(slug) > 64 or len(name) > 120:
-        raise InvalidTenant("At most 64 characters of slug and 120 of name.")
+        raise InvalidTenant(
+            "The slug may have at most 64 characters and the name at most 120."
+        )
     try:
         with transaction.atomic():
             tenant = Tenant.objects.create(slug=slug, name=name or slug)
     except IntegrityError as error:
-        raise TenantExists(f"There is a tenant {slug!r} already.") from error
+        raise TenantExists(f"The tenant {slug!r} already exists.") from error
     record([TenantCreated(tenant_id=tenant.pk, at=now, slug=slug)])
     if owner_email is None:
         return NewTenant(tenant, None, None, None)
@@ -59,12 +66,12 @@ def create_tenant(
 def update_tenant(
     *, tenant: Tenant, name: str, requires_second_factor: bool, now: datetime
 ) -> Tenant:
-    """Change what a tenant is called and what it asks of its members."""
+    """Change the name of a tenant and whether members need a second factor."""
     locked_tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
-    after = {"name": name, "requires_second_factor": requires_second_factor}
+    new_values = {"name": name, "requires_second_factor": requires_second_factor}
     changes = {
         field: (getattr(locked_tenant, field), value)
-        for field, value in after.items()
+        for field, value in new_values.items()
         if getattr(locked_tenant, field) != value
     }
     for field, (_, value) in changes.items():

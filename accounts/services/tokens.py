@@ -18,6 +18,7 @@ from tenants.models import ApiToken, IssuedToken, Membership
 
 T = TypeVar("T", bound=IssuedToken)
 
+# Events of issuing and revoking, by kind of token.
 _EVENTS: dict[str, tuple[type[TokenEvent], type[TokenEvent]]] = {
     "api_token": (ApiTokenIssued, ApiTokenRevoked),
     "enrollment_token": (EnrollmentTokenIssued, EnrollmentTokenRevoked),
@@ -26,14 +27,23 @@ _EVENTS: dict[str, tuple[type[TokenEvent], type[TokenEvent]]] = {
 
 @transaction.atomic
 def issue_token(model: type[T], *, now: datetime, **fields: object) -> tuple[T, str]:
-    """A row for a new token of this kind, and the token, which is not kept."""
+    """Create a token of a kind.
+
+    Args:
+        model: the kind of token.
+        now: current time.
+        fields: other fields of the row.
+
+    Returns:
+        The row and the token. The token itself is not stored.
+    """
     token = tokens.make(model.prefix)
     row = model(
         digest=tokens.digest(token), hint=tokens.hint(token), created_at=now, **fields
     )
     row.save(force_insert=True)
     issued, _ = _EVENTS[model.noun]
-    record([issued(**_about(row, now))])
+    record([issued(**_event_fields(row, now))])
     return row, token
 
 
@@ -44,7 +54,14 @@ def issue_api_token(
     now: datetime,
     lifetime: timedelta | None = None,
 ) -> tuple[ApiToken, str]:
-    """A new `usr_` token for a member; `lifetime` None means until it is revoked."""
+    """Create an API token (prefix `usr_`) for a member.
+
+    Args:
+        lifetime: None for a token that is valid until it is revoked.
+
+    Returns:
+        The row and the token. The token itself is not stored.
+    """
     return issue_token(
         ApiToken,
         now=now,
@@ -57,14 +74,14 @@ def issue_api_token(
 
 @transaction.atomic
 def revoke_token(token: IssuedToken, *, now: datetime) -> None:
-    """Revoke a token at once. Revoking it again changes nothing."""
-    valid = type(token).every_tenant.filter(pk=token.pk, revoked_at__isnull=True)
-    if valid.update(revoked_at=now):
+    """Revoke a token at once. Revoking it again has no effect."""
+    unrevoked = type(token).every_tenant.filter(pk=token.pk, revoked_at__isnull=True)
+    if unrevoked.update(revoked_at=now):
         _, revoked = _EVENTS[token.noun]
-        record([revoked(**_about(token, now))])
+        record([revoked(**_event_fields(token, now))])
 
 
-def _about(row: IssuedToken, now: datetime) -> dict[str, Any]:
+def _event_fields(row: IssuedToken, now: datetime) -> dict[str, Any]:
     return {
         "tenant_id": row.tenant_id,
         "at": now,

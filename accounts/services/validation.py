@@ -10,9 +10,14 @@ from accounts.errors import InvalidTenant
 def check(
     validator: Callable[[str], object], value: str, field: str, sentence: str
 ) -> None:
-    """
+    """Apply a validator to a value.
+
+    Args:
+        field: name of the input field, for the error.
+        sentence: message of the error.
+
     Raises:
-        InvalidTenant: the validator does not accept the value; says `sentence`.
+        InvalidTenant: the value is invalid.
     """
     try:
         validator(value)

@@ -8,9 +8,9 @@ from rest_framework.test import APIClient
 
 from accounts.errors import (
     AlreadyMember,
+    FirstSignInPending,
     InvalidTenant,
     LastOwner,
-    PersonUnknownYet,
     RoleTooLow,
 )
 from accounts.services import members, tenants
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def calling(token: str) -> APIClient:
+def client_with_token(token: str) -> APIClient:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     return client
@@ -39,7 +39,7 @@ def test_a_token_has_its_prefix_and_256_random_bits() -> None:
     assert token != tokens.make("usr_")
 
 
-def test_only_the_hash_of_a_token_is_kept() -> None:
+def test_only_the_hash_of_a_token_is_stored() -> None:
     membership = MembershipFactory.create()
     row, token = token_service.issue_api_token(
         membership=membership, name="test", now=datetime.now(UTC)
@@ -60,24 +60,24 @@ def test_revocation_and_expiry_take_effect_at_once() -> None:
     expired, second = token_service.issue_api_token(
         membership=membership, name="b", now=now, lifetime=timedelta(hours=1)
     )
-    assert calling(first).get("/devices").status_code == 200
-    assert calling(second).get("/devices").status_code == 200
+    assert client_with_token(first).get("/devices").status_code == 200
+    assert client_with_token(second).get("/devices").status_code == 200
 
     token_service.revoke_token(revoked, now=now)
     ApiToken.every_tenant.filter(pk=expired.pk).update(expires_at=now)
 
-    assert calling(first).get("/devices").status_code == 401
-    assert calling(second).get("/devices").status_code == 401
+    assert client_with_token(first).get("/devices").status_code == 401
+    assert client_with_token(second).get("/devices").status_code == 401
 
 
-def test_a_person_who_is_switched_off_is_out_at_once() -> None:
+def test_the_token_of_a_deactivated_user_is_rejected_at_once() -> None:
     membership = MembershipFactory.create(role=Role.VIEWER)
     _, token = token_service.issue_api_token(
         membership=membership, name="a", now=datetime.now(UTC)
     )
     User.objects.filter(pk=membership.user_id).update(is_active=False)
 
-    assert calling(token).get("/devices").status_code == 401
+    assert client_with_token(token).get("/devices").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -98,48 +98,47 @@ def test_a_person_who_is_switched_off_is_out_at_once() -> None:
         "Bearer " + "A" * 5000,
     ],
 )
-def test_a_broken_or_unknown_credential_is_a_401_of_the_one_shape(header: str) -> None:
+def test_malformed_and_unknown_credentials_get_the_same_401(header: str) -> None:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=header)
 
-    for answer in (client.get("/devices"), client.post("/devices/connect", {})):
-        assert answer.status_code == 401
-        assert answer["WWW-Authenticate"].startswith("Bearer")
-        body = answer.json()
+    for response in (client.get("/devices"), client.post("/devices/connect", {})):
+        assert response.status_code == 401
+        assert response["WWW-Authenticate"].startswith("Bearer")
+        body = response.json()
         assert body["type"] == "client_error"
         assert set(body["errors"][0]) == {"code", "detail", "attr"}
 
 
-def test_the_roles_include_each_other_in_order() -> None:
+def test_a_role_includes_the_lower_roles() -> None:
     assert Role.OWNER.includes(Role.VIEWER)
     assert not Role.VIEWER.includes(Role.OPERATOR)
 
 
-def test_the_command_makes_a_tenant_whose_owner_can_sign_in(
+def test_the_owner_of_a_tenant_created_by_command_can_sign_in(
     client: Any, capsys: Any
 ) -> None:
-
     call_command(
         "create_tenant", "acme", name="Acme", owner="Boss@Acme.test", as_json=True
     )
 
-    made = json.loads(capsys.readouterr().out)
-    assert made["tenant"] == "acme"
-    assert made["owner"] == "boss@acme.test"
-    assert calling(made["token"]).get("/devices").status_code == 200
-    said = {"username": "BOSS@acme.test", "password": made["password"]}
-    assert client.post("/admin/login/?next=/admin/", said).status_code == 302
+    result = json.loads(capsys.readouterr().out)
+    assert result["tenant"] == "acme"
+    assert result["owner"] == "boss@acme.test"
+    assert client_with_token(result["token"]).get("/devices").status_code == 200
+    data = {"username": "BOSS@acme.test", "password": result["password"]}
+    assert client.post("/admin/login/?next=/admin/", data).status_code == 302
     assert client.get("/admin/").status_code == 200
 
 
 @pytest.mark.parametrize("slug", ["", "two words", "x" * 65])
-def test_a_slug_that_cannot_be_is_refused(slug: str) -> None:
+def test_an_invalid_slug_is_an_error(slug: str) -> None:
     with pytest.raises(CommandError):
         call_command("create_tenant", slug)
     assert not Tenant.objects.exists()
 
 
-def test_a_tenant_whose_owner_cannot_be_made_is_not_made() -> None:
+def test_no_tenant_is_created_if_the_owner_is_invalid() -> None:
     with pytest.raises(InvalidTenant):
         tenants.create_tenant(
             slug="acme", owner_email="nonsense", now=datetime.now(UTC)
@@ -147,14 +146,14 @@ def test_a_tenant_whose_owner_cannot_be_made_is_not_made() -> None:
     assert not Tenant.objects.exists()
 
 
-def test_a_slug_is_taken_once() -> None:
+def test_a_slug_in_use_is_an_error() -> None:
     call_command("create_tenant", "acme")
 
     with pytest.raises(CommandError, match="already"):
         call_command("create_tenant", "acme")
 
 
-def test_a_person_with_an_account_keeps_their_password(tenant: Tenant) -> None:
+def test_a_user_with_an_account_keeps_the_password(tenant: Tenant) -> None:
     other = MembershipFactory.create(user__last_login=NOW)
 
     with tenant_scope(tenant.pk):
@@ -167,7 +166,7 @@ def test_a_person_with_an_account_keeps_their_password(tenant: Tenant) -> None:
             members.add_member(email=other.user.email, role=Role.VIEWER, now=NOW)
 
 
-def test_a_tenant_keeps_an_owner(tenant: Tenant) -> None:
+def test_the_last_owner_cannot_be_removed(tenant: Tenant) -> None:
     owner = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
 
     with pytest.raises(LastOwner):
@@ -177,7 +176,7 @@ def test_a_tenant_keeps_an_owner(tenant: Tenant) -> None:
     assert Membership.every_tenant.get(pk=owner.pk).role == Role.OWNER
 
 
-def test_only_an_owner_makes_or_unmakes_an_owner(tenant: Tenant) -> None:
+def test_only_an_owner_can_add_or_remove_an_owner(tenant: Tenant) -> None:
     owner, member = (
         MembershipFactory.create(tenant=tenant, role=role)
         for role in (Role.OWNER, Role.VIEWER)
@@ -189,7 +188,7 @@ def test_only_an_owner_makes_or_unmakes_an_owner(tenant: Tenant) -> None:
         members.remove_member(membership=owner, by=Role.ADMIN, now=NOW)
 
 
-def test_a_removed_members_tokens_end(tenant: Tenant) -> None:
+def test_tokens_of_a_removed_member_are_rejected(tenant: Tenant) -> None:
     MembershipFactory.create(tenant=tenant, role=Role.OWNER)
     member = MembershipFactory.create(tenant=tenant, role=Role.VIEWER)
     _, token = token_service.issue_api_token(
@@ -198,17 +197,18 @@ def test_a_removed_members_tokens_end(tenant: Tenant) -> None:
 
     members.remove_member(membership=member, by=Role.OWNER, now=NOW)
 
-    assert calling(token).get("/devices").status_code == 401
+    assert client_with_token(token).get("/devices").status_code == 401
 
 
-def test_an_enrollment_token_comes_from_the_command(
+def test_an_enrollment_token_created_by_command_registers_a_device(
     tenant: Tenant, capsys: Any
 ) -> None:
     call_command("create_enrollment_token", tenant.slug, max_uses=1, expires_days=1)
 
     token = capsys.readouterr().out.strip()
-    answer = calling(token).post("/devices/auto-register", {"serial_number": "SN-1"})
-    assert answer.status_code == 201
+    client = client_with_token(token)
+    response = client.post("/devices/auto-register", {"serial_number": "SN-1"})
+    assert response.status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -221,19 +221,19 @@ def test_an_enrollment_token_comes_from_the_command(
         {"name": "x" * 200},
     ],
 )
-def test_a_token_that_could_never_be_used_is_refused(
+def test_an_enrollment_token_with_invalid_limits_is_an_error(
     tenant: Tenant, limits: dict[str, Any]
 ) -> None:
     with pytest.raises(CommandError):
         call_command("create_enrollment_token", tenant.slug, **limits)
 
 
-def told(tenant: Tenant) -> list[str]:
+def event_names(tenant: Tenant) -> list[str]:
     events = Event.every_tenant.filter(tenant=tenant).order_by("id")
     return list(events.values_list("name", flat=True))
 
 
-def test_what_happens_to_members_and_tokens_is_in_the_audit_log() -> None:
+def test_changes_of_members_and_tokens_are_in_the_audit_log() -> None:
     new = tenants.create_tenant(slug="acme", owner_email="boss@acme.test", now=NOW)
     tenant = new.tenant
     with tenant_scope(tenant.pk):
@@ -244,41 +244,45 @@ def test_what_happens_to_members_and_tokens_is_in_the_audit_log() -> None:
         token_service.revoke_token(row, now=NOW)
         members.remove_member(membership=member, by=Role.OWNER, now=NOW)
 
-    assert told(tenant) == [
-        *("tenant.created", "member.added", "api_token.issued"),
-        *("member.added", "member.role_changed"),
-        *("api_token.issued", "api_token.revoked", "member.removed"),
+    assert event_names(tenant) == [
+        "tenant.created",
+        "member.added",
+        "api_token.issued",
+        "member.added",
+        "member.role_changed",
+        "api_token.issued",
+        "api_token.revoked",
+        "member.removed",
     ]
     changed = Event.every_tenant.named("member.role_changed").get()
     assert changed.changes == {"role": ["viewer", "admin"]}
     assert token not in str(list(Event.every_tenant.values()))
 
 
-def test_a_person_whom_another_tenant_invited_has_to_come_there_first(
+def test_a_user_invited_elsewhere_must_sign_in_before_joining_another_tenant(
     tenant: Tenant,
 ) -> None:
-    """Whoever invited them may still know their first password."""
+    """The member who invited the user may still know the initial password."""
     invited = MembershipFactory.create()
 
-    with tenant_scope(tenant.pk), pytest.raises(PersonUnknownYet):
+    with tenant_scope(tenant.pk), pytest.raises(FirstSignInPending):
         members.add_member(email=invited.user.email, role=Role.OWNER, now=NOW)
-    new = tenants.create_tenant(
-        slug="acme", owner_email=invited.user.email, now=NOW
-    )  # the operator may: the password that was known is void
+    # The operator may add the user, because this replaces the initial password.
+    new = tenants.create_tenant(slug="acme", owner_email=invited.user.email, now=NOW)
     assert new.password is not None
     invited.user.refresh_from_db()
     assert invited.user.check_password(new.password)
 
 
-def test_a_first_password_lets_its_owner_choose_another_and_nothing_else(
+def test_an_initial_password_must_be_changed_before_anything_else(
     client: Any, tenant: Tenant
 ) -> None:
     with tenant_scope(tenant.pk):
         _, password = members.add_member(
             email="new@acme.test", role=Role.VIEWER, now=NOW
         )
-    said = {"username": "new@acme.test", "password": password}
-    assert client.post("/admin/login/?next=/admin/", said).status_code == 302
+    data = {"username": "new@acme.test", "password": password}
+    assert client.post("/admin/login/?next=/admin/", data).status_code == 302
 
     assert client.get("/admin/devices/device/")["Location"] == "/admin/password_change/"
     client.post(
@@ -292,7 +296,7 @@ def test_a_first_password_lets_its_owner_choose_another_and_nothing_else(
     assert client.get("/admin/devices/device/").status_code == 200
 
 
-def test_passwords_are_kept_by_argon2() -> None:
+def test_passwords_are_hashed_with_argon2() -> None:
     user = User.objects.create_user("a@b.test", "a long enough one")
 
     assert user.password.startswith("argon2$argon2id$")

@@ -1,4 +1,4 @@
-"""Answers that need not be sent again (RFC 9110 §13.1.2)."""
+"""Conditional responses with `If-None-Match` (RFC 9110 §13.1.2)."""
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.http import parse_etags
@@ -6,7 +6,7 @@ from rest_framework.request import Request
 
 
 def unchanged(request: Request | HttpRequest, etag: str) -> HttpResponse | None:
-    """304 if the caller says that it has this already."""
-    said = parse_etags(request.headers.get("If-None-Match", ""))
-    has_it = said == ["*"] or etag in {tag.removeprefix("W/") for tag in said}
-    return HttpResponse(status=304, headers={"ETag": etag}) if has_it else None
+    """Return a 304 response if `If-None-Match` matches the entity tag, else None."""
+    tags = parse_etags(request.headers.get("If-None-Match", ""))
+    matches = tags == ["*"] or etag in {tag.removeprefix("W/") for tag in tags}
+    return HttpResponse(status=304, headers={"ETag": etag}) if matches else None

@@ -1,4 +1,4 @@
-"""Fields that take what they say and nothing that could be made into it."""
+"""Serializer fields that accept only the exact JSON type, without conversion."""
 
 import re
 from typing import Any
@@ -13,14 +13,14 @@ PEM = r"\s*-----BEGIN [A-Z ]+-----[\s\S]+-----END [A-Z ]+-----\s*"
 
 
 class Text(serializers.CharField):
-    """One line of text; unlike its base no number is taken for text.
+    """A single line of text. Unlike `CharField`, it does not accept numbers.
 
     Args:
-        pattern: what it looks like from beginning to end; the OpenAPI document says so.
+        pattern: regular expression for the whole text, shown in the OpenAPI document.
     """
 
     default_error_messages = {  # noqa: RUF012 # DRF merges these of all classes
-        "pattern": "It has not the form that is expected here."
+        "pattern": "The value does not have the expected format."
     }
 
     def __init__(self, *, pattern: str | None = None, **kwargs: Any) -> None:
@@ -38,7 +38,7 @@ class Text(serializers.CharField):
 
 
 class WholeNumber(serializers.IntegerField):
-    """A number of JSON without a fraction; no text and no truth value."""
+    """A JSON number without a fraction. Strings and booleans are not accepted."""
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, bool) or not isinstance(data, int | float):
@@ -49,7 +49,7 @@ class WholeNumber(serializers.IntegerField):
 
 
 class Truth(serializers.BooleanField):
-    """`true` or `false`, and nothing that could mean it."""
+    """A JSON boolean. Strings and numbers are not accepted."""
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -59,7 +59,7 @@ class Truth(serializers.BooleanField):
 
 @extend_schema_field({"type": "string", "pattern": f"^{CLOCK}$"})
 class ClockTime(serializers.TimeField):
-    """A time by the clock on the wall, `07:30` or `07:30:00`; of an offset it knows nothing."""
+    """A local time of day without a UTC offset: `07:30` or `07:30:00`."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(format="%H:%M:%S", **kwargs)
@@ -72,7 +72,7 @@ class ClockTime(serializers.TimeField):
 
 @extend_schema_field({})
 class Value(serializers.JSONField):
-    """Any value of JSON; a verb judges it."""
+    """Any JSON value. The service validates it."""
 
 
 @extend_schema_field(

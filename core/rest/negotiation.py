@@ -1,4 +1,4 @@
-"""For answers that have one form only."""
+"""Content negotiation for views with a single representation."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from rest_framework.request import Request
 
 
 class OneFormOnly(BaseContentNegotiation):
-    """Answer in the view's first form, whatever the client says that it prefers."""
+    """Use the view's first parser and renderer, whatever the client sends or accepts."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return next(iter(parsers))

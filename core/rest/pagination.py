@@ -1,4 +1,4 @@
-"""How lists are cut: by keyset, so that the ten-thousandth page costs what the first does."""
+"""Keyset pagination: every page costs the same, however far into the list it is."""
 
 import json
 from typing import Any
@@ -8,23 +8,23 @@ from django.db import DataError
 from django.db.models import F, Field, Func, QuerySet, TextField, Value
 from django.db.models.lookups import GreaterThan, LessThan
 from rest_framework.exceptions import NotFound
-from rest_framework.exceptions import ValidationError as Refusal
+from rest_framework.exceptions import ValidationError as ParameterError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
 
 class Row(Func):
-    """Columns or values side by side, compared as one: (a, b) < (c, d)."""
+    """A row constructor, for comparisons such as (a, b) < (c, d)."""
 
     template = "(%(expressions)s)"
-    output_field = TextField()  # of no consequence: rows are only compared
+    output_field = TextField()  # never used, because rows are only compared
 
 
 class CursorPages(CursorPagination):
-    """Pages after or before one row, found by the index that the order comes from.
+    """Pages after or before one row, read from the index that provides the order.
 
-    The order is by one field and the id, both in one direction, so that rows which
-    share the field's value have places of their own.
+    Rows are ordered by one field and the id, both in the same direction. The id makes the
+    order of rows with equal field values unique.
     """
 
     page_size = 50
@@ -34,9 +34,10 @@ class CursorPages(CursorPagination):
     def paginate_queryset(
         self, queryset: QuerySet[Any], request: Request, view: Any = None
     ) -> list[Any]:
-        """
+        """Return the rows of the requested page.
+
         Raises:
-            NotFound: the cursor is none of ours.
+            NotFound: the cursor is invalid.
         """
         self.request = request
         self.size = self.get_page_size(request)
@@ -46,17 +47,20 @@ class CursorPages(CursorPagination):
         try:
             rows = list(self._from_cursor(queryset)[: self.size + 1])
         except (
-            *(ValidationError, DataError),
-            *(ValueError, TypeError, RecursionError),
+            ValidationError,
+            DataError,
+            ValueError,
+            TypeError,
+            RecursionError,
         ) as error:
             raise NotFound(self.invalid_cursor_message) from error
-        further, self.page = len(rows) > self.size, rows[: self.size]
-        came_from_somewhere = self.at.position is not None
+        has_more, self.page = len(rows) > self.size, rows[: self.size]
+        has_cursor = self.at.position is not None
         if self.at.reverse:
             self.page.reverse()
-            self.has_next, self.has_previous = came_from_somewhere, further
+            self.has_next, self.has_previous = has_cursor, has_more
         else:
-            self.has_next, self.has_previous = further, came_from_somewhere
+            self.has_next, self.has_previous = has_more, has_cursor
         return self.page
 
     def get_next_link(self) -> str | None:
@@ -66,49 +70,57 @@ class CursorPages(CursorPagination):
         return self._link(0, reverse=True) if self.has_previous else None
 
     def get_page_size(self, request: Request) -> int:
-        """
+        """Return the requested number of rows per page, or the default.
+
         Raises:
-            Refusal: it is asked for what is no size of a page.
+            ParameterError: `page_size` is not a whole number within the limits.
         """
-        said = request.query_params.get(self.page_size_query_param)
-        if said is None:
+        text = request.query_params.get(self.page_size_query_param)
+        if text is None:
             return self.page_size
-        number = said.isascii() and said.isdecimal() and len(said) < 9
-        if not number or not 1 <= int(said) <= self.max_page_size:
-            raise Refusal({"page_size": f"A number from 1 to {self.max_page_size}."})
-        return int(said)
+        is_number = text.isascii() and text.isdecimal() and len(text) < 9
+        if not is_number or not 1 <= int(text) <= self.max_page_size:
+            raise ParameterError(
+                {
+                    "page_size": f"The page size must be a whole number"
+                    f" from 1 to {self.max_page_size}."
+                }
+            )
+        return int(text)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        described: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
-        for parameter in described:
+        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        for parameter in parameters:
             if parameter["name"] == self.page_size_query_param:
                 limits = {"minimum": 1, "maximum": self.max_page_size}
                 parameter["schema"] = {"type": "integer", **limits}
-        return described
+        return parameters
 
     def _from_cursor(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        falling = self.ordering[0].startswith("-") != self.at.reverse
+        descending = self.ordering[0].startswith("-") != self.at.reverse
         names = [name.lstrip("-") for name in self.ordering]
-        ordered = queryset.order_by(*(f"-{n}" if falling else n for n in names))
+        ordered = queryset.order_by(*(f"-{n}" if descending else n for n in names))
         if self.at.position is None:
             return ordered
         fields: list[Field[Any, Any]] = [
             queryset.model._meta.get_field(name) for name in names
         ]
-        said = json.loads(str(self.at.position))
-        place = [
+        position = json.loads(str(self.at.position))
+        values = [
             Value(field.to_python(text), output_field=field)
-            for field, text in zip(fields, said, strict=True)
+            for field, text in zip(fields, position, strict=True)
         ]
-        compare = LessThan if falling else GreaterThan
-        return ordered.filter(compare(Row(*map(F, names)), Row(*place)))
+        compare = LessThan if descending else GreaterThan
+        return ordered.filter(compare(Row(*map(F, names)), Row(*values)))
 
     def _link(self, index: int, *, reverse: bool) -> str:
-        if not self.page:  # everything between was removed meanwhile: turn around
+        if (
+            not self.page
+        ):  # all rows of this page were deleted: reuse the cursor's position
             position = str(self.at.position)
         else:
             row = self.page[index]
-            place = [str(getattr(row, name.lstrip("-"))) for name in self.ordering]
-            position = json.dumps(place, separators=(",", ":"))
-        link: str = self.encode_cursor(Cursor(0, reverse, position))  # type: ignore[arg-type] # text
+            values = [str(getattr(row, name.lstrip("-"))) for name in self.ordering]
+            position = json.dumps(values, separators=(",", ":"))
+        link: str = self.encode_cursor(Cursor(0, reverse, position))  # type: ignore[arg-type] # a JSON text
         return link

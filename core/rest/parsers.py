@@ -1,4 +1,4 @@
-"""How request bodies are read."""
+"""Parsers of request bodies."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from rest_framework.parsers import JSONParser
 
 
 class StrictJSONParser(JSONParser):
-    """JSON whose text can be stored: no lone surrogates, no bottomless nesting."""
+    """JSON that PostgreSQL can store: no lone surrogates, no excessive nesting."""
 
     takes: type | tuple[type, ...] = dict
 
@@ -23,7 +23,9 @@ class StrictJSONParser(JSONParser):
             parsed = super().parse(stream, media_type, parser_context)
             json.dumps(parsed, ensure_ascii=False).encode()
         except RecursionError as error:
-            raise exceptions.ParseError("JSON parse error - nested too deep") from error
+            raise exceptions.ParseError(
+                "JSON parse error - nested too deeply"
+            ) from error
         except UnicodeEncodeError as error:
             raise exceptions.ParseError("JSON parse error - lone surrogate") from error
         if not isinstance(parsed, self.takes):

@@ -1,4 +1,4 @@
-"""Bodies and queries that say something else than was asked for are refused, not guessed at."""
+"""Reject request bodies and query strings that contain unknown names."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,9 +11,9 @@ from rest_framework.request import Request
 
 
 class Strict(serializers.Serializer[Any]):
-    """The base of every request body: a field that is not known is an error.
+    """Base class of request bodies. An unknown field is an error.
 
-    A typing mistake in the name of an optional field would else be taken for silence.
+    Otherwise a misspelled optional field would be ignored without notice.
     """
 
     def to_internal_value(self, data: Any) -> Any:
@@ -27,7 +27,7 @@ class Strict(serializers.Serializer[Any]):
 
 
 class KnownParameters(BaseFilterBackend):
-    """A query of a list that names what the list does not have is an error."""
+    """Filter backend that rejects unknown query parameters of a list."""
 
     def filter_queryset(
         self, request: Request, queryset: QuerySet[Any], view: Any
@@ -35,13 +35,14 @@ class KnownParameters(BaseFilterBackend):
         self.refuse_unknown(request.query_params, view)
         return queryset
 
-    def refuse_unknown(self, said: Iterable[str], view: Any) -> None:
+    def refuse_unknown(self, names: Iterable[str], view: Any) -> None:
+        """Raise a `ValidationError` that lists the names the view does not have."""
         known = {"cursor", "page_size"}
         if (filters := getattr(view, "filterset_class", None)) is not None:
             known |= set(filters.base_filters)
         if any(issubclass(kind, OrderingFilter) for kind in view.filter_backends):
             known.add("ordering")
-        unknown = [name for name in said if name not in known]
+        unknown = [name for name in names if name not in known]
         if unknown:
             raise serializers.ValidationError(
                 {name: [_unknown()] for name in unknown[:20]}
@@ -49,4 +50,4 @@ class KnownParameters(BaseFilterBackend):
 
 
 def _unknown() -> ErrorDetail:
-    return ErrorDetail("There is no such field.", code="unknown_field")
+    return ErrorDetail("Unknown field.", code="unknown_field")

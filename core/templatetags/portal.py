@@ -1,4 +1,4 @@
-"""How the portal says when, in templates and in lists."""
+"""Template filters of the portal, also used by admin list columns."""
 
 from datetime import datetime
 
@@ -12,26 +12,30 @@ register = template.Library()
 
 @register.filter
 def moment_in_words(moment: datetime | None, *, never: str = "never") -> str:
-    """How long ago or how far ahead, with the exact time on hover."""
+    """Render a time relative to now, with the exact time as a tooltip.
+
+    Args:
+        never: text to return if there is no time.
+    """
     if moment is None:
         return never
     now = timezone.now()
     if moment > now:
-        words = f"in {timesince(now, moment, depth=1)}"
+        text = f"in {timesince(now, moment, depth=1)}"
     elif (now - moment).total_seconds() < 60:
-        words = "just now"
+        text = "just now"
     else:
-        words = f"{timesince(moment, now, depth=1)} ago"
+        text = f"{timesince(moment, now, depth=1)} ago"
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         moment.isoformat(),
         f"{moment:%Y-%m-%d %H:%M:%S} UTC",
-        words,
+        text,
     )
 
 
 @register.filter
 def kind_in_words(kind: str) -> str:
-    """`mac_address` as people write it."""
-    words = kind.replace("_", " ").capitalize()
-    return words.replace("Mac ", "MAC ")
+    """Return the label of an identifier kind: `mac_address` becomes "MAC address"."""
+    label = kind.replace("_", " ").capitalize()
+    return label.replace("Mac ", "MAC ")

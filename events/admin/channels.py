@@ -1,4 +1,4 @@
-"""Channels in the portal: made, tried, their secrets replaced, their messages looked at."""
+"""Admin pages of notification channels and their messages."""
 
 from typing import Any
 
@@ -32,9 +32,9 @@ STATES = {"delivered": "success", "waiting": "info", "dead": "danger"}
 
 @admin.register(Channel)
 class ChannelAdmin(DeletesWhole, PortalAdmin):
-    """Whom the tenant tells of its events."""
+    """The tenant's webhooks and mail recipients for events."""
 
-    list_display = ("name", "kind", "to", "hears_of", "state")
+    list_display = ("name", "kind", "destination", "event_filter", "state")
     list_filter = ("kind", "is_enabled")
     list_select_related = ("tenant",)
     search_fields = ("name__istartswith",)
@@ -47,11 +47,11 @@ class ChannelAdmin(DeletesWhole, PortalAdmin):
         return ChannelForm.for_person(person(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = ["name", "kind", "url", "recipients", "is_enabled"]
+        fields = ["name", "kind", "url", "recipients", "is_enabled"]
         if obj is None and person(request).is_superuser:
-            first.insert(0, "tenant")
+            fields.insert(0, "tenant")
         filters = ("events", "least_severity", "tag")
-        return ((None, {"fields": first}), ("What it is told", {"fields": filters}))
+        return ((None, {"fields": fields}), ("Event filter", {"fields": filters}))
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: Any = None
@@ -59,43 +59,46 @@ class ChannelAdmin(DeletesWhole, PortalAdmin):
         secret = obj.__dict__.pop("shown_once", None)
         if secret is None:
             return super().response_add(request, obj, post_url_continue)
-        title = "The webhook's secret"
+        title = "Webhook secret"
         return secret_page(self, request, title=title, secrets={obj.name: secret})
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
             channels.delete(channel=obj, now=timezone.now())
 
-    @admin.display(description="To")
-    def to(self, channel: Channel) -> str:
+    @admin.display(description="Destination")
+    def destination(self, channel: Channel) -> str:
         return channel.url or ", ".join(channel.recipients)
 
-    @admin.display(description="Hears of")
-    def hears_of(self, channel: Channel) -> str:
-        words = [", ".join(channel.events)]
-        words += [f"from {channel.least_severity}"] if channel.least_severity else []
-        words += [f"tag {channel.tag}"] if channel.tag else []
-        return ", ".join(words)
+    @admin.display(description="Event filter")
+    def event_filter(self, channel: Channel) -> str:
+        parts = list(channel.events)
+        if channel.least_severity:
+            parts.append(f"severity {channel.least_severity} or higher")
+        if channel.tag:
+            parts.append(f"tag {channel.tag}")
+        return ", ".join(parts)
 
     @display(description="State", label={"on": "success", "off": "default"})
     def state(self, channel: Channel) -> str:
         return "on" if channel.is_enabled else "off"
 
-    @admin.action(description="Send a test", permissions=["change"])
+    @admin.action(
+        description="Send a test message (at most 3 channels)", permissions=["change"]
+    )
     def test_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def test(channel: Channel) -> str:
             message = channels.test(channel=channel, now=timezone.now())
-            said = message.log[-1]
-            words = f"{said['status'] or ''} {said['answer']}".strip()
+            attempt = message.log[-1]
+            answer = _attempt_result(attempt)
             if message.state != "delivered":
-                raise InvalidChannel(f"It did not arrive: {words}"[:300])
-            return f"It arrived within {said['milliseconds']} ms: {words}"[:300]
+                raise InvalidChannel(f"The test message failed: {answer}"[:300])
+            return f"Delivered in {attempt['milliseconds']} ms: {answer}"[:300]
 
-        few = rows[:3]  # each may take its time
-        outcomes = act_on_each(few, test)
-        return report_page(self, request, "Tests", outcomes)
+        outcomes = act_on_each(rows[:3], test)  # each may take several seconds
+        return report_page(self, request, "Test messages", outcomes)
 
-    @admin.action(description="Replace the secret", permissions=["change"])
+    @admin.action(description="Rotate secrets", permissions=["change"])
     def rotate_selected(
         self, request: HttpRequest, rows: QuerySet[Any]
     ) -> HttpResponse:
@@ -104,16 +107,16 @@ class ChannelAdmin(DeletesWhole, PortalAdmin):
         def rotate(channel: Channel) -> str:
             secret = channels.rotate_secret(channel=channel, now=timezone.now())
             secrets[str(channel)] = secret
-            return "Has a new secret; the former one is good for a day."
+            return "Rotated. The former secret is valid for another day."
 
         outcomes = act_on_each(rows[:MOST_AT_ONCE], rotate)
         if not secrets:
-            return report_page(self, request, "New secrets", outcomes)
+            return report_page(self, request, "Rotate secrets", outcomes)
         return secret_page(self, request, title="New secrets", secrets=secrets)
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Waiting, delivered or dead."""
+    """Filter messages by state: delivered, waiting or dead."""
 
     title = "state"
     parameter_name = "state"
@@ -134,18 +137,25 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(ChannelDelivery)
 class MessageAdmin(ReadOnlyAdmin):
-    """What went over channels in the last week, with every answer."""
+    """The messages of the last week, with the result of every attempt."""
 
-    list_display = ("name", "channel", "state", "attempts", "made", "last_answer")
+    list_display = ("name", "channel", "state", "attempts", "created", "last_answer")
     list_filter = (StateFilter,)
     list_select_related = ("tenant", "channel")
     search_fields = ("name__startswith", "=event_id")
-    search_help_text = "How the event's name begins, or its id"
+    search_help_text = "Beginning of the event's name, or the event's id"
     ordering = ("-id",)
     actions: Any = ("replay_selected",)
     fields = (
-        *("name", "channel", "state", "event_id", "device_id", "made"),
-        *("attempts", "due", "attempts_made"),
+        "name",
+        "channel",
+        "state",
+        "event_id",
+        "device_id",
+        "created",
+        "attempts",
+        "due",
+        "attempt_log",
     )
     readonly_fields = fields
 
@@ -153,8 +163,8 @@ class MessageAdmin(ReadOnlyAdmin):
     def state(self, message: ChannelDelivery) -> str:
         return message.state
 
-    @admin.display(description="Made", ordering="created_at")
-    def made(self, message: ChannelDelivery) -> str:
+    @admin.display(description="Created", ordering="created_at")
+    def created(self, message: ChannelDelivery) -> str:
         return moment_in_words(message.created_at)
 
     @admin.display(description="Next attempt")
@@ -162,15 +172,19 @@ class MessageAdmin(ReadOnlyAdmin):
         waiting = message.state == "waiting"
         return moment_in_words(message.due_at if waiting else None)
 
-    @admin.display(description="Last answer")
+    @admin.display(description="Last response")
     def last_answer(self, message: ChannelDelivery) -> str:
-        return _in_words(message.log[-1])[:80] if message.log else "-"
+        return _attempt_result(message.log[-1])[:80] if message.log else "-"
 
-    @admin.display(description="Attempts made")
-    def attempts_made(self, message: ChannelDelivery) -> str:
+    @admin.display(description="Attempt log")
+    def attempt_log(self, message: ChannelDelivery) -> str:
         lines = [
-            (line["at"][:19].replace("T", " "), line["milliseconds"], _in_words(line))
-            for line in message.log
+            (
+                attempt["at"][:19].replace("T", " "),
+                attempt["milliseconds"],
+                _attempt_result(attempt),
+            )
+            for attempt in message.log
         ]
         return format_html_join(SafeString("<br>"), "{} UTC, {} ms: {}", lines) or "-"
 
@@ -180,11 +194,11 @@ class MessageAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         def replay(message: ChannelDelivery) -> str:
             channels.replay(message_id=message.pk, now=timezone.now())
-            return "It is sent again soon."
+            return "The message will be sent again shortly."
 
         outcomes = act_on_each(rows[:MOST_AT_ONCE], replay)
-        return report_page(self, request, "Sent again", outcomes)
+        return report_page(self, request, "Send messages again", outcomes)
 
 
-def _in_words(line: dict[str, Any]) -> str:
-    return f"{line['status'] or ''} {line['answer']}".strip()
+def _attempt_result(attempt: dict[str, Any]) -> str:
+    return f"{attempt['status'] or ''} {attempt['answer']}".strip()

@@ -1,4 +1,4 @@
-"""Events and their deliveries in the portal."""
+"""Admin pages of the audit log and of event deliveries."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -15,29 +15,39 @@ from tenants.admin.base import MOST_AT_ONCE, Outcome, ReadOnlyAdmin, report_page
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    """What happened: who, what, when, from where, before and after."""
+    """The audit log: who did what, when, from which address, and what changed."""
 
-    list_display = ("name", "when", "by", "address", "shown_changes")
+    list_display = ("name", "when", "by", "address", "changed_fields")
     list_filter = (("name", FieldTextFilter), "caller_kind")
     list_select_related = ("tenant",)
     search_fields = ("=device_id", "name__startswith", "caller_name__startswith")
-    search_help_text = "A device's id, or how the event's or the caller's name begins"
+    search_help_text = (
+        "Device id, or the beginning of the event's name or the caller's name"
+    )
     ordering = ("-id",)
     fields = (
-        *("name", "at", "device_id", "caller_kind", "caller_name", "caller_id"),
-        *("address", "request_id", "data", "changes"),
+        "name",
+        "at",
+        "device_id",
+        "caller_kind",
+        "caller_name",
+        "caller_id",
+        "address",
+        "request_id",
+        "data",
+        "changes",
     )
 
-    @admin.display(description="When")
+    @admin.display(description="Time")
     def when(self, event: Event) -> str:
         return moment_in_words(event.at)
 
-    @admin.display(description="By")
+    @admin.display(description="Caller")
     def by(self, event: Event) -> str:
         return event.caller_name or event.caller_kind
 
     @admin.display(description="Changes")
-    def shown_changes(self, event: Event) -> str:
+    def changed_fields(self, event: Event) -> str:
         return ", ".join(
             f"{name}: {before} → {after}"
             for name, (before, after) in event.changes.items()
@@ -46,7 +56,7 @@ class EventAdmin(ReadOnlyAdmin):
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    """What is still to be told, and what could not be; for the superuser."""
+    """Pending and failed deliveries to event subscribers, for superusers."""
 
     list_display = ("event", "listener", "state", "attempts", "due", "last_error")
     list_filter = (("dead_at", admin.EmptyFieldListFilter),)
@@ -71,14 +81,16 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def due(self, row: Delivery) -> str:
         return moment_in_words(row.due_at)
 
-    @admin.action(description="Try dead deliveries again", permissions=["manage"])
+    @admin.action(description="Retry dead deliveries", permissions=["manage"])
     def try_again(self, request: HttpRequest, rows: QuerySet[Delivery]) -> HttpResponse:
-        chosen = list(rows[:MOST_AT_ONCE])
-        delivery.retry(delivery_ids=[row.pk for row in chosen], now=timezone.now())
+        selected = list(rows[:MOST_AT_ONCE])
+        delivery.retry(delivery_ids=[row.pk for row in selected], now=timezone.now())
         outcomes = [
-            Outcome(str(row), row.dead_at is not None, "Tried again soon.")
+            Outcome(str(row), True, "The delivery will be retried shortly.")
             if row.dead_at is not None
-            else Outcome(str(row), False, "It is still waiting, not dead.")
-            for row in chosen
+            else Outcome(
+                str(row), False, "Only dead deliveries can be retried. This one waits."
+            )
+            for row in selected
         ]
-        return report_page(self, request, "Tried again", outcomes)
+        return report_page(self, request, "Retry deliveries", outcomes)

@@ -1,4 +1,4 @@
-"""The portal's form of channels: it calls the service and shows what it refuses."""
+"""The admin form of notification channels."""
 
 import re
 from typing import Any
@@ -16,10 +16,11 @@ from events.services import channels
 from events.severity import Severity
 from tenants.admin.forms import ServiceForm, tenant_field, text
 
-ANY = [("", "any, or none"), *Severity.choices]
+ANY = [("", "All events, also without a severity"), *Severity.choices]
 
 
-def lines(label: str, **kwargs: Any) -> Any:
+def lines_field(label: str, **kwargs: Any) -> Any:
+    """Return a form field for a list of strings, one per line."""
     return forms.CharField(
         label=label,
         max_length=4000,
@@ -29,7 +30,7 @@ def lines(label: str, **kwargs: Any) -> Any:
 
 
 class ChannelForm(ServiceForm):
-    """Whom to tell, and of what; a new webhook carries its secret to the page after."""
+    """Add or change a channel. A new webhook's row carries its secret to the next page."""
 
     tenant = tenant_field()
     name = text("Name", required=True, length=120)
@@ -37,20 +38,33 @@ class ChannelForm(ServiceForm):
         choices=Channel.Kind.choices,
         widget=UnfoldAdminSelectWidget(choices=Channel.Kind.choices),
     )
-    url = text("Address", length=500, help_text="Of a webhook: https://…")
-    recipients = lines("Recipients", required=False, help_text="Of mails, one a line.")
-    events = lines(
-        "Events", initial="alert.*", help_text="Names or patterns, one a line: device.*"
+    url = text(
+        "URL",
+        length=500,
+        help_text="For a webhook, such as https://example.com/hook.",
+    )
+    recipients = lines_field(
+        "Recipients",
+        required=False,
+        help_text="For mail: e-mail addresses, one per line.",
+    )
+    events = lines_field(
+        "Events",
+        initial="alert.*",
+        help_text="Event names or patterns, one per line, such as alert.opened or device.*.",
     )
     least_severity = forms.ChoiceField(
-        label="Least severity",
+        label="Minimum severity",
         choices=ANY,
         required=False,
         widget=UnfoldAdminSelectWidget(choices=ANY),
     )
-    tag = text("Tag", help_text="Only of devices that wear it. Empty: of all.")
+    tag = text(
+        "Tag",
+        help_text="Only events of devices with this tag. Leave empty for all events.",
+    )
     is_enabled = forms.BooleanField(
-        label="Switched on",
+        label="Enabled",
         required=False,
         initial=True,
         widget=UnfoldBooleanSwitchWidget(),
@@ -79,13 +93,13 @@ class ChannelForm(ServiceForm):
         self.fields["kind"].disabled = True
 
     def act(self) -> Channel:
-        said = dict(self.cleaned_data)
+        values = dict(self.cleaned_data)
         for name in ("recipients", "events"):
-            said[name] = [word for word in re.split(r"[\s,;]+", said[name]) if word]
+            values[name] = [item for item in re.split(r"[\s,;]+", values[name]) if item]
         now = timezone.now()
         if not self.instance._state.adding:
-            del said["kind"]
-            return channels.update(channel=self.instance, now=now, **said)
-        channel, secret = channels.create(now=now, **said)
+            del values["kind"]
+            return channels.update(channel=self.instance, now=now, **values)
+        channel, secret = channels.create(now=now, **values)
         channel.__dict__["shown_once"] = secret
         return channel

@@ -1,4 +1,4 @@
-"""The JSON of channels and of the messages that go over them."""
+"""Serializers of notification channels and their messages."""
 
 from typing import Any
 
@@ -11,36 +11,46 @@ from events.severity import Severity
 
 
 class ChannelUpdateSerializer(Strict):
-    """What is left out stays as it is."""
+    """Changes of a channel. Omitted fields keep their values."""
 
     name = Text(max_length=120, required=False)
-    url = Text(max_length=500, required=False, help_text="Of a webhook.")
+    url = Text(
+        max_length=500, required=False, help_text="URL of a webhook (http or https)."
+    )
     recipients = serializers.ListField(
-        child=Text(max_length=254), max_length=20, required=False
+        child=Text(max_length=254),
+        max_length=20,
+        required=False,
+        help_text="E-mail addresses of a mail channel.",
     )
     events = serializers.ListField(
         child=Text(max_length=64, pattern=r"[a-z_*]+(\.[a-z_*]+)?"),
         min_length=1,
         max_length=50,
         required=False,
-        help_text="Names, or patterns such as `alert.*`, which is the usual.",
+        help_text="Event names or patterns. Default of a new channel: `alert.*`.",
     )
     least_severity = serializers.ChoiceField(
         choices=Severity.choices,
         required=False,
         allow_null=True,
-        help_text="With one, only events that have a severity.",
+        help_text="Minimum severity. If set, events without a severity are not sent.",
     )
-    tag = Text(max_length=64, required=False, allow_null=True)
+    tag = Text(
+        max_length=64,
+        required=False,
+        allow_null=True,
+        help_text="If set, only events of devices with this tag are sent.",
+    )
     is_enabled = Truth(required=False)
 
-    def said(self) -> dict[str, Any]:
-        """For the verbs: what is null is empty."""
-        words: dict[str, Any] = dict(self.validated_data)
+    def service_arguments(self) -> dict[str, Any]:
+        """Return the validated data with empty strings instead of null."""
+        values: dict[str, Any] = dict(self.validated_data)
         for name in ("least_severity", "tag"):
-            if name in words:
-                words[name] = words[name] or ""
-        return words
+            if name in values:
+                values[name] = values[name] or ""
+        return values
 
 
 class ChannelFields(ChannelUpdateSerializer):
@@ -49,15 +59,26 @@ class ChannelFields(ChannelUpdateSerializer):
 
 
 class ChannelSerializer(serializers.ModelSerializer[Channel]):
-    """A channel; its secret is told when it is made, and never again."""
+    """A channel, without its secret."""
 
-    least_severity = serializers.CharField(help_text="Empty: any.")
+    least_severity = serializers.CharField(
+        help_text="Minimum severity. Empty: all events, also those without a severity."
+    )
 
     class Meta:
         model = Channel
         fields = (
-            *("id", "name", "kind", "url", "recipients", "events", "least_severity"),
-            *("tag", "is_enabled", "former_secret_until", "created_at"),
+            "id",
+            "name",
+            "kind",
+            "url",
+            "recipients",
+            "events",
+            "least_severity",
+            "tag",
+            "is_enabled",
+            "former_secret_until",
+            "created_at",
         )
         read_only_fields = fields
 
@@ -65,23 +86,33 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
 class NewChannelSerializer(serializers.Serializer[Any]):
     channel = ChannelSerializer()
     secret = serializers.CharField(
-        allow_null=True, help_text="Of a webhook; shown this once."
+        allow_null=True,
+        help_text="Secret that signs a webhook's requests. Returned only once."
+        " Null for mail.",
     )
 
 
 class SecretSerializer(serializers.Serializer[Any]):
-    secret = serializers.CharField(help_text="Shown this once.")
+    secret = serializers.CharField(
+        help_text="Secret that signs the requests. Returned only once."
+    )
 
 
 class AttemptSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     milliseconds = serializers.IntegerField()
-    status = serializers.IntegerField(allow_null=True, help_text="Of HTTP.")
-    answer = serializers.CharField(allow_blank=True)
+    status = serializers.IntegerField(
+        allow_null=True,
+        help_text="HTTP status. Null without a response, and for mail.",
+    )
+    answer = serializers.CharField(
+        allow_blank=True,
+        help_text="Beginning of the response body, or the error message.",
+    )
 
 
 class MessageSerializer(serializers.ModelSerializer[ChannelDelivery]):
-    """One event for one channel, with every attempt."""
+    """One event sent to one channel, with its latest attempts."""
 
     state = serializers.ChoiceField(choices=("waiting", "delivered", "dead"))
     event_id = serializers.IntegerField()
@@ -90,7 +121,16 @@ class MessageSerializer(serializers.ModelSerializer[ChannelDelivery]):
     class Meta:
         model = ChannelDelivery
         fields = (
-            *("id", "event_id", "name", "device_id", "state", "attempts"),
-            *("created_at", "due_at", "delivered_at", "dead_at", "log"),
+            "id",
+            "event_id",
+            "name",
+            "device_id",
+            "state",
+            "attempts",
+            "created_at",
+            "due_at",
+            "delivered_at",
+            "dead_at",
+            "log",
         )
         read_only_fields = fields

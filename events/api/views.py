@@ -1,4 +1,4 @@
-"""The doors of the channels: parse, one verb, render. For admins."""
+"""API of notification channels, for admins of a tenant."""
 
 from typing import Any
 from uuid import UUID
@@ -39,7 +39,7 @@ class NewestFirst(CursorPages):
 
 
 class ChannelsView(ListAPIView[Channel]):
-    """Whom the tenant tells of its events, and one more."""
+    """List the tenant's notification channels, or create one."""
 
     permission_classes = (IsAdmin,)
     serializer_class = ChannelSerializer
@@ -47,65 +47,74 @@ class ChannelsView(ListAPIView[Channel]):
     filter_backends = (KnownParameters,)
 
     def get_queryset(self) -> QuerySet[Channel]:
-        chosen: QuerySet[Channel] = Channel.objects.all()
-        return chosen
+        queryset: QuerySet[Channel] = Channel.objects.all()
+        return queryset
 
     @extend_schema(request=ChannelFields, responses={201: NewChannelSerializer})
     def post(self, request: Request) -> Response:
         body = ChannelFields(data=request.data)
         body.is_valid(raise_exception=True)
-        channel, secret = channels.create(now=timezone.now(), **body.said())
-        made = NewChannelSerializer({"channel": channel, "secret": secret})
-        return Response(made.data, status.HTTP_201_CREATED)
+        channel, secret = channels.create(
+            now=timezone.now(), **body.service_arguments()
+        )
+        response = NewChannelSerializer({"channel": channel, "secret": secret})
+        return Response(response.data, status.HTTP_201_CREATED)
 
 
 class ChannelView(APIView):
-    """One channel of the tenant."""
+    """Read, change or delete a notification channel."""
 
     permission_classes = (IsAdmin,)
 
     @extend_schema(responses=ChannelSerializer)
     def get(self, request: Request, channel_id: UUID) -> Response:
-        return Response(ChannelSerializer(found(channel_id)).data)
+        return Response(ChannelSerializer(get_channel(channel_id)).data)
 
     @extend_schema(request=ChannelUpdateSerializer, responses=ChannelSerializer)
     def patch(self, request: Request, channel_id: UUID) -> Response:
-        channel = found(channel_id)
+        channel = get_channel(channel_id)
         body = ChannelUpdateSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        changed = channels.update(channel=channel, now=timezone.now(), **body.said())
-        return Response(ChannelSerializer(changed).data)
+        updated = channels.update(
+            channel=channel, now=timezone.now(), **body.service_arguments()
+        )
+        return Response(ChannelSerializer(updated).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, channel_id: UUID) -> Response:
-        channels.delete(channel=found(channel_id), now=timezone.now())
+        channels.delete(channel=get_channel(channel_id), now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class TestView(APIView):
-    """Send something over a channel at once; the answer says what came of it."""
+    """Send a test message to a channel at once. The response contains the result."""
 
     permission_classes = (IsAdmin,)
 
     @extend_schema(request=None, responses=MessageSerializer)
     def post(self, request: Request, channel_id: UUID) -> Response:
-        message = channels.test(channel=found(channel_id), now=timezone.now())
+        message = channels.test(channel=get_channel(channel_id), now=timezone.now())
         return Response(MessageSerializer(message).data)
 
 
 class RotateSecretView(APIView):
-    """A new secret; for a day requests are signed with the former one as well."""
+    """Create a new webhook secret.
+
+    For one day, requests are signed with both the new and the former secret.
+    """
 
     permission_classes = (IsAdmin,)
 
     @extend_schema(request=None, responses={201: SecretSerializer})
     def post(self, request: Request, channel_id: UUID) -> Response:
-        secret = channels.rotate_secret(channel=found(channel_id), now=timezone.now())
+        secret = channels.rotate_secret(
+            channel=get_channel(channel_id), now=timezone.now()
+        )
         return Response({"secret": secret}, status.HTTP_201_CREATED)
 
 
 class MessagesView(ListAPIView[ChannelDelivery]):
-    """What went over a channel in the last week, newest first."""
+    """List the messages of a channel in the last week, newest first."""
 
     permission_classes = (IsAdmin,)
     serializer_class = MessageSerializer
@@ -113,30 +122,30 @@ class MessagesView(ListAPIView[ChannelDelivery]):
     filter_backends = (KnownParameters,)
 
     def get_queryset(self) -> QuerySet[ChannelDelivery]:
-        if getattr(self, "swagger_fake_view", False):  # the document is being made
+        if getattr(self, "swagger_fake_view", False):  # generating the OpenAPI document
             return ChannelDelivery.objects.none()
-        channel = found(self.kwargs["channel_id"])
-        chosen: QuerySet[ChannelDelivery] = ChannelDelivery.objects.filter(
+        channel = get_channel(self.kwargs["channel_id"])
+        queryset: QuerySet[ChannelDelivery] = ChannelDelivery.objects.filter(
             channel=channel
         )
-        return chosen
+        return queryset
 
 
 class ReplayView(APIView):
-    """Send a message again that was delivered or given up."""
+    """Send a delivered or dead message again."""
 
     permission_classes = (IsAdmin,)
 
     @extend_schema(request=None, responses=MessageSerializer)
     def post(self, request: Request, channel_id: UUID, message_id: int) -> Response:
-        of_channel = ChannelDelivery.objects.filter(channel=found(channel_id))
-        if message_id > 2**62 or not of_channel.filter(pk=message_id).exists():
+        messages = ChannelDelivery.objects.filter(channel=get_channel(channel_id))
+        if message_id > 2**62 or not messages.filter(pk=message_id).exists():
             raise NoSuchMessage
         message = channels.replay(message_id=message_id, now=timezone.now())
         return Response(MessageSerializer(message).data)
 
 
-def found(channel_id: UUID) -> Channel:
+def get_channel(channel_id: UUID) -> Channel:
     channel: Channel | None = Channel.objects.filter(pk=channel_id).first()
     if channel is None:
         raise NoSuchChannel

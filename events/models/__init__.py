@@ -1,4 +1,4 @@
-"""What happened, who hears of it inside, and who is told outside."""
+"""Models of events, their deliveries to subscribers and channels, and the audit log."""
 
 from events.models.channel import Channel, ChannelDelivery, ChannelDeliveryQuerySet
 from events.models.event import (

@@ -1,4 +1,4 @@
-"""Whom a tenant tells of its events, and what became of each telling."""
+"""Notification channels of a tenant, and the messages sent to them."""
 
 import uuid
 from datetime import datetime
@@ -15,14 +15,15 @@ from tenants.models import Role, TenantOwned
 
 
 def alerts() -> list[str]:
-    """What most want to hear of."""
+    """Default of `Channel.events`: all alert events."""
     return ["alert.*"]
 
 
 class Channel(TenantOwned):
-    """Somebody outside: an address that takes webhooks, or people who get mails.
+    """A notification channel: a webhook URL, or a list of mail recipients.
 
-    An event goes to a channel whose every filter it passes.
+    An event is sent to a channel if it passes all filters: `events`, `least_severity` and
+    `tag`.
     """
 
     class Kind(models.TextChoices):
@@ -38,7 +39,7 @@ class Channel(TenantOwned):
     least_severity = models.CharField(
         max_length=8, choices=Severity.choices, blank=True
     )
-    tag = models.CharField(max_length=64, blank=True)  # devices that wear it
+    tag = models.CharField(max_length=64, blank=True)  # name of a device tag
     is_enabled = models.BooleanField(default=True)
     secret = models.CharField(max_length=255, blank=True, editable=False)  # encrypted
     former_secret = models.CharField(max_length=255, blank=True, editable=False)
@@ -63,7 +64,7 @@ class Channel(TenantOwned):
 
 
 class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
-    """Questions about tellings; each returns a narrower queryset."""
+    """Queries for messages; each method narrows the queryset."""
 
     def waiting(self) -> Self:
         return self.filter(delivered_at__isnull=True, dead_at__isnull=True)
@@ -72,7 +73,10 @@ class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
         return self.filter(dead_at__isnull=False)
 
     def due(self, now: datetime) -> Self:
-        """Its time has come, and no older one of its device waits on its channel."""
+        """Return due messages, except those behind an older message of their device.
+
+        So the messages of a device are sent to a channel in order.
+        """
         older = ChannelDelivery.every_tenant.waiting().filter(
             channel=OuterRef("channel"),
             device_id=OuterRef("device_id"),
@@ -82,15 +86,15 @@ class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
 
 
 class ChannelDelivery(TenantOwned):
-    """One event for one channel; kept for a week with every attempt and its answer."""
+    """A message: one event for one channel. It is kept for a week with its attempts."""
 
     id = models.BigAutoField(primary_key=True)
     channel = models.ForeignKey(
         Channel, on_delete=models.CASCADE, related_name="deliveries"
     )
-    event_id = models.BigIntegerField()  # no foreign key: history outlives all
+    event_id = models.BigIntegerField()  # no foreign key: events are deleted separately
     name = models.CharField(max_length=64)
-    device_id = models.UUIDField(null=True)  # within one, the order is kept
+    device_id = models.UUIDField(null=True)  # messages of a device are sent in order
     created_at = models.DateTimeField()
     due_at = models.DateTimeField()
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -133,7 +137,7 @@ class ChannelDelivery(TenantOwned):
 
     @property
     def state(self) -> str:
-        """`delivered`, `dead` or `waiting`."""
+        """Return `delivered`, `dead` or `waiting`."""
         if self.delivered_at is not None:
             return "delivered"
         return "waiting" if self.dead_at is None else "dead"

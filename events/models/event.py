@@ -1,4 +1,4 @@
-"""What happened, and what of it still has to be told to whom."""
+"""Events, their pending deliveries, and the seals that protect the audit log."""
 
 from datetime import datetime
 from typing import ClassVar, Self
@@ -14,7 +14,7 @@ from tenants.models import Role, Tenant
 
 
 class EventQuerySet(models.QuerySet["Event"]):
-    """Questions about events; each returns a narrower queryset."""
+    """Queries for events; each method narrows the queryset."""
 
     def named(self, *names: str) -> Self:
         return self.filter(name__in=names)
@@ -27,23 +27,24 @@ class EventQuerySet(models.QuerySet["Event"]):
 
 
 class Event(models.Model):
-    """Something that happened, written in the transaction that made it happen.
+    """A domain event, written in the transaction of the change it describes.
 
-    It is the audit log as well: who, what, when, from where, before and after. Rows
-    are added and, after their retention, dropped; nothing ever changes one.
+    The events are also the audit log: who did what, when, from which address, and the
+    values before and after. Rows are never changed. They are deleted after the retention
+    period.
     """
 
     id = models.BigAutoField(primary_key=True)
     tenant = models.ForeignKey(
         Tenant,
         on_delete=models.PROTECT,
-        null=True,  # what belongs to no tenant: the certificate authority's own acts
+        null=True,  # for events of no tenant, such as those of the certificate authority
         default=current_tenant_id,
         related_name="+",
         db_index=False,
     )
     name = models.CharField(max_length=64)  # noun.past_tense
-    device_id = models.UUIDField(null=True)  # no foreign key: history outlives all
+    device_id = models.UUIDField(null=True)  # no foreign key: events outlive devices
     at = models.DateTimeField()
     caller_kind = models.CharField(max_length=20)
     caller_id = models.CharField(max_length=64, blank=True)
@@ -54,7 +55,7 @@ class Event(models.Model):
     changes = models.JSONField(encoder=DjangoJSONEncoder)  # field: [before, after]
 
     seen_by: ClassVar[Role] = Role.VIEWER
-    managed_by: ClassVar[Role | None] = None  # nobody writes history
+    managed_by: ClassVar[Role | None] = None  # no role may change events
 
     objects: ClassVar = TenantManager.from_queryset(EventQuerySet)()
     every_tenant: ClassVar = EventQuerySet.as_manager()
@@ -73,7 +74,7 @@ class Event(models.Model):
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    """Questions about deliveries; each returns a narrower queryset."""
+    """Queries for deliveries; each method narrows the queryset."""
 
     def waiting(self) -> Self:
         return self.filter(dead_at__isnull=True)
@@ -82,10 +83,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(dead_at__isnull=False)
 
     def due(self, now: datetime) -> Self:
-        """The oldest of its stream, and its time has come.
+        """Return due deliveries that are the oldest of their subscriber and stream.
 
-        A younger event of the same device waits for the older one, so that each
-        listener hears a device's events in order.
+        A newer event of a device waits for the older one, so that each subscriber gets
+        the events of a device in order.
         """
         older = Delivery.objects.waiting().filter(
             listener=OuterRef("listener"),
@@ -96,14 +97,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 
 class Delivery(models.Model):
-    """One event that one listener has not heard yet; the row goes when it has."""
+    """A pending delivery of an event to a subscriber. It is deleted on success."""
 
     id = models.BigAutoField(primary_key=True)
     event = models.ForeignKey(
         Event, on_delete=models.CASCADE, related_name="deliveries", db_index=False
     )
-    listener = models.CharField(max_length=200)
-    stream = models.UUIDField(null=True)  # within it, deliveries keep their order
+    listener = models.CharField(max_length=200)  # dotted path of the subscriber
+    stream = models.UUIDField(null=True)  # device or tenant; ordered within a stream
     attempts = models.PositiveSmallIntegerField(default=0)
     due_at = models.DateTimeField()
     last_error = models.TextField(blank=True)
@@ -137,10 +138,10 @@ class Delivery(models.Model):
 
 
 class Unsealed(models.Model):
-    """An event that is in no seal yet. A trigger writes these, whoever adds the event."""
+    """An event that is in no seal yet. A database trigger inserts these rows."""
 
     event_id = models.BigIntegerField(primary_key=True)
-    chain = models.UUIDField(null=True)  # whose: a tenant, or nobody
+    chain = models.UUIDField(null=True)  # tenant id, or null for events of no tenant
 
     class Meta:
         verbose_name_plural = "unsealed"
@@ -150,19 +151,17 @@ class Unsealed(models.Model):
 
 
 class Seal(models.Model):
-    """A link of a tenant's hash chain: the digests of some events, and of the link before.
+    """A link of a tenant's hash chain: digests of some events and of the previous seal.
 
-    No foreign keys: the chain outlives what it seals, so that a hole shows.
+    There are no foreign keys, so that a deleted event leaves a detectable gap.
     """
 
-    chain = models.UUIDField(null=True)  # a tenant; null: what belongs to none
-    number = models.PositiveBigIntegerField()  # 1, 2, 3, … in each tenant's chain
+    chain = models.UUIDField(null=True)  # tenant id, or null for events of no tenant
+    number = models.PositiveBigIntegerField()  # 1, 2, 3, … in each chain
     sealed_at = models.DateTimeField()
     event_ids = ArrayField(models.BigIntegerField())
-    digests = models.BinaryField()  # SHA-256 of each event, one after the other
-    previous = (
-        models.BinaryField()
-    )  # the digest of the link before; of the first, zeros
+    digests = models.BinaryField()  # concatenated SHA-256 digests of the events
+    previous = models.BinaryField()  # digest of the previous seal; zeros in the first
     digest = models.BinaryField()
 
     class Meta:

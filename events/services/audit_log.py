@@ -1,9 +1,10 @@
-"""The audit log cannot be rewritten unseen: its events are linked in hash chains.
+"""Make changes of the audit log detectable by linking its events in hash chains.
 
-Each tenant has a chain of seals. A seal holds the SHA-256 of some events and of the
-seal before it. Sealing is no part of the transactions that write events, which would
-make all of a tenant's wait in line; it follows within seconds. What is sealed in which
-order does not matter, only that each event is in one seal, and stays as it was.
+Each tenant has a chain of seals. A seal contains the SHA-256 digests of some events and
+of the previous seal. Events are sealed a few seconds after they are written, not in the
+same transaction: otherwise all transactions of a tenant would wait for each other. The
+order of sealing is irrelevant. What matters is that each event is in one seal and never
+changes.
 """
 
 import json
@@ -19,98 +20,117 @@ from django.db import connection, transaction
 
 from events.models import Delivery, Event, Seal, Unsealed
 
-BATCH = 5_000  # events that one transaction seals
-IN_ONE_SEAL = 1_000
-SIZE = sha256().digest_size
-START = bytes(SIZE)
-LOCK = 7_205_759_403  # one sealer at a time, whatever else runs
-MOST_STRAYS = 20  # that a verification names
+BATCH = 5_000  # events sealed per transaction
+MAX_EVENTS_PER_SEAL = 1_000
+DIGEST_SIZE = sha256().digest_size  # bytes
+ZERO_DIGEST = bytes(DIGEST_SIZE)  # `previous` of the first seal
+LOCK = 7_205_759_403  # advisory lock: one process at a time seals events
+MAX_UNSEALED_BREAKS = 20  # events in no seal that a verification lists
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """Where a chain does not hold."""
+    """A place where a chain is broken."""
 
     tenant_id: UUID | None
-    seal: int | None  # its number; None: the event is in no seal
+    seal: int | None  # number of the seal; None if the event is in no seal
     event_id: int | None
-    what: str
+    what: str  # description
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verification has found; `heads` are worth keeping elsewhere."""
+    """The result of a verification.
+
+    Store `heads` outside this system: later they prove that a chain was not replaced as a
+    whole.
+    """
 
     events: int
     seals: int
     unsealed: int
-    heads: dict[str, str]  # tenant id, or "": the last seal's digest in hex
+    heads: dict[str, str]  # digest of each chain's last seal in hex, by tenant id or ""
     breaks: list[Break]
 
 
 def seal(*, now: datetime) -> int:
-    """Put every event that is in no seal into its tenant's chain; return how many."""
+    """Seal all events that are in no seal. Return how many."""
     total = 0
-    while sealed := _seal_batch(now):
-        total += sealed
+    while count := _seal_batch(now):
+        total += count
     return total
 
 
 @transaction.atomic
 def verify(*, tenant_id: UUID | None = None, every: bool = True) -> Verdict:
-    """Go through the chains of every tenant, or of one, and say where one breaks.
+    """Verify the chains of all tenants, or of one, and return where they are broken.
 
-    Seals at the beginning that the retention has dropped are no break.
+    Seals missing at the beginning of a chain are no break: they are deleted after the
+    retention period.
+
+    Args:
+        tenant_id: the chain to verify if `every` is False. None: events of no tenant.
+        every: verify all chains.
     """
-    _see_one_moment()
+    _use_one_snapshot()
     seals = Seal.objects.all() if every else Seal.objects.filter(chain=tenant_id)
     breaks: list[Break] = []
     heads: dict[str, str] = {}
     events = count = 0
-    before: Seal | None = None
+    previous: Seal | None = None
     for link in seals.order_by("chain", "number").iterator(chunk_size=50):
-        if before is not None and before.chain != link.chain:
-            before = None
-        breaks += _breaks_of(link, before)
+        if previous is not None and previous.chain != link.chain:
+            previous = None
+        breaks += _breaks_of(link, previous)
         heads[str(link.chain or "")] = bytes(link.digest).hex()
-        events, count, before = events + len(link.event_ids), count + 1, link
-    breaks += _strays(tenant_id, every=every)
-    waiting = Unsealed.objects.all()
-    unsealed = waiting if every else waiting.filter(chain=tenant_id)
+        events, count, previous = events + len(link.event_ids), count + 1, link
+    breaks += _breaks_of_unsealed_events(tenant_id, every=every)
+    unsealed = Unsealed.objects.all()
+    if not every:
+        unsealed = unsealed.filter(chain=tenant_id)
     return Verdict(events, count, unsealed.count(), heads, breaks)
 
 
-def drop_outlived(*, before: datetime) -> int:
-    """Remove what was sealed before then: each seal together with its events.
+def delete_expired(*, before: datetime) -> int:
+    """Delete the seals created before a time, together with their events, oldest first.
 
-    Oldest first. A chain stops at a seal with an event that somebody was not told yet.
+    In each chain, deletion stops at the first seal that contains an event with a pending
+    delivery.
 
     Returns:
-        How many events were removed.
+        The number of deleted events.
     """
     total = 0
     seals = Seal.objects.filter(sealed_at__lt=before).order_by("chain", "number")
-    kept: set[UUID | None] = set()
+    stopped: set[UUID | None] = set()  # chains
     for link in seals.iterator(chunk_size=50):
-        if link.chain in kept:
+        if link.chain in stopped:
             continue
         if Delivery.objects.waiting().filter(event_id__in=link.event_ids).exists():
-            kept.add(link.chain)
+            stopped.add(link.chain)
             continue
-        total += _drop(link)
+        total += _delete(link)
     return total
 
 
 def digest_of(event: Event) -> bytes:
-    """SHA-256 over everything that an event says, in one fixed form."""
-    said = [
-        *(event.pk, event.tenant_id, event.name, event.device_id),
+    """Return the SHA-256 digest of all fields of an event in a canonical form."""
+    values = [
+        event.pk,
+        event.tenant_id,
+        event.name,
+        event.device_id,
         event.at.astimezone(UTC).isoformat(timespec="microseconds"),
-        *(event.caller_kind, event.caller_id, event.caller_name),
-        *(event.address, event.request_id, event.data, event.changes),
+        event.caller_kind,
+        event.caller_id,
+        event.caller_name,
+        event.address,
+        event.request_id,
+        event.data,
+        event.changes,
     ]
     text = json.dumps(
-        said, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":")
+        values, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":")
     )
     return sha256(text.encode()).digest()
 
@@ -120,34 +140,36 @@ def _seal_batch(now: datetime) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
         if not cursor.fetchone()[0]:
-            return 0  # another one is at it
+            return 0  # another process is sealing
     rows = list(Unsealed.objects.order_by("event_id")[:BATCH])
     rows.sort(key=lambda row: (str(row.chain), row.event_id))
-    found = Event.every_tenant.in_bulk([row.event_id for row in rows])
-    made: list[Seal] = []
-    for chain, of_chain in groupby(rows, key=lambda row: row.chain):
-        ids = [row.event_id for row in of_chain]
-        made += _links(chain, ids, found, now)
-    Seal.objects.bulk_create(made)
+    events = Event.every_tenant.in_bulk([row.event_id for row in rows])
+    seals: list[Seal] = []
+    for chain, chain_rows in groupby(rows, key=lambda row: row.chain):
+        ids = [row.event_id for row in chain_rows]
+        seals += _new_links(chain, ids, events, now)
+    Seal.objects.bulk_create(seals)
     Unsealed.objects.filter(pk__in=[row.event_id for row in rows]).delete()
     return len(rows)
 
 
-def _links(
-    chain: UUID | None, ids: list[int], found: dict[int, Event], now: datetime
+def _new_links(
+    chain: UUID | None, ids: list[int], events: dict[int, Event], now: datetime
 ) -> Iterator[Seal]:
     last = Seal.objects.filter(chain=chain).order_by("-number").first()
-    number, previous = (last.number, bytes(last.digest)) if last else (0, START)
-    for beginning in range(0, len(ids), IN_ONE_SEAL):
-        chosen = ids[beginning : beginning + IN_ONE_SEAL]
-        # One that is gone before it was sealed leaves a digest that nothing has.
-        digests = [digest_of(found[pk]) if pk in found else START for pk in chosen]
+    number, previous = (last.number, bytes(last.digest)) if last else (0, ZERO_DIGEST)
+    for start in range(0, len(ids), MAX_EVENTS_PER_SEAL):
+        seal_ids = ids[start : start + MAX_EVENTS_PER_SEAL]
+        # An event that was removed before sealing gets a digest that no event can have.
+        digests = [
+            digest_of(events[pk]) if pk in events else ZERO_DIGEST for pk in seal_ids
+        ]
         number += 1
         link = Seal(
             chain=chain,
             number=number,
             sealed_at=now,
-            event_ids=chosen,
+            event_ids=seal_ids,
             digests=b"".join(digests),
             previous=previous,
         )
@@ -163,40 +185,47 @@ def _digest_of_link(link: Seal) -> bytes:
     return digest.digest()
 
 
-def _breaks_of(link: Seal, before: Seal | None) -> Iterator[Break]:
-    def broken(what: str, event_id: int | None = None) -> Break:
+def _breaks_of(link: Seal, previous: Seal | None) -> Iterator[Break]:
+    def break_at(what: str, event_id: int | None = None) -> Break:
         return Break(link.chain, link.number, event_id, what)
 
-    if before is not None and link.number != before.number + 1:
-        yield broken(f"seals {before.number + 1} to {link.number - 1} are missing")
-    elif before is not None and bytes(link.previous) != bytes(before.digest):
-        yield broken("it does not follow from the seal before it")
-    elif link.number == 1 and bytes(link.previous) != START:
-        yield broken("it is not how a chain begins")
+    if previous is not None and link.number != previous.number + 1:
+        yield break_at(f"seals {previous.number + 1} to {link.number - 1} are missing")
+    elif previous is not None and bytes(link.previous) != bytes(previous.digest):
+        yield break_at("the seal does not match the digest of the previous seal")
+    elif link.number == 1 and bytes(link.previous) != ZERO_DIGEST:
+        yield break_at("the first seal of the chain was changed")
     if _digest_of_link(link) != bytes(link.digest):
-        yield broken("the seal itself was changed")
-    found = Event.every_tenant.in_bulk(link.event_ids)
+        yield break_at("the seal was changed")
+    events = Event.every_tenant.in_bulk(link.event_ids)
     for event_id, digest in zip(link.event_ids, _split(link.digests), strict=True):
-        if event_id not in found:
-            yield broken("the event is gone", event_id)
-        elif digest_of(found[event_id]) != digest:
-            yield broken("the event was changed", event_id)
+        if event_id not in events:
+            yield break_at("the event is missing", event_id)
+        elif digest_of(events[event_id]) != digest:
+            yield break_at("the event was changed", event_id)
 
 
-def _see_one_moment() -> None:
-    """What is written or dropped meanwhile is neither a hole nor a stray."""
-    if not connection.savepoint_ids:  # else somebody's transaction has begun already
+def _use_one_snapshot() -> None:
+    """Make sure that events written or deleted during the verification cause no break."""
+    if not connection.savepoint_ids:  # not possible in an outer transaction
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 def _split(digests: bytes | memoryview) -> Sequence[bytes]:
-    whole = bytes(digests)
-    return [whole[start : start + SIZE] for start in range(0, len(whole), SIZE)]
+    data = bytes(digests)
+    return [
+        data[start : start + DIGEST_SIZE] for start in range(0, len(data), DIGEST_SIZE)
+    ]
 
 
-def _strays(tenant_id: UUID | None, *, every: bool) -> Iterable[Break]:
-    """Events that are in no seal and do not wait for one: slipped in past the trigger."""
+def _breaks_of_unsealed_events(
+    tenant_id: UUID | None, *, every: bool
+) -> Iterable[Break]:
+    """Yield events that are in no seal and not marked as unsealed.
+
+    Such events were inserted without the trigger.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -206,7 +235,7 @@ def _strays(tenant_id: UUID | None, *, every: bool) -> Iterable[Break]:
             EXCEPT SELECT event_id FROM events_unsealed
             ORDER BY id LIMIT %s
             """,
-            [every, tenant_id, MOST_STRAYS],
+            [every, tenant_id, MAX_UNSEALED_BREAKS],
         )
         ids = [pk for (pk,) in cursor.fetchall()]
     for event in Event.every_tenant.in_bulk(ids).values():
@@ -214,9 +243,9 @@ def _strays(tenant_id: UUID | None, *, every: bool) -> Iterable[Break]:
 
 
 @transaction.atomic
-def _drop(link: Seal) -> int:
-    with connection.cursor() as cursor:  # tells the triggers that it is the retention
+def _delete(link: Seal) -> int:
+    with connection.cursor() as cursor:  # the triggers then allow the deletion
         cursor.execute("SET LOCAL provisioning.retention = 'on'")
-    dropped, _ = Event.every_tenant.filter(pk__in=link.event_ids).delete()
+    count, _ = Event.every_tenant.filter(pk__in=link.event_ids).delete()
     Seal.objects.filter(pk=link.pk).delete()
-    return dropped
+    return count

@@ -1,4 +1,4 @@
-"""The secrets of webhooks: encrypted at rest, two of them good while one is replaced."""
+"""Secrets that sign webhook requests. After a rotation, two secrets are valid for a day."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -10,53 +10,56 @@ from events.models import Channel
 
 PURPOSE = "webhook secrets"
 PREFIX = "whs_"
-FORMER_GOOD_FOR = timedelta(days=1)
+FORMER_SECRET_LIFETIME = timedelta(days=1)
 
 
-def make(channel: Channel) -> str:
-    """A new secret for the channel, to be saved; it is shown this once."""
+def generate(channel: Channel) -> str:
+    """Generate a secret and set it on the channel, encrypted, without saving."""
     secret = PREFIX + secrets.token_urlsafe(32)
     channel.secret = encrypt(secret, purpose=PURPOSE)
     return secret
 
 
-def replace(channel: Channel, *, now: datetime) -> str:
-    """A new one, and the present one for a day beside it."""
+def rotate(channel: Channel, *, now: datetime) -> str:
+    """Set a new secret and keep the current one valid for a day, without saving."""
     channel.former_secret = channel.secret
-    channel.former_secret_until = now + FORMER_GOOD_FOR
-    return make(channel)
+    channel.former_secret_until = now + FORMER_SECRET_LIFETIME
+    return generate(channel)
 
 
 def reencrypt() -> dict[str, int]:
-    """Encrypt every tenant's secrets with the present key; return of how many channels.
+    """Re-encrypt the secrets of all tenants with the current key.
+
+    Returns:
+        The number of channels, as `{"webhooks": count}`.
 
     Raises:
-        NotReadable: one was encrypted with a key that is not among the fallbacks.
+        NotReadable: a secret was encrypted with a key that is not among the fallbacks.
     """
     count = 0
     with_secret = Channel.every_tenant.exclude(secret="")
     for pk in list(with_secret.values_list("pk", flat=True)):
         with transaction.atomic():
-            held = Channel.every_tenant.select_for_update().filter(pk=pk).first()
-            if held is not None:
-                held.secret = _anew(held.secret)
-                held.former_secret = _anew(held.former_secret)
-                held.save(update_fields=["secret", "former_secret"])
+            locked = Channel.every_tenant.select_for_update().filter(pk=pk).first()
+            if locked is not None:
+                locked.secret = _reencrypted(locked.secret)
+                locked.former_secret = _reencrypted(locked.former_secret)
+                locked.save(update_fields=["secret", "former_secret"])
                 count += 1
     return {"webhooks": count}
 
 
-def _anew(encrypted: str) -> str:
+def _reencrypted(encrypted: str) -> str:
     if not encrypted:
         return ""
     return encrypt(decrypt(encrypted, purpose=PURPOSE), purpose=PURPOSE)
 
 
-def live_secrets(channel: Channel, *, now: datetime) -> list[str]:
-    """Those with which a request is signed, the newest first.
+def valid_secrets(channel: Channel, *, now: datetime) -> list[str]:
+    """Return the decrypted secrets that sign a request now, the newest first.
 
     Raises:
-        NotReadable: `SECRET_KEY` is another one, and the one before is not known.
+        NotReadable: a secret was encrypted with a key that is not among the fallbacks.
     """
     encrypted = [channel.secret]
     until = channel.former_secret_until

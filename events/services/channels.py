@@ -1,4 +1,4 @@
-"""What is done to channels and to the messages that go over them."""
+"""Create, change, test and delete channels, and send messages again."""
 
 import ipaddress
 import re
@@ -14,11 +14,11 @@ from django.db import IntegrityError, transaction
 
 from events.errors import (
     ChannelExists,
-    EventIsGone,
+    EventGone,
     InvalidChannel,
+    MessageWaiting,
     NoSuchChannel,
     NoSuchMessage,
-    NotOver,
     TooManyTests,
 )
 from events.events import (
@@ -30,222 +30,246 @@ from events.events import (
 )
 from events.models import Channel, ChannelDelivery, Event
 from events.services import channel_delivery, channel_secrets
-from events.services.outbound_http import may_be_reached
+from events.services.outbound_http import is_allowed
 from events.services.outbox import record
 
-MOST_RECIPIENTS = 20
-MOST_PATTERNS = 50
-_testing = threading.BoundedSemaphore(2)  # requests are waited for on few threads
+MAX_RECIPIENTS = 20
+MAX_PATTERNS = 50
+# A test blocks a thread of the web server until the receiver responds.
+_tests = threading.BoundedSemaphore(2)
 PATTERN = re.compile(r"[a-z_*]+(\.[a-z_*]+)?")
 
 
 @transaction.atomic
-def create(*, now: datetime, **said: Any) -> tuple[Channel, str | None]:
-    """A new channel of the current tenant, and the secret of a webhook, shown once.
+def create(*, now: datetime, **fields: Any) -> tuple[Channel, str | None]:
+    """Create a channel of the current tenant.
+
+    Args:
+        now: current time.
+        fields: fields of the channel.
+
+    Returns:
+        The channel and, for a webhook, its secret. It is stored encrypted only.
 
     Raises:
-        InvalidChannel: what it says cannot be.
-        ChannelExists: there is one of this name.
+        InvalidChannel: a field is invalid.
+        ChannelExists: another channel has this name.
     """
-    channel = Channel(created_at=now, **said)
-    _check(channel)
+    channel = Channel(created_at=now, **fields)
+    _validate(channel)
     secret = None
     if channel.kind == Channel.Kind.WEBHOOK:
-        secret = channel_secrets.make(channel)
+        secret = channel_secrets.generate(channel)
     _save(channel, force_insert=True)
-    record([ChannelCreated(**_about(channel, now))])
+    record([ChannelCreated(**_event_fields(channel, now))])
     return channel, secret
 
 
 @transaction.atomic
-def update(*, channel: Channel, now: datetime, **said: Any) -> Channel:
-    """Change what is told, or to whom.
+def update(*, channel: Channel, now: datetime, **fields: Any) -> Channel:
+    """Change fields of a channel.
 
     Raises:
-        InvalidChannel, ChannelExists: as for a new one.
-        NoSuchChannel: it was removed a moment ago.
+        InvalidChannel: a field is invalid.
+        ChannelExists: another channel has this name.
+        NoSuchChannel: the channel was deleted.
     """
-    held = _hold(channel)
+    locked = _lock(channel)
     changes = {
-        name: (getattr(held, name), value)
-        for name, value in said.items()
-        if getattr(held, name) != value
+        name: (getattr(locked, name), value)
+        for name, value in fields.items()
+        if getattr(locked, name) != value
     }
     for name, (_, value) in changes.items():
-        setattr(held, name, value)
-    _check(held)
+        setattr(locked, name, value)
+    _validate(locked)
     if changes:
-        _save(held)
-        told = {name: _told(name, pair) for name, pair in changes.items()}
-        record([ChannelUpdated(**_about(held, now), changes=told)])
-    return held
+        _save(locked)
+        redacted = {name: _redact(name, pair) for name, pair in changes.items()}
+        record([ChannelUpdated(**_event_fields(locked, now), changes=redacted)])
+    return locked
 
 
 @transaction.atomic
 def delete(*, channel: Channel, now: datetime) -> None:
-    """Tell nobody over it any more; what is still waiting is not sent.
+    """Delete a channel with its messages. Waiting messages are not sent.
 
     Raises:
-        NoSuchChannel: it was removed a moment ago.
+        NoSuchChannel: the channel was deleted before.
     """
-    held = _hold(channel)
-    record([ChannelDeleted(**_about(held, now))])
-    held.delete()
+    locked = _lock(channel)
+    record([ChannelDeleted(**_event_fields(locked, now))])
+    locked.delete()
 
 
 @transaction.atomic
 def rotate_secret(*, channel: Channel, now: datetime) -> str:
-    """A new secret, shown once; for a day requests are signed with both.
+    """Replace the secret of a webhook and return the new one.
+
+    For one day, requests are signed with both the new and the former secret.
 
     Raises:
-        InvalidChannel: it has none.
-        NoSuchChannel: it was removed a moment ago.
+        InvalidChannel: the channel is not a webhook.
+        NoSuchChannel: the channel was deleted.
     """
-    held = _hold(channel)
-    if held.kind != Channel.Kind.WEBHOOK:
-        raise InvalidChannel("Only a webhook has a secret.")
-    secret = channel_secrets.replace(held, now=now)
-    held.save(update_fields=["secret", "former_secret", "former_secret_until"])
-    record([ChannelSecretRotated(**_about(held, now))])
+    locked = _lock(channel)
+    if locked.kind != Channel.Kind.WEBHOOK:
+        raise InvalidChannel("Only webhooks have a secret.")
+    secret = channel_secrets.rotate(locked, now=now)
+    locked.save(update_fields=["secret", "former_secret", "former_secret_until"])
+    record([ChannelSecretRotated(**_event_fields(locked, now))])
     return secret
 
 
 def test(*, channel: Channel, now: datetime) -> ChannelDelivery:
-    """Send something at once, past every filter; the message says what came of it.
+    """Send a test message to a channel at once, regardless of the channel's filters.
+
+    Returns:
+        The message. Its log contains the result.
 
     Raises:
-        TooManyTests: others are being tried by this process.
+        TooManyTests: this process is testing other channels.
     """
-    if not _testing.acquire(blocking=False):
+    if not _tests.acquire(blocking=False):
         raise TooManyTests
     try:
         return _test(channel, now)
     finally:
-        _testing.release()
+        _tests.release()
 
 
 def _test(channel: Channel, now: datetime) -> ChannelDelivery:
+    # Workers must not send the message: it is sent below.
+    due_at = now + channel_delivery.LEASE
     with transaction.atomic():
-        record([ChannelTested(**_about(channel, now))])
-        tested = Event.objects.named(ChannelTested.name)
-        event = tested.filter(data__channel_id=str(channel.pk)).latest("id")
+        record([ChannelTested(**_event_fields(channel, now))])
+        events = Event.objects.named(ChannelTested.name)
+        event = events.filter(data__channel_id=str(channel.pk)).latest("id")
+        message: ChannelDelivery
+        # The message exists already if the event passes the channel's filters.
         message, _ = ChannelDelivery.objects.get_or_create(
             channel=channel,
             event_id=event.pk,
-            defaults={
-                "name": event.name,
-                "created_at": now,
-                "due_at": now
-                + channel_delivery.LEASE,  # it is sent here, not by a worker
-            },
+            defaults={"name": event.name, "created_at": now, "due_at": due_at},
         )
-        ChannelDelivery.objects.filter(pk=message.pk).update(
-            due_at=now + channel_delivery.LEASE
-        )
+        ChannelDelivery.objects.filter(pk=message.pk).update(due_at=due_at)
     message.channel = channel
     channel_delivery.send_now(message, now=now)
-    sent: ChannelDelivery = message
-    return sent
+    return message
 
 
 @transaction.atomic
 def replay(*, message_id: int, now: datetime) -> ChannelDelivery:
-    """Send a message again that was delivered or given up.
+    """Send a delivered or dead message again.
 
     Raises:
-        NoSuchMessage: there is none.
-        NotOver: it is still being tried.
-        EventIsGone: there is nothing to tell any more.
+        NoSuchMessage: there is no message with this id.
+        MessageWaiting: the message is waiting to be sent.
+        EventGone: the event was deleted.
     """
-    held = ChannelDelivery.objects.select_for_update(of=("self",))
-    message: ChannelDelivery | None = held.filter(pk=message_id).first()
+    messages = ChannelDelivery.objects.select_for_update(of=("self",))
+    message: ChannelDelivery | None = messages.filter(pk=message_id).first()
     if message is None:
         raise NoSuchMessage
     if message.state == "waiting":
-        raise NotOver
+        raise MessageWaiting
     if not Event.objects.filter(pk=message.event_id).exists():
-        raise EventIsGone
+        raise EventGone
     message.delivered_at = message.dead_at = None
     message.attempts, message.due_at = 0, now
     message.save(update_fields=["delivered_at", "dead_at", "attempts", "due_at"])
     return message
 
 
-def _hold(channel: Channel) -> Channel:
-    """Lock it until the transaction ends; whoever writes its messages waits, and we do."""
-    held: Channel | None = (
+def _lock(channel: Channel) -> Channel:
+    """Lock the channel until the transaction ends. This excludes `fan_out`."""
+    locked: Channel | None = (
         Channel.objects.select_for_update().filter(pk=channel.pk).first()
     )
-    if held is None:
+    if locked is None:
         raise NoSuchChannel
-    return held
+    return locked
 
 
-def _told(name: str, pair: tuple[Any, Any]) -> tuple[Any, Any]:
-    """What the audit log says; an address may be a secret, and viewers read the log."""
+def _redact(name: str, pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return the values for the audit log, which viewers can read.
+
+    URLs and mail addresses may be confidential: log only the host name and the number of
+    recipients.
+    """
     match name:
         case "url":
             before, after = (urlsplit(url).hostname for url in pair)
         case "recipients":
-            before, after = (f"{len(people)} people" for people in pair)
+            before, after = (f"{len(recipients)} recipients" for recipients in pair)
         case _:
             return pair
     return before, after
 
 
-def _check(channel: Channel) -> None:
-    if not channel.events or len(channel.events) > MOST_PATTERNS:
-        raise InvalidChannel(f"From 1 to {MOST_PATTERNS} of them.", field="events")
+def _validate(channel: Channel) -> None:
+    if not channel.events or len(channel.events) > MAX_PATTERNS:
+        raise InvalidChannel(
+            f"Enter from 1 to {MAX_PATTERNS} event names or patterns.", field="events"
+        )
     for pattern in channel.events:
         if len(pattern) > 64 or not PATTERN.fullmatch(pattern):
             raise InvalidChannel(
-                "An event is called like alert.opened; * stands for anything.",
+                "Enter event names such as alert.opened, or patterns such as alert.*"
+                " (lower-case letters, _ and *; at most 64 characters).",
                 field="events",
             )
     if channel.kind == Channel.Kind.WEBHOOK:
         channel.recipients = []
-        _check_url(channel.url)
+        _validate_url(channel.url)
     else:
         channel.url = ""
-        _check_recipients(channel.recipients)
+        _validate_recipients(channel.recipients)
 
 
-def _check_url(url: str) -> None:
-    """What can be seen without asking anybody; the rest is seen when it is sent."""
-    wrong = InvalidChannel("An address is like https://example.com/hook.", field="url")
+def _validate_url(url: str) -> None:
+    """Check a URL without a DNS query. Host names are checked when a message is sent."""
+    invalid = InvalidChannel(
+        "Enter an http or https URL such as https://example.com/hook,"
+        " without user name and password.",
+        field="url",
+    )
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise wrong from error
-    plain = re.fullmatch(r"[\x21-\x7e]{1,500}", url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-        raise wrong
+        raise invalid from error
+    printable = re.fullmatch(r"[\x21-\x7e]{1,500}", url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not printable:
+        raise invalid
     if parts.username is not None or parts.password is not None or port == 0:
-        raise wrong
+        raise invalid
     try:
         address = ipaddress.ip_address(parts.hostname)
     except ValueError:
         return
-    if not may_be_reached(address):
+    if not is_allowed(address):
         raise InvalidChannel(
-            "This address lies inside the server's own network.", field="url"
+            "The address is in an internal network. Enter a public address.",
+            field="url",
         )
 
 
-def _check_recipients(recipients: list[str]) -> None:
+def _validate_recipients(recipients: list[str]) -> None:
     if not settings.EMAIL_HOST:
-        raise InvalidChannel("This installation sends no mails: EMAIL_HOST is not set.")
-    if not 1 <= len(recipients) <= MOST_RECIPIENTS:
         raise InvalidChannel(
-            f"From 1 to {MOST_RECIPIENTS} recipients.", field="recipients"
+            "This installation cannot send mail because EMAIL_HOST is not set."
+        )
+    if not 1 <= len(recipients) <= MAX_RECIPIENTS:
+        raise InvalidChannel(
+            f"Enter from 1 to {MAX_RECIPIENTS} recipients.", field="recipients"
         )
     for recipient in recipients:
         try:
             validate_email(recipient)
         except ValidationError as error:
             raise InvalidChannel(
-                f"{recipient!r} is no e-mail address.", field="recipients"
+                f"{recipient!r} is not a valid e-mail address.", field="recipients"
             ) from error
 
 
@@ -257,11 +281,11 @@ def _save(channel: Channel, *, force_insert: bool = False) -> None:
         if "channel_once" not in str(error):
             raise
         raise ChannelExists(
-            f"There is a channel {channel.name!r} already.", field="name"
+            f"A channel named {channel.name!r} already exists.", field="name"
         ) from error
 
 
-def _about(channel: Channel, now: datetime) -> dict[str, Any]:
+def _event_fields(channel: Channel, now: datetime) -> dict[str, Any]:
     return {
         "tenant_id": channel.tenant_id,
         "at": now,

@@ -1,9 +1,9 @@
-"""Hand events to their listeners: at least once, in order per device, with back-off.
+"""Deliver events to their subscribers: at least once, in order per device, with back-off.
 
-A delivery is first leased, in a transaction of its own: its attempt is counted and
-its time moved on. Then the listener runs in a second transaction that also removes the
-delivery. A worker killed in between loses nothing, since the lease ends by itself, and
-an event that kills every worker runs out of attempts.
+A first transaction leases the delivery: it counts the attempt and postpones the next one.
+A second transaction calls the subscriber and deletes the delivery. If a worker is killed
+in between, the lease expires and the delivery is repeated. An event that kills every
+worker runs out of attempts.
 """
 
 import logging
@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=60)
 FIRST_BACK_OFF = timedelta(seconds=5)
 LONGEST_BACK_OFF = timedelta(hours=1)
-MOST_ATTEMPTS = 12  # about three hours of trying
+MAX_ATTEMPTS = 12  # over about three hours
 
 
 def deliver(*, now: datetime, batch_size: int = 100) -> int:
-    """Lease one batch of due deliveries and make them; return how many were leased.
+    """Lease a batch of due deliveries and attempt them. Return the number of attempts.
 
-    Runs beside itself without harm: rows leased by another are skipped.
+    Several workers may run this at the same time: locked rows are skipped.
     """
     batch = _lease(now=now, limit=batch_size)
     for delivery in batch:
@@ -38,13 +38,13 @@ def deliver(*, now: datetime, batch_size: int = 100) -> int:
 
 @transaction.atomic
 def retry(*, delivery_ids: list[int], now: datetime) -> int:
-    """Try dead deliveries again from the first attempt; return how many."""
+    """Make dead deliveries due again, with all attempts. Return how many."""
     dead = Delivery.objects.dead().filter(pk__in=delivery_ids)
     return dead.update(dead_at=None, attempts=0, due_at=now)
 
 
 def back_off(attempts: int) -> timedelta:
-    """How long to wait after so many attempts: doubling, capped, with jitter."""
+    """Return the wait after a number of attempts: doubling, capped, with jitter."""
     wait = min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2 ** max(0, attempts - 1))
     return timedelta(seconds=wait.total_seconds() * random.uniform(0.8, 1.2))
 
@@ -64,23 +64,25 @@ def _attempt(delivery: Delivery, *, now: datetime) -> None:
     event = Event.every_tenant.get(pk=delivery.event_id)
     try:
         with transaction.atomic():
-            _hand_over(delivery, event)
-    except Exception as error:  # a listener's fault may not keep the others waiting
-        logger.exception("A listener failed", extra={"listener": delivery.listener})
-        _put_off(delivery, error, now=now)
+            _call_subscriber(delivery, event)
+    except Exception as error:  # a failing subscriber must not block other deliveries
+        logger.exception(
+            "An event subscriber failed.", extra={"listener": delivery.listener}
+        )
+        _postpone(delivery, error, now=now)
 
 
-def _hand_over(delivery: Delivery, event: Event) -> None:
-    subscriber = subscriber_at(event.name, delivery.listener)
-    if subscriber is not None:  # else it was removed from the code
-        kind, act = subscriber
+def _call_subscriber(delivery: Delivery, event: Event) -> None:
+    entry = subscriber_at(event.name, delivery.listener)
+    if entry is not None:  # None if the subscriber was removed from the code
+        kind, subscriber = entry
         with tenant_scope(event.tenant_id), caller_scope(SYSTEM):
-            act(event_from(event, kind))
+            subscriber(event_from(event, kind))
     delivery.delete()
 
 
-def _put_off(delivery: Delivery, error: Exception, *, now: datetime) -> None:
-    dead = delivery.attempts >= MOST_ATTEMPTS
+def _postpone(delivery: Delivery, error: Exception, *, now: datetime) -> None:
+    dead = delivery.attempts >= MAX_ATTEMPTS
     Delivery.objects.filter(pk=delivery.pk).update(
         last_error=f"{type(error).__name__}: {error}"[:2000],
         due_at=now + back_off(delivery.attempts),

@@ -1,4 +1,4 @@
-"""Which channels are told of an event: decided in the transaction that writes it."""
+"""Select the channels of new events, in the transaction that writes the events."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _CHANNELS = Prepared(
     """,
 )
 
-_STILL_THERE = Prepared(
+_LOCK_EXISTING = Prepared(
     "channels_still_there",
     "text[]",
     "SELECT id FROM events_channel WHERE id = ANY($1::uuid[]) FOR KEY SHARE",
@@ -29,16 +29,19 @@ _STILL_THERE = Prepared(
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a channel wants to hear of."""
+    """The event filter of a channel."""
 
     channel_id: UUID
     tenant_id: UUID
-    events: Sequence[str]  # names, or patterns such as alert.*
+    events: Sequence[str]  # names or patterns such as alert.*
     least_severity: str
     tag: str
 
     def passes(self, event: Event) -> bool:
-        """All but the tag, which has to be looked up."""
+        """Return whether an event passes all filters except the tag.
+
+        Checking the tag requires a query.
+        """
         if event.tenant_id != self.tenant_id:
             return False
         if not any(fnmatchcase(event.name, pattern) for pattern in self.events):
@@ -46,12 +49,12 @@ class Filter:
         if not self.least_severity:
             return True
         severity = event.data.get("severity")
-        known = severity in Severity.values
-        return known and not Severity(self.least_severity).exceeds(severity)
+        has_severity = severity in Severity.values
+        return has_severity and not Severity(self.least_severity).exceeds(severity)
 
 
 def fan_out(events: Sequence[Event]) -> int:
-    """Write down who is to be told of these; return how many messages that makes."""
+    """Create the messages of new events to channels. Return how many."""
     tenants = {event.tenant_id for event in events if event.tenant_id is not None}
     if not tenants:
         return 0
@@ -59,9 +62,10 @@ def fan_out(events: Sequence[Event]) -> int:
     matches = list(_matches(events, [Filter(*row) for row in rows]))
     if not matches:
         return 0
-    # Held until the end, or a channel removed meanwhile would undo the whole change.
-    wanted = {str(channel_id) for _, channel_id in matches}
-    there = {channel_id for (channel_id,) in _STILL_THERE.rows(sorted(wanted))}
+    # Lock the channels until the transaction ends. If one were deleted in the meantime,
+    # its foreign key would fail and roll back the whole change.
+    ids = {str(channel_id) for _, channel_id in matches}
+    existing = {channel_id for (channel_id,) in _LOCK_EXISTING.rows(sorted(ids))}
     messages = [
         ChannelDelivery(
             tenant_id=event.tenant_id,
@@ -73,7 +77,7 @@ def fan_out(events: Sequence[Event]) -> int:
             due_at=event.at,
         )
         for event, channel_id in matches
-        if channel_id in there
+        if channel_id in existing
     ]
     ChannelDelivery.every_tenant.bulk_create(messages, batch_size=2000)
     return len(messages)
@@ -82,11 +86,11 @@ def fan_out(events: Sequence[Event]) -> int:
 def _matches(
     events: Sequence[Event], filters: Iterable[Filter]
 ) -> Iterable[tuple[Event, UUID]]:
-    for chosen in filters:
-        passing = [event for event in events if chosen.passes(event)]
-        if chosen.tag and passing:
-            ids: set[Any] = {event.device_id for event in passing if event.device_id}
-            worn = extension_points.with_tag(chosen.tag, ids)
-            passing = [event for event in passing if event.device_id in worn]
-        for event in passing:
-            yield event, chosen.channel_id
+    for item in filters:
+        matches = [event for event in events if item.passes(event)]
+        if item.tag and matches:
+            ids: set[Any] = {event.device_id for event in matches if event.device_id}
+            tagged = extension_points.with_tag(item.tag, ids)
+            matches = [event for event in matches if event.device_id in tagged]
+        for event in matches:
+            yield event, item.channel_id

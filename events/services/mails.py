@@ -1,4 +1,4 @@
-"""Events as a mail: one alone, or many as a digest."""
+"""Format events as a mail: a single event, or a digest of several."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from events.models import Event
 
-MOST_LISTED = 100
+MAX_LISTED = 100
 
 
 def mail(
@@ -18,14 +18,24 @@ def mail(
     recipients: Sequence[str],
     channel_name: str,
 ) -> EmailMessage:
-    """The mail that tells of these events; `names` are those of their devices."""
-    lines = [_line(event, names) for event in events[:MOST_LISTED]]
-    if len(events) > MOST_LISTED:
-        lines.append(f"… and {len(events) - MOST_LISTED:,} more.")
-    where = f"{settings.PUBLIC_URL}{reverse('admin:index')}"
-    lines += ["", where, f'You get this because of the channel "{channel_name}".']
-    alone = len(events) == 1
-    subject = _headline(events[0], names) if alone else f"{len(events):,} events"
+    """Return the unsent mail for some events.
+
+    Args:
+        events: at least one event.
+        names: display names of the events' devices by id.
+        recipients: e-mail addresses.
+        channel_name: name of the channel, for the footer.
+    """
+    lines = [_line(event, names) for event in events[:MAX_LISTED]]
+    if len(events) > MAX_LISTED:
+        lines.append(f"… and {len(events) - MAX_LISTED:,} more.")
+    portal_url = f"{settings.PUBLIC_URL}{reverse('admin:index')}"
+    footer = f'You receive this mail through the channel "{channel_name}".'
+    lines += ["", portal_url, footer]
+    if len(events) == 1:
+        subject = _headline(events[0], names)
+    else:
+        subject = f"{len(events):,} events"
     return EmailMessage(
         subject=f"[provisioning] {' '.join(subject.split())}"[:200],
         body="\n".join(lines),
@@ -39,11 +49,11 @@ def _line(event: Event, names: dict[object, str]) -> str:
 
 def _headline(event: Event, names: dict[object, str]) -> str:
     severity = event.data.get("severity")
-    said = event.data.get("title") or ""
+    title = event.data.get("title") or ""
     parts = [
         f"{severity}:" if severity else "",
         event.name,
-        f"- {said}" if said else "",
+        f"- {title}" if title else "",
     ]
     device = names.get(event.device_id, "")
     if device:

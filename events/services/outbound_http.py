@@ -1,7 +1,7 @@
-"""HTTP to addresses that tenants name: never to one inside the server's own network.
+"""Send HTTP requests to URLs that tenants enter, but never into internal networks.
 
-The name is resolved here, each address is judged, and the connection is made to the
-very address that was judged: what the name means a moment later is of no consequence.
+The host name is resolved here, and the connection is made to the same address that was
+checked. So an attacker gains nothing by changing the DNS record after the check.
 Redirects are not followed.
 """
 
@@ -22,38 +22,41 @@ from urllib3.exceptions import HTTPError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-PATIENCE = 10.0  # seconds from the first byte sent to the last one read
-MOST_READ = 1_000  # bytes of an answer that are kept
+TIMEOUT = 10.0  # seconds from the first byte sent to the last byte read
+MAX_RESPONSE = 1_000  # bytes of a response that are read
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-INSIDE = tuple(
+# Local-use NAT64, IPv4-translated and (deprecated) IPv4-compatible addresses.
+FORBIDDEN_NETWORKS = tuple(
     map(ipaddress.ip_network, ("64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96"))
-)  # translators of a network's own, and what nobody should use any more
+)
 
 
 class Unreachable(Exception):
-    """Nothing was sent, or nothing came back; says why."""
+    """The request was not sent, or there was no response. The message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """The HTTP status and the beginning of the body of a response."""
 
     status: int
     text: str
 
 
 def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
-    """Send it once.
+    """Send a POST request once.
 
     Raises:
-        Unreachable: no address may be used, nobody answers, or not in time.
+        Unreachable: the address is not allowed, or there was no response in time.
     """
     try:
         parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
-        kind = _GuardedHTTPS if secure else _Guarded
-        connection = kind(parts.hostname or "", port, timeout=PATIENCE)
+        is_https = parts.scheme == "https"
+        port = parts.port or (443 if is_https else 80)
+        connection_class = (
+            _CheckedHTTPSConnection if is_https else _CheckedHTTPConnection
+        )
+        connection = connection_class(parts.hostname or "", port, timeout=TIMEOUT)
         path = parts.path or "/"
         path += f"?{parts.query}" if parts.query else ""
         with _deadline(connection):
@@ -61,28 +64,28 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
                 "POST", path, body=body, headers=headers, preload_content=False
             )
             response = connection.getresponse()
-            text = response.read(MOST_READ).decode("utf-8", "replace")
+            text = response.read(MAX_RESPONSE).decode("utf-8", "replace")
             return Answer(response.status, text.replace("\x00", ""))
     except (OSError, HTTPError, HTTPException, ValueError) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
 
 
-def may_be_reached(address: Address) -> bool:
-    """Whether it lies outside, or the operator has allowed it."""
+def is_allowed(address: Address) -> bool:
+    """Return True for public addresses and for `WEBHOOK_ALLOWED_NETWORKS`."""
     if any(address in network for network in settings.WEBHOOK_ALLOWED_NETWORKS):
         return True
-    inner = _inner(address)
-    if inner is not None:
-        return may_be_reached(inner)
+    embedded = _embedded_ipv4(address)
+    if embedded is not None:
+        return is_allowed(embedded)
     if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
         return False
-    if any(address in network for network in INSIDE):
+    if any(address in network for network in FORBIDDEN_NETWORKS):
         return False
     return address.is_global and not address.is_multicast
 
 
-def _inner(address: Address) -> Address | None:
-    """The IPv4 address that an IPv6 address stands for."""
+def _embedded_ipv4(address: Address) -> Address | None:
+    """Return the IPv4 address that is embedded in an IPv6 address (NAT64, 6to4, …)."""
     if not isinstance(address, ipaddress.IPv6Address):
         return None
     if address in NAT64:
@@ -91,73 +94,83 @@ def _inner(address: Address) -> Address | None:
     return address.ipv4_mapped or address.sixtofour or (teredo and teredo[1])
 
 
-class _Guard:
-    """Connects to addresses that it has judged, and can be hung up on from outside."""
+class _CheckedConnection:
+    """Connection mixin that connects to allowed addresses only.
 
-    host: str  # of the connection that it is mixed into, as the next two
+    `raw_socket` is a duplicate of the connection's socket. `_deadline` shuts it down from
+    another thread, whatever TLS and the response do with the original.
+    """
+
+    host: str  # `host`, `port` and `default_port` are attributes of the connection
     port: Any
     default_port: Any
-    line: socket.socket | None = None  # beside what TLS and answers make of it
+    raw_socket: socket.socket | None = None
     ends_at: float = float("inf")
 
     def _new_conn(self) -> socket.socket:
         port = self.port or self.default_port
         try:
-            found = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM)
+            items = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise Unreachable(f"The name {self.host} is not known.") from error
-        named = list(dict.fromkeys(str(item[4][0]).partition("%")[0] for item in found))
-        allowed = [text for text in named if may_be_reached(ipaddress.ip_address(text))]
+            raise Unreachable(
+                f"The host name {self.host} cannot be resolved."
+            ) from error
+        texts = list(dict.fromkeys(str(item[4][0]).partition("%")[0] for item in items))
+        allowed = [text for text in texts if is_allowed(ipaddress.ip_address(text))]
         if not allowed:
-            raise Unreachable(f"{self.host} lies inside the server's own network.")
+            raise Unreachable(f"{self.host} is in an internal network.")
         failure: OSError | None = None
         for text in allowed[:3]:
-            left = self.ends_at - time.monotonic()
-            if left <= 0:
+            remaining = self.ends_at - time.monotonic()
+            if remaining <= 0:
                 break
             try:
-                made = socket.create_connection((text, port), min(left, PATIENCE / 2))
+                connected = socket.create_connection(
+                    (text, port), min(remaining, TIMEOUT / 2)
+                )
             except OSError as error:
                 failure = error
             else:
-                made.settimeout(max(0.1, self.ends_at - time.monotonic()))
-                self.line = made.dup()
-                return made
+                connected.settimeout(max(0.1, self.ends_at - time.monotonic()))
+                self.raw_socket = connected.dup()
+                return connected
         raise Unreachable(f"{self.host} cannot be reached: {failure}.")
 
 
-class _Guarded(_Guard, HTTPConnection):
+class _CheckedHTTPConnection(_CheckedConnection, HTTPConnection):
     pass
 
 
-class _GuardedHTTPS(_Guard, HTTPSConnection):
+class _CheckedHTTPSConnection(_CheckedConnection, HTTPSConnection):
     pass
 
 
 @contextmanager
-def _deadline(connection: _Guarded | _GuardedHTTPS) -> Iterator[None]:
-    """Hang up after `PATIENCE`, also on one who sends a byte now and then."""
-    connection.ends_at = time.monotonic() + PATIENCE
-    ended = threading.Event()
+def _deadline(
+    connection: _CheckedHTTPConnection | _CheckedHTTPSConnection,
+) -> Iterator[None]:
+    """Abort the request after `TIMEOUT`, even if the server keeps sending single bytes."""
+    connection.ends_at = time.monotonic() + TIMEOUT
+    timed_out = threading.Event()
 
-    def hang_up() -> None:
-        ended.set()
-        line = connection.line
-        if line is not None:
+    def abort() -> None:
+        timed_out.set()
+        raw_socket = connection.raw_socket
+        if raw_socket is not None:
             with suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
+                raw_socket.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(PATIENCE, hang_up)
+    timer = threading.Timer(TIMEOUT, abort)
     timer.daemon = True
     timer.start()
     try:
         yield
     except Exception as error:
-        if ended.is_set():
-            raise Unreachable(f"No answer within {PATIENCE:.0f} s.") from error
+        if timed_out.is_set():
+            raise Unreachable(f"No response within {TIMEOUT:.0f} s.") from error
         raise
     finally:
         timer.cancel()
         connection.close()
-        if connection.line is not None:
-            connection.line.close()
+        if connection.raw_socket is not None:
+            connection.raw_socket.close()

@@ -1,4 +1,4 @@
-"""The outbox: events are written with the change they describe, and delivered later."""
+"""The outbox: write events in the transaction of the change, for delivery after it."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -16,14 +16,14 @@ from tenants.context import every_tenant_scope
 
 
 def record(events: Iterable[DomainEvent]) -> None:
-    """Write events into the current transaction, with a delivery for each subscriber.
+    """Write events in the current transaction, with a delivery for each subscriber.
 
-    One INSERT, however many events. Channels and open portal pages are notified when
-    the transaction commits.
+    All events are written by one INSERT. Channels and open portal pages are notified
+    when the transaction commits.
 
     Raises:
-        TransactionManagementError: there is no transaction, so that an event could
-            outlive a rollback of its change.
+        TransactionManagementError: there is no transaction. An event could then remain
+            although its change is rolled back.
     """
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError(
@@ -32,9 +32,9 @@ def record(events: Iterable[DomainEvent]) -> None:
     rows = [row_of(event) for event in events]
     if not rows:
         return
-    # An event of no tenant, such as a sign-in, belongs to whoever sees all tenants.
-    of_no_tenant = any(row.tenant_id is None for row in rows)
-    with every_tenant_scope() if of_no_tenant else nullcontext():
+    # Row-level security allows events without a tenant, such as sign-ins, only in this scope.
+    without_tenant = any(row.tenant_id is None for row in rows)
+    with every_tenant_scope() if without_tenant else nullcontext():
         if len(rows) == 1:
             queries.write(rows[0])
         else:

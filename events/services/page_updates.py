@@ -1,7 +1,8 @@
-"""Open pages hear within moments that something has changed, and what.
+"""Notify open portal pages of changes through Redis.
 
-A hint, not a copy: pages ask for what they show. It goes out after the commit, from a
-thread of its own, many changes as one; when Redis is away, pages ask by themselves.
+A notification names the changed devices and the events. It contains no data; pages load
+what they show. It is published after the commit by a background thread, which merges
+changes that follow closely. While Redis is unavailable, pages poll.
 """
 
 import json
@@ -20,23 +21,25 @@ from core.background import BackgroundCall
 from events import topics
 from events.models import Event
 
-MOST_DEVICES = 200  # that one hint names; with more, every page asks
+MAX_DEVICES = 200  # devices named in a notification; with more, all pages reload
 
 
 @dataclass(slots=True)
 class Hint:
-    """What has changed of one tenant since the last hint."""
+    """The changes of one tenant since the last notification."""
 
     names: set[str] = field(default_factory=set)
     devices: set[UUID] = field(default_factory=set)
 
     def as_json(self, tenant_id: UUID | None) -> str:
-        few = len(self.devices) <= MOST_DEVICES
+        devices = None
+        if len(self.devices) <= MAX_DEVICES:
+            devices = sorted(map(str, self.devices))
         return json.dumps(
             {
                 "tenant": str(tenant_id or ""),
                 "names": sorted(self.names),
-                "devices": sorted(map(str, self.devices)) if few else None,
+                "devices": devices,
             }
         )
 
@@ -46,26 +49,26 @@ _hints: defaultdict[UUID | None, Hint] = defaultdict(Hint)
 
 
 def changed(events: Iterable[Event]) -> None:
-    """Have the pages of the events' tenants told soon."""
+    """Notify the pages of the events' tenants soon."""
     with _lock:
         for event in events:
             hint = _hints[event.tenant_id]
             hint.names.add(event.name)
-            if event.device_id is not None and len(hint.devices) <= MOST_DEVICES:
+            if event.device_id is not None and len(hint.devices) <= MAX_DEVICES:
                 hint.devices.add(event.device_id)
     _request_publishing()
 
 
 def publish() -> None:
-    """Send what has gathered.
+    """Publish the collected changes.
 
     Raises:
-        RedisError: Redis is away; what had gathered is forgotten.
+        RedisError: Redis is unavailable. The collected changes are dropped.
     """
     with _lock:
-        gathered = dict(_hints)
+        hints = dict(_hints)
         _hints.clear()
-    for tenant_id, hint in gathered.items():
+    for tenant_id, hint in hints.items():
         _client(settings.REDIS_URL).publish(topics.live(), hint.as_json(tenant_id))
 
 

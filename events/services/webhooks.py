@@ -1,8 +1,8 @@
-"""An event as a signed HTTP request.
+"""Format events as signed webhook requests.
 
-The receiver computes HMAC-SHA-256 over the timestamp, a dot and the body with the secret
-of the channel, and compares it with the signatures in the header: two while a secret is
-being replaced.
+The receiver computes the HMAC-SHA-256 of the timestamp, a dot and the body with the
+channel's secret, and compares it with the signatures in the header. The header contains
+two signatures for a day after the secret was rotated.
 """
 
 import hmac
@@ -21,7 +21,7 @@ SIGNATURE = "X-Webhook-Signature"  # v1=<hex>, v1=<hex>
 
 
 def payload(event: Event, device_name: str) -> dict[str, Any]:
-    """What is told of an event."""
+    """Return the JSON body of an event."""
     device = None
     if event.device_id is not None:
         device = {"id": str(event.device_id), "name": device_name}
@@ -40,7 +40,7 @@ def payload(event: Event, device_name: str) -> dict[str, Any]:
 def signed_headers(
     body: bytes, *, message_id: int, secrets: Sequence[str], now: datetime
 ) -> dict[str, str]:
-    """The headers that prove from whom a body is and when it was sent."""
+    """Return the headers of a request, with one signature per secret."""
     timestamp = str(int(now.timestamp()))
     signatures = [f"v1={signature(secret, timestamp, body)}" for secret in secrets]
     return {
@@ -53,15 +53,12 @@ def signed_headers(
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """HMAC-SHA-256 (RFC 2104) in hex."""
+    """Return the signature of a body in hex: HMAC-SHA-256 (RFC 2104)."""
     return hmac.new(
         secret.encode(), f"{timestamp}.".encode() + body, sha256
     ).hexdigest()
 
 
-def encoded(said: dict[str, Any]) -> bytes:
-    return (
-        DjangoJSONEncoder(separators=(",", ":"), ensure_ascii=False)
-        .encode(said)
-        .encode()
-    )
+def encode(body: dict[str, Any]) -> bytes:
+    encoder = DjangoJSONEncoder(separators=(",", ":"), ensure_ascii=False)
+    return encoder.encode(body).encode()

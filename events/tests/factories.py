@@ -7,7 +7,7 @@ from tenants.tests.factories import EveryTenantFactory, TenantFactory
 
 
 class ChannelFactory(EveryTenantFactory):
-    """A webhook that hears of alerts."""
+    """A webhook channel for alert events."""
 
     class Meta:
         model = Channel

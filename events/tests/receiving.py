@@ -1,4 +1,4 @@
-"""A receiver of webhooks, for the tests: a real server on this machine."""
+"""A local HTTP server that receives webhooks in tests."""
 
 import threading
 from collections.abc import Iterator
@@ -12,12 +12,13 @@ from django.test import override_settings
 
 @dataclass(slots=True)
 class Receiver:
-    """What came, and what is answered."""
+    """The received requests, and the response to send."""
 
     port: int = 0
     status: int = 200
     answer: bytes = b"thanks"
     location: str = ""
+    # path, headers with lower-case names, body
     received: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
     @property
@@ -27,33 +28,33 @@ class Receiver:
 
 @contextmanager
 def receiver() -> Iterator[Receiver]:
-    """One that listens on loopback, which the operator has allowed meanwhile."""
-    told = Receiver()
+    """Run a receiver on the loopback interface, and allow that network meanwhile."""
+    state = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            told.received.append((self.path, headers, body))
-            self.send_response(told.status)
-            if told.location:
-                self.send_header("Location", told.location)
-            self.send_header("Content-Length", str(len(told.answer)))
+            state.received.append((self.path, headers, body))
+            self.send_response(state.status)
+            if state.location:
+                self.send_header("Location", state.location)
+            self.send_header("Content-Length", str(len(state.answer)))
             self.end_headers()
-            self.wfile.write(told.answer)
+            self.wfile.write(state.answer)
 
         def log_message(self, *args: object) -> None:
-            """Quiet."""
+            """Do not log requests."""
 
     class Server(ThreadingHTTPServer):
-        request_queue_size = 128  # many may knock at once
+        request_queue_size = 128  # many clients may connect at the same time
 
     server = Server(("127.0.0.1", 0), Handler)
-    told.port = server.server_address[1]
+    state.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     with override_settings(WEBHOOK_ALLOWED_NETWORKS=[ip_network("127.0.0.0/8")]):
-        yield told
+        yield state
     server.shutdown()
     server.server_close()
     thread.join()

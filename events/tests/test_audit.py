@@ -1,4 +1,4 @@
-"""The audit log is only added to, and whoever changes it all the same is found out."""
+"""Tests of the audit log: it is append-only, and tampering is detected."""
 
 import json
 from datetime import datetime, timedelta
@@ -26,8 +26,8 @@ def sql(statement: str, *values: Any) -> None:
         cursor.execute(statement, values)
 
 
-def tampering(statement: str, *values: Any) -> None:
-    """As somebody would who owns the database itself: the triggers are off."""
+def tamper(statement: str, *values: Any) -> None:
+    """Run a statement with the triggers disabled, as the owner of the database could."""
     sql("SET CONSTRAINTS ALL IMMEDIATE")
     for table in ("events_event", "events_seal"):
         sql(f"ALTER TABLE {table} DISABLE TRIGGER USER")
@@ -37,18 +37,18 @@ def tampering(statement: str, *values: Any) -> None:
 
 
 def write(tenant: Tenant, now: datetime, count: int = 3) -> list[int]:
-    """Devices registered in a tenant; the ids of the events, in order."""
-    first = Event.every_tenant.count()
+    """Register devices in a tenant. Return the ids of the tenant's events, in order."""
+    start = Event.every_tenant.count()
     with tenant_scope(tenant.pk):
         for number in range(count):
             registration.register(
-                box=Box(serial_number=f"SN-{first}-{number}"), now=now
+                box=Box(serial_number=f"SN-{start}-{number}"), now=now
             )
     return sorted(Event.every_tenant.filter(tenant=tenant).values_list("pk", flat=True))
 
 
-def whats() -> list[tuple[int | None, str]]:
-    return [(found.event_id, found.what) for found in audit_log.verify().breaks]
+def breaks() -> list[tuple[int | None, str]]:
+    return [(item.event_id, item.what) for item in audit_log.verify().breaks]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def whats() -> list[tuple[int | None, str]]:
         "DELETE FROM events_seal",
     ],
 )
-def test_the_applications_role_cannot_change_or_remove_anything(
+def test_the_applications_role_cannot_change_or_delete_events_and_seals(
     tenant: Tenant, now: datetime, statement: str
 ) -> None:
     write(tenant, now)
@@ -89,49 +89,51 @@ def test_events_are_sealed_in_their_tenants_chain(
     assert verdict.breaks == []
 
 
-def test_what_is_not_sealed_yet_is_counted_and_no_break(
+def test_unsealed_events_are_counted_and_are_no_break(
     tenant: Tenant, now: datetime
 ) -> None:
     write(tenant, now)
 
     assert audit_log.verify().unsealed == 3
-    assert whats() == []
+    assert breaks() == []
 
 
-def test_a_changed_event_is_named(tenant: Tenant, now: datetime) -> None:
+def test_a_changed_event_is_detected(tenant: Tenant, now: datetime) -> None:
     ids = write(tenant, now)
     audit_log.seal(now=now)
 
-    tampering("UPDATE events_event SET caller_name = 'x' WHERE id = %s", ids[1])
+    tamper("UPDATE events_event SET caller_name = 'x' WHERE id = %s", ids[1])
 
-    assert whats() == [(ids[1], "the event was changed")]
+    assert breaks() == [(ids[1], "the event was changed")]
 
 
-def test_a_removed_event_is_named(tenant: Tenant, now: datetime) -> None:
+def test_a_deleted_event_is_detected(tenant: Tenant, now: datetime) -> None:
     ids = write(tenant, now)
     audit_log.seal(now=now)
 
-    tampering("DELETE FROM events_event WHERE id = %s", ids[0])
+    tamper("DELETE FROM events_event WHERE id = %s", ids[0])
 
-    assert whats() == [(ids[0], "the event is gone")]
+    assert breaks() == [(ids[0], "the event is missing")]
 
 
-def test_an_event_removed_before_it_was_sealed_is_named(
+def test_an_event_deleted_before_it_was_sealed_is_detected(
     tenant: Tenant, now: datetime
 ) -> None:
     ids = write(tenant, now)
-    tampering("DELETE FROM events_event WHERE id = %s", ids[0])
+    tamper("DELETE FROM events_event WHERE id = %s", ids[0])
 
     audit_log.seal(now=now)
 
-    assert whats() == [(ids[0], "the event is gone")]
+    assert breaks() == [(ids[0], "the event is missing")]
 
 
-def test_an_event_slipped_in_is_named(tenant: Tenant, now: datetime) -> None:
+def test_an_event_inserted_without_the_trigger_is_detected(
+    tenant: Tenant, now: datetime
+) -> None:
     ids = write(tenant, now)
     audit_log.seal(now=now)
 
-    tampering(
+    tamper(
         "INSERT INTO events_event (tenant_id, name, at, caller_kind, caller_id,"
         " caller_name, request_id, data, changes)"
         " SELECT tenant_id, name, at, caller_kind, '', '', '', data, changes"
@@ -139,60 +141,62 @@ def test_an_event_slipped_in_is_named(tenant: Tenant, now: datetime) -> None:
         ids[0],
     )
 
-    assert [what for _, what in whats()] == ["the event is in no seal"]
+    assert [what for _, what in breaks()] == ["the event is in no seal"]
 
 
-def test_a_removed_seal_breaks_the_chain_and_leaves_its_events_bare(
+def test_a_deleted_seal_and_its_events_are_detected(
     tenant: Tenant, now: datetime
 ) -> None:
     for _ in range(3):
         write(tenant, now, 1)
         audit_log.seal(now=now)
 
-    tampering("DELETE FROM events_seal WHERE number = 2")
+    tamper("DELETE FROM events_seal WHERE number = 2")
 
-    assert [what for _, what in whats()] == [
+    assert [what for _, what in breaks()] == [
         "seals 2 to 2 are missing",
         "the event is in no seal",
     ]
 
 
-def test_an_event_and_its_seal_rewritten_together_break_the_next_link(
+def test_an_event_changed_together_with_its_seal_breaks_the_next_seal(
     tenant: Tenant, now: datetime
 ) -> None:
     for _ in range(2):
         write(tenant, now, 1)
         audit_log.seal(now=now)
     first = Seal.objects.get(number=1)
-    tampering("UPDATE events_event SET name = 'x.y' WHERE id = %s", first.event_ids[0])
+    tamper("UPDATE events_event SET name = 'x.y' WHERE id = %s", first.event_ids[0])
     event = Event.every_tenant.get(pk=first.event_ids[0])
     first.digests = audit_log.digest_of(event)
     first.digest = audit_log._digest_of_link(first)
-    tampering(
+    tamper(
         "UPDATE events_seal SET digests = %s, digest = %s WHERE number = 1",
         first.digests,
         first.digest,
     )
 
-    assert [what for _, what in whats()] == [
-        "it does not follow from the seal before it"
+    assert [what for _, what in breaks()] == [
+        "the seal does not match the digest of the previous seal"
     ]
 
 
-def test_what_the_retention_drops_is_no_break(tenant: Tenant, now: datetime) -> None:
+def test_events_deleted_after_their_retention_are_no_break(
+    tenant: Tenant, now: datetime
+) -> None:
     write(tenant, now - timedelta(days=2))
     audit_log.seal(now=now - timedelta(days=2))
     write(tenant, now)
     audit_log.seal(now=now)
 
-    assert audit_log.drop_outlived(before=now - timedelta(days=1)) == 3
+    assert audit_log.delete_expired(before=now - timedelta(days=1)) == 3
 
-    assert whats() == []
+    assert breaks() == []
     assert Event.every_tenant.count() == 3
     assert Seal.objects.get().number == 2
 
 
-def test_the_command_says_that_all_is_well(
+def test_the_command_reports_an_unchanged_log(
     tenant: Tenant, now: datetime, capsys: Any
 ) -> None:
     write(tenant, now)
@@ -200,22 +204,24 @@ def test_the_command_says_that_all_is_well(
 
     call_command("verify_audit_log", tenant=tenant.slug, as_json=True)
 
-    said = json.loads(capsys.readouterr().out)
-    assert (said["events"], said["breaks"]) == (3, [])
-    assert set(said["heads"]) == {str(tenant.pk)}
+    result = json.loads(capsys.readouterr().out)
+    assert (result["events"], result["breaks"]) == (3, [])
+    assert set(result["heads"]) == {str(tenant.pk)}
 
 
-def test_the_command_says_where_it_breaks(tenant: Tenant, now: datetime) -> None:
+def test_the_command_reports_a_break(tenant: Tenant, now: datetime) -> None:
     ids = write(tenant, now)
     audit_log.seal(now=now)
-    tampering("DELETE FROM events_event WHERE id = %s", ids[0])
+    tamper("DELETE FROM events_event WHERE id = %s", ids[0])
 
-    with pytest.raises(CommandError, match=f"event {ids[0]}: the event is gone"):
+    with pytest.raises(CommandError, match=f"event {ids[0]}: the event is missing"):
         call_command("verify_audit_log")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_seals(tenant: Tenant, now: datetime, celery_worker: None) -> None:
+def test_a_worker_seals_events(
+    tenant: Tenant, now: datetime, celery_worker: None
+) -> None:
     write(tenant, now)
 
     seal_task.delay()

@@ -1,4 +1,4 @@
-"""Channels and their messages in the portal."""
+"""Tests of the admin pages of channels and messages."""
 
 from typing import Any
 
@@ -23,33 +23,38 @@ def admin(tenant: Tenant) -> Client:
     return client
 
 
-def act(client: Client, url: str, action: str, row: Any) -> str:
-    said = {"action": action, ACTION_CHECKBOX_NAME: [str(row.pk)]}
-    return client.post(url, said).content.decode()
+def run_action(client: Client, url: str, action: str, row: Any) -> str:
+    data = {"action": action, ACTION_CHECKBOX_NAME: [str(row.pk)]}
+    return client.post(url, data).content.decode()
 
 
-def test_a_webhook_is_made_tried_and_its_message_sent_again(admin: Client) -> None:
-    with receiver() as outsider:
-        said = {
+def test_a_webhook_is_created_and_tested_and_its_message_replayed(
+    admin: Client,
+) -> None:
+    with receiver() as endpoint:
+        data = {
             "name": "Ops",
             "kind": "webhook",
-            "url": outsider.url,
+            "url": endpoint.url,
             "events": "alert.*\ndevice.*",
             "is_enabled": "on",
         }
-        made = admin.post(f"{CHANNELS}add/", said)
-        assert "whs_" in made.content.decode(), "shown once"
+        response = admin.post(f"{CHANNELS}add/", data)
+        assert "whs_" in response.content.decode(), "the secret is shown once"
         channel = Channel.every_tenant.get()
         assert channel.events == ["alert.*", "device.*"]
 
-        assert "It arrived within" in act(admin, CHANNELS, "test_selected", channel)
+        page = run_action(admin, CHANNELS, "test_selected", channel)
+        assert "Delivered in" in page
         message = ChannelDelivery.every_tenant.get()
         page = admin.get(f"{MESSAGES}{message.pk}/change/").content.decode()
         assert "200 thanks" in page
-        assert "1 done" in act(admin, MESSAGES, "replay_selected", message)
-        assert "whs_" in act(admin, CHANNELS, "rotate_selected", channel)
-        outsider.status = 500
-        assert "It did not arrive" in act(admin, CHANNELS, "test_selected", channel)
+        page = run_action(admin, MESSAGES, "replay_selected", message)
+        assert "1 succeeded" in page
+        assert "whs_" in run_action(admin, CHANNELS, "rotate_selected", channel)
+        endpoint.status = 500
+        page = run_action(admin, CHANNELS, "test_selected", channel)
+        assert "The test message failed" in page
 
     page = admin.get(f"{CHANNELS}{channel.pk}/change/").content.decode()
     assert "whs_" not in page
@@ -57,20 +62,20 @@ def test_a_webhook_is_made_tried_and_its_message_sent_again(admin: Client) -> No
     assert not Channel.every_tenant.exists()
 
 
-def test_an_address_of_the_inside_is_refused_beside_its_field(admin: Client) -> None:
-    said = {
+def test_an_internal_url_is_an_error_of_its_field(admin: Client) -> None:
+    data = {
         "name": "Ops",
         "kind": "webhook",
         "url": "http://10.0.0.1/",
         "events": "alert.*",
     }
 
-    answer = admin.post(f"{CHANNELS}add/", said)
+    response = admin.post(f"{CHANNELS}add/", data)
 
-    assert "inside the server&#x27;s own network" in answer.content.decode()
+    assert "The address is in an internal network" in response.content.decode()
 
 
-def test_operators_do_not_see_channels(tenant: Tenant) -> None:
+def test_operators_cannot_see_channels(tenant: Tenant) -> None:
     client = Client()
     client.force_login(MembershipFactory.create(tenant=tenant, role=Role.OPERATOR).user)
 

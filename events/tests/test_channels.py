@@ -1,4 +1,4 @@
-"""Whom a tenant tells of its events: what passes, how it is signed, what is tried again."""
+"""Tests of channels: filters, signatures, retries, allowed addresses, and the API."""
 
 import hmac
 import json
@@ -41,21 +41,22 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def outsider() -> Iterator[Receiver]:
-    with receiver() as told:
-        yield told
+def endpoint() -> Iterator[Receiver]:
+    """Run a server that receives webhooks."""
+    with receiver() as state:
+        yield state
 
 
 @pytest.fixture
-def hook(tenant: Tenant, outsider: Receiver, now: datetime) -> Channel:
+def webhook(tenant: Tenant, endpoint: Receiver, now: datetime) -> Channel:
     with tenant_scope(tenant.pk):
         channel, _ = channels.create(
-            name="Ops", kind="webhook", url=outsider.url, now=now
+            name="Ops", kind="webhook", url=endpoint.url, now=now
         )
     return channel
 
 
-def opened(tenant: Tenant, now: datetime, **said: Any) -> DomainEvent:
+def alert_opened(tenant: Tenant, now: datetime, **fields: Any) -> DomainEvent:
     return AlertOpened(
         **{
             "tenant_id": tenant.pk,
@@ -65,37 +66,38 @@ def opened(tenant: Tenant, now: datetime, **said: Any) -> DomainEvent:
             "title": "CPU: 95 %",
             "kind": "metric",
             "value": 95.0,
-            **said,
+            **fields,
         }
     )
 
 
-def happens(*facts: DomainEvent) -> None:
-    with tenant_scope(facts[0].tenant_id):
-        record(facts)
+def publish(*events: DomainEvent) -> None:
+    with tenant_scope(events[0].tenant_id):
+        record(events)
 
 
 def messages() -> list[ChannelDelivery]:
     return list(ChannelDelivery.every_tenant.order_by("id"))
 
 
-def test_an_event_goes_out_signed_and_its_answer_is_kept(
-    tenant: Tenant, device: Device, hook: Channel, outsider: Receiver, now: datetime
+def test_an_event_is_sent_signed_and_the_response_is_logged(
+    tenant: Tenant, device: Device, webhook: Channel, endpoint: Receiver, now: datetime
 ) -> None:
-    happens(opened(tenant, now, device_id=device.pk))
+    publish(alert_opened(tenant, now, device_id=device.pk))
 
     assert channel_delivery.send_due(now=now) == 1
 
-    [(path, headers, body)] = outsider.received
-    told = json.loads(body)
+    [(path, headers, body)] = endpoint.received
+    content = json.loads(body)
     assert path == "/hook?x=1"
-    assert (told["name"], told["data"]["title"]) == ("alert.opened", "CPU: 95 %")
-    assert told["device"] == {"id": str(device.pk), "name": device.name}
+    assert content["name"] == "alert.opened"
+    assert content["data"]["title"] == "CPU: 95 %"
+    assert content["device"] == {"id": str(device.pk), "name": device.name}
     timestamp = headers["x-webhook-timestamp"]
     assert int(timestamp) == int(now.timestamp())
-    [secret] = channel_secrets.live_secrets(hook, now=now)
-    signed = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, sha256)
-    assert headers["x-webhook-signature"] == f"v1={signed.hexdigest()}"
+    [secret] = channel_secrets.valid_secrets(webhook, now=now)
+    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, sha256)
+    assert headers["x-webhook-signature"] == f"v1={digest.hexdigest()}"
     [message] = messages()
     assert (message.state, message.delivered_at) == ("delivered", now)
     assert (message.log[0]["status"], message.log[0]["answer"]) == (200, "thanks")
@@ -117,15 +119,15 @@ def test_an_event_goes_out_signed_and_its_answer_is_kept(
     ],
     ids=str,
 )
-def test_an_event_goes_to_channels_whose_every_filter_it_passes(
+def test_an_event_is_sent_to_channels_if_it_passes_all_filters(
     tenant: Tenant, device: Device, now: datetime, filters: Any, passes: bool
 ) -> None:
     tag = TagFactory.create(tenant=tenant, name="hall")
     DeviceTag.every_tenant.create(tenant=tenant, device=device, tag=tag)
     ChannelFactory.create(tenant=tenant, **filters)
-    ChannelFactory.create(events=["*"])  # a stranger's
+    ChannelFactory.create(events=["*"])  # of another tenant
 
-    happens(opened(tenant, now, device_id=device.pk))
+    publish(alert_opened(tenant, now, device_id=device.pk))
 
     assert len(messages()) == int(passes)
 
@@ -135,7 +137,7 @@ def test_an_event_without_severity_passes_no_severity_filter(
 ) -> None:
     ChannelFactory.create(tenant=tenant, events=["*"], least_severity="low")
 
-    happens(
+    publish(
         DeviceQuarantined(
             tenant_id=tenant.pk, device_id=device.pk, at=now, reason="x", seen=[]
         )
@@ -144,20 +146,20 @@ def test_an_event_without_severity_passes_no_severity_filter(
     assert messages() == []
 
 
-def test_what_is_rolled_back_is_told_nobody(tenant: Tenant, now: datetime) -> None:
+def test_a_rolled_back_event_has_no_message(tenant: Tenant, now: datetime) -> None:
     ChannelFactory.create(tenant=tenant)
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        happens(opened(tenant, now))
+        publish(alert_opened(tenant, now))
         raise ZeroDivisionError
 
     assert messages() == []
 
 
-def test_a_refusal_is_tried_again_for_about_a_day_and_then_given_up(
-    tenant: Tenant, hook: Channel, outsider: Receiver, now: datetime
+def test_a_failed_message_is_retried_for_about_a_day_and_can_be_replayed(
+    tenant: Tenant, webhook: Channel, endpoint: Receiver, now: datetime
 ) -> None:
-    outsider.status = 500
-    happens(opened(tenant, now))
+    endpoint.status = 500
+    publish(alert_opened(tenant, now))
     at, waits = now, []
     while not messages()[0].dead_at:
         assert channel_delivery.send_due(now=at) == 1
@@ -165,112 +167,129 @@ def test_a_refusal_is_tried_again_for_about_a_day_and_then_given_up(
         waits.append(due_at - at)
         at = due_at
 
-    assert len(outsider.received) == len(channel_delivery.BACK_OFF) + 1
+    assert len(endpoint.received) == len(channel_delivery.BACK_OFF) + 1
     assert 0.8 * DAY < at - now < 1.3 * DAY
     assert waits[0] < waits[3] < waits[6]
     assert {line["status"] for line in messages()[0].log} == {500}
 
-    outsider.status = 200
+    endpoint.status = 200
     with tenant_scope(tenant.pk):
         channels.replay(message_id=messages()[0].pk, now=at)
     channel_delivery.send_due(now=at)
     assert messages()[0].state == "delivered"
 
 
-def test_events_of_one_device_go_out_in_order(
-    tenant: Tenant, device: Device, hook: Channel, outsider: Receiver, now: datetime
+def test_events_of_a_device_are_sent_in_order(
+    tenant: Tenant, device: Device, webhook: Channel, endpoint: Receiver, now: datetime
 ) -> None:
-    outsider.status = 503
-    happens(opened(tenant, now, device_id=device.pk, title="first"))
+    endpoint.status = 503
+    publish(alert_opened(tenant, now, device_id=device.pk, title="first"))
     channel_delivery.send_due(now=now)
-    happens(opened(tenant, now, device_id=device.pk, title="second"))
-    happens(opened(tenant, now, title="of nobody"))
-    outsider.status = 200
+    publish(alert_opened(tenant, now, device_id=device.pk, title="second"))
+    publish(alert_opened(tenant, now, title="no device"))
+    endpoint.status = 200
 
     channel_delivery.send_due(now=now + timedelta(seconds=1))
     channel_delivery.send_due(now=now + MINUTE)
     channel_delivery.send_due(now=now + MINUTE)
 
-    told = [json.loads(body)["data"]["title"] for _, _, body in outsider.received]
-    assert told == ["first", "of nobody", "first", "second"]
+    titles = [json.loads(body)["data"]["title"] for _, _, body in endpoint.received]
+    assert titles == ["first", "no device", "first", "second"]
 
 
-def test_a_new_secret_and_the_former_one_are_both_good_for_a_day(
-    tenant: Tenant, hook: Channel, outsider: Receiver, now: datetime
+def test_a_new_secret_and_the_former_one_are_both_valid_for_a_day(
+    tenant: Tenant, webhook: Channel, endpoint: Receiver, now: datetime
 ) -> None:
-    former = channel_secrets.live_secrets(hook, now=now)
+    former = channel_secrets.valid_secrets(webhook, now=now)
     with tenant_scope(tenant.pk):
-        secret = channels.rotate_secret(channel=hook, now=now)
-    hook.refresh_from_db()
+        secret = channels.rotate_secret(channel=webhook, now=now)
+    webhook.refresh_from_db()
 
-    assert channel_secrets.live_secrets(hook, now=now) == [secret, *former]
-    assert channel_secrets.live_secrets(hook, now=now + DAY) == [secret]
-    happens(opened(tenant, now))
+    assert channel_secrets.valid_secrets(webhook, now=now) == [secret, *former]
+    assert channel_secrets.valid_secrets(webhook, now=now + DAY) == [secret]
+    publish(alert_opened(tenant, now))
     channel_delivery.send_due(now=now)
-    assert outsider.received[0][1]["x-webhook-signature"].count("v1=") == 2
+    assert endpoint.received[0][1]["x-webhook-signature"].count("v1=") == 2
 
 
-def test_secrets_are_encrypted_at_rest(hook: Channel, now: datetime) -> None:
-    [secret] = channel_secrets.live_secrets(hook, now=now)
+def test_secrets_are_encrypted_at_rest(webhook: Channel, now: datetime) -> None:
+    [secret] = channel_secrets.valid_secrets(webhook, now=now)
 
-    assert secret not in hook.secret
+    assert secret not in webhook.secret
     assert secret.startswith("whs_")
 
 
-def test_secrets_outlive_a_change_of_the_installations_key(
-    hook: Channel, now: datetime, settings: Any
+def test_secrets_are_reencrypted_after_a_change_of_the_secret_key(
+    webhook: Channel, now: datetime, settings: Any
 ) -> None:
-    before = channel_secrets.live_secrets(hook, now=now)
+    before = channel_secrets.valid_secrets(webhook, now=now)
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another key that is as long as it has to be, and longer"
 
     call_command("reencrypt_secrets")
 
     settings.SECRET_KEY_FALLBACKS = []
-    hook.refresh_from_db()
-    assert channel_secrets.live_secrets(hook, now=now) == before
+    webhook.refresh_from_db()
+    assert channel_secrets.valid_secrets(webhook, now=now) == before
 
 
 @pytest.mark.parametrize(
     "address",
     [
-        *("127.0.0.1", "10.1.2.3", "192.168.1.1", "172.16.0.1", "169.254.169.254"),
-        *("0.0.0.0", "100.64.0.1", "224.0.0.1", "255.255.255.255"),
-        *("::1", "fe80::1", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1"),
-        *("2002:7f00:1::", "ff02::1", "fec0::1", "64:ff9b:1::a00:1"),
-        *("::ffff:0:a00:1", "::a00:1"),
+        "127.0.0.1",
+        "10.1.2.3",
+        "192.168.1.1",
+        "172.16.0.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "100.64.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "fe80::1",
+        "fc00::1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "2002:7f00:1::",
+        "ff02::1",
+        "fec0::1",
+        "64:ff9b:1::a00:1",
+        "::ffff:0:a00:1",
+        "::a00:1",
     ],
 )
-def test_addresses_of_the_inside_are_never_reached(address: str) -> None:
+def test_internal_addresses_are_not_contacted(address: str) -> None:
     host = f"[{address}]" if ":" in address else address
 
-    with pytest.raises(outbound_http.Unreachable, match="own network"):
+    with pytest.raises(outbound_http.Unreachable, match="internal network"):
         outbound_http.post(f"http://{host}:9/", b"", {})
 
 
-def test_a_name_that_means_an_inside_address_is_not_reached(outsider: Receiver) -> None:
+def test_a_host_name_of_an_internal_address_is_not_contacted(
+    endpoint: Receiver,
+) -> None:
     with (
         override_settings(WEBHOOK_ALLOWED_NETWORKS=[]),
-        pytest.raises(outbound_http.Unreachable, match="own network"),
+        pytest.raises(outbound_http.Unreachable, match="internal network"),
     ):
-        outbound_http.post(f"http://localhost:{outsider.port}/", b"", {})
-    assert outsider.received == []
+        outbound_http.post(f"http://localhost:{endpoint.port}/", b"", {})
+    assert endpoint.received == []
 
 
-def test_redirects_are_not_followed(outsider: Receiver) -> None:
-    outsider.status, outsider.location = 307, outsider.url
+def test_redirects_are_not_followed(endpoint: Receiver) -> None:
+    endpoint.status, endpoint.location = 307, endpoint.url
 
-    assert outbound_http.post(outsider.url, b"{}", {}).status == 307
-    assert len(outsider.received) == 1
+    assert outbound_http.post(endpoint.url, b"{}", {}).status == 307
+    assert len(endpoint.received) == 1
 
 
-def test_who_answers_in_drips_is_hung_up_on(
-    monkeypatch: pytest.MonkeyPatch, outsider: Receiver
+def test_a_server_that_sends_single_bytes_is_disconnected_at_the_timeout(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Receiver
 ) -> None:
-    monkeypatch.setattr(outbound_http, "PATIENCE", 0.6)
+    monkeypatch.setattr(outbound_http, "TIMEOUT", 0.6)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def drip() -> None:
+        def send_single_bytes() -> None:
             peer, _ = server.accept()
             with peer:
                 try:
@@ -280,99 +299,103 @@ def test_who_answers_in_drips_is_hung_up_on(
                 except OSError:
                     return
 
-        dripping = threading.Thread(target=drip)
-        dripping.start()
+        thread = threading.Thread(target=send_single_bytes)
+        thread.start()
         with pytest.raises(outbound_http.Unreachable):
             outbound_http.post(
                 f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {}
             )
-        dripping.join()
+        thread.join()
 
 
 @contextmanager
-def talker(said: list[bytes], pause: float = 0.0) -> Iterator[str]:
-    """A server that says just this to whoever calls, with pauses; its address."""
+def raw_server(chunks: list[bytes], pause: float = 0.0) -> Iterator[str]:
+    """Run a server that sends chunks to its first client; yield its URL.
+
+    Args:
+        pause: seconds after each chunk.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def talk() -> None:
+        def serve() -> None:
             peer, _ = server.accept()
             with peer:
                 try:
                     peer.recv(65536)
-                    for words in said:
-                        peer.sendall(words)
+                    for chunk in chunks:
+                        peer.sendall(chunk)
                         threading.Event().wait(pause)
                 except OSError:
                     return
 
-        talking = threading.Thread(target=talk, daemon=True)
-        talking.start()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}/"
-        talking.join(5)
+        thread.join(5)
 
 
-def test_who_drips_after_the_head_is_hung_up_on_as_well(
-    monkeypatch: pytest.MonkeyPatch, outsider: Receiver
+def test_a_server_with_a_slow_response_body_is_disconnected_at_the_timeout(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Receiver
 ) -> None:
-    monkeypatch.setattr(outbound_http, "PATIENCE", 0.5)
+    monkeypatch.setattr(outbound_http, "TIMEOUT", 0.5)
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
 
-    with talker([head, *[b"x"] * 40], pause=0.1) as url:
-        begun = time.monotonic()
+    with raw_server([head, *[b"x"] * 40], pause=0.1) as url:
+        start = time.monotonic()
         with suppress(outbound_http.Unreachable):
             outbound_http.post(url, b"{}", {})
 
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - start < 3
 
 
-def test_a_receiver_that_speaks_no_http_holds_up_nobody(
-    tenant: Tenant, hook: Channel, outsider: Receiver, now: datetime
+def test_a_receiver_without_http_does_not_delay_other_channels(
+    tenant: Tenant, webhook: Channel, endpoint: Receiver, now: datetime
 ) -> None:
-    with talker([b"SSH-2.0-OpenSSH_9.2\r\n"]) as url:
+    with raw_server([b"SSH-2.0-OpenSSH_9.2\r\n"]) as url:
         ChannelFactory.create(tenant=tenant, url=url)
-        happens(opened(tenant, now))
+        publish(alert_opened(tenant, now))
         assert channel_delivery.send_due(now=now) == 2
 
-    assert len(outsider.received) == 1
+    assert len(endpoint.received) == 1
     states = {str(row.channel.name): row.state for row in messages()}
     assert states.pop("Ops") == "delivered"
     assert list(states.values()) == ["waiting"]
-    assert channel_delivery.send_due(now=now + channel_delivery.LEASE) == 1, (
-        "and is tried again"
-    )
+    retried = channel_delivery.send_due(now=now + channel_delivery.LEASE)
+    assert retried == 1
 
 
-def test_who_has_lost_the_lease_writes_nothing_over_the_others_outcome(
-    tenant: Tenant, hook: Channel, outsider: Receiver, now: datetime
+def test_a_worker_with_an_expired_lease_does_not_overwrite_a_newer_result(
+    tenant: Tenant, webhook: Channel, endpoint: Receiver, now: datetime
 ) -> None:
-    happens(opened(tenant, now))
+    publish(alert_opened(tenant, now))
     stale = channel_delivery._lease_webhooks(now)
     channel_delivery.send_due(now=now + channel_delivery.LEASE)
-    failed = channel_delivery.Outcome(False, None, "too slow", 9)
+    failure = channel_delivery.AttemptResult(False, None, "too slow", 9)
 
-    channel_delivery._note(stale, failed, now=now + channel_delivery.LEASE)
+    channel_delivery._store_result(stale, failure, now=now + channel_delivery.LEASE)
 
     assert messages()[0].state == "delivered"
 
 
-def test_each_channel_gets_its_turn(
-    tenant: Tenant, hook: Channel, outsider: Receiver, now: datetime
+def test_the_messages_of_a_channel_per_batch_are_limited(
+    tenant: Tenant, webhook: Channel, endpoint: Receiver, now: datetime
 ) -> None:
-    ChannelFactory.create(tenant=tenant, url="http://127.0.0.1:9/", name="Dead")
+    ChannelFactory.create(tenant=tenant, url="http://127.0.0.1:9/", name="Unreachable")
     for _ in range(70):
-        happens(opened(tenant, now))
+        publish(alert_opened(tenant, now))
 
     channel_delivery.send_due(now=now)
 
-    assert len(outsider.received) == channel_delivery.OF_A_CHANNEL
-    Channel.every_tenant.get(name="Dead", rests_until=now + channel_delivery.REST)
+    assert len(endpoint.received) == channel_delivery.MAX_PER_CHANNEL
+    unreachable = Channel.every_tenant.get(name="Unreachable")
+    assert unreachable.rests_until == now + channel_delivery.FAILURE_PAUSE
 
 
-def test_addresses_do_not_stand_in_the_audit_log(
-    tenant: Tenant, hook: Channel, now: datetime
+def test_the_audit_log_contains_only_the_host_names_of_urls(
+    tenant: Tenant, webhook: Channel, now: datetime
 ) -> None:
     with tenant_scope(tenant.pk):
-        channels.update(channel=hook, url="https://example.com/secret-path", now=now)
+        channels.update(channel=webhook, url="https://example.com/secret-path", now=now)
 
     event = Event.every_tenant.named("channel.updated").get()
 
@@ -382,70 +405,78 @@ def test_addresses_do_not_stand_in_the_audit_log(
 @pytest.mark.parametrize(
     "url",
     [
-        *("", "ftp://example.com/", "https://", "http://127.0.0.1/", "http://[::1]/"),
-        *("http://u:p@example.com/", "http://example.com:0/", "http://a b/", "x"),
-        *("http://[::1", "http://example.com:99999/", "http://10.0.0.1/"),
+        "",
+        "ftp://example.com/",
+        "https://",
+        "http://127.0.0.1/",
+        "http://[::1]/",
+        "http://u:p@example.com/",
+        "http://example.com:0/",
+        "http://a b/",
+        "x",
+        "http://[::1",
+        "http://example.com:99999/",
+        "http://10.0.0.1/",
     ],
 )
-def test_an_address_that_cannot_be_one_is_refused(
-    member: Callable[..., APIClient], url: str
-) -> None:
-    said = {"name": "Ops", "kind": "webhook", "url": url}
+def test_an_invalid_url_is_an_error(member: Callable[..., APIClient], url: str) -> None:
+    data = {"name": "Ops", "kind": "webhook", "url": url}
 
-    answer = member(Role.ADMIN).post("/channels", said)
+    response = member(Role.ADMIN).post("/channels", data)
 
-    assert (answer.status_code, answer.json()["errors"][0]["attr"]) == (400, "url")
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["attr"] == "url"
 
 
-def test_a_channel_is_made_tried_changed_and_removed_over_http(
-    member: Callable[..., APIClient], outsider: Receiver
+def test_a_channel_is_created_tested_changed_and_deleted_over_the_api(
+    member: Callable[..., APIClient], endpoint: Receiver
 ) -> None:
     admin = member(Role.ADMIN)
-    made = admin.post(
-        "/channels", {"name": "Ops", "kind": "webhook", "url": outsider.url}
+    created = admin.post(
+        "/channels", {"name": "Ops", "kind": "webhook", "url": endpoint.url}
     )
-    assert made.status_code == 201, made.content
-    assert made.json()["secret"].startswith("whs_")
-    where = f"/channels/{made.json()['channel']['id']}"
+    assert created.status_code == 201, created.content
+    assert created.json()["secret"].startswith("whs_")
+    url = f"/channels/{created.json()['channel']['id']}"
 
-    tried = admin.post(f"{where}/test").json()
+    message = admin.post(f"{url}/test").json()
 
-    assert (tried["state"], tried["log"][0]["status"]) == ("delivered", 200)
-    assert json.loads(outsider.received[0][2])["name"] == "channel.tested"
-    [listed] = admin.get(f"{where}/messages").json()["results"]
-    assert listed["name"] == "channel.tested"
-    replayed = admin.post(f"{where}/messages/{listed['id']}/replay").json()
-    assert replayed["state"] == "waiting"
-    assert admin.post(f"{where}/messages/{listed['id']}/replay").status_code == 409
-    changed = admin.patch(where, {"events": ["*"], "least_severity": "high"}).json()
-    assert (changed["events"], changed["least_severity"]) == (["*"], "high")
-    assert "secret" not in changed
-    assert admin.post(f"{where}/rotate-secret").json()["secret"].startswith("whs_")
-    assert admin.delete(where).status_code == 204
-    assert admin.get(where).status_code == 404
+    assert (message["state"], message["log"][0]["status"]) == ("delivered", 200)
+    assert json.loads(endpoint.received[0][2])["name"] == "channel.tested"
+    [message] = admin.get(f"{url}/messages").json()["results"]
+    assert message["name"] == "channel.tested"
+    replay_url = f"{url}/messages/{message['id']}/replay"
+    assert admin.post(replay_url).json()["state"] == "waiting"
+    assert admin.post(replay_url).status_code == 409
+    channel = admin.patch(url, {"events": ["*"], "least_severity": "high"}).json()
+    assert (channel["events"], channel["least_severity"]) == (["*"], "high")
+    assert "secret" not in channel
+    assert admin.post(f"{url}/rotate-secret").json()["secret"].startswith("whs_")
+    assert admin.delete(url).status_code == 204
+    assert admin.get(url).status_code == 404
 
 
-def test_a_test_that_does_not_arrive_says_why(
-    member: Callable[..., APIClient], outsider: Receiver
+def test_a_failed_test_message_contains_the_response(
+    member: Callable[..., APIClient], endpoint: Receiver
 ) -> None:
     admin = member(Role.ADMIN)
-    outsider.status, outsider.answer = 403, b"who are you?"
-    made = admin.post(
-        "/channels", {"name": "Ops", "kind": "webhook", "url": outsider.url}
+    endpoint.status, endpoint.answer = 403, b"who are you?"
+    created = admin.post(
+        "/channels", {"name": "Ops", "kind": "webhook", "url": endpoint.url}
     ).json()
 
-    tried = admin.post(f"/channels/{made['channel']['id']}/test").json()
+    message = admin.post(f"/channels/{created['channel']['id']}/test").json()
 
-    assert tried["state"] == "waiting"
-    assert tried["log"][0]["answer"] == "who are you?"
+    assert message["state"] == "waiting"
+    assert message["log"][0]["answer"] == "who are you?"
 
 
-def test_operators_see_no_channels(member: Callable[..., APIClient]) -> None:
+def test_operators_cannot_list_channels(member: Callable[..., APIClient]) -> None:
     assert member(Role.OPERATOR).get("/channels").status_code == 403
 
 
-class Letters:
-    """What a mail server has taken."""
+class Mailbox:
+    """The mails that a mail server has received."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -456,11 +487,12 @@ class Letters:
 
 
 @contextmanager
-def mail_server() -> Iterator[Letters]:
-    letters = Letters()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    controller = Controller(letters, hostname="127.0.0.1", port=port)
+def mail_server() -> Iterator[Mailbox]:
+    """Run a local SMTP server and send mail through it."""
+    mailbox = Mailbox()
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port)
     controller.start()
     with override_settings(
         EMAIL_BACKEND="django.core.mail.backends.smtp.EmailBackend",
@@ -468,14 +500,14 @@ def mail_server() -> Iterator[Letters]:
         EMAIL_PORT=port,
         EMAIL_USE_TLS=False,
     ):
-        yield letters
+        yield mailbox
     controller.stop()
 
 
-def test_one_event_is_a_mail_and_many_are_a_digest(
+def test_a_single_event_is_sent_as_a_mail_and_several_as_a_digest(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    with mail_server() as letters:
+    with mail_server() as mailbox:
         assert get_connection() is not None
         with tenant_scope(tenant.pk):
             channels.create(
@@ -484,16 +516,15 @@ def test_one_event_is_a_mail_and_many_are_a_digest(
                 recipients=["ops@example.com"],
                 now=now,
             )
-        happens(opened(tenant, now, device_id=device.pk))
+        publish(alert_opened(tenant, now, device_id=device.pk))
         channel_delivery.send_due(now=now)
         for number in range(150):
-            happens(opened(tenant, now, title=f"number {number}"))
-        assert (
-            channel_delivery.send_due(now=now + MINUTE) == 0
-        )  # they wait for each other
+            publish(alert_opened(tenant, now, title=f"number {number}"))
+        # The channel is paused to collect events for a digest.
+        assert channel_delivery.send_due(now=now + MINUTE) == 0
         assert channel_delivery.send_due(now=now + 5 * MINUTE) == 150
 
-    first, digest = letters.texts
+    first, digest = mailbox.texts
     assert f"CPU: 95 % ({device.name})" in first
     assert "Subject: [provisioning] 150 events" in digest
     assert "number 99" in digest
@@ -501,13 +532,11 @@ def test_one_event_is_a_mail_and_many_are_a_digest(
     assert {message.state for message in messages()} == {"delivered"}
 
 
-def test_a_mail_that_cannot_be_sent_is_tried_again(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_a_mail_that_cannot_be_sent_is_retried(tenant: Tenant, now: datetime) -> None:
     ChannelFactory.create(
         tenant=tenant, kind="mail", url="", recipients=["a@b.example"]
     )
-    happens(opened(tenant, now))
+    publish(alert_opened(tenant, now))
     backend = "django.core.mail.backends.smtp.EmailBackend"
     with override_settings(EMAIL_BACKEND=backend, EMAIL_HOST="127.0.0.1", EMAIL_PORT=9):
         channel_delivery.send_due(now=now)
@@ -515,39 +544,37 @@ def test_a_mail_that_cannot_be_sent_is_tried_again(
     assert (messages()[0].state, messages()[0].attempts) == ("waiting", 1)
 
 
-def test_no_mail_channel_where_no_mails_are_sent(
+def test_a_mail_channel_without_a_mail_server_is_an_error(
     member: Callable[..., APIClient],
 ) -> None:
-    said = {"name": "Ops", "kind": "mail", "recipients": ["ops@example.com"]}
+    data = {"name": "Ops", "kind": "mail", "recipients": ["ops@example.com"]}
 
-    answer = member(Role.ADMIN).post("/channels", said)
+    response = member(Role.ADMIN).post("/channels", data)
 
-    assert answer.json()["errors"][0]["code"] == "invalid_channel"
+    assert response.json()["errors"][0]["code"] == "invalid_channel"
 
 
 def test_messages_are_kept_for_a_week(
-    tenant: Tenant, hook: Channel, now: datetime
+    tenant: Tenant, webhook: Channel, now: datetime
 ) -> None:
-    happens(opened(tenant, now))
+    publish(alert_opened(tenant, now))
     channel_delivery.send_due(now=now)
 
-    assert channel_delivery.drop_outlived(now=now + 6 * DAY) == 0
-    assert channel_delivery.drop_outlived(now=now + 8 * DAY) == 1
-    assert Event.every_tenant.named("alert.opened").exists(), "the event stays"
+    assert channel_delivery.delete_expired(now=now + 6 * DAY) == 0
+    assert channel_delivery.delete_expired(now=now + 8 * DAY) == 1
+    assert Event.every_tenant.named("alert.opened").exists(), "the event remains"
 
 
-def test_two_senders_at_once_send_each_message_once(
-    tenant: Tenant, hook: Channel, now: datetime
+def test_a_leased_message_is_not_sent_again_until_the_lease_expires(
+    tenant: Tenant, webhook: Channel, now: datetime
 ) -> None:
-    happens(opened(tenant, now))
+    publish(alert_opened(tenant, now))
     with tenant_scope(tenant.pk):
-        first = channel_delivery._lease_webhooks(now)
+        leased = channel_delivery._lease_webhooks(now)
 
-    assert len(first) == 1
+    assert len(leased) == 1
     assert channel_delivery.send_due(now=now) == 0
-    assert (
-        channel_delivery.send_due(now=now + channel_delivery.LEASE) == 1
-    )  # the first one was killed
+    assert channel_delivery.send_due(now=now + channel_delivery.LEASE) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -556,20 +583,20 @@ def test_a_worker_sends_soon_after_the_commit(
 ) -> None:
     monkeypatch.setenv("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
     request.getfixturevalue("celery_worker")
-    with receiver() as outsider:
-        channel = ChannelFactory.create(url=outsider.url)
-        channel_secrets.make(channel)
+    with receiver() as endpoint:
+        channel = ChannelFactory.create(url=endpoint.url)
+        channel_secrets.generate(channel)
         channel.save()
         DeviceFactory.create(tenant=channel.tenant)
 
         with transaction.atomic():
-            happens(opened(channel.tenant, timezone.now()))
+            publish(alert_opened(channel.tenant, timezone.now()))
 
-        until(lambda: outsider.received)
+        until(lambda: endpoint.received)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_old_messages_are_dropped_by_a_worker(celery_worker: None) -> None:
+def test_a_worker_deletes_old_messages(celery_worker: None) -> None:
     channel = ChannelFactory.create()
     long_ago = timezone.now() - timedelta(days=8)
     ChannelDelivery.every_tenant.create(

@@ -33,27 +33,27 @@ class SomethingHappened(DomainEvent):
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[SomethingHappened]:
-    """What one listener hears."""
-    facts: list[SomethingHappened] = []
+def delivered(monkeypatch: pytest.MonkeyPatch) -> list[SomethingHappened]:
+    """Return the list of events that a subscriber has received."""
+    events: list[SomethingHappened] = []
 
     @on(SomethingHappened)
-    def listen(fact: SomethingHappened) -> None:
-        facts.append(fact)
+    def subscriber(event: SomethingHappened) -> None:
+        events.append(event)
 
-    monkeypatch.setattr(subscribers, "_functions", (listen,))
-    return facts
+    monkeypatch.setattr(subscribers, "_functions", (subscriber,))
+    return events
 
 
-def happened(
+def new_event(
     tenant: Tenant, at: datetime, what: str = "it", **fields: Any
 ) -> DomainEvent:
     return SomethingHappened(tenant_id=tenant.pk, at=at, what=what, **fields)
 
 
-def write(*facts: DomainEvent) -> None:
+def write(*events: DomainEvent) -> None:
     with transaction.atomic():
-        record(facts)
+        record(events)
 
 
 def deliver_all(now: datetime) -> None:
@@ -62,27 +62,29 @@ def deliver_all(now: datetime) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_fact_outside_a_transaction_is_refused(tenant: Tenant, now: datetime) -> None:
+def test_recording_outside_a_transaction_is_an_error(
+    tenant: Tenant, now: datetime
+) -> None:
     with pytest.raises(transaction.TransactionManagementError):
-        record([happened(tenant, now)])
+        record([new_event(tenant, now)])
 
 
-def test_a_fact_goes_with_the_transaction_that_made_it(
-    tenant: Tenant, now: datetime, heard: list[Any]
+def test_a_rolled_back_event_is_not_delivered(
+    tenant: Tenant, now: datetime, delivered: list[Any]
 ) -> None:
     with pytest.raises(RuntimeError), transaction.atomic():
-        record([happened(tenant, now)])
+        record([new_event(tenant, now)])
         raise RuntimeError
 
     deliver_all(now)
     assert not Event.every_tenant.exists()
-    assert heard == []
+    assert delivered == []
 
 
-def test_a_fact_is_heard_as_it_was_recorded(
-    tenant: Tenant, now: datetime, heard: list[Any]
+def test_an_event_is_delivered_as_it_was_recorded(
+    tenant: Tenant, now: datetime, delivered: list[Any]
 ) -> None:
-    fact = happened(
+    event = new_event(
         tenant,
         now,
         device_id=uuid4(),
@@ -91,108 +93,108 @@ def test_a_fact_is_heard_as_it_was_recorded(
         changes={"status": ("offline", "online")},
     )
 
-    write(fact)
+    write(event)
     deliver_all(now)
 
-    assert heard == [fact]
+    assert delivered == [event]
     assert not Delivery.objects.exists()
     assert Event.every_tenant.count() == 1
 
 
-def test_a_listener_acts_for_the_tenant_of_the_event_as_the_system(
+def test_a_subscriber_runs_for_the_tenant_of_the_event_as_the_system(
     tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    acted_for: list[Any] = []
+    scopes: list[Any] = []
 
     @on(SomethingHappened)
-    def listen(fact: Any) -> None:
-        acted_for.append((current_tenant_id(), current_caller().kind))
+    def subscriber(event: Any) -> None:
+        scopes.append((current_tenant_id(), current_caller().kind))
 
-    monkeypatch.setattr(subscribers, "_functions", (listen,))
+    monkeypatch.setattr(subscribers, "_functions", (subscriber,))
 
-    write(happened(tenant, now))
+    write(new_event(tenant, now))
     deliver_all(now)
 
-    assert acted_for == [(tenant.pk, "system")]
+    assert scopes == [(tenant.pk, "system")]
 
 
-def test_a_listener_that_fails_is_tried_again_with_back_off(
+def test_a_failed_delivery_is_retried_with_back_off(
     tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempts: list[Any] = []
 
     @on(SomethingHappened)
-    def listen(fact: Any) -> None:
-        Tag.objects.create(name="left behind")
-        attempts.append(fact)
+    def subscriber(event: Any) -> None:
+        Tag.objects.create(name="hall")
+        attempts.append(event)
         if len(attempts) == 1:
             raise ValueError("not yet")
 
-    monkeypatch.setattr(subscribers, "_functions", (listen,))
+    monkeypatch.setattr(subscribers, "_functions", (subscriber,))
 
-    write(happened(tenant, now))
+    write(new_event(tenant, now))
     deliver_all(now)
 
     row = Delivery.objects.get()
     assert (row.attempts, row.last_error) == (1, "ValueError: not yet")
     assert now < row.due_at <= now + timedelta(seconds=6)
-    assert not Tag.every_tenant.exists()  # what it did is undone with it
+    assert not Tag.every_tenant.exists()  # rolled back
     deliver_all(now + timedelta(minutes=1))
     assert len(attempts) == 2
     assert not Delivery.objects.exists()
     assert Tag.every_tenant.count() == 1
 
 
-def test_a_listener_that_always_fails_ends_as_a_dead_letter(
+def test_a_delivery_that_always_fails_becomes_dead_and_can_be_retried(
     tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @on(SomethingHappened)
-    def listen(fact: Any) -> None:
+    def subscriber(event: Any) -> None:
         raise ValueError("never")
 
-    monkeypatch.setattr(subscribers, "_functions", (listen,))
+    monkeypatch.setattr(subscribers, "_functions", (subscriber,))
 
-    write(happened(tenant, now))
-    for hours in range(delivery.MOST_ATTEMPTS + 3):
+    write(new_event(tenant, now))
+    for hours in range(delivery.MAX_ATTEMPTS + 3):
         delivery.deliver(now=now + timedelta(hours=2 * hours))
 
     dead = Delivery.objects.get()
     assert dead.dead_at is not None
-    assert dead.attempts == delivery.MOST_ATTEMPTS
+    assert dead.attempts == delivery.MAX_ATTEMPTS
     assert delivery.retry(delivery_ids=[dead.pk], now=now) == 1
     assert Delivery.objects.get().dead_at is None
 
 
-def test_a_devices_events_are_heard_in_order_even_when_one_fails(
+def test_events_of_a_device_are_delivered_in_order_even_if_one_fails(
     tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
     failing = True
 
     @on(SomethingHappened)
-    def listen(fact: SomethingHappened) -> None:
-        if failing and fact.what == "first":
+    def subscriber(event: SomethingHappened) -> None:
+        if failing and event.what == "first":
             raise ValueError("not yet")
-        order.append(fact.what)
+        order.append(event.what)
 
-    monkeypatch.setattr(subscribers, "_functions", (listen,))
+    monkeypatch.setattr(subscribers, "_functions", (subscriber,))
 
-    one, other = uuid4(), uuid4()
+    device_id, other_id = uuid4(), uuid4()
     write(
-        happened(tenant, now, "first", device_id=one),
-        happened(tenant, now, "second", device_id=one),
-        happened(tenant, now, "elsewhere", device_id=other),
+        new_event(tenant, now, "first", device_id=device_id),
+        new_event(tenant, now, "second", device_id=device_id),
+        new_event(tenant, now, "other device", device_id=other_id),
     )
     deliver_all(now)
-    assert order == ["elsewhere"]
+    assert order == ["other device"]
 
     failing = False
     deliver_all(now + timedelta(minutes=1))
-    assert order == ["elsewhere", "first", "second"]
+    assert order == ["other device", "first", "second"]
 
 
 def test_a_worker_killed_after_the_lease_loses_nothing(
-    tenant: Tenant, now: datetime, heard: list[Any], monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, now: datetime, delivered: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         pass
@@ -200,44 +202,44 @@ def test_a_worker_killed_after_the_lease_loses_nothing(
     def killed(*_: Any, **__: Any) -> None:
         raise Killed
 
-    write(happened(tenant, now))
+    write(new_event(tenant, now))
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(delivery, "_attempt", killed)
         delivery.deliver(now=now)
 
     deliver_all(now + timedelta(seconds=30))
-    assert heard == []  # leased still
+    assert delivered == []  # still leased
     deliver_all(now + delivery.LEASE)
-    assert len(heard) == 1
+    assert len(delivered) == 1
 
 
-def test_an_event_that_nobody_listens_to_leaves_no_delivery(
-    tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+def test_an_event_without_subscribers_has_no_delivery(
+    tenant: Tenant, now: datetime
 ) -> None:
-    write(happened(tenant, now))
+    write(new_event(tenant, now))
 
     assert Event.every_tenant.exists()
     assert not Delivery.objects.exists()
 
 
-def test_events_are_dropped_after_their_retention_unless_still_to_be_told(
-    tenant: Tenant, now: datetime, heard: list[Any]
+def test_events_are_deleted_after_their_retention_unless_a_delivery_is_pending(
+    tenant: Tenant, now: datetime, delivered: list[Any]
 ) -> None:
-    for what, at in (("told", 2), ("to be told", 2), ("young", 0)):
-        write(happened(tenant, now - timedelta(days=at), what))
-        if what == "told":
+    for what, days in (("delivered", 2), ("pending", 2), ("recent", 0)):
+        write(new_event(tenant, now - timedelta(days=days), what))
+        if what == "delivered":
             deliver_all(now)
-        audit_log.seal(now=now - timedelta(days=at))
+        audit_log.seal(now=now - timedelta(days=days))
 
-    dropped = audit_log.drop_outlived(before=now - timedelta(days=1))
+    count = audit_log.delete_expired(before=now - timedelta(days=1))
 
-    left = [event.data["what"] for event in Event.every_tenant.order_by("id")]
-    assert dropped == 1
-    assert left == ["to be told", "young"]
+    remaining = [event.data["what"] for event in Event.every_tenant.order_by("id")]
+    assert count == 1
+    assert remaining == ["pending", "recent"]
 
 
 def test_a_tenant_sees_its_own_events(tenant: Tenant, now: datetime) -> None:
-    write(happened(tenant, now))
+    write(new_event(tenant, now))
 
     with tenant_scope(tenant.pk):
         assert Event.objects.count() == 1
@@ -245,7 +247,7 @@ def test_a_tenant_sees_its_own_events(tenant: Tenant, now: datetime) -> None:
         assert Event.objects.count() == 0
 
 
-COMMIT_A_FACT = """
+COMMIT_AN_EVENT = """
 import sys
 import time
 from datetime import UTC, datetime
@@ -265,9 +267,9 @@ time.sleep(60)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_commit_goes_on_when_the_broker_is_away(tenant: Tenant) -> None:
+def test_a_commit_does_not_wait_for_an_unavailable_broker(tenant: Tenant) -> None:
     committing = subprocess.Popen(
-        [sys.executable, "-c", COMMIT_A_FACT, str(tenant.pk)],
+        [sys.executable, "-c", COMMIT_AN_EVENT, str(tenant.pk)],
         env={**other_process(), "REDIS_URL": "redis://127.0.0.1:1/0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -287,7 +289,7 @@ def test_a_commit_goes_on_when_the_broker_is_away(tenant: Tenant) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_real_worker_delivers(celery_worker: None, tenant: Tenant) -> None:
-    """The worker's own listeners hear; this one is certificates' own."""
+    """The event needs a subscriber that the worker has, here one of `certificates`."""
     at = datetime.now(UTC)
     write(
         CertificateRevoked(
@@ -307,11 +309,11 @@ def test_a_real_worker_delivers(celery_worker: None, tenant: Tenant) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_worker_drops_what_has_outlived_its_retention(
+def test_a_real_worker_deletes_expired_events(
     celery_worker: None, tenant: Tenant
 ) -> None:
     long_ago = datetime(2001, 1, 1, tzinfo=UTC)
-    write(happened(tenant, long_ago))
+    write(new_event(tenant, long_ago))
     audit_log.seal(now=long_ago)
 
     delete_expired_events.delay()

@@ -1,4 +1,4 @@
-"""What the portal's pages share: whose rows they show, and how actions report back."""
+"""Base classes of the portal's admin pages, and the pages shown after bulk actions."""
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -24,13 +24,13 @@ from tenants.models import User
 from tenants.roles import visible_to
 
 M = TypeVar("M", bound=models.Model)
-MOST_AT_ONCE = 500  # rows that one action takes; more wants a command
+MOST_AT_ONCE = 500  # maximum number of rows of one action; use a command for more
 
 
 class PortalAdmin(ModelAdmin):
-    """Shows a member the rows of their tenant, and a superuser everybody's."""
+    """Show members the rows of their tenant, and superusers the rows of all tenants."""
 
-    paginator = InfinitePaginator  # no COUNT(*) over a big table
+    paginator = InfinitePaginator  # avoids COUNT(*) on large tables
     show_full_result_count = False
     list_per_page = 50
     list_filter_submit = True
@@ -40,10 +40,10 @@ class PortalAdmin(ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: Any = None
     ) -> HttpResponse:
-        """What no row could match is answered as Django answers a bad filter."""
-        said = [*request.GET.values(), *request.POST.values()]
+        """Redirect to `?e=1` on invalid filter values, as Django's changelist does."""
+        values = [*request.GET.values(), *request.POST.values()]
         try:
-            if any("\x00" in value for value in said):
+            if any("\x00" in value for value in values):
                 raise ValidationError("NUL")
             return super().changelist_view(request, extra_context)
         except ValidationError:
@@ -62,10 +62,10 @@ class PortalAdmin(ModelAdmin):
         return queryset.order_by(*ordering) if ordering else queryset
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        shown = list(super().get_list_display(request))
+        columns = list(super().get_list_display(request))
         if _has_tenant(self.model) and person(request).is_superuser:
-            shown.insert(1, "tenant")
-        return shown
+            columns.insert(1, "tenant")
+        return columns
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         filters = list(super().get_list_filter(request))
@@ -82,12 +82,13 @@ class PortalAdmin(ModelAdmin):
 
 
 class OneRowAdmin(PortalAdmin):
-    """What each tenant has one of, whose form calls the service: a policy.
+    """Admin of a model with at most one row per tenant, such as a policy.
 
-    A member is led to theirs; without one the usual holds.
+    The list page redirects members to the row of their tenant, or to the form that adds
+    it. Members who may not add it see a message with the defaults.
     """
 
-    usual: ClassVar[str]  # what holds without a row, in a sentence
+    usual: ClassVar[str]  # message: what applies if the tenant has no row
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -108,29 +109,24 @@ class OneRowAdmin(PortalAdmin):
 
 
 class DeletesWhole:
-    """Whoever may delete a row may delete what hangs on it and goes with it."""
+    """Mixin: the permission to delete a row includes the rows that are deleted with it."""
 
     def delete_queryset(
         self, request: HttpRequest, queryset: models.QuerySet[Any]
     ) -> None:
-        """Each by its service."""
+        """Delete row by row, so that `delete_model` can call the service."""
         for row in queryset:
-            self.delete_model(request, row)  # type: ignore[attr-defined] # an admin's
+            self.delete_model(request, row)  # type: ignore[attr-defined] # of the admin
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Only the rows themselves are named: what hangs on them may be very much."""
-        chosen = list(objs)
-        options = self.opts  # type: ignore[attr-defined] # an admin's
-        return (
-            list(map(str, chosen)),
-            {options.verbose_name_plural: len(chosen)},
-            set(),
-            [],
-        )
+        """List only the rows themselves: they may have very many related rows."""
+        rows = list(objs)
+        options = self.opts  # type: ignore[attr-defined] # of the admin
+        return list(map(str, rows)), {options.verbose_name_plural: len(rows)}, set(), []
 
 
 class ReadOnlyAdmin(PortalAdmin):
-    """Rows that only services write: they are looked at here, and acted on."""
+    """Admin of rows that only services write. It shows them and offers actions."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -142,13 +138,13 @@ class ReadOnlyAdmin(PortalAdmin):
         return False
 
     def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether the actions are this person's: what changing a row would ask for."""
+        """Return whether the user may run the actions: they need the change permission."""
         options = self.opts
         return request.user.has_perm(f"{options.app_label}.change_{options.model_name}")
 
 
 class ReadOnlyInline(TabularInline):
-    """What hangs on a row, looked at on its page."""
+    """Show related rows on the page of a row, without editing."""
 
     extra = 0
     can_delete = False
@@ -169,7 +165,7 @@ class ReadOnlyInline(TabularInline):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an action did to one row, or why it was refused."""
+    """The result of an action for one row, or the reason why it failed."""
 
     subject: str
     done: bool
@@ -178,20 +174,25 @@ class Outcome:
 
 def act_on_each(
     rows: Iterable[M],
-    verb: Callable[[M], str],
+    action: Callable[[M], str],
     *,
     of_tenant: Callable[[M], Any] = attrgetter("tenant_id"),
 ) -> list[Outcome]:
-    """Do something to each row under its own tenant; a refusal stops no other row.
+    """Run an action for each row, in the scope of the row's tenant.
 
-    What is of no tenant is acted on under the scope of the person.
+    An error of one row does not stop the others. Rows without a tenant are processed in
+    the current scope.
+
+    Args:
+        action: takes a row and returns the message of its result.
+        of_tenant: returns the tenant id of a row, or None.
     """
     outcomes = []
     for row in rows:
         tenant_id = of_tenant(row)
         try:
             with tenant_scope(tenant_id) if tenant_id else nullcontext():
-                sentence = verb(row)
+                sentence = action(row)
         except DomainError as error:
             outcomes.append(Outcome(str(row), False, str(error)))
         else:
@@ -202,7 +203,7 @@ def act_on_each(
 def report_page(
     admin: ModelAdmin, request: HttpRequest, title: str, outcomes: list[Outcome]
 ) -> HttpResponse:
-    """Row by row what was done and what was refused."""
+    """Return the page with the result of an action for each row."""
     context = {
         **admin.admin_site.each_context(request),
         "title": title,
@@ -226,7 +227,13 @@ def confirmation_page(
     choices: Iterable[tuple[str, str]] = (),
     button: str,
 ) -> HttpResponse:
-    """Ask once more, with a reason to choose, before something that has no undo."""
+    """Return the page that asks for confirmation of an action that cannot be undone.
+
+    Args:
+        action: name of the admin action to run after confirmation.
+        choices: values and labels of the reasons to choose from. Empty: no choice.
+        button: label of the button that confirms.
+    """
     context = {
         **admin.admin_site.each_context(request),
         "title": title,
@@ -245,7 +252,7 @@ def confirmation_page(
 def secret_page(
     admin: ModelAdmin, request: HttpRequest, *, title: str, secrets: dict[str, str]
 ) -> HttpResponse:
-    """Show a secret this once: it goes to the page and nowhere else."""
+    """Return a page that shows new secrets once. The page must not be cached."""
     context = {
         **admin.admin_site.each_context(request),
         "title": title,
@@ -264,7 +271,7 @@ def list_url(admin: ModelAdmin) -> str:
 
 
 def person(request: HttpRequest) -> User:
-    """Who is signed in; the portal lets nobody else in."""
+    """Return the signed-in user. All pages of the portal require one."""
     assert isinstance(request.user, User)
     return request.user
 

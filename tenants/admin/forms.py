@@ -1,4 +1,4 @@
-"""Forms of the portal: each calls its service and shows what it refuses."""
+"""Base class and field helpers of the portal's forms."""
 
 from contextlib import nullcontext
 from typing import Any, Self
@@ -29,31 +29,31 @@ def text(label: str, *, required: bool = False, length: int = 64, **kwargs: Any)
 
 
 class ServiceForm(forms.ModelForm):
-    """A form whose last step of validation is the call of its service.
+    """A form that calls its service as the last step of validation.
 
-    So an error of the service is shown beside its field, and the input is kept. A form
-    with a `tenant` field offers it for new rows alone: a row never changes its tenant.
+    An error of the service is therefore shown next to its field, and the input is kept.
+    A `tenant` field is shown for new rows only, because a row never changes its tenant.
     """
 
     for_superuser = False
 
     @classmethod
     def for_person(cls, user: User) -> type[Self]:
-        """The form for this user; only a superuser chooses the tenant."""
-        fields: dict[str, Any] = {"for_superuser": user.is_superuser}
-        made: Any = type(cls.__name__, (cls,), fields)
-        if not user.is_superuser and "tenant" in made.base_fields:
-            del made.base_fields["tenant"]
-        return made
+        """Return the form class for a user. Only superusers choose the tenant."""
+        attributes: dict[str, Any] = {"for_superuser": user.is_superuser}
+        form_class: Any = type(cls.__name__, (cls,), attributes)
+        if not user.is_superuser and "tenant" in form_class.base_fields:
+            del form_class.base_fields["tenant"]
+        return form_class
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.is_new:
             self.fields.pop("tenant", None)
         if "tenant" in self.fields:
-            known = list(Tenant.objects.all()[:2])
-            if len(known) == 1:
-                self.fields["tenant"].initial = known[0]
+            tenants = list(Tenant.objects.all()[:2])
+            if len(tenants) == 1:
+                self.fields["tenant"].initial = tenants[0]
 
     @property
     def is_new(self) -> bool:
@@ -64,12 +64,12 @@ class ServiceForm(forms.ModelForm):
         """Call the service with `cleaned_data`; return the saved row.
 
         Raises:
-            DomainError: the service refuses.
+            DomainError: the service rejects the input.
         """
         raise NotImplementedError
 
     def tenant_id(self) -> UUID | None:
-        """The tenant to act for, unless the form's `tenant` field says it."""
+        """Return the tenant to act for, if the form has no `tenant` field."""
         if not self.is_new:
             return getattr(self.instance, "tenant_id", None)
         return current_tenant_id()
@@ -90,4 +90,4 @@ class ServiceForm(forms.ModelForm):
         return self.instance
 
     def save_m2m(self) -> None:
-        """Save nothing: the service has written the relations too."""
+        """Do nothing: the service has saved the relations already."""

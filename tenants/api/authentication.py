@@ -1,4 +1,4 @@
-"""Who calls the API. The first part of a bearer token says what kind of caller it is."""
+"""Authenticate API requests by bearer token. The token's prefix tells the kind of caller."""
 
 from typing import Any, ClassVar
 from uuid import UUID
@@ -19,19 +19,19 @@ class BearerAuthentication(BaseAuthentication):
     prefix: ClassVar[str]
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        presented = bearer_token(request)
-        if presented is None or tokens.prefix_of(presented) != self.prefix:
+        token = bearer_token(request)
+        if token is None or tokens.prefix_of(token) != self.prefix:
             return None
-        with every_tenant_scope():  # whose it is, is what we are about to find out
-            caller, credential, tenant_id = self.identify(presented)
+        with every_tenant_scope():  # the tenant is unknown until the token is found
+            caller, credential, tenant_id = self.identify(token)
         bind_tenant(tenant_id)
         return caller, credential
 
     def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="provisioning"'  # its presence makes DRF answer 401
+        return 'Bearer realm="provisioning"'  # without this, DRF answers 403, not 401
 
     def identify(self, token: str) -> tuple[Any, Any, UUID | None]:
-        """The caller, their credential and their tenant; the caller is bound.
+        """Return the caller, the credential and the tenant's id, and bind the caller.
 
         Raises:
             AuthenticationFailed: the token is unknown, revoked or expired.
@@ -40,7 +40,7 @@ class BearerAuthentication(BaseAuthentication):
 
 
 class MemberAuthentication(BearerAuthentication):
-    """A member's `usr_` token."""
+    """Authenticate a member by an API token (prefix `usr_`)."""
 
     prefix = ApiToken.prefix
 
@@ -59,10 +59,10 @@ class MemberAuthentication(BearerAuthentication):
 
 
 def bearer_token(request: Request) -> str | None:
-    """The presented token, or None when the header is absent or of another scheme.
+    """Return the bearer token, or None without a header or with another scheme.
 
     Raises:
-        AuthenticationFailed: the header is there but carries no token.
+        AuthenticationFailed: the header contains no well-formed token.
     """
     scheme, *words = get_authorization_header(request).split()[:3] or [b""]
     if scheme.lower() != b"bearer":
@@ -74,5 +74,5 @@ def bearer_token(request: Request) -> str | None:
 
 
 def refused_token() -> AuthenticationFailed:
-    """One answer for unknown, revoked and expired: it tells a stranger nothing."""
+    """Return the same error for unknown, revoked and expired tokens, to reveal nothing."""
     return AuthenticationFailed("The token is not valid.", code="invalid_token")

@@ -1,4 +1,4 @@
-"""The gates of the API: nobody acts unbound, and each caller at their own doors only."""
+"""Permission classes of the API."""
 
 from typing import ClassVar
 
@@ -10,26 +10,26 @@ from tenants.models import ApiToken, Role, User
 
 
 class TenantIsBound(BasePermission):
-    """No tenant, no entry."""
+    """Allow requests for which authentication has bound a tenant."""
 
     def has_permission(self, request: Request, view: object) -> bool:
         return current_tenant_id() is not None
 
 
 def calling_member(request: Request) -> User:
-    """The person whose token this request has; behind `IsMember` there is one."""
+    """Return the user whose token the request has. Only for views that use `IsMember`."""
     caller: object = request.user
     assert isinstance(caller, User)
     return caller
 
 
 class IsMember(TenantIsBound):
-    """A member of the tenant: any role may read, an operator and up may write."""
+    """Allow members of the tenant: reading for `reads`, writing for `writes` and above."""
 
     reads: ClassVar[Role] = Role.VIEWER
     writes: ClassVar[Role] = Role.OPERATOR
 
-    message = "Your role in this tenant does not allow this."
+    message = "Your role in this tenant does not permit this action."
 
     def has_permission(self, request: Request, view: object) -> bool:
         if not super().has_permission(request, view):
@@ -42,7 +42,7 @@ class IsMember(TenantIsBound):
 
 
 class IsAdmin(IsMember):
-    """An admin or owner of the tenant."""
+    """Allow admins and owners of the tenant."""
 
     reads = Role.ADMIN
     writes = Role.ADMIN

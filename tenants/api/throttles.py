@@ -1,4 +1,4 @@
-"""How often a caller may call: by address, by token and by tenant."""
+"""Rate limits of the API by address, by token and by tenant."""
 
 from typing import Any
 
@@ -19,32 +19,33 @@ REFUSED = Limit("refused")
 
 
 class CallerThrottle(BaseThrottle):
-    """A caller with a credential by it and by their tenant; anybody else by address.
+    """Limit authenticated callers by token and tenant, and all others by address.
 
-    Thousands of boxes may stand behind one address, so a good credential is never
-    held up for what others do at its address.
+    Thousands of devices may share one address. Therefore a valid credential is never
+    throttled because of other requests from its address.
     """
 
     def __init__(self) -> None:
         self.seconds: float | None = None
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        """A view may have a limit of its own on top: `limit_by_address`.
+        """Count the request. Views may set these attributes:
 
-        `address_limit` stands in the place of the usual one for strangers, and
-        `caller_limit` for who is known.
+        * `address_limit` replaces the default limit of unauthenticated callers.
+        * `limit_by_address` is an additional limit of unauthenticated callers.
+        * `caller_limit` replaces the default limit of authenticated callers.
         """
         caller = current_caller()
         if caller.kind == "anonymous":
-            own: Limit | None = getattr(view, "limit_by_address", None)
-            usual: Limit = getattr(view, "address_limit", BY_ADDRESS)
-            self.seconds = usual.spend(callers_network())
-            if own is not None and self.seconds is None:
-                self.seconds = own.spend(callers_network())
+            limit: Limit = getattr(view, "address_limit", BY_ADDRESS)
+            additional: Limit | None = getattr(view, "limit_by_address", None)
+            self.seconds = limit.spend(callers_network())
+            if additional is not None and self.seconds is None:
+                self.seconds = additional.spend(callers_network())
         else:
             token = getattr(request.auth, "pk", caller.id)
-            of_view: Limit | None = getattr(view, "caller_limit", None)
-            limit = of_view or BY_TOKEN[caller.kind]
+            view_limit: Limit | None = getattr(view, "caller_limit", None)
+            limit = view_limit or BY_TOKEN[caller.kind]
             self.seconds = limit.spend(str(token)) or BY_TENANT.spend(
                 str(current_tenant_id())
             )
@@ -55,5 +56,9 @@ class CallerThrottle(BaseThrottle):
 
 
 def wait_after_refusal() -> float | None:
-    """Count a refused request of this address; how long it has to wait, if it must."""
+    """Count a rejected request of the caller's address.
+
+    Returns:
+        None below the limit, else the seconds until the address may send requests again.
+    """
     return REFUSED.spend(callers_network())

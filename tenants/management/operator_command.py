@@ -1,4 +1,4 @@
-"""How the operator's commands speak: one line for a person, or one JSON object."""
+"""Base class of operator commands, with text or JSON output."""
 
 import json
 from argparse import ArgumentParser
@@ -15,53 +15,61 @@ T = TypeVar("T")
 
 
 class Refused(CommandError):
-    """A refusal that has something to say to a machine as well."""
+    """A failed command that also has a result for the JSON output."""
 
-    def __init__(self, sentence: str, made: Mapping[str, Any]) -> None:
-        super().__init__(sentence)
-        self.made = made
+    def __init__(self, message: str, result: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class OperatorCommand(BaseCommand):
-    """A command that ends with 0 done, 1 refused with one sentence, 2 wrong use."""
+    """Base class of operator commands. It runs the command for all tenants.
+
+    Exit status: 0 on success, 1 on failure with a one-line message, 2 for wrong usage.
+    """
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--json",
             action="store_true",
             dest="as_json",
-            help="Print one JSON object and nothing else.",
+            help="Print the result as one JSON object.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         as_json: bool = options.pop("as_json", False)
         try:
             with every_tenant_scope():
-                made, text = self.run(**options)
+                result, text = self.run(**options)
         except Refused as error:
             if as_json:
-                self.stdout.write(json.dumps(error.made, cls=DjangoJSONEncoder))
+                self.stdout.write(json.dumps(error.result, cls=DjangoJSONEncoder))
             raise
         except DomainError as error:
             raise CommandError(str(error)) from error
         if as_json:
-            text = json.dumps(made, cls=DjangoJSONEncoder)
+            text = json.dumps(result, cls=DjangoJSONEncoder)
         self.stdout.write(text)
 
     def run(self, *args: Any, **options: Any) -> tuple[Mapping[str, Any], str]:
-        """Do it; return what was made, and the same as text for a person."""
+        """Run the command; return its result for JSON output and as text.
+
+        Raises:
+            DomainError: the command fails.
+            Refused: the command fails and has a result.
+        """
         raise NotImplementedError
 
-    def with_progress(self, things: Iterable[T], total: int) -> Iterator[T]:
-        """Redraw one line on a terminal; keep quiet in a log file."""
-        for done, thing in enumerate(things, start=1):
-            yield thing
+    def with_progress(self, items: Iterable[T], total: int) -> Iterator[T]:
+        """Yield the items and show their count on stderr, if stderr is a terminal."""
+        for count, item in enumerate(items, start=1):
+            yield item
             if self.stderr.isatty():
-                end = "\n" if done == total else ""
-                self.stderr.write(f"\r{done}/{total}", self.style.NOTICE, ending=end)
+                end = "\n" if count == total else ""
+                self.stderr.write(f"\r{count}/{total}", self.style.NOTICE, ending=end)
 
 
 def table(pairs: Mapping[str, object]) -> str:
-    """Names and values, one pair a line, aligned."""
+    """Format names and values as two aligned columns."""
     width = max(len(name) for name in pairs)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in pairs.items())

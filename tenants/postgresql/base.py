@@ -1,7 +1,7 @@
-"""Django's PostgreSQL backend, with the tenant's scope on every statement.
+"""Django's PostgreSQL backend, extended to send the tenant scope with every statement.
 
-The scope travels in front of the statement that needs it, in the same message: no
-round trip more, and nothing is left on the connection for whoever has it next.
+The scope is sent in the same message, in front of the statement. This costs no extra
+round trip and leaves no setting on the connection for its next user.
 """
 
 import time
@@ -13,18 +13,18 @@ from django.db.backends.postgresql import base
 from tenants.context import database_scope
 from tenants.postgresql.row_security import SETTING
 
-TRUSTED_FOR = 1.0  # seconds
-OUTSIDE_THE_WALL = ("SAVEPOINT", "RELEASE", "ROLLBACK", "SET ", "VACUUM")
+HEALTHY_FOR = 1.0  # seconds after a health check during which no other one is needed
+WITHOUT_SCOPE = ("SAVEPOINT", "RELEASE", "ROLLBACK", "SET ", "VACUUM")
 
 
 class ScopedCursor(psycopg2.extensions.cursor):
-    """Tells PostgreSQL with each statement for which tenant it is."""
+    """Cursor that sets the scope of row-level security for each statement."""
 
     def execute(self, query: Any, vars: Any = None) -> None:
         scope = database_scope()
-        # Outside a transaction an earlier scope is gone by itself.
-        bare = not scope and self.connection.autocommit
-        if bare or not isinstance(query, str) or query.startswith(OUTSIDE_THE_WALL):
+        # Outside a transaction, the SET LOCAL of an earlier statement has already ended.
+        plain = not scope and self.connection.autocommit
+        if plain or not isinstance(query, str) or query.startswith(WITHOUT_SCOPE):
             return super().execute(query, vars)
         if self.name is not None:
             return self._declare(scope, query, vars)
@@ -35,33 +35,34 @@ class ScopedCursor(psycopg2.extensions.cursor):
             self.execute(query, values)
 
     def _declare(self, scope: str, query: Any, vars: Any) -> None:
-        """A cursor on the server takes no second statement in front of it.
+        """Open a server-side cursor, setting the scope by a statement of its own.
 
-        Outside a transaction it is read to its end when it is declared, so the scope
-        stands for just so long.
+        DECLARE allows no other statement in front of it. Outside a transaction, the
+        result is computed in full while the cursor is declared, so the scope is needed
+        only until then.
         """
-        held = self.connection.autocommit
+        autocommit = self.connection.autocommit
         with self.connection.cursor(cursor_factory=psycopg2.extensions.cursor) as plain:
-            plain.execute(f"SET {'' if held else 'LOCAL '}{SETTING} = '{scope}'")
+            plain.execute(f"SET {'' if autocommit else 'LOCAL '}{SETTING} = '{scope}'")
             try:
                 super().execute(query, vars)
             finally:
-                if held:
+                if autocommit:
                     plain.execute(f"RESET {SETTING}")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Scoped cursors; and a health check that knows when it can be spared.
+    """Database wrapper with scoped cursors and fewer health checks.
 
-    Django asks a kept connection `SELECT 1` at the start of every request. One that
-    answered a moment ago is not asked again: on the hot path that was a third of all
-    statements. One that breaks within that moment fails its request, and the next
-    request gets a new one.
+    Django sends `SELECT 1` on a persistent connection at the start of every request. This
+    was a third of all statements on the hot path, so it is skipped for a second after a
+    check. If the connection breaks within that second, the request fails, and the next
+    request gets a new connection.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._answered_at = 0.0
+        self._checked_at = 0.0
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         return super().get_new_connection(
@@ -70,11 +71,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def close_if_health_check_failed(self) -> None:
         now = time.monotonic()
-        if now - self._answered_at > TRUSTED_FOR:
+        if now - self._checked_at > HEALTHY_FOR:
             super().close_if_health_check_failed()
-        self._answered_at = now
+        self._checked_at = now
 
     def close_if_unusable_or_obsolete(self) -> None:
         if self.errors_occurred:
-            self._answered_at = 0.0
+            self._checked_at = 0.0
         super().close_if_unusable_or_obsolete()

@@ -1,4 +1,4 @@
-"""Migrations of tables that PostgreSQL keeps in pieces."""
+"""Migration operations for partitioned tables."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
 class CreatePartitionedModel(migrations.CreateModel):
-    """Django's CreateModel, of a table in pieces by a column of time."""
+    """Create a model whose table is partitioned by ranges of a column, such as a time."""
 
     def __init__(self, *args: Any, column: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

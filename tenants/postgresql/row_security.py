@@ -1,9 +1,10 @@
-"""The second wall: PostgreSQL itself shows each tenant its own rows only.
+"""Row-level security: PostgreSQL shows each tenant only its own rows.
 
-Every scoped table has a policy that compares its `tenant_id` with the scope that came
-with the statement (see `tenants.postgresql`). Raw SQL and a forgotten manager
-meet it as well. It holds the owner of the tables too; only a superuser or a role that
-bypasses row security would pass, and with such a role the application does not start.
+Every scoped table has a policy that compares `tenant_id` with the scope sent with the
+statement (see `tenants.postgresql.base`). So raw SQL and queries through the wrong
+manager are isolated too. The policies also apply to the owner of the tables. They do not
+apply to superusers and roles that bypass row-level security; with such a role the
+application does not start.
 """
 
 from typing import Any
@@ -19,8 +20,8 @@ from tenants.managers import TenantManager
 POLICY = "tenant_wall"
 SETTING = "provisioning.scope"
 
-# Scalar subqueries, so that the setting is read once for a statement and not per row.
-WALL = f"""
+# Scalar subqueries, so that the setting is read once per statement and not once per row.
+CONDITION = f"""
     (SELECT current_setting('{SETTING}', true) = '*')
     OR tenant_id = (
         SELECT nullif(nullif(current_setting('{SETTING}', true), ''), '*')::uuid
@@ -29,7 +30,7 @@ WALL = f"""
 
 
 def scoped_models() -> list[type[Model]]:
-    """Every model whose rows belong to a tenant."""
+    """Return all models whose rows belong to a tenant."""
     return [
         model
         for model in apps.get_models()
@@ -37,26 +38,30 @@ def scoped_models() -> list[type[Model]]:
     ]
 
 
-def raise_wall(**kwargs: Any) -> None:
-    """Give each scoped table its policy, once it is there; after every `migrate`."""
+def create_missing_policies(**kwargs: Any) -> None:
+    """Enable row-level security on all scoped tables without it, after each `migrate`."""
     using = kwargs.get("using", "default")
     quote = connections[using].ops.quote_name
     with connections[using].cursor() as cursor:
-        for table in map(quote, sorted(tables_without_wall(using))):
+        for table in map(quote, sorted(tables_without_row_security(using))):
             guard(cursor, table)
 
 
 def guard(cursor: Any, table: str) -> None:
-    """Put the wall around one table; its name comes quoted."""
+    """Create the policy of a table and enable row-level security on it.
+
+    Args:
+        table: the quoted name of the table.
+    """
     cursor.execute(f"DROP POLICY IF EXISTS {POLICY} ON {table}")
-    cursor.execute(f"CREATE POLICY {POLICY} ON {table} USING ({WALL})")
+    cursor.execute(f"CREATE POLICY {POLICY} ON {table} USING ({CONDITION})")
     cursor.execute(
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
     )
 
 
-def tables_without_wall(using: str = "default") -> set[str]:
-    """Scoped tables that are there and that the database does not guard."""
+def tables_without_row_security(using: str = "default") -> set[str]:
+    """Return the existing scoped tables that row-level security does not protect."""
     tables = {model._meta.db_table for model in scoped_models()}
     with connections[using].cursor() as cursor:
         cursor.execute(
@@ -75,8 +80,8 @@ def tables_without_wall(using: str = "default") -> set[str]:
         return {name for (name,) in cursor.fetchall()}
 
 
-def role_passes_the_wall(using: str = "default") -> bool:
-    """Whether row security does not hold the role that the application connects as."""
+def role_bypasses_row_security(using: str = "default") -> bool:
+    """Return True if row-level security does not apply to the application's role."""
     with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
@@ -84,38 +89,39 @@ def role_passes_the_wall(using: str = "default") -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def check_wall(
+def check_row_security(
     app_configs: Any = None, databases: list[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Django's check, for `check --database default` and the start of the servers."""
-    found: list[CheckMessage] = []
+    """System check for `check --database default` and the start of the servers."""
+    checks: list[CheckMessage] = []
     for using in databases or ():
-        if role_passes_the_wall(using):
-            found.append(
+        if role_bypasses_row_security(using):
+            checks.append(
                 Error(
-                    "The database role is a superuser or bypasses row security.",
-                    hint="Let DATABASE_URL name a role that is neither.",
+                    "The database role is a superuser or bypasses row-level security.",
+                    hint="Use another role in DATABASE_URL.",
                     id="tenants.E001",
                 )
             )
-        if missing := tables_without_wall(using):
-            found.append(
-                Warning(  # no error: `migrate` checks first, and is what mends it
-                    f"No row security on {', '.join(sorted(missing))}.",
-                    hint="`manage.py migrate` puts it there.",
+        if tables := tables_without_row_security(using):
+            checks.append(
+                # A warning: an error would stop `migrate`, which creates the policies.
+                Warning(
+                    f"Row-level security is missing on {', '.join(sorted(tables))}.",
+                    hint="Run `manage.py migrate`.",
                     id="tenants.W001",
                 )
             )
-    return found
+    return checks
 
 
 def refuse_to_start_without_wall() -> None:
-    """For the start of whatever answers requests.
+    """Check row-level security at the start of a server.
 
     Raises:
-        ImproperlyConfigured: the database would not keep the tenants apart.
+        ImproperlyConfigured: the database would not isolate the tenants.
     """
-    if found := check_wall(databases=["default"]):
+    if checks := check_row_security(databases=["default"]):
         raise ImproperlyConfigured(
-            " ".join(f"{item.msg} {item.hint}" for item in found)
+            " ".join(f"{item.msg} {item.hint}" for item in checks)
         )

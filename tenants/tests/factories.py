@@ -18,11 +18,11 @@ class UserFactory(DjangoModelFactory[User]):
     class Meta:
         model = User
 
-    email = Sequence("person-{}@example.com".format)
+    email = Sequence("user-{}@example.com".format)
 
 
 class EveryTenantFactory(DjangoModelFactory):
-    """Makes rows of any tenant, as system code would."""
+    """Base factory that creates rows of any tenant, as system code does."""
 
     class Meta:
         abstract = True

@@ -1,4 +1,4 @@
-"""How often a caller may call, and that nobody pays for what others do."""
+"""Tests of the rate limits, and that one caller's requests do not throttle others."""
 
 import itertools
 import time
@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def address() -> str:
-    """Nobody has called from here before."""
+    """Return an address that has sent no requests before."""
     number = next(_numbers) + int(datetime.now(UTC).timestamp() * 1000)
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
@@ -38,20 +38,20 @@ def statuses(client: Any, path: str, count: int, **headers: Any) -> list[int]:
     return [client.get(path, **headers).status_code for _ in range(count)]
 
 
-def test_an_address_without_credentials_is_held_up_and_told_for_how_long(
+def test_requests_without_credentials_are_throttled_with_a_retry_after_header(
     rates: Any, address: str
 ) -> None:
     rates["address"] = Rate(3, 60)
 
     codes = statuses(Client(), "/certificates/ca.pem", 4, REMOTE_ADDR=address)
-    answer = Client().get("/certificates/ca.pem", REMOTE_ADDR=address)
+    response = Client().get("/certificates/ca.pem", REMOTE_ADDR=address)
 
     assert codes == [200, 200, 200, 429]
-    assert answer.json()["errors"][0]["code"] == "throttled"
-    assert 0 < int(answer["Retry-After"]) <= 120
+    assert response.json()["errors"][0]["code"] == "throttled"
+    assert 0 < int(response["Retry-After"]) <= 120
 
 
-def test_guessing_tokens_ends_in_429_and_a_good_token_from_there_still_works(
+def test_failed_authentication_is_throttled_but_a_valid_token_still_works(
     rates: Any,
     address: str,
     device: Device,
@@ -62,11 +62,11 @@ def test_guessing_tokens_ends_in_429_and_a_good_token_from_there_still_works(
     codes = statuses(Client(), "/devices", 3, REMOTE_ADDR=address)
 
     assert codes == [401, 401, 429]
-    good = as_device(device).get("/devices/me", REMOTE_ADDR=address)
-    assert good.status_code == 200
+    response = as_device(device).get("/devices/me", REMOTE_ADDR=address)
+    assert response.status_code == 200
 
 
-def test_refusals_of_the_domain_count_as_well(
+def test_requests_refused_by_a_service_are_throttled_too(
     rates: Any,
     address: str,
     device: Device,
@@ -80,19 +80,21 @@ def test_refusals_of_the_domain_count_as_well(
     assert codes == [403, 403, 429]
 
 
-def test_a_proxys_word_for_tls_counts_from_trusted_proxies_only(settings: Any) -> None:
+def test_x_forwarded_proto_is_accepted_from_trusted_proxies_only(settings: Any) -> None:
     settings.TRUSTED_PROXIES = [ip_network("198.51.100.7/32")]
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     settings.SECURE_SSL_REDIRECT = True
     client = Client(headers={"X-Forwarded-Proto": "https"})
 
-    forged = client.get("/admin/login/", REMOTE_ADDR="203.0.113.9")
-    true = client.get("/admin/login/", REMOTE_ADDR="198.51.100.7")
+    untrusted = client.get("/admin/login/", REMOTE_ADDR="203.0.113.9")
+    trusted = client.get("/admin/login/", REMOTE_ADDR="198.51.100.7")
 
-    assert (forged.status_code, true.status_code) == (301, 200)
+    assert (untrusted.status_code, trusted.status_code) == (301, 200)
 
 
-def test_a_forged_forwarding_header_changes_nothing(rates: Any, address: str) -> None:
+def test_x_forwarded_for_of_an_untrusted_client_is_ignored(
+    rates: Any, address: str
+) -> None:
     rates["address"] = Rate(2, 60)
 
     codes = [
@@ -115,7 +117,7 @@ def test_behind_a_trusted_proxy_each_client_has_its_own_limit(
     rates["address"] = Rate(1, 60)
     settings.TRUSTED_PROXIES = [ip_network("198.51.100.7/32")]
 
-    def ask(client: str) -> int:
+    def request_from(client: str) -> int:
         return (
             Client()
             .get(
@@ -126,8 +128,9 @@ def test_behind_a_trusted_proxy_each_client_has_its_own_limit(
             .status_code
         )
 
-    neighbour = f"2001:db8:{address[3:].replace('.', ':')}::1"
-    assert [ask(address), ask(address), ask(neighbour)] == [200, 429, 200]
+    other = f"2001:db8:{address[3:].replace('.', ':')}::1"
+    codes = [request_from(client) for client in (address, address, other)]
+    assert codes == [200, 429, 200]
 
 
 def test_a_token_has_its_own_limit(
@@ -143,7 +146,7 @@ def test_a_token_has_its_own_limit(
     assert statuses(as_device(quiet), "/devices/me", 1) == [200]
 
 
-def test_a_tenant_has_a_limit_that_another_does_not_feel(
+def test_each_tenant_has_its_own_limit(
     rates: Any, as_device: Callable[[Device], APIClient]
 ) -> None:
     rates["tenant"] = Rate(2, 60)
@@ -153,48 +156,48 @@ def test_a_tenant_has_a_limit_that_another_does_not_feel(
     assert statuses(as_device(other), "/devices/me", 1) == [200]
 
 
-def test_a_generous_limit_is_counted_in_portions_and_holds_all_the_same(
+def test_a_high_limit_is_counted_in_batches_and_still_enforced(
     rates: Any, address: str
 ) -> None:
     rates["tenant"] = Rate(100, 3600)
     limit = Limit("tenant")
 
-    let_through = sum(limit.spend(address) is None for _ in range(200))
+    allowed = sum(limit.spend(address) is None for _ in range(200))
 
-    assert 95 <= let_through <= 105
+    assert 95 <= allowed <= 105
 
 
-def test_who_was_held_up_gets_no_new_portion_for_asking_again(
+def test_a_throttled_client_gets_no_new_batch_by_repeating_requests(
     rates: Any, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates["tenant"] = Rate(100, 3600)
     limit = Limit("tenant")
     while limit.spend(address) is None:
         pass
-    let_through, begun = 0, time.monotonic()
+    allowed, start = 0, time.monotonic()
 
     for second in range(2, 60, 2):
-        later = begun + second
+        later = start + second
         monkeypatch.setattr(time, "monotonic", lambda later=later: later)
-        limit._window = int(later // 3600)  # the test may run over its edge
-        let_through += sum(limit.spend(address) is None for _ in range(10))
+        limit._window = int(later // 3600)  # a new window may start during the test
+        allowed += sum(limit.spend(address) is None for _ in range(10))
 
-    assert let_through <= 5, "at most what the sliding window sets free"
+    assert allowed <= 5, "at most what the sliding window frees"
 
 
 def test_two_processes_share_one_count(rates: Any, address: str) -> None:
     rates["sign_in"] = Rate(4, 60)
-    one, other = Limit("sign_in"), Limit("sign_in")
+    first, second = Limit("sign_in"), Limit("sign_in")
 
-    waits = [limit.spend(address) for _ in range(3) for limit in (one, other)]
+    waits = [limit.spend(address) for _ in range(3) for limit in (first, second)]
 
     assert [wait is None for wait in waits] == [True] * 4 + [False] * 2
 
 
-def test_without_redis_devices_go_on_and_secrets_cannot_be_guessed(
+def test_without_redis_device_limits_fail_open_and_code_limits_fail_closed(
     settings: Any, rates: Any, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_resting_until", 0.0)  # and put back afterwards
+    monkeypatch.setattr(limits, "_redis_retry_at", 0.0)  # restored after the test
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     rates["device"] = rates["second_factor"] = Rate(1, 60)
 
@@ -204,12 +207,12 @@ def test_without_redis_devices_go_on_and_secrets_cannot_be_guessed(
 
 
 @pytest.mark.parametrize("text", ["", "0/min", "10", "10/week", "-1/min", "1e3/min"])
-def test_what_is_no_rate_is_refused(text: str) -> None:
+def test_an_invalid_rate_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="not a rate"):
         Rate.parse(text)
 
 
-def test_rates_are_read_as_people_write_them() -> None:
+def test_rates_are_parsed() -> None:
     assert Rate.parse("120/min") == Rate(120, 60)
     assert Rate.parse("30/5min") == Rate(30, 300)
     assert Rate.parse("off") is None

@@ -1,4 +1,4 @@
-"""The second wall: what PostgreSQL itself shows, whatever the code forgets."""
+"""Tests of row-level security: isolation by PostgreSQL, even if the code has no filter."""
 
 from typing import Any
 
@@ -12,120 +12,123 @@ from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFact
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.postgresql.row_security import (
     POLICY,
-    raise_wall,
+    create_missing_policies,
     refuse_to_start_without_wall,
     scoped_models,
-    tables_without_wall,
+    tables_without_row_security,
 )
 
 pytestmark = pytest.mark.django_db
 
 
 def sql(statement: str, *values: Any) -> list[Any]:
+    """Run a statement; return its rows, or a list with the number of affected rows."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return cursor.fetchall() if cursor.description else [cursor.rowcount]
 
 
 @pytest.fixture
-def two() -> tuple[Device, Device]:
-    """A device of each of two tenants, both with an identifier."""
-    mine, strangers = DeviceFactory.create(), DeviceFactory.create()
-    DeviceIdentifierFactory.create(device=mine)
-    DeviceIdentifierFactory.create(device=strangers)
-    return mine, strangers
+def devices() -> tuple[Device, Device]:
+    """Return devices of two tenants, each with an identifier."""
+    own, foreign = DeviceFactory.create(), DeviceFactory.create()
+    DeviceIdentifierFactory.create(device=own)
+    DeviceIdentifierFactory.create(device=foreign)
+    return own, foreign
 
 
-def test_every_scoped_table_has_its_wall() -> None:
+def test_every_scoped_table_has_row_level_security() -> None:
     assert len(scoped_models()) > 8
-    assert tables_without_wall() == set()
+    assert tables_without_row_security() == set()
 
 
-def test_raw_sql_sees_the_tenants_rows_only(two: tuple[Device, Device]) -> None:
-    mine, _ = two
+def test_raw_sql_returns_only_the_tenants_rows(devices: tuple[Device, Device]) -> None:
+    own, _ = devices
 
-    with tenant_scope(mine.tenant_id):
-        assert sql("SELECT id FROM devices_device") == [(mine.pk,)]
+    with tenant_scope(own.tenant_id):
+        assert sql("SELECT id FROM devices_device") == [(own.pk,)]
     with tenant_scope(None):
         assert sql("SELECT id FROM devices_device") == []
     with every_tenant_scope():
         assert len(sql("SELECT id FROM devices_device")) == 2
 
 
-def test_a_forgotten_manager_sees_the_tenants_rows_only(
-    two: tuple[Device, Device],
+def test_the_unfiltered_manager_returns_only_the_tenants_rows(
+    devices: tuple[Device, Device],
 ) -> None:
-    mine, _ = two
+    own, _ = devices
 
-    with tenant_scope(mine.tenant_id):
-        assert list(Device.every_tenant.all()) == [mine]
-        assert list(Device.every_tenant.iterator()) == [mine]
+    with tenant_scope(own.tenant_id):
+        assert list(Device.every_tenant.all()) == [own]
+        assert list(Device.every_tenant.iterator()) == [own]
 
 
-def test_a_join_sees_the_tenants_rows_only(two: tuple[Device, Device]) -> None:
-    mine, _ = two
+def test_a_join_returns_only_the_tenants_rows(devices: tuple[Device, Device]) -> None:
+    own, _ = devices
 
-    with tenant_scope(mine.tenant_id):
+    with tenant_scope(own.tenant_id):
         joined = sql(
             "SELECT d.id FROM devices_deviceidentifier i"
             " JOIN devices_device d ON d.id = i.device_id"
         )
-    assert joined == [(mine.pk,)]
+    assert joined == [(own.pk,)]
 
 
-def test_an_update_and_a_delete_touch_the_tenants_rows_only(
-    two: tuple[Device, Device],
+def test_an_update_and_a_delete_affect_only_the_tenants_rows(
+    devices: tuple[Device, Device],
 ) -> None:
-    mine, strangers = two
+    own, foreign = devices
 
-    with tenant_scope(mine.tenant_id):
+    with tenant_scope(own.tenant_id):
         assert sql("UPDATE devices_device SET name = 'taken'") == [1]
         assert sql("DELETE FROM devices_deviceidentifier") == [1]
-    strangers.refresh_from_db()
-    assert strangers.name != "taken"
-    assert DeviceIdentifier.every_tenant.get().device_id == strangers.pk
+    foreign.refresh_from_db()
+    assert foreign.name != "taken"
+    assert DeviceIdentifier.every_tenant.get().device_id == foreign.pk
 
 
-def test_nothing_is_inserted_for_another_tenant(two: tuple[Device, Device]) -> None:
-    mine, strangers = two
-
-    with (
-        tenant_scope(mine.tenant_id),
-        pytest.raises(DatabaseError, match="row-level security"),
-        transaction.atomic(),
-    ):
-        Tag.every_tenant.create(name="hall", tenant_id=strangers.tenant_id)
-
-
-def test_nothing_changes_hands(two: tuple[Device, Device]) -> None:
-    mine, strangers = two
-
-    with (
-        tenant_scope(mine.tenant_id),
-        pytest.raises(DatabaseError, match="row-level security"),
-        transaction.atomic(),
-    ):
-        Device.every_tenant.filter(pk=mine.pk).update(tenant=strangers.tenant_id)
-
-
-def test_a_scope_is_gone_with_its_block_even_inside_a_transaction(
-    two: tuple[Device, Device],
+def test_inserting_a_row_of_another_tenant_fails(
+    devices: tuple[Device, Device],
 ) -> None:
-    mine, strangers = two
+    own, foreign = devices
+
+    with (
+        tenant_scope(own.tenant_id),
+        pytest.raises(DatabaseError, match="row-level security"),
+        transaction.atomic(),
+    ):
+        Tag.every_tenant.create(name="hall", tenant_id=foreign.tenant_id)
+
+
+def test_moving_a_row_to_another_tenant_fails(devices: tuple[Device, Device]) -> None:
+    own, foreign = devices
+
+    with (
+        tenant_scope(own.tenant_id),
+        pytest.raises(DatabaseError, match="row-level security"),
+        transaction.atomic(),
+    ):
+        Device.every_tenant.filter(pk=own.pk).update(tenant=foreign.tenant_id)
+
+
+def test_a_scope_ends_with_its_block_even_within_a_transaction(
+    devices: tuple[Device, Device],
+) -> None:
+    own, foreign = devices
 
     with transaction.atomic():
-        with tenant_scope(mine.tenant_id):
-            assert sql("SELECT id FROM devices_device") == [(mine.pk,)]
-        with tenant_scope(strangers.tenant_id):
-            assert sql("SELECT id FROM devices_device") == [(strangers.pk,)]
+        with tenant_scope(own.tenant_id):
+            assert sql("SELECT id FROM devices_device") == [(own.pk,)]
+        with tenant_scope(foreign.tenant_id):
+            assert sql("SELECT id FROM devices_device") == [(foreign.pk,)]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nothing_is_left_on_the_connection(two: tuple[Device, Device]) -> None:
-    mine, _ = two
+def test_no_scope_remains_on_the_connection(devices: tuple[Device, Device]) -> None:
+    own, _ = devices
 
-    with tenant_scope(mine.tenant_id):
-        assert list(Device.every_tenant.iterator()) == [mine]
+    with tenant_scope(own.tenant_id):
+        assert list(Device.every_tenant.iterator()) == [own]
         assert len(sql("SELECT id FROM devices_device")) == 1
     with tenant_scope(None):
         assert sql("SELECT id FROM devices_device") == []
@@ -135,18 +138,18 @@ def test_nothing_is_left_on_the_connection(two: tuple[Device, Device]) -> None:
         )
 
 
-def test_without_its_wall_nothing_starts(settings: Any) -> None:
+def test_servers_do_not_start_without_row_level_security(settings: Any) -> None:
     refuse_to_start_without_wall()
     sql(f"DROP POLICY {POLICY} ON devices_device")
 
     with pytest.raises(ImproperlyConfigured, match="devices_device"):
         refuse_to_start_without_wall()
     assert [item.id for item in run_checks(databases=["default"])] == ["tenants.W001"]
-    raise_wall()
+    create_missing_policies()
     refuse_to_start_without_wall()
 
 
-def test_the_role_is_held_by_the_wall() -> None:
+def test_the_database_role_does_not_bypass_row_level_security() -> None:
     assert sql(
         "SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
     ) == [(False, False)]

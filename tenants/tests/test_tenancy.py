@@ -1,4 +1,4 @@
-"""Whose rows are seen: the wall that every scoped model stands behind by existing."""
+"""Tests of tenant isolation for every scoped model. New models are covered automatically."""
 
 import contextvars
 from typing import Any
@@ -18,35 +18,51 @@ from tenants.postgresql.row_security import scoped_models
 from tenants.tests.factories import TenantFactory
 
 SCOPED = scoped_models()
-OURS = [
+PROJECT_MODELS = [
     model
     for model in apps.get_models()
     if (BASE / model.__module__.split(".")[0]).is_dir()
 ]
-GLOBAL = {
-    *("Tenant", "User", "SecondFactor"),  # people may be in several tenants
-    *("DeviceCertificate", "Delivery"),
-    *("CertificateAuthority", "RevocationList", "Responder"),  # of all tenants
-    *("RenewalCampaign", "Inspection", "Drift"),  # the operator's
-    *("Seal", "Unsealed"),  # digests and ids, of every tenant's events
-    *("PlatformConfiguration", "PlatformConfigurationVersion", "PlatformPreference"),
-    "Pairing",  # of nobody until a member approves it
+GLOBAL_MODELS = {
+    "Tenant",
+    # A user may be a member of several tenants.
+    "User",
+    "SecondFactor",
+    "DeviceCertificate",
+    "Delivery",
+    # The CA is shared by all tenants.
+    "CertificateAuthority",
+    "RevocationList",
+    "Responder",
+    # Managed by the operator of the installation.
+    "RenewalCampaign",
+    "Inspection",
+    "Drift",
+    "PlatformConfiguration",
+    "PlatformConfigurationVersion",
+    "PlatformPreference",
+    # Contain only digests and ids of events.
+    "Seal",
+    "Unsealed",
+    # Has no tenant until a member approves it.
+    "Pairing",
 }
 
 pytestmark = pytest.mark.django_db
 
 
-def test_every_model_of_ours_is_scoped_or_known_to_be_global() -> None:
-    assert {model.__name__ for model in OURS if model not in SCOPED} == GLOBAL
+def test_every_model_is_scoped_or_listed_as_global() -> None:
+    unscoped = {model.__name__ for model in PROJECT_MODELS if model not in SCOPED}
+    assert unscoped == GLOBAL_MODELS
 
 
 @pytest.mark.parametrize("model", SCOPED, ids=lambda model: model.__name__)
-def test_with_no_tenant_bound_nothing_is_found(model: Any) -> None:
+def test_queries_without_a_tenant_are_empty(model: Any) -> None:
     assert model.objects.all().query.is_empty()
 
 
 @pytest.mark.parametrize("model", SCOPED, ids=lambda model: model.__name__)
-def test_every_query_of_a_bound_tenant_names_it(model: Any) -> None:
+def test_queries_filter_by_the_current_tenant(model: Any) -> None:
     tenant_id = uuid4()
 
     with tenant_scope(tenant_id):
@@ -61,76 +77,72 @@ def test_every_query_of_a_bound_tenant_names_it(model: Any) -> None:
     [model for model in SCOPED if issubclass(model, TenantOwned)],
     ids=lambda model: model.__name__,
 )
-def test_every_pointer_between_scoped_rows_is_held_within_the_tenant(
+def test_every_foreign_key_between_scoped_models_has_a_same_tenant_constraint(
     model: Any,
 ) -> None:
-    pointers = {
+    foreign_keys = {
         field.name
         for field in model._meta.get_fields()
         if isinstance(field, models.ForeignKey) and field.related_model in SCOPED
     }
-    held = {
+    constrained = {
         constraint.field
         for constraint in model._meta.constraints
         if isinstance(constraint, SameTenant)
     }
-    assert pointers == held
+    assert foreign_keys == constrained
 
 
 def test_a_tenant_sees_its_own_rows_and_system_code_sees_all() -> None:
-    mine, other = DeviceFactory.create(), DeviceFactory.create()
+    own, foreign = DeviceFactory.create(), DeviceFactory.create()
 
-    with tenant_scope(mine.tenant_id):
-        assert list(Device.objects.all()) == [mine]
-        assert not Device.objects.filter(pk=other.pk).exists()
+    with tenant_scope(own.tenant_id):
+        assert list(Device.objects.all()) == [own]
+        assert not Device.objects.filter(pk=foreign.pk).exists()
     assert Device.every_tenant.count() == 2
 
 
-def test_what_is_made_belongs_to_the_tenant_in_whose_scope_it_is_made(
-    tenant: Tenant,
-) -> None:
+def test_a_new_row_belongs_to_the_current_tenant(tenant: Tenant) -> None:
     with tenant_scope(tenant.pk):
         tag = Tag.objects.create(name="hall")
 
     assert tag.tenant_id == tenant.pk
 
 
-def test_nothing_is_made_for_nobody() -> None:
+def test_creating_a_row_without_a_tenant_fails() -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         Tag.objects.create(name="hall")
 
 
-def test_a_row_that_points_at_another_tenants_row_cannot_be_saved(
-    tenant: Tenant,
-) -> None:
-    strangers = DeviceFactory.create()
+def test_a_reference_to_another_tenants_row_cannot_be_saved(tenant: Tenant) -> None:
+    foreign = DeviceFactory.create()
 
-    with tenant_scope(tenant.pk):  # noqa: SIM117 # the constraint waits for the commit
+    with tenant_scope(tenant.pk):  # noqa: SIM117 # the constraint is deferred
         with pytest.raises(IntegrityError, match="identifier_of_its_tenants_device"):
             with transaction.atomic():
                 DeviceIdentifier.objects.create(
-                    device=strangers, kind="serial_number", value="SN-1"
+                    device=foreign, kind="serial_number", value="SN-1"
                 )
                 with connection.cursor() as cursor:
                     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
-def test_scopes_nest_and_end() -> None:
-    one, other = uuid4(), uuid4()
+def test_nested_scopes_are_restored() -> None:
+    outer, inner = uuid4(), uuid4()
 
-    with tenant_scope(one):
-        with tenant_scope(other):
-            assert current_tenant_id() == other
-        assert current_tenant_id() == one
+    with tenant_scope(outer):
+        with tenant_scope(inner):
+            assert current_tenant_id() == inner
+        assert current_tenant_id() == outer
     assert current_tenant_id() is None
 
 
-def test_another_thread_of_work_starts_unbound() -> None:
+def test_a_new_context_has_no_current_tenant() -> None:
     with tenant_scope(uuid4()):
         assert contextvars.Context().run(current_tenant_id) is None
 
 
-def test_a_request_leaves_no_scope_behind(client: Any, tenant: Tenant) -> None:
+def test_a_request_leaves_no_current_tenant(client: Any, tenant: Tenant) -> None:
     TenantFactory.create()
     client.get("/devices")
 

@@ -9,13 +9,19 @@ from tenants.management.operator_command import OperatorCommand, table
 
 
 class Command(OperatorCommand):
-    help = "Make a tenant and, with --owner, its first member and their API token."
+    help = "Create a tenant and, with --owner, its first member with an API token."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("slug")
-        parser.add_argument("--name", default="")
-        parser.add_argument("--owner", metavar="EMAIL")
+        parser.add_argument(
+            "slug", help="Name in commands: letters, digits, hyphens and underscores."
+        )
+        parser.add_argument(
+            "--name", default="", help="Name in the portal. Default: the slug."
+        )
+        parser.add_argument(
+            "--owner", metavar="EMAIL", help="E-mail address of the tenant's owner."
+        )
 
     def run(
         self, slug: str, name: str, owner: str | None, **options: Any
@@ -23,10 +29,10 @@ class Command(OperatorCommand):
         new = tenants.create_tenant(
             slug=slug, name=name, owner_email=owner, now=timezone.now()
         )
-        made = {
+        result = {
             "tenant": new.tenant.slug,
             "owner": new.owner.email if new.owner else None,
             "password": new.password,
             "token": new.token,
         }
-        return made, table({key: value or "-" for key, value in made.items()})
+        return result, table({key: value or "-" for key, value in result.items()})

@@ -7,12 +7,18 @@ from tenants.management.operator_command import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Encrypt what is kept encrypted with the present SECRET_KEY."
+    help = (
+        "Re-encrypt all stored secrets with the current SECRET_KEY. Run it after a change"
+        " of SECRET_KEY, before removing the former key from SECRET_KEY_FALLBACKS."
+    )
 
     def run(self, **options: Any) -> tuple[Mapping[str, Any], str]:
         with every_tenant_scope():
             counts = reencrypt_all()
-        told = ", ".join(
-            f"{count} {noun.replace('_', ' ')}" for noun, count in counts.items()
+        summary = ", ".join(
+            f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()
         )
-        return counts, f"{told}: they need SECRET_KEY_FALLBACKS no more."
+        return counts, (
+            f"Re-encrypted {summary}."
+            " They no longer need the keys in SECRET_KEY_FALLBACKS."
+        )

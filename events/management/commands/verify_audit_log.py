@@ -7,33 +7,37 @@ from events.services import audit_log
 from tenants.management.operator_command import OperatorCommand, Refused
 from tenants.queries import tenant_by_slug
 
-MOST_SHOWN = 20
+MAX_LISTED = 20
 
 
 class Command(OperatorCommand):
-    help = "Go through the hash chains of the audit log and say where one breaks."
+    help = (
+        "Verify the hash chains of the audit log and list the places where one breaks."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--tenant", metavar="SLUG", help="Only this one's chain.")
+        parser.add_argument(
+            "--tenant", metavar="SLUG", help="Verify only the chain of this tenant."
+        )
 
     def run(self, tenant: str | None, **options: Any) -> tuple[Mapping[str, Any], str]:
         if tenant is None:
             verdict = audit_log.verify()
         else:
             verdict = audit_log.verify(tenant_id=tenant_by_slug(tenant).pk, every=False)
-        made = dataclasses.asdict(verdict)
+        result = dataclasses.asdict(verdict)
         if verdict.breaks:
-            shown = "\n".join(self.line(found) for found in verdict.breaks[:MOST_SHOWN])
-            raise Refused(f"{len(verdict.breaks)} breaks found.\n{shown}", made)
-        return made, (
-            f"{verdict.events} events in {verdict.seals} seals are as they were written;"
-            f" {verdict.unsealed} wait to be sealed."
+            lines = "\n".join(self.line(item) for item in verdict.breaks[:MAX_LISTED])
+            raise Refused(f"{len(verdict.breaks)} breaks found.\n{lines}", result)
+        return result, (
+            f"{verdict.events} events in {verdict.seals} seals are unchanged."
+            f" {verdict.unsealed} events are not sealed yet."
         )
 
     @staticmethod
-    def line(found: audit_log.Break) -> str:
-        whose = f"tenant {found.tenant_id}" if found.tenant_id else "no tenant"
-        seal = f", seal {found.seal}" if found.seal is not None else ""
-        event = f", event {found.event_id}" if found.event_id is not None else ""
-        return f"{whose}{seal}{event}: {found.what}"
+    def line(item: audit_log.Break) -> str:
+        tenant = f"tenant {item.tenant_id}" if item.tenant_id else "no tenant"
+        seal = f", seal {item.seal}" if item.seal is not None else ""
+        event = f", event {item.event_id}" if item.event_id is not None else ""
+        return f"{tenant}{seal}{event}: {item.what}"
