@@ -18,13 +18,13 @@ from uuid import UUID
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 
+from core.locks import in_turn_if_free
 from events.models import Delivery, Event, Seal, Unsealed
 
 BATCH = 5_000  # events sealed per transaction
 MAX_EVENTS_PER_SEAL = 1_000
 DIGEST_SIZE = sha256().digest_size  # bytes
 ZERO_DIGEST = bytes(DIGEST_SIZE)  # `previous` of the first seal
-LOCK = 7_205_759_403  # advisory lock: one process at a time seals events
 MAX_UNSEALED_BREAKS = 20  # events in no seal that a verification lists
 
 
@@ -137,10 +137,8 @@ def digest_of(event: Event) -> bytes:
 
 @transaction.atomic
 def _seal_batch(now: datetime) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
-        if not cursor.fetchone()[0]:
-            return 0  # another process is sealing
+    if not in_turn_if_free("seal events"):
+        return 0  # another process is sealing
     rows = list(Unsealed.objects.order_by("event_id")[:BATCH])
     rows.sort(key=lambda row: (str(row.chain), row.event_id))
     events = Event.every_tenant.in_bulk([row.event_id for row in rows])

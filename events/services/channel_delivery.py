@@ -7,7 +7,6 @@ channel and batch is limited, and a channel that does not respond is paused, so 
 receiver does not delay the others.
 """
 
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from events import extension_points
 from events.models import Channel, ChannelDelivery, Event
 from events.services import outbound_http
 from events.services.channel_secrets import valid_secrets
+from events.services.leasing import LeasePolicy
 from events.services.mails import mail
 from events.services.webhooks import encode, payload, signed_headers
 
@@ -33,12 +33,14 @@ WEBHOOK_BATCH = 128  # messages to webhooks per batch
 MAX_PER_CHANNEL = 32  # messages of one channel per batch
 MAX_PER_MAIL = 5_000  # events in one mail
 MAIL_BATCH = 16  # mail channels per batch
-LEASE = timedelta(seconds=180)  # longer than any batch takes
 FAILURE_PAUSE = timedelta(seconds=30)  # pause of a webhook that did not respond
 MAIL_PAUSE = timedelta(minutes=5)  # later events are collected into one digest
-BACK_OFF = tuple(  # waits between attempts, about a day in total
-    timedelta(seconds=seconds)
-    for seconds in (10, 60, 300, 900, 3600, 7200, 14400, 28800, 32400)
+LEASES = LeasePolicy(
+    duration=timedelta(seconds=180),  # longer than any batch takes
+    waits=[  # about a day in total
+        timedelta(seconds=seconds)
+        for seconds in (10, 60, 300, 900, 3600, 7200, 14400, 28800, 32400)
+    ],
 )
 MAX_LOGGED_ATTEMPTS = 20
 RETENTION = timedelta(days=7)
@@ -130,20 +132,9 @@ def _lease_mails(now: datetime) -> list[ChannelDelivery]:
     return batch
 
 
-@transaction.atomic
 def _lease(ids: list[int], now: datetime) -> list[ChannelDelivery]:
     due = ChannelDelivery.every_tenant.waiting().filter(pk__in=ids, due_at__lte=now)
-    batch = list(
-        due.select_related("channel")
-        .select_for_update(skip_locked=True, of=("self",))
-        .order_by("id")
-    )
-    ChannelDelivery.every_tenant.filter(
-        pk__in=[message.pk for message in batch]
-    ).update(attempts=F("attempts") + 1, due_at=now + LEASE)
-    for message in batch:
-        message.attempts += 1
-    return batch
+    return LEASES.claim(due.select_related("channel").order_by("id"), now=now)
 
 
 def _prepare(batch: list[ChannelDelivery], *, now: datetime) -> Iterator[Transmission]:
@@ -239,10 +230,8 @@ def _store_result(
         row.log = [*row.log, attempt][-MAX_LOGGED_ATTEMPTS:]
         if result.succeeded:
             row.delivered_at = now
-        elif row.attempts > len(BACK_OFF):
-            row.dead_at = now
         else:
-            row.due_at = now + BACK_OFF[row.attempts - 1] * random.uniform(0.9, 1.1)
+            LEASES.fail(row, now=now)
         message = leased[row.pk]
         message.log, message.due_at = row.log, row.due_at
         message.delivered_at, message.dead_at = row.delivered_at, row.dead_at

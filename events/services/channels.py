@@ -140,7 +140,7 @@ def test(*, channel: Channel, now: datetime) -> ChannelDelivery:
 
 def _test(channel: Channel, now: datetime) -> ChannelDelivery:
     # Workers must not send the message: it is sent below.
-    due_at = now + channel_delivery.LEASE
+    due_at = now + channel_delivery.LEASES.duration
     with transaction.atomic():
         record([ChannelTested(**_event_fields(channel, now))])
         events = Event.objects.named(ChannelTested.name)

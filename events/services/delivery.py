@@ -7,7 +7,6 @@ worker runs out of attempts.
 """
 
 import logging
-import random
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -15,14 +14,16 @@ from django.db import transaction
 from events.domain_events import event_from
 from events.extension_points import subscriber_at
 from events.models import Delivery, Event
+from events.services.leasing import LeasePolicy, revive
 from tenants.context import SYSTEM, caller_scope, tenant_scope
 
 logger = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=60)
-FIRST_BACK_OFF = timedelta(seconds=5)
-LONGEST_BACK_OFF = timedelta(hours=1)
-MAX_ATTEMPTS = 12  # over about three hours
+# Twelve attempts in about three hours.
+LEASES = LeasePolicy(
+    duration=timedelta(seconds=60),
+    waits=[timedelta(seconds=min(3600, 5 * 2**number)) for number in range(11)],
+)
 
 
 def deliver(*, now: datetime, batch_size: int = 100) -> int:
@@ -30,34 +31,17 @@ def deliver(*, now: datetime, batch_size: int = 100) -> int:
 
     Several workers may run this at the same time: locked rows are skipped.
     """
-    batch = _lease(now=now, limit=batch_size)
+    due = Delivery.objects.due(now).order_by("id")[:batch_size]
+    batch = LEASES.claim(due, now=now)
     for delivery in batch:
         _attempt(delivery, now=now)
     return len(batch)
 
 
-@transaction.atomic
 def retry(*, delivery_ids: list[int], now: datetime) -> int:
     """Make dead deliveries due again, with all attempts. Return how many."""
     dead = Delivery.objects.dead().filter(pk__in=delivery_ids)
-    return dead.update(dead_at=None, attempts=0, due_at=now)
-
-
-def back_off(attempts: int) -> timedelta:
-    """Return the wait after a number of attempts: doubling, capped, with jitter."""
-    wait = min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2 ** max(0, attempts - 1))
-    return timedelta(seconds=wait.total_seconds() * random.uniform(0.8, 1.2))
-
-
-@transaction.atomic
-def _lease(*, now: datetime, limit: int) -> list[Delivery]:
-    due = Delivery.objects.due(now).order_by("id")
-    batch = list(due.select_for_update(skip_locked=True, of=("self",))[:limit])
-    for delivery in batch:
-        delivery.attempts += 1
-        delivery.due_at = now + LEASE
-    Delivery.objects.bulk_update(batch, ["attempts", "due_at"])
-    return batch
+    return revive(dead, now=now)
 
 
 def _attempt(delivery: Delivery, *, now: datetime) -> None:
@@ -69,7 +53,9 @@ def _attempt(delivery: Delivery, *, now: datetime) -> None:
         logger.exception(
             "An event subscriber failed.", extra={"listener": delivery.listener}
         )
-        _postpone(delivery, error, now=now)
+        delivery.last_error = f"{type(error).__name__}: {error}"[:2000]
+        LEASES.fail(delivery, now=now)
+        delivery.save(update_fields=["last_error", "due_at", "dead_at"])
 
 
 def _call_subscriber(delivery: Delivery, event: Event) -> None:
@@ -79,12 +65,3 @@ def _call_subscriber(delivery: Delivery, event: Event) -> None:
         with tenant_scope(event.tenant_id), caller_scope(SYSTEM):
             subscriber(event_from(event, kind))
     delivery.delete()
-
-
-def _postpone(delivery: Delivery, error: Exception, *, now: datetime) -> None:
-    dead = delivery.attempts >= MAX_ATTEMPTS
-    Delivery.objects.filter(pk=delivery.pk).update(
-        last_error=f"{type(error).__name__}: {error}"[:2000],
-        due_at=now + back_off(delivery.attempts),
-        dead_at=now if dead else None,
-    )

@@ -167,7 +167,7 @@ def test_a_failed_message_is_retried_for_about_a_day_and_can_be_replayed(
         waits.append(due_at - at)
         at = due_at
 
-    assert len(endpoint.received) == len(channel_delivery.BACK_OFF) + 1
+    assert len(endpoint.received) == len(channel_delivery.LEASES.waits) + 1
     assert 0.8 * DAY < at - now < 1.3 * DAY
     assert waits[0] < waits[3] < waits[6]
     assert {line["status"] for line in messages()[0].log} == {500}
@@ -360,7 +360,7 @@ def test_a_receiver_without_http_does_not_delay_other_channels(
     states = {str(row.channel.name): row.state for row in messages()}
     assert states.pop("Ops") == "delivered"
     assert list(states.values()) == ["waiting"]
-    retried = channel_delivery.send_due(now=now + channel_delivery.LEASE)
+    retried = channel_delivery.send_due(now=now + channel_delivery.LEASES.duration)
     assert retried == 1
 
 
@@ -369,10 +369,12 @@ def test_a_worker_with_an_expired_lease_does_not_overwrite_a_newer_result(
 ) -> None:
     publish(alert_opened(tenant, now))
     stale = channel_delivery._lease_webhooks(now)
-    channel_delivery.send_due(now=now + channel_delivery.LEASE)
+    channel_delivery.send_due(now=now + channel_delivery.LEASES.duration)
     failure = channel_delivery.AttemptResult(False, None, "too slow", 9)
 
-    channel_delivery._store_result(stale, failure, now=now + channel_delivery.LEASE)
+    channel_delivery._store_result(
+        stale, failure, now=now + channel_delivery.LEASES.duration
+    )
 
     assert messages()[0].state == "delivered"
 
@@ -574,7 +576,7 @@ def test_a_leased_message_is_not_sent_again_until_the_lease_expires(
 
     assert len(leased) == 1
     assert channel_delivery.send_due(now=now) == 0
-    assert channel_delivery.send_due(now=now + channel_delivery.LEASE) == 1
+    assert channel_delivery.send_due(now=now + channel_delivery.LEASES.duration) == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -155,12 +155,12 @@ def test_a_delivery_that_always_fails_becomes_dead_and_can_be_retried(
     monkeypatch.setattr(subscribers, "_functions", (subscriber,))
 
     write(new_event(tenant, now))
-    for hours in range(delivery.MAX_ATTEMPTS + 3):
+    for hours in range(len(delivery.LEASES.waits) + 4):
         delivery.deliver(now=now + timedelta(hours=2 * hours))
 
     dead = Delivery.objects.get()
     assert dead.dead_at is not None
-    assert dead.attempts == delivery.MAX_ATTEMPTS
+    assert dead.attempts == len(delivery.LEASES.waits) + 1
     assert delivery.retry(delivery_ids=[dead.pk], now=now) == 1
     assert Delivery.objects.get().dead_at is None
 
@@ -209,7 +209,7 @@ def test_a_worker_killed_after_the_lease_loses_nothing(
 
     deliver_all(now + timedelta(seconds=30))
     assert delivered == []  # still leased
-    deliver_all(now + delivery.LEASE)
+    deliver_all(now + delivery.LEASES.duration)
     assert len(delivered) == 1
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from devices.remote_control.push.subscriptions import Wakeups
 from django.db import connection
 
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from devices.remote_control.models import CommandHistory
-from devices.remote_control.push.subscriptions import Wakeups
 from devices.remote_control.services.connect_response import PATH
 from devices.remote_control.tests.remote_control import online, person, told
 from devices.updates.tests.rollouts import person as administrator

@@ -7,16 +7,15 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Count
 
+from core.locks import in_turn
 from devices.registry.events import DeviceStatusChanged, FleetSilence
 from devices.registry.models import Device
 from events.domain_events import DomainEvent
 from events.models import Event
 
 WINDOW = timedelta(seconds=90)  # two sweeps: the previous one may have been killed
-LOCK = 7_205_759_404  # advisory lock id
 REPEAT_AFTER = timedelta(minutes=15)  # a fleet may go silent in several steps
 
 
@@ -32,8 +31,7 @@ def fleet_silences(*, now: datetime) -> list[DomainEvent]:
     silent_counts = _count_silent(since=now - WINDOW)
     if not silent_counts:
         return []
-    with connection.cursor() as cursor:  # concurrent sweeps must not both record it
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    in_turn("fleet silence")  # concurrent sweeps must not both record it
     is_ingest_fault = not Device.every_tenant.online().exists()
     online_counts = dict(
         Device.every_tenant.online()
