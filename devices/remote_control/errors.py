@@ -184,7 +184,7 @@ class UploadIsClosed(Gone):
         super().__init__(
             "The screenshot was uploaded already."
             if status == "succeeded"
-            else f"The screenshot can no longer be uploaded: its command is {status}."
+            else f"The screenshot cannot be uploaded: its command is {status}."
         )
         self.current = {"status": status}
 

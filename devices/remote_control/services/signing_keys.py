@@ -93,13 +93,13 @@ def _create(kind: type[K], now: datetime) -> K:
     members = {"crv": "Ed25519", "kty": "OKP", "x": public}  # in the order of RFC 7638
     text = json.dumps(members, separators=(",", ":"))
     secret = encoded(private.private_bytes_raw())
-    created: K = kind.objects.create(
+    new_key: K = kind.objects.create(
         thumbprint=encoded(sha256(text.encode()).digest()),
         public_key=public,
         private_key=encrypt(secret, purpose=kind.purpose),
         made_at=now,
     )
-    return created
+    return new_key
 
 
 @lru_cache(maxsize=1000)
