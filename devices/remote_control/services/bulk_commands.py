@@ -230,7 +230,7 @@ def outcomes(bulk: BulkCommand) -> dict[str, int]:
 def targets(
     type_: CommandType, filter: Mapping[str, str], *, now: datetime
 ) -> QuerySet[Device]:
-    """Return the current tenant's devices that a bulk command would reach.
+    """Return the current tenant's devices that a bulk command may reach.
 
     Devices in quarantine are left out. Offline devices are left out if the command type
     does not wait for them.

@@ -102,9 +102,9 @@ def _mark_delivered(device: Device, after: int, now: datetime) -> None:
 def _raise_sequence(device: Device, after: int) -> None:
     """Continue a device's sequence numbers above `after`.
 
-    A device that has seen a higher number than the database knows means that the
-    database was restored from a backup. The device ignores commands up to the number it
-    has seen, so queued commands get new numbers above it. They are renumbered from the
+    If a device has seen a higher number than the database contains, the database was
+    restored from a backup. The device ignores commands up to the number it has seen, so
+    queued commands get new numbers above it. They are renumbered from the
     last to the first, so that no two commands ever have the same number.
 
     Raises:
