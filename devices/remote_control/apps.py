@@ -16,10 +16,10 @@ class RemoteControlConfig(AppConfig):
     def ready(self) -> None:
         reencryption.register("devices.remote_control.services.signing.reencrypt")
         connect_response.register(
-            "devices.remote_control.services.connect_response.tell"
+            "devices.remote_control.services.connect_response.response_fields"
         )
-        # Its locks come before those of the others.
+        # First, because its locks must be taken before those of the other subscribers.
         device_retiring.register(
-            "devices.remote_control.services.retirement.let_go", first=True
+            "devices.remote_control.services.retirement.end_control", first=True
         )
         device_page.register("devices.remote_control.admin.control_page.panel")

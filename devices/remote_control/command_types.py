@@ -1,8 +1,8 @@
-"""What devices can be told to do: each type with the JSON Schema of its parameters. Pure.
+"""Command types that devices support, each with the JSON Schema of its parameters.
 
-A gesture belongs to a person who looks at the screen: it wants a session and is worth
-nothing half a minute later. The others make sense by themselves; those that wait do so
-for a device that is offline, until their deadline.
+Gestures require a session, because the member reacts to what the screen shows. They
+expire after 30 seconds. Other commands require no session; those with a `default_wait`
+stay queued for an offline device until their deadline.
 """
 
 from collections.abc import Iterable
@@ -13,41 +13,56 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-INTERACTIVE = timedelta(seconds=30)  # to be answered within
-A_DAY = timedelta(days=1)
-LONGEST_DEADLINE = timedelta(days=30)
-LARGEST_COORDINATE = 16_383  # pixels
-MOST_TEXT = 500  # characters
-CODES = {  # as everywhere else
+DEFAULT_ANSWER_TIMEOUT = timedelta(seconds=30)
+DEFAULT_WAIT = timedelta(days=1)
+MAX_WAIT = timedelta(days=30)
+MAX_COORDINATE = 16_383  # pixels
+MAX_TEXT_LENGTH = 500  # characters
+ERROR_CODES = {  # JSON Schema keyword → error code, as used by the rest of the API
     "minimum": "min_value",
     "maximum": "max_value",
     "minLength": "blank",
     "maxLength": "max_length",
     "enum": "invalid_choice",
 }
-FORGOTTEN = "…"  # stands for what is not kept
+REDACTED = "…"  # replaces values that must not be stored
 KEYS = (
-    *("home", "back", "menu", "up", "down", "left", "right", "select"),
-    *("enter", "backspace", "tab", "escape"),
-    *("volume_up", "volume_down", "mute", "power", "play_pause"),
+    "home",
+    "back",
+    "menu",
+    "up",
+    "down",
+    "left",
+    "right",
+    "select",
+    "enter",
+    "backspace",
+    "tab",
+    "escape",
+    "volume_up",
+    "volume_down",
+    "mute",
+    "power",
+    "play_pause",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandType:
-    """One type of command.
+    """A type of command.
 
     Attributes:
-        properties: the schemas of the parameters, by their names.
-        optional: the parameters that may be left out.
-        is_gesture: it wants a session.
-        waits_for: how long it waits for an offline device if nobody says; None: it
-            does not wait, and expires with `answer_within`.
-        answer_within: how long a device that has it may take.
-        replaces_waiting: a newer one makes one that still waits superfluous.
-        is_disruptive: the screen goes dark for a while.
-        places: parameters that are places on the screen; "" is the parameters themselves.
-        forgets: parameters that are not kept once it has ended.
+        properties: JSON Schemas of the parameters, by parameter name.
+        optional: names of optional parameters.
+        is_gesture: whether the command requires a session.
+        default_wait: how long the command waits for an offline device if the request
+            names no time. None: it does not wait, and expires after `answer_within`.
+        answer_within: how long the device may take to answer once it has the command.
+        replaces_waiting: whether a new command supersedes queued ones of this type.
+        is_disruptive: whether the screen goes dark for a while.
+        points: parameters that are points on the screen; "" means the parameters
+            object itself is the point.
+        redacted: parameters whose values are removed when the command ends.
     """
 
     name: str
@@ -55,12 +70,12 @@ class CommandType:
     properties: dict[str, Any]
     optional: tuple[str, ...] = ()
     is_gesture: bool = False
-    waits_for: timedelta | None = None
-    answer_within: timedelta = INTERACTIVE
+    default_wait: timedelta | None = None
+    answer_within: timedelta = DEFAULT_ANSWER_TIMEOUT
     replaces_waiting: bool = False
     is_disruptive: bool = False
-    places: tuple[str, ...] = ()
-    forgets: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    redacted: tuple[str, ...] = ()
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -72,28 +87,32 @@ class CommandType:
             "additionalProperties": False,
         }
 
-    def kept(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """The parameters as they stay in the history."""
+    def redact(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters as the history stores them, without redacted values."""
         return {
-            name: FORGOTTEN if name in self.forgets else value
+            name: REDACTED if name in self.redacted else value
             for name, value in parameters.items()
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong with parameters, and where: `to.x`; "" is all of them."""
+class ParameterError:
+    """An error in a command's parameters.
+
+    Attributes:
+        path: dotted path of the invalid parameter, such as `to.x`; "" for all of them.
+    """
 
     path: str
     code: str
-    sentence: str
+    message: str
 
 
 def _coordinate() -> dict[str, Any]:
-    return {"type": "integer", "minimum": 0, "maximum": LARGEST_COORDINATE}
+    return {"type": "integer", "minimum": 0, "maximum": MAX_COORDINATE}
 
 
-def _place() -> dict[str, Any]:
+def _point() -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {"x": _coordinate(), "y": _coordinate()},
@@ -102,83 +121,83 @@ def _place() -> dict[str, Any]:
     }
 
 
-def _number(least: float, most: float, kind: str = "integer") -> dict[str, Any]:
-    return {"type": kind, "minimum": least, "maximum": most}
+def _number(minimum: float, maximum: float, kind: str = "integer") -> dict[str, Any]:
+    return {"type": kind, "minimum": minimum, "maximum": maximum}
 
 
 _DURATION = _number(50, 5000)  # milliseconds
-_AT = {"x": _coordinate(), "y": _coordinate()}
+_XY = {"x": _coordinate(), "y": _coordinate()}
 
 TYPES: dict[str, CommandType] = {
     type_.name: type_
     for type_ in (
         CommandType(
-            name="tap", label="Tap", properties=_AT, is_gesture=True, places=("",)
+            name="tap", label="Tap", properties=_XY, is_gesture=True, points=("",)
         ),
         CommandType(
             name="swipe",
             label="Swipe",
-            properties={"from": _place(), "to": _place(), "duration_ms": _DURATION},
+            properties={"from": _point(), "to": _point(), "duration_ms": _DURATION},
             optional=("duration_ms",),
             is_gesture=True,
-            places=("from", "to"),
+            points=("from", "to"),
         ),
         CommandType(
             name="pinch",
             label="Pinch",
             properties={
-                **_AT,
+                **_XY,
                 "scale": _number(0.1, 10, "number"),
                 "duration_ms": _DURATION,
             },
             optional=("duration_ms",),
             is_gesture=True,
-            places=("",),
+            points=("",),
         ),
         CommandType(
             name="rotate",
             label="Rotate",
             properties={
-                **_AT,
+                **_XY,
                 "degrees": _number(-360, 360),
                 "duration_ms": _DURATION,
             },
             optional=("duration_ms",),
             is_gesture=True,
-            places=("",),
+            points=("",),
         ),
         CommandType(
             name="keypress",
-            label="Key",
+            label="Key press",
             properties={"key": {"enum": list(KEYS)}},
             is_gesture=True,
         ),
         CommandType(
             name="input",
-            label="Text",
+            label="Text input",
             properties={
                 "text": {
                     "type": "string",
                     "minLength": 1,
-                    "maxLength": MOST_TEXT,
+                    "maxLength": MAX_TEXT_LENGTH,
                     "pattern": r"^[^\u0000]*$",
                 }
             },
             is_gesture=True,
-            forgets=("text",),  # it may be a password
+            redacted=("text",),  # it may be a password
         ),
         CommandType(
             name="reload",
             label="Reload",
             properties={},
-            waits_for=A_DAY,
+            default_wait=DEFAULT_WAIT,
             replaces_waiting=True,
         ),
         CommandType(
             name="restart",
-            label="Restart the app",
+            label="Restart app",
             properties={},
-            waits_for=A_DAY,
+            default_wait=DEFAULT_WAIT,
             answer_within=timedelta(minutes=2),
             replaces_waiting=True,
             is_disruptive=True,
@@ -187,7 +206,7 @@ TYPES: dict[str, CommandType] = {
             name="reboot",
             label="Reboot",
             properties={},
-            waits_for=A_DAY,
+            default_wait=DEFAULT_WAIT,
             answer_within=timedelta(minutes=5),
             replaces_waiting=True,
             is_disruptive=True,
@@ -204,16 +223,16 @@ TYPES: dict[str, CommandType] = {
         ),
         CommandType(
             name="set_volume",
-            label="Set the volume",
+            label="Set volume",
             properties={"volume": _number(0, 100)},
-            waits_for=A_DAY,
+            default_wait=DEFAULT_WAIT,
             replaces_waiting=True,
         ),
         CommandType(
             name="install_update",
-            label="Install the update",
+            label="Install update",
             properties={},
-            waits_for=A_DAY,
+            default_wait=DEFAULT_WAIT,
             answer_within=timedelta(hours=1),
             replaces_waiting=True,
             is_disruptive=True,
@@ -223,27 +242,29 @@ TYPES: dict[str, CommandType] = {
 CHOICES = [(name, type_.label) for name, type_ in TYPES.items()]
 
 
-def faults(
+def parameter_errors(
     type_: CommandType, parameters: Any, *, screen: tuple[int, int] | None
-) -> list[Fault]:
-    """What is wrong with the parameters of a command.
+) -> list[ParameterError]:
+    """Return every error in the parameters of a command.
 
     Args:
-        screen: width and height in pixels as the device shows its picture now; None
-            where nobody knows them.
+        screen: width and height of the screen in pixels, in its current orientation.
+            None if unknown; points are not checked then.
     """
-    errors = _validator(type_.name).iter_errors(parameters)
-    found = [Fault(path, code, sentence) for path, code, sentence in _told(errors)]
-    if found or screen is None:
-        return found
-    for place in type_.places:
-        at = parameters[place] if place else parameters
-        for name, limit in zip(("x", "y"), screen, strict=True):
-            if at[name] >= limit:
-                path = f"{place}.{name}" if place else name
-                sentence = f"The screen has {screen[0]}×{screen[1]} pixels."
-                found.append(Fault(path, "off_screen", sentence))
-    return found
+    errors = list(_schema_errors(_validator(type_.name).iter_errors(parameters)))
+    if errors or screen is None:
+        return errors
+    for name in type_.points:
+        point = parameters[name] if name else parameters
+        for axis, limit in zip(("x", "y"), screen, strict=True):
+            if point[axis] >= limit:
+                path = f"{name}.{axis}" if name else axis
+                message = (
+                    "The point must be on the screen, which has"
+                    f" {screen[0]}×{screen[1]} pixels."
+                )
+                errors.append(ParameterError(path, "off_screen", message))
+    return errors
 
 
 @cache
@@ -251,36 +272,39 @@ def _validator(name: str) -> Any:
     return Draft202012Validator(TYPES[name].schema)
 
 
-def _told(errors: Iterable[Any]) -> Iterable[tuple[str, str, str]]:
-    """Path, code and sentence of each."""
+def _schema_errors(errors: Iterable[Any]) -> Iterable[ParameterError]:
     for error in sorted(errors, key=lambda error: list(map(str, error.path))):
         path = ".".join(map(str, error.path))
         if error.validator == "additionalProperties":
-            known = error.schema["properties"]
-            for name in sorted(set(error.instance) - set(known)):
-                whole = f"{path}.{name}" if path else name
-                yield whole[:80], "unknown_field", "There is no such parameter."
+            for name in sorted(set(error.instance) - set(error.schema["properties"])):
+                full_path = f"{path}.{name}" if path else name
+                yield ParameterError(
+                    full_path[:80], "unknown_field", "This parameter does not exist."
+                )
         elif error.validator == "required":
             name = error.message.split("'")[1]
-            whole = f"{path}.{name}" if path else name
-            yield whole, "required", "This field is required."
+            full_path = f"{path}.{name}" if path else name
+            yield ParameterError(full_path, "required", "This field is required.")
         else:
-            yield path, CODES.get(error.validator, "invalid"), _sentence(error)
+            code = ERROR_CODES.get(error.validator, "invalid")
+            yield ParameterError(path, code, _message(error))
 
 
-def _sentence(error: Any) -> str:
+def _message(error: Any) -> str:
     limit = error.validator_value
     match error.validator:
         case "type":
-            return f"It is of type {limit}."
+            return f"Must be of type {limit}."
         case "minimum":
-            return f"At least {limit}."
+            return f"Must be at least {limit}."
         case "maximum":
-            return f"At most {limit}."
+            return f"Must be at most {limit}."
         case "minLength":
-            return "It may not be empty."
+            return "Must not be empty."
         case "maxLength":
-            return f"At most {limit} characters."
+            return f"Must have at most {limit} characters."
         case "enum":
-            return f"One of {', '.join(map(str, limit))}."
-    return "It has not the form that is expected here."
+            return f"Must be one of {', '.join(map(str, limit))}."
+        case "pattern":
+            return "Must not contain NUL characters."
+    return "The value has the wrong format."

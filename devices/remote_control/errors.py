@@ -1,32 +1,32 @@
-"""How remote control says no."""
+"""Errors raised by remote control services."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from core.errors import Conflict, Detail, Gone, Invalid, Missing, Refused
-from devices.remote_control.command_types import Fault
+from devices.remote_control.command_types import ParameterError
 
 
 class UnknownCommandType(Invalid):
     code = "unknown_command_type"
-    sentence = "There is no such type of command."
+    sentence = "This command type does not exist."
     field = "type"
 
 
 class InvalidParameters(Invalid):
-    """Each fault with its place."""
+    """The command's parameters are invalid; `details` lists every error."""
 
     code = "invalid_parameters"
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__(faults[0].sentence, field="parameters")
+    def __init__(self, errors: Sequence[ParameterError]) -> None:
+        super().__init__(errors[0].message, field="parameters")
         self.details = [
             Detail(
-                code=fault.code,
-                sentence=fault.sentence,
-                field=f"parameters.{fault.path}" if fault.path else "parameters",
+                code=error.code,
+                sentence=error.message,
+                field=f"parameters.{error.path}" if error.path else "parameters",
             )
-            for fault in faults
+            for error in errors
         ]
 
 
@@ -35,14 +35,14 @@ class InvalidDeadline(Invalid):
 
 
 class CommandNotAllowed(Refused):
-    """The tenant's policy leaves this type out."""
+    """The tenant's policy does not allow this command type."""
 
     code = "command_not_allowed"
-    sentence = "The policy of this tenant does not allow this command."
+    sentence = "The tenant's remote control policy does not allow this command."
 
 
 class DeviceIsControlled(Conflict):
-    """Somebody else has it; `current` says who, and since when."""
+    """Another member controls the device. `current` describes their session."""
 
     code = "device_controlled"
 
@@ -56,20 +56,20 @@ class DeviceIsOffline(Conflict):
     sentence = "The device is offline."
 
 
-class DeviceGetsNothing(Conflict):
-    """It is in quarantine: it would not be given the command."""
+class DeviceIsQuarantined(Conflict):
+    """The device is in quarantine, so no commands are delivered to it."""
 
     code = "device_quarantined"
     sentence = "The device is in quarantine until a member releases it."
 
 
-class SessionNeeded(Conflict):
+class SessionRequired(Conflict):
     code = "session_needed"
-    sentence = "Start a session first: this is for who looks at the screen."
+    sentence = "This command requires a session. Start a session first."
 
 
 class SessionEnded(Conflict):
-    """Its controller comes too late; `current` says how it ended."""
+    """The session named in the request has ended. `current` gives the reason."""
 
     code = "session_ended"
 
@@ -78,25 +78,25 @@ class SessionEnded(Conflict):
         self.current = {"end": end}
 
 
-class NoSession(Missing):
+class NoActiveSession(Missing):
     code = "session_not_found"
-    sentence = "Nobody controls this device."
+    sentence = "No session is active on this device."
 
 
 class NotTheController(Refused):
-    """Only an administrator ends somebody else's session."""
+    """Only an administrator may end another member's session."""
 
     code = "not_the_controller"
-    sentence = "This is somebody else's session."
+    sentence = "This session belongs to another member."
 
 
 class NoSuchCommand(Missing):
     code = "command_not_found"
-    sentence = "There is no such command."
+    sentence = "This command does not exist."
 
 
-class CommandIsOver(Gone):
-    """Whatever the device says of it now, it comes too late."""
+class CommandIsClosed(Gone):
+    """The command expired, was cancelled or was superseded before the device answered."""
 
     code = "command_over"
 
@@ -105,31 +105,33 @@ class CommandIsOver(Gone):
         self.current = {"status": status}
 
 
-class CommandAnswered(Conflict):
-    """The device has said something else before."""
+class CommandAlreadyAnswered(Conflict):
+    """The device has already sent a different answer."""
 
     code = "command_answered"
 
     def __init__(self, status: str) -> None:
-        super().__init__(f"The command has {status} already.")
+        super().__init__(f"The command has already {status}.")
         self.current = {"status": status}
 
 
-class CommandIsOut(Conflict):
-    """The device has it: it cannot be called back."""
+class CommandNotCancellable(Conflict):
+    """The device has the command already, or the command has ended."""
 
     code = "command_not_cancellable"
 
     def __init__(self, status: str) -> None:
-        super().__init__(f"The command is {status}: it cannot be called back.")
+        super().__init__(
+            f"Only queued commands can be cancelled; this command is {status}."
+        )
         self.current = {"status": status}
 
 
 class SequenceAhead(Invalid):
-    """A device says that it has seen what was never there."""
+    """The device reports a sequence number that was never issued."""
 
     code = "sequence_ahead"
-    sentence = "There was never a command with such a number."
+    sentence = "No command with this sequence number was ever issued to the device."
     field = "after"
 
 
@@ -137,30 +139,30 @@ class InvalidAnswer(Invalid):
     code = "invalid_answer"
 
 
-class GestureToMany(Invalid):
+class GestureInBulk(Invalid):
     code = "gesture_to_many"
 
 
 class NobodyFound(Conflict):
     code = "no_devices_found"
-    sentence = "The filter finds no device."
+    sentence = "The filter matches no devices."
 
 
 class NoSuchBulkCommand(Missing):
     code = "bulk_command_not_found"
-    sentence = "There is no such bulk command."
+    sentence = "This bulk command does not exist."
 
 
-class SecondPersonNeeded(Refused):
+class SecondPersonRequired(Refused):
     code = "second_person_needed"
-    sentence = "Somebody else has to confirm it."
+    sentence = "A member other than the requester must confirm this bulk command."
 
 
-class BulkCommandDecided(Conflict):
+class BulkCommandAlreadyDecided(Conflict):
     code = "bulk_command_decided"
 
     def __init__(self, state: str) -> None:
-        super().__init__(f"The bulk command is {state}.")
+        super().__init__(f"The bulk command is already {state}.")
         self.current = {"state": state}
 
 
@@ -170,18 +172,19 @@ class InvalidPolicy(Invalid):
 
 class NoSuchUpload(Missing):
     code = "upload_not_found"
-    sentence = "Nobody expects anything here."
+    sentence = "No screenshot upload exists at this address."
 
 
-class UploadIsOver(Gone):
-    """The address was good for once, and for a short time; `current` says what came of it."""
+class UploadIsClosed(Gone):
+    """The upload address was used or has expired. `current` has the command's status."""
 
     code = "upload_over"
 
     def __init__(self, status: str) -> None:
-        is_here = status == "succeeded"
         super().__init__(
-            "The picture is here." if is_here else "Nobody waits for it any more."
+            "The screenshot was uploaded already."
+            if status == "succeeded"
+            else f"The screenshot cannot be uploaded: its command is {status}."
         )
         self.current = {"status": status}
 
@@ -192,4 +195,4 @@ class InvalidPicture(Invalid):
 
 class NoSuchScreenshot(Missing):
     code = "screenshot_not_found"
-    sentence = "There is no such screenshot."
+    sentence = "This screenshot does not exist."

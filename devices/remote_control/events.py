@@ -1,10 +1,13 @@
-"""What happens when devices are controlled. Gestures are in the command history alone."""
+"""Domain events of remote control.
+
+Gestures publish no events; they appear in the command history only.
+"""
 
 from events.domain_events import DomainEvent
 
 
 class SessionEvent(DomainEvent):
-    """`session` is an id."""
+    """`session` is the session's id."""
 
     session: str
 
@@ -14,7 +17,7 @@ class RemoteControlStarted(SessionEvent):
 
 
 class RemoteControlEnded(SessionEvent):
-    """`end` says how: `by_hand`, `idle`, `offline`, `administrator` or `device`."""
+    """`end` is the reason: `by_hand`, `idle`, `offline`, `administrator` or `device`."""
 
     name = "remote_control.ended"
 
@@ -23,7 +26,7 @@ class RemoteControlEnded(SessionEvent):
 
 
 class CommandEvent(DomainEvent):
-    """`command` is an id; `type` is like `reboot`."""
+    """`command` is the command's id; `type` is its type, such as `reboot`."""
 
     command: str
     type: str
@@ -35,7 +38,7 @@ class CommandIssued(CommandEvent):
 
 
 class CommandEnded(CommandEvent):
-    """`status` is the last one; `reason` says why it is not `succeeded`."""
+    """`status` is the final status; `reason` explains one other than `succeeded`."""
 
     name = "command.ended"
 
@@ -44,7 +47,7 @@ class CommandEnded(CommandEvent):
 
 
 class BulkCommandEvent(DomainEvent):
-    """`bulk` is an id; `found` is how many devices the filter found at first."""
+    """`bulk` is the id; `found` is how many devices matched when it was requested."""
 
     bulk: str
     type: str
@@ -52,7 +55,7 @@ class BulkCommandEvent(DomainEvent):
 
 
 class BulkCommandRequested(BulkCommandEvent):
-    """`needs_confirmation`: it waits for a second person."""
+    """`needs_confirmation` is true if another member must confirm it first."""
 
     name = "bulk_command.requested"
 
@@ -64,7 +67,10 @@ class BulkCommandConfirmed(BulkCommandEvent):
 
 
 class BulkCommandEnded(BulkCommandEvent):
-    """`state` is `finished`, `cancelled` or `lapsed`."""
+    """`state` is `finished`, `cancelled` or `lapsed`.
+
+    `done` counts devices that were commanded, `left_out` devices that were skipped.
+    """
 
     name = "bulk_command.ended"
 
@@ -74,13 +80,13 @@ class BulkCommandEnded(BulkCommandEvent):
 
 
 class RemoteControlPolicyChanged(DomainEvent):
-    """`changes` has what was allowed and what is."""
+    """`changes` maps each changed field to its old and its new value."""
 
     name = "remote_control.policy_changed"
 
 
 class CommandKeyReplaced(DomainEvent):
-    """`thumbprint` is the new key's (RFC 7638)."""
+    """`thumbprint` is that of the new key (RFC 7638)."""
 
     name = "remote_control.key_replaced"
 

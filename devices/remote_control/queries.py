@@ -1,6 +1,6 @@
-"""The statements of a device that fetches its commands, written out and prepared.
+"""Prepared statements with which a device fetches its commands.
 
-A command to a thousand devices is fetched by all of them at once.
+All devices of a bulk command fetch at once, so these queries must be cheap.
 """
 
 import json
@@ -12,23 +12,24 @@ from core.prepared_statements import Prepared
 from devices.remote_control.models import CommandHistory, CommandSigningKey
 from tenants.context import current_tenant_id
 
-_COMMAND = tuple(field.attname for field in CommandHistory._meta.concrete_fields)
-_KEY = tuple(field.attname for field in CommandSigningKey._meta.concrete_fields)
-_COLUMNS = ", ".join(_COMMAND)
+_COMMAND_FIELDS = tuple(field.attname for field in CommandHistory._meta.concrete_fields)
+_KEY_FIELDS = tuple(field.attname for field in CommandSigningKey._meta.concrete_fields)
+_COMMAND_COLUMNS = ", ".join(_COMMAND_FIELDS)
 
-_UNSEEN = Prepared(
+_OPEN_COMMANDS = Prepared(
     "commands_unseen",
     "uuid, uuid, bigint, timestamptz, int",
     f"""
-    SELECT {_COLUMNS} FROM remote_control_commandhistory
+    SELECT {_COMMAND_COLUMNS} FROM remote_control_commandhistory
     WHERE tenant_id = $1 AND device_id = $2 AND sequence > $3 AND expires_at > $4
         AND status IN ('queued', 'sent', 'delivered', 'running')
     ORDER BY sequence LIMIT $5
     """,
 )
-# The queue's row is held by the statement itself. What was changed while it waited is
-# looked at again; what was added meanwhile is told to the device by its own wake-up.
-_HAND_OUT = Prepared(
+# The statement locks the queue's row itself. PostgreSQL checks rows again that changed
+# while it waited for the lock. It does not see commands added meanwhile; the device
+# receives a push notification for those.
+_MARK_SENT = Prepared(
     "commands_hand_out",
     "uuid, uuid, bigint, bigint, timestamptz",
     f"""
@@ -39,45 +40,55 @@ _HAND_OUT = Prepared(
     UPDATE remote_control_commandhistory SET status = 'sent', sent_at = $5
     WHERE tenant_id = $1 AND device_id = (SELECT device_id FROM queue)
         AND sequence > $3 AND sequence <= $4 AND expires_at > $5 AND status = 'queued'
-    RETURNING {_COLUMNS}
+    RETURNING {_COMMAND_COLUMNS}
     """,
 )
 _SIGNING_KEY = Prepared(
     "command_signing_key",
     "uuid",
     f"""
-    SELECT {", ".join(_KEY)} FROM remote_control_commandsigningkey
+    SELECT {", ".join(_KEY_FIELDS)} FROM remote_control_commandsigningkey
     WHERE tenant_id = $1 AND replaced_at IS NULL
     """,
 )
 
 
-def unseen(
+def open_commands(
     device_id: UUID, *, after: int, now: datetime, limit: int
 ) -> list[CommandHistory]:
-    """The current tenant's open commands to a device past a number, in their order."""
-    rows = _UNSEEN.rows(current_tenant_id(), device_id, after, now, limit)
+    """Return a device's open, unexpired commands, ordered by sequence number.
+
+    Args:
+        after: only commands with a higher sequence number.
+        limit: the maximum number of commands.
+    """
+    rows = _OPEN_COMMANDS.rows(current_tenant_id(), device_id, after, now, limit)
     return [_command(row) for row in rows]
 
 
-def hand_out(
+def mark_sent(
     device_id: UUID, *, after: int, up_to: int, now: datetime
 ) -> list[CommandHistory]:
-    """What was queued for a device between two numbers, noted as handed out."""
-    rows = _HAND_OUT.rows(current_tenant_id(), device_id, after, up_to, now)
+    """Mark a device's queued commands as sent. Return them, in no particular order.
+
+    Args:
+        after: only commands with a higher sequence number.
+        up_to: the highest sequence number, inclusive.
+    """
+    rows = _MARK_SENT.rows(current_tenant_id(), device_id, after, up_to, now)
     return [_command(row) for row in rows]
 
 
 def signing_key() -> CommandSigningKey | None:
-    """The key that signs for the current tenant."""
+    """Return the key that signs the current tenant's commands, if there is one."""
     row = _SIGNING_KEY.row(current_tenant_id())
     if row is None:
         return None
-    return CommandSigningKey.from_db("default", _KEY, row)
+    return CommandSigningKey.from_db("default", _KEY_FIELDS, row)
 
 
 def _command(row: tuple[Any, ...]) -> CommandHistory:
-    """JSON comes as its text, where the ORM does not ask for it."""
-    command = CommandHistory.from_db("default", _COMMAND, row)
+    command = CommandHistory.from_db("default", _COMMAND_FIELDS, row)
+    # Outside the ORM, the connection returns JSON columns as text.
     command.parameters = json.loads(str(command.parameters))
     return command

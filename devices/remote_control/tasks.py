@@ -1,4 +1,4 @@
-"""Celery's doors to remote control."""
+"""Celery tasks of remote control."""
 
 from datetime import timedelta
 
@@ -16,25 +16,26 @@ from devices.remote_control.services import (
 )
 from tenants.context import every_tenant_scope
 
-LONGEST_RUN = timedelta(seconds=45)  # then beat sends it again
-BULK_COMMANDS = 7_205_759_409  # the lock
+MAX_RUN = timedelta(seconds=45)  # then the task ends; Celery beat starts it again
+BULK_COMMANDS_LOCK = 7_205_759_409  # advisory lock number
 
 
 @shared_task(ignore_result=True)
 def run_bulk_commands() -> int:
-    """Command the devices of what was asked for; return how many batches were done.
+    """Issue the commands of running bulk commands. Return how many batches were done.
 
-    One process at a time, so that large ones never keep all workers busy. Who is told
-    while another works leaves it to that one, which looks once more before it goes.
+    One process runs this at a time, so that large bulk commands never occupy all
+    workers. Another process returns at once. Work added meanwhile is not lost: the
+    process that holds the lock checks again after it has released it.
     """
-    begun, batches = timezone.now(), 0
+    started_at, batches = timezone.now(), 0
     with every_tenant_scope():
-        while bulk_commands.is_running() and timezone.now() - begun < LONGEST_RUN:
-            with alone(BULK_COMMANDS) as mine:
-                if not mine:
+        while bulk_commands.any_running() and timezone.now() - started_at < MAX_RUN:
+            with alone(BULK_COMMANDS_LOCK) as is_locked:
+                if not is_locked:
                     break
-                while timezone.now() - begun < LONGEST_RUN:
-                    if not bulk_commands.work(now=timezone.now()):
+                while timezone.now() - started_at < MAX_RUN:
+                    if not bulk_commands.process_next_batch(now=timezone.now()):
                         break
                     batches += 1
     return batches
@@ -42,23 +43,23 @@ def run_bulk_commands() -> int:
 
 @shared_task(ignore_result=True)
 def expire_commands_and_sessions() -> int:
-    """End commands, sessions and requests whose time is over; return how many."""
+    """End overdue commands, sessions and unconfirmed bulk commands. Return the number."""
     with every_tenant_scope():
         now = timezone.now()
         return (
-            sessions.end_over(now=now)
-            + bulk_commands.lapse(now=now)
+            sessions.end_expired(now=now)
+            + bulk_commands.lapse_unconfirmed(now=now)
             + command_expiry.expire_overdue(now=now)
         )
 
 
 @shared_task(ignore_result=True)
 def delete_expired() -> int:
-    """Drop old pictures and old commands; return how many."""
+    """Delete screenshots and history past their retention time. Return the number."""
     with every_tenant_scope():
         now = timezone.now()
-        pictures = now - timedelta(days=settings.SCREENSHOT_RETENTION_DAYS)
-        commanded = now - timedelta(days=settings.COMMAND_RETENTION_DAYS)
-        return screenshots.drop_outlived(before=pictures) + retention.drop_outlived(
-            before=commanded
+        screenshot_limit = now - timedelta(days=settings.SCREENSHOT_RETENTION_DAYS)
+        command_limit = now - timedelta(days=settings.COMMAND_RETENTION_DAYS)
+        return screenshots.delete_old(before=screenshot_limit) + retention.delete_old(
+            before=command_limit
         )

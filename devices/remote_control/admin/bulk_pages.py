@@ -1,4 +1,4 @@
-"""The pages of a command to many devices: looked at before, confirmed, watched."""
+"""Portal pages of bulk commands: preview, request, confirm, cancel and progress."""
 
 from typing import Any
 from uuid import UUID
@@ -21,8 +21,8 @@ from tenants.admin.base import person
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.roles import visible_to
 
-LISTED = ("succeeded", "failed", "expired", "cancelled", "superseded")
-FIELDS = {
+FINAL_STATUSES = ("succeeded", "failed", "expired", "cancelled", "superseded")
+FORM_FIELDS = {  # field of the service error → field of the form
     "parameters": "volume",
     "parameters.volume": "volume",
     "wait_seconds": "wait_hours",
@@ -30,7 +30,7 @@ FIELDS = {
 
 
 def new(request: HttpRequest) -> HttpResponse:
-    """Say what and to whom, see how many that are, then command them."""
+    """Show the form; preview the number of devices, then request the bulk command."""
     if not request.user.has_perm(MANAGE):
         raise PermissionDenied
     form = BulkForm(request.POST or None, user=person(request))
@@ -40,25 +40,30 @@ def new(request: HttpRequest) -> HttpResponse:
     with tenant_scope(tenant.pk if tenant else current_tenant_id()):
         order = form.order()
         try:
-            told = bulk_commands.preview(now=timezone.now(), **order)
-            if request.POST.get("found") != str(told.found):
-                return _page(request, form, told=told)
+            preview = bulk_commands.preview(now=timezone.now(), **order)
+            # The form repeats the number that the member saw. If it has changed, they
+            # see the new number before anything is sent.
+            if request.POST.get("found") != str(preview.found):
+                return _page(request, form, preview=preview)
             row = bulk_commands.request(by=person(request), now=timezone.now(), **order)
         except DomainError as error:
             field = (error.details[0].field if error.details else error.field) or ""
-            name = FIELDS.get(field, field.removeprefix("filter."))
+            name = FORM_FIELDS.get(field, field.removeprefix("filter."))
             form.add_error(name if name in form.fields else None, str(error))
             return _page(request, form)
     if row.state == BulkCommand.State.WAITING:
-        messages.warning(request, "It waits for a second person to confirm it.")
+        messages.warning(
+            request,
+            "Bulk command requested. A second member must confirm it within an hour.",
+        )
     else:
-        messages.success(request, f"It goes out to {row.found:,} devices.")
-    return redirect(_address(row))
+        messages.success(request, f"Bulk command started. Devices: {row.found:,}.")
+    return redirect(_page_url(row))
 
 
 @require_POST
 def decide(request: HttpRequest, bulk_id: UUID) -> HttpResponse:
-    """Confirm what somebody else has asked for, or stop it."""
+    """Confirm or cancel a bulk command."""
     row = visible_to(person(request), BulkCommand).filter(pk=bulk_id).first()
     if row is None:
         raise Http404
@@ -68,55 +73,58 @@ def decide(request: HttpRequest, bulk_id: UUID) -> HttpResponse:
         try:
             if "confirm" in request.POST:
                 bulk_commands.confirm(bulk=row, by=person(request), now=timezone.now())
-                messages.success(request, "Confirmed: it goes out now.")
+                messages.success(request, "Bulk command confirmed and started.")
             else:
                 bulk_commands.cancel(bulk=row, now=timezone.now())
-                messages.success(request, "Stopped.")
+                messages.success(request, "Bulk command cancelled.")
         except DomainError as error:
             messages.error(request, str(error))
-    return redirect(_address(row))
+    return redirect(_page_url(row))
 
 
 def progress(request: HttpRequest, row: BulkCommand) -> dict[str, Any]:
-    """For the page of one: how far it is, and what its commands came to."""
+    """Return the template variables of a bulk command's progress."""
     counts = bulk_commands.outcomes(row)
-    ended = sum(counts.get(name, 0) for name in LISTED)
+    ended = sum(counts.get(name, 0) for name in FINAL_STATUSES)
     state = bulk_commands.state_at(row, timezone.now())
-    is_own = row.requested_by_id == person(request).pk
+    is_requester = row.requested_by_id == person(request).pk
     may_manage = request.user.has_perm(MANAGE)
-    commands = reverse("admin:remote_control_commandhistory_changelist")
+    commands_url = reverse("admin:remote_control_commandhistory_changelist")
     return {
         "bulk": row,
         "bulk_state": BulkCommand.State(state).label,
-        "outcomes": [(name, counts[name]) for name in LISTED if name in counts],
+        "outcomes": [(name, counts[name]) for name in FINAL_STATUSES if name in counts],
         "unanswered": sum(counts.values()) - ended,
         "ended": ended,
-        "may_confirm": may_manage and state == BulkCommand.State.WAITING and not is_own,
+        "may_confirm": may_manage
+        and state == BulkCommand.State.WAITING
+        and not is_requester,
         "is_waiting": state == BulkCommand.State.WAITING,
-        "may_stop": may_manage
+        "may_cancel": may_manage
         and state in (BulkCommand.State.WAITING, BulkCommand.State.RUNNING),
-        "decide_address": reverse("admin:remote_control_bulk_decide", args=[row.pk]),
-        "commands_address": f"{commands}?bulk__id__exact={row.pk}",
+        "decide_url": reverse("admin:remote_control_bulk_decide", args=[row.pk]),
+        "commands_url": f"{commands_url}?bulk__id__exact={row.pk}",
     }
 
 
-def filter_in_words(filter: dict[str, str]) -> str:
-    said = [f"{name} {value}" for name, value in sorted(filter.items())]
-    return ", ".join(said) or "every device"
+def filter_text(filter: dict[str, str]) -> str:
+    """Return a filter as text, such as `model X96, tag lobby`."""
+    conditions = [f"{name} {value}" for name, value in sorted(filter.items())]
+    return ", ".join(conditions) or "all devices"
 
 
 def _page(
-    request: HttpRequest, form: BulkForm, told: bulk_commands.Preview | None = None
+    request: HttpRequest, form: BulkForm, preview: bulk_commands.Preview | None = None
 ) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
-        "title": "Command many devices",
+        "title": "New bulk command",
         "form": form,
-        "told": told,
-        "back": reverse("admin:remote_control_bulkcommand_changelist"),
+        "preview": preview,
+        "list_url": reverse("admin:remote_control_bulkcommand_changelist"),
     }
     return TemplateResponse(request, "portal/bulk_new.html", context)
 
 
-def _address(row: BulkCommand) -> str:
+def _page_url(row: BulkCommand) -> str:
     return reverse("admin:remote_control_bulkcommand_change", args=[row.pk])

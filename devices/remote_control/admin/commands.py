@@ -1,4 +1,4 @@
-"""Remote control in the portal: what was commanded, to one and to many, and what may be."""
+"""Admin classes for commands, sessions, bulk commands and the policy."""
 
 from typing import Any
 
@@ -41,117 +41,148 @@ COLOURS = {
 
 @admin.register(CommandHistory)
 class CommandAdmin(ReadOnlyAdmin):
-    """What devices were told, and what came of it."""
+    """The command history of all devices."""
 
-    list_display = ("what", "on", "shown_status", "issued_by", "issued")
+    list_display = ("command", "device_name", "shown_status", "issued_by", "issued")
     list_filter = ("status", "type")
     list_select_related = ("tenant", "device")
     ordering = ("-issued_at", "-id")
-    actions: Any = ("call_back",)
+    actions: Any = ("cancel_commands",)
     fields: Any = (
-        *("what", "on", "shown_status", "reason", "result", "issued_by", "sequence"),
-        *("issued_at", "expires_at", "sent_at", "delivered_at", "started_at"),
-        *("ended_at", "session", "bulk", "id"),
+        "command",
+        "device_name",
+        "shown_status",
+        "reason",
+        "result",
+        "issued_by",
+        "sequence",
+        "issued_at",
+        "expires_at",
+        "sent_at",
+        "delivered_at",
+        "started_at",
+        "ended_at",
+        "session",
+        "bulk",
+        "id",
     )
     readonly_fields = fields
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        """Lists of one device's commands, and of one bulk command's, are linked to."""
-        linked = lookup in ("device__id__exact", "bulk__id__exact")
-        return linked or super().lookup_allowed(lookup, value, request)
+        """Allow the filters of links to one device's or one bulk command's commands."""
+        is_linked = lookup in ("device__id__exact", "bulk__id__exact")
+        return is_linked or super().lookup_allowed(lookup, value, request)
 
     def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm(control_page.MANAGE)
 
     @admin.display(description="Command")
-    def what(self, row: CommandHistory) -> str:
-        return control_page.in_words(row.type, row.parameters)
+    def command(self, row: CommandHistory) -> str:
+        return control_page.command_text(row.type, row.parameters)
 
     @admin.display(description="Device")
-    def on(self, row: CommandHistory) -> str:
+    def device_name(self, row: CommandHistory) -> str:
         return row.device.name
 
-    @display(description="State", label=COLOURS)
+    @display(description="Status", label=COLOURS)
     def shown_status(self, row: CommandHistory) -> tuple[str, str]:
         status = row.status_at(timezone.now())
         return status, status
 
-    @admin.display(description="When", ordering="issued_at")
+    @admin.display(description="Issued", ordering="issued_at")
     def issued(self, row: CommandHistory) -> str:
         return moment_in_words(row.issued_at)
 
-    @admin.action(description="Call selected commands back", permissions=["manage"])
-    def call_back(
+    @admin.action(description="Cancel selected commands", permissions=["manage"])
+    def cancel_commands(
         self, request: HttpRequest, rows: QuerySet[CommandHistory]
     ) -> HttpResponse:
         by = person(request).email
 
         def cancel(row: CommandHistory) -> str:
             command_expiry.cancel(command=row, by=by, now=timezone.now())
-            return "Called back."
+            return "Cancelled."
 
         outcomes = act_on_each(rows[:MOST_AT_ONCE], cancel)
-        return report_page(self, request, "Called back", outcomes)
+        return report_page(self, request, "Cancelled commands", outcomes)
 
 
 @admin.register(RemoteControlSession)
 class SessionAdmin(ReadOnlyAdmin):
-    """Who controlled which device, and when; and the page on which that is done."""
+    """The history of sessions; also serves the control page of each device."""
 
-    list_display = ("on", "controller", "started", "ended", "how")
+    list_display = ("device_name", "controller", "started", "ended", "end_reason")
     list_filter = ("end",)
     list_select_related = ("tenant", "device", "controller")
     ordering = ("-started_at", "-id")
     fields: Any = (
-        *("device", "controller", "started_at", "last_used_at", "ended_at", "end"),
+        "device",
+        "controller",
+        "started_at",
+        "last_used_at",
+        "ended_at",
+        "end",
     )
     readonly_fields = fields
 
     def get_urls(self) -> list[Any]:
-        view, where = self.admin_site.admin_view, "device/<uuid:device_id>/"
-        own = [
-            path(where, view(control_page.control), name="remote_control_control"),
+        view, base = self.admin_site.admin_view, "device/<uuid:device_id>/"
+        urls = [
+            path(base, view(control_page.control), name="remote_control_control"),
             path(
-                f"{where}state/", view(control_page.state), name="remote_control_state"
+                f"{base}state/", view(control_page.state), name="remote_control_state"
             ),
-            path(f"{where}act/", view(control_page.act), name="remote_control_act"),
+            path(f"{base}act/", view(control_page.act), name="remote_control_act"),
             path(
                 "screenshot/<uuid:screenshot_id>/",
                 view(control_page.screenshot),
                 name="remote_control_screenshot",
             ),
         ]
-        return [*own, *super().get_urls()]
+        return [*urls, *super().get_urls()]
 
     @admin.display(description="Device")
-    def on(self, row: RemoteControlSession) -> str:
+    def device_name(self, row: RemoteControlSession) -> str:
         return row.device.name
 
-    @admin.display(description="Begun", ordering="started_at")
+    @admin.display(description="Started", ordering="started_at")
     def started(self, row: RemoteControlSession) -> str:
         return moment_in_words(row.started_at)
 
     @admin.display(description="Ended")
     def ended(self, row: RemoteControlSession) -> str:
-        return moment_in_words(row.ended_at, never="in use")
+        return moment_in_words(row.ended_at, never="active")
 
-    @admin.display(description="How")
-    def how(self, row: RemoteControlSession) -> str:
+    @admin.display(description="End reason")
+    def end_reason(self, row: RemoteControlSession) -> str:
         return row.get_end_display() or "-"
 
 
 @admin.register(BulkCommand)
 class BulkCommandAdmin(ReadOnlyAdmin):
-    """Commands to many devices at once."""
+    """Bulk commands."""
 
-    list_display = ("what", "to", "shown_state", "reached", "requested_by", "requested")
+    list_display = (
+        "command",
+        "filter_text",
+        "shown_state",
+        "progress",
+        "requested_by",
+        "requested",
+    )
     list_filter = ("state", "type")
     list_select_related = ("tenant", "requested_by", "confirmed_by")
     ordering = ("-requested_at", "-id")
     change_form_outer_before_template = "portal/bulk_command.html"
     fields: Any = (
-        *("what", "to", "requested_by", "requested_at", "confirmed_by"),
-        *("expires_at", "ended_at", "id"),
+        "command",
+        "filter_text",
+        "requested_by",
+        "requested_at",
+        "confirmed_by",
+        "expires_at",
+        "ended_at",
+        "id",
     )
     readonly_fields = fields
 
@@ -160,14 +191,14 @@ class BulkCommandAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
-        own = [
+        urls = [
             path(
                 "<uuid:bulk_id>/decide/",
                 view(bulk_pages.decide),
                 name="remote_control_bulk_decide",
             ),
         ]
-        return [*own, *super().get_urls()]
+        return [*urls, *super().get_urls()]
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
@@ -189,12 +220,12 @@ class BulkCommandAdmin(ReadOnlyAdmin):
         return super().change_view(request, object_id, form_url, context)
 
     @admin.display(description="Command")
-    def what(self, row: BulkCommand) -> str:
-        return control_page.in_words(row.type, row.parameters)
+    def command(self, row: BulkCommand) -> str:
+        return control_page.command_text(row.type, row.parameters)
 
-    @admin.display(description="To")
-    def to(self, row: BulkCommand) -> str:
-        return bulk_pages.filter_in_words(row.filter)
+    @admin.display(description="Devices")
+    def filter_text(self, row: BulkCommand) -> str:
+        return bulk_pages.filter_text(row.filter)
 
     @display(
         description="State",
@@ -204,23 +235,26 @@ class BulkCommandAdmin(ReadOnlyAdmin):
         state = bulk_commands.state_at(row, timezone.now())
         return state, BulkCommand.State(state).label
 
-    @admin.display(description="Reached")
-    def reached(self, row: BulkCommand) -> str:
-        return f"{row.done:,} of {row.found:,}"
+    @admin.display(description="Progress")
+    def progress(self, row: BulkCommand) -> str:
+        return f"{row.done:,} of {row.found:,} devices"
 
-    @admin.display(description="When", ordering="requested_at")
+    @admin.display(description="Requested", ordering="requested_at")
     def requested(self, row: BulkCommand) -> str:
         return moment_in_words(row.requested_at)
 
 
 @admin.register(RemoteControlPolicy)
 class PolicyAdmin(OneRowAdmin):
-    """What may be commanded, and to how many at once."""
+    """The remote control policy of each tenant."""
 
-    list_display = ("shown", "allowed", "blast_radius")
+    list_display = ("policy", "allowed", "blast_radius")
     list_select_related = ("tenant",)
     ordering = ("tenant",)
-    usual = "Everything is allowed: nobody has said otherwise."
+    usual = (
+        "The default policy applies: all command types are allowed, because no policy"
+        " has been saved."
+    )
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -228,15 +262,15 @@ class PolicyAdmin(OneRowAdmin):
         return PolicyForm.for_person(person(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = ("tenant",) if obj is None and person(request).is_superuser else ()
-        return ((None, {"fields": (*first, "allowed_types", "blast_radius")}),)
+        tenant = ("tenant",) if obj is None and person(request).is_superuser else ()
+        return ((None, {"fields": (*tenant, "allowed_types", "blast_radius")}),)
 
     @admin.display(description="Policy")
-    def shown(self, row: RemoteControlPolicy) -> str:
+    def policy(self, row: RemoteControlPolicy) -> str:
         return str(row)
 
-    @admin.display(description="Allowed")
+    @admin.display(description="Allowed command types")
     def allowed(self, row: RemoteControlPolicy) -> str:
         if len(row.allowed_types) == len(TYPES):
-            return "everything"
-        return ", ".join(TYPES[name].label for name in row.allowed_types) or "nothing"
+            return "all"
+        return ", ".join(TYPES[name].label for name in row.allowed_types) or "none"

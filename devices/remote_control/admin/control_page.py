@@ -1,4 +1,4 @@
-"""One device in a person's hands: its panel, and the page on which it is controlled."""
+"""The control page of a device, and the remote control panel on the device's page."""
 
 import json
 from datetime import datetime, timedelta
@@ -18,11 +18,11 @@ from django.views.decorators.http import require_POST
 
 from core.errors import DomainError
 from devices.registry.models import Device
-from devices.remote_control.api.screenshot_views import picture
-from devices.remote_control.api.views import command_with
+from devices.remote_control.api.screenshot_views import image_response
+from devices.remote_control.api.views import command_or_404
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.models import CommandHistory, Screenshot
-from devices.remote_control.models.commands import OPEN
+from devices.remote_control.models.commands import OPEN_STATUSES
 from devices.remote_control.services import (
     command_expiry,
     issuing,
@@ -37,11 +37,11 @@ from tenants.roles import visible_to
 VIEW = "remote_control.view_remotecontrolsession"
 MANAGE = "remote_control.manage_remote_control"
 END_ANY = "remote_control.end_any_session"
-LAST_FEW = 5  # commands on the device's page
-HISTORY = 30  # commands on the page of its control
-LIVELY = timedelta(minutes=1)  # in which an answer is waited for
-MOST_TEXT = 2_000  # characters of parameters
-PAD = (
+PANEL_COMMANDS = 5  # latest commands on the device's page
+PAGE_COMMANDS = 30  # latest commands on the control page
+RECENT = timedelta(minutes=1)  # the page polls quickly while newer commands are open
+MAX_PARAMETERS_LENGTH = 2_000  # characters of JSON
+DIRECTION_PAD = (
     ("up", "▲", "Up"),
     ("left", "◀", "Left"),
     ("select", "OK", "Select"),
@@ -61,25 +61,25 @@ KEYS = (
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
-    """Who controls the device, and what it was told lately."""
+    """Return the HTML of the panel: the active session and the latest commands."""
     if not request.user.has_perm(VIEW):
         return ""
     now = timezone.now()
-    rows = CommandHistory.objects.filter(device=device)[:LAST_FEW]
+    rows = CommandHistory.objects.filter(device=device)[:PANEL_COMMANDS]
     context = {
         "session": sessions.current(device, now=now),
-        "commands": [_told(row, now) for row in rows],
+        "commands": [_command_context(row, now) for row in rows],
         "is_retired": device.status == Device.Status.RETIRED,
         "may_manage": request.user.has_perm(MANAGE),
-        "address": reverse("admin:remote_control_control", args=[device.pk]),
-        "history": _history_address(device),
+        "control_url": reverse("admin:remote_control_control", args=[device.pk]),
+        "history_url": _history_url(device),
     }
     return render_to_string("portal/device_remote_control.html", context)
 
 
 @never_cache
 def control(request: HttpRequest, device_id: UUID) -> HttpResponse:
-    """The page: a screen to touch, a remote's keys, and what came of it all."""
+    """Show the control page: the screen, the remote's keys and the latest commands."""
     device = _device(request, device_id)
     with tenant_scope(device.tenant_id):
         allowed = set(policies.of_tenant().allowed_types)
@@ -88,20 +88,20 @@ def control(request: HttpRequest, device_id: UUID) -> HttpResponse:
             "title": f"Control {device.name}",
             "device": device,
             "state": _state(request, device),
-            "act_address": reverse("admin:remote_control_act", args=[device.pk]),
-            "state_address": reverse("admin:remote_control_state", args=[device.pk]),
+            "act_url": reverse("admin:remote_control_act", args=[device.pk]),
+            "state_url": reverse("admin:remote_control_state", args=[device.pk]),
             "allowed": allowed,
-            "pad": PAD if "keypress" in allowed else (),
+            "direction_pad": DIRECTION_PAD if "keypress" in allowed else (),
             "keys": KEYS if "keypress" in allowed else (),
             "may_manage": request.user.has_perm(MANAGE),
-            "history": _history_address(device),
+            "history_url": _history_url(device),
         }
     return TemplateResponse(request, "portal/remote_control.html", context)
 
 
 @never_cache
 def state(request: HttpRequest, device_id: UUID) -> JsonResponse:
-    """How it stands now, for the page that is open."""
+    """Return the current state, which the open page polls."""
     device = _device(request, device_id)
     with tenant_scope(device.tenant_id):
         return JsonResponse(_state(request, device))
@@ -109,7 +109,7 @@ def state(request: HttpRequest, device_id: UUID) -> JsonResponse:
 
 @require_POST
 def act(request: HttpRequest, device_id: UUID) -> JsonResponse:
-    """Start, end, command, call back; the answer says how it stands then."""
+    """Start or end a session, issue or cancel a command; return the new state."""
     device = _device(request, device_id)
     if not request.user.has_perm(MANAGE):
         raise PermissionDenied
@@ -117,20 +117,21 @@ def act(request: HttpRequest, device_id: UUID) -> JsonResponse:
         try:
             _act(request, device, timezone.now())
         except DomainError as error:
-            said = [detail.sentence for detail in error.details] or [str(error)]
-            told = {"error": " ".join(said), **_state(request, device)}
-            return JsonResponse(told, status=409)
+            messages = [detail.sentence for detail in error.details] or [str(error)]
+            data = {"error": " ".join(messages), **_state(request, device)}
+            return JsonResponse(data, status=409)
         return JsonResponse(_state(request, device))
 
 
 def screenshot(request: HttpRequest, screenshot_id: UUID) -> HttpResponse:
-    """A picture of a screen."""
+    """Return the image of a screenshot."""
     if not request.user.has_perm(VIEW):
         raise PermissionDenied
-    found = visible_to(person(request), Screenshot).filter(pk=screenshot_id).first()
-    if found is None:
+    rows = visible_to(person(request), Screenshot).filter(pk=screenshot_id)
+    shot = rows.first()
+    if shot is None:
         raise Http404
-    return picture(found)
+    return image_response(shot)
 
 
 def _device(request: HttpRequest, device_id: UUID) -> Device:
@@ -143,8 +144,8 @@ def _device(request: HttpRequest, device_id: UUID) -> Device:
 
 
 def _act(request: HttpRequest, device: Device, now: datetime) -> None:
-    said, by = request.POST, person(request)
-    match said.get("action"):
+    data, by = request.POST, person(request)
+    match data.get("action"):
         case "start":
             sessions.start(device=device, controller=by, now=now)
         case "end":
@@ -152,15 +153,15 @@ def _act(request: HttpRequest, device: Device, now: datetime) -> None:
             sessions.end(device=device, by=by, may_end_others=may_end_others, now=now)
         case "cancel":
             command_expiry.cancel(
-                command=command_with(_uuid(said.get("command", ""))),
+                command=command_or_404(_uuid(data.get("command", ""))),
                 by=by.email,
                 now=now,
             )
         case "command":
             issuing.issue(
                 device=device,
-                type=said.get("type", "")[:40],
-                parameters=_parameters(said.get("parameters", "")),
+                type=data.get("type", "")[:40],
+                parameters=_parameters(data.get("parameters", "")),
                 by=by,
                 now=now,
             )
@@ -169,7 +170,7 @@ def _act(request: HttpRequest, device: Device, now: datetime) -> None:
 
 
 def _state(request: HttpRequest, device: Device) -> dict[str, Any]:
-    """What the page shows, as JSON; the history as HTML, which it puts in its place."""
+    """Return what the page shows, as JSON; `history` is HTML."""
     device.refresh_from_db()
     now = timezone.now()
     session = sessions.current(device, now=now)
@@ -177,8 +178,7 @@ def _state(request: HttpRequest, device: Device) -> dict[str, Any]:
     shots = Screenshot.objects.filter(device=device).defer("image")
     shot = shots.first()
     size = screen_size.size_of(device)
-    rows = list(CommandHistory.objects.filter(device=device)[:HISTORY])
-    told = [_told(row, now) for row in rows]
+    rows = list(CommandHistory.objects.filter(device=device)[:PAGE_COMMANDS])
     return {
         "online": device.status == Device.Status.ONLINE,
         "reachable": device.status == Device.Status.ONLINE
@@ -195,19 +195,23 @@ def _state(request: HttpRequest, device: Device) -> dict[str, Any]:
             "width": shot.width,
             "height": shot.height,
         },
-        # What waits for an offline device does so without anybody looking on.
+        # Commands that wait longer, for an offline device, need no quick polling.
         "open": sum(
-            row.status_at(now) in OPEN and row.issued_at > now - LIVELY for row in rows
+            row.status_at(now) in OPEN_STATUSES and row.issued_at > now - RECENT
+            for row in rows
         ),
         "history": render_to_string(
             "portal/remote_control_history.html",
-            {"commands": told, "may_manage": request.user.has_perm(MANAGE)},
+            {
+                "commands": [_command_context(row, now) for row in rows],
+                "may_manage": request.user.has_perm(MANAGE),
+            },
         ),
     }
 
 
-def _told(row: CommandHistory, now: datetime) -> dict[str, Any]:
-    """A command in words."""
+def _command_context(row: CommandHistory, now: datetime) -> dict[str, Any]:
+    """Return the template variables of one command; steps are in milliseconds."""
     status = row.status_at(now)
     steps = (
         ("sent", row.sent_at),
@@ -217,27 +221,27 @@ def _told(row: CommandHistory, now: datetime) -> dict[str, Any]:
     )
     return {
         "row": row,
-        "what": in_words(row.type, row.parameters),
+        "text": command_text(row.type, row.parameters),
         "status": status,
         "mark": {"succeeded": "good", "failed": "bad", "expired": "bad"}.get(
             status, ""
         ),
         "steps": [
-            (name, round((at - row.issued_at).total_seconds() * 1000))
-            for name, at in steps
-            if at is not None
+            (name, round((time - row.issued_at).total_seconds() * 1000))
+            for name, time in steps
+            if time is not None
         ],
     }
 
 
-def in_words(type: str, parameters: dict[str, Any]) -> str:
-    """`Set the volume: 30`; what a person would say of a command."""
+def command_text(type: str, parameters: dict[str, Any]) -> str:
+    """Return a command as text, such as `Set volume: 30`."""
     label = TYPES[type].label
     match parameters:
         case {"from": start, "to": end}:
-            return f"{label}: {_at(start)} to {_at(end)}"
+            return f"{label}: {_point_text(start)} to {_point_text(end)}"
         case {"x": _, "y": _}:
-            return f"{label}: {_at(parameters)}"
+            return f"{label}: {_point_text(parameters)}"
         case {"key": key}:
             return f"{label}: {key.replace('_', ' ')}"
         case {"text": text}:
@@ -247,26 +251,32 @@ def in_words(type: str, parameters: dict[str, Any]) -> str:
     return label
 
 
-def _at(place: dict[str, Any]) -> str:
-    return f"{place['x']}, {place['y']}"
+def _point_text(point: dict[str, Any]) -> str:
+    return f"{point['x']}, {point['y']}"
 
 
 def _parameters(text: str) -> Any:
-    """As the page says them; what cannot be read is what no command has."""
+    """Parse the parameters that the page sent; return None if they are not valid JSON.
+
+    The service rejects None, because parameters must be an object.
+    """
     if not text:
         return {}
     try:
-        said = json.loads(text[:MOST_TEXT], parse_constant=_refuse)
-        json.dumps(said, ensure_ascii=False).encode()  # no lone surrogates
+        parameters = json.loads(
+            text[:MAX_PARAMETERS_LENGTH], parse_constant=_reject_constant
+        )
+        json.dumps(parameters, ensure_ascii=False).encode()  # no lone surrogates
     except (ValueError, RecursionError):
         return None
-    return said
+    return parameters
 
 
-def _refuse(constant: str) -> None:
-    """
+def _reject_constant(constant: str) -> None:
+    """Reject `NaN` and the infinities, which JSON does not allow (RFC 8259 §6).
+
     Raises:
-        ValueError: `NaN` and the infinities are no JSON (RFC 8259 §6).
+        ValueError: always.
     """
     raise ValueError(constant)
 
@@ -278,6 +288,6 @@ def _uuid(text: str) -> UUID:
         raise Http404 from None
 
 
-def _history_address(device: Device) -> str:
-    address = reverse("admin:remote_control_commandhistory_changelist")
-    return f"{address}?device__id__exact={device.pk}"
+def _history_url(device: Device) -> str:
+    url = reverse("admin:remote_control_commandhistory_changelist")
+    return f"{url}?device__id__exact={device.pk}"

@@ -1,4 +1,4 @@
-"""The portal's forms of remote control."""
+"""Portal forms of remote control."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,35 +13,38 @@ from unfold.widgets import (
 
 from devices.remote_control.command_types import CHOICES, TYPES
 from devices.remote_control.models import RemoteControlPolicy
-from devices.remote_control.models.policies import USUAL_BLAST_RADIUS
+from devices.remote_control.models.policies import DEFAULT_BLAST_RADIUS
 from devices.remote_control.services import policies
-from devices.remote_control.services.policies import LARGEST_BLAST_RADIUS
+from devices.remote_control.services.policies import MAX_BLAST_RADIUS
 from tenants.admin.forms import ServiceForm, tenant_field, text
 from tenants.models import User
 
-TO_MANY = [(name, type_.label) for name, type_ in TYPES.items() if not type_.is_gesture]
-STATUSES = [("", "Online or not"), ("online", "Online"), ("offline", "Offline")]
+BULK_TYPES = [
+    (name, type_.label) for name, type_ in TYPES.items() if not type_.is_gesture
+]
+STATUSES = [("", "Online or offline"), ("online", "Online"), ("offline", "Offline")]
 FILTERS = ("tag", "model", "status", "search")
 
 
 class PolicyForm(ServiceForm):
-    """What may be commanded."""
+    """Changes the remote control policy."""
 
     tenant = tenant_field()
     allowed_types = forms.MultipleChoiceField(
-        label="Allowed",
+        label="Allowed command types",
         required=False,
         choices=CHOICES,
         initial=list(TYPES),
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )
     blast_radius = forms.IntegerField(
-        label="Blast radius",
+        label="Blast radius (devices)",
         min_value=0,
-        max_value=LARGEST_BLAST_RADIUS,
-        initial=USUAL_BLAST_RADIUS,
+        max_value=MAX_BLAST_RADIUS,
+        initial=DEFAULT_BLAST_RADIUS,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="A command to more devices than this waits for a second person.",
+        help_text="A bulk command to more devices than this must be confirmed by a second"
+        " member. Example: 50.",
     )
 
     class Meta:
@@ -49,47 +52,47 @@ class PolicyForm(ServiceForm):
         fields = ("allowed_types", "blast_radius")
 
     def act(self) -> RemoteControlPolicy:
-        said = dict(self.cleaned_data)
-        return policies.change(now=timezone.now(), **said)
+        return policies.change(now=timezone.now(), **self.cleaned_data)
 
 
 class BulkForm(forms.Form):
-    """A command, and which devices it is for."""
+    """Requests a bulk command: its type, parameters and device filter."""
 
     tenant = tenant_field()
     type = forms.ChoiceField(
         label="Command",
-        choices=TO_MANY,
-        widget=UnfoldAdminSelectWidget(choices=TO_MANY),
+        choices=BULK_TYPES,
+        widget=UnfoldAdminSelectWidget(choices=BULK_TYPES),
     )
     volume = forms.IntegerField(
-        label="Volume",
+        label="Volume (percent)",
         required=False,
         min_value=0,
         max_value=100,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="When the volume is set: 0 to 100.",
+        help_text="Required for the command “Set volume”. From 0 to 100.",
     )
     wait_hours = forms.IntegerField(
-        label="Waits for devices that are offline, hours",
+        label="Wait for offline devices (hours)",
         required=False,
         min_value=1,
         max_value=720,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Empty: a day, if the command makes sense later at all.",
+        help_text="From 1 to 720. Leave empty for 24 hours. “Screenshot” and “Wake up”"
+        " do not wait.",
     )
-    tag = text("With the tag")
-    model = text("Of the model")
+    tag = text("Tag", help_text="Only devices with this tag.")
+    model = text("Model", help_text="Only devices of this model.")
     status = forms.ChoiceField(
-        label="That are",
+        label="Status",
         required=False,
         choices=STATUSES,
         widget=UnfoldAdminSelectWidget(choices=STATUSES),
     )
     search = text(
-        "Named",
+        "Name or identifier",
         length=120,
-        help_text="A part of the name, or how an identifier begins.",
+        help_text="Any part of the name, or the start of an identifier.",
     )
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
@@ -98,13 +101,13 @@ class BulkForm(forms.Form):
             del self.fields["tenant"]
 
     def order(self) -> dict[str, Any]:
-        """What the service wants to know."""
-        said = self.cleaned_data
-        hours, volume = said["wait_hours"], said["volume"]
-        wants_volume = said["type"] == "set_volume" and volume is not None
+        """Return the arguments of `bulk_commands.preview` and `request`."""
+        data = self.cleaned_data
+        hours, volume = data["wait_hours"], data["volume"]
+        has_volume = data["type"] == "set_volume" and volume is not None
         return {
-            "type": said["type"],
-            "parameters": {"volume": volume} if wants_volume else {},
-            "filter": {name: said[name] for name in FILTERS if said[name]},
+            "type": data["type"],
+            "parameters": {"volume": volume} if has_volume else {},
+            "filter": {name: data[name] for name in FILTERS if data[name]},
             "wait": timedelta(hours=hours) if hours else None,
         }

@@ -1,4 +1,4 @@
-"""The members' doors to bulk commands."""
+"""Member API endpoints for bulk commands."""
 
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from devices.remote_control.api.serializers import (
     BulkSerializer,
     OutcomesSerializer,
 )
-from devices.remote_control.api.views import parsed, wait_of
+from devices.remote_control.api.views import parsed, wait_from
 from devices.remote_control.errors import NoSuchBulkCommand
 from devices.remote_control.models import BulkCommand
 from devices.remote_control.services import bulk_commands
@@ -34,7 +34,7 @@ class BulkPages(CursorPages):
 
 
 class BulkCommandsView(ListAPIView[BulkCommand]):
-    """Commands to many devices at once, the newest first, and one more."""
+    """List bulk commands, newest first, or request a new one."""
 
     permission_classes = (MayControl,)
     serializer_class = BulkSerializer
@@ -47,22 +47,20 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
     @extend_schema(
         request=BulkFields,
         responses={200: BulkPreviewSerializer, 201: BulkSerializer},
-        description="With `dry_run` nothing is commanded: 200 says what it would come to.",
+        description="With `dry_run`, no commands are issued. The response has status 200 and"
+        " counts the devices that the bulk command would reach.",
     )
     def post(self, request: Request) -> Response:
-        said = parsed(BulkFields, request)
+        data = parsed(BulkFields, request)
         order = {
-            "type": said["type"],
-            "parameters": said.get("parameters", {}),
-            "filter": said["filter"],
-            "wait": wait_of(said),
+            "type": data["type"],
+            "parameters": data.get("parameters", {}),
+            "filter": data["filter"],
+            "wait": wait_from(data),
         }
-        if said.get("dry_run"):
-            return Response(
-                BulkPreviewSerializer(
-                    bulk_commands.preview(now=timezone.now(), **order)
-                ).data
-            )
+        if data.get("dry_run"):
+            preview = bulk_commands.preview(now=timezone.now(), **order)
+            return Response(BulkPreviewSerializer(preview).data)
         row = bulk_commands.request(
             by=calling_member(request), now=timezone.now(), **order
         )
@@ -70,40 +68,44 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
 
 
 class BulkCommandView(APIView):
-    """One of them, and how far its commands have come."""
+    """Return a bulk command, with the number of its commands in each status."""
 
     @extend_schema(responses=OutcomesSerializer)
     def get(self, request: Request, bulk_id: UUID) -> Response:
-        row = bulk_with(bulk_id)
-        told = {**BulkSerializer(row).data, "outcomes": bulk_commands.outcomes(row)}
-        return Response(told)
+        row = bulk_command_or_404(bulk_id)
+        outcomes = bulk_commands.outcomes(row)
+        return Response({**BulkSerializer(row).data, "outcomes": outcomes})
 
 
 class ConfirmView(APIView):
-    """Let one go out that somebody else has asked for."""
+    """Confirm a bulk command that another member requested, which starts it."""
 
     permission_classes = (MayControl,)
 
     @extend_schema(request=None, responses=BulkSerializer)
     def post(self, request: Request, bulk_id: UUID) -> Response:
         row = bulk_commands.confirm(
-            bulk=bulk_with(bulk_id), by=calling_member(request), now=timezone.now()
+            bulk=bulk_command_or_404(bulk_id),
+            by=calling_member(request),
+            now=timezone.now(),
         )
         return Response(BulkSerializer(row).data)
 
 
 class CancelBulkView(APIView):
-    """Stop one: devices that it has not reached are not commanded."""
+    """Cancel a bulk command. Commands that were issued already stay in force."""
 
     permission_classes = (MayControl,)
 
     @extend_schema(request=None, responses=BulkSerializer)
     def post(self, request: Request, bulk_id: UUID) -> Response:
-        row = bulk_commands.cancel(bulk=bulk_with(bulk_id), now=timezone.now())
+        row = bulk_commands.cancel(
+            bulk=bulk_command_or_404(bulk_id), now=timezone.now()
+        )
         return Response(BulkSerializer(row).data)
 
 
-def bulk_with(bulk_id: UUID) -> BulkCommand:
+def bulk_command_or_404(bulk_id: UUID) -> BulkCommand:
     rows = BulkCommand.objects.select_related("requested_by", "confirmed_by")
     row: BulkCommand | None = rows.filter(pk=bulk_id).first()
     if row is None:

@@ -1,4 +1,4 @@
-"""The devices' doors to remote control."""
+"""Device API endpoints of remote control."""
 
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from core.limits import Limit
 from core.rest.negotiation import OneFormOnly
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.remote_control.api.serializers import (
-    AfterQuestion,
+    AfterParameters,
     AnswerFields,
     MyCommandsSerializer,
     MyKeySetSerializer,
@@ -26,19 +26,22 @@ from devices.remote_control.api.serializers import (
 from devices.remote_control.api.views import parsed
 from devices.remote_control.models import CommandHistory, CommandSigningKey
 from devices.remote_control.services import fetching, screenshots, signing
-from devices.remote_control.services.fetching import LARGEST_SEQUENCE
+from devices.remote_control.services.fetching import MAX_SEQUENCE
 
 AFTER = OpenApiParameter(
     "after",
-    {"type": "integer", "minimum": 0, "maximum": LARGEST_SEQUENCE},
-    description="The number of the last command that the device has seen.",
+    {"type": "integer", "minimum": 0, "maximum": MAX_SEQUENCE},
+    description="The sequence number of the last command that the device has seen.",
 )
-CONTROLLED = Limit("controlled_device")  # a person at a screen is quick
-STREAM_HEADER = "X-Command-Stream"  # tells the push channel whom an answer is for
+CONTROLLED = Limit("controlled_device")  # gestures come in quick succession
+STREAM_HEADER = "X-Command-Stream"  # tells the push server which device is listening
 
 
 class MyCommandsView(APIView):
-    """The commands that the calling device has not seen; what it has seen has arrived."""
+    """Return the commands that the calling device has not seen.
+
+    Commands up to `after` are marked as delivered.
+    """
 
     permission_classes = (IsDevice,)
     caller_limit = CONTROLLED
@@ -51,30 +54,30 @@ class MyCommandsView(APIView):
             device=calling_device(request), after=_after(request), now=now
         )
         key = signing.current_key(now=now) if rows else None
-        told = [_signed(row, key) for row in rows if key is not None]
-        return Response({"results": told}, headers={"Cache-Control": "no-store"})
+        results = [_signed(row, key) for row in rows if key is not None]
+        return Response({"results": results}, headers={"Cache-Control": "no-store"})
 
 
 class MyAnswerView(APIView):
-    """What the calling device says of one of its commands; said twice is said once."""
+    """Answer a command. Sending the same answer twice has no further effect."""
 
     permission_classes = (IsDevice,)
     caller_limit = CONTROLLED
 
     @extend_schema(request=AnswerFields, responses={204: None})
     def post(self, request: Request, command_id: UUID) -> Response:
-        said = parsed(AnswerFields, request)
+        data = parsed(AnswerFields, request)
         fetching.answer(
             device=calling_device(request),
             command_id=command_id,
             now=timezone.now(),
-            **said,
+            **data,
         )
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class MyCommandKeysView(APIView):
-    """The keys by which the calling device knows its commands."""
+    """Return the public keys with which the calling device verifies its commands."""
 
     permission_classes = (IsDevice,)
     caller_limit = CONTROLLED
@@ -83,20 +86,25 @@ class MyCommandKeysView(APIView):
     def get(self, request: Request) -> Response:
         device, now = calling_device(request), timezone.now()
         keys = signing.key_set(now=now)
-        told = {
-            "keys": keys,
-            "endorsement": signing.endorsed(keys, device=device, now=now),
-        }
-        return Response(told, headers={"Cache-Control": "no-store"})
+        endorsement = signing.endorsed(keys, device=device, now=now)
+        return Response(
+            {"keys": keys, "endorsement": endorsement},
+            headers={"Cache-Control": "no-store"},
+        )
 
 
 class MyStreamView(APIView):
-    """The push channel: which number the device's last command has, when that changes.
+    """Push notifications for the calling device.
 
-    Where `connect` says that the stream is, the answer waits until there is a command
-    past `after`: with `Accept: text/event-stream` it goes on and on, each event with
-    the number as its `id`, and an event `update` when one is meant for the device; else it ends with the first one, or after half a minute.
-    Anywhere else it comes at once.
+    At the address that `connect` returns as `command_stream`, the response waits until
+    there is a command with a sequence number above `after`.
+
+    - With `Accept: text/event-stream`, the response is a stream of server-sent events.
+      Each event has the sequence number of the device's last command as its `id`. An
+      event named `update` means that an update is available for the device.
+    - Otherwise the response ends with the first command, or after half a minute.
+
+    At any other address, the response is sent at once.
     """
 
     permission_classes = (IsDevice,)
@@ -108,9 +116,9 @@ class MyStreamView(APIView):
             AFTER,
             OpenApiParameter(
                 "Last-Event-ID",
-                {"type": "integer", "minimum": 0, "maximum": LARGEST_SEQUENCE},
+                {"type": "integer", "minimum": 0, "maximum": MAX_SEQUENCE},
                 location="header",
-                description="Goes before `after`.",
+                description="Takes precedence over `after`.",
             ),
         ],
         responses=SequenceSerializer,
@@ -119,38 +127,38 @@ class MyStreamView(APIView):
         device = calling_device(request)
         steps = getattr(device, "next_steps", None)
         sequence = steps.command_sequence if steps else 0
-        said = _after(request)
         headers = {
-            STREAM_HEADER: f"{device.pk} {sequence} {said}",
+            STREAM_HEADER: f"{device.pk} {sequence} {_after(request)}",
             "Cache-Control": "no-store",
         }
-        told = {
+        data = {
             "sequence": sequence,
             "update_waiting": steps is not None and steps.update_waiting,
         }
-        return Response(told, headers=headers)
+        return Response(data, headers=headers)
 
 
-class PictureParser(BaseParser):
-    """Whatever it says that it is: what is in it is looked into."""
+class ImageParser(BaseParser):
+    """Reads the body whatever its content type; the service inspects the content."""
 
     media_type = "*/*"
 
     def parse(
         self, stream: Any, media_type: Any = None, parser_context: Any = None
     ) -> dict[str, bytes]:
-        return {"picture": stream.read()}
+        return {"image": stream.read()}
 
 
 class UploadView(APIView):
-    """Where a device puts the picture that it was asked for; the address is the key.
+    """Upload the screenshot that a command requested.
 
-    Who shows a credential as well is counted by it, and not by the address of the site.
+    The key in the address authorises the upload, so no credential is required. A device
+    that sends its credential is rate limited by it instead of by its IP address.
     """
 
     permission_classes = (AllowAny,)
     caller_limit = CONTROLLED
-    parser_classes = (PictureParser,)
+    parser_classes = (ImageParser,)
 
     @extend_schema(
         parameters=[OpenApiParameter("key", required=True)],
@@ -158,29 +166,29 @@ class UploadView(APIView):
         responses={201: ScreenshotSerializer},
     )
     def put(self, request: Request, command_id: UUID) -> Response:
-        shot = screenshots.receive(
+        screenshot = screenshots.receive(
             command_id=command_id,
             secret=request.query_params.get("key", ""),
-            data=request.data.get("picture", b""),
+            data=request.data.get("image", b""),
             now=timezone.now(),
         )
-        return Response(ScreenshotSerializer(shot).data, status.HTTP_201_CREATED)
+        return Response(ScreenshotSerializer(screenshot).data, status.HTTP_201_CREATED)
 
 
 def _after(request: Request) -> int:
-    """What the device says that it has seen last; nothing known is nothing seen.
+    """Return the sequence number of the last command the device has seen; default 0.
 
-    A browser that reconnects by itself repeats the address and adds the header, so the
-    header is the newer of both.
+    The `Last-Event-ID` header wins over the `after` parameter: an event stream client
+    that reconnects repeats the original address and adds the header, which is newer.
     """
-    said = [request.query_params.dict()]
+    inputs = [request.query_params.dict()]
     if "Last-Event-ID" in request.headers:
-        said.append({"after": request.headers["Last-Event-ID"]})
+        inputs.append({"after": request.headers["Last-Event-ID"]})
     after = 0
-    for one in said:
-        question = AfterQuestion(data=one)
-        question.is_valid(raise_exception=True)
-        after = int(question.validated_data["after"])
+    for data in inputs:
+        parameters = AfterParameters(data=data)
+        parameters.is_valid(raise_exception=True)
+        after = int(parameters.validated_data["after"])
     return after
 
 

@@ -1,4 +1,4 @@
-"""Filters of command lists."""
+"""Query filters of command lists."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from devices.remote_control.models import CommandHistory, Status
 
 
 class CommandFilter(FilterSet):
-    """`status`, `type`, and of which session or bulk command they are."""
+    """Filters commands by status, type, session and bulk command."""
 
     status = django_filters.ChoiceFilter(choices=Status.choices)
     type = django_filters.ChoiceFilter(choices=CHOICES)
@@ -29,6 +29,8 @@ class CommandFilter(FilterSet):
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         for name in ("status", "type"):
             if self.data.get(name) == "":
-                raise ValidationError({name: "Leave it out for all of them."})
-        narrowed: QuerySet[Any] = super().filter_queryset(queryset)
-        return narrowed
+                raise ValidationError(
+                    {name: "Must not be blank. Omit the parameter to list all."}
+                )
+        filtered: QuerySet[Any] = super().filter_queryset(queryset)
+        return filtered

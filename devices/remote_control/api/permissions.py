@@ -1,16 +1,16 @@
-"""Who may control devices, by the names of the permissions."""
+"""API permissions of remote control."""
 
 from devices.remote_control.models import RemoteControlPolicy, RemoteControlSession
 from tenants.api.permissions import IsMember
 
 
 class MayControl(IsMember):
-    """Any member looks on; `manage_remote_control` is needed to do anything."""
+    """Every member may read; writing requires `manage_remote_control`."""
 
     writes = RemoteControlSession.grants["manage_remote_control"]
 
 
 class MaySetPolicy(IsMember):
-    """Any member reads what may be commanded; an admin or owner says it."""
+    """Every member may read the policy; changing it requires an admin or owner."""
 
     writes = RemoteControlPolicy.managed_by

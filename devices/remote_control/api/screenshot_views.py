@@ -1,4 +1,4 @@
-"""The members' doors to the pictures of screens."""
+"""Member API endpoints for screenshots."""
 
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ class ScreenshotPages(CursorPages):
 
 
 class ScreenshotsView(ListAPIView[Screenshot]):
-    """The pictures of a device's screen, the newest first."""
+    """List a device's screenshots, newest first."""
 
     serializer_class = ScreenshotSerializer
     pagination_class = ScreenshotPages
@@ -36,25 +36,29 @@ class ScreenshotsView(ListAPIView[Screenshot]):
 
 
 class ScreenshotView(APIView):
-    """One picture."""
+    """Return the image of one screenshot."""
 
     @extend_schema(
         responses={
             (200, "image/png"): OpenApiResponse(
                 {"type": "string", "format": "binary"},
-                description="As PNG, JPEG or WebP.",
+                description="The image in PNG, JPEG or WebP.",
             )
         }
     )
     def get(self, request: Request, screenshot_id: UUID) -> HttpResponse:
-        return picture(screenshot_with(screenshot_id))
+        return image_response(screenshot_or_404(screenshot_id))
 
 
-def picture(shot: Screenshot) -> HttpResponse:
-    """It came from outside: a browser is to take it for nothing but a picture."""
+def image_response(screenshot: Screenshot) -> HttpResponse:
+    """Return a screenshot's image.
+
+    A device uploaded it, so it is untrusted: the headers keep browsers from treating
+    it as anything but an image.
+    """
     return HttpResponse(
-        bytes(shot.image),
-        content_type=shot.content_type,
+        bytes(screenshot.image),
+        content_type=screenshot.content_type,
         headers={
             "Cache-Control": "private, max-age=86400, immutable",
             "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -63,8 +67,9 @@ def picture(shot: Screenshot) -> HttpResponse:
     )
 
 
-def screenshot_with(screenshot_id: UUID) -> Screenshot:
-    shot: Screenshot | None = Screenshot.objects.filter(pk=screenshot_id).first()
-    if shot is None:
+def screenshot_or_404(screenshot_id: UUID) -> Screenshot:
+    rows = Screenshot.objects.filter(pk=screenshot_id)
+    screenshot: Screenshot | None = rows.first()
+    if screenshot is None:
         raise NoSuchScreenshot
-    return shot
+    return screenshot

@@ -1,4 +1,4 @@
-"""The JSON of remote control, in and out."""
+"""Serializers of remote control's requests and responses."""
 
 from datetime import datetime
 from typing import Any
@@ -9,79 +9,96 @@ from core.rest.fields import Text, Truth, Value, WholeNumber
 from core.rest.strict import Strict
 from devices.remote_control.command_types import (
     CHOICES,
-    INTERACTIVE,
-    LONGEST_DEADLINE,
+    DEFAULT_ANSWER_TIMEOUT,
+    MAX_WAIT,
     TYPES,
 )
 from devices.remote_control.models import BulkCommand, RemoteControlSession, Status
-from devices.remote_control.services.bulk_commands import GOOD_FOR
-from devices.remote_control.services.fetching import (
-    LARGEST_SEQUENCE,
-    MOST_REASON,
-    SAYABLE,
-)
-from devices.remote_control.services.policies import LARGEST_BLAST_RADIUS
+from devices.remote_control.services import fetching
+from devices.remote_control.services.bulk_commands import CONFIRMATION_TIMEOUT
+from devices.remote_control.services.policies import MAX_BLAST_RADIUS
 
-ANSWERS = [(status.value, status.label) for status in SAYABLE]
-MOST_FILTERS = 20
+ANSWERS = [(status.value, status.label) for status in fetching.ANSWERS]
+MAX_FILTERS = 20
+WAIT_HELP = (
+    "How long the command may wait for an offline device. Only for command types that"
+    " wait; the default is the type's `waits_seconds`."
+)
 
 
 class CommandFields(Strict):
     """A command to one device."""
 
     type = serializers.ChoiceField(choices=CHOICES)
-    parameters = serializers.DictField(child=Value(allow_null=True), required=False)
+    parameters = serializers.DictField(
+        child=Value(allow_null=True),
+        required=False,
+        help_text="Parameters that match the JSON Schema of the command type.",
+    )
     session = serializers.UUIDField(
-        required=False, help_text="The one that the controller believes to have."
+        required=False,
+        help_text="Id of the session that the client believes is active. The command is"
+        " refused if this session has ended.",
     )
     wait_seconds = WholeNumber(
         required=False,
-        min_value=int(INTERACTIVE.total_seconds()),
-        max_value=int(LONGEST_DEADLINE.total_seconds()),
-        help_text="How long it may wait for a device that is offline.",
+        min_value=int(DEFAULT_ANSWER_TIMEOUT.total_seconds()),
+        max_value=int(MAX_WAIT.total_seconds()),
+        help_text=WAIT_HELP,
     )
 
 
 class BulkFields(Strict):
-    """A command to every device that the filter finds."""
+    """A command to every device that matches a filter."""
 
     type = serializers.ChoiceField(choices=CHOICES)
-    parameters = serializers.DictField(child=Value(allow_null=True), required=False)
+    parameters = serializers.DictField(
+        child=Value(allow_null=True),
+        required=False,
+        help_text="Parameters that match the JSON Schema of the command type.",
+    )
     filter = serializers.DictField(
         child=Text(max_length=120, allow_blank=True),
-        help_text="As `GET /devices` is narrowed; `{}` is every device.",
+        help_text="Query parameters of `GET /devices`. `{}` matches every device.",
     )
     wait_seconds = WholeNumber(
         required=False,
-        min_value=int(INTERACTIVE.total_seconds()),
-        max_value=int(LONGEST_DEADLINE.total_seconds()),
+        min_value=int(DEFAULT_ANSWER_TIMEOUT.total_seconds()),
+        max_value=int(MAX_WAIT.total_seconds()),
+        help_text=WAIT_HELP,
     )
-    dry_run = Truth(required=False, help_text="Count the devices, command none.")
+    dry_run = Truth(
+        required=False, help_text="Count the devices without issuing commands."
+    )
 
-    def validate_filter(self, said: dict[str, str]) -> dict[str, str]:
-        if len(said) > MOST_FILTERS:
-            raise serializers.ValidationError(f"At most {MOST_FILTERS} parameters.")
-        return said
+    def validate_filter(self, filter: dict[str, str]) -> dict[str, str]:
+        if len(filter) > MAX_FILTERS:
+            raise serializers.ValidationError(
+                f"Must have at most {MAX_FILTERS} parameters."
+            )
+        return filter
 
 
 class AnswerFields(Strict):
-    """What a device says of a command of its own."""
+    """A device's answer to one of its commands."""
 
     status = serializers.ChoiceField(choices=ANSWERS)
     result = serializers.DictField(
         child=Value(allow_null=True),
         required=False,
-        help_text="With `succeeded` or `failed`.",
+        help_text="Accepted with the status `succeeded` or `failed` only.",
     )
     reason = Text(
-        max_length=MOST_REASON,
+        max_length=fetching.MAX_REASON_LENGTH,
         required=False,
         allow_blank=True,
-        help_text="Why it has failed.",
+        help_text="Why the command failed. Required with the status `failed`.",
     )
 
 
 class PolicyFields(Strict):
+    """Changes to the remote control policy; omitted fields stay unchanged."""
+
     allowed_types = serializers.ListField(
         child=serializers.ChoiceField(choices=CHOICES),
         max_length=len(TYPES),
@@ -89,19 +106,25 @@ class PolicyFields(Strict):
     )
     blast_radius = WholeNumber(
         min_value=0,
-        max_value=LARGEST_BLAST_RADIUS,
+        max_value=MAX_BLAST_RADIUS,
         required=False,
-        help_text="A bulk command to more devices wants a second person.",
+        help_text="A bulk command to more devices than this must be confirmed by a"
+        " second member.",
     )
 
 
 class PolicySerializer(serializers.Serializer[Any]):
+    """The tenant's remote control policy."""
+
     allowed_types = serializers.ListField(child=serializers.CharField())
-    blast_radius = serializers.IntegerField()
+    blast_radius = serializers.IntegerField(
+        help_text="A bulk command to more devices than this must be confirmed by a"
+        " second member."
+    )
 
 
 class SessionSerializer(serializers.Serializer[Any]):
-    """`ended_at` is null while it is in use."""
+    """A remote control session; `ended_at` is null while it is open."""
 
     id = serializers.UUIDField()
     device = serializers.UUIDField(source="device_id")
@@ -110,32 +133,38 @@ class SessionSerializer(serializers.Serializer[Any]):
     last_used_at = serializers.DateTimeField()
     ended_at = serializers.DateTimeField(allow_null=True)
     end = serializers.ChoiceField(
-        choices=RemoteControlSession.End.choices, allow_blank=True
+        choices=RemoteControlSession.End.choices,
+        allow_blank=True,
+        help_text="Why the session ended; blank while it is open.",
     )
 
 
 class StatusSerializer(serializers.Serializer[Any]):
-    """Whether a device can be controlled, and who does."""
+    """Whether a device can be controlled, and by whom it is."""
 
     device = serializers.UUIDField()
     online = serializers.BooleanField()
     quarantined = serializers.BooleanField()
     session = SessionSerializer(allow_null=True)
-    is_mine = serializers.BooleanField(help_text="The session is the caller's.")
+    is_mine = serializers.BooleanField(
+        help_text="True if the session belongs to the caller."
+    )
     commands_waiting = serializers.IntegerField()
     screen = serializers.DictField(
         child=serializers.IntegerField(),
         allow_null=True,
-        help_text="`width` and `height` in pixels, where they are known.",
+        help_text="`width` and `height` of the screen in pixels; null if unknown.",
     )
 
 
 class CommandSerializer(serializers.Serializer[Any]):
-    """A command with its life; a time is null as long as it has not come."""
+    """A command; times of steps that it has not reached are null."""
 
     id = serializers.UUIDField()
     device = serializers.UUIDField(source="device_id")
-    sequence = serializers.IntegerField()
+    sequence = serializers.IntegerField(
+        help_text="Sequence number of the command, counted per device."
+    )
     type = serializers.ChoiceField(choices=CHOICES)
     parameters = serializers.DictField(child=Value(allow_null=True))
     status = serializers.SerializerMethodField()
@@ -143,39 +172,55 @@ class CommandSerializer(serializers.Serializer[Any]):
     bulk = serializers.UUIDField(source="bulk_id", allow_null=True)
     issued_by = serializers.CharField()
     issued_at = serializers.DateTimeField()
-    expires_at = serializers.DateTimeField(help_text="From then on it is not begun.")
+    expires_at = serializers.DateTimeField(
+        help_text="The device must not start the command from this time on."
+    )
     due_at = serializers.DateTimeField(
-        help_text="Until then something has to be heard of it."
+        help_text="The command expires if the device has not fetched or answered it by"
+        " this time."
     )
     sent_at = serializers.DateTimeField(allow_null=True)
     delivered_at = serializers.DateTimeField(allow_null=True)
     started_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
     result = serializers.DictField(child=Value(allow_null=True), allow_null=True)
-    reason = serializers.CharField(allow_blank=True)
+    reason = serializers.CharField(
+        allow_blank=True, help_text="Why the command did not succeed."
+    )
 
     def get_status(self, command: Any) -> Status:
         return Status(command.status_at(self.context["now"]))
 
 
 class CommandTypeSerializer(serializers.Serializer[Any]):
+    """A command type."""
+
     name = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment] # its name in JSON
     schema = serializers.DictField(
         child=Value(allow_null=True),
-        help_text="JSON Schema of the parameters, draft 2020-12.",
+        help_text="JSON Schema of the parameters (draft 2020-12).",
     )
-    is_gesture = serializers.BooleanField(help_text="It wants a session.")
+    is_gesture = serializers.BooleanField(
+        help_text="True if the command requires a session."
+    )
     waits_seconds = serializers.IntegerField(
         allow_null=True,
-        help_text="For a device that is offline, if nobody says; null: not at all.",
+        help_text="How long the command waits for an offline device by default; null if"
+        " it does not wait.",
     )
-    answer_within_seconds = serializers.IntegerField()
+    answer_within_seconds = serializers.IntegerField(
+        help_text="How long the device may take to answer."
+    )
     replaces_waiting = serializers.BooleanField(
-        help_text="A newer one makes one that still waits superfluous."
+        help_text="True if a new command supersedes queued ones of this type."
     )
-    is_disruptive = serializers.BooleanField()
-    is_allowed = serializers.BooleanField(help_text="By the tenant's policy.")
+    is_disruptive = serializers.BooleanField(
+        help_text="True if the screen goes dark for a while."
+    )
+    is_allowed = serializers.BooleanField(
+        help_text="True if the tenant's policy allows this type."
+    )
 
 
 class CommandTypesSerializer(serializers.Serializer[Any]):
@@ -183,61 +228,75 @@ class CommandTypesSerializer(serializers.Serializer[Any]):
 
 
 class BulkSerializer(serializers.Serializer[Any]):
-    """A bulk command; `done` of the devices have their command already."""
+    """A bulk command."""
 
     id = serializers.UUIDField()
     type = serializers.ChoiceField(choices=CHOICES)
     parameters = serializers.DictField(child=Value(allow_null=True))
     filter = serializers.DictField(child=serializers.CharField())
     state = serializers.ChoiceField(choices=BulkCommand.State.choices)
-    found = serializers.IntegerField()
-    done = serializers.IntegerField()
-    left_out = serializers.IntegerField(help_text="Somebody controls them.")
+    found = serializers.IntegerField(
+        help_text="How many devices matched the filter at the time of the request."
+    )
+    done = serializers.IntegerField(help_text="How many devices were commanded.")
+    left_out = serializers.IntegerField(
+        help_text="How many devices were skipped, because a member controls them or they"
+        " were retired or put in quarantine."
+    )
     requested_by = serializers.EmailField(source="requested_by.email")
     requested_at = serializers.DateTimeField()
     confirmed_by = serializers.EmailField(
         source="confirmed_by.email", allow_null=True, default=None
     )
     confirm_by = serializers.SerializerMethodField(
-        help_text="Until then somebody else may confirm it; null: nobody has to."
+        help_text="Until when another member may confirm the bulk command; null if it"
+        " does not wait for confirmation."
     )
-    expires_at = serializers.DateTimeField(help_text="Of each command.")
+    expires_at = serializers.DateTimeField(
+        help_text="The devices must not start the command from this time on."
+    )
     ended_at = serializers.DateTimeField(allow_null=True)
 
     def get_confirm_by(self, row: BulkCommand) -> datetime | None:
         is_waiting = row.state == BulkCommand.State.WAITING
-        return row.requested_at + GOOD_FOR if is_waiting else None
+        return row.requested_at + CONFIRMATION_TIMEOUT if is_waiting else None
 
 
 class OutcomesSerializer(BulkSerializer):
-    """One of them, with how many of its commands have come how far."""
+    """A bulk command, with the number of its commands in each status."""
 
     outcomes = serializers.DictField(child=serializers.IntegerField())
 
 
 class BulkPreviewSerializer(serializers.Serializer[Any]):
-    """What a bulk command would come to."""
+    """How many devices a bulk command would reach."""
 
-    found = serializers.IntegerField()
+    found = serializers.IntegerField(help_text="Devices that match the filter.")
     online = serializers.IntegerField()
-    controlled = serializers.IntegerField(help_text="They would be left out.")
+    controlled = serializers.IntegerField(
+        help_text="Devices that a member controls; the bulk command would skip them."
+    )
     blast_radius = serializers.IntegerField()
-    needs_confirmation = serializers.BooleanField()
+    needs_confirmation = serializers.BooleanField(
+        help_text="True if another member would have to confirm the bulk command."
+    )
 
 
 class ScreenshotSerializer(serializers.Serializer[Any]):
+    """A screenshot, without its image."""
+
     id = serializers.UUIDField()
     device = serializers.UUIDField(source="device_id")
     command = serializers.UUIDField(source="command_id")
     taken_at = serializers.DateTimeField()
     content_type = serializers.CharField()
-    width = serializers.IntegerField()
-    height = serializers.IntegerField()
-    size = serializers.IntegerField(help_text="bytes")
+    width = serializers.IntegerField(help_text="Width in pixels.")
+    height = serializers.IntegerField(help_text="Height in pixels.")
+    size = serializers.IntegerField(help_text="Size in bytes.")
 
 
 class KeySetSerializer(serializers.Serializer[Any]):
-    """The keys that sign the tenant's commands (RFC 7517), the present one first."""
+    """The public keys that sign the tenant's commands (RFC 7517), active key first."""
 
     keys = serializers.ListField(
         child=serializers.DictField(child=serializers.CharField())
@@ -245,31 +304,42 @@ class KeySetSerializer(serializers.Serializer[Any]):
 
 
 class MyKeySetSerializer(KeySetSerializer):
-    """The same for a device, with the CA's word for them."""
+    """The public keys for a device, with the CA's signature."""
 
     endorsement = serializers.CharField(
         allow_null=True,
-        help_text="The same keys in a JWS by the CA, whose chain is its `x5c`; null where"
-        " the CA's key is not at hand.",
+        help_text="The same keys in a JWS signed by the CA, whose chain is in its `x5c`"
+        " header; null if the server has no CA key.",
     )
 
 
 class MyCommandSerializer(serializers.Serializer[Any]):
-    """A command as its device gets it; what counts is what is signed."""
+    """A command for its device. Devices must trust the signed content only."""
 
     id = serializers.UUIDField()
     sequence = serializers.IntegerField()
-    signed = serializers.CharField(help_text="JWS in compact form (RFC 7515).")
+    signed = serializers.CharField(
+        help_text="The command as a JWS in compact serialization (RFC 7515)."
+    )
 
 
 class MyCommandsSerializer(serializers.Serializer[Any]):
-    results = MyCommandSerializer(many=True, help_text="In their order, at most 50.")
+    results = MyCommandSerializer(
+        many=True,
+        help_text=f"Ordered by sequence number, at most {fetching.MAX_COMMANDS}.",
+    )
 
 
 class SequenceSerializer(serializers.Serializer[Any]):
-    sequence = serializers.IntegerField(help_text="Of the device's last command.")
+    sequence = serializers.IntegerField(
+        help_text="Sequence number of the device's last command."
+    )
     update_waiting = serializers.BooleanField()
 
 
-class AfterQuestion(serializers.Serializer[Any]):
-    after = serializers.IntegerField(min_value=0, max_value=LARGEST_SEQUENCE, default=0)
+class AfterParameters(serializers.Serializer[Any]):
+    """The `after` query parameter."""
+
+    after = serializers.IntegerField(
+        min_value=0, max_value=fetching.MAX_SEQUENCE, default=0
+    )

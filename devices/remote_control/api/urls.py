@@ -2,7 +2,7 @@ from django.urls import path
 
 from devices.remote_control.api import bulk_views, device_views, screenshot_views, views
 
-OF_DEVICE = "remote-control/<uuid:device_id>"
+DEVICE_PREFIX = "remote-control/<uuid:device_id>"
 
 urlpatterns = [
     path(
@@ -31,28 +31,32 @@ urlpatterns = [
         name="screenshot-upload",
     ),
     path(
-        f"{OF_DEVICE}/session/start",
+        f"{DEVICE_PREFIX}/session/start",
         views.StartView.as_view(),
         name="remote-control-start",
     ),
     path(
-        f"{OF_DEVICE}/session/end", views.EndView.as_view(), name="remote-control-end"
+        f"{DEVICE_PREFIX}/session/end",
+        views.EndView.as_view(),
+        name="remote-control-end",
     ),
     path(
-        f"{OF_DEVICE}/status", views.StatusView.as_view(), name="remote-control-status"
+        f"{DEVICE_PREFIX}/status",
+        views.StatusView.as_view(),
+        name="remote-control-status",
     ),
     path(
-        f"{OF_DEVICE}/command",
+        f"{DEVICE_PREFIX}/command",
         views.CommandView.as_view(),
         name="remote-control-command",
     ),
     path(
-        f"{OF_DEVICE}/commands",
+        f"{DEVICE_PREFIX}/commands",
         views.DeviceCommandsView.as_view(),
         name="remote-control-of-device",
     ),
     path(
-        f"{OF_DEVICE}/screenshots",
+        f"{DEVICE_PREFIX}/screenshots",
         screenshot_views.ScreenshotsView.as_view(),
         name="screenshots",
     ),

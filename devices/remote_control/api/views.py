@@ -1,4 +1,4 @@
-"""The members' doors to remote control: parse, one verb, render."""
+"""Member API endpoints for sessions, commands, the policy and signing keys."""
 
 from datetime import timedelta
 from typing import Any
@@ -44,7 +44,10 @@ from tenants.api.permissions import calling_member
 
 
 class StartView(APIView):
-    """Have a device to oneself; who has it already finds their session again."""
+    """Start a session, which gives the caller exclusive control of the device.
+
+    If the caller controls the device already, the existing session is returned.
+    """
 
     permission_classes = (MayControl,)
 
@@ -62,7 +65,7 @@ class StartView(APIView):
 
 
 class EndView(APIView):
-    """Let a device go; an administrator ends anybody's session."""
+    """End the session on a device. Administrators may end any member's session."""
 
     permission_classes = (MayControl,)
 
@@ -78,7 +81,7 @@ class EndView(APIView):
 
 
 class StatusView(APIView):
-    """Whether a device can be controlled, and who does."""
+    """Return whether a device can be controlled, and by whom it is."""
 
     @extend_schema(responses=StatusSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
@@ -86,7 +89,7 @@ class StatusView(APIView):
         session = sessions.current(device, now=now)
         steps = NextSteps.objects.filter(device=device)
         size = screen_size.size_of(device)
-        told = {
+        data = {
             "device": device.pk,
             "online": device.status == Device.Status.ONLINE,
             "quarantined": device.quarantined_at is not None,
@@ -96,27 +99,27 @@ class StatusView(APIView):
             or 0,
             "screen": size and {"width": size[0], "height": size[1]},
         }
-        return Response(StatusSerializer(told).data)
+        return Response(StatusSerializer(data).data)
 
 
 class CommandView(APIView):
-    """Tell a device what to do now."""
+    """Issue a command to a device."""
 
     permission_classes = (MayControl,)
 
     @extend_schema(request=CommandFields, responses={201: CommandSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
-        said, now = parsed(CommandFields, request), timezone.now()
+        data, now = parsed(CommandFields, request), timezone.now()
         command = issuing.issue(
             device=found(device_id),
-            type=said["type"],
-            parameters=said.get("parameters", {}),
+            type=data["type"],
+            parameters=data.get("parameters", {}),
             by=calling_member(request),
-            session_id=said.get("session"),
-            wait=wait_of(said),
+            session_id=data.get("session"),
+            wait=wait_from(data),
             now=now,
         )
-        return Response(shown(command), status.HTTP_201_CREATED)
+        return Response(command_data(command), status.HTTP_201_CREATED)
 
 
 class CommandPages(CursorPages):
@@ -124,8 +127,8 @@ class CommandPages(CursorPages):
         return ("-issued_at", "-id")
 
 
-class Commands(ListAPIView[CommandHistory]):
-    """Commands with their lives, the newest first."""
+class CommandListView(ListAPIView[CommandHistory]):
+    """List commands with their status and times, newest first."""
 
     serializer_class = CommandSerializer
     pagination_class = CommandPages
@@ -137,48 +140,49 @@ class Commands(ListAPIView[CommandHistory]):
 
 
 @extend_schema_view(get=extend_schema(operation_id="device_commands_list"))
-class DeviceCommandsView(Commands):
-    """What a device was told, and what came of it."""
+class DeviceCommandsView(CommandListView):
+    """List a device's commands, newest first."""
 
     def get_queryset(self) -> QuerySet[CommandHistory]:
-        if getattr(self, "swagger_fake_view", False):  # nobody asks of any device
+        # Schema generation passes no device id.
+        if getattr(self, "swagger_fake_view", False):
             return CommandHistory.objects.none()
         device = found(self.kwargs["device_id"])
         return CommandHistory.objects.filter(device=device)
 
 
-class CommandsView(Commands):
-    """What the tenant's devices were told, and what came of it."""
+class CommandsView(CommandListView):
+    """List the commands of all devices of the tenant, newest first."""
 
     def get_queryset(self) -> QuerySet[CommandHistory]:
         return CommandHistory.objects.all()
 
 
 class OneCommandView(APIView):
-    """One command."""
+    """Return one command."""
 
     @extend_schema(responses=CommandSerializer)
     def get(self, request: Request, command_id: UUID) -> Response:
-        return Response(shown(command_with(command_id)))
+        return Response(command_data(command_or_404(command_id)))
 
 
 class CancelView(APIView):
-    """Call a command back that the device has not fetched yet."""
+    """Cancel a command that the device has not fetched yet."""
 
     permission_classes = (MayControl,)
 
     @extend_schema(request=None, responses=CommandSerializer)
     def post(self, request: Request, command_id: UUID) -> Response:
         row = command_expiry.cancel(
-            command=command_with(command_id),
+            command=command_or_404(command_id),
             by=calling_member(request).email,
             now=timezone.now(),
         )
-        return Response(shown(row))
+        return Response(command_data(row))
 
 
 class CommandTypesView(APIView):
-    """The types of commands, with the schemas of their parameters."""
+    """List the command types with the JSON Schemas of their parameters."""
 
     @extend_schema(
         operation_id="remote_control_command_types", responses=CommandTypesSerializer
@@ -191,7 +195,8 @@ class CommandTypesView(APIView):
                 "label": type_.label,
                 "schema": type_.schema,
                 "is_gesture": type_.is_gesture,
-                "waits_seconds": type_.waits_for and type_.waits_for.total_seconds(),
+                "waits_seconds": type_.default_wait
+                and type_.default_wait.total_seconds(),
                 "answer_within_seconds": type_.answer_within.total_seconds(),
                 "replaces_waiting": type_.replaces_waiting,
                 "is_disruptive": type_.is_disruptive,
@@ -203,7 +208,7 @@ class CommandTypesView(APIView):
 
 
 class PolicyView(APIView):
-    """What the tenant's members may command."""
+    """Return or change the tenant's remote control policy."""
 
     permission_classes = (MaySetPolicy,)
 
@@ -213,54 +218,60 @@ class PolicyView(APIView):
 
     @extend_schema(request=PolicyFields, responses=PolicySerializer)
     def patch(self, request: Request) -> Response:
-        said = parsed(PolicyFields, request)
-        return Response(
-            PolicySerializer(policies.change(now=timezone.now(), **said)).data
-        )
+        data = parsed(PolicyFields, request)
+        policy = policies.change(now=timezone.now(), **data)
+        return Response(PolicySerializer(policy).data)
 
 
 class SigningKeysView(APIView):
-    """The keys that sign the tenant's commands."""
+    """Return the public keys that sign the tenant's commands, or replace the key."""
 
     permission_classes = (MaySetPolicy,)
 
     @extend_schema(responses=KeySetSerializer)
     def get(self, request: Request) -> Response:
-        return Response(KeySetSerializer(_keys()).data)
+        return Response(KeySetSerializer(_key_set()).data)
 
     @extend_schema(
         request=None,
         responses={201: KeySetSerializer},
-        description="Sign with a new key from now on.",
+        description="Create a new key, which signs commands from now on.",
     )
     def post(self, request: Request) -> Response:
         signing.replace_key(now=timezone.now())
-        return Response(KeySetSerializer(_keys()).data, status.HTTP_201_CREATED)
+        return Response(KeySetSerializer(_key_set()).data, status.HTTP_201_CREATED)
 
 
-def _keys() -> dict[str, Any]:
+def _key_set() -> dict[str, Any]:
     return {"keys": signing.key_set(now=timezone.now())}
 
 
-def command_with(command_id: UUID) -> CommandHistory:
-    command: CommandHistory | None = CommandHistory.objects.filter(
-        pk=command_id
-    ).first()
+def command_or_404(command_id: UUID) -> CommandHistory:
+    rows = CommandHistory.objects.filter(pk=command_id)
+    command: CommandHistory | None = rows.first()
     if command is None:
         raise NoSuchCommand
     return command
 
 
-def shown(command: CommandHistory) -> dict[str, Any]:
+def command_data(command: CommandHistory) -> dict[str, Any]:
     return dict(CommandSerializer(command, context={"now": timezone.now()}).data)
 
 
-def parsed(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    body = kind(data=request.data)
+def parsed(
+    serializer_class: type[serializers.Serializer[Any]], request: Request
+) -> dict[str, Any]:
+    """Validate the request body; return the validated data.
+
+    Raises:
+        ValidationError: the body is invalid.
+    """
+    body = serializer_class(data=request.data)
     body.is_valid(raise_exception=True)
     return dict(body.validated_data)
 
 
-def wait_of(said: dict[str, Any]) -> timedelta | None:
-    seconds = said.get("wait_seconds")
+def wait_from(data: dict[str, Any]) -> timedelta | None:
+    """Return the `wait_seconds` field as a time span."""
+    seconds = data.get("wait_seconds")
     return None if seconds is None else timedelta(seconds=seconds)

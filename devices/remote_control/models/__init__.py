@@ -1,4 +1,4 @@
-"""The rows of remote control."""
+"""Models of remote control."""
 
 from devices.remote_control.models.bulk import BulkCommand
 from devices.remote_control.models.commands import (

@@ -1,4 +1,4 @@
-"""One command to many devices at once."""
+"""Bulk commands: one command to many devices."""
 
 import uuid
 from typing import ClassVar, Self
@@ -12,7 +12,7 @@ from tenants.models import TenantOwned, User
 
 
 class BulkQuerySet(models.QuerySet["BulkCommand"]):
-    """Questions about bulk commands; each returns a narrower queryset."""
+    """Filters on bulk commands."""
 
     def running(self) -> Self:
         return self.filter(state=BulkCommand.State.RUNNING)
@@ -22,14 +22,14 @@ class BulkQuerySet(models.QuerySet["BulkCommand"]):
 
 
 class BulkCommand(TenantOwned):
-    """A command to every device that a filter finds.
+    """A command to every device that matches a filter.
 
-    It goes through the devices by their id, batch by batch, and so goes on where it was
-    after whatever interrupted it.
+    A task works through the devices in the order of their ids, batch by batch.
+    `position` is the last device processed, so that an interrupted task can continue.
     """
 
     class State(models.TextChoices):
-        WAITING = "waiting", "waiting for a second person"
+        WAITING = "waiting", "waiting for confirmation"
         RUNNING = "running"
         FINISHED = "finished"
         CANCELLED = "cancelled"
@@ -38,14 +38,16 @@ class BulkCommand(TenantOwned):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     type = models.CharField(max_length=16, choices=CHOICES)
     parameters = models.JSONField(default=dict)
-    filter = models.JSONField(default=dict)  # as lists of devices are narrowed
+    filter = models.JSONField(default=dict)  # the parameters of `GET /devices`
     state = models.CharField(max_length=9, choices=State.choices)
-    expires_at = models.DateTimeField()  # of each command
-    found = models.PositiveIntegerField()  # devices, when it was asked for
-    done = models.PositiveIntegerField(default=0)  # devices that have the command
-    left_out = models.PositiveIntegerField(default=0)  # controlled, retired meanwhile
-    worked_at = models.DateTimeField()
-    position = models.UUIDField(null=True)  # the last device done
+    expires_at = models.DateTimeField()  # for each of its commands
+    found = models.PositiveIntegerField()  # matching devices at the time of the request
+    done = models.PositiveIntegerField(default=0)  # devices that were commanded
+    left_out = models.PositiveIntegerField(
+        default=0
+    )  # devices controlled by a member, or retired since
+    worked_at = models.DateTimeField()  # when the last batch was processed
+    position = models.UUIDField(null=True)  # id of the last device processed
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     requested_at = models.DateTimeField()
     confirmed_by = models.ForeignKey(
@@ -74,4 +76,4 @@ class BulkCommand(TenantOwned):
         )
 
     def __str__(self) -> str:
-        return f"{self.get_type_display()}, to {self.found:,} devices"
+        return f"{self.get_type_display()} to {self.found:,} devices"

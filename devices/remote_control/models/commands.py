@@ -1,4 +1,4 @@
-"""What devices were told to do, and what came of it."""
+"""Commands to devices, and the screenshots that devices upload."""
 
 import uuid
 from datetime import datetime
@@ -17,27 +17,27 @@ from tenants.models import TenantOwned
 
 
 class Status(models.TextChoices):
-    """The life of a command; the last five end it."""
+    """The status of a command; the last five are final."""
 
-    QUEUED = "queued"  # the device has not asked for it yet
-    SENT = "sent"  # handed to the device
-    DELIVERED = "delivered"  # the device says that it has it
+    QUEUED = "queued"  # the device has not fetched it yet
+    SENT = "sent"  # returned in a response to the device
+    DELIVERED = "delivered"  # the device has confirmed that it received it
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    EXPIRED = "expired"  # not fetched, or not answered, in time
+    EXPIRED = "expired"  # not fetched or not answered in time
     CANCELLED = "cancelled"
-    SUPERSEDED = "superseded"  # by a newer one of its type
+    SUPERSEDED = "superseded"  # replaced by a newer command of the same type
 
 
-OPEN = (Status.QUEUED, Status.SENT, Status.DELIVERED, Status.RUNNING)
+OPEN_STATUSES = (Status.QUEUED, Status.SENT, Status.DELIVERED, Status.RUNNING)
 
 
 class CommandHistoryQuerySet(models.QuerySet["CommandHistory"]):
-    """Questions about commands; each returns a narrower queryset."""
+    """Filters on commands."""
 
     def open(self) -> Self:
-        return self.filter(status__in=OPEN)
+        return self.filter(status__in=OPEN_STATUSES)
 
     def queued(self) -> Self:
         return self.filter(status=Status.QUEUED)
@@ -49,15 +49,16 @@ class CommandHistoryQuerySet(models.QuerySet["CommandHistory"]):
 class CommandHistory(TenantOwned):
     """One command to one device.
 
-    `expires_at` is the moment from which it may not be begun any more; `due_at` the one
-    until which something has to be heard of it: it moves when the device gets it.
+    From `expires_at` on, the device must not start the command. The command expires
+    if the device has not fetched or answered it by `due_at`, which moves to a later
+    time when the device receives the command.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, related_name="commands"
     )
-    sequence = models.PositiveBigIntegerField()  # rises by one, device by device
+    sequence = models.PositiveBigIntegerField()  # rises by one per device
     type = models.CharField(max_length=16, choices=CHOICES)
     parameters = models.JSONField(default=dict)
     status = models.CharField(
@@ -78,7 +79,7 @@ class CommandHistory(TenantOwned):
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     result = models.JSONField(null=True)
-    reason = models.CharField(max_length=500, blank=True)  # that it did not succeed
+    reason = models.CharField(max_length=500, blank=True)  # why it did not succeed
 
     objects: ClassVar = TenantManager.from_queryset(CommandHistoryQuerySet)()
     every_tenant: ClassVar = CommandHistoryQuerySet.as_manager()
@@ -104,11 +105,13 @@ class CommandHistory(TenantOwned):
             ),
             models.Index(
                 fields=("device", "sequence"),
-                condition=Q(status__in=OPEN),
+                condition=Q(status__in=OPEN_STATUSES),
                 name="command_open_of_device",
             ),
             models.Index(
-                fields=("due_at",), condition=Q(status__in=OPEN), name="command_due"
+                fields=("due_at",),
+                condition=Q(status__in=OPEN_STATUSES),
+                name="command_due",
             ),
             models.Index(
                 fields=("tenant", "status", "-issued_at", "-id"),
@@ -124,19 +127,19 @@ class CommandHistory(TenantOwned):
         )
 
     def __str__(self) -> str:
-        return f"{self.get_type_display()}, {self.sequence}"
+        return f"{self.get_type_display()} (no. {self.sequence})"
 
     def status_at(self, now: datetime) -> str:
-        """The status by the clock: what is overdue has expired, noted or not."""
-        is_over = self.status in OPEN and self.due_at <= now
-        return Status.EXPIRED.value if is_over else self.status
+        """Return the status at a time; an overdue command has expired, stored or not."""
+        is_overdue = self.status in OPEN_STATUSES and self.due_at <= now
+        return Status.EXPIRED.value if is_overdue else self.status
 
 
 class Screenshot(TenantOwned):
-    """What a screen showed; kept for a retention time.
+    """A screenshot of a device's screen, deleted after a retention time.
 
-    The picture lies in the database, so that every host has it and a back-up too; it is
-    small, and it is not there for long.
+    The image is stored in the database, so that every host can serve it and backups
+    contain it. That is affordable because images are small and short-lived.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -1,4 +1,4 @@
-"""What a tenant has of its own: what may be commanded, and the keys that sign commands."""
+"""A tenant's remote control policy, and the keys that sign its commands."""
 
 import uuid
 from typing import ClassVar
@@ -10,7 +10,7 @@ from django.db.models import Q
 from devices.remote_control.command_types import CHOICES, TYPES
 from tenants.models import Role, TenantOwned
 
-USUAL_BLAST_RADIUS = 50  # devices
+DEFAULT_BLAST_RADIUS = 50  # devices
 
 
 def every_type() -> list[str]:
@@ -18,14 +18,20 @@ def every_type() -> list[str]:
 
 
 class RemoteControlPolicy(TenantOwned):
-    """What a tenant's members may command; without a row, everything with usual limits."""
+    """Which commands a tenant's members may issue, and to how many devices at once.
+
+    A tenant without a row has the default policy: all types are allowed.
+    """
 
     allowed_types = ArrayField(
         models.CharField(max_length=16, choices=CHOICES), default=every_type, blank=True
     )
     blast_radius = models.PositiveIntegerField(
-        default=USUAL_BLAST_RADIUS,
-        help_text="A bulk command to more devices than this wants a second person.",
+        default=DEFAULT_BLAST_RADIUS,
+        help_text=(
+            "A bulk command to more devices than this must be confirmed by a second"
+            " member."
+        ),
     )
     updated_at = models.DateTimeField()
 
@@ -40,13 +46,13 @@ class RemoteControlPolicy(TenantOwned):
         )
 
     def __str__(self) -> str:
-        return "What may be commanded"
+        return "Remote control policy"
 
 
 class SigningKey(TenantOwned):
-    """An Ed25519 key (RFC 8032) of a tenant; one at a time signs for a purpose."""
+    """An Ed25519 signing key (RFC 8032) of a tenant; one key is active per purpose."""
 
-    purpose: ClassVar[str]  # what its private half is encrypted for
+    purpose: ClassVar[str]  # the encryption purpose of its private key
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     thumbprint = models.CharField(max_length=43, unique=True)  # RFC 7638
@@ -69,8 +75,8 @@ class SigningKey(TenantOwned):
 class CommandSigningKey(SigningKey):
     """A key that signs a tenant's commands.
 
-    A command is signed when it is handed out, so one that was replaced is published for
-    minutes only: until what is on its way has arrived.
+    Commands are signed when a device fetches them. A replaced key is therefore
+    published for a few minutes only, until commands in transit have arrived.
     """
 
     purpose = "command signing keys"

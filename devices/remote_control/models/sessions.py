@@ -1,4 +1,4 @@
-"""Who controls a device: one at a time, which the database sees to."""
+"""Remote control sessions. A database constraint allows one open session per device."""
 
 import uuid
 from datetime import datetime
@@ -12,31 +12,30 @@ from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import Role, TenantOwned, User
 
-ONE_CONTROLLER = "one_controller_of_a_device"
-
 
 class SessionQuerySet(models.QuerySet["RemoteControlSession"]):
-    """Questions about sessions; each returns a narrower queryset."""
+    """Filters on sessions."""
 
     def open(self) -> Self:
         return self.filter(ended_at__isnull=True)
 
     def in_use(self, since: datetime) -> Self:
-        """Used after `since`: of somebody, by the clock."""
+        """Open sessions last used after `since`, which are not idle yet."""
         return self.open().filter(last_used_at__gt=since)
 
     def unused(self, since: datetime) -> Self:
+        """Open sessions last used at `since` or before, which are idle."""
         return self.open().filter(last_used_at__lte=since)
 
 
 class RemoteControlSession(TenantOwned):
-    """A person has a device to themselves, until one of them goes away."""
+    """A member's exclusive control of a device, from start to end."""
 
     class End(models.TextChoices):
-        BY_HAND = "by_hand", "by the controller"
-        IDLE = "idle", "not used any more"
+        BY_HAND = "by_hand", "ended by the controller"
+        IDLE = "idle", "idle for too long"
         OFFLINE = "offline", "the device went offline"
-        ADMINISTRATOR = "administrator", "by an administrator"
+        ADMINISTRATOR = "administrator", "ended by an administrator"
         DEVICE = "device", "the device was retired or put in quarantine"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -49,7 +48,7 @@ class RemoteControlSession(TenantOwned):
     ended_at = models.DateTimeField(null=True)
     end = models.CharField(max_length=13, choices=End.choices, blank=True)
 
-    # Asked for as `remote_control.manage_remote_control`.
+    # Permission names, such as `remote_control.manage_remote_control`.
     grants: ClassVar[dict[str, Role]] = {
         "manage_remote_control": Role.OPERATOR,
         "end_any_session": Role.ADMIN,
@@ -65,7 +64,7 @@ class RemoteControlSession(TenantOwned):
             models.UniqueConstraint(
                 fields=("device",),
                 condition=Q(ended_at__isnull=True),
-                name=ONE_CONTROLLER,
+                name="one_controller_of_a_device",
             ),
             models.UniqueConstraint(
                 fields=("tenant", "id"), name="session_with_its_tenant"
@@ -84,4 +83,4 @@ class RemoteControlSession(TenantOwned):
         )
 
     def __str__(self) -> str:
-        return f"{self.controller} at {self.device}"
+        return f"{self.controller} on {self.device}"

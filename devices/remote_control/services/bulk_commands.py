@@ -1,4 +1,4 @@
-"""One command to every device that a filter finds: counted, confirmed, worked through."""
+"""Bulk commands: preview, request, confirm, process and cancel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from devices.registry import device_filters
 from devices.registry.models import Device
 from devices.remote_control.command_types import TYPES, CommandType
 from devices.remote_control.errors import (
-    BulkCommandDecided,
-    GestureToMany,
+    BulkCommandAlreadyDecided,
+    GestureInBulk,
     NobodyFound,
     NoSuchBulkCommand,
-    SecondPersonNeeded,
+    SecondPersonRequired,
 )
 from devices.remote_control.events import (
     BulkCommandConfirmed,
@@ -37,23 +37,28 @@ from events.services.outbox import record
 from tenants.context import tenant_scope
 from tenants.models import User
 
-BATCH = 200  # devices in one transaction
-GOOD_FOR = timedelta(hours=1)  # for a second person to confirm it
+BATCH = 200  # devices per transaction
+CONFIRMATION_TIMEOUT = timedelta(hours=1)
 
 State = BulkCommand.State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a bulk command would come to."""
+    """How many devices a bulk command would reach.
+
+    Attributes:
+        controlled: devices that a member controls; the bulk command skips them.
+    """
 
     found: int
     online: int
-    controlled: int  # somebody has them: they would be left out
+    controlled: int
     blast_radius: int
 
     @property
-    def free(self) -> int:
+    def available(self) -> int:
+        """Devices that the bulk command would not skip."""
         return self.found - self.controlled
 
     @property
@@ -69,14 +74,19 @@ def preview(
     wait: timedelta | None,
     now: datetime,
 ) -> Preview:
-    """Check a bulk command and count its devices; nothing is changed.
+    """Check a bulk command and count its devices, without changing anything.
+
+    Args:
+        filter: the query parameters of `GET /devices`; empty matches every device.
+        wait: how long each command may wait for an offline device; None uses the
+            default of the command type.
 
     Raises:
-        UnknownCommandType, InvalidParameters, InvalidDeadline, CommandNotAllowed: it
-            could not be issued.
-        InvalidFilter: the filter is none.
+        UnknownCommandType, InvalidParameters, InvalidDeadline, CommandNotAllowed,
+        GestureInBulk: the command cannot be issued.
+        InvalidFilter: the filter is invalid.
     """
-    devices = targets(_checked(type, parameters, wait), filter, now=now)
+    devices = targets(_checked_command(type, parameters, wait), filter, now=now)
     in_use = RemoteControlSession.objects.in_use(now - IDLE)
     return Preview(
         found=devices.count(),
@@ -96,23 +106,31 @@ def request(
     by: User,
     now: datetime,
 ) -> BulkCommand:
-    """Command many devices; more than the blast radius when a second person confirms.
+    """Request a bulk command.
+
+    It starts at once, unless it reaches more devices than the policy's blast radius.
+    In that case it waits until a second member confirms it.
+
+    Args:
+        filter, wait: see `preview`.
 
     Raises:
-        NobodyFound: the filter finds no device.
+        NobodyFound: the filter matches no devices.
         UnknownCommandType, InvalidParameters, InvalidDeadline, CommandNotAllowed,
-        InvalidFilter: see `preview`.
+        GestureInBulk, InvalidFilter: see `preview`.
     """
-    told = preview(type=type, parameters=parameters, filter=filter, wait=wait, now=now)
-    if not told.found:
+    counts = preview(
+        type=type, parameters=parameters, filter=filter, wait=wait, now=now
+    )
+    if not counts.found:
         raise NobodyFound
     bulk = BulkCommand.objects.create(
         type=type,
         parameters=parameters,
         filter=dict(filter),
-        state=State.WAITING if told.needs_confirmation else State.RUNNING,
-        expires_at=now + issuing.checked_wait(TYPES[type], wait),
-        found=told.found,
+        state=State.WAITING if counts.needs_confirmation else State.RUNNING,
+        expires_at=now + issuing.validated_wait(TYPES[type], wait),
+        found=counts.found,
         requested_by=by,
         requested_at=now,
         worked_at=now,
@@ -120,58 +138,62 @@ def request(
     record(
         [
             BulkCommandRequested(
-                **_about(bulk, now), needs_confirmation=told.needs_confirmation
+                **_event_fields(bulk, now), needs_confirmation=counts.needs_confirmation
             )
         ]
     )
-    if not told.needs_confirmation:
-        _start_work_on_commit()
+    if not counts.needs_confirmation:
+        _enqueue_on_commit()
     return bulk
 
 
 @transaction.atomic
 def confirm(*, bulk: BulkCommand, by: User, now: datetime) -> BulkCommand:
-    """Let a bulk command go out that somebody else has asked for.
+    """Confirm a bulk command that another member requested, which starts it.
 
     Raises:
-        SecondPersonNeeded: it is one's own.
-        BulkCommandDecided: it waits for nobody any more.
-        CommandNotAllowed: the policy has changed meanwhile.
+        SecondPersonRequired: `by` requested it.
+        BulkCommandAlreadyDecided: it does not wait for confirmation.
+        CommandNotAllowed: the policy no longer allows the command type.
     """
-    row = _held(bulk)
-    if row.state != State.WAITING or row.requested_at + GOOD_FOR <= now:
-        raise BulkCommandDecided(state_at(row, now))
+    row = _locked(bulk)
+    if row.state != State.WAITING or row.requested_at + CONFIRMATION_TIMEOUT <= now:
+        raise BulkCommandAlreadyDecided(state_at(row, now))
     if row.requested_by_id == by.pk:
-        raise SecondPersonNeeded
-    issuing.checked_type(row.type)
-    # The time that was asked for counts from now: nobody could begin before.
+        raise SecondPersonRequired
+    issuing.allowed_type(row.type)
+    # The requested wait counts from the confirmation, because no device could start
+    # the command before.
     row.expires_at += now - row.requested_at
     row.state, row.confirmed_by = State.RUNNING, by
     row.save(update_fields=["state", "confirmed_by", "expires_at"])
-    record([BulkCommandConfirmed(**_about(row, now))])
-    _start_work_on_commit()
+    record([BulkCommandConfirmed(**_event_fields(row, now))])
+    _enqueue_on_commit()
     return row
 
 
 @transaction.atomic
 def cancel(*, bulk: BulkCommand, now: datetime) -> BulkCommand:
-    """Stop a bulk command: devices that have not been reached are not commanded.
+    """Cancel a bulk command. Commands that were issued already stay in force.
 
     Raises:
-        BulkCommandDecided: it is over.
+        BulkCommandAlreadyDecided: it has ended.
     """
-    row = _held(bulk)
+    row = _locked(bulk)
     if row.state not in (State.WAITING, State.RUNNING):
-        raise BulkCommandDecided(row.state)
+        raise BulkCommandAlreadyDecided(row.state)
     _finish(row, State.CANCELLED, now)
     return row
 
 
-def work(*, now: datetime) -> bool:
-    """Command the next devices of one running bulk command; whether there was any.
+def process_next_batch(*, now: datetime) -> bool:
+    """Command the next devices of one running bulk command.
 
-    Each batch is a transaction with its place among the ids, so whoever is killed in
-    the middle leaves nothing half done, and nobody is commanded twice.
+    Each batch is one transaction, which also stores the id of its last device. A
+    process that is killed leaves no batch half done, and no device is commanded twice.
+
+    Returns:
+        False if no bulk command is running.
     """
     with transaction.atomic():
         running = BulkCommand.every_tenant.running().order_by("worked_at")
@@ -182,16 +204,16 @@ def work(*, now: datetime) -> bool:
         return True
 
 
-def is_running() -> bool:
-    """Whether there is work."""
+def any_running() -> bool:
+    """Return True if any tenant's bulk command is running."""
     return BulkCommand.every_tenant.running().exists()
 
 
 @transaction.atomic
-def lapse(*, now: datetime) -> int:
-    """End what nobody has confirmed in time; return how many."""
+def lapse_unconfirmed(*, now: datetime) -> int:
+    """End bulk commands that were not confirmed in time. Return how many."""
     waiting = BulkCommand.every_tenant.waiting().filter(
-        requested_at__lte=now - GOOD_FOR
+        requested_at__lte=now - CONFIRMATION_TIMEOUT
     )
     rows = list(waiting.select_for_update(skip_locked=True)[:BATCH])
     for row in rows:
@@ -200,7 +222,7 @@ def lapse(*, now: datetime) -> int:
 
 
 def outcomes(bulk: BulkCommand) -> dict[str, int]:
-    """How many of its commands are in each status."""
+    """Return how many of its commands have each status."""
     rows = CommandHistory.objects.filter(bulk=bulk).order_by().values("status")
     return dict(rows.annotate(count=Count("pk")).values_list("status", "count"))
 
@@ -208,35 +230,42 @@ def outcomes(bulk: BulkCommand) -> dict[str, int]:
 def targets(
     type_: CommandType, filter: Mapping[str, str], *, now: datetime
 ) -> QuerySet[Device]:
-    """The current tenant's devices that a filter finds and that may obey.
+    """Return the current tenant's devices that a bulk command may reach.
 
-    What does not wait is nothing for a device that is offline.
+    Devices in quarantine are left out. Offline devices are left out if the command type
+    does not wait for them.
 
     Raises:
-        InvalidFilter: the filter is none.
+        InvalidFilter: the filter is invalid.
     """
     devices = device_filters.select(filter, now=now).filter(quarantined_at__isnull=True)
-    if type_.waits_for is None:
+    if type_.default_wait is None:
         devices = devices.filter(status=Device.Status.ONLINE)
     return devices.order_by("pk")
 
 
 def _next_batch(row: BulkCommand, now: datetime) -> None:
-    """Never to more devices than were counted, whatever the filter finds meanwhile."""
+    """Issue the commands of the next batch of devices.
+
+    The total never exceeds the number of devices counted at the request, even if the
+    filter matches more devices by now.
+    """
     with tenant_scope(row.tenant_id):
-        left = row.found - row.done - row.left_out
-        ids = _next_devices(row, min(BATCH, left), now)
+        remaining = row.found - row.done - row.left_out
+        ids = _next_devices(row, min(BATCH, remaining), now)
         if not ids:
             _finish(row, State.FINISHED, now)
             return
         in_use = RemoteControlSession.objects.in_use(now - IDLE)
-        theirs = in_use.filter(device__in=ids)
-        controlled = set(theirs.values_list("device_id", flat=True))
-        numbers = queues.advance([pk for pk in ids if pk not in controlled])
-        # Read now that the queues are held: who was retired meanwhile is told nothing.
+        controlled = set(
+            in_use.filter(device__in=ids).values_list("device_id", flat=True)
+        )
+        sequences = queues.advance([pk for pk in ids if pk not in controlled])
+        # Read the devices while their queues are locked, so that devices retired
+        # meanwhile are skipped.
         reachable = Device.objects.living().filter(quarantined_at__isnull=True)
-        living = set(reachable.filter(pk__in=numbers).values_list("pk", flat=True))
-        order = issuing.Order(
+        commanded = set(reachable.filter(pk__in=sequences).values_list("pk", flat=True))
+        order = issuing.CommandOrder(
             type_=TYPES[row.type],
             parameters=row.parameters,
             issued_by=row.requested_by.email,
@@ -244,47 +273,50 @@ def _next_batch(row: BulkCommand, now: datetime) -> None:
             expires_at=row.expires_at,
             bulk=row,
         )
-        issuing.put(
-            order, {pk: number for pk, number in numbers.items() if pk in living}
+        issuing.create_commands(
+            order, {pk: number for pk, number in sequences.items() if pk in commanded}
         )
-        if gone := numbers.keys() - living:
-            queues.recount(gone)
+        if skipped := sequences.keys() - commanded:
+            queues.recount(skipped)
         row.position, row.worked_at = ids[-1], now
-        row.done += len(living)
-        row.left_out += len(ids) - len(living)
+        row.done += len(commanded)
+        row.left_out += len(ids) - len(commanded)
         row.save(update_fields=["position", "worked_at", "done", "left_out"])
         if len(ids) < BATCH:
             _finish(row, State.FINISHED, now)
 
 
 def _next_devices(row: BulkCommand, limit: int, now: datetime) -> list[UUID]:
-    """The devices that come next; none when it is over, or may not be done any more.
+    """Return the ids of the next devices.
 
-    Who came in after they were counted is not among them.
+    Returns none if the deadline has passed or the command is no longer allowed.
+    Devices registered after the request are left out.
     """
     if row.expires_at <= now or limit <= 0:
         return []
     try:
-        devices = targets(issuing.checked_type(row.type), row.filter, now=now)
+        devices = targets(issuing.allowed_type(row.type), row.filter, now=now)
     except DomainError:
-        return []  # the tenant's policy, or what filters there are, has changed
+        return []  # the policy or the available filters have changed
     devices = devices.filter(registered_at__lte=row.requested_at)
     if row.position is not None:
         devices = devices.filter(pk__gt=row.position)
     return list(devices.values_list("pk", flat=True)[:limit])
 
 
-def _checked(type: str, parameters: Any, wait: timedelta | None) -> CommandType:
-    type_ = issuing.checked_type(type)
-    issuing.checked_wait(type_, wait)
+def _checked_command(type: str, parameters: Any, wait: timedelta | None) -> CommandType:
+    type_ = issuing.allowed_type(type)
+    issuing.validated_wait(type_, wait)
     issuing.check_parameters(type_, parameters, screen=None)
     if type_.is_gesture:
-        sentence = "A gesture is for one screen that somebody looks at."
-        raise GestureToMany(sentence, field="type")
+        raise GestureInBulk(
+            "Gestures cannot be sent to many devices. Choose another command type.",
+            field="type",
+        )
     return type_
 
 
-def _held(bulk: BulkCommand) -> BulkCommand:
+def _locked(bulk: BulkCommand) -> BulkCommand:
     rows = BulkCommand.objects.select_for_update(of=("self",)).filter(pk=bulk.pk)
     row: BulkCommand | None = rows.first()
     if row is None:
@@ -295,17 +327,26 @@ def _held(bulk: BulkCommand) -> BulkCommand:
 def _finish(row: BulkCommand, state: str, now: datetime) -> None:
     row.state, row.ended_at = state, now
     row.save(update_fields=["state", "ended_at"])
-    told: dict[str, Any] = {"state": state, "done": row.done, "left_out": row.left_out}
-    record([BulkCommandEnded(**_about(row, now), **told)])
+    record(
+        [
+            BulkCommandEnded(
+                **_event_fields(row, now),
+                state=state,
+                done=row.done,
+                left_out=row.left_out,
+            )
+        ]
+    )
 
 
 def state_at(row: BulkCommand, now: datetime) -> str:
-    """The state by the clock: what nobody confirmed in time has lapsed, noted or not."""
-    is_late = row.state == State.WAITING and row.requested_at + GOOD_FOR <= now
-    return State.LAPSED.value if is_late else row.state
+    """Return the state at a time; not confirmed in time is lapsed, stored or not."""
+    deadline = row.requested_at + CONFIRMATION_TIMEOUT
+    is_lapsed = row.state == State.WAITING and deadline <= now
+    return State.LAPSED.value if is_lapsed else row.state
 
 
-def _about(row: BulkCommand, now: datetime) -> dict[str, Any]:
+def _event_fields(row: BulkCommand, now: datetime) -> dict[str, Any]:
     return {
         "tenant_id": row.tenant_id,
         "at": now,
@@ -315,5 +356,5 @@ def _about(row: BulkCommand, now: datetime) -> dict[str, Any]:
     }
 
 
-def _start_work_on_commit() -> None:
+def _enqueue_on_commit() -> None:
     enqueue_on_commit("devices.remote_control.tasks.run_bulk_commands", expires=55)

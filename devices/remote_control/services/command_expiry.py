@@ -1,4 +1,4 @@
-"""How commands end that no device has answered: called back, outlived, made superfluous."""
+"""Ending commands without an answer from the device: cancellation and expiry."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import transaction
 
 from devices.remote_control.command_types import TYPES
-from devices.remote_control.errors import CommandIsOut, NoSuchCommand
+from devices.remote_control.errors import CommandNotCancellable, NoSuchCommand
 from devices.remote_control.events import CommandEnded
 from devices.remote_control.models import (
     CommandHistory,
@@ -19,9 +19,10 @@ from devices.remote_control.services import queues
 from events.services.outbox import record
 
 BATCH = 500
-MOST_BATCHES = 20  # at a time; the rest a few seconds later
-NOT_FETCHED = "The device did not fetch it in time."
+MAX_BATCHES = 20  # per run; the next run, a few seconds later, continues
+NOT_FETCHED = "The device did not fetch the command in time."
 NOT_ANSWERED = "The device did not answer in time."
+NO_LONGER_NEEDED = "The session ended or the device was retired."
 
 
 def finish(
@@ -32,22 +33,30 @@ def finish(
     result: Any = None,
     now: datetime,
 ) -> None:
-    """Write how open commands end, in the transaction that holds their queues."""
+    """End open commands, in the transaction that has locked their queues.
+
+    Removes redacted parameters and publishes events. Gestures publish none.
+    """
     for row in rows:
         row.status, row.ended_at = status, now
         row.result, row.reason = result, reason
-        row.parameters = TYPES[row.type].kept(row.parameters)
+        row.parameters = TYPES[row.type].redact(row.parameters)
     CommandHistory.every_tenant.bulk_update(
         rows,
         [
-            *("status", "sent_at", "delivered_at", "ended_at"),
-            *("result", "reason", "parameters"),
+            "status",
+            "sent_at",
+            "delivered_at",
+            "ended_at",
+            "result",
+            "reason",
+            "parameters",
         ],
     )
-    record(ended(row, now) for row in rows if not TYPES[row.type].is_gesture)
+    record(_ended_event(row, now) for row in rows if not TYPES[row.type].is_gesture)
 
 
-def ended(row: CommandHistory, now: datetime) -> CommandEnded:
+def _ended_event(row: CommandHistory, now: datetime) -> CommandEnded:
     return CommandEnded(
         tenant_id=row.tenant_id,
         device_id=row.device_id,
@@ -62,19 +71,22 @@ def ended(row: CommandHistory, now: datetime) -> CommandEnded:
 
 @transaction.atomic
 def cancel(*, command: CommandHistory, by: str, now: datetime) -> CommandHistory:
-    """Call a command back that the device has not fetched yet.
+    """Cancel a command that the device has not fetched yet.
+
+    Args:
+        by: email address of the member, stored as part of the reason.
 
     Raises:
-        NoSuchCommand: it is none of the tenant's.
-        CommandIsOut: the device has it, or it has ended.
+        NoSuchCommand: the current tenant has no such command.
+        CommandNotCancellable: the device has fetched it, or it has ended.
     """
-    queues.hold([command.device_id])
+    queues.lock([command.device_id])
     row: CommandHistory | None = CommandHistory.objects.filter(pk=command.pk).first()
     if row is None:
         raise NoSuchCommand
     if row.status_at(now) != Status.QUEUED:
-        raise CommandIsOut(row.status_at(now))
-    finish([row], Status.CANCELLED, reason=f"Called back by {by}.", now=now)
+        raise CommandNotCancellable(row.status_at(now))
+    finish([row], Status.CANCELLED, reason=f"Cancelled by {by}.", now=now)
     queues.recount([row.device_id])
     return row
 
@@ -82,55 +94,58 @@ def cancel(*, command: CommandHistory, by: str, now: datetime) -> CommandHistory
 def cancel_gestures_of(
     sessions: Iterable[RemoteControlSession], *, now: datetime
 ) -> None:
-    """What a controller who has gone wanted, and no device has yet, is done by nobody."""
+    """Cancel gestures of ended sessions that the devices have not fetched yet."""
     ids = [session.pk for session in sessions]
-    open_ones = CommandHistory.every_tenant.queued().filter(session__in=ids)
-    _cancel(open_ones, [n for n, t in TYPES.items() if t.is_gesture], now)
+    queued = CommandHistory.every_tenant.queued().filter(session__in=ids)
+    _cancel(queued, [name for name, type_ in TYPES.items() if type_.is_gesture], now)
 
 
-def let_go(device_id: UUID, now: datetime) -> None:
-    """A device that is retired is told nothing any more.
+def cancel_for_retired_device(device_id: UUID, now: datetime) -> None:
+    """Cancel the open commands of a device that is being retired.
 
-    Its queue is held whether there is something or not: who is about to add to it looks
-    at the device afterwards.
+    The queue is locked even if it is empty. A transaction that is about to add a
+    command waits for this lock and checks afterwards whether the device is retired.
     """
-    queues.hold_even_new(device_id)
+    queues.lock_or_create(device_id)
     _cancel(CommandHistory.every_tenant.open().filter(device=device_id), TYPES, now)
 
 
 def _cancel(commands: Any, types: Iterable[str], now: datetime) -> None:
-    wanted = commands.filter(type__in=list(types)).order_by()
-    device_ids = set(wanted.values_list("device_id", flat=True))
+    rows = commands.filter(type__in=list(types)).order_by()
+    device_ids = set(rows.values_list("device_id", flat=True))
     if not device_ids:
         return
-    queues.hold(device_ids)
-    finish(list(wanted), Status.CANCELLED, reason="Nobody wants it any more.", now=now)
+    queues.lock(device_ids)
+    finish(list(rows), Status.CANCELLED, reason=NO_LONGER_NEEDED, now=now)
     queues.recount(device_ids)
 
 
 def expire_overdue(*, now: datetime) -> int:
-    """End what was not fetched or answered in time, of every tenant; return how many.
+    """Expire every tenant's commands that were not fetched or answered in time.
 
-    Runs beside devices that answer and beside itself: queues that somebody holds are
-    left for the next time.
+    Several runs may work at once, while devices answer: queues that another
+    transaction has locked are left for the next run.
+
+    Returns:
+        The number of expired commands.
     """
-    total, found, batches = 0, BATCH, 0
-    while found == BATCH and batches < MOST_BATCHES:
-        found = _expire_some(now)
-        total += found
+    total, batch_size, batches = 0, BATCH, 0
+    while batch_size == BATCH and batches < MAX_BATCHES:
+        batch_size = _expire_batch(now)
+        total += batch_size
         batches += 1
     return total
 
 
 @transaction.atomic
-def _expire_some(now: datetime) -> int:
+def _expire_batch(now: datetime) -> int:
     overdue = CommandHistory.every_tenant.overdue(now)
-    some = overdue.order_by("due_at").values_list("device_id", flat=True)
-    held = queues.hold(set(some[:BATCH]), skip_held=True)
-    rows = list(overdue.filter(device__in=held)[:BATCH])
+    device_ids = overdue.order_by("due_at").values_list("device_id", flat=True)
+    locked = queues.lock(set(device_ids[:BATCH]), skip_locked=True)
+    rows = list(overdue.filter(device__in=locked)[:BATCH])
     fetched = [row for row in rows if row.status != Status.QUEUED]
-    left = [row for row in rows if row.status == Status.QUEUED]
+    queued = [row for row in rows if row.status == Status.QUEUED]
     finish(fetched, Status.EXPIRED, reason=NOT_ANSWERED, now=now)
-    finish(left, Status.EXPIRED, reason=NOT_FETCHED, now=now)
+    finish(queued, Status.EXPIRED, reason=NOT_FETCHED, now=now)
     queues.recount({row.device_id for row in rows})
     return len(rows)

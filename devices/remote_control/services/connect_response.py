@@ -1,4 +1,4 @@
-"""What `connect` says of the push channel: where it is."""
+"""The `connect` response fields about commands and the push notification stream."""
 
 from datetime import datetime
 from typing import Any
@@ -10,8 +10,10 @@ from devices.registry.models import Device, NextSteps
 PATH = "/devices/me/commands/stream"
 
 
-def tell(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
-    """For `connect`; a device in quarantine is told of none."""
+def response_fields(
+    device: Device, steps: NextSteps | None, now: datetime
+) -> dict[str, Any]:
+    """Return the fields; a device in quarantine gets no commands and no stream."""
     if device.quarantined_at is not None:
         return {"command_sequence": 0, "command_stream": None}
     return {

@@ -1,4 +1,4 @@
-"""A device's side: it fetches its commands, and says what comes of them."""
+"""The device's side of commands: fetch them and answer them."""
 
 import json
 from datetime import datetime, timedelta
@@ -13,8 +13,8 @@ from devices.registry.models import Device
 from devices.remote_control import queries
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.errors import (
-    CommandAnswered,
-    CommandIsOver,
+    CommandAlreadyAnswered,
+    CommandIsClosed,
     InvalidAnswer,
     NoSuchCommand,
     SequenceAhead,
@@ -23,16 +23,16 @@ from devices.remote_control.models import CommandHistory, Status
 from devices.remote_control.services import queues
 from devices.remote_control.services.command_expiry import finish
 
-MOST_AT_ONCE = 50  # commands in one answer; the device asks again
-MOST_REASON = 500  # characters
-MOST_RESULT = 8_000  # characters of JSON
-LARGEST_SEQUENCE = 2**53 - 1  # what every JSON parser keeps exact
-FURTHEST_AHEAD = 1_000_000  # commands that a restored back-up may have missed
+MAX_COMMANDS = 50  # in one response; the device fetches again for more
+MAX_REASON_LENGTH = 500  # characters
+MAX_RESULT_LENGTH = 8_000  # characters of JSON
+MAX_SEQUENCE = 2**53 - 1  # the largest integer that every JSON parser keeps exact
+MAX_SEQUENCE_GAP = 1_000_000  # commands that may be missing from a restored backup
 PROGRESS = (Status.SENT, Status.DELIVERED, Status.RUNNING)
 WAITING = (Status.QUEUED, Status.SENT)
-ANSWERS = (Status.SUCCEEDED, Status.FAILED)
-SAYABLE = (Status.DELIVERED, Status.RUNNING, *ANSWERS)
-NOTED_AT = {
+FINAL_ANSWERS = (Status.SUCCEEDED, Status.FAILED)
+ANSWERS = (Status.DELIVERED, Status.RUNNING, *FINAL_ANSWERS)
+TIME_FIELDS = {
     Status.SENT: "sent_at",
     Status.DELIVERED: "delivered_at",
     Status.RUNNING: "started_at",
@@ -40,75 +40,87 @@ NOTED_AT = {
 
 
 def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
-    """The commands that a device has not seen, in their order.
+    """Return the commands that a device has not seen, ordered by sequence number.
 
-    What was handed out and is not past `after` is handed out again: its answer may have
-    been lost. What is past it has arrived.
+    Commands with a number above `after` are returned again even if they were sent
+    before, because that response may have been lost. Commands up to `after` are marked
+    as delivered.
 
     Args:
-        after: the number of the last command that the device has seen.
+        after: the sequence number of the last command that the device has seen.
 
     Raises:
-        SequenceAhead: the device cannot have seen that many.
+        SequenceAhead: `after` is far above the last number issued to the device.
     """
     steps = getattr(device, "next_steps", None)
     if after > (steps.command_sequence if steps else 0):
-        _catch_up(device, after)
-    rows = queries.unseen(device.pk, after=after, now=now, limit=MOST_AT_ONCE)
-    # What waits by the count that came with the credential, and is not among these, the
-    # device has seen.
+        _raise_sequence(device, after)
+    rows = queries.open_commands(device.pk, after=after, now=now, limit=MAX_COMMANDS)
+    # The count of waiting commands was read together with the device's credential. If
+    # it is higher than the number of waiting rows, the device has seen some of them.
     waiting = sum(row.status in WAITING for row in rows)
     if after and (steps.commands_waiting if steps else 0) > waiting:
-        _note_arrived(device, after, now)
-    known = [row for row in rows if row.status != Status.QUEUED]
-    if len(known) == len(rows):
+        _mark_delivered(device, after, now)
+    already_sent = [row for row in rows if row.status != Status.QUEUED]
+    if len(already_sent) == len(rows):
         return rows
-    handed_out = queries.hand_out(
+    newly_sent = queries.mark_sent(
         device.pk, after=after, up_to=rows[-1].sequence, now=now
     )
-    if len(known) + len(handed_out) != len(rows):  # another fetch, or a newer command
-        return queries.unseen(device.pk, after=after, now=now, limit=MOST_AT_ONCE)
-    return sorted([*known, *handed_out], key=attrgetter("sequence"))
+    if len(already_sent) + len(newly_sent) != len(rows):
+        # Another fetch has sent some of them, or a newer command superseded them.
+        return queries.open_commands(
+            device.pk, after=after, now=now, limit=MAX_COMMANDS
+        )
+    return sorted([*already_sent, *newly_sent], key=attrgetter("sequence"))
 
 
 @transaction.atomic
-def _note_arrived(device: Device, after: int, now: datetime) -> None:
-    """What the device has seen is delivered; it does one after the other."""
-    queues.hold([device.pk])
-    seen = CommandHistory.objects.filter(
+def _mark_delivered(device: Device, after: int, now: datetime) -> None:
+    """Mark the commands that the device has seen as delivered.
+
+    The device runs commands one after the other. Each one is due after the time that
+    the commands before it may take.
+    """
+    queues.lock([device.pk])
+    received = CommandHistory.objects.filter(
         device=device, sequence__lte=after, status=Status.SENT
     )
-    at_once = [name for name, type_ in TYPES.items() if type_.waits_for is None]
-    seen.filter(type__in=at_once).update(status=Status.DELIVERED, delivered_at=now)
-    in_line, rows = timedelta(0), list(seen.order_by("sequence"))
+    immediate = [name for name, type_ in TYPES.items() if type_.default_wait is None]
+    received.filter(type__in=immediate).update(
+        status=Status.DELIVERED, delivered_at=now
+    )
+    answer_within, rows = timedelta(0), list(received.order_by("sequence"))
     for row in rows:
-        in_line += TYPES[row.type].answer_within
-        _reach(row, Status.DELIVERED, now, in_line)
+        answer_within += TYPES[row.type].answer_within
+        _advance(row, Status.DELIVERED, now, answer_within)
     _save(rows)
     queues.recount([device.pk])
 
 
 @transaction.atomic
-def _catch_up(device: Device, after: int) -> None:
-    """The device has seen more than there ever was: we are a back-up, restored.
+def _raise_sequence(device: Device, after: int) -> None:
+    """Continue a device's sequence numbers above `after`.
 
-    It takes nothing that is not past what it has seen. So numbers go on from there, and
-    what it cannot have seen gets new ones, the last first: no two are ever the same.
+    If a device has seen a higher number than the database contains, the database was
+    restored from a backup. The device ignores commands up to the number it has seen, so
+    queued commands get new numbers above it. They are renumbered from the
+    last to the first, so that no two commands ever have the same number.
 
     Raises:
-        SequenceAhead: more than any back-up is behind.
+        SequenceAhead: `after` is further ahead than a restored backup can explain.
     """
-    latest = queues.hold([device.pk]).get(device.pk, 0)
-    if after > latest + FURTHEST_AHEAD:
+    latest = queues.lock([device.pk]).get(device.pk, 0)
+    if after > latest + MAX_SEQUENCE_GAP:
         raise SequenceAhead
     if after <= latest:
-        return  # there were others meanwhile
+        return  # new commands were issued meanwhile
     queued = CommandHistory.objects.queued().filter(device=device)
-    unseen = list(queued.order_by("sequence"))
-    for number, row in reversed(list(enumerate(unseen, start=after + 1))):
+    rows = list(queued.order_by("sequence"))
+    for number, row in reversed(list(enumerate(rows, start=after + 1))):
         row.sequence = number
         row.save(update_fields=["sequence"])
-    queues.set_sequence(device, after + len(unseen))
+    queues.set_sequence(device, after + len(rows))
 
 
 @transaction.atomic
@@ -121,77 +133,89 @@ def answer(
     reason: str = "",
     now: datetime,
 ) -> CommandHistory:
-    """What a device says of one of its commands.
+    """Store a device's answer to one of its commands.
 
-    The same said twice is said once; what comes late, that it has begun after that it
-    is done, changes nothing.
+    Sending the same answer twice has no further effect. Answers that arrive out of
+    order, such as `running` after `succeeded`, change nothing.
+
+    Args:
+        status: `delivered`, `running`, `succeeded` or `failed`.
+        result: JSON, accepted with `succeeded` and `failed` only.
+        reason: why the command failed; required with `failed`, otherwise empty.
 
     Raises:
-        InvalidAnswer: a result without an end, or a failure without a reason.
-        NoSuchCommand: it is none of this device's.
-        CommandIsOver: it has expired, or was called back.
-        CommandAnswered: the device has said something else before.
+        InvalidAnswer: the status, result or reason is invalid.
+        NoSuchCommand: the device has no such command.
+        CommandIsClosed: the command expired, was cancelled or was superseded.
+        CommandAlreadyAnswered: the device has sent a different final answer before.
     """
-    _check(status, result, reason)
-    queues.hold([device.pk])
-    mine = CommandHistory.objects.filter(pk=command_id, device=device)
-    row: CommandHistory | None = mine.first()
+    _check_answer(status, result, reason)
+    queues.lock([device.pk])
+    rows = CommandHistory.objects.filter(pk=command_id, device=device)
+    row: CommandHistory | None = rows.first()
     if row is None:
         raise NoSuchCommand
-    present = row.status_at(now)
-    if present in (Status.EXPIRED, Status.CANCELLED, Status.SUPERSEDED):
-        raise CommandIsOver(present)
-    if present in ANSWERS:
-        return _again(row, status, result, reason)
+    current_status = row.status_at(now)
+    if current_status in (Status.EXPIRED, Status.CANCELLED, Status.SUPERSEDED):
+        raise CommandIsClosed(current_status)
+    if current_status in FINAL_ANSWERS:
+        return _repeated(row, status, result, reason)
     if status == Status.SUCCEEDED and row.type == "screenshot":
-        raise InvalidAnswer("Put the picture where it belongs: that answers it.")
-    if status in ANSWERS:
-        _reach(row, Status.DELIVERED, now)
+        raise InvalidAnswer(
+            "Upload the screenshot to its upload_url; that completes the command."
+        )
+    if status in FINAL_ANSWERS:
+        _advance(row, Status.DELIVERED, now)
         finish([row], Status(status), result=result, reason=reason, now=now)
-    elif _rank(status) > _rank(present):
-        _reach(row, Status(status), now)
+    elif _rank(status) > _rank(current_status):
+        _advance(row, Status(status), now)
         _save([row])
     queues.recount([device.pk])
     return row
 
 
-def _check(status: str, result: Any, reason: str) -> None:
-    if status not in SAYABLE:
-        raise InvalidAnswer(f"One of {', '.join(SAYABLE)}.", field="status")
-    if status not in ANSWERS and result is not None:
-        raise InvalidAnswer("Only with the end of it.", field="result")
+def _check_answer(status: str, result: Any, reason: str) -> None:
+    if status not in ANSWERS:
+        raise InvalidAnswer(f"Must be one of {', '.join(ANSWERS)}.", field="status")
+    if status not in FINAL_ANSWERS and result is not None:
+        raise InvalidAnswer(
+            "Accepted with the status succeeded or failed only.", field="result"
+        )
     if status != Status.FAILED and reason:
-        raise InvalidAnswer("Only of what has failed.", field="reason")
+        raise InvalidAnswer("Accepted with the status failed only.", field="reason")
     if status == Status.FAILED and not reason:
-        raise InvalidAnswer("Why has it failed?", field="reason")
+        raise InvalidAnswer("Required with the status failed.", field="reason")
     if result is None:
         return
-    if found := unstorable(result):
-        raise InvalidAnswer(found[0].sentence, field=f"result.{found[0].path}")
-    if len(json.dumps(result)) > MOST_RESULT:
-        raise InvalidAnswer(f"At most {MOST_RESULT:,} characters.", field="result")
+    if problems := unstorable(result):
+        raise InvalidAnswer(problems[0].sentence, field=f"result.{problems[0].path}")
+    if len(json.dumps(result)) > MAX_RESULT_LENGTH:
+        raise InvalidAnswer(
+            f"Must have at most {MAX_RESULT_LENGTH:,} characters of JSON.",
+            field="result",
+        )
 
 
-def _again(
+def _repeated(
     row: CommandHistory, status: str, result: Any, reason: str
 ) -> CommandHistory:
-    """What is said of a command that the device has answered already."""
-    said = (status, result if result is not None else row.result, reason)
-    if status in ANSWERS and said != (row.status, row.result, row.reason):
-        raise CommandAnswered(row.status)
+    """Accept a repeated answer to a command that has a final answer already."""
+    repeated = (status, result if result is not None else row.result, reason)
+    if status in FINAL_ANSWERS and repeated != (row.status, row.result, row.reason):
+        raise CommandAlreadyAnswered(row.status)
     return row
 
 
-def _reach(
+def _advance(
     row: CommandHistory, status: Status, now: datetime, within: timedelta | None = None
 ) -> None:
-    """Go on to a status; the ones before it were reached as well."""
-    for passed in PROGRESS:
-        if _rank(passed) <= _rank(status) and getattr(row, NOTED_AT[passed]) is None:
-            setattr(row, NOTED_AT[passed], now)
+    """Set a status and the missing times of the statuses up to it."""
+    for step in PROGRESS:
+        if _rank(step) <= _rank(status) and getattr(row, TIME_FIELDS[step]) is None:
+            setattr(row, TIME_FIELDS[step], now)
     row.status = status
     type_ = TYPES[row.type]
-    if status != Status.SENT and type_.waits_for is not None:
+    if status != Status.SENT and type_.default_wait is not None:
         row.due_at = now + (within or type_.answer_within)
 
 
@@ -200,4 +224,6 @@ def _rank(status: str) -> int:
 
 
 def _save(rows: list[CommandHistory]) -> None:
-    CommandHistory.objects.bulk_update(rows, ["status", "due_at", *NOTED_AT.values()])
+    CommandHistory.objects.bulk_update(
+        rows, ["status", "due_at", *TIME_FIELDS.values()]
+    )

@@ -1,4 +1,4 @@
-"""Commands to devices: checked, numbered, written, and the devices woken."""
+"""Issue commands: check them, add them to the queues and notify the devices."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,10 +9,10 @@ from django.db import transaction
 
 from devices.registry.models import Device
 from devices.remote_control.command_types import (
-    LONGEST_DEADLINE,
+    MAX_WAIT,
     TYPES,
     CommandType,
-    faults,
+    parameter_errors,
 )
 from devices.remote_control.errors import (
     CommandNotAllowed,
@@ -40,8 +40,8 @@ from tenants.models import User
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What is to be done, checked and with its time; to whom is another question."""
+class CommandOrder:
+    """A checked command without its devices."""
 
     type_: CommandType
     parameters: dict[str, Any]
@@ -63,29 +63,33 @@ def issue(
     wait: timedelta | None = None,
     now: datetime,
 ) -> CommandHistory:
-    """Command one device.
+    """Issue a command to one device.
 
     Args:
-        session_id: the session that the controller believes to have.
-        wait: how long the command may wait for a device that is offline.
+        session_id: the session that the client believes is active; None accepts any
+            session of the member.
+        wait: how long the command may wait for an offline device; None uses the
+            default of its type.
 
     Raises:
-        UnknownCommandType, InvalidParameters, InvalidDeadline: it cannot be done.
-        CommandNotAllowed: the tenant's policy leaves the type out.
-        DeviceIsRetired, DeviceGetsNothing, DeviceIsOffline: the device could not obey.
-        DeviceIsControlled, SessionNeeded, SessionEnded: it is not for `by` to command.
+        UnknownCommandType, InvalidParameters, InvalidDeadline: the command is invalid.
+        CommandNotAllowed: the tenant's policy does not allow the type.
+        DeviceIsRetired, DeviceIsQuarantined, DeviceIsOffline: the device cannot
+            receive the command.
+        DeviceIsControlled, SessionRequired, SessionEnded: `by` does not control the
+            device.
     """
-    type_ = checked_type(type)
-    expires_at = now + checked_wait(type_, wait)
+    type_ = allowed_type(type)
+    expires_at = now + validated_wait(type_, wait)
     check_parameters(type_, parameters, screen=screen_size.size_of(device))
-    session = sessions.use(
+    session = sessions.touch(
         device=device,
         by=by,
         session_id=session_id,
-        is_needed=type_.is_gesture,
+        is_required=type_.is_gesture,
         now=now,
     )
-    order = Order(
+    order = CommandOrder(
         type_=type_,
         parameters=parameters,
         issued_by=by.email,
@@ -94,20 +98,27 @@ def issue(
         session=session,
     )
     sequences = queues.advance([device.pk])
-    # Read now that its queue is held: a retirement waits for us, or was before us.
+    # Read the device while its queue is locked: a concurrent retirement has either
+    # committed already or waits for the lock.
     sessions.check_reachable(
-        Device.objects.get(pk=device.pk), even_offline=type_.waits_for is not None
+        Device.objects.get(pk=device.pk), allow_offline=type_.default_wait is not None
     )
-    return put(order, sequences)[0]
+    return create_commands(order, sequences)[0]
 
 
-def put(order: Order, sequences: dict[UUID, int]) -> list[CommandHistory]:
-    """Write a command for each of some devices, whose queues are held, and wake them."""
+def create_commands(
+    order: CommandOrder, sequences: dict[UUID, int]
+) -> list[CommandHistory]:
+    """Create a command for each device and notify the devices on commit.
+
+    Args:
+        sequences: the new sequence number of each device, whose queue is locked.
+    """
     if order.type_.replaces_waiting:
         older = CommandHistory.objects.queued().filter(
             device__in=sequences, type=order.type_.name
         )
-        reason = "A newer one takes its place."
+        reason = "A newer command of the same type replaced it."
         finish(list(older), Status.SUPERSEDED, reason=reason, now=order.issued_at)
     rows = CommandHistory.objects.bulk_create(
         CommandHistory(
@@ -126,16 +137,17 @@ def put(order: Order, sequences: dict[UUID, int]) -> list[CommandHistory]:
     )
     queues.recount(sequences)
     if order.bulk is None and not order.type_.is_gesture:
-        record(_issued(row) for row in rows)
-    push_notifications.wake(sequences)
+        record(_issued_event(row) for row in rows)
+    push_notifications.notify_commands(sequences)
     return rows
 
 
-def checked_type(name: str) -> CommandType:
-    """
+def allowed_type(name: str) -> CommandType:
+    """Return a command type that the tenant's policy allows.
+
     Raises:
-        UnknownCommandType: there is none of this name.
-        CommandNotAllowed: the tenant's policy leaves it out.
+        UnknownCommandType: the type does not exist.
+        CommandNotAllowed: the tenant's policy does not allow it.
     """
     type_ = TYPES.get(name)
     if type_ is None:
@@ -145,20 +157,27 @@ def checked_type(name: str) -> CommandType:
     return type_
 
 
-def checked_wait(type_: CommandType, wait: timedelta | None) -> timedelta:
-    """How long a command may wait until it is begun.
+def validated_wait(type_: CommandType, wait: timedelta | None) -> timedelta:
+    """Return how long a command may wait before the device starts it.
+
+    Args:
+        wait: the requested time; None returns the default of the type.
 
     Raises:
-        InvalidDeadline: not as long as that, or this type does not wait.
+        InvalidDeadline: the time is out of range, or this type does not wait.
     """
     if wait is None:
-        return type_.waits_for or type_.answer_within
-    if type_.waits_for is None:
-        raise InvalidDeadline("This type does not wait.", field="wait_seconds")
-    if not type_.answer_within <= wait <= LONGEST_DEADLINE:
-        least, most = type_.answer_within, LONGEST_DEADLINE
+        return type_.default_wait or type_.answer_within
+    if type_.default_wait is None:
         raise InvalidDeadline(
-            f"From {least.total_seconds():.0f} to {most.total_seconds():.0f} seconds.",
+            "This command type does not wait for offline devices. Omit wait_seconds.",
+            field="wait_seconds",
+        )
+    minimum, maximum = type_.answer_within, MAX_WAIT
+    if not minimum <= wait <= maximum:
+        raise InvalidDeadline(
+            f"Must be from {minimum.total_seconds():.0f}"
+            f" to {maximum.total_seconds():.0f} seconds.",
             field="wait_seconds",
         )
     return wait
@@ -167,15 +186,19 @@ def checked_wait(type_: CommandType, wait: timedelta | None) -> timedelta:
 def check_parameters(
     type_: CommandType, parameters: Any, *, screen: tuple[int, int] | None
 ) -> None:
-    """
+    """Check the parameters of a command.
+
+    Args:
+        screen: width and height of the screen in pixels; None if unknown.
+
     Raises:
-        InvalidParameters: each fault with its place.
+        InvalidParameters: the parameters are invalid; names every error.
     """
-    if found := faults(type_, parameters, screen=screen):
-        raise InvalidParameters(found)
+    if errors := parameter_errors(type_, parameters, screen=screen):
+        raise InvalidParameters(errors)
 
 
-def _issued(row: CommandHistory) -> CommandIssued:
+def _issued_event(row: CommandHistory) -> CommandIssued:
     return CommandIssued(
         tenant_id=row.tenant_id,
         device_id=row.device_id,

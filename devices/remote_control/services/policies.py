@@ -1,4 +1,4 @@
-"""What a tenant lets its members command, and to how many devices at once."""
+"""A tenant's remote control policy: allowed command types and the blast radius."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -14,13 +14,13 @@ from devices.remote_control.models import RemoteControlPolicy
 from events.services.outbox import record
 from tenants.context import current_tenant_id
 
-LARGEST_BLAST_RADIUS = 1_000_000
+MAX_BLAST_RADIUS = 1_000_000  # devices
 
 
 def of_tenant() -> RemoteControlPolicy:
-    """The current tenant's policy; the usual one where it has said nothing."""
-    found: RemoteControlPolicy | None = RemoteControlPolicy.objects.first()
-    return found or RemoteControlPolicy()
+    """Return the current tenant's policy, or the default policy if it has none."""
+    policy: RemoteControlPolicy | None = RemoteControlPolicy.objects.first()
+    return policy or RemoteControlPolicy()
 
 
 @transaction.atomic
@@ -30,31 +30,37 @@ def change(
     blast_radius: int | None = None,
     now: datetime,
 ) -> RemoteControlPolicy:
-    """Change what is said; what is left out stays.
+    """Change the current tenant's policy.
+
+    Args:
+        allowed_types: names of command types; None leaves them unchanged.
+        blast_radius: devices that a bulk command may reach without confirmation by a
+            second member; None leaves it unchanged.
 
     Raises:
-        InvalidPolicy: an unknown type, or a limit that is none.
+        InvalidPolicy: a type does not exist, or the blast radius is out of range.
     """
     in_turn(f"remote control policy of {current_tenant_id()}")
     policy = of_tenant()
-    wanted: dict[str, Any] = {
+    values: dict[str, Any] = {
         "allowed_types": policy.allowed_types
         if allowed_types is None
-        else _in_their_order(allowed_types),
+        else _sorted_types(allowed_types),
         "blast_radius": policy.blast_radius if blast_radius is None else blast_radius,
     }
-    if not 0 <= wanted["blast_radius"] <= LARGEST_BLAST_RADIUS:
+    if not 0 <= values["blast_radius"] <= MAX_BLAST_RADIUS:
         raise InvalidPolicy(
-            f"From 0 to {LARGEST_BLAST_RADIUS:,} devices.", field="blast_radius"
+            f"The blast radius must be from 0 to {MAX_BLAST_RADIUS:,} devices.",
+            field="blast_radius",
         )
     changes = {
         name: (getattr(policy, name), value)
-        for name, value in wanted.items()
+        for name, value in values.items()
         if getattr(policy, name) != value
     }
     if not changes:
         return policy
-    for name, value in wanted.items():
+    for name, value in values.items():
         setattr(policy, name, value)
     policy.updated_at = now
     policy.save()
@@ -63,7 +69,9 @@ def change(
     return policy
 
 
-def _in_their_order(names: Collection[str]) -> list[str]:
+def _sorted_types(names: Collection[str]) -> list[str]:
     if unknown := sorted(set(names) - set(TYPES)):
-        raise InvalidPolicy(f"There is no type {unknown[0]!r}.", field="allowed_types")
+        raise InvalidPolicy(
+            f"Command type {unknown[0]!r} does not exist.", field="allowed_types"
+        )
     return [name for name in TYPES if name in names]

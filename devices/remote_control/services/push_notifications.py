@@ -1,9 +1,10 @@
-"""Devices that hold the push channel hear within moments that something waits for them.
+"""Publish push notifications to devices about waiting commands and updates.
 
-A wake-up is a hint: a device's id and the number of its last command, or that there is
-an update. It goes out after the commit, from a thread of its own. When Redis is away,
-what waits does so where it is, in the database, and the device finds it with its next
-connect.
+A notification contains a device's id and the sequence number of its last command, or
+that an update is available. A background thread publishes it through Redis after the
+commit, and the push server passes it on to connected devices. Notifications are hints
+only: if Redis is unavailable, commands and updates stay in the database, and the device
+finds them with its next connect.
 """
 
 import json
@@ -20,65 +21,70 @@ from redis import Redis, RedisError
 
 from core.background import BackgroundCall
 
-MOST_AT_ONCE = 2000  # devices in one message
+MAX_DEVICES = 2000  # in one message
 
 _lock = threading.Lock()
-_gathered: dict[str, int] = {}
-_updated: set[str] = set()
+_pending_sequences: dict[str, int] = {}
+_pending_updates: set[str] = set()
 
 
 def topic() -> str:
-    """The channel of Redis that every process of the push channel listens to."""
+    """Return the Redis channel that every push server process subscribes to."""
     return f"{settings.KEY_PREFIX}commands"
 
 
-def wake(sequences: Mapping[UUID, int]) -> None:
-    """Have devices told, once it is committed, which number their last command has."""
-    transaction.on_commit(partial(_gather, dict(sequences)), robust=True)
+def notify_commands(sequences: Mapping[UUID, int]) -> None:
+    """Notify devices of the sequence number of their last command, on commit."""
+    transaction.on_commit(partial(_add_commands, dict(sequences)), robust=True)
 
 
 def tell_of_updates(device_ids: Collection[UUID]) -> None:
-    """Have devices told, once it is committed, that an update is meant for them."""
-    transaction.on_commit(partial(_gather_updated, set(device_ids)), robust=True)
+    """Notify devices on commit that an update is available for them."""
+    transaction.on_commit(partial(_add_updates, set(device_ids)), robust=True)
 
 
-def _gather_updated(device_ids: set[UUID]) -> None:
+def _add_updates(device_ids: set[UUID]) -> None:
     with _lock:
-        _updated.update(map(str, device_ids))
+        _pending_updates.update(map(str, device_ids))
     _request_publishing()
 
 
-def _gather(sequences: dict[UUID, int]) -> None:
-    _keep({str(device_id): sequence for device_id, sequence in sequences.items()})
+def _add_commands(sequences: dict[UUID, int]) -> None:
+    _add_sequences(
+        {str(device_id): sequence for device_id, sequence in sequences.items()}
+    )
     _request_publishing()
 
 
 def _publish() -> None:
-    """
+    """Publish all pending notifications.
+
     Raises:
-        RedisError: Redis is away; what was not told goes with the next.
+        RedisError: Redis is unavailable. Unpublished notifications stay pending.
     """
-    while _gathered or _updated:
+    while _pending_sequences or _pending_updates:
         with _lock:
-            told = dict(islice(_gathered.items(), MOST_AT_ONCE))
-            updated = set(islice(_updated, MOST_AT_ONCE))
-            for name in told:
-                del _gathered[name]
-            _updated.difference_update(updated)
-        said = {"commands": told, "updates": sorted(updated)}
+            commands = dict(islice(_pending_sequences.items(), MAX_DEVICES))
+            updates = set(islice(_pending_updates, MAX_DEVICES))
+            for device_id in commands:
+                del _pending_sequences[device_id]
+            _pending_updates.difference_update(updates)
+        message = {"commands": commands, "updates": sorted(updates)}
         try:
-            _client(settings.REDIS_URL).publish(topic(), json.dumps(said))
+            _client(settings.REDIS_URL).publish(topic(), json.dumps(message))
         except RedisError:
-            _keep(told)
+            _add_sequences(commands)
             with _lock:
-                _updated.update(updated)
+                _pending_updates.update(updates)
             raise
 
 
-def _keep(sequences: Mapping[str, int]) -> None:
+def _add_sequences(sequences: Mapping[str, int]) -> None:
     with _lock:
-        for name, sequence in sequences.items():
-            _gathered[name] = max(sequence, _gathered.get(name, 0))
+        for device_id, sequence in sequences.items():
+            _pending_sequences[device_id] = max(
+                sequence, _pending_sequences.get(device_id, 0)
+            )
 
 
 @cache

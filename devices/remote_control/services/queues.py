@@ -1,7 +1,7 @@
-"""A device's commands as one queue, guarded by the device's row of `NextSteps`.
+"""Command queues of devices, each locked through the device's `NextSteps` row.
 
-Every change of a command locks this row first. So numbers rise by one, and the count
-that `connect` answers is right.
+Every change of a command locks this row first. Therefore sequence numbers rise by one,
+and the count of waiting commands in the `connect` response is correct.
 """
 
 from collections.abc import Collection
@@ -15,33 +15,33 @@ from devices.remote_control.models import CommandHistory, Status
 
 
 def advance(device_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Lock the queues of the tenant's devices; return the next number of each."""
+    """Lock queues of the tenant's devices. Return the next sequence number of each."""
     return next_steps.advance_command_sequences(device_ids)
 
 
-def hold(device_ids: Collection[UUID], *, skip_held: bool = False) -> dict[UUID, int]:
-    """Lock the queues of devices of any tenant; return the last number of each.
+def lock(device_ids: Collection[UUID], *, skip_locked: bool = False) -> dict[UUID, int]:
+    """Lock queues of any tenant's devices. Return the last sequence number of each.
 
     Args:
-        skip_held: leave out queues that another transaction has locked.
+        skip_locked: leave out queues that another transaction has locked.
     """
-    rows = next_steps.lock(device_ids, skip_locked=skip_held)
+    rows = next_steps.lock(device_ids, skip_locked=skip_locked)
     return {device_id: row.command_sequence for device_id, row in rows.items()}
 
 
-def hold_even_new(device_id: UUID) -> None:
+def lock_or_create(device_id: UUID) -> None:
     """Lock a device's queue, also if it has never had a command."""
     next_steps.create_missing(device_id)
-    hold([device_id])
+    lock([device_id])
 
 
 def set_sequence(device: Device, sequence: int) -> None:
-    """Continue from a number, in the transaction that has locked the queue."""
+    """Set the last sequence number of a queue that this transaction has locked."""
     next_steps.write(device, command_sequence=sequence)
 
 
 def recount(device_ids: Collection[UUID]) -> None:
-    """Write how many commands wait for each device; their queues are locked."""
+    """Update how many commands wait for each device; the queues must be locked."""
     waiting = CommandHistory.every_tenant.filter(
         device__in=device_ids, status__in=(Status.QUEUED, Status.SENT)
     ).order_by()
@@ -50,6 +50,6 @@ def recount(device_ids: Collection[UUID]) -> None:
 
 
 def waiting(device_ids: Collection[UUID]) -> dict[UUID, int]:
-    """The last command number of those devices that have commands to fetch."""
+    """Return the last sequence number of each device that has commands to fetch."""
     rows = NextSteps.every_tenant.filter(device__in=device_ids, commands_waiting__gt=0)
     return dict(rows.values_list("device_id", "command_sequence"))

@@ -1,4 +1,4 @@
-"""How long it is kept what devices were told, and who controlled them."""
+"""Deletion of old commands, sessions and bulk commands."""
 
 from datetime import datetime
 from typing import Any
@@ -12,20 +12,20 @@ from devices.remote_control.models import (
 BATCH = 5000
 
 
-def drop_outlived(*, before: datetime) -> int:
-    """Forget what ended before a moment, of every tenant; return how many rows."""
+def delete_old(*, before: datetime) -> int:
+    """Delete every tenant's rows that ended before a time. Return the number of rows."""
     return sum(
-        _drop(model, before)
+        _delete(model, before)
         for model in (CommandHistory, RemoteControlSession, BulkCommand)
     )
 
 
-def _drop(model: Any, before: datetime) -> int:
-    total, found = 0, BATCH
-    while found == BATCH:
-        old = model.every_tenant.filter(ended_at__lt=before).order_by("ended_at")
-        ids = list(old.values_list("pk", flat=True)[:BATCH])
+def _delete(model: Any, before: datetime) -> int:
+    total, batch_size = 0, BATCH
+    while batch_size == BATCH:
+        rows = model.every_tenant.filter(ended_at__lt=before).order_by("ended_at")
+        ids = list(rows.values_list("pk", flat=True)[:BATCH])
         model.every_tenant.filter(pk__in=ids).delete()
-        found = len(ids)
-        total += found
+        batch_size = len(ids)
+        total += batch_size
     return total

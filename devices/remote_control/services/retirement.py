@@ -1,4 +1,4 @@
-"""What a retirement takes with it: control of the device, and what it was to do."""
+"""What remote control does when a device is retired."""
 
 from datetime import datetime
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from devices.remote_control.services import command_expiry, sessions
 
 
-def let_go(device_id: UUID, now: datetime) -> None:
-    """Within the transaction that retires the device."""
-    sessions.let_go(device_id, now)
-    command_expiry.let_go(device_id, now)
+def end_control(device_id: UUID, now: datetime) -> None:
+    """End the device's session and cancel its commands, in the retiring transaction."""
+    sessions.end_of_retired_device(device_id, now)
+    command_expiry.cancel_for_retired_device(device_id, now)

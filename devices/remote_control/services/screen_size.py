@@ -1,22 +1,24 @@
-"""How large a device's screen is, as it shows its picture now."""
+"""The size of a device's screen in its current orientation."""
 
 from devices.registry.models import Device, DeviceHardware
 from devices.remote_control.models import Screenshot
 
 
 def size_of(device: Device) -> tuple[int, int] | None:
-    """Width and height in pixels; None where nobody has said.
+    """Return the width and height in pixels, or None if they are unknown.
 
-    The box says what its panel has; whether that is upright, its last picture shows.
+    The device reports the size of its panel. The last screenshot shows whether the
+    panel is mounted upright. If the device has not reported a size, the last
+    screenshot of full size is used.
     """
     hardware = DeviceHardware.objects.filter(device=device).first()
-    shots = Screenshot.objects.filter(device=device)
+    screenshots = Screenshot.objects.filter(device=device)
     if hardware is None or not (hardware.screen_width and hardware.screen_height):
-        whole = shots.exclude(command__parameters__has_key="max_width")
-        found = whole.values_list("width", "height").first()
-        return found and (found[0], found[1])
-    shot = shots.values("width", "height").first()
+        full_size = screenshots.exclude(command__parameters__has_key="max_width")
+        size = full_size.values_list("width", "height").first()
+        return size and (size[0], size[1])
+    last = screenshots.values("width", "height").first()
     long, short = sorted((hardware.screen_width, hardware.screen_height))[::-1]
-    if shot is None:
+    if last is None:
         return hardware.screen_width, hardware.screen_height
-    return (long, short) if shot["width"] >= shot["height"] else (short, long)
+    return (long, short) if last["width"] >= last["height"] else (short, long)

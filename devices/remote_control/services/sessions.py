@@ -1,4 +1,4 @@
-"""Who controls a device: begun, used, ended."""
+"""Remote control sessions: start, use and end."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -11,13 +11,13 @@ from core.locks import in_turn
 from devices.registry.errors import DeviceIsRetired, NoSuchDevice
 from devices.registry.models import Device
 from devices.remote_control.errors import (
-    DeviceGetsNothing,
     DeviceIsControlled,
     DeviceIsOffline,
-    NoSession,
+    DeviceIsQuarantined,
+    NoActiveSession,
     NotTheController,
     SessionEnded,
-    SessionNeeded,
+    SessionRequired,
 )
 from devices.remote_control.events import RemoteControlEnded, RemoteControlStarted
 from devices.remote_control.models import RemoteControlSession
@@ -25,7 +25,7 @@ from devices.remote_control.services import command_expiry
 from events.services.outbox import record
 from tenants.models import User
 
-IDLE = timedelta(minutes=5)
+IDLE = timedelta(minutes=5)  # a session not used for this long has ended
 BATCH = 500
 
 End = RemoteControlSession.End
@@ -35,22 +35,23 @@ End = RemoteControlSession.End
 def start(
     *, device: Device, controller: User, now: datetime
 ) -> tuple[RemoteControlSession, bool]:
-    """Have a device to oneself; whoever has it already finds their session again.
+    """Start a session, or return the controller's session if they have one already.
 
     Returns:
-        The session, and whether it is a new one.
+        The session, and whether it is new.
 
     Raises:
-        DeviceIsRetired, DeviceGetsNothing, DeviceIsOffline: it could not obey.
-        DeviceIsControlled: somebody else has it.
+        DeviceIsRetired, DeviceIsQuarantined, DeviceIsOffline: the device cannot be
+            controlled.
+        DeviceIsControlled: another member controls the device.
     """
     in_turn(f"control of {device.pk}")
-    check_reachable(_fresh(device))
-    present = current(device, now=now)
-    if present is not None and present.controller_id != controller.pk:
-        raise DeviceIsControlled(shown(present))
-    if present is not None and _used(present, now):
-        return present, False
+    check_reachable(_reloaded(device))
+    active = current(device, now=now)
+    if active is not None and active.controller_id != controller.pk:
+        raise DeviceIsControlled(summary(active))
+    if active is not None and _touch(active, now):
+        return active, False
     unused = RemoteControlSession.objects.open().filter(device=device)
     _end(unused, End.IDLE, now)
     session = RemoteControlSession.objects.create(
@@ -73,68 +74,79 @@ def start(
 def end(
     *, device: Device, by: User, may_end_others: bool, now: datetime
 ) -> RemoteControlSession:
-    """Let a device go, or have somebody else do so.
+    """End the session on a device.
+
+    Args:
+        may_end_others: whether `by` may end another member's session.
 
     Raises:
-        NoSession: nobody controls it.
-        NotTheController: it is somebody else's, and `by` is no administrator.
+        NoActiveSession: the device has no active session.
+        NotTheController: the session belongs to another member, and
+            `may_end_others` is false.
     """
     in_turn(f"control of {device.pk}")
-    present = current(device, now=now)
-    if present is None:
-        raise NoSession
-    is_own = present.controller_id == by.pk
+    active = current(device, now=now)
+    if active is None:
+        raise NoActiveSession
+    is_own = active.controller_id == by.pk
     if not is_own and not may_end_others:
         raise NotTheController
-    how = End.BY_HAND if is_own else End.ADMINISTRATOR
-    if not _end([present], how, now):
-        raise NoSession
-    present.ended_at, present.end = now, how
-    return present
+    reason = End.BY_HAND if is_own else End.ADMINISTRATOR
+    if not _end([active], reason, now):
+        raise NoActiveSession
+    active.ended_at, active.end = now, reason
+    return active
 
 
-def use(
+def touch(
     *,
     device: Device,
     by: User,
     session_id: UUID | None,
-    is_needed: bool,
+    is_required: bool,
     now: datetime,
 ) -> RemoteControlSession | None:
-    """Note, in a transaction, that a controller commands a device.
+    """Check that a member may command a device, and extend their session.
+
+    Must run in a transaction.
 
     Args:
-        session_id: the one that the controller believes to have; None: whichever.
-        is_needed: without a session it may not be done.
+        session_id: the session that the client believes is active; None accepts any
+            session of the member.
+        is_required: whether the command requires a session.
+
+    Returns:
+        The member's session, or None if the device has no active session.
 
     Raises:
-        DeviceIsControlled: somebody else has it.
-        SessionEnded: the one that was named is over.
-        SessionNeeded: there is none.
+        DeviceIsControlled: another member controls the device.
+        SessionEnded: the session `session_id` has ended.
+        SessionRequired: no session is active, and one is required.
     """
     in_turn(f"control of {device.pk}")
-    present = current(device, now=now)
-    if present is not None and present.controller_id != by.pk:
-        raise DeviceIsControlled(shown(present))
-    if session_id is not None and (present is None or present.pk != session_id):
-        known = RemoteControlSession.objects.filter(pk=session_id, device=device)
-        before: RemoteControlSession | None = known.first()
-        raise SessionEnded((before.end or End.IDLE) if before else None)
-    if present is None and is_needed:
-        raise SessionNeeded
-    if present is not None and not _used(present, now):
-        raise SessionEnded(None)  # this very moment
-    return present
+    active = current(device, now=now)
+    if active is not None and active.controller_id != by.pk:
+        raise DeviceIsControlled(summary(active))
+    if session_id is not None and (active is None or active.pk != session_id):
+        sessions = RemoteControlSession.objects.filter(pk=session_id, device=device)
+        session: RemoteControlSession | None = sessions.first()
+        raise SessionEnded((session.end or End.IDLE) if session else None)
+    if active is None and is_required:
+        raise SessionRequired
+    if active is not None and not _touch(active, now):
+        raise SessionEnded(None)  # another transaction has just ended it
+    return active
 
 
 def current(device: Device, *, now: datetime) -> RemoteControlSession | None:
-    """The session at a device that is in use, by the clock."""
-    mine = RemoteControlSession.objects.in_use(now - IDLE).filter(device=device)
-    found: RemoteControlSession | None = mine.select_related("controller").first()
-    return found
+    """Return the device's active session, or None. Idle sessions are not active."""
+    sessions = RemoteControlSession.objects.in_use(now - IDLE).filter(device=device)
+    session: RemoteControlSession | None = sessions.select_related("controller").first()
+    return session
 
 
-def shown(session: RemoteControlSession) -> dict[str, Any]:
+def summary(session: RemoteControlSession) -> dict[str, Any]:
+    """Return the `current` field of a `DeviceIsControlled` error."""
     return {
         "controller": session.controller.email,
         "started_at": session.started_at.isoformat(),
@@ -142,76 +154,85 @@ def shown(session: RemoteControlSession) -> dict[str, Any]:
     }
 
 
-def end_over(*, now: datetime) -> int:
-    """End the sessions of every tenant whose time is over; return how many.
+def end_expired(*, now: datetime) -> int:
+    """End every tenant's sessions that are idle or whose device is unavailable.
 
-    That is: nobody uses it, or the device went offline, or into quarantine.
+    A device is unavailable when it is offline or in quarantine.
+
+    Returns:
+        The number of ended sessions.
     """
     ended = 0
-    open_ones = RemoteControlSession.every_tenant.open().order_by("device_id")
-    for over, how in (
-        (open_ones.unused(now - IDLE), End.IDLE),
-        (open_ones.filter(device__quarantined_at__isnull=False), End.DEVICE),
-        (open_ones.exclude(device__status=Device.Status.ONLINE), End.OFFLINE),
+    sessions = RemoteControlSession.every_tenant.open().order_by("device_id")
+    for expired, reason in (
+        (sessions.unused(now - IDLE), End.IDLE),
+        (sessions.filter(device__quarantined_at__isnull=False), End.DEVICE),
+        (sessions.exclude(device__status=Device.Status.ONLINE), End.OFFLINE),
     ):
         with transaction.atomic():
-            ended += _end(over[:BATCH], how, now, skip_held=True)
+            ended += _end(expired[:BATCH], reason, now, skip_locked=True)
     return ended
 
 
 @transaction.atomic
-def let_go(device_id: UUID, now: datetime) -> None:
-    """A device that is retired is controlled by nobody."""
+def end_of_retired_device(device_id: UUID, now: datetime) -> None:
+    """End the session of a device that is being retired."""
     in_turn(f"control of {device_id}")
-    open_ones = RemoteControlSession.every_tenant.open().filter(device=device_id)
-    _end(open_ones, End.DEVICE, now)
+    sessions = RemoteControlSession.every_tenant.open().filter(device=device_id)
+    _end(sessions, End.DEVICE, now)
 
 
-def check_reachable(device: Device, *, even_offline: bool = False) -> None:
-    """
+def check_reachable(device: Device, *, allow_offline: bool = False) -> None:
+    """Check that a device can receive commands.
+
     Raises:
-        DeviceIsRetired, DeviceGetsNothing, DeviceIsOffline: it could not obey.
+        DeviceIsRetired, DeviceIsQuarantined: the device receives no commands.
+        DeviceIsOffline: the device is offline, and `allow_offline` is false.
     """
     if device.status == Device.Status.RETIRED:
         raise DeviceIsRetired
     if device.quarantined_at is not None:
-        raise DeviceGetsNothing
-    if device.status != Device.Status.ONLINE and not even_offline:
+        raise DeviceIsQuarantined
+    if device.status != Device.Status.ONLINE and not allow_offline:
         raise DeviceIsOffline
 
 
-def _used(session: RemoteControlSession, now: datetime) -> bool:
-    """Note that a session is used, unless it has ended this very moment."""
+def _touch(session: RemoteControlSession, now: datetime) -> bool:
+    """Set when a session was last used. Return False if it has just ended."""
     session.last_used_at = now
-    still = RemoteControlSession.objects.open().filter(pk=session.pk)
-    return still.update(last_used_at=now) == 1
+    open_sessions = RemoteControlSession.objects.open().filter(pk=session.pk)
+    return open_sessions.update(last_used_at=now) == 1
 
 
-def _fresh(device: Device) -> Device:
-    found: Device | None = Device.objects.filter(pk=device.pk).first()
-    if found is None:
+def _reloaded(device: Device) -> Device:
+    current_device: Device | None = Device.objects.filter(pk=device.pk).first()
+    if current_device is None:
         raise NoSuchDevice
-    return found
+    return current_device
 
 
 def _end(
     sessions: Iterable[RemoteControlSession],
-    how: str,
+    reason: str,
     now: datetime,
     *,
-    skip_held: bool = False,
+    skip_locked: bool = False,
 ) -> int:
-    """End sessions, and what their controllers wanted that no device has yet.
+    """End sessions and cancel their gestures that no device has fetched yet.
 
-    They are held and looked at again: one that has ended meanwhile ends once.
+    The sessions are locked and read again, so that a session that another transaction
+    has ended meanwhile does not end twice.
+
+    Returns:
+        The number of ended sessions.
     """
-    open_ones = RemoteControlSession.every_tenant.open().filter(
+    open_sessions = RemoteControlSession.every_tenant.open().filter(
         pk__in=[session.pk for session in sessions]
     )
-    held = open_ones.select_for_update(of=("self",), skip_locked=skip_held)
-    ended = list(held.select_related("controller").order_by("device_id"))
+    locked = open_sessions.select_for_update(of=("self",), skip_locked=skip_locked)
+    ended = list(locked.select_related("controller").order_by("device_id"))
     for session in ended:
-        session.ended_at, session.end = now, how
+        session.ended_at, session.end = now, reason
     RemoteControlSession.every_tenant.bulk_update(ended, ["ended_at", "end"])
     record(
         RemoteControlEnded(
@@ -220,7 +241,7 @@ def _end(
             at=now,
             session=str(session.pk),
             controller=session.controller.email,
-            end=how,
+            end=reason,
         )
         for session in ended
     )

@@ -1,11 +1,12 @@
-"""Commands as a device can believe them: signed, numbered, for it alone, for a time.
+"""Sign commands, and publish the tenant's keys so that devices can verify them.
 
-A command goes out as a JSON Web Signature in compact form (RFC 7515) by an Ed25519 key
-of its tenant (RFC 8037). Who stands between, or has broken into the broker, can neither
-make one nor use one again: the number rises, and the device remembers the last.
+Each command is a JSON Web Signature in compact serialization (RFC 7515), signed with an
+Ed25519 key of the tenant (RFC 8037). It names its device and its expiry. An attacker on
+the network or in the message broker cannot forge a command. They cannot replay one
+either, because sequence numbers rise and the device remembers the last one.
 
-The keys come as a JSON Web Key Set (RFC 7517), and the CA vouches for it: a device that
-has its certificate's chain need not believe the network for these either.
+The public keys are published as a JSON Web Key Set (RFC 7517) that the CA signs. A
+device that has its certificate's chain verifies the keys without trusting the network.
 """
 
 from base64 import b64encode
@@ -33,18 +34,21 @@ from devices.remote_control.services import signing_keys
 from events.services.outbox import record
 from tenants.context import current_tenant_id
 
-PUBLISHED = timedelta(minutes=10)  # after it was replaced: what is on its way arrives
-ENDORSED = timedelta(days=1)  # for so long the CA's word counts: then it is asked again
-ES = {256: ("ES256", hashes.SHA256()), 384: ("ES384", hashes.SHA384())}
+REPLACED_KEY_PUBLISHED = timedelta(minutes=10)  # commands in transit arrive by then
+ENDORSEMENT_LIFETIME = timedelta(days=1)
+ECDSA_ALGORITHMS = {256: ("ES256", hashes.SHA256()), 384: ("ES384", hashes.SHA384())}
 
 
 def signed(
     command: CommandHistory, key: CommandSigningKey, *, more: dict[str, Any]
 ) -> str:
-    """A command as its device gets it; the claims' names are those of RFC 7519.
+    """Return a command as a signed JWS for its device, with claims of RFC 7519.
 
-    `jti` is the command's id, `aud` the device's, `exp` the moment from which it may
-    not be begun any more (seconds since 1970).
+    `jti` is the id of the command, `aud` the id of the device. `iat` is when the command
+    was issued, and from `exp` on the device must not start it (seconds since 1970).
+
+    Args:
+        more: parameters that are added to those of the command.
     """
     header = {"kid": key.thumbprint, "typ": "command+jws"}
     claims = {
@@ -60,13 +64,16 @@ def signed(
 
 
 def current_key(*, now: datetime) -> CommandSigningKey:
-    """The key that signs for the current tenant; made at first use."""
+    """Return the key that signs the current tenant's commands; create it if missing."""
     return queries.signing_key() or signing_keys.current(CommandSigningKey, now=now)
 
 
 @transaction.atomic
 def replace_key(*, now: datetime) -> CommandSigningKey:
-    """Sign with a new key from now on; the one before is still published for a while."""
+    """Replace the current tenant's signing key; return the new key.
+
+    The old key stays published for ten minutes, so that commands in transit verify.
+    """
     key = signing_keys.replace(CommandSigningKey, now=now)
     record(
         [
@@ -79,18 +86,23 @@ def replace_key(*, now: datetime) -> CommandSigningKey:
 
 
 def reencrypt() -> dict[str, int]:
-    """Encrypt every tenant's keys with the present `SECRET_KEY`; return how many.
+    """Encrypt every tenant's signing keys with the current `SECRET_KEY`.
+
+    Returns:
+        The number of keys, by their name in the report.
 
     Raises:
-        NotReadable: one was encrypted with a key that is not among the fallbacks.
+        NotReadable: a key was encrypted with a secret that is not among the fallbacks.
     """
     return {"command_signing_keys": signing_keys.reencrypt(CommandSigningKey)}
 
 
 def key_set(*, now: datetime) -> list[dict[str, str]]:
-    """The current tenant's public keys (RFC 7517 §5), the one that signs first."""
+    """Return the current tenant's public keys (RFC 7517 §5), the active key first."""
     current_key(now=now)
-    published = Q(replaced_at__isnull=True) | Q(replaced_at__gt=now - PUBLISHED)
+    published = Q(replaced_at__isnull=True) | Q(
+        replaced_at__gt=now - REPLACED_KEY_PUBLISHED
+    )
     rows = CommandSigningKey.objects.filter(published).order_by(
         F("replaced_at").desc(nulls_first=True)
     )
@@ -100,10 +112,13 @@ def key_set(*, now: datetime) -> list[dict[str, str]]:
 def endorsed(
     key_set: list[dict[str, str]], *, device: Device, now: datetime
 ) -> str | None:
-    """The CA's word for the keys: a JWS for this device, for a day.
+    """Return the key set as a JWS signed by a CA for this device, valid for one day.
 
-    By the CA that has signed the device's certificate, whose chain the device knows;
-    it comes along as `x5c`. None on a host that has no CA's key.
+    The CA that issued the device's certificate signs it if possible, because the device
+    knows its chain. The chain is in the `x5c` header.
+
+    Returns:
+        None on a host without a CA key.
     """
     issuer = _issuer_for(device, now)
     if issuer is None:
@@ -115,7 +130,7 @@ def endorsed(
         claims={
             "aud": str(device.pk),
             "iat": int(now.timestamp()),
-            "exp": int((now + ENDORSED).timestamp()),
+            "exp": int((now + ENDORSEMENT_LIFETIME).timestamp()),
             "keys": key_set,
         },
     )
@@ -123,13 +138,15 @@ def endorsed(
 
 def _issuer_for(device: Device, now: datetime) -> Issuer | None:
     ca = DeviceCertificatesService()
-    mine = DeviceCertificate.objects.of_device(device.pk).filter(status="active")
-    identifier = mine.values_list("authority_key_id", flat=True).first()
+    certificates = DeviceCertificate.objects.of_device(device.pk).filter(
+        status="active"
+    )
+    identifier = certificates.values_list("authority_key_id", flat=True).first()
     try:
         if identifier is not None:
             return ca.issuer(identifier)
     except AuthorityUnavailable:
-        pass  # it is retired, or its key is elsewhere
+        pass  # this CA is retired, or its key is on another host
     try:
         return signing_issuer(ca, now=now)
     except AuthorityUnavailable:
@@ -139,7 +156,11 @@ def _issuer_for(device: Device, now: datetime) -> Issuer | None:
 def _signed_by_authority(
     issuer: Issuer, *, header: dict[str, Any], claims: dict[str, Any]
 ) -> str:
-    """RFC 7518 §3.3 and §3.4: an EC signature is its two numbers side by side."""
+    """Sign with the CA's key; return a JWS.
+
+    RSA follows RFC 7518 §3.3. ECDSA follows §3.4: the signature is the concatenation of
+    R and S, not the DER encoding.
+    """
     key = issuer.key
     if isinstance(key, rsa.RSAPrivateKey):
         signing_input = jws.signing_input({"alg": "RS256", **header}, claims)
@@ -147,7 +168,7 @@ def _signed_by_authority(
             signing_input.encode(), padding.PKCS1v15(), hashes.SHA256()
         )
     else:
-        algorithm, digest = ES[key.curve.key_size]
+        algorithm, digest = ECDSA_ALGORITHMS[key.curve.key_size]
         signing_input = jws.signing_input({"alg": algorithm, **header}, claims)
         size = key.curve.key_size // 8
         pair = decode_dss_signature(key.sign(signing_input.encode(), ec.ECDSA(digest)))

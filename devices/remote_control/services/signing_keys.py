@@ -1,7 +1,7 @@
-"""The keys of a tenant that sign what its devices believe: one at a time for a purpose.
+"""A tenant's signing keys, of which one per purpose is active.
 
-Each is an Ed25519 key (RFC 8032), made when it is first needed. Its private half is
-encrypted at rest.
+Each is an Ed25519 key (RFC 8032), created when it is first needed. The private key is
+encrypted in the database.
 """
 
 import json
@@ -23,37 +23,38 @@ K = TypeVar("K", bound=SigningKey)
 
 
 def current(kind: type[K], *, now: datetime) -> K:
-    """The key that signs for the current tenant; made at first use."""
-    return _found(kind) or _made(kind, now)
+    """Return the current tenant's active key; create it if missing."""
+    return _active(kind) or _create(kind, now)
 
 
 @transaction.atomic
 def replace(kind: type[K], *, now: datetime) -> K:
-    """Sign with a new key from now on."""
+    """Replace the current tenant's active key; return the new key."""
     take_turn(kind)
-    before = current(kind, now=now)
-    kind.objects.filter(pk=before.pk).update(replaced_at=now)
-    return _made(kind, now)
+    old = current(kind, now=now)
+    kind.objects.filter(pk=old.pk).update(replaced_at=now)
+    return _create(kind, now)
 
 
 def take_turn(kind: type[K]) -> None:
-    """Keep the current tenant's key from being replaced until we have committed."""
+    """Lock the current tenant's key against replacement until the transaction ends."""
     in_turn(f"{kind.purpose} of {current_tenant_id()}")
 
 
 def private_half(key: SigningKey) -> Ed25519PrivateKey:
-    """
+    """Decrypt and return the private key.
+
     Raises:
-        NotReadable: it was encrypted with a key that is not among the fallbacks.
+        NotReadable: it was encrypted with a secret that is not among the fallbacks.
     """
-    return _opened(key.private_key, key.purpose)
+    return _decrypted(key.private_key, key.purpose)
 
 
 def reencrypt(kind: type[K]) -> int:
-    """Encrypt every tenant's keys with the present `SECRET_KEY`; return how many.
+    """Encrypt every tenant's keys with the current `SECRET_KEY`. Return how many.
 
     Raises:
-        NotReadable: one was encrypted with a key that is not among the fallbacks.
+        NotReadable: a key was encrypted with a secret that is not among the fallbacks.
     """
     rows = kind.every_tenant.select_for_update()
     with transaction.atomic():
@@ -66,7 +67,7 @@ def reencrypt(kind: type[K]) -> int:
 
 
 def jwk(key: SigningKey) -> dict[str, str]:
-    """The public half (RFC 8037 §2)."""
+    """Return the public key as a JSON Web Key (RFC 8037 §2)."""
     return {
         "kty": "OKP",
         "crv": "Ed25519",
@@ -77,31 +78,31 @@ def jwk(key: SigningKey) -> dict[str, str]:
     }
 
 
-def _found(kind: type[K]) -> K | None:
-    found: K | None = kind.objects.filter(replaced_at__isnull=True).first()
-    return found
+def _active(kind: type[K]) -> K | None:
+    key: K | None = kind.objects.filter(replaced_at__isnull=True).first()
+    return key
 
 
 @transaction.atomic
-def _made(kind: type[K], now: datetime) -> K:
+def _create(kind: type[K], now: datetime) -> K:
     take_turn(kind)
-    if (found := _found(kind)) is not None:
-        return found  # somebody else has made it while we waited
+    if (key := _active(kind)) is not None:
+        return key  # another transaction created it while this one waited
     private = Ed25519PrivateKey.generate()
     public = encoded(private.public_key().public_bytes_raw())
-    members = {"crv": "Ed25519", "kty": "OKP", "x": public}  # in this order: RFC 7638
+    members = {"crv": "Ed25519", "kty": "OKP", "x": public}  # in the order of RFC 7638
     text = json.dumps(members, separators=(",", ":"))
     secret = encoded(private.private_bytes_raw())
-    made: K = kind.objects.create(
+    new_key: K = kind.objects.create(
         thumbprint=encoded(sha256(text.encode()).digest()),
         public_key=public,
         private_key=encrypt(secret, purpose=kind.purpose),
         made_at=now,
     )
-    return made
+    return new_key
 
 
 @lru_cache(maxsize=1000)
-def _opened(encrypted: str, purpose: str) -> Ed25519PrivateKey:
+def _decrypted(encrypted: str, purpose: str) -> Ed25519PrivateKey:
     secret = decoded(decrypt(encrypted, purpose=purpose))
     return Ed25519PrivateKey.from_private_bytes(secret)

@@ -1,4 +1,4 @@
-"""People who control devices, and devices that obey, for tests."""
+"""Test helpers for remote control: members, devices, commands and screenshots."""
 
 import io
 import json
@@ -28,42 +28,45 @@ def person(tenant: Tenant, role: Role = Role.OPERATOR) -> User:
 
 
 def told(
-    device: Device, type: str, *, by: User, now: datetime, **more: Any
+    device: Device, type: str, *, by: User, now: datetime, **arguments: Any
 ) -> CommandHistory:
-    """A command to a device by a person, whatever the type's parameters are."""
-    parameters = more.pop("parameters", {})
+    """Issue a command to a device as a member."""
+    parameters = arguments.pop("parameters", {})
     with tenant_scope(device.tenant_id):
         return issuing.issue(
-            device=device, type=type, parameters=parameters, by=by, now=now, **more
+            device=device, type=type, parameters=parameters, by=by, now=now, **arguments
         )
 
 
 def claims(signed: str) -> dict[str, Any]:
-    """What a JWS says, unverified."""
+    """Return the claims of a JWS without verifying it."""
     payload = signed.split(".")[1]
-    said: dict[str, Any] = json.loads(decoded(payload))
-    return said
+    result: dict[str, Any] = json.loads(decoded(payload))
+    return result
 
 
 def decoded(text: str) -> bytes:
+    """Decode base64url without padding."""
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def picture(kind: str = "PNG", size: tuple[int, int] = (64, 36)) -> bytes:
+def picture(format: str = "PNG", size: tuple[int, int] = (64, 36)) -> bytes:
+    """Return an image file."""
     data = io.BytesIO()
-    Image.new("RGB", size, "navy").save(data, kind)
+    Image.new("RGB", size, "navy").save(data, format)
     return data.getvalue()
 
 
-def errors(answer: Any) -> tuple[int, list[tuple[str, str | None]]]:
-    said = answer.json()["errors"]
-    return answer.status_code, [(one["code"], one["attr"]) for one in said]
+def errors(response: Any) -> tuple[int, list[tuple[str, str | None]]]:
+    """Return the status of an error response, and each error's code and field."""
+    details = response.json()["errors"]
+    return response.status_code, [(error["code"], error["attr"]) for error in details]
 
 
 def remote_controlled(
     device: Device, now: datetime, *, by: User
 ) -> tuple[CommandHistory, BulkCommand, Screenshot]:
-    """A command, one to many that waits, and a picture."""
+    """Create a command, a bulk command that waits for confirmation, and a screenshot."""
     common: dict[str, Any] = {
         "type": "screenshot",
         "expires_at": now + timedelta(days=1),

@@ -1,4 +1,4 @@
-"""One command to many: counted before, confirmed by a second person, worked through."""
+"""Bulk commands: preview, confirmation by a second member and processing."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,30 +33,31 @@ def operator(tenant: Tenant) -> User:
     return person(tenant)
 
 
-def requested(by: User, now: datetime, **filter: str) -> BulkCommand:
+def request(by: User, now: datetime, **filter: str) -> BulkCommand:
     return bulk_commands.request(
         type="reload", parameters={}, filter=filter, by=by, now=now
     )
 
 
-def work(now: datetime) -> None:
-    while bulk_commands.work(now=now):
+def process_all(now: datetime) -> None:
+    while bulk_commands.process_next_batch(now=now):
         pass
 
 
-def commanded() -> set[Any]:
+def commanded_ids() -> set[Any]:
     return set(CommandHistory.every_tenant.values_list("device_id", flat=True))
 
 
-def test_a_dry_run_counts_and_commands_nobody(
+def test_a_dry_run_counts_devices_and_commands_none(
     fleet: list[Device], member: Callable[..., APIClient]
 ) -> None:
     Device.every_tenant.filter(pk=fleet[0].pk).update(status="offline")
 
-    told = member().post(BULK, {**REBOOT, "filter": {"model": "X96"}, "dry_run": True})
+    body = {**REBOOT, "filter": {"model": "X96"}, "dry_run": True}
+    response = member().post(BULK, body)
 
-    assert told.status_code == 200
-    assert told.json() == {
+    assert response.status_code == 200
+    assert response.json() == {
         "found": 3,
         "online": 2,
         "controlled": 0,
@@ -66,81 +67,81 @@ def test_a_dry_run_counts_and_commands_nobody(
     assert not BulkCommand.every_tenant.exists()
 
 
-def test_every_device_that_the_filter_finds_is_commanded(
+def test_every_matching_device_is_commanded(
     fleet: list[Device], operator: User, now: datetime
 ) -> None:
-    row = requested(operator, now, model="X96")
+    row = request(operator, now, model="X96")
 
-    work(now)
+    process_all(now)
 
     row.refresh_from_db()
-    assert commanded() == {device.pk for device in fleet[:3]}
+    assert commanded_ids() == {device.pk for device in fleet[:3]}
     assert (row.state, row.done, row.left_out) == ("finished", 3, 0)
 
 
-def test_who_is_controlled_by_somebody_is_left_out(
+def test_controlled_devices_are_skipped(
     fleet: list[Device], operator: User, now: datetime
 ) -> None:
     sessions.start(device=fleet[0], controller=operator, now=now)
-    row = requested(operator, now)
+    row = request(operator, now)
 
-    work(now)
+    process_all(now)
 
     row.refresh_from_db()
     assert (row.done, row.left_out) == (4, 1)
-    assert fleet[0].pk not in commanded()
+    assert fleet[0].pk not in commanded_ids()
 
 
-def test_more_than_the_blast_radius_wants_a_second_person(
+def test_exceeding_the_blast_radius_requires_a_second_member(
     fleet: list[Device], member: Callable[..., APIClient], now: datetime
 ) -> None:
     policies.change(blast_radius=4, now=now)
     first, second = member(), member()
 
-    asked = first.post(BULK, REBOOT).json()
-    work(datetime.now().astimezone())
-    own = first.post(f"{BULK}/{asked['id']}/confirm")
-    assert asked["state"] == "waiting"
-    assert asked["confirm_by"]
+    requested = first.post(BULK, REBOOT).json()
+    process_all(datetime.now().astimezone())
+    own = first.post(f"{BULK}/{requested['id']}/confirm")
+    assert requested["state"] == "waiting"
+    assert requested["confirm_by"]
     assert errors(own) == (403, [("second_person_needed", None)])
-    assert commanded() == set()
+    assert commanded_ids() == set()
 
-    confirmed = second.post(f"{BULK}/{asked['id']}/confirm")
-    work(datetime.now().astimezone())
+    confirmed = second.post(f"{BULK}/{requested['id']}/confirm")
+    process_all(datetime.now().astimezone())
 
     assert confirmed.json()["state"] == "running"
-    told = first.get(f"{BULK}/{asked['id']}").json()
-    assert (told["state"], told["done"]) == ("finished", 5)
-    assert told["outcomes"] == {"queued": 5}
+    bulk = first.get(f"{BULK}/{requested['id']}").json()
+    assert (bulk["state"], bulk["done"]) == ("finished", 5)
+    assert bulk["outcomes"] == {"queued": 5}
 
 
-def test_never_more_are_commanded_than_were_counted(
+def test_no_more_devices_are_commanded_than_were_counted(
     acting: Tenant, fleet: list[Device], operator: User, now: datetime
 ) -> None:
-    """Else a filter that finds more meanwhile goes round the second person."""
-    row = requested(operator, now, model="X96")
+    """Otherwise a filter that matches more devices later would evade confirmation."""
+    row = request(operator, now, model="X96")
     Device.every_tenant.update(model="X96")
 
-    work(now)
+    process_all(now)
 
     row.refresh_from_db()
-    assert (row.found, row.done, len(commanded())) == (3, 3, 3)
+    assert (row.found, row.done, len(commanded_ids())) == (3, 3, 3)
 
 
-def test_who_came_in_later_was_not_counted(
+def test_devices_registered_after_the_request_are_skipped(
     acting: Tenant, fleet: list[Device], operator: User, now: datetime
 ) -> None:
-    requested(operator, now)
+    request(operator, now)
     new = online(acting, registered_at=now + timedelta(seconds=1))
     sessions.start(device=fleet[0], controller=operator, now=now)
 
-    work(now)
+    process_all(now)
 
-    assert new.pk not in commanded()
-    assert len(commanded()) == 4
+    assert new.pk not in commanded_ids()
+    assert len(commanded_ids()) == 4
 
 
-def test_what_does_not_wait_is_for_those_that_are_online(
+def test_types_that_do_not_wait_reach_online_devices_only(
     acting: Tenant, fleet: list[Device], member: Callable[..., APIClient]
 ) -> None:
     Device.every_tenant.filter(pk=fleet[0].pk).update(status="offline")
@@ -150,74 +151,76 @@ def test_what_does_not_wait_is_for_those_that_are_online(
     assert member().post(BULK, {**REBOOT, "dry_run": True}).json()["found"] == 5
 
 
-def test_its_commands_are_found_in_the_history(
+def test_the_history_is_filtered_by_bulk_command(
     fleet: list[Device], operator: User, now: datetime, member: Callable[..., APIClient]
 ) -> None:
-    row = requested(operator, now)
-    work(now)
+    row = request(operator, now)
+    process_all(now)
 
-    of_it = member().get(f"/remote-control/commands?bulk={row.pk}").json()["results"]
-    of_none = member().get(f"/remote-control/commands?bulk={fleet[0].pk}").json()
+    matching = member().get(f"/remote-control/commands?bulk={row.pk}").json()["results"]
+    other = member().get(f"/remote-control/commands?bulk={fleet[0].pk}").json()
 
-    for wrong in ("", str(row.pk).replace("-", ""), f"urn:uuid:{row.pk}", "x"):
-        refused = member().get("/remote-control/commands", {"bulk": wrong})
-        assert errors(refused) == (400, [("invalid", "bulk")]), wrong
-    assert {one["device"] for one in of_it} == {str(device.pk) for device in fleet}
-    assert of_none["results"] == []
+    for value in ("", str(row.pk).replace("-", ""), f"urn:uuid:{row.pk}", "x"):
+        refused = member().get("/remote-control/commands", {"bulk": value})
+        assert errors(refused) == (400, [("invalid", "bulk")]), value
+    assert {command["device"] for command in matching} == {
+        str(device.pk) for device in fleet
+    }
+    assert other["results"] == []
 
 
-def test_what_is_forbidden_meanwhile_goes_out_no_further(
+def test_a_bulk_command_stops_when_the_policy_forbids_its_type(
     acting: Tenant, fleet: list[Device], operator: User, now: datetime
 ) -> None:
-    requested(operator, now)
+    request(operator, now)
     policies.change(allowed_types=["tap"], now=now)
 
-    work(now)
+    process_all(now)
 
-    assert commanded() == set()
+    assert commanded_ids() == set()
 
 
-def test_what_nobody_confirms_lapses_after_an_hour(
+def test_an_unconfirmed_bulk_command_lapses_after_an_hour(
     fleet: list[Device], operator: User, now: datetime
 ) -> None:
     policies.change(blast_radius=0, now=now)
-    row = requested(operator, now)
+    row = request(operator, now)
     hour = timedelta(hours=1)
 
-    assert bulk_commands.lapse(now=now + hour - timedelta(seconds=1)) == 0
-    assert bulk_commands.lapse(now=now + hour) == 1
+    assert bulk_commands.lapse_unconfirmed(now=now + hour - timedelta(seconds=1)) == 0
+    assert bulk_commands.lapse_unconfirmed(now=now + hour) == 1
     row.refresh_from_db()
     assert row.state == "lapsed"
 
 
-def test_it_can_be_stopped_on_its_way(
+def test_a_running_bulk_command_can_be_cancelled(
     fleet: list[Device], operator: User, now: datetime
 ) -> None:
-    row = requested(operator, now)
+    row = request(operator, now)
     with patch.object(bulk_commands, "BATCH", 2):
-        bulk_commands.work(now=now)
+        bulk_commands.process_next_batch(now=now)
 
     bulk_commands.cancel(bulk=row, now=now)
-    work(now)
+    process_all(now)
 
-    assert len(commanded()) == 2
+    assert len(commanded_ids()) == 2
     row.refresh_from_db()
     assert (row.state, row.done) == ("cancelled", 2)
 
 
-def test_whoever_is_killed_on_the_way_leaves_the_rest_to_the_next(
+def test_a_killed_worker_loses_nothing_and_repeats_nothing(
     fleet: list[Device], operator: User, now: datetime
 ) -> None:
-    row = requested(operator, now)
+    row = request(operator, now)
     with patch.object(bulk_commands, "BATCH", 2):
-        bulk_commands.work(now=now)
+        bulk_commands.process_next_batch(now=now)
         with (
             patch.object(BulkCommand, "save", side_effect=KeyboardInterrupt),
             pytest.raises(KeyboardInterrupt),
         ):
-            bulk_commands.work(now=now)
-        assert len(commanded()) == 2
-        work(now)
+            bulk_commands.process_next_batch(now=now)
+        assert len(commanded_ids()) == 2
+        process_all(now)
 
     row.refresh_from_db()
     assert row.done == 5
@@ -225,25 +228,25 @@ def test_whoever_is_killed_on_the_way_leaves_the_rest_to_the_next(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_at_once_command_each_device_once(
+def test_concurrent_workers_command_each_device_once(
     fleet: list[Device], operator: User, now: datetime
 ) -> None:
-    requested(operator, now)
+    request(operator, now)
 
-    def working(_: int) -> None:
+    def run_worker(_: int) -> None:
         with tenant_scope(None), every_tenant_scope():
-            work(now)
+            process_all(now)
         connection.close()
 
     with patch.object(bulk_commands, "BATCH", 1), ThreadPoolExecutor(4) as pool:
-        list(pool.map(working, range(4)))
-    work(now)
+        list(pool.map(run_worker, range(4)))
+    process_all(now)
 
     assert CommandHistory.every_tenant.count() == 5
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("body", "expected"),
     [
         ({"type": "reboot"}, ("required", "filter")),
         ({**REBOOT, "filter": {"colour": "red"}}, ("invalid_filter", "filter.colour")),
@@ -260,17 +263,17 @@ def test_two_workers_at_once_command_each_device_once(
         ({**REBOOT, "parameters": {"x": 1}}, ("unknown_field", "parameters.x")),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_its_field(
+def test_an_invalid_request_is_refused_with_its_field(
     fleet: list[Device],
     member: Callable[..., APIClient],
-    said: dict[str, Any],
-    found: tuple[str, str],
+    body: dict[str, Any],
+    expected: tuple[str, str],
 ) -> None:
-    assert errors(member().post(BULK, said)) == (400, [found])
+    assert errors(member().post(BULK, body)) == (400, [expected])
     assert not BulkCommand.every_tenant.exists()
 
 
-def test_to_nobody_it_is_not_sent(
+def test_a_filter_that_matches_no_device_is_refused(
     acting: Tenant, member: Callable[..., APIClient]
 ) -> None:
     refused = member().post(BULK, {**REBOOT, "filter": {"model": "none"}})
@@ -278,24 +281,24 @@ def test_to_nobody_it_is_not_sent(
     assert errors(refused) == (409, [("no_devices_found", None)])
 
 
-def test_a_viewer_looks_on(
+def test_a_viewer_may_read_only(
     fleet: list[Device], operator: User, now: datetime, member: Callable[..., APIClient]
 ) -> None:
-    row = requested(operator, now)
+    row = request(operator, now)
     viewer = member(Role.VIEWER)
 
-    assert [one["id"] for one in viewer.get(BULK).json()["results"]] == [str(row.pk)]
+    assert [bulk["id"] for bulk in viewer.get(BULK).json()["results"]] == [str(row.pk)]
     for path in (BULK, f"{BULK}/{row.pk}/confirm", f"{BULK}/{row.pk}/cancel"):
         assert viewer.post(path, REBOOT).status_code == 403
 
 
-def test_a_tags_devices_are_found_as_in_the_list(
+def test_devices_are_filtered_by_tag(
     acting: Tenant, fleet: list[Device], operator: User, now: datetime
 ) -> None:
     tag = TagFactory.create(tenant=acting, name="hall")
     fleet[1].device_tags.create(tenant=acting, tag=tag)
 
-    requested(operator, now, tag="hall")
-    work(now)
+    request(operator, now, tag="hall")
+    process_all(now)
 
-    assert commanded() == {fleet[1].pk}
+    assert commanded_ids() == {fleet[1].pk}

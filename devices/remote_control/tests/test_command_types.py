@@ -1,30 +1,40 @@
-"""What devices can be told to do, and what is wrong with what somebody says."""
+"""Command types and the validation of their parameters."""
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from devices.remote_control.command_types import FORGOTTEN, TYPES, faults
+from devices.remote_control.command_types import REDACTED, TYPES, parameter_errors
 
 SCREEN = (1920, 1080)
 
 
-def wrong(
-    name: str, parameters: object, screen: object = SCREEN
+def error_codes(
+    name: str, parameters: object, screen: tuple[int, int] | None = SCREEN
 ) -> list[tuple[str, str]]:
-    found = faults(TYPES[name], parameters, screen=screen)  # type: ignore[arg-type]
-    return [(fault.path, fault.code) for fault in found]
+    errors = parameter_errors(TYPES[name], parameters, screen=screen)
+    return [(error.path, error.code) for error in errors]
 
 
-def test_every_type_of_the_specification_is_there() -> None:
+def test_every_type_of_the_specification_exists() -> None:
     assert set(TYPES) == {
-        *("tap", "swipe", "pinch", "rotate", "keypress", "input", "reload"),
-        *("restart", "reboot", "screenshot", "wake_up", "set_volume"),
+        "tap",
+        "swipe",
+        "pinch",
+        "rotate",
+        "keypress",
+        "input",
+        "reload",
+        "restart",
+        "reboot",
+        "screenshot",
+        "wake_up",
+        "set_volume",
         "install_update",
     }
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_every_types_schema_is_one(name: str) -> None:
+def test_the_schema_of_every_type_is_valid(name: str) -> None:
     Draft202012Validator.check_schema(TYPES[name].schema)
 
 
@@ -42,12 +52,12 @@ def test_every_types_schema_is_one(name: str) -> None:
         ("set_volume", {"volume": 0}),
     ],
 )
-def test_what_can_be_done_has_no_fault(name: str, parameters: object) -> None:
-    assert wrong(name, parameters) == []
+def test_valid_parameters_have_no_errors(name: str, parameters: object) -> None:
+    assert error_codes(name, parameters) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "found"),
+    ("name", "parameters", "expected"),
     [
         ("tap", {"x": 1920, "y": 5}, [("x", "off_screen")]),
         ("tap", {"x": 5, "y": 1080}, [("y", "off_screen")]),
@@ -71,16 +81,16 @@ def test_what_can_be_done_has_no_fault(name: str, parameters: object) -> None:
         ("reload", [], [("", "invalid")]),
     ],
 )
-def test_each_fault_is_named_with_its_place(
-    name: str, parameters: object, found: list[tuple[str, str]]
+def test_each_error_has_a_path_and_a_code(
+    name: str, parameters: object, expected: list[tuple[str, str]]
 ) -> None:
-    assert wrong(name, parameters) == found
+    assert error_codes(name, parameters) == expected
 
 
-def test_where_nobody_knows_the_screen_any_place_may_be_on_it() -> None:
-    assert wrong("tap", {"x": 5000, "y": 5000}, None) == []
+def test_points_are_not_checked_if_the_screen_size_is_unknown() -> None:
+    assert error_codes("tap", {"x": 5000, "y": 5000}, None) == []
 
 
-def test_of_typed_text_it_stays_known_that_there_was_some() -> None:
-    assert TYPES["input"].kept({"text": "secret"}) == {"text": FORGOTTEN}
-    assert TYPES["tap"].kept({"x": 1, "y": 2}) == {"x": 1, "y": 2}
+def test_typed_text_is_redacted() -> None:
+    assert TYPES["input"].redact({"text": "secret"}) == {"text": REDACTED}
+    assert TYPES["tap"].redact({"x": 1, "y": 2}) == {"x": 1, "y": 2}

@@ -1,4 +1,4 @@
-"""Commands as members give them: checked, in order, for a time, taken back."""
+"""Issuing commands: validation, queue order, expiry and cancellation."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -34,7 +34,7 @@ def client(member: Callable[..., APIClient]) -> APIClient:
     return member(Role.OPERATOR)
 
 
-def waiting(device: Device) -> int:
+def waiting_count(device: Device) -> int:
     return NextSteps.every_tenant.get(device=device).commands_waiting
 
 
@@ -43,33 +43,35 @@ def status(command: CommandHistory) -> str:
     return command.status
 
 
-class TestThroughTheApi:
-    def test_a_gesture_wants_a_session(self, device: Device, client: APIClient) -> None:
+class TestApi:
+    def test_a_gesture_requires_a_session(
+        self, device: Device, client: APIClient
+    ) -> None:
         tap = {"type": "tap", "parameters": {"x": 1, "y": 1}}
-        at = f"/remote-control/{device.pk}"
+        path = f"/remote-control/{device.pk}"
 
-        refused = client.post(f"{at}/command", tap)
-        client.post(f"{at}/session/start")
-        issued = client.post(f"{at}/command", tap)
+        refused = client.post(f"{path}/command", tap)
+        client.post(f"{path}/session/start")
+        issued = client.post(f"{path}/command", tap)
 
         assert errors(refused) == (409, [("session_needed", None)])
         assert issued.status_code == 201
         assert (issued.json()["status"], issued.json()["sequence"]) == ("queued", 1)
 
-    def test_a_stale_controller_learns_that_they_are(
+    def test_a_command_in_an_ended_session_is_refused(
         self, device: Device, client: APIClient, member: Callable[..., APIClient]
     ) -> None:
-        at = f"/remote-control/{device.pk}"
-        session = client.post(f"{at}/session/start").json()["id"]
-        member(Role.ADMIN).post(f"{at}/session/end")
+        path = f"/remote-control/{device.pk}"
+        session = client.post(f"{path}/session/start").json()["id"]
+        member(Role.ADMIN).post(f"{path}/session/end")
 
         tap = {"type": "tap", "parameters": {"x": 1, "y": 1}, "session": session}
-        refused = client.post(f"{at}/command", tap)
+        refused = client.post(f"{path}/command", tap)
 
         assert errors(refused) == (409, [("session_ended", "session")])
         assert refused.json()["current"] == {"end": "administrator"}
 
-    def test_nobody_commands_what_somebody_else_controls(
+    def test_a_device_that_another_member_controls_cannot_be_commanded(
         self, device: Device, client: APIClient, member: Callable[..., APIClient]
     ) -> None:
         member().post(f"/remote-control/{device.pk}/session/start")
@@ -82,7 +84,7 @@ class TestThroughTheApi:
         assert not CommandHistory.every_tenant.exists()
 
     @pytest.mark.parametrize(
-        ("said", "found"),
+        ("body", "expected"),
         [
             ({"type": "explode"}, ("invalid_choice", "type")),
             (
@@ -105,47 +107,47 @@ class TestThroughTheApi:
             ({}, ("required", "type")),
         ],
     )
-    def test_what_cannot_be_done_is_refused_by_the_field_at_fault(
+    def test_an_invalid_command_is_refused_with_its_field(
         self,
         device: Device,
         client: APIClient,
-        said: dict[str, object],
-        found: tuple[str, str],
+        body: dict[str, object],
+        expected: tuple[str, str],
     ) -> None:
-        refused = client.post(f"/remote-control/{device.pk}/command", said)
+        refused = client.post(f"/remote-control/{device.pk}/command", body)
 
-        assert errors(refused) == (400, [found])
+        assert errors(refused) == (400, [expected])
         assert not CommandHistory.every_tenant.exists()
 
-    def test_what_is_off_the_screen_is_refused(
+    def test_a_point_off_the_screen_is_refused(
         self, device: Device, client: APIClient
     ) -> None:
         DeviceHardware.every_tenant.create(
             tenant=device.tenant, device=device, screen_width=1280, screen_height=720
         )
-        at = f"/remote-control/{device.pk}"
-        client.post(f"{at}/session/start")
+        path = f"/remote-control/{device.pk}"
+        client.post(f"{path}/session/start")
 
         tap = {"type": "tap", "parameters": {"x": 1280, "y": 10}}
-        refused = client.post(f"{at}/command", tap)
+        refused = client.post(f"{path}/command", tap)
 
         assert errors(refused) == (400, [("off_screen", "parameters.x")])
 
-    def test_the_history_has_each_command_the_newest_first(
+    def test_the_history_lists_commands_newest_first(
         self, device: Device, client: APIClient
     ) -> None:
-        at = f"/remote-control/{device.pk}"
+        path = f"/remote-control/{device.pk}"
         for type in ("reload", "reboot"):
-            client.post(f"{at}/command", {"type": type})
+            client.post(f"{path}/command", {"type": type})
 
-        history = client.get(f"{at}/commands").json()["results"]
-        narrowed = client.get(f"{at}/commands?type=reload").json()["results"]
+        history = client.get(f"{path}/commands").json()["results"]
+        filtered = client.get(f"{path}/commands?type=reload").json()["results"]
 
         assert [row["type"] for row in history] == ["reboot", "reload"]
-        assert [row["type"] for row in narrowed] == ["reload"]
-        assert client.get(f"{at}/commands?type=").status_code == 400
+        assert [row["type"] for row in filtered] == ["reload"]
+        assert client.get(f"{path}/commands?type=").status_code == 400
 
-    def test_the_types_say_what_they_are_and_whether_they_are_allowed(
+    def test_the_policy_decides_which_types_are_allowed(
         self, device: Device, client: APIClient, member: Callable[..., APIClient]
     ) -> None:
         member(Role.ADMIN).patch(
@@ -161,15 +163,13 @@ class TestThroughTheApi:
         assert allowed == {"tap", "reload"}
         assert errors(refused) == (403, [("command_not_allowed", None)])
 
-    def test_only_an_administrator_says_what_is_allowed(
-        self, client: APIClient
-    ) -> None:
+    def test_only_an_administrator_changes_the_policy(self, client: APIClient) -> None:
         refused = client.patch("/remote-control/policy", {"allowed_types": []})
 
         assert refused.status_code == 403
         assert "tap" in client.get("/remote-control/policy").json()["allowed_types"]
 
-    def test_a_command_that_waits_can_be_called_back_once(
+    def test_a_queued_command_can_be_cancelled_once(
         self, tenant: Tenant, client: APIClient
     ) -> None:
         device = online(tenant)
@@ -178,29 +178,29 @@ class TestThroughTheApi:
             f"/remote-control/{device.pk}/command", {"type": "reboot"}
         ).json()
 
-        at = f"/remote-control/commands/{issued['id']}"
-        back = client.post(f"{at}/cancel")
-        again = client.post(f"{at}/cancel")
+        path = f"/remote-control/commands/{issued['id']}"
+        cancelled = client.post(f"{path}/cancel")
+        again = client.post(f"{path}/cancel")
 
-        assert back.json()["status"] == "cancelled"
+        assert cancelled.json()["status"] == "cancelled"
         assert errors(again) == (409, [("command_not_cancellable", None)])
-        assert client.get(at).json()["ended_at"]
-        assert waiting(device) == 0
+        assert client.get(path).json()["ended_at"]
+        assert waiting_count(device) == 0
 
 
-class TestInTheQueue:
-    def test_each_device_has_numbers_of_its_own_that_rise_by_one(
+class TestQueue:
+    def test_sequence_numbers_rise_by_one_per_device(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         other = online(acting)
 
-        mine = [told(device, "reload", by=operator, now=now) for _ in range(3)]
-        theirs = told(other, "reload", by=operator, now=now)
+        commands = [told(device, "reload", by=operator, now=now) for _ in range(3)]
+        other_command = told(other, "reload", by=operator, now=now)
 
-        assert [command.sequence for command in mine] == [1, 2, 3]
-        assert theirs.sequence == 1
+        assert [command.sequence for command in commands] == [1, 2, 3]
+        assert other_command.sequence == 1
 
-    def test_a_newer_one_takes_the_place_of_one_that_waits(
+    def test_a_new_command_supersedes_a_queued_one_of_its_type(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         loud = told(
@@ -212,12 +212,12 @@ class TestInTheQueue:
             device, "set_volume", parameters={"volume": 10}, by=operator, now=now
         )
 
-        assert (status(loud), status(reload), status(quiet)) == (
-            *("superseded", "queued", "queued"),
-        )
-        assert waiting(device) == 2
+        assert status(loud) == "superseded"
+        assert status(reload) == "queued"
+        assert status(quiet) == "queued"
+        assert waiting_count(device) == 2
 
-    def test_one_that_the_device_has_is_not_replaced(
+    def test_a_sent_command_is_not_superseded(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         first = told(device, "reboot", by=operator, now=now)
@@ -227,7 +227,7 @@ class TestInTheQueue:
 
         assert status(first) == "sent"
 
-    def test_gestures_are_all_done(
+    def test_gestures_do_not_supersede_each_other(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         sessions.start(device=device, controller=operator, now=now)
@@ -239,7 +239,7 @@ class TestInTheQueue:
 
         assert [status(key) for key in keys] == ["queued", "queued"]
 
-    def test_what_makes_sense_later_waits_for_a_device_that_is_offline(
+    def test_a_command_waits_for_an_offline_device_until_its_deadline(
         self, acting: Tenant, operator: User, now: datetime
     ) -> None:
         device = online(acting)
@@ -251,10 +251,10 @@ class TestInTheQueue:
 
         command_expiry.expire_overdue(now=now + timedelta(hours=6))
         assert status(reboot) == "expired"
-        assert reboot.reason == "The device did not fetch it in time."
-        assert waiting(device) == 0
+        assert reboot.reason == "The device did not fetch the command in time."
+        assert waiting_count(device) == 0
 
-    def test_what_does_not_wait_expires_after_half_a_minute(
+    def test_a_command_that_does_not_wait_expires_after_30_seconds(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         wake_up = told(device, "wake_up", by=operator, now=now)
@@ -263,7 +263,7 @@ class TestInTheQueue:
         assert wake_up.status_at(now + timedelta(seconds=30)) == "expired"
         assert command_expiry.expire_overdue(now=now + timedelta(seconds=30)) == 1
 
-    def test_text_that_was_typed_is_not_kept(
+    def test_typed_text_is_redacted_when_the_command_ends(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         sessions.start(device=device, controller=operator, now=now)
@@ -277,7 +277,7 @@ class TestInTheQueue:
         assert typed.parameters == {"text": "…"}
         assert not Event.every_tenant.filter(data__icontains="pa55word").exists()
 
-    def test_a_retired_device_is_told_nothing_any_more(
+    def test_retiring_a_device_cancels_its_commands(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         reboot = told(device, "reboot", by=operator, now=now)
@@ -285,9 +285,9 @@ class TestInTheQueue:
         registration.retire(device=device, now=now)
 
         assert status(reboot) == "cancelled"
-        assert waiting(device) == 0
+        assert waiting_count(device) == 0
 
-    def test_nothing_is_queued_for_a_device_in_quarantine(
+    def test_a_device_in_quarantine_cannot_be_commanded(
         self, acting: Tenant, device: Device, now: datetime, client: APIClient
     ) -> None:
         quarantine.quarantine(device=device, now=now)
@@ -298,7 +298,7 @@ class TestInTheQueue:
 
         assert errors(refused) == (409, [("device_quarantined", None)])
 
-    def test_what_is_no_gesture_is_an_event_at_both_ends(
+    def test_a_command_publishes_an_event_when_issued_and_when_ended(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         reboot = told(device, "reboot", by=operator, now=now)
@@ -310,7 +310,7 @@ class TestInTheQueue:
             ("command.ended", str(reboot.pk)),
         ]
 
-    def test_a_policy_that_nobody_has_made_allows_everything(
+    def test_the_default_policy_allows_all_types(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         told(device, "reboot", by=operator, now=now)

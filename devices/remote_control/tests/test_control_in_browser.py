@@ -1,4 +1,4 @@
-"""The control page in a real browser, with a simulated device that obeys it."""
+"""The control page in a real browser, with a simulated device."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from tenants.tests.factories import MembershipFactory, TenantFactory
 __all__ = ["in_browser"]  # a fixture
 pytestmark = [pytest.mark.django_db(transaction=True), *MARKS]
 PASSWORD = "correct horse battery"
-# Without the push channel, which is a process of its own, a box learns by connecting.
+# No push server runs in these tests, so the device finds commands by connecting.
 PACE = Pace(
     connect_every=0.25,
     report_every=60,
@@ -37,15 +37,15 @@ PACE = Pace(
 
 @pytest.fixture
 def tenant() -> Tenant:
-    made: Tenant = TenantFactory.create()
-    return made
+    result: Tenant = TenantFactory.create()
+    return result
 
 
 @pytest.fixture
 def device(tenant: Tenant, live_server: Any, settings: Any) -> Iterator[Device]:
-    """A simulated box that lives for as long as the test."""
+    """A simulated device that runs during the test."""
     settings.RATES = dict.fromkeys(settings.RATES)
-    settings.PUBLIC_URL = live_server.url  # where its pictures go
+    settings.PUBLIC_URL = live_server.url  # screenshots are uploaded there
     with tenant_scope(tenant.pk):
         _, token = create_enrollment_token(name="box", now=datetime.now(UTC))
     fleet = Fleet(
@@ -63,24 +63,24 @@ def device(tenant: Tenant, live_server: Any, settings: Any) -> Iterator[Device]:
 
 
 @pytest.fixture
-def on_the_page(
+def on_control_page(
     device: Device, live_server: Any, in_browser: InBrowser
 ) -> Callable[..., Any]:
-    """Steps of a member who has opened the page of the device."""
+    """Runs steps as a member who has opened the control page of the device."""
 
     def run(
-        steps: Callable[[Page], Any], role: Role = Role.OPERATOR, **look: Any
+        steps: Callable[[Page], Any], role: Role = Role.OPERATOR, **options: Any
     ) -> Any:
         user = User.objects.create_user(f"{role}@example.com", PASSWORD)
         MembershipFactory.create(tenant=device.tenant, user=user, role=role)
 
         def all_steps(page: Page) -> Any:
             sign_in(page, live_server.url, user.email, PASSWORD)
-            where = f"remotecontrolsession/device/{device.pk}/"
-            page.goto(f"{live_server.url}/admin/remote_control/{where}")
+            path = f"/admin/remote_control/remotecontrolsession/device/{device.pk}/"
+            page.goto(f"{live_server.url}{path}")
             return steps(page)
 
-        return in_browser(all_steps, **look)
+        return in_browser(all_steps, **options)
 
     return run
 
@@ -89,75 +89,77 @@ def button(page: Page, name: str) -> Any:
     return page.get_by_role("button", name=name, exact=True)
 
 
-def history(page: Page, what: str) -> Any:
-    """The state of the newest command that reads so."""
-    row = page.locator("#control-history tr", has_text=what).first
+def command_status(page: Page, text: str) -> Any:
+    """Return the status element of the newest command with this text."""
+    row = page.locator("#control-history tr", has_text=text).first
     return row.locator(".portal-mark")
 
 
-def last(type: str) -> CommandHistory:
-    found: CommandHistory = CommandHistory.every_tenant.filter(type=type)[0]
-    return found
+def last_command(type: str) -> CommandHistory:
+    command: CommandHistory = CommandHistory.every_tenant.filter(type=type)[0]
+    return command
 
 
-def test_a_person_takes_the_device_touches_it_and_lets_it_go(
-    device: Device, on_the_page: Callable[..., Any]
+def test_a_member_controls_a_device_during_a_session(
+    device: Device, on_control_page: Callable[..., Any]
 ) -> None:
     def steps(page: Page) -> None:
         expect(button(page, "Home")).to_be_disabled()
-        button(page, "Control it").click()
+        button(page, "Start session").click()
         picture = page.locator("#screen-picture")
         expect(picture).to_be_visible()
-        box: Any = picture.bounding_box()
-        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 4)
-        expect(history(page, "Tap")).to_have_text("succeeded")
-        expect(history(page, "Screenshot")).to_have_text("succeeded")
-        page.mouse.move(box["x"] + 20, box["y"] + 100)
+        bounds: Any = picture.bounding_box()
+        page.mouse.click(
+            bounds["x"] + bounds["width"] / 2, bounds["y"] + bounds["height"] / 4
+        )
+        expect(command_status(page, "Tap")).to_have_text("succeeded")
+        expect(command_status(page, "Screenshot")).to_have_text("succeeded")
+        page.mouse.move(bounds["x"] + 20, bounds["y"] + 100)
         page.mouse.down()
-        page.mouse.move(box["x"] + 220, box["y"] + 100)
+        page.mouse.move(bounds["x"] + 220, bounds["y"] + 100)
         page.mouse.up()
-        expect(history(page, "Swipe")).to_have_text("succeeded")
+        expect(command_status(page, "Swipe")).to_have_text("succeeded")
         button(page, "Home").click()
-        expect(history(page, "Key: home")).to_have_text("succeeded")
+        expect(command_status(page, "Key press: home")).to_have_text("succeeded")
         page.fill("#control-text", "Hello")
         page.press("#control-text", "Enter")
-        expect(history(page, "Text")).to_have_text("succeeded")
-        button(page, "Let it go").click()
-        expect(page.locator("#control-status")).to_have_text("Nobody controls it.")
+        expect(command_status(page, "Text input")).to_have_text("succeeded")
+        button(page, "End session").click()
+        expect(page.locator("#control-status")).to_have_text("No active session.")
         expect(button(page, "Home")).to_be_disabled()
 
-    on_the_page(steps)
+    on_control_page(steps)
 
-    tap = last("tap").parameters
+    tap = last_command("tap").parameters
     assert abs(tap["x"] - 960) <= 4
     assert abs(tap["y"] - 270) <= 4
-    swipe = last("swipe").parameters
+    swipe = last_command("swipe").parameters
     assert swipe["from"]["x"] < swipe["to"]["x"]
     assert swipe["from"]["y"] == swipe["to"]["y"]
-    assert last("input").parameters == {"text": "…"}
+    assert last_command("input").parameters == {"text": "…"}
     assert Screenshot.every_tenant.count() >= 2
 
 
-def test_the_volume_is_set_and_a_reboot_asked_for_twice(
-    device: Device, on_the_page: Callable[..., Any]
+def test_the_volume_is_set_and_a_reboot_is_confirmed_first(
+    device: Device, on_control_page: Callable[..., Any]
 ) -> None:
     def steps(page: Page) -> None:
         page.fill("#control-volume", "75")
-        button(page, "Set").click()
-        expect(history(page, "Set the volume: 75")).to_have_text("succeeded")
+        button(page, "Set volume").click()
+        expect(command_status(page, "Set volume: 75")).to_have_text("succeeded")
         page.once("dialog", lambda dialog: dialog.dismiss())
         button(page, "Reboot").click()
         page.once("dialog", lambda dialog: dialog.accept())
         button(page, "Reboot").click()
-        expect(history(page, "Reboot")).to_have_text("succeeded")
+        expect(command_status(page, "Reboot")).to_have_text("succeeded")
 
-    on_the_page(steps)
+    on_control_page(steps)
 
     assert CommandHistory.every_tenant.filter(type="reboot").count() == 1
 
 
-def test_what_somebody_else_controls_is_looked_at(
-    device: Device, on_the_page: Callable[..., Any]
+def test_a_device_that_another_member_controls_is_shown_only(
+    device: Device, on_control_page: Callable[..., Any]
 ) -> None:
     other = person(device.tenant)
     with tenant_scope(device.tenant_id):
@@ -165,18 +167,18 @@ def test_what_somebody_else_controls_is_looked_at(
 
     def steps(page: Page) -> None:
         expect(page.locator("#control-status")).to_have_text(
-            f"{other.email} controls it."
+            f"{other.email} controls this device."
         )
-        for name in ("Home", "Reboot", "Set"):
+        for name in ("Home", "Reboot", "Set volume"):
             expect(button(page, name)).to_be_disabled()
-        expect(button(page, "Control it")).to_be_hidden()
-        expect(button(page, "Let it go")).to_be_hidden()
+        expect(button(page, "Start session")).to_be_hidden()
+        expect(button(page, "End session")).to_be_hidden()
 
-    on_the_page(steps)
+    on_control_page(steps)
 
 
-def test_an_administrator_ends_it(
-    device: Device, on_the_page: Callable[..., Any]
+def test_an_administrator_ends_the_session(
+    device: Device, on_control_page: Callable[..., Any]
 ) -> None:
     with tenant_scope(device.tenant_id):
         sessions.start(
@@ -184,17 +186,17 @@ def test_an_administrator_ends_it(
         )
 
     def steps(page: Page) -> None:
-        button(page, "Let it go").click()
-        expect(button(page, "Control it")).to_be_visible()
+        button(page, "End session").click()
+        expect(button(page, "Start session")).to_be_visible()
 
-    on_the_page(steps, role=Role.ADMIN)
+    on_control_page(steps, role=Role.ADMIN)
 
 
-def test_a_viewer_sees_the_screen_and_nothing_to_press(
-    device: Device, on_the_page: Callable[..., Any]
+def test_a_viewer_sees_the_screen_without_buttons(
+    device: Device, on_control_page: Callable[..., Any]
 ) -> None:
     def steps(page: Page) -> None:
-        expect(page.locator("#control-status")).to_have_text("Nobody controls it.")
+        expect(page.locator("#control-status")).to_have_text("No active session.")
         assert page.locator("#remote-control button").count() == 0
 
-    on_the_page(steps, role=Role.VIEWER, width=400, dark=True)
+    on_control_page(steps, role=Role.VIEWER, width=400, dark=True)

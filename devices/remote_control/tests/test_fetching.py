@@ -1,4 +1,4 @@
-"""A device's side: it fetches its commands in order, and says what comes of them."""
+"""How devices fetch and answer their commands."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +13,8 @@ from rest_framework.test import APIClient
 
 from devices.registry.models import Device, NextSteps
 from devices.registry.queries import hold
-from devices.remote_control import queries as hot_path
-from devices.remote_control.errors import CommandIsOver
+from devices.remote_control import queries
+from devices.remote_control.errors import CommandIsClosed
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.services import fetching, sessions
 from devices.remote_control.tests.remote_control import errors, online, person, told
@@ -22,7 +22,7 @@ from tenants.context import tenant_scope
 from tenants.models import Tenant, User
 
 pytestmark = pytest.mark.django_db
-MINE = "/devices/me/commands"
+COMMANDS = "/devices/me/commands"
 
 
 @pytest.fixture
@@ -37,75 +37,76 @@ def operator(tenant: Tenant) -> User:
 
 @pytest.fixture
 def command(device: Device, operator: User) -> CommandHistory:
-    """One that waits now, as the device's clock has it."""
+    """A queued command, issued at the real current time."""
     return told(device, "reboot", by=operator, now=datetime.now().astimezone())
 
 
-def fresh(device: Device) -> Device:
-    """As it comes with its credential."""
-    found: Device = Device.every_tenant.select_related("next_steps").get(pk=device.pk)
-    return found
+def reloaded(device: Device) -> Device:
+    """Return the device as authentication loads it, with its next steps."""
+    rows = Device.every_tenant.select_related("next_steps")
+    current: Device = rows.get(pk=device.pk)
+    return current
 
 
-def fetched(device: Device, after: int, now: datetime) -> list[str]:
-    rows = fetching.fetch(device=fresh(device), after=after, now=now)
+def fetch(device: Device, after: int, now: datetime) -> list[str]:
+    rows = fetching.fetch(device=reloaded(device), after=after, now=now)
     return [row.type for row in rows]
 
 
-def answered(command: CommandHistory, status: str, now: datetime, **more: Any) -> str:
+def answer(command: CommandHistory, status: str, now: datetime, **fields: Any) -> str:
     row = fetching.answer(
-        device=command.device, command_id=command.pk, status=status, now=now, **more
+        device=command.device, command_id=command.pk, status=status, now=now, **fields
     )
     return row.status
 
 
 class TestFetching:
-    def test_commands_come_in_their_order(
+    def test_commands_are_returned_in_order(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         for type in ("reload", "reboot", "restart"):
             told(device, type, by=operator, now=now)
 
-        assert fetched(device, 0, now) == ["reload", "reboot", "restart"]
+        assert fetch(device, 0, now) == ["reload", "reboot", "restart"]
 
-    def test_an_answer_that_was_lost_is_given_again(
+    def test_commands_are_returned_again_if_the_response_was_lost(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         reload = told(device, "reload", by=operator, now=now)
-        fetched(device, 0, now)
+        fetch(device, 0, now)
 
-        assert fetched(device, 0, now) == ["reload"]
+        assert fetch(device, 0, now) == ["reload"]
         reload.refresh_from_db()
         assert reload.status == "sent"
 
-    def test_what_the_device_has_seen_has_arrived_and_does_not_come_again(
+    def test_commands_that_the_device_has_seen_are_delivered_and_not_returned_again(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         reload = told(device, "reload", by=operator, now=now)
-        fetched(device, 0, now)
+        fetch(device, 0, now)
         told(device, "reboot", by=operator, now=now)
 
-        assert fetched(device, 1, now) == ["reboot"]
+        assert fetch(device, 1, now) == ["reboot"]
         reload.refresh_from_db()
         assert (reload.status, reload.delivered_at) == ("delivered", now)
 
-    def test_what_has_expired_is_not_handed_out(
+    def test_expired_commands_are_not_returned(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         told(device, "wake_up", by=operator, now=now)
 
-        assert fetched(device, 0, now + timedelta(seconds=30)) == []
+        assert fetch(device, 0, now + timedelta(seconds=30)) == []
 
-    def test_a_device_that_has_forgotten_everything_gets_what_is_open(
+    def test_a_device_that_lost_its_state_gets_all_open_commands(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         told(device, "reload", by=operator, now=now)
-        fetched(device, 0, now)
-        fetched(device, 1, now)
+        fetch(device, 0, now)
+        fetch(device, 1, now)
 
-        assert fetched(device, 0, now) == ["reload"]
+        assert fetch(device, 0, now) == ["reload"]
 
-    def test_connect_tells_how_many_wait_and_where_the_stream_is(
+    def test_connect_returns_the_waiting_commands_and_the_stream_address(
         self,
         device: Device,
         command: CommandHistory,
@@ -114,70 +115,68 @@ class TestFetching:
         client = as_device(device)
 
         before = client.post("/devices/connect").json()["next_steps"]
-        client.get(MINE)
-        client.get(f"{MINE}?after=1")
+        client.get(COMMANDS)
+        client.get(f"{COMMANDS}?after=1")
         after = client.post("/devices/connect").json()["next_steps"]
 
         assert (before["commands_waiting"], before["command_sequence"]) == (1, 1)
         assert before["command_stream"].endswith("/devices/me/commands/stream")
         assert after["commands_waiting"] == 0
 
-    def test_a_poll_that_finds_nothing_reads_one_row_and_writes_none(
+    def test_a_fetch_without_commands_reads_one_row_and_writes_none(
         self, device: Device, as_device: Callable[..., APIClient]
     ) -> None:
         client = as_device(device)
-        client.get(MINE)
+        client.get(COMMANDS)
 
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
-            assert client.get(MINE).json() == {"results": []}
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(COMMANDS).json() == {"results": []}
 
-        said = [query["sql"] for query in queries]
-        assert len(said) == 2, said  # whose token it is, and that nothing waits
-        assert not any("UPDATE" in sql or "INSERT" in sql for sql in said)
+        statements = [query["sql"] for query in captured]
+        assert len(statements) == 2, statements  # authentication and the commands
+        assert not any("UPDATE" in sql or "INSERT" in sql for sql in statements)
 
-    def test_after_a_restored_back_up_numbers_go_on_past_what_the_device_has_seen(
+    def test_after_a_restore_numbers_continue_above_the_last_seen_number(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         told(device, "reload", by=operator, now=now)
         told(device, "reboot", by=operator, now=now)
 
-        assert fetched(device, 500, now) == ["reload", "reboot"]
+        assert fetch(device, 500, now) == ["reload", "reboot"]
 
         sequences = CommandHistory.objects.order_by("sequence").values_list("sequence")
         assert list(sequences) == [(501,), (502,)]
         assert told(device, "restart", by=operator, now=now).sequence == 503
 
-    def test_two_fetches_at_once_both_get_everything(
+    def test_two_concurrent_fetches_both_return_all_commands(
         self, device: Device, operator: User, now: datetime
     ) -> None:
-        """The answer to one of them may be lost."""
+        """One of the two responses may be lost."""
         told(device, "reload", by=operator, now=now)
-        real = hot_path.unseen
-        others: list[str] = []
+        original = queries.open_commands
+        concurrent: list[str] = []
 
-        def unseen(*args: Any, **kwargs: Any) -> list[CommandHistory]:
-            rows = real(*args, **kwargs)
-            if not others:
-                others.append("begun")
-                others[0] = ",".join(fetched(device, 0, now))
+        def open_commands(*args: Any, **kwargs: Any) -> list[CommandHistory]:
+            rows = original(*args, **kwargs)
+            if not concurrent:
+                concurrent.append("started")
+                concurrent[0] = ",".join(fetch(device, 0, now))
                 told(device, "reboot", by=operator, now=now)
             return rows
 
-        with patch.object(hot_path, "unseen", side_effect=unseen):
-            mine = fetched(device, 0, now)
+        with patch.object(queries, "open_commands", side_effect=open_commands):
+            types = fetch(device, 0, now)
 
-        assert (others, mine[0]) == (["reload"], "reload")
+        assert (concurrent, types[0]) == (["reload"], "reload")
 
-    def test_what_was_never_there_nobody_has_seen(
+    def test_a_number_that_was_never_issued_is_refused(
         self, device: Device, as_device: Callable[..., APIClient]
     ) -> None:
-        refused = as_device(device).get(f"{MINE}?after=9007199254740991")
+        refused = as_device(device).get(f"{COMMANDS}?after=9007199254740991")
 
         assert errors(refused) == (400, [("sequence_ahead", "after")])
 
-    def test_more_than_fit_into_one_answer_come_one_answer_after_the_other(
+    def test_many_commands_are_returned_in_several_responses(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         sessions.start(device=device, controller=operator, now=now)
@@ -186,33 +185,33 @@ class TestFetching:
             told(device, "keypress", parameters=key, by=operator, now=now)
 
         counts, after = [], 0
-        while more := fetching.fetch(device=fresh(device), after=after, now=now):
-            counts.append(len(more))
-            after = more[-1].sequence
+        while rows := fetching.fetch(device=reloaded(device), after=after, now=now):
+            counts.append(len(rows))
+            after = rows[-1].sequence
 
         assert counts == [50, 20]
 
     @pytest.mark.parametrize("after", ["-1", "one", "", "9" * 30])
-    def test_what_is_no_number_is_refused(
+    def test_an_invalid_number_is_refused(
         self, device: Device, as_device: Callable[..., APIClient], after: str
     ) -> None:
-        refused = as_device(device).get(f"{MINE}?after={after}")
+        refused = as_device(device).get(f"{COMMANDS}?after={after}")
 
         assert refused.status_code == 400
         assert errors(refused)[1][0][1] == "after"
 
 
 class TestAnswering:
-    def test_a_life_with_each_of_its_times(
+    def test_each_status_sets_its_time(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         reboot = told(device, "reboot", by=operator, now=now)
         later = [now + timedelta(seconds=number) for number in range(1, 5)]
-        fetched(device, 0, later[0])
+        fetch(device, 0, later[0])
 
-        answered(reboot, "delivered", later[1])
-        answered(reboot, "running", later[2])
-        answered(reboot, "succeeded", later[3], result={"uptime": 3})
+        answer(reboot, "delivered", later[1])
+        answer(reboot, "running", later[2])
+        answer(reboot, "succeeded", later[3], result={"uptime": 3})
 
         reboot.refresh_from_db()
         assert reboot.status == "succeeded"
@@ -226,34 +225,34 @@ class TestAnswering:
         assert list(times) == later
         assert NextSteps.every_tenant.get(device=device).commands_waiting == 0
 
-    def test_what_comes_late_undoes_nothing(
+    def test_answers_out_of_order_change_nothing(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         reboot = told(device, "reboot", by=operator, now=now)
-        answered(reboot, "running", now)
+        answer(reboot, "running", now)
 
-        assert answered(reboot, "delivered", now) == "running"
-        answered(reboot, "succeeded", now)
-        assert answered(reboot, "running", now) == "succeeded"
+        assert answer(reboot, "delivered", now) == "running"
+        answer(reboot, "succeeded", now)
+        assert answer(reboot, "running", now) == "succeeded"
 
-    def test_the_same_answer_twice_is_one(
+    def test_the_same_answer_twice_has_no_further_effect(
         self,
         device: Device,
         command: CommandHistory,
         as_device: Callable[..., APIClient],
     ) -> None:
-        client, at = as_device(device), f"{MINE}/{command.pk}/answer"
-        said = {"status": "failed", "reason": "No power button."}
+        client, path = as_device(device), f"{COMMANDS}/{command.pk}/answer"
+        body = {"status": "failed", "reason": "No power button."}
 
-        first, second = client.post(at, said), client.post(at, said)
-        other = client.post(at, {"status": "succeeded"})
+        first, second = client.post(path, body), client.post(path, body)
+        other = client.post(path, {"status": "succeeded"})
 
         assert (first.status_code, second.status_code) == (204, 204)
         assert errors(other) == (409, [("command_answered", None)])
         command.refresh_from_db()
         assert (command.status, command.reason) == ("failed", "No power button.")
 
-    def test_nobody_answers_for_another_device(
+    def test_a_device_cannot_answer_for_another_device(
         self,
         device: Device,
         command: CommandHistory,
@@ -261,33 +260,35 @@ class TestAnswering:
     ) -> None:
         client = as_device(online(device.tenant))
 
-        refused = client.post(f"{MINE}/{command.pk}/answer", {"status": "succeeded"})
+        refused = client.post(
+            f"{COMMANDS}/{command.pk}/answer", {"status": "succeeded"}
+        )
 
         assert errors(refused) == (404, [("command_not_found", None)])
         command.refresh_from_db()
         assert command.status == "queued"
 
-    def test_after_the_deadline_it_is_gone(
+    def test_an_answer_after_the_deadline_is_refused(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         wake_up = told(device, "wake_up", by=operator, now=now)
-        fetched(device, 0, now)
+        fetch(device, 0, now)
 
-        with pytest.raises(CommandIsOver):
-            answered(wake_up, "succeeded", now + timedelta(seconds=30))
+        with pytest.raises(CommandIsClosed):
+            answer(wake_up, "succeeded", now + timedelta(seconds=30))
 
-    def test_what_waited_long_has_its_time_once_the_device_has_it(
+    def test_the_time_to_answer_counts_from_delivery(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         late = now + timedelta(hours=23, minutes=59)
         reboot = told(device, "reboot", by=operator, now=now)
-        fetched(device, 0, late)
+        fetch(device, 0, late)
 
-        answered(reboot, "running", late)
+        answer(reboot, "running", late)
 
-        assert answered(reboot, "succeeded", late + timedelta(minutes=4)) == "succeeded"
+        assert answer(reboot, "succeeded", late + timedelta(minutes=4)) == "succeeded"
 
-    def test_a_command_that_was_called_back_is_gone(
+    def test_an_answer_to_a_cancelled_command_is_refused(
         self,
         device: Device,
         command: CommandHistory,
@@ -297,14 +298,14 @@ class TestAnswering:
         member().post(f"/remote-control/commands/{command.pk}/cancel")
 
         refused = as_device(device).post(
-            f"{MINE}/{command.pk}/answer", {"status": "running"}
+            f"{COMMANDS}/{command.pk}/answer", {"status": "running"}
         )
 
         assert errors(refused) == (410, [("command_over", None)])
         assert refused.json()["current"] == {"status": "cancelled"}
 
     @pytest.mark.parametrize(
-        ("said", "field"),
+        ("body", "field"),
         [
             ({"status": "queued"}, "status"),
             ({"status": "failed"}, "reason"),
@@ -316,49 +317,49 @@ class TestAnswering:
             ({"status": "succeeded", "result": {"nul": "a\x00"}}, "result"),
         ],
     )
-    def test_what_is_no_answer_is_refused_by_its_field(
+    def test_an_invalid_answer_is_refused_with_its_field(
         self,
         device: Device,
         command: CommandHistory,
         as_device: Callable[..., APIClient],
-        said: dict[str, Any],
+        body: dict[str, Any],
         field: str,
     ) -> None:
-        refused = as_device(device).post(f"{MINE}/{command.pk}/answer", said)
+        refused = as_device(device).post(f"{COMMANDS}/{command.pk}/answer", body)
 
         assert refused.status_code == 400
         assert field in str(errors(refused)[1][0][1])
         command.refresh_from_db()
         assert command.status == "queued"
 
-    def test_a_gesture_is_answered_without_any_step_between(
+    def test_a_gesture_may_be_answered_without_intermediate_steps(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         sessions.start(device=device, controller=operator, now=now)
         key = told(device, "keypress", parameters={"key": "up"}, by=operator, now=now)
-        fetched(device, 0, now)
+        fetch(device, 0, now)
 
-        answered(key, "succeeded", now)
+        answer(key, "succeeded", now)
 
         key.refresh_from_db()
         assert (key.status, key.delivered_at, key.ended_at) == ("succeeded", now, now)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_answer_waits_for_nobody_who_holds_the_device(
+def test_an_answer_does_not_wait_for_the_lock_of_the_device(
     tenant: Tenant, now: datetime
 ) -> None:
-    """Else it would, with a retirement that waits for its queue, wait for good."""
+    """Otherwise it would deadlock with a retirement, which locks the device first."""
     device, by = online(tenant), person(tenant)
     reboot = told(device, "reboot", by=by, now=now)
 
-    def answering() -> str:
+    def answer_in_thread() -> str:
         try:
             with tenant_scope(tenant.pk):
-                return answered(reboot, "succeeded", now)
+                return answer(reboot, "succeeded", now)
         finally:
             connection.close()
 
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         hold(device.pk)
-        assert pool.submit(answering).result(timeout=20) == "succeeded"
+        assert pool.submit(answer_in_thread).result(timeout=20) == "succeeded"

@@ -1,4 +1,4 @@
-"""Remote control in the portal: the control page, to many, the policy, the history."""
+"""Portal pages of remote control: control, bulk commands, policy and history."""
 
 import json
 from collections.abc import Callable
@@ -41,44 +41,44 @@ def device(tenant: Tenant) -> Device:
 
 @pytest.fixture
 def signed_in(tenant: Tenant) -> SignedIn:
-    def enter(role: Role = Role.OPERATOR) -> Client:
+    def sign_in(role: Role = Role.OPERATOR) -> Client:
         client = Client()
         client.force_login(person(tenant, role))
         return client
 
-    return enter
+    return sign_in
 
 
-def act(client: Client, device: Device, **said: Any) -> Any:
-    if "parameters" in said:
-        said["parameters"] = json.dumps(said["parameters"])
-    where = f"{PORTAL}/remotecontrolsession/device/{device.pk}/act/"
-    return client.post(where, said)
+def act(client: Client, device: Device, **fields: Any) -> Any:
+    if "parameters" in fields:
+        fields["parameters"] = json.dumps(fields["parameters"])
+    url = f"{PORTAL}/remotecontrolsession/device/{device.pk}/act/"
+    return client.post(url, fields)
 
 
-class TestTheControlPage:
-    def test_a_device_is_taken_commanded_and_let_go(
+class TestControlPage:
+    def test_a_session_is_started_used_and_ended(
         self, device: Device, signed_in: SignedIn
     ) -> None:
         client = signed_in()
 
-        taken = act(client, device, action="start").json()
-        pressed = act(
+        started = act(client, device, action="start").json()
+        commanded = act(
             client,
             device,
             action="command",
             type="keypress",
             parameters={"key": "home"},
         ).json()
-        let_go = act(client, device, action="end").json()
+        ended = act(client, device, action="end").json()
 
-        assert (taken["is_mine"], pressed["open"]) == (True, 1)
-        assert "Key: home" in pressed["history"]
-        assert (let_go["is_mine"], let_go["controller"]) == (False, None)
+        assert (started["is_mine"], commanded["open"]) == (True, 1)
+        assert "Key press: home" in commanded["history"]
+        assert (ended["is_mine"], ended["controller"]) == (False, None)
         assert CommandHistory.every_tenant.get().status == "cancelled"
 
     @pytest.mark.parametrize(
-        "said",
+        "fields",
         [
             {"type": "keypress", "parameters": {"key": "nonsense"}},
             {"type": "keypress", "parameters": [1]},
@@ -86,77 +86,73 @@ class TestTheControlPage:
             {"type": "tap", "parameters": {"x": 1}},
         ],
     )
-    def test_what_cannot_be_done_is_said_in_a_sentence(
-        self, device: Device, signed_in: SignedIn, said: dict[str, Any]
+    def test_an_invalid_command_returns_an_error_message(
+        self, device: Device, signed_in: SignedIn, fields: dict[str, Any]
     ) -> None:
         client = signed_in()
         act(client, device, action="start")
 
-        refused = act(client, device, action="command", **said)
+        refused = act(client, device, action="command", **fields)
 
         assert refused.status_code == 409
         assert refused.json()["error"].endswith(".")
         assert refused.json()["is_mine"] is True
 
     @pytest.mark.parametrize("text", ["{{{", "[NaN]", '{"x": "\\ud800"}', "[" * 1999])
-    def test_what_is_no_json_is_no_command(
+    def test_invalid_json_is_refused(
         self, device: Device, signed_in: SignedIn, text: str
     ) -> None:
-        where = f"{PORTAL}/remotecontrolsession/device/{device.pk}/act/"
-        said = {"action": "command", "type": "reboot", "parameters": text}
+        url = f"{PORTAL}/remotecontrolsession/device/{device.pk}/act/"
+        fields = {"action": "command", "type": "reboot", "parameters": text}
 
-        assert signed_in().post(where, said).status_code == 409
+        assert signed_in().post(url, fields).status_code == 409
 
-    def test_a_command_is_called_back(
+    def test_a_command_is_cancelled(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
         reboot = told(device, "reboot", by=person(tenant), now=datetime.now(UTC))
 
-        done = act(signed_in(), device, action="cancel", command=reboot.pk)
+        response = act(signed_in(), device, action="cancel", command=reboot.pk)
 
-        assert done.status_code == 200
+        assert response.status_code == 200
         reboot.refresh_from_db()
         assert reboot.status == "cancelled"
 
-    def test_a_viewer_looks_and_does_nothing(
-        self, device: Device, signed_in: SignedIn
-    ) -> None:
+    def test_a_viewer_may_look_only(self, device: Device, signed_in: SignedIn) -> None:
         client = signed_in(Role.VIEWER)
-        where = f"{PORTAL}/remotecontrolsession/device/{device.pk}/"
+        url = f"{PORTAL}/remotecontrolsession/device/{device.pk}/"
 
-        page = client.get(where).content.decode()
+        page = client.get(url).content.decode()
 
-        assert "Control it" not in page
-        assert client.get(f"{where}state/").json()["online"] is True
+        assert "Start session" not in page
+        assert client.get(f"{url}state/").json()["online"] is True
         assert act(client, device, action="start").status_code == 403
         assert not RemoteControlSession.every_tenant.exists()
 
-    def test_the_last_picture_is_shown_as_nothing_but_a_picture(
+    def test_the_last_screenshot_is_served_as_an_image_only(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
         _, _, shot = remote_controlled(device, datetime.now(UTC), by=person(tenant))
         Screenshot.every_tenant.filter(pk=shot.pk).update(image=picture())
         client = signed_in(Role.VIEWER)
-        where = f"{PORTAL}/remotecontrolsession/device/{device.pk}/state/"
+        url = f"{PORTAL}/remotecontrolsession/device/{device.pk}/state/"
 
-        address = client.get(where).json()["picture"]["address"]
-        shown = client.get(address)
+        address = client.get(url).json()["picture"]["address"]
+        response = client.get(address)
 
-        assert shown.content == picture()
-        assert "sandbox" in shown["Content-Security-Policy"]
+        assert response.content == picture()
+        assert "sandbox" in response["Content-Security-Policy"]
 
-    def test_the_superuser_controls_the_device_of_any_tenant(
-        self, device: Device
-    ) -> None:
+    def test_a_superuser_controls_a_device_of_any_tenant(self, device: Device) -> None:
         client = Client()
         client.force_login(User.objects.create_superuser("root@example.com", "x"))
 
-        taken = act(client, device, action="start").json()
+        started = act(client, device, action="start").json()
 
-        assert taken["controller"] == "root@example.com"
+        assert started["controller"] == "root@example.com"
         assert RemoteControlSession.every_tenant.get().tenant == device.tenant
 
-    def test_the_devices_page_says_who_has_it(
+    def test_the_device_page_names_the_controller(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
         controller = person(tenant)
@@ -166,34 +162,34 @@ class TestTheControlPage:
 
         page = signed_in().get(f"/admin/devices/device/{device.pk}/change/")
 
-        assert f"{controller.email} controls it" in page.content.decode()
+        assert f"{controller.email} controls this device" in page.content.decode()
 
 
-class TestToMany:
-    def test_it_is_counted_before_it_goes_out(
+class TestBulkCommands:
+    def test_devices_are_counted_before_the_command_is_sent(
         self, device: Device, signed_in: SignedIn
     ) -> None:
         client = signed_in()
 
-        looked = client.post(NEW, RELOAD).content.decode()
-        assert "1 device, 1 of them online now" in looked
+        preview = client.post(NEW, RELOAD).content.decode()
+        assert "1 device, 1 of them online now" in preview
         assert not BulkCommand.every_tenant.exists()
 
         sent = client.post(NEW, {**RELOAD, "found": "1"}, follow=True)
-        assert "It goes out to 1 devices." in sent.content.decode()
+        assert "Bulk command started. Devices: 1." in sent.content.decode()
         assert BulkCommand.every_tenant.get().state == "running"
 
-    def test_when_there_are_others_meanwhile_it_is_counted_again(
+    def test_a_changed_count_is_previewed_again(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
         online(tenant)
 
-        looked = signed_in().post(NEW, {**RELOAD, "found": "1"})
+        preview = signed_in().post(NEW, {**RELOAD, "found": "1"})
 
-        assert "2 devices" in looked.content.decode()
+        assert "2 devices" in preview.content.decode()
         assert not BulkCommand.every_tenant.exists()
 
-    def test_what_is_missing_stands_beside_its_field(
+    def test_a_missing_volume_is_reported_at_its_field(
         self, device: Device, signed_in: SignedIn
     ) -> None:
         refused = signed_in().post(NEW, {**RELOAD, "type": "set_volume"})
@@ -201,7 +197,7 @@ class TestToMany:
         form = refused.context["form"]
         assert list(form.errors) == ["volume"]
 
-    def test_a_second_person_confirms_it(
+    def test_a_second_member_confirms_a_bulk_command(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
         with tenant_scope(tenant.pk):
@@ -213,17 +209,17 @@ class TestToMany:
             f"{PORTAL}/bulkcommand/{row.pk}/{end}/" for end in ("change", "decide")
         )
 
-        assert "Confirm: command" not in first.get(page).content.decode()
+        assert "Confirm for" not in first.get(page).content.decode()
         first.post(decide, {"confirm": "1"})
         row.refresh_from_db()
         assert row.state == "waiting"
 
-        assert "Confirm: command 1 devices" in second.get(page).content.decode()
+        assert "Confirm for 1 device<" in second.get(page).content.decode()
         second.post(decide, {"confirm": "1"})
         row.refresh_from_db()
         assert row.state == "running"
 
-    def test_it_is_stopped(
+    def test_a_bulk_command_is_cancelled(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
         with tenant_scope(tenant.pk):
@@ -241,49 +237,49 @@ class TestToMany:
         assert row.state == "cancelled"
 
 
-class TestThePolicy:
-    def test_an_admin_makes_one_and_changes_it(
+class TestPolicy:
+    def test_an_admin_creates_and_changes_the_policy(
         self, tenant: Tenant, signed_in: SignedIn
     ) -> None:
         client = signed_in(Role.ADMIN)
-        where = f"{PORTAL}/remotecontrolpolicy/"
-        assert client.get(where)["Location"].endswith("/add/")
+        url = f"{PORTAL}/remotecontrolpolicy/"
+        assert client.get(url)["Location"].endswith("/add/")
 
-        client.post(f"{where}add/", {"allowed_types": ["tap"], "blast_radius": 9})
+        client.post(f"{url}add/", {"allowed_types": ["tap"], "blast_radius": 9})
         row = RemoteControlPolicy.every_tenant.get()
-        client.post(
-            f"{where}{row.pk}/change/", {"allowed_types": [], "blast_radius": 9}
-        )
+        client.post(f"{url}{row.pk}/change/", {"allowed_types": [], "blast_radius": 9})
 
         row.refresh_from_db()
         assert (row.allowed_types, row.blast_radius) == ([], 9)
-        assert str(row.pk) in client.get(where)["Location"]
+        assert str(row.pk) in client.get(url)["Location"]
 
-    def test_an_operator_reads_it(self, tenant: Tenant, signed_in: SignedIn) -> None:
+    def test_an_operator_reads_the_policy(
+        self, tenant: Tenant, signed_in: SignedIn
+    ) -> None:
         client = signed_in()
 
         page = client.get(f"{PORTAL}/remotecontrolpolicy/")
 
-        assert "Everything is allowed" in page.content.decode()
+        assert "all command types are allowed" in page.content.decode()
         assert client.post(f"{PORTAL}/remotecontrolpolicy/add/").status_code == 403
 
 
-def test_the_history_is_narrowed_and_called_back(
+def test_the_history_is_filtered_and_its_commands_are_cancelled(
     device: Device, tenant: Tenant, signed_in: SignedIn
 ) -> None:
     now = datetime.now(UTC)
     by = person(tenant)
     waiting = told(device, "reboot", by=by, now=now)
-    over = told(device, "wake_up", by=by, now=now - timedelta(minutes=2))
+    expired = told(device, "wake_up", by=by, now=now - timedelta(minutes=2))
     client = signed_in()
-    where = f"{PORTAL}/commandhistory/"
+    url = f"{PORTAL}/commandhistory/"
 
-    page = client.get(f"{where}?device__id__exact={device.pk}").content.decode()
-    done = client.post(
-        where, {"action": "call_back", "_selected_action": [waiting.pk, over.pk]}
+    page = client.get(f"{url}?device__id__exact={device.pk}").content.decode()
+    report = client.post(
+        url, {"action": "cancel_commands", "_selected_action": [waiting.pk, expired.pk]}
     ).content.decode()
 
     assert page.count("lobby") >= 2
     assert "expired" in page
-    assert "Called back." in done
-    assert "it cannot be called back" in done
+    assert "Cancelled." in report
+    assert "Only queued commands can be cancelled" in report

@@ -1,4 +1,4 @@
-"""Pictures of a screen: put once where the device was told to, looked into, kept a while."""
+"""Screenshots: one upload per address, image validation and retention."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -36,68 +36,68 @@ def command(device: Device) -> CommandHistory:
 
 
 @pytest.fixture
-def place(
+def upload_path(
     device: Device, command: CommandHistory, as_device: Callable[..., APIClient]
 ) -> str:
-    """Where the device was told to put the picture."""
+    """The path and query of the upload URL that the device received."""
     (fetched,) = as_device(device).get("/devices/me/commands").json()["results"]
     url = urlsplit(claims(fetched["signed"])["parameters"]["upload_url"])
     return f"{url.path}?{url.query}"
 
 
-def put(place: str, data: bytes, kind: str = "image/png") -> Any:
+def upload(path: str, data: bytes) -> Any:
     client: Any = APIClient()
-    return client.generic("PUT", place, data, content_type=kind)
+    return client.generic("PUT", path, data, content_type="image/png")
 
 
 @pytest.mark.parametrize(
-    ("kind", "content_type"),
+    ("format", "content_type"),
     [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")],
 )
-def test_a_picture_is_kept_and_the_command_has_succeeded(
+def test_an_upload_stores_the_screenshot_and_completes_the_command(
     device: Device,
     command: CommandHistory,
-    place: str,
-    kind: str,
+    upload_path: str,
+    format: str,
     content_type: str,
     member: Callable[..., APIClient],
 ) -> None:
-    kept = put(place, picture(kind))
+    uploaded = upload(upload_path, picture(format))
 
-    assert kept.status_code == 201
-    assert (kept.json()["width"], kept.json()["height"]) == (64, 36)
+    assert uploaded.status_code == 201
+    assert (uploaded.json()["width"], uploaded.json()["height"]) == (64, 36)
     command.refresh_from_db()
     assert command.status == "succeeded"
-    assert command.result == {"screenshot": kept.json()["id"]}
+    assert command.result == {"screenshot": uploaded.json()["id"]}
     viewer = member(Role.VIEWER)
-    shown = viewer.get(f"/remote-control/screenshots/{kept.json()['id']}")
-    assert shown.content == picture(kind)
-    assert shown["Content-Type"] == content_type
-    assert shown["X-Content-Type-Options"] == "nosniff"
-    assert "sandbox" in shown["Content-Security-Policy"]
+    response = viewer.get(f"/remote-control/screenshots/{uploaded.json()['id']}")
+    assert response.content == picture(format)
+    assert response["Content-Type"] == content_type
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in response["Content-Security-Policy"]
     listed = viewer.get(f"/remote-control/{device.pk}/screenshots").json()["results"]
-    assert [shot["id"] for shot in listed] == [kept.json()["id"]]
+    assert [shot["id"] for shot in listed] == [uploaded.json()["id"]]
 
 
-def test_the_device_may_say_afterwards_what_is_so_already(
+def test_the_device_may_answer_succeeded_after_the_upload(
     device: Device,
     command: CommandHistory,
-    place: str,
+    upload_path: str,
     as_device: Callable[..., APIClient],
 ) -> None:
-    put(place, picture())
+    upload(upload_path, picture())
 
-    said = as_device(device).post(
+    response = as_device(device).post(
         f"/devices/me/commands/{command.pk}/answer", {"status": "succeeded"}
     )
 
-    assert said.status_code == 204
+    assert response.status_code == 204
 
 
-def test_without_a_picture_it_has_not_succeeded(
+def test_the_answer_succeeded_is_refused_without_an_upload(
     device: Device,
     command: CommandHistory,
-    place: str,
+    upload_path: str,
     as_device: Callable[..., APIClient],
 ) -> None:
     refused = as_device(device).post(
@@ -105,16 +105,18 @@ def test_without_a_picture_it_has_not_succeeded(
     )
 
     assert errors(refused) == (400, [("invalid_answer", None)])
-    assert put(place, picture()).status_code == 201
+    assert upload(upload_path, picture()).status_code == 201
 
 
-def test_the_address_is_good_once(place: str) -> None:
-    put(place, picture())
+def test_an_upload_address_accepts_one_upload(upload_path: str) -> None:
+    upload(upload_path, picture())
 
-    again = put(place, picture())
+    again = upload(upload_path, picture())
 
     assert errors(again) == (410, [("upload_over", None)])
-    assert again.json()["current"] == {"status": "succeeded"}  # whoever was not heard
+    assert again.json()["current"] == {
+        "status": "succeeded"
+    }  # shows a device that lost the response that the upload succeeded
     assert Screenshot.every_tenant.count() == 1
 
 
@@ -131,82 +133,93 @@ def test_the_address_is_good_once(place: str) -> None:
         picture()[:-12] + b"\x00\x00\x00\x00iCCP\x29\x95\xf2\x8e" + picture()[-12:],
     ],
     ids=[
-        *("nothing", "script", "svg", "gif", "script in a PNG", "cut off", "shell"),
-        "an empty profile",
+        "empty",
+        "script",
+        "svg",
+        "gif",
+        "script in a PNG",
+        "truncated",
+        "shell script",
+        "empty color profile",
     ],
 )
-def test_what_is_no_picture_is_refused_whatever_it_says_that_it_is(
-    command: CommandHistory, place: str, data: bytes
+def test_data_that_is_not_an_image_is_refused_whatever_its_content_type(
+    command: CommandHistory, upload_path: str, data: bytes
 ) -> None:
-    refused = put(place, data)
+    refused = upload(upload_path, data)
 
     assert errors(refused) == (400, [("invalid_picture", None)])
     command.refresh_from_db()
     assert command.status == "sent"
-    assert put(place, picture()).status_code == 201
+    assert upload(upload_path, picture()).status_code == 201
 
 
-def test_a_picture_that_would_fill_the_memory_is_not_opened(place: str) -> None:
+def test_an_image_with_too_many_pixels_is_refused(upload_path: str) -> None:
     bomb = picture(size=(9000, 9000))
-    assert len(bomb) < screenshots.MOST_BYTES
+    assert len(bomb) < screenshots.MAX_BYTES
 
-    assert errors(put(place, bomb)) == (400, [("invalid_picture", None)])
+    assert errors(upload(upload_path, bomb)) == (400, [("invalid_picture", None)])
 
 
-def test_too_much_is_refused(place: str) -> None:
-    refused = put(place, picture() + b"\x00" * screenshots.MOST_BYTES)
+def test_an_image_with_too_many_bytes_is_refused(upload_path: str) -> None:
+    refused = upload(upload_path, picture() + b"\x00" * screenshots.MAX_BYTES)
 
     assert errors(refused) == (400, [("invalid_picture", None)])
 
 
-def test_with_another_key_nobody_expects_anything(
-    command: CommandHistory, place: str
-) -> None:
-    for wrong in (place[:-1], place.partition("?")[0], f"{place}0", f"{place}é"):
-        assert errors(put(wrong, picture())) == (404, [("upload_not_found", None)])
+def test_a_wrong_key_is_refused(command: CommandHistory, upload_path: str) -> None:
+    for path in (
+        upload_path[:-1],
+        upload_path.partition("?")[0],
+        f"{upload_path}0",
+        f"{upload_path}é",
+    ):
+        assert errors(upload(path, picture())) == (404, [("upload_not_found", None)])
 
 
-def test_when_the_time_is_over_it_is_gone(
+def test_an_upload_after_the_command_expired_is_refused(
     device: Device, now: datetime, acting: Tenant
 ) -> None:
     command = told(device, "screenshot", by=person(acting), now=now)
     fetching.fetch(device=device, after=0, now=now)
     url = urlsplit(screenshots.upload_url(command))
 
-    refused = put(f"{url.path}?{url.query}", picture())
+    refused = upload(f"{url.path}?{url.query}", picture())
 
     assert errors(refused) == (410, [("upload_over", None)])
 
 
-def test_what_has_outlived_its_time_is_dropped(
-    device: Device, place: str, now: datetime
+def test_old_screenshots_are_deleted(
+    device: Device, upload_path: str, now: datetime
 ) -> None:
-    put(place, picture())
+    upload(upload_path, picture())
 
-    assert screenshots.drop_outlived(before=now) == 0
-    assert screenshots.drop_outlived(before=now + timedelta(days=36_500)) == 1
+    assert screenshots.delete_old(before=now) == 0
+    assert screenshots.delete_old(before=now + timedelta(days=36_500)) == 1
     assert not Screenshot.every_tenant.exists()
 
 
-class TestHowLargeTheScreenIs:
-    def test_as_the_box_has_said(self, device: Device) -> None:
+class TestScreenSize:
+    def test_the_size_that_the_device_reported_is_used(self, device: Device) -> None:
         assert screen_size.size_of(device) is None
         DeviceHardware.every_tenant.create(
             tenant=device.tenant, device=device, screen_width=1920, screen_height=1080
         )
         assert screen_size.size_of(device) == (1920, 1080)
 
-    def test_upright_when_its_last_picture_is(self, device: Device, place: str) -> None:
+    def test_the_last_screenshot_shows_that_the_screen_is_upright(
+        self, device: Device, upload_path: str
+    ) -> None:
         DeviceHardware.every_tenant.create(
             tenant=device.tenant, device=device, screen_width=1920, screen_height=1080
         )
-        put(place, picture(size=(54, 96)))
+        upload(upload_path, picture(size=(54, 96)))
 
         assert screen_size.size_of(device) == (1080, 1920)
 
-    def test_as_large_as_its_picture_where_the_box_says_nothing(
-        self, device: Device, place: str
+    def test_the_size_of_the_screenshot_is_used_if_the_device_reported_none(
+        self, device: Device, upload_path: str
     ) -> None:
-        put(place, picture(size=(640, 360)))
+        upload(upload_path, picture(size=(640, 360)))
 
         assert screen_size.size_of(device) == (640, 360)

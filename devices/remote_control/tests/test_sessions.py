@@ -1,4 +1,4 @@
-"""Sessions: one controller at a time, until one of them goes away."""
+"""Remote control sessions: exclusive control, and the reasons why a session ends."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,45 +30,46 @@ def device(tenant: Tenant) -> Device:
     return online(tenant, name="lobby")
 
 
-def test_a_controller_has_a_device_to_themselves(
+def test_a_second_member_cannot_start_a_session(
     device: Device, member: Callable[..., APIClient]
 ) -> None:
-    mine, other = member(Role.OPERATOR), member(Role.OPERATOR)
-    begun = mine.post(f"/remote-control/{device.pk}/session/start")
+    client, other = member(Role.OPERATOR), member(Role.OPERATOR)
+    first = client.post(f"/remote-control/{device.pk}/session/start")
 
     second = other.post(f"/remote-control/{device.pk}/session/start")
 
-    assert begun.status_code == 201
+    assert first.status_code == 201
     assert errors(second) == (409, [("device_controlled", None)])
-    assert second.json()["current"]["controller"] == begun.json()["controller"]
+    assert second.json()["current"]["controller"] == first.json()["controller"]
 
 
-def test_a_controller_that_comes_back_finds_their_session(
+def test_starting_again_returns_the_existing_session(
     device: Device, member: Callable[..., APIClient]
 ) -> None:
-    mine = member(Role.OPERATOR)
-    begun = mine.post(f"/remote-control/{device.pk}/session/start").json()
+    client = member(Role.OPERATOR)
+    first = client.post(f"/remote-control/{device.pk}/session/start").json()
 
-    again = mine.post(f"/remote-control/{device.pk}/session/start")
+    again = client.post(f"/remote-control/{device.pk}/session/start")
 
-    assert (again.status_code, again.json()["id"]) == (200, begun["id"])
+    assert (again.status_code, again.json()["id"]) == (200, first["id"])
 
 
-def test_the_status_says_who_controls_it(
+def test_the_status_names_the_controller(
     device: Device, member: Callable[..., APIClient]
 ) -> None:
-    mine, other = member(Role.OPERATOR), member(Role.VIEWER)
-    mine.post(f"/remote-control/{device.pk}/session/start")
+    controller, viewer = member(Role.OPERATOR), member(Role.VIEWER)
+    controller.post(f"/remote-control/{device.pk}/session/start")
 
-    told_me = mine.get(f"/remote-control/{device.pk}/status").json()
-    told_them = other.get(f"/remote-control/{device.pk}/status").json()
+    for_controller = controller.get(f"/remote-control/{device.pk}/status").json()
+    for_viewer = viewer.get(f"/remote-control/{device.pk}/status").json()
 
-    assert (told_me["online"], told_me["is_mine"]) == (True, True)
-    assert told_them["is_mine"] is False
-    assert told_them["session"]["controller"] == told_me["session"]["controller"]
+    assert (for_controller["online"], for_controller["is_mine"]) == (True, True)
+    assert for_viewer["is_mine"] is False
+    email = for_controller["session"]["controller"]
+    assert for_viewer["session"]["controller"] == email
 
 
-def test_a_viewer_controls_nothing(
+def test_a_viewer_cannot_control_a_device(
     device: Device, member: Callable[..., APIClient]
 ) -> None:
     viewer = member(Role.VIEWER)
@@ -77,7 +78,7 @@ def test_a_viewer_controls_nothing(
         assert viewer.post(f"/remote-control/{device.pk}/{path}").status_code == 403
 
 
-def test_a_device_that_is_offline_cannot_be_controlled(
+def test_an_offline_device_cannot_be_controlled(
     tenant: Tenant, member: Callable[..., APIClient]
 ) -> None:
     device = online(tenant)
@@ -88,20 +89,20 @@ def test_a_device_that_is_offline_cannot_be_controlled(
     assert errors(refused) == (409, [("device_offline", None)])
 
 
-def test_a_session_ends_by_hand(
+def test_a_controller_ends_their_session(
     device: Device, member: Callable[..., APIClient]
 ) -> None:
-    mine, other = member(), member()
-    mine.post(f"/remote-control/{device.pk}/session/start")
+    controller, other = member(), member()
+    controller.post(f"/remote-control/{device.pk}/session/start")
 
-    ended = mine.post(f"/remote-control/{device.pk}/session/end").json()
+    ended = controller.post(f"/remote-control/{device.pk}/session/end").json()
 
     assert ended["end"] == "by_hand"
     assert ended["ended_at"]
     assert other.post(f"/remote-control/{device.pk}/session/start").status_code == 201
 
 
-def test_only_an_administrator_ends_somebody_elses(
+def test_only_an_administrator_ends_another_members_session(
     device: Device, member: Callable[..., APIClient]
 ) -> None:
     member().post(f"/remote-control/{device.pk}/session/start")
@@ -113,7 +114,7 @@ def test_only_an_administrator_ends_somebody_elses(
     assert ended.json()["end"] == "administrator"
 
 
-def test_there_is_nothing_to_end_where_nobody_controls(
+def test_ending_without_an_active_session_is_refused(
     device: Device, member: Callable[..., APIClient]
 ) -> None:
     refused = member().post(f"/remote-control/{device.pk}/session/end")
@@ -121,7 +122,7 @@ def test_there_is_nothing_to_end_where_nobody_controls(
     assert errors(refused) == (404, [("session_not_found", None)])
 
 
-class TestTheEndThatComesByItself:
+class TestAutomaticEnd:
     @pytest.fixture
     def controller(self, tenant: Tenant) -> User:
         return person(tenant)
@@ -132,18 +133,18 @@ class TestTheEndThatComesByItself:
     ) -> RemoteControlSession:
         return sessions.start(device=device, controller=controller, now=now)[0]
 
-    def how_it_ended(self, session: RemoteControlSession) -> str:
+    def end_reason(self, session: RemoteControlSession) -> str:
         session.refresh_from_db()
         return session.end
 
-    def test_after_five_minutes_without_use(
+    def test_a_session_ends_after_five_minutes_without_use(
         self, session: RemoteControlSession, now: datetime
     ) -> None:
-        assert sessions.end_over(now=now + IDLE - SECOND) == 0
-        assert sessions.end_over(now=now + IDLE) == 1
-        assert self.how_it_ended(session) == "idle"
+        assert sessions.end_expired(now=now + IDLE - SECOND) == 0
+        assert sessions.end_expired(now=now + IDLE) == 1
+        assert self.end_reason(session) == "idle"
 
-    def test_a_command_is_use(
+    def test_a_command_extends_the_session(
         self,
         device: Device,
         controller: User,
@@ -158,9 +159,9 @@ class TestTheEndThatComesByItself:
             now=now + IDLE - SECOND,
         )
 
-        assert sessions.end_over(now=now + IDLE) == 0
+        assert sessions.end_expired(now=now + IDLE) == 0
 
-    def test_by_the_clock_it_is_over_before_anybody_notes_it(
+    def test_an_idle_session_does_not_block_a_new_one(
         self, device: Device, session: RemoteControlSession, now: datetime
     ) -> None:
         other = person(session.tenant)
@@ -168,35 +169,35 @@ class TestTheEndThatComesByItself:
         new, is_new = sessions.start(device=device, controller=other, now=now + IDLE)
 
         assert is_new
-        assert self.how_it_ended(session) == "idle"
+        assert self.end_reason(session) == "idle"
         assert new.controller == other
 
-    def test_with_the_device_that_goes_offline(
+    def test_a_session_ends_when_the_device_goes_offline(
         self, device: Device, session: RemoteControlSession, now: datetime
     ) -> None:
         Device.every_tenant.filter(pk=device.pk).update(status="offline")
 
-        sessions.end_over(now=now)
+        sessions.end_expired(now=now)
 
-        assert self.how_it_ended(session) == "offline"
+        assert self.end_reason(session) == "offline"
 
-    def test_with_the_device_that_is_retired(
+    def test_a_session_ends_when_the_device_is_retired(
         self, device: Device, session: RemoteControlSession, now: datetime
     ) -> None:
         registration.retire(device=device, now=now)
 
-        assert self.how_it_ended(session) == "device"
+        assert self.end_reason(session) == "device"
 
-    def test_with_the_device_that_is_put_in_quarantine(
+    def test_a_session_ends_when_the_device_is_put_in_quarantine(
         self, device: Device, session: RemoteControlSession, now: datetime
     ) -> None:
         quarantine.quarantine(device=device, now=now)
 
-        sessions.end_over(now=now)
+        sessions.end_expired(now=now)
 
-        assert self.how_it_ended(session) == "device"
+        assert self.end_reason(session) == "device"
 
-    def test_what_was_still_to_be_pressed_is_pressed_by_nobody(
+    def test_ending_a_session_cancels_its_queued_gestures(
         self,
         device: Device,
         controller: User,
@@ -214,10 +215,10 @@ class TestTheEndThatComesByItself:
         reboot.refresh_from_db()
         assert (key.status, reboot.status) == ("cancelled", "queued")
 
-    def test_both_ends_are_events(
+    def test_a_session_publishes_an_event_at_its_start_and_end(
         self, session: RemoteControlSession, now: datetime
     ) -> None:
-        sessions.end_over(now=now + IDLE)
+        sessions.end_expired(now=now + IDLE)
 
         names = Event.objects.filter(name__startswith="remote_control.")
         assert list(names.order_by("id").values_list("name", "data__session")) == [
@@ -227,13 +228,13 @@ class TestTheEndThatComesByItself:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_device_is_commanded_while_it_is_retired(
+def test_commanding_and_retiring_a_device_do_not_deadlock(
     tenant: Tenant, now: datetime
 ) -> None:
-    """Both take the same locks, in the same order: nobody waits for good."""
+    """Both take the same locks in the same order."""
     by = person(tenant)
 
-    def commanding(device: Device) -> None:
+    def issue_commands(device: Device) -> None:
         try:
             for _ in range(5):
                 with suppress(DomainError):
@@ -241,7 +242,7 @@ def test_a_device_is_commanded_while_it_is_retired(
         finally:
             connection.close()
 
-    def retiring(device: Device) -> None:
+    def retire(device: Device) -> None:
         try:
             with tenant_scope(tenant.pk):
                 registration.retire(device=device, now=now)
@@ -250,19 +251,19 @@ def test_a_device_is_commanded_while_it_is_retired(
 
     with ThreadPoolExecutor(8) as pool:
         for device in [online(tenant) for _ in range(12)]:
-            both = [pool.submit(commanding, device), pool.submit(retiring, device)]
-            for one in both:
-                one.result()
+            futures = [pool.submit(issue_commands, device), pool.submit(retire, device)]
+            for future in futures:
+                future.result()
     waiting = NextSteps.every_tenant.filter(commands_waiting__gt=0)
     assert not waiting.exists()
     assert not CommandHistory.every_tenant.open().exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_start_at_once_one_gets_the_device(
+def test_one_of_many_concurrent_starts_succeeds(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    people = [person(tenant) for _ in range(8)]
+    members = [person(tenant) for _ in range(8)]
 
     def attempt(controller: User) -> bool:
         try:
@@ -275,7 +276,7 @@ def test_of_many_who_start_at_once_one_gets_the_device(
         return True
 
     with ThreadPoolExecutor(8) as pool:
-        got_it = list(pool.map(attempt, people))
+        results = list(pool.map(attempt, members))
 
-    assert got_it.count(True) == 1
+    assert results.count(True) == 1
     assert RemoteControlSession.every_tenant.open().count() == 1

@@ -1,4 +1,4 @@
-"""Commands that a device can believe: each signature is checked as a device would."""
+"""Signed commands and key sets, verified in these tests as a device verifies them."""
 
 import json
 from collections.abc import Callable
@@ -54,21 +54,21 @@ def command(device: Device) -> CommandHistory:
 
 
 def verified(signed: str, keys: list[dict[str, str]]) -> dict[str, Any]:
-    """What a JWS by one of the keys says.
+    """Verify a JWS with one of the keys; return its claims.
 
     Raises:
-        InvalidSignature: it is by none of them.
+        InvalidSignature: the signature is wrong.
     """
     header, payload, signature = signed.split(".")
-    said = json.loads(decoded(header))
-    assert said["alg"] == "EdDSA"
-    (key,) = [key for key in keys if key["kid"] == said["kid"]]
+    fields = json.loads(decoded(header))
+    assert fields["alg"] == "EdDSA"
+    (key,) = [key for key in keys if key["kid"] == fields["kid"]]
     public = Ed25519PublicKey.from_public_bytes(decoded(key["x"]))
     public.verify(decoded(signature), f"{header}.{payload}".encode())
     return claims(signed)
 
 
-def test_a_device_gets_its_command_signed_by_a_key_of_its_tenant(
+def test_a_command_is_signed_with_a_key_of_its_tenant(
     device: Device, command: CommandHistory, as_device: Callable[..., APIClient]
 ) -> None:
     client = as_device(device)
@@ -76,8 +76,7 @@ def test_a_device_gets_its_command_signed_by_a_key_of_its_tenant(
     (fetched,) = client.get("/devices/me/commands").json()["results"]
     keys = client.get("/devices/me/command-keys").json()["keys"]
 
-    said = verified(fetched["signed"], keys)
-    assert said == {
+    assert verified(fetched["signed"], keys) == {
         "jti": str(command.pk),
         "aud": str(device.pk),
         "sequence": 1,
@@ -88,68 +87,69 @@ def test_a_device_gets_its_command_signed_by_a_key_of_its_tenant(
     }
 
 
-def test_what_somebody_has_changed_on_the_way_does_not_verify(
+def test_a_modified_command_does_not_verify(
     device: Device, command: CommandHistory, now: datetime
 ) -> None:
     key = signing.current_key(now=now)
     header, payload, signature = signing.signed(command, key, more={}).split(".")
-    louder = payload[:-4] + ("AAAA" if payload[-4:] != "AAAA" else "BBBB")
+    modified = payload[:-4] + ("AAAA" if payload[-4:] != "AAAA" else "BBBB")
 
     with pytest.raises(InvalidSignature):
         public = Ed25519PublicKey.from_public_bytes(decoded(key.public_key))
-        public.verify(decoded(signature), f"{header}.{louder}".encode())
+        public.verify(decoded(signature), f"{header}.{modified}".encode())
 
 
-def test_the_ca_vouches_for_the_keys(
+def test_the_ca_signs_the_keys(
     device: Device, as_device: Callable[..., APIClient], now: datetime
 ) -> None:
-    told = as_device(device).get("/devices/me/command-keys").json()
+    response = as_device(device).get("/devices/me/command-keys").json()
 
-    header, payload, signature = told["endorsement"].split(".")
-    said = json.loads(decoded(header))
-    der = x509.load_der_x509_certificate(_standard(said["x5c"][0]))
-    ours = DeviceCertificatesService().initialize_ca(now=now)
-    assert der == ours.certificate
-    _verify(der, said["alg"], f"{header}.{payload}".encode(), decoded(signature))
-    assert claims(told["endorsement"])["keys"] == told["keys"]
-    assert claims(told["endorsement"])["aud"] == str(device.pk)
+    header, payload, signature = response["endorsement"].split(".")
+    fields = json.loads(decoded(header))
+    certificate = x509.load_der_x509_certificate(_standard(fields["x5c"][0]))
+    issuer = DeviceCertificatesService().initialize_ca(now=now)
+    assert certificate == issuer.certificate
+    signed = f"{header}.{payload}".encode()
+    _verify(certificate, fields["alg"], signed, decoded(signature))
+    assert claims(response["endorsement"])["keys"] == response["keys"]
+    assert claims(response["endorsement"])["aud"] == str(device.pk)
 
 
-def test_a_replaced_key_is_published_for_a_while_and_signs_nothing(
+def test_a_replaced_key_stays_published_for_ten_minutes_and_signs_nothing(
     acting: Tenant, now: datetime
 ) -> None:
-    before = signing.current_key(now=now)
+    old = signing.current_key(now=now)
 
-    after = signing.replace_key(now=now)
+    new = signing.replace_key(now=now)
 
-    known = [key["kid"] for key in signing.key_set(now=now)]
-    assert known == [after.thumbprint, before.thumbprint]
-    assert signing.current_key(now=now) == after
+    published = [key["kid"] for key in signing.key_set(now=now)]
+    assert published == [new.thumbprint, old.thumbprint]
+    assert signing.current_key(now=now) == new
     later = signing.key_set(now=now + timedelta(minutes=10))
-    assert [key["kid"] for key in later] == [after.thumbprint]
+    assert [key["kid"] for key in later] == [new.thumbprint]
     assert Event.objects.filter(name="remote_control.key_replaced").count() == 1
 
 
-def test_each_tenant_has_a_key_of_its_own(acting: Tenant, now: datetime) -> None:
-    mine = signing.current_key(now=now)
+def test_each_tenant_has_its_own_key(acting: Tenant, now: datetime) -> None:
+    key = signing.current_key(now=now)
 
     with tenant_scope(TenantFactory.create().pk):
-        theirs = signing.current_key(now=now)
+        other_key = signing.current_key(now=now)
 
-    assert mine.thumbprint != theirs.thumbprint
+    assert key.thumbprint != other_key.thumbprint
 
 
-def test_the_private_half_is_encrypted_where_it_lies(
+def test_the_private_key_is_encrypted_in_the_database(
     acting: Tenant, now: datetime
 ) -> None:
     key = signing.current_key(now=now)
 
-    kept = CommandSigningKey.objects.get(pk=key.pk).private_key
-    assert len(kept) > 100
-    assert not kept.startswith(key.public_key[:8])
+    stored = CommandSigningKey.objects.get(pk=key.pk).private_key
+    assert len(stored) > 100
+    assert not stored.startswith(key.public_key[:8])
 
 
-def test_it_outlives_a_change_of_the_installations_key(
+def test_the_key_stays_readable_after_the_secret_key_changes(
     device: Device, command: CommandHistory, now: datetime, settings: Any
 ) -> None:
     before = signing.signed(command, signing.current_key(now=now), more={})
@@ -162,54 +162,54 @@ def test_it_outlives_a_change_of_the_installations_key(
     assert signing.signed(command, signing.current_key(now=now), more={}) == before
 
 
-def test_an_admin_replaces_the_key_and_nobody_else(
+def test_only_an_admin_replaces_the_key(
     acting: Tenant, member: Callable[..., APIClient]
 ) -> None:
-    at = "/remote-control/signing-keys"
+    path = "/remote-control/signing-keys"
 
-    refused = member(Role.OPERATOR).post(at)
-    before = member(Role.ADMIN).get(at).json()["keys"]
-    after = member(Role.ADMIN).post(at)
+    refused = member(Role.OPERATOR).post(path)
+    before = member(Role.ADMIN).get(path).json()["keys"]
+    after = member(Role.ADMIN).post(path)
 
     assert refused.status_code == 403
     assert after.status_code == 201
     assert [key["kid"] for key in after.json()["keys"]][1:] == [before[0]["kid"]]
 
 
-def test_the_ca_that_vouches_is_the_one_that_the_device_knows(
+def test_the_ca_of_the_devices_certificate_signs_the_keys(
     device: Device, now: datetime
 ) -> None:
-    """While a fleet moves from one CA to the next, most of it knows the old one only."""
+    """During a CA rotation, most devices know only the old CA."""
     ca = DeviceCertificatesService()
     CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=now
     )
-    before = ca.initialize_ca(now=now)
+    old_issuer = ca.initialize_ca(now=now)
     with every_tenant_scope():
         rotation.prepare(ca, key_type="ec", now=now)
         rotation.switch(ca, now=now)
 
-    told = signing.endorsed(signing.key_set(now=now), device=device, now=now)
+    endorsement = signing.endorsed(signing.key_set(now=now), device=device, now=now)
 
-    assert told is not None
-    der = json.loads(decoded(told.split(".")[0]))["x5c"][0]
-    assert x509.load_der_x509_certificate(_standard(der)) == before.certificate
+    assert endorsement is not None
+    der = json.loads(decoded(endorsement.split(".")[0]))["x5c"][0]
+    assert x509.load_der_x509_certificate(_standard(der)) == old_issuer.certificate
 
 
-@pytest.mark.parametrize("kind", ["rsa", "ec"])
-def test_whatever_key_the_ca_has_it_can_vouch(
-    device: Device, now: datetime, kind: Any, tmp_path: Any, settings: Any
+@pytest.mark.parametrize("key_type", ["rsa", "ec"])
+def test_a_ca_with_any_key_type_signs_the_keys(
+    device: Device, now: datetime, key_type: Any, tmp_path: Any, settings: Any
 ) -> None:
-    settings.CERTIFICATES_ROOT = str(tmp_path / kind)
-    issuer = DeviceCertificatesService().initialize_ca(now=now, key_type=kind)
+    settings.CERTIFICATES_ROOT = str(tmp_path / key_type)
+    issuer = DeviceCertificatesService().initialize_ca(now=now, key_type=key_type)
 
     keys = signing.key_set(now=now)
-    told = signing.endorsed(keys, device=device, now=now)
+    endorsement = signing.endorsed(keys, device=device, now=now)
 
-    assert told is not None
-    header, payload, signature = told.split(".")
+    assert endorsement is not None
+    header, payload, signature = endorsement.split(".")
     algorithm = json.loads(decoded(header))["alg"]
-    assert algorithm == {"rsa": "RS256", "ec": "ES384"}[kind]
+    assert algorithm == {"rsa": "RS256", "ec": "ES384"}[key_type]
     _verify(
         issuer.certificate,
         algorithm,
@@ -219,19 +219,20 @@ def test_whatever_key_the_ca_has_it_can_vouch(
 
 
 def _verify(
-    certificate: x509.Certificate, algorithm: str, text: bytes, signature: bytes
+    certificate: x509.Certificate, algorithm: str, data: bytes, signature: bytes
 ) -> None:
     key = certificate.public_key()
     if algorithm == "RS256":
         assert isinstance(key, rsa.RSAPublicKey)
-        key.verify(signature, text, padding.PKCS1v15(), hashes.SHA256())
+        key.verify(signature, data, padding.PKCS1v15(), hashes.SHA256())
         return
     assert isinstance(key, ec.EllipticCurvePublicKey)
     half = len(signature) // 2
     pair = (int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
     digest = {"ES256": hashes.SHA256(), "ES384": hashes.SHA384()}[algorithm]
-    key.verify(encode_dss_signature(*pair), text, ec.ECDSA(digest))
+    key.verify(encode_dss_signature(*pair), data, ec.ECDSA(digest))
 
 
 def _standard(text: str) -> bytes:
+    """Decode base64 with the standard alphabet."""
     return decoded(text.replace("+", "-").replace("/", "_").rstrip("="))

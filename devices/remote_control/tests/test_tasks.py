@@ -1,4 +1,4 @@
-"""Remote control's tasks, in a real worker."""
+"""Remote control tasks, run by a real Celery worker."""
 
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from tenants.models import Tenant
 
 
 @pytest.mark.usefixtures("celery_worker")
-def test_a_bulk_command_is_worked_through_soon_after_it_was_asked_for(
+def test_a_requested_bulk_command_is_processed(
     acting: Tenant,
 ) -> None:
     online(acting)
@@ -34,7 +34,7 @@ def test_a_bulk_command_is_worked_through_soon_after_it_was_asked_for(
 
 
 @pytest.mark.usefixtures("celery_worker")
-def test_what_is_overdue_is_ended(acting: Tenant) -> None:
+def test_overdue_commands_and_idle_sessions_are_ended(acting: Tenant) -> None:
     device, by = online(acting), person(acting)
     long_ago = datetime.now().astimezone() - timedelta(hours=2)
     sessions.start(device=device, controller=by, now=long_ago)
@@ -47,7 +47,7 @@ def test_what_is_overdue_is_ended(acting: Tenant) -> None:
 
 
 @pytest.mark.usefixtures("celery_worker")
-def test_what_has_outlived_its_time_is_dropped(acting: Tenant) -> None:
+def test_commands_past_their_retention_time_are_deleted(acting: Tenant) -> None:
     device, by = online(acting), person(acting)
     long_ago = datetime.now().astimezone() - timedelta(days=1000)
     told(device, "wake_up", by=by, now=long_ago)
