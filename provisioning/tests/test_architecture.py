@@ -7,8 +7,16 @@ from pathlib import Path
 
 from provisioning.var import BASE
 
-PACKAGES = ("accounts", "benchmarks", "certificates", "core", "devices", "events")
-PACKAGES += ("provisioning", "tenants")
+PACKAGES = (
+    "accounts",
+    "benchmarks",
+    "certificates",
+    "core",
+    "devices",
+    "events",
+    "provisioning",
+    "tenants",
+)
 SOURCES = [
     path.relative_to(BASE)
     for package in PACKAGES

@@ -28,7 +28,7 @@ def text(label: str, *, required: bool = False, length: int = 64, **kwargs: Any)
     )
 
 
-class ServiceForm(forms.ModelForm):
+class ServiceForm(forms.ModelForm[Any]):
     """A form that calls its service as the last step of validation.
 
     An error of the service is therefore shown next to its field, and the input is kept.
