@@ -1,4 +1,4 @@
-"""What the continuous audit of all certificates found, and how far it is."""
+"""Progress and findings of the continuous audit of all certificates."""
 
 from typing import ClassVar
 
@@ -10,11 +10,11 @@ from tenants.models import Role
 
 
 class Inspection(models.Model):
-    """One pass over every certificate that verifiers accept or must refuse."""
+    """One audit pass over all active, superseded and revoked certificates."""
 
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
-    reached = models.UUIDField(null=True)  # the last certificate that was looked at
+    reached = models.UUIDField(null=True)  # id of the last certificate audited
     inspected = models.PositiveBigIntegerField(default=0)
     drifted = models.PositiveIntegerField(default=0)
 
@@ -37,7 +37,10 @@ class Inspection(models.Model):
 
 
 class Drift(models.Model):
-    """One thing that is not as it was issued; gone when a later pass finds it right."""
+    """An integrity finding: a certificate differs from its record, files or profile.
+
+    The row is deleted when a later pass no longer finds the problem.
+    """
 
     certificate = models.ForeignKey(
         DeviceCertificate, on_delete=models.CASCADE, related_name="drifts"
@@ -47,7 +50,7 @@ class Drift(models.Model):
     found_at = models.DateTimeField()
     seen_at = models.DateTimeField()
 
-    seen_by: ClassVar[Role | None] = None  # a member sees it with the certificate
+    seen_by: ClassVar[Role | None] = None  # members see it on the certificate's page
     managed_by: ClassVar[Role | None] = None
 
     class Meta:
