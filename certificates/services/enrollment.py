@@ -29,7 +29,7 @@ class Enrollment:
 
 def enroll(
     *,
-    box: Box,
+    report: Box,
     csr_pem: str | None,
     admission: EnrollmentToken | None,
     service: CertificateManagementService,
@@ -42,7 +42,7 @@ def enroll(
     repeats its request and finds itself registered.
 
     Args:
-        box: what the device reports about itself.
+        report: what the device sends about itself.
         csr_pem: None to register only.
         admission: the enrollment token it registers with.
 
@@ -51,11 +51,13 @@ def enroll(
             `CertificateManagementService.issue_certificate`.
     """
     if csr_pem is None:
-        registered = registration.auto_register(box=box, admission=admission, now=now)
+        registered = registration.auto_register(
+            box=report, admission=admission, now=now
+        )
         return Enrollment(registered, None)
-    digest = _check_csr(box, csr_pem, service, now)
+    digest = _check_csr(report, csr_pem, service, now)
     registered = registration.auto_register(
-        box=box, admission=admission, key_digest=digest, now=now
+        box=report, admission=admission, key_digest=digest, now=now
     )
     device = registered.device
     if device.quarantined_at is not None:
@@ -70,22 +72,22 @@ def enroll(
 
 
 def _check_csr(
-    box: Box, csr_pem: str, service: CertificateManagementService, now: datetime
+    report: Box, csr_pem: str, service: CertificateManagementService, now: datetime
 ) -> str:
     """Check before the registration that the CSR can be signed. Return its key's digest."""
     digest = keys.public_digest(service.requested_key(csr_pem))
     service.authority(now=now)
-    reason = _refusal_reason(box, digest)
+    reason = _refusal_reason(report, digest)
     if reason is not None:
         # Check again: the device may have registered between the two queries.
-        reason = _refusal_reason(box, digest)
+        reason = _refusal_reason(report, digest)
     if reason is not None:
         raise KeyInUse(reason, field="csr")
     return digest
 
 
-def _refusal_reason(box: Box, digest: str) -> str | None:
-    device_ids = devices_known_by(box.identifiers())
+def _refusal_reason(report: Box, digest: str) -> str | None:
+    device_ids = devices_known_by(report.identifiers())
     return queries.why_key_is_barred(digest, for_devices=device_ids)
 
 
