@@ -15,13 +15,15 @@ class Inspection(models.Model):
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     reached = models.UUIDField(null=True)  # id of the last certificate audited
-    inspected = models.PositiveBigIntegerField(default=0)
-    drifted = models.PositiveIntegerField(default=0)
+    inspected = models.PositiveBigIntegerField("certificates audited", default=0)
+    drifted = models.PositiveIntegerField("certificates with findings", default=0)
 
     seen_by: ClassVar[Role | None] = None
     managed_by: ClassVar[Role | None] = None
 
     class Meta:
+        verbose_name = "audit pass"
+        verbose_name_plural = "audit passes"
         ordering = ("-started_at", "-id")
         constraints = (
             models.UniqueConstraint(
@@ -54,6 +56,7 @@ class Drift(models.Model):
     managed_by: ClassVar[Role | None] = None
 
     class Meta:
+        verbose_name = "integrity finding"
         ordering = ("-found_at", "-id")
         constraints = (
             models.UniqueConstraint(
