@@ -123,14 +123,14 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
     def revoke_selected(
         self, request: HttpRequest, rows: QuerySet[DeviceCertificate]
     ) -> HttpResponse:
-        chosen = rows[:MOST_AT_ONCE]
+        selected = rows[:MOST_AT_ONCE]
         if "confirmed" not in request.POST:
             return confirmation_page(
                 self,
                 request,
                 title="Revoke certificates",
                 action="revoke_selected",
-                rows=chosen,
+                rows=selected,
                 explanation=(
                     "Verifiers will reject these certificates. This cannot be undone."
                 ),
@@ -143,7 +143,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
             service.revoke_certificate(row, reason=reason, now=timezone.now())
             return "Revoked."
 
-        outcomes = act_on_each(chosen, revoke, of_tenant=_tenant_id)
+        outcomes = act_on_each(selected, revoke, of_tenant=_tenant_id)
         return report_page(self, request, "Revoke certificates", outcomes)
 
     @action(description="Renew", url_path="renew", permissions=["manage"])
@@ -162,8 +162,8 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
 
     @action(description="Revoke", url_path="revoke", permissions=["manage"])
     def revoke_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
-        chosen = self.get_queryset(request).filter(pk=object_id)
-        return self.revoke_selected(request, chosen)
+        selected = self.get_queryset(request).filter(pk=object_id)
+        return self.revoke_selected(request, selected)
 
 
 class CertificateInline(ReadOnlyInline):
@@ -213,8 +213,10 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
                 f"{row.not_after:%Y-%m-%d}."
             )
 
-        chosen = devices[:MOST_AT_ONCE]
-        outcomes = act_on_each(chosen, issue, of_tenant=lambda device: device.tenant_id)
+        selected = devices[:MOST_AT_ONCE]
+        outcomes = act_on_each(
+            selected, issue, of_tenant=lambda device: device.tenant_id
+        )
         return report_page(self, request, "Issue certificates", outcomes)
 
     @admin.action(
@@ -231,8 +233,10 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
             )
             return f"Renewed until {row.not_after:%Y-%m-%d}."
 
-        chosen = devices[:MOST_AT_ONCE]
-        outcomes = act_on_each(chosen, renew, of_tenant=lambda device: device.tenant_id)
+        selected = devices[:MOST_AT_ONCE]
+        outcomes = act_on_each(
+            selected, renew, of_tenant=lambda device: device.tenant_id
+        )
         return report_page(self, request, "Renew certificates", outcomes)
 
     @admin.action(
@@ -241,14 +245,14 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
     def revoke_for_selected(
         self, request: HttpRequest, devices: QuerySet[Device]
     ) -> HttpResponse:
-        chosen = devices[:MOST_AT_ONCE]
+        selected = devices[:MOST_AT_ONCE]
         if "confirmed" not in request.POST:
             return confirmation_page(
                 self,
                 request,
                 title="Revoke certificates",
                 action="revoke_for_selected",
-                rows=chosen,
+                rows=selected,
                 explanation=(
                     "Verifiers will reject all certificates of these devices. "
                     "This cannot be undone."
@@ -266,7 +270,7 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
             return f"Certificates revoked: {count}."
 
         outcomes = act_on_each(
-            chosen, revoke, of_tenant=lambda device: device.tenant_id
+            selected, revoke, of_tenant=lambda device: device.tenant_id
         )
         return report_page(self, request, "Revoke certificates", outcomes)
 

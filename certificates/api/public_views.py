@@ -157,18 +157,18 @@ class OcspGetView(VerifierView):
 
 def _ocsp_response(request: Request, der: bytes) -> HttpResponseBase:
     now = timezone.now()
-    answer = ocsp_responses.answer(der, ca=CertificateManagementService().ca, now=now)
-    if answer.this_update is None or answer.until is None:
+    ocsp = ocsp_responses.answer(der, ca=CertificateManagementService().ca, now=now)
+    if ocsp.this_update is None or ocsp.until is None:
         return HttpResponse(
-            answer.der, content_type=OCSP, headers={"Cache-Control": "no-store"}
+            ocsp.der, content_type=OCSP, headers={"Cache-Control": "no-store"}
         )
     return cacheable(
         request,
-        answer.der,
+        ocsp.der,
         OCSP,
-        etag=sha256(answer.der).hexdigest(),
-        made_at=answer.this_update,
-        until=answer.until,
+        etag=sha256(ocsp.der).hexdigest(),
+        made_at=ocsp.this_update,
+        until=ocsp.until,
         now=now,
     )
 

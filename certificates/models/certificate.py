@@ -95,7 +95,7 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         return self.unended().filter(not_after__lte=now)
 
     def stuck(self, before: datetime) -> Self:
-        """Reservations made before `before` and not finished, because of a crash."""
+        """Reservations that a crash left unfinished, made before the given time."""
         return self.pending().filter(reserved_at__lt=before)
 
 

@@ -110,7 +110,7 @@ def parse(der: bytes) -> StatusRequest:
         raise MalformedRequest("not an OCSP request for one certificate") from error
 
 
-def answer(
+def sign_response(
     request: StatusRequest,
     status: CertificateStatus,
     *,

@@ -48,7 +48,7 @@ def inspect_some(*, store: CertificateStore, now: datetime) -> int:
         problems_by_row = {row: list(_problems(row, references)) for row in rows}
         _save_findings(problems_by_row, now)
         inspection.inspected += len(rows)
-        inspection.drifted += sum(bool(found) for found in problems_by_row.values())
+        inspection.drifted += sum(map(bool, problems_by_row.values()))
         if rows:
             inspection.reached = rows[-1].pk
         else:

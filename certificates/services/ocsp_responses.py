@@ -29,40 +29,44 @@ _decrypted: dict[int, ocsp.Responder] = {}  # by id; decrypted once per process
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An OCSP response in DER. Caches may store it until `until`, if that is not None."""
+class OcspResponse:
+    """An OCSP response in DER.
+
+    Attributes:
+        until: when caches must drop it; None if they must not store it.
+    """
 
     der: bytes
     this_update: datetime | None = None
     until: datetime | None = None
 
 
-def answer(der: bytes, *, ca: DeviceCertificatesService, now: datetime) -> Answer:
-    """Answer an OCSP request. Every failure has its response too (RFC 6960 §2.3)."""
+def answer(der: bytes, *, ca: DeviceCertificatesService, now: datetime) -> OcspResponse:
+    """Answer an OCSP request, on failure with an error response (RFC 6960 §2.3)."""
     try:
         request = ocsp.parse(der)
     except ocsp.MalformedRequest:
-        return Answer(ErrorResponse.MALFORMED_REQUEST.der())
+        return OcspResponse(ErrorResponse.MALFORMED_REQUEST.der())
     authority = _authority_of(request)
     if authority is None:
-        return Answer(ErrorResponse.UNAUTHORIZED.der())
+        return OcspResponse(ErrorResponse.UNAUTHORIZED.der())
     try:
         responder = _responder(authority, ca, now)
     except AuthorityUnavailable:
-        return Answer(ErrorResponse.TRY_LATER.der())
+        return OcspResponse(ErrorResponse.TRY_LATER.der())
     begin = now.replace(microsecond=0)
     until = min(
         begin + timedelta(hours=settings.OCSP_VALIDITY_HOURS),
         responder.certificate.not_valid_after_utc,
     )
-    signed = ocsp.answer(
+    signed = ocsp.sign_response(
         request,
         _status(authority.key_identifier, request.serial_number),
         responder=responder,
         this_update=begin,
         next_update=until,
     )
-    return Answer(signed, begin, None if request.nonce else until)
+    return OcspResponse(signed, begin, None if request.nonce else until)
 
 
 def renew_responders(ca: DeviceCertificatesService, *, now: datetime) -> int:
