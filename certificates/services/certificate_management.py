@@ -157,7 +157,7 @@ class CertificateManagementService:
                 public_key=public_key,
                 key_type=key_type,
                 now=now,
-                before_signing=reserve,
+                signing=reserve,
             )
             return issuance.activate(row, signed, store=self.ca.store, now=now)
         except Exception:

@@ -129,14 +129,14 @@ class DeviceCertificatesService:
         public_key: DevicePublicKey | None = None,
         key_type: KeyType = "rsa",
         now: datetime,
-        before_signing: Callable[[DevicePublicKey], None] = lambda key: None,
+        signing: Callable[[DevicePublicKey], None] = lambda key: None,
     ) -> Signed:
         """Sign a certificate for a device and write it to the staging folder.
 
         Args:
             addresses: the CRL, issuer and OCSP URLs for the certificate.
             public_key: the device's own key; None to generate one of `key_type`.
-            before_signing: called with the public key; may raise to refuse it.
+            signing: called with the public key; may raise to refuse it.
 
         Raises:
             AuthorityUnavailable: the CA cannot sign now.
@@ -145,7 +145,7 @@ class DeviceCertificatesService:
         if public_key is None:
             private_key = keys.generate(key_type, rsa_bits=settings.DEFAULT_KEY_SIZE)
             public_key = private_key.public_key()
-        before_signing(public_key)
+        signing(public_key)
         certificate = _sign(
             device_id, public_key, serial_number, issuer, addresses, now
         )

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 Status = DeviceCertificate.Status
 GOOD = {Status.ACTIVE.value, Status.SUPERSEDED.value, Status.EXPIRED.value}
 
-_decrypted: dict[int, ocsp.Responder] = {}  # by id; decrypted once per process
+_open: dict[int, ocsp.Responder] = {}  # by id; decrypted once per process
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def _responder(
         AuthorityUnavailable: there is none, and the CA cannot sign now.
     """
     newest = _responder_valid_for(authority, now, timedelta(days=1))
-    if newest is not None and newest.pk in _decrypted:
-        return _decrypted[newest.pk]
+    if newest is not None and newest.pk in _open:
+        return _open[newest.pk]
     row = newest or _issue_responder(authority, ca, timedelta(days=1), now)
     try:
         responder = _decrypt(row)
@@ -129,7 +129,7 @@ def _responder(
         row.delete()
         row = _issue_responder(authority, ca, timedelta(days=1), now)
         responder = _decrypt(row)
-    _decrypted[row.pk] = responder
+    _open[row.pk] = responder
     return responder
 
 
