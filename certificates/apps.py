@@ -12,7 +12,7 @@ class CertificatesConfig(AppConfig):
             "certificates.services.subscribers.revoke_certificates_of_retired_device"
         )
         connect_response.register(
-            "certificates.services.renewal_windows.tell_the_window"
+            "certificates.services.renewal_windows.connect_response_fields"
         )
         subscribers.register(
             "certificates.services.subscribers.destroy_key_of_revoked_certificate"

@@ -1,4 +1,4 @@
-"""What the authority refuses."""
+"""Errors raised by the certificate services."""
 
 from datetime import timedelta
 
@@ -24,14 +24,14 @@ class AuthorityExists(Conflict):
 
 
 class AuthorityUnavailable(Unavailable):
-    """The CA's key or certificate is missing or unreadable."""
+    """The CA's key or certificate is missing or unusable."""
 
     code = "ca_unavailable"
 
 
 class NoSuchCertificate(Missing):
     code = "certificate_not_found"
-    sentence = "There is no such certificate."
+    sentence = "The certificate does not exist."
 
 
 class KeyInUse(Conflict):
@@ -52,18 +52,18 @@ class IssuanceInterrupted(Conflict):
 
 class NoAuthority(Missing):
     code = "ca_not_found"
-    sentence = "There is no such certificate authority."
+    sentence = "The certificate authority does not exist."
 
 
 class NotReadyForRotation(Conflict):
-    """A step of a CA rotation that is not due yet, or not any more."""
+    """A step of a CA rotation that is not possible in its current state."""
 
     code = "ca_rotation_out_of_order"
 
 
 class NoSuchList(Missing):
     code = "revocation_list_not_found"
-    sentence = "There is no such revocation list."
+    sentence = "The revocation list does not exist."
 
 
 class InvalidList(Invalid):
@@ -71,7 +71,7 @@ class InvalidList(Invalid):
 
 
 class NoKeyToDeliver(Conflict):
-    """The key was made elsewhere, has left already, or was destroyed."""
+    """The device generated the key, or the server has delivered or destroyed it."""
 
     code = "key_not_deliverable"
 
@@ -82,7 +82,7 @@ class NotAcknowledgeable(Conflict):
 
 class NoSuchCampaign(Missing):
     code = "renewal_campaign_not_found"
-    sentence = "There is no such renewal campaign."
+    sentence = "The renewal campaign does not exist."
 
 
 class NothingToRenew(Conflict):
@@ -94,13 +94,13 @@ class ClientCertificateRefused(Refused):
 
 
 class EnrollmentPending(Conflict):
-    """Not yet; the device is to ask again after so many seconds."""
+    """The enrollment cannot be completed yet; retry after `retry_after` seconds."""
 
     code = "enrollment_pending"
 
     def __init__(self, after: timedelta) -> None:
-        super().__init__("The request is waiting to be decided.")
-        self.seconds = str(int(after.total_seconds()))
+        super().__init__("The enrollment is pending. Send the request again later.")
+        self.retry_after = str(int(after.total_seconds()))
 
 
 class AlreadyRunning(Conflict):

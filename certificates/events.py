@@ -1,4 +1,4 @@
-"""What happens to certificates."""
+"""Domain events of certificates and certificate authorities."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ class CertificateEvent(DomainEvent):
 
 
 class CertificateIssued(CertificateEvent):
-    """A device has its first certificate, or one for a new key."""
+    """A certificate was issued that is not a renewal."""
 
     name = "certificate.issued"
 
@@ -23,7 +23,7 @@ class CertificateIssued(CertificateEvent):
 
 
 class CertificateRenewed(CertificateEvent):
-    """A newer certificate takes over from the one it replaces."""
+    """A renewal was issued; it replaces an earlier certificate."""
 
     name = "certificate.renewed"
 
@@ -32,13 +32,13 @@ class CertificateRenewed(CertificateEvent):
 
 
 class CertificateRenewalWarning(CertificateEvent):
-    """A certificate in use ends soon; said once."""
+    """A certificate in use ends soon. Published once per certificate."""
 
     name = "certificate.renewal_warning"
 
 
 class CertificateExpired(CertificateEvent):
-    """A certificate is past its end; `was_in_use` unless a newer one had taken over."""
+    """A certificate has expired. `was_in_use` is false if it had a successor."""
 
     name = "certificate.expired"
 
@@ -46,7 +46,7 @@ class CertificateExpired(CertificateEvent):
 
 
 class CertificateRevoked(CertificateEvent):
-    """A certificate may no longer be trusted, from now on."""
+    """A certificate was revoked, or its revocation reason was changed."""
 
     name = "certificate.revoked"
 
@@ -54,7 +54,10 @@ class CertificateRevoked(CertificateEvent):
 
 
 class CertificateSuperseded(CertificateEvent):
-    """A certificate's successor is in use: its device confirmed it, or time did."""
+    """The successor is in use.
+
+    `confirmed` is true if the device confirmed it and false if the handover period ended.
+    """
 
     name = "certificate.superseded"
 
@@ -62,7 +65,7 @@ class CertificateSuperseded(CertificateEvent):
 
 
 class PrivateKeyDelivered(CertificateEvent):
-    """A key that the server made has left it, to its own device; it is here no more."""
+    """A server-generated private key was delivered to its device and then deleted."""
 
     name = "certificate.key_delivered"
 
@@ -70,7 +73,7 @@ class PrivateKeyDelivered(CertificateEvent):
 
 
 class AuthorityChanged(DomainEvent):
-    """A certificate authority was prepared, signs now, stands by, or is retired."""
+    """The status of a certificate authority changed; see `CertificateAuthority.Status`."""
 
     name = "certificate_authority.changed"
 
@@ -91,7 +94,7 @@ class AuthorityChanged(DomainEvent):
 
 
 class RenewalsPulledForward(DomainEvent):
-    """A campaign renews certificates early; or it has come to its end."""
+    """A renewal campaign started, or ended (`ended`)."""
 
     name = "certificate_renewals.pulled_forward"
 
@@ -103,14 +106,14 @@ class RenewalsPulledForward(DomainEvent):
 def issued_or_renewed(
     row: DeviceCertificate, device: Device, now: datetime, *, renewed: bool
 ) -> DomainEvent:
-    """What there is to announce of a certificate that has just become active."""
-    facts = about(row, device, now)
+    """Return the event for a certificate that was just activated."""
+    fields = event_fields(row, device, now)
     if row.replaces is None or not renewed:
         return CertificateIssued(
-            **facts, fingerprint=row.fingerprint, key_source=row.key_source
+            **fields, fingerprint=row.fingerprint, key_source=row.key_source
         )
     return CertificateRenewed(
-        **facts,
+        **fields,
         fingerprint=row.fingerprint,
         replaced_serial_number=row.replaces.serial_number,
     )
@@ -119,14 +122,19 @@ def issued_or_renewed(
 def superseded(
     row: DeviceCertificate, device: Device, now: datetime, *, confirmed: bool
 ) -> DomainEvent:
-    return CertificateSuperseded(**about(row, device, now), confirmed=confirmed)
+    return CertificateSuperseded(**event_fields(row, device, now), confirmed=confirmed)
 
 
 def revoked(row: DeviceCertificate, device: Device, now: datetime) -> DomainEvent:
-    return CertificateRevoked(**about(row, device, now), reason=row.revocation_reason)
+    return CertificateRevoked(
+        **event_fields(row, device, now), reason=row.revocation_reason
+    )
 
 
-def about(row: DeviceCertificate, device: Device, now: datetime) -> dict[str, Any]:
+def event_fields(
+    row: DeviceCertificate, device: Device, now: datetime
+) -> dict[str, Any]:
+    """Return the fields that all `CertificateEvent` classes have."""
     return {
         "tenant_id": device.tenant_id,
         "device_id": device.pk,

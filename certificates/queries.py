@@ -1,7 +1,8 @@
-"""The statements of every issuance, written out and prepared.
+"""Prepared SQL statements of certificate issuance and other hot paths.
 
-A fleet is renewed in one go, so an issuance is as frequent as it is careful
-(`./run bench issuing` shows what this gains). All start from rows in hand.
+A whole fleet can be renewed at once, so issuance must be fast (`./run bench issuing`
+measures it). No statement filters by tenant: callers pass ids of rows that they have
+already loaded, or unique values.
 """
 
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from devices.registry.queries import DEVICE, STEPS, device_with_steps
 from tenants.context import every_tenant_scope
 
 _CERTIFICATE = ("id", "device_id", "serial_number", "status", "confirmed_at")
-_KEY_BARRED = Prepared(
+_KEY_REFUSED = Prepared(
     "certificate_key_barred",
     "varchar, uuid[]",
     """
@@ -34,7 +35,7 @@ _KEY_BARRED = Prepared(
     LIMIT 1
     """,
 )
-_SIGNING_PLACE = Prepared(
+_SIGNING_AUTHORITY = Prepared(
     "certificate_signing_place",
     "varchar, integer",
     """
@@ -64,7 +65,7 @@ _RESERVE = Prepared(
     ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', '', '', 0)
     """,
 )
-_AND_DEVICE = Prepared(
+_CERTIFICATE_AND_DEVICE = Prepared(
     "certificate_and_device",
     "varchar",
     f"""
@@ -86,7 +87,7 @@ _STATUS = Prepared(
     WHERE authority_key_id = $1 AND serial_number = $2
     """,
 )
-_HAND_OVER = Prepared(
+_START_HANDOVER = Prepared(
     "certificate_hand_over",
     "uuid, timestamptz",
     """
@@ -107,60 +108,80 @@ _ACTIVATE = Prepared(
 )
 
 
-_WHOSE = {
-    1: "The key is another device's, or was reported compromised.",
-    2: "This key is the certificate authority's own.",
+_REFUSAL_REASONS = {
+    1: "The key is another device's, or was reported as compromised.",
+    2: "The key belongs to a certificate authority or one of its responders.",
 }
 
 
 def why_key_is_barred(digest: str, *, for_devices: Iterable[UUID]) -> str | None:
-    """Why a device may not have a key; None when it may.
+    """Return why a device may not use a key; None if it may.
 
-    It may not if another living device, of any tenant, has or had it, if it leaked, or
-    if an authority signs with it. A box that was retired may come back as a new device
-    with the key it has always had.
+    A key is refused if a device other than `for_devices`, of any tenant and not
+    retired, has or had it, if it was compromised, or if a CA or OCSP responder signs
+    with it. A retired device may register again as a new device with its old key.
+
+    Args:
+        digest: SHA-256 of the SubjectPublicKeyInfo, hex.
     """
     with every_tenant_scope():
-        row = _KEY_BARRED.row(digest, list(for_devices))
+        row = _KEY_REFUSED.row(digest, list(for_devices))
     if row is None:
         return None
-    return _WHOSE[row[0]]
+    return _REFUSAL_REASONS[row[0]]
 
 
 def reserve(row: DeviceCertificate) -> None:
-    """Write a reservation down, as `save` would.
+    """Insert a reservation, as `save` would.
 
     Raises:
-        IntegrityError: its serial number is taken.
+        IntegrityError: the serial number is taken.
     """
-    status = DeviceCertificate.Status.PENDING.value
-    about = (row.serial_number, row.authority_key_id, status, row.key_source)
-    of_key = (row.public_key_digest, row.reserved_at, row.replaces_id)
-    _RESERVE.changes(row.pk, row.device_id, *about, *of_key, row.distribution_point_id)
+    _RESERVE.changes(
+        row.pk,
+        row.device_id,
+        row.serial_number,
+        row.authority_key_id,
+        DeviceCertificate.Status.PENDING.value,
+        row.key_source,
+        row.public_key_digest,
+        row.reserved_at,
+        row.replaces_id,
+        row.distribution_point_id,
+    )
 
 
 def in_use(device_id: UUID) -> DeviceCertificate | None:
-    """The device's active certificate, with its id and serial number only."""
-    return _in_part(_IN_USE.row(device_id))
+    """Return the device's active certificate, with only its id and serial number."""
+    return _partial_certificate(_IN_USE.row(device_id))
 
 
-def hand_over(device_id: UUID, *, until: datetime) -> DeviceCertificate | None:
-    """The device's active certificate has a successor, and stands beside it till then.
+def start_handover(device_id: UUID, *, until: datetime) -> DeviceCertificate | None:
+    """Set the end of the handover of the device's active certificate to its successor.
 
-    Returns it, with its id and serial number only; None when there was none.
+    Returns:
+        The certificate, with only its id and serial number; None if there is none.
     """
-    return _in_part(_HAND_OVER.row(device_id, until))
+    return _partial_certificate(_START_HANDOVER.row(device_id, until))
 
 
-def signing_place(host: str, slot: int) -> tuple[int, str, int | None] | None:
-    """The authority that signs (id, key identifier), and the id of a shard, if it is open."""
-    row: tuple[int, str, int | None] | None = _SIGNING_PLACE.row(host, slot)
+def signing_authority(host: str, slot: int) -> tuple[int, str, int | None] | None:
+    """Return the signing CA and the CRL shard for a host and slot.
+
+    Returns:
+        The CA's id, its key identifier, and the shard's id (None if the shard does not
+        exist yet); None if no CA signs.
+    """
+    row: tuple[int, str, int | None] | None = _SIGNING_AUTHORITY.row(host, slot)
     return row
 
 
 def certificate_and_device(fingerprint: str) -> tuple[DeviceCertificate, Device] | None:
-    """A certificate (in part) by its fingerprint, and its device with its next steps."""
-    row = _AND_DEVICE.row(fingerprint)
+    """Return a certificate by its fingerprint, and its device with its next steps.
+
+    Of the certificate only the columns `_CERTIFICATE` are loaded.
+    """
+    row = _CERTIFICATE_AND_DEVICE.row(fingerprint)
     if row is None:
         return None
     end = len(_CERTIFICATE)
@@ -171,19 +192,35 @@ def certificate_and_device(fingerprint: str) -> tuple[DeviceCertificate, Device]
 def status_of(
     authority_key_id: str, serial_number: str
 ) -> tuple[str, datetime | None, str] | None:
-    """Status, revocation time and reason of what an authority signed under this number."""
+    """Return status, revocation time and revocation reason of a certificate.
+
+    Args:
+        authority_key_id: key identifier of the CA, hex.
+    """
     row: tuple[str, datetime | None, str] | None
     row = _STATUS.row(authority_key_id, serial_number)
     return row
 
 
 def activate(row: DeviceCertificate) -> bool:
-    """Compare and set: a pending reservation takes over what was signed for it."""
-    signed = (row.pem, row.fingerprint, row.not_before, row.not_after, row.issued_at)
-    return _ACTIVATE.changes(row.pk, *signed, row.replaces_id) > 0
+    """Activate a reservation with its signed certificate.
+
+    Returns:
+        False if the reservation is no longer pending (compare and set).
+    """
+    changed = _ACTIVATE.changes(
+        row.pk,
+        row.pem,
+        row.fingerprint,
+        row.not_before,
+        row.not_after,
+        row.issued_at,
+        row.replaces_id,
+    )
+    return changed > 0
 
 
-def _in_part(row: tuple[Any, ...] | None) -> DeviceCertificate | None:
+def _partial_certificate(row: tuple[Any, ...] | None) -> DeviceCertificate | None:
     if row is None:
         return None
     return DeviceCertificate.from_db("default", ("id", "serial_number"), row)

@@ -1,4 +1,4 @@
-"""Celery's doors into the authority."""
+"""Celery tasks of the certificate life cycle."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -19,32 +19,33 @@ from certificates.services.key_removal import remove_delivered_keys
 from devices.registry.errors import DeviceIsRetired
 from tenants.context import every_tenant_scope
 
-LONGEST_OUTAGE = timedelta(days=7)  # what lasts longer wants `check_integrity --fix`
-UNTIL_SENT_AGAIN = int(renewals.FIRST_PAUSE.total_seconds()) - 10
+MAX_OUTAGE = timedelta(days=7)  # after a longer one run `check_integrity --fix`
+# A renewal task expires before `renew_due` can send it again.
+RENEWAL_TASK_EXPIRES = int(renewals.FIRST_RETRY_DELAY.total_seconds()) - 10  # s
 
 
 @shared_task
 def check_expirations() -> dict[str, int]:
-    """The monitor: expire and warn; what is due is renewed minute by minute."""
+    """Mark expired certificates, publish renewal warnings and start `renew_due`."""
     with every_tenant_scope():
-        done = CertificateManagementService().check_expirations(now=timezone.now())
+        result = CertificateManagementService().check_expirations(now=timezone.now())
     renew_due.delay()
-    return {"warned": done.warned, "expired": done.expired, "due": len(done.due)}
+    return {"warned": result.warned, "expired": result.expired, "due": len(result.due)}
 
 
 @shared_task
 def renew_due() -> int:
-    """Fan out one renewal for each certificate whose turn has come."""
+    """Start one `renew` task for each certificate that is due. Return how many."""
     with every_tenant_scope():
         due = renewals.claim_due(CertificateManagementService(), now=timezone.now())
     for certificate_id in due:
-        renew.apply_async((str(certificate_id),), expires=UNTIL_SENT_AGAIN)
+        renew.apply_async((str(certificate_id),), expires=RENEWAL_TASK_EXPIRES)
     return len(due)
 
 
 @shared_task
 def build_revocation_lists() -> int:
-    """Build the lists that have news or are old."""
+    """Build revocation lists with new entries and those due for a rebuild."""
     ca = CertificateManagementService().ca
     with every_tenant_scope():
         return revocation_lists.rebuild_due(ca, now=timezone.now())
@@ -52,7 +53,7 @@ def build_revocation_lists() -> int:
 
 @shared_task
 def renew_responders() -> int:
-    """Delegate the answering of OCSP requests anew before the delegation ends."""
+    """Issue new OCSP responder certificates before the current ones expire."""
     ca = CertificateManagementService().ca
     with every_tenant_scope():
         return ocsp_responses.renew_responders(ca, now=timezone.now())
@@ -60,7 +61,7 @@ def renew_responders() -> int:
 
 @shared_task
 def inspect_certificates() -> int:
-    """Look at the next slice of all certificates."""
+    """Audit the next slice of all certificates. Return how many."""
     store = CertificateManagementService().ca.store
     with every_tenant_scope():
         return inspection.inspect_some(store=store, now=timezone.now())
@@ -70,7 +71,7 @@ def inspect_certificates() -> int:
     autoretry_for=(OperationalError, OSError), retry_backoff=True, max_retries=5
 )
 def renew(certificate_id: str) -> None:
-    """Renew one certificate. Repeating it is harmless."""
+    """Renew one certificate. Running it again has no further effect."""
     certificate = DeviceCertificate.objects.get(pk=UUID(certificate_id))
     service = CertificateManagementService()
     with (
@@ -82,16 +83,20 @@ def renew(certificate_id: str) -> None:
 
 @shared_task
 def repair_certificates() -> int:
-    """Finish or bury what crashed issuances left, and their files; return how many."""
+    """Clean up after crashes.
+
+    Finish or bury interrupted issuances, remove their leftover files, and remove
+    private keys that were delivered. Return how many problems were repaired.
+    """
     service = CertificateManagementService()
     check = IntegrityCheck(service, clock=timezone.now, fix=True)
     with every_tenant_scope():
-        mended = sum(1 for _ in chain(check.interrupted(), check.left_behind()))
-        since = timezone.now() - LONGEST_OUTAGE
-        return mended + remove_delivered_keys(service.ca.store, since=since)
+        repaired = sum(1 for _ in chain(check.interrupted(), check.left_behind()))
+        since = timezone.now() - MAX_OUTAGE
+        return repaired + remove_delivered_keys(service.ca.store, since=since)
 
 
 @worker_ready.connect
 def check_when_the_worker_starts(**_: object) -> None:
-    """An outage ends with the start of a worker: catch up without waiting an hour."""
+    """Check expirations at once after an outage, without waiting for the next hour."""
     check_expirations.delay()

@@ -1,4 +1,4 @@
-"""Portal pages. Django imports this module to register the admin classes."""
+"""Portal pages of this app. Django imports this package to register the admin classes."""
 
 from certificates.admin import authorities, certificates
 

@@ -1,4 +1,4 @@
-"""The operator's pages: authorities, their lists, renewals pulled forward, the audit."""
+"""Portal pages for superusers: CAs, revocation lists, renewal campaigns and the audit."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,14 +30,14 @@ from tenants.admin.base import (
     report_page,
 )
 
-NEEDS_A_LOOK = timedelta(hours=48)  # before a list's end
+EXPIRES_SOON = timedelta(hours=48)  # before a revocation list ends
 
 
 class ListInline(ReadOnlyInline):
-    """The lists of an authority; what stands on them is fetched, not shown."""
+    """The revocation lists of a CA, without their entries."""
 
     model = RevocationList
-    fields = ("name", "number", "entries", "built", "valid")
+    fields = ("name", "number", "entries", "built", "valid_until")
     readonly_fields = fields
     verbose_name_plural = "Revocation lists"
     ordering = ("slot", "pk")
@@ -48,65 +48,83 @@ class ListInline(ReadOnlyInline):
 
     @admin.display(description="List")
     def name(self, row: RevocationList) -> str:
-        return row.address or "complete"
+        return row.address or "Complete list"
 
     @admin.display(description="Built")
     def built(self, row: RevocationList) -> str:
         return moment_in_words(row.this_update)
 
-    @display(description="Valid", label={"good": "success", "ends": "warning"})
-    def valid(self, row: RevocationList) -> tuple[str, str]:
-        return _validity(row)
+    @display(
+        description="Valid until", label={"valid": "success", "expires": "warning"}
+    )
+    def valid_until(self, row: RevocationList) -> tuple[str, str]:
+        if row.next_update is None:
+            return "expires", "Not built yet"
+        expires_soon = row.next_update - timezone.now() < EXPIRES_SOON
+        return ("expires" if expires_soon else "valid"), f"{row.next_update:%Y-%m-%d}"
 
 
 @admin.register(CertificateAuthority)
 class CertificateAuthorityAdmin(ReadOnlyAdmin):
-    """Who signs, who signed before, and how their lists are."""
+    """Certificate authorities with their status and revocation lists."""
 
-    list_display = ("subject", "shown_status", "level", "ends", "complete_list")
+    list_display = ("subject", "status_label", "level", "ends", "complete_list")
     ordering = ("-created_at", "-pk")
     inlines = (ListInline,)
     fields = (
-        *("subject", "status", "level", "key_identifier", "not_before", "not_after"),
-        *("created_at", "signing_since", "superseded_at", "retired_at"),
-        *("responder", "shown_chain"),
+        "subject",
+        "status",
+        "level",
+        "key_identifier",
+        "not_before",
+        "not_after",
+        "created_at",
+        "signing_since",
+        "superseded_at",
+        "retired_at",
+        "responder",
+        "chain_pem",
     )
-    readonly_fields = ("responder", "shown_chain")
+    readonly_fields = ("responder", "chain_pem")
 
     @display(
         description="Status",
         label={"signing": "success", "next": "info", "trusted": "default"},
     )
-    def shown_status(self, row: CertificateAuthority) -> tuple[str, str]:
+    def status_label(self, row: CertificateAuthority) -> tuple[str, str]:
         return row.status, row.get_status_display()
 
     @admin.display(description="Ends", ordering="not_after")
     def ends(self, row: CertificateAuthority) -> str:
         return f"{row.not_after:%Y-%m-%d}"
 
-    @admin.display(description="Complete list")
+    @admin.display(description="Complete revocation list")
     def complete_list(self, row: CertificateAuthority) -> str:
-        found = row.lists.complete().defer("der").first()
-        if found is None or found.this_update is None:
-            return "not built yet"
-        built = moment_in_words(found.this_update)
-        return format_html("no. {}, {} entries, {}", found.number, found.entries, built)
+        complete = row.lists.complete().defer("der").first()
+        if complete is None or complete.this_update is None:
+            return "Not built yet"
+        return format_html(
+            "No. {}, {} entries, built {}",
+            complete.number,
+            complete.entries,
+            moment_in_words(complete.this_update),
+        )
 
     @admin.display(description="OCSP responder")
     def responder(self, row: CertificateAuthority) -> str:
         newest = row.responders.order_by("-not_after").first()
         if newest is None:
-            return "none yet: made with the first question"
-        return format_html("ends {}", moment_in_words(newest.not_after))
+            return "None yet. It is issued on the first OCSP request."
+        return format_html("Ends {}", moment_in_words(newest.not_after))
 
-    @admin.display(description="Chain")
-    def shown_chain(self, row: CertificateAuthority) -> str:
+    @admin.display(description="Chain (PEM)")
+    def chain_pem(self, row: CertificateAuthority) -> str:
         return format_html("<pre>{}</pre>", row.chain)
 
 
 @admin.register(RenewalCampaign)
 class RenewalCampaignAdmin(PortalAdmin):
-    """Renewals pulled forward: begun here, watched, and stopped."""
+    """Renewal campaigns: start, watch and stop early renewals."""
 
     list_display = ("reason", "scope", "state", "rate", "progress", "started")
     list_select_related = ("tenant",)
@@ -127,27 +145,27 @@ class RenewalCampaignAdmin(PortalAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    @admin.display(description="Of")
+    @admin.display(description="Scope")
     def scope(self, row: RenewalCampaign) -> str:
-        parts = [str(row.tenant) if row.tenant else "every tenant"]
-        parts += [row.model] if row.model else []
-        parts += ["the former CA"] if row.authority_key_id else []
+        parts = [str(row.tenant) if row.tenant else "All tenants"]
+        parts += [f"model {row.model}"] if row.model else []
+        parts += ["certificates of the former CA"] if row.authority_key_id else []
         return ", ".join(parts)
 
     @display(
-        description="State",
-        label={"running": "info", "stopped": "warning", "done": "success"},
+        description="Status",
+        label={"Running": "info", "Stopped": "warning", "Done": "success"},
     )
     def state(self, row: RenewalCampaign) -> str:
         if row.ended_at is None:
-            return "running"
-        return "stopped" if row.stopped else "done"
+            return "Running"
+        return "Stopped" if row.stopped else "Done"
 
     @admin.display(description="Rate")
     def rate(self, row: RenewalCampaign) -> str:
-        return f"{row.per_minute} a minute"
+        return f"{row.per_minute} per minute"
 
-    @admin.display(description="Sent")
+    @admin.display(description="Renewals started")
     def progress(self, row: RenewalCampaign) -> str:
         share = min(100, round(100 * row.renewed / max(1, row.certificates)))
         return format_html(
@@ -161,19 +179,19 @@ class RenewalCampaignAdmin(PortalAdmin):
     def started(self, row: RenewalCampaign) -> str:
         return moment_in_words(row.started_at)
 
-    @admin.action(description="Stop selected", permissions=["change"])
+    @admin.action(description="Stop selected campaigns", permissions=["change"])
     def stop_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def stop(row: RenewalCampaign) -> str:
             renewal_campaigns.stop(row.pk, now=timezone.now())
             return "Stopped."
 
         outcomes = act_on_each(rows[:MOST_AT_ONCE], stop)
-        return report_page(self, request, "Stopped", outcomes)
+        return report_page(self, request, "Stop campaigns", outcomes)
 
 
 @admin.register(Inspection)
 class InspectionAdmin(ReadOnlyAdmin):
-    """The passes of the continuous audit over all certificates."""
+    """Passes of the continuous audit of all certificates."""
 
     list_display = ("started_at", "ended_at", "inspected", "drifted")
     ordering = ("-started_at", "-pk")
@@ -182,9 +200,9 @@ class InspectionAdmin(ReadOnlyAdmin):
 
 @admin.register(Drift)
 class DriftAdmin(ReadOnlyAdmin):
-    """Certificates that are not as they were issued."""
+    """Integrity findings: certificates that differ from their record, files or profile."""
 
-    list_display = ("kind", "certificate_link", "sentence", "found", "seen")
+    list_display = ("kind", "certificate_link", "sentence", "first_found", "last_seen")
     list_select_related = ("certificate",)
     ordering = ("-found_at", "-pk")
     fields = ("kind", "certificate_link", "sentence", "found_at", "seen_at")
@@ -197,17 +215,10 @@ class DriftAdmin(ReadOnlyAdmin):
         )
         return format_html('<a href="{}">{}</a>', address, row.certificate)
 
-    @admin.display(description="Found")
-    def found(self, row: Drift) -> str:
+    @admin.display(description="First found")
+    def first_found(self, row: Drift) -> str:
         return moment_in_words(row.found_at)
 
     @admin.display(description="Last seen")
-    def seen(self, row: Drift) -> str:
+    def last_seen(self, row: Drift) -> str:
         return moment_in_words(row.seen_at)
-
-
-def _validity(row: RevocationList) -> tuple[str, str]:
-    if row.next_update is None:
-        return "ends", "not built yet"
-    left = row.next_update - timezone.now()
-    return ("ends" if left < NEEDS_A_LOOK else "good"), f"{row.next_update:%Y-%m-%d}"

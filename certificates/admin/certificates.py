@@ -1,4 +1,4 @@
-"""Certificates in the portal: look, issue, renew, revoke."""
+"""Portal pages to view, issue, renew and revoke certificates."""
 
 from typing import Any
 from uuid import UUID
@@ -41,24 +41,36 @@ STATUS_LABELS = {
 
 @admin.register(DeviceCertificate)
 class DeviceCertificateAdmin(ReadOnlyAdmin):
-    """What was signed for whom, and what became of it."""
+    """Device certificates, with actions to renew and revoke them."""
 
-    list_display = ("serial_number", "device_link", "shown_status", "issued", "ends")
+    list_display = ("serial_number", "device_link", "status_label", "issued", "ends")
     list_filter = ("status", "key_source", "revocation_reason")
     list_select_related = ("device",)
     search_fields = ("serial_number__startswith", "fingerprint__startswith")
-    search_help_text = "How the serial number or the fingerprint begins"
+    search_help_text = "Start of the serial number or fingerprint"
     ordering = ("-reserved_at", "-id")
     actions = ("renew_selected", "revoke_selected")
     actions_detail = ("renew_one", "revoke_one")
     fields = (
-        *("serial_number", "device_link", "status", "key_source"),
-        *("not_before", "not_after", "issued_at", "warned_at"),
-        *("confirmed_at", "handover_until", "key_delivered_at"),
-        *("revoked_at", "revocation_reason", "replaces", "fingerprint"),
-        *("shown_drift", "shown_pem"),
+        "serial_number",
+        "device_link",
+        "status",
+        "key_source",
+        "not_before",
+        "not_after",
+        "issued_at",
+        "warned_at",
+        "confirmed_at",
+        "handover_until",
+        "key_delivered_at",
+        "revoked_at",
+        "revocation_reason",
+        "replaces",
+        "fingerprint",
+        "findings",
+        "pem_text",
     )
-    readonly_fields = ("device_link", "shown_drift", "shown_pem")
+    readonly_fields = ("device_link", "findings", "pem_text")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeviceCertificate]:
         certificates = DeviceCertificate.objects.signed()
@@ -67,9 +79,9 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
         return certificates.order_by("-reserved_at", "-id")
 
     @display(description="Status", label=STATUS_LABELS)
-    def shown_status(self, row: DeviceCertificate) -> tuple[str, str]:
+    def status_label(self, row: DeviceCertificate) -> tuple[str, str]:
         if row.handover_until is not None and row.status == "active":
-            return "superseded", "Until its successor is confirmed"
+            return "superseded", "Active until its successor is confirmed"
         return row.status, row.get_status_display()
 
     @admin.display(description="Device")
@@ -85,13 +97,13 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
     def ends(self, row: DeviceCertificate) -> str:
         return f"{row.not_after:%Y-%m-%d}" if row.not_after else "-"
 
-    @admin.display(description="Last audit")
-    def shown_drift(self, row: DeviceCertificate) -> str:
-        found = [drift.sentence for drift in row.drifts.all()]
-        return " ".join(found) or "nothing found"
+    @admin.display(description="Audit findings")
+    def findings(self, row: DeviceCertificate) -> str:
+        sentences = [drift.sentence for drift in row.drifts.all()]
+        return " ".join(sentences) or "No findings"
 
-    @admin.display(description="PEM")
-    def shown_pem(self, row: DeviceCertificate) -> str:
+    @admin.display(description="Certificate (PEM)")
+    def pem_text(self, row: DeviceCertificate) -> str:
         return format_html("<pre>{}</pre>", row.pem)
 
     @admin.action(description="Renew selected certificates", permissions=["manage"])
@@ -104,22 +116,24 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
             renewed = service.renew_certificate(row, now=timezone.now())
             return f"Renewed until {renewed.not_after:%Y-%m-%d}."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], renew, of_tenant=_tenant)
-        return report_page(self, request, "Renewed", outcomes)
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], renew, of_tenant=_tenant_id)
+        return report_page(self, request, "Renew certificates", outcomes)
 
     @admin.action(description="Revoke selected certificates", permissions=["manage"])
     def revoke_selected(
         self, request: HttpRequest, rows: QuerySet[DeviceCertificate]
     ) -> HttpResponse:
-        chosen = rows[:MOST_AT_ONCE]
+        selected = rows[:MOST_AT_ONCE]
         if "confirmed" not in request.POST:
             return confirmation_page(
                 self,
                 request,
                 title="Revoke certificates",
                 action="revoke_selected",
-                rows=chosen,
-                explanation="Nobody may trust them any more. There is no undo.",
+                rows=selected,
+                explanation=(
+                    "Verifiers will reject these certificates. This cannot be undone."
+                ),
                 choices=DeviceCertificate.Reason.choices,
                 button="Revoke",
             )
@@ -129,8 +143,8 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
             service.revoke_certificate(row, reason=reason, now=timezone.now())
             return "Revoked."
 
-        outcomes = act_on_each(chosen, revoke, of_tenant=_tenant)
-        return report_page(self, request, "Revoked", outcomes)
+        outcomes = act_on_each(selected, revoke, of_tenant=_tenant_id)
+        return report_page(self, request, "Revoke certificates", outcomes)
 
     @action(description="Renew", url_path="renew", permissions=["manage"])
     def renew_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
@@ -140,17 +154,21 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
             title="Renew certificate",
             action="renew_selected",
             rows=self.get_queryset(request).filter(pk=object_id),
-            explanation="The device finds the new certificate when it connects next.",
+            explanation=(
+                "The device gets the new certificate after its next connect request."
+            ),
             button="Renew",
         )
 
     @action(description="Revoke", url_path="revoke", permissions=["manage"])
     def revoke_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
-        chosen = self.get_queryset(request).filter(pk=object_id)
-        return self.revoke_selected(request, chosen)
+        selected = self.get_queryset(request).filter(pk=object_id)
+        return self.revoke_selected(request, selected)
 
 
 class CertificateInline(ReadOnlyInline):
+    """The certificates of a device, on its page."""
+
     model = DeviceCertificate
     fk_name = "device"
     fields = ("link", "status", "issued_at", "not_after")
@@ -169,11 +187,13 @@ class CertificateInline(ReadOnlyInline):
 
 
 class DeviceWithCertificatesAdmin(DeviceAdmin):
-    """The device's page, with what this room knows of it."""
+    """The device pages, extended by certificates and their actions."""
 
     inlines = (*DeviceAdmin.inlines, CertificateInline)
     actions = (
-        *("issue_for_selected", "renew_for_selected", "revoke_for_selected"),
+        "issue_for_selected",
+        "renew_for_selected",
+        "revoke_for_selected",
         *DeviceAdmin.actions,
     )
     actions_detail = ("issue_for_one", *DeviceAdmin.actions_detail)
@@ -188,11 +208,16 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
 
         def issue(device: Device) -> str:
             row = service.issue_certificate(device=device, now=timezone.now())
-            return f"Has {row.serial_number} until {row.not_after:%Y-%m-%d}."
+            return (
+                f"Issued certificate {row.serial_number}, valid until "
+                f"{row.not_after:%Y-%m-%d}."
+            )
 
-        chosen = devices[:MOST_AT_ONCE]
-        outcomes = act_on_each(chosen, issue, of_tenant=lambda device: device.tenant_id)
-        return report_page(self, request, "Certificates", outcomes)
+        selected = devices[:MOST_AT_ONCE]
+        outcomes = act_on_each(
+            selected, issue, of_tenant=lambda device: device.tenant_id
+        )
+        return report_page(self, request, "Issue certificates", outcomes)
 
     @admin.action(
         description="Renew certificates of selected devices", permissions=["change"]
@@ -208,9 +233,11 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
             )
             return f"Renewed until {row.not_after:%Y-%m-%d}."
 
-        chosen = devices[:MOST_AT_ONCE]
-        outcomes = act_on_each(chosen, renew, of_tenant=lambda device: device.tenant_id)
-        return report_page(self, request, "Renewed", outcomes)
+        selected = devices[:MOST_AT_ONCE]
+        outcomes = act_on_each(
+            selected, renew, of_tenant=lambda device: device.tenant_id
+        )
+        return report_page(self, request, "Renew certificates", outcomes)
 
     @admin.action(
         description="Revoke certificates of selected devices", permissions=["change"]
@@ -218,32 +245,34 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
     def revoke_for_selected(
         self, request: HttpRequest, devices: QuerySet[Device]
     ) -> HttpResponse:
-        chosen = devices[:MOST_AT_ONCE]
+        selected = devices[:MOST_AT_ONCE]
         if "confirmed" not in request.POST:
             return confirmation_page(
                 self,
                 request,
                 title="Revoke certificates",
                 action="revoke_for_selected",
-                rows=chosen,
-                explanation="No certificate of these devices is trusted any longer. "
-                "There is no undo.",
+                rows=selected,
+                explanation=(
+                    "Verifiers will reject all certificates of these devices. "
+                    "This cannot be undone."
+                ),
                 choices=DeviceCertificate.Reason.choices,
                 button="Revoke",
             )
         service, reason = CertificateManagementService(), request.POST.get("reason", "")
 
         def revoke(device: Device) -> str:
-            certificate_in_use(device)
+            certificate_in_use(device)  # a device without one is reported as refused
             count = service.revoke_all_of_device(
                 device.pk, reason=reason, now=timezone.now()
             )
-            return f"Revoked {count}."
+            return f"Certificates revoked: {count}."
 
         outcomes = act_on_each(
-            chosen, revoke, of_tenant=lambda device: device.tenant_id
+            selected, revoke, of_tenant=lambda device: device.tenant_id
         )
-        return report_page(self, request, "Revoked", outcomes)
+        return report_page(self, request, "Revoke certificates", outcomes)
 
     @action(
         description="Issue certificate",
@@ -257,8 +286,10 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
             title="Issue certificate",
             action="issue_for_selected",
             rows=self.get_queryset(request).filter(pk=object_id),
-            explanation="The server makes a key and signs a certificate for it; one that "
-            "the device has is superseded.",
+            explanation=(
+                "The server generates a key and issues a certificate for it. It replaces "
+                "the device's current certificate, if there is one."
+            ),
             button="Issue",
         )
 
@@ -267,5 +298,5 @@ admin.site.unregister(Device)
 admin.site.register(Device, DeviceWithCertificatesAdmin)
 
 
-def _tenant(row: DeviceCertificate) -> Any:
+def _tenant_id(row: DeviceCertificate) -> Any:
     return row.device.tenant_id

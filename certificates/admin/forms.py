@@ -1,4 +1,4 @@
-"""The portal's form of the authority: it calls its service and shows what it refuses."""
+"""Portal form to start a renewal campaign."""
 
 from typing import Any
 
@@ -13,11 +13,16 @@ from tenants.models import Tenant
 
 
 class CampaignForm(ServiceForm):
-    """Renewals pulled forward, for all that is in use or a part of it."""
+    """Start a renewal campaign for all certificates, a tenant or a device model."""
 
-    reason = text("Reason", required=True, length=200, help_text="Devices are told it.")
+    reason = text(
+        "Reason",
+        required=True,
+        length=200,
+        help_text="Devices receive it with their renewal window.",
+    )
     per_minute = forms.IntegerField(
-        label="Renewals a minute",
+        label="Renewals per minute",
         min_value=1,
         max_value=100_000,
         initial=500,
@@ -27,9 +32,9 @@ class CampaignForm(ServiceForm):
         queryset=Tenant.objects.all(),
         required=False,
         widget=UnfoldAdminSelectWidget(),
-        help_text="Empty: every tenant.",
+        help_text="Leave empty for all tenants.",
     )
-    model = text("Model", help_text="Empty: every model.")
+    model = text("Model", help_text="Leave empty for all device models.")
 
     class Meta:
         model = RenewalCampaign
@@ -37,16 +42,15 @@ class CampaignForm(ServiceForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields[
-            "tenant"
-        ].initial = None  # a whole fleet is chosen by saying nothing
+        # `ServiceForm` preselects a single tenant; an empty field means all tenants.
+        self.fields["tenant"].initial = None
 
     def act(self) -> RenewalCampaign:
-        said = self.cleaned_data
+        values = self.cleaned_data
         return renewal_campaigns.pull_forward(
-            reason=said["reason"],
-            per_minute=said["per_minute"],
-            tenant=said["tenant"],
-            model=said["model"],
+            reason=values["reason"],
+            per_minute=values["per_minute"],
+            tenant=values["tenant"],
+            model=values["model"],
             now=timezone.now(),
         )

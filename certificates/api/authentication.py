@@ -1,4 +1,4 @@
-"""A device by its client certificate, which a trusted proxy has asked for; and by Basic."""
+"""Authentication of devices by client certificate, and by HTTP Basic for EST clients."""
 
 import base64
 import binascii
@@ -25,20 +25,21 @@ HEADER = "HTTP_X_SSL_CLIENT_CERT"  # URL-encoded PEM, nginx's $ssl_client_escape
 
 
 class ClientCertificateAuthentication(BaseAuthentication):
-    """The certificate of the TLS connection, in the word of `CLIENT_CERTIFICATE_PROXIES`.
+    """Authenticate a device by the TLS client certificate that a trusted proxy forwards.
 
-    The proxy has seen that the device holds the key; everything else is checked again.
-    From anybody else the header is as if it were not there.
+    The proxy has verified that the client has the private key. Everything else is
+    verified again here. The header is ignored unless the peer is in
+    `CLIENT_CERTIFICATE_PROXIES`.
     """
 
     def authenticate(self, request: Request) -> tuple[Device, str] | None:
-        presented = request.META.get(HEADER, "")
-        if not presented or not comes_from_tls_proxy(request):
+        header = request.META.get(HEADER, "")
+        if not header or not comes_from_tls_proxy(request):
             return None
-        with every_tenant_scope():  # whose it is, is what we are about to find out
+        with every_tenant_scope():  # the tenant is not known yet
             try:
-                row, device = client_certificates.judge(
-                    unquote(presented), now=timezone.now()
+                row, device = client_certificates.verify(
+                    unquote(header), now=timezone.now()
                 )
             except ClientCertificateRefused as error:
                 raise AuthenticationFailed(str(error), code=error.code) from error
@@ -53,7 +54,10 @@ class ClientCertificateAuthentication(BaseAuthentication):
 
 
 class BasicDeviceAuthentication(DeviceAuthentication):
-    """HTTP Basic (RFC 7617) with the device's id and its token, as EST clients speak."""
+    """Authenticate a device by HTTP Basic (RFC 7617): its id and its token.
+
+    EST clients do not support bearer tokens.
+    """
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
         scheme, _, encoded = get_authorization_header(request).partition(b" ")
@@ -63,12 +67,12 @@ class BasicDeviceAuthentication(DeviceAuthentication):
             text = base64.b64decode(encoded, validate=True).decode("ascii")
         except (binascii.Error, UnicodeDecodeError) as error:
             raise refused_token() from error
-        name, _, token = text.partition(":")
+        username, _, token = text.partition(":")
         if tokens.prefix_of(token) != DeviceToken.prefix:
             raise refused_token()
         with every_tenant_scope():
             device, credential, tenant_id = self.identify(token)
-        if not _is_id_of(name, device):
+        if not _is_id_of(username, device):
             raise refused_token()
         bind_tenant(tenant_id)
         return device, credential
@@ -78,7 +82,7 @@ class BasicDeviceAuthentication(DeviceAuthentication):
 
 
 def comes_from_tls_proxy(request: Request) -> bool:
-    """Whether the peer is a proxy whose word about client certificates is taken."""
+    """Return True if the peer is a proxy trusted to forward client certificates."""
     try:
         peer = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
     except ValueError:
@@ -86,8 +90,8 @@ def comes_from_tls_proxy(request: Request) -> bool:
     return any(peer in network for network in settings.CLIENT_CERTIFICATE_PROXIES)
 
 
-def _is_id_of(name: str, device: Device) -> bool:
+def _is_id_of(text: str, device: Device) -> bool:
     try:
-        return UUID(name) == device.pk
+        return UUID(text) == device.pk
     except ValueError:
         return False

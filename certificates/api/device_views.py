@@ -1,4 +1,4 @@
-"""A device's own doors to the authority."""
+"""Certificate endpoints for the calling device."""
 
 from django.http import HttpResponse
 from django.utils import timezone
@@ -34,10 +34,10 @@ class Required(Invalid):
 
 
 class MyCertificateView(APIView):
-    """The calling device's current certificate with the chain, or a new one.
+    """Return the calling device's certificate with its chain, or issue a new one.
 
-    With a CSR the new one is for the device's own key. With `key_type` alone the server
-    makes the key, which is then fetched, once, from `bundle`.
+    With a CSR, the new certificate is for the device's own key. With `key_type`, the
+    server generates the key; the device fetches it once from `bundle`.
     """
 
     permission_classes = (IsDevice,)
@@ -52,24 +52,20 @@ class MyCertificateView(APIView):
     def post(self, request: Request) -> Response:
         body = IssueSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        wanted = body.validated_data
-        if not wanted:
-            raise Required(
-                "A device brings a request for its own key, or says which kind of key "
-                "to make for it.",
-                field="csr",
-            )
+        fields = body.validated_data
+        if not fields:
+            raise Required("Either csr or key_type is required.", field="csr")
         certificate = CertificateManagementService().issue_certificate(
             device=calling_device(request),
-            csr_pem=wanted.get("csr"),
-            key_type=wanted.get("key_type", "rsa"),
+            csr_pem=fields.get("csr"),
+            key_type=fields.get("key_type", "rsa"),
             now=timezone.now(),
         )
         return Response(with_chain(certificate), status.HTTP_201_CREATED)
 
 
 class AcknowledgeView(APIView):
-    """The device holds this certificate now: the one before it is superseded."""
+    """Acknowledge a certificate. The device's earlier certificates are superseded."""
 
     permission_classes = (IsDevice,)
 
@@ -86,7 +82,10 @@ class AcknowledgeView(APIView):
 
 
 class BundleView(APIView):
-    """The key that the server made for the device, with certificate and chain; once."""
+    """Return the server-generated key with its certificate and chain.
+
+    This is possible once. The server then deletes the key.
+    """
 
     permission_classes = (IsDevice,)
     content_negotiation_class = OneFormOnly
@@ -104,7 +103,7 @@ class BundleView(APIView):
         form = body.validated_data["form"]
         passphrase = body.validated_data.get("passphrase", "")
         if form == "pkcs12" and not passphrase:
-            raise Required("PKCS #12 wants a passphrase.", field="passphrase")
+            raise Required("PKCS #12 requires a passphrase.", field="passphrase")
         bundle = key_delivery.deliver(
             device=calling_device(request),
             form=form,

@@ -1,4 +1,4 @@
-"""Enrollment over Secure Transport (RFC 7030): what standard clients ask for by itself."""
+"""Endpoints of Enrollment over Secure Transport (RFC 7030)."""
 
 from django.http import HttpResponse
 from django.utils import timezone
@@ -31,30 +31,30 @@ REQUEST = {"application/pkcs10": OpenApiTypes.STR}
 
 
 class CaCertificatesView(PublicView):
-    """The CA certificates to trust (RFC 7030 §4.1)."""
+    """Return the CA certificates to trust (RFC 7030 §4.1)."""
 
     @extend_schema(responses={(200, CERTIFICATES): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:
         authorities.signing_row(CertificateManagementService().ca, now=timezone.now())
-        return _encoded(
+        return _base64_response(
             est.certs_only(authorities.trusted_certificates()), CERTIFICATES
         )
 
 
 class CsrAttributesView(PublicView):
-    """What a request should have (RFC 7030 §4.5)."""
+    """Return the attributes that a CSR should have (RFC 7030 §4.5)."""
 
     @extend_schema(responses={(200, ATTRIBUTES): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:
-        return _encoded(est.csr_attributes(), ATTRIBUTES)
+        return _base64_response(est.csr_attributes(), ATTRIBUTES)
 
 
 class EnrollView(APIView):
-    """A certificate for the device's request (RFC 7030 §4.2).
+    """Issue a certificate for the device's CSR (RFC 7030 §4.2).
 
-    The device is known by HTTP Basic (its id and its token), by its token as a bearer's,
-    or by its client certificate. 202 with `Retry-After` while it has to wait: for a
-    member's decision in quarantine, or for an issuance under way.
+    The device authenticates by HTTP Basic (its id and its token), by its token as a
+    bearer token, or by its client certificate. The answer is 202 with `Retry-After` while
+    the device is in quarantine or an issuance for it is in progress.
     """
 
     authentication_classes = (
@@ -65,7 +65,7 @@ class EnrollView(APIView):
     permission_classes = (MayConnect,)
     parser_classes = (RawParser,)
     content_negotiation_class = OneFormOnly
-    again = False
+    reenroll = False
 
     @extend_schema(
         request=REQUEST,
@@ -76,28 +76,37 @@ class EnrollView(APIView):
             certificate = est_enrollment.enroll(
                 device=calling_device(request),
                 body=raw(request),
-                again=self.again,
+                reenroll=self.reenroll,
                 service=CertificateManagementService(),
                 now=timezone.now(),
             )
         except EnrollmentPending as pending:
-            return HttpResponse(status=202, headers={"Retry-After": pending.seconds})
-        return _issued(certificate)
+            return HttpResponse(
+                status=202, headers={"Retry-After": pending.retry_after}
+            )
+        return _certificate_response(certificate)
 
 
 class ReenrollView(EnrollView):
-    """The next certificate for the same names, and the same key or another."""
+    """Renew the device's certificate (RFC 7030 §4.2.2).
 
-    again = True
+    The CSR must repeat its names. The key may be the same or a new one.
+    """
+
+    reenroll = True
 
 
-def _issued(certificate: DeviceCertificate) -> HttpResponse:
+def _certificate_response(certificate: DeviceCertificate) -> HttpResponse:
     content = est.certs_only([certificate.signed_certificate()])
-    return _encoded(content, f"{CERTIFICATES}; smime-type=certs-only")
+    return _base64_response(content, f"{CERTIFICATES}; smime-type=certs-only")
 
 
-def _encoded(content: bytes, content_type: str) -> HttpResponse:
-    """Base64, as RFC 7030 says in a header that RFC 8951 has clients ignore."""
+def _base64_response(content: bytes, content_type: str) -> HttpResponse:
+    """Return base64 content.
+
+    RFC 7030 requires the header `Content-Transfer-Encoding`; RFC 8951 makes clients
+    ignore it.
+    """
     return HttpResponse(
         content,
         content_type=content_type,

@@ -1,4 +1,4 @@
-"""What anybody may fetch: certificates of authorities, revocation lists, OCSP answers."""
+"""Public endpoints: CA certificates, revocation lists and OCSP responses."""
 
 import base64
 import binascii
@@ -28,83 +28,89 @@ VERIFIER = Limit("verifier")
 
 
 class PublicView(APIView):
-    """Open to everybody, in one form only."""
+    """Base of endpoints without authentication that return one content type only."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
     content_negotiation_class = OneFormOnly
 
 
-class ForVerifiers(PublicView):
-    """What is asked for anew with each certificate that somebody verifies."""
+class VerifierView(PublicView):
+    """Base of endpoints that verifiers request, rate-limited by address."""
 
     address_limit = VERIFIER
 
 
 class AuthorityView(PublicView):
-    """The certificate of the CA that signs, and those above it, in PEM."""
+    """Return the chain of the signing CA in PEM, its own certificate first."""
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:
-        return _lasting(_signing().chain, PEM)
+        return _cached_response(_signing_authority().chain, PEM)
 
 
 class TrustedView(PublicView):
-    """Every CA certificate that whoever verifies devices should trust, in PEM.
+    """Return all CA certificates that verifiers of device certificates must trust, in PEM.
 
-    While one CA takes over from another, both are in it.
+    During a CA rotation these include the old and the new CA.
     """
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:
-        _signing()
+        _signing_authority()
         trusted = authorities.trusted_certificates()
-        return _lasting(
-            b"".join(part.public_bytes(Encoding.PEM) for part in trusted), PEM
+        return _cached_response(
+            b"".join(item.public_bytes(Encoding.PEM) for item in trusted), PEM
         )
 
 
-class AuthorityCertificateView(ForVerifiers):
-    """One CA's certificate in DER, where the certificates below it say that it is."""
+class AuthorityCertificateView(VerifierView):
+    """Return a CA's certificate in DER.
+
+    Certificates signed by the CA contain this address (authority information access).
+    """
 
     @extend_schema(responses={(200, CERTIFICATE): OpenApiTypes.BINARY})
     def get(self, request: Request, key_identifier: str) -> HttpResponse:
-        own = authorities.chain_certificates(key_identifier)[0]
-        return _lasting(own.public_bytes(Encoding.DER), CERTIFICATE)
+        certificate = authorities.chain_certificates(key_identifier)[0]
+        return _cached_response(certificate.public_bytes(Encoding.DER), CERTIFICATE)
 
 
-class CompleteListView(ForVerifiers):
-    """The complete list of the CA that signs, in DER."""
+class CompleteListView(VerifierView):
+    """Return the complete revocation list of the signing CA in DER."""
 
     @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
     def get(self, request: Request) -> HttpResponseBase:
-        return _served(request, _present_list())
+        return _list_response(request, _current_list())
 
 
-class CompleteListPemView(ForVerifiers):
-    """The same in PEM."""
+class CompleteListPemView(VerifierView):
+    """Return the complete revocation list of the signing CA in PEM."""
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponseBase:
-        return _served(request, _present_list(), Encoding.PEM)
+        return _list_response(request, _current_list(), Encoding.PEM)
 
 
-class ListOfAuthorityView(ForVerifiers):
-    """The complete list of one CA, such as a root or a former one, in DER."""
+class ListOfAuthorityView(VerifierView):
+    """Return the complete revocation list of any CA, such as a root, in DER."""
 
     @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
     def get(self, request: Request, key_identifier: str) -> HttpResponseBase:
-        return _served(request, revocation_lists.complete_list(key_identifier))
+        return _list_response(request, revocation_lists.complete_list(key_identifier))
 
 
-class TrustedListsView(ForVerifiers):
-    """The complete list of each CA in `trusted.pem`, in PEM: what a TLS proxy wants."""
+class TrustedListsView(VerifierView):
+    """Return the complete revocation lists of all CAs in `trusted.pem`, in PEM.
+
+    TLS proxies use this file.
+    """
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponseBase:
-        _signing()
+        _signing_authority()
         now, ca = timezone.now(), CertificateManagementService().ca
-        rows = revocation_lists.all_built(ca, now=now)
+        rows = revocation_lists.built_complete_lists(ca, now=now)
         lists = (x509.load_der_x509_crl(bytes(row.der)) for row in rows)
         return cacheable(
             request,
@@ -117,16 +123,16 @@ class TrustedListsView(ForVerifiers):
         )
 
 
-class ShardView(ForVerifiers):
-    """The list of one distribution point, in DER."""
+class ShardView(VerifierView):
+    """Return the revocation list of one CRL distribution point in DER."""
 
     @extend_schema(responses={(200, CRL): OpenApiTypes.BINARY})
     def get(self, request: Request, shard: int) -> HttpResponseBase:
-        return _served(request, revocation_lists.shard(shard))
+        return _list_response(request, revocation_lists.shard(shard))
 
 
-class OcspView(ForVerifiers):
-    """Whether a certificate is good, revoked or unknown (RFC 6960); the request in DER."""
+class OcspView(VerifierView):
+    """Answer an OCSP request in DER (RFC 6960)."""
 
     parser_classes = (RawParser,)
 
@@ -135,77 +141,81 @@ class OcspView(ForVerifiers):
         responses={(200, OCSP): OpenApiTypes.BINARY},
     )
     def post(self, request: Request) -> HttpResponseBase:
-        return answered(request, raw(request))
+        return _ocsp_response(request, raw(request))
 
 
-class OcspGetView(ForVerifiers):
-    """The same by GET (RFC 6960 §A.1), which caches understand; the request in base64."""
+class OcspGetView(VerifierView):
+    """Answer an OCSP request in base64 in the URL (RFC 6960 §A.1).
+
+    Unlike POST requests, these responses can be cached.
+    """
 
     @extend_schema(responses={(200, OCSP): OpenApiTypes.BINARY})
     def get(self, request: Request, ocsp_request: str) -> HttpResponseBase:
-        return answered(request, _from_base64(ocsp_request))
+        return _ocsp_response(request, _from_base64(ocsp_request))
 
 
-def answered(request: Request, der: bytes) -> HttpResponseBase:
+def _ocsp_response(request: Request, der: bytes) -> HttpResponseBase:
     now = timezone.now()
-    answer = ocsp_responses.answer(der, ca=CertificateManagementService().ca, now=now)
-    if answer.this_update is None or answer.until is None:
+    ocsp = ocsp_responses.answer(der, ca=CertificateManagementService().ca, now=now)
+    if ocsp.this_update is None or ocsp.until is None:
         return HttpResponse(
-            answer.der, content_type=OCSP, headers={"Cache-Control": "no-store"}
+            ocsp.der, content_type=OCSP, headers={"Cache-Control": "no-store"}
         )
     return cacheable(
         request,
-        answer.der,
+        ocsp.der,
         OCSP,
-        etag=sha256(answer.der).hexdigest(),
-        made_at=answer.this_update,
-        until=answer.until,
+        etag=sha256(ocsp.der).hexdigest(),
+        made_at=ocsp.this_update,
+        until=ocsp.until,
         now=now,
     )
 
 
-def _present_list() -> RevocationList:
-    return revocation_lists.complete_list(_signing().key_identifier)
+def _current_list() -> RevocationList:
+    return revocation_lists.complete_list(_signing_authority().key_identifier)
 
 
-def _served(
+def _list_response(
     request: Request, row: RevocationList, encoding: Encoding = Encoding.DER
 ) -> HttpResponseBase:
-    """A list as it was last built; the first to ask for it has it built."""
+    """Return the latest build of a list. The first request for a list builds it."""
     now = timezone.now()
-    revocation_lists.built(row, CertificateManagementService().ca, now=now)
-    content, kind = bytes(row.der), CRL
+    revocation_lists.ensure_built(row, CertificateManagementService().ca, now=now)
+    content, content_type = bytes(row.der), CRL
     if encoding == Encoding.PEM:
-        content, kind = x509.load_der_x509_crl(content).public_bytes(encoding), PEM
+        content = x509.load_der_x509_crl(content).public_bytes(encoding)
+        content_type = PEM
     assert row.this_update is not None
     assert row.next_update is not None
     return cacheable(
         request,
         content,
-        kind,
-        etag=f"{row.digest} {kind}",
+        content_type,
+        etag=f"{row.digest} {content_type}",
         made_at=row.this_update,
         until=row.next_update,
         now=now,
     )
 
 
-def _signing() -> CertificateAuthority:
-    """The CA that signs, by its record: nothing is signed here."""
+def _signing_authority() -> CertificateAuthority:
+    """Return the record of the signing CA, without loading its key."""
     ca = CertificateManagementService().ca
     return authorities.signing_row(ca, now=timezone.now())
 
 
 def _from_base64(text: str) -> bytes:
-    """Of either alphabet, padded or not; what is none becomes an empty request."""
-    plain = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
+    """Decode base64 or base64url, with or without padding; empty if it is invalid."""
+    unpadded = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        return base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
     except (binascii.Error, ValueError):
         return b""
 
 
-def _lasting(content: str | bytes, content_type: str) -> HttpResponse:
+def _cached_response(content: str | bytes, content_type: str) -> HttpResponse:
     return HttpResponse(
         content,
         content_type=content_type,

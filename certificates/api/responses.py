@@ -1,4 +1,4 @@
-"""Answers that are not JSON: what verifiers and devices' own software fetch."""
+"""Request parsing and cacheable responses of endpoints that do not use JSON."""
 
 from datetime import datetime, timedelta
 from typing import IO, Any
@@ -10,11 +10,11 @@ from django.utils.http import http_date, quote_etag
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-LONGEST_IN_CACHE = timedelta(minutes=5)  # so soon a revocation is seen
+MAX_CACHE_AGE = timedelta(minutes=5)  # caches show a revocation after at most this time
 
 
 class RawParser(BaseParser):
-    """The body as it came, whatever it says that it is."""
+    """Return the request body unchanged, for any content type."""
 
     media_type = "*/*"
 
@@ -25,7 +25,7 @@ class RawParser(BaseParser):
 
 
 def raw(request: Request) -> bytes:
-    """What `RawParser` read; nothing when the request has no body."""
+    """Return the body read by `RawParser`; empty if the request has none."""
     content: Any = request.data
     return content if isinstance(content, bytes) else b""
 
@@ -40,21 +40,24 @@ def cacheable(
     until: datetime,
     now: datetime,
 ) -> HttpResponseBase:
-    """A public answer that may be kept for a while, or 304 for who has it (RFC 9110 §13)."""
-    seconds = int(min(LONGEST_IN_CACHE, until - now).total_seconds())
+    """Return a public response with caching headers, or 304 (RFC 9110 §13).
+
+    Args:
+        made_at: when the content was created.
+        until: when the content becomes invalid; caches drop it after `MAX_CACHE_AGE`.
+    """
+    seconds = max(0, int(min(MAX_CACHE_AGE, until - now).total_seconds()))
     response = HttpResponse(content, content_type=content_type)
     response["ETag"] = quote_etag(etag)
     response["Last-Modified"] = http_date(made_at.timestamp())
-    response["Expires"] = http_date(
-        (now + timedelta(seconds=max(0, seconds))).timestamp()
-    )
+    response["Expires"] = http_date((now + timedelta(seconds=seconds)).timestamp())
     response["Cache-Control"] = (
-        f"public, no-transform, must-revalidate, max-age={max(0, seconds)}"
+        f"public, no-transform, must-revalidate, max-age={seconds}"
     )
-    found: HttpResponseBase | None = get_conditional_response(
+    conditional: HttpResponseBase | None = get_conditional_response(
         request,
         etag=response["ETag"],
         last_modified=int(made_at.timestamp()),
         response=response,
     )
-    return found or response
+    return conditional or response

@@ -1,4 +1,4 @@
-"""The JSON of certificates, in and out."""
+"""Serializers of the certificate API."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from certificates.models import DeviceCertificate
 from certificates.pki.bundles import FORMS
-from certificates.pki.csr import LONGEST
+from certificates.pki.csr import MAX_LENGTH
 from certificates.pki.keys import KEY_TYPES
 from certificates.services import authorities
 from core.rest.fields import PEM, Text
@@ -15,30 +15,49 @@ from devices.registry.api.serializers import BoxSerializer, DeviceSerializer
 
 
 class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):
-    """A certificate and its record; never a private key."""
+    """A certificate with its status. It never contains a private key."""
 
     device_id = serializers.UUIDField(read_only=True)
-    certificate = serializers.CharField(source="pem", help_text="PEM")
+    certificate = serializers.CharField(
+        source="pem", help_text="The certificate in PEM."
+    )
     revocation_reason = serializers.CharField(
-        read_only=True, help_text="Empty unless it is revoked."
+        read_only=True, help_text="Empty unless the certificate is revoked."
     )
     replaces = serializers.CharField(
-        source="replaces.serial_number", default=None, allow_null=True
+        source="replaces.serial_number",
+        default=None,
+        allow_null=True,
+        help_text="Serial number of the certificate that this one replaces.",
     )
 
     class Meta:
         model = DeviceCertificate
         fields: tuple[str, ...] = (
-            *("serial_number", "device_id", "status", "fingerprint", "key_source"),
-            *("not_before", "not_after", "issued_at", "warned_at"),
-            *("confirmed_at", "handover_until", "key_delivered_at"),
-            *("revoked_at", "revocation_reason", "replaces", "certificate"),
+            "serial_number",
+            "device_id",
+            "status",
+            "fingerprint",
+            "key_source",
+            "not_before",
+            "not_after",
+            "issued_at",
+            "warned_at",
+            "confirmed_at",
+            "handover_until",
+            "key_delivered_at",
+            "revoked_at",
+            "revocation_reason",
+            "replaces",
+            "certificate",
         )
         read_only_fields: tuple[str, ...] = fields
 
 
 class CertificateWithChainSerializer(CertificateSerializer):
-    chain = serializers.CharField(help_text="PEM: the CA and what is above it")
+    chain = serializers.CharField(
+        help_text="The CA certificates in PEM: the issuing CA first, the root last."
+    )
 
     class Meta(CertificateSerializer.Meta):
         fields: tuple[str, ...] = (*CertificateSerializer.Meta.fields, "chain")
@@ -46,32 +65,47 @@ class CertificateWithChainSerializer(CertificateSerializer):
 
 
 class IssueSerializer(Strict):
-    """A request for the device's own key, or the kind of key to make for it."""
+    """A CSR for the device's own key, or the type of a key that the server generates."""
 
-    csr = Text(max_length=LONGEST, required=False, pattern=PEM, help_text="PEM")
-    key_type = serializers.ChoiceField(choices=KEY_TYPES, required=False)
+    csr = Text(
+        max_length=MAX_LENGTH,
+        required=False,
+        pattern=PEM,
+        help_text="Certificate signing request (PKCS #10) in PEM.",
+    )
+    key_type = serializers.ChoiceField(
+        choices=KEY_TYPES,
+        required=False,
+        help_text="Type of the key that the server generates. Not allowed with `csr`.",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "csr" in attrs and "key_type" in attrs:
             raise serializers.ValidationError(
-                {"key_type": "The request has a key already: leave this out."}
+                {"key_type": "Must not be set together with csr, which contains a key."}
             )
         return attrs
 
 
 class AcknowledgementSerializer(Strict):
-    serial_number = Text(max_length=64, pattern=r"[0-9A-Fa-f: ]+")
+    serial_number = Text(
+        max_length=64,
+        pattern=r"[0-9A-Fa-f: ]+",
+        help_text="Hexadecimal; colons, spaces and leading zeros are ignored.",
+    )
 
 
 class BundleRequestSerializer(Strict):
-    """How the device wants its key, certificate and chain."""
+    """The file format of the key, certificate and chain."""
 
-    form = serializers.ChoiceField(choices=FORMS, default="pem")
+    form = serializers.ChoiceField(
+        choices=FORMS, default="pem", help_text="File format of the bundle."
+    )
     passphrase = Text(
         max_length=256,
         required=False,
         pattern=r"[ -~]+",
-        help_text="Encrypts the key; PKCS #12 wants one.",
+        help_text="Encrypts the private key. Required for `pkcs12`.",
     )
 
 
@@ -81,11 +115,13 @@ class SuggestedWindowSerializer(serializers.Serializer[Any]):
 
 
 class RenewalInfoSerializer(serializers.Serializer[Any]):
-    """When to renew: at a moment chosen at random in the window."""
+    """When to renew a certificate: at a random time within the window."""
 
     suggested_window = SuggestedWindowSerializer(source="*")
     reason = serializers.CharField(
-        help_text="`expiry`, `superseded`, `revoked`, or why it was pulled forward."
+        help_text=(
+            "`expiry`, `superseded`, `revoked`, or the reason of the renewal campaign."
+        )
     )
 
 
@@ -93,17 +129,26 @@ class RevocationSerializer(Strict):
     reason = serializers.ChoiceField(
         choices=DeviceCertificate.Reason.choices,
         default=DeviceCertificate.Reason.UNSPECIFIED,
-        help_text="RFC 5280 §5.3.1",
+        help_text="Revocation reason (RFC 5280 §5.3.1).",
     )
 
 
 class ValidationRequestSerializer(Strict):
-    certificate = Text(max_length=LONGEST, pattern=r"[\s\S]+", help_text="PEM")
+    certificate = Text(
+        max_length=MAX_LENGTH, pattern=r"[\s\S]+", help_text="The certificate in PEM."
+    )
 
 
 class ValidationSerializer(serializers.Serializer[Any]):
     valid = serializers.BooleanField()
-    problems = serializers.ListField(child=serializers.CharField())
+    problems = serializers.ListField(
+        child=serializers.CharField(),
+        help_text=(
+            "Every reason why the certificate is not valid: `malformed`, `unknown`, "
+            "`fingerprint_mismatch`, `signature_invalid`, `not_yet_valid`, `expired`, "
+            "`revoked`."
+        ),
+    )
     serial_number = serializers.CharField(
         source="certificate.serial_number", default=None, allow_null=True
     )
@@ -119,21 +164,28 @@ class ValidationSerializer(serializers.Serializer[Any]):
 
 
 class AutoRegistrationSerializer(BoxSerializer):
-    """A box lets itself in; with a CSR it gets its certificate in the same answer."""
+    """What a device sends to register itself. With a CSR it also gets a certificate."""
 
-    csr = Text(max_length=LONGEST, required=False, pattern=PEM, help_text="PEM")
+    csr = Text(
+        max_length=MAX_LENGTH,
+        required=False,
+        pattern=PEM,
+        help_text="Certificate signing request (PKCS #10) in PEM.",
+    )
 
 
 class RegisteredSerializer(serializers.Serializer[Any]):
-    """What a box gets back; the token is shown this once."""
+    """The registered device, its token and its certificate, if it sent a CSR."""
 
     device = DeviceSerializer()
-    token = serializers.CharField()
+    token = serializers.CharField(
+        help_text="The device's token. It is returned this once only."
+    )
     certificate = CertificateWithChainSerializer(allow_null=True)
 
 
 def with_chain(certificate: DeviceCertificate) -> dict[str, Any]:
-    """A certificate as it is answered, with the chain above it."""
+    """Serialise a certificate with its chain (`CertificateWithChainSerializer`)."""
     return {
         **CertificateSerializer(certificate).data,
         "chain": authorities.chain_of(certificate.authority_key_id),

@@ -1,4 +1,4 @@
-"""The doors of the authority: parse, one verb, render."""
+"""Certificate endpoints for members, and the registration of devices."""
 
 from uuid import UUID
 
@@ -30,7 +30,7 @@ from certificates.services.certificate_management import (
     owned_certificate,
 )
 from certificates.services.enrollment import enroll
-from certificates.services.renewal_windows import ASK_AGAIN_AFTER, window_of
+from certificates.services.renewal_windows import RETRY_AFTER, window_of
 from certificates.services.validation import validate_certificate
 from core.rest.pagination import CursorPages
 from core.rest.strict import KnownParameters
@@ -45,7 +45,10 @@ class NewestFirst(CursorPages):
 
 
 class AutoRegisterView(APIView):
-    """A box registers itself; it stands here because a CSR asks for a certificate."""
+    """Register the calling device. With a CSR, issue its certificate too.
+
+    200 if the device was registered before, 201 if it is new.
+    """
 
     permission_classes = (MayEnroll,)
 
@@ -58,7 +61,7 @@ class AutoRegisterView(APIView):
         body.is_valid(raise_exception=True)
         admission = request.auth if isinstance(request.auth, EnrollmentToken) else None
         enrollment = enroll(
-            box=body.box(),
+            report=body.box(),
             csr_pem=body.validated_data.get("csr"),
             admission=admission,
             service=CertificateManagementService(),
@@ -76,7 +79,7 @@ class AutoRegisterView(APIView):
 
 
 class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
-    """The certificates of one device, the newest first, and the issue of another."""
+    """List the certificates of a device, the newest first, or issue a new one."""
 
     serializer_class = CertificateSerializer
     pagination_class = NewestFirst
@@ -103,7 +106,7 @@ class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
 
 
 class CertificateView(APIView):
-    """One certificate of the tenant's devices."""
+    """Return a certificate by its serial number."""
 
     @extend_schema(responses=CertificateWithChainSerializer)
     def get(self, request: Request, serial_number: str) -> Response:
@@ -111,7 +114,7 @@ class CertificateView(APIView):
 
 
 class RenewView(APIView):
-    """A new certificate in the place of this one; the device finds it at its connect."""
+    """Renew a certificate. The `connect` response tells the device to fetch it."""
 
     @extend_schema(request=None, responses={201: CertificateWithChainSerializer})
     def post(self, request: Request, serial_number: str) -> Response:
@@ -122,7 +125,10 @@ class RenewView(APIView):
 
 
 class RevokeView(APIView):
-    """The end of the trust in a certificate; twice is once."""
+    """Revoke a certificate. Revoking it again has no effect.
+
+    Exception: the reason can still be changed to `keyCompromise`.
+    """
 
     @extend_schema(request=RevocationSerializer, responses=CertificateSerializer)
     def post(self, request: Request, serial_number: str) -> Response:
@@ -137,21 +143,20 @@ class RevokeView(APIView):
 
 
 class ValidateView(APIView):
-    """Whether a presented certificate may be trusted, with every reason why not."""
+    """Check whether a certificate is valid, and list every reason why it is not."""
 
     @extend_schema(request=ValidationRequestSerializer, responses=ValidationSerializer)
     def post(self, request: Request) -> Response:
         body = ValidationRequestSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        verdict = validate_certificate(
-            body.validated_data["certificate"],
-            now=timezone.now(),
+        validation = validate_certificate(
+            body.validated_data["certificate"], now=timezone.now()
         )
-        return Response(ValidationSerializer(verdict).data)
+        return Response(ValidationSerializer(validation).data)
 
 
 class RenewalInfoView(APIView):
-    """When to renew a certificate and why (the semantics of RFC 9773)."""
+    """Return when to renew a certificate and why (semantics of RFC 9773)."""
 
     permission_classes = (IsDeviceOrMember,)
 
@@ -163,5 +168,5 @@ class RenewalInfoView(APIView):
         window = window_of(certificate, now=timezone.now())
         return Response(
             RenewalInfoSerializer(window).data,
-            headers={"Retry-After": str(ASK_AGAIN_AFTER)},
+            headers={"Retry-After": str(RETRY_AFTER)},
         )

@@ -1,4 +1,4 @@
-"""How the operator's commands are told which key and chain an authority has."""
+"""Command-line arguments for the key and chain of a certificate authority."""
 
 from argparse import ArgumentParser
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from certificates.pki.keys import KEY_TYPES
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """A key in PEM or by its address in a token, and a chain in PEM, as far as given."""
+class KeyArguments:
+    """The key (PEM, or its address in a token) and the chain (PEM), each optional."""
 
     key: bytes | None
     address: str | None
@@ -19,43 +19,54 @@ class Given:
 
 
 def add_key_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--key", type=Path, metavar="FILE", help="PEM, to import")
     parser.add_argument(
-        "--token-key", metavar="URI", help="pkcs11:token=…;object=…, instead of a file"
+        "--key", type=Path, metavar="FILE", help="CA key to import, in PEM."
     )
     parser.add_argument(
-        "--chain", type=Path, metavar="FILE", help="PEM, the CA's own first"
+        "--token-key",
+        metavar="URI",
+        help="CA key in a PKCS #11 token: pkcs11:token=…;object=… (RFC 7512).",
+    )
+    parser.add_argument(
+        "--chain",
+        type=Path,
+        metavar="FILE",
+        help="Certificate chain to import, in PEM, the CA's own certificate first.",
     )
     parser.add_argument(
         "--key-type",
         choices=KEY_TYPES,
         default="rsa",
-        help="of a new key: RSA-3072 or EC P-384",
+        help="Type of a new key: RSA-3072 or EC P-384.",
     )
     parser.add_argument(
         "--with-root",
         action="store_true",
-        help="Make it an issuing CA below a root, whose key can be taken away.",
+        help="Create an issuing CA below a root, whose key can be kept offline.",
     )
 
 
-def given_key(
+def read_key_arguments(
     key: Path | None, token_key: str | None, chain: Path | None, *, with_root: bool
-) -> Given:
-    """Read what was given.
+) -> KeyArguments:
+    """Check the combination of the arguments and read the files.
 
     Raises:
-        CommandError: it does not go together, or cannot be read.
+        CommandError: the arguments exclude each other, or a file cannot be read.
     """
     if key is not None and token_key is not None:
-        raise CommandError("--key and --token-key exclude each other.", returncode=2)
+        raise CommandError(
+            "--key and --token-key cannot be used together.", returncode=2
+        )
     if key is not None and chain is None:
-        raise CommandError("--key and --chain go together.", returncode=2)
+        raise CommandError("--key requires --chain.", returncode=2)
     if chain is not None and key is None and token_key is None:
-        raise CommandError("--key and --chain go together.", returncode=2)
+        raise CommandError("--chain requires --key or --token-key.", returncode=2)
     if chain is not None and with_root:
-        raise CommandError("--with-root makes a new chain.", returncode=2)
-    return Given(_read(key), token_key, _read(chain))
+        raise CommandError(
+            "--chain and --with-root cannot be used together.", returncode=2
+        )
+    return KeyArguments(_read(key), token_key, _read(chain))
 
 
 def _read(path: Path | None) -> bytes | None:

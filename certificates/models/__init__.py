@@ -1,4 +1,4 @@
-"""The rows of the authority; one family a file."""
+"""Models of certificate authorities, certificates, revocation lists and audits."""
 
 from certificates.models.authority import CertificateAuthority, Responder
 from certificates.models.campaign import RenewalCampaign

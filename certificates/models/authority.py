@@ -1,4 +1,4 @@
-"""Who signs, who signed before, and who answers for them."""
+"""Certificate authorities and their OCSP responders."""
 
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -12,46 +12,46 @@ from tenants.models import Role
 
 
 class AuthorityQuerySet(models.QuerySet["CertificateAuthority"]):
-    """Questions about authorities; each returns a narrower queryset."""
+    """Filters for certificate authorities."""
 
     def trusted(self) -> Self:
-        """Those whose certificates are accepted, and whose own certificate is served."""
+        """All but the retired ones: their certificates are accepted and published."""
         return self.exclude(status=CertificateAuthority.Status.RETIRED)
 
     def issuing(self) -> Self:
         return self.filter(level=CertificateAuthority.Level.ISSUING)
 
     def signing(self) -> Self:
-        """The one that signs now, if there is one."""
+        """The CA that currently signs; at most one."""
         return self.filter(status=CertificateAuthority.Status.SIGNING)
 
-    def identified(self, key_identifier: str) -> Self:
+    def with_key_identifier(self, key_identifier: str) -> Self:
         return self.filter(key_identifier=key_identifier)
 
 
 class CertificateAuthority(models.Model):
-    """One CA: the certificate it is known by, and its part now. Its key is in a file.
+    """A CA's certificate chain and status. Its private key is in a file or a token.
 
-    A successor is prepared beside the one that signs, takes over, and the old one stays
-    trusted until the last device has moved.
+    In a rotation, a successor is prepared while the current CA signs, then takes over.
+    The former CA stays trusted until all devices have certificates of the new one.
     """
 
     class Level(models.TextChoices):
-        ISSUING = "issuing", "issues to devices"
-        ROOT = "root", "issues to authorities"
+        ISSUING = "issuing", "Issuing CA"
+        ROOT = "root", "Root CA"
 
     class Status(models.TextChoices):
-        NEXT = "next", "prepared"  # trusted already, does not sign yet
-        SIGNING = "signing", "signing"
-        TRUSTED = "trusted", "trusted"  # signs lists and answers only
-        RETIRED = "retired", "retired"
+        NEXT = "next", "Prepared"  # already trusted, does not sign yet
+        SIGNING = "signing", "Signing"
+        TRUSTED = "trusted", "Trusted"  # signs CRLs and OCSP responders only
+        RETIRED = "retired", "Retired"
 
     key_identifier = models.CharField(max_length=64, unique=True)  # hex
     level = models.CharField(max_length=7, choices=Level.choices, default=Level.ISSUING)
     status = models.CharField(max_length=7, choices=Status.choices)
     subject = models.CharField(max_length=255)
     public_key_digest = models.CharField(max_length=64, unique=True)  # SHA-256, hex
-    chain = models.TextField()  # PEM, its own certificate first
+    chain = models.TextField()  # PEM, the CA's own certificate first
     not_before = models.DateTimeField()
     not_after = models.DateTimeField()
     created_at = models.DateTimeField()
@@ -59,7 +59,7 @@ class CertificateAuthority(models.Model):
     superseded_at = models.DateTimeField(null=True)
     retired_at = models.DateTimeField(null=True)
 
-    seen_by: ClassVar[Role | None] = None  # the operator's alone
+    seen_by: ClassVar[Role | None] = None  # superusers only
     managed_by: ClassVar[Role | None] = None
 
     objects: ClassVar = AuthorityQuerySet.as_manager()
@@ -84,26 +84,27 @@ class CertificateAuthority(models.Model):
         return self.subject
 
     def certificates(self) -> tuple[x509.Certificate, ...]:
-        """Its own certificate and those above it."""
-        return _parsed(self.chain)
+        """Return the chain: the CA's own certificate first, the root last."""
+        return _parse_chain(self.chain)
 
     def certificate(self) -> x509.Certificate:
+        """Return the CA's own certificate."""
         return self.certificates()[0]
 
 
 @lru_cache(maxsize=32)
-def _parsed(chain: str) -> tuple[x509.Certificate, ...]:
+def _parse_chain(chain: str) -> tuple[x509.Certificate, ...]:
     return tuple(x509.load_pem_x509_certificates(chain.encode()))
 
 
 class ResponderQuerySet(models.QuerySet["Responder"]):
-    def lasting(self, now: datetime, span: timedelta) -> Self:
-        """Still valid after so long."""
+    def valid_for(self, now: datetime, span: timedelta) -> Self:
+        """Responders that are still valid at `now + span`."""
         return self.filter(not_after__gt=now + span)
 
 
 class Responder(models.Model):
-    """A delegated OCSP responder: some days of certificate, and its key, encrypted."""
+    """A delegated OCSP responder: a short-lived certificate and its encrypted key."""
 
     authority = models.ForeignKey(
         CertificateAuthority, on_delete=models.CASCADE, related_name="responders"

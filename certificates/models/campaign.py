@@ -1,4 +1,4 @@
-"""Renewals that are pulled forward: after an incident, or to move to another CA."""
+"""Renewal campaigns: early renewals after an incident, or to move to another CA."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -16,10 +16,11 @@ class CampaignQuerySet(models.QuerySet["RenewalCampaign"]):
 
 
 class RenewalCampaign(models.Model):
-    """Certificates issued before its start are renewed early, so many a minute.
+    """Renew certificates issued before the campaign's start early, at a fixed rate.
 
-    It walks through them in the order of their serial numbers, which are random, and
-    remembers how far it came: after an outage it goes on there, at the same rate.
+    The campaign goes through them in the order of their serial numbers, which are
+    random. It stores the last serial number reached. After an outage it continues from
+    there at the same rate.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -31,10 +32,10 @@ class RenewalCampaign(models.Model):
     started_at = models.DateTimeField()
     advanced_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
-    stopped = models.BooleanField(default=False)  # by a person, before it was done
-    certificates = models.PositiveIntegerField(default=0)  # in its scope at its start
-    renewed = models.PositiveIntegerField(default=0)  # sent to be renewed
-    reached = models.CharField(max_length=40, blank=True)  # serial number
+    stopped = models.BooleanField(default=False)  # by an operator, before it was done
+    certificates = models.PositiveIntegerField(default=0)  # in scope at the start
+    renewed = models.PositiveIntegerField(default=0)  # queued for renewal so far
+    reached = models.CharField(max_length=40, blank=True)  # last serial number queued
 
     seen_by: ClassVar[Role | None] = None
     managed_by: ClassVar[Role | None] = None
@@ -58,13 +59,17 @@ class RenewalCampaign(models.Model):
     def __str__(self) -> str:
         return self.reason
 
-    def reaches(self, serial_number: str) -> datetime:
-        """About when a certificate's turn comes, if nothing stops."""
+    def expected_renewal_at(self, serial_number: str) -> datetime:
+        """Estimate when the campaign reaches a certificate, if it is not interrupted."""
         span = timedelta(minutes=self.certificates / self.per_minute)
         return self.started_at + span * position(serial_number)
 
 
 def position(serial_number: str) -> float:
-    """Where a serial number stands among all of them, in their order as text: 0 to 1."""
+    """Return the relative position (0 to 1) of a serial number in text order.
+
+    Serial numbers are random, so the position is also the share of all serial numbers
+    that come before it.
+    """
     leading = int(serial_number[:8].ljust(8, "0"), 16) / 16**8
-    return max(0.0, (leading - 1 / 16) * 16 / 15)  # the first digit is never a zero
+    return max(0.0, (leading - 1 / 16) * 16 / 15)  # the first digit is never 0

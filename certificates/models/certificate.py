@@ -1,4 +1,4 @@
-"""What the authority signed, and what became of it."""
+"""Device certificates and their status."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -17,17 +17,20 @@ from tenants.models import Role
 
 
 class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
-    """Questions about certificates; each returns a narrower queryset."""
+    """Filters for certificates."""
 
     def owned(self) -> Self:
-        """Of the current tenant's devices: the check that a global table needs."""
+        """Certificates of the current tenant's devices.
+
+        The table has no tenant column, so every query for a member needs this filter.
+        """
         return self.filter(Exists(Device.objects.filter(pk=OuterRef("device_id"))))
 
     def of_device(self, device_id: object) -> Self:
         return self.filter(device_id=device_id)
 
     def signed(self) -> Self:
-        """Reservations that became certificates."""
+        """Rows whose certificate was signed and activated."""
         return self.exclude(
             status__in=(
                 DeviceCertificate.Status.PENDING,
@@ -39,13 +42,13 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         return self.filter(status=DeviceCertificate.Status.PENDING)
 
     def active(self) -> Self:
-        """The one that a device should use now."""
+        """The certificate that a device should use now; at most one per device."""
         return self.filter(
             status=DeviceCertificate.Status.ACTIVE, handover_until__isnull=True
         )
 
-    def handed_over(self, now: datetime) -> Self:
-        """Those whose time beside their successor is over."""
+    def past_handover(self, now: datetime) -> Self:
+        """Active certificates that have a successor and whose handover period is over."""
         return self.filter(
             status=DeviceCertificate.Status.ACTIVE, handover_until__lte=now
         )
@@ -54,14 +57,14 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         return self.filter(status=DeviceCertificate.Status.REVOKED)
 
     def unlisted(self) -> Self:
-        """Revoked, and not on a list yet."""
+        """Revoked certificates that are not on their revocation lists yet."""
         return self.revoked().filter(listed_at__isnull=True)
 
     def signed_by(self, authority_key_id: str) -> Self:
         return self.filter(authority_key_id=authority_key_id)
 
     def unended(self) -> Self:
-        """Neither revoked nor expired; verifiers accept these."""
+        """Certificates that verifiers accept: neither revoked nor expired."""
         return self.filter(
             status__in=(
                 DeviceCertificate.Status.ACTIVE,
@@ -70,7 +73,7 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         )
 
     def expiring(self, now: datetime, window: timedelta) -> Self:
-        """In use, and over within `window`, or over already."""
+        """Certificates in use that end within `window`, or have ended already."""
         return self.active().filter(not_after__lte=now + window)
 
     def due_for_warning(self, now: datetime, window: timedelta) -> Self:
@@ -79,58 +82,59 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         )
 
     def due_for_renewal(self, now: datetime, window: timedelta) -> Self:
-        """In their last days, unless an attempt is under way or was put off."""
-        return self.expiring(now, window).ready(now).filter(not_after__gt=now)
+        """Certificates that end within `window` and may be tried now."""
+        due = self.expiring(now, window).ready_for_renewal(now)
+        return due.filter(not_after__gt=now)
 
-    def ready(self, now: datetime) -> Self:
-        """No attempt to renew them is under way, or was put off."""
+    def ready_for_renewal(self, now: datetime) -> Self:
+        """Certificates without a renewal attempt in progress or postponed."""
         return self.filter(Q(renew_after__isnull=True) | Q(renew_after__lte=now))
 
-    def over(self, now: datetime) -> Self:
-        """Past their end, and not said to be so yet."""
+    def due_for_expiration(self, now: datetime) -> Self:
+        """Certificates that have ended and are not marked as expired yet."""
         return self.unended().filter(not_after__lte=now)
 
     def stuck(self, before: datetime) -> Self:
-        """Reserved before then and still not finished: a crash left them."""
+        """Reservations that a crash left unfinished, made before the given time."""
         return self.pending().filter(reserved_at__lt=before)
 
 
 class DeviceCertificate(models.Model):
-    """One signature of the authority, of any tenant. Never edited: only ended.
+    """A certificate signed by the CA for a device of any tenant. Only its status changes.
 
-    The row is written with its serial number before anything is signed, so that no
-    certificate exists that could not be revoked. A renewal is a row of its own that
-    names the one it replaces.
+    The row with its serial number is committed before anything is signed, so that every
+    certificate in existence can be revoked. A renewal is a new row whose `replaces`
+    refers to the old one.
     """
 
     class Status(models.TextChoices):
-        PENDING = "pending"  # reserved; perhaps signed already
-        ACTIVE = "active"  # in use; beside its successor until the handover ends
+        PENDING = "pending"  # reserved; possibly signed already
+        ACTIVE = "active"  # in use, also beside its successor until the handover ends
         SUPERSEDED = "superseded"  # still valid, but its successor is in use
         EXPIRED = "expired"
         REVOKED = "revoked"
-        FAILED = "failed"  # never signed for use; its serial number is spent
+        FAILED = "failed"  # never activated; its serial number is not used again
 
     class Reason(models.TextChoices):
-        """Why a certificate was revoked (RFC 5280 §5.3.1), as far as devices go."""
+        """Revocation reasons of RFC 5280 §5.3.1 that apply to devices."""
 
-        UNSPECIFIED = "unspecified", "unspecified"
-        KEY_COMPROMISE = "keyCompromise", "key compromise"
-        AFFILIATION_CHANGED = "affiliationChanged", "affiliation changed"
-        SUPERSEDED = "superseded", "superseded"
-        CESSATION_OF_OPERATION = "cessationOfOperation", "cessation of operation"
-        PRIVILEGE_WITHDRAWN = "privilegeWithdrawn", "privilege withdrawn"
+        UNSPECIFIED = "unspecified", "Unspecified"
+        KEY_COMPROMISE = "keyCompromise", "Key compromise"
+        AFFILIATION_CHANGED = "affiliationChanged", "Affiliation changed"
+        SUPERSEDED = "superseded", "Superseded"
+        CESSATION_OF_OPERATION = "cessationOfOperation", "Cessation of operation"
+        PRIVILEGE_WITHDRAWN = "privilegeWithdrawn", "Privilege withdrawn"
 
     class KeySource(models.TextChoices):
-        SERVER = "server", "made by the server"
-        DEVICE = "device", "brought by the device"
+        SERVER = "server", "Generated by the server"
+        DEVICE = "device", "Generated by the device"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     device = models.ForeignKey(
         Device, on_delete=models.PROTECT, related_name="certificates", db_index=False
     )
     serial_number = models.CharField(max_length=40)  # hex, lower case, no leading zero
-    authority_key_id = models.CharField(max_length=64)  # hex; which CA
+    authority_key_id = models.CharField(max_length=64)  # key identifier of the CA, hex
     status = models.CharField(
         max_length=10, choices=Status.choices, default=Status.PENDING
     )
@@ -143,13 +147,13 @@ class DeviceCertificate(models.Model):
     reserved_at = models.DateTimeField()
     issued_at = models.DateTimeField(null=True)
     warned_at = models.DateTimeField(null=True)
-    confirmed_at = models.DateTimeField(null=True)  # its device used or acknowledged it
-    handover_until = models.DateTimeField(null=True)  # it has a successor till then
-    key_delivered_at = models.DateTimeField(null=True)  # a key made here has left
-    renew_after = models.DateTimeField(null=True)  # no attempt before then
+    confirmed_at = models.DateTimeField(null=True)  # the device used or acknowledged it
+    handover_until = models.DateTimeField(null=True)  # set if it has a successor
+    key_delivered_at = models.DateTimeField(null=True)  # of a server-generated key
+    renew_after = models.DateTimeField(null=True)  # no renewal attempt before then
     renewal_attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
     revoked_at = models.DateTimeField(null=True)
-    listed_at = models.DateTimeField(null=True)  # on a revocation list since then
+    listed_at = models.DateTimeField(null=True)  # on all its revocation lists since
     revocation_reason = models.CharField(
         max_length=24, choices=Reason.choices, blank=True
     )
@@ -164,7 +168,7 @@ class DeviceCertificate(models.Model):
         RevocationList,
         on_delete=models.PROTECT,
         related_name="certificates",
-        null=True,  # from before there were any
+        null=True,  # for certificates issued before lists were sharded
         db_index=False,
     )
 
@@ -263,21 +267,21 @@ class DeviceCertificate(models.Model):
         return self.serial_number
 
     @property
-    def keeps_key_here(self) -> bool:
-        """Whether the server made the key, and has it still."""
-        made_here = self.key_source == self.KeySource.SERVER
-        return made_here and self.key_delivered_at is None
+    def key_stored_on_server(self) -> bool:
+        """True if the server generated the key and has not delivered it yet."""
+        from_server = self.key_source == self.KeySource.SERVER
+        return from_server and self.key_delivered_at is None
 
     def signed_certificate(self) -> x509.Certificate:
-        """The certificate itself; only a signed row has one."""
+        """Parse the certificate. Only signed rows have one."""
         return x509.load_pem_x509_certificate(self.pem.encode())
 
     def public_key(self) -> DevicePublicKey:
         return acceptable(self.signed_certificate().public_key())
 
-    def fill(self, signed: x509.Certificate) -> None:
-        """Take over the columns that the signed certificate decides."""
-        self.pem = signed.public_bytes(Encoding.PEM).decode()
-        self.fingerprint = signed.fingerprint(hashes.SHA256()).hex()
-        self.not_before = signed.not_valid_before_utc
-        self.not_after = signed.not_valid_after_utc
+    def set_certificate(self, certificate: x509.Certificate) -> None:
+        """Set the fields that are taken from the signed certificate."""
+        self.pem = certificate.public_bytes(Encoding.PEM).decode()
+        self.fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+        self.not_before = certificate.not_valid_before_utc
+        self.not_after = certificate.not_valid_after_utc

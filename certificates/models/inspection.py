@@ -1,4 +1,4 @@
-"""What the continuous audit of all certificates found, and how far it is."""
+"""Progress and findings of the continuous audit of all certificates."""
 
 from typing import ClassVar
 
@@ -10,18 +10,20 @@ from tenants.models import Role
 
 
 class Inspection(models.Model):
-    """One pass over every certificate that verifiers accept or must refuse."""
+    """One audit pass over all active, superseded and revoked certificates."""
 
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
-    reached = models.UUIDField(null=True)  # the last certificate that was looked at
-    inspected = models.PositiveBigIntegerField(default=0)
-    drifted = models.PositiveIntegerField(default=0)
+    reached = models.UUIDField(null=True)  # id of the last certificate audited
+    inspected = models.PositiveBigIntegerField("certificates audited", default=0)
+    drifted = models.PositiveIntegerField("certificates with findings", default=0)
 
     seen_by: ClassVar[Role | None] = None
     managed_by: ClassVar[Role | None] = None
 
     class Meta:
+        verbose_name = "audit pass"
+        verbose_name_plural = "audit passes"
         ordering = ("-started_at", "-id")
         constraints = (
             models.UniqueConstraint(
@@ -37,7 +39,10 @@ class Inspection(models.Model):
 
 
 class Drift(models.Model):
-    """One thing that is not as it was issued; gone when a later pass finds it right."""
+    """An integrity finding: a certificate differs from its record, files or profile.
+
+    The row is deleted when a later pass no longer finds the problem.
+    """
 
     certificate = models.ForeignKey(
         DeviceCertificate, on_delete=models.CASCADE, related_name="drifts"
@@ -47,10 +52,11 @@ class Drift(models.Model):
     found_at = models.DateTimeField()
     seen_at = models.DateTimeField()
 
-    seen_by: ClassVar[Role | None] = None  # a member sees it with the certificate
+    seen_by: ClassVar[Role | None] = None  # members see it on the certificate's page
     managed_by: ClassVar[Role | None] = None
 
     class Meta:
+        verbose_name = "integrity finding"
         ordering = ("-found_at", "-id")
         constraints = (
             models.UniqueConstraint(

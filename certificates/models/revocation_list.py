@@ -1,4 +1,4 @@
-"""Revocation lists as they were last built."""
+"""Revocation lists and their most recent builds."""
 
 from typing import ClassVar, Self
 
@@ -10,10 +10,10 @@ from tenants.models import Role
 
 
 class ListQuerySet(models.QuerySet["RevocationList"]):
-    """Questions about lists; each returns a narrower queryset."""
+    """Filters for revocation lists."""
 
     def without_content(self) -> Self:
-        """With their authority; what stands on them is read when it is asked for."""
+        """Select the authority too, and load the DER content only when accessed."""
         return self.select_related("authority").defer("der")
 
     def complete(self) -> Self:
@@ -26,24 +26,24 @@ class ListQuerySet(models.QuerySet["RevocationList"]):
         return self.filter(authority__key_identifier=key_identifier)
 
     def trusted(self) -> Self:
-        """Of authorities that are not retired."""
+        """Lists of authorities that are not retired."""
         return self.exclude(authority__status=CertificateAuthority.Status.RETIRED)
 
 
 class RevocationList(models.Model):
-    """One list of one authority: the complete one, or the shard of a distribution point.
+    """The complete list of an authority, or the shard of one CRL distribution point.
 
-    The id is the shard's number in its address. The address is what the certificates of
-    the shard say, so it never changes: another `PUBLIC_URL` opens other shards. `number`
-    is the CRL number of the build that is served; it only rises.
+    The id is the shard's number in its address. The address is contained in the shard's
+    certificates, so it never changes: a new `PUBLIC_URL` creates new shards. `number` is
+    the CRL number of the published build; it only increases.
     """
 
     id = models.BigAutoField(primary_key=True)
     authority = models.ForeignKey(
         CertificateAuthority, on_delete=models.PROTECT, related_name="lists"
     )
-    slot = models.PositiveIntegerField(null=True)  # null: the complete list
-    host = models.CharField(max_length=255, blank=True)  # what the address begins with
+    slot = models.PositiveIntegerField(null=True)  # null for the complete list
+    host = models.CharField(max_length=255, blank=True)  # start of the address
     number = models.PositiveBigIntegerField(default=0)
     der = models.BinaryField(default=b"")
     entries = models.PositiveIntegerField(default=0)
@@ -77,12 +77,15 @@ class RevocationList(models.Model):
 
     @property
     def address(self) -> str | None:
-        """The distribution point, as certificates and list say it; the complete has none."""
+        """The distribution point URL; None for the complete list."""
         if self.slot is None:
             return None
         return shard_address(self.host, self.pk)
 
 
 def shard_address(host: str, number: int) -> str:
-    """The distribution point of a shard: in certificates and in the list byte for byte."""
+    """Return the distribution point URL of a shard.
+
+    Certificates and the list itself must contain it byte for byte.
+    """
     return f"{host}/certificates/crl/{number}.crl"

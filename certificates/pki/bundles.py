@@ -1,4 +1,4 @@
-"""A key with its certificate and chain, as other software takes them in."""
+"""Export of a private key with its certificate and chain, in PEM or PKCS #12."""
 
 from collections.abc import Iterable
 from typing import Literal, get_args
@@ -23,10 +23,15 @@ def pem(
     chain: Iterable[x509.Certificate],
     passphrase: str = "",
 ) -> bytes:
-    """PKCS #8 key, encrypted when there is a passphrase, then certificates upwards."""
-    parts = (certificate, *chain)
+    """Return a PEM bundle: the PKCS #8 key, the certificate, then its chain.
+
+    Args:
+        chain: the CA certificates, each followed by its issuer.
+        passphrase: encrypts the key; empty leaves it unencrypted.
+    """
+    certificates = (certificate, *chain)
     return keys.to_pem(key, passphrase) + b"".join(
-        part.public_bytes(Encoding.PEM) for part in parts
+        item.public_bytes(Encoding.PEM) for item in certificates
     )
 
 
@@ -37,7 +42,11 @@ def pkcs_12(
     passphrase: str,
     name: str,
 ) -> bytes:
-    """A PKCS #12 store (RFC 7292) under a passphrase; `name` is the entry's."""
+    """Return a PKCS #12 store (RFC 7292), encrypted with `passphrase`.
+
+    Args:
+        name: the friendly name of the entry.
+    """
     return pkcs12.serialize_key_and_certificates(
         name.encode(),
         key,

@@ -1,4 +1,7 @@
-"""Whether a device certificate is what the profile says, in the lines no verifier reads."""
+"""Check of a device certificate against the certificate profile.
+
+It covers what TLS verifiers do not check, such as extension criticality and names.
+"""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -7,12 +10,12 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from certificates.pki.errors import WeakKey
-from certificates.pki.issuer import signed_by
+from certificates.pki.issuer import is_issued_by
 from certificates.pki.keys import acceptable
 
-LEAST_SERIAL_BITS = 64
-MOST_SERIAL_BITS = 159  # with a positive sign bit, twenty octets (RFC 5280 §4.1.2.2)
-SIGNATURES = (
+MIN_SERIAL_BITS = 64
+MAX_SERIAL_BITS = 159  # with a zero sign bit, twenty octets (RFC 5280 §4.1.2.2)
+SIGNATURE_ALGORITHMS = (
     SignatureAlgorithmOID.RSA_WITH_SHA256,
     SignatureAlgorithmOID.ECDSA_WITH_SHA256,
     SignatureAlgorithmOID.ECDSA_WITH_SHA384,
@@ -34,92 +37,100 @@ def deviations(
     device_id: UUID,
     crl: str | None,
 ) -> Iterator[str]:
-    """Every line in which a device certificate differs from `issuing.device_certificate`.
+    """Yield a description of each difference from the profile of `issuing.device_certificate`.
 
     Args:
-        crl: the address of its shard; None for a certificate from before there were any.
+        crl: the address of the certificate's CRL shard; None for a certificate that was
+            issued before CRLs were sharded.
     """
-    yield from _of_the_body(certificate, issuer)
-    if not signed_by(certificate, issuer):
-        yield "the signature is not its issuer's"
-    for kind, critical in CRITICALITY.items():
-        found = _extension(certificate, kind)
-        if found is None:
-            yield f"there is no {kind.__name__}"
-        elif found.critical != critical:
-            yield f"{kind.__name__} is {'' if critical else 'not to be '}critical"
-    yield from _of_the_rights(certificate)
-    yield from _of_the_names(certificate, issuer, device_id)
+    yield from _field_deviations(certificate, issuer)
+    if not is_issued_by(certificate, issuer):
+        yield "the signature does not verify with the issuer's key"
+    for extension_type, critical in CRITICALITY.items():
+        extension = _extension(certificate, extension_type)
+        if extension is None:
+            yield f"the extension {extension_type.__name__} is missing"
+        elif extension.critical != critical:
+            required = "must be" if critical else "must not be"
+            yield f"the extension {extension_type.__name__} {required} critical"
+    yield from _usage_deviations(certificate)
+    yield from _name_deviations(certificate, issuer, device_id)
     if crl is not None and _distribution_points(certificate) != [[crl]]:
-        yield "the distribution point is not its shard's alone"
+        yield "the CRL distribution point is not the one address of its shard"
 
 
-def _of_the_body(
+def _field_deviations(
     certificate: x509.Certificate, issuer: x509.Certificate
 ) -> Iterator[str]:
     bits = certificate.serial_number.bit_length()
-    random = LEAST_SERIAL_BITS <= bits <= MOST_SERIAL_BITS
-    if certificate.serial_number <= 0 or not random:
-        yield "the serial number is not a random one"
+    expected_size = MIN_SERIAL_BITS <= bits <= MAX_SERIAL_BITS
+    if certificate.serial_number <= 0 or not expected_size:
+        yield (
+            "the serial number is not a positive number of "
+            f"{MIN_SERIAL_BITS} to {MAX_SERIAL_BITS} bits"
+        )
     if certificate.not_valid_after_utc > issuer.not_valid_after_utc:
-        yield "it outlives its issuer"
-    if certificate.signature_algorithm_oid not in SIGNATURES:
-        yield "the signature's algorithm is not one that is used here"
+        yield "the certificate ends after its issuer's certificate"
+    if certificate.signature_algorithm_oid not in SIGNATURE_ALGORITHMS:
+        yield "the signature algorithm is not one of the profile's"
     if certificate.issuer.public_bytes() != issuer.subject.public_bytes():
-        yield "the issuer's name is not its subject byte for byte"
+        yield "the issuer name is not byte for byte the subject of the issuer"
     try:
         acceptable(certificate.public_key())
     except WeakKey as error:
         yield str(error)
 
 
-def _of_the_rights(certificate: x509.Certificate) -> Iterator[str]:
+def _usage_deviations(certificate: x509.Certificate) -> Iterator[str]:
     constraints = _extension(certificate, x509.BasicConstraints)
     if constraints is not None and constraints.value.ca:
-        yield "it may sign others"
+        yield "the basic constraints mark it as a CA certificate"
     usage = _extension(certificate, x509.KeyUsage)
-    only_signs = x509.KeyUsage(
+    digital_signature_only = x509.KeyUsage(
         True, False, False, False, False, False, False, False, False
     )
-    if usage is not None and usage.value != only_signs:
-        yield "the key may do more than sign"
+    if usage is not None and usage.value != digital_signature_only:
+        yield "the key usage is not digitalSignature only"
     purposes = _extension(certificate, x509.ExtendedKeyUsage)
     if purposes is not None and list(purposes.value) != [
         ExtendedKeyUsageOID.CLIENT_AUTH
     ]:
-        yield "the purpose is not TLS client authentication alone"
+        yield "the extended key usage is not clientAuth only"
 
 
-def _of_the_names(
+def _name_deviations(
     certificate: x509.Certificate, issuer: x509.Certificate, device_id: UUID
 ) -> Iterator[str]:
-    common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    if [part.value for part in common] != [f"Device-{device_id}"]:
+    common_names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    if [name.value for name in common_names] != [f"Device-{device_id}"]:
         yield "the common name is not the device's"
     names = _extension(certificate, x509.SubjectAlternativeName)
     if names is not None and list(names.value) != [
         x509.UniformResourceIdentifier(device_id.urn)
     ]:
-        yield "the alternative name is not the device's UUID"
+        yield "the subject alternative name is not the device's UUID"
     authority = _extension(certificate, x509.AuthorityKeyIdentifier)
-    own = _extension(issuer, x509.SubjectKeyIdentifier)
+    issuer_subject = _extension(issuer, x509.SubjectKeyIdentifier)
     if authority is not None and (
-        own is None or authority.value.key_identifier != own.value.digest
+        issuer_subject is None
+        or authority.value.key_identifier != issuer_subject.value.digest
     ):
-        yield "the authority key identifier is not its issuer's"
+        yield "the authority key identifier is not the issuer's subject key identifier"
 
 
 def _distribution_points(certificate: x509.Certificate) -> list[list[str]]:
-    found = _extension(certificate, x509.CRLDistributionPoints)
-    if found is None:
+    extension = _extension(certificate, x509.CRLDistributionPoints)
+    if extension is None:
         return []
     return [
-        [str(name.value) for name in point.full_name or ()] for point in found.value
+        [str(name.value) for name in point.full_name or ()] for point in extension.value
     ]
 
 
-def _extension(certificate: x509.Certificate, kind: type) -> x509.Extension | None:
+def _extension(
+    certificate: x509.Certificate, extension_type: type
+) -> x509.Extension | None:
     try:
-        return certificate.extensions.get_extension_for_class(kind)
+        return certificate.extensions.get_extension_for_class(extension_type)
     except x509.ExtensionNotFound:
         return None

@@ -1,4 +1,4 @@
-"""Certificate revocation lists, version 2 (RFC 5280 §5)."""
+"""Signing and verification of certificate revocation lists, version 2 (RFC 5280 §5)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certificates.pki.issuer import Issuer
-from certificates.pki.issuing import SIGNED_WITH
+from certificates.pki.issuing import SIGNATURE_HASH
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One certificate that is not to be trusted; `reason` in the words of RFC 5280."""
+    """One revoked certificate. `reason` is a reason code name of RFC 5280, §5.3.1."""
 
     serial_number: int
     revoked_at: datetime
@@ -29,46 +29,53 @@ def revocation_list(
     this_update: datetime,
     next_update: datetime,
 ) -> x509.CertificateRevocationList:
-    """Sign a list; a shard names its distribution point, the complete list none.
+    """Sign a revocation list.
+
+    Args:
+        number: the CRL number; the caller must increase it with every build.
+        distribution_point: the address of a shard; None for the complete list.
 
     Profile, by section of RFC 5280:
-        5.1.2.4, 5   this update and next update, both there, whole seconds
+        5.1.2.4, 5   thisUpdate and nextUpdate, both present, in whole seconds
         5.2.1        authority key identifier
-        5.2.3        CRL number: the caller's, which only rises
-        5.2.5        issuing distribution point (critical) of a shard: its address, byte
-                     for byte as the certificates say it, and user certificates only
+        5.2.3        CRL number
+        5.2.5        issuing distribution point (critical), in shards only: the address
+                     byte for byte as in the certificates; user certificates only
         5.3.1        reason code, absent for unspecified
     """
     begin = this_update.replace(microsecond=0)
     extensions = [
-        _plain(issuer.authority_key_identifier),
-        _plain(x509.CRLNumber(number)),
+        _not_critical(issuer.authority_key_identifier),
+        _not_critical(x509.CRLNumber(number)),
     ]
     if distribution_point is not None:
-        scope = _scope(distribution_point)
+        scope = _issuing_distribution_point(distribution_point)
         extensions.append(x509.Extension(scope.oid, critical=True, value=scope))
-    # Given as a list: the builder's own method copies all that it has for each entry.
+    # Pass all entries at once: `add_revoked_certificate` copies the whole list each time.
     builder = x509.CertificateRevocationListBuilder(
         issuer.certificate.subject,
         begin,
         next_update.replace(microsecond=0),
         extensions,
-        [_revoked(entry, begin) for entry in entries],
+        [_revoked_certificate(entry, begin) for entry in entries],
     )
-    return builder.sign(issuer.key, SIGNED_WITH)
+    return builder.sign(issuer.key, SIGNATURE_HASH)
 
 
 def is_signed_by(
-    signed: x509.CertificateRevocationList, issuer: x509.Certificate
+    revocation_list: x509.CertificateRevocationList, issuer: x509.Certificate
 ) -> bool:
-    """Whether this CA's key made the list's signature and its name stands on it."""
+    """Return True if the list names this CA as issuer and its signature verifies."""
     key = issuer.public_key()
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         return False
-    return signed.issuer == issuer.subject and signed.is_signature_valid(key)
+    return (
+        revocation_list.issuer == issuer.subject
+        and revocation_list.is_signature_valid(key)
+    )
 
 
-def _scope(address: str) -> x509.IssuingDistributionPoint:
+def _issuing_distribution_point(address: str) -> x509.IssuingDistributionPoint:
     return x509.IssuingDistributionPoint(
         full_name=[x509.UniformResourceIdentifier(address)],
         relative_name=None,
@@ -80,11 +87,11 @@ def _scope(address: str) -> x509.IssuingDistributionPoint:
     )
 
 
-def _plain(value: x509.ExtensionType) -> x509.Extension[x509.ExtensionType]:
+def _not_critical(value: x509.ExtensionType) -> x509.Extension[x509.ExtensionType]:
     return x509.Extension(value.oid, critical=False, value=value)
 
 
-def _revoked(entry: Entry, latest: datetime) -> x509.RevokedCertificate:
+def _revoked_certificate(entry: Entry, latest: datetime) -> x509.RevokedCertificate:
     builder = (
         x509.RevokedCertificateBuilder()
         .serial_number(entry.serial_number)

@@ -1,8 +1,8 @@
-"""What the cryptography refuses."""
+"""Errors raised when keys, requests or certificates are not acceptable."""
 
 
 class PkiError(ValueError):
-    """Bad material from outside; the text is safe to show to whoever sent it."""
+    """Input that cannot be used. The message is safe to show to its sender."""
 
 
 class BadRequest(PkiError):
@@ -14,8 +14,8 @@ class WeakKey(PkiError):
 
 
 class BadAuthority(PkiError):
-    """A key and a chain that cannot act as a certificate authority."""
+    """A key and a certificate chain that cannot act as a certificate authority."""
 
 
 class BadCertificate(PkiError):
-    """Not a certificate that anybody could trust."""
+    """Not a readable certificate, or one that no verifier could accept."""

@@ -1,4 +1,4 @@
-"""What travels in Enrollment over Secure Transport (RFC 7030; encoding as in RFC 8951)."""
+"""Message formats of Enrollment over Secure Transport (RFC 7030, encoded as in RFC 8951)."""
 
 import base64
 import binascii
@@ -11,31 +11,32 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurveOID
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509.oid import PublicKeyAlgorithmOID, SignatureAlgorithmOID
 
-from certificates.pki.csr import LONGEST, UNREADABLE
+from certificates.pki.csr import MAX_LENGTH, PARSE_ERRORS
 from certificates.pki.errors import BadRequest
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]*")
 
 
 def certs_only(certificates: Iterable[x509.Certificate]) -> bytes:
-    """Certificates in a CMS message without content or signers (RFC 7030 §4.1.3).
+    """Return certificates as a CMS message without content or signers (RFC 7030 §4.1.3).
 
-    In base64 without line breaks (RFC 8951 §3.1): there are clients that stumble on one.
+    The message is in base64 without line breaks (RFC 8951 §3.1): some clients fail to
+    parse line breaks.
     """
     der = pkcs7.serialize_certificates(list(certificates), Encoding.DER)
     return base64.b64encode(der)
 
 
 def csr_pem(body: bytes) -> str:
-    """The request in an enrollment's body, which is base64 of DER, as PEM.
+    """Return the CSR of an enrollment body as PEM.
 
-    Some clients send PEM all the same; it is taken.
+    The body is base64 of DER. PEM is accepted too, because some clients send it.
 
     Raises:
-        BadRequest: it is neither.
+        BadRequest: the body is neither.
     """
-    if len(body) > LONGEST:
-        raise BadRequest("the request is too long")
+    if len(body) > MAX_LENGTH:
+        raise BadRequest(f"it is longer than {MAX_LENGTH} characters")
     if body.lstrip().startswith(b"-----BEGIN"):
         return body.decode("latin-1")
     if not _BASE64.fullmatch(body):
@@ -43,36 +44,39 @@ def csr_pem(body: bytes) -> str:
     try:
         request = x509.load_der_x509_csr(base64.b64decode(body))
         return request.public_bytes(Encoding.PEM).decode()
-    except (*UNREADABLE, binascii.Error) as error:
+    except (*PARSE_ERRORS, binascii.Error) as error:
         raise BadRequest("the body is not a PKCS #10 request in base64") from error
 
 
-def names_differ(csr: str, certificate: x509.Certificate) -> str | None:
-    """What a request to re-enroll says otherwise than the certificate (RFC 7030 §4.2.2).
+def differing_name(csr: str, certificate: x509.Certificate) -> str | None:
+    """Return which name of a re-enrollment CSR differs from the certificate's.
 
-    Its subject must be the certificate's, and so must the alternative names, if it
-    has any; None when they are.
+    The subject must be the certificate's. So must the subject alternative names, if the
+    CSR has any (RFC 7030 §4.2.2).
+
+    Returns:
+        "subject", "subjectAltName", or None if the names are the same.
 
     Raises:
-        BadRequest: it is no request.
+        BadRequest: the text is not a CSR.
     """
     try:
         request = x509.load_pem_x509_csr(csr.encode())
         if request.subject != certificate.subject:
             return "subject"
-        wanted = _alternative_names(request)
-    except UNREADABLE as error:
-        raise BadRequest("not a readable PKCS #10 request") from error
-    if wanted is not None and wanted != _alternative_names(certificate):
+        requested = _alternative_names(request)
+    except PARSE_ERRORS as error:
+        raise BadRequest("it is not a readable PKCS #10 request") from error
+    if requested is not None and requested != _alternative_names(certificate):
         return "subjectAltName"
     return None
 
 
 def _alternative_names(
-    holder: x509.CertificateSigningRequest | x509.Certificate,
+    source: x509.CertificateSigningRequest | x509.Certificate,
 ) -> x509.SubjectAlternativeName | None:
     try:
-        return holder.extensions.get_extension_for_class(
+        return source.extensions.get_extension_for_class(
             x509.SubjectAlternativeName
         ).value
     except x509.ExtensionNotFound:
@@ -88,20 +92,23 @@ class _KeyAttribute:
 
 
 @asn1.sequence
-class _Wishes:
-    """CsrAttrs ::= SEQUENCE OF AttrOrOID (RFC 7030 §4.5.2), as we have it."""
+class _CsrAttributes:
+    """CsrAttrs ::= SEQUENCE OF AttrOrOID (RFC 7030 §4.5.2), with the items sent here."""
 
     key: _KeyAttribute
     signature: x509.ObjectIdentifier
 
 
 def csr_attributes() -> bytes:
-    """What a request should have: a key on P-256 or P-384, signed with SHA-256."""
-    wishes = _Wishes(
+    """Return the recommended CSR attributes (RFC 7030 §4.5.2), base64 of DER.
+
+    They ask for a key on P-256 or P-384 and a signature with SHA-256.
+    """
+    attributes = _CsrAttributes(
         key=_KeyAttribute(
             type=PublicKeyAlgorithmOID.EC_PUBLIC_KEY,
             values=asn1.SetOf([EllipticCurveOID.SECP256R1, EllipticCurveOID.SECP384R1]),
         ),
         signature=SignatureAlgorithmOID.ECDSA_WITH_SHA256,
     )
-    return base64.b64encode(asn1.encode_der(wishes))
+    return base64.b64encode(asn1.encode_der(attributes))

@@ -1,4 +1,4 @@
-"""A certificate authority that can sign: its certificate, its key, what is above it."""
+"""A certificate authority that can sign: its certificate, private key and chain."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,11 +12,11 @@ from certificates.pki.keys import IssuerPrivateKey
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """A CA certificate with the private key that signs for it, and what is above it."""
+    """A CA certificate with its private key and its certificate chain."""
 
     certificate: x509.Certificate
     key: IssuerPrivateKey
-    chain: tuple[x509.Certificate, ...]  # from the CA certificate upwards
+    chain: tuple[x509.Certificate, ...]  # the CA certificate first, the root last
 
     @property
     def key_identifier(self) -> bytes:
@@ -24,7 +24,11 @@ class Issuer:
 
     @property
     def authority_key_identifier(self) -> x509.AuthorityKeyIdentifier:
-        """As what it signs names it: the value of its own extension, not one made anew."""
+        """The extension for what this CA signs.
+
+        It repeats the CA certificate's own subject key identifier and is not computed
+        from the key: the two can differ.
+        """
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
             _subject_key_identifier(self.certificate)
         )
@@ -32,13 +36,15 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where verifiers find what they need about a certificate; plain http, so that no
-    verification needs another one first (RFC 5280 §8).
+    """The URLs in a certificate from which verifiers fetch its CRL, issuer and status.
+
+    They are plain HTTP, so that verifying one certificate never requires verifying
+    another one first (RFC 5280 §8).
 
     Attributes:
-        crl: the one distribution point (§4.2.1.13).
+        crl: the CRL distribution point (§4.2.1.13).
         issuer: the issuer's certificate in DER (§4.2.2.1).
-        ocsp: the responder; None where there is none.
+        ocsp: the OCSP responder; None if there is none.
     """
 
     crl: str
@@ -46,33 +52,38 @@ class Addresses:
     ocsp: str | None = None
 
 
-def presented(pem: str) -> x509.Certificate:
-    """A certificate that somebody shows.
+def parse_certificate(pem: str) -> x509.Certificate:
+    """Parse an untrusted certificate in PEM.
 
     Raises:
-        BadCertificate: it is none, or has a serial number that none may have.
+        BadCertificate: the text is not a certificate, or its serial number is not
+            positive.
     """
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
-        positive = certificate.serial_number > 0
+        is_positive = certificate.serial_number > 0
     except (ValueError, TypeError, x509.InvalidVersion) as error:
-        raise BadCertificate("not a readable certificate in PEM") from error
-    if not positive:
+        raise BadCertificate("it is not a readable certificate in PEM") from error
+    if not is_positive:
         raise BadCertificate("its serial number is not positive")
     return certificate
 
 
 def key_identifier(certificate: x509.Certificate) -> bytes:
-    """As the certificate says, or as method 1 makes it for one that does not (an old root)."""
+    """Return the subject key identifier of a certificate.
+
+    If the certificate has no such extension (old roots), compute it from the key with
+    method 1 of RFC 5280 §4.2.1.2.
+    """
     try:
         return _subject_key_identifier(certificate).digest
     except x509.ExtensionNotFound:
-        own = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
-        return own.digest
+        computed = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+        return computed.digest
 
 
-def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether this CA's key made the certificate's signature and its name stands on it."""
+def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Return True if the certificate names this issuer and its signature verifies."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
@@ -83,24 +94,31 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 def check_authority(
     chain: tuple[x509.Certificate, ...], key: IssuerPrivateKey
 ) -> Issuer:
-    """A key and a chain that together can issue: the CA's certificate comes first.
+    """Check that a chain and a key can issue certificates together.
+
+    Args:
+        chain: the CA's certificate first, each certificate followed by its issuer.
 
     Raises:
-        BadAuthority: they do not belong together, or the certificate is not a CA's.
+        BadAuthority: the key is not the CA certificate's, the chain is not in order, or
+            the certificate is not that of a CA.
     """
     if not chain:
-        raise BadAuthority("the chain holds no certificate")
+        raise BadAuthority("the chain contains no certificate")
     ca = chain[0]
     if ca.public_key() != key.public_key():
         raise BadAuthority("the first certificate of the chain is not the key's")
-    _see_that_it_may_sign(ca)
-    for lower, upper in pairwise(chain):
-        if not signed_by(lower, upper):
-            raise BadAuthority("the chain is not in order, each followed by its issuer")
+    _check_may_sign(ca)
+    for certificate, issuer in pairwise(chain):
+        if not is_issued_by(certificate, issuer):
+            raise BadAuthority(
+                "the chain is not in order: each certificate must be followed by its "
+                "issuer"
+            )
     return Issuer(certificate=ca, key=key, chain=chain)
 
 
-def _see_that_it_may_sign(ca: x509.Certificate) -> None:
+def _check_may_sign(ca: x509.Certificate) -> None:
     try:
         constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = ca.extensions.get_extension_for_class(x509.KeyUsage).value
@@ -108,9 +126,12 @@ def _see_that_it_may_sign(ca: x509.Certificate) -> None:
     except x509.ExtensionNotFound as error:
         raise BadAuthority(f"the CA certificate has no {error.oid._name}") from error
     if not (constraints.ca and usage.key_cert_sign):
-        raise BadAuthority("the certificate is not that of a CA that may sign others")
+        raise BadAuthority(
+            "the certificate is not that of a CA: it needs CA basic constraints and "
+            "the key usage keyCertSign"
+        )
     if not usage.crl_sign:
-        raise BadAuthority("the CA certificate may not sign revocation lists")
+        raise BadAuthority("the CA certificate lacks the key usage cRLSign")
 
 
 def _subject_key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:

@@ -1,4 +1,4 @@
-"""What the authority signs: CA certificates, those of devices, and of OCSP responders."""
+"""Signing of CA certificates, device certificates and OCSP responder certificates."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -17,11 +17,11 @@ from certificates.pki.issuer import Addresses, Issuer
 from certificates.pki.keys import DevicePublicKey, IssuerPrivateKey
 from certificates.pki.serials import random_serial_number
 
-BACKDATE = timedelta(minutes=5)  # clocks in the field are late
+BACKDATE = timedelta(minutes=5)  # tolerates device clocks that are behind
 SECOND = timedelta(seconds=1)  # a validity includes both its ends (RFC 5280 §4.1.2.5)
-SIGNED_WITH = hashes.SHA256()
+SIGNATURE_HASH = hashes.SHA256()
 
-Extensions = Iterable[tuple[x509.ExtensionType, bool]]  # each with its criticality
+Extensions = Iterable[tuple[x509.ExtensionType, bool]]  # (extension, critical)
 
 
 def self_signed_authority(
@@ -32,14 +32,20 @@ def self_signed_authority(
     now: datetime,
     lifetime: timedelta,
 ) -> x509.Certificate:
-    """A root: over devices with `path_length` 0, over issuing CAs with 1.
+    """Sign a root certificate.
+
+    Args:
+        path_length: 0 if it issues to devices, 1 if it issues to CAs.
 
     Profile, by section of RFC 5280:
         4.2.1.2   subject key identifier: SHA-1 of the key (method 1)
         4.2.1.3   key usage: keyCertSign and cRLSign only (critical)
-        4.2.1.9   basic constraints: a CA with so many CAs below it (critical)
+        4.2.1.9   basic constraints: a CA, with `path_length` (critical)
+
+    Raises:
+        ValueError: `now` is naive, or `lifetime` is not positive.
     """
-    _check(now, lifetime)
+    _check_validity(now, lifetime)
     begin = now.replace(microsecond=0) - BACKDATE
     builder = (
         x509.CertificateBuilder()
@@ -50,8 +56,8 @@ def self_signed_authority(
         .not_valid_before(begin)
         .not_valid_after(begin + lifetime - SECOND)
     )
-    extensions = _of_an_authority(key.public_key(), path_length)
-    return _extended(builder, extensions).sign(key, SIGNED_WITH)
+    extensions = _ca_extensions(key.public_key(), path_length)
+    return _with_extensions(builder, extensions).sign(key, SIGNATURE_HASH)
 
 
 def subordinate_authority(
@@ -63,24 +69,25 @@ def subordinate_authority(
     now: datetime,
     lifetime: timedelta,
 ) -> x509.Certificate:
-    """An issuing CA below a root, with none below itself.
+    """Sign the certificate of an issuing CA below a root. It has no CA below itself.
 
-    Profile, beyond that of a root: authority key identifier (§4.2.1.1), the root's one
-    distribution point (§4.2.1.13), and where the root's certificate is (§4.2.2.1).
+    Profile, in addition to that of a root: authority key identifier (§4.2.1.1), the
+    root's one CRL distribution point (§4.2.1.13), and the address of the root's
+    certificate (§4.2.2.1).
 
     Raises:
-        ValueError: `now` is naive, `lifetime` is not positive.
+        ValueError: `now` is naive, or `lifetime` is not positive.
         BadAuthority: the root is not valid at `now`.
     """
     builder = _builder(
         subject, public_key, random_serial_number(), issuer, now, lifetime
     )
     extensions = (
-        *_of_an_authority(public_key, path_length=0),
+        *_ca_extensions(public_key, path_length=0),
         (issuer.authority_key_identifier, False),
-        *_pointing_to(addresses),
+        *_address_extensions(addresses),
     )
-    return _extended(builder, extensions).sign(issuer.key, SIGNED_WITH)
+    return _with_extensions(builder, extensions).sign(issuer.key, SIGNATURE_HASH)
 
 
 def device_certificate(
@@ -95,11 +102,11 @@ def device_certificate(
     now: datetime,
     lifetime: timedelta,
 ) -> x509.Certificate:
-    """Sign a TLS client certificate that names a device by its UUID.
+    """Sign a TLS client certificate for a device, named by its UUID.
 
     Profile, by section of RFC 5280:
         4.1.2.2   serial number: the reserved one
-        4.1.2.5   validity: `lifetime` from a little before now, within the issuer's
+        4.1.2.5   validity: `lifetime`, from `BACKDATE` before now, within the issuer's
         4.1.2.6   subject: CN=Device-{id}, organisation, country
         4.2.1.1   authority key identifier: the issuer's subject key identifier
         4.2.1.2   subject key identifier: SHA-1 of the key (method 1)
@@ -111,19 +118,19 @@ def device_certificate(
         4.2.2.1   authority information access: OCSP, and the issuer's certificate
 
     Raises:
-        ValueError: `now` is naive, `lifetime` is not positive.
+        ValueError: `now` is naive, or `lifetime` is not positive.
         BadAuthority: the issuer is not valid at `now`.
     """
     subject = subject_name(f"Device-{device_id}", organization, country)
     builder = _builder(subject, public_key, serial_number, issuer, now, lifetime)
     names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(device_id.urn)])
     extensions = (
-        *_of_an_end_entity(public_key, ExtendedKeyUsageOID.CLIENT_AUTH),
+        *_end_entity_extensions(public_key, ExtendedKeyUsageOID.CLIENT_AUTH),
         (issuer.authority_key_identifier, False),
         (names, False),
-        *_pointing_to(addresses),
+        *_address_extensions(addresses),
     )
-    return _extended(builder, extensions).sign(issuer.key, SIGNED_WITH)
+    return _with_extensions(builder, extensions).sign(issuer.key, SIGNATURE_HASH)
 
 
 def responder_certificate(
@@ -135,22 +142,23 @@ def responder_certificate(
     now: datetime,
     lifetime: timedelta,
 ) -> x509.Certificate:
-    """Delegate the answering of OCSP requests (RFC 6960 §4.2.2.2).
+    """Sign the certificate of a delegated OCSP responder (RFC 6960 §4.2.2.2).
 
-    Nobody can ask whether the one who answers was revoked, so it says `nocheck`
-    (§4.2.2.2.1), lives for days, and points nowhere.
+    Clients cannot check by OCSP whether the responder itself was revoked. So the
+    certificate has the extension `id-pkix-ocsp-nocheck` (§4.2.2.2.1), is valid for days
+    only, and contains no CRL or OCSP address.
 
     Raises:
-        ValueError: `now` is naive, `lifetime` is not positive.
+        ValueError: `now` is naive, or `lifetime` is not positive.
         BadAuthority: the issuer is not valid at `now`.
     """
     builder = _builder(subject, public_key, serial_number, issuer, now, lifetime)
     extensions = (
-        *_of_an_end_entity(public_key, ExtendedKeyUsageOID.OCSP_SIGNING),
+        *_end_entity_extensions(public_key, ExtendedKeyUsageOID.OCSP_SIGNING),
         (issuer.authority_key_identifier, False),
         (x509.OCSPNoCheck(), False),
     )
-    return _extended(builder, extensions).sign(issuer.key, SIGNED_WITH)
+    return _with_extensions(builder, extensions).sign(issuer.key, SIGNATURE_HASH)
 
 
 def subject_name(common_name: str, organization: str, country: str) -> x509.Name:
@@ -171,8 +179,11 @@ def _builder(
     now: datetime,
     lifetime: timedelta,
 ) -> x509.CertificateBuilder:
-    """What every certificate below another one has; its end is within the issuer's."""
-    _check(now, lifetime)
+    """Fill in the fields of a certificate signed by `issuer`.
+
+    Its validity is cut to that of the issuer.
+    """
+    _check_validity(now, lifetime)
     ca = issuer.certificate
     if not ca.not_valid_before_utc <= now < ca.not_valid_after_utc:
         raise BadAuthority("the CA certificate is not valid now")
@@ -188,7 +199,7 @@ def _builder(
     )
 
 
-def _extended(
+def _with_extensions(
     builder: x509.CertificateBuilder, extensions: Extensions
 ) -> x509.CertificateBuilder:
     for extension, critical in extensions:
@@ -196,7 +207,7 @@ def _extended(
     return builder
 
 
-def _of_an_authority(public_key: DevicePublicKey, path_length: int) -> Extensions:
+def _ca_extensions(public_key: DevicePublicKey, path_length: int) -> Extensions:
     return (
         (x509.BasicConstraints(ca=True, path_length=path_length), True),
         (_key_usage(key_cert_sign=True, crl_sign=True), True),
@@ -204,7 +215,7 @@ def _of_an_authority(public_key: DevicePublicKey, path_length: int) -> Extension
     )
 
 
-def _of_an_end_entity(
+def _end_entity_extensions(
     public_key: DevicePublicKey, purpose: x509.ObjectIdentifier
 ) -> Extensions:
     return (
@@ -215,7 +226,7 @@ def _of_an_end_entity(
     )
 
 
-def _pointing_to(addresses: Addresses) -> Extensions:
+def _address_extensions(addresses: Addresses) -> Extensions:
     access = [
         x509.AccessDescription(
             AuthorityInformationAccessOID.CA_ISSUERS,
@@ -259,7 +270,7 @@ def _key_usage(
     )
 
 
-def _check(now: datetime, lifetime: timedelta) -> None:
+def _check_validity(now: datetime, lifetime: timedelta) -> None:
     if now.tzinfo is None:
         raise ValueError("now must be time zone aware")
     if lifetime <= timedelta(0):

@@ -1,4 +1,4 @@
-"""Keys: which ones are made, which are accepted, how they are written down."""
+"""Generation, checking and serialisation of private and public keys."""
 
 from typing import Any, Literal, get_args
 
@@ -16,46 +16,49 @@ IssuerPrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 KEY_TYPES = get_args(KeyType)
 PUBLIC_EXPONENT = 65537
-LEAST_RSA_BITS = 2048
-MOST_RSA_BITS = 8192  # a verification's time grows with the square of it
-AUTHORITY_RSA_BITS = 3072  # lives ten years; 2048 bits are good until 2030 (SP 800-57)
+MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 8192  # the time to verify grows with the square of the size
+# A CA is valid for ten years; 2048 bits are sufficient until 2030 (SP 800-57).
+AUTHORITY_RSA_BITS = 3072
 
 
 def generate(kind: KeyType, *, rsa_bits: int) -> DevicePrivateKey:
-    """A new device key: RSA of so many bits, or EC P-256."""
+    """Generate a device key: RSA with `rsa_bits`, or EC P-256."""
     if kind == "ec":
         return ec.generate_private_key(ec.SECP256R1())
     return rsa.generate_private_key(PUBLIC_EXPONENT, rsa_bits)
 
 
 def generate_for_authority(kind: KeyType) -> IssuerPrivateKey:
-    """A new CA key: RSA-3072, or EC P-384."""
+    """Generate a CA key: RSA-3072, or EC P-384."""
     if kind == "ec":
         return ec.generate_private_key(ec.SECP384R1())
     return rsa.generate_private_key(PUBLIC_EXPONENT, AUTHORITY_RSA_BITS)
 
 
 def acceptable(key: object) -> DevicePublicKey:
-    """The key itself, if a device certificate may carry it.
+    """Return the key if a device certificate may contain it.
 
-    Accepts RSA of 2048 to 8192 bits with a usual exponent and without a known flaw,
-    EC P-256 and P-384.
+    Accepted are EC P-256, EC P-384, and RSA of 2048 to 8192 bits with an odd exponent
+    from 65537 to 2³² and without a known weakness.
 
     Raises:
-        WeakKey: says what is wrong with it.
+        WeakKey: the message says what is wrong with the key.
     """
     match key:
         case rsa.RSAPublicKey():
-            if not LEAST_RSA_BITS <= key.key_size <= MOST_RSA_BITS:
+            if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
                 raise WeakKey(
-                    f"an RSA key has {LEAST_RSA_BITS} to {MOST_RSA_BITS} bits here, "
+                    f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits, "
                     f"not {key.key_size}"
                 )
             exponent = key.public_numbers().e
             if exponent % 2 == 0 or not PUBLIC_EXPONENT <= exponent < 2**32:
-                raise WeakKey("the RSA exponent is not a usual one")
-            if (found := weak_keys.flaw(key.public_numbers().n)) is not None:
-                raise WeakKey(f"the RSA key is weak: {found}")
+                raise WeakKey(
+                    f"the RSA exponent must be odd and from {PUBLIC_EXPONENT} to 2^32"
+                )
+            if (flaw := weak_keys.flaw(key.public_numbers().n)) is not None:
+                raise WeakKey(f"the RSA key is weak: {flaw}")
             return key
         case ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()):
             return key
@@ -68,7 +71,10 @@ def kind_of(key: DevicePublicKey) -> KeyType:
 
 
 def public_digest(key: Any) -> str:
-    """SHA-256 in hex over the SubjectPublicKeyInfo: names a key wherever it turns up."""
+    """Return the SHA-256 digest (hex) of a key's SubjectPublicKeyInfo.
+
+    It identifies a key pair in records, files and requests.
+    """
     digest = hashes.Hash(hashes.SHA256())
     digest.update(
         key.public_bytes(
@@ -79,7 +85,7 @@ def public_digest(key: Any) -> str:
 
 
 def to_pem(key: DevicePrivateKey, passphrase: str = "") -> bytes:
-    """PKCS #8 in PEM, encrypted when there is a passphrase."""
+    """Serialise a private key as PKCS #8 in PEM, encrypted if `passphrase` is not empty."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -92,14 +98,14 @@ def to_pem(key: DevicePrivateKey, passphrase: str = "") -> bytes:
 def from_pem(
     pem: bytes, passphrase: str = "", *, made_here: bool = False
 ) -> DevicePrivateKey:
-    """Read a private key, with its consistency checks (for RSA-2048 about 32 ms).
+    """Parse a private key in PEM and check its consistency (about 32 ms for RSA-2048).
 
     Args:
-        made_here: it was checked when it was made, and nobody else could write it
-            since: the checks are left out.
+        made_here: skip the consistency checks, for a key that this server generated
+            and that nobody else could write to.
 
     Raises:
-        PkiError: it is unreadable, of another kind, or the passphrase is wrong.
+        PkiError: the key is unreadable, neither RSA nor EC, or the passphrase is wrong.
     """
     try:
         key = serialization.load_pem_private_key(
@@ -108,9 +114,13 @@ def from_pem(
             unsafe_skip_rsa_key_validation=made_here,
         )
     except TypeError as error:
-        raise PkiError("the key's passphrase is missing, or it has none") from error
+        raise PkiError(
+            "the key needs a passphrase, or a passphrase was given and it has none"
+        ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise PkiError("not a readable private key, or a wrong passphrase") from error
+        raise PkiError(
+            "it is not a readable private key, or the passphrase is wrong"
+        ) from error
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise PkiError("the key must be RSA or EC")
     return key

@@ -1,4 +1,4 @@
-"""The Online Certificate Status Protocol (RFC 6960), in its lightweight form (RFC 5019)."""
+"""Parsing of OCSP requests and signing of responses (RFC 6960, profile of RFC 5019)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 
 from certificates.pki.errors import PkiError
-from certificates.pki.issuing import SIGNED_WITH
+from certificates.pki.issuing import SIGNATURE_HASH
 from certificates.pki.keys import DevicePrivateKey
 
-LONGEST = 2048  # octets; a request has about 120
-LONGEST_NONCE = 128  # octets (RFC 9654 §2.1); a longer one is not given back
+MAX_REQUEST_LENGTH = 2048  # octets; a request has about 120
+MAX_NONCE_LENGTH = 128  # octets (RFC 9654 §2.1); a longer nonce is ignored
 _HASHES = {
     algorithm.name: algorithm
     for algorithm in (hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
@@ -24,11 +24,11 @@ _HASHES = {
 
 
 class MalformedRequest(PkiError):
-    """Not an OCSP request about one certificate."""
+    """Not an OCSP request for exactly one certificate."""
 
 
-class Failure(Enum):
-    """Why there is no signed answer (RFC 6960 §2.3)."""
+class ErrorResponse(Enum):
+    """The unsigned error responses (RFC 6960 §2.3)."""
 
     MALFORMED_REQUEST = ocsp.OCSPResponseStatus.MALFORMED_REQUEST
     INTERNAL_ERROR = ocsp.OCSPResponseStatus.INTERNAL_ERROR
@@ -41,8 +41,8 @@ class Failure(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What a request asks about; the hashes name the issuer (RFC 6960 §4.1.1)."""
+class StatusRequest:
+    """An OCSP request for one certificate. The hashes name its issuer (RFC 6960 §4.1.1)."""
 
     issuer_name_hash: bytes
     issuer_key_hash: bytes
@@ -50,53 +50,56 @@ class Question:
     serial_number: int
     nonce: bytes | None
 
-    def is_about(self, issuer: x509.Certificate) -> bool:
-        """Whether this issuer is meant."""
-        known = _hashes_of(issuer, self.algorithm.name)
-        return known == (self.issuer_name_hash, self.issuer_key_hash)
+    def names_issuer(self, issuer: x509.Certificate) -> bool:
+        """Return True if the certificate in question was issued by `issuer`."""
+        hashes_of_issuer = _issuer_hashes(issuer, self.algorithm.name)
+        return hashes_of_issuer == (self.issuer_name_hash, self.issuer_key_hash)
 
 
 @dataclass(frozen=True, slots=True)
 class Responder:
-    """A delegated responder: its certificate, signed by the CA it speaks for, and its key."""
+    """A delegated responder: its certificate, signed by the CA it answers for, and its key."""
 
     certificate: x509.Certificate
     key: DevicePrivateKey
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is known of a certificate: good, revoked since then, or unknown."""
+class CertificateStatus:
+    """The OCSP status of a certificate: good, revoked or unknown."""
 
     status: ocsp.OCSPCertStatus
     revoked_at: datetime | None = None
     reason: str = ""
 
 
-GOOD = Verdict(ocsp.OCSPCertStatus.GOOD)
-UNKNOWN = Verdict(ocsp.OCSPCertStatus.UNKNOWN)
+GOOD = CertificateStatus(ocsp.OCSPCertStatus.GOOD)
+UNKNOWN = CertificateStatus(ocsp.OCSPCertStatus.UNKNOWN)
 
 
-def revoked(at: datetime, reason: str) -> Verdict:
-    return Verdict(ocsp.OCSPCertStatus.REVOKED, at, reason)
+def revoked(at: datetime, reason: str) -> CertificateStatus:
+    return CertificateStatus(ocsp.OCSPCertStatus.REVOKED, at, reason)
 
 
-def parse(der: bytes) -> Question:
-    """Read a request.
+def parse(der: bytes) -> StatusRequest:
+    """Parse an OCSP request.
 
     Raises:
-        MalformedRequest: it is none, asks about several, or with an unknown hash.
+        MalformedRequest: it is not an OCSP request, asks for several certificates, or
+            uses an unsupported hash algorithm.
     """
-    if len(der) > LONGEST:
-        raise MalformedRequest("the request is too long")
+    if len(der) > MAX_REQUEST_LENGTH:
+        raise MalformedRequest(
+            f"the request is longer than {MAX_REQUEST_LENGTH} octets"
+        )
     try:
         request = ocsp.load_der_ocsp_request(der)
         algorithm = _HASHES.get(request.hash_algorithm.name)
         if algorithm is None:
-            raise MalformedRequest("the hash is not one that is answered")
+            raise MalformedRequest("the hash algorithm is not supported")
         if request.serial_number <= 0:
-            raise MalformedRequest("no certificate has such a serial number")
-        return Question(
+            raise MalformedRequest("the serial number is not positive")
+        return StatusRequest(
             request.issuer_name_hash,
             request.issuer_key_hash,
             algorithm,
@@ -104,38 +107,41 @@ def parse(der: bytes) -> Question:
             _nonce(request),
         )
     except (ValueError, NotImplementedError, UnsupportedAlgorithm) as error:
-        raise MalformedRequest("not a request about one certificate") from error
+        raise MalformedRequest("not an OCSP request for one certificate") from error
 
 
-def answer(
-    question: Question,
-    verdict: Verdict,
+def sign_response(
+    request: StatusRequest,
+    status: CertificateStatus,
     *,
     responder: Responder,
     this_update: datetime,
     next_update: datetime,
 ) -> bytes:
-    """Sign an answer (RFC 6960 §4.2.1), in DER; the request's own hashes and nonce return."""
-    reason = verdict.reason
+    """Sign an OCSP response (RFC 6960 §4.2.1) and return it in DER.
+
+    It repeats the issuer hashes and the nonce of the request.
+    """
+    reason = status.reason
     builder = (
         ocsp.OCSPResponseBuilder()
         .add_response_by_hash(
-            question.issuer_name_hash,
-            question.issuer_key_hash,
-            question.serial_number,
-            question.algorithm,
-            verdict.status,
+            request.issuer_name_hash,
+            request.issuer_key_hash,
+            request.serial_number,
+            request.algorithm,
+            status.status,
             this_update.replace(microsecond=0),
             next_update.replace(microsecond=0),
-            verdict.revoked_at,
+            status.revoked_at,
             x509.ReasonFlags(reason) if reason not in ("", "unspecified") else None,
         )
         .responder_id(ocsp.OCSPResponderEncoding.HASH, responder.certificate)
         .certificates([responder.certificate])
     )
-    if question.nonce is not None:
-        builder = builder.add_extension(x509.OCSPNonce(question.nonce), critical=False)
-    return builder.sign(responder.key, SIGNED_WITH).public_bytes(Encoding.DER)
+    if request.nonce is not None:
+        builder = builder.add_extension(x509.OCSPNonce(request.nonce), critical=False)
+    return builder.sign(responder.key, SIGNATURE_HASH).public_bytes(Encoding.DER)
 
 
 def _nonce(request: ocsp.OCSPRequest) -> bytes | None:
@@ -143,17 +149,18 @@ def _nonce(request: ocsp.OCSPRequest) -> bytes | None:
         nonce = request.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce
     except x509.ExtensionNotFound:
         return None
-    return nonce if 1 <= len(nonce) <= LONGEST_NONCE else None
+    return nonce if 1 <= len(nonce) <= MAX_NONCE_LENGTH else None
 
 
 @lru_cache(maxsize=64)
-def _hashes_of(issuer: x509.Certificate, algorithm: str) -> tuple[bytes, bytes]:
-    """Of its name and of its public key's bits, without their tag and length."""
-    bits = issuer.public_key().public_bytes(*_key_bits(issuer))
+def _issuer_hashes(issuer: x509.Certificate, algorithm: str) -> tuple[bytes, bytes]:
+    """Hash the issuer's name, and its public key's bits without their tag and length."""
+    bits = issuer.public_key().public_bytes(*_key_encoding(issuer))
     return _digest(issuer.subject.public_bytes(), algorithm), _digest(bits, algorithm)
 
 
-def _key_bits(issuer: x509.Certificate) -> tuple[Encoding, PublicFormat]:
+def _key_encoding(issuer: x509.Certificate) -> tuple[Encoding, PublicFormat]:
+    """Return the encoding that yields the bits of the SubjectPublicKeyInfo bit string."""
     if (
         issuer.public_key_algorithm_oid
         == x509.oid.PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5

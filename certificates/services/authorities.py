@@ -1,4 +1,4 @@
-"""Which authority signs, which are trusted, and how one takes over from another."""
+"""Lookup and recording of certificate authorities: which one signs, which are trusted."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,45 +20,52 @@ from certificates.models import (
 )
 from certificates.models.revocation_list import shard_address
 from certificates.pki import keys
-from certificates.pki.issuer import Addresses, Issuer, key_identifier, signed_by
+from certificates.pki.issuer import Addresses, Issuer, is_issued_by, key_identifier
 from certificates.services import authority_files
 from certificates.services.device_certificates import DeviceCertificatesService
 
 Level, Status = CertificateAuthority.Level, CertificateAuthority.Status
 
 
-_chains: dict[str, str] = {}  # by key identifier; what it names never changes
+_chains: dict[str, str] = {}  # by key identifier; a CA's chain never changes
 
 
 @dataclass(frozen=True, slots=True)
-class Signing:
-    """The authority that signs a certificate now, and the shard the certificate is in."""
+class SigningContext:
+    """The signing CA and the CRL shard for a new certificate.
+
+    Attributes:
+        list_id: id of the shard.
+        addresses: the URLs to put in the certificate.
+    """
 
     issuer: Issuer
     list_id: int
     addresses: Addresses
 
 
-def signing(
+def signing_context(
     ca: DeviceCertificatesService, *, serial_number: int, now: datetime
-) -> Signing:
-    """Who signs the certificate with this serial number, which chooses its shard.
+) -> SigningContext:
+    """Return the signing CA and the CRL shard for a serial number.
+
+    The shard is created if it does not exist.
 
     Raises:
         AuthorityUnavailable: see `signing_issuer`.
     """
     host, slot = settings.PKI_URL, serial_number % settings.CRL_SHARDS
-    found = queries.signing_place(host, slot)
-    if found is None:
-        adopt(ca, now=now)
-        found = queries.signing_place(host, slot)
-    if found is not None and found[2] is None:
-        _open_shard(found[0], host, slot)
-        found = queries.signing_place(host, slot)
-    assert found is not None
-    _, identifier, list_id = found
+    row = queries.signing_authority(host, slot)
+    if row is None:
+        ensure_recorded(ca, now=now)
+        row = queries.signing_authority(host, slot)
+    if row is not None and row[2] is None:
+        _create_shard(row[0], host, slot)
+        row = queries.signing_authority(host, slot)
+    assert row is not None
+    _, identifier, list_id = row
     assert list_id is not None
-    return Signing(
+    return SigningContext(
         issuer=ca.issuer(identifier),
         list_id=list_id,
         addresses=Addresses(
@@ -70,10 +77,11 @@ def signing(
 
 
 def signing_issuer(ca: DeviceCertificatesService, *, now: datetime) -> Issuer:
-    """The authority that signs; made at first use, and never instead of a lost one.
+    """Return the signing CA. It is created on first use, but a lost one is not replaced.
 
     Raises:
-        AuthorityUnavailable: its files are gone, are another CA's, or unusable.
+        AuthorityUnavailable: its files are missing, belong to another CA, or cannot be
+            used.
     """
     return ca.issuer(signing_row(ca, now=now).key_identifier)
 
@@ -81,77 +89,90 @@ def signing_issuer(ca: DeviceCertificatesService, *, now: datetime) -> Issuer:
 def signing_row(
     ca: DeviceCertificatesService, *, now: datetime
 ) -> CertificateAuthority:
-    """The record of the authority that signs; its key need not be at hand.
+    """Return the record of the signing CA. Its key is not loaded if the record exists.
 
     Raises:
-        AuthorityUnavailable: there is none yet, and none can be made.
+        AuthorityUnavailable: there is no record and the CA cannot be created.
     """
     row: CertificateAuthority | None = CertificateAuthority.objects.signing().first()
-    return row or adopt(ca, now=now)
+    return row or ensure_recorded(ca, now=now)
 
 
 @transaction.atomic
-def adopt(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
-    """Record the authority that lies in the files; on first use it is made.
+def ensure_recorded(
+    ca: DeviceCertificatesService, *, now: datetime
+) -> CertificateAuthority:
+    """Return the record of the signing CA; record the CA in the files if there is none.
+
+    If there are no files either, create the CA.
 
     Raises:
         AuthorityUnavailable: see `signing_issuer`.
     """
-    alone()
+    lock_authorities()
     row: CertificateAuthority | None = CertificateAuthority.objects.signing().first()
     if row is not None:
         return row
     if not ca.exists() and DeviceCertificate.objects.exists():
         raise AuthorityUnavailable(
-            "The files of the CA that signed so far are not there: restore them."
+            "The files of the CA that signed the existing certificates are missing: "
+            "restore them."
         )
     issuer = ca.initialize_ca(now=now)
     identifier = issuer.key_identifier.hex()
     signed = DeviceCertificate.objects.signed()
     if signed.exists() and not signed.signed_by(identifier).exists():
         raise AuthorityUnavailable(
-            "The CA's files are not those of the CA that signed so far."
+            "The CA files are not those of the CA that signed the existing certificates."
         )
-    row = recorded(issuer, Status.SIGNING, now)
-    record_above(issuer.chain[1:], now)
+    row = record_authority(issuer, Status.SIGNING, now)
+    record_roots(issuer.chain[1:], now)
     return row
 
 
-def issuer_of(certificate: x509.Certificate) -> CertificateAuthority | None:
-    """The trusted authority that a certificate says it is from; its word alone."""
+def claimed_issuer(certificate: x509.Certificate) -> CertificateAuthority | None:
+    """Return the trusted CA that a certificate names as its issuer.
+
+    The signature is not verified.
+    """
     try:
-        said = certificate.extensions.get_extension_for_class(
+        key_id = certificate.extensions.get_extension_for_class(
             x509.AuthorityKeyIdentifier
         ).value.key_identifier
     except (ValueError, x509.ExtensionNotFound):
         return None
     trusted = CertificateAuthority.objects.trusted().issuing()
-    row: CertificateAuthority | None = trusted.identified((said or b"").hex()).first()
+    row: CertificateAuthority | None = trusted.with_key_identifier(
+        (key_id or b"").hex()
+    ).first()
     return row
 
 
 def is_ours(certificate: x509.Certificate) -> bool:
-    """Whether a trusted authority of ours signed it."""
-    row = issuer_of(certificate)
-    return row is not None and signed_by(certificate, row.certificate())
+    """Return True if a trusted CA of this installation signed the certificate."""
+    row = claimed_issuer(certificate)
+    return row is not None and is_issued_by(certificate, row.certificate())
 
 
-def below(root: CertificateAuthority) -> list[CertificateAuthority]:
-    """The issuing authorities that stand below another, retired ones too."""
-    own = root.certificate()
+def subordinates_of(root: CertificateAuthority) -> list[CertificateAuthority]:
+    """Return the issuing CAs below another CA, including retired ones."""
+    certificate = root.certificate()
     issuing = CertificateAuthority.objects.issuing()
-    return [row for row in issuing if own in row.certificates()[1:]]
+    return [row for row in issuing if certificate in row.certificates()[1:]]
 
 
 def chain_of(key_identifier: str) -> str:
-    """An authority's own certificate and those above it, in PEM.
+    """Return a CA's chain in PEM: its own certificate first, the root last.
+
+    Args:
+        key_identifier: of the CA, hex.
 
     Raises:
-        NoAuthority: there is none with this key identifier.
+        NoAuthority: no CA has this key identifier.
     """
     chain = _chains.get(key_identifier)
     if chain is None:
-        row = CertificateAuthority.objects.identified(key_identifier).first()
+        row = CertificateAuthority.objects.with_key_identifier(key_identifier).first()
         if row is None:
             raise NoAuthority
         chain = _chains[key_identifier] = row.chain
@@ -159,21 +180,26 @@ def chain_of(key_identifier: str) -> str:
 
 
 def chain_certificates(key_identifier: str) -> list[x509.Certificate]:
-    """The same, parsed."""
+    """Return a CA's chain as certificates; see `chain_of`."""
     return x509.load_pem_x509_certificates(chain_of(key_identifier).encode())
 
 
 def trusted_certificates() -> list[x509.Certificate]:
-    """What whoever verifies our devices should trust: the new, the old, and their roots."""
-    found: dict[bytes, x509.Certificate] = {}
+    """Return the CA certificates that verifiers of device certificates should trust.
+
+    These are the chains of all CAs that are not retired, without duplicates.
+    """
+    certificates: dict[bytes, x509.Certificate] = {}
     for row in CertificateAuthority.objects.trusted().order_by("-status", "pk"):
         for certificate in row.certificates():
-            found.setdefault(certificate.public_bytes(Encoding.DER), certificate)
-    return list(found.values())
+            certificates.setdefault(certificate.public_bytes(Encoding.DER), certificate)
+    return list(certificates.values())
 
 
-def recorded(issuer: Issuer, status: str, now: datetime) -> CertificateAuthority:
-    """Write an authority down, and open its complete list."""
+def record_authority(
+    issuer: Issuer, status: str, now: datetime
+) -> CertificateAuthority:
+    """Create the record of an issuing CA and its empty complete list."""
     row = _row(issuer.chain, Level.ISSUING, status, now)
     row.signing_since = now if status == Status.SIGNING else None
     row.save(force_insert=True)
@@ -181,14 +207,17 @@ def recorded(issuer: Issuer, status: str, now: datetime) -> CertificateAuthority
     return row
 
 
-def record_above(chain: tuple[x509.Certificate, ...], now: datetime) -> None:
-    """The roots, which sign no devices but have a list of their own."""
-    for level, certificate in enumerate(chain):
-        known = CertificateAuthority.objects.identified(
+def record_roots(chain: tuple[x509.Certificate, ...], now: datetime) -> None:
+    """Create the records of the CAs above an issuing CA, if they do not exist.
+
+    They sign no device certificates but have revocation lists of their own.
+    """
+    for index, certificate in enumerate(chain):
+        existing = CertificateAuthority.objects.with_key_identifier(
             key_identifier(certificate).hex()
         )
-        if not known.exists():
-            row = _row(chain[level:], Level.ROOT, Status.TRUSTED, now)
+        if not existing.exists():
+            row = _row(chain[index:], Level.ROOT, Status.TRUSTED, now)
             row.save(force_insert=True)
             RevocationList.objects.create(authority=row)
 
@@ -196,28 +225,28 @@ def record_above(chain: tuple[x509.Certificate, ...], now: datetime) -> None:
 def _row(
     chain: tuple[x509.Certificate, ...], level: str, status: str, now: datetime
 ) -> CertificateAuthority:
-    own = chain[0]
+    ca = chain[0]
     return CertificateAuthority(
-        key_identifier=key_identifier(own).hex(),
+        key_identifier=key_identifier(ca).hex(),
         level=level,
         status=status,
-        subject=own.subject.rfc4514_string()[:255],
-        public_key_digest=keys.public_digest(own.public_key()),
-        chain="".join(part.public_bytes(Encoding.PEM).decode() for part in chain),
-        not_before=own.not_valid_before_utc,
-        not_after=own.not_valid_after_utc,
+        subject=ca.subject.rfc4514_string()[:255],
+        public_key_digest=keys.public_digest(ca.public_key()),
+        chain="".join(item.public_bytes(Encoding.PEM).decode() for item in chain),
+        not_before=ca.not_valid_before_utc,
+        not_after=ca.not_valid_after_utc,
         created_at=now,
     )
 
 
-def _open_shard(authority_id: int, host: str, slot: int) -> None:
+def _create_shard(authority_id: int, host: str, slot: int) -> None:
     RevocationList.objects.bulk_create(
         [RevocationList(authority_id=authority_id, host=host, slot=slot)],
         ignore_conflicts=True,
     )
 
 
-def alone() -> None:
-    """One change of authorities at a time, among all processes of all hosts."""
+def lock_authorities() -> None:
+    """Lock out other changes of authorities, on all hosts, until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('ca', 0))")

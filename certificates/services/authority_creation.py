@@ -1,4 +1,4 @@
-"""How an authority comes into being: made, put below a root, or taken over."""
+"""Creation of certificate authorities, self-signed or below a root, and their import."""
 
 from datetime import datetime, timedelta
 
@@ -28,21 +28,25 @@ DEVICE_CA, ROOT_CA = "Device CA", "Root CA"
 
 
 def holder_of(*, key: bytes | None, address: str | None) -> KeyHolder:
-    """A key that is given in PEM or by its address in a token.
+    """Load a CA key from PEM, or from a token by its address.
+
+    Args:
+        key: PEM.
+        address: URI of the key in a token (RFC 7512); used instead of `key` if given.
 
     Raises:
         InvalidAuthority: the PEM cannot be read.
-        AuthorityUnavailable: the token's key cannot be used.
+        AuthorityUnavailable: the key in the token cannot be used.
     """
     if address is not None:
         return KeyHolder(pkcs11_keys.load(address), address)
     try:
-        return KeyHolder(key_encryption.open_key(key or b""))
+        return KeyHolder(key_encryption.decrypt_key(key or b""))
     except PkiError as error:
         raise InvalidAuthority(f"The CA cannot be imported: {error}.") from error
 
 
-def make_first(
+def create_first(
     store: CertificateStore,
     *,
     now: datetime,
@@ -50,15 +54,19 @@ def make_first(
     with_root: bool,
     holder: KeyHolder | None = None,
 ) -> None:
-    """Make the authority of a new installation; a key that a crash left alone is used."""
+    """Create the CA of a new installation.
+
+    Without `holder`, a key that a crash left without a certificate is used, or else a
+    new one is generated.
+    """
     if holder is None:
-        left = key_of(store.first)
-        holder = KeyHolder(left or keys.generate_for_authority(key_type))
-    root = _root(store, now, key_type, None) if with_root else None
+        existing_key = key_of(store.first)
+        holder = KeyHolder(existing_key or keys.generate_for_authority(key_type))
+    root = _load_or_create_root(store, now, key_type, None) if with_root else None
     _certify(store, store.first, holder, DEVICE_CA, now, root)
 
 
-def make_successor(
+def create_successor(
     store: CertificateStore,
     *,
     name: str,
@@ -68,61 +76,68 @@ def make_successor(
     holder: KeyHolder | None = None,
     roots: set[str] | None = None,
 ) -> Issuer:
-    """Make one more, beside those that are there.
+    """Create another CA beside the existing ones.
 
     Args:
-        roots: the key identifiers of those that it may be put below.
+        name: appended to the organisation in the CA's common name.
+        holder: the key to use; None to generate one of `key_type`.
+        roots: the key identifiers of the roots that may be used with `with_root`.
     """
     holder = holder or KeyHolder(keys.generate_for_authority(key_type))
     files = store.authority(identifier_of(holder.key))
-    root = _root(store, now, key_type, roots) if with_root else None
+    root = _load_or_create_root(store, now, key_type, roots) if with_root else None
     _certify(store, files, holder, name, now, root)
     return load(files)
 
 
-def take_over(
+def import_authority(
     store: CertificateStore,
     files: AuthorityFiles,
     *,
     holder: KeyHolder,
     chain: bytes,
     now: datetime,
-    again: bool = False,
+    resume: bool = False,
 ) -> Issuer:
-    """Take an authority over from outside; nothing is ever overwritten.
+    """Import a CA created elsewhere. Existing files are never overwritten.
 
-    Killed in between, the same once more finishes it.
+    An interrupted import can be repeated.
 
     Args:
-        again: the very same may be there as a whole, not on record yet.
+        files: where to store it.
         chain: PEM certificates, the CA's own first, each followed by its issuer.
+        resume: accept that all files of this CA exist already. Used when a crash may
+            have prevented only the database record.
 
     Raises:
-        AuthorityExists: there is one in this place.
-        InvalidAuthority: says why they cannot act as one.
+        AuthorityExists: another CA is stored there.
+        InvalidAuthority: the key and the chain cannot act as a CA.
     """
-    certificates = _usable(chain, holder, now)
+    certificates = _check_import(chain, holder, now)
     with store.locked():
-        if _is_taken(files, holder, certificates, again=again):
-            raise AuthorityExists("There is a CA already; it is not overwritten.")
-        # The chain first: a key alone would be taken for one that wants a certificate.
+        if _is_taken(files, holder, certificates, resume=resume):
+            raise AuthorityExists("A CA already exists. It is not overwritten.")
+        # Write the chain first: `create_first` would sign a new certificate for a key
+        # that has none.
         write_chain(store, files, certificates)
         write_key(files, holder)
     return load(files)
 
 
-def _usable(
+def _check_import(
     chain: bytes, holder: KeyHolder, now: datetime
 ) -> tuple[x509.Certificate, ...]:
-    """The certificates, if they and the key can act as an authority now."""
+    """Parse the chain and check that it and the key can act as a CA now."""
     try:
         certificates = tuple(x509.load_pem_x509_certificates(chain))
         check_authority(certificates, holder.key)
     except (PkiError, ValueError, x509.InvalidVersion) as error:
         raise InvalidAuthority(f"The CA cannot be imported: {error}.") from error
-    for own in certificates:
-        if not own.not_valid_before_utc <= now < own.not_valid_after_utc:
-            raise InvalidAuthority("The CA certificate is not valid now.")
+    for certificate in certificates:
+        if not _is_valid_at(certificate, now):
+            raise InvalidAuthority(
+                "The CA cannot be imported: a certificate of its chain is not valid now."
+            )
     return certificates
 
 
@@ -131,18 +146,18 @@ def _is_taken(
     holder: KeyHolder,
     chain: tuple[x509.Certificate, ...],
     *,
-    again: bool,
+    resume: bool,
 ) -> bool:
-    """Whether there is anything in this place but a part of the very same."""
-    key, certificate = files.has_key(), files.certificate.exists()
-    whole = key and certificate and not again
-    other_chain = certificate and chain_of(files) != chain
-    return whole or other_chain or (key and not _is_key_of(files, holder))
+    """Return True if the files are anything but a part of this CA."""
+    has_key, has_chain = files.has_key(), files.certificate.exists()
+    complete = has_key and has_chain and not resume
+    other_chain = has_chain and chain_of(files) != chain
+    return complete or other_chain or (has_key and not _has_key(files, holder))
 
 
-def _is_key_of(files: AuthorityFiles, holder: KeyHolder) -> bool:
-    kept = key_of(files)
-    return kept is not None and kept.public_key() == holder.key.public_key()
+def _has_key(files: AuthorityFiles, holder: KeyHolder) -> bool:
+    stored = key_of(files)
+    return stored is not None and stored.public_key() == holder.key.public_key()
 
 
 def _certify(
@@ -153,6 +168,7 @@ def _certify(
     now: datetime,
     root: Issuer | None,
 ) -> None:
+    """Sign a CA certificate, by `root` or itself, and write the key and the chain."""
     subject, lifetime = _subject(name), timedelta(days=settings.CA_VALIDITY_DAYS)
     if root is not None:
         certificate = issuing.subordinate_authority(
@@ -173,7 +189,7 @@ def _certify(
 
 
 def addresses_of_authority(issuer: Issuer) -> Addresses:
-    """What a certificate below a root says of it: its list and its certificate."""
+    """Return the URLs of a root's CRL and certificate, for certificates that it signs."""
     identifier = issuer.key_identifier.hex()
     return Addresses(
         crl=public_address(f"authorities/{identifier}.crl"),
@@ -181,18 +197,20 @@ def addresses_of_authority(issuer: Issuer) -> Addresses:
     )
 
 
-def _root(
-    store: CertificateStore, now: datetime, key_type: KeyType, known: set[str] | None
+def _load_or_create_root(
+    store: CertificateStore, now: datetime, key_type: KeyType, trusted: set[str] | None
 ) -> Issuer:
-    """The root whose key is here, or else a new one; it lives twice as long.
+    """Return the root whose key is on this server, or create one.
+
+    A new root is valid twice as long as an issuing CA.
 
     Args:
-        known: the roots that are trusted; None before there are any on record.
+        trusted: key identifiers of the roots that may be used; None for any.
     """
     for files in store.all_authorities():
         if files.has_key() and _is_root(files, now):
             root = load(files)
-            if known is None or root.key_identifier.hex() in known:
+            if trusted is None or root.key_identifier.hex() in trusted:
                 return root
     key = keys.generate_for_authority(key_type)
     certificate = issuing.self_signed_authority(
@@ -208,11 +226,21 @@ def _root(
 
 
 def _is_root(files: AuthorityFiles, now: datetime) -> bool:
-    """Whether it is one as `_root` makes them: no imported CA that happens to be free."""
-    own = chain_of(files)[0]
-    constraints = own.extensions.get_extension_for_class(x509.BasicConstraints)
-    valid = own.not_valid_before_utc <= now < own.not_valid_after_utc
-    return valid and own.issuer == own.subject and constraints.value.path_length == 1
+    """Return True if the CA is a valid root for issuing CAs: self-issued, path length 1.
+
+    An imported CA that issues to devices is not.
+    """
+    certificate = chain_of(files)[0]
+    constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    return (
+        _is_valid_at(certificate, now)
+        and certificate.issuer == certificate.subject
+        and constraints.value.path_length == 1
+    )
+
+
+def _is_valid_at(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
 
 
 def _subject(name: str) -> x509.Name:

@@ -1,4 +1,4 @@
-"""Authorities as they lie in files: found, loaded once per process, written whole."""
+"""Reading and writing of the files of certificate authorities."""
 
 import threading
 from dataclasses import dataclass
@@ -8,14 +8,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.conf import settings
 
-from certificates.errors import (
-    AuthorityUnavailable,
-)
-from certificates.pki.issuer import (
-    Issuer,
-    check_authority,
-    key_identifier,
-)
+from certificates.errors import AuthorityUnavailable
+from certificates.pki.issuer import Issuer, check_authority, key_identifier
 from certificates.pki.keys import IssuerPrivateKey
 from certificates.services import key_encryption, pkcs11_keys
 from certificates.services.file_store import (
@@ -28,100 +22,110 @@ from certificates.services.file_store import (
     write,
 )
 
-UNUSABLE = (OSError, ValueError, x509.InvalidVersion)
+LOAD_ERRORS = (OSError, ValueError, x509.InvalidVersion)
 
 _loaded: dict[tuple[Path, int, int], Issuer] = {}
-_loading = threading.Lock()
+_load_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class KeyHolder:
-    """A private key, and how it is kept: in a file of ours, or in a token by address."""
+    """A CA's private key and where it is stored.
+
+    Attributes:
+        address: the `pkcs11:` URI of a key in a token (RFC 7512); None for a key file.
+    """
 
     key: IssuerPrivateKey
-    address: str | None = None  # pkcs11:… (RFC 7512)
+    address: str | None = None
 
 
 def public_address(path: str) -> str:
-    """Where verifiers find something: the host of `PUBLIC_URL`, by plain http."""
+    """Return the URL of a file for verifiers: plain HTTP on the host of `PUBLIC_URL`."""
     return f"{settings.PKI_URL}/certificates/{path}"
 
 
 def find(store: CertificateStore, identifier: str) -> AuthorityFiles:
-    """The files of the authority with this key identifier (hex).
+    """Return the files of the CA with this key identifier (hex).
 
     Raises:
-        AuthorityUnavailable: they are not here.
+        AuthorityUnavailable: they are missing.
     """
     for files in (store.authority(identifier), *store.all_authorities()):
         if files.certificate.exists() and _identifies(files, identifier):
             return files
     raise AuthorityUnavailable(
-        "The CA's files are not those of the CA that signed so far: restore them."
+        f"The files of the CA with key identifier {identifier} are missing or not those "
+        "of that CA: restore them."
     )
 
 
 def load(files: AuthorityFiles) -> Issuer:
-    """An authority, loaded and checked once per process and set of files.
+    """Load and check a CA, once per process unless its certificate file changes.
 
     Raises:
-        AuthorityUnavailable: there is none, or it cannot be used.
+        AuthorityUnavailable: it does not exist or cannot be used.
     """
-    known = _mark(files)
-    issuer = _loaded.get(known)
+    cache_key = _cache_key(files)
+    issuer = _loaded.get(cache_key)
     if issuer is None:
-        with _loading:
-            issuer = _loaded.get(known) or read_anew(files)
-            _loaded[known] = issuer
+        with _load_lock:
+            issuer = _loaded.get(cache_key) or load_uncached(files)
+            _loaded[cache_key] = issuer
     return issuer
 
 
 def destroy_key(store: CertificateStore, identifier: str) -> bool:
-    """Remove the key of an authority that signs no more; whether there was one."""
+    """Remove the key, or the address of the key in a token, of a retired CA.
+
+    Returns:
+        True if there was one.
+    """
     try:
         files = find(store, identifier)
     except AuthorityUnavailable:
         return False
-    was_here = files.has_key()
+    had_key = files.has_key()
     files.key.unlink(missing_ok=True)
     files.key_address.unlink(missing_ok=True)
-    _loaded.pop(_mark(files), None)
-    return was_here
+    _loaded.pop(_cache_key(files), None)
+    return had_key
 
 
 def chain_of(files: AuthorityFiles) -> tuple[x509.Certificate, ...]:
-    """The certificates alone, for which no key is needed.
+    """Read a CA's certificate chain. Its key is not needed.
 
     Raises:
-        AuthorityUnavailable: they cannot be read.
+        AuthorityUnavailable: the chain cannot be read.
     """
     try:
         return tuple(x509.load_pem_x509_certificates(files.certificate.read_bytes()))
-    except UNUSABLE as error:
+    except LOAD_ERRORS as error:
         raise AuthorityUnavailable(f"The CA cannot be used: {error}.") from error
 
 
-def _mark(files: AuthorityFiles) -> tuple[Path, int, int]:
-    """Names this very file, as long as nobody writes another in its place."""
+def _cache_key(files: AuthorityFiles) -> tuple[Path, int, int]:
+    """Identify the current certificate file; the key changes when it is replaced."""
     try:
-        found = files.certificate.stat()
+        status = files.certificate.stat()
     except FileNotFoundError as error:
         raise AuthorityUnavailable("There is no CA yet.") from error
-    return files.certificate, found.st_mtime_ns, found.st_ino
+    return files.certificate, status.st_mtime_ns, status.st_ino
 
 
 def _identifies(files: AuthorityFiles, identifier: str) -> bool:
-    loaded = _loaded.get(_mark(files))
+    loaded = _loaded.get(_cache_key(files))
     ca = loaded.certificate if loaded else chain_of(files)[0]
     return key_identifier(ca).hex() == identifier
 
 
 def identifier_of(key: IssuerPrivateKey) -> str:
+    """Compute the key identifier (hex) of a CA key."""
     return x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
 
 
-def read_anew(files: AuthorityFiles) -> Issuer:
-    """The same, whatever has been loaded of it.
+def load_uncached(files: AuthorityFiles) -> Issuer:
+    """Load and check a CA without the cache.
 
     Raises:
         AuthorityUnavailable: it cannot be used.
@@ -129,19 +133,19 @@ def read_anew(files: AuthorityFiles) -> Issuer:
     try:
         key = key_of(files)
         if key is None:
-            raise AuthorityUnavailable("The CA cannot be used: its key is not there.")
+            raise AuthorityUnavailable("The CA cannot be used: its key is missing.")
         return check_authority(chain_of(files), key)
-    except UNUSABLE as error:
+    except LOAD_ERRORS as error:
         raise AuthorityUnavailable(f"The CA cannot be used: {error}.") from error
 
 
 def key_of(files: AuthorityFiles) -> IssuerPrivateKey | None:
-    """Its key, in a file or in a token; None when there is none."""
+    """Read a CA's key from its file or token; None if it has neither."""
     address = read(files.key_address)
     if address is not None:
         return pkcs11_keys.load(address.decode().strip())
     pem = read_secret(files.key)
-    return None if pem is None else key_encryption.open_key(pem)
+    return None if pem is None else key_encryption.decrypt_key(pem)
 
 
 def write_new(
@@ -150,7 +154,7 @@ def write_new(
     holder: KeyHolder,
     chain: tuple[x509.Certificate, ...],
 ) -> None:
-    """The key first: a certificate whose key is not there would be of no use."""
+    """Write a CA's key, then its chain: after a crash the key alone can be reused."""
     store.prepare()
     files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_key(files, holder)
@@ -161,7 +165,8 @@ def write_key(files: AuthorityFiles, holder: KeyHolder) -> None:
     if holder.address is not None:
         write(files.key_address, f"{holder.address}\n".encode(), mode=PUBLIC)
     elif not files.key.exists():
-        write(files.key, key_encryption.close_authority(holder.key), mode=SECRET)
+        pem = key_encryption.encrypt_key(holder.key, authority=True)
+        write(files.key, pem, mode=SECRET)
 
 
 def write_chain(
@@ -171,5 +176,5 @@ def write_chain(
 ) -> None:
     store.prepare()
     files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    chain_pem = b"".join(part.public_bytes(Encoding.PEM) for part in chain)
+    chain_pem = b"".join(item.public_bytes(Encoding.PEM) for item in chain)
     write(files.certificate, chain_pem, mode=PUBLIC)

@@ -1,4 +1,4 @@
-"""The life of a device's certificate, over the records of what the authority signed."""
+"""Issuing, renewing, revoking and monitoring device certificates."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,18 +18,18 @@ from certificates.pki.issuer import Issuer
 from certificates.pki.keys import DevicePublicKey, KeyType
 from certificates.services import authorities, handover, issuance, revocation
 from certificates.services.device_certificates import DeviceCertificatesService
-from certificates.services.expirations import expire_some, in_batches, warn_some
+from certificates.services.expirations import expire_batch, in_batches, warn_batch
 from devices.registry.models import Device
 
 Status = DeviceCertificate.Status
 Reason = DeviceCertificate.Reason
 
-MOST_DUE = 20_000  # renewals of one run of the monitor; the next takes the next
+MAX_DUE = 20_000  # certificates returned by one run; the next run returns the rest
 
 
 @dataclass(frozen=True, slots=True)
 class Monitored:
-    """What one pass of the monitor did; `due` are the certificates still to be renewed."""
+    """The result of `check_expirations`. `due` are the ids of certificates to renew."""
 
     warned: int
     expired: int
@@ -37,7 +37,7 @@ class Monitored:
 
 
 class CertificateManagementService:
-    """Issues, renews, revokes and watches; `now` always comes from the caller."""
+    """Issue, renew, revoke and monitor certificates."""
 
     def __init__(self, ca: DeviceCertificatesService | None = None) -> None:
         self.ca = ca or DeviceCertificatesService()
@@ -52,16 +52,16 @@ class CertificateManagementService:
         key_type: KeyType = "rsa",
         now: datetime,
     ) -> DeviceCertificate:
-        """Give a device a certificate; one it has already is superseded by it.
+        """Issue a certificate for a device. It becomes the successor of its current one.
 
         Args:
-            csr_pem: a request for the device's own key; None to have the server make
-                one of `key_type`.
+            csr_pem: a CSR for the device's own key, in PEM; None to let the server
+                generate a key of `key_type`.
 
         Raises:
-            InvalidRequest: the request does not prove an acceptable key.
-            KeyInUse: another device has a certificate for this key, or the CA itself.
-            DeviceIsRetired: it is.
+            InvalidRequest: the CSR is invalid or its key is not acceptable.
+            KeyInUse: another device or a CA uses this key.
+            DeviceIsRetired: the device is retired.
             AuthorityUnavailable: the CA cannot sign now.
         """
         public_key = None if csr_pem is None else self.requested_key(csr_pem)
@@ -74,48 +74,51 @@ class CertificateManagementService:
         csr_pem: str | None = None,
         now: datetime,
     ) -> DeviceCertificate:
-        """A new certificate in the place of one that is in use.
+        """Issue the successor of a certificate in use.
 
-        A key that the server made is made anew; a key that the device brought is
-        signed again. Renewals may race: a certificate has one successor.
+        Without a CSR, a server-generated key is replaced by a new one and a key of the
+        device is certified again. Of concurrent renewals only one succeeds.
 
         Args:
-            csr_pem: a request of the device, for the same key or for another.
+            csr_pem: a CSR of the device in PEM, for the same key or another one.
 
         Raises:
-            InvalidRequest, KeyInUse: as for the issue.
-            NotRenewable: it is not in use, or its successor is being made.
+            InvalidRequest: the CSR is invalid or its key is not acceptable.
+            KeyInUse: another device or a CA uses this key.
+            NotRenewable: the certificate is not in use, or has or is getting a
+                successor.
+            DeviceIsRetired: the device is retired.
             AuthorityUnavailable: the CA cannot sign now.
         """
         if certificate.status != Status.ACTIVE:
             raise NotRenewable(f"The certificate is {certificate.status}.")
         if certificate.handover_until is not None:
-            raise NotRenewable("The certificate has a successor already.")
+            raise NotRenewable("The certificate already has a successor.")
         if csr_pem is not None:
             requested = self.requested_key(csr_pem)
             return self._issue(certificate.device_id, requested, "ec", certificate, now)
         public_key = certificate.public_key()
-        kind = keys.kind_of(public_key)
-        made_here = certificate.key_source == DeviceCertificate.KeySource.SERVER
+        key_type = keys.kind_of(public_key)
+        from_server = certificate.key_source == DeviceCertificate.KeySource.SERVER
         return self._issue(
             certificate.device_id,
-            None if made_here else public_key,
-            kind,
+            None if from_server else public_key,
+            key_type,
             certificate,
             now,
         )
 
     def requested_key(self, csr_pem: str) -> DevicePublicKey:
-        """The key that a request proves, if a certificate may carry it.
+        """Return the public key of a CSR whose proof of possession verifies.
 
         Raises:
-            InvalidRequest: says why not.
+            InvalidRequest: the CSR is invalid or its key is not acceptable.
         """
         try:
             return csr.proven_key(csr_pem)
         except PkiError as error:
             raise InvalidRequest(
-                f"The CSR is refused: {error}.", field="csr"
+                f"The CSR is invalid: {error}.", field="csr"
             ) from error
 
     def _issue(
@@ -126,14 +129,16 @@ class CertificateManagementService:
         renews: DeviceCertificate | None,
         now: datetime,
     ) -> DeviceCertificate:
-        """Reserve, commit, sign, stage; then install and activate in one transaction."""
+        """Reserve, commit, sign and stage; then install and activate in one transaction."""
         serial_number = serials.random_serial_number()
-        signing = authorities.signing(self.ca, serial_number=serial_number, now=now)
+        context = authorities.signing_context(
+            self.ca, serial_number=serial_number, now=now
+        )
         row = DeviceCertificate(
             device_id=device_id,
             serial_number=serials.to_text(serial_number),
-            authority_key_id=signing.issuer.key_identifier.hex(),
-            distribution_point_id=signing.list_id,
+            authority_key_id=context.issuer.key_identifier.hex(),
+            distribution_point_id=context.list_id,
             key_source="server" if public_key is None else "device",
             reserved_at=now,
             replaces=renews,
@@ -147,8 +152,8 @@ class CertificateManagementService:
             signed = self.ca.issue_certificate(
                 device_id,
                 serial_number=serial_number,
-                issuer=signing.issuer,
-                addresses=signing.addresses,
+                issuer=context.issuer,
+                addresses=context.addresses,
                 public_key=public_key,
                 key_type=key_type,
                 now=now,
@@ -160,11 +165,7 @@ class CertificateManagementService:
             raise
 
     def authority(self, *, now: datetime) -> Issuer:
-        """The CA that signs; made at first use, and never instead of a lost one.
-
-        Raises:
-            AuthorityUnavailable: its files are gone, are another CA's, or unusable.
-        """
+        """Return the signing CA; see `authorities.signing_issuer`."""
         return authorities.signing_issuer(self.ca, now=now)
 
     # --- Revoke ----------------------------------------------------------------------
@@ -172,7 +173,7 @@ class CertificateManagementService:
     def revoke_certificate(
         self, certificate: DeviceCertificate, *, reason: str, now: datetime
     ) -> DeviceCertificate:
-        """End the trust in a certificate; see `revocation.revoke`."""
+        """Revoke a certificate; see `revocation.revoke`."""
         return revocation.revoke(certificate, reason=reason, now=now)
 
     def revoke_all_of_device(
@@ -182,63 +183,68 @@ class CertificateManagementService:
         reason: str = Reason.CESSATION_OF_OPERATION,
         now: datetime,
     ) -> int:
-        """End the trust in all that a device has; see `revocation.revoke_all_of`."""
-        return revocation.revoke_all_of(device_id, reason=reason, now=now)
+        """Revoke all certificates of a device; see `revocation.revoke_all_of_device`."""
+        return revocation.revoke_all_of_device(device_id, reason=reason, now=now)
 
-    # --- The monitor -------------------------------------------------------------------
+    # --- Monitor -----------------------------------------------------------------------
 
     def check_expirations(self, *, now: datetime) -> Monitored:
-        """Say what ended, warn once of what ends soon, and name what is to be renewed.
+        """Process all time-based changes of certificates that are due.
 
-        Due means "by now", so an outage of any length is caught up with.
+        Mark ended certificates as expired, end handovers that are over, publish renewal
+        warnings, and return the certificates to renew. Due means `<= now`, so an outage
+        of any length is caught up with.
         """
         window = timedelta(days=settings.RENEWAL_WARNING_DAYS)
-        expired = sum(in_batches(lambda: expire_some(now)))
+        expired = sum(in_batches(lambda: expire_batch(now)))
         for _ in in_batches(lambda: handover.end_some(now)):
             pass
-        warned = sum(in_batches(lambda: warn_some(now, window)))
+        warned = sum(in_batches(lambda: warn_batch(now, window)))
         return Monitored(warned, expired, self.due_for_renewal(now=now))
 
     def due_for_renewal(self, *, now: datetime) -> list[UUID]:
-        """The certificates in their renewal window, so many, the most urgent first."""
+        """Return up to `MAX_DUE` certificates to renew, those that end first coming first."""
         window = timedelta(days=settings.AUTO_RENEWAL_DAYS)
         due = DeviceCertificate.objects.due_for_renewal(now, window)
-        urgent = due.order_by("not_after").values_list("pk", flat=True)
-        return list(urgent[:MOST_DUE])
+        ordered = due.order_by("not_after").values_list("pk", flat=True)
+        return list(ordered[:MAX_DUE])
 
 
 def certificate_in_use(device: Device) -> DeviceCertificate:
-    """The certificate that a device should use now.
+    """Return the certificate that a device should use now.
 
     Raises:
-        NoSuchCertificate: it has none.
+        NoSuchCertificate: the device has none.
     """
     active = DeviceCertificate.objects.active().of_device(device.pk)
-    found = active.select_related("replaces").first()
-    if found is None:
+    certificate = active.select_related("replaces").first()
+    if certificate is None:
         raise NoSuchCertificate
-    return found
+    return certificate
 
 
 def owned_certificate(serial_number: str) -> DeviceCertificate:
-    """The current tenant's certificate with this serial number.
+    """Return the current tenant's certificate with this serial number.
+
+    Args:
+        serial_number: hexadecimal, in any form that `serials.normalise` accepts.
 
     Raises:
-        NoSuchCertificate: it is unknown, never signed, or a stranger's.
+        NoSuchCertificate: it does not exist, was never signed, or is another tenant's.
     """
-    written = serials.normalise(serial_number)
+    normalised = serials.normalise(serial_number)
     owned = DeviceCertificate.objects.owned().signed().select_related("device")
-    found = owned.filter(serial_number=written).first() if written else None
-    if found is None:
+    certificate = owned.filter(serial_number=normalised).first() if normalised else None
+    if certificate is None:
         raise NoSuchCertificate
-    return found
+    return certificate
 
 
 def of_device(certificate: DeviceCertificate, device: Device) -> DeviceCertificate:
-    """The certificate, if it is this device's.
+    """Return the certificate if it belongs to this device.
 
     Raises:
-        NoSuchCertificate: it is another's.
+        NoSuchCertificate: it belongs to another device.
     """
     if certificate.device_id != device.pk:
         raise NoSuchCertificate

@@ -1,4 +1,4 @@
-"""Whether the certificate of a connection is one that a device may act with now."""
+"""Verification of the client certificate that a device presents in a TLS connection."""
 
 from datetime import datetime
 
@@ -9,34 +9,37 @@ from certificates import queries
 from certificates.errors import ClientCertificateRefused
 from certificates.models import DeviceCertificate
 from certificates.pki.errors import PkiError
-from certificates.pki.issuer import presented
+from certificates.pki.issuer import parse_certificate
 from certificates.services import authorities
 from devices.registry.models import Device
 
-LONGEST = 8192  # characters of PEM
+MAX_LENGTH = 8192  # characters of PEM
 ACCEPTED = {
     DeviceCertificate.Status.ACTIVE.value,
     DeviceCertificate.Status.SUPERSEDED.value,
 }
 
 
-def judge(pem: str, *, now: datetime) -> tuple[DeviceCertificate, Device]:
-    """The record of a presented certificate, and its device with its next steps.
+def verify(pem: str, *, now: datetime) -> tuple[DeviceCertificate, Device]:
+    """Verify a client certificate. Return its record, and its device with its next steps.
 
     Raises:
-        ClientCertificateRefused: it is not readable, not ours, not valid now, revoked,
-            or not the one on record.
+        ClientCertificateRefused: the certificate is unreadable, not valid now, not
+            signed by a trusted CA of this server, not on record, or revoked, or the
+            device is retired.
     """
-    shown = _parsed(pem)
-    if not shown.not_valid_before_utc <= now <= shown.not_valid_after_utc:
+    certificate = _parse(pem)
+    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise ClientCertificateRefused("The client certificate is not valid now.")
-    if not authorities.is_ours(shown):
-        raise ClientCertificateRefused("The client certificate is not of this CA.")
-    fingerprint = shown.fingerprint(hashes.SHA256()).hex()
-    found = queries.certificate_and_device(fingerprint)
-    if found is None:
+    if not authorities.is_ours(certificate):
+        raise ClientCertificateRefused(
+            "The client certificate was not issued by a CA of this server."
+        )
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+    record = queries.certificate_and_device(fingerprint)
+    if record is None:
         raise ClientCertificateRefused("The client certificate is not on record.")
-    row, device = found
+    row, device = record
     if row.status not in ACCEPTED:
         raise ClientCertificateRefused(f"The client certificate is {row.status}.")
     if device.status == Device.Status.RETIRED:
@@ -44,12 +47,14 @@ def judge(pem: str, *, now: datetime) -> tuple[DeviceCertificate, Device]:
     return row, device
 
 
-def _parsed(pem: str) -> x509.Certificate:
-    if len(pem) > LONGEST:
-        raise ClientCertificateRefused("The client certificate is too long.")
+def _parse(pem: str) -> x509.Certificate:
+    if len(pem) > MAX_LENGTH:
+        raise ClientCertificateRefused(
+            f"The client certificate is longer than {MAX_LENGTH} characters."
+        )
     try:
-        return presented(pem)
+        return parse_certificate(pem)
     except PkiError as error:
         raise ClientCertificateRefused(
-            "The client certificate cannot be read."
+            "The client certificate cannot be read as PEM."
         ) from error

@@ -1,4 +1,4 @@
-"""The file-based certificate authority: its own key and chain, and devices' files."""
+"""The file-based certificate authority: creating it, and signing device certificates."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,14 +22,18 @@ from certificates.services.file_store import CertificateStore
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A certificate that lies staged among the files, with its key if we made that."""
+    """A signed certificate in the staging folder.
+
+    Attributes:
+        key_made_here: whether the server generated the key, which is then staged too.
+    """
 
     certificate: x509.Certificate
     key_made_here: bool
 
 
 class DeviceCertificatesService:
-    """Signs device certificates and keeps their files."""
+    """Create, import and load CAs, and sign device certificates."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.store = CertificateStore(root or Path(settings.CERTIFICATES_ROOT))
@@ -37,18 +41,18 @@ class DeviceCertificatesService:
     def initialize_ca(
         self, *, now: datetime, key_type: KeyType = "rsa", with_root: bool = False
     ) -> Issuer:
-        """Load the authority; on first use make one, self-signed or below a root.
+        """Load the first CA. On first use create it, self-signed or below a root.
 
-        However many processes start at once, one makes it and the others wait. A key
-        that a crash left without its certificate is used, never overwritten.
+        If several processes start at once, one creates it and the others wait. A key
+        that a crash left without a certificate is used, never overwritten.
 
         Raises:
-            AuthorityUnavailable: its files are there but cannot be used.
+            AuthorityUnavailable: its files exist but cannot be used.
         """
         if not self.exists():
             with self.store.locked():
                 if not self.exists():
-                    authority_creation.make_first(
+                    authority_creation.create_first(
                         self.store, now=now, key_type=key_type, with_root=with_root
                     )
         return self.issuer()
@@ -61,18 +65,18 @@ class DeviceCertificatesService:
         address: str | None = None,
         now: datetime,
     ) -> Issuer:
-        """Become an existing authority.
+        """Import an existing CA as the first one. Give either `key` or `address`.
 
         Args:
             chain: PEM certificates, the CA's own first, each followed by its issuer.
-            key: PEM, encrypted under `CA_KEY_PASSPHRASE` or not at all; or else
-            address: of the key in a token (RFC 7512).
+            key: PEM, encrypted with `CA_KEY_PASSPHRASE` or not encrypted.
+            address: URI of the key in a token (RFC 7512).
 
         Raises:
-            AuthorityExists: there is one; none is ever overwritten.
-            InvalidAuthority: says why they cannot act as one.
+            AuthorityExists: there is a CA; it is never overwritten.
+            InvalidAuthority: the key and the chain cannot act as a CA.
         """
-        authority_creation.take_over(
+        authority_creation.import_authority(
             self.store,
             self.store.first,
             holder=authority_creation.holder_of(key=key, address=address),
@@ -84,17 +88,20 @@ class DeviceCertificatesService:
     def certify_token_key(
         self, address: str, *, now: datetime, with_root: bool = False
     ) -> Issuer:
-        """Become the authority whose key lies in a token; its certificate is made here.
+        """Create the first CA with a key in a token. The server signs its certificate.
+
+        Args:
+            address: URI of the key (RFC 7512).
 
         Raises:
-            AuthorityExists: there is one; none is ever overwritten.
+            AuthorityExists: there is a CA; it is never overwritten.
             AuthorityUnavailable: the token or its key cannot be used.
         """
         holder = authority_creation.holder_of(key=None, address=address)
         with self.store.locked():
             if self.exists():
-                raise AuthorityExists("There is a CA already; it is not overwritten.")
-            authority_creation.make_first(
+                raise AuthorityExists("A CA already exists. It is not overwritten.")
+            authority_creation.create_first(
                 self.store, now=now, key_type="rsa", with_root=with_root, holder=holder
             )
         return self.issuer()
@@ -103,10 +110,10 @@ class DeviceCertificatesService:
         return self.store.ca_certificate.exists()
 
     def issuer(self, key_identifier: str | None = None) -> Issuer:
-        """An authority by its key identifier (hex), or the first, loaded and checked.
+        """Load a CA by its key identifier (hex); without one, the first CA.
 
         Raises:
-            AuthorityUnavailable: there is none, or it cannot be used.
+            AuthorityUnavailable: it does not exist or cannot be used.
         """
         if key_identifier is None:
             return authority_files.load(self.store.first)
@@ -124,12 +131,12 @@ class DeviceCertificatesService:
         now: datetime,
         signing: Callable[[DevicePublicKey], None] = lambda key: None,
     ) -> Signed:
-        """Sign a certificate for a device and stage it, with a key made for it if need be.
+        """Sign a certificate for a device and write it to the staging folder.
 
         Args:
-            addresses: what the certificate says of its list, issuer and responder.
-            public_key: the device's own; None to make a key pair of `key_type` here.
-            signing: called with the key before anything is signed; may refuse.
+            addresses: the CRL, issuer and OCSP URLs for the certificate.
+            public_key: the device's own key; None to generate one of `key_type`.
+            signing: called with the public key; may raise to refuse it.
 
         Raises:
             AuthorityUnavailable: the CA cannot sign now.
@@ -139,18 +146,18 @@ class DeviceCertificatesService:
             private_key = keys.generate(key_type, rsa_bits=settings.DEFAULT_KEY_SIZE)
             public_key = private_key.public_key()
         signing(public_key)
-        certificate = _signed(
+        certificate = _sign(
             device_id, public_key, serial_number, issuer, addresses, now
         )
         self.store.stage(
             serials.to_text(serial_number),
-            key=key_encryption.close(private_key) if private_key else None,
+            key=key_encryption.encrypt_key(private_key) if private_key else None,
             certificate=certificate.public_bytes(Encoding.PEM),
         )
         return Signed(certificate, key_made_here=private_key is not None)
 
 
-def _signed(
+def _sign(
     device_id: UUID,
     public_key: DevicePublicKey,
     serial_number: int,
@@ -158,7 +165,7 @@ def _signed(
     addresses: Addresses,
     now: datetime,
 ) -> x509.Certificate:
-    """Sign, and see that what came out is what the profile says."""
+    """Sign a certificate and check that it conforms to the profile."""
     try:
         certificate = issuing.device_certificate(
             device_id=device_id,
@@ -172,13 +179,16 @@ def _signed(
             lifetime=timedelta(days=settings.DEFAULT_CERT_VALIDITY_DAYS),
         )
     except PkiError as error:
-        raise AuthorityUnavailable(f"No certificate: {error}.") from error
-    found = deviations(
+        raise AuthorityUnavailable(
+            f"The certificate cannot be signed: {error}."
+        ) from error
+    for deviation in deviations(
         certificate,
         issuer=issuer.certificate,
         device_id=device_id,
         crl=addresses.crl,
-    )
-    for deviation in found:
-        raise AuthorityUnavailable(f"No certificate: {deviation}.")
+    ):
+        raise AuthorityUnavailable(
+            f"The new certificate does not conform to the profile: {deviation}."
+        )
     return certificate

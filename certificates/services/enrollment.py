@@ -1,4 +1,4 @@
-"""Registration with a certificate in the same answer: both or neither."""
+"""Device registration together with the issue of a certificate."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ from tenants import tokens
 
 @dataclass(frozen=True, slots=True)
 class Enrollment:
-    """A registered device, its token and, if it asked for one, its certificate."""
+    """A registered device with its token and, if it sent a CSR, its certificate."""
 
     registration: Registration
     certificate: DeviceCertificate | None
@@ -29,71 +29,79 @@ class Enrollment:
 
 def enroll(
     *,
-    box: Box,
+    report: Box,
     csr_pem: str | None,
     admission: EnrollmentToken | None,
     service: CertificateManagementService,
     now: datetime,
 ) -> Enrollment:
-    """Register a box and sign the key that its request proves.
+    """Register a device and issue a certificate for its CSR.
 
-    A request that cannot be signed is refused before anything happens. Should the
-    signing itself fail, a device that is new goes again; killed in between, the box
-    comes back with the same request and finds its device.
+    A CSR that cannot be signed is refused before the registration. If signing fails
+    afterwards, a newly registered device is retired again. After a crash the device
+    repeats its request and finds itself registered.
+
+    Args:
+        report: what the device sends about itself.
+        csr_pem: None to register only.
+        admission: the enrollment token it registers with.
 
     Raises:
         DomainError: see `registration.auto_register` and
             `CertificateManagementService.issue_certificate`.
     """
     if csr_pem is None:
-        registered = registration.auto_register(box=box, admission=admission, now=now)
+        registered = registration.auto_register(
+            box=report, admission=admission, now=now
+        )
         return Enrollment(registered, None)
-    digest = _see_that_it_can_be_signed(box, csr_pem, service, now)
+    digest = _check_csr(report, csr_pem, service, now)
     registered = registration.auto_register(
-        box=box, admission=admission, key_digest=digest, now=now
+        box=report, admission=admission, key_digest=digest, now=now
     )
     device = registered.device
     if device.quarantined_at is not None:
-        return Enrollment(registered, None)  # a token to connect with, nothing else
+        return Enrollment(registered, None)  # in quarantine it may only connect
     try:
         certificate = service.issue_certificate(device=device, csr_pem=csr_pem, now=now)
     except Exception:
         if registered.created:
-            _take_back(registered, admission, now)
+            _undo_registration(registered, admission, now)
         raise
     return Enrollment(registered, certificate)
 
 
-def _see_that_it_can_be_signed(
-    box: Box, csr_pem: str, service: CertificateManagementService, now: datetime
+def _check_csr(
+    report: Box, csr_pem: str, service: CertificateManagementService, now: datetime
 ) -> str:
-    """Refuse before anything happens what would be refused after it; the key's digest."""
+    """Check before the registration that the CSR can be signed. Return its key's digest."""
     digest = keys.public_digest(service.requested_key(csr_pem))
     service.authority(now=now)
-    why = _why_barred(box, digest)
-    if why is not None:  # unless the box registered itself between the two questions
-        why = _why_barred(box, digest)
-    if why is not None:
-        raise KeyInUse(why, field="csr")
+    reason = _refusal_reason(report, digest)
+    if reason is not None:
+        # Check again: the device may have registered between the two queries.
+        reason = _refusal_reason(report, digest)
+    if reason is not None:
+        raise KeyInUse(reason, field="csr")
     return digest
 
 
-def _why_barred(box: Box, digest: str) -> str | None:
-    known = devices_known_by(box.identifiers())
-    return queries.why_key_is_barred(digest, for_devices=known)
+def _refusal_reason(report: Box, digest: str) -> str | None:
+    device_ids = devices_known_by(report.identifiers())
+    return queries.why_key_is_barred(digest, for_devices=device_ids)
 
 
 @transaction.atomic
-def _take_back(
+def _undo_registration(
     registered: Registration, admission: EnrollmentToken | None, now: datetime
 ) -> None:
-    """Undo a registration, unless the box has registered again since then."""
+    """Retire a new device, unless it has registered again or got a certificate."""
     device = hold(registered.device.pk)
-    issued = DeviceToken.objects.filter(
+    token = DeviceToken.objects.filter(
         device=device, digest=tokens.digest(registered.token)
     )
-    certified = DeviceCertificate.objects.active().of_device(device.pk)
-    if issued.exists() and not certified.exists():
+    certificates = DeviceCertificate.objects.active().of_device(device.pk)
+    if token.exists() and not certificates.exists():
         registration.retire(device=device, reason="enrollment failed", now=now)
         if admission is not None:
             give_back(admission)

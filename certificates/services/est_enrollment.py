@@ -1,4 +1,4 @@
-"""A device's request by EST: parse, see that it may, issue."""
+"""Enrollment and re-enrollment of a device by EST (RFC 7030)."""
 
 from datetime import datetime, timedelta
 
@@ -20,64 +20,69 @@ from certificates.services.certificate_management import (
 from certificates.services.issuance import ABANDONED_AFTER
 from devices.registry.models import Device
 
-UNTIL_DECIDED = timedelta(minutes=10)
-UNTIL_FINISHED = timedelta(seconds=5)
+QUARANTINE_RETRY = timedelta(minutes=10)
+ISSUANCE_RETRY = timedelta(seconds=5)
 
 
 def enroll(
     *,
     device: Device,
     body: bytes,
-    again: bool,
+    reenroll: bool,
     service: CertificateManagementService,
     now: datetime,
 ) -> DeviceCertificate:
-    """Sign the request in an EST body.
+    """Issue a certificate for the CSR in an EST request body.
 
     Args:
-        again: it is a re-enrollment, which keeps the names of the certificate in use.
+        body: the CSR, base64 of DER, or PEM.
+        reenroll: renew the certificate in use, whose names the CSR must repeat.
 
     Raises:
-        InvalidRequest: it is no request, proves no acceptable key, or wants other names.
-        NothingToReenroll: it has no certificate in use.
-        EnrollmentPending: a member has to decide, or an issuance is under way.
+        InvalidRequest: the body is not a CSR, its key is not acceptable, or its names
+            differ from those of the certificate in use.
+        NothingToReenroll: the device has no certificate in use.
+        EnrollmentPending: the device is in quarantine, or an issuance is in progress.
         KeyInUse: another device has the key.
     """
-    csr_pem = _request(body)
+    csr_pem = _parse_body(body)
     service.requested_key(csr_pem)
     if device.quarantined_at is not None:
-        raise EnrollmentPending(UNTIL_DECIDED)
+        raise EnrollmentPending(QUARANTINE_RETRY)
     pending = DeviceCertificate.objects.pending().of_device(device.pk)
     if pending.filter(reserved_at__gt=now - ABANDONED_AFTER).exists():
-        raise EnrollmentPending(UNTIL_FINISHED)
-    if again:
-        return _again(device, csr_pem, service, now)
+        raise EnrollmentPending(ISSUANCE_RETRY)
+    if reenroll:
+        return _reenroll(device, csr_pem, service, now)
     return service.issue_certificate(device=device, csr_pem=csr_pem, now=now)
 
 
-def _again(
+def _reenroll(
     device: Device, csr_pem: str, service: CertificateManagementService, now: datetime
 ) -> DeviceCertificate:
     try:
         current = certificate_in_use(device)
     except NoSuchCertificate as error:
-        raise NothingToReenroll("There is none to re-enroll: simpleenroll.") from error
-    differing = est.names_differ(csr_pem, current.signed_certificate())
-    if differing is not None:
+        raise NothingToReenroll(
+            "The device has no certificate to re-enroll. Use simpleenroll."
+        ) from error
+    certificate = current.signed_certificate()
+    differing_name = est.differing_name(csr_pem, certificate)
+    if differing_name is not None:
         raise InvalidRequest(
-            f"A re-enrollment keeps the certificate's names: the {differing} differs. "
-            f"The subject is {current.signed_certificate().subject.rfc4514_string()}, "
-            "written from its last part.",
+            "A re-enrollment must keep the names of the current certificate: the "
+            f"{differing_name} differs. The subject must be "
+            f"{certificate.subject.rfc4514_string()} (RFC 4514: last component first).",
             field="csr",
         )
     try:
         return service.renew_certificate(current, csr_pem=csr_pem, now=now)
     except (NotRenewable, IssuanceInterrupted) as error:
-        raise EnrollmentPending(UNTIL_FINISHED) from error
+        raise EnrollmentPending(ISSUANCE_RETRY) from error
 
 
-def _request(body: bytes) -> str:
+def _parse_body(body: bytes) -> str:
     try:
         return est.csr_pem(body)
     except PkiError as error:
-        raise InvalidRequest(f"The CSR is refused: {error}.", field="csr") from error
+        raise InvalidRequest(f"The CSR is invalid: {error}.", field="csr") from error

@@ -1,11 +1,15 @@
-"""What the monitor writes: in batches, skipping rows that another monitor holds."""
+"""Expiration and renewal warnings, in batches that skip rows locked by other workers."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from certificates.events import CertificateExpired, CertificateRenewalWarning, about
+from certificates.events import (
+    CertificateExpired,
+    CertificateRenewalWarning,
+    event_fields,
+)
 from certificates.models import DeviceCertificate
 from events.services.outbox import record
 
@@ -13,22 +17,23 @@ Status = DeviceCertificate.Status
 BATCH = 500
 
 
-def in_batches(some: Callable[[], int]) -> Iterator[int]:
-    """Run a batch after another until one finds nothing to do."""
-    while done := some():
-        yield done
+def in_batches(process_batch: Callable[[], int]) -> Iterator[int]:
+    """Call `process_batch` until it has nothing left to do. Yield the size of each batch."""
+    while count := process_batch():
+        yield count
 
 
 @transaction.atomic
-def expire_some(now: datetime) -> int:
-    over = DeviceCertificate.objects.over(now).select_related("device")
-    rows = list(over.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+def expire_batch(now: datetime) -> int:
+    """Mark up to `BATCH` ended certificates as expired. Return how many."""
+    due = DeviceCertificate.objects.due_for_expiration(now).select_related("device")
+    rows = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
     DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(
         status=Status.EXPIRED
     )
     record(
         CertificateExpired(
-            **about(row, row.device, now),
+            **event_fields(row, row.device, now),
             was_in_use=row.status == Status.ACTIVE and row.handover_until is None,
         )
         for row in rows
@@ -37,7 +42,8 @@ def expire_some(now: datetime) -> int:
 
 
 @transaction.atomic
-def warn_some(now: datetime, window: timedelta) -> int:
+def warn_batch(now: datetime, window: timedelta) -> int:
+    """Publish up to `BATCH` renewal warnings. Return how many."""
     due = DeviceCertificate.objects.due_for_warning(now, window).select_related(
         "device"
     )
@@ -45,5 +51,7 @@ def warn_some(now: datetime, window: timedelta) -> int:
     DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(
         warned_at=now
     )
-    record(CertificateRenewalWarning(**about(row, row.device, now)) for row in rows)
+    record(
+        CertificateRenewalWarning(**event_fields(row, row.device, now)) for row in rows
+    )
     return len(rows)

@@ -1,4 +1,4 @@
-"""How the files of a device's certificate differ from its record."""
+"""Comparison of the files of a device's certificate with its database record."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from certificates.services import key_encryption
 from certificates.services.file_store import (
     CertificateStore,
     InsecureFile,
-    is_ours_but_open,
+    has_only_wrong_mode,
     read,
     read_secret,
 )
@@ -30,13 +30,17 @@ Kind = Literal[
     "staged_file_left",
 ]
 
-
-CLOSED: Kind = "key_file_closed"
+UNDECRYPTABLE: Kind = "key_file_closed"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in which records and files disagree, and whether it was mended."""
+    """One difference between records and files.
+
+    Attributes:
+        subject: id of the device, serial number, key identifier or file name.
+        mended: whether it was repaired.
+    """
 
     kind: Kind
     subject: str
@@ -47,58 +51,58 @@ class Difference:
 def file_differences(
     row: DeviceCertificate, store: CertificateStore
 ) -> Iterator[Difference]:
-    """How the files of a certificate in use differ from its record."""
+    """Yield each difference between the files of a certificate in use and its record."""
     subject = str(row.device_id)
     path = store.certificate_of(row.device_id)
-    found = read(path)
-    if found is None:
-        sentence = f"The file {path.name} is missing."
+    content = read(path)
+    if content is None:
+        sentence = f"The certificate file {path.name} is missing."
         yield Difference("certificate_file_missing", subject, sentence)
-    elif found != row.pem.encode():
-        sentence = f"The file {path.name} differs from its record."
+    elif content != row.pem.encode():
+        sentence = f"The certificate file {path.name} differs from its record."
         yield Difference("certificate_file_differs", subject, sentence)
-    if row.keeps_key_here:
+    if row.key_stored_on_server:
         yield from _key_differences(row, store.key_of(row.device_id))
 
 
 def _key_differences(row: DeviceCertificate, path: Path) -> Iterator[Difference]:
     subject = str(row.device_id)
-    if is_ours_but_open(path):
-        sentence = f"The key {path.name} has not mode 0600."
+    if has_only_wrong_mode(path):
+        sentence = f"The mode of the key {path.name} is not 0600."
         yield Difference("key_file_readable_by_others", subject, sentence)
-    elif is_closed(path):
+    elif _is_undecryptable(path):
         sentence = (
-            f"The key {path.name} cannot be opened: none of the configured "
-            "passphrases is its own. Only the operator can mend that."
+            f"The key {path.name} cannot be decrypted with any configured passphrase. "
+            "Add its passphrase to KEY_ENCRYPTION_KEY_FALLBACKS."
         )
-        yield Difference(CLOSED, subject, sentence)
+        yield Difference(UNDECRYPTABLE, subject, sentence)
     elif key_digest(path) != row.public_key_digest:
-        lost = not path.exists()
-        kind: Kind = "key_file_missing" if lost else "key_file_mismatched"
-        word = "is missing" if lost else "is not the certificate's"
-        sentence = f"The key {path.name} {word}; a renewal makes a new pair."
+        is_missing = not path.exists()
+        kind: Kind = "key_file_missing" if is_missing else "key_file_mismatched"
+        problem = "is missing" if is_missing else "is not that of the certificate"
+        sentence = f"The key {path.name} {problem}. A renewal generates a new key."
         yield Difference(kind, subject, sentence)
 
 
 def key_digest(path: Path) -> str | None:
-    """The digest of a key file's public half; None when there is no readable key."""
+    """Return the digest of a key file's public key; None if there is no readable key."""
     try:
         content = read_secret(path)
         if content is None:
             return None
-        key = key_encryption.open_key(content, made_here=True)
+        key = key_encryption.decrypt_key(content, made_here=True)
     except (PkiError, InsecureFile):
         return None
     return keys.public_digest(key.public_key())
 
 
-def is_closed(path: Path) -> bool:
-    """Whether a key is encrypted under something that is not configured here."""
+def _is_undecryptable(path: Path) -> bool:
+    """Return True if a key is encrypted and no configured passphrase decrypts it."""
     try:
         content = read_secret(path)
         if content is None or key_encryption.ENCRYPTED not in content:
             return False
-        key_encryption.open_key(content, made_here=True)
+        key_encryption.decrypt_key(content, made_here=True)
     except PkiError:
         return True
     except InsecureFile:

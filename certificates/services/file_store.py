@@ -1,10 +1,12 @@
-"""PEM files under `CERTIFICATES_ROOT`: whole or not at all, secret ones for us alone.
+"""Atomic reading and writing of the PEM files under `CERTIFICATES_ROOT`.
 
-ca-key.pem (0600)   ca-cert.pem                      the first authority
-authorities/{key id}/ca-key.pem, ca-cert.pem         a root above it, and its successors
+ca-key.pem (0600)   ca-cert.pem                      the first CA
+authorities/{key id}/ca-key.pem, ca-cert.pem         its root and its successors
 devices/private/{device}-key.pem   (0600, folder 0700)
 devices/public/{device}-cert.pem
-devices/staged/{serial}-key.pem, {serial}-cert.pem   on their way there
+devices/staged/{serial}-key.pem, {serial}-cert.pem   not installed yet
+
+A CA whose key is in a token has `ca-key.uri` instead of `ca-key.pem`.
 """
 
 import fcntl
@@ -20,11 +22,11 @@ PUBLIC = 0o644
 
 
 class InsecureFile(OSError):
-    """A secret lies in a file that others may read or have put there; it is not used."""
+    """A secret file is refused because others can read it or may have written it."""
 
 
 class AuthorityFiles:
-    """Where one authority's key and chain lie; a token's key has its address instead."""
+    """The paths of a CA's key, or the address of its key in a token, and its chain."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,7 +39,7 @@ class AuthorityFiles:
 
 
 class CertificateStore:
-    """The files of the authorities of one installation, and of its devices."""
+    """The files of an installation's CAs and devices."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -50,7 +52,7 @@ class CertificateStore:
         self.staged = root / "devices" / "staged"
 
     def prepare(self) -> None:
-        """Make the folders, and close those that hold secrets."""
+        """Create the folders. Folders for secrets get mode 0700."""
         self.public.mkdir(parents=True, exist_ok=True)
         for folder in (self.private, self.staged):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,18 +60,18 @@ class CertificateStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone among all processes of this machine."""
+        """Hold a lock that excludes all other processes of this machine."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / "ca.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def authority(self, key_identifier: str) -> AuthorityFiles:
-        """Where a root, or a successor of the first authority, lies."""
+        """Return the paths of a root or of a successor of the first CA."""
         return AuthorityFiles(self.authorities / key_identifier)
 
     def all_authorities(self) -> Iterator[AuthorityFiles]:
-        """Every folder that holds an authority's chain, the first one's first."""
+        """Yield the paths of every CA that has a chain file, the first CA first."""
         folders = [self.root]
         if self.authorities.is_dir():
             folders += sorted(self.authorities.iterdir())
@@ -93,20 +95,21 @@ class CertificateStore:
     def stage(
         self, serial_number: str, *, key: bytes | None, certificate: bytes
     ) -> None:
-        """Put a key, then its certificate, beside the places that they will have."""
+        """Write a key and its certificate to the staging folder, the key first."""
         if not self.staged.is_dir():
             self.prepare()
-        if (
-            key is not None
-        ):  # its place is made durable at the end, before the record is
-            write(self.staged_key(serial_number), key, mode=SECRET, placed=False)
+        if key is not None:
+            # `install` syncs the folder, before the transaction commits.
+            path = self.staged_key(serial_number)
+            write(path, key, mode=SECRET, sync_folder=False)
         write(self.staged_certificate(serial_number), certificate, mode=PUBLIC)
 
     def install(self, serial_number: str, device_id: UUID, *, with_key: bool) -> None:
-        """Move what is staged to its place; done twice, or from half-way, it ends the same.
+        """Move staged files to their final paths. It can be repeated after a crash.
 
-        A device that holds its own key has none here: an earlier one goes. Between two
-        keys there is no certificate for a moment, rather than one of the other key.
+        If the device generated its own key, remove an earlier server-generated one. When
+        a key is replaced, the old certificate is removed first, so that key and
+        certificate never mismatch.
         """
         if with_key:
             if self.staged_key(serial_number).exists():
@@ -118,20 +121,22 @@ class CertificateStore:
         _move(self.staged_certificate(serial_number), self.certificate_of(device_id))
 
     def discard(self, serial_number: str) -> None:
-        """Remove what was staged."""
+        """Remove the staged files of a certificate."""
         self.staged_key(serial_number).unlink(missing_ok=True)
         self.staged_certificate(serial_number).unlink(missing_ok=True)
 
 
-def write(path: Path, content: bytes, *, mode: int, placed: bool = True) -> None:
-    """Write a file that has its mode from its first moment and appears whole.
+def write(path: Path, content: bytes, *, mode: int, sync_folder: bool = True) -> None:
+    """Write a file atomically. It has `mode` from the moment it exists.
 
     Args:
-        placed: that it is in this place outlives a power cut as well as its content.
+        sync_folder: for a secret file, sync the folder too, so that the file name
+            survives a power failure. Public files are not synced: they can be restored
+            from the database.
     """
-    making = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     descriptor = os.open(
-        making, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode
+        temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode
     )
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -139,63 +144,63 @@ def write(path: Path, content: bytes, *, mode: int, placed: bool = True) -> None
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        making.rename(path)
+        temporary.rename(path)
     except OSError:
-        making.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-    if (
-        placed and mode == SECRET
-    ):  # what is public is in the record as well and can be mended
+    if sync_folder and mode == SECRET:
         _sync(path.parent)
 
 
 def read(path: Path) -> bytes | None:
+    """Return the content of a file; None if it does not exist."""
     with suppress(FileNotFoundError):
         return path.read_bytes()
     return None
 
 
 def read_secret(path: Path) -> bytes | None:
-    """A secret file's content, if it is a plain file of ours that nobody else can read.
+    """Return the content of a secret file; None if it does not exist.
 
     Raises:
-        InsecureFile: it is a link or no file, somebody else's, or open to others.
+        InsecureFile: it is not a regular file, its owner is another user (root is
+            accepted), or group or others have access.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InsecureFile(f"{path.name} is not a plain file") from error
+        raise InsecureFile(f"{path.name} is not a regular file") from error
     try:
-        _see_that_it_is_secret(path, os.fstat(descriptor))
+        _check_secret(path, os.fstat(descriptor))
         with os.fdopen(os.dup(descriptor), "rb") as stream:
             return stream.read()
     finally:
         os.close(descriptor)
 
 
-def _see_that_it_is_secret(path: Path, about: os.stat_result) -> None:
-    if not stat.S_ISREG(about.st_mode):
-        raise InsecureFile(f"{path.name} is not a plain file")
-    if about.st_uid not in (os.geteuid(), 0):
-        raise InsecureFile(f"{path.name} belongs to somebody else")
-    if stat.S_IMODE(about.st_mode) & 0o077:
-        raise InsecureFile(f"{path.name} can be read by others; it wants mode 0600")
+def _check_secret(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise InsecureFile(f"{path.name} is not a regular file")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise InsecureFile(f"{path.name} is owned by another user")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise InsecureFile(f"{path.name} can be read by others; its mode must be 0600")
 
 
-def is_ours_but_open(path: Path) -> bool:
-    """Whether a secret file is what it should be in all but its mode."""
+def has_only_wrong_mode(path: Path) -> bool:
+    """Return True if this user's secret file is a regular file and not of mode 0600."""
     try:
-        about = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return False
-    plain_and_ours = stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid()
-    return plain_and_ours and stat.S_IMODE(about.st_mode) != SECRET
+    own_file = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+    return own_file and stat.S_IMODE(status.st_mode) != SECRET
 
 
 def _move(source: Path, target: Path) -> None:
-    with suppress(FileNotFoundError):  # moved before a crash
+    with suppress(FileNotFoundError):  # already moved before a crash
         source.rename(target)
 
 

@@ -1,4 +1,7 @@
-"""From one certificate to its successor: both are good until the device has the new one."""
+"""Handover from a certificate to its successor.
+
+Both are valid until the device confirms the successor or the handover period ends.
+"""
 
 from datetime import datetime
 
@@ -19,15 +22,15 @@ Status = DeviceCertificate.Status
 def acknowledge(
     *, device: Device, serial_number: str, now: datetime
 ) -> DeviceCertificate:
-    """The device says that it holds a certificate; repeated, it changes nothing.
+    """Record that a device has received a certificate. Repeating it has no effect.
 
     Raises:
-        NoSuchCertificate: the device has none with this serial number.
-        NotAcknowledgeable: it has ended.
+        NoSuchCertificate: the device has no certificate with this serial number.
+        NotAcknowledgeable: the certificate is expired or revoked.
     """
-    written = serials.normalise(serial_number) or ""
-    of_device = DeviceCertificate.objects.signed().of_device(device.pk)
-    row = of_device.filter(serial_number=written).first()
+    normalised = serials.normalise(serial_number) or ""
+    certificates = DeviceCertificate.objects.signed().of_device(device.pk)
+    row = certificates.filter(serial_number=normalised).first()
     if row is None:
         raise NoSuchCertificate
     if row.status not in (Status.ACTIVE, Status.SUPERSEDED):
@@ -37,27 +40,31 @@ def acknowledge(
 
 @transaction.atomic
 def confirm(certificate: DeviceCertificate, *, now: datetime) -> DeviceCertificate:
-    """A device used a certificate, or acknowledged it: those before it are superseded."""
+    """Record that a device uses a certificate, and supersede its earlier ones."""
     device = hold(certificate.device_id, even_retired=True)
-    of_device = DeviceCertificate.objects.of_device(device.pk)
-    row = of_device.select_related("replaces").get(pk=certificate.pk)
+    certificates = DeviceCertificate.objects.of_device(device.pk)
+    row = certificates.select_related("replaces").get(pk=certificate.pk)
     if row.status != Status.ACTIVE:
         return row
     if row.confirmed_at is None:
         row.confirmed_at = now
         row.save(update_fields=["confirmed_at"])
-    before = of_device.filter(
+    earlier = certificates.filter(
         status=Status.ACTIVE, reserved_at__lte=row.reserved_at
     ).exclude(pk=row.pk)
-    _supersede(list(before), device, confirmed=True, now=now)
+    _supersede(list(earlier), device, confirmed=True, now=now)
     return row
 
 
 @transaction.atomic
 def end_some(now: datetime) -> int:
-    """Supersede a batch of those whose successor nobody confirmed in time; how many."""
-    over = DeviceCertificate.objects.handed_over(now).select_related("device")
-    rows = list(over.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+    """Supersede up to `BATCH` certificates whose successor was not confirmed in time.
+
+    Returns:
+        How many were superseded.
+    """
+    due = DeviceCertificate.objects.past_handover(now).select_related("device")
+    rows = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
     for row in rows:
         _supersede([row], row.device, confirmed=False, now=now)
     return len(rows)

@@ -1,4 +1,4 @@
-"""The continuous audit: every certificate looked at again, slice by slice, around the clock."""
+"""Continuous audit of all certificates, in slices."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -21,45 +21,55 @@ from certificates.pki.serials import to_text
 from certificates.services.file_comparison import file_differences
 from certificates.services.file_store import CertificateStore
 
-LEAST_SLICE, MOST_SLICE = 200, 5_000  # certificates of one run
-RUNS_EACH_HOUR = 60
-LISTED_WITHIN = timedelta(minutes=10)  # of its revocation, on every list
+LEAST_SLICE, MAX_SLICE = 200, 5_000  # certificates per run
+RUNS_PER_HOUR = 60
+LISTED_WITHIN = timedelta(minutes=10)  # a revocation must be on every list by then
+MAX_SENTENCE = 400  # characters; `Drift.sentence`
+PASSES_KEPT = 30
 
 Problem = tuple[str, str]  # kind, sentence
 Status = DeviceCertificate.Status
 
 
 def inspect_some(*, store: CertificateStore, now: datetime) -> int:
-    """Look at the next slice of the present pass, and begin one if there is none.
+    """Audit the next slice of the current pass, or start a new pass when it is time.
 
-    Returns how many were looked at. One runs at a time; a second finds nothing to do.
+    Only one run is active at a time; a concurrent one does nothing.
+
+    Returns:
+        How many certificates were audited.
     """
     with transaction.atomic():
-        inspection = _held(now)
+        inspection = _lock_pass(now)
         if inspection is None:
             return 0
-        rows = _slice(inspection)
-        against = _Against(rows, store, now)
-        found = {row: list(_problems(row, against)) for row in rows}
-        _note(found, now)
+        rows = _next_slice(inspection)
+        references = _References(rows, store, now)
+        problems_by_row = {row: list(_problems(row, references)) for row in rows}
+        _save_findings(problems_by_row, now)
         inspection.inspected += len(rows)
-        inspection.drifted += sum(1 for problems in found.values() if problems)
+        inspection.drifted += sum(map(bool, problems_by_row.values()))
         if rows:
             inspection.reached = rows[-1].pk
         else:
             inspection.ended_at = now
-            _keep_the_last(inspection)
+            _delete_old_passes(inspection)
         inspection.save()
     return len(rows)
 
 
 def last_full_pass() -> Inspection | None:
+    """Return the audit pass that ended last."""
     ended = Inspection.objects.filter(ended_at__isnull=False)
     return ended.order_by("-ended_at").first()
 
 
-def _held(now: datetime) -> Inspection | None:
-    """The pass under way, or a new one when it is time; None when another holds it."""
+def _lock_pass(now: datetime) -> Inspection | None:
+    """Return the current pass, or a new one when half of `INSPECTION_HOURS` is over.
+
+    Returns:
+        None if no pass is due, or another process is running one.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_try_advisory_xact_lock(hashtextextended('inspection', 0))"
@@ -70,32 +80,29 @@ def _held(now: datetime) -> Inspection | None:
     if running is not None:
         return running
     last = Inspection.objects.order_by("-started_at").first()
-    if last is not None and now - last.started_at < _length_of_a_pass() / 2:
+    min_interval = timedelta(hours=settings.INSPECTION_HOURS) / 2
+    if last is not None and now - last.started_at < min_interval:
         return None
     return Inspection.objects.create(started_at=now)
 
 
-def _length_of_a_pass() -> timedelta:
-    return timedelta(hours=settings.INSPECTION_HOURS)
-
-
-def _slice(inspection: Inspection) -> list[DeviceCertificate]:
-    """The next ones in the order of their ids; so many that a pass takes its hours."""
-    wanted = DeviceCertificate.objects.filter(
+def _next_slice(inspection: Inspection) -> list[DeviceCertificate]:
+    """Return the next certificates by id; so many that a pass takes `INSPECTION_HOURS`."""
+    certificates = DeviceCertificate.objects.filter(
         status__in=(Status.ACTIVE, Status.SUPERSEDED, Status.REVOKED)
     )
-    wanted = wanted.select_related("distribution_point").defer(
+    certificates = certificates.select_related("distribution_point").defer(
         "distribution_point__der"
     )
     if inspection.reached is not None:
-        wanted = wanted.filter(pk__gt=inspection.reached)
-    runs = settings.INSPECTION_HOURS * RUNS_EACH_HOUR
-    size = min(max(_estimated() // runs, LEAST_SLICE), MOST_SLICE)
-    return list(wanted.order_by("pk")[:size])
+        certificates = certificates.filter(pk__gt=inspection.reached)
+    runs = settings.INSPECTION_HOURS * RUNS_PER_HOUR
+    size = min(max(_estimated_count() // runs, LEAST_SLICE), MAX_SLICE)
+    return list(certificates.order_by("pk")[:size])
 
 
-def _estimated() -> int:
-    """About how many certificates there are, as the planner knows; counting takes long."""
+def _estimated_count() -> int:
+    """Return the planner's estimate of the number of certificates; COUNT is too slow."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass",
@@ -105,56 +112,62 @@ def _estimated() -> int:
     return max(0, int(row[0])) if row else 0
 
 
-def _problems(row: DeviceCertificate, against: "_Against") -> Iterator[Problem]:
+def _problems(row: DeviceCertificate, references: "_References") -> Iterator[Problem]:
     try:
         certificate = row.signed_certificate()
         digest = keys.public_digest(keys.acceptable(certificate.public_key()))
     except (ValueError, x509.InvalidVersion):
-        yield "record_unreadable", "The recorded certificate cannot be read."
+        yield "record_unreadable", "The certificate in the record cannot be read."
         return
-    yield from _of_the_record(row, certificate, digest)
-    yield from _of_the_profile(row, certificate, against.issuer_of(row))
+    yield from _record_problems(row, certificate, digest)
+    yield from _profile_problems(row, certificate, references.issuer_of(row))
     if row.status == Status.REVOKED:
-        yield from against.missing(row)
+        yield from references.missing_revocations(row)
     elif row.status == Status.ACTIVE and row.handover_until is None:
-        yield from _of_the_files(row, against.store)
+        yield from _file_problems(row, references.store)
 
 
-def _of_the_files(row: DeviceCertificate, store: CertificateStore) -> Iterator[Problem]:
-    """What differs, and differs still for the record as it is now: issuances go on."""
-    if not any(True for _ in file_differences(row, store)):
+def _file_problems(
+    row: DeviceCertificate, store: CertificateStore
+) -> Iterator[Problem]:
+    """Compare the files with the record, and again with the record's current state.
+
+    Issuances continue during the audit, so the record may have changed.
+    """
+    if next(file_differences(row, store), None) is None:
         return
-    present = DeviceCertificate.objects.active().filter(pk=row.pk).first()
-    if present is not None:
-        for difference in file_differences(present, store):
+    current = DeviceCertificate.objects.active().filter(pk=row.pk).first()
+    if current is not None:
+        for difference in file_differences(current, store):
             yield difference.kind, difference.sentence
 
 
-def _of_the_record(
+def _record_problems(
     row: DeviceCertificate, certificate: x509.Certificate, key_digest: str
 ) -> Iterator[Problem]:
-    told = {
+    fields = {
         "serial number": (row.serial_number, to_text(certificate.serial_number)),
         "fingerprint": (
             row.fingerprint,
             certificate.fingerprint(hashes.SHA256()).hex(),
         ),
-        "begin": (row.not_before, certificate.not_valid_before_utc),
-        "end": (row.not_after, certificate.not_valid_after_utc),
-        "key": (row.public_key_digest, key_digest),
+        "start of validity": (row.not_before, certificate.not_valid_before_utc),
+        "end of validity": (row.not_after, certificate.not_valid_after_utc),
+        "public key": (row.public_key_digest, key_digest),
     }
-    for name, (recorded, found) in told.items():
-        if recorded != found:
-            yield "record_differs", f"The record's {name} is not the certificate's."
+    for name, (record_value, certificate_value) in fields.items():
+        if record_value != certificate_value:
+            sentence = f"The {name} in the record differs from the certificate."
+            yield "record_differs", sentence
 
 
-def _of_the_profile(
+def _profile_problems(
     row: DeviceCertificate,
     certificate: x509.Certificate,
     issuer: x509.Certificate | None,
 ) -> Iterator[Problem]:
     if issuer is None:
-        yield "authority_unknown", "The CA that signed it is not on record."
+        yield "authority_unknown", "There is no record of the CA that signed it."
         return
     point = row.distribution_point
     for deviation in deviations(
@@ -163,72 +176,78 @@ def _of_the_profile(
         device_id=row.device_id,
         crl=point.address if point else None,
     ):
-        yield "profile_differs", f"Not as the profile says: {deviation}."
+        sentence = f"It differs from the certificate profile: {deviation}."
+        yield "profile_differs", sentence
 
 
-def _note(found: dict[DeviceCertificate, list[Problem]], now: datetime) -> None:
-    """Keep what is wrong, with the time since when; forget what is right again."""
-    for row, problems in found.items():
+def _save_findings(
+    problems_by_row: dict[DeviceCertificate, list[Problem]], now: datetime
+) -> None:
+    """Create or update findings. Delete those of earlier passes that no longer hold."""
+    for row, problems in problems_by_row.items():
         for kind, sentence in problems:
             Drift.objects.update_or_create(
                 certificate=row,
                 kind=kind,
-                sentence=sentence[:400],
+                sentence=sentence[:MAX_SENTENCE],
                 defaults={"seen_at": now},
                 create_defaults={"seen_at": now, "found_at": now},
             )
-    Drift.objects.filter(certificate__in=list(found)).exclude(seen_at=now).delete()
+    drifts = Drift.objects.filter(certificate__in=list(problems_by_row))
+    drifts.exclude(seen_at=now).delete()
 
 
-def _keep_the_last(inspection: Inspection) -> None:
-    older = Inspection.objects.exclude(pk=inspection.pk).order_by("-started_at")[30:]
-    Inspection.objects.filter(pk__in=[row.pk for row in older]).delete()
+def _delete_old_passes(inspection: Inspection) -> None:
+    others = Inspection.objects.exclude(pk=inspection.pk).order_by("-started_at")
+    Inspection.objects.filter(pk__in=[row.pk for row in others[PASSES_KEPT:]]).delete()
 
 
-class _Against:
-    """What the certificates of a slice are compared with, read once for all of them."""
+class _References:
+    """The issuers and revocation lists of a slice, loaded once for all certificates."""
 
     def __init__(
         self, rows: list[DeviceCertificate], store: CertificateStore, now: datetime
     ) -> None:
         self.store, self.now = store, now
-        signers = {row.authority_key_id for row in rows}
+        key_identifiers = {row.authority_key_id for row in rows}
         self._issuers = {
             authority.key_identifier: authority.certificate()
             for authority in CertificateAuthority.objects.filter(
-                key_identifier__in=signers
+                key_identifier__in=key_identifiers
             )
         }
         revoked = [row for row in rows if row.status == Status.REVOKED]
+        # Serial numbers by list: a shard's id, or a CA's key identifier.
         self._lists: dict[int | str, set[int]] = {}
-        points = {
+        shard_ids = {
             row.distribution_point_id
             for row in revoked
             if row.distribution_point_id is not None
         }
-        wanted = RevocationList.objects.select_related("authority")
-        for point in points:
-            self._lists[point] = _serial_numbers(wanted.get(pk=point))
-        for signer in {row.authority_key_id for row in revoked}:
-            for found in wanted.complete().of_authority(signer):
-                self._lists[signer] = _serial_numbers(found)
+        lists = RevocationList.objects.select_related("authority")
+        for shard_id in shard_ids:
+            self._lists[shard_id] = _serial_numbers(lists.get(pk=shard_id))
+        for key_identifier in {row.authority_key_id for row in revoked}:
+            for complete in lists.complete().of_authority(key_identifier):
+                self._lists[key_identifier] = _serial_numbers(complete)
 
     def issuer_of(self, row: DeviceCertificate) -> x509.Certificate | None:
         return self._issuers.get(row.authority_key_id)
 
-    def missing(self, row: DeviceCertificate) -> Iterator[Problem]:
+    def missing_revocations(self, row: DeviceCertificate) -> Iterator[Problem]:
+        """Yield the lists that should contain a revoked certificate and do not."""
         assert row.revoked_at is not None
         assert row.not_after is not None
         if row.not_after <= self.now or row.revoked_at > self.now - LISTED_WITHIN:
             return
         for name, key in (
-            ("complete list", row.authority_key_id),
-            ("list of its shard", row.distribution_point_id),
+            ("complete revocation list", row.authority_key_id),
+            ("revocation list of its shard", row.distribution_point_id),
         ):
             if key is not None and int(row.serial_number, 16) not in self._lists.get(
                 key, set()
             ):
-                yield "not_on_list", f"It is revoked and not on the {name}."
+                yield "not_on_list", f"It is revoked but not on the {name}."
 
 
 def _serial_numbers(row: RevocationList) -> set[int]:

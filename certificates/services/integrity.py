@@ -1,4 +1,4 @@
-"""Records against files: say exactly what differs, and mend it."""
+"""Comparison of certificate records with the files on disk, and repair of differences."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,7 +17,7 @@ from certificates.services import authorities, authority_files, issuance
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import Signed
 from certificates.services.file_comparison import (
-    CLOSED,
+    UNDECRYPTABLE,
     Difference,
     Kind,
     file_differences,
@@ -37,11 +37,11 @@ from devices.registry.queries import hold
 
 
 class IntegrityCheck:
-    """Walks over records and files; with `fix` it mends what it finds.
+    """Compare all records with their files; with `fix`, repair the differences.
 
-    The record is the truth about what was issued. A key that is lost cannot be
-    mended, only replaced: its certificate is renewed with a new key. Issuances go on
-    meanwhile, so before anything is mended the device is held and looked at again.
+    The database record is authoritative. A lost key cannot be restored: its certificate
+    is renewed with a new key. Issuances continue during the check, so the device is
+    locked and checked again before anything is repaired.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class IntegrityCheck:
     ) -> None:
         self.service = service
         self.store: CertificateStore = service.ca.store
-        self.clock = clock  # a walk over a fleet takes long: each step asks anew
+        self.clock = clock  # a function, because checking a fleet takes long
         self.fix = fix
 
     def run(self) -> Iterator[Difference]:
@@ -64,65 +64,67 @@ class IntegrityCheck:
         yield from self.left_behind()
 
     def authorities(self) -> Iterator[Difference]:
-        """Whether each CA that signs, or is to, can; only the operator can mend that."""
+        """Check that each trusted issuing CA can sign. Only the operator can repair this."""
         for row in CertificateAuthority.objects.trusted().issuing():
             try:
-                authority_files.read_anew(
+                authority_files.load_uncached(
                     authority_files.find(self.store, row.key_identifier)
                 )
             except AuthorityUnavailable as error:
                 yield Difference("authority_unusable", row.key_identifier, str(error))
 
     def interrupted(self) -> Iterator[Difference]:
-        """Finish a reservation whose certificate was signed; bury any other."""
+        """Finish interrupted issuances whose certificate was signed; bury the others."""
         stuck = DeviceCertificate.objects.stuck(self.clock() - ABANDONED_AFTER)
         for row in stuck.iterator(chunk_size=200):
-            signed = signed_for(row, self.store)
-            if self.fix and not (signed and self._finished(row, signed)):
+            signed = find_signed(row, self.store)
+            if self.fix and not (signed and self._finish(row, signed)):
                 issuance.bury(row, store=self.store)
-            deed = "was signed but not finished" if signed else "was never signed"
+            state = "was signed but not activated" if signed else "was never signed"
             yield Difference(
                 "issuance_interrupted",
                 row.serial_number,
-                f"Certificate {row.serial_number} of {row.device_id} {deed}.",
+                f"Certificate {row.serial_number} of device {row.device_id} {state}.",
                 self.fix,
             )
 
     def active(self) -> Iterator[Difference]:
+        """Check the files of all certificates in use."""
         for row in DeviceCertificate.objects.active().iterator(chunk_size=500):
-            if not self._is_right(row):
+            if next(file_differences(row, self.store), None) is not None:
                 yield from self._mended(row)
 
     def unexpected_keys(self) -> Iterator[Difference]:
-        """Private keys whose certificate is no longer in use, or never was."""
+        """Find private keys that do not belong to a certificate in use."""
         for path in _files(self.store.private, "-key.pem"):
             device_id = path.name.removesuffix("-key.pem")
-            if not _server_keyed(device_id) and self._removed(path, device_id):
+            if not _expects_key(device_id) and self._remove_key(path, device_id):
                 yield Difference(
                     "key_file_unexpected",
                     device_id,
-                    f"{path.name} belongs to no certificate in use.",
+                    f"The key {path.name} does not belong to a certificate in use.",
                     self.fix,
                 )
 
     def left_behind(self) -> Iterator[Difference]:
-        """Files of issuances that are over, and half-written ones."""
+        """Find files of finished or failed issuances, and partially written files."""
         pending = DeviceCertificate.objects.pending()
         for path in _files(self.store.staged, ".pem"):
             serial_number = path.name.rsplit("-", 1)[0]
             if not pending.filter(serial_number=serial_number).exists():
-                yield self._left(path, serial_number)
+                yield self._leftover(path, serial_number)
         for folder in (self.store.staged, self.store.private, self.store.public):
-            for path in _half_written(folder, self.clock() - ABANDONED_AFTER):
-                yield self._left(path, path.name)
+            for path in _partial_files(folder, self.clock() - ABANDONED_AFTER):
+                yield self._leftover(path, path.name)
 
-    def _left(self, path: Path, subject: str) -> Difference:
+    def _leftover(self, path: Path, subject: str) -> Difference:
         if self.fix:
             path.unlink(missing_ok=True)
-        sentence = f"{path.name} was left by an issuance that is over."
+        sentence = f"The file {path.name} is left over from an earlier issuance."
         return Difference("staged_file_left", subject, sentence, self.fix)
 
-    def _finished(self, row: DeviceCertificate, signed: Signed) -> bool:
+    def _finish(self, row: DeviceCertificate, signed: Signed) -> bool:
+        """Activate a signed certificate. Return False if that is no longer possible."""
         with suppress(DomainError):
             issuance.activate(
                 row, signed, store=self.store, now=self.clock(), unless_newer=True
@@ -130,12 +132,16 @@ class IntegrityCheck:
             return True
         return False
 
-    def _removed(self, path: Path, device_id: str) -> bool:
-        """Remove a key under its device's lock, if it is still unexpected then."""
+    def _remove_key(self, path: Path, device_id: str) -> bool:
+        """Check again with the device locked and, with `fix`, remove the key.
+
+        Returns:
+            True if the key is still unexpected.
+        """
         try:
             with transaction.atomic():
                 hold(UUID(device_id), even_retired=True)
-                if _server_keyed(device_id):
+                if _expects_key(device_id):
                     return False
                 if self.fix:
                     path.unlink(missing_ok=True)
@@ -145,25 +151,26 @@ class IntegrityCheck:
                 path.unlink(missing_ok=True)
             return True
 
-    def _is_right(self, row: DeviceCertificate) -> bool:
-        return next(file_differences(row, self.store), None) is None
-
     def _mended(self, row: DeviceCertificate) -> Iterator[Difference]:
+        """Check again with the device locked and, with `fix`, repair the differences."""
         with transaction.atomic():
             hold(row.device_id, even_retired=True)
-            current = DeviceCertificate.objects.active().filter(pk=row.pk).first()
-            found = [] if current is None else list(file_differences(row, self.store))
-            for difference in found:
+            is_active = DeviceCertificate.objects.active().filter(pk=row.pk).exists()
+            differences = list(file_differences(row, self.store)) if is_active else []
+            for difference in differences:
                 if self.fix:
-                    self._mend_file(row, difference.kind)
-        lost = {"key_file_missing", "key_file_mismatched"}
-        for difference in found:
-            if self.fix and difference.kind in lost:
-                with suppress(DomainError):  # renewed or ended meanwhile: right again
+                    self._repair_file(row, difference.kind)
+        key_lost = {"key_file_missing", "key_file_mismatched"}
+        for difference in differences:
+            if self.fix and difference.kind in key_lost:
+                # Refused if the certificate was renewed or has ended meanwhile; then
+                # nothing is left to repair.
+                with suppress(DomainError):
                     self.service.renew_certificate(row, now=self.clock())
-            yield replace(difference, mended=self.fix and difference.kind != CLOSED)
+            repaired = self.fix and difference.kind != UNDECRYPTABLE
+            yield replace(difference, mended=repaired)
 
-    def _mend_file(self, row: DeviceCertificate, kind: Kind) -> None:
+    def _repair_file(self, row: DeviceCertificate, kind: Kind) -> None:
         if kind in ("certificate_file_missing", "certificate_file_differs"):
             self.store.prepare()
             path = self.store.certificate_of(row.device_id)
@@ -172,42 +179,45 @@ class IntegrityCheck:
             self.store.key_of(row.device_id).chmod(SECRET)
 
 
-def signed_for(row: DeviceCertificate, store: CertificateStore) -> Signed | None:
-    """What was signed for a reservation, staged or in its place, if it is whole."""
-    made_here = row.key_source == DeviceCertificate.KeySource.SERVER
-    staged, placed = (
-        store.staged_certificate(row.serial_number),
-        store.certificate_of(row.device_id),
-    )
-    for path in (staged, placed):
-        certificate = _certificate(read(path))
+def find_signed(row: DeviceCertificate, store: CertificateStore) -> Signed | None:
+    """Return the certificate that was signed for a reservation, staged or installed.
+
+    Returns:
+        None if there is none, if its key is missing, or if it was not signed by a
+        trusted CA of this installation.
+    """
+    from_server = row.key_source == DeviceCertificate.KeySource.SERVER
+    staged = store.staged_certificate(row.serial_number)
+    installed = store.certificate_of(row.device_id)
+    for path in (staged, installed):
+        certificate = _parse_certificate(read(path))
         if certificate is None or f"{certificate.serial_number:x}" != row.serial_number:
             continue
         digests = {
             key_digest(store.staged_key(row.serial_number)),
             key_digest(store.key_of(row.device_id)),
         }
-        has_key = not made_here or row.public_key_digest in digests
+        has_key = not from_server or row.public_key_digest in digests
         if has_key and authorities.is_ours(certificate):
-            return Signed(certificate, key_made_here=made_here)
+            return Signed(certificate, key_made_here=from_server)
     return None
 
 
-def _server_keyed(device_id: str) -> bool:
+def _expects_key(device_id: str) -> bool:
+    """Return True if the server should have a private key of this device."""
     try:
         parsed = UUID(device_id)
     except ValueError:
         return False
-    unfinished = Q(status="active") | Q(status="pending")
     return DeviceCertificate.objects.filter(
-        unfinished,
+        Q(status="active") | Q(status="pending"),
         device_id=parsed,
         key_source="server",
         key_delivered_at__isnull=True,
     ).exists()
 
 
-def _certificate(pem: bytes | None) -> x509.Certificate | None:
+def _parse_certificate(pem: bytes | None) -> x509.Certificate | None:
     if pem is None:
         return None
     try:
@@ -223,8 +233,8 @@ def _files(folder: Path, ending: str) -> Iterator[Path]:
         )
 
 
-def _half_written(folder: Path, before: datetime) -> Iterator[Path]:
-    """What a process that was killed while writing left."""
+def _partial_files(folder: Path, before: datetime) -> Iterator[Path]:
+    """Yield temporary files of processes that were killed while writing."""
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
             if path.name.startswith(".") and path.stat().st_mtime < before.timestamp():

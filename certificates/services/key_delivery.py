@@ -1,4 +1,4 @@
-"""A private key that the server made leaves it once, to its own device."""
+"""One-time delivery of a server-generated private key to its device."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import transaction
 
 from certificates.errors import AuthorityUnavailable, NoKeyToDeliver
-from certificates.events import PrivateKeyDelivered, about
+from certificates.events import PrivateKeyDelivered, event_fields
 from certificates.models import DeviceCertificate
 from certificates.pki import bundles, keys
 from certificates.pki.bundles import Form
@@ -23,7 +23,7 @@ from events.services.outbox import record
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Key, certificate and chain in one piece."""
+    """A private key with its certificate and chain, serialised."""
 
     content: bytes
     certificate: DeviceCertificate
@@ -37,46 +37,62 @@ def deliver(
     store: CertificateStore,
     now: datetime,
 ) -> Bundle:
-    """Hand out the key of the certificate in use, with both; then it is here no more.
+    """Return the key of the device's certificate in use, with the certificate and chain.
 
-    An answer that is lost on its way is made good by a new certificate for a new key:
-    a key that may have been read by somebody is not handed out twice.
+    The key is then deleted from the server. If the response is lost, the device must
+    request a new certificate with a new key: a key that somebody may have read is not
+    delivered twice.
+
+    Args:
+        form: `pem` or `pkcs12`.
+        passphrase: encrypts the key; empty leaves a PEM key unencrypted.
 
     Raises:
-        NoSuchCertificate: the device has none in use.
-        NoKeyToDeliver: the device has made its key itself, or has got it already.
+        NoSuchCertificate: the device has no certificate in use.
+        NoKeyToDeliver: the device generated the key itself, or the key was delivered
+            before or is not usable.
+        DeviceIsRetired: the device is retired.
+        AuthorityUnavailable: the key cannot be decrypted.
     """
     with transaction.atomic():
-        held = hold(device.pk)
-        row = certificate_in_use(held)
-        key = _key(row, store)
+        locked_device = hold(device.pk)
+        row = certificate_in_use(locked_device)
+        key = _load_key(row, store)
         row.key_delivered_at = now
         row.save(update_fields=["key_delivered_at"])
-        record([PrivateKeyDelivered(**about(row, held, now), form=form)])
-    remove_delivered_key(row, store)  # left by a crash, beat removes it
-    return Bundle(_written(row, key, form, passphrase), row)
+        fields = event_fields(row, locked_device, now)
+        record([PrivateKeyDelivered(**fields, form=form)])
+    # After a crash here, `repair_certificates` removes the key.
+    remove_delivered_key(row, store)
+    return Bundle(_serialise(row, key, form, passphrase), row)
 
 
-def _key(row: DeviceCertificate, store: CertificateStore) -> DevicePrivateKey:
+def _load_key(row: DeviceCertificate, store: CertificateStore) -> DevicePrivateKey:
     if row.key_source != DeviceCertificate.KeySource.SERVER:
-        raise NoKeyToDeliver("The device has made this key itself.")
+        raise NoKeyToDeliver("The device generated this key itself.")
     if row.key_delivered_at is not None:
-        raise NoKeyToDeliver("The key was delivered already: ask for a new one.")
+        raise NoKeyToDeliver(
+            "The key was already delivered. Request a new certificate."
+        )
     try:
         pem = read_secret(store.key_of(row.device_id))
         if pem is None:
-            raise NoKeyToDeliver("The key is not here: ask for a new one.")
-        key = key_encryption.open_key(pem, made_here=True)
+            raise NoKeyToDeliver("The key is missing. Request a new certificate.")
+        key = key_encryption.decrypt_key(pem, made_here=True)
     except InsecureFile as error:
-        raise NoKeyToDeliver("The key is not safe: ask for a new one.") from error
+        raise NoKeyToDeliver(
+            "The key file is not secure. Request a new certificate."
+        ) from error
     except PkiError as error:
-        raise AuthorityUnavailable(f"The key cannot be opened: {error}.") from error
+        raise AuthorityUnavailable(f"The key cannot be read: {error}.") from error
     if keys.public_digest(key.public_key()) != row.public_key_digest:
-        raise NoKeyToDeliver("The key is not the certificate's: ask for a new one.")
+        raise NoKeyToDeliver(
+            "The key is not that of the certificate. Request a new certificate."
+        )
     return key
 
 
-def _written(
+def _serialise(
     row: DeviceCertificate, key: DevicePrivateKey, form: Form, passphrase: str
 ) -> bytes:
     certificate = row.signed_certificate()

@@ -1,8 +1,9 @@
-"""Private keys at rest: encrypted under a key-encryption key, if the operator gives one.
+"""Encryption of stored private keys with a key-encryption key, if one is configured.
 
-`KEY_ENCRYPTION_KEY` is a passphrase of high entropy for PKCS #8 (RFC 5958), from the
-environment or a mounted secret: it lies neither beside the keys nor in their back-up.
-What an earlier one closed, `KEY_ENCRYPTION_KEY_FALLBACKS` still opens.
+`KEY_ENCRYPTION_KEY` is a high-entropy passphrase for PKCS #8 (RFC 5958). It comes from
+the environment or a mounted secret and is stored neither beside the keys nor in their
+backup. Keys encrypted with an earlier one are decrypted with
+`KEY_ENCRYPTION_KEY_FALLBACKS`.
 """
 
 from django.conf import settings
@@ -14,21 +15,23 @@ from certificates.pki.keys import DevicePrivateKey
 ENCRYPTED = b"ENCRYPTED"
 
 
-def close(key: DevicePrivateKey) -> bytes:
-    """A device's private key in PEM, as it is kept."""
-    return keys.to_pem(key, _present(authority=False))
+def encrypt_key(key: DevicePrivateKey, *, authority: bool = False) -> bytes:
+    """Return a private key in PEM for storage, encrypted if a passphrase is configured.
+
+    Args:
+        authority: it is a CA's key, which may have its own passphrase.
+    """
+    return keys.to_pem(key, _current_passphrase(authority=authority))
 
 
-def close_authority(key: DevicePrivateKey) -> bytes:
-    """A CA's private key in PEM."""
-    return keys.to_pem(key, _present(authority=True))
+def decrypt_key(pem: bytes, *, made_here: bool = False) -> DevicePrivateKey:
+    """Read a stored private key, encrypted or not.
 
-
-def open_key(pem: bytes, *, made_here: bool = False) -> DevicePrivateKey:
-    """Read what was closed, or was never encrypted.
+    Args:
+        made_here: skip the consistency checks; see `keys.from_pem`.
 
     Raises:
-        PkiError: it is unreadable, or none of the known secrets opens it.
+        PkiError: the key is unreadable, or no configured passphrase decrypts it.
     """
     if ENCRYPTED not in pem:
         return keys.from_pem(pem, made_here=made_here)
@@ -37,33 +40,30 @@ def open_key(pem: bytes, *, made_here: bool = False) -> DevicePrivateKey:
             return keys.from_pem(pem, passphrase, made_here=made_here)
         except PkiError:
             continue
-    raise PkiError(
-        "the key is encrypted, and none of the configured passphrases opens it"
-    )
+    raise PkiError("the key is encrypted and no configured passphrase decrypts it")
 
 
 def is_current(pem: bytes, *, authority: bool = False) -> bool:
-    """Whether a kept key is closed as it would be now."""
-    present = _present(authority=authority)
-    if not present or ENCRYPTED not in pem:
-        return not present and ENCRYPTED not in pem
+    """Return True if the stored key is encrypted with the current key-encryption key."""
+    passphrase = _current_passphrase(authority=authority)
+    if not passphrase or ENCRYPTED not in pem:
+        return not passphrase and ENCRYPTED not in pem
     try:
-        keys.from_pem(pem, present, made_here=True)
+        keys.from_pem(pem, passphrase, made_here=True)
     except PkiError:
         return False
     return True
 
 
-def _present(*, authority: bool) -> str:
-    """What a key is closed with now; a CA's may have a passphrase of its own."""
-    own: str = settings.CA_KEY_PASSPHRASE if authority else ""
-    return own or settings.KEY_ENCRYPTION_KEY
+def _current_passphrase(*, authority: bool) -> str:
+    ca_passphrase: str = settings.CA_KEY_PASSPHRASE if authority else ""
+    return ca_passphrase or settings.KEY_ENCRYPTION_KEY
 
 
 def _passphrases() -> list[str]:
-    known = (
+    configured = (
         settings.CA_KEY_PASSPHRASE,
         settings.KEY_ENCRYPTION_KEY,
         *settings.KEY_ENCRYPTION_KEY_FALLBACKS,
     )
-    return [passphrase for passphrase in known if passphrase]
+    return [passphrase for passphrase in configured if passphrase]

@@ -1,4 +1,4 @@
-"""Private keys that lie here, closed anew under the present key-encryption key."""
+"""Re-encryption of stored private keys with the current key-encryption key."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,53 +20,59 @@ from devices.registry.queries import hold
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a key that was not closed as it would be now."""
+class Reencryption:
+    """The result for one key that was not encrypted with the current key.
+
+    Attributes:
+        error: why it could not be re-encrypted; None on success.
+    """
 
     path: Path
-    refusal: str | None = None
+    error: str | None = None
 
 
-def closed_anew(store: CertificateStore) -> Iterator[Outcome]:
-    """Rewrite each key that is not closed as it would be now.
+def reencrypt_keys(store: CertificateStore) -> Iterator[Reencryption]:
+    """Re-encrypt each stored key that is not encrypted with the current key.
 
-    A device's key is rewritten under its device's lock, so that none slips past an
-    issuance. One that cannot be opened stops no other. Killed in between, the next run
-    does the rest.
+    A device's key is rewritten while its device row is locked, so that no issuance can
+    replace it meanwhile. A key that cannot be decrypted does not stop the others. An
+    interrupted run is completed by the next one.
     """
     for files in store.all_authorities():
         if files.key.exists():
-            yield from _outcome(files.key, lambda path: _rewritten(path, True))
+            yield from _results(
+                files.key, lambda path: _reencrypt(path, authority=True)
+            )
     if store.private.is_dir():
         for path in sorted(store.private.glob("*-key.pem")):
-            yield from _outcome(path, _rewritten_under_lock)
+            yield from _results(path, _reencrypt_device_key)
 
 
-def _outcome(path: Path, rewrite: Callable[[Path], bool]) -> Iterator[Outcome]:
+def _results(path: Path, reencrypt: Callable[[Path], bool]) -> Iterator[Reencryption]:
     try:
-        if rewrite(path):
-            yield Outcome(path)
+        if reencrypt(path):
+            yield Reencryption(path)
     except (PkiError, OSError) as error:
-        yield Outcome(path, str(error))
+        yield Reencryption(path, str(error))
 
 
-def _rewritten_under_lock(path: Path) -> bool:
+def _reencrypt_device_key(path: Path) -> bool:
     try:
         device_id = UUID(path.name.removesuffix("-key.pem"))
         with transaction.atomic():
             hold(device_id, even_retired=True)
-            return _rewritten(path, False)
+            return _reencrypt(path, authority=False)
     except (ValueError, NoSuchDevice) as error:
         if isinstance(error, PkiError):
             raise
-        return False  # nobody's: `check_integrity` says so
+        return False  # not a device's key: `check_integrity` reports it
 
 
-def _rewritten(path: Path, authority: bool) -> bool:
+def _reencrypt(path: Path, *, authority: bool) -> bool:
+    """Rewrite a key if it is not encrypted with the current key; return whether it was."""
     pem = read_secret(path)
     if pem is None or key_encryption.is_current(pem, authority=authority):
         return False
-    key = key_encryption.open_key(pem, made_here=True)
-    closing = key_encryption.close_authority if authority else key_encryption.close
-    write(path, closing(key), mode=SECRET)
+    key = key_encryption.decrypt_key(pem, made_here=True)
+    write(path, key_encryption.encrypt_key(key, authority=authority), mode=SECRET)
     return True

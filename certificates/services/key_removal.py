@@ -1,4 +1,4 @@
-"""Keys that the server made and should have no more: delivered ones, and revoked ones."""
+"""Removal of server-generated keys that were delivered or whose certificate was revoked."""
 
 from datetime import datetime
 from uuid import UUID
@@ -14,7 +14,11 @@ from devices.registry.queries import hold
 
 @transaction.atomic
 def remove_delivered_key(row: DeviceCertificate, store: CertificateStore) -> bool:
-    """Remove a key that has left, unless a later one stands in its place; whether it did."""
+    """Remove a delivered key from the server, unless a later key has replaced it.
+
+    Returns:
+        True if the key was removed.
+    """
     hold(row.device_id, even_retired=True)
     path = store.key_of(row.device_id)
     if key_digest(path) != row.public_key_digest:
@@ -24,17 +28,23 @@ def remove_delivered_key(row: DeviceCertificate, store: CertificateStore) -> boo
 
 
 def remove_delivered_keys(store: CertificateStore, *, since: datetime) -> int:
-    """Those whose removal a crash has prevented since then; how many."""
+    """Remove keys delivered at or after `since` whose removal a crash prevented.
+
+    Returns:
+        How many keys were removed.
+    """
     delivered = DeviceCertificate.objects.filter(key_delivered_at__gte=since)
-    left = [row for row in delivered.iterator() if store.key_of(row.device_id).exists()]
-    return sum(remove_delivered_key(row, store) for row in left)
+    remaining = [
+        row for row in delivered.iterator() if store.key_of(row.device_id).exists()
+    ]
+    return sum(remove_delivered_key(row, store) for row in remaining)
 
 
 @transaction.atomic
 def destroy_revoked_key(*, device_id: UUID, serial_number: str) -> None:
-    """Remove the server-made key of a revoked certificate, unless it has been replaced.
+    """Remove the server-generated key of a revoked certificate, unless it was replaced.
 
-    The certificate's file becomes that of the one in use again, where there is one.
+    If the device has another certificate in use, write that to the certificate file.
     """
     hold(device_id, even_retired=True)
     revoked = DeviceCertificate.objects.of_device(device_id).filter(
@@ -46,5 +56,5 @@ def destroy_revoked_key(*, device_id: UUID, serial_number: str) -> None:
         if key_digest(path) == row.public_key_digest:
             path.unlink(missing_ok=True)
     in_use = DeviceCertificate.objects.active().of_device(device_id).first()
-    if in_use is not None:  # the one before is to be used again
+    if in_use is not None:  # revocation restored the previous certificate
         write(store.certificate_of(device_id), in_use.pem.encode(), mode=PUBLIC)

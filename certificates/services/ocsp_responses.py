@@ -1,4 +1,4 @@
-"""What the OCSP responder says, and the delegated certificates it says it with."""
+"""OCSP responses and the delegated responder certificates that sign them."""
 
 import logging
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from certificates.pki import issuing, keys, ocsp, serials
 from certificates.pki.errors import PkiError
 from certificates.pki.issuer import Issuer
 from certificates.pki.keys import DevicePrivateKey
-from certificates.pki.ocsp import Failure, Question
+from certificates.pki.ocsp import CertificateStatus, ErrorResponse, StatusRequest
 from certificates.services.device_certificates import DeviceCertificatesService
 from core import encryption
 
@@ -29,71 +29,82 @@ _open: dict[int, ocsp.Responder] = {}  # by id; decrypted once per process
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A response in DER; `until` it may be kept by whoever stands between, if at all."""
+class OcspResponse:
+    """An OCSP response in DER.
+
+    Attributes:
+        until: when caches must drop it; None if they must not store it.
+    """
 
     der: bytes
     this_update: datetime | None = None
     until: datetime | None = None
 
 
-def answer(der: bytes, *, ca: DeviceCertificatesService, now: datetime) -> Answer:
-    """Answer an OCSP request; there is an answer to everything (RFC 6960 §2.3)."""
+def answer(der: bytes, *, ca: DeviceCertificatesService, now: datetime) -> OcspResponse:
+    """Answer an OCSP request, on failure with an error response (RFC 6960 §2.3)."""
     try:
-        question = ocsp.parse(der)
+        request = ocsp.parse(der)
     except ocsp.MalformedRequest:
-        return Answer(Failure.MALFORMED_REQUEST.der())
-    authority = _authority(question)
+        return OcspResponse(ErrorResponse.MALFORMED_REQUEST.der())
+    authority = _authority_of(request)
     if authority is None:
-        return Answer(Failure.UNAUTHORIZED.der())
+        return OcspResponse(ErrorResponse.UNAUTHORIZED.der())
     try:
         responder = _responder(authority, ca, now)
     except AuthorityUnavailable:
-        return Answer(Failure.TRY_LATER.der())
+        return OcspResponse(ErrorResponse.TRY_LATER.der())
     begin = now.replace(microsecond=0)
     until = min(
         begin + timedelta(hours=settings.OCSP_VALIDITY_HOURS),
         responder.certificate.not_valid_after_utc,
     )
-    signed = ocsp.answer(
-        question,
-        _verdict(authority.key_identifier, question.serial_number),
+    signed = ocsp.sign_response(
+        request,
+        _status(authority.key_identifier, request.serial_number),
         responder=responder,
         this_update=begin,
         next_update=until,
     )
-    return Answer(signed, begin, None if question.nonce else until)
+    return OcspResponse(signed, begin, None if request.nonce else until)
 
 
 def renew_responders(ca: DeviceCertificatesService, *, now: datetime) -> int:
-    """Give each authority that has its key here a responder for the next days."""
+    """Issue responders for CAs whose responder ends within half of `OCSP_RESPONDER_DAYS`.
+
+    CAs whose key is unavailable are skipped and logged. Responders that expired more
+    than that half ago are deleted.
+
+    Returns:
+        How many responders were issued.
+    """
     span = timedelta(days=settings.OCSP_RESPONDER_DAYS) / 2
     renewed = 0
     for row in CertificateAuthority.objects.trusted().issuing():
-        if _responder_of(row, now, span) is not None:
+        if _responder_valid_for(row, now, span) is not None:
             continue
         try:
-            _delegate(row, ca, span, now)
+            _issue_responder(row, ca, span, now)
             renewed += 1
         except AuthorityUnavailable as error:
-            log.error("no OCSP responder for %s: %s", row, error)
+            log.error("No OCSP responder can be issued for %s: %s", row, error)
     Responder.objects.filter(not_after__lt=now - span).delete()
     return renewed
 
 
-def _authority(question: Question) -> CertificateAuthority | None:
+def _authority_of(request: StatusRequest) -> CertificateAuthority | None:
+    row: CertificateAuthority
     for row in CertificateAuthority.objects.trusted().issuing():
-        if question.is_about(row.certificate()):
-            found: CertificateAuthority = row
-            return found
+        if request.names_issuer(row.certificate()):
+            return row
     return None
 
 
-def _verdict(key_identifier: str, serial_number: int) -> ocsp.Verdict:
-    found = queries.status_of(key_identifier, serials.to_text(serial_number))
-    if found is None:
+def _status(key_identifier: str, serial_number: int) -> CertificateStatus:
+    row = queries.status_of(key_identifier, serials.to_text(serial_number))
+    if row is None:
         return ocsp.UNKNOWN
-    status, revoked_at, reason = found
+    status, revoked_at, reason = row
     if status == Status.REVOKED and revoked_at is not None:
         return ocsp.revoked(revoked_at, reason)
     return ocsp.GOOD if status in GOOD else ocsp.UNKNOWN
@@ -102,25 +113,27 @@ def _verdict(key_identifier: str, serial_number: int) -> ocsp.Verdict:
 def _responder(
     authority: CertificateAuthority, ca: DeviceCertificatesService, now: datetime
 ) -> ocsp.Responder:
-    """The authority's responder, made anew when the last day of the old one begins.
+    """Return the CA's responder. Issue a new one on the last day of the current one.
 
     Raises:
-        AuthorityUnavailable: there is none, and the CA cannot sign one now.
+        AuthorityUnavailable: there is none, and the CA cannot sign now.
     """
-    newest = _responder_of(authority, now, timedelta(days=1))
+    newest = _responder_valid_for(authority, now, timedelta(days=1))
     if newest is not None and newest.pk in _open:
         return _open[newest.pk]
-    row = newest or _delegate(authority, ca, timedelta(days=1), now)
+    row = newest or _issue_responder(authority, ca, timedelta(days=1), now)
     try:
-        opened = _opened(row)
-    except encryption.NotReadable:  # SECRET_KEY has changed: nothing is lost with it
+        responder = _decrypt(row)
+    except encryption.NotReadable:
+        # SECRET_KEY has changed. A responder can be replaced at any time.
         row.delete()
-        opened = _opened(row := _delegate(authority, ca, timedelta(days=1), now))
-    _open[row.pk] = opened
-    return opened
+        row = _issue_responder(authority, ca, timedelta(days=1), now)
+        responder = _decrypt(row)
+    _open[row.pk] = responder
+    return responder
 
 
-def _opened(row: Responder) -> ocsp.Responder:
+def _decrypt(row: Responder) -> ocsp.Responder:
     key = encryption.decrypt(row.encrypted_key, purpose=PURPOSE)
     return ocsp.Responder(
         x509.load_pem_x509_certificate(row.pem.encode()),
@@ -128,27 +141,29 @@ def _opened(row: Responder) -> ocsp.Responder:
     )
 
 
-def _responder_of(
+def _responder_valid_for(
     authority: CertificateAuthority, now: datetime, span: timedelta
 ) -> Responder | None:
-    """One that is good for so long, or as long as its CA is."""
-    found: Responder | None = (
-        authority.responders.lasting(now, timedelta(0)).order_by("-not_after").first()
+    """Return a responder that is valid for `span`, or for as long as its CA."""
+    newest: Responder | None = (
+        authority.responders.valid_for(now, timedelta(0)).order_by("-not_after").first()
     )
-    if found is None:
+    if newest is None:
         return None
-    lasts = found.not_after > now + span or found.not_after >= authority.not_after
-    return found if lasts else None
+    sufficient = (
+        newest.not_after > now + span or newest.not_after >= authority.not_after
+    )
+    return newest if sufficient else None
 
 
 @transaction.atomic
-def _delegate(
+def _issue_responder(
     authority: CertificateAuthority,
     ca: DeviceCertificatesService,
-    lasting: timedelta,
+    span: timedelta,
     now: datetime,
 ) -> Responder:
-    """Make a responder, unless another process just did; its record comes with it.
+    """Issue and save a responder, unless another process just issued one for `span`.
 
     Raises:
         AuthorityUnavailable: the CA cannot sign now.
@@ -158,11 +173,11 @@ def _delegate(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
             [f"responder {authority.key_identifier}"],
         )
-    made = _responder_of(authority, now, lasting)
-    if made is not None:
-        return made
+    existing = _responder_valid_for(authority, now, span)
+    if existing is not None:
+        return existing
     key = keys.generate("ec", rsa_bits=0)
-    certificate = _certified(key, ca.issuer(authority.key_identifier), now)
+    certificate = _sign_responder(key, ca.issuer(authority.key_identifier), now)
     row: Responder = Responder.objects.create(
         authority=authority,
         serial_number=serials.to_text(certificate.serial_number),
@@ -175,7 +190,7 @@ def _delegate(
     return row
 
 
-def _certified(
+def _sign_responder(
     key: DevicePrivateKey, issuer: Issuer, now: datetime
 ) -> x509.Certificate:
     organization = settings.CERT_SUBJECT_ORGANIZATION
@@ -191,4 +206,6 @@ def _certified(
             lifetime=timedelta(days=settings.OCSP_RESPONDER_DAYS),
         )
     except PkiError as error:
-        raise AuthorityUnavailable(f"No responder: {error}.") from error
+        raise AuthorityUnavailable(
+            f"The OCSP responder certificate cannot be signed: {error}."
+        ) from error

@@ -1,8 +1,8 @@
-"""A CA key that stays in a PKCS #11 token; to the rest it is a private key like any.
+"""CA private keys in a PKCS #11 token, with the interface of ordinary private keys.
 
-The token is named by an RFC 7512 address such as `pkcs11:token=provisioning;object=ca`;
-`PKCS11_MODULE` is the library that speaks to it and `PKCS11_PIN` opens it. Nothing else
-of the key ever gets here: it signs, and says what its public half is.
+The key is addressed by an RFC 7512 URI such as `pkcs11:token=provisioning;object=ca`.
+`PKCS11_MODULE` is the library for the token and `PKCS11_PIN` its user PIN. The private
+key never leaves the token: the token signs and returns the public key.
 """
 
 import os
@@ -26,37 +26,37 @@ from certificates.pki.keys import IssuerPrivateKey
 
 SCHEME = "pkcs11:"
 
-_sessions: dict[tuple[int, str], Any] = {}  # by process and token
-_alone = threading.RLock()  # a session signs one thing at a time
+_sessions: dict[tuple[int, str], Any] = {}  # by process id and token label
+_session_lock = threading.RLock()  # a session can sign only one thing at a time
 
 
 class TokenKey:
-    """What both kinds of key in a token share: its address, and the public half."""
+    """Base of RSA and EC keys in a token: the address and the public key."""
 
-    def __init__(self, address: str, public: Any) -> None:
-        self._address, self._public = address, public
+    def __init__(self, address: str, public_key: Any) -> None:
+        self._address, self._public_key = address, public_key
 
     def public_key(self) -> Any:
-        return self._public
+        return self._public_key
 
     @property
     def key_size(self) -> int:
-        size: int = self._public.key_size
+        size: int = self._public_key.key_size
         return size
 
-    def _signed(self, data: Any, mechanism: Any) -> bytes:
-        """Sign; once more with a new session, should the token have been away."""
-        with _alone:
+    def _sign(self, data: Any, mechanism: Any) -> bytes:
+        """Sign. On failure retry once in a new session: the token may have been removed."""
+        with _session_lock:
             try:
-                return self._sign(data, mechanism)
+                return self._sign_once(data, mechanism)
             except AuthorityUnavailable:
                 _sessions.clear()
-                return self._sign(data, mechanism)
+                return self._sign_once(data, mechanism)
 
-    def _sign(self, data: Any, mechanism: Any) -> bytes:
-        with _told("The token does not sign"):
-            private, _ = _found(self._address)
-            signature: bytes = private.sign(bytes(data), mechanism=mechanism)
+    def _sign_once(self, data: Any, mechanism: Any) -> bytes:
+        with _token_errors("The token cannot sign"):
+            private_key, _ = _key_pair(self._address)
+            signature: bytes = private_key.sign(bytes(data), mechanism=mechanism)
         return signature
 
     def private_numbers(self) -> NoReturn:
@@ -73,29 +73,29 @@ class TokenKey:
 
 
 class TokenRsaKey(TokenKey, rsa.RSAPrivateKey):
-    """RSA, which signs with PKCS #1 v1.5 and SHA-256."""
+    """An RSA key. It signs with PKCS #1 v1.5 and SHA-256."""
 
     def sign(self, data: Any, padding: Any, algorithm: Any) -> bytes:
-        _expect(algorithm)
-        return self._signed(data, pkcs11.Mechanism.SHA256_RSA_PKCS)
+        _require_sha256(algorithm)
+        return self._sign(data, pkcs11.Mechanism.SHA256_RSA_PKCS)
 
     def decrypt(self, ciphertext: Any, padding: Any) -> NoReturn:
         raise TypeError("this key signs only")
 
 
 class TokenEcKey(TokenKey, ec.EllipticCurvePrivateKey):
-    """An elliptic curve key; the token signs a digest and gives r and s side by side."""
+    """An elliptic curve key. The token signs a digest and returns r and s concatenated."""
 
     @property
     def curve(self) -> ec.EllipticCurve:
-        curve: ec.EllipticCurve = self._public.curve
+        curve: ec.EllipticCurve = self._public_key.curve
         return curve
 
     def sign(self, data: Any, signature_algorithm: Any) -> bytes:
-        _expect(signature_algorithm.algorithm)
+        _require_sha256(signature_algorithm.algorithm)
         digest = hashes.Hash(hashes.SHA256())
         digest.update(bytes(data))
-        raw = self._signed(digest.finalize(), pkcs11.Mechanism.ECDSA)
+        raw = self._sign(digest.finalize(), pkcs11.Mechanism.ECDSA)
         half = len(raw) // 2
         r, s = raw[:half], raw[half:]
         return encode_dss_signature(int.from_bytes(r), int.from_bytes(s))
@@ -105,31 +105,33 @@ class TokenEcKey(TokenKey, ec.EllipticCurvePrivateKey):
 
 
 def load(address: str) -> IssuerPrivateKey:
-    """The private key at an address.
+    """Return the private key at an RFC 7512 URI.
 
     Raises:
-        AuthorityUnavailable: the token or the key is not there, or the PIN is wrong.
+        AuthorityUnavailable: the token or the key is missing, or the PIN is wrong.
     """
-    with _alone, _told("The token's key is not usable"):
-        private, public = _found(address)
-        if private.key_type == pkcs11.KeyType.RSA:
-            half = load_der_public_key(encode_rsa_public_key(public))
-            return TokenRsaKey(address, half)
-        return TokenEcKey(address, load_der_public_key(encode_ec_public_key(public)))
+    with _session_lock, _token_errors("The key in the token cannot be used"):
+        private_key, public_key = _key_pair(address)
+        if private_key.key_type == pkcs11.KeyType.RSA:
+            der = encode_rsa_public_key(public_key)
+            return TokenRsaKey(address, load_der_public_key(der))
+        der = encode_ec_public_key(public_key)
+        return TokenEcKey(address, load_der_public_key(der))
 
 
-def _found(address: str) -> tuple[Any, Any]:
-    """Both halves of the key, in this process's session with the token."""
-    wanted = _parts(address)
-    session = _session(wanted["token"])
+def _key_pair(address: str) -> tuple[Any, Any]:
+    """Return the private and public key objects, in this process's token session."""
+    attributes = _uri_attributes(address)
+    session = _session(attributes["token"])
+    query = _key_query(attributes)
     return (
-        session.get_key(pkcs11.ObjectClass.PRIVATE_KEY, **_named(wanted)),
-        session.get_key(pkcs11.ObjectClass.PUBLIC_KEY, **_named(wanted)),
+        session.get_key(pkcs11.ObjectClass.PRIVATE_KEY, **query),
+        session.get_key(pkcs11.ObjectClass.PUBLIC_KEY, **query),
     )
 
 
 def _session(label: str) -> Any:
-    """One session for each token: a process signs in to a token once."""
+    """Return this process's session with a token; it logs in once."""
     key = (os.getpid(), label)
     if key not in _sessions:
         token = pkcs11.lib(settings.PKCS11_MODULE).get_token(token_label=label)
@@ -141,30 +143,33 @@ def _session(label: str) -> Any:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _token_errors(sentence: str) -> Iterator[None]:
+    """Convert errors of the token to `AuthorityUnavailable`."""
     try:
         yield
     except (pkcs11.exceptions.PKCS11Error, RuntimeError, KeyError) as error:
         reason = str(error) or type(error).__name__
-        raise AuthorityUnavailable(f"{what}: {reason}.") from error
+        raise AuthorityUnavailable(f"{sentence}: {reason}.") from error
 
 
-def _parts(address: str) -> dict[str, str]:
+def _uri_attributes(address: str) -> dict[str, str]:
     if not address.startswith(SCHEME):
-        raise AuthorityUnavailable("A token's address begins with pkcs11: (RFC 7512).")
+        raise AuthorityUnavailable(
+            "The address of a key in a token must start with pkcs11: (RFC 7512)."
+        )
     pairs = (part.partition("=") for part in address.removeprefix(SCHEME).split(";"))
     return {name: unquote(value) for name, _, value in pairs}
 
 
-def _named(wanted: dict[str, str]) -> dict[str, Any]:
-    named: dict[str, Any] = {}
-    if "object" in wanted:
-        named["label"] = wanted["object"]
-    if "id" in wanted:
-        named["id"] = wanted["id"].encode("latin-1")
-    return named
+def _key_query(attributes: dict[str, str]) -> dict[str, Any]:
+    query: dict[str, Any] = {}
+    if "object" in attributes:
+        query["label"] = attributes["object"]
+    if "id" in attributes:
+        query["id"] = attributes["id"].encode("latin-1")
+    return query
 
 
-def _expect(algorithm: Any) -> None:
+def _require_sha256(algorithm: Any) -> None:
     if not isinstance(algorithm, hashes.SHA256):
-        raise TypeError("the authority signs with SHA-256")
+        raise TypeError("the CA signs with SHA-256 only")

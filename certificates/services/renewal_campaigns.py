@@ -1,4 +1,4 @@
-"""Renewals pulled forward: a whole fleet, a tenant or a model, at the operator's rate."""
+"""Renewal campaigns: early renewal of a fleet, tenant, model or CA at a given rate."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -18,9 +18,9 @@ from events.services.outbox import record
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
-LOOKED_UP_FOR = timedelta(seconds=10)
+CACHE_LIFETIME = timedelta(seconds=10)
 MINUTE = timedelta(minutes=1)
-LEASE = timedelta(minutes=10)  # till then a renewal is under way; then it was lost
+LEASE = timedelta(minutes=10)  # a renewal that takes longer is considered lost
 
 _running: tuple[datetime, list[RenewalCampaign]] | None = None
 
@@ -35,14 +35,18 @@ def pull_forward(
     authority_key_id: str = "",
     now: datetime,
 ) -> RenewalCampaign:
-    """Renew what was issued so far and is in use, so many a minute.
+    """Start a campaign that renews the certificates now in use before they are due.
 
     Args:
-        tenant, model, authority_key_id: narrow it; without them it is everything.
+        reason: shown to devices with their renewal window.
+        per_minute: how many certificates are renewed per minute.
+        tenant: only certificates of this tenant's devices.
+        model: only certificates of devices of this model.
+        authority_key_id: only certificates of this CA (key identifier, hex).
 
     Raises:
-        NothingToRenew: no certificate is in its scope.
-        AlreadyRunning: one with this very scope is under way.
+        NothingToRenew: no certificate is in scope.
+        AlreadyRunning: a campaign with the same scope is running.
     """
     campaign = RenewalCampaign(
         tenant=tenant,
@@ -54,51 +58,62 @@ def pull_forward(
     )
     campaign.certificates = _scope(campaign).count()
     if campaign.certificates == 0:
-        raise NothingToRenew("No certificate in use is in this scope.")
+        raise NothingToRenew("No certificate in use matches this scope.")
     try:
         with transaction.atomic():
             campaign.save(force_insert=True)
     except IntegrityError as error:
-        raise AlreadyRunning("The same renewals are pulled forward already.") from error
-    record([_fact(campaign, now)])
+        raise AlreadyRunning(
+            "A renewal campaign with the same scope is already running."
+        ) from error
+    record([_event(campaign, now)])
     forget()
     return campaign
 
 
 @transaction.atomic
 def stop(campaign_id: UUID, *, now: datetime) -> RenewalCampaign:
-    """End a campaign before it is done; what it has not reached keeps its own time.
+    """Stop a campaign. The remaining certificates are renewed at their regular time.
+
+    Stopping a campaign that has ended has no effect.
 
     Raises:
-        NoSuchCampaign: there is none with this id.
+        NoSuchCampaign: no campaign has this id.
     """
-    held = RenewalCampaign.objects.select_for_update()
-    campaign: RenewalCampaign | None = held.filter(pk=campaign_id).first()
+    locked = RenewalCampaign.objects.select_for_update()
+    campaign: RenewalCampaign | None = locked.filter(pk=campaign_id).first()
     if campaign is None:
         raise NoSuchCampaign
     if campaign.ended_at is None:
         campaign.ended_at, campaign.stopped = now, True
         campaign.save(update_fields=["ended_at", "stopped"])
-        record([_fact(campaign, now)])
+        record([_event(campaign, now)])
     forget()
     return campaign
 
 
 def advance(*, now: datetime) -> list[UUID]:
-    """The certificates whose turn has come by now, of every running campaign."""
+    """Advance every running campaign. Return the ids of the certificates to renew now."""
     due: list[UUID] = []
     for pk in RenewalCampaign.objects.running().values_list("pk", flat=True):
         due += _advance(pk, now)
     return due
 
 
-def turn_of(
+def early_renewal(
     device: Device, *, serial_number: str, issued_at: datetime | None, now: datetime
 ) -> tuple[datetime, str] | None:
-    """When a running campaign reaches a device's certificate, and its reason."""
+    """Return when a running campaign will renew a device's certificate, and its reason.
+
+    Args:
+        issued_at: None counts as issued before the campaign.
+
+    Returns:
+        None if no running campaign includes the certificate.
+    """
     for campaign in _running_campaigns(now):
         if issued_at is not None and issued_at >= campaign.started_at:
-            continue  # one whose time of issue is not at hand is older than that
+            continue
         if campaign.tenant_id not in (None, device.tenant_id):
             continue
         if campaign.model not in ("", device.model):
@@ -106,64 +121,68 @@ def turn_of(
         authority = campaign.authority_key_id
         if authority and not _is_signed_by(serial_number, authority):
             continue
-        return campaign.reaches(serial_number), campaign.reason
+        return campaign.expected_renewal_at(serial_number), campaign.reason
     return None
 
 
 def forget() -> None:
-    """Look the running campaigns up again at the next question."""
+    """Clear the cache of running campaigns."""
     global _running
     _running = None
 
 
 @transaction.atomic
 def _advance(campaign_id: UUID, now: datetime) -> list[UUID]:
-    held = RenewalCampaign.objects.running().select_for_update(skip_locked=True)
-    campaign: RenewalCampaign | None = held.filter(pk=campaign_id).first()
+    locked = RenewalCampaign.objects.running().select_for_update(skip_locked=True)
+    campaign: RenewalCampaign | None = locked.filter(pk=campaign_id).first()
     if campaign is None:
         return []
-    allowed = _allowed(campaign, now)
-    if allowed == 0:
+    limit = _allowance(campaign, now)
+    if limit == 0:
         return []
-    found = _following(campaign, allowed, now)
-    if not found and not _scope(campaign).exists():
+    leased = _lease_next(campaign, limit, now)
+    if not leased and not _scope(campaign).exists():
         campaign.ended_at = now
-        record([_fact(campaign, now)])
-    # What was sent and not renewed, for whatever reason, is met again in the next round.
-    campaign.reached = found[-1][1] if len(found) == allowed else ""
-    campaign.renewed = min(campaign.renewed + len(found), campaign.certificates)
+        record([_event(campaign, now)])
+    # At the end of the scope start again from the beginning: certificates that were
+    # queued but not renewed, for whatever reason, are queued again.
+    campaign.reached = leased[-1][1] if len(leased) == limit else ""
+    campaign.renewed = min(campaign.renewed + len(leased), campaign.certificates)
     campaign.advanced_at = now
     campaign.save(update_fields=["reached", "renewed", "advanced_at", "ended_at"])
-    return [pk for pk, _ in found]
+    return [pk for pk, _ in leased]
 
 
-def _following(
-    campaign: RenewalCampaign, most: int, now: datetime
+def _lease_next(
+    campaign: RenewalCampaign, limit: int, now: datetime
 ) -> list[tuple[UUID, str]]:
-    """The next ones in the order of their serial numbers, leased to be renewed."""
-    ahead = _scope(campaign).filter(serial_number__gt=campaign.reached).ready(now)
-    found = list(
-        ahead.order_by("serial_number").values_list("pk", "serial_number")[:most]
-    )
-    DeviceCertificate.objects.filter(pk__in=[pk for pk, _ in found]).update(
+    """Lease the next certificates in the order of their serial numbers."""
+    remaining = _scope(campaign).filter(serial_number__gt=campaign.reached)
+    ordered = remaining.ready_for_renewal(now).order_by("serial_number")
+    rows = list(ordered.values_list("pk", "serial_number")[:limit])
+    DeviceCertificate.objects.filter(pk__in=[pk for pk, _ in rows]).update(
         renew_after=now + LEASE
     )
-    return found
+    return rows
 
 
-def _allowed(campaign: RenewalCampaign, now: datetime) -> int:
-    """So many for the time since the last step, but never more than for one minute.
+def _allowance(campaign: RenewalCampaign, now: datetime) -> int:
+    """Return how many certificates may be renewed since the last step.
 
-    What an outage held up is not caught up with: a fleet must not come all at once.
+    It is never more than for one minute. Time lost in an outage is not made up for: the
+    whole fleet must not renew at once.
     """
-    passed = MINUTE
+    elapsed = MINUTE
     if campaign.advanced_at is not None:
-        passed = min(now - campaign.advanced_at, MINUTE)
-    return max(0, round(campaign.per_minute * (passed / MINUTE)))
+        elapsed = min(now - campaign.advanced_at, MINUTE)
+    return max(0, round(campaign.per_minute * (elapsed / MINUTE)))
 
 
 def _scope(campaign: RenewalCampaign) -> CertificateQuerySet:
-    """In use, and from before the campaign; renewed ones fall out by themselves."""
+    """Certificates in use that were issued before the campaign started.
+
+    A renewed certificate leaves the scope because its successor was issued later.
+    """
     certificates: CertificateQuerySet = DeviceCertificate.objects.active().filter(
         issued_at__lt=campaign.started_at
     )
@@ -181,19 +200,22 @@ def _scope(campaign: RenewalCampaign) -> CertificateQuerySet:
 
 
 def _running_campaigns(now: datetime) -> list[RenewalCampaign]:
-    """As they were some seconds ago at most: every connect asks, and mostly there are none."""
+    """Return the running campaigns from a cache of `CACHE_LIFETIME`.
+
+    Every connect request reads them, and usually there are none.
+    """
     global _running
-    if _running is None or not timedelta(0) <= now - _running[0] < LOOKED_UP_FOR:
+    if _running is None or not timedelta(0) <= now - _running[0] < CACHE_LIFETIME:
         _running = (now, list(RenewalCampaign.objects.running()))
     return _running[1]
 
 
 def _is_signed_by(serial_number: str, authority_key_id: str) -> bool:
-    signed = DeviceCertificate.objects.signed_by(authority_key_id)
-    return signed.filter(serial_number=serial_number).exists()
+    certificates = DeviceCertificate.objects.signed_by(authority_key_id)
+    return certificates.filter(serial_number=serial_number).exists()
 
 
-def _fact(campaign: RenewalCampaign, now: datetime) -> RenewalsPulledForward:
+def _event(campaign: RenewalCampaign, now: datetime) -> RenewalsPulledForward:
     return RenewalsPulledForward(
         tenant_id=campaign.tenant_id,
         at=now,

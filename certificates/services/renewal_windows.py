@@ -1,4 +1,4 @@
-"""When a device should fetch or ask for its next certificate, and why (RFC 9773 §4)."""
+"""Renewal windows: when a device should get its next certificate and why (RFC 9773 §4)."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,15 +11,15 @@ from certificates.models.campaign import position
 from certificates.services import renewal_campaigns
 from devices.registry.models import Device, NextSteps
 
-SPREAD = timedelta(days=2)  # over which the windows of one day's certificates lie
+SPREAD = timedelta(days=2)  # windows of certificates issued together start within it
 LENGTH = timedelta(days=1)
-MOMENT = timedelta(seconds=1)  # a window has a length
-ASK_AGAIN_AFTER = 6 * 3600  # s; so soon a pulled forward window is seen
+IMMEDIATE = timedelta(seconds=1)  # length of a window in the past; it must not be 0
+RETRY_AFTER = 6 * 3600  # s; within this time devices see a changed window
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From when till when to renew; `reason` is `expiry`, or why it is earlier."""
+    """A time span for the renewal. `reason` is `expiry`, or why it is earlier."""
 
     start: datetime
     end: datetime
@@ -27,40 +27,43 @@ class Window:
 
 
 def window_of(certificate: DeviceCertificate, *, now: datetime) -> Window:
-    """The window of one certificate; that of one that is over lies in the past."""
+    """Return the renewal window of a certificate.
+
+    It is in the past for a certificate that is revoked or has a successor.
+    """
     assert certificate.not_after is not None
     if certificate.revoked_at is not None:
-        return _moment(certificate.revoked_at, "revoked")
+        return _past_window(certificate.revoked_at, "revoked")
     if certificate.status == DeviceCertificate.Status.SUPERSEDED:
-        return _moment(certificate.reserved_at, "superseded")
+        return _past_window(certificate.reserved_at, "superseded")
     if certificate.handover_until is not None:
-        return _moment(certificate.reserved_at, "superseded")
+        return _past_window(certificate.reserved_at, "superseded")
     device = Device.every_tenant.get(pk=certificate.device_id)
-    renewal = certificate.not_after - timedelta(days=settings.AUTO_RENEWAL_DAYS)
-    pulled = renewal_campaigns.turn_of(
+    due_at = certificate.not_after - timedelta(days=settings.AUTO_RENEWAL_DAYS)
+    early = renewal_campaigns.early_renewal(
         device,
         serial_number=certificate.serial_number,
         issued_at=certificate.issued_at,
         now=now,
     )
-    return _window(certificate.serial_number, renewal, pulled)
+    return _window(certificate.serial_number, due_at, early)
 
 
-def tell_the_window(
+def connect_response_fields(
     device: Device, steps: NextSteps | None, now: datetime
 ) -> dict[str, Any]:
-    """The same in the answer of `connect`, from what is in hand there."""
+    """Return the renewal window for the `connect` response, without a query."""
     if steps is None or steps.certificate_renewal_due_at is None:
         return {"certificate_renewal": None}
     serial_number = steps.certificate_serial_number or "1"
-    pulled = renewal_campaigns.turn_of(
+    early = renewal_campaigns.early_renewal(
         device,
         serial_number=serial_number,
         issued_at=steps.certificate_issued_at,
         now=now,
     )
-    window = _window(serial_number, steps.certificate_renewal_due_at, pulled)
-    told: dict[str, Any] = {
+    window = _window(serial_number, steps.certificate_renewal_due_at, early)
+    fields: dict[str, Any] = {
         "certificate_renewal": {
             "start": window.start.isoformat().replace("+00:00", "Z"),
             "end": window.end.isoformat().replace("+00:00", "Z"),
@@ -68,20 +71,26 @@ def tell_the_window(
         }
     }
     if window.start <= now:
-        told["certificate_renewal_due"] = True
-    return told
+        fields["certificate_renewal_due"] = True
+    return fields
 
 
 def _window(
-    serial_number: str, renewal: datetime, pulled: tuple[datetime, str] | None
+    serial_number: str, due_at: datetime, early: tuple[datetime, str] | None
 ) -> Window:
-    """Before the day on which the server renews by itself, each at its own time."""
+    """Return a window that ends before the server itself renews at `due_at`.
+
+    The windows are spread by serial number, so that devices do not renew all at once.
+
+    Args:
+        early: time and reason of a renewal campaign; used if it is earlier.
+    """
     jitter = SPREAD * (1 - position(serial_number))
-    start, reason = renewal - LENGTH - jitter, "expiry"
-    if pulled is not None and pulled[0] < start:
-        start, reason = pulled
+    start, reason = due_at - LENGTH - jitter, "expiry"
+    if early is not None and early[0] < start:
+        start, reason = early
     return Window(start, start + LENGTH, reason)
 
 
-def _moment(at: datetime, reason: str) -> Window:
-    return Window(at, at + MOMENT, reason)
+def _past_window(at: datetime, reason: str) -> Window:
+    return Window(at, at + IMMEDIATE, reason)

@@ -1,4 +1,4 @@
-"""Which certificates are to be renewed now: leased, so that each is tried by one alone."""
+"""Selection of the certificates to renew now. Each is leased to one worker."""
 
 import logging
 from datetime import datetime, timedelta
@@ -11,32 +11,35 @@ from certificates.errors import AuthorityUnavailable
 from certificates.services import renewal_campaigns
 from certificates.services.certificate_management import CertificateManagementService
 
-FIRST_PAUSE = renewal_campaigns.LEASE  # it doubles with each attempt
-LONGEST_PAUSE = timedelta(hours=6)
+FIRST_RETRY_DELAY = renewal_campaigns.LEASE  # doubles with each attempt
+MAX_RETRY_DELAY = timedelta(hours=6)
 
 log = logging.getLogger(__name__)
 
 
 def claim_due(service: CertificateManagementService, *, now: datetime) -> list[UUID]:
-    """So many as one minute may renew: the most urgent ones, and those of campaigns.
+    """Claim the certificates to renew in this minute and return their ids.
 
-    Each comes again after a pause that doubles, should it not be renewed by then. While
-    the CA cannot sign nothing is claimed. After an outage of any length all that is due
-    is worked off at this rate, and what ends first comes first.
+    They are at most `RENEWALS_PER_MINUTE` certificates in their renewal window, those
+    that end first coming first, and those whose turn has come in a renewal campaign. So
+    the backlog of an outage is worked off at this rate.
+
+    A certificate that is not renewed is claimed again after a delay that doubles with
+    each attempt. Nothing is claimed while the CA cannot sign.
     """
     try:
         service.authority(now=now)
     except AuthorityUnavailable as error:
-        log.error("no renewals: %s", error)
+        log.error("Certificates cannot be renewed: %s", error)
         return []
-    urgent = _leased(now, settings.RENEWALS_PER_MINUTE)
+    due = _lease_due(now, settings.RENEWALS_PER_MINUTE)
     early = renewal_campaigns.advance(now=now)
-    return list(dict.fromkeys([*urgent, *early]))
+    return list(dict.fromkeys([*due, *early]))
 
 
 @transaction.atomic
-def _leased(now: datetime, limit: int) -> list[UUID]:
-    """In SQL, because the ORM has no UPDATE … RETURNING."""
+def _lease_due(now: datetime, limit: int) -> list[UUID]:
+    """Lease up to `limit` due certificates. The ORM has no UPDATE … RETURNING."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -59,8 +62,8 @@ def _leased(now: datetime, limit: int) -> list[UUID]:
                 "now": now,
                 "horizon": now + timedelta(days=settings.AUTO_RENEWAL_DAYS),
                 "limit": limit,
-                "first": FIRST_PAUSE.total_seconds(),
-                "longest": LONGEST_PAUSE.total_seconds(),
+                "first": FIRST_RETRY_DELAY.total_seconds(),
+                "longest": MAX_RETRY_DELAY.total_seconds(),
             },
         )
         rows = sorted(cursor.fetchall(), key=lambda row: row[1])

@@ -1,4 +1,4 @@
-"""The end of the trust in certificates, before their time."""
+"""Revocation of certificates."""
 
 from datetime import datetime
 from uuid import UUID
@@ -21,16 +21,19 @@ Reason = DeviceCertificate.Reason
 def revoke(
     certificate: DeviceCertificate, *, reason: str, now: datetime
 ) -> DeviceCertificate:
-    """End the trust in a certificate; twice is once.
+    """Revoke a certificate. Revoking it again has no effect, with one exception.
 
-    One change is possible afterwards: to key compromise, since that is worse. Then
-    the other certificates of the key end with it.
+    The reason of a revoked certificate can be changed to key compromise. For key
+    compromise, the device's other certificates with the same key are revoked too.
+
+    Args:
+        reason: a reason of RFC 5280 §5.3.1; see `parse_reason`.
 
     Raises:
-        InvalidReason: not one of RFC 5280's reasons for a device.
-        NotRevocable: it was never in use, or is over.
+        InvalidReason: the reason does not exist or does not apply to devices.
+        NotRevocable: the certificate was never active, or has expired.
     """
-    parsed = reason_of(reason)
+    parsed = parse_reason(reason)
     device = hold(certificate.device_id, even_retired=True)
     row = DeviceCertificate.objects.get(pk=certificate.pk)
     if row.status == Status.REVOKED:
@@ -39,60 +42,66 @@ def revoke(
             row.save(update_fields=["revocation_reason", "listed_at"])
             record([revoked(row, device, now)])
     elif row.status in (Status.ACTIVE, Status.SUPERSEDED):
-        _end(row, device, parsed, now)
+        _revoke(row, device, parsed, now)
     else:
         raise NotRevocable(f"The certificate is {row.status}.")
     if parsed == Reason.KEY_COMPROMISE:
-        twins = DeviceCertificate.objects.unended().of_device(device.pk)
-        for twin in twins.filter(public_key_digest=row.public_key_digest):
-            _end(twin, device, parsed, now)
-        _give_up(row.public_key_digest, device)
+        others = DeviceCertificate.objects.unended().of_device(device.pk)
+        for other in others.filter(public_key_digest=row.public_key_digest):
+            _revoke(other, device, parsed, now)
+        _fail_pending(row.public_key_digest, device)
     return row
 
 
 @transaction.atomic
-def revoke_all_of(device_id: UUID, *, reason: str, now: datetime) -> int:
-    """End the trust in all that a device has, its handed over ones too; how many.
+def revoke_all_of_device(device_id: UUID, *, reason: str, now: datetime) -> int:
+    """Revoke all certificates of a device. Return how many were revoked.
+
+    This includes superseded certificates and those in their handover period.
 
     Raises:
-        InvalidReason: not one of RFC 5280's reasons for a device.
+        InvalidReason: the reason does not exist or does not apply to devices.
     """
-    parsed = reason_of(reason)
+    parsed = parse_reason(reason)
     device = hold(device_id, even_retired=True)
-    unended = list(DeviceCertificate.objects.unended().of_device(device_id))
-    for row in unended:
-        _end(row, device, parsed, now)
+    rows = list(DeviceCertificate.objects.unended().of_device(device_id))
+    for row in rows:
+        _revoke(row, device, parsed, now)
     DeviceCertificate.objects.pending().of_device(device_id).update(
         status=Status.FAILED
     )
-    return len(unended)
+    return len(rows)
 
 
-def _give_up(public_key_digest: str, device: Device) -> None:
-    """What is being signed for a compromised key just now must not be finished."""
+def _fail_pending(public_key_digest: str, device: Device) -> None:
+    """Mark issuances in progress for a compromised key as failed."""
     pending = DeviceCertificate.objects.pending().of_device(device.pk)
     pending.filter(public_key_digest=public_key_digest).update(status=Status.FAILED)
 
 
-def reason_of(text: str) -> Reason:
-    """One of RFC 5280's reasons, however its words are joined.
+def parse_reason(text: str) -> Reason:
+    """Parse a revocation reason such as `keyCompromise` or `key-compromise`.
+
+    Case, hyphens, underscores and spaces are ignored.
 
     Raises:
-        InvalidReason: it is none of them.
+        InvalidReason: the text is not a reason.
     """
 
-    def plain(word: str) -> str:
-        return word.replace("_", "").replace("-", "").replace(" ", "").lower()
+    def normalised(value: str) -> str:
+        return value.replace("_", "").replace("-", "").replace(" ", "").lower()
 
     for reason in Reason:
-        if plain(reason.value) == plain(text):
+        if normalised(reason.value) == normalised(text):
             return reason
-    known = ", ".join(Reason.values)
-    raise InvalidReason(f"The reason must be one of: {known}.", field="reason")
+    accepted = ", ".join(Reason.values)
+    raise InvalidReason(f"The reason must be one of: {accepted}.", field="reason")
 
 
-def _end(row: DeviceCertificate, device: Device, reason: Reason, now: datetime) -> None:
+def _revoke(
+    row: DeviceCertificate, device: Device, reason: Reason, now: datetime
+) -> None:
     row.status, row.revoked_at, row.revocation_reason = Status.REVOKED, now, reason
     row.save(update_fields=["status", "revoked_at", "revocation_reason"])
     record([revoked(row, device, now)])
-    issuance.take_back(device)
+    issuance.restore_previous_certificate(device)

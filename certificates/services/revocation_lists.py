@@ -1,4 +1,4 @@
-"""The lists of what is revoked: built aside, checked, then put in the place of the last."""
+"""Building, importing and looking up certificate revocation lists."""
 
 import logging
 from collections import defaultdict
@@ -26,9 +26,10 @@ from certificates.pki.issuer import Issuer
 from certificates.services import authorities
 from certificates.services.device_certificates import DeviceCertificatesService
 
-ROOT_VALIDITY = timedelta(days=180)  # its key may be far away
+ROOT_VALIDITY = timedelta(days=180)  # a root's key may be offline
 
-Unlisted = dict[UUID, tuple[str, int | None]]  # certificate: its reason, its shard
+# Newly listed certificates: id → (revocation reason, id of the shard).
+NewEntries = dict[UUID, tuple[str, int | None]]
 
 log = logging.getLogger(__name__)
 
@@ -36,31 +37,37 @@ log = logging.getLogger(__name__)
 def rebuild_due(
     ca: DeviceCertificatesService, *, now: datetime, every: bool = False
 ) -> int:
-    """Build every list that has news or is old, or every one; return how many.
+    """Build the lists with new entries and those due for a rebuild. Return how many.
 
-    A revocation counts as listed when all lists that should have it were built with it.
-    Two that do this at once build a list twice, with rising numbers.
+    A certificate is marked as listed when all lists that should contain it were built
+    with it. Concurrent runs may build a list twice, with increasing numbers.
+
+    Args:
+        every: build all lists.
     """
-    on_complete: Unlisted = {}
-    on_shard: Unlisted = {}
+    on_complete: NewEntries = {}
+    on_shard: NewEntries = {}
     count = 0
     for row in _due(now, every=every):
         try:
             issuer = ca.issuer(row.authority.key_identifier)
         except AuthorityUnavailable as error:
-            # A root's key may be far away: the portal shows how long its list is good.
-            far = row.authority.level == CertificateAuthority.Level.ROOT
-            log.log(logging.DEBUG if far else logging.ERROR, "list %s: %s", row, error)
+            # A root's key may be offline. The portal shows when its list expires.
+            is_root = row.authority.level == CertificateAuthority.Level.ROOT
+            level = logging.DEBUG if is_root else logging.ERROR
+            log.log(level, "Revocation list %s cannot be built: %s", row, error)
             continue
-        news = _built(row.pk, issuer, now)[1]
-        (on_complete if row.slot is None else on_shard).update(news)
+        new_entries = _build(row.pk, issuer, now)[1]
+        (on_complete if row.slot is None else on_shard).update(new_entries)
         count += 1
     _mark_listed(on_complete, on_shard, now)
     return count
 
 
-def built(row: RevocationList, ca: DeviceCertificatesService, *, now: datetime) -> None:
-    """See that a list that is asked for was built at least once.
+def ensure_built(
+    row: RevocationList, ca: DeviceCertificatesService, *, now: datetime
+) -> None:
+    """Build a list if it was never built.
 
     Raises:
         AuthorityUnavailable: the CA cannot sign now.
@@ -70,74 +77,85 @@ def built(row: RevocationList, ca: DeviceCertificatesService, *, now: datetime) 
         row.refresh_from_db()
 
 
-def all_built(ca: DeviceCertificatesService, *, now: datetime) -> list[RevocationList]:
-    """The complete list of each trusted CA; not of a root that has none here yet.
+def built_complete_lists(
+    ca: DeviceCertificatesService, *, now: datetime
+) -> list[RevocationList]:
+    """Return the complete lists of all trusted CAs, built if necessary.
+
+    Lists that were never built and cannot be built now are left out, such as that of an
+    offline root.
 
     Raises:
-        AuthorityUnavailable: none was built, and none can be.
+        AuthorityUnavailable: no list is left.
     """
-    rows, reasons = [], []
+    rows, errors = [], []
     for row in complete_lists():
         try:
-            built(row, ca, now=now)
+            ensure_built(row, ca, now=now)
             rows.append(row)
         except AuthorityUnavailable as error:
-            reasons.append(error)
-    if not rows and reasons:
-        raise reasons[0]
+            errors.append(error)
+    if not rows and errors:
+        raise errors[0]
     return rows
 
 
 def build(list_id: int, issuer: Issuer, *, now: datetime) -> RevocationList:
-    """Build one list; its number follows the last one's, whoever else builds it too."""
-    return _built(list_id, issuer, now)[0]
+    """Build one list with the next number. Concurrent builds get different numbers."""
+    return _build(list_id, issuer, now)[0]
 
 
 def take_over(der: bytes) -> RevocationList:
-    """Serve a list that an authority signed elsewhere, such as a root that is kept away.
+    """Import a list that a CA signed elsewhere, such as an offline root.
 
     Raises:
-        InvalidList: it is none, not signed by a trusted CA, or older than the one here.
+        InvalidList: it is not a list with a number and an end, was not signed by a
+            trusted CA, or is not newer than the current one.
     """
     try:
-        given = x509.load_der_x509_crl(der)
-        number = given.extensions.get_extension_for_class(x509.CRLNumber)
+        imported = x509.load_der_x509_crl(der)
+        number = imported.extensions.get_extension_for_class(x509.CRLNumber)
     except (ValueError, x509.ExtensionNotFound) as error:
-        raise InvalidList("This is no revocation list with a number.") from error
-    if given.next_update_utc is None:
-        raise InvalidList("The list does not say until when it is good.")
+        raise InvalidList(
+            "The file is not a revocation list in DER with a CRL number."
+        ) from error
+    if imported.next_update_utc is None:
+        raise InvalidList("The revocation list has no nextUpdate.")
     for row in complete_lists():
-        if crl.is_signed_by(given, row.authority.certificate()):
-            return _taken_over(row.pk, given, number.value.crl_number)
-    raise InvalidList("No CA that is trusted here has signed this list.")
+        if crl.is_signed_by(imported, row.authority.certificate()):
+            return _import(row.pk, imported, number.value.crl_number)
+    raise InvalidList("No CA trusted by this server has signed the revocation list.")
 
 
 def complete_list(key_identifier: str) -> RevocationList:
-    """The complete list of an authority, without its content.
+    """Return the complete list of an authority, without its content.
+
+    Args:
+        key_identifier: of the authority, hex.
 
     Raises:
-        NoSuchList: there is no such authority.
+        NoSuchList: the authority does not exist.
     """
     lists = RevocationList.objects.complete().of_authority(key_identifier)
-    return _found(lists)
+    return _first(lists)
 
 
 def complete_lists() -> list[RevocationList]:
-    """The complete list of each trusted authority, without its content."""
+    """Return the complete list of each trusted authority, without its content."""
     trusted = RevocationList.objects.complete().trusted().without_content()
     return list(trusted.order_by("pk"))
 
 
 def shard(number: int) -> RevocationList:
-    """The list of a distribution point, without its content.
+    """Return the shard of a distribution point by its number, without its content.
 
     Raises:
-        NoSuchList: no certificate has this distribution point.
+        NoSuchList: the shard does not exist.
     """
-    return _found(RevocationList.objects.shards().filter(pk=number))
+    return _first(RevocationList.objects.shards().filter(pk=number))
 
 
-def _found(lists: ListQuerySet) -> RevocationList:
+def _first(lists: ListQuerySet) -> RevocationList:
     row: RevocationList | None = lists.without_content().first()
     if row is None:
         raise NoSuchList
@@ -145,30 +163,35 @@ def _found(lists: ListQuerySet) -> RevocationList:
 
 
 @transaction.atomic
-def _built(
+def _build(
     list_id: int, issuer: Issuer, now: datetime
-) -> tuple[RevocationList, Unlisted]:
-    """The list, and what stands on it that was on none so far."""
+) -> tuple[RevocationList, NewEntries]:
+    """Build, check and save a list. Return it and its entries not marked as listed."""
     lists = RevocationList.objects.without_content()
     row = lists.select_for_update(of=("self",)).get(pk=list_id)
+    # An entry stays until a list built after the certificate's end has it (RFC 5280 §3.3).
     since = row.this_update or now - timedelta(hours=settings.CRL_REBUILD_HOURS)
-    found = list(
-        _in_scope(row)
+    revoked = list(
+        _certificates_on(row)
         .filter(not_after__gte=since)
         .values_list(
-            *("pk", "serial_number", "revoked_at", "revocation_reason"),
-            *("listed_at", "distribution_point_id"),
+            "pk",
+            "serial_number",
+            "revoked_at",
+            "revocation_reason",
+            "listed_at",
+            "distribution_point_id",
         )
     )
     entries = [
         crl.Entry(int(number, 16), revoked_at or now, reason)
-        for _, number, revoked_at, reason, _, _ in found
+        for _, number, revoked_at, reason, _, _ in revoked
     ]
     entries += _retirements(row, since)
     row.number += 1
     row.this_update = max(now, row.this_update or now)
     row.next_update = row.this_update + _validity(row)
-    signed = crl.revocation_list(
+    revocation_list = crl.revocation_list(
         issuer=issuer,
         number=row.number,
         entries=entries,
@@ -176,64 +199,73 @@ def _built(
         this_update=row.this_update,
         next_update=row.next_update,
     )
-    _check(signed, issuer, len(entries))
-    _keep(row, signed.public_bytes(Encoding.DER), len(entries))
+    _check(revocation_list, issuer, len(entries))
+    _save(row, revocation_list.public_bytes(Encoding.DER), len(entries))
     return row, {
-        pk: (reason, point)
-        for pk, _, _, reason, listed_at, point in found
+        pk: (reason, shard_id)
+        for pk, _, _, reason, listed_at, shard_id in revoked
         if listed_at is None
     }
 
 
 @transaction.atomic
-def _taken_over(
-    list_id: int, given: x509.CertificateRevocationList, number: int
+def _import(
+    list_id: int, imported: x509.CertificateRevocationList, number: int
 ) -> RevocationList:
-    held = RevocationList.objects.select_for_update().get(pk=list_id)
-    if number <= held.number:
-        raise InvalidList(f"List number {held.number} is here already.")
-    held.number = number
-    held.this_update, held.next_update = given.last_update_utc, given.next_update_utc
-    _keep(held, given.public_bytes(Encoding.DER), len(given))
-    return held
+    row = RevocationList.objects.select_for_update().get(pk=list_id)
+    if number <= row.number:
+        raise InvalidList(
+            f"The CRL number {number} must be higher than the current {row.number}."
+        )
+    row.number = number
+    row.this_update = imported.last_update_utc
+    row.next_update = imported.next_update_utc
+    _save(row, imported.public_bytes(Encoding.DER), len(imported))
+    return row
 
 
-def _keep(row: RevocationList, der: bytes, entries: int) -> None:
+def _save(row: RevocationList, der: bytes, entries: int) -> None:
     row.der, row.digest, row.entries = der, sha256(der).hexdigest(), entries
     row.save(
         update_fields=[
-            *("number", "this_update", "next_update", "der", "digest", "entries")
+            "number",
+            "this_update",
+            "next_update",
+            "der",
+            "digest",
+            "entries",
         ]
     )
 
 
 def _due(now: datetime, *, every: bool) -> list[RevocationList]:
+    """Return the lists never built, too old, or lacking a revocation or retirement."""
     lists = RevocationList.objects.trusted().without_content().order_by("pk")
     if every:
         return list(lists)
     unlisted = DeviceCertificate.objects.unlisted()
-    news = set(
+    unlisted_in = set(
         unlisted.values_list("authority_key_id", "distribution_point_id").distinct()
     )
-    old = now - timedelta(hours=settings.CRL_REBUILD_HOURS)
-    old_root = now - ROOT_VALIDITY / 2
+    rebuild_before = now - timedelta(hours=settings.CRL_REBUILD_HOURS)
+    rebuild_root_before = now - ROOT_VALIDITY / 2
     root = Q(authority__level=CertificateAuthority.Level.ROOT)
     due = lists.filter(
         Q(this_update__isnull=True)
-        | Q(~root, this_update__lte=old)
-        | Q(root, this_update__lte=old_root)
-        | Q(pk__in={point for _, point in news if point is not None})
+        | Q(~root, this_update__lte=rebuild_before)
+        | Q(root, this_update__lte=rebuild_root_before)
+        | Q(pk__in={shard_id for _, shard_id in unlisted_in if shard_id is not None})
         | Q(
             slot__isnull=True,
-            authority__key_identifier__in={authority for authority, _ in news},
+            authority__key_identifier__in={authority for authority, _ in unlisted_in},
         )
     )
-    retirements = lists.filter(root, pk__in=_without_a_retirement(lists.filter(root)))
+    retirements = lists.filter(root, pk__in=_lacking_retirement(lists.filter(root)))
     return list({row.pk: row for row in [*due, *retirements]}.values())
 
 
-def _without_a_retirement(roots: Iterable[RevocationList]) -> list[int]:
-    """The lists of roots that do not say yet that a CA below them was retired."""
+def _lacking_retirement(roots: Iterable[RevocationList]) -> list[int]:
+    """Return the ids of roots' lists built before a CA below the root was retired."""
     return [
         row.pk
         for row in roots
@@ -245,33 +277,34 @@ def _without_a_retirement(roots: Iterable[RevocationList]) -> list[int]:
 def _retired_below(
     root: CertificateAuthority,
 ) -> Iterator[tuple[CertificateAuthority, datetime]]:
-    """The CAs that a root has signed itself and that are trusted no more, since when."""
-    for row in authorities.below(root):
+    """Yield the retired CAs that a root signed directly, and when they were retired."""
+    for row in authorities.subordinates_of(root):
         if row.retired_at is not None and row.certificates()[1] == root.certificate():
             yield row, row.retired_at
 
 
 def _retirements(row: RevocationList, since: datetime) -> Iterator[crl.Entry]:
-    """What a root's list says of the CAs below it."""
+    """Yield the entries of a root's list for retired CAs below it."""
     reason = DeviceCertificate.Reason.CESSATION_OF_OPERATION.value
-    for below, retired_at in _retired_below(row.authority):
-        if below.not_after >= since:
-            yield crl.Entry(below.certificate().serial_number, retired_at, reason)
+    for retired, retired_at in _retired_below(row.authority):
+        if retired.not_after >= since:
+            yield crl.Entry(retired.certificate().serial_number, retired_at, reason)
 
 
-def _mark_listed(on_complete: Unlisted, on_shard: Unlisted, now: datetime) -> None:
-    """What stands on all its lists now, with the reason that it still has."""
+def _mark_listed(on_complete: NewEntries, on_shard: NewEntries, now: datetime) -> None:
+    """Mark certificates as listed that are on all their lists with their current reason."""
     by_reason = defaultdict(list)
-    for pk, (reason, point) in on_complete.items():
-        if point is None or on_shard.get(pk) == (reason, point):
+    for pk, (reason, shard_id) in on_complete.items():
+        if shard_id is None or on_shard.get(pk) == (reason, shard_id):
             by_reason[reason].append(pk)
-    for reason, listed in by_reason.items():
-        DeviceCertificate.objects.filter(
-            pk__in=listed, revocation_reason=reason
-        ).update(listed_at=now)
+    for reason, ids in by_reason.items():
+        DeviceCertificate.objects.filter(pk__in=ids, revocation_reason=reason).update(
+            listed_at=now
+        )
 
 
-def _in_scope(row: RevocationList) -> CertificateQuerySet:
+def _certificates_on(row: RevocationList) -> CertificateQuerySet:
+    """Return the revoked certificates that belong on a list."""
     revoked: CertificateQuerySet = DeviceCertificate.objects.revoked()
     if row.slot is None:
         return revoked.signed_by(row.authority.key_identifier)
@@ -285,12 +318,15 @@ def _validity(row: RevocationList) -> timedelta:
 
 
 def _check(
-    signed: x509.CertificateRevocationList, issuer: Issuer, entries: int
+    revocation_list: x509.CertificateRevocationList, issuer: Issuer, entries: int
 ) -> None:
-    """What was built is what was meant, before anybody gets to see it.
+    """Check the number of entries and the signature of a list before it is published.
 
     Raises:
-        AuthorityUnavailable: it is not; the last good list stays.
+        AuthorityUnavailable: the check failed; the previous list stays published.
     """
-    if len(signed) != entries or not crl.is_signed_by(signed, issuer.certificate):
-        raise AuthorityUnavailable("The list that was built is not right.")
+    valid_signature = crl.is_signed_by(revocation_list, issuer.certificate)
+    if len(revocation_list) != entries or not valid_signature:
+        raise AuthorityUnavailable(
+            "The new revocation list has a wrong signature or number of entries."
+        )

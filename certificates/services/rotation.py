@@ -1,4 +1,4 @@
-"""From one CA to the next: its steps, where it stands, and what comes next."""
+"""CA rotation: its steps (prepare, switch, move, retire), its state and the next step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,183 +41,211 @@ def prepare(
     chain: bytes | None = None,
     now: datetime,
 ) -> CertificateAuthority:
-    """Put a new authority beside the one that signs; everybody may learn to trust it.
+    """Create or import the next CA. It is trusted at once but does not sign yet.
 
     Args:
-        holder: a key to use instead of a new one;
-        chain: and its certificates, when it has some already.
+        key_type: of a new key.
+        with_root: put the new CA below a root.
+        holder: an existing key to use instead of a new one.
+        chain: the CA certificates for `holder` in PEM, if they exist already.
 
     Raises:
-        NotReadyForRotation: one is prepared already.
-        InvalidAuthority: what was given cannot act as an authority.
+        NotReadyForRotation: a CA is already prepared, or `holder` is another CA's key.
+        InvalidAuthority: `holder` and `chain` cannot act as a CA.
+        AuthorityUnavailable: the current CA cannot be used.
     """
-    authorities.alone()
+    authorities.lock_authorities()
     authorities.signing_issuer(ca, now=now)
     if CertificateAuthority.objects.filter(status=Status.NEXT).exists():
-        raise NotReadyForRotation("A new CA is prepared already: switch to it.")
-    if holder is not None and _is_known(holder):
-        raise NotReadyForRotation("This key is another CA's here: take a new one.")
+        raise NotReadyForRotation("A new CA is already prepared. Switch to it first.")
+    if holder is not None and _is_in_use(holder):
+        raise NotReadyForRotation(
+            "This key is another CA's on this server. Use a new key."
+        )
     if chain is not None and holder is not None:
         files = ca.store.authority(authority_files.identifier_of(holder.key))
-        issuer = authority_creation.take_over(
-            ca.store, files, holder=holder, chain=chain, now=now, again=True
+        issuer = authority_creation.import_authority(
+            ca.store, files, holder=holder, chain=chain, now=now, resume=True
         )
     else:
-        issuer = authority_creation.make_successor(
+        issuer = authority_creation.create_successor(
             ca.store,
             name=f"{DEVICE_CA} {CertificateAuthority.objects.issuing().count() + 1}",
             now=now,
             key_type=key_type,
             with_root=with_root,
             holder=holder,
-            roots=_roots(),
+            roots=_trusted_root_ids(),
         )
-    row = authorities.recorded(issuer, Status.NEXT, now)
-    authorities.record_above(issuer.chain[1:], now)
+    row = authorities.record_authority(issuer, Status.NEXT, now)
+    authorities.record_roots(issuer.chain[1:], now)
     record([AuthorityChanged.of(row, now)])
     return row
 
 
-def _is_known(holder: KeyHolder) -> bool:
+def _is_in_use(holder: KeyHolder) -> bool:
     digest = keys.public_digest(holder.key.public_key())
     return CertificateAuthority.objects.filter(public_key_digest=digest).exists()
 
 
-def _roots() -> set[str]:
-    """Below which another issuing CA may be put."""
+def _trusted_root_ids() -> set[str]:
+    """Return the key identifiers of the trusted roots."""
     roots = CertificateAuthority.objects.trusted().filter(level=Level.ROOT)
     return set(roots.values_list("key_identifier", flat=True))
 
 
 @transaction.atomic
 def switch(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
-    """Let the prepared authority sign from now on; the one before stays trusted.
+    """Make the prepared CA the signing one. The previous CA stays trusted.
 
     Raises:
-        NotReadyForRotation: none is prepared.
-        AuthorityUnavailable: its key cannot be used.
+        NotReadyForRotation: no CA is prepared.
+        AuthorityUnavailable: the key of the prepared CA cannot be used.
     """
-    authorities.alone()
-    following = CertificateAuthority.objects.filter(status=Status.NEXT).first()
-    if following is None:
-        raise NotReadyForRotation("No new CA is prepared.")
-    ca.issuer(following.key_identifier)
-    before = CertificateAuthority.objects.signing().first()
-    if before is not None:
-        before.status, before.superseded_at = Status.TRUSTED, now
-        before.save(update_fields=["status", "superseded_at"])
-        record([AuthorityChanged.of(before, now)])
-    following.status, following.signing_since = Status.SIGNING, now
-    following.save(update_fields=["status", "signing_since"])
-    record([AuthorityChanged.of(following, now)])
-    return following
+    authorities.lock_authorities()
+    prepared = CertificateAuthority.objects.filter(status=Status.NEXT).first()
+    if prepared is None:
+        raise NotReadyForRotation("No new CA is prepared. Prepare one first.")
+    ca.issuer(prepared.key_identifier)
+    previous = CertificateAuthority.objects.signing().first()
+    if previous is not None:
+        previous.status, previous.superseded_at = Status.TRUSTED, now
+        previous.save(update_fields=["status", "superseded_at"])
+        record([AuthorityChanged.of(previous, now)])
+    prepared.status, prepared.signing_since = Status.SIGNING, now
+    prepared.save(update_fields=["status", "signing_since"])
+    record([AuthorityChanged.of(prepared, now)])
+    return prepared
 
 
 @transaction.atomic
 def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
-    """End the trust in an authority that no device needs any more.
+    """End the trust in a CA that no device needs any more.
+
+    Its root is retired too if no other trusted CA is below it. Retiring a retired CA has
+    no effect.
 
     Raises:
-        NoAuthority: there is none with this key identifier.
-        NotReadyForRotation: it signs, or certificates of it are in use.
+        NoAuthority: no CA has this key identifier.
+        NotReadyForRotation: the CA signs, has valid certificates or a trusted CA below
+            it, or revocations of it are not listed yet.
     """
-    authorities.alone()
-    row = CertificateAuthority.objects.identified(key_identifier).first()
+    authorities.lock_authorities()
+    row = CertificateAuthority.objects.with_key_identifier(key_identifier).first()
     if row is None:
         raise NoAuthority
     if row.status == Status.RETIRED:
         return row
     if row.status == Status.SIGNING:
-        raise NotReadyForRotation("The CA signs: switch to another one first.")
-    if _trusted_below(row):
-        raise NotReadyForRotation("The CA stands above one that is trusted.")
-    signed = DeviceCertificate.objects.signed_by(key_identifier)
-    left = signed.unended().count()
-    if left:
-        raise NotReadyForRotation(f"{left} certificates of the CA are valid still.")
-    if signed.unlisted().exists():
+        raise NotReadyForRotation("The CA signs. Switch to another CA first.")
+    if _has_trusted_subordinates(row):
+        raise NotReadyForRotation("A trusted CA is below this CA.")
+    certificates = DeviceCertificate.objects.signed_by(key_identifier)
+    valid = certificates.unended().count()
+    if valid:
+        raise NotReadyForRotation(f"{valid} certificates of the CA are still valid.")
+    if certificates.unlisted().exists():
         raise NotReadyForRotation(
-            "Revocations of the CA are on no list yet: build_revocation_lists."
+            "Revocations of the CA are not on a revocation list yet. Run "
+            "build_revocation_lists first."
         )
-    _end(row, now)
+    _retire(row, now)
     for root in CertificateAuthority.objects.trusted().filter(level=Level.ROOT):
-        if root.certificate() in row.certificates()[1:] and not _trusted_below(root):
-            _end(root, now)
+        is_above = root.certificate() in row.certificates()[1:]
+        if is_above and not _has_trusted_subordinates(root):
+            _retire(root, now)
     return row
 
 
-def _trusted_below(row: CertificateAuthority) -> bool:
-    below = authorities.below(row)
-    return any(other.status != Status.RETIRED for other in below)
+def _has_trusted_subordinates(row: CertificateAuthority) -> bool:
+    subordinates = authorities.subordinates_of(row)
+    return any(item.status != Status.RETIRED for item in subordinates)
 
 
-def _end(row: CertificateAuthority, now: datetime) -> None:
+def _retire(row: CertificateAuthority, now: datetime) -> None:
     row.status, row.retired_at = Status.RETIRED, now
     row.save(update_fields=["status", "retired_at"])
     record([AuthorityChanged.of(row, now)])
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """One authority, and how many valid certificates of it there are."""
+class AuthorityUsage:
+    """A CA and the numbers of its valid certificates.
+
+    Attributes:
+        in_use: used by devices, without a successor.
+        handed_over: with a successor that the device has not confirmed.
+        superseded: with a confirmed successor.
+    """
 
     authority: CertificateAuthority
     in_use: int
-    handed_over: int  # with a successor that the device has not confirmed
-    superseded: int  # valid still, and of no use to anybody
+    handed_over: int
+    superseded: int
 
 
-def standings() -> list[Standing]:
-    """Every trusted authority that signs or signed for devices."""
-    found = []
+def standings() -> list[AuthorityUsage]:
+    """Return the usage of every trusted issuing CA, the oldest first."""
+    usages = []
     for row in CertificateAuthority.objects.trusted().issuing().order_by("created_at"):
-        signed = DeviceCertificate.objects.signed_by(row.key_identifier)
-        active = signed.filter(status=DeviceCertificate.Status.ACTIVE)
-        in_use = signed.active().count()
-        superseded = signed.unended().count() - active.count()
-        found.append(Standing(row, in_use, active.count() - in_use, superseded))
-    return found
+        certificates = DeviceCertificate.objects.signed_by(row.key_identifier)
+        active = certificates.filter(status=DeviceCertificate.Status.ACTIVE)
+        in_use = certificates.active().count()
+        superseded = certificates.unended().count() - active.count()
+        usages.append(AuthorityUsage(row, in_use, active.count() - in_use, superseded))
+    return usages
 
 
-def next_step(standing: list[Standing]) -> tuple[str, str]:
-    """The step that is due, and what the operator has to see to before it."""
-    by_status = {item.authority.status: item for item in standing}
+def next_step(usages: list[AuthorityUsage]) -> tuple[str, str]:
+    """Return the next step of the rotation and an instruction for the operator.
+
+    Args:
+        usages: the result of `standings`.
+
+    Returns:
+        The step is `prepare`, `switch`, `move`, `wait` or `retire`.
+    """
+    by_status = {usage.authority.status: usage for usage in usages}
     if Status.NEXT in by_status:
         return (
             "switch",
-            "Give everything that verifies devices the new trusted.pem (proxies fetch "
-            "/certificates/trusted.pem by themselves), then: rotate_ca switch",
+            "Install the new trusted.pem on everything that verifies device "
+            "certificates (TLS proxies fetch /certificates/trusted.pem themselves), "
+            "then run: rotate_ca switch",
         )
-    former = [item for item in standing if item.authority.status == Status.TRUSTED]
+    former = [usage for usage in usages if usage.authority.status == Status.TRUSTED]
     if not former:
-        return "prepare", "Nothing is under way. To begin: rotate_ca prepare"
-    if any(item.in_use for item in former):
+        return "prepare", "No rotation is in progress. To start one: rotate_ca prepare"
+    if any(usage.in_use for usage in former):
         if RenewalCampaign.objects.running().exclude(authority_key_id="").exists():
-            return "wait", "Certificates are being renewed; come again later."
+            return (
+                "wait",
+                "Certificates of the former CA are being renewed. Check again later.",
+            )
         return (
             "move",
-            "Have the certificates of the former CA renewed: "
-            "rotate_ca move --per-minute N",
+            "Renew the certificates of the former CA: rotate_ca move --per-minute N",
         )
-    if any(item.handed_over for item in former):
+    if any(usage.handed_over for usage in former):
         return (
             "wait",
-            "Devices have not fetched their new certificates yet: come again later, at "
-            "most HANDOVER_DAYS.",
+            "Some devices have not fetched their new certificates yet. Wait at most "
+            "HANDOVER_DAYS and check again.",
         )
-    if any(item.superseded for item in former):
+    if any(usage.superseded for usage in former):
         return (
             "retire",
-            "No device uses the former CA. Wait until its last certificate has ended, or "
-            "revoke those that were superseded: rotate_ca retire --revoke-superseded",
+            "No device uses the former CA. Wait until its last certificate has "
+            "expired, or revoke the superseded certificates: "
+            "rotate_ca retire --revoke-superseded",
         )
-    return "retire", "Nothing of the former CA is valid: rotate_ca retire"
+    return "retire", "The former CA has no valid certificates: rotate_ca retire"
 
 
 def destroy_retired_keys(ca: DeviceCertificatesService) -> bool:
-    """Remove the keys of all that are retired; whether there was one.
+    """Remove the keys of all retired CAs. Return True if there was at least one.
 
-    Processes that have loaded one keep it until they are started anew.
+    Processes that have already loaded such a key keep it in memory until they restart.
     """
     retired = CertificateAuthority.objects.filter(status=Status.RETIRED)
     destroyed = [
@@ -227,27 +255,29 @@ def destroy_retired_keys(ca: DeviceCertificatesService) -> bool:
 
 
 def former() -> list[CertificateAuthority]:
-    """Those that signed before and are trusted still, the oldest first."""
+    """Return the CAs that signed before and are still trusted, the oldest first."""
     trusted = CertificateAuthority.objects.issuing().filter(status=Status.TRUSTED)
     return list(trusted.order_by("created_at"))
 
 
-def see_that_no_device_needs(
-    authority: CertificateAuthority, *, unconfirmed: bool
-) -> None:
-    """Before anything is revoked.
+def check_not_in_use(authority: CertificateAuthority, *, unconfirmed: bool) -> None:
+    """Check that no device depends on a certificate of a CA.
+
+    Args:
+        unconfirmed: ignore certificates whose successor the device has not confirmed.
 
     Raises:
-        NotReadyForRotation: a device has nothing else, as far as is known.
+        NotReadyForRotation: a device may have no other certificate.
     """
-    signed = DeviceCertificate.objects.signed_by(authority.key_identifier)
-    needed = signed.active()
+    certificates = DeviceCertificate.objects.signed_by(authority.key_identifier)
+    needed = certificates.active()
     if not unconfirmed:
-        needed = signed.filter(status=DeviceCertificate.Status.ACTIVE)
+        needed = certificates.filter(status=DeviceCertificate.Status.ACTIVE)
     count = needed.count()
     if count:
         raise NotReadyForRotation(
-            f"{count} certificates of the CA are valid still, and in use: nothing is done."
+            f"{count} certificates of the CA are still valid and in use. "
+            "Nothing was revoked."
         )
 
 
@@ -258,17 +288,18 @@ def end_former(
     unconfirmed: bool,
     now: datetime,
 ) -> Iterator[DeviceCertificate]:
-    """Revoke what no device needs of a former CA, list it, and retire the CA.
+    """Revoke the remaining certificates of a former CA, list them, and retire the CA.
 
-    Killed in between, the same once more does the rest.
+    Yields each revoked certificate. An interrupted run can be repeated.
 
     Args:
-        unconfirmed: revoke those too whose device has not confirmed its successor.
+        unconfirmed: also revoke certificates whose successor the device has not
+            confirmed.
 
     Raises:
-        NotReadyForRotation: before anything is done, when devices need it.
+        NotReadyForRotation: devices need certificates of the CA. Nothing was revoked.
     """
-    see_that_no_device_needs(authority, unconfirmed=unconfirmed)
+    check_not_in_use(authority, unconfirmed=unconfirmed)
     for row in unneeded(authority, unconfirmed=unconfirmed).iterator():
         yield service.revoke_certificate(
             row, reason=DeviceCertificate.Reason.SUPERSEDED, now=now
@@ -280,9 +311,13 @@ def end_former(
 def unneeded(
     authority: CertificateAuthority, *, unconfirmed: bool
 ) -> CertificateQuerySet:
-    """What is valid of a former CA and has a successor, confirmed or not."""
-    signed = DeviceCertificate.objects.signed_by(authority.key_identifier).unended()
-    ended: CertificateQuerySet = signed.exclude(pk__in=signed.active().values("pk"))
+    """Return the valid certificates of a former CA that have a successor.
+
+    Args:
+        unconfirmed: include those whose successor the device has not confirmed.
+    """
+    valid = DeviceCertificate.objects.signed_by(authority.key_identifier).unended()
+    replaced: CertificateQuerySet = valid.exclude(pk__in=valid.active().values("pk"))
     if not unconfirmed:
-        ended = ended.filter(status=DeviceCertificate.Status.SUPERSEDED)
-    return ended
+        replaced = replaced.filter(status=DeviceCertificate.Status.SUPERSEDED)
+    return replaced

@@ -1,4 +1,4 @@
-"""The authority's part in a retirement, and what it does when it hears of something."""
+"""Reactions of this app to device retirements and domain events."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -17,7 +17,7 @@ def revoke_certificates_of_retired_device(device_id: UUID, now: datetime) -> Non
 
 @on(CertificateRevoked)
 def destroy_key_of_revoked_certificate(event: CertificateRevoked) -> None:
-    """A key that the server made for a revoked certificate is of no more use."""
+    """Remove the server-generated private key of a revoked certificate."""
     assert event.device_id is not None
     with suppress(NoSuchDevice):
         destroy_revoked_key(

@@ -1,4 +1,4 @@
-"""Whether a presented certificate may be trusted, with every reason why not."""
+"""Validation of a certificate in PEM, with every reason why it is not valid."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from certificates.models import DeviceCertificate
 from certificates.pki import serials
 from certificates.pki.errors import PkiError
-from certificates.pki.issuer import presented
+from certificates.pki.issuer import parse_certificate
 from certificates.services import authorities
 
 Problem = Literal[
@@ -25,7 +25,7 @@ Problem = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The verdict; `certificate` is the record, where there is one."""
+    """The result of a validation. `certificate` is the record, if there is one."""
 
     problems: list[Problem]
     certificate: DeviceCertificate | None = None
@@ -36,28 +36,28 @@ class Validation:
 
 
 def validate_certificate(pem: str, *, now: datetime) -> Validation:
-    """Judge a certificate by its record, its signature and the time: every reason.
+    """Check a certificate's record, signature, validity period and revocation.
 
-    A certificate of another tenant's device is unknown here.
+    A certificate of another tenant's device is reported as unknown.
     """
     try:
-        shown = presented(pem)
+        certificate = parse_certificate(pem)
     except PkiError:
         return Validation(["malformed"])
-    fingerprint = shown.fingerprint(hashes.SHA256()).hex()
-    serial_number = serials.to_text(shown.serial_number)
-    known = DeviceCertificate.objects.owned().signed()
-    row = known.filter(serial_number=serial_number).select_related("device").first()
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+    serial_number = serials.to_text(certificate.serial_number)
+    owned = DeviceCertificate.objects.owned().signed()
+    row = owned.filter(serial_number=serial_number).select_related("device").first()
     problems: list[Problem] = []
     if row is None:
         problems.append("unknown")
     elif row.fingerprint != fingerprint:
         problems.append("fingerprint_mismatch")
-    if not authorities.is_ours(shown):
+    if not authorities.is_ours(certificate):
         problems.append("signature_invalid")
-    if now < shown.not_valid_before_utc:
+    if now < certificate.not_valid_before_utc:
         problems.append("not_yet_valid")
-    if now > shown.not_valid_after_utc:
+    if now > certificate.not_valid_after_utc:
         problems.append("expired")
     if row is not None and row.revoked_at is not None:
         problems.append("revoked")

@@ -13,19 +13,21 @@ from tenants.management.operator_command import OperatorCommand
 
 class Command(OperatorCommand):
     help = (
-        "Build the revocation lists that have news or are old, as beat does; with --all "
-        "every one. A root's is built where its key is."
+        "Build the revocation lists with new entries and those due for a rebuild, as the "
+        "scheduled task does. A root's list can only be built where its key is."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--all", action="store_true", dest="every")
+        parser.add_argument(
+            "--all", action="store_true", dest="every", help="Build all lists."
+        )
         parser.add_argument(
             "--import",
             type=Path,
             metavar="FILE",
             dest="given",
-            help="DER: serve a list that a root kept elsewhere has signed.",
+            help="Import a list in DER that a CA, such as an offline root, has signed.",
         )
 
     def run(
@@ -34,11 +36,11 @@ class Command(OperatorCommand):
         ca, now = DeviceCertificatesService(), timezone.now()
         if given is not None:
             row = revocation_lists.take_over(_read(given))
-            until = row.next_update
-            return {"number": row.number, "next_update": until}, f"Good until {until}."
+            text = f"Imported list {row.number}, valid until {row.next_update}."
+            return {"number": row.number, "next_update": row.next_update}, text
         authorities.signing_issuer(ca, now=now)
         built = revocation_lists.rebuild_due(ca, now=now, every=every)
-        return {"built": built}, f"{built} lists built."
+        return {"built": built}, f"Revocation lists built: {built}."
 
 
 def _read(path: Path) -> bytes:

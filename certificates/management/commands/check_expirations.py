@@ -14,19 +14,24 @@ from tenants.management.operator_command import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Warn of, renew and expire what is due by now."
+    help = (
+        "Publish renewal warnings, renew certificates and mark expired ones, for all "
+        "certificates that are due now."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="Only count them.")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Only count the due certificates."
+        )
 
     def run(self, dry_run: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
         service, now = CertificateManagementService(), timezone.now()
         if dry_run:
-            return _told({**_counted(now), "dry_run": True})
-        done = service.check_expirations(now=now)
+            return _result({**_count_due(now), "dry_run": True})
+        check = service.check_expirations(now=now)
         failures = 0
-        for pk in self.with_progress(done.due, len(done.due)):
+        for pk in self.with_progress(check.due, len(check.due)):
             try:
                 row = DeviceCertificate.objects.get(pk=pk)
                 service.renew_certificate(row, now=timezone.now())
@@ -34,30 +39,31 @@ class Command(OperatorCommand):
                 failures += 1
                 self.stderr.write(f"{pk}: {error}")
         if failures:
-            raise CommandError(f"{failures} of {len(done.due)} were not renewed.")
-        return _told(
+            raise CommandError(
+                f"{failures} of {len(check.due)} certificates could not be renewed."
+            )
+        return _result(
             {
-                "warned": done.warned,
-                "renewed": len(done.due),
-                "expired": done.expired,
+                "warned": check.warned,
+                "renewed": len(check.due),
+                "expired": check.expired,
                 "dry_run": False,
             }
         )
 
 
-def _counted(now: datetime) -> dict[str, int]:
+def _count_due(now: datetime) -> dict[str, int]:
     certificates = DeviceCertificate.objects
     warning = timedelta(days=settings.RENEWAL_WARNING_DAYS)
     renewal = timedelta(days=settings.AUTO_RENEWAL_DAYS)
     return {
         "warned": certificates.due_for_warning(now, warning).count(),
         "renewed": certificates.due_for_renewal(now, renewal).count(),
-        "expired": certificates.over(now).count(),
+        "expired": certificates.due_for_expiration(now).count(),
     }
 
 
-def _told(done: dict[str, Any]) -> tuple[Mapping[str, Any], str]:
-    text = ", ".join(
-        f"{done[name]} {name}" for name in ("warned", "renewed", "expired")
-    )
-    return done, f"Would be: {text}." if done["dry_run"] else f"{text}."
+def _result(counts: dict[str, Any]) -> tuple[Mapping[str, Any], str]:
+    names = ("warned", "renewed", "expired")
+    text = ", ".join(f"{counts[name]} {name}" for name in names)
+    return counts, f"Dry run: {text}." if counts["dry_run"] else f"{text}."

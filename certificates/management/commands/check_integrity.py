@@ -11,26 +11,37 @@ from tenants.management.operator_command import OperatorCommand, Refused
 
 
 class Command(OperatorCommand):
-    help = "Compare certificate files with their records; with --fix mend what differs."
+    help = "Compare certificate files with their records and report the differences."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--fix", action="store_true", help="Mend it.")
+        parser.add_argument(
+            "--fix", action="store_true", help="Repair the differences."
+        )
 
     def run(self, fix: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
         check = IntegrityCheck(
             CertificateManagementService(), clock=timezone.now, fix=fix
         )
-        found = list(check.run())
-        for difference in found:
+        differences = list(check.run())
+        for difference in differences:
             self.stderr.write(difference.sentence)
-        made = {
-            "differences": [asdict(difference) for difference in found],
+        result = {
+            "differences": [asdict(difference) for difference in differences],
             "fixed": fix,
         }
-        if found and not fix:
-            raise Refused(f"{len(found)} differ; --fix mends them.", made)
-        left = sum(not difference.mended for difference in found)
-        if left:
-            raise Refused(f"{len(found) - left} mended, {left} wait for you.", made)
-        return made, f"{len(found)} mended." if found else "Records and files agree."
+        count = len(differences)
+        if differences and not fix:
+            raise Refused(
+                f"Differences found: {count}. Repair them with --fix.", result
+            )
+        remaining = sum(not difference.mended for difference in differences)
+        if remaining:
+            raise Refused(
+                f"Differences repaired: {count - remaining}. "
+                f"To be repaired by you: {remaining}.",
+                result,
+            )
+        if differences:
+            return result, f"Differences repaired: {count}."
+        return result, "Records and files agree."

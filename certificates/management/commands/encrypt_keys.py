@@ -5,12 +5,12 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from certificates.services.device_certificates import DeviceCertificatesService
-from certificates.services.key_reencryption import closed_anew
+from certificates.services.key_reencryption import reencrypt_keys
 from tenants.management.operator_command import OperatorCommand, Refused
 
 
 class Command(OperatorCommand):
-    help = "Encrypt the private keys that lie here with the present KEY_ENCRYPTION_KEY."
+    help = "Encrypt all stored private keys with the current KEY_ENCRYPTION_KEY."
 
     def run(self, **options: Any) -> tuple[Mapping[str, Any], str]:
         if not any(
@@ -20,15 +20,16 @@ class Command(OperatorCommand):
                 settings.CA_KEY_PASSPHRASE,
             )
         ):
-            raise CommandError("KEY_ENCRYPTION_KEY is not set here.")
-        done, refused = 0, []
-        for outcome in closed_anew(DeviceCertificatesService().store):
-            if outcome.refusal is None:
-                done += 1
+            raise CommandError("KEY_ENCRYPTION_KEY is not set in this environment.")
+        rewritten = 0
+        failed: list[str] = []
+        for item in reencrypt_keys(DeviceCertificatesService().store):
+            if item.error is None:
+                rewritten += 1
                 continue
-            refused.append(str(outcome.path))
-            self.stderr.write(f"{outcome.path}: {outcome.refusal}")
-        made = {"rewritten": done, "refused": refused}
-        if refused:
-            raise Refused(f"{done} keys rewritten, {len(refused)} refused.", made)
-        return made, f"{done} keys rewritten; the others were so already."
+            failed.append(str(item.path))
+            self.stderr.write(f"{item.path}: {item.error}")
+        result = {"rewritten": rewritten, "refused": failed}
+        if failed:
+            raise Refused(f"{rewritten} keys rewritten, {len(failed)} failed.", result)
+        return result, f"{rewritten} keys rewritten. All keys are up to date."

@@ -6,7 +6,10 @@ from typing import Any
 from django.utils import timezone
 
 from certificates.errors import AuthorityExists
-from certificates.management.key_arguments import add_key_arguments, given_key
+from certificates.management.key_arguments import (
+    add_key_arguments,
+    read_key_arguments,
+)
 from certificates.models import CertificateAuthority
 from certificates.pki.keys import KeyType
 from certificates.services import authorities
@@ -15,7 +18,10 @@ from tenants.management.operator_command import OperatorCommand, table
 
 
 class Command(OperatorCommand):
-    help = "Make the certificate authority, or import one. Nothing is ever overwritten."
+    help = (
+        "Create the certificate authority, or import an existing one. An existing one is "
+        "never overwritten."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -31,20 +37,23 @@ class Command(OperatorCommand):
         **options: Any,
     ) -> tuple[Mapping[str, Any], str]:
         ca, now = DeviceCertificatesService(), timezone.now()
-        given = given_key(key, token_key, chain, with_root=with_root)
-        if given.chain is not None:
+        arguments = read_key_arguments(key, token_key, chain, with_root=with_root)
+        if arguments.chain is not None:
             ca.import_ca(
-                key=given.key, address=given.address, chain=given.chain, now=now
+                key=arguments.key,
+                address=arguments.address,
+                chain=arguments.chain,
+                now=now,
             )
         elif ca.exists():
-            raise AuthorityExists("There is a CA already; it is not overwritten.")
-        elif given.address is not None:
-            ca.certify_token_key(given.address, now=now, with_root=with_root)
+            raise AuthorityExists("A CA already exists. It is not overwritten.")
+        elif arguments.address is not None:
+            ca.certify_token_key(arguments.address, now=now, with_root=with_root)
         else:
             ca.initialize_ca(now=now, key_type=key_type, with_root=with_root)
-        row = authorities.adopt(ca, now=now)
-        made = _description(ca, row)
-        return made, table(made)
+        row = authorities.ensure_recorded(ca, now=now)
+        description = _description(ca, row)
+        return description, table(description)
 
 
 def _description(

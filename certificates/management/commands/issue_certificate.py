@@ -15,13 +15,23 @@ from tenants.management.operator_command import OperatorCommand, table
 
 
 class Command(OperatorCommand):
-    help = "Give a device a certificate, for a key made here or for its own by CSR."
+    help = (
+        "Issue a certificate for a device, for the key of a CSR or for a new key that "
+        "the server generates."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("device_id", type=UUID)
-        parser.add_argument("--csr", type=Path, metavar="FILE", help="PEM")
-        parser.add_argument("--key-type", choices=KEY_TYPES, default="rsa")
+        parser.add_argument(
+            "--csr", type=Path, metavar="FILE", help="Certificate signing request, PEM."
+        )
+        parser.add_argument(
+            "--key-type",
+            choices=KEY_TYPES,
+            default="rsa",
+            help="Type of the generated key, without --csr.",
+        )
 
     def run(
         self, device_id: UUID, csr: Path | None, key_type: KeyType, **options: Any
@@ -37,14 +47,14 @@ class Command(OperatorCommand):
             now=timezone.now(),
         )
         store = service.ca.store
-        made = {
+        result = {
             "serial_number": row.serial_number,
             "fingerprint": row.fingerprint,
             "not_after": row.not_after,
             "certificate": str(store.certificate_of(device_id)),
             "key": str(store.key_of(device_id)) if csr is None else None,
         }
-        return made, table({name: value or "-" for name, value in made.items()})
+        return result, table({name: value or "-" for name, value in result.items()})
 
 
 def _read(path: Path) -> str:

@@ -16,7 +16,9 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
         parser.add_argument("--device", type=UUID, metavar="DEVICE_ID")
         parser.add_argument("--status", choices=DeviceCertificate.Status.values)
-        parser.add_argument("--limit", type=int, default=100)
+        parser.add_argument(
+            "--limit", type=int, default=100, help="Maximum number of certificates."
+        )
 
     def run(
         self, device: UUID | None, status: str | None, limit: int, **options: Any
@@ -32,4 +34,4 @@ class Command(OperatorCommand):
             f"{row['not_after']:%Y-%m-%d}  {row['device_id']}"
             for row in rows
         ]
-        return {"certificates": rows}, "\n".join(lines) or "There are none."
+        return {"certificates": rows}, "\n".join(lines) or "No certificates found."

@@ -14,17 +14,28 @@ from tenants.queries import tenant_by_slug
 
 class Command(OperatorCommand):
     help = (
-        "After an incident: renew all certificates, a tenant's or a model's, before "
-        "their time, so many a minute. Without arguments: list what is running."
+        "Start a renewal campaign, for example after an incident: renew all "
+        "certificates, those of a tenant or those of a device model before they are due, "
+        "at a given rate. Without arguments, list the running campaigns."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--reason", help="Said to devices with their window.")
-        parser.add_argument("--per-minute", type=int, metavar="N")
-        parser.add_argument("--tenant", metavar="SLUG")
-        parser.add_argument("--model", default="", metavar="MODEL")
-        parser.add_argument("--stop", type=UUID, metavar="ID")
+        parser.add_argument(
+            "--reason", help="Reason, sent to devices with their renewal window."
+        )
+        parser.add_argument(
+            "--per-minute", type=int, metavar="N", help="Renewals per minute."
+        )
+        parser.add_argument(
+            "--tenant", metavar="SLUG", help="Only devices of this tenant."
+        )
+        parser.add_argument(
+            "--model", default="", metavar="MODEL", help="Only devices of this model."
+        )
+        parser.add_argument(
+            "--stop", type=UUID, metavar="ID", help="Stop the campaign with this id."
+        )
 
     def run(
         self,
@@ -37,31 +48,33 @@ class Command(OperatorCommand):
     ) -> tuple[Mapping[str, Any], str]:
         now = timezone.now()
         if stop is not None:
-            stopped = renewal_campaigns.stop(stop, now=now)
-            return _about(stopped), f"Stopped: {stopped.reason}."
+            campaign = renewal_campaigns.stop(stop, now=now)
+            return _fields(campaign), f"Stopped: {campaign.reason}."
         if reason is None and per_minute is None:
             return _running()
         if not reason or per_minute is None or per_minute < 1:
             raise CommandError(
-                "--reason and --per-minute (at least 1) go together.", returncode=2
+                "--reason and --per-minute (at least 1) are both required to start a "
+                "campaign.",
+                returncode=2,
             )
-        begun = renewal_campaigns.pull_forward(
+        campaign = renewal_campaigns.pull_forward(
             reason=reason,
             per_minute=per_minute,
             tenant=None if tenant is None else tenant_by_slug(tenant),
             model=model,
             now=now,
         )
-        return _about(begun), table(_about(begun))
+        return _fields(campaign), table(_fields(campaign))
 
 
 def _running() -> tuple[Mapping[str, Any], str]:
-    found = [_about(row) for row in RenewalCampaign.objects.running()]
-    text = "\n\n".join(table(about) for about in found)
-    return {"running": found}, text or "No renewals are pulled forward."
+    campaigns = [_fields(row) for row in RenewalCampaign.objects.running()]
+    text = "\n\n".join(table(fields) for fields in campaigns)
+    return {"running": campaigns}, text or "No renewal campaign is running."
 
 
-def _about(row: RenewalCampaign) -> dict[str, Any]:
+def _fields(row: RenewalCampaign) -> dict[str, Any]:
     return {
         "id": str(row.pk),
         "reason": row.reason,

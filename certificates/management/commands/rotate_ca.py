@@ -7,7 +7,10 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from certificates.errors import NotReadyForRotation
-from certificates.management.key_arguments import add_key_arguments, given_key
+from certificates.management.key_arguments import (
+    add_key_arguments,
+    read_key_arguments,
+)
 from certificates.services import renewal_campaigns, rotation
 from certificates.services.authority_creation import holder_of
 from certificates.services.certificate_management import CertificateManagementService
@@ -18,35 +21,45 @@ STEPS = ("status", "prepare", "switch", "move", "retire")
 
 class Command(OperatorCommand):
     help = (
-        "Put a new CA in the place of the one that signs, step by step: prepare it, "
-        "switch to it, move the devices, retire the old one. Without a step: say where "
-        "it stands and what comes next."
+        "Replace the signing CA in steps: prepare a new one, switch to it, move the "
+        "devices to it, retire the old one. Without a step, show the state of the "
+        "rotation and the next step."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("step", nargs="?", choices=STEPS, default="status")
         add_key_arguments(parser)
-        parser.add_argument("--per-minute", type=int, metavar="N", help="of `move`")
+        parser.add_argument(
+            "--per-minute", type=int, metavar="N", help="For move: renewals per minute."
+        )
         parser.add_argument(
             "--revoke-superseded",
             action="store_true",
-            help="of `retire`: do not wait until they have ended",
+            help=(
+                "For retire: revoke the superseded certificates of the old CA instead of "
+                "waiting until they expire."
+            ),
         )
         parser.add_argument(
             "--revoke-unconfirmed",
             action="store_true",
-            help="of `retire`: those too whose device has not fetched its new one",
+            help=(
+                "For retire: also revoke certificates whose device has not fetched its "
+                "new one."
+            ),
         )
         parser.add_argument(
-            "--destroy-key", action="store_true", help="of `retire`: remove its file"
+            "--destroy-key",
+            action="store_true",
+            help="For retire: remove the key file of the old CA.",
         )
 
     def run(self, step: str, **options: Any) -> tuple[Mapping[str, Any], str]:
         self.service = CertificateManagementService()
         self.now = timezone.now()
         getattr(self, f"_{step}")(**options)
-        return _told()
+        return _status_report()
 
     def _status(self, **options: Any) -> None:
         self.service.authority(now=self.now)
@@ -60,16 +73,16 @@ class Command(OperatorCommand):
         with_root: bool,
         **options: Any,
     ) -> None:
-        given = given_key(key, token_key, chain, with_root=with_root)
+        arguments = read_key_arguments(key, token_key, chain, with_root=with_root)
         holder = None
-        if given.key is not None or given.address is not None:
-            holder = holder_of(key=given.key, address=given.address)
+        if arguments.key is not None or arguments.address is not None:
+            holder = holder_of(key=arguments.key, address=arguments.address)
         rotation.prepare(
             self.service.ca,
             key_type=key_type,
             with_root=with_root,
             holder=holder,
-            chain=given.chain,
+            chain=arguments.chain,
             now=self.now,
         )
 
@@ -78,7 +91,9 @@ class Command(OperatorCommand):
 
     def _move(self, per_minute: int | None, **options: Any) -> None:
         if per_minute is None or per_minute < 1:
-            raise CommandError("move wants --per-minute N.", returncode=2)
+            raise CommandError(
+                "move requires --per-minute N (at least 1).", returncode=2
+            )
         for authority in self._former():
             renewal_campaigns.pull_forward(
                 reason="a new certificate authority",
@@ -100,42 +115,42 @@ class Command(OperatorCommand):
                 total = rotation.unneeded(
                     authority, unconfirmed=revoke_unconfirmed
                 ).count()
-                ended = rotation.end_former(
+                revoked = rotation.end_former(
                     authority,
                     self.service,
                     unconfirmed=revoke_unconfirmed,
                     now=self.now,
                 )
-                for _ in self.with_progress(ended, total):
+                for _ in self.with_progress(revoked, total):
                     pass
             else:
                 rotation.retire(key_identifier=authority.key_identifier, now=self.now)
-        # With the keys of those that an earlier run has retired.
+        # This includes the keys of CAs that an earlier run retired.
         destroyed = destroy_key and rotation.destroy_retired_keys(self.service.ca)
         if not former and not destroyed:
-            raise NotReadyForRotation("There is no former CA: nothing to do.")
+            raise NotReadyForRotation("There is no former CA.")
 
     def _former(self) -> list[Any]:
         former = rotation.former()
         if not former:
-            raise NotReadyForRotation("There is no former CA: nothing to do.")
+            raise NotReadyForRotation("There is no former CA.")
         return former
 
 
-def _told() -> tuple[Mapping[str, Any], str]:
-    standing = rotation.standings()
-    step, sentence = rotation.next_step(standing)
-    found = [
+def _status_report() -> tuple[Mapping[str, Any], str]:
+    usages = rotation.standings()
+    step, sentence = rotation.next_step(usages)
+    rows = [
         {
-            "subject": item.authority.subject,
-            "key_identifier": item.authority.key_identifier,
-            "status": item.authority.status,
-            "not_after": item.authority.not_after,
-            "in_use": item.in_use,
-            "handed_over": item.handed_over,
-            "superseded": item.superseded,
+            "subject": usage.authority.subject,
+            "key_identifier": usage.authority.key_identifier,
+            "status": usage.authority.status,
+            "not_after": usage.authority.not_after,
+            "in_use": usage.in_use,
+            "handed_over": usage.handed_over,
+            "superseded": usage.superseded,
         }
-        for item in standing
+        for usage in usages
     ]
-    text = "\n\n".join([*(table(about) for about in found), sentence])
-    return {"authorities": found, "next_step": step, "sentence": sentence}, text
+    text = "\n\n".join([*(table(row) for row in rows), sentence])
+    return {"authorities": rows, "next_step": step, "sentence": sentence}, text
