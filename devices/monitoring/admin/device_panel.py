@@ -9,7 +9,7 @@ from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import rules
 from devices.registry.models import Device
 
-MOST_ALERTS = 10
+MAX_ALERTS = 10
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
@@ -17,7 +17,7 @@ def panel(request: HttpRequest, device: Device) -> SafeString | str:
     if not request.user.has_perm("monitoring.view_alert"):
         return ""
     context = {
-        "alerts": Alert.objects.filter(device=device)[:MOST_ALERTS],
+        "alerts": Alert.objects.filter(device=device)[:MAX_ALERTS],
         "rules": [
             {
                 "rule": item.rule,

@@ -21,7 +21,7 @@ from devices.registry.models import Device, Tag
 from events.severity import Severity
 from tenants.admin.forms import ServiceForm, tenant_field, text
 
-MOST_MINUTES = 366 * 24 * 60
+MAX_MINUTES = 366 * 24 * 60
 WEEKDAYS = [
     *((1, "Monday"), (2, "Tuesday"), (3, "Wednesday"), (4, "Thursday")),
     *((5, "Friday"), (6, "Saturday"), (7, "Sunday")),
@@ -43,7 +43,7 @@ def minutes(label: str, **kwargs: Any) -> Any:
         label=label,
         required=False,
         min_value=0,
-        max_value=MOST_MINUTES,
+        max_value=MAX_MINUTES,
         widget=UnfoldAdminIntegerFieldWidget(),
         **kwargs,
     )

@@ -8,7 +8,7 @@ from core.rest.fields import ClockTime, Text, Truth, WholeNumber
 from core.rest.strict import Strict
 from devices.metrics.measures import CHOICES
 from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
-from devices.monitoring.services.back_testing import MOST_DAYS
+from devices.monitoring.services.back_testing import MAX_DAYS
 from events.severity import Severity
 
 
@@ -143,8 +143,8 @@ class RuleSerializer(serializers.ModelSerializer[MonitoringRule]):
         read_only_fields = fields
 
 
-class BackTestQuestionSerializer(Strict):
-    days = WholeNumber(min_value=1, max_value=MOST_DAYS, required=False)
+class BackTestRequestSerializer(Strict):
+    days = WholeNumber(min_value=1, max_value=MAX_DAYS, required=False)
 
 
 class FiredDaySerializer(serializers.Serializer[Any]):

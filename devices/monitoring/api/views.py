@@ -16,7 +16,7 @@ from core.rest.pagination import CursorPages
 from core.rest.strict import KnownParameters
 from devices.monitoring.api.alert_views import with_people
 from devices.monitoring.api.serializers import (
-    BackTestQuestionSerializer,
+    BackTestRequestSerializer,
     BackTestSerializer,
     DeviceMonitoringSerializer,
     OverrideFields,
@@ -83,9 +83,9 @@ class RuleView(APIView):
 class BackTestView(APIView):
     """How often a rule would have fired on the last days; it need not be switched on."""
 
-    @extend_schema(request=BackTestQuestionSerializer, responses=BackTestSerializer)
+    @extend_schema(request=BackTestRequestSerializer, responses=BackTestSerializer)
     def post(self, request: Request, rule_id: UUID) -> Response:
-        body = BackTestQuestionSerializer(data=request.data)
+        body = BackTestRequestSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         told = back_testing.back_test(
             rule_of(rule_id),

@@ -12,7 +12,7 @@ from certificates.tests.keys import ec_key, request_for
 from devices.metrics.tests.reporting import at, every_five_minutes, report
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import alerts, evaluation, rules
-from devices.monitoring.services.evaluation import Evaluated
+from devices.monitoring.services.evaluation import EvaluationResult
 from devices.monitoring.tests.factories import RuleFactory, silence
 from devices.registry.models import Device, DeviceTag
 from devices.registry.services import registration
@@ -31,7 +31,7 @@ def device(tenant: Tenant) -> Device:
     return made
 
 
-def passed(tenant: Tenant, now: datetime, **only: Any) -> Evaluated:
+def passed(tenant: Tenant, now: datetime, **only: Any) -> EvaluationResult:
     """One pass over the tenant's rules, as a worker makes it."""
     with tenant_scope(tenant.pk):
         return evaluation.evaluate_all(now=now, **only)
@@ -52,8 +52,8 @@ def test_a_value_beyond_the_threshold_opens_one_alert(
     rule = RuleFactory.create(tenant=tenant, name="CPU", severity="high")
     reports(device, now, 95.5)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
-    assert passed(tenant, now + MINUTE) == Evaluated()
+    assert passed(tenant, now) == EvaluationResult(opened=1)
+    assert passed(tenant, now + MINUTE) == EvaluationResult()
 
     found = alert()
     assert (found.rule, found.device, found.severity) == (rule, device, "high")
@@ -91,7 +91,7 @@ def test_it_closes_by_itself_when_the_cause_is_gone(
     passed(tenant, now)
     reports(device, now + MINUTE, 90)
 
-    assert passed(tenant, now + MINUTE) == Evaluated(closed=1)
+    assert passed(tenant, now + MINUTE) == EvaluationResult(closed=1)
 
     assert (alert().status, alert().closing) == ("closed", "cause_gone")
     assert Event.every_tenant.named("alert.closed").count() == 1
@@ -165,8 +165,8 @@ def test_it_escalates_in_place(tenant: Tenant, device: Device, now: datetime) ->
     passed(tenant, now)
     reports(device, now + MINUTE, 99)
 
-    assert passed(tenant, now + MINUTE) == Evaluated(escalated=1)
-    assert passed(tenant, now + 2 * MINUTE) == Evaluated()
+    assert passed(tenant, now + MINUTE) == EvaluationResult(escalated=1)
+    assert passed(tenant, now + 2 * MINUTE) == EvaluationResult()
 
     assert (alert().severity, alert().value) == ("critical", 99)
     event = Event.every_tenant.named("alert.escalated").get()
@@ -199,12 +199,16 @@ def test_alerts_are_opened_within_the_opening_hours(
 @pytest.mark.parametrize(
     ("no_data", "outcome"),
     [
-        ("keep", Evaluated()),
-        ("close", Evaluated(closed=1)),
+        ("keep", EvaluationResult()),
+        ("close", EvaluationResult(closed=1)),
     ],
 )
 def test_no_data_means_what_the_rule_says(
-    tenant: Tenant, device: Device, now: datetime, no_data: str, outcome: Evaluated
+    tenant: Tenant,
+    device: Device,
+    now: datetime,
+    no_data: str,
+    outcome: EvaluationResult,
 ) -> None:
     RuleFactory.create(tenant=tenant, no_data=no_data)
     reports(device, now, 95)
@@ -231,12 +235,12 @@ def test_silence_opens_an_alert_and_a_sign_of_life_closes_it(
 ) -> None:
     silence(tenant=tenant, name="Away")
     reports(device, now, 10)
-    assert passed(tenant, now + 4 * MINUTE) == Evaluated()
+    assert passed(tenant, now + 4 * MINUTE) == EvaluationResult()
 
-    assert passed(tenant, now + 5 * MINUTE) == Evaluated(opened=1)
+    assert passed(tenant, now + 5 * MINUTE) == EvaluationResult(opened=1)
     assert (alert().title, alert().since) == ("Away: silent for 5 min", now)
     reports(device, now + 6 * MINUTE, 10)
-    assert passed(tenant, now + 6 * MINUTE) == Evaluated(closed=1)
+    assert passed(tenant, now + 6 * MINUTE) == EvaluationResult(closed=1)
 
 
 def test_a_device_that_was_never_heard_of_is_not_silent(
@@ -245,7 +249,7 @@ def test_a_device_that_was_never_heard_of_is_not_silent(
     silence(tenant=tenant)
     DeviceFactory.create(tenant=tenant)
 
-    assert passed(tenant, now) == Evaluated()
+    assert passed(tenant, now) == EvaluationResult()
 
 
 def test_a_certificate_near_its_end_opens_an_alert_until_there_is_another(
@@ -267,10 +271,10 @@ def test_a_certificate_near_its_end_opens_an_alert_until_there_is_another(
         )
 
     issue(now - timedelta(days=340))
-    assert passed(tenant, now) == Evaluated(opened=1)
+    assert passed(tenant, now) == EvaluationResult(opened=1)
     assert alert().title == "Ending: ends in 25 days"
     issue(now)
-    assert passed(tenant, now + MINUTE) == Evaluated(closed=1)
+    assert passed(tenant, now + MINUTE) == EvaluationResult(closed=1)
 
 
 def test_a_rule_is_about_the_devices_of_its_scope(
@@ -297,8 +301,8 @@ def test_a_rule_sees_its_own_tenants_devices_alone(
     stranger = DeviceFactory.create()
     reports(stranger, now, 99)
 
-    assert passed(tenant, now) == Evaluated()
-    assert passed(stranger.tenant, now) == Evaluated()
+    assert passed(tenant, now) == EvaluationResult()
+    assert passed(stranger.tenant, now) == EvaluationResult()
 
 
 @pytest.fixture
@@ -323,11 +327,11 @@ def test_a_tag_overrides_the_rule_and_a_device_overrides_the_tag(
     reports(device, now, 60)
     reports(other, now, 60)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
+    assert passed(tenant, now) == EvaluationResult(opened=1)
     assert (alert().device, alert().severity) == (device, "low")
 
     overridden(rule, now, device=device, threshold=70)
-    assert passed(tenant, now) == Evaluated(closed=1)
+    assert passed(tenant, now) == EvaluationResult(closed=1)
 
 
 def test_an_override_may_ask_for_longer(
@@ -352,9 +356,9 @@ def test_an_override_may_switch_a_rule_off(
 
     overridden(rule, now, device=device, is_enabled=False)
 
-    assert passed(tenant, now) == Evaluated(closed=1)
+    assert passed(tenant, now) == EvaluationResult(closed=1)
     assert alert().closing == "not_watched"
-    assert passed(tenant, now) == Evaluated()
+    assert passed(tenant, now) == EvaluationResult()
 
 
 def test_an_override_may_switch_on_what_the_rule_has_off(
@@ -366,7 +370,7 @@ def test_an_override_may_switch_on_what_the_rule_has_off(
     reports(device, now, 95)
     reports(other, now, 95)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
+    assert passed(tenant, now) == EvaluationResult(opened=1)
     assert alert().device == device
 
 
@@ -378,8 +382,8 @@ def test_overrides_that_contradict_each_other_make_no_storm(
     overridden(rule, now, device=device, clear_threshold=85)
     reports(device, now, 75)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
-    assert passed(tenant, now) == Evaluated()
+    assert passed(tenant, now) == EvaluationResult(opened=1)
+    assert passed(tenant, now) == EvaluationResult()
 
 
 def test_what_is_more_severe_already_is_not_escalated_down(
@@ -391,8 +395,8 @@ def test_what_is_more_severe_already_is_not_escalated_down(
     overridden(rule, now, device=device, severity="critical")
     reports(device, now, 99)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
-    assert passed(tenant, now) == Evaluated()
+    assert passed(tenant, now) == EvaluationResult(opened=1)
+    assert passed(tenant, now) == EvaluationResult()
     assert alert().severity == "critical"
 
 
@@ -409,7 +413,7 @@ def test_an_alert_about_a_certificate_that_was_revoked_is_closed(
     passed(tenant, now)
     service.revoke_certificate(certificate, reason="superseded", now=now)
 
-    assert passed(tenant, now) == Evaluated(closed=1)
+    assert passed(tenant, now) == EvaluationResult(closed=1)
 
 
 def test_what_a_rule_opened_while_it_was_switched_off_is_closed_by_the_next_pass(
@@ -420,7 +424,7 @@ def test_what_a_rule_opened_while_it_was_switched_off_is_closed_by_the_next_pass
     passed(tenant, now)
     MonitoringRule.every_tenant.filter(pk=rule.pk).update(is_enabled=False)
 
-    assert passed(tenant, now) == Evaluated(closed=1)
+    assert passed(tenant, now) == EvaluationResult(closed=1)
 
 
 def test_one_rules_trouble_is_not_that_of_the_others(
@@ -430,7 +434,7 @@ def test_one_rules_trouble_is_not_that_of_the_others(
     RuleFactory.create(tenant=tenant, name="B")
     reports(device, now, 95)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
+    assert passed(tenant, now) == EvaluationResult(opened=1)
 
 
 def test_a_rule_that_is_switched_off_closes_its_alerts(
@@ -444,7 +448,7 @@ def test_a_rule_that_is_switched_off_closes_its_alerts(
         rules.update(rule=rule, now=now, is_enabled=False)
 
     assert alert().closing == "not_watched"
-    assert passed(tenant, now) == Evaluated()
+    assert passed(tenant, now) == EvaluationResult()
 
 
 def test_a_retired_devices_alerts_are_closed(
@@ -456,7 +460,7 @@ def test_a_retired_devices_alerts_are_closed(
     with tenant_scope(tenant.pk):
         registration.retire(device=device, now=now)
 
-    assert passed(tenant, now) == Evaluated(closed=1)
+    assert passed(tenant, now) == EvaluationResult(closed=1)
 
 
 def test_what_a_member_closed_stays_closed_until_its_cause_has_gone_and_come(
@@ -467,12 +471,12 @@ def test_what_a_member_closed_stays_closed_until_its_cause_has_gone_and_come(
     passed(tenant, now)
     with tenant_scope(tenant.pk):
         alerts.close(alert_id=alert().pk, now=now)
-    assert passed(tenant, now) == Evaluated()
+    assert passed(tenant, now) == EvaluationResult()
     reports(device, now + MINUTE, 10)
-    assert passed(tenant, now + MINUTE) == Evaluated()  # nothing to announce
+    assert passed(tenant, now + MINUTE) == EvaluationResult()  # nothing to announce
     reports(device, now + 2 * MINUTE, 95)
 
-    assert passed(tenant, now + 2 * MINUTE) == Evaluated(opened=1)
+    assert passed(tenant, now + 2 * MINUTE) == EvaluationResult(opened=1)
 
 
 def test_a_pass_takes_the_same_queries_for_one_device_and_for_many(
@@ -500,5 +504,5 @@ def test_samples_of_some_devices_are_judged_alone(
     reports(device, now, 95)
     reports(other, now, 95)
 
-    assert passed(tenant, now, device_ids=[device.pk]) == Evaluated(opened=1)
+    assert passed(tenant, now, device_ids=[device.pk]) == EvaluationResult(opened=1)
     assert alert().device == device

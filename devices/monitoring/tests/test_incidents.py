@@ -7,7 +7,7 @@ import pytest
 
 from devices.monitoring.models import Alert, IncidentDevice
 from devices.monitoring.services import evaluation
-from devices.monitoring.services.evaluation import Evaluated
+from devices.monitoring.services.evaluation import EvaluationResult
 from devices.monitoring.tests.factories import silence
 from devices.registry.models import Device
 from devices.registry.services import presence
@@ -22,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 THRESHOLD = timedelta(minutes=5)
 
 
-def passed(tenant: Tenant, now: datetime) -> Evaluated:
+def passed(tenant: Tenant, now: datetime) -> EvaluationResult:
     with tenant_scope(tenant.pk):
         return evaluation.evaluate_all(now=now)
 
@@ -51,7 +51,7 @@ def test_many_that_fall_silent_together_make_one_incident(
     assert incident.title == "12 devices fell silent together"
     assert IncidentDevice.every_tenant.count() == len(silent)
     assert Event.every_tenant.named("alert.opened").count() == 1
-    assert passed(tenant, now + MINUTE) == Evaluated()
+    assert passed(tenant, now + MINUTE) == EvaluationResult()
 
 
 def test_a_few_have_an_alert_each(tenant: Tenant, now: datetime) -> None:
@@ -59,7 +59,7 @@ def test_a_few_have_an_alert_each(tenant: Tenant, now: datetime) -> None:
     fleet(tenant, 3, status="offline", last_seen=now - 6 * MINUTE)
     fleet(tenant, 3, status="online", last_seen=now)
 
-    assert passed(tenant, now) == Evaluated(opened=3)
+    assert passed(tenant, now) == EvaluationResult(opened=3)
 
 
 def test_a_small_share_of_a_fleet_has_an_alert_each(
@@ -69,7 +69,7 @@ def test_a_small_share_of_a_fleet_has_an_alert_each(
     fleet(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
     fleet(tenant, 40, status="online", last_seen=now)
 
-    assert passed(tenant, now) == Evaluated(opened=12)
+    assert passed(tenant, now) == EvaluationResult(opened=12)
 
 
 def test_who_falls_silent_a_little_later_joins_the_incident(
@@ -93,10 +93,10 @@ def test_the_incident_closes_when_nearly_all_are_back_and_the_rest_stand_alone(
     devices = fleet(tenant, 20, status="offline", last_seen=now - 6 * MINUTE)
     passed(tenant, now)
     heard_of(devices[:10], now + MINUTE)
-    assert passed(tenant, now + MINUTE) == Evaluated()
+    assert passed(tenant, now + MINUTE) == EvaluationResult()
     heard_of(devices[:19], now + 2 * MINUTE)
 
-    assert passed(tenant, now + 2 * MINUTE) == Evaluated(opened=1)
+    assert passed(tenant, now + 2 * MINUTE) == EvaluationResult(opened=1)
 
     incident = Alert.every_tenant.get(kind="fleet_silence")
     assert (incident.status, incident.closing) == ("closed", "cause_gone")
@@ -165,7 +165,7 @@ def test_an_incident_ends_after_hours_and_the_rest_stand_alone(
     fleet(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
     passed(tenant, now)
 
-    assert passed(tenant, now + timedelta(hours=7)) == Evaluated(opened=12)
+    assert passed(tenant, now + timedelta(hours=7)) == EvaluationResult(opened=12)
 
 
 def test_boxes_that_are_gone_for_months_are_no_incident(
@@ -174,7 +174,7 @@ def test_boxes_that_are_gone_for_months_are_no_incident(
     silence(tenant=tenant)
     fleet(tenant, 12, status="offline", last_seen=now - timedelta(days=90))
 
-    assert passed(tenant, now) == Evaluated(opened=12)
+    assert passed(tenant, now) == EvaluationResult(opened=12)
 
 
 def test_an_incident_is_settled_also_where_no_rule_is_left(
