@@ -230,7 +230,7 @@ class Alert(TenantOwned):
     severity = models.CharField(max_length=8, choices=Severity.choices)
     title = models.CharField(max_length=200)
     value = models.FloatField(null=True)  # when opened or last escalated
-    since = models.DateTimeField()  # start of the cause, as far as it can be told
+    since = models.DateTimeField()  # start of the cause, as far as known
     opened_at = models.DateTimeField()
     acknowledged_at = models.DateTimeField(null=True)
     acknowledged_by = models.ForeignKey(
