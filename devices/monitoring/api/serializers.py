@@ -166,7 +166,7 @@ class RuleSerializer(serializers.ModelSerializer[MonitoringRule]):
         read_only_fields = fields
 
 
-class BackTestRequestSerializer(Strict):
+class BackTestParametersSerializer(Strict):
     days = WholeNumber(min_value=1, max_value=MAX_DAYS, required=False)
 
 

@@ -16,7 +16,7 @@ from core.rest.pagination import CursorPages
 from core.rest.strict import KnownParameters
 from devices.monitoring.api.alert_views import with_users
 from devices.monitoring.api.serializers import (
-    BackTestRequestSerializer,
+    BackTestParametersSerializer,
     BackTestSerializer,
     DeviceMonitoringSerializer,
     OverrideFields,
@@ -84,9 +84,9 @@ class RuleView(APIView):
 class BackTestView(APIView):
     """Count the alerts that a rule, enabled or not, would have opened in the last days."""
 
-    @extend_schema(request=BackTestRequestSerializer, responses=BackTestSerializer)
+    @extend_schema(request=BackTestParametersSerializer, responses=BackTestSerializer)
     def post(self, request: Request, rule_id: UUID) -> Response:
-        body = BackTestRequestSerializer(data=request.data)
+        body = BackTestParametersSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         result = back_testing.back_test(
             get_rule(rule_id),
