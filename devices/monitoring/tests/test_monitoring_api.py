@@ -16,6 +16,7 @@ from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.registry.models import Device, DeviceTag
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
+from events.services import delivery
 from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory, UserFactory
 
@@ -132,6 +133,7 @@ def test_a_rule_on_another_tenants_tag_or_device_is_refused(
 
 def test_a_new_tenant_gets_the_template_rules_enabled() -> None:
     tenant = create_tenant(slug="new", now=timezone.now()).tenant
+    delivery.deliver(now=timezone.now())  # runs the subscriber that creates the rules
 
     rules = MonitoringRule.every_tenant.filter(tenant=tenant)
 
@@ -290,6 +292,7 @@ def test_a_new_tenants_template_rule_opens_an_alert_for_high_cpu_usage(
     member: Callable[..., APIClient],
 ) -> None:
     tenant = create_tenant(slug="new", now=timezone.now()).tenant
+    delivery.deliver(now=timezone.now())  # runs the subscriber that creates the rules
     device = DeviceFactory.create(tenant=tenant)
     report(device, at(timezone.now(), cpu_usage=99), now=timezone.now())
     evaluate_tenant(str(tenant.pk))
