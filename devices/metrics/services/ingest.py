@@ -50,14 +50,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 6
-# SQLSTATE codes and prefixes
+# SQLSTATE codes, and in tuples also prefixes of codes:
 RETRYABLE_STATES = {"40P01", "40001", "55P03"}  # deadlock, serialization, lock timeout
 CONNECTION_STATES = ("08", "57P")  # connection lost; server shutting down or starting
-STORAGE_STATES = (
-    "53",
-    "25006",
-    "58030",
-)  # out of disk, memory or connections; read-only; I/O
+STORAGE_STATES = ("53", "25006", "58030")  # disk, memory or connections; read-only; I/O
 NO_PARTITION = "23514"
 
 

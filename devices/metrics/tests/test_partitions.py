@@ -43,14 +43,14 @@ def test_partitions_for_coming_days_and_late_samples_are_created_once() -> None:
 
 @pytest.mark.django_db
 def test_row_level_security_applies_to_each_partition() -> None:
-    one, other = DeviceFactory.create(), DeviceFactory.create()
-    report(one, at(NOW), now=NOW)
-    report(other, at(NOW), now=NOW)
+    first, second = DeviceFactory.create(), DeviceFactory.create()
+    report(first, at(NOW), now=NOW)
+    report(second, at(NOW), now=NOW)
 
-    with tenant_scope(one.tenant_id), connection.cursor() as cursor:
+    with tenant_scope(first.tenant_id), connection.cursor() as cursor:
         for table in ("metrics_devicemetrics", "metrics_devicemetrics_20350301"):
             cursor.execute(f"SELECT device_id FROM {table}")
-            assert cursor.fetchall() == [(one.pk,)]
+            assert cursor.fetchall() == [(first.pk,)]
 
 
 @pytest.mark.django_db(transaction=True)

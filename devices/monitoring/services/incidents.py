@@ -19,10 +19,10 @@ from devices.registry.services.fleet_silence import is_a_share
 from events.services.outbox import record
 from events.severity import Severity
 
-JOIN_WINDOW = timedelta(minutes=15)  # devices that fall silent so soon after join
+JOIN_WINDOW = timedelta(minutes=15)  # devices that fall silent within it join
 MAX_REMAINING_PERCENT = 5  # still silent when an incident closes
 MAX_DURATION = timedelta(hours=6)  # of an incident
-MISSED_CONNECTS = 2  # a device counts as silent after it has missed so many
+MISSED_CONNECTS = 2  # missed connects after which a device counts as silent
 MEMBERS_BATCH = 5_000
 
 

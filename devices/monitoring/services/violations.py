@@ -37,7 +37,7 @@ from devices.registry.models import Device
 from events.severity import Severity
 
 Kind = MonitoringRule.Kind
-MISSED_SAMPLES = 3  # a device has no data after it has missed so many
+MISSED_SAMPLES = 3  # missed samples after which a device has no data
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +193,11 @@ class RuleQueries:
                 )
             case Kind.DRIFT:
                 (drifts,) = configuration_drifts
-                rows: QuerySet[Any] = drifts().filter(
-                    device__in=self._devices().values("pk")
+                drifted = drifts().filter(device__in=self._devices().values("pk"))
+                rows: QuerySet[Any] = drifted.annotate(
+                    subject_id=F("device_id"), observed=F("since")
                 )
-                return rows.annotate(subject_id=F("device_id"), observed=F("since"))
+                return rows
             case _:
                 newest = (
                     DeviceCertificate.objects.filter(
