@@ -1,4 +1,4 @@
-"""How metrics say no."""
+"""Errors raised by metric ingestion and metric queries."""
 
 from core.errors import Invalid, Unavailable
 
@@ -15,14 +15,14 @@ class InvalidTime(Invalid):
     code = "invalid_time"
 
 
-class InvalidQuestion(Invalid):
-    """What is asked for has no answer: a measure or a range that there is not."""
+class InvalidQuery(Invalid):
+    """The requested period or grouping is not supported."""
 
     code = "invalid_question"
 
 
-class NotStored(Unavailable):
-    """The database takes nothing now; the device keeps its samples and comes again."""
+class SamplesNotStored(Unavailable):
+    """The database cannot store samples now. The device keeps them and retries."""
 
     code = "samples_not_stored"
     retry_after = 60  # seconds

@@ -1,44 +1,48 @@
-"""What a sample may say, within which bounds, and what of it is measured over time.
+"""The fields of a sample with their units and bounds, and the measures tracked over time.
 
-One table: the judge of samples, the columns, the roll-ups, the charts, the rules of the
-monitoring and the OpenAPI document are all made from it.
+The sample validation, the table columns, the roll-ups, the charts, the monitoring rules
+and the OpenAPI document are all derived from these tables. A new field is added here.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["number", "whole", "truth", "word", "words"]
+Kind = Literal["number", "integer", "boolean", "string", "strings"]
 
-MOST_MEGABYTES = 1_000_000_000  # a petabyte
-LONGEST_WORD = 255
-MOST_WORDS = 200
-LONGEST_EXTRA = 8_192  # characters of JSON in one sample that we have no field for
+MAX_MEGABYTES = 1_000_000_000  # a petabyte
+MAX_STRING_LENGTH = 255
+MAX_STRINGS = 200
+MAX_EXTRA_LENGTH = 8_192  # characters of JSON for the unknown fields of one sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """Something that a device may report.
+    """A field that a device may report.
 
-    `place` is where it stands in the JSON of a sample; bounds include themselves.
+    `path` is its position in the JSON of a sample. Both bounds are inclusive.
     """
 
     column: str
-    place: tuple[str, ...]
+    path: tuple[str, ...]
     kind: Kind
-    least: float = 0
-    most: float = 0
-    longest: int = LONGEST_WORD
+    minimum: float = 0
+    maximum: float = 0
+    max_length: int = MAX_STRING_LENGTH
     unit: str = ""
 
 
 def _percent(column: str) -> Field:
-    return Field(column=column, place=(column,), kind="number", most=100, unit="%")
+    return Field(column=column, path=(column,), kind="number", maximum=100, unit="%")
 
 
-def _megabytes(column: str, least: int = 0) -> Field:
-    most = MOST_MEGABYTES
+def _megabytes(column: str, minimum: int = 0) -> Field:
     return Field(
-        column=column, place=(column,), kind="whole", least=least, most=most, unit="MB"
+        column=column,
+        path=(column,),
+        kind="integer",
+        minimum=minimum,
+        maximum=MAX_MEGABYTES,
+        unit="MB",
     )
 
 
@@ -49,54 +53,56 @@ FIELDS: tuple[Field, ...] = (
     _megabytes("storage_used_mb"),
     _megabytes("storage_total_mb", 1),
     _percent("battery_level"),
-    Field(column="is_charging", place=("is_charging",), kind="truth"),
+    Field(column="is_charging", path=("is_charging",), kind="boolean"),
     Field(
         column="temperature",
-        place=("temperature",),
+        path=("temperature",),
         kind="number",
-        least=-100,
-        most=250,
+        minimum=-100,
+        maximum=250,
         unit="°C",
     ),
-    Field(column="network_type", place=("network", "type"), kind="word", longest=32),
-    Field(column="ssid", place=("network", "ssid"), kind="word", longest=64),
+    Field(
+        column="network_type", path=("network", "type"), kind="string", max_length=32
+    ),
+    Field(column="ssid", path=("network", "ssid"), kind="string", max_length=64),
     Field(
         column="signal_strength",
-        place=("network", "signal_strength"),
+        path=("network", "signal_strength"),
         kind="number",
-        least=-150,
-        most=0,
+        minimum=-150,
+        maximum=0,
         unit="dBm",
     ),
     Field(
         column="latency",
-        place=("network", "latency"),
+        path=("network", "latency"),
         kind="number",
-        most=600_000,
+        maximum=600_000,
         unit="ms",
     ),
-    Field(column="running_apps", place=("running_apps",), kind="words"),
-    Field(column="screen_is_on", place=("screen", "is_on"), kind="truth"),
+    Field(column="running_apps", path=("running_apps",), kind="strings"),
+    Field(column="screen_is_on", path=("screen", "is_on"), kind="boolean"),
     Field(
         column="screen_brightness",
-        place=("screen", "brightness"),
-        kind="whole",
-        most=255,
+        path=("screen", "brightness"),
+        kind="integer",
+        maximum=255,
     ),
 )
-GROUPS = frozenset(field.place[0] for field in FIELDS if len(field.place) > 1)
-SHARES = (  # (the share in percent, of what, of how much)
+GROUPS = frozenset(field.path[0] for field in FIELDS if len(field.path) > 1)
+PERCENTAGES = (  # (column in percent, column of the used part, column of the total)
     ("ram_usage", "ram_used_mb", "ram_total_mb"),
     ("storage_usage", "storage_used_mb", "storage_total_mb"),
 )
-NO_NETWORK = "none"  # a `network.type`; with another one the device is connected
+NO_NETWORK = "none"  # a device with any other `network.type` is connected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A number that is followed over time: rolled up, drawn, and watched by rules."""
+    """A numeric column that is rolled up, drawn as a chart, and usable in rules."""
 
-    name: str  # a column of samples
+    name: str  # the column in the samples table
     label: str
     unit: str
 
@@ -111,7 +117,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure(name="temperature", label="Temperature", unit="°C"),
     Measure(name="signal_strength", label="Signal strength", unit="dBm"),
     Measure(name="latency", label="Latency", unit="ms"),
-    Measure(name="is_connected", label="Connected", unit=""),  # 1 yes, 0 no
+    Measure(name="is_connected", label="Connected", unit=""),  # 1: yes, 0: no
 )
 MEASURE = {measure.name: measure for measure in MEASURES}
 CHOICES = [(measure.name, measure.label) for measure in MEASURES]

@@ -1,4 +1,4 @@
-"""What devices have reported: each sample, the last one, and the roll-ups."""
+"""Tables of samples, of the latest sample of each device, and of roll-ups."""
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
@@ -11,12 +11,12 @@ from tenants.context import current_tenant_id
 from tenants.models import Tenant, TenantOwned
 
 
-class Reported(TenantOwned):
-    """What one sample says; see `measures.FIELDS` for units and bounds."""
+class AbstractSample(TenantOwned):
+    """The columns of a sample; see `measures.FIELDS` for units and bounds."""
 
     recorded_at = models.DateTimeField()
     received_at = models.DateTimeField()
-    device_time = models.DateTimeField(null=True)  # what a wrong clock said
+    device_time = models.DateTimeField(null=True)  # by the device's clock, if wrong
     cpu_usage = models.FloatField(null=True)
     ram_used_mb = models.IntegerField(null=True)
     ram_total_mb = models.IntegerField(null=True)
@@ -27,25 +27,26 @@ class Reported(TenantOwned):
     battery_level = models.FloatField(null=True)
     is_charging = models.BooleanField(null=True)
     temperature = models.FloatField(null=True)
-    network_type = models.CharField(max_length=32, null=True)  # noqa: DJ001 # not said
-    ssid = models.CharField(max_length=64, null=True)  # noqa: DJ001 # not said
+    # NULL means "not reported" in both.
+    network_type = models.CharField(max_length=32, null=True)  # noqa: DJ001
+    ssid = models.CharField(max_length=64, null=True)  # noqa: DJ001
     signal_strength = models.FloatField(null=True)
     latency = models.FloatField(null=True)
     is_connected = models.SmallIntegerField(null=True)
     running_apps = models.JSONField(null=True)
     screen_is_on = models.BooleanField(null=True)
     screen_brightness = models.SmallIntegerField(null=True)
-    extra = models.JSONField(null=True, encoder=DjangoJSONEncoder)  # fields not known
+    extra = models.JSONField(null=True, encoder=DjangoJSONEncoder)  # unknown fields
 
     class Meta(TenantOwned.Meta):
         abstract = True
 
 
-class DeviceMetrics(Reported):
-    """A sample: one wide row, in a table that is partitioned by day.
+class DeviceMetrics(AbstractSample):
+    """A sample: one wide row in a table partitioned by day.
 
-    No foreign keys: a million devices' samples would look each of them up again and
-    again, and nothing that they point at is ever deleted.
+    There are no foreign key constraints: checking them for every sample of a million
+    devices is expensive, and the referenced rows are never deleted.
     """
 
     pk = models.CompositePrimaryKey("device_id", "recorded_at")
@@ -59,7 +60,7 @@ class DeviceMetrics(Reported):
     )
     device_id = models.UUIDField()
 
-    class Meta(Reported.Meta):
+    class Meta(AbstractSample.Meta):
         abstract = False
         verbose_name_plural = "device metrics"
         indexes = (
@@ -74,14 +75,14 @@ class DeviceMetrics(Reported):
         return f"{self.device_id} at {self.recorded_at:%Y-%m-%d %H:%M:%S}"
 
 
-class LatestMetrics(Reported):
+class LatestMetrics(AbstractSample):
     """The newest sample of a device."""
 
     device = models.OneToOneField(
         Device, on_delete=models.CASCADE, primary_key=True, related_name="metrics"
     )
 
-    class Meta(Reported.Meta):
+    class Meta(AbstractSample.Meta):
         abstract = False
         verbose_name_plural = "latest metrics"
         constraints = (SameTenant("device", name="latest_of_its_tenants_device"),)
@@ -92,11 +93,12 @@ class LatestMetrics(Reported):
 
 
 class RollUp(TenantOwned):
-    """What a device's samples within an hour or a day came to.
+    """The aggregates of a device's samples in an hour or a day.
 
-    Count, sum, least and most of each measure are kept up with every sample stored. The
-    95th percentile cannot be: it is made from the samples when the time is over, and
-    again when late ones come; `p95_due_at` says when. Until then a reader makes it.
+    Count, sum, minimum (`least`) and maximum (`most`) of each measure are updated with
+    every stored sample. The 95th percentile is computed from the samples after the hour
+    or day is over, and again after late samples. `p95_due_at` is the time of the next
+    computation, or NULL if the percentile is up to date. Until then readers compute it.
     """
 
     pk = models.CompositePrimaryKey("device_id", "starts_at")
@@ -110,7 +112,7 @@ class RollUp(TenantOwned):
     )
     device_id = models.UUIDField()
     starts_at = models.DateTimeField()
-    app_version = models.CharField(max_length=64)  # with which the newest sample came
+    app_version = models.CharField(max_length=64)  # that sent the newest sample
     newest_at = models.DateTimeField()
     samples = models.IntegerField()
     p95_due_at = models.DateTimeField(null=True)
@@ -139,7 +141,7 @@ for _measure in MEASURES:
 
 
 class HourlyMetrics(RollUp):
-    """An hour of a device, in a table that is partitioned by month."""
+    """The roll-up of one device and hour, in a table partitioned by month."""
 
     class Meta(RollUp.Meta):
         abstract = False
@@ -147,7 +149,7 @@ class HourlyMetrics(RollUp):
 
 
 class DailyMetrics(RollUp):
-    """A day (UTC) of a device, in a table that is partitioned by month."""
+    """The roll-up of one device and day (UTC), in a table partitioned by month."""
 
     class Meta(RollUp.Meta):
         abstract = False

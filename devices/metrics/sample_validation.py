@@ -1,7 +1,7 @@
-"""Judges what a device has sent: which samples are good, and what is wrong with the others.
+"""Validate the samples that a device sends.
 
-Pure: the time is an argument. Hot: it runs for each of thousands of samples a second,
-so it is plain code over the table of fields rather than a serializer for each sample.
+The module is pure: the current time is an argument. It runs for thousands of samples a
+second, so it is plain code over the table of fields instead of one serializer per sample.
 """
 
 import json
@@ -14,244 +14,262 @@ from typing import Any
 from devices.metrics.measures import (
     FIELDS,
     GROUPS,
-    LONGEST_EXTRA,
-    MOST_WORDS,
+    MAX_EXTRA_LENGTH,
+    MAX_STRINGS,
     NO_NETWORK,
-    SHARES,
+    PERCENTAGES,
     Field,
 )
 
-MOST_SAMPLES = 1_000
-EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)  # before that there was no device of ours
-FARTHEST = timedelta(days=3650)  # ahead of us; no clock is so wrong by accident
+MAX_SAMPLES = 1_000
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)  # no device existed before
+MAX_AHEAD = timedelta(days=3650)  # no clock is further ahead by accident
 
-Row = dict[str, Any]  # by column, ready to be stored
+Row = dict[str, Any]  # values by column, ready to be stored
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with one sample, and where."""
+    """An error in one sample."""
 
     index: int
-    field: str  # dotted, as in the sample's JSON
+    field: str  # dotted path in the sample's JSON
     code: str
-    sentence: str
+    message: str
 
 
 @dataclass(slots=True)
-class Judged:
-    """The good samples of a request, and the faults of the others."""
+class ValidationResult:
+    """The valid samples of a request, and the faults of the others."""
 
     rows: list[Row] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
 
-class Wrong(Exception):
-    """A value that cannot be; says where and why."""
+class InvalidValue(Exception):
+    """A value of a sample is invalid; `path` is its dotted path in the JSON."""
 
-    def __init__(self, place: str, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.place, self.code, self.sentence = place, code, sentence
+    def __init__(self, path: str, code: str, message: str) -> None:
+        super().__init__(message)
+        self.path, self.code, self.message = path, code, message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """What our clock says, and how far a device's may be from it."""
+    """The server's time and the limits for the times of samples."""
 
     now: datetime
-    oldest: datetime  # older samples are not kept any more
-    limit: timedelta
+    oldest: datetime  # older samples are past the retention
+    limit: timedelta  # by which a device's clock may differ
 
 
-def judge(samples: list[Any], *, sent_at: datetime | None, clock: Clock) -> Judged:
-    """Read each sample; a bad one does not spoil the others.
+def judge(
+    samples: list[Any], *, sent_at: datetime | None, clock: Clock
+) -> ValidationResult:
+    """Validate each sample. An invalid sample does not affect the others.
 
     Args:
-        sent_at: when the device sent them, by its own clock, if it said so.
+        samples: decoded JSON values.
+        sent_at: when the device sent them by its own clock, or None if unknown.
+        clock: the server's time and limits.
     """
-    judged = Judged()
-    read: list[tuple[int, Row]] = []
+    result = ValidationResult()
+    parsed: list[tuple[int, Row]] = []
     for index, sample in enumerate(samples):
         if not isinstance(sample, dict):
-            judged.faults.append(Fault(index, "", "invalid", "A sample is an object."))
+            message = "A sample must be a JSON object."
+            result.faults.append(Fault(index, "", "invalid", message))
             continue
-        row, wrongs = _read(sample, clock)
-        judged.faults += [
-            Fault(index, wrong.place, wrong.code, wrong.sentence) for wrong in wrongs
+        row, errors = _parse(sample, clock)
+        result.faults += [
+            Fault(index, error.path, error.code, error.message) for error in errors
         ]
-        if not wrongs:
-            read.append((index, row))
-    _set_right([row for _, row in read], sent_at=sent_at, clock=clock)
-    for index, row in read:
-        if _is_kept(row["recorded_at"], clock):
-            judged.rows.append(row)
+        if not errors:
+            parsed.append((index, row))
+    _correct_times([row for _, row in parsed], sent_at=sent_at, clock=clock)
+    for index, row in parsed:
+        if _is_in_retention(row["recorded_at"], clock):
+            result.rows.append(row)
         else:
-            sentence = "Samples of that time are not kept."
-            judged.faults.append(Fault(index, "recorded_at", "not_kept", sentence))
-    return judged
+            message = (
+                f"The time must be between {clock.oldest:%Y-%m-%d %H:%M} UTC and now."
+            )
+            result.faults.append(Fault(index, "recorded_at", "not_kept", message))
+    return result
 
 
-def moment(value: Any, place: str) -> datetime:
-    """A time with its zone (RFC 3339), between no device of ours and the far future.
+def parse_time(value: Any, path: str) -> datetime:
+    """Parse a time with a time zone (RFC 3339). Return it in UTC.
 
     Raises:
-        Wrong: it is none.
+        InvalidValue: the value is not such a time.
     """
     if isinstance(value, str) and len(value) <= 40:
         try:
-            read = datetime.fromisoformat(value)
+            time = datetime.fromisoformat(value)
         except ValueError:
-            read = None
-        if read is not None and read.tzinfo is not None:
+            time = None
+        if time is not None and time.tzinfo is not None:
             try:
-                return read.astimezone(UTC)
+                return time.astimezone(UTC)
             except OverflowError:
                 pass
-    raise Wrong(place, "invalid", "A time looks like 2026-03-01T12:00:00Z.")
+    message = "Enter a time with a time zone, such as 2026-03-01T12:00:00Z."
+    raise InvalidValue(path, "invalid", message)
 
 
-def plausible(read: datetime, place: str, *, now: datetime) -> datetime:
-    """
+def check_time(time: datetime, path: str, *, now: datetime) -> datetime:
+    """Return the time if a device's clock could show it, even a wrong clock.
+
     Raises:
-        Wrong: no clock that runs says this.
+        InvalidValue: the time is before `EARLIEST` or too far in the future.
     """
-    if not EARLIEST <= read <= now + FARTHEST:
-        raise Wrong(place, "implausible_time", "That is not a time of this device.")
-    return read
+    if not EARLIEST <= time <= now + MAX_AHEAD:
+        latest = now + MAX_AHEAD
+        message = f"The time must be between {EARLIEST:%Y-%m-%d} and {latest:%Y-%m-%d}."
+        raise InvalidValue(path, "implausible_time", message)
+    return time
 
 
-def _read(sample: dict[str, Any], clock: Clock) -> tuple[Row, list[Wrong]]:
+def _parse(sample: dict[str, Any], clock: Clock) -> tuple[Row, list[InvalidValue]]:
     row: Row = {}
-    wrongs: list[Wrong] = []
-    for known in FIELDS:
+    errors: list[InvalidValue] = []
+    for spec in FIELDS:
         try:
-            value = _value_at(sample, known)
-            row[known.column] = (
-                None if value is None else _CHECKS[known.kind](value, known)
+            value = _value_at(sample, spec)
+            row[spec.column] = (
+                None if value is None else _PARSERS[spec.kind](value, spec)
             )
-        except Wrong as wrong:
-            wrongs.append(wrong)
+        except InvalidValue as error:
+            errors.append(error)
     try:
         row["recorded_at"] = _recorded_at(sample, clock)
         row["extra"] = _extra(sample)
-    except Wrong as wrong:
-        wrongs.append(wrong)
-    if not wrongs:
-        wrongs += _derive(row)
-    if not wrongs and all(row[name] is None for name in _SAID):
-        wrongs.append(Wrong("", "empty_sample", "The sample says nothing."))
-    return row, wrongs
+    except InvalidValue as error:
+        errors.append(error)
+    if not errors:
+        errors += _derive(row)
+    if not errors and all(row[name] is None for name in _REPORTED_COLUMNS):
+        errors.append(InvalidValue("", "empty_sample", "The sample has no values."))
+    return row, errors
 
 
-def _value_at(sample: dict[str, Any], known: Field) -> Any:
-    if len(known.place) == 1:
-        return sample.get(known.place[0])
-    group = sample.get(known.place[0])
+def _value_at(sample: dict[str, Any], spec: Field) -> Any:
+    if len(spec.path) == 1:
+        return sample.get(spec.path[0])
+    group = sample.get(spec.path[0])
     if group is None:
         return None
     if not isinstance(group, dict):
-        raise Wrong(known.place[0], "invalid", "This is an object.")
-    return group.get(known.place[1])
+        raise InvalidValue(spec.path[0], "invalid", "This must be a JSON object.")
+    return group.get(spec.path[1])
 
 
 def _recorded_at(sample: dict[str, Any], clock: Clock) -> datetime:
-    said = sample.get("recorded_at")
-    if said is None:
+    value = sample.get("recorded_at")
+    if value is None:
         return clock.now
-    return plausible(moment(said, "recorded_at"), "recorded_at", now=clock.now)
+    return check_time(parse_time(value, "recorded_at"), "recorded_at", now=clock.now)
 
 
-def _number(value: Any, known: Field) -> float:
+def _number(value: Any, spec: Field) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Wrong(_name(known), "invalid", "This is a number.")
+        raise InvalidValue(_dotted(spec), "invalid", "This must be a number.")
     if isinstance(value, float) and not math.isfinite(value):
-        raise Wrong(_name(known), "not_finite", "This is a finite number.")
-    if not known.least <= value <= known.most:
-        bounds = f"{known.least:,g} to {known.most:,g} {known.unit}".strip()
-        raise Wrong(_name(known), "out_of_bounds", f"This is from {bounds}.")
+        message = "This must be a finite number."
+        raise InvalidValue(_dotted(spec), "not_finite", message)
+    if not spec.minimum <= value <= spec.maximum:
+        bounds = f"{spec.minimum:,g} and {spec.maximum:,g} {spec.unit}".strip()
+        message = f"This must be between {bounds}."
+        raise InvalidValue(_dotted(spec), "out_of_bounds", message)
     return value
 
 
-def _whole(value: Any, known: Field) -> int:
-    return round(_number(value, known))
+def _integer(value: Any, spec: Field) -> int:
+    return round(_number(value, spec))
 
 
-def _truth(value: Any, known: Field) -> bool:
+def _boolean(value: Any, spec: Field) -> bool:
     if not isinstance(value, bool):
-        raise Wrong(_name(known), "invalid", "This is true or false.")
+        raise InvalidValue(_dotted(spec), "invalid", "This must be true or false.")
     return value
 
 
-def _word(value: Any, known: Field) -> str:
+def _string(value: Any, spec: Field) -> str:
     if not isinstance(value, str) or "\x00" in value:
-        raise Wrong(_name(known), "invalid", "This is a text.")
-    if len(value) > known.longest:
-        sentence = f"At most {known.longest} characters."
-        raise Wrong(_name(known), "max_length", sentence)
+        message = "This must be a string without NUL characters."
+        raise InvalidValue(_dotted(spec), "invalid", message)
+    if len(value) > spec.max_length:
+        message = f"This may have at most {spec.max_length} characters."
+        raise InvalidValue(_dotted(spec), "max_length", message)
     return value
 
 
-def _words(value: Any, known: Field) -> str:
+def _strings(value: Any, spec: Field) -> str:
     if not isinstance(value, list):
-        raise Wrong(_name(known), "invalid", "This is a list of texts.")
-    if len(value) > MOST_WORDS:
-        raise Wrong(_name(known), "max_length", f"At most {MOST_WORDS} of them.")
-    return json.dumps([_word(item, known) for item in value])
+        raise InvalidValue(_dotted(spec), "invalid", "This must be a list of strings.")
+    if len(value) > MAX_STRINGS:
+        message = f"This may have at most {MAX_STRINGS} entries."
+        raise InvalidValue(_dotted(spec), "max_length", message)
+    return json.dumps([_string(item, spec) for item in value])
 
 
-_CHECKS = {
+_PARSERS = {
     "number": _number,
-    "whole": _whole,
-    "truth": _truth,
-    "word": _word,
-    "words": _words,
+    "integer": _integer,
+    "boolean": _boolean,
+    "string": _string,
+    "strings": _strings,
 }
 
 
-def _derive(row: Row) -> Iterator[Wrong]:
-    """What follows from what was said: shares in percent, and whether it is connected."""
-    for share, used, total in SHARES:
-        row[share] = None
+def _derive(row: Row) -> Iterator[InvalidValue]:
+    """Set the columns computed from others: percentages, and `is_connected`."""
+    for percentage, used, total in PERCENTAGES:
+        row[percentage] = None
         if row[used] is not None and row[total] is not None:
             if row[used] > row[total]:
-                sentence = f"More is used than there is: {row[total]:,} MB."
-                yield Wrong(used, "more_than_total", sentence)
-            row[share] = 100 * row[used] / row[total]
-    kind = row["network_type"]
-    row["is_connected"] = None if kind is None else int(kind.lower() != NO_NETWORK)
+                message = f"This must not exceed the total of {row[total]:,} MB."
+                yield InvalidValue(used, "more_than_total", message)
+            row[percentage] = 100 * row[used] / row[total]
+    network_type = row["network_type"]
+    row["is_connected"] = (
+        None if network_type is None else int(network_type.lower() != NO_NETWORK)
+    )
 
 
-_SAID = ("extra", *(known.column for known in FIELDS))
-_TOP = frozenset(known.place[0] for known in FIELDS) | {"recorded_at"}
-_IN_GROUP = {
+_REPORTED_COLUMNS = ("extra", *(spec.column for spec in FIELDS))
+_TOP_LEVEL_NAMES = frozenset(spec.path[0] for spec in FIELDS) | {"recorded_at"}
+_NAMES_IN_GROUP = {
     group: frozenset(
-        known.place[1]
-        for known in FIELDS
-        if known.place[0] == group and len(known.place) > 1
+        spec.path[1] for spec in FIELDS if spec.path[0] == group and len(spec.path) > 1
     )
     for group in GROUPS
 }
 
 
 def _extra(sample: dict[str, Any]) -> str | None:
-    """The fields that we do not know, as JSON: kept apart, not lost."""
-    extra = {name: sample[name] for name in sample.keys() - _TOP}
-    for group, known in _IN_GROUP.items():
-        inside = sample.get(group)
-        if isinstance(inside, dict) and inside.keys() - known:
-            extra[group] = {name: inside[name] for name in inside.keys() - known}
+    """Return the unknown fields of a sample as JSON, so that they are not lost."""
+    extra = {name: sample[name] for name in sample.keys() - _TOP_LEVEL_NAMES}
+    for group, names in _NAMES_IN_GROUP.items():
+        values = sample.get(group)
+        if isinstance(values, dict) and values.keys() - names:
+            extra[group] = {name: values[name] for name in values.keys() - names}
     if not extra:
         return None
     try:
         text = json.dumps(extra, allow_nan=False)
     except ValueError:
-        sentence = "Not every number in it is finite."
-        raise Wrong(_first(extra), "not_finite", sentence) from None
-    if len(text) > LONGEST_EXTRA:
-        sentence = f"At most {LONGEST_EXTRA:,} characters of fields that are not known."
-        raise Wrong(_first(extra), "too_much_extra", sentence)
+        message = "All numbers must be finite."
+        raise InvalidValue(_first(extra), "not_finite", message) from None
+    if len(text) > MAX_EXTRA_LENGTH:
+        message = (
+            f"Unknown fields may have at most {MAX_EXTRA_LENGTH:,} characters of JSON."
+        )
+        raise InvalidValue(_first(extra), "too_much_extra", message)
     if "\\u0000" in text:
-        raise Wrong(_first(extra), "invalid", "Text has no NUL.")
+        message = "Strings must not contain NUL characters."
+        raise InvalidValue(_first(extra), "invalid", message)
     return text
 
 
@@ -259,37 +277,40 @@ def _first(extra: dict[str, Any]) -> str:
     return min(extra)[:64]
 
 
-def _name(known: Field) -> str:
-    return ".".join(known.place)
+def _dotted(spec: Field) -> str:
+    return ".".join(spec.path)
 
 
-def _set_right(rows: list[Row], *, sent_at: datetime | None, clock: Clock) -> None:
-    """Give the samples of a wrong clock our time, and keep what the clock said.
+def _correct_times(rows: list[Row], *, sent_at: datetime | None, clock: Clock) -> None:
+    """Move the samples of a wrong clock to the server's time; set `device_time`.
 
-    With `sent_at` the clock's error is known, and every sample moves by it. Without it
-    the clock is wrong for certain if a sample lies ahead of us, or if all lie so far back
-    that nothing is kept of them: the newest such sample is then taken for just now, and
-    those beside it keep their distance to it, so that they remain apart.
+    With `sent_at` the error of the clock is known: if it exceeds the limit, every
+    sample is moved by it. Without `sent_at` the clock is certainly wrong in two cases: a
+    sample is in the future, or all samples are older than the retention. The newest of
+    these samples is then moved to now, and the others by the same amount, so that their
+    distances, and thus their distinct times, are preserved.
     """
     if sent_at is not None:
         offset = clock.now - sent_at
-        wrong = rows if abs(offset) > clock.limit else []
+        wrong_rows = rows if abs(offset) > clock.limit else []
     else:
-        good = [row for row in rows if _is_kept(row["recorded_at"], clock)]
-        wrong = [
+        any_in_retention = any(
+            _is_in_retention(row["recorded_at"], clock) for row in rows
+        )
+        wrong_rows = [
             row
             for row in rows
             if row["recorded_at"] > clock.now + clock.limit
-            or (not good and row["recorded_at"] < clock.oldest)
+            or (not any_in_retention and row["recorded_at"] < clock.oldest)
         ]
-        newest = max((row["recorded_at"] for row in wrong), default=clock.now)
+        newest = max((row["recorded_at"] for row in wrong_rows), default=clock.now)
         offset = clock.now - newest
     for row in rows:
         row["device_time"] = None
-    for row in wrong:
+    for row in wrong_rows:
         row["device_time"] = row["recorded_at"]
         row["recorded_at"] += offset
 
 
-def _is_kept(recorded_at: datetime, clock: Clock) -> bool:
+def _is_in_retention(recorded_at: datetime, clock: Clock) -> bool:
     return clock.oldest <= recorded_at <= clock.now + clock.limit

@@ -1,4 +1,4 @@
-"""Celery's doors to the metrics."""
+"""Celery tasks for metric partitions, roll-ups and retention."""
 
 from datetime import timedelta
 
@@ -10,32 +10,33 @@ from devices.metrics.models import ROLL_UPS
 from devices.metrics.services import partitions, retention, rollups
 from tenants.context import every_tenant_scope
 
-LONGEST_RUN = timedelta(seconds=30)  # then others get the worker
-SETTLING = 7_205_759_407  # the lock: one settles at a time, beside whatever else runs
+MAX_RUN_TIME = timedelta(seconds=30)  # then the worker is free for other tasks
+PERCENTILES_LOCK = 7_205_759_407  # advisory lock: one process computes at a time
 
 
 @shared_task(ignore_result=True)
 def create_partitions() -> int:
-    """Make what the coming days need; return how many were missing."""
+    """Create the partitions for the coming days. Return how many were missing."""
     return partitions.make_ahead(now=timezone.now())
 
 
 @shared_task(ignore_result=True)
 def finalise_rollups() -> int:
-    """Make the percentiles that are due, or begin to; return how many were made."""
-    begun, total = timezone.now(), 0
-    with every_tenant_scope(), alone(SETTLING) as mine:
-        for bucket in ROLL_UPS if mine else ():  # hours first, they are more wanted
-            while timezone.now() - begun < LONGEST_RUN:
-                settled = rollups.settle(bucket, now=timezone.now())
-                total += settled
-                if not settled:
+    """Compute due percentiles for at most `MAX_RUN_TIME`. Return how many roll-ups."""
+    started_at, total = timezone.now(), 0
+    with every_tenant_scope(), alone(PERCENTILES_LOCK) as is_locked:
+        # Hours come first: they are read more often than days.
+        for bucket in ROLL_UPS if is_locked else ():
+            while timezone.now() - started_at < MAX_RUN_TIME:
+                count = rollups.compute_percentiles(bucket, now=timezone.now())
+                total += count
+                if not count:
                     break
     return total
 
 
 @shared_task(ignore_result=True)
 def drop_expired_partitions() -> list[str]:
-    """Drop what is older than its retention; return the partitions' names."""
+    """Drop samples and roll-ups past their retention. Return the partitions' names."""
     with every_tenant_scope():
-        return retention.drop_outlived(now=timezone.now())
+        return retention.drop_expired(now=timezone.now())

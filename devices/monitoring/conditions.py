@@ -1,4 +1,4 @@
-"""When a value is a reason for an alert, and when it is one no more. Pure."""
+"""Pure functions that decide whether a value opens or closes an alert, and when."""
 
 import operator
 from collections.abc import Callable
@@ -6,41 +6,44 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-HOLDS: dict[str, Callable[[float, float], bool]] = {
+COMPARE: dict[str, Callable[[float, float], bool]] = {
     "gt": operator.gt,
     "ge": operator.ge,
     "lt": operator.lt,
     "le": operator.le,
 }
-OPPOSITE = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt"}  # not the one is the other
-LOOKUP = {"gt": "gt", "ge": "gte", "lt": "lt", "le": "lte"}  # Django's words
+NEGATED = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt"}
+LOOKUP = {"gt": "gt", "ge": "gte", "lt": "lt", "le": "lte"}  # Django's lookup names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """What holds for one device, after its overrides."""
+    """The condition of a rule for one device, with its overrides applied."""
 
     operator: str
     threshold: float
     clear_threshold: float | None
-    lasting: timedelta
+    duration: timedelta  # how long the threshold must be violated
     severity: str
     is_enabled: bool = True
 
     def violated_by(self, value: float) -> bool:
-        return HOLDS[self.operator](value, self.threshold)
+        return COMPARE[self.operator](value, self.threshold)
 
     def cleared_by(self, value: float) -> bool:
-        """Between the threshold and the clear value an alert stays as it is."""
+        """Return True if the value closes an open alert.
+
+        A value between the threshold and the clear threshold neither opens nor closes.
+        """
         bound = self.threshold if self.clear_threshold is None else self.clear_threshold
-        return HOLDS[OPPOSITE[self.operator]](value, bound)
+        return COMPARE[NEGATED[self.operator]](value, bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpeningHours:
-    """When alerts may be opened; without times the whole day.
+    """The times at which a rule may open alerts; without times, the whole day.
 
-    A day that closes before it opens ends in the night that follows it.
+    If `closes_at` is earlier than `opens_at`, the hours end on the following day.
     """
 
     weekdays: tuple[int, ...]  # ISO: 1 is Monday

@@ -1,4 +1,4 @@
-"""How the monitoring says no."""
+"""Errors raised by the services of rules and alerts."""
 
 from core.errors import Conflict, Invalid, Missing
 

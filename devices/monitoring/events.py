@@ -1,10 +1,10 @@
-"""What happens to alerts and to the rules that open them."""
+"""Domain events of alerts and rules."""
 
 from events.domain_events import DomainEvent
 
 
 class AlertEvent(DomainEvent):
-    """`device_id` is None for an incident, which is about many."""
+    """Base of alert events; `device_id` is None for an incident of many devices."""
 
     alert_id: str
     severity: str
@@ -13,7 +13,7 @@ class AlertEvent(DomainEvent):
 
 
 class AlertOpened(AlertEvent):
-    """Something was found that a person should know of."""
+    """An alert was opened."""
 
     name = "alert.opened"
 
@@ -22,7 +22,7 @@ class AlertOpened(AlertEvent):
 
 
 class AlertEscalated(AlertEvent):
-    """It has become worse; `changes` says from which severity."""
+    """The severity of an alert was raised; `changes` has the old and new severity."""
 
     name = "alert.escalated"
 
@@ -30,19 +30,19 @@ class AlertEscalated(AlertEvent):
 
 
 class AlertAcknowledged(AlertEvent):
-    """A member has seen it."""
+    """A member acknowledged an alert."""
 
     name = "alert.acknowledged"
 
 
 class AlertAssigned(AlertEvent):
-    """A member is to see to it; `changes` says who, and who was before."""
+    """The assignee of an alert changed; `changes` has the old and new assignee."""
 
     name = "alert.assigned"
 
 
 class AlertCommented(AlertEvent):
-    """A member had something to say of it."""
+    """A member commented on an alert."""
 
     name = "alert.commented"
 
@@ -50,7 +50,7 @@ class AlertCommented(AlertEvent):
 
 
 class AlertClosed(AlertEvent):
-    """It is over; `closing` says why."""
+    """An alert was closed; `closing` is the reason."""
 
     name = "alert.closed"
 
@@ -58,7 +58,7 @@ class AlertClosed(AlertEvent):
 
 
 class RuleCreated(DomainEvent):
-    """A rule is there."""
+    """A rule was created."""
 
     name = "rule.created"
 
@@ -67,7 +67,7 @@ class RuleCreated(DomainEvent):
 
 
 class RuleUpdated(DomainEvent):
-    """A rule, or what is different for a tag or a device, was changed."""
+    """A rule, or one of its overrides, was changed."""
 
     name = "rule.updated"
 
@@ -76,7 +76,7 @@ class RuleUpdated(DomainEvent):
 
 
 class RuleDeleted(DomainEvent):
-    """A rule is gone, and its alerts with it."""
+    """A rule was deleted together with its alerts."""
 
     name = "rule.deleted"
 

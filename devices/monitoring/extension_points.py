@@ -1,4 +1,4 @@
-"""What packages above tell the rules about configuration drift."""
+"""Extension points through which higher packages provide data for rules."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is watched, and what was found: rules, their exceptions, alerts."""
+"""Tables of monitoring rules, their overrides, and alerts."""
 
 import uuid
 from datetime import datetime
@@ -19,31 +19,31 @@ EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
 
 
 def every_day() -> list[int]:
-    """ISO weekdays: 1 is Monday."""
+    """Return all ISO weekdays; 1 is Monday."""
     return list(EVERY_DAY)
 
 
 class RuleQuerySet(models.QuerySet["MonitoringRule"]):
-    """Questions about rules; each returns a narrower queryset."""
+    """Filters of rules."""
 
-    def switched_on(self) -> Self:
-        """For somebody at least: an override may switch a rule on for a few devices."""
-        on = RuleOverride.objects.filter(rule=OuterRef("pk"), is_enabled=True)
-        return self.filter(Q(is_enabled=True) | Q(Exists(on)))
+    def enabled(self) -> Self:
+        """Rules that are enabled, or that an override enables for some devices."""
+        overrides = RuleOverride.objects.filter(rule=OuterRef("pk"), is_enabled=True)
+        return self.filter(Q(is_enabled=True) | Q(Exists(overrides)))
 
 
 class MonitoringRule(TenantOwned):
-    """What is to be noticed of devices.
+    """A condition of devices for which alerts are opened.
 
-    `threshold` is in the measure's unit, in minutes of silence or of drift, or in days
-    that a certificate is still good.
+    `threshold` is in the unit of the measure, in minutes of silence or drift, or in days
+    of certificate validity left.
     """
 
     class Kind(models.TextChoices):
         METRIC = "metric"
         SILENCE = "silence"
-        CERTIFICATE = "certificate", "certificate's remaining life"
-        DRIFT = "drift", "configuration drift"
+        CERTIFICATE = "certificate", "Certificate validity"
+        DRIFT = "drift", "Configuration drift"
 
     class Operator(models.TextChoices):
         ABOVE = "gt", "above"
@@ -52,14 +52,14 @@ class MonitoringRule(TenantOwned):
         AT_MOST = "le", "at most"
 
     class Scope(models.TextChoices):
-        ALL = "all", "all devices"
-        TAG = "tag", "devices with a tag"
-        DEVICE = "device", "one device"
+        ALL = "all", "All devices"
+        TAG = "tag", "Devices with a tag"
+        DEVICE = "device", "One device"
 
     class NoData(models.TextChoices):
-        KEEP = "keep", "changes nothing"
-        OPEN = "open", "opens an alert"
-        CLOSE = "close", "closes the alert"
+        KEEP = "keep", "Keep the alert as it is"
+        OPEN = "open", "Open an alert"
+        CLOSE = "close", "Close the alert"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=120)
@@ -125,15 +125,16 @@ class MonitoringRule(TenantOwned):
         return self.name
 
     @property
-    def counts_minutes(self) -> bool:
-        """What is judged is how long something has been so."""
+    def threshold_is_minutes(self) -> bool:
+        """Whether the threshold is a number of minutes that a state has lasted."""
         return self.kind in (self.Kind.SILENCE, self.Kind.DRIFT)
 
 
 class RuleOverride(TenantOwned):
-    """What is different for one tag or one device; null is as the rule has it.
+    """Values of a rule that differ for one tag or one device; null: as in the rule.
 
-    A device's own goes before that of a tag; of several tags the first by name.
+    The override of a device takes precedence over those of its tags. Of several tags,
+    the first by name takes precedence.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -174,13 +175,13 @@ class RuleOverride(TenantOwned):
 
 
 class AlertQuerySet(models.QuerySet["Alert"]):
-    """Questions about alerts; each returns a narrower queryset."""
+    """Filters of alerts."""
 
     def open(self) -> Self:
         return self.filter(closed_at__isnull=True)
 
     def unsettled(self) -> Self:
-        """Their cause is still there, also if somebody has closed them by hand."""
+        """Alerts whose cause persists, including those that a member has closed."""
         return self.filter(settled_at__isnull=True)
 
     def incidents(self) -> Self:
@@ -191,32 +192,32 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 
 
 class Alert(TenantOwned):
-    """Something that a person should know of.
+    """An alert of a rule for a device, or an incident of many silent devices.
 
-    There is one for a rule and a device as long as the cause lasts (`settled_at`), and
-    one incident for a tenant whose devices fall silent together.
+    A rule has at most one alert for a device while the cause persists, that is, while
+    `settled_at` is NULL. A tenant has at most one such incident.
     """
 
     class Kind(models.TextChoices):
         METRIC = "metric"
         SILENCE = "silence"
         CERTIFICATE = "certificate"
-        DRIFT = "drift", "configuration drift"
+        DRIFT = "drift", "Configuration drift"
         FLEET_SILENCE = "fleet_silence", "fleet silence"
 
     class Status(models.TextChoices):
-        """How far somebody has come with it."""
+        """Whether the alert was acknowledged or closed."""
 
         OPEN = "open"
         ACKNOWLEDGED = "acknowledged"
         CLOSED = "closed"
 
     class Closing(models.TextChoices):
-        """Why an alert is closed."""
+        """Why an alert was closed."""
 
-        CAUSE_GONE = "cause_gone", "the cause is gone"
-        BY_HAND = "by_hand", "by a member"
-        NOT_WATCHED = "not_watched", "it is not watched any more"
+        CAUSE_GONE = "cause_gone", "Cause gone"
+        BY_HAND = "by_hand", "Closed by a member"
+        NOT_WATCHED = "not_watched", "No longer monitored"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=13, choices=Kind.choices)
@@ -228,8 +229,8 @@ class Alert(TenantOwned):
     )
     severity = models.CharField(max_length=8, choices=Severity.choices)
     title = models.CharField(max_length=200)
-    value = models.FloatField(null=True)  # when it was opened or has last escalated
-    since = models.DateTimeField()  # when the cause began, as far as is known
+    value = models.FloatField(null=True)  # when opened or last escalated
+    since = models.DateTimeField()  # start of the cause, as far as known
     opened_at = models.DateTimeField()
     acknowledged_at = models.DateTimeField(null=True)
     acknowledged_by = models.ForeignKey(
@@ -296,7 +297,7 @@ class Alert(TenantOwned):
 
 
 class AlertComment(TenantOwned):
-    """What a member has to say of an alert."""
+    """A member's comment on an alert."""
 
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="comments")
     author_name = models.CharField(max_length=254)
@@ -312,7 +313,7 @@ class AlertComment(TenantOwned):
 
 
 class IncidentDevice(TenantOwned):
-    """A device that is part of an incident, until it is heard of again."""
+    """A device of an incident; `returned_at` is set when it has contact again."""
 
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="members")
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="+")

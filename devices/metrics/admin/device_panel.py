@@ -1,8 +1,8 @@
-"""What a device reports, on its page in the portal: the newest sample, and charts."""
+"""The metrics panel of a device's portal page: the newest sample and charts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from core.charts import Chart, Point, chart
 from devices.metrics.measures import MEASURE, Measure
-from devices.metrics.models import Reported
+from devices.metrics.models import AbstractSample
 from devices.metrics.services import history
 from devices.metrics.services.history import Period
 from devices.registry.models import Device
@@ -23,30 +23,34 @@ SPANS = {
     "month": timedelta(days=30),
 }
 DRAWN = (
-    *("cpu_usage", "ram_usage", "storage_usage"),
-    *("temperature", "latency", "signal_strength"),
+    "cpu_usage",
+    "ram_usage",
+    "storage_usage",
+    "temperature",
+    "latency",
+    "signal_strength",
 )
-MOST_POINTS = 300
+MAX_POINTS = 300  # in one chart
 PERCENT = (0.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
-class DomainEvent:
-    """A line of the newest sample."""
+class Figure:
+    """A labelled value of the newest sample."""
 
     label: str
     text: str
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString:
-    """The device's metrics over a day, a week or a month, as `?span=` says."""
+    """Render the device's metrics over the period in `?span=`: day, week or month."""
     span = request.GET.get("span", "day")
     span = span if span in SPANS else "day"
     now = timezone.now()
     newest = history.latest(device)
     context = {
         "newest": newest,
-        "facts": [] if newest is None else list(facts(newest)),
+        "figures": [] if newest is None else list(figures(newest)),
         "charts": charts(device, span=span, now=now),
         "span": span,
         "spans": list(SPANS),
@@ -55,71 +59,80 @@ def panel(request: HttpRequest, device: Device) -> SafeString:
 
 
 def charts(device: Device, *, span: str, now: datetime) -> list[Chart]:
-    """A chart of each measure; of longer spans each hour with its least and most."""
+    """Return a chart of each measure, and one of the number of samples per hour.
+
+    A day is drawn from samples. Longer spans are drawn from hourly roll-ups, with the
+    minimum and maximum of each hour.
+    """
     period = Period(start=now - SPANS[span], end=now)
     measures = [MEASURE[name] for name in DRAWN]
     if span == "day":
-        series, step, reported = _of_samples(device, period, measures)
+        series, step, counts = _series_from_samples(device, period, measures)
     else:
-        series, step, reported = _of_hours(device, period, measures)
-    drawn = [
-        _drawn(measure, points, period, step)
+        series, step, counts = _series_from_hours(device, period, measures)
+    measure_charts = [
+        _chart(measure, points, period, step)
         for measure, points in zip(measures, series, strict=True)
     ]
     connectivity = chart(
-        "Connectivity: samples an hour",
-        reported,
+        "Connectivity (samples per hour)",
+        counts,
         start=period.start,
         end=period.end,
         step=timedelta(hours=1),
         floor=0,
     )
-    return [*drawn, connectivity]
+    return [*measure_charts, connectivity]
 
 
-def facts(sample: Reported) -> Any:
-    """The newest sample in words, what was said of it."""
+def figures(sample: AbstractSample) -> Iterator[Figure]:
+    """Yield the values of a sample as text, without those not reported."""
     for name in ("cpu_usage", "ram_usage", "storage_usage", "battery_level"):
         value = getattr(sample, name)
         if value is not None:
-            yield DomainEvent(MEASURE[name].label, f"{value:.0f} %")
+            yield Figure(MEASURE[name].label, f"{value:.0f} %")
     if sample.temperature is not None:
-        yield DomainEvent("Temperature", f"{sample.temperature:.1f} °C")
+        yield Figure("Temperature", f"{sample.temperature:.1f} °C")
     if sample.network_type is not None:
         strength = sample.signal_strength
-        more = (sample.ssid, None if strength is None else f"{strength:.0f} dBm")
-        words = [sample.network_type, *(item for item in more if item)]
-        yield DomainEvent("Network", ", ".join(words))
+        details = (sample.ssid, None if strength is None else f"{strength:.0f} dBm")
+        parts = [sample.network_type, *(item for item in details if item)]
+        yield Figure("Network", ", ".join(parts))
     if sample.latency is not None:
-        yield DomainEvent("Latency", f"{sample.latency:.0f} ms")
+        yield Figure("Latency", f"{sample.latency:.0f} ms")
     if sample.screen_is_on is not None:
-        yield DomainEvent("Screen", "on" if sample.screen_is_on else "off")
+        yield Figure("Screen", "on" if sample.screen_is_on else "off")
     if sample.running_apps:
-        yield DomainEvent("Apps", f"{len(sample.running_apps)} running")
+        yield Figure("Apps", f"{len(sample.running_apps)} running")
 
 
+# The points of each measure, the time between points, and the samples per hour.
 Series = tuple[list[list[Point]], timedelta, list[Point]]
 
 
-def _of_samples(device: Device, period: Period, measures: list[Measure]) -> Series:
+def _series_from_samples(
+    device: Device, period: Period, measures: list[Measure]
+) -> Series:
     columns = [measure.name for measure in measures]
-    found = history.samples(device, period).order_by("recorded_at")
-    rows = list(found.values_list("recorded_at", *columns)[:20_000])
-    every = max(1, -(-len(rows) // MOST_POINTS))
+    queryset = history.samples(device, period).order_by("recorded_at")
+    rows = list(queryset.values_list("recorded_at", *columns)[:20_000])
+    stride = max(1, -(-len(rows) // MAX_POINTS))
     series = [
-        [Point(row[0], row[index]) for row in rows[::every] if row[index] is not None]
+        [Point(row[0], row[index]) for row in rows[::stride] if row[index] is not None]
         for index in range(1, len(columns) + 1)
     ]
     hours: dict[datetime, int] = {}
     for row in rows:
         hour = row[0].replace(minute=0, second=0, microsecond=0)
         hours[hour] = hours.get(hour, 0) + 1
-    reported = [Point(hour, count) for hour, count in sorted(hours.items())]
+    counts = [Point(hour, count) for hour, count in sorted(hours.items())]
     interval = timedelta(seconds=settings.METRICS_INTERVAL_SECONDS)
-    return series, interval * every, reported
+    return series, interval * stride, counts
 
 
-def _of_hours(device: Device, period: Period, measures: list[Measure]) -> Series:
+def _series_from_hours(
+    device: Device, period: Period, measures: list[Measure]
+) -> Series:
     rows = history.rolled_up(device, period, bucket="hour", measures=measures)
     series = [
         [
@@ -134,11 +147,11 @@ def _of_hours(device: Device, period: Period, measures: list[Measure]) -> Series
         ]
         for measure in measures
     ]
-    reported = [Point(row["starts_at"], row["samples"]) for row in rows]
-    return series, timedelta(hours=1), reported
+    counts = [Point(row["starts_at"], row["samples"]) for row in rows]
+    return series, timedelta(hours=1), counts
 
 
-def _drawn(
+def _chart(
     measure: Measure, points: list[Point], period: Period, step: timedelta
 ) -> Chart:
     floor, ceiling = PERCENT if measure.unit == "%" else (None, None)

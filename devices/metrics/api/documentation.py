@@ -1,82 +1,92 @@
-"""What the OpenAPI document says of samples: made from the table that judges them."""
+"""OpenAPI schemas of samples and roll-ups, generated from the table of fields."""
 
 from typing import Any
 
-from devices.metrics.measures import FIELDS, MEASURES, MOST_WORDS, Field
-from devices.metrics.sample_validation import MOST_SAMPLES
+from devices.metrics.measures import FIELDS, MAX_STRINGS, MEASURES, Field
+from devices.metrics.sample_validation import MAX_SAMPLES
 
 _TIME = {
     "type": "string",
     "format": "date-time",
-    "description": "By the device's clock; if it is left out, the server's time.",
+    "description": "By the device's clock. The server's time if left out.",
 }
 
 
 def sample() -> dict[str, Any]:
-    """The schema of one sample; every field may be left out or null."""
+    """Return the schema of one sample. Every field may be left out or null."""
     recorded_at = {**_TIME, "type": ["string", "null"]}
     properties: dict[str, Any] = {"recorded_at": recorded_at}
     for field in FIELDS:
-        if len(field.place) == 1:
-            properties[field.place[0]] = _schema(field)
+        if len(field.path) == 1:
+            properties[field.path[0]] = _schema(field)
             continue
-        group, name = field.place
-        inside = properties.setdefault(
+        group, name = field.path
+        group_schema = properties.setdefault(
             group, {"type": ["object", "null"], "properties": {}}
         )
-        inside["properties"][name] = _schema(field)
+        group_schema["properties"][name] = _schema(field)
     return {
         "type": "object",
         "properties": properties,
-        "description": "Fields that are not listed here are kept apart, as `extra`.",
+        "description": "Fields that are not listed here are stored in `extra`.",
     }
 
 
 def body() -> dict[str, Any]:
-    """The schema of what a device sends: one sample, several, or a batch."""
-    several = {"type": "array", "items": sample(), "maxItems": MOST_SAMPLES}
-    several["minItems"] = 1
-    sent_at = {"type": ["string", "null"], "format": "date-time"}
-    sent_at["description"] = "When it was sent, by the device's clock."
+    """Return the schema of a request body: one sample, a list, or a batch."""
+    samples = {
+        "type": "array",
+        "items": sample(),
+        "maxItems": MAX_SAMPLES,
+        "minItems": 1,
+    }
+    sent_at = {
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": "When the batch was sent, by the device's clock.",
+    }
     batch = {
         "type": "object",
-        "properties": {"samples": several, "sent_at": sent_at},
+        "properties": {"samples": samples, "sent_at": sent_at},
         "required": ["samples"],
         "additionalProperties": False,
     }
-    return {"application/json": {"anyOf": [sample(), several, batch]}}
+    return {"application/json": {"anyOf": [sample(), samples, batch]}}
 
 
-def sample_shown() -> dict[str, Any]:
-    """The schema of a sample as it is told: with what was made of it."""
-    shown: dict[str, Any] = sample()
-    shown["properties"] |= {
+def sample_response() -> dict[str, Any]:
+    """Return the schema of a sample in a response, with the computed fields."""
+    schema: dict[str, Any] = sample()
+    schema["properties"] |= {
         "received_at": {"type": "string", "format": "date-time"},
         "device_time": {
             "type": ["string", "null"],
             "format": "date-time",
-            "description": "What the device's clock said, where it was wrong.",
+            "description": "The time of the device's clock, if the clock was wrong.",
         },
         "ram_usage": {"type": ["number", "null"], "description": "%"},
         "storage_usage": {"type": ["number", "null"], "description": "%"},
-        "extra": {"type": ["object", "null"], "description": "Fields not known."},
+        "extra": {"type": ["object", "null"], "description": "Unknown fields."},
     }
-    shown["description"] = "One sample."
-    return shown
+    schema["description"] = "One sample."
+    return schema
 
 
-def roll_ups_shown() -> dict[str, Any]:
-    """The schema of a bucket: how many samples, and what each measure came to."""
+def roll_up_response() -> dict[str, Any]:
+    """Return the schema of a roll-up: the number of samples, and each measure."""
     numbers = {
         name: {"type": ["number", "null"]}
         for name in ("average", "minimum", "maximum", "p95")
     }
-    one = {
+    measure_schema = {
         "type": "object",
         "properties": {"count": {"type": "integer"}, **numbers},
     }
-    measured = {
-        measure.name: {**one, "description": f"{measure.label}, {measure.unit}"}
+    measures = {
+        measure.name: {
+            **measure_schema,
+            "description": f"{measure.label}, {measure.unit}",
+        }
         for measure in MEASURES
     }
     return {
@@ -85,33 +95,33 @@ def roll_ups_shown() -> dict[str, Any]:
             "starts_at": {"type": "string", "format": "date-time"},
             "samples": {"type": "integer"},
             "app_version": {"type": "string"},
-            **measured,
+            **measures,
         },
     }
 
 
 def _schema(field: Field) -> dict[str, Any]:
     match field.kind:
-        case "number" | "whole":
-            bounds = {"minimum": field.least, "maximum": field.most}
+        case "number" | "integer":
+            bounds = {"minimum": field.minimum, "maximum": field.maximum}
             return {"type": ["number", "null"], **bounds, "description": field.unit}
-        case "truth":
+        case "boolean":
             return {"type": ["boolean", "null"]}
-        case "word":
-            return {"type": ["string", "null"], "maxLength": field.longest}
-        case "words":
-            word = {"type": "string", "maxLength": field.longest}
-            return {"type": ["array", "null"], "items": word, "maxItems": MOST_WORDS}
+        case "string":
+            return {"type": ["string", "null"], "maxLength": field.max_length}
+        case "strings":
+            item = {"type": "string", "maxLength": field.max_length}
+            return {"type": ["array", "null"], "items": item, "maxItems": MAX_STRINGS}
 
 
 def history() -> dict[str, Any]:
-    """The schema of the answer about one device."""
+    """Return the schema of the response about one device."""
     link = {"type": ["string", "null"], "format": "uri"}
     return {
         "type": "object",
         "properties": {
             "device_id": {"type": "string", "format": "uuid"},
-            "latest": {"anyOf": [sample_shown(), {"type": "null"}]},
+            "latest": {"anyOf": [sample_response(), {"type": "null"}]},
             "bucket": {"type": "string", "enum": ["raw", "hour", "day"]},
             "from": {"type": "string", "format": "date-time"},
             "to": {"type": "string", "format": "date-time"},
@@ -119,7 +129,7 @@ def history() -> dict[str, Any]:
             "previous": link,
             "results": {
                 "type": "array",
-                "items": {"anyOf": [sample_shown(), roll_ups_shown()]},
+                "items": {"anyOf": [sample_response(), roll_up_response()]},
             },
         },
     }

@@ -1,4 +1,4 @@
-"""How bodies with samples are read: gzip is undone, and NaN is left for the judge."""
+"""Parse request bodies with samples: plain or gzip-compressed JSON."""
 
 import io
 import zlib
@@ -11,15 +11,15 @@ from rest_framework.request import Request
 
 from core.rest.parsers import StrictJSONParser
 
-MOST_BYTES = 8 * 1024 * 1024  # of a body that was compressed
-GZIP = 31  # zlib's name for gzip's frame with the largest window
+MAX_BYTES = 8 * 1024 * 1024  # of a body after decompression
+GZIP = 31  # zlib's wbits: the gzip format with the largest window
 
 
 class SamplesParser(StrictJSONParser):
-    """JSON of one sample, of a list of them, or of a batch; as it is or as gzip.
+    """Parse one sample, a list of samples, or a batch, optionally compressed with gzip.
 
-    What is no JSON by the letter, NaN and the infinities, is read all the same: so the
-    sample that has it can be named, and the others kept.
+    NaN and the infinities, which are not valid JSON, are accepted here. The sample
+    validation then reports the sample that has them, and the others are stored.
     """
 
     strict = False
@@ -33,9 +33,9 @@ class SamplesParser(StrictJSONParser):
     ) -> Any:
         assert parser_context is not None
         body = stream.read()
-        encoding = _encoding_of(parser_context["request"])
+        encoding = _content_encoding(parser_context["request"])
         if encoding == "gzip":
-            body = _unzipped(body)
+            body = _decompress(body)
         elif encoding != "identity":
             raise UnknownEncoding(encoding)
         return super().parse(io.BytesIO(body), media_type, parser_context)
@@ -46,29 +46,33 @@ class UnknownEncoding(exceptions.APIException):
     default_code = "unsupported_encoding"
 
     def __init__(self, encoding: str) -> None:
-        super().__init__(f"A body comes plain or as gzip, not as {encoding[:40]!r}.")
+        super().__init__(
+            f"The content encoding {encoding[:40]!r} is not supported."
+            " Use gzip, or send the body uncompressed."
+        )
 
 
-def _encoding_of(request: Request) -> str:
-    named: str = request.headers.get("Content-Encoding", "").strip().lower()
-    return {"": "identity", "x-gzip": "gzip"}.get(named, named)
+def _content_encoding(request: Request) -> str:
+    header: str = request.headers.get("Content-Encoding", "").strip().lower()
+    return {"": "identity", "x-gzip": "gzip"}.get(header, header)
 
 
-def _unzipped(body: bytes) -> bytes:
-    """
+def _decompress(body: bytes) -> bytes:
+    """Decompress a gzip body.
+
     Raises:
-        RequestDataTooBig: it swells to more than a request may have.
-        ParseError: it is no gzip, or is broken off.
+        RequestDataTooBig: the decompressed body exceeds `MAX_BYTES`.
+        ParseError: the body is not valid gzip, is truncated, or has trailing data.
     """
-    unpacker = zlib.decompressobj(GZIP)
+    decompressor = zlib.decompressobj(GZIP)
     try:
-        plain = unpacker.decompress(body, MOST_BYTES + 1)
+        content = decompressor.decompress(body, MAX_BYTES + 1)
     except zlib.error as error:
-        raise exceptions.ParseError("The body is no gzip.") from error
-    if len(plain) > MOST_BYTES:
+        raise exceptions.ParseError("The body is not valid gzip.") from error
+    if len(content) > MAX_BYTES:
         raise RequestDataTooBig
-    if not unpacker.eof:
-        raise exceptions.ParseError("The gzip breaks off.")
-    if unpacker.unused_data:
-        raise exceptions.ParseError("Something follows the gzip.")
-    return plain
+    if not decompressor.eof:
+        raise exceptions.ParseError("The gzip data is truncated.")
+    if decompressor.unused_data:
+        raise exceptions.ParseError("The body has data after the end of the gzip data.")
+    return content

@@ -1,4 +1,4 @@
-"""The JSON of metrics: questions in, answers out."""
+"""Serializers of metric queries and responses."""
 
 from typing import Any
 
@@ -14,36 +14,38 @@ BUCKETS = ("raw", *ROLL_UPS)
 
 
 class PeriodSerializer(Strict):
-    """From when, with it, to when, without it."""
+    """A period; `from` is inclusive, `to` is exclusive."""
 
     from_ = serializers.DateTimeField(required=False)
     to = serializers.DateTimeField(required=False)
 
     def get_fields(self) -> dict[str, Any]:
-        """`from` is a word of Python's own."""
+        """Rename `from_` to `from`, which is a keyword in Python."""
         fields = super().get_fields()
         return {name.rstrip("_"): field for name, field in fields.items()}
 
 
-class HistoryQuestionSerializer(PeriodSerializer):
+class HistoryQuerySerializer(PeriodSerializer):
     bucket = serializers.ChoiceField(
         choices=BUCKETS,
         default="raw",
-        help_text="Each sample, or what an hour or a day came to.",
+        help_text="Return single samples, or roll-ups by hour or day.",
     )
     measure = serializers.ChoiceField(
-        choices=CHOICES, required=False, help_text="Of a roll-up, only this."
+        choices=CHOICES,
+        required=False,
+        help_text="Limit roll-ups to this measure.",
     )
     cursor = Text(max_length=1000, required=False)
     page_size = serializers.IntegerField(required=False, min_value=1, max_value=500)
 
 
-class AggregateQuestionSerializer(PeriodSerializer):
+class AggregateQuerySerializer(PeriodSerializer):
     measure = serializers.ChoiceField(choices=CHOICES)
     by = serializers.ChoiceField(
         choices=[name for name in GROUPINGS if name],
         required=False,
-        help_text="One group for each value; without it, one for all.",
+        help_text="Return one group for each value. One group in total if left out.",
     )
     model = Text(max_length=64, required=False)
     app_version = Text(max_length=64, required=False)
@@ -51,7 +53,7 @@ class AggregateQuestionSerializer(PeriodSerializer):
 
 
 class FaultSerializer(serializers.Serializer[Any]):
-    """What is wrong with one sample; `attr` names it and its field."""
+    """An error in one sample; `attr` is the path of the sample and its field."""
 
     code = serializers.CharField()
     detail = serializers.CharField()
@@ -59,31 +61,35 @@ class FaultSerializer(serializers.Serializer[Any]):
 
 
 class StoredSerializer(serializers.Serializer[Any]):
-    """What became of the samples; those that are not refused are kept for certain."""
+    """The result of a request; all samples that are not in `refused` are stored."""
 
     stored = serializers.IntegerField()
-    repeated = serializers.IntegerField(help_text="They were there already.")
+    repeated = serializers.IntegerField(help_text="Samples that were stored already.")
     corrected = serializers.IntegerField(
-        help_text="They have the server's time: the device's clock is wrong."
+        help_text=(
+            "Samples moved to the server's time because the device's clock is wrong."
+        )
     )
     refused = FaultSerializer(many=True)
     server_time = serializers.DateTimeField()
 
 
 class GroupSerializer(serializers.Serializer[Any]):
-    value = serializers.CharField(help_text="Of `by`; empty for all together.")
+    value = serializers.CharField(
+        help_text="The value of `by`. Empty without grouping."
+    )
     devices = serializers.IntegerField()
     samples = serializers.IntegerField()
     average = serializers.FloatField()
     minimum = serializers.FloatField()
     maximum = serializers.FloatField()
     p95 = serializers.FloatField(
-        help_text="95 of 100 devices have an average at or below it."
+        help_text="95 % of the devices have an average at or below this value."
     )
 
 
 class AggregateSerializer(serializers.Serializer[Any]):
-    """A measure across the tenant's devices."""
+    """A measure aggregated across the tenant's devices."""
 
     measure = serializers.CharField()
     unit = serializers.CharField(allow_blank=True)

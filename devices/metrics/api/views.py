@@ -1,4 +1,4 @@
-"""The doors of the metrics: parse, one verb, render."""
+"""API views of metrics: storing samples, a device's history, and aggregates."""
 
 from typing import Any
 from uuid import UUID
@@ -16,9 +16,9 @@ from core.rest.pagination import CursorPages
 from devices.metrics.api import documentation
 from devices.metrics.api.parsing import SamplesParser
 from devices.metrics.api.serializers import (
-    AggregateQuestionSerializer,
+    AggregateQuerySerializer,
     AggregateSerializer,
-    HistoryQuestionSerializer,
+    HistoryQuerySerializer,
     StoredSerializer,
 )
 from devices.metrics.measures import MEASURE, MEASURES
@@ -29,11 +29,14 @@ from devices.metrics.services.history import Period
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.registry.api.views import found
 
-BATCH = {"samples", "sent_at"}
+BATCH_FIELDS = {"samples", "sent_at"}
 
 
 class MetricsView(APIView):
-    """Samples of the calling device; what is answered with 2xx is kept for certain."""
+    """Store samples of the calling device.
+
+    A 2xx response means that the samples are stored, except those listed in `refused`.
+    """
 
     permission_classes = (IsDevice,)
     parser_classes = (SamplesParser,)
@@ -44,7 +47,7 @@ class MetricsView(APIView):
         responses={
             200: StoredSerializer,
             503: OpenApiResponse(
-                description="Nothing is stored now; `Retry-After` says when to come again."
+                description="Nothing was stored. Retry after `Retry-After` seconds."
             ),
         },
     )
@@ -54,56 +57,56 @@ class MetricsView(APIView):
         outcome = ingest.ingest(
             device=calling_device(request), samples=samples, sent_at=sent_at, now=now
         )
-        alone = request.data is samples[0]
+        is_single = request.data is samples[0]
         if len(outcome.faults) and not outcome.stored + outcome.repeated:
-            raise _refusal(outcome.faults, alone=alone)
+            raise _validation_error(outcome.faults, is_single=is_single)
         return Response(
             {
                 "stored": outcome.stored,
                 "repeated": outcome.repeated,
                 "corrected": outcome.corrected,
-                "refused": [_told(fault) for fault in outcome.faults],
+                "refused": [_fault_fields(fault) for fault in outcome.faults],
                 "server_time": now.isoformat().replace("+00:00", "Z"),
             }
         )
 
 
 class SamplePages(CursorPages):
-    """A device has no two samples of one time, so the time is place enough."""
+    """Pages of samples, newest first. A device has at most one sample for a time."""
 
-    page_size = 300  # a day of the usual interval
+    page_size = 300  # a day at the default interval
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("-recorded_at",)
 
 
 class DeviceMetricsView(APIView):
-    """The newest sample of a device, and those of a period or what they came to."""
+    """A device's latest sample, with the samples or roll-ups of a period."""
 
     @extend_schema(
-        parameters=[HistoryQuestionSerializer],
+        parameters=[HistoryQuerySerializer],
         responses={200: documentation.history()},
     )
     def get(self, request: Request, device_id: UUID) -> Response:
-        asked = _asked(HistoryQuestionSerializer, request)
+        query = _query(HistoryQuerySerializer, request)
         device, now = found(device_id), timezone.now()
-        bucket = asked["bucket"]
-        period = Period.asked(
-            bucket=bucket, start=asked.get("from"), end=asked.get("to"), now=now
+        bucket = query["bucket"]
+        period = Period.with_defaults(
+            bucket=bucket, start=query.get("from"), end=query.get("to"), now=now
         )
-        newest = history.latest(device)
-        told: dict[str, Any] = {
+        latest = history.latest(device)
+        data: dict[str, Any] = {
             "device_id": device.pk,
-            "latest": None if newest is None else history.shown(newest),
+            "latest": None if latest is None else history.sample_values(latest),
             "bucket": bucket,
             "from": period.start,
             "to": period.end,
         }
         if bucket == "raw":
-            return Response(told | self._page(request, history.samples(device, period)))
-        measures = [MEASURE[asked["measure"]]] if "measure" in asked else MEASURES
+            return Response(data | self._page(request, history.samples(device, period)))
+        measures = [MEASURE[query["measure"]]] if "measure" in query else MEASURES
         rows = history.rolled_up(device, period, bucket=bucket, measures=measures)
-        return Response(told | {"next": None, "previous": None, "results": rows})
+        return Response(data | {"next": None, "previous": None, "results": rows})
 
     def _page(self, request: Request, samples: Any) -> dict[str, Any]:
         pages = SamplePages()
@@ -111,29 +114,27 @@ class DeviceMetricsView(APIView):
         return {
             "next": pages.get_next_link(),
             "previous": pages.get_previous_link(),
-            "results": [history.shown(row) for row in rows],
+            "results": [history.sample_values(row) for row in rows],
         }
 
 
 class AggregateView(APIView):
     """A measure across the tenant's devices, by model, app version, tag or time."""
 
-    @extend_schema(
-        parameters=[AggregateQuestionSerializer], responses=AggregateSerializer
-    )
+    @extend_schema(parameters=[AggregateQuerySerializer], responses=AggregateSerializer)
     def get(self, request: Request) -> Response:
-        asked = _asked(AggregateQuestionSerializer, request)
-        by = asked.get("by", "")
-        measure = MEASURE[asked["measure"]]
-        period = Period.asked(
+        query = _query(AggregateQuerySerializer, request)
+        by = query.get("by", "")
+        measure = MEASURE[query["measure"]]
+        period = Period.with_defaults(
             bucket="day" if by == "day" else "hour",
-            start=asked.get("from"),
-            end=asked.get("to"),
+            start=query.get("from"),
+            end=query.get("to"),
             now=timezone.now(),
         )
-        only = {name: asked.get(name) for name in ("model", "app_version", "tag")}
-        groups = aggregates.across(measure, period, by=by, **only)
-        answer = AggregateSerializer(
+        filters = {name: query.get(name) for name in ("model", "app_version", "tag")}
+        groups = aggregates.aggregate(measure, period, by=by, **filters)
+        serializer = AggregateSerializer(
             {
                 "measure": measure.name,
                 "unit": measure.unit,
@@ -142,42 +143,45 @@ class AggregateView(APIView):
                 "groups": groups,
             }
         )
-        return Response(answer.data)
+        return Response(serializer.data)
 
 
 def _batch(body: Any) -> tuple[list[Any], Any]:
-    """The samples of a body in any of its forms, and when the device sent them."""
+    """Return the samples of a body in any of its forms, and its `sent_at`."""
     if isinstance(body, list):
         return body, None
     if "samples" not in body:
         return [body], None
-    if unknown := body.keys() - BATCH:
+    if unknown := body.keys() - BATCH_FIELDS:
         error = ErrorDetail("There is no such field.", code="unknown_field")
         raise ValidationError({name: [error] for name in sorted(unknown)[:20]})
     if not isinstance(body["samples"], list):
-        raise ValidationError({"samples": "This is a list of samples."})
+        raise ValidationError({"samples": "This must be a list of samples."})
     return body["samples"], body.get("sent_at")
 
 
-def _refusal(faults: list[Fault], *, alone: bool) -> ValidationError:
-    said: dict[str, list[ErrorDetail]] = {}
+def _validation_error(faults: list[Fault], *, is_single: bool) -> ValidationError:
+    """Return a 400 error; for a single sample, `attr` does not name the sample."""
+    errors: dict[str, list[ErrorDetail]] = {}
     for fault in faults[:100]:
-        attr = (fault.field or "non_field_errors") if alone else _attr(fault)
-        said.setdefault(attr, []).append(ErrorDetail(fault.sentence, fault.code))
-    return ValidationError(said)
+        attr = (fault.field or "non_field_errors") if is_single else _attr(fault)
+        errors.setdefault(attr, []).append(ErrorDetail(fault.message, fault.code))
+    return ValidationError(errors)
 
 
-def _told(fault: Fault) -> dict[str, str]:
-    return {"code": fault.code, "detail": fault.sentence, "attr": _attr(fault)}
+def _fault_fields(fault: Fault) -> dict[str, str]:
+    return {"code": fault.code, "detail": fault.message, "attr": _attr(fault)}
 
 
 def _attr(fault: Fault) -> str:
-    place = f"samples.{fault.index}"
-    return f"{place}.{fault.field}" if fault.field else place
+    path = f"samples.{fault.index}"
+    return f"{path}.{fault.field}" if fault.field else path
 
 
-def _asked(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    question = kind(data=request.query_params.dict())
-    question.is_valid(raise_exception=True)
-    answers: dict[str, Any] = question.validated_data
-    return answers
+def _query(
+    serializer_class: type[serializers.Serializer[Any]], request: Request
+) -> dict[str, Any]:
+    serializer = serializer_class(data=request.query_params.dict())
+    serializer.is_valid(raise_exception=True)
+    values: dict[str, Any] = serializer.validated_data
+    return values

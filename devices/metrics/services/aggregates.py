@@ -1,4 +1,4 @@
-"""What a measure came to across the current tenant's devices."""
+"""Aggregate measures across the devices of the current tenant."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from django.db import connection
 
-from devices.metrics.errors import InvalidQuestion
+from devices.metrics.errors import InvalidQuery
 from devices.metrics.measures import Measure
 from devices.metrics.models import ROLL_UPS
 from devices.metrics.services.history import Period
@@ -16,28 +16,28 @@ from tenants.context import current_tenant_id
 
 By = Literal["", "app_version", "model", "tag", "hour", "day"]
 GROUPINGS: tuple[By, ...] = ("", "app_version", "model", "tag", "hour", "day")
-MOST_GROUPS = 1_200  # three years of days
-MOST_HOURS = timedelta(days=7)
-BY_THE_HOUR = timedelta(days=4)  # longer periods are made from days
+MAX_GROUPS = 1_200  # three years of days
+MAX_HOURLY_PERIOD = timedelta(days=7)
+MAX_PERIOD_FROM_HOURS = timedelta(days=4)  # longer periods use the daily roll-ups
 
-_KEYS = {
+_GROUP_KEYS = {
     "": "''",
-    "app_version": "one.app_version",
+    "app_version": "by_device.app_version",
     "model": "device.model",
     "tag": "tag.name",
-    "hour": "one.starts_at",
-    "day": "one.starts_at",
+    "hour": "by_device.starts_at",
+    "day": "by_device.starts_at",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What the devices of one value came to.
+    """The aggregates of one group of devices.
 
-    `p95`: 95 of 100 devices have an average at or below it.
+    `p95`: 95 % of the devices have an average at or below this value.
     """
 
-    value: str  # a time in ISO 8601
+    value: str  # of the grouping; a time is in ISO 8601
     devices: int
     samples: int
     average: float
@@ -46,59 +46,66 @@ class Group:
     p95: float
 
 
-def across(
-    measure: Measure, period: Period, *, by: By = "", **only: str | None
+def aggregate(
+    measure: Measure, period: Period, *, by: By = "", **filters: str | None
 ) -> list[Group]:
-    """One group for each value of `by`, those with the most samples first.
+    """Aggregate a measure over a period. Return one group for each value of `by`.
 
-    A version is the one with which the newest sample of an hour or day came; model and
-    tags are the present ones, and a device with several tags counts in each. Times are
-    in order of time.
+    Groups are sorted by number of samples, the largest first; groups by hour or day are
+    sorted by time. The app version is the one that sent the newest sample of an hour or
+    day. Model and tags are the current ones. A device with several tags is counted in the
+    group of each tag.
 
     Args:
-        only: of this `model`, `app_version` or `tag`.
+        by: how to group; "" for a single group.
+        filters: include only devices with this `model`, `app_version` or `tag`.
 
     Raises:
-        InvalidQuestion: there are too many hours.
+        InvalidQuery: the period is too long for grouping by hour.
     """
-    if by == "hour" and period.end - period.start > MOST_HOURS:
-        days = MOST_HOURS.days
-        raise InvalidQuestion(f"By the hour at most {days} days.", field="from")
+    if by == "hour" and period.end - period.start > MAX_HOURLY_PERIOD:
+        days = MAX_HOURLY_PERIOD.days
+        message = f"Grouping by hour allows a period of at most {days} days."
+        raise InvalidQuery(message, field="from")
     bucket = by if by in ROLL_UPS else _bucket(period)
     values = {
         "tenant": current_tenant_id(),
         "bucket": bucket,
         "start": period.start,
         "end": period.end,
-        **only,
+        **filters,
     }
     with connection.cursor() as cursor:
-        cursor.execute(_grouped(measure.name, bucket, by, only), values)
+        cursor.execute(_aggregate_sql(measure.name, bucket, by, filters), values)
         rows = cursor.fetchall()
     return [Group(_text(row[0]), row[1], int(row[2]), *row[3:]) for row in rows]
 
 
-def _grouped(name: str, bucket: str, by: By, only: Mapping[str, str | None]) -> str:
-    # Within a device first: then nothing has to be told apart twice.
-    within = ["device_id"]
-    within += ["app_version"] if by == "app_version" else []
-    within += ["starts_at"] if by in ROLL_UPS else []
+def _aggregate_sql(
+    name: str, bucket: str, by: By, filters: Mapping[str, str | None]
+) -> str:
+    # Aggregating within each device first makes count(*) the number of devices and
+    # gives each device the same weight in the percentile.
+    columns = ["device_id"]
+    columns += ["app_version"] if by == "app_version" else []
+    columns += ["starts_at"] if by in ROLL_UPS else []
     return f"""
-        WITH one AS (
-            SELECT {", ".join(within)}, sum({name}_count) AS count,
-                sum({name}_sum) AS total, min({name}_least) AS least,
-                max({name}_most) AS most
+        WITH by_device AS (
+            SELECT {", ".join(columns)}, sum({name}_count) AS count,
+                sum({name}_sum) AS total, min({name}_least) AS minimum,
+                max({name}_most) AS maximum
             FROM {ROLL_UPS[bucket]._meta.db_table}
-            WHERE {_whose()} AND {name}_count > 0
+            WHERE {_tenant_condition()} AND {name}_count > 0
                 AND starts_at >= date_trunc(%(bucket)s, %(start)s, 'UTC')
-                AND starts_at < %(end)s {_only(only)}
-            GROUP BY {", ".join(within)}
+                AND starts_at < %(end)s {_filter_conditions(filters)}
+            GROUP BY {", ".join(columns)}
         )
-        SELECT {_KEYS[by]}, count(*), sum(count), sum(total) / sum(count), min(least),
-            max(most), percentile_cont(0.95) WITHIN GROUP (ORDER BY total / count)
-        FROM one {_joined(by)}
+        SELECT {_GROUP_KEYS[by]}, count(*), sum(count), sum(total) / sum(count),
+            min(minimum), max(maximum),
+            percentile_cont(0.95) WITHIN GROUP (ORDER BY total / count)
+        FROM by_device {_join(by)}
         GROUP BY 1 ORDER BY {"1" if by in ROLL_UPS else "3 DESC, 1"}
-        LIMIT {MOST_GROUPS}
+        LIMIT {MAX_GROUPS}
     """
 
 
@@ -108,57 +115,66 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _whose() -> str:
-    """The tenant in whose scope it is asked; without one, whom the wall lets see more."""
+def _tenant_condition() -> str:
+    """Return SQL for the current tenant's rows.
+
+    Without a current tenant, row-level security alone decides which rows are visible.
+    """
     return "true" if current_tenant_id() is None else "tenant_id = %(tenant)s"
 
 
 def _bucket(period: Period) -> str:
-    return "hour" if period.end - period.start <= BY_THE_HOUR else "day"
+    is_short = period.end - period.start <= MAX_PERIOD_FROM_HOURS
+    return "hour" if is_short else "day"
 
 
-def _joined(by: By) -> str:
-    device, worn, tag = (row._meta.db_table for row in (Device, DeviceTag, Tag))
+def _join(by: By) -> str:
+    device, device_tag, tag = (
+        model._meta.db_table for model in (Device, DeviceTag, Tag)
+    )
     if by == "model":
-        return f"JOIN {device} device ON device.id = one.device_id"
+        return f"JOIN {device} device ON device.id = by_device.device_id"
     if by == "tag":
         return (
-            f"JOIN {worn} worn ON worn.device_id = one.device_id"
-            f" JOIN {tag} tag ON tag.id = worn.tag_id"
+            f"JOIN {device_tag} device_tag"
+            " ON device_tag.device_id = by_device.device_id"
+            f" JOIN {tag} tag ON tag.id = device_tag.tag_id"
         )
     return ""
 
 
-def _only(said: Mapping[str, str | None]) -> str:
-    device, worn, tags = (row._meta.db_table for row in (Device, DeviceTag, Tag))
-    narrowed = ""
-    if said.get("app_version") is not None:
-        narrowed += " AND app_version = %(app_version)s"
-    if said.get("model") is not None:
-        narrowed += (
+def _filter_conditions(filters: Mapping[str, str | None]) -> str:
+    device, device_tag, tag = (
+        model._meta.db_table for model in (Device, DeviceTag, Tag)
+    )
+    sql = ""
+    if filters.get("app_version") is not None:
+        sql += " AND app_version = %(app_version)s"
+    if filters.get("model") is not None:
+        sql += (
             f" AND device_id IN (SELECT id FROM {device}"
             " WHERE tenant_id = %(tenant)s AND model = %(model)s)"
         )
-    if said.get("tag") is not None:
-        narrowed += (
-            f" AND device_id IN (SELECT device_id FROM {worn} worn"
-            f" JOIN {tags} tag ON tag.id = worn.tag_id"
+    if filters.get("tag") is not None:
+        sql += (
+            f" AND device_id IN (SELECT device_id FROM {device_tag} device_tag"
+            f" JOIN {tag} tag ON tag.id = device_tag.tag_id"
             " WHERE tag.tenant_id = %(tenant)s AND tag.name = %(tag)s)"
         )
-    return narrowed
+    return sql
 
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """What a fleet came to within an hour: who reported, and some averages."""
+    """How many devices reported in an hour, and the averages over all of them."""
 
     starts_at: datetime
     devices: int
-    averages: dict[str, float | None]  # by measure
+    averages: dict[str, float | None]  # by measure name
 
 
 def by_the_hour(measures: Iterable[Measure], period: Period) -> list[Hour]:
-    """The fleet over a period in one pass, oldest first; for charts."""
+    """Return hourly averages of the fleet for charts, oldest first, in one query."""
     names = [measure.name for measure in measures]
     table = ROLL_UPS["hour"]._meta.db_table
     averages = ", ".join(
@@ -168,7 +184,7 @@ def by_the_hour(measures: Iterable[Measure], period: Period) -> list[Hour]:
         cursor.execute(
             f"""
             SELECT starts_at, count(*), {averages} FROM {table}
-            WHERE {_whose()} AND starts_at >= %(start)s AND starts_at < %(end)s
+            WHERE {_tenant_condition()} AND starts_at >= %(start)s AND starts_at < %(end)s
             GROUP BY starts_at ORDER BY starts_at
             """,
             {
@@ -179,6 +195,6 @@ def by_the_hour(measures: Iterable[Measure], period: Period) -> list[Hour]:
         )
         rows = cursor.fetchall()
     return [
-        Hour(at, count, dict(zip(names, rest, strict=True)))
-        for at, count, *rest in rows
+        Hour(starts_at, devices, dict(zip(names, values, strict=True)))
+        for starts_at, devices, *values in rows
     ]

@@ -1,4 +1,4 @@
-"""What is told of a device's samples: the newest, a range, and roll-ups of it."""
+"""Read a device's samples and roll-ups."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,63 +8,77 @@ from typing import Any
 from django.db import connection
 from django.db.models import QuerySet
 
-from devices.metrics.errors import InvalidQuestion
+from devices.metrics.errors import InvalidQuery
 from devices.metrics.measures import FIELDS, MEASURES, Measure
-from devices.metrics.models import ROLL_UPS, DeviceMetrics, LatestMetrics, Reported
+from devices.metrics.models import (
+    ROLL_UPS,
+    AbstractSample,
+    DeviceMetrics,
+    LatestMetrics,
+)
 from devices.registry.models import Device
 
-LONGEST = {
+MAX_PERIOD = {
     "raw": timedelta(days=93),
     "hour": timedelta(days=93),
     "day": timedelta(days=1100),
 }
-PARTS = ("count", "average", "minimum", "maximum", "p95")
-USUAL = {"raw": timedelta(days=1), "hour": timedelta(days=7), "day": timedelta(days=90)}
+DEFAULT_PERIOD = {
+    "raw": timedelta(days=1),
+    "hour": timedelta(days=7),
+    "day": timedelta(days=90),
+}
+AGGREGATES = ("count", "average", "minimum", "maximum", "p95")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
-    """From a moment, with it, to another, without it."""
+    """A span of time; `start` is inclusive, `end` is exclusive."""
 
     start: datetime
     end: datetime
 
     @classmethod
-    def asked(
+    def with_defaults(
         cls, *, bucket: str, start: datetime | None, end: datetime | None, now: datetime
     ) -> "Period":
-        """The period that is meant when a part of it is left out.
+        """Return a period of the bucket's default length where a bound is missing.
+
+        Args:
+            bucket: `raw`, `hour` or `day`.
 
         Raises:
-            InvalidQuestion: it is empty, or longer than one answer may be.
+            InvalidQuery: the period is empty, or longer than the bucket allows.
         """
         try:
-            end = end or (start + USUAL[bucket] if start else now)
-            start = start or end - USUAL[bucket]
+            end = end or (start + DEFAULT_PERIOD[bucket] if start else now)
+            start = start or end - DEFAULT_PERIOD[bucket]
         except OverflowError as error:
-            raise InvalidQuestion("There is no such time.", field="from") from error
+            message = "The time must be between the years 1 and 9999."
+            raise InvalidQuery(message, field="from") from error
         if start >= end:
-            raise InvalidQuestion("It ends before it begins.", field="to")
-        if end - start > LONGEST[bucket]:
-            days = LONGEST[bucket].days
-            raise InvalidQuestion(f"At most {days:,} days at once.", field="from")
+            raise InvalidQuery("The end must be after the start.", field="to")
+        if end - start > MAX_PERIOD[bucket]:
+            days = MAX_PERIOD[bucket].days
+            message = f"The period may have at most {days:,} days."
+            raise InvalidQuery(message, field="from")
         return cls(start=start, end=end)
 
 
-def latest(device: Device) -> Reported | None:
-    """The device's newest sample."""
-    found: Reported | None = LatestMetrics.objects.filter(device=device).first()
-    return found
+def latest(device: Device) -> AbstractSample | None:
+    """Return the device's newest sample."""
+    sample: AbstractSample | None = LatestMetrics.objects.filter(device=device).first()
+    return sample
 
 
 def samples(device: Device, period: Period) -> QuerySet[DeviceMetrics]:
-    """The device's samples of a period."""
-    found: QuerySet[DeviceMetrics] = DeviceMetrics.objects.filter(
+    """Return the device's samples in a period."""
+    queryset: QuerySet[DeviceMetrics] = DeviceMetrics.objects.filter(
         device_id=device.pk,
         recorded_at__gte=period.start,
         recorded_at__lt=period.end,
     )
-    return found
+    return queryset
 
 
 def rolled_up(
@@ -74,21 +88,26 @@ def rolled_up(
     bucket: str,
     measures: Iterable[Measure] = MEASURES,
 ) -> list[dict[str, Any]]:
-    """What each hour or day came to, oldest first; those without a sample are left out.
+    """Return the roll-ups of a device by hour or day, oldest first.
 
-    The 95th percentile of a time that is not over, or got late samples a moment ago, is
-    made here from the samples.
+    Hours and days without samples are omitted. The 95th percentile is computed here from
+    the samples where it is not stored: while the hour or day is not over, and shortly
+    after late samples.
+
+    Args:
+        bucket: `hour` or `day`.
     """
     measures = list(measures)
     model = ROLL_UPS[bucket]
-    table, samples_of = model._meta.db_table, DeviceMetrics._meta.db_table
+    table, samples_table = model._meta.db_table, DeviceMetrics._meta.db_table
     names = [measure.name for measure in measures]
+    columns = ", ".join(map(_aggregate_columns, names))
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT r.starts_at, r.samples, r.app_version, {", ".join(map(_told, names))}
+            SELECT r.starts_at, r.samples, r.app_version, {columns}
             FROM {table} r LEFT JOIN LATERAL (
-                SELECT {", ".join(map(percentile, names))} FROM {samples_of} s
+                SELECT {", ".join(map(percentile_sql, names))} FROM {samples_table} s
                 WHERE r.p95_due_at IS NOT NULL AND s.device_id = r.device_id
                     AND s.recorded_at >= r.starts_at
                     AND s.recorded_at < r.starts_at + interval '1 {bucket}'
@@ -107,11 +126,11 @@ def rolled_up(
             },
         )
         rows = cursor.fetchall()
-    return [_bucket(row, measures) for row in rows]
+    return [_roll_up_values(row, measures) for row in rows]
 
 
-def _told(name: str) -> str:
-    """SQL: what a roll-up says of a measure, in the order of `PARTS`."""
+def _aggregate_columns(name: str) -> str:
+    """Return SQL for the columns of one measure, in the order of `AGGREGATES`."""
     return (
         f"r.{name}_count, r.{name}_sum / nullif(r.{name}_count, 0), r.{name}_least,"
         f" r.{name}_most, CASE WHEN r.p95_due_at IS NULL THEN r.{name}_p95"
@@ -119,37 +138,37 @@ def _told(name: str) -> str:
     )
 
 
-def percentile(name: str) -> str:
-    """SQL: the value below or at which 95 of 100 samples lie, between two of them."""
+def percentile_sql(name: str) -> str:
+    """Return SQL for the 95th percentile of a column, interpolated between samples."""
     return f"percentile_cont(0.95) WITHIN GROUP (ORDER BY s.{name}) AS {name}"
 
 
-def shown(sample: Reported) -> dict[str, Any]:
-    """A sample in the JSON in which it came, with what was made of it."""
-    told: dict[str, Any] = {
+def sample_values(sample: AbstractSample) -> dict[str, Any]:
+    """Return a sample in the JSON layout devices use, plus the computed columns."""
+    values: dict[str, Any] = {
         "recorded_at": sample.recorded_at,
         "received_at": sample.received_at,
         "device_time": sample.device_time,
     }
     for field in FIELDS:
         value = getattr(sample, field.column)
-        if len(field.place) == 1:
-            told[field.place[0]] = value
+        if len(field.path) == 1:
+            values[field.path[0]] = value
         else:
-            told.setdefault(field.place[0], {})[field.place[1]] = value
-    return told | {
+            values.setdefault(field.path[0], {})[field.path[1]] = value
+    return values | {
         "ram_usage": sample.ram_usage,
         "storage_usage": sample.storage_usage,
         "extra": sample.extra,
     }
 
 
-def _bucket(row: tuple[Any, ...], measures: list[Measure]) -> dict[str, Any]:
-    told: dict[str, Any] = dict(
+def _roll_up_values(row: tuple[Any, ...], measures: list[Measure]) -> dict[str, Any]:
+    values: dict[str, Any] = dict(
         zip(("starts_at", "samples", "app_version"), row[:3], strict=True)
     )
-    size = len(PARTS)
+    size = len(AGGREGATES)
     for number, measure in enumerate(measures):
-        values = row[3 + size * number : 3 + size * (number + 1)]
-        told[measure.name] = dict(zip(PARTS, values, strict=True))
-    return told
+        aggregates = row[3 + size * number : 3 + size * (number + 1)]
+        values[measure.name] = dict(zip(AGGREGATES, aggregates, strict=True))
+    return values

@@ -1,4 +1,4 @@
-"""Samples come in: judged, stored with all that is counted from them, acknowledged."""
+"""Validate and store the samples of a device's request."""
 
 import logging
 from collections.abc import Callable
@@ -22,19 +22,24 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from devices.metrics.errors import InvalidTime, NoSamples, NotStored, TooManySamples
+from devices.metrics.errors import (
+    InvalidTime,
+    NoSamples,
+    SamplesNotStored,
+    TooManySamples,
+)
 from devices.metrics.extension_points import sample_stored
 from devices.metrics.queries import store
 from devices.metrics.sample_validation import (
-    MOST_SAMPLES,
+    MAX_SAMPLES,
     Clock,
     Fault,
-    Judged,
+    InvalidValue,
     Row,
-    Wrong,
+    ValidationResult,
+    check_time,
     judge,
-    moment,
-    plausible,
+    parse_time,
 )
 from devices.metrics.services import partitions
 from devices.registry.models import Device
@@ -44,104 +49,112 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-TRIES = 6  # one, and five more
-AGAIN = {"40P01", "40001", "55P03"}  # deadlock, serialization, a lock not to be had
-AWAY = ("08", "57P")  # the connection is lost, or the server is on its way down or up
-FULL = ("53", "25006", "58030")  # no disk, no memory, no connections; only to be read
+MAX_ATTEMPTS = 6
+# SQLSTATE codes, and in tuples also prefixes of codes:
+RETRYABLE_STATES = {"40P01", "40001", "55P03"}  # deadlock, serialization, lock timeout
+CONNECTION_STATES = ("08", "57P")  # connection lost; server shutting down or starting
+STORAGE_STATES = ("53", "25006", "58030")  # disk, memory or connections; read-only; I/O
 NO_PARTITION = "23514"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the samples of one request."""
+    """How many samples of one request were stored, and the faults of the others."""
 
     stored: int
-    repeated: int  # were there already
-    corrected: int  # got our time, because the device's clock is wrong
+    repeated: int  # already stored by an earlier request
+    corrected: int  # moved to the server's time because the device's clock is wrong
     faults: list[Fault]
 
 
 def ingest(
     *, device: Device, samples: list[Any], sent_at: Any = None, now: datetime
 ) -> Outcome:
-    """Store the good samples of a request; it is a sign of life like `connect`.
+    """Store the valid samples of a request and mark the device as seen.
 
-    What is accepted is committed when this returns. Repeating it is harmless.
+    Accepted samples are committed when this returns. Repeating a request is harmless.
 
     Args:
-        samples: objects as they came in JSON.
-        sent_at: when the device sent them, by its own clock; or None.
+        samples: objects decoded from JSON.
+        sent_at: when the device sent them by its own clock, as in JSON; or None.
 
     Raises:
-        NoSamples, TooManySamples: there is nothing, or more than one request may have.
-        InvalidTime: `sent_at` is none.
-        NotStored: the database takes nothing now.
-        NoSuchDevice: the device was retired a moment ago.
+        NoSamples: the list is empty.
+        TooManySamples: the list is longer than `MAX_SAMPLES`.
+        InvalidTime: `sent_at` is not a valid time.
+        SamplesNotStored: the database cannot store samples now.
+        NoSuchDevice: the device was retired in the meantime.
     """
     if not samples:
-        raise NoSamples("There is no sample in it.", field="samples")
-    if len(samples) > MOST_SAMPLES:
-        raise TooManySamples(f"At most {MOST_SAMPLES:,} samples.", field="samples")
-    sent = None if sent_at is None else _sent(sent_at, now)
-    judged = judge(samples, sent_at=sent, clock=_clock(now))
-    new = persistently(lambda: _store(device, judged, now)) if judged.rows else 0
-    if new:
-        _publish(device, max(judged.rows, key=_recorded_at))
+        raise NoSamples("At least one sample is required.", field="samples")
+    if len(samples) > MAX_SAMPLES:
+        raise TooManySamples(
+            f"A request may have at most {MAX_SAMPLES:,} samples.", field="samples"
+        )
+    sent = None if sent_at is None else _parse_sent_at(sent_at, now)
+    result = judge(samples, sent_at=sent, clock=_clock(now))
+    stored = with_retries(lambda: _store(device, result, now)) if result.rows else 0
+    if stored:
+        _call_extension_point(device, max(result.rows, key=_recorded_at))
     return Outcome(
-        stored=new,
-        repeated=len(judged.rows) - new,
-        corrected=sum(row["device_time"] is not None for row in judged.rows),
-        faults=judged.faults,
+        stored=stored,
+        repeated=len(result.rows) - stored,
+        corrected=sum(row["device_time"] is not None for row in result.rows),
+        faults=result.faults,
     )
 
 
-def persistently(act: Callable[[], T]) -> T:
-    """Do it, and again after a deadlock or a lost connection: up to five times more.
+def with_retries(act: Callable[[], T]) -> T:
+    """Call a function, and repeat it after a deadlock or a lost connection.
 
     Raises:
-        NotStored: it did not help, or the database is full or read-only.
+        SamplesNotStored: all attempts failed, or the database is full or read-only.
     """
-    again = Retrying(
-        retry=retry_if_exception(_is_passing),
-        stop=stop_after_attempt(TRIES),
+    retrying = Retrying(
+        retry=retry_if_exception(_is_transient),
+        stop=stop_after_attempt(MAX_ATTEMPTS),
         wait=wait_random_exponential(multiplier=0.02, max=0.6),
         before_sleep=lambda _: connection.close_if_unusable_or_obsolete(),
         reraise=True,
     )
     try:
-        return again(act)
+        return retrying(act)
     except (DatabaseError, InterfaceError) as error:
-        if not (_is_passing(error) or _state_of(error).startswith(FULL)):
+        if not (_is_transient(error) or _sqlstate(error).startswith(STORAGE_STATES)):
             raise
         logger.error("Samples were not stored: %s", error)
-        raise NotStored("The samples cannot be stored now; keep them.") from error
+        raise SamplesNotStored(
+            "The samples cannot be stored now. Keep them and send them again later."
+        ) from error
 
 
-def _publish(device: Device, newest: Row) -> None:
-    """Call the extension point; the samples stay stored if a query of it fails."""
-    for act in sample_stored:
+def _call_extension_point(device: Device, newest: Row) -> None:
+    """Call the subscribers. The samples stay stored if a subscriber's query fails."""
+    for subscriber in sample_stored:
         try:
-            act(device, newest)
+            subscriber(device, newest)
         except DatabaseError:
-            logger.exception("A stored sample was not processed further")
+            logger.exception("A subscriber failed to process a stored sample")
 
 
-def _store(device: Device, judged: Judged, now: datetime) -> int:
+def _store(device: Device, result: ValidationResult, now: datetime) -> int:
     try:
-        return _store_whole(device, judged, now)
+        return _store_in_transaction(device, result, now)
     except IntegrityError as error:
-        if _state_of(error) != NO_PARTITION:
+        if _sqlstate(error) != NO_PARTITION:
             raise
-    partitions.make_for({row["recorded_at"] for row in judged.rows})
-    return _store_whole(device, judged, now)
+    partitions.make_for({row["recorded_at"] for row in result.rows})
+    return _store_in_transaction(device, result, now)
 
 
 @transaction.atomic
-def _store_whole(device: Device, judged: Judged, now: datetime) -> int:
-    # First, so that no two requests of one device are stored at once.
+def _store_in_transaction(
+    device: Device, result: ValidationResult, now: datetime
+) -> int:
+    # This locks the device row, so two requests of one device are stored in turn.
     presence.heard(device=device, now=now)
     return store(
-        judged.rows,
+        result.rows,
         device_id=device.pk,
         tenant_id=device.tenant_id,
         app_version=device.app_version,
@@ -149,17 +162,17 @@ def _store_whole(device: Device, judged: Judged, now: datetime) -> int:
     )
 
 
-def _is_passing(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, InterfaceError):
         return True
     if not isinstance(error, OperationalError):
         return False
-    state = _state_of(error)
-    return state in AGAIN or state.startswith(AWAY) or not state
+    state = _sqlstate(error)
+    return state in RETRYABLE_STATES or state.startswith(CONNECTION_STATES) or not state
 
 
-def _state_of(error: BaseException) -> str:
-    """PostgreSQL's five letters for what went wrong; none if it could not say it."""
+def _sqlstate(error: BaseException) -> str:
+    """Return the five-character SQLSTATE of an error, or "" if it has none."""
     return getattr(error.__cause__, "pgcode", None) or ""
 
 
@@ -171,11 +184,11 @@ def _clock(now: datetime) -> Clock:
     )
 
 
-def _sent(said: Any, now: datetime) -> datetime:
+def _parse_sent_at(value: Any, now: datetime) -> datetime:
     try:
-        return plausible(moment(said, "sent_at"), "sent_at", now=now)
-    except Wrong as wrong:
-        raise InvalidTime(wrong.sentence, field="sent_at") from wrong
+        return check_time(parse_time(value, "sent_at"), "sent_at", now=now)
+    except InvalidValue as error:
+        raise InvalidTime(error.message, field="sent_at") from error
 
 
 def _recorded_at(row: Row) -> Any:

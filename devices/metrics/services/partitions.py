@@ -1,7 +1,7 @@
-"""Tables in pieces by time: pieces are made ahead, and dropped whole when outlived.
+"""Create and drop the time partitions of the metrics tables.
 
-A row that has no piece yet finds one made for it, so that nothing depends on the clock
-of whoever makes them ahead.
+Partitions are created ahead of time by a task. Ingestion creates a missing partition
+itself, so that storing a sample never depends on the task having run.
 """
 
 from collections.abc import Iterable
@@ -16,24 +16,28 @@ from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
 from tenants.context import tenant_scope
 from tenants.postgresql.row_security import guard
 
-LOCK = 7_205_759_405  # one at a time makes or drops pieces
+LOCK = 7_205_759_405  # advisory lock: one transaction creates partitions at a time
 AHEAD = timedelta(days=3)
 Span = Literal["day", "month"]
 
 
 @dataclass(frozen=True, slots=True)
-class Partitioned:
-    """A table in pieces of a day or a month (UTC), by one column of time."""
+class PartitionedTable:
+    """A table partitioned by day or month (UTC) on one timestamp column."""
 
     table: str
     column: str
     span: Span
 
-    def piece_of(self, moment: datetime) -> str:
-        form = "%Y%m%d" if self.span == "day" else "%Y%m"
-        return f"{self.table}_{moment.astimezone(UTC):{form}}"
+    @property
+    def date_format(self) -> str:
+        return "%Y%m%d" if self.span == "day" else "%Y%m"
 
-    def bounds_of(self, moment: datetime) -> tuple[datetime, datetime]:
+    def partition_name(self, moment: datetime) -> str:
+        return f"{self.table}_{moment.astimezone(UTC):{self.date_format}}"
+
+    def partition_bounds(self, moment: datetime) -> tuple[datetime, datetime]:
+        """Return the start (inclusive) and end (exclusive) of the partition."""
         start = moment.astimezone(UTC).replace(
             hour=0, minute=0, second=0, microsecond=0
         )
@@ -43,84 +47,95 @@ class Partitioned:
         return start, (start + timedelta(days=32)).replace(day=1)
 
 
-SAMPLES = Partitioned(DeviceMetrics._meta.db_table, "recorded_at", "day")
+SAMPLES = PartitionedTable(DeviceMetrics._meta.db_table, "recorded_at", "day")
 ROLL_UPS = tuple(
-    Partitioned(model._meta.db_table, "starts_at", "month")
+    PartitionedTable(model._meta.db_table, "starts_at", "month")
     for model in (HourlyMetrics, DailyMetrics)
 )
 
 
 def make_for(moments: Iterable[datetime]) -> int:
-    """Make the pieces that rows of these times go to; return how many were missing."""
-    wanted = {
-        (table.piece_of(moment), table, table.bounds_of(moment))
+    """Create the missing partitions for rows of these times. Return how many."""
+    required = {
+        (table.partition_name(moment), table, table.partition_bounds(moment))
         for moment in moments
         for table in (SAMPLES, *ROLL_UPS)
     }
-    there = {piece.name for table in (SAMPLES, *ROLL_UPS) for piece in _pieces(table)}
-    missing = [item for item in wanted if item[0] not in there]
-    for piece, table, bounds in sorted(missing, key=lambda item: item[0]):
-        _make(piece, table, bounds)
+    existing = {
+        partition.name
+        for table in (SAMPLES, *ROLL_UPS)
+        for partition in _partitions(table)
+    }
+    missing = [item for item in required if item[0] not in existing]
+    for name, table, bounds in sorted(missing, key=lambda item: item[0]):
+        _create(name, table, bounds)
     return len(missing)
 
 
 def make_ahead(*, now: datetime) -> int:
-    """Make what the coming days need, and late samples; return how many were missing."""
+    """Create the missing partitions for the coming days and for late samples.
+
+    Late samples may be as old as the retention. Return how many were missing.
+    """
     days = range(-settings.METRICS_RETENTION_DAYS, AHEAD.days + 1)
     return make_for(now + timedelta(days=day) for day in days)
 
 
-def drop_outlived(table: Partitioned, *, before: datetime) -> list[str]:
-    """Drop the pieces whose every row is older; return their names.
+def drop_outlived(table: PartitionedTable, *, before: datetime) -> list[str]:
+    """Drop the partitions that end at or before a time. Return their names.
 
-    A piece is detached first, without keeping readers and writers of the table waiting;
-    what a crash left detached, or half so, is dropped as well.
+    A partition is detached before it is dropped, without blocking readers and writers
+    of the table. Partitions that a crash left detached, or half detached, are dropped
+    too.
     """
     dropped = []
-    for piece in _pieces(table):
-        if piece.ends_at <= before:
-            _drop(piece, table)
-            dropped.append(piece.name)
+    for partition in _partitions(table):
+        if partition.ends_at <= before:
+            _drop(partition, table)
+            dropped.append(partition.name)
     return dropped
 
 
 @transaction.atomic
-def _make(piece: str, table: Partitioned, bounds: tuple[datetime, datetime]) -> None:
-    """Made beside the table and then attached: readers and writers go on meanwhile."""
+def _create(
+    name: str, table: PartitionedTable, bounds: tuple[datetime, datetime]
+) -> None:
+    """Create a separate table and attach it: this does not block readers and writers."""
     quote = connection.ops.quote_name
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        if _is_there(piece):
+        if _exists(name):
             return
         cursor.execute(
-            f"CREATE TABLE {quote(piece)} (LIKE {quote(table.table)} INCLUDING ALL)"
+            f"CREATE TABLE {quote(name)} (LIKE {quote(table.table)} INCLUDING ALL)"
             + (" WITH (fillfactor = 80)" if table in ROLL_UPS else "")
         )
-        guard(cursor, quote(piece))
+        guard(cursor, quote(name))
         cursor.execute(
-            f"ALTER TABLE {quote(table.table)} ATTACH PARTITION {quote(piece)}"
+            f"ALTER TABLE {quote(table.table)} ATTACH PARTITION {quote(name)}"
             " FOR VALUES FROM (%s) TO (%s)",
             bounds,
         )
 
 
-def _drop(piece: "_Piece", table: Partitioned) -> None:
+def _drop(partition: "_Partition", table: PartitionedTable) -> None:
     quote = connection.ops.quote_name
-    how = "CONCURRENTLY" if not connection.in_atomic_block else ""
-    if piece.is_half_detached:
-        how = "FINALIZE"
-    # Without a scope: PostgreSQL wants the statement to itself.
+    mode = "CONCURRENTLY" if not connection.in_atomic_block else ""
+    if partition.is_half_detached:
+        mode = "FINALIZE"
+    # Without a tenant scope: setting the scope is sent in the same message as the
+    # statement, and PostgreSQL requires DETACH … CONCURRENTLY to be sent alone.
     with tenant_scope(None), connection.cursor() as cursor:
-        if piece.is_attached:
+        if partition.is_attached:
             cursor.execute(
                 f"ALTER TABLE {quote(table.table)}"
-                f" DETACH PARTITION {quote(piece.name)} {how}"
+                f" DETACH PARTITION {quote(partition.name)} {mode}"
             )
-        cursor.execute(f"DROP TABLE {quote(piece.name)}")
+        cursor.execute(f"DROP TABLE {quote(partition.name)}")
 
 
-def _is_there(name: str) -> bool:
-    # Not by `to_regclass`: it may still remember that a moment ago there was none.
+def _exists(name: str) -> bool:
+    # Not with `to_regclass`: it may return a cached "not found" from before the lock.
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -133,15 +148,15 @@ def _is_there(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _Partition:
     name: str
     ends_at: datetime
     is_attached: bool
     is_half_detached: bool
 
 
-def _pieces(table: Partitioned) -> list[_Piece]:
-    """All of them, oldest first, also those that are not attached."""
+def _partitions(table: PartitionedTable) -> list[_Partition]:
+    """Return all partitions of a table, oldest first, including detached ones."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -154,10 +169,11 @@ def _pieces(table: Partitioned) -> list[_Piece]:
             [f"^{table.table}_[0-9]+$"],
         )
         rows = cursor.fetchall()
-    form = "%Y%m%d" if table.span == "day" else "%Y%m"
-    pieces = []
-    for name, attached, half in rows:
-        begins_at = datetime.strptime(name.rsplit("_", 1)[1], form).replace(tzinfo=UTC)
-        ends_at = table.bounds_of(begins_at)[1]
-        pieces.append(_Piece(name, ends_at, attached, half))
-    return pieces
+    partitions = []
+    for name, is_attached, is_half_detached in rows:
+        starts_at = datetime.strptime(
+            name.rsplit("_", 1)[1], table.date_format
+        ).replace(tzinfo=UTC)
+        ends_at = table.partition_bounds(starts_at)[1]
+        partitions.append(_Partition(name, ends_at, is_attached, is_half_detached))
+    return partitions

@@ -1,4 +1,4 @@
-"""How long samples and roll-ups are kept: whole partitions go when their time is over."""
+"""Retention of samples and roll-ups: drop whole partitions that have expired."""
 
 from datetime import datetime, timedelta
 
@@ -8,15 +8,15 @@ from devices.metrics.models import ROLL_UPS
 from devices.metrics.services import partitions, rollups
 
 
-def drop_outlived(*, now: datetime) -> list[str]:
-    """Drop what is older than its retention; return the names of the partitions.
+def drop_expired(*, now: datetime) -> list[str]:
+    """Drop partitions past their retention. Return the names of the partitions.
 
-    What is still to be made from samples is made before they go.
+    Percentiles that are still due are computed before their samples are dropped.
     """
     samples = now - timedelta(days=settings.METRICS_RETENTION_DAYS)
     aggregates = now - timedelta(days=settings.METRICS_AGGREGATE_RETENTION_DAYS)
     for bucket in ROLL_UPS:
-        while rollups.settle(bucket, now=now, begun_before=samples):
+        while rollups.compute_percentiles(bucket, now=now, started_before=samples):
             pass
     dropped = partitions.drop_outlived(partitions.SAMPLES, before=samples)
     for table in partitions.ROLL_UPS:

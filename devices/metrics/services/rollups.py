@@ -1,4 +1,4 @@
-"""The 95th percentiles of hours and days that are over, made from their samples."""
+"""Compute the 95th percentiles of finished hours and days from their samples."""
 
 from datetime import datetime
 
@@ -6,20 +6,27 @@ from django.db import connection, transaction
 
 from devices.metrics.measures import MEASURES
 from devices.metrics.models import ROLL_UPS, DeviceMetrics
-from devices.metrics.services.history import percentile
+from devices.metrics.services.history import percentile_sql
 
 BATCH = 1_000  # roll-ups in one transaction
 
 
 @transaction.atomic
-def settle(bucket: str, *, now: datetime, begun_before: datetime | None = None) -> int:
-    """Make a batch of what is due of one kind, the oldest; return how many got theirs.
+def compute_percentiles(
+    bucket: str, *, now: datetime, started_before: datetime | None = None
+) -> int:
+    """Compute the percentiles of one batch of due roll-ups, the longest due first.
 
-    They are held first, and made from what is seen after that: a sample that came while
-    they were chosen is in it. One that somebody else holds is left to the next time.
+    The rows are locked in one statement and computed in the next one. The second
+    statement has a newer snapshot, so a sample committed before the lock was taken is
+    included. Rows locked by another transaction are left to the next run.
 
     Args:
-        begun_before: of those that began earlier only.
+        bucket: `hour` or `day`.
+        started_before: only roll-ups whose hour or day began before this time.
+
+    Returns:
+        The number of roll-ups computed.
     """
     table = ROLL_UPS[bucket]._meta.db_table
     with connection.cursor() as cursor:
@@ -30,17 +37,17 @@ def settle(bucket: str, *, now: datetime, begun_before: datetime | None = None) 
                 AND starts_at < coalesce(%(before)s, 'infinity'::timestamptz)
             ORDER BY p95_due_at LIMIT {BATCH} FOR UPDATE SKIP LOCKED
             """,
-            {"now": now, "before": begun_before},
+            {"now": now, "before": started_before},
         )
-        held = cursor.fetchall()
-        if held:
-            ids, starts = zip(*held, strict=True)
-            cursor.execute(_made_from_samples(bucket), [list(ids), list(starts)])
-    return len(held)
+        locked_rows = cursor.fetchall()
+        if locked_rows:
+            ids, starts = zip(*locked_rows, strict=True)
+            cursor.execute(_update_percentiles(bucket), [list(ids), list(starts)])
+    return len(locked_rows)
 
 
-def _made_from_samples(bucket: str) -> str:
-    """SQL: the percentiles of some roll-ups, by device and time."""
+def _update_percentiles(bucket: str) -> str:
+    """Return SQL that updates the roll-ups given as arrays of device ids and times."""
     names = [measure.name for measure in MEASURES]
     return f"""
         WITH due AS MATERIALIZED (
@@ -48,7 +55,7 @@ def _made_from_samples(bucket: str) -> str:
         ),
         exact AS (
             SELECT due.*, s.* FROM due CROSS JOIN LATERAL (
-                SELECT {", ".join(map(percentile, names))}
+                SELECT {", ".join(map(percentile_sql, names))}
                 FROM {DeviceMetrics._meta.db_table} s
                 WHERE s.device_id = due.device_id
                     AND s.recorded_at >= due.starts_at

@@ -1,4 +1,4 @@
-"""Boxes that report, for the tests."""
+"""Test helpers that report samples of devices."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,15 +10,15 @@ from devices.registry.models import Device
 from tenants.context import tenant_scope
 
 
-def at(moment: datetime, **said: Any) -> dict[str, Any]:
-    """A sample of a moment; a processor that idles if nothing else is said."""
-    return {"recorded_at": moment.isoformat(), **(said or {"cpu_usage": 1})}
+def at(moment: datetime, **values: Any) -> dict[str, Any]:
+    """Return a sample recorded at a time. Without values it has 1 % CPU usage."""
+    return {"recorded_at": moment.isoformat(), **(values or {"cpu_usage": 1})}
 
 
 def every_five_minutes(
     start: datetime, values: Sequence[float], name: str = "cpu_usage"
 ) -> list[dict[str, Any]]:
-    """One sample for each value of one field."""
+    """Return one sample for each value of one field."""
     return [
         at(start + number * timedelta(minutes=5), **{name: value})
         for number, value in enumerate(values)
@@ -26,6 +26,6 @@ def every_five_minutes(
 
 
 def report(device: Device, *samples: dict[str, Any], now: datetime) -> Outcome:
-    """The device sends them now."""
+    """Store samples of a device as if they were received now."""
     with tenant_scope(device.tenant_id):
         return ingest.ingest(device=device, samples=list(samples), now=now)

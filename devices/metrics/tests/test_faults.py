@@ -1,4 +1,4 @@
-"""The database stumbles: it is tried again, or the device is told to keep its samples."""
+"""Ingestion during database errors: retries, and the 503 response to the device."""
 
 import threading
 from collections.abc import Callable
@@ -21,10 +21,10 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def another_connection() -> Any:
-    """Beside Django's, as another process would have it."""
-    said = connection.get_connection_params()
-    said.pop("cursor_factory", None)
-    other = psycopg2.connect(**said)
+    """Return a connection besides Django's, as another process would have."""
+    parameters = connection.get_connection_params()
+    parameters.pop("cursor_factory", None)
+    other = psycopg2.connect(**parameters)
     with other.cursor() as cursor:
         cursor.execute("SET provisioning.scope = '*'")
     other.commit()
@@ -33,13 +33,13 @@ def another_connection() -> Any:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("pieces_dropped")
-def test_a_deadlock_is_tried_again_until_it_is_stored() -> None:
+def test_a_sample_is_stored_after_a_deadlock() -> None:
     device = DeviceFactory.create(status="online", last_seen=NOW)
     report(device, at(NOW - timedelta(minutes=5)), now=NOW)
     other = another_connection()
 
-    def cross() -> None:
-        with other.cursor() as cursor:  # waits for the device, which waits for us
+    def lock_device_row() -> None:
+        with other.cursor() as cursor:  # waits for the ingest, which waits for `other`
             cursor.execute(
                 "UPDATE devices_device SET name = name WHERE id = %s", [str(device.pk)]
             )
@@ -47,12 +47,12 @@ def test_a_deadlock_is_tried_again_until_it_is_stored() -> None:
 
     with other.cursor() as cursor:
         cursor.execute("SELECT 1 FROM metrics_latestmetrics FOR UPDATE")
-    crossing = threading.Timer(0.4, cross)
-    crossing.start()
+    timer = threading.Timer(0.4, lock_device_row)
+    timer.start()
 
     outcome = report(device, at(NOW), now=NOW)
 
-    crossing.join()
+    timer.join()
     assert outcome.stored == 1
     other.close()
     assert DeviceMetrics.every_tenant.count() == 2
@@ -60,7 +60,7 @@ def test_a_deadlock_is_tried_again_until_it_is_stored() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("pieces_dropped")
-def test_a_lost_connection_is_made_anew() -> None:
+def test_a_sample_is_stored_after_a_lost_connection() -> None:
     device = DeviceFactory.create(status="online", last_seen=NOW)
     connection.ensure_connection()
     other = another_connection()
@@ -75,41 +75,40 @@ def test_a_lost_connection_is_made_anew() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("state", ["53100", "25006"], ids=["full", "read-only"])
-def test_a_full_database_tells_the_device_to_keep_its_samples(
+def test_a_full_or_read_only_database_answers_503_with_retry_after(
     device: Device, as_device: Callable[[Device], APIClient], state: str
 ) -> None:
-    box = as_device(device)
+    client = as_device(device)
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS"
             f" $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '{state}'; END $$"
         )
         cursor.execute(
-            "CREATE TRIGGER no_room BEFORE INSERT ON metrics_latestmetrics"
+            "CREATE TRIGGER disk_full BEFORE INSERT ON metrics_latestmetrics"
             " FOR EACH STATEMENT EXECUTE FUNCTION is_full()"
         )
 
-    box.raise_request_exception = False
-    answer = box.post("/devices/metrics", {"cpu_usage": 1})
+    client.raise_request_exception = False
+    response = client.post("/devices/metrics", {"cpu_usage": 1})
 
-    assert answer.status_code == 503
-    assert answer["Retry-After"] == "60"
-    assert answer.json()["errors"][0]["code"] == "samples_not_stored"
+    assert response.status_code == 503
+    assert response["Retry-After"] == "60"
+    assert response.json()["errors"][0]["code"] == "samples_not_stored"
     assert not DeviceMetrics.every_tenant.exists()
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("pieces_dropped")
-def test_many_at_once_into_days_that_have_no_pieces_yet_store_every_sample_once() -> (
-    None
-):
+def test_concurrent_requests_for_missing_partitions_store_every_sample_once() -> None:
     start = NOW - timedelta(days=70)
     devices = DeviceFactory.create_batch(4, status="online", last_seen=NOW)
 
     def send(number: int) -> int:
         with every_tenant_scope():
             try:
-                first = start + timedelta(hours=number // 4)  # overlaps with the next
+                # Each request of a device overlaps with its next one.
+                first = start + timedelta(hours=number // 4)
                 samples = every_five_minutes(first, [1.0] * 50)
                 return report(devices[number % 4], *samples, now=NOW).stored
             finally:

@@ -1,4 +1,4 @@
-"""What is told of samples: single ones, hours, days, and across the fleet."""
+"""Reading samples: single ones, hourly and daily roll-ups, and fleet aggregates."""
 
 import random
 import statistics
@@ -23,47 +23,47 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def asked(
+def get_history(
     device: Device, member: Callable[..., APIClient]
 ) -> Callable[[str], dict[str, Any]]:
     client = member()
 
-    def ask(query: str) -> dict[str, Any]:
-        answer = client.get(f"/devices/{device.pk}/metrics?{query}")
-        assert answer.status_code == 200, answer.content
-        told: dict[str, Any] = answer.json()
-        return told
+    def get(query: str) -> dict[str, Any]:
+        response = client.get(f"/devices/{device.pk}/metrics?{query}")
+        assert response.status_code == 200, response.content
+        data: dict[str, Any] = response.json()
+        return data
 
-    return ask
-
-
-def settled(now: datetime) -> int:
-    """As beat's task goes on until nothing is due; how many roll-ups that were."""
-    return sum(rollups.settle(bucket, now=now) for bucket in ROLL_UPS)
+    return get
 
 
-def day(bucket: str) -> str:
+def compute_percentiles(now: datetime) -> int:
+    """Compute all due percentiles as the periodic task does. Return how many."""
+    return sum(rollups.compute_percentiles(bucket, now=now) for bucket in ROLL_UPS)
+
+
+def query_day(bucket: str) -> str:
     return f"bucket={bucket}&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z"
 
 
-def test_the_newest_sample_is_told_with_every_answer(
-    device: Device, asked: Callable[[str], dict[str, Any]]
+def test_every_response_contains_the_newest_sample(
+    device: Device, get_history: Callable[[str], dict[str, Any]]
 ) -> None:
-    assert asked("")["latest"] is None
+    assert get_history("")["latest"] is None
     report(device, at(NOON, network={"type": "wifi"}), now=NOON)
 
-    latest = asked("")["latest"]
+    latest = get_history("")["latest"]
 
     assert latest["recorded_at"] == "2026-03-01T12:00:00Z"
     assert latest["network"]["type"] == "wifi"
 
 
-def test_samples_of_a_period_come_in_pages_newest_first(
-    device: Device, asked: Callable[[str], dict[str, Any]], member: Any
+def test_samples_of_a_period_are_paged_newest_first(
+    device: Device, get_history: Callable[[str], dict[str, Any]], member: Any
 ) -> None:
     report(device, *every_five_minutes(NOON, [1, 2, 3, 4, 5]), now=NOON + HOUR)
 
-    first = asked(f"{day('raw')}&page_size=3")
+    first = get_history(f"{query_day('raw')}&page_size=3")
     second = member().get(first["next"]).json()
 
     values = [row["cpu_usage"] for row in first["results"] + second["results"]]
@@ -71,12 +71,12 @@ def test_samples_of_a_period_come_in_pages_newest_first(
     assert second["next"] is None
 
 
-def test_an_hour_tells_what_its_samples_came_to(
-    device: Device, asked: Callable[[str], dict[str, Any]]
+def test_an_hourly_roll_up_aggregates_its_samples(
+    device: Device, get_history: Callable[[str], dict[str, Any]]
 ) -> None:
     report(device, *every_five_minutes(NOON, [10, 20, 60]), now=NOON + HOUR / 2)
 
-    [hour] = asked(day("hour"))["results"]
+    [hour] = get_history(query_day("hour"))["results"]
 
     assert (hour["starts_at"], hour["samples"]) == ("2026-03-01T12:00:00Z", 3)
     assert hour["cpu_usage"] == {
@@ -90,8 +90,8 @@ def test_an_hour_tells_what_its_samples_came_to(
 
 
 @pytest.mark.parametrize("bucket", ["hour", "day"])
-def test_roll_ups_are_what_the_samples_say_in_whatever_order_they_came(
-    device: Device, asked: Callable[[str], dict[str, Any]], bucket: str
+def test_roll_ups_match_the_samples_in_any_order_of_arrival(
+    device: Device, get_history: Callable[[str], dict[str, Any]], bucket: str
 ) -> None:
     chance = random.Random(3)
     values = [chance.uniform(0, 100) for _ in range(288)]
@@ -102,43 +102,45 @@ def test_roll_ups_are_what_the_samples_say_in_whatever_order_they_came(
     for number in range(0, 288, 24):
         report(device, *late[number : number + 24], now=NOON + 12 * HOUR)
         if number == 120:
-            settled(NOON + 14 * HOUR)  # and half of them come after that
-    report(device, *samples[:50], now=NOON + 13 * HOUR)  # again
+            compute_percentiles(NOON + 14 * HOUR)  # half of the samples arrive later
+    report(device, *samples[:50], now=NOON + 13 * HOUR)  # repeated
 
-    for is_settled in (False, True):
-        if is_settled:
-            settled(NOON + 16 * HOUR)
-        told = asked(f"{day(bucket)}&measure=cpu_usage")["results"]
-        assert len(told) == (24 if bucket == "hour" else 1)
-        for row in told:
+    for is_computed in (False, True):
+        if is_computed:
+            compute_percentiles(NOON + 16 * HOUR)
+        results = get_history(f"{query_day(bucket)}&measure=cpu_usage")["results"]
+        assert len(results) == (24 if bucket == "hour" else 1)
+        for row in results:
             length = len("2026-03-01T12") if bucket == "hour" else len("2026-03-01")
             start = row["starts_at"][:length]
-            own = [v for s, v in by_time if s["recorded_at"].startswith(start)]
-            assert row["cpu_usage"]["count"] == row["samples"] == len(own)
-            assert row["cpu_usage"]["average"] == pytest.approx(statistics.mean(own))
-            assert row["cpu_usage"]["minimum"] == min(own)
-            assert row["cpu_usage"]["maximum"] == max(own)
-            exact = statistics.quantiles(own, n=20, method="inclusive")[18]
+            expected = [v for s, v in by_time if s["recorded_at"].startswith(start)]
+            assert row["cpu_usage"]["count"] == row["samples"] == len(expected)
+            assert row["cpu_usage"]["average"] == pytest.approx(
+                statistics.mean(expected)
+            )
+            assert row["cpu_usage"]["minimum"] == min(expected)
+            assert row["cpu_usage"]["maximum"] == max(expected)
+            exact = statistics.quantiles(expected, n=20, method="inclusive")[18]
             assert row["cpu_usage"]["p95"] == pytest.approx(exact)
 
 
-def test_a_percentile_is_settled_once_its_hour_is_over_and_again_after_late_samples(
+def test_a_percentile_is_computed_after_its_hour_and_again_after_late_samples(
     device: Device,
 ) -> None:
     report(device, at(NOON, cpu_usage=10), now=NOON)
-    assert settled(NOON + HOUR / 2) == 0
-    assert settled(NOON + 2 * HOUR) == 1
+    assert compute_percentiles(NOON + HOUR / 2) == 0
+    assert compute_percentiles(NOON + 2 * HOUR) == 1
     assert (
         HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True).get() == 10
     )
 
     report(device, at(NOON + HOUR / 2, cpu_usage=30), now=NOON + 3 * HOUR)
-    assert settled(NOON + 4 * HOUR) == 1
+    assert compute_percentiles(NOON + 4 * HOUR) == 1
 
     assert (
         HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True).get() == 29
     )
-    assert settled(NOON + 24 * HOUR) == 1  # the day
+    assert compute_percentiles(NOON + 24 * HOUR) == 1  # the day
     assert DailyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True).get() == 29
 
 
@@ -156,18 +158,18 @@ def test_a_percentile_is_settled_once_its_hour_is_over_and_again_after_late_samp
         ("odd=1", "odd"),
     ],
 )
-def test_a_question_without_an_answer_is_refused(
+def test_an_invalid_query_is_refused_with_the_name_of_its_parameter(
     device: Device, member: Callable[..., APIClient], query: str, attr: str
 ) -> None:
-    answer = member().get(f"/devices/{device.pk}/metrics?{query}")
+    response = member().get(f"/devices/{device.pk}/metrics?{query}")
 
-    assert answer.status_code == 400
-    assert answer.json()["errors"][0]["attr"] == attr
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["attr"] == attr
 
 
 @pytest.fixture
 def fleet(tenant: Tenant) -> list[Device]:
-    """Two devices of version 2.1 and one of 2.0, one of them in the hall."""
+    """Two devices with version 2.1 and one with 2.0; the first has the tag "hall"."""
     devices = [
         DeviceFactory.create(tenant=tenant, model=model, app_version=version)
         for model, version in (("X96", "2.1"), ("X96", "2.1"), ("H96", "2.0"))
@@ -182,48 +184,51 @@ def fleet(tenant: Tenant) -> list[Device]:
     return devices
 
 
-def across(client: APIClient, query: str = "") -> list[tuple[Any, ...]]:
-    answer = client.get(
+def aggregate(client: APIClient, query: str = "") -> list[tuple[Any, ...]]:
+    response = client.get(
         "/devices/metrics/aggregate?measure=ram_used_mb&from=2026-03-01T00:00:00Z"
         f"&to=2026-03-02T00:00:00Z&{query}"
     )
-    assert answer.status_code == 200, answer.content
+    assert response.status_code == 200, response.content
     return [
         (group["value"], group["devices"], group["average"], group["maximum"])
-        for group in answer.json()["groups"]
+        for group in response.json()["groups"]
     ]
 
 
-def test_a_measure_is_told_across_all_devices(
+def test_a_measure_is_aggregated_across_all_devices(
     fleet: list[Device], member: Callable[..., APIClient]
 ) -> None:
-    [(_, devices, average, most)] = across(member())
+    [(_, devices, average, maximum)] = aggregate(member())
 
-    assert (devices, average, most) == (3, pytest.approx(1100 / 3), 700)
+    assert (devices, average, maximum) == (3, pytest.approx(1100 / 3), 700)
 
 
-def test_the_average_memory_of_all_devices_on_one_version(
+def test_aggregates_can_be_filtered_and_grouped_by_app_version(
     fleet: list[Device], member: Callable[..., APIClient]
 ) -> None:
-    assert across(member(), "app_version=2.1") == [("", 2, 200, 300)]
-    assert across(member(), "by=app_version") == [
+    assert aggregate(member(), "app_version=2.1") == [("", 2, 200, 300)]
+    assert aggregate(member(), "by=app_version") == [
         ("2.1", 2, 200, 300),
         ("2.0", 1, 700, 700),
     ]
 
 
-def test_a_measure_is_told_by_model_by_tag_and_by_hour(
+def test_aggregates_can_be_grouped_by_model_tag_and_hour(
     fleet: list[Device], member: Callable[..., APIClient]
 ) -> None:
-    assert across(member(), "by=model") == [("X96", 2, 200, 300), ("H96", 1, 700, 700)]
-    assert across(member(), "by=tag") == [("hall", 1, 100, 100)]
-    assert across(member(), "model=H96") == [("", 1, 700, 700)]
-    assert across(member(), "tag=hall") == [("", 1, 100, 100)]
-    [(value, devices, _, _)] = across(member(), "by=hour")
+    assert aggregate(member(), "by=model") == [
+        ("X96", 2, 200, 300),
+        ("H96", 1, 700, 700),
+    ]
+    assert aggregate(member(), "by=tag") == [("hall", 1, 100, 100)]
+    assert aggregate(member(), "model=H96") == [("", 1, 700, 700)]
+    assert aggregate(member(), "tag=hall") == [("", 1, 100, 100)]
+    [(value, devices, _, _)] = aggregate(member(), "by=hour")
     assert (value, devices) == ("2026-03-01T12:00:00Z", 3)
 
 
-def test_samples_count_for_the_version_with_which_they_came(
+def test_samples_count_for_the_app_version_that_sent_them(
     tenant: Tenant, member: Callable[..., APIClient]
 ) -> None:
     device = DeviceFactory.create(tenant=tenant, app_version="2.0")
@@ -231,13 +236,13 @@ def test_samples_count_for_the_version_with_which_they_came(
     device.app_version = "2.1"
     report(device, at(NOON + HOUR, ram_used_mb=500), now=NOON + HOUR)
 
-    assert sorted(across(member(), "by=app_version")) == [
+    assert sorted(aggregate(member(), "by=app_version")) == [
         ("2.0", 1, 100, 100),
         ("2.1", 1, 500, 500),
     ]
 
 
-def test_a_late_sample_does_not_change_with_which_version_an_hour_came(
+def test_a_late_sample_does_not_change_the_app_version_of_an_hour(
     tenant: Tenant, member: Callable[..., APIClient]
 ) -> None:
     device = DeviceFactory.create(tenant=tenant, app_version="2.0")
@@ -245,22 +250,24 @@ def test_a_late_sample_does_not_change_with_which_version_an_hour_came(
     device.app_version = "2.1"
     report(device, at(NOON, ram_used_mb=100), now=NOON + 2 * HOUR)
 
-    assert across(member(), "by=app_version") == [("2.0", 1, 100, 100)]
+    assert aggregate(member(), "by=app_version") == [("2.0", 1, 100, 100)]
 
 
-def test_by_the_hour_a_week_is_the_most(member: Callable[..., APIClient]) -> None:
-    answer = member().get(
+def test_grouping_by_hour_allows_at_most_a_week(
+    member: Callable[..., APIClient],
+) -> None:
+    response = member().get(
         "/devices/metrics/aggregate?measure=cpu_usage&by=hour&from=2026-02-01T00:00:00Z"
         "&to=2026-03-01T00:00:00Z"
     )
-    assert answer.json()["errors"][0]["code"] == "invalid_question"
+    assert response.json()["errors"][0]["code"] == "invalid_question"
 
 
-def test_another_tenants_devices_are_in_no_average(
+def test_aggregates_do_not_include_another_tenants_devices(
     fleet: list[Device], member: Callable[..., APIClient]
 ) -> None:
-    stranger = DeviceFactory.create()
+    foreign_device = DeviceFactory.create()
 
-    assert across(member(of=stranger.tenant)) == []
-    with tenant_scope(stranger.tenant_id):
+    assert aggregate(member(of=foreign_device.tenant)) == []
+    with tenant_scope(foreign_device.tenant_id):
         assert not HourlyMetrics.objects.exists()

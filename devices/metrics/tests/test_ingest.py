@@ -1,4 +1,4 @@
-"""What a device reports: taken, stored, acknowledged."""
+"""Storing the samples that devices send."""
 
 import gzip
 import json
@@ -25,26 +25,27 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def box(device: Device, as_device: Callable[[Device], APIClient]) -> APIClient:
+def client(device: Device, as_device: Callable[[Device], APIClient]) -> APIClient:
     return as_device(device)
 
 
-def sent_raw(box: APIClient, body: bytes, **headers: str) -> Any:
-    return box.generic(
-        *("POST", "/devices/metrics"),
-        body,  # type: ignore[arg-type] # bytes do as well
+def post_raw(client: APIClient, body: bytes, **headers: str) -> Any:
+    return client.generic(
+        "POST",
+        "/devices/metrics",
+        body,  # type: ignore[arg-type] # bytes are accepted too
         "application/json",
         headers=headers,
     )
 
 
-def first_error(answer: Any) -> tuple[int, str, str | None]:
-    error = answer.json()["errors"][0]
-    return answer.status_code, error["code"], error["attr"]
+def first_error(response: Any) -> tuple[int, str, str | None]:
+    error = response.json()["errors"][0]
+    return response.status_code, error["code"], error["attr"]
 
 
-def test_a_sample_is_stored_as_it_was_said(box: APIClient, device: Device) -> None:
-    said = {
+def test_every_field_of_a_sample_is_stored(client: APIClient, device: Device) -> None:
+    sample = {
         "recorded_at": (timezone.now() - MINUTE).isoformat(),
         "cpu_usage": 12.5,
         "ram_used_mb": 512,
@@ -60,10 +61,10 @@ def test_a_sample_is_stored_as_it_was_said(box: APIClient, device: Device) -> No
         "odd": {"kept": "apart"},
     }
 
-    answer = box.post("/devices/metrics", said)
+    response = client.post("/devices/metrics", sample)
 
-    assert answer.status_code == 200, answer.content
-    assert answer.json()["stored"] == 1
+    assert response.status_code == 200, response.content
+    assert response.json()["stored"] == 1
     row = DeviceMetrics.every_tenant.get(device_id=device.pk)
     assert row.tenant_id == device.tenant_id
     assert (row.cpu_usage, row.ram_usage, row.storage_usage) == (12.5, 25, 50)
@@ -75,35 +76,37 @@ def test_a_sample_is_stored_as_it_was_said(box: APIClient, device: Device) -> No
 
 
 @pytest.mark.parametrize("form", ["list", "batch"])
-def test_several_come_as_a_list_or_as_a_batch(box: APIClient, form: str) -> None:
+def test_several_samples_are_accepted_as_a_list_or_a_batch(
+    client: APIClient, form: str
+) -> None:
     samples = every_five_minutes(timezone.now() - timedelta(hours=4), [1.0] * 40)
 
-    answer = box.post(
+    response = client.post(
         "/devices/metrics", samples if form == "list" else {"samples": samples}
     )
 
-    assert answer.json()["stored"] == 40
+    assert response.json()["stored"] == 40
 
 
-def test_a_batch_may_come_as_gzip(box: APIClient) -> None:
+def test_a_gzip_compressed_list_is_accepted(client: APIClient) -> None:
     body = gzip.compress(json.dumps([{"cpu_usage": 1}]).encode())
 
-    answer = sent_raw(box, body, **{"Content-Encoding": "gzip"})
+    response = post_raw(client, body, **{"Content-Encoding": "gzip"})
 
-    assert answer.json()["stored"] == 1
+    assert response.json()["stored"] == 1
 
 
-def test_what_comes_again_is_there_once(device: Device, now: datetime) -> None:
+def test_repeated_samples_are_stored_once(device: Device, now: datetime) -> None:
     samples = every_five_minutes(now - timedelta(hours=1), [1, 2, 3])
     report(device, *samples, now=now)
 
-    again = report(device, *samples, at(now, cpu_usage=4), now=now + MINUTE)
+    repeated = report(device, *samples, at(now, cpu_usage=4), now=now + MINUTE)
 
-    assert (again.stored, again.repeated) == (1, 3)
+    assert (repeated.stored, repeated.repeated) == (1, 3)
     assert DeviceMetrics.every_tenant.count() == 4
 
 
-def test_a_sample_that_is_twice_in_one_batch_is_there_once(
+def test_a_duplicate_within_one_batch_is_stored_once(
     device: Device, now: datetime
 ) -> None:
     outcome = report(device, at(now), at(now), now=now)
@@ -111,40 +114,40 @@ def test_a_sample_that_is_twice_in_one_batch_is_there_once(
     assert (outcome.stored, outcome.repeated) == (1, 1)
 
 
-def test_what_a_wrong_clock_sends_again_is_there_once(
+def test_a_repeated_sample_of_a_wrong_clock_is_stored_once(
     device: Device, now: datetime
 ) -> None:
     ahead = at(now + timedelta(days=20))
     first = report(device, ahead, now=now)
 
-    again = report(device, ahead, now=now + MINUTE)
+    repeated = report(device, ahead, now=now + MINUTE)
 
     assert (first.stored, first.corrected) == (1, 1)
-    assert (again.stored, again.repeated) == (0, 1)
+    assert (repeated.stored, repeated.repeated) == (0, 1)
     row = DeviceMetrics.every_tenant.get()
     assert row.recorded_at == now
     assert row.device_time == now + timedelta(days=20)
 
 
 @pytest.mark.parametrize(
-    ("first_sent", "then_sent", "then"),
+    ("first_clock_error", "second_clock_error", "delay"),
     [
-        # The very same bytes, late: by them the clock seems to be wrong.
+        # Exactly the same request, late: its `sent_at` makes the clock look wrong.
         (timedelta(), timedelta(), 20 * MINUTE),
-        # The clock was five hours behind, and was set before the second time.
+        # The clock was five hours behind, and was corrected before the repetition.
         (timedelta(hours=-5), MINUTE, MINUTE),
         (timedelta(hours=-5), timedelta(hours=-5), 40 * MINUTE),
     ],
-    ids=["late", "set", "wrong and late"],
+    ids=["late", "clock corrected", "wrong and late"],
 )
-def test_what_is_sent_again_counts_once_whatever_the_clock_says_meanwhile(
+def test_a_repeated_request_counts_once_whatever_its_sent_at(
     device: Device,
     now: datetime,
-    first_sent: timedelta,
-    then_sent: timedelta,
-    then: timedelta,
+    first_clock_error: timedelta,
+    second_clock_error: timedelta,
+    delay: timedelta,
 ) -> None:
-    samples = every_five_minutes(now + first_sent - 30 * MINUTE, [1, 2, 3])
+    samples = every_five_minutes(now + first_clock_error - 30 * MINUTE, [1, 2, 3])
 
     def send(sent_at: datetime, moment: datetime) -> tuple[int, int]:
         with tenant_scope(device.tenant_id):
@@ -153,12 +156,12 @@ def test_what_is_sent_again_counts_once_whatever_the_clock_says_meanwhile(
             )
         return outcome.stored, outcome.repeated
 
-    assert send(now + first_sent, now) == (3, 0)
-    assert send(now + then_sent, now + then) == (0, 3)
+    assert send(now + first_clock_error, now) == (3, 0)
+    assert send(now + second_clock_error, now + delay) == (0, 3)
     assert HourlyMetrics.every_tenant.aggregate(total=Sum("samples"))["total"] == 3
 
 
-def test_the_newest_sample_is_the_latest_whenever_the_others_come(
+def test_a_late_sample_does_not_replace_the_latest_sample(
     device: Device, now: datetime
 ) -> None:
     report(device, at(now, cpu_usage=50), now=now)
@@ -167,7 +170,7 @@ def test_the_newest_sample_is_the_latest_whenever_the_others_come(
     assert LatestMetrics.every_tenant.get(device=device).cpu_usage == 50
 
 
-def test_a_report_is_a_sign_of_life(device: Device, now: datetime) -> None:
+def test_storing_samples_sets_the_device_online(device: Device, now: datetime) -> None:
     report(device, at(now), now=now)
 
     device.refresh_from_db()
@@ -175,50 +178,56 @@ def test_a_report_is_a_sign_of_life(device: Device, now: datetime) -> None:
     assert Event.every_tenant.named("device.status_changed").count() == 1
 
 
-def test_a_batch_of_bad_samples_alone_is_refused_whole(box: APIClient) -> None:
-    answer = box.post("/devices/metrics", [{"cpu_usage": 101}, {"battery_level": -1}])
+def test_a_list_without_a_valid_sample_is_refused(client: APIClient) -> None:
+    response = client.post(
+        "/devices/metrics", [{"cpu_usage": 101}, {"battery_level": -1}]
+    )
 
-    assert first_error(answer) == (400, "out_of_bounds", "samples.0.cpu_usage")
-    assert answer.json()["errors"][1]["attr"] == "samples.1.battery_level"
-
-
-def test_a_bad_sample_alone_is_refused_by_its_field(box: APIClient) -> None:
-    answer = box.post("/devices/metrics", {"network": {"latency": -1}})
-
-    assert first_error(answer) == (400, "out_of_bounds", "network.latency")
+    assert first_error(response) == (400, "out_of_bounds", "samples.0.cpu_usage")
+    assert response.json()["errors"][1]["attr"] == "samples.1.battery_level"
 
 
-def test_in_a_batch_the_good_ones_are_kept_and_the_bad_ones_are_listed(
-    box: APIClient,
+def test_an_invalid_single_sample_is_refused_with_the_name_of_its_field(
+    client: APIClient,
 ) -> None:
-    bad = {"ram_used_mb": -1, "temperature": 900}
+    response = client.post("/devices/metrics", {"network": {"latency": -1}})
 
-    answer = box.post("/devices/metrics", {"samples": [{"cpu_usage": 5}, bad]})
+    assert first_error(response) == (400, "out_of_bounds", "network.latency")
 
-    assert answer.status_code == 200
-    assert answer.json()["stored"] == 1
-    assert [fault["attr"] for fault in answer.json()["refused"]] == [
+
+def test_valid_samples_of_a_batch_are_stored_and_faults_are_listed(
+    client: APIClient,
+) -> None:
+    invalid = {"ram_used_mb": -1, "temperature": 900}
+
+    response = client.post("/devices/metrics", {"samples": [{"cpu_usage": 5}, invalid]})
+
+    assert response.status_code == 200
+    assert response.json()["stored"] == 1
+    assert [fault["attr"] for fault in response.json()["refused"]] == [
         "samples.1.ram_used_mb",
         "samples.1.temperature",
     ]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_numbers_that_are_none_name_their_sample(box: APIClient, value: float) -> None:
+def test_nan_and_infinity_are_reported_as_faults_of_their_sample(
+    client: APIClient, value: float
+) -> None:
     body = json.dumps({"samples": [{"cpu_usage": 1}, {"cpu_usage": value}]}).encode()
 
-    answer = sent_raw(box, body)
+    response = post_raw(client, body)
 
-    assert answer.json()["stored"] == 1
-    assert answer.json()["refused"][0]["attr"] == "samples.1.cpu_usage"
-    alone = sent_raw(box, json.dumps({"temperature": value}).encode())
-    assert first_error(alone) == (400, "not_finite", "temperature")
+    assert response.json()["stored"] == 1
+    assert response.json()["refused"][0]["attr"] == "samples.1.cpu_usage"
+    single = post_raw(client, json.dumps({"temperature": value}).encode())
+    assert first_error(single) == (400, "not_finite", "temperature")
 
 
-def test_too_many_samples_at_once_are_refused(box: APIClient) -> None:
-    answer = box.post("/devices/metrics", [{"cpu_usage": 1}] * 10_000)
+def test_too_many_samples_in_one_request_are_refused(client: APIClient) -> None:
+    response = client.post("/devices/metrics", [{"cpu_usage": 1}] * 10_000)
 
-    assert first_error(answer) == (400, "too_many_samples", "samples")
+    assert first_error(response) == (400, "too_many_samples", "samples")
     assert not DeviceMetrics.every_tenant.exists()
 
 
@@ -235,12 +244,10 @@ def test_too_many_samples_at_once_are_refused(box: APIClient) -> None:
     ],
     ids=str,
 )
-def test_a_body_that_is_no_batch_is_refused(
-    box: APIClient, body: Any, attr: str
-) -> None:
-    answer = box.post("/devices/metrics", body)
+def test_an_invalid_batch_is_refused(client: APIClient, body: Any, attr: str) -> None:
+    response = client.post("/devices/metrics", body)
 
-    assert (answer.status_code, answer.json()["errors"][0]["attr"]) == (400, attr)
+    assert (response.status_code, response.json()["errors"][0]["attr"]) == (400, attr)
 
 
 @pytest.mark.parametrize(
@@ -258,42 +265,44 @@ def test_a_body_that_is_no_batch_is_refused(
         (b'{"odd": "\\ud800"}', "", 400),
     ],
     ids=[
-        "broken off",
-        "followed",
-        "plain",
+        "truncated gzip",
+        "data after gzip",
+        "not gzip",
         "empty",
-        "bomb",
+        "decompression bomb",
         "brotli",
-        "text",
-        "deep",
-        "half",
+        "JSON string",
+        "deeply nested",
+        "truncated JSON",
         "surrogate",
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(
-    box: APIClient, body: bytes, encoding: str, status: int
+def test_an_unreadable_body_is_refused(
+    client: APIClient, body: bytes, encoding: str, status: int
 ) -> None:
-    answer = sent_raw(box, body, **{"Content-Encoding": encoding})
+    response = post_raw(client, body, **{"Content-Encoding": encoding})
 
-    assert answer.status_code == status, answer.content
+    assert response.status_code == status, response.content
     assert not DeviceMetrics.every_tenant.exists()
 
 
-def test_a_device_in_quarantine_reports_nothing(box: APIClient, device: Device) -> None:
+def test_a_quarantined_device_cannot_store_samples(
+    client: APIClient, device: Device
+) -> None:
     Device.every_tenant.filter(pk=device.pk).update(quarantined_at=timezone.now())
 
-    answer = box.post("/devices/metrics", {"cpu_usage": 1})
+    response = client.post("/devices/metrics", {"cpu_usage": 1})
 
-    assert answer.status_code == 403
+    assert response.status_code == 403
 
 
-def test_a_member_reports_for_nobody(member: Callable[..., APIClient]) -> None:
+def test_a_member_cannot_store_samples(member: Callable[..., APIClient]) -> None:
     assert member().post("/devices/metrics", {"cpu_usage": 1}).status_code == 403
 
 
-def test_each_device_has_its_own_samples(now: datetime) -> None:
-    one, other = DeviceFactory.create(), DeviceFactory.create()
-    report(one, at(now, cpu_usage=1), now=now)
+def test_devices_may_have_samples_of_the_same_time(now: datetime) -> None:
+    first, other = DeviceFactory.create(), DeviceFactory.create()
+    report(first, at(now, cpu_usage=1), now=now)
     report(other, at(now, cpu_usage=2), now=now)
 
     assert DeviceMetrics.every_tenant.get(device_id=other.pk).cpu_usage == 2

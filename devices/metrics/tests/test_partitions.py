@@ -1,4 +1,4 @@
-"""Pieces of tables: made when needed, made ahead, dropped whole, walled each."""
+"""Partitions: created when needed and ahead of time, dropped, tenant-isolated."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,60 +17,62 @@ NOW = datetime(2035, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def pieces() -> list[str]:
-    return [piece.name for piece in partitions._pieces(SAMPLES)]
+def partition_names() -> list[str]:
+    return [partition.name for partition in partitions._partitions(SAMPLES)]
 
 
 @pytest.mark.django_db
-def test_a_sample_that_has_no_piece_finds_one_made_for_it(device: Device) -> None:
+def test_storing_a_sample_creates_its_missing_partition(device: Device) -> None:
     assert report(device, at(NOW - 3 * DAY), at(NOW), now=NOW).stored == 2
 
     assert {"metrics_devicemetrics_20350226", "metrics_devicemetrics_20350301"} <= set(
-        pieces()
+        partition_names()
     )
 
 
 @pytest.mark.django_db
-def test_the_coming_days_and_those_of_late_samples_are_made_ahead_once() -> None:
+def test_partitions_for_coming_days_and_late_samples_are_created_once() -> None:
     missing = partitions.make_ahead(now=NOW)
 
-    assert missing == 94 + 2 * 4  # the retention and three days, four months each
-    assert f"metrics_devicemetrics_{NOW + 3 * DAY:%Y%m%d}" in pieces()
+    assert (
+        missing == 94 + 2 * 4
+    )  # retention and three days; four months of each roll-up
+    assert f"metrics_devicemetrics_{NOW + 3 * DAY:%Y%m%d}" in partition_names()
     assert partitions.make_ahead(now=NOW) == 0
 
 
 @pytest.mark.django_db
-def test_each_piece_has_the_wall_of_its_own() -> None:
-    one, other = DeviceFactory.create(), DeviceFactory.create()
-    report(one, at(NOW), now=NOW)
-    report(other, at(NOW), now=NOW)
+def test_row_level_security_applies_to_each_partition() -> None:
+    first, second = DeviceFactory.create(), DeviceFactory.create()
+    report(first, at(NOW), now=NOW)
+    report(second, at(NOW), now=NOW)
 
-    with tenant_scope(one.tenant_id), connection.cursor() as cursor:
+    with tenant_scope(first.tenant_id), connection.cursor() as cursor:
         for table in ("metrics_devicemetrics", "metrics_devicemetrics_20350301"):
             cursor.execute(f"SELECT device_id FROM {table}")
-            assert cursor.fetchall() == [(one.pk,)]
+            assert cursor.fetchall() == [(first.pk,)]
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("pieces_dropped")
-def test_what_is_outlived_goes_by_the_piece_and_roll_ups_stay_longer() -> None:
+def test_expired_partitions_are_dropped_and_roll_ups_are_kept_longer() -> None:
     device = DeviceFactory.create()
     old = NOW - 89 * DAY
     report(device, at(old, cpu_usage=5), at(NOW), now=NOW)
 
-    dropped = retention.drop_outlived(now=NOW + 3 * DAY)
+    dropped = retention.drop_expired(now=NOW + 3 * DAY)
 
     assert f"metrics_devicemetrics_{old:%Y%m%d}" in dropped
     assert DeviceMetrics.every_tenant.get().recorded_at == NOW
-    settled = HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True)
-    assert settled.get(starts_at=old) == 5  # made before its samples went
-    retention.drop_outlived(now=NOW + 2000 * DAY)
+    percentiles = HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True)
+    assert percentiles.get(starts_at=old) == 5  # computed before the samples' drop
+    retention.drop_expired(now=NOW + 2000 * DAY)
     assert not DailyMetrics.every_tenant.exists()
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("pieces_dropped")
-def test_a_piece_that_a_crash_left_detached_is_dropped_later() -> None:
+def test_a_partition_that_a_crash_left_detached_is_dropped_later() -> None:
     partitions.make_for([NOW])
     with connection.cursor() as cursor:
         cursor.execute(
@@ -80,4 +82,4 @@ def test_a_piece_that_a_crash_left_detached_is_dropped_later() -> None:
 
     partitions.drop_outlived(SAMPLES, before=NOW + 2 * DAY)
 
-    assert "metrics_devicemetrics_20350301" not in pieces()
+    assert "metrics_devicemetrics_20350301" not in partition_names()

@@ -1,4 +1,4 @@
-"""What beat sends to the metrics, through a real worker."""
+"""The periodic tasks of metrics, run by a real worker."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from devices.metrics import tasks
 from devices.metrics.models import DeviceMetrics, HourlyMetrics
-from devices.metrics.services.partitions import SAMPLES, _is_there
+from devices.metrics.services.partitions import SAMPLES, _exists
 from devices.metrics.tests.reporting import at, report
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import until
@@ -15,7 +15,7 @@ from devices.registry.tests.waiting import until
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("pieces_dropped")
-def test_partitions_roll_ups_and_retention_are_seen_to_by_a_worker(
+def test_a_worker_creates_partitions_computes_percentiles_and_drops_expired_samples(
     celery_worker: None,
 ) -> None:
     now = timezone.now()
@@ -25,7 +25,7 @@ def test_partitions_roll_ups_and_retention_are_seen_to_by_a_worker(
     report(device, at(late, cpu_usage=7), now=now - timedelta(minutes=5))
 
     tasks.create_partitions.delay()
-    until(lambda: _is_there(SAMPLES.piece_of(now + timedelta(days=3))))
+    until(lambda: _exists(SAMPLES.partition_name(now + timedelta(days=3))))
     tasks.finalise_rollups.delay()
     percentiles = HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True)
     until(lambda: 7 in percentiles.all())

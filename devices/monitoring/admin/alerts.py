@@ -1,4 +1,4 @@
-"""Alerts in the portal: seen, given to someone, talked about, closed."""
+"""Portal pages of alerts: list, acknowledge, assign, comment and close."""
 
 from typing import Any
 
@@ -25,10 +25,11 @@ SEVERITIES = {
     "high": "warning",
     "critical": "danger",
 }
+CLOSED_MESSAGE = "Closed. The alert does not reopen until its cause has gone."
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """Open, acknowledged or closed."""
+    """Filter for open, acknowledged or closed alerts."""
 
     title = "state"
     parameter_name = "state"
@@ -49,24 +50,39 @@ class StatusFilter(admin.SimpleListFilter):
 
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
-    """What somebody should see to: seen, given to someone, talked about, closed."""
+    """Alerts: list, page, and the actions of members."""
 
-    list_display = ("title", "shown_severity", "where", "state", "opened", "assignee")
+    list_display = (
+        "title",
+        "severity_label",
+        "device_link",
+        "state",
+        "opened",
+        "assignee",
+    )
     list_filter = (StatusFilter, "severity", "kind")
     list_select_related = ("tenant", "device", "assignee")
     search_fields = ("title__istartswith",)
-    search_help_text = "How the title begins"
+    search_help_text = "Search for the start of the title"
     ordering = ("-opened_at", "-id")
     actions: Any = ("acknowledge_selected", "close_selected")
     change_form_outer_after_template = "portal/alert_page.html"
     fields = (
-        *("title", "state", "severity", "where", "rule", "opened", "began"),
-        *("acknowledged", "assignee", "closed"),
+        "title",
+        "state",
+        "severity",
+        "device_link",
+        "rule",
+        "opened",
+        "cause_since",
+        "acknowledged",
+        "assignee",
+        "closed",
     )
     readonly_fields = fields
 
     def get_urls(self) -> list[Any]:
-        own = [
+        urls = [
             path(
                 f"<path:object_id>/{name}/",
                 self.admin_site.admin_view(view),
@@ -79,7 +95,7 @@ class AlertAdmin(ReadOnlyAdmin):
                 ("close", self.close),
             )
         ]
-        return [*own, *super().get_urls()]
+        return [*urls, *super().get_urls()]
 
     def change_view(
         self,
@@ -88,11 +104,11 @@ class AlertAdmin(ReadOnlyAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        more: dict[str, Any] = {}
+        context: dict[str, Any] = {}
         alert = self.get_object(request, object_id)
         if alert is not None and self.has_view_permission(request, alert):
             with tenant_scope(alert.tenant_id):
-                more = {
+                context = {
                     "alert": alert,
                     "comments": list(alert.comments.all()),
                     "members": list(
@@ -100,7 +116,7 @@ class AlertAdmin(ReadOnlyAdmin):
                             F("returned_at").asc(nulls_first=True), "id"
                         )[:100]
                     ),
-                    "people": list(
+                    "memberships": list(
                         Membership.objects.select_related("user").order_by(
                             "user__email"
                         )[:500]
@@ -108,11 +124,11 @@ class AlertAdmin(ReadOnlyAdmin):
                     "may_manage": self.has_manage_permission(request),
                 }
         return super().change_view(
-            request, object_id, form_url, {**(extra_context or {}), **more}
+            request, object_id, form_url, {**(extra_context or {}), **context}
         )
 
     @display(description="Severity", label=SEVERITIES)
-    def shown_severity(self, alert: Alert) -> tuple[str, str]:
+    def severity_label(self, alert: Alert) -> tuple[str, str]:
         return alert.severity, alert.get_severity_display()
 
     @display(
@@ -123,7 +139,7 @@ class AlertAdmin(ReadOnlyAdmin):
         return alert.status
 
     @admin.display(description="Device")
-    def where(self, alert: Alert) -> str:
+    def device_link(self, alert: Alert) -> str:
         if alert.device is None:
             return f"{alert.devices:,} devices"
         url = reverse("admin:devices_device_change", args=[alert.device_id])
@@ -133,23 +149,24 @@ class AlertAdmin(ReadOnlyAdmin):
     def opened(self, alert: Alert) -> str:
         return moment_in_words(alert.opened_at)
 
-    @admin.display(description="Since")
-    def began(self, alert: Alert) -> str:
+    @admin.display(description="Cause since")
+    def cause_since(self, alert: Alert) -> str:
         return moment_in_words(alert.since)
 
     @admin.display(description="Acknowledged")
     def acknowledged(self, alert: Alert) -> str:
         if alert.acknowledged_at is None:
             return "no"
-        who = alert.acknowledged_by.email if alert.acknowledged_by else "somebody"
-        return format_html("{}, by {}", moment_in_words(alert.acknowledged_at), who)
+        user = alert.acknowledged_by
+        name = user.email if user else "unknown user"
+        return format_html("{}, by {}", moment_in_words(alert.acknowledged_at), name)
 
     @admin.display(description="Closed")
     def closed(self, alert: Alert) -> str:
         if alert.closed_at is None:
             return "no"
-        why = alert.get_closing_display()
-        return format_html("{}: {}", moment_in_words(alert.closed_at), why)
+        reason = alert.get_closing_display()
+        return format_html("{}: {}", moment_in_words(alert.closed_at), reason)
 
     @admin.action(description="Acknowledge selected alerts", permissions=["manage"])
     def acknowledge_selected(
@@ -166,13 +183,13 @@ class AlertAdmin(ReadOnlyAdmin):
     def close_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def close(alert: Alert) -> str:
             alerts.close(alert_id=alert.pk, now=timezone.now())
-            return "Closed; it is not opened again before its cause has gone."
+            return CLOSED_MESSAGE
 
         outcomes = act_on_each(rows[:MOST_AT_ONCE], close)
         return report_page(self, request, "Closed", outcomes)
 
     def acknowledge(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._do(
+        return self._change(
             request,
             object_id,
             lambda alert: alerts.acknowledge(alert_id=alert.pk, now=timezone.now()),
@@ -180,53 +197,53 @@ class AlertAdmin(ReadOnlyAdmin):
         )
 
     def close(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._do(
+        return self._change(
             request,
             object_id,
             lambda alert: alerts.close(alert_id=alert.pk, now=timezone.now()),
-            "Closed; it is not opened again before its cause has gone.",
+            CLOSED_MESSAGE,
         )
 
     def comment(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        said = request.POST.get("text", "").replace("\x00", "").strip()[:2000]
-        if not said:
-            return self._back(object_id)
-        return self._do(
+        text = request.POST.get("text", "").replace("\x00", "").strip()[:2000]
+        if not text:
+            return self._redirect_to_alert(object_id)
+        return self._change(
             request,
             object_id,
             lambda alert: alerts.comment(
-                alert_id=alert.pk, text=said, now=timezone.now()
+                alert_id=alert.pk, text=text, now=timezone.now()
             ),
-            "Your comment is there.",
+            "Comment added.",
         )
 
     def assign(self, request: HttpRequest, object_id: str) -> HttpResponse:
         email = request.POST.get("assignee", "").replace("\x00", "")[:254] or None
-        return self._do(
+        return self._change(
             request,
             object_id,
             lambda alert: alerts.assign(
                 alert_id=alert.pk, email=email, now=timezone.now()
             ),
-            "Assigned." if email else "Nobody sees to it now.",
+            "Assigned." if email else "Assignee removed.",
         )
 
-    def _do(
-        self, request: HttpRequest, object_id: str, act: Any, done: str
+    def _change(
+        self, request: HttpRequest, object_id: str, act: Any, success_message: str
     ) -> HttpResponse:
         alert = self.get_object(request, object_id)
         if alert is None or not self.has_manage_permission(request):
             return redirect("admin:index")
         if request.method != "POST":
-            return self._back(object_id)
+            return self._redirect_to_alert(object_id)
         try:
             with tenant_scope(alert.tenant_id):
                 act(alert)
         except DomainError as error:
             messages.error(request, str(error))
         else:
-            messages.success(request, done)
-        return self._back(object_id)
+            messages.success(request, success_message)
+        return self._redirect_to_alert(object_id)
 
-    def _back(self, object_id: str) -> HttpResponse:
+    def _redirect_to_alert(self, object_id: str) -> HttpResponse:
         return redirect("admin:monitoring_alert_change", object_id)

@@ -1,4 +1,4 @@
-"""What is watched of a device and what was found, on its page in the portal."""
+"""The monitoring panel of a device's portal page: its alerts and rules."""
 
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -9,31 +9,31 @@ from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import rules
 from devices.registry.models import Device
 
-MOST_ALERTS = 10
+MAX_ALERTS = 10
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
-    """The device's alerts, and each rule with where its threshold comes from."""
+    """Render the device's alerts, and its rules with the source of each threshold."""
     if not request.user.has_perm("monitoring.view_alert"):
         return ""
     context = {
-        "alerts": Alert.objects.filter(device=device)[:MOST_ALERTS],
+        "alerts": Alert.objects.filter(device=device)[:MAX_ALERTS],
         "rules": [
             {
                 "rule": item.rule,
                 "is_enabled": item.condition.is_enabled,
                 "severity": item.condition.severity,
-                "words": condition_in_words(item.rule, item.condition.threshold),
+                "condition": condition_text(item.rule, item.condition.threshold),
                 "source": item.sources["threshold"],
             }
-            for item in rules.effective(device)
+            for item in rules.effective_rules(device)
         ],
     }
     return render_to_string("portal/device_monitoring.html", context)
 
 
-def condition_in_words(rule: MonitoringRule, threshold: float) -> str:
-    """`CPU above 90 %`."""
+def condition_text(rule: MonitoringRule, threshold: float) -> str:
+    """Return a rule's condition as text, such as `CPU above 90 %`."""
     match rule.kind:
         case MonitoringRule.Kind.METRIC:
             measure = MEASURE[rule.measure]
@@ -44,4 +44,4 @@ def condition_in_words(rule: MonitoringRule, threshold: float) -> str:
         case MonitoringRule.Kind.DRIFT:
             return f"configuration not applied for {threshold:g} min"
         case _:
-            return f"certificate ends within {threshold:g} days"
+            return f"certificate expires within {threshold:g} days"

@@ -1,4 +1,4 @@
-"""The portal's forms of the monitoring: each calls its service and shows what it refuses."""
+"""Portal forms for rules and overrides."""
 
 from typing import Any
 from uuid import UUID
@@ -21,12 +21,17 @@ from devices.registry.models import Device, Tag
 from events.severity import Severity
 from tenants.admin.forms import ServiceForm, tenant_field, text
 
-MOST_MINUTES = 366 * 24 * 60
+MAX_MINUTES = 366 * 24 * 60
 WEEKDAYS = [
-    *((1, "Monday"), (2, "Tuesday"), (3, "Wednesday"), (4, "Thursday")),
-    *((5, "Friday"), (6, "Saturday"), (7, "Sunday")),
+    (1, "Monday"),
+    (2, "Tuesday"),
+    (3, "Wednesday"),
+    (4, "Thursday"),
+    (5, "Friday"),
+    (6, "Saturday"),
+    (7, "Sunday"),
 ]
-NOTHING = ("", "---------")
+EMPTY_CHOICE = ("", "---------")
 
 
 def number(label: str, *, required: bool = False, **kwargs: Any) -> Any:
@@ -43,47 +48,50 @@ def minutes(label: str, **kwargs: Any) -> Any:
         label=label,
         required=False,
         min_value=0,
-        max_value=MOST_MINUTES,
+        max_value=MAX_MINUTES,
         widget=UnfoldAdminIntegerFieldWidget(),
         **kwargs,
     )
 
 
 def choice(label: str, choices: Any, *, required: bool = True, **kwargs: Any) -> Any:
-    offered = list(choices) if required else [NOTHING, *choices]
+    options = list(choices) if required else [EMPTY_CHOICE, *choices]
     return forms.ChoiceField(
         label=label,
-        choices=offered,
+        choices=options,
         required=required,
-        widget=UnfoldAdminSelectWidget(choices=offered),
+        widget=UnfoldAdminSelectWidget(choices=options),
         **kwargs,
     )
 
 
 class SubjectForm(ServiceForm):
-    """A form that names a tag or a device of the tenant by what people know of them."""
+    """Base of forms that select a tag by name, or a device by id or name."""
 
     def subject(self) -> dict[str, Any]:
-        """
+        """Return the selected `tag` and `device`; None for an empty field.
+
         Raises:
-            InvalidRule: there is no such tag or device.
+            InvalidRule: there is no such tag or device, or several such devices.
         """
-        named, of = self.cleaned_data["tag_name"], self.cleaned_data["device_id"]
-        tag = Tag.objects.filter(name=named).first() if named else None
-        if named and tag is None:
+        tag_name = self.cleaned_data["tag_name"]
+        device_text = self.cleaned_data["device_id"]
+        tag = Tag.objects.filter(name=tag_name).first() if tag_name else None
+        if tag_name and tag is None:
             raise InvalidRule("There is no such tag.", field="tag_name")
-        device = self._device(of.strip()) if of else None
+        device = self._device(device_text.strip()) if device_text else None
         return {"tag": tag, "device": device}
 
-    def _device(self, said: str) -> Device:
+    def _device(self, id_or_name: str) -> Device:
         try:
-            found = Device.objects.living().filter(pk=UUID(said))
+            queryset = Device.objects.living().filter(pk=UUID(id_or_name))
         except ValueError:
-            found = Device.objects.living().filter(name=said)
-        devices = list(found[:2])
+            queryset = Device.objects.living().filter(name=id_or_name)
+        devices = list(queryset[:2])
         if len(devices) != 1:
             raise InvalidRule(
-                "No device, or more than one, is called so; its id stands on its page.",
+                "No device, or more than one device, has this name."
+                " Enter the ID from the device's page.",
                 field="device_id",
             )
         device: Device = devices[0]
@@ -91,54 +99,103 @@ class SubjectForm(ServiceForm):
 
 
 class RuleForm(SubjectForm):
-    """A rule, with times in minutes."""
+    """Form for a rule, with durations in minutes."""
 
     tenant = tenant_field()
     name = text("Name", required=True, length=120)
-    kind = choice("Watches", MonitoringRule.Kind.choices)
+    kind = choice("Kind", MonitoringRule.Kind.choices)
     measure = choice(
-        "Metric", CHOICES, required=False, help_text="Of a rule on a metric."
+        "Metric", CHOICES, required=False, help_text="Required for rules on a metric."
     )
-    operator = choice("Is", MonitoringRule.Operator.choices, required=False)
+    operator = choice(
+        "Operator",
+        MonitoringRule.Operator.choices,
+        required=False,
+        help_text="For rules on a metric. Leave empty for “above”.",
+    )
     threshold = number(
         "Threshold",
         required=True,
-        help_text="In the metric's unit, minutes of silence or drift, or days of validity left.",
+        help_text=(
+            "In the unit of the metric, in minutes of silence or drift,"
+            " or in days of certificate validity left."
+        ),
     )
     clear_threshold = number(
-        "Clears at", help_text="Empty: at the threshold. Between the two it stays."
+        "Clear threshold",
+        help_text=(
+            "The value at which an alert closes, for example 80 for a threshold of 90."
+            " Leave empty to clear at the threshold itself."
+        ),
     )
-    lasting_minutes = minutes("For so many minutes", help_text="Empty: at once.")
+    lasting_minutes = minutes(
+        "Duration (minutes)",
+        help_text=(
+            "How long the threshold must be violated before an alert opens."
+            " Leave empty to open at once."
+        ),
+    )
     severity = choice("Severity", Severity.choices, initial=Severity.MEDIUM)
-    escalation_threshold = number("Escalates at", help_text="Empty: it does not.")
-    escalation_severity = choice("To severity", Severity.choices, required=False)
-    scope = choice("About", MonitoringRule.Scope.choices)
-    tag_name = text("Tag", help_text="If it is about devices with a tag.")
-    device_id = text("Device", length=120, help_text="Its id or name, if about one.")
-    cool_down_minutes = minutes(
-        "Rests for so many minutes", help_text="After it has closed."
+    escalation_threshold = number(
+        "Escalation threshold",
+        help_text=(
+            "The severity is raised when the value is beyond this threshold."
+            " Leave empty for no escalation."
+        ),
     )
-    no_data = choice("No data", MonitoringRule.NoData.choices, required=False)
+    escalation_severity = choice(
+        "Escalation severity", Severity.choices, required=False
+    )
+    scope = choice("Scope", MonitoringRule.Scope.choices)
+    tag_name = text("Tag", help_text="Required for the scope “Devices with a tag”.")
+    device_id = text(
+        "Device",
+        length=120,
+        help_text="ID or name. Required for the scope “One device”.",
+    )
+    cool_down_minutes = minutes(
+        "Cool-down (minutes)",
+        help_text=(
+            "After an alert has closed, no new one opens for the device for this time."
+        ),
+    )
+    no_data = choice(
+        "Missing data",
+        MonitoringRule.NoData.choices,
+        required=False,
+        help_text="What happens when a device does not send the metric.",
+    )
     weekdays = forms.TypedMultipleChoiceField(
-        label="Opens alerts on",
+        label="Weekdays",
+        help_text="Alerts open only on these days.",
         choices=WEEKDAYS,
         coerce=int,
         initial=EVERY_DAY,
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
     )
     opens_at = forms.TimeField(
-        label="From",
+        label="Start time",
+        help_text="Alerts open only from this time on. Leave empty for midnight.",
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
     )
     closes_at = forms.TimeField(
-        label="To",
+        label="End time",
+        help_text=(
+            "Alerts open only before this time. Leave empty for midnight."
+            " If it is before the start time, it is on the next day."
+        ),
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
     )
-    time_zone = text("Time zone", required=True, initial="UTC")
+    time_zone = text(
+        "Time zone",
+        required=True,
+        initial="UTC",
+        help_text="For example Europe/Berlin.",
+    )
     is_enabled = forms.BooleanField(
-        label="Switched on",
+        label="Enabled",
         required=False,
         initial=True,
         widget=UnfoldBooleanSwitchWidget(),
@@ -165,33 +222,50 @@ class RuleForm(SubjectForm):
         self.fields["kind"].disabled = True
 
     def act(self) -> MonitoringRule:
-        said = dict(self.cleaned_data)
-        said |= self.subject()
-        del said["tag_name"], said["device_id"]
+        fields = dict(self.cleaned_data)
+        fields |= self.subject()
+        del fields["tag_name"], fields["device_id"]
         for name in ("lasting", "cool_down"):
-            minutes_said = said.pop(f"{name}_minutes") or 0
-            if f"{name}_minutes" in self.changed_data:  # else the seconds stay
-                said[f"{name}_seconds"] = 60 * minutes_said
-        said["operator"] = said["operator"] or MonitoringRule.Operator.ABOVE.value
-        said["no_data"] = said["no_data"] or MonitoringRule.NoData.KEEP.value
+            value = fields.pop(f"{name}_minutes") or 0
+            if f"{name}_minutes" in self.changed_data:
+                # Only then, so that a value which is not in whole minutes is kept.
+                fields[f"{name}_seconds"] = 60 * value
+        fields["operator"] = fields["operator"] or MonitoringRule.Operator.ABOVE.value
+        fields["no_data"] = fields["no_data"] or MonitoringRule.NoData.KEEP.value
         now = timezone.now()
         if self.instance._state.adding:
-            return rules.create(now=now, **said)
-        del said["kind"]
-        return rules.update(rule=self.instance, now=now, **said)
+            return rules.create(now=now, **fields)
+        del fields["kind"]
+        return rules.update(rule=self.instance, now=now, **fields)
 
 
 class OverrideForm(SubjectForm):
-    """What is different for a tag or a device."""
+    """Form for an override of a rule for a tag or a device."""
 
     rule: Any = forms.ModelChoiceField(queryset=None, widget=UnfoldAdminSelectWidget())
-    tag_name = text("Tag")
-    device_id = text("Device", length=120, help_text="Its id or name; not with a tag.")
-    threshold = number("Threshold", help_text="Empty: as the rule has it.")
-    clear_threshold = number("Clears at", help_text="Empty: as the rule has it.")
-    lasting_minutes = minutes("For so many minutes", help_text="Empty: as the rule.")
-    severity = choice("Severity", Severity.choices, required=False)
-    is_enabled = choice("Switched", (("true", "on"), ("false", "off")), required=False)
+    tag_name = text("Tag", help_text="Enter either a tag or a device.")
+    device_id = text("Device", length=120, help_text="ID or name.")
+    threshold = number(
+        "Threshold", help_text="Leave empty for the threshold of the rule."
+    )
+    clear_threshold = number(
+        "Clear threshold", help_text="Leave empty for the clear threshold of the rule."
+    )
+    lasting_minutes = minutes(
+        "Duration (minutes)", help_text="Leave empty for the duration of the rule."
+    )
+    severity = choice(
+        "Severity",
+        Severity.choices,
+        required=False,
+        help_text="Leave empty for the severity of the rule.",
+    )
+    is_enabled = choice(
+        "Enabled",
+        (("true", "Yes"), ("false", "No")),
+        required=False,
+        help_text="Leave empty for the setting of the rule.",
+    )
 
     class Meta:
         model = RuleOverride
@@ -201,16 +275,15 @@ class OverrideForm(SubjectForm):
         return self.cleaned_data["rule"].tenant_id
 
     def act(self) -> RuleOverride:
-        said = dict(self.cleaned_data)
-        lasting = said["lasting_minutes"]
-        enabled = {"true": True, "false": False}.get(said["is_enabled"])
+        fields = self.cleaned_data
+        lasting_minutes = fields["lasting_minutes"]
         return rules.override(
-            rule=said["rule"],
+            rule=fields["rule"],
             subject=self.subject(),
             now=timezone.now(),
-            threshold=said["threshold"],
-            clear_threshold=said["clear_threshold"],
-            lasting_seconds=None if lasting is None else 60 * lasting,
-            severity=said["severity"] or None,
-            is_enabled=enabled,
+            threshold=fields["threshold"],
+            clear_threshold=fields["clear_threshold"],
+            lasting_seconds=None if lasting_minutes is None else 60 * lasting_minutes,
+            severity=fields["severity"] or None,
+            is_enabled={"true": True, "false": False}.get(fields["is_enabled"]),
         )

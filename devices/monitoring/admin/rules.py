@@ -1,4 +1,4 @@
-"""Rules in the portal, with their back-test and what is different for tags and devices."""
+"""Portal pages of rules, their back-tests and their overrides."""
 
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from django.utils import timezone
 from unfold.decorators import action, display
 
 from devices.monitoring.admin.alerts import SEVERITIES
-from devices.monitoring.admin.device_panel import condition_in_words
+from devices.monitoring.admin.device_panel import condition_text
 from devices.monitoring.admin.forms import OverrideForm, RuleForm
 from devices.monitoring.models import MonitoringRule, RuleOverride
 from devices.monitoring.services import back_testing, rules
@@ -28,24 +28,29 @@ from tenants.admin.base import (
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
 
-BACK_TESTS = (1, 7, 14, 30)  # days
+BACK_TEST_DAYS = (1, 7, 14, 30)
 
 
 class OverrideInline(ReadOnlyInline):
     model = RuleOverride
     fields = (
-        *("tag", "device", "threshold", "clear_threshold"),
-        *("lasting_seconds", "severity", "is_enabled"),
+        "tag",
+        "device",
+        "threshold",
+        "clear_threshold",
+        "lasting_seconds",
+        "severity",
+        "is_enabled",
     )
     readonly_fields = fields
-    verbose_name_plural = "What is different for tags and devices"
+    verbose_name_plural = "Overrides for tags and devices"
 
 
 @admin.register(MonitoringRule)
 class RuleAdmin(DeletesWhole, PortalAdmin):
-    """What is to be noticed; how often it would have been, before it is switched on."""
+    """Rules: list, form, actions, and a back-test page."""
 
-    list_display = ("name", "condition", "shown_severity", "about", "state")
+    list_display = ("name", "condition", "severity_label", "scope_label", "state")
     list_filter = ("is_enabled", "kind", "severity")
     list_select_related = ("tenant", "tag", "device")
     search_fields = ("name__istartswith",)
@@ -63,23 +68,18 @@ class RuleAdmin(DeletesWhole, PortalAdmin):
         first = ["name", "kind", ("measure", "operator"), "threshold", "is_enabled"]
         if obj is None and person(request).is_superuser:
             first.insert(0, "tenant")
-        worse = ("escalation_threshold", "escalation_severity")
-        hours = ("opens_at", "closes_at")
+        alerts = (
+            "severity",
+            ("clear_threshold", "lasting_minutes"),
+            ("escalation_threshold", "escalation_severity"),
+            ("cool_down_minutes", "no_data"),
+        )
+        hours = ("weekdays", ("opens_at", "closes_at"), "time_zone")
         return (
             (None, {"fields": first}),
-            (
-                "How it opens and closes",
-                {
-                    "fields": (
-                        "severity",
-                        ("clear_threshold", "lasting_minutes"),
-                        worse,
-                        ("cool_down_minutes", "no_data"),
-                    )
-                },
-            ),
-            ("What it is about", {"fields": ("scope", ("tag_name", "device_id"))}),
-            ("When alerts may be opened", {"fields": ("weekdays", hours, "time_zone")}),
+            ("Opening and closing alerts", {"fields": alerts}),
+            ("Devices", {"fields": ("scope", ("tag_name", "device_id"))}),
+            ("Alert hours", {"fields": hours}),
         )
 
     def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -89,76 +89,76 @@ class RuleAdmin(DeletesWhole, PortalAdmin):
         with tenant_scope(obj.tenant_id):
             rules.delete(rule=obj, now=timezone.now())
 
-    @admin.display(description="Watches")
+    @admin.display(description="Condition")
     def condition(self, rule: MonitoringRule) -> str:
-        return condition_in_words(rule, rule.threshold)
+        return condition_text(rule, rule.threshold)
 
     @display(description="Severity", label=SEVERITIES)
-    def shown_severity(self, rule: MonitoringRule) -> tuple[str, str]:
+    def severity_label(self, rule: MonitoringRule) -> tuple[str, str]:
         return rule.severity, rule.get_severity_display()
 
-    @admin.display(description="About")
-    def about(self, rule: MonitoringRule) -> str:
+    @admin.display(description="Scope")
+    def scope_label(self, rule: MonitoringRule) -> str:
         if rule.scope == rule.Scope.TAG:
             return f"tag {rule.tag}"
         return str(rule.device or "all devices")
 
-    @display(description="State", label={"on": "success", "off": "default"})
+    @display(description="State", label={"enabled": "success", "disabled": "default"})
     def state(self, rule: MonitoringRule) -> str:
-        return "on" if rule.is_enabled else "off"
+        return "enabled" if rule.is_enabled else "disabled"
 
-    @admin.action(description="Switch on", permissions=["change"])
+    @admin.action(description="Enable", permissions=["change"])
     def switch_on(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
-        return self._switch(request, rows, on=True)
+        return self._set_enabled(request, rows, is_enabled=True)
 
-    @admin.action(description="Switch off; close their alerts", permissions=["change"])
+    @admin.action(description="Disable and close their alerts", permissions=["change"])
     def switch_off(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
-        return self._switch(request, rows, on=False)
+        return self._set_enabled(request, rows, is_enabled=False)
 
-    def _switch(
-        self, request: HttpRequest, rows: QuerySet[Any], *, on: bool
+    def _set_enabled(
+        self, request: HttpRequest, rows: QuerySet[Any], *, is_enabled: bool
     ) -> HttpResponse:
-        def switch(rule: MonitoringRule) -> str:
-            rules.update(rule=rule, is_enabled=on, now=timezone.now())
-            return "Switched on." if on else "Switched off."
+        def update(rule: MonitoringRule) -> str:
+            rules.update(rule=rule, is_enabled=is_enabled, now=timezone.now())
+            return "Enabled." if is_enabled else "Disabled."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], switch)
+        outcomes = act_on_each(rows[:MOST_AT_ONCE], update)
         return report_page(self, request, "Rules", outcomes)
 
     @action(description="Back-test", url_path="back-test", permissions=["view"])
     def back_test(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
-        """How often it would have fired, and where."""
+        """Show how many alerts the rule would have opened, by day and by device."""
         rule = self.get_object(request, str(object_id))
         if rule is None:
             return redirect("admin:index")
-        said = request.GET.get("days", "7")
-        days = int(said) if said in map(str, BACK_TESTS) else 7
+        parameter = request.GET.get("days", "7")
+        days = int(parameter) if parameter in map(str, BACK_TEST_DAYS) else 7
         with tenant_scope(rule.tenant_id):
-            told = back_testing.back_test(rule, days=days, now=timezone.now())
-        highest = max([*told.by_day.values(), 1])
+            result = back_testing.back_test(rule, days=days, now=timezone.now())
+        highest = max([*result.by_day.values(), 1])
         context = {
             **self.admin_site.each_context(request),
             "title": f"Back-test of {rule.name}",
             "opts": self.opts,
             "rule": rule,
-            "words": condition_in_words(rule, rule.threshold),
-            "told": told,
+            "condition": condition_text(rule, rule.threshold),
+            "result": result,
             "bars": [
                 {
-                    "label": f"{day:%d %b}" if told.days <= 14 else f"{day:%d}",
+                    "label": f"{day:%d %b}" if result.days <= 14 else f"{day:%d}",
                     "count": count,
                     "height": round(75 * count / highest),
                 }
-                for day, count in told.by_day.items()
+                for day, count in result.by_day.items()
             ],
-            "spans": BACK_TESTS,
+            "spans": BACK_TEST_DAYS,
         }
         return TemplateResponse(request, "portal/back_test.html", context)
 
 
 @admin.register(RuleOverride)
 class OverrideAdmin(DeletesWhole, PortalAdmin):
-    """What is different for a tag or a device; made anew rather than changed."""
+    """Overrides for tags and devices. They are replaced instead of changed."""
 
     list_display = ("rule", "subject", "threshold", "severity", "is_enabled")
     list_select_related = ("tenant", "rule", "tag", "device")
@@ -168,8 +168,8 @@ class OverrideAdmin(DeletesWhole, PortalAdmin):
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
         form = OverrideForm.for_person(person(request))
-        choices: Any = form.base_fields["rule"]
-        choices.queryset = visible_to(person(request), MonitoringRule)
+        rule_field: Any = form.base_fields["rule"]
+        rule_field.queryset = visible_to(person(request), MonitoringRule)
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -183,6 +183,6 @@ class OverrideAdmin(DeletesWhole, PortalAdmin):
         with tenant_scope(obj.tenant_id):
             rules.remove_override(override=obj, now=timezone.now())
 
-    @admin.display(description="For")
+    @admin.display(description="Tag or device")
     def subject(self, override: RuleOverride) -> str:
         return f"tag {override.tag}" if override.tag else str(override.device)

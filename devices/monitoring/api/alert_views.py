@@ -1,4 +1,4 @@
-"""The doors of the alerts: parse, one verb, render."""
+"""API views of alerts."""
 
 from typing import Any, ClassVar
 from uuid import UUID
@@ -36,7 +36,7 @@ class AlertPages(CursorPages):
 
 
 class AlertFilter(FilterSet):
-    """`status`, `severity`, `device` and `rule`."""
+    """Filter alerts by `status`, `severity`, `device` and `rule`."""
 
     status = django_filters.ChoiceFilter(
         choices=Alert.Status.choices, method="with_status"
@@ -52,21 +52,22 @@ class AlertFilter(FilterSet):
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         empty = [name for name in self.filters if self.data.get(name) == ""]
         if empty:
-            raise ValidationError(dict.fromkeys(empty, "Leave it out for all."))
-        narrowed: QuerySet[Any] = super().filter_queryset(queryset)
-        return narrowed
+            message = "The value is empty. Leave out the parameter to list all alerts."
+            raise ValidationError(dict.fromkeys(empty, message))
+        filtered: QuerySet[Any] = super().filter_queryset(queryset)
+        return filtered
 
     def with_status(
         self, queryset: QuerySet[Alert], name: str, value: str
     ) -> QuerySet[Alert]:
         if value == "closed":
             return queryset.filter(closed_at__isnull=False)
-        is_new = value == "open"
-        return queryset.filter(closed_at__isnull=True, acknowledged_at__isnull=is_new)
+        is_open = value == "open"
+        return queryset.filter(closed_at__isnull=True, acknowledged_at__isnull=is_open)
 
 
 class AlertsView(ListAPIView[Alert]):
-    """The tenant's alerts, newest first."""
+    """List the tenant's alerts, newest first."""
 
     serializer_class = AlertSerializer
     pagination_class = AlertPages
@@ -74,7 +75,7 @@ class AlertsView(ListAPIView[Alert]):
     filterset_class = AlertFilter
 
     def get_queryset(self) -> QuerySet[Alert]:
-        return with_people(Alert.objects.all())
+        return with_users(Alert.objects.all())
 
 
 class AlertView(APIView):
@@ -82,20 +83,20 @@ class AlertView(APIView):
 
     @extend_schema(responses=AlertDetailSerializer)
     def get(self, request: Request, alert_id: UUID) -> Response:
-        return Response(alert_shown(alert_id))
+        return Response(alert_data(alert_id))
 
 
 class AcknowledgeView(APIView):
-    """Say that somebody has seen an alert."""
+    """Acknowledge an alert."""
 
     @extend_schema(request=None, responses=AlertDetailSerializer)
     def post(self, request: Request, alert_id: UUID) -> Response:
         alerts.acknowledge(alert_id=alert_id, now=timezone.now())
-        return Response(alert_shown(alert_id))
+        return Response(alert_data(alert_id))
 
 
 class AssignView(APIView):
-    """Say which member sees to an alert."""
+    """Assign an alert to a member, or remove the assignee."""
 
     @extend_schema(request=AssignSerializer, responses=AlertDetailSerializer)
     def post(self, request: Request, alert_id: UUID) -> Response:
@@ -103,37 +104,37 @@ class AssignView(APIView):
         body.is_valid(raise_exception=True)
         email = body.validated_data["assignee"]
         alerts.assign(alert_id=alert_id, email=email, now=timezone.now())
-        return Response(alert_shown(alert_id))
+        return Response(alert_data(alert_id))
 
 
 class CommentsView(APIView):
-    """Leave a word on an alert."""
+    """Add a comment to an alert."""
 
     @extend_schema(request=CommentTextSerializer, responses={201: CommentSerializer})
     def post(self, request: Request, alert_id: UUID) -> Response:
         body = CommentTextSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        made = alerts.comment(
+        comment = alerts.comment(
             alert_id=alert_id, text=body.validated_data["text"], now=timezone.now()
         )
-        return Response(CommentSerializer(made).data, status.HTTP_201_CREATED)
+        return Response(CommentSerializer(comment).data, status.HTTP_201_CREATED)
 
 
 class CloseView(APIView):
-    """Close an alert by hand; it is not opened again before its cause has gone."""
+    """Close an alert. It does not reopen until its cause has gone."""
 
     @extend_schema(request=None, responses=AlertDetailSerializer)
     def post(self, request: Request, alert_id: UUID) -> Response:
         alerts.close(alert_id=alert_id, now=timezone.now())
-        return Response(alert_shown(alert_id))
+        return Response(alert_data(alert_id))
 
 
-def with_people(chosen: QuerySet[Alert]) -> QuerySet[Alert]:
-    return chosen.select_related("acknowledged_by", "assignee")
+def with_users(queryset: QuerySet[Alert]) -> QuerySet[Alert]:
+    return queryset.select_related("acknowledged_by", "assignee")
 
 
-def alert_shown(alert_id: UUID) -> dict[str, Any]:
-    alert = with_people(Alert.objects.filter(pk=alert_id)).first()
+def alert_data(alert_id: UUID) -> dict[str, Any]:
+    alert = with_users(Alert.objects.filter(pk=alert_id)).first()
     if alert is None:
         raise NoSuchAlert
     return dict(AlertDetailSerializer(alert).data)

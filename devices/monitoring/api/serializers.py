@@ -1,4 +1,4 @@
-"""The JSON of rules and alerts, in and out."""
+"""Serializers of rules, overrides, back-tests, alerts and the overview."""
 
 from typing import Any, ClassVar
 
@@ -8,12 +8,12 @@ from core.rest.fields import ClockTime, Text, Truth, WholeNumber
 from core.rest.strict import Strict
 from devices.metrics.measures import CHOICES
 from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
-from devices.monitoring.services.back_testing import MOST_DAYS
+from devices.monitoring.services.back_testing import MAX_DAYS
 from events.severity import Severity
 
 
 class Number(serializers.FloatField):
-    """A finite number of JSON; no text and no truth value."""
+    """A finite JSON number; strings and booleans are refused."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_value=-1e12, max_value=1e12, **kwargs)
@@ -25,25 +25,28 @@ class Number(serializers.FloatField):
 
 
 class Seconds(WholeNumber):
-    """At most a year of them."""
+    """A whole number of seconds, at most one year."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_value=0, max_value=31_622_400, **kwargs)
 
 
 class RuleFields(Strict):
-    """What a rule says; see `MonitoringRule` for units."""
+    """The fields of a rule."""
 
     name = Text(max_length=120)
     kind = serializers.ChoiceField(choices=MonitoringRule.Kind.choices)
     measure = serializers.ChoiceField(
-        choices=CHOICES, required=False, help_text="Of a rule on a metric."
+        choices=CHOICES, required=False, help_text="Required for rules on a metric."
     )
     operator = serializers.ChoiceField(
         choices=MonitoringRule.Operator.choices, required=False
     )
     threshold = Number(
-        help_text="In the measure's unit, minutes of silence or drift, or days of validity."
+        help_text=(
+            "In the unit of the measure, in minutes of silence or drift,"
+            " or in days of certificate validity left."
+        )
     )
     clear_threshold = Number(required=False, allow_null=True)
     lasting_seconds = Seconds(required=False)
@@ -61,14 +64,14 @@ class RuleFields(Strict):
     no_data = serializers.ChoiceField(
         choices=MonitoringRule.NoData.choices,
         required=False,
-        help_text="What it means that no sample comes.",
+        help_text="What happens when a device does not send the measure.",
     )
     weekdays = serializers.ListField(
         child=WholeNumber(min_value=1, max_value=7),
         min_length=1,
         max_length=7,
         required=False,
-        help_text="On which alerts may be opened; 1 is Monday.",
+        help_text="Weekdays on which alerts may be opened; 1 is Monday.",
     )
     opens_at = ClockTime(required=False, allow_null=True)
     closes_at = ClockTime(required=False, allow_null=True)
@@ -77,20 +80,18 @@ class RuleFields(Strict):
 
 
 class RuleUpdateSerializer(RuleFields):
-    """What is left out stays as it is."""
+    """The fields of a rule to change; fields that are left out are kept."""
 
     def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()
-        for name, field in fields.items():
+        for field in fields.values():
             field.required = False
-            if name == "kind":
-                field.read_only = True
         fields.pop("kind")
         return fields
 
 
 class OverrideFields(Strict):
-    """What is different for a tag or a device; null is as the rule has it."""
+    """An override of a rule for a tag or a device; null: as in the rule."""
 
     tag = Text(max_length=64, required=False)
     device = serializers.UUIDField(required=False)
@@ -106,25 +107,28 @@ class OverrideFields(Strict):
 class OverrideSerializer(serializers.ModelSerializer[RuleOverride]):
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True)
-
-    severity = serializers.CharField(help_text="Empty: as the rule has it.")
+    severity = serializers.CharField(help_text="Empty: as in the rule.")
 
     class Meta:
         model = RuleOverride
         fields = (
-            *("id", "tag", "device", "threshold", "clear_threshold"),
-            *("lasting_seconds", "severity", "is_enabled"),
+            "id",
+            "tag",
+            "device",
+            "threshold",
+            "clear_threshold",
+            "lasting_seconds",
+            "severity",
+            "is_enabled",
         )
         read_only_fields = fields
 
 
 class RuleSerializer(serializers.ModelSerializer[MonitoringRule]):
-    """A rule with what is different for tags and devices."""
+    """A rule with its overrides."""
 
-    measure = serializers.CharField(help_text="Empty if it is not about a metric.")
-    escalation_severity = serializers.CharField(
-        help_text="Empty: it does not escalate."
-    )
+    measure = serializers.CharField(help_text="Empty if the rule is not on a metric.")
+    escalation_severity = serializers.CharField(help_text="Empty: no escalation.")
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True)
     opens_at = ClockTime(allow_null=True)
@@ -134,17 +138,36 @@ class RuleSerializer(serializers.ModelSerializer[MonitoringRule]):
     class Meta:
         model = MonitoringRule
         fields = (
-            *("id", "name", "kind", "measure", "operator", "threshold"),
-            *("clear_threshold", "lasting_seconds", "severity"),
-            *("escalation_threshold", "escalation_severity", "scope", "tag", "device"),
-            *("cool_down_seconds", "no_data", "weekdays", "opens_at", "closes_at"),
-            *("time_zone", "is_enabled", "template", "created_at", "overrides"),
+            "id",
+            "name",
+            "kind",
+            "measure",
+            "operator",
+            "threshold",
+            "clear_threshold",
+            "lasting_seconds",
+            "severity",
+            "escalation_threshold",
+            "escalation_severity",
+            "scope",
+            "tag",
+            "device",
+            "cool_down_seconds",
+            "no_data",
+            "weekdays",
+            "opens_at",
+            "closes_at",
+            "time_zone",
+            "is_enabled",
+            "template",
+            "created_at",
+            "overrides",
         )
         read_only_fields = fields
 
 
-class BackTestQuestionSerializer(Strict):
-    days = WholeNumber(min_value=1, max_value=MOST_DAYS, required=False)
+class BackTestParametersSerializer(Strict):
+    days = WholeNumber(min_value=1, max_value=MAX_DAYS, required=False)
 
 
 class FiredDaySerializer(serializers.Serializer[Any]):
@@ -160,13 +183,13 @@ class FiredDeviceSerializer(serializers.Serializer[Any]):
 
 
 class BackTestSerializer(serializers.Serializer[Any]):
-    """How often the rule would have fired, and on which devices most."""
+    """The alerts that a rule would have opened, by day and for the worst devices."""
 
     days = serializers.IntegerField()
     alerts = serializers.IntegerField()
     devices = serializers.IntegerField()
     complete = serializers.BooleanField(
-        help_text="False: so many devices come into question that it is at least this."
+        help_text="False: not all data was evaluated; the numbers are a lower bound."
     )
     by_day = FiredDaySerializer(many=True)
     worst = FiredDeviceSerializer(many=True)
@@ -182,7 +205,7 @@ class CommentSerializer(serializers.ModelSerializer[AlertComment]):
 
 
 class AlertSerializer(serializers.ModelSerializer[Alert]):
-    """An alert as lists show it; `device_id` is null for an incident."""
+    """An alert; `device_id` is null for an incident of many devices."""
 
     status = serializers.ChoiceField(choices=Alert.Status.choices)
     device_id = serializers.UUIDField(allow_null=True)
@@ -193,25 +216,39 @@ class AlertSerializer(serializers.ModelSerializer[Alert]):
     assignee = serializers.CharField(
         source="assignee.email", allow_null=True, default=None
     )
-
-    closing = serializers.CharField(help_text="Why it is closed; empty until it is.")
+    closing = serializers.CharField(
+        help_text="Why the alert was closed; empty while it is open."
+    )
 
     class Meta:
         model = Alert
         fields: ClassVar[Any] = (
-            *("id", "kind", "status", "severity", "title", "device_id", "rule_id"),
-            *("value", "since", "opened_at", "acknowledged_at", "acknowledged_by"),
-            *("assignee", "closed_at", "closing", "devices"),
+            "id",
+            "kind",
+            "status",
+            "severity",
+            "title",
+            "device_id",
+            "rule_id",
+            "value",
+            "since",
+            "opened_at",
+            "acknowledged_at",
+            "acknowledged_by",
+            "assignee",
+            "closed_at",
+            "closing",
+            "devices",
         )
         read_only_fields = fields
 
 
 class AlertDetailSerializer(AlertSerializer):
-    """An alert with what was said of it and, of an incident, its devices."""
+    """An alert with its comments and, for an incident, its devices."""
 
     comments = CommentSerializer(many=True)
     members = serializers.SerializerMethodField(
-        help_text="Of an incident, the first 500 devices that are still away."
+        help_text="For an incident: up to 500 devices that are still silent."
     )
 
     class Meta(AlertSerializer.Meta):
@@ -219,13 +256,14 @@ class AlertDetailSerializer(AlertSerializer):
         read_only_fields = fields
 
     def get_members(self, alert: Alert) -> list[str]:
-        away = alert.members.filter(returned_at__isnull=True)
-        return [str(pk) for pk in away.values_list("device_id", flat=True)[:500]]
+        silent = alert.members.filter(returned_at__isnull=True)
+        return [str(pk) for pk in silent.values_list("device_id", flat=True)[:500]]
 
 
 class AssignSerializer(Strict):
     assignee = serializers.EmailField(
-        allow_null=True, help_text="A member's address; null: nobody."
+        allow_null=True,
+        help_text="The email address of a member; null removes the assignee.",
     )
 
 
@@ -234,7 +272,7 @@ class CommentTextSerializer(Strict):
 
 
 class EffectiveRuleSerializer(serializers.Serializer[Any]):
-    """What of a rule holds for one device; `sources` says who says so."""
+    """A rule as it applies to one device, with the source of each value."""
 
     rule_id = serializers.UUIDField()
     name = serializers.CharField()
@@ -248,13 +286,13 @@ class EffectiveRuleSerializer(serializers.Serializer[Any]):
     is_enabled = serializers.BooleanField()
     sources = serializers.DictField(
         child=serializers.CharField(),
-        help_text="`rule`, `tag …` or `device`, by field.",
+        help_text="By field: `rule`, `device`, or `tag` followed by the tag's name.",
     )
 
 
 class DeviceMonitoringSerializer(serializers.Serializer[Any]):
     rules = EffectiveRuleSerializer(many=True)
-    alerts = AlertSerializer(many=True, help_text="Those that are not closed.")
+    alerts = AlertSerializer(many=True, help_text="The alerts that are not closed.")
 
 
 class RecentAlertSerializer(serializers.Serializer[Any]):
@@ -267,7 +305,7 @@ class RecentAlertSerializer(serializers.Serializer[Any]):
 
 
 class OverviewSerializer(serializers.Serializer[Any]):
-    """The fleet in figures; `active` means online."""
+    """The number of devices and alerts; `active` means online."""
 
     total = serializers.IntegerField()
     active = serializers.IntegerField()

@@ -1,4 +1,4 @@
-"""The doors of rules and of the overview: parse, one verb, render."""
+"""API views of rules, back-tests, overrides and the overview."""
 
 from typing import Any
 from uuid import UUID
@@ -14,9 +14,9 @@ from rest_framework.views import APIView
 
 from core.rest.pagination import CursorPages
 from core.rest.strict import KnownParameters
-from devices.monitoring.api.alert_views import with_people
+from devices.monitoring.api.alert_views import with_users
 from devices.monitoring.api.serializers import (
-    BackTestQuestionSerializer,
+    BackTestParametersSerializer,
     BackTestSerializer,
     DeviceMonitoringSerializer,
     OverrideFields,
@@ -43,7 +43,7 @@ class RulePages(CursorPages):
 
 
 class RulesView(ListAPIView[MonitoringRule]):
-    """The tenant's rules, and one more."""
+    """List the tenant's rules, or create a rule."""
 
     serializer_class = RuleSerializer
     pagination_class = RulePages
@@ -54,8 +54,9 @@ class RulesView(ListAPIView[MonitoringRule]):
 
     @extend_schema(request=RuleFields, responses={201: RuleSerializer})
     def post(self, request: Request) -> Response:
-        rule = rules.create(now=timezone.now(), **_said(RuleFields, request))
-        return Response(shown(rule.pk), status.HTTP_201_CREATED)
+        fields = _validated_fields(RuleFields, request)
+        rule = rules.create(now=timezone.now(), **fields)
+        return Response(rule_data(rule.pk), status.HTTP_201_CREATED)
 
 
 class RuleView(APIView):
@@ -63,69 +64,71 @@ class RuleView(APIView):
 
     @extend_schema(responses=RuleSerializer)
     def get(self, request: Request, rule_id: UUID) -> Response:
-        return Response(shown(rule_id))
+        return Response(rule_data(rule_id))
 
     @extend_schema(request=RuleUpdateSerializer, responses=RuleSerializer)
     def patch(self, request: Request, rule_id: UUID) -> Response:
-        rule = rule_of(rule_id)
-        said = _said(RuleUpdateSerializer, request)
-        rules.update(rule=rule, now=timezone.now(), **said)
-        return Response(shown(rule_id))
+        rule = get_rule(rule_id)
+        fields = _validated_fields(RuleUpdateSerializer, request)
+        rules.update(rule=rule, now=timezone.now(), **fields)
+        return Response(rule_data(rule_id))
 
     @extend_schema(
-        responses={204: None}, description="Remove the rule and its alerts with it."
+        responses={204: None}, description="Delete the rule together with its alerts."
     )
     def delete(self, request: Request, rule_id: UUID) -> Response:
-        rules.delete(rule=rule_of(rule_id), now=timezone.now())
+        rules.delete(rule=get_rule(rule_id), now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class BackTestView(APIView):
-    """How often a rule would have fired on the last days; it need not be switched on."""
+    """Count the alerts that a rule, enabled or not, would have opened in the last days."""
 
-    @extend_schema(request=BackTestQuestionSerializer, responses=BackTestSerializer)
+    @extend_schema(request=BackTestParametersSerializer, responses=BackTestSerializer)
     def post(self, request: Request, rule_id: UUID) -> Response:
-        body = BackTestQuestionSerializer(data=request.data)
+        body = BackTestParametersSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        told = back_testing.back_test(
-            rule_of(rule_id),
+        result = back_testing.back_test(
+            get_rule(rule_id),
             days=body.validated_data.get("days", 7),
             now=timezone.now(),
         )
-        answer = {
-            "days": told.days,
-            "alerts": told.alerts,
-            "devices": told.devices,
-            "complete": told.complete,
+        data = {
+            "days": result.days,
+            "alerts": result.alerts,
+            "devices": result.devices,
+            "complete": result.complete,
             "by_day": [
-                {"day": day, "alerts": count} for day, count in told.by_day.items()
+                {"day": day, "alerts": count} for day, count in result.by_day.items()
             ],
             "worst": [
                 {"device_id": pk, "name": name, "alerts": count, "first_at": first}
-                for pk, name, count, first in told.worst
+                for pk, name, count, first in result.worst
             ],
         }
-        return Response(BackTestSerializer(answer).data)
+        return Response(BackTestSerializer(data).data)
 
 
 class OverridesView(APIView):
-    """What is different for a tag or a device, in the place of what was said before."""
+    """Set the override of a rule for a tag or a device, replacing an existing one."""
 
     @extend_schema(request=OverrideFields, responses={201: OverrideSerializer})
     def post(self, request: Request, rule_id: UUID) -> Response:
-        rule = rule_of(rule_id)
-        said = _said(OverrideFields, request)
-        subject = {"tag": said.pop("tag", None), "device": said.pop("device", None)}
-        made = rules.override(rule=rule, subject=subject, now=timezone.now(), **said)
-        return Response(OverrideSerializer(made).data, status.HTTP_201_CREATED)
+        rule = get_rule(rule_id)
+        fields = _validated_fields(OverrideFields, request)
+        subject = {name: fields.pop(name, None) for name in ("tag", "device")}
+        override = rules.override(
+            rule=rule, subject=subject, now=timezone.now(), **fields
+        )
+        return Response(OverrideSerializer(override).data, status.HTTP_201_CREATED)
 
 
 class OverrideView(APIView):
-    """Let the rule hold again for a tag or a device."""
+    """Delete an override, so that the rule itself applies to the tag or device."""
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, rule_id: UUID, override_id: UUID) -> Response:
-        overrides = RuleOverride.objects.filter(rule=rule_of(rule_id), pk=override_id)
+        overrides = RuleOverride.objects.filter(rule=get_rule(rule_id), pk=override_id)
         override = overrides.select_related("rule", "tag", "device").first()
         if override is None:
             raise NoSuchOverride
@@ -134,12 +137,12 @@ class OverrideView(APIView):
 
 
 class DeviceMonitoringView(APIView):
-    """Which rules hold for a device, with what from where, and its open alerts."""
+    """The rules that apply to a device, with their sources, and its open alerts."""
 
     @extend_schema(responses=DeviceMonitoringSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
         device = found(device_id)
-        held = [
+        device_rules = [
             {
                 "rule_id": item.rule.pk,
                 "name": item.rule.name,
@@ -148,59 +151,59 @@ class DeviceMonitoringView(APIView):
                 "operator": item.rule.operator,
                 "threshold": item.condition.threshold,
                 "clear_threshold": item.condition.clear_threshold,
-                "lasting_seconds": int(item.condition.lasting.total_seconds()),
+                "lasting_seconds": int(item.condition.duration.total_seconds()),
                 "severity": item.condition.severity,
                 "is_enabled": item.condition.is_enabled,
                 "sources": item.sources,
             }
-            for item in rules.effective(device)
+            for item in rules.effective_rules(device)
         ]
-        unclosed = with_people(Alert.objects.open().filter(device=device))[:100]
-        answer = {"rules": held, "alerts": unclosed}
-        return Response(DeviceMonitoringSerializer(answer).data)
+        open_alerts = with_users(Alert.objects.open().filter(device=device))[:100]
+        data = {"rules": device_rules, "alerts": open_alerts}
+        return Response(DeviceMonitoringSerializer(data).data)
 
 
 class OverviewView(APIView):
-    """The fleet in figures."""
+    """The number of devices and alerts of the tenant, and its newest alerts."""
 
     @extend_schema(responses=OverviewSerializer)
     def get(self, request: Request) -> Response:
         return Response(OverviewSerializer(overview.overview(now=timezone.now())).data)
 
 
-def rule_of(rule_id: UUID) -> MonitoringRule:
+def get_rule(rule_id: UUID) -> MonitoringRule:
     rule: MonitoringRule | None = MonitoringRule.objects.filter(pk=rule_id).first()
     if rule is None:
         raise NoSuchRule
     return rule
 
 
-def with_overrides(chosen: QuerySet[MonitoringRule]) -> QuerySet[MonitoringRule]:
-    return chosen.select_related("tag").prefetch_related("overrides__tag")
+def with_overrides(queryset: QuerySet[MonitoringRule]) -> QuerySet[MonitoringRule]:
+    return queryset.select_related("tag").prefetch_related("overrides__tag")
 
 
-def shown(rule_id: UUID) -> dict[str, Any]:
+def rule_data(rule_id: UUID) -> dict[str, Any]:
     rule = with_overrides(MonitoringRule.objects.filter(pk=rule_id)).first()
     if rule is None:
         raise NoSuchRule
     return dict(RuleSerializer(rule).data)
 
 
-def _said(kind: Any, request: Request) -> dict[str, Any]:
-    """What a body says, with the tag and the device that it names looked up.
+def _validated_fields(serializer_class: Any, request: Request) -> dict[str, Any]:
+    """Validate a body. Return its fields, with `tag` and `device` as model instances.
 
     Raises:
         InvalidRule: there is no such tag or device in this tenant.
     """
-    body = kind(data=request.data)
+    body = serializer_class(data=request.data)
     body.is_valid(raise_exception=True)
-    said: dict[str, Any] = dict(body.validated_data)
-    if said.get("tag") is not None:
-        said["tag"] = Tag.objects.filter(name=said["tag"]).first()
-        if said["tag"] is None:
+    fields: dict[str, Any] = dict(body.validated_data)
+    if fields.get("tag") is not None:
+        fields["tag"] = Tag.objects.filter(name=fields["tag"]).first()
+        if fields["tag"] is None:
             raise InvalidRule("There is no such tag.", field="tag")
-    if said.get("device") is not None:
-        said["device"] = Device.objects.living().filter(pk=said["device"]).first()
-        if said["device"] is None:
+    if fields.get("device") is not None:
+        fields["device"] = Device.objects.living().filter(pk=fields["device"]).first()
+        if fields["device"] is None:
             raise InvalidRule("There is no such device.", field="device")
-    return said
+    return fields

@@ -1,4 +1,4 @@
-"""How alerts end: the cause is gone, it is not watched any more, or somebody says so."""
+"""Settle alerts whose cause is gone, closing those that are still open."""
 
 from datetime import datetime
 
@@ -6,34 +6,36 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from devices.monitoring.models import Alert
-from devices.monitoring.services.alert_events import closed
+from devices.monitoring.services.alert_events import closed_event
 from events.services.outbox import record
 
-BATCH = 5_000
+BATCH = 5_000  # alerts in one transaction
 
 
-def settle(alerts: QuerySet[Alert], *, closing: Alert.Closing, now: datetime) -> int:
-    """The cause of these is gone: close those that are open; return how many were.
+def settle_alerts(
+    alerts: QuerySet[Alert], *, closing: Alert.Closing, now: datetime
+) -> int:
+    """Settle the alerts, and close those that are open. Return how many were closed.
 
-    Somebody else may be at the same: each alert is closed, and announced, once.
+    Concurrent calls are safe: each alert is closed, and its event published, once.
     """
     total = 0
     while True:
         with transaction.atomic():
-            held = list(
-                alerts.unsettled()  # type: ignore[attr-defined] # ours
+            locked_alerts = list(
+                alerts.unsettled()  # type: ignore[attr-defined] # of AlertQuerySet
                 .select_for_update(skip_locked=True, of=("self",))
                 .order_by("pk")[:BATCH]
             )
-            total += _close(held, closing, now)
-        if len(held) < BATCH:
+            total += _settle(locked_alerts, closing, now)
+        if len(locked_alerts) < BATCH:
             return total
 
 
-def _close(held: list[Alert], closing: Alert.Closing, now: datetime) -> int:
-    still_open = [alert for alert in held if alert.closed_at is None]
-    ids = [alert.pk for alert in held]
+def _settle(locked_alerts: list[Alert], closing: Alert.Closing, now: datetime) -> int:
+    still_open = [alert for alert in locked_alerts if alert.closed_at is None]
+    ids = [alert.pk for alert in locked_alerts]
     Alert.objects.filter(pk__in=ids).update(settled_at=now)
     Alert.objects.open().filter(pk__in=ids).update(closed_at=now, closing=closing)
-    record(closed(alert, closing, now) for alert in still_open)
+    record(closed_event(alert, closing, now) for alert in still_open)
     return len(still_open)

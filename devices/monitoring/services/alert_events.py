@@ -1,4 +1,4 @@
-"""What events say of an alert."""
+"""Build the domain events of alerts."""
 
 from datetime import datetime
 from typing import Any
@@ -7,8 +7,8 @@ from devices.monitoring.events import AlertClosed, AlertOpened
 from devices.monitoring.models import Alert
 
 
-def about(alert: Alert, at: datetime) -> dict[str, Any]:
-    """What every fact about an alert says."""
+def event_fields(alert: Alert, at: datetime) -> dict[str, Any]:
+    """Return the fields that all events of an alert have."""
     return {
         "tenant_id": alert.tenant_id,
         "device_id": alert.device_id,
@@ -20,11 +20,11 @@ def about(alert: Alert, at: datetime) -> dict[str, Any]:
     }
 
 
-def opened(alert: Alert) -> AlertOpened:
+def opened_event(alert: Alert) -> AlertOpened:
     return AlertOpened(
-        **about(alert, alert.opened_at), kind=str(alert.kind), value=alert.value
+        **event_fields(alert, alert.opened_at), kind=str(alert.kind), value=alert.value
     )
 
 
-def closed(alert: Alert, closing: Alert.Closing, now: datetime) -> AlertClosed:
-    return AlertClosed(**about(alert, now), closing=closing.value)
+def closed_event(alert: Alert, closing: Alert.Closing, now: datetime) -> AlertClosed:
+    return AlertClosed(**event_fields(alert, now), closing=closing.value)

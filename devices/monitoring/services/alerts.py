@@ -1,4 +1,4 @@
-"""What members do to alerts."""
+"""Acknowledge, assign, comment and close alerts on behalf of members."""
 
 from datetime import datetime
 from uuid import UUID
@@ -8,7 +8,7 @@ from django.db import transaction
 from devices.monitoring.errors import AlertIsClosed, NoSuchAlert, NotAMember
 from devices.monitoring.events import AlertAcknowledged, AlertAssigned, AlertCommented
 from devices.monitoring.models import Alert, AlertComment
-from devices.monitoring.services.alert_events import about, closed
+from devices.monitoring.services.alert_events import closed_event, event_fields
 from events.services.outbox import record
 from tenants.context import current_caller
 from tenants.models import Membership, User
@@ -16,28 +16,33 @@ from tenants.models import Membership, User
 
 @transaction.atomic
 def acknowledge(*, alert_id: UUID, now: datetime) -> Alert:
-    """Say that somebody has seen it; twice is once.
+    """Mark an alert as acknowledged by the caller. Repeating this has no effect.
 
     Raises:
-        NoSuchAlert, AlertIsClosed: there is nothing to acknowledge.
+        NoSuchAlert: there is no such alert.
+        AlertIsClosed: the alert is closed.
     """
-    alert = _hold(alert_id)
+    alert = _lock_alert(alert_id)
     if alert.acknowledged_at is None:
         alert.acknowledged_at, alert.acknowledged_by = now, _caller()
         alert.save(update_fields=["acknowledged_at", "acknowledged_by"])
-        record([AlertAcknowledged(**about(alert, now))])
+        record([AlertAcknowledged(**event_fields(alert, now))])
     return alert
 
 
 @transaction.atomic
 def assign(*, alert_id: UUID, email: str | None, now: datetime) -> Alert:
-    """Say which member sees to it; None takes it from whoever does.
+    """Assign an alert to a member.
+
+    Args:
+        email: the member's address; None removes the assignee.
 
     Raises:
-        NoSuchAlert, AlertIsClosed: there is nothing to see to.
-        NotAMember: nobody of this tenant has the address.
+        NoSuchAlert: there is no such alert.
+        AlertIsClosed: the alert is closed.
+        NotAMember: no member of this tenant has the address.
     """
-    alert = _hold(alert_id)
+    alert = _lock_alert(alert_id)
     assignee = None if email is None else _member(email)
     before = alert.assignee.email if alert.assignee else None
     after = assignee.email if assignee else None
@@ -45,45 +50,49 @@ def assign(*, alert_id: UUID, email: str | None, now: datetime) -> Alert:
         alert.assignee = assignee
         alert.save(update_fields=["assignee"])
         changes = {"assignee": (before, after)}
-        record([AlertAssigned(**about(alert, now), changes=changes)])
+        record([AlertAssigned(**event_fields(alert, now), changes=changes)])
     return alert
 
 
 @transaction.atomic
 def comment(*, alert_id: UUID, text: str, now: datetime) -> AlertComment:
-    """Leave a word, also on one that is closed.
+    """Add a comment to an alert. Closed alerts can be commented too.
 
     Raises:
-        NoSuchAlert: there is none.
+        NoSuchAlert: there is no such alert.
     """
-    alert = _hold(alert_id, even_closed=True)
-    made: AlertComment = AlertComment.objects.create(
+    alert = _lock_alert(alert_id, allow_closed=True)
+    new_comment: AlertComment = AlertComment.objects.create(
         alert=alert, author_name=current_caller().name, text=text, at=now
     )
-    record([AlertCommented(**about(alert, now), text=text)])
-    return made
+    record([AlertCommented(**event_fields(alert, now), text=text)])
+    return new_comment
 
 
 @transaction.atomic
 def close(*, alert_id: UUID, now: datetime) -> Alert:
-    """Close it by hand; it is not opened again before its cause has gone and come.
+    """Close an alert on behalf of a member.
+
+    The rule does not open another alert for the device until the cause has gone and
+    come back.
 
     Raises:
-        NoSuchAlert, AlertIsClosed: there is nothing to close.
+        NoSuchAlert: there is no such alert.
+        AlertIsClosed: the alert is closed already.
     """
-    alert = _hold(alert_id)
+    alert = _lock_alert(alert_id)
     alert.closed_at, alert.closing = now, Alert.Closing.BY_HAND
     alert.save(update_fields=["closed_at", "closing"])
-    record([closed(alert, Alert.Closing.BY_HAND, now)])
+    record([closed_event(alert, Alert.Closing.BY_HAND, now)])
     return alert
 
 
-def _hold(alert_id: UUID, *, even_closed: bool = False) -> Alert:
-    held = Alert.objects.select_for_update(of=("self",)).select_related("assignee")
-    alert: Alert | None = held.filter(pk=alert_id).first()
+def _lock_alert(alert_id: UUID, *, allow_closed: bool = False) -> Alert:
+    queryset = Alert.objects.select_for_update(of=("self",)).select_related("assignee")
+    alert: Alert | None = queryset.filter(pk=alert_id).first()
     if alert is None:
         raise NoSuchAlert
-    if alert.closed_at is not None and not even_closed:
+    if alert.closed_at is not None and not allow_closed:
         raise AlertIsClosed
     return alert
 
@@ -92,16 +101,17 @@ def _caller() -> User | None:
     caller = current_caller()
     if caller.kind != "member":
         return None
-    found: User | None = User.objects.filter(pk=caller.id).first()
-    return found
+    user: User | None = User.objects.filter(pk=caller.id).first()
+    return user
 
 
 def _member(email: str) -> User:
-    found = Membership.objects.select_related("user").filter(
-        user__email=User.objects.normalize(email)
+    membership = (
+        Membership.objects.select_related("user")
+        .filter(user__email=User.objects.normalize(email))
+        .first()
     )
-    membership = found.first()
     if membership is None:
-        raise NotAMember(f"{email} is no member of this tenant.", field="assignee")
+        raise NotAMember(f"{email} is not a member of this tenant.", field="assignee")
     user: User = membership.user
     return user

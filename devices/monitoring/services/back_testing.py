@@ -1,8 +1,8 @@
-"""How often a rule would have fired, before it is switched on.
+"""Back-test a rule: count the alerts it would have opened in the last days.
 
-Metrics: the hourly roll-ups say which devices come into question, and their samples
-are then gone through as the passes would have seen them. Silence: the registry's events
-tell each pause. Certificates: their ends are known.
+Metric rules: the roll-ups select the devices whose samples may violate the rule, and
+their samples are evaluated one by one. Silence: the pauses are read from presence
+events. Drift: from the events of configurations. Certificates: from their end dates.
 """
 
 from collections import Counter
@@ -20,27 +20,28 @@ from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
 from devices.monitoring.conditions import Condition, OpeningHours
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import MonitoringRule
-from devices.monitoring.services.rules import Conditions, hours_of
-from devices.monitoring.services.violations import in_scope, no_data_after
+from devices.monitoring.services.rules import Conditions, opening_hours
+from devices.monitoring.services.violations import in_scope, max_sample_age
 from devices.registry.events import DeviceStatusChanged
 from devices.registry.models import Device
 from events.models import Event
 
-MOST_DAYS = 30
-MOST_SAMPLES = 300_000  # that one back-test goes through: a few seconds
-MOST_PAUSES = 200_000
-WORST = 20  # devices that it names
+MAX_DAYS = 30
+MAX_SAMPLES = 300_000  # evaluated in one back-test; this takes a few seconds
+MAX_PAUSES = 200_000
+MAX_NAMED_DEVICES = 20
 DRIFTED, CONVERGED = "configuration.drifted", "configuration.converged"  # events
 Kind = MonitoringRule.Kind
-Seen = tuple[datetime, float | None]  # when, and the value
+TimedValue = tuple[datetime, float | None]
+Firing = tuple[UUID, datetime]  # the device, and when an alert would have been opened
 
 
 @dataclass(slots=True)
 class BackTest:
-    """What a rule would have done.
+    """The alerts that a rule would have opened.
 
-    `complete` is False when more devices came into question than were gone through; the
-    numbers are then a lower bound.
+    `complete` is False if there was more data than a back-test evaluates. The numbers
+    are then a lower bound.
     """
 
     days: int
@@ -48,39 +49,41 @@ class BackTest:
     devices: int = 0
     complete: bool = True
     by_day: dict[date, int] = field(default_factory=dict)
+    # Device id, name, number of alerts, time of the first alert; most alerts first.
     worst: list[tuple[UUID, str, int, datetime]] = field(default_factory=list)
 
 
 def back_test(rule: MonitoringRule, *, days: int, now: datetime) -> BackTest:
-    """Go through the last days with a rule, switched on or not.
+    """Back-test a rule over the last days, whether it is enabled or not.
 
     Raises:
-        InvalidRule: so far back nothing is known.
+        InvalidRule: `days` is not between 1 and `MAX_DAYS`.
     """
-    if not 1 <= days <= MOST_DAYS:
-        raise InvalidRule(f"From 1 to {MOST_DAYS} days.", field="days")
+    if not 1 <= days <= MAX_DAYS:
+        message = f"The number of days must be between 1 and {MAX_DAYS}."
+        raise InvalidRule(message, field="days")
     start = now - timedelta(days=days)
-    told = BackTest(days=days)
-    told.by_day = {(start + timedelta(days=day)).date(): 0 for day in range(days + 1)}
+    result = BackTest(days=days)
+    result.by_day = {(start + timedelta(days=day)).date(): 0 for day in range(days + 1)}
     match rule.kind:
         case Kind.METRIC:
-            fired = _metric(rule, start, now, told)
+            firings = _metric(rule, start, now, result)
         case Kind.SILENCE:
-            fired = _silence(rule, start, now, told)
+            firings = _silence(rule, start, now, result)
         case Kind.DRIFT:
-            fired = _drift(rule, start, now, told)
+            firings = _drift(rule, start, now, result)
         case _:
-            fired = _certificate(rule, start, now)
-    _count(told, list(fired))
-    return told
+            firings = _certificate(rule, start, now)
+    _count(result, list(firings))
+    return result
 
 
 @dataclass(slots=True, kw_only=True)
 class Simulation:
-    """A device's samples gone through as the passes would have seen them. Pure.
+    """Evaluate one device's samples as the periodic evaluations would have. Pure.
 
-    `gap`: after so long without a sample there is no data; `no_data`: what that does:
-    `keep`, `open` or `close`.
+    `gap` is the time without a sample after which the device has no data. `no_data` is
+    what happens then: `keep`, `open` or `close`.
     """
 
     condition: Condition
@@ -89,13 +92,17 @@ class Simulation:
     gap: timedelta
     no_data: str
     _is_open: bool = False
-    _violated_since: datetime | None = None  # without a break
-    _rests_until: datetime | None = None
+    _violated_since: datetime | None = None  # without interruption
+    _cool_down_until: datetime | None = None
 
-    def firings(self, seen: Iterable[Seen]) -> Iterator[datetime]:
-        """When alerts would have been opened; `seen` in order of time."""
+    def firings(self, samples: Iterable[TimedValue]) -> Iterator[datetime]:
+        """Yield the times at which alerts would have been opened.
+
+        Args:
+            samples: times and values, in order of time.
+        """
         last: datetime | None = None
-        for at, value in seen:
+        for at, value in samples:
             if value is None:
                 continue
             if last is not None and at - last > self.gap:
@@ -113,7 +120,7 @@ class Simulation:
     def _with(self, value: float, at: datetime) -> Iterator[datetime]:
         if self.condition.violated_by(value):
             self._violated_since = self._violated_since or at
-            if at - self._violated_since >= self.condition.lasting:
+            if at - self._violated_since >= self.condition.duration:
                 yield from self._open(at)
             return
         self._violated_since = None
@@ -121,93 +128,96 @@ class Simulation:
             self._close(at)
 
     def _open(self, at: datetime) -> Iterator[datetime]:
-        rested = self._rests_until is None or at >= self._rests_until
-        if not self._is_open and rested and self.hours.include(at):
+        is_cooled_down = self._cool_down_until is None or at >= self._cool_down_until
+        if not self._is_open and is_cooled_down and self.hours.include(at):
             self._is_open = True
             yield at
 
     def _close(self, at: datetime) -> None:
         if self._is_open:
-            self._is_open, self._rests_until = False, at + self.cool_down
+            self._is_open, self._cool_down_until = False, at + self.cool_down
 
 
 def _metric(
-    rule: MonitoringRule, start: datetime, now: datetime, told: BackTest
-) -> Iterator[tuple[UUID, datetime]]:
+    rule: MonitoringRule, start: datetime, now: datetime, result: BackTest
+) -> Iterator[Firing]:
     conditions = Conditions(rule)
     candidates = [
         device_id
-        for device_id in _in_question(rule, start, now, conditions.loosest())
-        if not conditions.switched_off(device_id)
+        for device_id in _candidates(rule, start, now, conditions.loosest_threshold())
+        if not conditions.is_disabled(device_id)
     ]
     interval = timedelta(seconds=settings.METRICS_INTERVAL_SECONDS)
-    per_device = max(1, timedelta(days=told.days) // interval)
-    most = max(1, MOST_SAMPLES // per_device)
-    told.complete = len(candidates) <= most
-    for device_id in candidates[:most]:
+    samples_per_device = max(1, timedelta(days=result.days) // interval)
+    max_devices = max(1, MAX_SAMPLES // samples_per_device)
+    result.complete = len(candidates) <= max_devices
+    for device_id in candidates[:max_devices]:
         samples = (
             DeviceMetrics.objects.filter(
                 device_id=device_id, recorded_at__gte=start, recorded_at__lt=now
             )
             .order_by("recorded_at")
-            .values_list("recorded_at", rule.measure)[:MOST_SAMPLES]
+            .values_list("recorded_at", rule.measure)[:MAX_SAMPLES]
         )
         simulation = Simulation(
             condition=conditions.of(device_id),
-            hours=hours_of(rule),
+            hours=opening_hours(rule),
             cool_down=timedelta(seconds=rule.cool_down_seconds),
-            gap=no_data_after(),
+            gap=max_sample_age(),
             no_data=rule.no_data,
         )
         for at in simulation.firings(samples.iterator()):
             yield device_id, at
 
 
-def _in_question(
-    rule: MonitoringRule, start: datetime, now: datetime, bound: float
+def _candidates(
+    rule: MonitoringRule, start: datetime, now: datetime, threshold: float
 ) -> list[UUID]:
-    """Devices with hours, or days, in which it was violated; those with the most first."""
-    rising = rule.operator in ("gt", "ge")
-    extreme = f"{rule.measure}_{'most' if rising else 'least'}"
-    lookup = f"{extreme}__{'gte' if rising else 'lte'}"
-    few = now - start <= timedelta(days=2)
-    model, step = (HourlyMetrics, "hour") if few else (DailyMetrics, "day")
-    hours = model.objects.filter(
-        starts_at__gte=start - timedelta(**{f"{step}s": 1}), starts_at__lt=now
+    """Return devices with hours or days that violate the rule, the most affected first."""
+    opens_above = rule.operator in ("gt", "ge")
+    extreme = f"{rule.measure}_{'most' if opens_above else 'least'}"
+    lookup = f"{extreme}__{'gte' if opens_above else 'lte'}"
+    is_short = now - start <= timedelta(days=2)
+    model, unit = (HourlyMetrics, "hours") if is_short else (DailyMetrics, "days")
+    roll_ups = model.objects.filter(
+        starts_at__gte=start - timedelta(**{unit: 1}), starts_at__lt=now
     )
-    if rule.no_data != MonitoringRule.NoData.OPEN:  # else each may have had a gap
-        hours = hours.filter(**{lookup: bound})
+    if rule.no_data != MonitoringRule.NoData.OPEN:  # else any device may have had a gap
+        roll_ups = roll_ups.filter(**{lookup: threshold})
     if rule.scope != MonitoringRule.Scope.ALL:
-        hours = hours.filter(device_id__in=in_scope(rule).values("pk"))
-    counted = hours.order_by().values("device_id").annotate(count=Count("*"))
+        roll_ups = roll_ups.filter(device_id__in=in_scope(rule).values("pk"))
+    counts = roll_ups.order_by().values("device_id").annotate(count=Count("*"))
     return list(
-        counted.order_by("-count", "device_id").values_list("device_id", flat=True)
+        counts.order_by("-count", "device_id").values_list("device_id", flat=True)
     )
 
 
 def _silence(
-    rule: MonitoringRule, start: datetime, now: datetime, told: BackTest
-) -> Iterator[tuple[UUID, datetime]]:
-    """Each pause that was long enough, those that are not over included."""
-    chosen = set(in_scope(rule).values_list("pk", flat=True))
-    conditions, hours = Conditions(rule), hours_of(rule)
-    returned = (
+    rule: MonitoringRule, start: datetime, now: datetime, result: BackTest
+) -> Iterator[Firing]:
+    """Yield each pause that exceeded the threshold, including pauses that still last."""
+    scope = set(in_scope(rule).values_list("pk", flat=True))
+    conditions, hours = Conditions(rule), opening_hours(rule)
+    returns = (
         Event.objects.named(DeviceStatusChanged.name)
         .since(start)
         .filter(at__lt=now, data__status=Device.Status.ONLINE.value)
         .exclude(data__last_seen=None)
         .order_by("id")
-        .values_list("device_id", "data__last_seen", "at")[:MOST_PAUSES]
+        .values_list("device_id", "data__last_seen", "at")[:MAX_PAUSES]
     )
     pauses: list[Any] = [
         (device_id, datetime.fromisoformat(since), until)
-        for device_id, since, until in returned.iterator()
+        for device_id, since, until in returns.iterator()
     ]
-    told.complete = len(pauses) < MOST_PAUSES
-    away = in_scope(rule).exclude(last_seen=None)
-    pauses += [(pk, seen, now) for pk, seen in away.values_list("pk", "last_seen")]
+    result.complete = len(pauses) < MAX_PAUSES
+    devices = in_scope(rule).exclude(last_seen=None)
+    pauses += [
+        (device_id, last_seen, now)
+        for device_id, last_seen in devices.values_list("pk", "last_seen")
+    ]
     for device_id, since, until in pauses:
-        if device_id not in chosen or conditions.switched_off(device_id):
+        if device_id not in scope or conditions.is_disabled(device_id):
             continue
         at = since + timedelta(minutes=conditions.of(device_id).threshold)
         if start <= at <= until and hours.include(at):
@@ -215,72 +225,74 @@ def _silence(
 
 
 def _drift(
-    rule: MonitoringRule, start: datetime, now: datetime, told: BackTest
-) -> Iterator[tuple[UUID, datetime]]:
-    """Each announced drift that lasted long enough, those that are not over included."""
-    chosen = set(in_scope(rule).values_list("pk", flat=True))
-    conditions, hours = Conditions(rule), hours_of(rule)
+    rule: MonitoringRule, start: datetime, now: datetime, result: BackTest
+) -> Iterator[Firing]:
+    """Yield each drift that exceeded the threshold, including drifts that still last."""
+    scope = set(in_scope(rule).values_list("pk", flat=True))
+    conditions, hours = Conditions(rule), opening_hours(rule)
     events = (
         Event.objects.filter(name__in=(DRIFTED, CONVERGED))
         .since(start)
         .filter(at__lt=now)
         .order_by("-id")
-        .values_list("name", "device_id", "at", "data__since")[:MOST_PAUSES]
+        .values_list("name", "device_id", "at", "data__since")[:MAX_PAUSES]
     )
     rows: list[Any] = list(events)
-    told.complete = len(rows) < MOST_PAUSES
-    over: dict[UUID, datetime] = {}
+    result.complete = len(rows) < MAX_PAUSES
+    converged_at: dict[UUID, datetime] = {}
     for name, device_id, at, since in rows:  # the newest first
         if name == CONVERGED:
-            over[device_id] = at
+            converged_at[device_id] = at
             continue
-        until = over.pop(device_id, now)
-        if device_id not in chosen or conditions.switched_off(device_id):
+        until = converged_at.pop(device_id, now)
+        if device_id not in scope or conditions.is_disabled(device_id):
             continue
         threshold = timedelta(minutes=conditions.of(device_id).threshold)
-        fires = max(at, datetime.fromisoformat(since) + threshold)
-        if start <= fires <= until and hours.include(fires):
-            yield device_id, fires
+        fires_at = max(at, datetime.fromisoformat(since) + threshold)
+        if start <= fires_at <= until and hours.include(fires_at):
+            yield device_id, fires_at
 
 
 def _certificate(
     rule: MonitoringRule, start: datetime, now: datetime
-) -> Iterator[tuple[UUID, datetime]]:
-    """Certificates that came so near to their end before there was another."""
-    conditions, hours = Conditions(rule), hours_of(rule)
-    chosen = in_scope(rule)
-    issued = (
+) -> Iterator[Firing]:
+    """Yield each certificate that reached the threshold before it was replaced."""
+    conditions, hours = Conditions(rule), opening_hours(rule)
+    scope = in_scope(rule)
+    certificates = (
         DeviceCertificate.objects.signed()
         .owned()
-        .filter(device__in=chosen.values("pk"))
+        .filter(device__in=scope.values("pk"))
         .order_by("device", "not_after")
         .values_list("device_id", "issued_at", "not_after")
     )
-    rows: list[Any] = list(issued)
-    for (device_id, _, ends), following in zip(rows, [*rows[1:], None], strict=True):
-        at = ends - timedelta(days=conditions.of(device_id).threshold)
-        replaced = following[1] if following and following[0] == device_id else None
-        in_time = replaced is not None and replaced <= at
-        if conditions.switched_off(device_id):
+    rows: list[Any] = list(certificates)
+    for (device_id, _, not_after), following in zip(
+        rows, [*rows[1:], None], strict=True
+    ):
+        at = not_after - timedelta(days=conditions.of(device_id).threshold)
+        replaced_at = following[1] if following and following[0] == device_id else None
+        in_time = replaced_at is not None and replaced_at <= at
+        if conditions.is_disabled(device_id):
             continue
         if start <= at <= now and not in_time and hours.include(at):
             yield device_id, at
 
 
-def _count(told: BackTest, fired: list[tuple[UUID, datetime]]) -> None:
-    per_device = Counter(device_id for device_id, _ in fired)
+def _count(result: BackTest, firings: list[Firing]) -> None:
+    counts = Counter(device_id for device_id, _ in firings)
     first: dict[UUID, datetime] = {}
-    for device_id, at in fired:
-        told.by_day[at.date()] = told.by_day.get(at.date(), 0) + 1
+    for device_id, at in firings:
+        result.by_day[at.date()] = result.by_day.get(at.date(), 0) + 1
         first[device_id] = min(at, first.get(device_id, at))
-    worst = per_device.most_common(WORST)
+    worst = counts.most_common(MAX_NAMED_DEVICES)
     names = dict(
         Device.objects.filter(pk__in=[device_id for device_id, _ in worst]).values_list(
             "pk", "name"
         )
     )
-    told.alerts, told.devices = len(fired), len(per_device)
-    told.worst = [
+    result.alerts, result.devices = len(firings), len(counts)
+    result.worst = [
         (device_id, names.get(device_id, ""), count, first[device_id])
         for device_id, count in worst
     ]

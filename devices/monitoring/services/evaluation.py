@@ -1,4 +1,4 @@
-"""A pass over the rules: alerts are opened, escalated, and closed when the cause is gone."""
+"""Evaluate rules: open and escalate alerts, and close them when their cause is gone."""
 
 import logging
 from collections.abc import Collection
@@ -9,13 +9,17 @@ from uuid import UUID
 from django.db import DatabaseError, transaction
 
 from devices.metrics.measures import MEASURE
-from devices.monitoring.conditions import HOLDS
+from devices.monitoring.conditions import COMPARE
 from devices.monitoring.events import AlertEscalated
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import alert_closing, incidents
-from devices.monitoring.services.alert_events import about, opened
-from devices.monitoring.services.rules import hours_of
-from devices.monitoring.services.violations import Found, Watch, no_data_after
+from devices.monitoring.services.alert_events import event_fields, opened_event
+from devices.monitoring.services.rules import opening_hours
+from devices.monitoring.services.violations import (
+    RuleQueries,
+    Violation,
+    max_sample_age,
+)
 from events.domain_events import Changes
 from events.services.outbox import record
 from events.severity import Severity
@@ -27,15 +31,15 @@ Kind = MonitoringRule.Kind
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
-    """What a pass came to."""
+class EvaluationResult:
+    """How many alerts an evaluation opened, escalated and closed."""
 
     opened: int = 0
     escalated: int = 0
     closed: int = 0
 
-    def __add__(self, other: "Evaluated") -> "Evaluated":
-        return Evaluated(
+    def __add__(self, other: "EvaluationResult") -> "EvaluationResult":
+        return EvaluationResult(
             self.opened + other.opened,
             self.escalated + other.escalated,
             self.closed + other.closed,
@@ -44,134 +48,150 @@ class Evaluated:
 
 def evaluate_all(
     *, now: datetime, device_ids: Collection[UUID] | None = None
-) -> Evaluated:
-    """One pass over the current tenant's rules, about all devices or about some.
+) -> EvaluationResult:
+    """Evaluate the enabled rules of the current tenant once.
 
-    Runs beside itself without harm: the database has one alert for a rule and a device.
+    Concurrent calls are safe: a database constraint allows one unsettled alert for a
+    rule and a device.
+
+    Args:
+        device_ids: evaluate only metric rules, and only for these devices.
     """
-    rules = MonitoringRule.objects.switched_on()
-    if device_ids is not None:  # what they have just said is no more than this
+    rules = MonitoringRule.objects.enabled()
+    if device_ids is not None:  # their new samples affect metric rules only
         rules = rules.filter(kind=Kind.METRIC)
     else:
-        incidents.settle(now=now)
-    total = Evaluated()
+        incidents.update_incident(now=now)
+    total = EvaluationResult()
     for rule in rules:
         try:
             total += evaluate(rule, now=now, device_ids=device_ids)
-        except DatabaseError:  # one rule's trouble is not that of the others
-            logger.exception("A rule failed", extra={"rule": str(rule.pk)})
+        except DatabaseError:  # the other rules must still be evaluated
+            logger.exception("Evaluating a rule failed", extra={"rule": str(rule.pk)})
     if device_ids is None:
-        total += Evaluated(closed=_close_unwatched(now))
+        total += EvaluationResult(closed=_settle_alerts_of_disabled_rules(now))
     return total
 
 
 def evaluate(
     rule: MonitoringRule, *, now: datetime, device_ids: Collection[UUID] | None = None
-) -> Evaluated:
-    """One pass over one rule of the current tenant."""
-    watch = Watch(rule, now=now, device_ids=device_ids)
-    gone = Alert.Closing.CAUSE_GONE
-    closed = alert_closing.settle(watch.to_settle(), closing=gone, now=now)
+) -> EvaluationResult:
+    """Evaluate one rule of the current tenant, for all devices or only for some."""
+    queries = RuleQueries(rule, now=now, device_ids=device_ids)
+    closed = alert_closing.settle_alerts(
+        queries.to_settle(), closing=Alert.Closing.CAUSE_GONE, now=now
+    )
     if device_ids is None:
-        left = Alert.Closing.NOT_WATCHED
-        closed += alert_closing.settle(watch.not_watched(), closing=left, now=now)
-    escalated = _escalate(watch, now)
-    if not hours_of(rule).include(now):
-        return Evaluated(0, escalated, closed)
-    found, silent = watch.to_open(), watch.to_open_without_data()
-    threshold = no_data_after()
+        closed += alert_closing.settle_alerts(
+            queries.not_watched(), closing=Alert.Closing.NOT_WATCHED, now=now
+        )
+    escalated = _escalate(queries, now)
+    if not opening_hours(rule).include(now):
+        return EvaluationResult(0, escalated, closed)
+    violations, silent = queries.to_open(), queries.to_open_without_data()
+    silence_threshold = max_sample_age()
     if rule.kind == Kind.SILENCE:
-        found, silent = [], found
-        threshold = timedelta(minutes=rule.threshold)
+        violations, silent = [], violations
+        silence_threshold = timedelta(minutes=rule.threshold)
     if silent:
-        found += incidents.absorb(silent, threshold=threshold, now=now)
-    return Evaluated(_open(rule, found, now), escalated, closed)
+        violations += incidents.group_into_incident(
+            silent, threshold=silence_threshold, now=now
+        )
+    return EvaluationResult(_open(rule, violations, now), escalated, closed)
 
 
-def _close_unwatched(now: datetime) -> int:
-    """What a rule opened in the moment in which it was switched off."""
-    on = MonitoringRule.objects.switched_on()
-    left = Alert.objects.unsettled().filter(rule__isnull=False).exclude(rule__in=on)
-    return alert_closing.settle(left, closing=Alert.Closing.NOT_WATCHED, now=now)
+def _settle_alerts_of_disabled_rules(now: datetime) -> int:
+    """Settle alerts that a rule opened at the moment when it was disabled."""
+    enabled = MonitoringRule.objects.enabled()
+    alerts = Alert.objects.unsettled().filter(rule__isnull=False)
+    return alert_closing.settle_alerts(
+        alerts.exclude(rule__in=enabled), closing=Alert.Closing.NOT_WATCHED, now=now
+    )
 
 
-def title_of(rule: MonitoringRule, value: float | None) -> str:
-    """One line for a list or a mail."""
+def alert_title(rule: MonitoringRule, value: float | None) -> str:
+    """Return a one-line title for lists and mails; without a value, "no data"."""
     if value is None:
         return f"{rule.name}: no data"[:200]
     match rule.kind:
         case Kind.METRIC:
-            said = f"{value:.4g} {MEASURE[rule.measure].unit}".strip()
+            text = f"{value:.4g} {MEASURE[rule.measure].unit}".strip()
         case Kind.SILENCE:
-            said = f"silent for {value:,.0f} min"
+            text = f"silent for {value:,.0f} min"
         case Kind.DRIFT:
-            said = f"not applied for {value:,.0f} min"
+            text = f"not applied for {value:,.0f} min"
         case _:
-            said = f"ends in {value:.0f} days" if value > 0 else "has ended"
-    return f"{rule.name}: {said}"[:200]
+            text = f"expires in {value:.0f} days" if value > 0 else "expired"
+    return f"{rule.name}: {text}"[:200]
 
 
-def _open(rule: MonitoringRule, found: list[Found], now: datetime) -> int:
+def _open(rule: MonitoringRule, violations: list[Violation], now: datetime) -> int:
     opened = 0
-    found = sorted(found, key=lambda one: one.device_id)  # two passes in one order
-    for start in range(0, len(found), BATCH):
-        opened += _open_batch(rule, found[start : start + BATCH], now)
+    # Sorted, so that concurrent evaluations insert in the same order.
+    violations = sorted(violations, key=lambda violation: violation.device_id)
+    for start in range(0, len(violations), BATCH):
+        opened += _open_batch(rule, violations[start : start + BATCH], now)
     return opened
 
 
 @transaction.atomic
-def _open_batch(rule: MonitoringRule, found: list[Found], now: datetime) -> int:
+def _open_batch(
+    rule: MonitoringRule, violations: list[Violation], now: datetime
+) -> int:
     alerts = [
         Alert(
             kind=rule.kind,
             rule=rule,
-            device_id=reason.device_id,
-            severity=reason.severity,
-            title=title_of(rule, reason.value),
-            value=reason.value,
-            since=reason.since,
+            device_id=violation.device_id,
+            severity=violation.severity,
+            title=alert_title(rule, violation.value),
+            value=violation.value,
+            since=violation.since,
             opened_at=now,
         )
-        for reason in (_weighed(rule, reason) for reason in found)
+        for violation in (_with_escalation(rule, violation) for violation in violations)
     ]
     Alert.objects.bulk_create(alerts, ignore_conflicts=True)
     ids = [alert.pk for alert in alerts]
-    made = set(Alert.objects.filter(pk__in=ids).values_list("pk", flat=True))
-    new = [alert for alert in alerts if alert.pk in made]
-    record(opened(alert) for alert in new)
+    inserted = set(Alert.objects.filter(pk__in=ids).values_list("pk", flat=True))
+    new = [alert for alert in alerts if alert.pk in inserted]
+    record(opened_event(alert) for alert in new)
     return len(new)
 
 
 @transaction.atomic
-def _escalate(watch: Watch, now: datetime) -> int:
-    severity = watch.rule.escalation_severity
-    worse = {alert.pk: value for alert, value in watch.to_escalate()}
-    if not worse:
+def _escalate(queries: RuleQueries, now: datetime) -> int:
+    severity = queries.rule.escalation_severity
+    values = {alert.pk: value for alert, value in queries.to_escalate()}
+    if not values:
         return 0
-    held = Alert.objects.open().filter(pk__in=worse).order_by("pk")
-    escalated, facts = [], []
-    for alert in held.select_for_update(skip_locked=True, of=("self",)):
+    alerts = Alert.objects.open().filter(pk__in=values).order_by("pk")
+    escalated, events = [], []
+    for alert in alerts.select_for_update(skip_locked=True, of=("self",)):
         if not Severity(severity).exceeds(alert.severity):
-            continue  # somebody else was quicker
+            continue  # a concurrent evaluation escalated it
         before, alert.severity = alert.severity, severity
-        alert.value = worse[alert.pk]
-        alert.title = title_of(watch.rule, alert.value)
+        alert.value = values[alert.pk]
+        alert.title = alert_title(queries.rule, alert.value)
         escalated.append(alert)
         changes: Changes = {"severity": (before, severity)}
-        said = about(alert, now)
-        facts.append(AlertEscalated(**said, value=alert.value, changes=changes))
-    fields = ["severity", "value", "title"]
-    Alert.objects.bulk_update(escalated, fields, batch_size=1000)
-    record(facts)
+        fields = event_fields(alert, now)
+        events.append(AlertEscalated(**fields, value=alert.value, changes=changes))
+    Alert.objects.bulk_update(
+        escalated, ["severity", "value", "title"], batch_size=1000
+    )
+    record(events)
     return len(escalated)
 
 
-def _weighed(rule: MonitoringRule, reason: Found) -> Found:
-    """At once as severe as it is, if it is beyond the second threshold already."""
-    beyond = (
+def _with_escalation(rule: MonitoringRule, violation: Violation) -> Violation:
+    """Raise the severity if the value is beyond the escalation threshold already."""
+    is_escalated = (
         rule.escalation_threshold is not None
-        and reason.value is not None
-        and HOLDS[rule.operator](reason.value, rule.escalation_threshold)
-        and Severity(rule.escalation_severity).exceeds(reason.severity)
+        and violation.value is not None
+        and COMPARE[rule.operator](violation.value, rule.escalation_threshold)
+        and Severity(rule.escalation_severity).exceeds(violation.severity)
     )
-    return replace(reason, severity=rule.escalation_severity) if beyond else reason
+    if not is_escalated:
+        return violation
+    return replace(violation, severity=rule.escalation_severity)

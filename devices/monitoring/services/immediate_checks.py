@@ -1,7 +1,8 @@
-"""Samples that give reason to look at once, and not at the next pass.
+"""Queue an immediate evaluation for samples that may open or close an alert.
 
-Each web process looks at what it has just stored with rules that are a few seconds old
-at most, and leaves the devices that may matter to a worker, many at once.
+Each web process compares the samples it has just stored with a copy of the rules that is
+at most a few seconds old. It collects the devices that may be affected, and queues one
+task for many of them. Other samples wait for the next periodic evaluation.
 """
 
 import threading
@@ -16,87 +17,94 @@ from kombu.exceptions import OperationalError
 from core.background import BackgroundCall
 from core.tasks import enqueue
 from devices.metrics.sample_validation import Row
-from devices.monitoring.conditions import HOLDS
+from devices.monitoring.conditions import COMPARE
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.registry.models import Device
 
-GOOD_FOR = 5.0  # seconds
-AT_ONCE = 1_000  # devices in one task
-MOST_ALERTED = 20_000  # that are remembered of a tenant
+CACHE_SECONDS = 5.0
+BATCH = 1_000  # devices in one task
+MAX_ALERTED_DEVICES = 20_000  # cached for one tenant
 
 
 @dataclass(slots=True)
-class Watched:
-    """What is looked for in the samples of a tenant, for a few seconds."""
+class TenantChecks:
+    """The conditions of a tenant's metric rules, and the devices with alerts."""
 
-    until: float
+    expires_at: float  # of time.monotonic()
     conditions: list[tuple[str, str, float]] = field(default_factory=list)
-    alerted: set[UUID] = field(default_factory=set)  # devices that may be good again
+    alerted_ids: set[UUID] = field(default_factory=set)
 
-    def matters(self, device_id: UUID, row: Row) -> bool:
-        return device_id in self.alerted or any(
-            row[measure] is not None and HOLDS[operator](row[measure], bound)
+    def may_change_alerts(self, device_id: UUID, row: Row) -> bool:
+        """Return True if the sample violates a rule, or the device has an alert."""
+        return device_id in self.alerted_ids or any(
+            row[measure] is not None and COMPARE[operator](row[measure], bound)
             for measure, operator, bound in self.conditions
         )
 
 
-_watched: dict[UUID, Watched] = {}
-_noticed: set[UUID] = set()
+_cache: dict[UUID, TenantChecks] = {}
+_pending_ids: set[UUID] = set()
 _lock = threading.Lock()
 
 
-def notice(device: Device, row: Row) -> None:
-    """Look at the newest sample of a device; have a worker look if it may matter."""
+def check_sample(device: Device, row: Row) -> None:
+    """Request an evaluation of the device if its newest sample may change alerts."""
     assert device.tenant_id is not None
-    if _of_tenant(device.tenant_id).matters(device.pk, row):
+    if _tenant_checks(device.tenant_id).may_change_alerts(device.pk, row):
         with _lock:
-            _noticed.add(device.pk)
+            _pending_ids.add(device.pk)
         _request_check()
 
 
-def take() -> Iterable[list[UUID]]:
-    """The devices noticed since the last time, in lists for one task each."""
+def take_pending() -> Iterable[list[UUID]]:
+    """Remove the pending devices and yield them in lists for one task each."""
     with _lock:
-        taken = list(_noticed)
-        _noticed.clear()
-    for start in range(0, len(taken), AT_ONCE):
-        yield taken[start : start + AT_ONCE]
+        device_ids = list(_pending_ids)
+        _pending_ids.clear()
+    for start in range(0, len(device_ids), BATCH):
+        yield device_ids[start : start + BATCH]
 
 
-def forget() -> None:
-    """Look at the rules anew with the next sample."""
-    _watched.clear()
+def clear_cache() -> None:
+    """Read the rules again for the next sample."""
+    _cache.clear()
 
 
-def _of_tenant(tenant_id: UUID) -> Watched:
-    known = _watched.get(tenant_id)
-    if known is None or known.until < time.monotonic():
-        known = _watched[tenant_id] = _read()
-    return known
+def _tenant_checks(tenant_id: UUID) -> TenantChecks:
+    checks = _cache.get(tenant_id)
+    if checks is None or checks.expires_at < time.monotonic():
+        checks = _cache[tenant_id] = _read()
+    return checks
 
 
-def _read() -> Watched:
-    """The current tenant's enabled rules on metrics, and who has an alert of them."""
+def _read() -> TenantChecks:
+    """Read the current tenant's enabled metric rules and unsettled metric alerts."""
     kind = MonitoringRule.Kind.METRIC
-    watched = Watched(until=time.monotonic() + GOOD_FOR)
-    rules = MonitoringRule.objects.switched_on().filter(kind=kind)
-    own = RuleOverride.objects.filter(rule__in=rules, threshold__isnull=False)
-    bounds: list[Any] = [
+    checks = TenantChecks(expires_at=time.monotonic() + CACHE_SECONDS)
+    rules = MonitoringRule.objects.enabled().filter(kind=kind)
+    overrides = RuleOverride.objects.filter(rule__in=rules, threshold__isnull=False)
+    conditions: list[Any] = [
         *rules.values_list("measure", "operator", "threshold"),
-        *own.values_list("rule__measure", "rule__operator", "threshold").distinct(),
+        *overrides.values_list(
+            "rule__measure", "rule__operator", "threshold"
+        ).distinct(),
     ]
-    watched.conditions += bounds
+    checks.conditions += conditions
     alerts = Alert.objects.unsettled().filter(kind=kind)
-    watched.alerted.update(alerts.values_list("device_id", flat=True)[:MOST_ALERTED])
-    return watched
+    checks.alerted_ids.update(
+        alerts.values_list("device_id", flat=True)[:MAX_ALERTED_DEVICES]
+    )
+    return checks
 
 
 def _enqueue_checks() -> None:
-    """
+    """Queue a task for each batch of pending devices.
+
     Raises:
-        OperationalError: the broker does not answer; the next pass finds the devices.
+        OperationalError: the broker does not answer. The next periodic evaluation
+            covers the devices.
     """
-    for device_ids in take():
+    for device_ids in take_pending():
         enqueue(
             "devices.monitoring.tasks.evaluate_devices",
             list(map(str, device_ids)),

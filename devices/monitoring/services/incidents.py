@@ -1,4 +1,4 @@
-"""Very many devices of a tenant fall silent at once: one incident with a list."""
+"""Open one incident when many devices of a tenant fall silent at the same time."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -11,50 +11,64 @@ from django.db.models import Count, F, Q
 
 from devices.monitoring.models import Alert, IncidentDevice
 from devices.monitoring.services import alert_closing
-from devices.monitoring.services.alert_events import opened
-from devices.monitoring.services.violations import Found
+from devices.monitoring.services.alert_events import opened_event
+from devices.monitoring.services.violations import Violation
 from devices.registry.events import FleetSilence
 from devices.registry.models import Device
 from devices.registry.services.fleet_silence import is_a_share
 from events.services.outbox import record
 from events.severity import Severity
 
-TOGETHER = timedelta(minutes=15)  # who falls silent so soon after is part of it
-FEW = 5  # percent of an incident's devices; the rest get alerts of their own
-LONGEST = timedelta(hours=6)  # then those that are still away get alerts of their own
-MISSED = 2  # connects that did not come, of one who is about to be silent
+JOIN_WINDOW = timedelta(minutes=15)  # devices that fall silent within it join
+MAX_REMAINING_PERCENT = 5  # still silent when an incident closes
+MAX_DURATION = timedelta(hours=6)  # of an incident
+MISSED_CONNECTS = 2  # missed connects after which a device counts as silent
 MEMBERS_BATCH = 5_000
 
 
-def absorb(found: list[Found], *, threshold: timedelta, now: datetime) -> list[Found]:
-    """Make an incident of devices that fell silent together; return who stands alone.
+def group_into_incident(
+    silent: list[Violation], *, threshold: timedelta, now: datetime
+) -> list[Violation]:
+    """Put devices that fell silent together into an incident. Return the others.
 
-    They are part of an incident that is under way, or so many of those that were heard
-    of lately are silent, or about to be, that they are one.
+    Devices join the current incident if they fell silent within `JOIN_WINDOW` of its
+    opening. Otherwise a new incident is opened if a large share of the devices seen
+    recently is silent, or has missed its last connects.
+
+    Args:
+        silent: devices that would get an alert.
+        threshold: how long a device is without contact before it counts as silent.
+
+    Returns:
+        The devices that get an alert of their own.
     """
-    incident = under_way()
-    rest = found
+    incident = current_incident()
+    rest = silent
     if incident is not None:
-        until = incident.opened_at + TOGETHER
-        _add(incident, [one for one in found if one.since <= until])
-        rest = [one for one in found if one.since > until]
-    lately = now - threshold - TOGETHER
-    fell = {one.device_id: one.since for one in rest if one.since > lately}
-    if len(fell) < settings.FLEET_SILENCE_LEAST or not _is_a_share(lately, now):
+        until = incident.opened_at + JOIN_WINDOW
+        _add(incident, [item for item in silent if item.since <= until])
+        rest = [item for item in silent if item.since > until]
+    recent = now - threshold - JOIN_WINDOW
+    recently_silent = {
+        item.device_id: item.since for item in rest if item.since > recent
+    }
+    is_few = len(recently_silent) < settings.FLEET_SILENCE_LEAST
+    if is_few or not _is_large_share_silent(recent, now):
         return rest
-    if incident is not None:  # that one is over; this is another
+    if incident is not None:  # its join window is over, so this is another outage
         _close(incident, now)
-    open_incident(fell, now=now)
-    return [one for one in rest if one.since <= lately]
+    open_incident(recently_silent, now=now)
+    return [item for item in rest if item.since <= recent]
 
 
 def open_incident(silent: Mapping[UUID, datetime], *, now: datetime) -> None:
-    """One alert about many devices; of two at once one is made.
+    """Open one alert for many devices, unless the tenant has an incident already.
 
-    Whoever comes second leaves its devices to the next pass.
+    Of two concurrent calls one opens the incident. The devices of the other are added by
+    the next evaluation.
 
     Args:
-        silent: since when, by device.
+        silent: the last contact, by device.
     """
     try:
         with transaction.atomic():
@@ -67,74 +81,81 @@ def open_incident(silent: Mapping[UUID, datetime], *, now: datetime) -> None:
                 opened_at=now,
                 devices=len(silent),
             )
-            _write(incident, silent)
-            record([opened(incident)])
+            _write_members(incident, silent)
+            record([opened_event(incident)])
     except IntegrityError as error:
         if "one_incident_at_a_time" not in str(error):
             raise
 
 
-def open_for(fact: FleetSilence) -> None:
-    """What the sweep has noticed, also where no rule of the tenant is about silence."""
-    since = fact.at - settings.RECENT_THRESHOLD - TOGETHER
+def open_for_event(event: FleetSilence) -> None:
+    """Open an incident for a fleet silence that the presence sweep detected.
+
+    This also covers tenants without a rule on silence.
+    """
+    since = event.at - settings.RECENT_THRESHOLD - JOIN_WINDOW
     silent = Device.objects.living().filter(
         status=Device.Status.OFFLINE, last_seen__gt=since
     )
     members: dict[Any, Any] = dict(silent.values_list("pk", "last_seen"))
-    if members and under_way() is None:
-        open_incident(members, now=fact.at)
+    if members and current_incident() is None:
+        open_incident(members, now=event.at)
 
 
-def under_way() -> Alert | None:
-    """The current tenant's incident, if there is one."""
-    found: Alert | None = Alert.objects.unsettled().incidents().first()
-    return found
+def current_incident() -> Alert | None:
+    """Return the current tenant's unsettled incident, if there is one."""
+    incident: Alert | None = Alert.objects.unsettled().incidents().first()
+    return incident
 
 
-def settle(*, now: datetime) -> None:
-    """Note who is back; close the incident when all are, but for a few, or after hours."""
-    incident = under_way()
+def update_incident(*, now: datetime) -> None:
+    """Record which devices are back. Close the incident if it is over.
+
+    It is over when at most `MAX_REMAINING_PERCENT` of its devices are still silent, or
+    after `MAX_DURATION`. Devices that are still silent then get alerts of their own.
+    """
+    incident = current_incident()
     if incident is None:
         return
-    away = IncidentDevice.objects.filter(alert=incident, returned_at__isnull=True)
-    back = Q(device__last_seen__gt=F("silent_since")) | Q(
+    silent = IncidentDevice.objects.filter(alert=incident, returned_at__isnull=True)
+    is_back = Q(device__last_seen__gt=F("silent_since")) | Q(
         device__status=Device.Status.RETIRED
     )
-    away.filter(back).update(returned_at=now)
-    over = now - incident.opened_at > LONGEST
-    if over or 100 * away.count() <= FEW * incident.devices:
+    silent.filter(is_back).update(returned_at=now)
+    is_too_old = now - incident.opened_at > MAX_DURATION
+    if is_too_old or 100 * silent.count() <= MAX_REMAINING_PERCENT * incident.devices:
         _close(incident, now)
 
 
 def _close(incident: Alert, now: datetime) -> None:
-    itself = Alert.objects.filter(pk=incident.pk)
-    alert_closing.settle(itself, closing=Alert.Closing.CAUSE_GONE, now=now)
+    alerts = Alert.objects.filter(pk=incident.pk)
+    alert_closing.settle_alerts(alerts, closing=Alert.Closing.CAUSE_GONE, now=now)
 
 
-def _is_a_share(lately: datetime, now: datetime) -> bool:
-    """Of the devices heard of lately, so many have missed their last connects."""
-    missed = timedelta(seconds=MISSED * settings.CONNECT_INTERVAL_SECONDS)
-    counted = (
+def _is_large_share_silent(recent: datetime, now: datetime) -> bool:
+    """Return True if many of the devices seen since `recent` have missed connects."""
+    missed = timedelta(seconds=MISSED_CONNECTS * settings.CONNECT_INTERVAL_SECONDS)
+    counts = (
         Device.objects.living()
-        .filter(last_seen__gt=lately)
+        .filter(last_seen__gt=recent)
         .aggregate(
             silent=Count("pk", filter=Q(last_seen__lte=now - missed)), all=Count("pk")
         )
     )
-    return is_a_share(counted["silent"], counted["all"] - counted["silent"])
+    return is_a_share(counts["silent"], counts["all"] - counts["silent"])
 
 
 @transaction.atomic
-def _add(incident: Alert, joining: list[Found]) -> None:
-    if not joining:
+def _add(incident: Alert, violations: list[Violation]) -> None:
+    if not violations:
         return
-    _write(incident, {one.device_id: one.since for one in joining})
+    _write_members(incident, {item.device_id: item.since for item in violations})
     count = IncidentDevice.objects.filter(alert=incident).count()
     Alert.objects.filter(pk=incident.pk).update(devices=count, title=_title(count))
 
 
-def _write(incident: Alert, silent: Mapping[UUID, datetime]) -> None:
-    """The incident's devices; one that had come back is away again."""
+def _write_members(incident: Alert, silent: Mapping[UUID, datetime]) -> None:
+    """Add devices to an incident. A device that had returned counts as silent again."""
     IncidentDevice.objects.bulk_create(
         [
             IncidentDevice(alert=incident, device_id=device_id, silent_since=since)
@@ -148,4 +169,4 @@ def _write(incident: Alert, silent: Mapping[UUID, datetime]) -> None:
 
 
 def _title(count: int) -> str:
-    return f"{count:,} devices fell silent together"
+    return f"{count:,} devices fell silent at the same time"

@@ -1,4 +1,4 @@
-"""Figures over the current tenant's fleet."""
+"""Count devices and alerts of the current tenant for the overview."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,13 +9,13 @@ from devices.monitoring.models import Alert
 from devices.registry.models import Device
 from events.severity import Severity
 
-MOST_RECENT = 10
-A_DAY = timedelta(hours=24)
+MAX_RECENT_ALERTS = 10
+DAY = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """How the fleet is; `active` means online."""
+    """The number of devices and alerts; `active` means online."""
 
     total: int
     active: int
@@ -27,32 +27,32 @@ class Overview:
 
 
 def overview(*, now: datetime) -> Overview:
-    """Count the living devices by status in one pass, and the alerts of the last day."""
+    """Count the devices that are not retired by status, and the alerts of 24 hours."""
     counts = Device.objects.living().aggregate(
         total=Count("pk"), active=Count("pk", filter=Q(status=Device.Status.ONLINE))
     )
-    opened = Alert.objects.opened_since(now - A_DAY)
-    by_rule = opened.order_by().values_list("rule__name").annotate(count=Count("pk"))
-    day = {
-        name or str(Alert.Kind.FLEET_SILENCE.label): count for name, count in by_rule
+    opened = Alert.objects.opened_since(now - DAY)
+    rows = opened.order_by().values_list("rule__name").annotate(count=Count("pk"))
+    by_rule = {
+        name or str(Alert.Kind.FLEET_SILENCE.label): count for name, count in rows
     }
     return Overview(
         total=counts["total"],
         active=counts["active"],
         offline=counts["total"] - counts["active"],
         open_alerts=open_by_severity(),
-        alerts_last_24h=sum(day.values()),
-        alerts_last_24h_by_rule=day,
-        recent_alerts=list(Alert.objects.all()[:MOST_RECENT]),
+        alerts_last_24h=sum(by_rule.values()),
+        alerts_last_24h_by_rule=by_rule,
+        recent_alerts=list(Alert.objects.all()[:MAX_RECENT_ALERTS]),
     )
 
 
 def open_by_severity() -> dict[str, int]:
-    """How many alerts are open, of each severity."""
-    counted = dict(
+    """Return the number of open alerts of each severity."""
+    counts = dict(
         Alert.objects.open()
         .order_by()
         .values_list("severity")
         .annotate(count=Count("pk"))
     )
-    return {severity.value: counted.get(severity.value, 0) for severity in Severity}
+    return {severity.value: counts.get(severity.value, 0) for severity in Severity}

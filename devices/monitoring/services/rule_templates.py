@@ -1,4 +1,4 @@
-"""The rules that every tenant begins with, switched on."""
+"""The rules that every new tenant gets, enabled."""
 
 from datetime import datetime
 from typing import Any
@@ -8,11 +8,11 @@ from django.conf import settings
 from devices.monitoring.models import MonitoringRule
 from events.severity import Severity
 
-HALF_AN_HOUR = 30 * 60
+HALF_AN_HOUR = 30 * 60  # seconds
 
 
 def templates() -> list[dict[str, Any]]:
-    """The fields of each."""
+    """Return the fields of each template rule."""
     minutes = max(1, round(settings.RECENT_THRESHOLD_MS / 60_000))
     return [
         {
@@ -64,7 +64,7 @@ def templates() -> list[dict[str, Any]]:
 
 
 def load(*, now: datetime) -> None:
-    """Give the current tenant the rules that it has not."""
+    """Create the template rules that the current tenant does not have yet."""
     MonitoringRule.objects.bulk_create(
         [MonitoringRule(created_at=now, **fields) for fields in templates()],
         ignore_conflicts=True,

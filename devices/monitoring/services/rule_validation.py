@@ -1,101 +1,117 @@
-"""What a rule can say: what follows from its kind is set, what cannot be is refused."""
+"""Validate rules, and set the fields that follow from a rule's kind."""
 
 from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from devices.metrics.measures import MEASURE
-from devices.monitoring.conditions import HOLDS
+from devices.monitoring.conditions import COMPARE
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import EVERY_DAY, MonitoringRule
 from events.severity import Severity
 
-LONGEST = 366 * 24 * 3600  # seconds that a condition lasts or cools down
-MOST_MINUTES = 1_000_000  # of silence or of drift
-MOST_DAYS = 36_500  # that a certificate is still good
+MAX_SECONDS = 366 * 24 * 3600  # of the duration and the cool-down
+MAX_MINUTES = 1_000_000  # of silence or drift
+MAX_DAYS = 36_500  # of certificate validity left
 Kind = MonitoringRule.Kind
 
 NUMBERS = (
-    *("threshold", "clear_threshold", "escalation_threshold"),
-    *("lasting_seconds", "cool_down_seconds"),
+    "threshold",
+    "clear_threshold",
+    "escalation_threshold",
+    "lasting_seconds",
+    "cool_down_seconds",
 )
 
 
 def complete(rule: MonitoringRule) -> None:
-    """Set what follows from the kind, and refuse what cannot be.
+    """Validate a rule and set the fields that follow from its kind.
 
     Raises:
-        InvalidRule: it cannot be.
+        InvalidRule: a field is invalid.
     """
     if rule.kind == Kind.METRIC:
         if rule.measure not in MEASURE:
-            raise InvalidRule("A rule on a metric names a measure.", field="measure")
+            message = "A measure is required for a rule on a metric."
+            raise InvalidRule(message, field="measure")
     else:
         rule.measure, rule.clear_threshold = "", None
         rule.lasting_seconds, rule.no_data = 0, rule.NoData.KEEP
-        rising = rule.counts_minutes
-        rule.operator = rule.Operator.AT_LEAST if rising else rule.Operator.AT_MOST
-    _check_subject(rule)
+        rule.operator = (
+            rule.Operator.AT_LEAST
+            if rule.threshold_is_minutes
+            else rule.Operator.AT_MOST
+        )
+    _check_scope(rule)
     check_numbers({name: getattr(rule, name) for name in NUMBERS}, rule)
     _check_escalation(rule)
     _check_hours(rule)
 
 
-def _check_subject(rule: MonitoringRule) -> None:
-    wanted = {"all": (), "tag": ("tag",), "device": ("device",)}[rule.scope]
+def _check_scope(rule: MonitoringRule) -> None:
+    required = {"all": (), "tag": ("tag",), "device": ("device",)}[rule.scope]
     for name in ("tag", "device"):
-        there = getattr(rule, f"{name}_id") is not None
-        if there and name not in wanted:
+        is_set = getattr(rule, f"{name}_id") is not None
+        if is_set and name not in required:
             setattr(rule, name, None)
-        elif not there and name in wanted:
-            raise InvalidRule(f"For which {name}?", field=name)
+        elif not is_set and name in required:
+            raise InvalidRule(f"A {name} is required for this scope.", field=name)
 
 
 def check_numbers(values: Mapping[str, Any], rule: MonitoringRule) -> None:
-    """
+    """Validate the numbers of a rule, or of a rule with an override applied.
+
+    Args:
+        values: a value for each of `NUMBERS`.
+        rule: the rule that defines the kind and the operator.
+
     Raises:
-        InvalidRule: the numbers, of the rule or with an override, do not go together.
+        InvalidRule: a number is out of bounds, or the thresholds contradict each other.
     """
     threshold, clear = values["threshold"], values["clear_threshold"]
     if rule.kind != Kind.METRIC:
-        most = MOST_MINUTES if rule.counts_minutes else MOST_DAYS
+        maximum = MAX_MINUTES if rule.threshold_is_minutes else MAX_DAYS
         for name in ("threshold", "escalation_threshold"):
-            if values[name] is not None and not 0 < values[name] <= most:
-                raise InvalidRule(f"Above 0, and at most {most:,}.", field=name)
-    if clear is not None and HOLDS[rule.operator](clear, threshold):
+            if values[name] is not None and not 0 < values[name] <= maximum:
+                message = f"This must be above 0 and at most {maximum:,}."
+                raise InvalidRule(message, field=name)
+    if clear is not None and COMPARE[rule.operator](clear, threshold):
         raise InvalidRule(
-            "An alert would be opened and closed by the same value.",
+            "The clear threshold must not be a value that opens an alert.",
             field="clear_threshold",
         )
     for name in ("lasting_seconds", "cool_down_seconds"):
-        if not 0 <= values[name] <= LONGEST:
-            raise InvalidRule("At most a year.", field=name)
+        if not 0 <= values[name] <= MAX_SECONDS:
+            raise InvalidRule("This must be at most one year.", field=name)
 
 
 def _check_escalation(rule: MonitoringRule) -> None:
     if (rule.escalation_threshold is None) != (not rule.escalation_severity):
         raise InvalidRule(
-            "An escalation has a threshold and a severity.",
+            "An escalation requires both a threshold and a severity.",
             field="escalation_threshold",
         )
     if rule.escalation_threshold is None:
         return
-    if not HOLDS[rule.operator](rule.escalation_threshold, rule.threshold):
+    if not COMPARE[rule.operator](rule.escalation_threshold, rule.threshold):
         raise InvalidRule(
-            "It escalates beyond the threshold only.", field="escalation_threshold"
+            "The escalation threshold must be beyond the threshold.",
+            field="escalation_threshold",
         )
     if not Severity(rule.escalation_severity).exceeds(rule.severity):
         raise InvalidRule(
-            "It escalates to a higher severity only.", field="escalation_severity"
+            "The escalation severity must be higher than the severity.",
+            field="escalation_severity",
         )
 
 
 def _check_hours(rule: MonitoringRule) -> None:
     if not rule.weekdays or not set(rule.weekdays) <= set(EVERY_DAY):
-        raise InvalidRule("Weekdays are 1 (Monday) to 7 (Sunday).", field="weekdays")
+        message = "Enter at least one weekday from 1 (Monday) to 7 (Sunday)."
+        raise InvalidRule(message, field="weekdays")
     rule.weekdays = sorted(set(rule.weekdays))
     try:
         ZoneInfo(rule.time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        sentence = "A time zone is called like Europe/Berlin."
-        raise InvalidRule(sentence, field="time_zone") from error
+        message = "Enter an IANA time zone, such as Europe/Berlin."
+        raise InvalidRule(message, field="time_zone") from error

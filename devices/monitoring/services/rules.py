@@ -1,4 +1,4 @@
-"""What is done to rules and their overrides, and what holds for one device."""
+"""Create, change and delete rules and overrides; resolve them for a device."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import Prefetch, Q
 
-from devices.monitoring.conditions import HOLDS, Condition, OpeningHours
+from devices.monitoring.conditions import COMPARE, Condition, OpeningHours
 from devices.monitoring.errors import InvalidRule, NoSuchRule, RuleExists
 from devices.monitoring.events import RuleCreated, RuleDeleted, RuleUpdated
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
@@ -23,171 +23,201 @@ OVERRIDABLE = ("threshold", "clear_threshold", "lasting_seconds", "severity")
 
 
 @transaction.atomic
-def create(*, now: datetime, **said: Any) -> MonitoringRule:
-    """A new rule of the current tenant.
+def create(*, now: datetime, **fields: Any) -> MonitoringRule:
+    """Create a rule of the current tenant.
+
+    Args:
+        fields: fields of `MonitoringRule`.
 
     Raises:
-        InvalidRule: what it says cannot be.
-        RuleExists: there is one of this name.
+        InvalidRule: a field is invalid.
+        RuleExists: the tenant has a rule with this name.
     """
-    rule = MonitoringRule(created_at=now, **said)
+    rule = MonitoringRule(created_at=now, **fields)
     complete(rule)
     _save(rule, force_insert=True)
-    record([RuleCreated(**_about(rule, now))])
+    record([RuleCreated(**_event_fields(rule, now))])
     return rule
 
 
 @transaction.atomic
-def update(*, rule: MonitoringRule, now: datetime, **said: Any) -> MonitoringRule:
-    """Change a rule; alerts of a rule that is switched off are closed.
+def update(*, rule: MonitoringRule, now: datetime, **fields: Any) -> MonitoringRule:
+    """Change a rule. Alerts of a rule that is disabled for all devices are closed.
+
+    Args:
+        fields: the fields of `MonitoringRule` to change.
 
     Raises:
-        InvalidRule, RuleExists: as for a new one.
+        InvalidRule: a field is invalid.
+        RuleExists: the tenant has another rule with this name.
+        NoSuchRule: the rule was deleted in the meantime.
     """
-    held = MonitoringRule.objects.select_for_update().filter(pk=rule.pk).first()
-    if held is None:
+    locked_rule = MonitoringRule.objects.select_for_update().filter(pk=rule.pk).first()
+    if locked_rule is None:
         raise NoSuchRule
-    before = {name: getattr(held, name) for name in said}
-    for name, value in said.items():
-        setattr(held, name, value)
-    complete(held)
-    _save(held)
-    changes = _changes(before, {name: getattr(held, name) for name in said})
+    before = {name: getattr(locked_rule, name) for name in fields}
+    for name, value in fields.items():
+        setattr(locked_rule, name, value)
+    complete(locked_rule)
+    _save(locked_rule)
+    changes = _changes(before, {name: getattr(locked_rule, name) for name in fields})
     if changes:
-        record([RuleUpdated(**_about(held, now), changes=changes)])
-    if not held.is_enabled and not held.overrides.filter(is_enabled=True).exists():
-        unsettled = Alert.objects.unsettled().filter(rule=held)
-        alert_closing.settle(unsettled, closing=Alert.Closing.NOT_WATCHED, now=now)
-    return held
+        record([RuleUpdated(**_event_fields(locked_rule, now), changes=changes)])
+    if (
+        not locked_rule.is_enabled
+        and not locked_rule.overrides.filter(is_enabled=True).exists()
+    ):
+        _settle_alerts(locked_rule, now)
+    return locked_rule
 
 
 @transaction.atomic
 def delete(*, rule: MonitoringRule, now: datetime) -> None:
-    """Remove a rule with its alerts; the events tell of them further on."""
-    unsettled = Alert.objects.unsettled().filter(rule=rule)
-    alert_closing.settle(unsettled, closing=Alert.Closing.NOT_WATCHED, now=now)
-    record([RuleDeleted(**_about(rule, now))])
+    """Delete a rule with its alerts. Their events are kept."""
+    _settle_alerts(rule, now)
+    record([RuleDeleted(**_event_fields(rule, now))])
     rule.delete()
 
 
 @transaction.atomic
 def override(
-    *, rule: MonitoringRule, subject: Mapping[str, Any], now: datetime, **said: Any
+    *, rule: MonitoringRule, subject: Mapping[str, Any], now: datetime, **fields: Any
 ) -> RuleOverride:
-    """Say what is different for a tag or a device, in the place of what was said before.
+    """Set the override of a rule for a tag or a device, replacing an existing one.
 
-    What is the same as in the rule is not kept, so that it follows the rule.
+    Values equal to those of the rule are not stored, so that they follow the rule.
 
     Args:
         subject: a `tag` or a `device`; the other one is None.
+        fields: values of `RuleOverride`; None or "" for the value of the rule.
 
     Raises:
-        InvalidRule: what it says cannot be, or it says nothing.
+        InvalidRule: a value is invalid, or no value differs from the rule.
     """
     if (subject["tag"] is None) == (subject["device"] is None):
-        raise InvalidRule("For a tag, or for a device?", field="tag")
+        message = "Enter either a tag or a device, not both."
+        raise InvalidRule(message, field="tag")
     if rule.kind != MonitoringRule.Kind.METRIC:
-        said = {**said, "clear_threshold": None, "lasting_seconds": None}
-    own = {name: _unlike(rule, name, said.get(name)) for name in OVERRIDABLE}
-    own["is_enabled"] = _unlike(rule, "is_enabled", said.get("is_enabled"))
-    if all(value in (None, "") for value in own.values()):
-        raise InvalidRule("It says nothing that is different from the rule.")
-    merged = {name: value for name, value in own.items() if value not in (None, "")}
-    check_numbers({name: getattr(rule, name) for name in NUMBERS} | merged, rule)
-    own["severity"] = own["severity"] or ""
-    made: RuleOverride
-    made, _ = RuleOverride.objects.update_or_create(rule=rule, **subject, defaults=own)
-    record([RuleUpdated(**_about(rule, now), changes={"override": (None, str(made))})])
-    return made
+        fields = {**fields, "clear_threshold": None, "lasting_seconds": None}
+    values = {
+        name: _none_if_equal(rule, name, fields.get(name))
+        for name in (*OVERRIDABLE, "is_enabled")
+    }
+    if all(value in (None, "") for value in values.values()):
+        raise InvalidRule("At least one value must differ from the rule.")
+    overridden = {
+        name: value for name, value in values.items() if value not in (None, "")
+    }
+    check_numbers({name: getattr(rule, name) for name in NUMBERS} | overridden, rule)
+    values["severity"] = values["severity"] or ""
+    result: RuleOverride
+    result, _ = RuleOverride.objects.update_or_create(
+        rule=rule, **subject, defaults=values
+    )
+    changes: Changes = {"override": (None, str(result))}
+    record([RuleUpdated(**_event_fields(rule, now), changes=changes)])
+    return result
 
 
 @transaction.atomic
 def remove_override(*, override: RuleOverride, now: datetime) -> None:
-    """Let the rule hold again for the tag or the device."""
+    """Delete an override, so that the rule itself applies to the tag or device."""
     changes: Changes = {"override": (str(override), None)}
-    record([RuleUpdated(**_about(override.rule, now), changes=changes)])
+    record([RuleUpdated(**_event_fields(override.rule, now), changes=changes)])
     override.delete()
 
 
 @dataclass(frozen=True, slots=True)
-class Effective:
-    """What of a rule holds for one device, and who says so."""
+class EffectiveRule:
+    """A rule as it applies to one device, and the source of each value."""
 
     rule: MonitoringRule
     condition: Condition
-    sources: dict[str, str]  # field: "rule", "tag hall" or "device"
+    sources: dict[str, str]  # by field: "rule", "tag hall" or "device"
 
 
 def condition_of(rule: MonitoringRule, *overrides: RuleOverride) -> Condition:
-    """The rule's, with the overrides that hold for a device; the first goes first."""
+    """Return the condition of a rule with overrides applied; the first one wins."""
     values = {name: getattr(rule, name) for name in (*OVERRIDABLE, "is_enabled")}
-    for own in reversed(overrides):
+    for override in reversed(overrides):
         for name in values:
-            value = getattr(own, name)
+            value = getattr(override, name)
             if value not in (None, ""):
                 values[name] = value
-    lasting = timedelta(seconds=values.pop("lasting_seconds"))
-    return Condition(operator=rule.operator, lasting=lasting, **values)
+    duration = timedelta(seconds=values.pop("lasting_seconds"))
+    return Condition(operator=rule.operator, duration=duration, **values)
 
 
-def effective(device: Device) -> list[Effective]:
-    """Every rule that is about the device, with what holds for it."""
-    tags = list(
+def effective_rules(device: Device) -> list[EffectiveRule]:
+    """Return every rule whose scope includes the device, with overrides applied."""
+    tags = dict(
         DeviceTag.objects.filter(device=device)
         .order_by("tag__name")
         .values_list("tag_id", "tag__name")
     )
-    tag_ids = [tag_id for tag_id, _ in tags]
-    found = []
-    own = RuleOverride.objects.filter(Q(device=device) | Q(tag__in=tag_ids))
-    those_for_it: Any = Prefetch("overrides", own)
-    rules = MonitoringRule.objects.prefetch_related(those_for_it)
-    for rule in rules:
-        about_it = (
+    tag_ids = list(tags)
+    device_overrides: Any = Prefetch(
+        "overrides",
+        RuleOverride.objects.filter(Q(device=device) | Q(tag__in=tag_ids)),
+    )
+    results = []
+    for rule in MonitoringRule.objects.prefetch_related(device_overrides):
+        if (
             rule.scope == rule.Scope.ALL
             or rule.tag_id in tag_ids
             or rule.device_id == device.pk
-        )
-        if about_it:
-            held = _in_order(rule.overrides.all(), tag_ids)
-            found.append(
-                Effective(rule, condition_of(rule, *held), _sources(held, dict(tags)))
-            )
-    return found
+        ):
+            overrides = _by_precedence(rule.overrides.all(), tag_ids)
+            condition = condition_of(rule, *overrides)
+            results.append(EffectiveRule(rule, condition, _sources(overrides, tags)))
+    return results
 
 
 class Conditions:
-    """What of a rule holds for each device, looked up in memory."""
+    """The condition of a rule for each device, with all overrides loaded in memory."""
 
     def __init__(self, rule: MonitoringRule) -> None:
         self.rule = rule
         overrides = list(rule.overrides.select_related("tag").order_by("tag__name"))
-        self._of_device = {own.device_id: own for own in overrides if own.device_id}
-        of_tag = {own.tag_id: own for own in overrides if own.tag_id}
-        self._of_tagged: dict[UUID, RuleOverride] = {}
-        worn = DeviceTag.objects.filter(tag__in=of_tag).order_by("-tag__name")
-        for device_id, tag_id in worn.values_list("device_id", "tag_id"):
-            self._of_tagged[device_id] = of_tag[tag_id]  # the first by name stays
+        self._by_device = {item.device_id: item for item in overrides if item.device_id}
+        by_tag = {item.tag_id: item for item in overrides if item.tag_id}
+        self._by_tagged_device: dict[UUID, RuleOverride] = {}
+        device_tags = DeviceTag.objects.filter(tag__in=by_tag).order_by("-tag__name")
+        for device_id, tag_id in device_tags.values_list("device_id", "tag_id"):
+            # In descending order of names, so that the first tag by name is kept.
+            self._by_tagged_device[device_id] = by_tag[tag_id]
 
     def of(self, device_id: UUID) -> Condition:
-        own = (self._of_device.get(device_id), self._of_tagged.get(device_id))
-        return condition_of(self.rule, *(item for item in own if item is not None))
+        return condition_of(self.rule, *self._overrides(device_id))
 
-    def switched_off(self, device_id: UUID) -> bool:
-        """Whether an override takes the device out, whatever the rule itself says."""
-        own = (self._of_device.get(device_id), self._of_tagged.get(device_id))
-        said = [item.is_enabled for item in own if item and item.is_enabled is not None]
-        return bool(said) and not said[0]
+    def is_disabled(self, device_id: UUID) -> bool:
+        """Return True if an override disables the rule for the device.
 
-    def loosest(self) -> float:
-        """The threshold that is violated first."""
-        own = [*self._of_device.values(), *self._of_tagged.values()]
-        said = [item.threshold for item in own if item.threshold is not None]
-        rising = HOLDS[self.rule.operator](1, 0)
-        return (min if rising else max)([self.rule.threshold, *said])
+        Whether the rule itself is enabled is ignored.
+        """
+        for override in self._overrides(device_id):
+            if override.is_enabled is not None:
+                return not override.is_enabled
+        return False
+
+    def loosest_threshold(self) -> float:
+        """Return the threshold that is violated first, over all overrides."""
+        overrides = [*self._by_device.values(), *self._by_tagged_device.values()]
+        thresholds = [
+            item.threshold for item in overrides if item.threshold is not None
+        ]
+        opens_above = COMPARE[self.rule.operator](1, 0)
+        return (min if opens_above else max)([self.rule.threshold, *thresholds])
+
+    def _overrides(self, device_id: UUID) -> list[RuleOverride]:
+        candidates = (
+            self._by_device.get(device_id),
+            self._by_tagged_device.get(device_id),
+        )
+        return [item for item in candidates if item is not None]
 
 
-def hours_of(rule: MonitoringRule) -> OpeningHours:
+def opening_hours(rule: MonitoringRule) -> OpeningHours:
     return OpeningHours(
         weekdays=tuple(rule.weekdays),
         opens_at=rule.opens_at,
@@ -196,28 +226,36 @@ def hours_of(rule: MonitoringRule) -> OpeningHours:
     )
 
 
-def _in_order(
+def _settle_alerts(rule: MonitoringRule, now: datetime) -> None:
+    alerts = Alert.objects.unsettled().filter(rule=rule)
+    closing = Alert.Closing.NOT_WATCHED
+    alert_closing.settle_alerts(alerts, closing=closing, now=now)
+
+
+def _by_precedence(
     overrides: Iterable[RuleOverride], tag_ids: list[Any]
 ) -> list[RuleOverride]:
-    """A device's overrides of one rule: its own, then that of its first tag by name."""
-    every = list(overrides)
-    of_device = [own for own in every if own.tag_id is None]
-    of_tags = [own for own in every if own.tag_id is not None]
-    return of_device + sorted(of_tags, key=lambda own: tag_ids.index(own.tag_id))[:1]
+    """Return the device's own override, then that of its first tag by name."""
+    items = list(overrides)
+    of_device = [item for item in items if item.tag_id is None]
+    of_tags = [item for item in items if item.tag_id is not None]
+    return of_device + sorted(of_tags, key=lambda item: tag_ids.index(item.tag_id))[:1]
 
 
 def _sources(overrides: list[RuleOverride], tags: dict[Any, str]) -> dict[str, str]:
     sources = {}
     for name in (*OVERRIDABLE, "is_enabled"):
         sources[name] = "rule"
-        for own in reversed(overrides):
-            if getattr(own, name) not in (None, ""):
-                by_tag = own.device_id is None
-                sources[name] = f"tag {tags[own.tag_id]}" if by_tag else "device"
+        for override in reversed(overrides):
+            if getattr(override, name) not in (None, ""):
+                is_of_tag = override.device_id is None
+                sources[name] = (
+                    f"tag {tags[override.tag_id]}" if is_of_tag else "device"
+                )
     return sources
 
 
-def _unlike(rule: MonitoringRule, name: str, value: Any) -> Any:
+def _none_if_equal(rule: MonitoringRule, name: str, value: Any) -> Any:
     return None if value == getattr(rule, name) else value
 
 
@@ -228,12 +266,11 @@ def _save(rule: MonitoringRule, *, force_insert: bool = False) -> None:
     except IntegrityError as error:
         if "rule_once" not in str(error):
             raise
-        raise RuleExists(
-            f"There is a rule {rule.name!r} already.", field="name"
-        ) from error
+        message = f"A rule named {rule.name!r} already exists."
+        raise RuleExists(message, field="name") from error
 
 
-def _about(rule: MonitoringRule, now: datetime) -> dict[str, Any]:
+def _event_fields(rule: MonitoringRule, now: datetime) -> dict[str, Any]:
     return {
         "tenant_id": rule.tenant_id,
         "at": now,
@@ -244,13 +281,13 @@ def _about(rule: MonitoringRule, now: datetime) -> dict[str, Any]:
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     return {
-        name: (_plain(before[name]), _plain(after[name]))
+        name: (_json_value(before[name]), _json_value(after[name]))
         for name in after
         if before[name] != after[name]
     }
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it; a row by its name."""
-    known = value is None or isinstance(value, bool | int | float | str | list)
-    return value if known else str(value)
+def _json_value(value: Any) -> Any:
+    """Return a value that JSON can represent; other values become strings."""
+    is_json = value is None or isinstance(value, bool | int | float | str | list)
+    return value if is_json else str(value)

@@ -1,4 +1,4 @@
-"""Subscribers to events of the packages below."""
+"""Subscribers to domain events of lower packages."""
 
 from accounts.events import TenantCreated
 from devices.monitoring.services import incidents, rule_templates
@@ -8,7 +8,7 @@ from events.extension_points import on
 
 @on(FleetSilence)
 def open_incident_for_fleet_silence(event: FleetSilence) -> None:
-    incidents.open_for(event)
+    incidents.open_for_event(event)
 
 
 @on(TenantCreated)

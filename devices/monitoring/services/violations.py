@@ -1,6 +1,6 @@
-"""Which devices a rule is about, and which of them give reason for an alert.
+"""Query which devices violate a rule, and which alerts have lost their cause.
 
-One query for each question, whatever the number of devices.
+Each question is one database query, whatever the number of devices.
 """
 
 from collections.abc import Collection
@@ -30,19 +30,19 @@ from django.db.models.lookups import Exact
 
 from certificates.models import DeviceCertificate
 from devices.metrics.models import DeviceMetrics, LatestMetrics
-from devices.monitoring.conditions import LOOKUP, OPPOSITE
+from devices.monitoring.conditions import LOOKUP, NEGATED
 from devices.monitoring.extension_points import configuration_drifts
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.registry.models import Device
 from events.severity import Severity
 
 Kind = MonitoringRule.Kind
-MISSED = 3  # samples that did not come, after which there is no data
+MISSED_SAMPLES = 3  # missed samples after which a device has no data
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A device that gives reason for an alert; `value` None: it has no data."""
+class Violation:
+    """A device that violates a rule; `value` is None if the device has no data."""
 
     device_id: UUID
     value: float | None
@@ -51,7 +51,7 @@ class Found:
 
 
 def in_scope(rule: MonitoringRule) -> QuerySet[Device]:
-    """The current tenant's living devices that a rule is about."""
+    """Return the current tenant's devices in the scope of a rule, without retired ones."""
     devices: QuerySet[Device] = Device.objects.living()
     if rule.scope == MonitoringRule.Scope.TAG:
         return devices.filter(device_tags__tag=rule.tag_id)
@@ -60,13 +60,17 @@ def in_scope(rule: MonitoringRule) -> QuerySet[Device]:
     return devices
 
 
-def no_data_after() -> timedelta:
-    """How old the newest sample may be."""
-    return timedelta(seconds=MISSED * settings.METRICS_INTERVAL_SECONDS)
+def max_sample_age() -> timedelta:
+    """Return the age of the newest sample at which a device has no data."""
+    return timedelta(seconds=MISSED_SAMPLES * settings.METRICS_INTERVAL_SECONDS)
 
 
-class Watch:
-    """A rule's questions about the current tenant's devices, at one moment."""
+class RuleQueries:
+    """The queries that evaluate a rule for the current tenant at one moment.
+
+    Args:
+        device_ids: evaluate the rule only for these devices.
+    """
 
     def __init__(
         self,
@@ -76,79 +80,85 @@ class Watch:
         device_ids: Collection[UUID] | None = None,
     ) -> None:
         self.rule, self.now, self.device_ids = rule, now, device_ids
-        self.overridden = rule.overrides.exists()
+        self.has_overrides = rule.overrides.exists()
 
-    def to_open(self) -> list[Found]:
-        """Those that violate it for long enough, and have no alert of it."""
-        found = self._violating(self._own("threshold", FloatField()))
+    def to_open(self) -> list[Violation]:
+        """Return devices that violate the rule for long enough and have no alert."""
+        rows = self._violating(self._effective("threshold", FloatField()))
         if self.rule.kind == Kind.METRIC:
-            found = self._lasting(found)
+            rows = self._violating_for_duration(rows)
         return [
-            Found(device_id, *self._reason(seen), severity)
-            for device_id, seen, severity in self._without_alert(found)
+            Violation(device_id, *self._value_and_since(observed), severity)
+            for device_id, observed, severity in self._without_alert(rows)
         ]
 
-    def to_open_without_data(self) -> list[Found]:
-        """Those that say nothing any more, where the rule takes that for a reason."""
+    def to_open_without_data(self) -> list[Violation]:
+        """Return devices without recent data, if the rule alerts on missing data."""
         if self.rule.no_data != MonitoringRule.NoData.OPEN:
             return []
-        silent = self._without_alert(self._without_data())
+        rows = self._without_alert(self._without_data())
         return [
-            Found(device_id, None, last_seen or self.now, severity)
-            for device_id, last_seen, severity in silent
+            Violation(device_id, None, last_seen or self.now, severity)
+            for device_id, last_seen, severity in rows
         ]
 
     def to_settle(self) -> QuerySet[Alert]:
-        """Alerts of which the cause is gone."""
-        bound = self._own("threshold", FloatField())
-        if self.rule.clear_threshold is not None or self.overridden:
-            bound = Coalesce(self._own("clear_threshold", FloatField()), bound)
-        cleared = self._cleared(bound)
-        if self.overridden:  # two overrides may say what does not go together
-            lookup = self._lookup(OPPOSITE[self.rule.operator], "gt")
-            limit = self._limit(self._own("threshold", FloatField()))
-            cleared = cleared.filter(**{f"seen__{lookup}": limit})
-        gone = Q(device__in=cleared.values("watched"))
+        """Return alerts whose cause is gone."""
+        bound = self._effective("threshold", FloatField())
+        if self.rule.clear_threshold is not None or self.has_overrides:
+            bound = Coalesce(self._effective("clear_threshold", FloatField()), bound)
+        cleared = self._not_violating(bound)
+        if self.has_overrides:
+            # The threshold and the clear threshold may come from different overrides
+            # that contradict each other. A value that violates the threshold must not
+            # close the alert, or it would be opened again at once.
+            lookup = self._lookup(NEGATED[self.rule.operator], "gt")
+            limit = self._limit(self._effective("threshold", FloatField()))
+            cleared = cleared.filter(**{f"observed__{lookup}": limit})
+        is_gone = Q(device__in=cleared.values("subject_id"))
         if self.rule.kind == Kind.CERTIFICATE:
-            without = self._rows().filter(seen__isnull=True)
-            gone |= Q(device__in=without.values("watched"))
+            without_certificate = self._rows().filter(observed__isnull=True)
+            is_gone |= Q(device__in=without_certificate.values("subject_id"))
         if self.rule.kind == Kind.DRIFT:
-            gone |= ~Q(device__in=self._rows().values("watched"))
+            is_gone |= ~Q(device__in=self._rows().values("subject_id"))
         if self.rule.no_data == MonitoringRule.NoData.CLOSE:
-            gone |= Q(device__in=self._without_data().values("watched"))
-        return self._alerts().filter(gone)
+            is_gone |= Q(device__in=self._without_data().values("subject_id"))
+        return self._alerts().filter(is_gone)
 
     def to_escalate(self) -> list[tuple[Alert, float]]:
-        """Alerts of which the value is beyond the second threshold now."""
+        """Return open alerts beyond the escalation threshold, with their new values."""
         if self.rule.escalation_threshold is None:
             return []
-        worse = self._violating(Value(self.rule.escalation_threshold))
-        milder = [
+        rows = self._violating(Value(self.rule.escalation_threshold))
+        lower_severities = [
             severity
             for severity in Severity.values
             if Severity(self.rule.escalation_severity).exceeds(severity)
         ]
-        alerts = self._alerts().open().filter(severity__in=milder)  # type: ignore[attr-defined] # ours
+        alerts = self._alerts().open().filter(severity__in=lower_severities)  # type: ignore[attr-defined] # of AlertQuerySet
         by_device = {alert.device_id: alert for alert in alerts}
         if not by_device:
             return []
-        rows = worse.filter(watched__in=by_device).values_list("watched", "seen")
-        escalating = [(by_device[pk], self._reason(seen)[0]) for pk, seen in rows]
+        escalating = [
+            (by_device[device_id], self._value_and_since(observed)[0])
+            for device_id, observed in rows.filter(
+                subject_id__in=by_device
+            ).values_list("subject_id", "observed")
+        ]
         return [(alert, value) for alert, value in escalating if value is not None]
 
     def not_watched(self) -> QuerySet[Alert]:
-        """Alerts of devices that the rule is not about any more."""
-        watched = self._devices()
-        if self.overridden:
-            watched = watched.filter(self._is_enabled(device="pk"))
-        return self._alerts().exclude(device__in=watched.values("pk"))
+        """Return alerts of devices to which the rule does not apply any more."""
+        devices = self._devices()
+        if self.has_overrides:
+            devices = devices.filter(self._is_enabled(device="pk"))
+        return self._alerts().exclude(device__in=devices.values("pk"))
 
     def _alerts(self) -> QuerySet[Alert]:
-        alerts = Alert.objects.unsettled().filter(rule=self.rule)
+        alerts: QuerySet[Alert] = Alert.objects.unsettled().filter(rule=self.rule)
         if self.device_ids is not None:
             alerts = alerts.filter(device__in=self.device_ids)
-        narrowed: QuerySet[Alert] = alerts
-        return narrowed
+        return alerts
 
     def _devices(self) -> QuerySet[Device]:
         devices = in_scope(self.rule).filter(quarantined_at__isnull=True)
@@ -157,30 +167,37 @@ class Watch:
         return devices
 
     def _rows(self) -> QuerySet[Any]:
-        """What is looked at: `watched` is the device, `seen` what is judged of it."""
+        """Return one row for each device, annotated with `subject_id` and `observed`.
+
+        `subject_id` is the device's id. `observed` is what the threshold is compared
+        with: a value of a metric, or a time.
+        """
         match self.rule.kind:
             case Kind.METRIC:
                 fresh = LatestMetrics.objects.filter(
-                    recorded_at__gt=self.now - no_data_after()
+                    recorded_at__gt=self.now - max_sample_age()
                 )
-                everybody = self.rule.scope == MonitoringRule.Scope.ALL
-                if everybody and self.device_ids is None:
+                is_whole_fleet = self.rule.scope == MonitoringRule.Scope.ALL
+                if is_whole_fleet and self.device_ids is None:
                     fresh = fresh.filter(device__quarantined_at__isnull=True).exclude(
                         device__status=Device.Status.RETIRED
                     )
                 else:
                     fresh = fresh.filter(device__in=self._devices().values("pk"))
-                return fresh.annotate(watched=F("device_id"), seen=F(self.rule.measure))
-            case Kind.SILENCE:
-                return self._devices().annotate(watched=F("pk"), seen=F("last_seen"))
-            case Kind.DRIFT:
-                among = self._devices().values("pk")
-                (drifts,) = configuration_drifts
-                rows = drifts().filter(device__in=among)
-                watched: QuerySet[Any] = rows.annotate(
-                    watched=F("device_id"), seen=F("since")
+                return fresh.annotate(
+                    subject_id=F("device_id"), observed=F(self.rule.measure)
                 )
-                return watched
+            case Kind.SILENCE:
+                return self._devices().annotate(
+                    subject_id=F("pk"), observed=F("last_seen")
+                )
+            case Kind.DRIFT:
+                (drifts,) = configuration_drifts
+                drifted = drifts().filter(device__in=self._devices().values("pk"))
+                rows: QuerySet[Any] = drifted.annotate(
+                    subject_id=F("device_id"), observed=F("since")
+                )
+                return rows
             case _:
                 newest = (
                     DeviceCertificate.objects.filter(
@@ -189,123 +206,143 @@ class Watch:
                     .order_by("-not_after")
                     .values("not_after")[:1]
                 )
-                return self._devices().annotate(watched=F("pk"), seen=Subquery(newest))
+                return self._devices().annotate(
+                    subject_id=F("pk"), observed=Subquery(newest)
+                )
 
     def _violating(self, bound: Combinable) -> QuerySet[Any]:
         lookup = self._lookup(self.rule.operator, "lte")
-        return self._rows().filter(**{f"seen__{lookup}": self._limit(bound)})
+        return self._rows().filter(**{f"observed__{lookup}": self._limit(bound)})
 
-    def _cleared(self, bound: Combinable) -> QuerySet[Any]:
-        lookup = self._lookup(OPPOSITE[self.rule.operator], "gt")
-        return self._rows().filter(**{f"seen__{lookup}": self._limit(bound)})
+    def _not_violating(self, bound: Combinable) -> QuerySet[Any]:
+        lookup = self._lookup(NEGATED[self.rule.operator], "gt")
+        return self._rows().filter(**{f"observed__{lookup}": self._limit(bound)})
 
-    def _lookup(self, operator: str, of_silence: str) -> str:
-        """Django's word; what is so for longer began earlier."""
-        return of_silence if self.rule.counts_minutes else LOOKUP[operator]
+    def _lookup(self, operator: str, for_minutes: str) -> str:
+        """Return Django's lookup for an operator.
+
+        Rules on silence and drift compare start times instead of minutes: a state that
+        has lasted longer began earlier. They use the lookup `for_minutes`.
+        """
+        return for_minutes if self.rule.threshold_is_minutes else LOOKUP[operator]
 
     def _limit(self, bound: Combinable) -> Any:
-        """The bound as what `seen` is compared with: a number, or a moment."""
+        """Convert a threshold to the type of `observed`: a number or a time."""
         if self.rule.kind == Kind.METRIC:
             return bound
-        minutes = self.rule.counts_minutes
-        unit = timedelta(minutes=-1) if minutes else timedelta(days=1)
+        is_minutes = self.rule.threshold_is_minutes
+        unit = timedelta(minutes=-1) if is_minutes else timedelta(days=1)
         span = ExpressionWrapper(bound * Value(unit), output_field=DurationField())
         return ExpressionWrapper(Value(self.now) + span, output_field=DateTimeField())
 
-    def _lasting(self, found: QuerySet[Any]) -> QuerySet[Any]:
-        """Those whose samples have said the same for as long as the rule wants.
+    def _violating_for_duration(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Filter devices whose samples have violated the rule for its whole duration.
 
-        The newest sample that is so old violates it, and so does each one since.
+        The newest sample before the duration began must violate the rule, and so must
+        every sample since.
         """
-        if not self.rule.lasting_seconds and not self.overridden:
-            return found
-        seconds = self._own("lasting_seconds", FloatField())
-        lasting = ExpressionWrapper(
+        if not self.rule.lasting_seconds and not self.has_overrides:
+            return rows
+        seconds = self._effective("lasting_seconds", FloatField())
+        duration = ExpressionWrapper(
             seconds * Value(timedelta(seconds=1)), output_field=DurationField()
         )
-        found = found.annotate(
-            bound=self._own("threshold", FloatField()), lasting=lasting
+        rows = rows.annotate(
+            bound=self._effective("threshold", FloatField()), duration=duration
         )
         measure = self.rule.measure
         samples = DeviceMetrics.objects.filter(
             device_id=OuterRef("device_id"),
             recorded_at__gt=OuterRef("recorded_at")
-            - OuterRef("lasting")
-            - no_data_after(),
+            - OuterRef("duration")
+            - max_sample_age(),
             **{f"{measure}__isnull": False},
         )
-        boundary = OuterRef("recorded_at") - OuterRef("lasting")
-        before = samples.filter(recorded_at__lte=boundary).order_by("-recorded_at")
-        otherwise = samples.filter(
-            recorded_at__gt=boundary,
+        start = OuterRef("recorded_at") - OuterRef("duration")
+        before = samples.filter(recorded_at__lte=start).order_by("-recorded_at")
+        not_violating = samples.filter(
+            recorded_at__gt=start,
             recorded_at__lte=OuterRef("recorded_at"),
-            **{f"{measure}__{LOOKUP[OPPOSITE[self.rule.operator]]}": OuterRef("bound")},
+            **{f"{measure}__{LOOKUP[NEGATED[self.rule.operator]]}": OuterRef("bound")},
         )
-        found = found.annotate(before=Subquery(before.values(measure)[:1]))
-        return found.filter(
-            ~Exists(otherwise),
+        rows = rows.annotate(before=Subquery(before.values(measure)[:1]))
+        return rows.filter(
+            ~Exists(not_violating),
             **{f"before__{LOOKUP[self.rule.operator]}": F("bound")},
         )
 
     def _without_data(self) -> QuerySet[Any]:
-        """Devices that are there long enough and have no new sample of the measure."""
-        since = self.now - no_data_after()
-        old = Q(metrics__recorded_at__lte=since) | Q(metrics__isnull=True)
-        silent = old | Q(**{f"metrics__{self.rule.measure}__isnull": True})
-        devices = self._devices().filter(silent, registered_at__lte=since)
-        return devices.annotate(watched=F("pk"), seen=F("last_seen"))
+        """Return devices without a recent value of the measure, except new devices."""
+        since = self.now - max_sample_age()
+        is_old = Q(metrics__recorded_at__lte=since) | Q(metrics__isnull=True)
+        has_no_data = is_old | Q(**{f"metrics__{self.rule.measure}__isnull": True})
+        devices = self._devices().filter(has_no_data, registered_at__lte=since)
+        return devices.annotate(subject_id=F("pk"), observed=F("last_seen"))
 
-    def _without_alert(self, found: QuerySet[Any]) -> QuerySet[Any]:
-        cooled = self.now - timedelta(seconds=self.rule.cool_down_seconds)
-        known = Alert.objects.filter(
-            Q(settled_at__isnull=True) | Q(closed_at__gt=cooled),
+    def _without_alert(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Filter devices for which an alert may be opened.
+
+        Return tuples of device id, observed value and severity.
+        """
+        cool_down_start = self.now - timedelta(seconds=self.rule.cool_down_seconds)
+        blocking_alert = Alert.objects.filter(
+            Q(settled_at__isnull=True) | Q(closed_at__gt=cool_down_start),
             rule=self.rule,
-            device=OuterRef("watched"),
+            device=OuterRef("subject_id"),
         )
         incident = (
             Alert.objects.open()
             .incidents()
             .filter(
-                members__device=OuterRef("watched"), members__returned_at__isnull=True
+                members__device=OuterRef("subject_id"),
+                members__returned_at__isnull=True,
             )
         )
-        found = found.filter(~Exists(known))
-        if found.model is Device:  # its silence is the reason
-            found = found.filter(~Exists(incident))
-        if self.overridden:
-            found = found.filter(self._is_enabled(device="watched"))
-        severity = self._own("severity", None)
-        rows: QuerySet[Any] = found.annotate(weight=severity)
-        return rows.values_list("watched", "seen", "weight")
+        rows = rows.filter(~Exists(blocking_alert))
+        if rows.model is Device:
+            # An incident covers silence and missing data. Certificate rules, whose rows
+            # are devices too, open no alerts during an incident either.
+            rows = rows.filter(~Exists(incident))
+        if self.has_overrides:
+            rows = rows.filter(self._is_enabled(device="subject_id"))
+        rows = rows.annotate(alert_severity=self._effective("severity", None))
+        values: QuerySet[Any] = rows.values_list(
+            "subject_id", "observed", "alert_severity"
+        )
+        return values
 
     def _is_enabled(self, *, device: str) -> Exact:
-        enabled = self._own("is_enabled", BooleanField(), device=device)
+        enabled = self._effective("is_enabled", BooleanField(), device=device)
         return Exact(enabled, Value(True))
 
-    def _own(self, name: str, field: Any, *, device: str = "watched") -> Any:
-        """What the rule says, or an override for the device or its first tag."""
-        plain = Value(getattr(self.rule, name), output_field=field)
-        if not self.overridden:
-            return plain
-        said: Any = NullIf(F(name), Value("")) if name == "severity" else F(name)
-        overrides = RuleOverride.objects.filter(rule=self.rule).annotate(said=said)
-        mine = overrides.filter(device_id=OuterRef(device))
-        tagged = overrides.filter(
+    def _effective(self, name: str, field: Any, *, device: str = "subject_id") -> Any:
+        """Return an expression for the effective value of a rule's field.
+
+        The override of the device takes precedence, then that of its first tag by name,
+        then the rule.
+        """
+        rule_value = Value(getattr(self.rule, name), output_field=field)
+        if not self.has_overrides:
+            return rule_value
+        value: Any = NullIf(F(name), Value("")) if name == "severity" else F(name)
+        overrides = RuleOverride.objects.filter(rule=self.rule).annotate(value=value)
+        of_device = overrides.filter(device_id=OuterRef(device))
+        of_tags = overrides.filter(
             tag__device_tags__device_id=OuterRef(device)
         ).order_by("tag__name")
         return Coalesce(
-            Subquery(mine.values("said")[:1]),
-            Subquery(tagged.values("said")[:1]),
-            plain,
+            Subquery(of_device.values("value")[:1]),
+            Subquery(of_tags.values("value")[:1]),
+            rule_value,
         )
 
-    def _reason(self, seen: Any) -> tuple[float | None, datetime]:
-        """The value in the rule's unit, and since when it is so."""
+    def _value_and_since(self, observed: Any) -> tuple[float | None, datetime]:
+        """Return the value in the rule's unit, and since when the rule is violated."""
         match self.rule.kind:
             case Kind.METRIC:
-                lasting = timedelta(seconds=self.rule.lasting_seconds)
-                return seen, self.now - lasting
+                duration = timedelta(seconds=self.rule.lasting_seconds)
+                return observed, self.now - duration
             case Kind.SILENCE | Kind.DRIFT:
-                return (self.now - seen) / timedelta(minutes=1), seen
+                return (self.now - observed) / timedelta(minutes=1), observed
             case _:
-                return (seen - self.now) / timedelta(days=1), self.now
+                return (observed - self.now) / timedelta(days=1), self.now

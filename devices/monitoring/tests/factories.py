@@ -1,3 +1,5 @@
+"""Factories of rules and alerts for tests."""
+
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +10,7 @@ from tenants.tests.factories import EveryTenantFactory, TenantFactory
 
 
 class RuleFactory(EveryTenantFactory):
-    """CPU above 90 percent, if nothing else is said."""
+    """A rule on CPU usage above 90 %, unless given other fields."""
 
     class Meta:
         model = MonitoringRule
@@ -22,16 +24,10 @@ class RuleFactory(EveryTenantFactory):
     created_at = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def silence(**fields: Any) -> MonitoringRule:
-    """A rule on silence; five minutes if nothing else is said."""
-    said = {
-        "kind": "silence",
-        "measure": "",
-        "operator": "ge",
-        "threshold": 5,
-        **fields,
-    }
-    rule: MonitoringRule = RuleFactory.create(**said)
+def silence_rule(**fields: Any) -> MonitoringRule:
+    """Create a rule on silence of five minutes, unless given other fields."""
+    defaults = {"kind": "silence", "measure": "", "operator": "ge", "threshold": 5}
+    rule: MonitoringRule = RuleFactory.create(**{**defaults, **fields})
     return rule
 
 

@@ -1,4 +1,4 @@
-"""A sample that matters is looked at when it comes; by a real worker."""
+"""Immediate checks: new samples that may change alerts are evaluated at once."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -11,7 +11,7 @@ from devices.metrics.tests.reporting import at, report
 from devices.monitoring.models import Alert
 from devices.monitoring.services import immediate_checks
 from devices.monitoring.tasks import evaluate_rules
-from devices.monitoring.tests.factories import RuleFactory, silence
+from devices.monitoring.tests.factories import RuleFactory, silence_rule
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import until
@@ -19,36 +19,36 @@ from tenants.models import Tenant
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered() -> Iterator[None]:
-    immediate_checks.forget()
-    list(immediate_checks.take())
+def empty_cache() -> Iterator[None]:
+    immediate_checks.clear_cache()
+    list(immediate_checks.take_pending())
     yield
-    immediate_checks.forget()
+    immediate_checks.clear_cache()
 
 
 @pytest.fixture
-def asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_background_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(immediate_checks, "_request_check", lambda: None)
 
 
 @pytest.mark.django_db
-def test_samples_that_are_as_they_should_be_wake_nobody(
-    tenant: Tenant, device: Device, asleep: None
+def test_samples_that_violate_no_rule_are_not_checked(
+    tenant: Tenant, device: Device, no_background_call: None
 ) -> None:
     RuleFactory.create(tenant=tenant)
     report(device, at(timezone.now(), cpu_usage=10), now=timezone.now())
 
-    assert list(immediate_checks.take()) == []
+    assert list(immediate_checks.take_pending()) == []
 
 
 @pytest.mark.django_db
-def test_samples_that_may_open_or_close_an_alert_are_noticed(
-    tenant: Tenant, device: Device, asleep: None
+def test_samples_that_may_open_or_close_an_alert_are_checked(
+    tenant: Tenant, device: Device, no_background_call: None
 ) -> None:
     rule = RuleFactory.create(tenant=tenant)
     now = timezone.now()
     report(device, at(now - timedelta(minutes=1), cpu_usage=95), now=now)
-    assert list(immediate_checks.take()) == [[device.pk]]
+    assert list(immediate_checks.take_pending()) == [[device.pk]]
 
     Alert.every_tenant.create(
         tenant=tenant,
@@ -59,9 +59,9 @@ def test_samples_that_may_open_or_close_an_alert_are_noticed(
         since=now,
         opened_at=now,
     )
-    immediate_checks.forget()
+    immediate_checks.clear_cache()
     report(device, at(now, cpu_usage=10), now=now)
-    assert list(immediate_checks.take()) == [[device.pk]]
+    assert list(immediate_checks.take_pending()) == [[device.pk]]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -70,20 +70,22 @@ def test_a_worker_opens_the_alert_and_closes_it(
 ) -> None:
     rule = RuleFactory.create()
     device = DeviceFactory.create(tenant=rule.tenant)
-    box = as_device(device)
+    client = as_device(device)
 
-    assert box.post("/devices/metrics", {"cpu_usage": 95}).status_code == 200
+    assert client.post("/devices/metrics", {"cpu_usage": 95}).status_code == 200
     until(lambda: Alert.every_tenant.open().filter(device=device).exists())
 
-    immediate_checks.forget()  # as it does by itself after some seconds
-    box.post("/devices/metrics", {"cpu_usage": 10})
+    immediate_checks.clear_cache()  # it expires after some seconds anyway
+    client.post("/devices/metrics", {"cpu_usage": 10})
     until(lambda: not Alert.every_tenant.open().exists())
 
 
 @pytest.mark.django_db(transaction=True)
-def test_beats_pass_reaches_every_tenant_through_a_worker(celery_worker: None) -> None:
+def test_the_periodic_task_evaluates_every_tenant_in_a_worker(
+    celery_worker: None,
+) -> None:
     long_ago = timezone.now() - timedelta(hours=1)
-    for rule in (silence(), silence()):
+    for rule in (silence_rule(), silence_rule()):
         DeviceFactory.create(tenant=rule.tenant, last_seen=long_ago)
 
     evaluate_rules.delay()

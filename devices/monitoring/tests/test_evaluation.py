@@ -1,4 +1,4 @@
-"""When an alert is opened, when it gets worse, and when it is over."""
+"""Evaluation of rules: opening, escalating and closing alerts."""
 
 from datetime import datetime, time, timedelta
 from typing import Any
@@ -12,8 +12,8 @@ from certificates.tests.keys import ec_key, request_for
 from devices.metrics.tests.reporting import at, every_five_minutes, report
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import alerts, evaluation, rules
-from devices.monitoring.services.evaluation import Evaluated
-from devices.monitoring.tests.factories import RuleFactory, silence
+from devices.monitoring.services.evaluation import EvaluationResult
+from devices.monitoring.tests.factories import RuleFactory, silence_rule
 from devices.registry.models import Device, DeviceTag
 from devices.registry.services import registration
 from devices.registry.tests.factories import DeviceFactory, TagFactory
@@ -27,37 +27,37 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def device(tenant: Tenant) -> Device:
-    made: Device = DeviceFactory.create(tenant=tenant, status="online")
-    return made
+    device: Device = DeviceFactory.create(tenant=tenant, status="online")
+    return device
 
 
-def passed(tenant: Tenant, now: datetime, **only: Any) -> Evaluated:
-    """One pass over the tenant's rules, as a worker makes it."""
+def evaluate(tenant: Tenant, now: datetime, **arguments: Any) -> EvaluationResult:
+    """Evaluate the tenant's rules once, as a worker does."""
     with tenant_scope(tenant.pk):
-        return evaluation.evaluate_all(now=now, **only)
+        return evaluation.evaluate_all(now=now, **arguments)
 
 
-def reports(device: Device, now: datetime, value: float) -> None:
+def report_cpu(device: Device, now: datetime, value: float) -> None:
     report(device, at(now, cpu_usage=value), now=now)
 
 
-def alert() -> Alert:
-    found: Alert = Alert.every_tenant.get()
-    return found
+def get_alert() -> Alert:
+    alert: Alert = Alert.every_tenant.get()
+    return alert
 
 
 def test_a_value_beyond_the_threshold_opens_one_alert(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     rule = RuleFactory.create(tenant=tenant, name="CPU", severity="high")
-    reports(device, now, 95.5)
+    report_cpu(device, now, 95.5)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
-    assert passed(tenant, now + MINUTE) == Evaluated()
+    assert evaluate(tenant, now) == EvaluationResult(opened=1)
+    assert evaluate(tenant, now + MINUTE) == EvaluationResult()
 
-    found = alert()
-    assert (found.rule, found.device, found.severity) == (rule, device, "high")
-    assert (found.value, found.title) == (95.5, "CPU: 95.5 %")
+    alert = get_alert()
+    assert (alert.rule, alert.device, alert.severity) == (rule, device, "high")
+    assert (alert.value, alert.title) == (95.5, "CPU: 95.5 %")
     event = Event.every_tenant.named("alert.opened").get()
     assert (event.device_id, event.data["severity"]) == (device.pk, "high")
 
@@ -65,11 +65,17 @@ def test_a_value_beyond_the_threshold_opens_one_alert(
 @pytest.mark.parametrize(
     ("operator", "value", "opens"),
     [
-        *(("gt", 90, False), ("gt", 91, True), ("ge", 90, True), ("ge", 89, False)),
-        *(("lt", 90, False), ("lt", 89, True), ("le", 90, True), ("le", 91, False)),
+        ("gt", 90, False),
+        ("gt", 91, True),
+        ("ge", 90, True),
+        ("ge", 89, False),
+        ("lt", 90, False),
+        ("lt", 89, True),
+        ("le", 90, True),
+        ("le", 91, False),
     ],
 )
-def test_the_operator_says_on_which_side_the_trouble_is(
+def test_the_operator_determines_which_values_open_an_alert(
     tenant: Tenant,
     device: Device,
     now: datetime,
@@ -78,182 +84,188 @@ def test_the_operator_says_on_which_side_the_trouble_is(
     opens: bool,
 ) -> None:
     RuleFactory.create(tenant=tenant, operator=operator)
-    reports(device, now, value)
+    report_cpu(device, now, value)
 
-    assert passed(tenant, now).opened == int(opens)
+    assert evaluate(tenant, now).opened == int(opens)
 
 
-def test_it_closes_by_itself_when_the_cause_is_gone(
+def test_an_alert_closes_when_its_cause_is_gone(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(tenant=tenant)
-    reports(device, now, 95)
-    passed(tenant, now)
-    reports(device, now + MINUTE, 90)
+    report_cpu(device, now, 95)
+    evaluate(tenant, now)
+    report_cpu(device, now + MINUTE, 90)
 
-    assert passed(tenant, now + MINUTE) == Evaluated(closed=1)
+    assert evaluate(tenant, now + MINUTE) == EvaluationResult(closed=1)
 
-    assert (alert().status, alert().closing) == ("closed", "cause_gone")
+    assert (get_alert().status, get_alert().closing) == ("closed", "cause_gone")
     assert Event.every_tenant.named("alert.closed").count() == 1
 
 
-def test_between_threshold_and_clear_value_it_stays_as_it_is(
+def test_a_value_between_the_thresholds_neither_opens_nor_closes_an_alert(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(tenant=tenant, clear_threshold=70)
-    reports(device, now, 85)
-    assert passed(tenant, now).opened == 0
-    reports(device, now + MINUTE, 95)
-    passed(tenant, now + MINUTE)
-    reports(device, now + 2 * MINUTE, 85)
-    assert passed(tenant, now + 2 * MINUTE).closed == 0
-    reports(device, now + 3 * MINUTE, 70)
+    report_cpu(device, now, 85)
+    assert evaluate(tenant, now).opened == 0
+    report_cpu(device, now + MINUTE, 95)
+    evaluate(tenant, now + MINUTE)
+    report_cpu(device, now + 2 * MINUTE, 85)
+    assert evaluate(tenant, now + 2 * MINUTE).closed == 0
+    report_cpu(device, now + 3 * MINUTE, 70)
 
-    assert passed(tenant, now + 3 * MINUTE).closed == 1
+    assert evaluate(tenant, now + 3 * MINUTE).closed == 1
 
 
 @pytest.mark.parametrize(
     ("values", "opens"),
     [
-        ([95, 95, 95], True),  # for ten minutes
-        ([10, 95, 95], False),  # for five
+        ([95, 95, 95], True),  # violated for ten minutes
+        ([10, 95, 95], False),  # violated for five minutes
         ([95, 10, 95], False),
         ([95, 95, 10], False),
     ],
 )
-def test_it_lasts_when_every_sample_of_the_time_says_so(
+def test_an_alert_opens_if_every_sample_of_the_duration_violates_the_rule(
     tenant: Tenant, device: Device, now: datetime, values: list[float], opens: bool
 ) -> None:
     RuleFactory.create(tenant=tenant, lasting_seconds=600)
     report(device, *every_five_minutes(now - 10 * MINUTE, values), now=now)
 
-    assert passed(tenant, now).opened == int(opens)
+    assert evaluate(tenant, now).opened == int(opens)
 
 
-def test_a_sample_that_comes_late_speaks_of_its_own_time(
+def test_a_late_sample_does_not_open_an_alert(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(tenant=tenant)
-    reports(device, now, 10)
+    report_cpu(device, now, 10)
     report(device, at(now - 5 * MINUTE, cpu_usage=99), now=now)
 
-    assert passed(tenant, now).opened == 0
+    assert evaluate(tenant, now).opened == 0
 
 
-def test_after_it_closed_it_rests_for_the_cool_down(
+def test_no_alert_opens_during_the_cool_down(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(tenant=tenant, cool_down_seconds=600)
     for minute, value in ((0, 95), (1, 10), (2, 95)):
-        reports(device, now + minute * MINUTE, value)
-        passed(tenant, now + minute * MINUTE)
+        report_cpu(device, now + minute * MINUTE, value)
+        evaluate(tenant, now + minute * MINUTE)
     assert Alert.every_tenant.count() == 1
 
-    reports(device, now + 12 * MINUTE, 95)
+    report_cpu(device, now + 12 * MINUTE, 95)
 
-    assert passed(tenant, now + 12 * MINUTE).opened == 1
+    assert evaluate(tenant, now + 12 * MINUTE).opened == 1
 
 
-def test_it_escalates_in_place(tenant: Tenant, device: Device, now: datetime) -> None:
+def test_an_open_alert_is_escalated(
+    tenant: Tenant, device: Device, now: datetime
+) -> None:
     RuleFactory.create(
         tenant=tenant,
         severity="medium",
         escalation_threshold=98,
         escalation_severity="critical",
     )
-    reports(device, now, 95)
-    passed(tenant, now)
-    reports(device, now + MINUTE, 99)
+    report_cpu(device, now, 95)
+    evaluate(tenant, now)
+    report_cpu(device, now + MINUTE, 99)
 
-    assert passed(tenant, now + MINUTE) == Evaluated(escalated=1)
-    assert passed(tenant, now + 2 * MINUTE) == Evaluated()
+    assert evaluate(tenant, now + MINUTE) == EvaluationResult(escalated=1)
+    assert evaluate(tenant, now + 2 * MINUTE) == EvaluationResult()
 
-    assert (alert().severity, alert().value) == ("critical", 99)
+    assert (get_alert().severity, get_alert().value) == ("critical", 99)
     event = Event.every_tenant.named("alert.escalated").get()
     assert event.changes == {"severity": ["medium", "critical"]}
 
 
-def test_what_begins_beyond_the_second_threshold_begins_severe(
+def test_an_alert_opens_escalated_if_the_value_is_beyond_the_escalation_threshold(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(
         tenant=tenant, escalation_threshold=98, escalation_severity="critical"
     )
-    reports(device, now, 99)
-    passed(tenant, now)
+    report_cpu(device, now, 99)
+    evaluate(tenant, now)
 
-    assert alert().severity == "critical"
+    assert get_alert().severity == "critical"
 
 
 @pytest.mark.parametrize(("hour", "opens"), [(9, True), (20, False)])
-def test_alerts_are_opened_within_the_opening_hours(
+def test_alerts_open_only_within_the_opening_hours(
     tenant: Tenant, device: Device, now: datetime, hour: int, opens: bool
 ) -> None:
     RuleFactory.create(tenant=tenant, opens_at=time(8), closes_at=time(18))
-    moment = now.replace(hour=hour)
-    reports(device, moment, 95)
+    time_of_day = now.replace(hour=hour)
+    report_cpu(device, time_of_day, 95)
 
-    assert passed(tenant, moment).opened == int(opens)
+    assert evaluate(tenant, time_of_day).opened == int(opens)
 
 
 @pytest.mark.parametrize(
-    ("no_data", "outcome"),
+    ("no_data", "expected"),
     [
-        ("keep", Evaluated()),
-        ("close", Evaluated(closed=1)),
+        ("keep", EvaluationResult()),
+        ("close", EvaluationResult(closed=1)),
     ],
 )
-def test_no_data_means_what_the_rule_says(
-    tenant: Tenant, device: Device, now: datetime, no_data: str, outcome: Evaluated
+def test_missing_data_keeps_or_closes_an_alert_as_the_rule_defines(
+    tenant: Tenant,
+    device: Device,
+    now: datetime,
+    no_data: str,
+    expected: EvaluationResult,
 ) -> None:
     RuleFactory.create(tenant=tenant, no_data=no_data)
-    reports(device, now, 95)
-    passed(tenant, now)
+    report_cpu(device, now, 95)
+    evaluate(tenant, now)
 
-    assert passed(tenant, now + 16 * MINUTE) == outcome
+    assert evaluate(tenant, now + 16 * MINUTE) == expected
 
 
-def test_no_data_may_itself_be_a_reason(
+def test_missing_data_opens_an_alert_if_the_rule_defines_it(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(tenant=tenant, no_data="open", name="CPU")
-    reports(device, now, 10)
-    assert passed(tenant, now).opened == 0
+    report_cpu(device, now, 10)
+    assert evaluate(tenant, now).opened == 0
 
-    assert passed(tenant, now + 16 * MINUTE).opened == 1
-    assert alert().title == "CPU: no data"
-    reports(device, now + 17 * MINUTE, 10)
-    assert passed(tenant, now + 17 * MINUTE).closed == 1
+    assert evaluate(tenant, now + 16 * MINUTE).opened == 1
+    assert get_alert().title == "CPU: no data"
+    report_cpu(device, now + 17 * MINUTE, 10)
+    assert evaluate(tenant, now + 17 * MINUTE).closed == 1
 
 
-def test_silence_opens_an_alert_and_a_sign_of_life_closes_it(
+def test_silence_opens_an_alert_and_a_contact_closes_it(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    silence(tenant=tenant, name="Away")
-    reports(device, now, 10)
-    assert passed(tenant, now + 4 * MINUTE) == Evaluated()
+    silence_rule(tenant=tenant, name="Offline")
+    report_cpu(device, now, 10)
+    assert evaluate(tenant, now + 4 * MINUTE) == EvaluationResult()
 
-    assert passed(tenant, now + 5 * MINUTE) == Evaluated(opened=1)
-    assert (alert().title, alert().since) == ("Away: silent for 5 min", now)
-    reports(device, now + 6 * MINUTE, 10)
-    assert passed(tenant, now + 6 * MINUTE) == Evaluated(closed=1)
+    assert evaluate(tenant, now + 5 * MINUTE) == EvaluationResult(opened=1)
+    assert (get_alert().title, get_alert().since) == ("Offline: silent for 5 min", now)
+    report_cpu(device, now + 6 * MINUTE, 10)
+    assert evaluate(tenant, now + 6 * MINUTE) == EvaluationResult(closed=1)
 
 
-def test_a_device_that_was_never_heard_of_is_not_silent(
+def test_a_device_without_any_contact_so_far_is_not_silent(
     tenant: Tenant, now: datetime
 ) -> None:
-    silence(tenant=tenant)
+    silence_rule(tenant=tenant)
     DeviceFactory.create(tenant=tenant)
 
-    assert passed(tenant, now) == Evaluated()
+    assert evaluate(tenant, now) == EvaluationResult()
 
 
-def test_a_certificate_near_its_end_opens_an_alert_until_there_is_another(
+def test_an_expiring_certificate_opens_an_alert_until_it_is_replaced(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(
         tenant=tenant,
-        name="Ending",
+        name="Expiring",
         kind="certificate",
         measure="",
         operator="le",
@@ -267,136 +279,136 @@ def test_a_certificate_near_its_end_opens_an_alert_until_there_is_another(
         )
 
     issue(now - timedelta(days=340))
-    assert passed(tenant, now) == Evaluated(opened=1)
-    assert alert().title == "Ending: ends in 25 days"
+    assert evaluate(tenant, now) == EvaluationResult(opened=1)
+    assert get_alert().title == "Expiring: expires in 25 days"
     issue(now)
-    assert passed(tenant, now + MINUTE) == Evaluated(closed=1)
+    assert evaluate(tenant, now + MINUTE) == EvaluationResult(closed=1)
 
 
-def test_a_rule_is_about_the_devices_of_its_scope(
+def test_a_rule_applies_to_the_devices_in_its_scope(
     tenant: Tenant, now: datetime
 ) -> None:
     plain, tagged, chosen = DeviceFactory.create_batch(3, tenant=tenant)
     tag = TagFactory.create(tenant=tenant, name="hall")
     DeviceTag.every_tenant.create(tenant=tenant, device=tagged, tag=tag)
-    of_tag = RuleFactory.create(tenant=tenant, scope="tag", tag=tag)
-    of_one = RuleFactory.create(tenant=tenant, scope="device", device=chosen)
+    tag_rule = RuleFactory.create(tenant=tenant, scope="tag", tag=tag)
+    device_rule = RuleFactory.create(tenant=tenant, scope="device", device=chosen)
     for device in (plain, tagged, chosen):
-        reports(device, now, 95)
+        report_cpu(device, now, 95)
 
-    passed(tenant, now)
+    evaluate(tenant, now)
 
-    found = set(Alert.every_tenant.values_list("rule_id", "device_id"))
-    assert found == {(of_tag.pk, tagged.pk), (of_one.pk, chosen.pk)}
+    alerts = set(Alert.every_tenant.values_list("rule_id", "device_id"))
+    assert alerts == {(tag_rule.pk, tagged.pk), (device_rule.pk, chosen.pk)}
 
 
-def test_a_rule_sees_its_own_tenants_devices_alone(
+def test_a_rule_does_not_apply_to_another_tenants_devices(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(tenant=tenant)
-    stranger = DeviceFactory.create()
-    reports(stranger, now, 99)
+    foreign_device = DeviceFactory.create()
+    report_cpu(foreign_device, now, 99)
 
-    assert passed(tenant, now) == Evaluated()
-    assert passed(stranger.tenant, now) == Evaluated()
+    assert evaluate(tenant, now) == EvaluationResult()
+    assert evaluate(foreign_device.tenant, now) == EvaluationResult()
 
 
 @pytest.fixture
-def hall(tenant: Tenant, device: Device) -> Any:
+def tag(tenant: Tenant, device: Device) -> Any:
     tag = TagFactory.create(tenant=tenant, name="hall")
     DeviceTag.every_tenant.create(tenant=tenant, device=device, tag=tag)
     return tag
 
 
-def overridden(rule: MonitoringRule, now: datetime, **said: Any) -> None:
+def override(rule: MonitoringRule, now: datetime, **fields: Any) -> None:
     with tenant_scope(rule.tenant_id):
-        subject = {"tag": said.pop("tag", None), "device": said.pop("device", None)}
-        rules.override(rule=rule, subject=subject, now=now, **said)
+        subject = {name: fields.pop(name, None) for name in ("tag", "device")}
+        rules.override(rule=rule, subject=subject, now=now, **fields)
 
 
-def test_a_tag_overrides_the_rule_and_a_device_overrides_the_tag(
-    tenant: Tenant, device: Device, hall: Any, now: datetime
+def test_a_tag_override_applies_and_a_device_override_takes_precedence(
+    tenant: Tenant, device: Device, tag: Any, now: datetime
 ) -> None:
     rule = RuleFactory.create(tenant=tenant)
     other = DeviceFactory.create(tenant=tenant)
-    overridden(rule, now, tag=hall, threshold=50, severity="low")
-    reports(device, now, 60)
-    reports(other, now, 60)
+    override(rule, now, tag=tag, threshold=50, severity="low")
+    report_cpu(device, now, 60)
+    report_cpu(other, now, 60)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
-    assert (alert().device, alert().severity) == (device, "low")
+    assert evaluate(tenant, now) == EvaluationResult(opened=1)
+    assert (get_alert().device, get_alert().severity) == (device, "low")
 
-    overridden(rule, now, device=device, threshold=70)
-    assert passed(tenant, now) == Evaluated(closed=1)
+    override(rule, now, device=device, threshold=70)
+    assert evaluate(tenant, now) == EvaluationResult(closed=1)
 
 
-def test_an_override_may_ask_for_longer(
-    tenant: Tenant, device: Device, hall: Any, now: datetime
+def test_an_override_may_set_a_longer_duration(
+    tenant: Tenant, device: Device, tag: Any, now: datetime
 ) -> None:
     rule = RuleFactory.create(tenant=tenant)
-    overridden(rule, now, tag=hall, lasting_seconds=600)
-    reports(device, now, 95)
-    assert passed(tenant, now).opened == 0
+    override(rule, now, tag=tag, lasting_seconds=600)
+    report_cpu(device, now, 95)
+    assert evaluate(tenant, now).opened == 0
     for minute in (5, 10):
-        reports(device, now + minute * MINUTE, 95)
+        report_cpu(device, now + minute * MINUTE, 95)
 
-    assert passed(tenant, now + 10 * MINUTE).opened == 1
+    assert evaluate(tenant, now + 10 * MINUTE).opened == 1
 
 
-def test_an_override_may_switch_a_rule_off(
-    tenant: Tenant, device: Device, hall: Any, now: datetime
+def test_an_override_may_disable_a_rule(
+    tenant: Tenant, device: Device, tag: Any, now: datetime
 ) -> None:
     rule = RuleFactory.create(tenant=tenant)
-    reports(device, now, 95)
-    passed(tenant, now)
+    report_cpu(device, now, 95)
+    evaluate(tenant, now)
 
-    overridden(rule, now, device=device, is_enabled=False)
+    override(rule, now, device=device, is_enabled=False)
 
-    assert passed(tenant, now) == Evaluated(closed=1)
-    assert alert().closing == "not_watched"
-    assert passed(tenant, now) == Evaluated()
+    assert evaluate(tenant, now) == EvaluationResult(closed=1)
+    assert get_alert().closing == "not_watched"
+    assert evaluate(tenant, now) == EvaluationResult()
 
 
-def test_an_override_may_switch_on_what_the_rule_has_off(
+def test_an_override_may_enable_a_disabled_rule(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     rule = RuleFactory.create(tenant=tenant, is_enabled=False)
     other = DeviceFactory.create(tenant=tenant)
-    overridden(rule, now, device=device, is_enabled=True)
-    reports(device, now, 95)
-    reports(other, now, 95)
+    override(rule, now, device=device, is_enabled=True)
+    report_cpu(device, now, 95)
+    report_cpu(other, now, 95)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
-    assert alert().device == device
+    assert evaluate(tenant, now) == EvaluationResult(opened=1)
+    assert get_alert().device == device
 
 
-def test_overrides_that_contradict_each_other_make_no_storm(
-    tenant: Tenant, device: Device, hall: Any, now: datetime
+def test_contradicting_overrides_do_not_open_and_close_alerts_repeatedly(
+    tenant: Tenant, device: Device, tag: Any, now: datetime
 ) -> None:
     rule = RuleFactory.create(tenant=tenant)
-    overridden(rule, now, tag=hall, threshold=70, clear_threshold=60)
-    overridden(rule, now, device=device, clear_threshold=85)
-    reports(device, now, 75)
+    override(rule, now, tag=tag, threshold=70, clear_threshold=60)
+    override(rule, now, device=device, clear_threshold=85)
+    report_cpu(device, now, 75)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
-    assert passed(tenant, now) == Evaluated()
+    assert evaluate(tenant, now) == EvaluationResult(opened=1)
+    assert evaluate(tenant, now) == EvaluationResult()
 
 
-def test_what_is_more_severe_already_is_not_escalated_down(
+def test_an_escalation_never_lowers_the_severity(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     rule = RuleFactory.create(
         tenant=tenant, escalation_threshold=98, escalation_severity="high"
     )
-    overridden(rule, now, device=device, severity="critical")
-    reports(device, now, 99)
+    override(rule, now, device=device, severity="critical")
+    report_cpu(device, now, 99)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
-    assert passed(tenant, now) == Evaluated()
-    assert alert().severity == "critical"
+    assert evaluate(tenant, now) == EvaluationResult(opened=1)
+    assert evaluate(tenant, now) == EvaluationResult()
+    assert get_alert().severity == "critical"
 
 
-def test_an_alert_about_a_certificate_that_was_revoked_is_closed(
+def test_revoking_a_certificate_closes_its_alert(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(
@@ -406,99 +418,101 @@ def test_an_alert_about_a_certificate_that_was_revoked_is_closed(
     certificate = service.issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=now - timedelta(days=340)
     )
-    passed(tenant, now)
+    evaluate(tenant, now)
     service.revoke_certificate(certificate, reason="superseded", now=now)
 
-    assert passed(tenant, now) == Evaluated(closed=1)
+    assert evaluate(tenant, now) == EvaluationResult(closed=1)
 
 
-def test_what_a_rule_opened_while_it_was_switched_off_is_closed_by_the_next_pass(
+def test_the_next_evaluation_closes_alerts_of_a_disabled_rule(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     rule = RuleFactory.create(tenant=tenant)
-    reports(device, now, 95)
-    passed(tenant, now)
+    report_cpu(device, now, 95)
+    evaluate(tenant, now)
     MonitoringRule.every_tenant.filter(pk=rule.pk).update(is_enabled=False)
 
-    assert passed(tenant, now) == Evaluated(closed=1)
+    assert evaluate(tenant, now) == EvaluationResult(closed=1)
 
 
-def test_one_rules_trouble_is_not_that_of_the_others(
+def test_a_database_error_in_one_rule_does_not_affect_other_rules(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    silence(tenant=tenant, name="A", threshold=1e300)  # no such rule gets past the door
+    silence_rule(tenant=tenant, name="A", threshold=1e300)  # the service refuses this
     RuleFactory.create(tenant=tenant, name="B")
-    reports(device, now, 95)
+    report_cpu(device, now, 95)
 
-    assert passed(tenant, now) == Evaluated(opened=1)
+    assert evaluate(tenant, now) == EvaluationResult(opened=1)
 
 
-def test_a_rule_that_is_switched_off_closes_its_alerts(
+def test_disabling_a_rule_closes_its_alerts(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     rule = RuleFactory.create(tenant=tenant)
-    reports(device, now, 95)
-    passed(tenant, now)
+    report_cpu(device, now, 95)
+    evaluate(tenant, now)
 
     with tenant_scope(tenant.pk):
         rules.update(rule=rule, now=now, is_enabled=False)
 
-    assert alert().closing == "not_watched"
-    assert passed(tenant, now) == Evaluated()
+    assert get_alert().closing == "not_watched"
+    assert evaluate(tenant, now) == EvaluationResult()
 
 
-def test_a_retired_devices_alerts_are_closed(
+def test_the_alerts_of_a_retired_device_are_closed(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(tenant=tenant)
-    reports(device, now, 95)
-    passed(tenant, now)
+    report_cpu(device, now, 95)
+    evaluate(tenant, now)
     with tenant_scope(tenant.pk):
         registration.retire(device=device, now=now)
 
-    assert passed(tenant, now) == Evaluated(closed=1)
+    assert evaluate(tenant, now) == EvaluationResult(closed=1)
 
 
-def test_what_a_member_closed_stays_closed_until_its_cause_has_gone_and_come(
+def test_an_alert_closed_by_a_member_does_not_reopen_until_its_cause_has_gone(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(tenant=tenant)
-    reports(device, now, 95)
-    passed(tenant, now)
+    report_cpu(device, now, 95)
+    evaluate(tenant, now)
     with tenant_scope(tenant.pk):
-        alerts.close(alert_id=alert().pk, now=now)
-    assert passed(tenant, now) == Evaluated()
-    reports(device, now + MINUTE, 10)
-    assert passed(tenant, now + MINUTE) == Evaluated()  # nothing to announce
-    reports(device, now + 2 * MINUTE, 95)
+        alerts.close(alert_id=get_alert().pk, now=now)
+    assert evaluate(tenant, now) == EvaluationResult()
+    report_cpu(device, now + MINUTE, 10)
+    assert (
+        evaluate(tenant, now + MINUTE) == EvaluationResult()
+    )  # settled without an event
+    report_cpu(device, now + 2 * MINUTE, 95)
 
-    assert passed(tenant, now + 2 * MINUTE) == Evaluated(opened=1)
+    assert evaluate(tenant, now + 2 * MINUTE) == EvaluationResult(opened=1)
 
 
-def test_a_pass_takes_the_same_queries_for_one_device_and_for_many(
+def test_the_number_of_queries_does_not_depend_on_the_number_of_devices(
     tenant: Tenant, now: datetime
 ) -> None:
     RuleFactory.create(tenant=tenant, lasting_seconds=300)
-    silence(tenant=tenant)
+    silence_rule(tenant=tenant)
 
-    def queries(count: int) -> int:
+    def count_queries(count: int) -> int:
         for device in DeviceFactory.create_batch(count, tenant=tenant, status="online"):
             report(device, *every_five_minutes(now - 5 * MINUTE, [95, 95]), now=now)
         with CaptureQueriesContext(connection) as captured:
-            assert passed(tenant, now).opened == count
+            assert evaluate(tenant, now).opened == count
         return len(captured)
 
-    assert queries(1) == queries(40)
+    assert count_queries(1) == count_queries(40)
 
 
-def test_samples_of_some_devices_are_judged_alone(
+def test_an_immediate_check_evaluates_metric_rules_of_the_given_devices_only(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(tenant=tenant)
-    silence(tenant=tenant)
+    silence_rule(tenant=tenant)
     other = DeviceFactory.create(tenant=tenant)
-    reports(device, now, 95)
-    reports(other, now, 95)
+    report_cpu(device, now, 95)
+    report_cpu(other, now, 95)
 
-    assert passed(tenant, now, device_ids=[device.pk]) == Evaluated(opened=1)
-    assert alert().device == device
+    assert evaluate(tenant, now, device_ids=[device.pk]) == EvaluationResult(opened=1)
+    assert get_alert().device == device

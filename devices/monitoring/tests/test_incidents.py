@@ -1,4 +1,4 @@
-"""Ten thousand devices fall silent at once: one incident with a list."""
+"""Incidents: many devices of a tenant fall silent at the same time."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 
 from devices.monitoring.models import Alert, IncidentDevice
 from devices.monitoring.services import evaluation
-from devices.monitoring.services.evaluation import Evaluated
-from devices.monitoring.tests.factories import silence
+from devices.monitoring.services.evaluation import EvaluationResult
+from devices.monitoring.tests.factories import silence_rule
 from devices.registry.models import Device
 from devices.registry.services import presence
 from devices.registry.tests.factories import DeviceFactory
@@ -22,135 +22,137 @@ MINUTE = timedelta(minutes=1)
 THRESHOLD = timedelta(minutes=5)
 
 
-def passed(tenant: Tenant, now: datetime) -> Evaluated:
+def evaluate(tenant: Tenant, now: datetime) -> EvaluationResult:
     with tenant_scope(tenant.pk):
         return evaluation.evaluate_all(now=now)
 
 
-def fleet(tenant: Tenant, count: int, **fields: Any) -> list[Device]:
-    made: list[Device] = DeviceFactory.create_batch(count, tenant=tenant, **fields)
-    return made
+def create_devices(tenant: Tenant, count: int, **fields: Any) -> list[Device]:
+    devices: list[Device] = DeviceFactory.create_batch(count, tenant=tenant, **fields)
+    return devices
 
 
-def heard_of(devices: list[Device], now: datetime) -> None:
+def set_seen(devices: list[Device], now: datetime) -> None:
     ids = [device.pk for device in devices]
     Device.every_tenant.filter(pk__in=ids).update(last_seen=now, status="online")
 
 
-def test_many_that_fall_silent_together_make_one_incident(
+def test_many_devices_that_fall_silent_together_open_one_incident(
     tenant: Tenant, now: datetime
 ) -> None:
-    silence(tenant=tenant)
-    silent = fleet(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
+    silence_rule(tenant=tenant)
+    silent = create_devices(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
 
-    passed(tenant, now)
+    evaluate(tenant, now)
 
     incident = Alert.every_tenant.get()
     assert (incident.kind, incident.devices) == ("fleet_silence", 12)
     assert incident.device is None
-    assert incident.title == "12 devices fell silent together"
+    assert incident.title == "12 devices fell silent at the same time"
     assert IncidentDevice.every_tenant.count() == len(silent)
     assert Event.every_tenant.named("alert.opened").count() == 1
-    assert passed(tenant, now + MINUTE) == Evaluated()
+    assert evaluate(tenant, now + MINUTE) == EvaluationResult()
 
 
-def test_a_few_have_an_alert_each(tenant: Tenant, now: datetime) -> None:
-    silence(tenant=tenant)
-    fleet(tenant, 3, status="offline", last_seen=now - 6 * MINUTE)
-    fleet(tenant, 3, status="online", last_seen=now)
+def test_a_few_silent_devices_get_an_alert_each(tenant: Tenant, now: datetime) -> None:
+    silence_rule(tenant=tenant)
+    create_devices(tenant, 3, status="offline", last_seen=now - 6 * MINUTE)
+    create_devices(tenant, 3, status="online", last_seen=now)
 
-    assert passed(tenant, now) == Evaluated(opened=3)
+    assert evaluate(tenant, now) == EvaluationResult(opened=3)
 
 
-def test_a_small_share_of_a_fleet_has_an_alert_each(
+def test_a_small_share_of_the_devices_gets_an_alert_each(
     tenant: Tenant, now: datetime
 ) -> None:
-    silence(tenant=tenant)
-    fleet(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
-    fleet(tenant, 40, status="online", last_seen=now)
+    silence_rule(tenant=tenant)
+    create_devices(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
+    create_devices(tenant, 40, status="online", last_seen=now)
 
-    assert passed(tenant, now) == Evaluated(opened=12)
+    assert evaluate(tenant, now) == EvaluationResult(opened=12)
 
 
-def test_who_falls_silent_a_little_later_joins_the_incident(
+def test_a_device_that_falls_silent_soon_after_joins_the_incident(
     tenant: Tenant, now: datetime
 ) -> None:
-    silence(tenant=tenant)
-    fleet(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
-    passed(tenant, now)
-    fleet(tenant, 1, status="offline", last_seen=now - MINUTE)
+    silence_rule(tenant=tenant)
+    create_devices(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
+    evaluate(tenant, now)
+    create_devices(tenant, 1, status="offline", last_seen=now - MINUTE)
 
-    passed(tenant, now + 4 * MINUTE)
+    evaluate(tenant, now + 4 * MINUTE)
 
     incident = Alert.every_tenant.get()
-    assert (incident.devices, incident.title) == (13, "13 devices fell silent together")
+    assert incident.devices == 13
+    assert incident.title == "13 devices fell silent at the same time"
 
 
-def test_the_incident_closes_when_nearly_all_are_back_and_the_rest_stand_alone(
+def test_an_incident_closes_when_nearly_all_devices_are_back(
     tenant: Tenant, now: datetime
 ) -> None:
-    silence(tenant=tenant)
-    devices = fleet(tenant, 20, status="offline", last_seen=now - 6 * MINUTE)
-    passed(tenant, now)
-    heard_of(devices[:10], now + MINUTE)
-    assert passed(tenant, now + MINUTE) == Evaluated()
-    heard_of(devices[:19], now + 2 * MINUTE)
+    silence_rule(tenant=tenant)
+    devices = create_devices(tenant, 20, status="offline", last_seen=now - 6 * MINUTE)
+    evaluate(tenant, now)
+    set_seen(devices[:10], now + MINUTE)
+    assert evaluate(tenant, now + MINUTE) == EvaluationResult()
+    set_seen(devices[:19], now + 2 * MINUTE)
 
-    assert passed(tenant, now + 2 * MINUTE) == Evaluated(opened=1)
+    assert evaluate(tenant, now + 2 * MINUTE) == EvaluationResult(opened=1)
 
     incident = Alert.every_tenant.get(kind="fleet_silence")
     assert (incident.status, incident.closing) == ("closed", "cause_gone")
-    alone = Alert.every_tenant.get(kind="silence")
-    assert alone.device == devices[19]
+    remaining = Alert.every_tenant.get(kind="silence")
+    assert remaining.device == devices[19]
 
 
-def test_a_fleet_that_falls_silent_in_the_course_of_a_minute_is_one_incident(
+def test_devices_that_fall_silent_within_a_minute_are_one_incident(
     tenant: Tenant, now: datetime
 ) -> None:
-    """Each device connects at a second of its own; the network is gone for all at once."""
-    silence(tenant=tenant)
+    """Devices connect at different times, so an outage silences them over a minute."""
+    silence_rule(tenant=tenant)
     for number in range(60):
-        fleet(
-            *(tenant, 1),
+        create_devices(
+            tenant,
+            1,
             status="online",
             last_seen=now - 4.7 * MINUTE - timedelta(seconds=number),
         )
 
-    passed(tenant, now)
-    passed(tenant, now + MINUTE)
+    evaluate(tenant, now)
+    evaluate(tenant, now + MINUTE)
 
     assert Alert.every_tenant.get().devices == 60
 
 
-def test_who_is_back_and_falls_silent_again_is_away_again(
+def test_a_device_that_returns_and_falls_silent_again_counts_as_silent(
     tenant: Tenant, now: datetime
 ) -> None:
-    silence(tenant=tenant)
-    devices = fleet(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
-    passed(tenant, now)
-    heard_of(devices[:1], now + MINUTE)
-    passed(tenant, now + MINUTE)
+    silence_rule(tenant=tenant)
+    devices = create_devices(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
+    evaluate(tenant, now)
+    set_seen(devices[:1], now + MINUTE)
+    evaluate(tenant, now + MINUTE)
     member = IncidentDevice.every_tenant.get(device=devices[0])
     assert member.returned_at is not None
 
-    passed(tenant, now + 7 * MINUTE)
+    evaluate(tenant, now + 7 * MINUTE)
 
     member.refresh_from_db()
     assert member.returned_at is None
     assert Alert.every_tenant.get().devices == 12
 
 
-def test_another_outage_is_another_incident_though_the_first_never_healed(
+def test_a_second_outage_closes_the_first_incident_and_opens_another(
     tenant: Tenant, now: datetime
 ) -> None:
-    silence(tenant=tenant)
-    devices = fleet(tenant, 40, status="offline", last_seen=now - 6 * MINUTE)
-    passed(tenant, now)
+    silence_rule(tenant=tenant)
+    devices = create_devices(tenant, 40, status="offline", last_seen=now - 6 * MINUTE)
+    evaluate(tenant, now)
     later = now + timedelta(hours=3)
-    heard_of(devices[:30], later)  # ten of them are broken for good
-    passed(tenant, later)
+    set_seen(devices[:30], later)  # the other ten stay silent
+    evaluate(tenant, later)
 
-    passed(tenant, later + 6 * MINUTE)
+    evaluate(tenant, later + 6 * MINUTE)
 
     first, second = Alert.every_tenant.filter(kind="fleet_silence").order_by(
         "opened_at"
@@ -158,42 +160,42 @@ def test_another_outage_is_another_incident_though_the_first_never_healed(
     assert (first.status, second.status, second.devices) == ("closed", "open", 30)
 
 
-def test_an_incident_ends_after_hours_and_the_rest_stand_alone(
+def test_an_incident_closes_after_hours_and_silent_devices_get_an_alert_each(
     tenant: Tenant, now: datetime
 ) -> None:
-    silence(tenant=tenant)
-    fleet(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
-    passed(tenant, now)
+    silence_rule(tenant=tenant)
+    create_devices(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
+    evaluate(tenant, now)
 
-    assert passed(tenant, now + timedelta(hours=7)) == Evaluated(opened=12)
+    assert evaluate(tenant, now + timedelta(hours=7)) == EvaluationResult(opened=12)
 
 
-def test_boxes_that_are_gone_for_months_are_no_incident(
+def test_devices_silent_for_months_are_not_an_incident(
     tenant: Tenant, now: datetime
 ) -> None:
-    silence(tenant=tenant)
-    fleet(tenant, 12, status="offline", last_seen=now - timedelta(days=90))
+    silence_rule(tenant=tenant)
+    create_devices(tenant, 12, status="offline", last_seen=now - timedelta(days=90))
 
-    assert passed(tenant, now) == Evaluated(opened=12)
+    assert evaluate(tenant, now) == EvaluationResult(opened=12)
 
 
-def test_an_incident_is_settled_also_where_no_rule_is_left(
+def test_an_incident_is_closed_even_if_the_tenant_has_no_rule(
     tenant: Tenant, now: datetime
 ) -> None:
-    devices = fleet(tenant, 12, status="online", last_seen=now - 6 * MINUTE)
+    devices = create_devices(tenant, 12, status="online", last_seen=now - 6 * MINUTE)
     presence.sweep(now=now, threshold=THRESHOLD)
     delivery.deliver(now=now)
-    heard_of(devices, now + MINUTE)
+    set_seen(devices, now + MINUTE)
 
-    passed(tenant, now + MINUTE)
+    evaluate(tenant, now + MINUTE)
 
     assert Alert.every_tenant.get().status == "closed"
 
 
-def test_the_sweeps_announcement_opens_it_also_without_a_rule(
+def test_the_presence_sweep_opens_an_incident_without_a_rule(
     tenant: Tenant, now: datetime
 ) -> None:
-    fleet(tenant, 12, status="online", last_seen=now - 6 * MINUTE)
+    create_devices(tenant, 12, status="online", last_seen=now - 6 * MINUTE)
 
     presence.sweep(now=now, threshold=THRESHOLD)
     delivery.deliver(now=now)
@@ -202,15 +204,15 @@ def test_the_sweeps_announcement_opens_it_also_without_a_rule(
     assert (incident.kind, incident.devices) == ("fleet_silence", 12)
 
 
-def test_sweep_pass_and_delivery_in_any_order_make_one(
+def test_sweep_evaluation_and_delivery_in_any_order_open_one_incident(
     tenant: Tenant, now: datetime
 ) -> None:
-    silence(tenant=tenant)
-    fleet(tenant, 12, status="online", last_seen=now - 6 * MINUTE)
+    silence_rule(tenant=tenant)
+    create_devices(tenant, 12, status="online", last_seen=now - 6 * MINUTE)
 
-    passed(tenant, now)
+    evaluate(tenant, now)
     presence.sweep(now=now, threshold=THRESHOLD)
-    passed(tenant, now)
+    evaluate(tenant, now)
     delivery.deliver(now=now)
     delivery.deliver(now=now)
 

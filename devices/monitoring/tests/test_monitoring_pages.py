@@ -1,4 +1,4 @@
-"""Rules, alerts and charts as people meet them in the portal."""
+"""Portal pages of rules, alerts and metrics charts."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -40,15 +40,15 @@ RULE = {
 
 @pytest.fixture
 def portal(tenant: Tenant) -> Portal:
-    def entering(role: Role = Role.OPERATOR) -> Client:
+    def log_in(role: Role = Role.OPERATOR) -> Client:
         client = Client()
         client.force_login(MembershipFactory.create(tenant=tenant, role=role).user)
         return client
 
-    return entering
+    return log_in
 
 
-def test_a_rule_is_entered_and_changed(portal: Portal) -> None:
+def test_a_rule_can_be_created_and_changed(portal: Portal) -> None:
     client = portal()
     assert client.post(f"{RULES}add/", RULE).status_code == 302
     rule = MonitoringRule.every_tenant.get()
@@ -62,7 +62,7 @@ def test_a_rule_is_entered_and_changed(portal: Portal) -> None:
     assert (rule.threshold, rule.is_enabled) == (70, False)
 
 
-def test_a_rule_goes_with_its_alerts(portal: Portal, tenant: Tenant) -> None:
+def test_deleting_a_rule_deletes_its_alerts(portal: Portal, tenant: Tenant) -> None:
     rule = RuleFactory.create(tenant=tenant)
     AlertFactory.create(tenant=tenant, rule=rule)
 
@@ -72,15 +72,17 @@ def test_a_rule_goes_with_its_alerts(portal: Portal, tenant: Tenant) -> None:
     assert not Alert.every_tenant.exists()
 
 
-def test_what_a_rule_cannot_be_stands_beside_its_field(portal: Portal) -> None:
-    answer = portal().post(f"{RULES}add/", {**RULE, "scope": "tag", "tag_name": "none"})
+def test_an_invalid_rule_shows_the_error_and_keeps_the_input(portal: Portal) -> None:
+    response = portal().post(
+        f"{RULES}add/", {**RULE, "scope": "tag", "tag_name": "none"}
+    )
 
-    assert answer.status_code == 200
-    assert "There is no such tag." in answer.content.decode()
-    assert 'value="Hot"' in answer.content.decode(), "and what was typed is there"
+    assert response.status_code == 200
+    assert "There is no such tag." in response.content.decode()
+    assert 'value="Hot"' in response.content.decode(), "the input is kept"
 
 
-def test_a_rules_page_leads_to_its_back_test(
+def test_a_back_test_page_shows_the_alerts_and_devices(
     portal: Portal, tenant: Tenant, device: Device
 ) -> None:
     rule = RuleFactory.create(tenant=tenant, is_enabled=False)
@@ -89,114 +91,118 @@ def test_a_rules_page_leads_to_its_back_test(
 
     page = portal(Role.VIEWER).get(f"{RULES}{rule.pk}/back-test/").content.decode()
 
-    assert "it would have fired 2 times on 1 device." in page
+    assert "this rule would have opened 2 alerts on 1 device." in page
     assert device.name in page
 
 
-def test_an_override_is_entered_and_taken_back(
+def test_an_override_can_be_created_and_deleted(
     portal: Portal, tenant: Tenant, device: Device
 ) -> None:
     rule = RuleFactory.create(tenant=tenant)
     TagFactory.create(tenant=tenant, name="hall")
-    client, where = portal(), "/admin/monitoring/ruleoverride/"
-    said = {"rule": str(rule.pk), "tag_name": "hall", "threshold": "50"}
+    client, path = portal(), "/admin/monitoring/ruleoverride/"
+    fields = {"rule": str(rule.pk), "tag_name": "hall", "threshold": "50"}
 
-    both = client.post(f"{where}add/", {**said, "device_id": str(device.pk)})
-    assert "For a tag, or for a device?" in both.content.decode()
-    assert client.post(f"{where}add/", said).status_code == 302
+    both = client.post(f"{path}add/", {**fields, "device_id": str(device.pk)})
+    assert "Enter either a tag or a device, not both." in both.content.decode()
+    assert client.post(f"{path}add/", fields).status_code == 302
     override = RuleOverride.every_tenant.get()
     assert override.threshold == 50
     assert "hall" in client.get(f"{RULES}{rule.pk}/change/").content.decode()
 
-    client.post(f"{where}{override.pk}/delete/", {"post": "yes"})
+    client.post(f"{path}{override.pk}/delete/", {"post": "yes"})
     assert not RuleOverride.every_tenant.exists()
 
 
-def test_an_alerts_page_lets_a_member_see_to_it(
+def test_a_member_can_acknowledge_assign_comment_and_close_an_alert(
     portal: Portal, tenant: Tenant, device: Device
 ) -> None:
     alert = AlertFactory.create(tenant=tenant, device=device)
-    client, where = portal(), f"{ALERTS}{alert.pk}/"
-    me = MembershipFactory.create(tenant=tenant).user.email
+    client, path = portal(), f"{ALERTS}{alert.pk}/"
+    assignee = MembershipFactory.create(tenant=tenant).user.email
 
-    client.post(f"{where}acknowledge/")
-    client.post(f"{where}assign/", {"assignee": me})
-    client.post(f"{where}comment/", {"text": "On <my> way"})
-    page = client.get(f"{where}change/").content.decode()
+    client.post(f"{path}acknowledge/")
+    client.post(f"{path}assign/", {"assignee": assignee})
+    client.post(f"{path}comment/", {"text": "On <my> way"})
+    page = client.get(f"{path}change/").content.decode()
     assert "On &lt;my&gt; way" in page
-    client.post(f"{where}close/")
+    client.post(f"{path}close/")
 
     alert.refresh_from_db()
-    assert (alert.status, alert.assignee.email) == ("closed", me)
+    assert (alert.status, alert.assignee.email) == ("closed", assignee)
     assert alert.acknowledged_by is not None
 
 
-@pytest.mark.parametrize("verb", ["acknowledge", "assign", "comment", "close"])
-def test_a_viewer_looks_at_an_alert_and_changes_nothing(
-    portal: Portal, tenant: Tenant, verb: str
+@pytest.mark.parametrize("action", ["acknowledge", "assign", "comment", "close"])
+def test_a_viewer_can_see_an_alert_but_not_change_it(
+    portal: Portal, tenant: Tenant, action: str
 ) -> None:
     alert = AlertFactory.create(tenant=tenant)
-    client, where = portal(Role.VIEWER), f"{ALERTS}{alert.pk}/"
+    client, path = portal(Role.VIEWER), f"{ALERTS}{alert.pk}/"
 
-    client.post(f"{where}{verb}/", {"text": "x", "assignee": ""})
+    client.post(f"{path}{action}/", {"text": "x", "assignee": ""})
 
-    assert client.get(f"{where}change/").status_code == 200
+    assert client.get(f"{path}change/").status_code == 200
     alert.refresh_from_db()
     assert alert.status == "open"
     assert alert.comments.count() == 0
 
 
-def test_many_alerts_are_acknowledged_at_once(portal: Portal, tenant: Tenant) -> None:
+def test_several_alerts_can_be_acknowledged_at_once(
+    portal: Portal, tenant: Tenant
+) -> None:
     alerts = AlertFactory.create_batch(3, tenant=tenant)
-    said: dict[str, Any] = {
+    data: dict[str, Any] = {
         "action": "acknowledge_selected",
         ACTION_CHECKBOX_NAME: [str(alert.pk) for alert in alerts],
     }
 
-    page = portal().post(ALERTS, said).content.decode()
+    page = portal().post(ALERTS, data).content.decode()
 
     assert "3 done" in page
     assert not Alert.every_tenant.filter(acknowledged_at=None).exists()
 
 
 @pytest.mark.parametrize("span", ["day", "week", "month", "century"])
-def test_a_devices_page_draws_what_it_reports(
+def test_a_devices_page_shows_charts_of_its_samples(
     portal: Portal, device: Device, span: str
 ) -> None:
     now = timezone.now()
     samples = every_five_minutes(now - timedelta(hours=2), [20, 30, 40])
     report(device, *samples, now=now)
 
-    page = portal(Role.VIEWER).get(
+    response = portal(Role.VIEWER).get(
         f"/admin/devices/device/{device.pk}/change/?span={span}"
     )
 
-    said = page.content.decode()
-    assert said.count('<path class="line"') == 2  # the processor, and connectivity
-    assert "No data in this period." in said
+    page = response.content.decode()
+    assert page.count('<path class="line"') == 2  # CPU and connectivity
+    assert "No data in this period." in page
 
 
-def test_a_device_that_never_reported_says_so(portal: Portal, device: Device) -> None:
+def test_the_page_of_a_device_without_samples_and_alerts_says_so(
+    portal: Portal, device: Device
+) -> None:
     page = portal().get(f"/admin/devices/device/{device.pk}/change/").content.decode()
 
     assert "has not reported any metrics yet" in page
-    assert "No alerts of this device." in page
+    assert "This device has no alerts." in page
 
 
-def test_the_first_page_shows_the_alerts_that_need_someone(
+def test_the_dashboard_shows_open_alerts_most_severe_first(
     portal: Portal, tenant: Tenant, device: Device
 ) -> None:
     AlertFactory.create(tenant=tenant, device=device, title="Small", severity="low")
     AlertFactory.create(tenant=tenant, device=device, title="Big", severity="critical")
-    AlertFactory.create(title="A stranger's")
+    AlertFactory.create(title="Of another tenant")
 
     page = portal(Role.VIEWER).get("/admin/").content.decode()
 
     assert page.index("Big") < page.index("Small")
-    assert "A stranger's" not in page
+    assert "Of another tenant" not in page
 
 
-def test_the_first_page_draws_the_fleet_as_soon_as_a_device_has_reported(
+def test_the_dashboard_shows_fleet_charts_after_the_first_sample(
     portal: Portal, device: Device
 ) -> None:
     client, now = portal(Role.VIEWER), timezone.now()
@@ -208,5 +214,5 @@ def test_the_first_page_draws_the_fleet_as_soon_as_a_device_has_reported(
     assert '<path class="line"' in client.get("/admin/").content.decode()
 
 
-def test_the_first_page_says_when_nothing_needs_anybody(portal: Portal) -> None:
+def test_the_dashboard_says_when_there_are_no_open_alerts(portal: Portal) -> None:
     assert "Nothing needs anybody now." in portal().get("/admin/").content.decode()
