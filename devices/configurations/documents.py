@@ -34,7 +34,7 @@ EMPTY_VERSION = version_of({})  # of a device for which no layer sets a key
 
 
 def normalise(value: Any) -> Any:
-    """Replace whole floats such as 1.0 by integers: in JSON they are the same number."""
+    """Replace whole floats such as 1.0 by integers. JSON does not distinguish them."""
     if isinstance(value, dict):
         return {name: normalise(item) for name, item in value.items()}
     if isinstance(value, list):

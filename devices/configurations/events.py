@@ -6,7 +6,8 @@ from events.domain_events import DomainEvent
 class ConfigurationSaved(DomainEvent):
     """A layer has a new version. `changes` has the keys that differ.
 
-    `tenant_id` is None for the platform's layer. `device_id` is set for a device's layer.
+    `tenant_id` is None for the platform's layer. `device_id` is set for a device's own
+    layer.
     """
 
     name = "configuration.saved"

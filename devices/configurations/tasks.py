@@ -11,7 +11,7 @@ from core.locks import alone
 from devices.configurations.services import drift, recalculation, retention
 from tenants.context import every_tenant_scope
 
-# A run ends after this time so that other tasks get the worker. Beat starts the next run.
+# A run ends after this time so that other tasks get the worker. Beat starts the next.
 MAX_RUN_TIME = timedelta(seconds=45)
 RECALCULATION_LOCK = 7_205_759_408  # session lock: one worker recalculates at a time
 PAUSE_FACTOR = 1.0  # pause as long as the batch took, so that connects stay fast

@@ -11,7 +11,7 @@ MAX_LENGTH = 200
 
 
 def label(key: str) -> str:
-    """Return a key's title, such as `Time zone`. A tenant's own key is its own label."""
+    """Return a key's title, such as `Time zone`. Keys below `extra` have no title."""
     if key.startswith(f"{EXTRA}."):
         return key
     title: str = SCHEMA["properties"].get(key, {}).get("title", key)

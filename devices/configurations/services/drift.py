@@ -66,7 +66,10 @@ def _steps() -> QuerySet[NextSteps]:
 
 @transaction.atomic
 def _end(now: datetime) -> int:
-    """End drifts of devices that converged, retired, or were offline before the limit."""
+    """End drifts.
+
+    The device has converged, was retired, or went offline before the limit.
+    """
     waiting = Exists(_steps().filter(configuration_waiting_since__isnull=False))
     online = Q(device__status=Device.Status.ONLINE, device__quarantined_at__isnull=True)
     offline_before_limit = ~online & Q(announced_at__isnull=True)

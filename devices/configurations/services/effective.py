@@ -127,8 +127,8 @@ def refresh(
     """Recalculate the effective configurations of some of the tenant's devices.
 
     One transaction of a tenant calculates at a time, up to its commit. A result from
-    older layers can therefore not overwrite one from newer layers. Only changed versions
-    are written.
+    older layers can therefore not overwrite one from newer layers. Only changed
+    versions are written.
 
     Args:
         write_empty: also assign the empty version to new devices without layers.

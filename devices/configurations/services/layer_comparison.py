@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A key with its value in each layer, its effective value and the source of that."""
+    """A key with its value in each layer, its effective value and its source."""
 
     key: str
     label: str

@@ -102,8 +102,8 @@ def save(
 ) -> DeviceConfiguration:
     """Save a new version of a tenant's layer.
 
-    Saving an unchanged document creates no version. Saving an empty document removes the
-    layer's effect on devices.
+    Saving an unchanged document creates no version. Saving an empty document removes
+    the layer's effect on devices.
 
     Args:
         based_on: the number of the version that the change is based on, 0 for none.
@@ -259,7 +259,7 @@ def _write(
     restored_number: int | None,
     now: datetime,
 ) -> dict[str, tuple[Any, Any]] | None:
-    """Write the next version of a locked layer. Return its changes, None without any."""
+    """Write the next version of a locked layer. Return its changes, None if equal."""
     if based_on is not None and based_on != layer.number:
         raise ConfigurationChanged(layer.number)
     changed_keys = differences(layer.document, document)

@@ -24,8 +24,8 @@ BATCH = 2_000  # devices in one transaction, which takes about a tenth of a seco
 def ask(*, tag: Tag | None = None, now: datetime) -> None:
     """Request a round for the current tenant's devices, or for those with a tag.
 
-    Call this in the transaction that changes the layer. A round in progress is extended:
-    it processes the devices up to its present position again.
+    Call this in the transaction that changes the layer. A round in progress is
+    extended: it processes the devices up to its present position again.
     """
     _request("SELECT %s::uuid, %s::bigint", [current_tenant_id(), tag and tag.pk], now)
 
