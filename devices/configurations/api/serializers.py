@@ -204,13 +204,13 @@ class SourceSerializer(serializers.Serializer[Any]):
     """The layer that set a key."""
 
     scope = serializers.ChoiceField(choices=Scope.choices)
-    label = serializers.CharField()  # type: ignore[assignment] # its name in JSON
+    label = serializers.CharField()  # type: ignore[assignment] # JSON name
     configuration_id = serializers.UUIDField(allow_null=True)
     number = serializers.IntegerField()
 
 
 class LayerOfDeviceSerializer(serializers.Serializer[Any]):
-    source = SourceSerializer()  # type: ignore[assignment] # its name in JSON
+    source = SourceSerializer()  # type: ignore[assignment] # JSON name
     document = JSONObjectField()
 
 

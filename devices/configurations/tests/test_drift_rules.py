@@ -1,4 +1,4 @@
-"""A rule hears of drift: it opens an alert, and closes it when the device is in line."""
+"""Monitoring rules on drift: alerts open at the threshold and close on convergence."""
 
 from datetime import datetime, timedelta
 
