@@ -14,11 +14,15 @@ class ConfigurationsConfig(AppConfig):
     label = "configurations"
 
     def ready(self) -> None:
-        configuration_drifts.register("devices.configurations.services.drift.announced")
-        connect_response.register(
-            "devices.configurations.services.connect_response.tell"
+        configuration_drifts.register(
+            "devices.configurations.services.drift.announced_drifts"
         )
-        device_retiring.register("devices.configurations.services.effective.let_go")
+        connect_response.register(
+            "devices.configurations.services.connect_response.response_fields"
+        )
+        device_retiring.register(
+            "devices.configurations.services.effective.stop_waiting"
+        )
         device_page.register("devices.configurations.admin.device_panel.panel")
         subscribers.register(
             "devices.configurations.services.subscribers.recalculate_after_tag_change"

@@ -1,7 +1,4 @@
-"""What a layer's document may say: the published schema, and what no schema can say.
-
-Pure. The schema itself is the file `schema.json` beside this one.
-"""
+"""Validate a layer's document against `schema.json` and the rules beyond the schema."""
 
 import json
 import re
@@ -17,30 +14,35 @@ from zoneinfo import available_timezones
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from devices.configurations import schedules
-from devices.configurations.documents import canonical
+from devices.configurations.documents import canonical_json
 
 SCHEMA: dict[str, Any] = json.loads(
     Path(__file__).with_name("schema.json").read_text(encoding="utf-8")
 )
-MOST_BYTES = 64 * 1024
-DEEPEST = 20
-LARGEST = 1e15  # of a number; what is larger is not the same number everywhere
-MOST_FAULTS = 50
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 20
+MAX_NUMBER = 1e15  # programming languages represent larger numbers differently
+MAX_FAULTS = 50
+INVALID_FORMAT = "The value does not have the expected format."
 
 
-def _pattern(validator: Any, pattern: str, text: Any, schema: Any) -> Iterator[Any]:
-    """As ECMA 262 has it: `$` is the very end, and not before a last line feed."""
+def _validate_pattern(
+    validator: Any, pattern: str, text: Any, schema: Any
+) -> Iterator[Any]:
+    """Match a pattern as ECMA 262 does: `$` does not match before a final line feed."""
     exact = pattern.removesuffix("$") + (r"\Z" if pattern.endswith("$") else "")
     if validator.is_type(text, "string") and not re.search(exact, text):
-        yield ValidationError("It has not the form that is expected here.")
+        yield ValidationError(INVALID_FORMAT)
 
 
-_validator = validators.extend(Draft202012Validator, {"pattern": _pattern})(SCHEMA)
+_validator = validators.extend(Draft202012Validator, {"pattern": _validate_pattern})(
+    SCHEMA
+)
 _UNITS = {"maxLength": "characters", "maxItems": "entries", "maxProperties": "keys"}
 _TYPES = {
     "object": "an object",
     "array": "a list",
-    "string": "a text",
+    "string": "a string",
     "integer": "a whole number",
     "null": "null",
 }
@@ -48,143 +50,170 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong, and where: `schedule.0.on`, or "" for the whole document."""
+    """An error in a document.
+
+    `path` is the place, for example `schedule.0.on`; it is empty for an error of the
+    whole document.
+    """
 
     path: str
     sentence: str
     code: str = "invalid"
 
 
-def faults(document: Any) -> list[Fault]:
-    """Everything that is wrong with a layer's document, at most `MOST_FAULTS`."""
+def find_faults(document: Any) -> list[Fault]:
+    """Return all errors of a layer's document, at most `MAX_FAULTS`."""
     if not isinstance(document, dict):
-        return [Fault("", "A configuration is an object.")]
-    if found := unstorable(document):
-        return found
-    found = [fault for error in _errors(document) for fault in _told(error)]
-    at_fault = {fault.path.split(".")[0] for fault in found}
-    for key, judge in (("time_zone", _time_zone), ("schedule", _schedule)):
-        if key not in at_fault:
-            found += judge(document)
-    return list(dict.fromkeys(found))[:MOST_FAULTS]
+        return [Fault("", "The configuration must be a JSON object.")]
+    if faults := unstorable(document):
+        return faults
+    faults = [
+        fault for error in _schema_errors(document) for fault in _faults_of(error)
+    ]
+    invalid_keys = {fault.path.split(".")[0] for fault in faults}
+    for key, check in (("time_zone", _check_time_zone), ("schedule", _check_schedule)):
+        if key not in invalid_keys:
+            faults += check(document)
+    return list(dict.fromkeys(faults))[:MAX_FAULTS]
 
 
 def unstorable(document: dict[str, Any]) -> list[Fault]:
-    """What stands against keeping an object, whatever it means."""
-    return list(islice(_values(document, ()), MOST_FAULTS)) or _size(document)
+    """Return the reasons why an object cannot be stored, regardless of its keys."""
+    return list(islice(_check_values(document, ()), MAX_FAULTS)) or _check_size(
+        document
+    )
 
 
-def _values(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
-    """What JSON allows and the database, or another machine's numbers, do not."""
-    if len(path) > DEEPEST:
-        yield Fault(_dotted(path), f"Nested deeper than {DEEPEST} levels.")
+def _check_values(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    """Find JSON values that PostgreSQL or other JSON readers cannot represent."""
+    if len(path) > MAX_DEPTH:
+        yield Fault(_dotted(path), f"Nested more than {MAX_DEPTH} levels deep.")
         return
     match value:
         case dict():
             for name, item in value.items():
-                yield from _text(name, path)
-                yield from _values(item, (*path, name))
+                yield from _check_text(name, path)
+                yield from _check_values(item, (*path, name))
         case list():
             for index, item in enumerate(value):
-                yield from _values(item, (*path, index))
+                yield from _check_values(item, (*path, index))
         case str():
-            yield from _text(value, path)
+            yield from _check_text(value, path)
         case bool() | None:
             pass
-        case int() | float() if not abs(value) <= LARGEST:
-            yield Fault(_dotted(path), "A number is at most 10 to the power of 15.")
+        case int() | float() if not abs(value) <= MAX_NUMBER:
+            yield Fault(
+                _dotted(path), "Numbers must be between -10^15 and 10^15 inclusive."
+            )
 
 
-def _text(text: str, path: tuple[str | int, ...]) -> Iterator[Fault]:
+def _check_text(text: str, path: tuple[str | int, ...]) -> Iterator[Fault]:
     try:
         text.encode()
     except UnicodeEncodeError:
-        yield Fault(_dotted(path), "It holds half of a character.")
+        yield Fault(_dotted(path), "The text contains an unpaired surrogate.")
     if "\x00" in text:
-        yield Fault(_dotted(path), "It holds a NUL character.")
+        yield Fault(_dotted(path), "The text contains a NUL character.")
 
 
-def _size(document: dict[str, Any]) -> list[Fault]:
-    size = len(canonical(document))
-    if size <= MOST_BYTES:
+def _check_size(document: dict[str, Any]) -> list[Fault]:
+    size = len(canonical_json(document))
+    if size <= MAX_BYTES:
         return []
-    sentence = f"At most {MOST_BYTES // 1024} KB; this has {size // 1024}."
+    sentence = (
+        f"The document has {size // 1024} KB. At most {MAX_BYTES // 1024} KB are "
+        "allowed."
+    )
     return [Fault("", sentence, "too_large")]
 
 
-def _errors(document: dict[str, Any]) -> list[Any]:
-    found = _validator.iter_errors(document)
-    return sorted(found, key=lambda error: list(map(str, error.absolute_path)))
+def _schema_errors(document: dict[str, Any]) -> list[Any]:
+    errors = _validator.iter_errors(document)
+    return sorted(errors, key=lambda error: list(map(str, error.absolute_path)))
 
 
-def _told(error: Any) -> Iterator[Fault]:
-    """One error of the validator in our words: its own repeat the whole value."""
-    path, wanted = tuple(error.absolute_path), error.validator_value
+def _faults_of(error: Any) -> Iterator[Fault]:
+    """Convert an error of the validator, whose own message repeats the whole value."""
+    path, limit = tuple(error.absolute_path), error.validator_value
     match error.validator:
         case "additionalProperties":
             known = sorted(error.schema["properties"])
-            free = [name for name in known if name not in error.instance]
+            unused = [name for name in known if name not in error.instance]
             for name in sorted(set(error.instance) - set(known)):
-                yield Fault(_dotted((*path, name)), _no_such(name, free), "unknown")
+                yield Fault(
+                    _dotted((*path, name)), _unknown_key(name, unused), "unknown"
+                )
             return
         case "pattern" if "propertyNames" in error.absolute_schema_path:
-            said = "A key begins with a letter and has letters, digits, _ and - only."
-            yield Fault(_dotted((*path, str(error.instance)[:64])), said)
+            yield Fault(
+                _dotted((*path, str(error.instance)[:64])),
+                "A key must start with a letter and contain only letters, digits, _ "
+                "and -.",
+            )
             return
         case "required":
-            for name in wanted:
+            for name in limit:
                 if name not in error.instance:
-                    yield Fault(_dotted((*path, name)), "It is missing.", "required")
+                    yield Fault(_dotted((*path, name)), "Missing.", "required")
             return
         case "type":
-            kinds = [wanted] if isinstance(wanted, str) else wanted
-            said = f"This is {' or '.join(_TYPES[kind] for kind in kinds)}."
+            types = [limit] if isinstance(limit, str) else limit
+            sentence = f"Must be {' or '.join(_TYPES[name] for name in types)}."
         case "enum":
-            said = f"One of {', '.join('null' if w is None else w for w in wanted)}."
+            values = ", ".join("null" if value is None else value for value in limit)
+            sentence = f"Must be one of: {values}."
         case "minimum" | "maximum":
-            least, most = error.schema["minimum"], error.schema["maximum"]
-            said = f"From {least} to {most}."
+            minimum, maximum = error.schema["minimum"], error.schema["maximum"]
+            sentence = f"Must be from {minimum} to {maximum}."
         case "minProperties" | "maxProperties" if error.schema.get("properties"):
-            said = f"One of {' or '.join(error.schema['properties'])}, and only one."
+            sentence = f"Set exactly one of {' or '.join(error.schema['properties'])}."
         case "maxLength" | "maxItems" | "maxProperties":
-            said = f"At most {wanted} {_UNITS[error.validator]}."
+            sentence = f"At most {limit} {_UNITS[error.validator]} are allowed."
         case "minLength" | "minItems":
-            said = "It is empty."
+            sentence = "Must not be empty."
         case "uniqueItems":
-            said = "Each only once."
+            sentence = "Each entry may occur only once."
         case _:
-            said = "It has not the form that is expected here."
-    yield Fault(_dotted(path), said)
+            sentence = INVALID_FORMAT
+    yield Fault(_dotted(path), sentence)
 
 
-def _no_such(name: str, known: list[str]) -> str:
+def _unknown_key(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=1)
-    return f"There is no such key.{f' Is it {close[0]}?' if close else ''}"
+    return f"Unknown key.{f' Did you mean {close[0]}?' if close else ''}"
 
 
-def _time_zone(document: dict[str, Any]) -> list[Fault]:
+def _check_time_zone(document: dict[str, Any]) -> list[Fault]:
     name = document.get("time_zone")
     if name is None or name in time_zones():
         return []
-    return [Fault("time_zone", "There is no such time zone.", "unknown")]
+    return [
+        Fault(
+            "time_zone",
+            "Unknown time zone. Use a name of the IANA database, such as "
+            "Europe/Berlin.",
+            "unknown",
+        )
+    ]
 
 
 @cache
 def time_zones() -> frozenset[str]:
+    """Return the names of the time zones that a configuration can set."""
     return frozenset(available_timezones() - {"localtime", "Factory", "posixrules"})
 
 
-def _schedule(document: dict[str, Any]) -> list[Fault]:
-    found = schedules.overlaps(document.get("schedule") or ())
+def _check_schedule(document: dict[str, Any]) -> list[Fault]:
+    overlaps = schedules.find_overlaps(document.get("schedule") or ())
     return [
         Fault(
-            f"schedule.{place}",
-            "The time is on twice: it overlaps itself."
-            if place == other
-            else f"It overlaps the time at place {other}.",
+            f"schedule.{index}",
+            "The entry overlaps itself on consecutive days."
+            if index == other
+            else f"The entry overlaps entry {other}.",
             "overlap",
         )
-        for place, other in found
+        for index, other in overlaps
     ]
 
 

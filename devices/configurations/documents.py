@@ -1,4 +1,4 @@
-"""Configuration documents: their version, their layers, their differences. Pure."""
+"""Pure functions on configuration documents: hash, merge and compare."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,15 +9,15 @@ from typing import Any, Generic, TypeVar
 Document = Mapping[str, Any]
 S = TypeVar("S")
 
-OPEN = "extra"  # the key under which each tenant has keys of its own
-EXACT = 2**53  # beyond it a float says no whole number for certain
+EXTRA = "extra"  # the key below which each tenant can define its own keys
+EXACT_FLOAT_LIMIT = 2**53  # from here on a float does not represent every whole number
 
 
-def canonical(document: Document) -> bytes:
-    """The one way to write a document down, in UTF-8: keys in order and no blanks.
+def canonical_json(document: Document) -> bytes:
+    """Serialise a document as UTF-8 JSON with sorted keys and without whitespace.
 
     Raises:
-        UnicodeEncodeError: it holds half of a character.
+        UnicodeEncodeError: the document contains an unpaired surrogate.
     """
     text = json.dumps(
         document, sort_keys=True, separators=(",", ":"), ensure_ascii=False
@@ -26,30 +26,35 @@ def canonical(document: Document) -> bytes:
 
 
 def version_of(document: Document) -> str:
-    """The hash of what a document says; two that say the same have the same version."""
-    return sha256(canonical(document)).hexdigest()
+    """Return the SHA-256 of a document as hex. Equal documents have equal versions."""
+    return sha256(canonical_json(document)).hexdigest()
 
 
-NOTHING = version_of({})  # of a device for which no layer says anything
+EMPTY_VERSION = version_of({})  # of a device for which no layer sets a key
 
 
-def normalised(value: Any) -> Any:
-    """The same with 1.0 written as 1, which JSON does not tell apart."""
+def normalise(value: Any) -> Any:
+    """Replace whole floats such as 1.0 by integers. JSON does not distinguish them."""
     if isinstance(value, dict):
-        return {name: normalised(item) for name, item in value.items()}
+        return {name: normalise(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [normalised(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
+        return [normalise(item) for item in value]
+    if (
+        isinstance(value, float)
+        and value.is_integer()
+        and abs(value) < EXACT_FLOAT_LIMIT
+    ):
         return int(value)
     return value
 
 
 @dataclass(slots=True)
-class Effective(Generic[S]):
-    """What all layers come to; for every key the layer that has set it.
+class MergedDocument(Generic[S]):
+    """The result of merging layers, with the layer that set each key.
 
-    `sources` also names who said that a key is left to the device, which `document`
-    then has not. Keys under `extra` stand there as `extra.name`.
+    A layer that sets a key to null leaves the key to the device. `sources` names this
+    layer, and `document` does not contain the key. In `sources`, the keys below `extra`
+    are written `extra.name`.
     """
 
     document: dict[str, Any] = field(default_factory=dict)
@@ -60,53 +65,61 @@ class Effective(Generic[S]):
         return version_of(self.document)
 
 
-def layered(layers: Iterable[tuple[S, Document]]) -> Effective[S]:
-    """Lay documents over each other, the strongest last (RFC 7396, but see below).
+def merge_layers(layers: Iterable[tuple[S, Document]]) -> MergedDocument[S]:
+    """Merge documents, the strongest last.
 
-    A key is replaced whole, since half a resolution or half a schedule from elsewhere
-    makes no sense; only below `extra` each key is its own.
+    The merge differs from RFC 7396: a key is replaced as a whole, because one half of a
+    resolution or schedule makes no sense with another half. Only the keys below `extra`
+    are merged one by one.
+
+    Args:
+        layers: pairs of a source and its document. Sources can have any type.
     """
-    effective: Effective[S] = Effective()
+    merged: MergedDocument[S] = MergedDocument()
     flat: dict[str, Any] = {}
     for source, document in layers:
-        if OPEN in document and document[OPEN] is None:
-            for name in [name for name in flat if name.startswith(f"{OPEN}.")]:
-                flat[name], effective.sources[name] = None, source
-        for name, value in flattened(document).items():
-            flat[name], effective.sources[name] = value, source
-    effective.document = _raised(flat)
-    return effective
+        if EXTRA in document and document[EXTRA] is None:
+            for name in [name for name in flat if name.startswith(f"{EXTRA}.")]:
+                flat[name], merged.sources[name] = None, source
+        for name, value in flatten(document).items():
+            flat[name], merged.sources[name] = value, source
+    merged.document = _unflatten(flat)
+    return merged
 
 
-def flattened(document: Document) -> dict[str, Any]:
-    """The keys of a document, those under `extra` as `extra.name`."""
-    flat = {name: value for name, value in document.items() if name != OPEN}
-    below = document.get(OPEN, {})
-    if not isinstance(below, dict):  # null, or what a device calls its own
-        return {**flat, OPEN: below}
-    return {**flat, **{f"{OPEN}.{name}": value for name, value in below.items()}}
+def flatten(document: Document) -> dict[str, Any]:
+    """Return the keys of a document, with those below `extra` as `extra.name`."""
+    flat = {name: value for name, value in document.items() if name != EXTRA}
+    extra = document.get(EXTRA, {})
+    if not isinstance(extra, dict):  # null, or any value that a device reported
+        return {**flat, EXTRA: extra}
+    return {**flat, **{f"{EXTRA}.{name}": value for name, value in extra.items()}}
 
 
-def _raised(flat: Document) -> dict[str, Any]:
+def _unflatten(flat: Document) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name, value in flat.items():
         if value is None:
             continue
-        if name.startswith(f"{OPEN}."):
-            document.setdefault(OPEN, {})[name.removeprefix(f"{OPEN}.")] = value
+        if name.startswith(f"{EXTRA}."):
+            document.setdefault(EXTRA, {})[name.removeprefix(f"{EXTRA}.")] = value
         else:
             document[name] = value
     return document
 
 
-def same(one: Any, other: Any) -> bool:
-    """As JSON has it, where true is not 1."""
+def json_equal(one: Any, other: Any) -> bool:
+    """Compare two values as JSON, where `true` is not 1 (in Python they are equal)."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A key that two documents say differently; a value that is not said is None."""
+    """A key with different values in two documents.
+
+    `before` and `after` are None for a missing key and for null. `was_said` and
+    `is_said` are True where the document contains the key.
+    """
 
     key: str
     before: Any
@@ -116,10 +129,10 @@ class Difference:
 
 
 def differences(before: Document, after: Document) -> list[Difference]:
-    """The keys that differ, in the order of their names."""
-    old, new = flattened(before), flattened(after)
+    """Return the keys in which two documents differ, sorted by key."""
+    old, new = flatten(before), flatten(after)
     return [
         Difference(name, old.get(name), new.get(name), name in old, name in new)
         for name in sorted(old.keys() | new.keys())
-        if (name in old) != (name in new) or not same(old[name], new[name])
+        if (name in old) != (name in new) or not json_equal(old[name], new[name])
     ]

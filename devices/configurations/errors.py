@@ -1,4 +1,4 @@
-"""How the configurations say no."""
+"""Errors raised by the configuration services."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from devices.configurations.document_validation import Fault
 
 
 class InvalidDocument(Invalid):
-    """The document says what cannot be; each fault with its place."""
+    """A document has errors. `details` names each error with its path."""
 
     code = "invalid_configuration"
 
@@ -25,45 +25,50 @@ class InvalidDocument(Invalid):
 
 
 class InvalidSubject(Invalid):
-    """It is not said whom a layer is for, or somebody who is not there."""
+    """The tag or device of a layer is missing, does not exist, or is not allowed."""
 
     code = "invalid_subject"
 
 
 class InvalidOrder(Invalid):
+    """A list of tags is not an order of all tags that have a configuration."""
+
     code = "invalid_order"
 
 
 class NoSuchConfiguration(Missing):
     code = "configuration_not_found"
-    sentence = "There is no such configuration."
+    sentence = "The configuration does not exist."
 
 
 class NoSuchVersion(Missing):
     code = "configuration_version_not_found"
-    sentence = "There is no such version."
+    sentence = "The configuration has no version with this number."
 
 
 class UnknownVersion(Invalid):
-    """A device reports what nobody ever wanted of it."""
+    """A device reports a version that no device of its tenant was ever assigned."""
 
     code = "unknown_version"
-    sentence = "No configuration ever had this version."
+    sentence = "No configuration of this tenant has this version."
     field = "version"
 
 
 class InvalidReport(Invalid):
+    """A device reports a failure without a reason."""
+
     code = "invalid_report"
 
 
 class ConfigurationChanged(Conflict):
-    """Somebody else has saved it since it was looked at."""
+    """The layer has a newer version than the one that the change is based on."""
 
     code = "configuration_changed"
 
     def __init__(self, number: int) -> None:
         super().__init__(
-            f"It was changed meanwhile: it is at version {number} now.",
+            f"The configuration was changed in the meantime. It is now at version "
+            f"{number}.",
             field="based_on",
         )
         self.current = {"number": number}

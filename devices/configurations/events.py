@@ -1,12 +1,13 @@
-"""What happens to configurations."""
+"""Domain events of configurations."""
 
 from events.domain_events import DomainEvent
 
 
 class ConfigurationSaved(DomainEvent):
-    """A layer has a new version; `changes` says which keys are different in it.
+    """A layer has a new version. `changes` has the keys that differ.
 
-    `tenant_id` is None for the platform's; `device_id` is set for a device's own.
+    `tenant_id` is None for the platform's layer. `device_id` is set for a device's own
+    layer.
     """
 
     name = "configuration.saved"
@@ -19,25 +20,28 @@ class ConfigurationSaved(DomainEvent):
 
 
 class ConfigurationReordered(DomainEvent):
-    """Which tag's configuration is stronger than which; `changes` has both orders."""
+    """The order of the tags' layers was changed. `changes` has both orders."""
 
     name = "configuration.reordered"
 
 
 class ReportEvent(DomainEvent):
-    """`version` is the hash of the effective document."""
+    """Base of the events about a device's configuration.
+
+    `version` is the hash of the effective document.
+    """
 
     version: str
 
 
 class ConfigurationApplied(ReportEvent):
-    """A device says that it has what it was told to have."""
+    """A device reports that it has applied a version."""
 
     name = "configuration.applied"
 
 
 class ConfigurationFailed(ReportEvent):
-    """A device says why it could not do what it was told."""
+    """A device reports that it could not apply a version, and why."""
 
     name = "configuration.failed"
 
@@ -46,7 +50,7 @@ class ConfigurationFailed(ReportEvent):
 
 
 class ConfigurationDrifted(ReportEvent):
-    """A device that is online has not had for long what it should have."""
+    """An online device has not had its desired configuration for a long time."""
 
     name = "configuration.drifted"
 
@@ -55,6 +59,6 @@ class ConfigurationDrifted(ReportEvent):
 
 
 class ConfigurationConverged(DomainEvent):
-    """A device of which that was announced has what it should have again."""
+    """A drifted device has its desired configuration again, or was retired."""
 
     name = "configuration.converged"

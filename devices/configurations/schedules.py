@@ -1,8 +1,9 @@
-"""When a screen is on: by weekday, in a time zone. Pure.
+"""Pure calculation of the times at which a screen is on, by weekday and time zone.
 
-A day is the one on which the time begins; what does not end later than it begins ends
-on the next day. Where a change of daylight saving takes a local time away, or gives it
-twice, it is read as RFC 5545 §3.3.5 says: by the offset before the gap, and the first.
+An entry belongs to the day on which it begins. An entry whose end is not later than its
+start ends on the next day. Local times that a change of daylight saving time skips or
+repeats are read as RFC 5545 §3.3.5 requires: a skipped time uses the offset before the
+gap, and a repeated time is its first occurrence.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,72 +13,78 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 DAYS = (
-    *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
 )
-DAY = 24 * 60  # minutes
-WEEK = 7 * DAY
+MINUTES_PER_DAY = 24 * 60
+MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 
 Entry = Mapping[str, Any]  # {"days": ["monday"], "on": "08:00", "off": "22:00"}
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
-    """Whether it is on; until when, None if that does not change."""
+class ScreenState:
+    """Whether the screen is on. `until` is the next change, None if there is none."""
 
     is_on: bool
     until: datetime | None
 
 
-def overlaps(schedule: Sequence[Entry]) -> list[tuple[int, int]]:
-    """Which entries are on while an earlier one is, or an entry while it still is itself.
+def find_overlaps(schedule: Sequence[Entry]) -> list[tuple[int, int]]:
+    """Find entries that overlap an earlier entry, or themselves on the next day.
 
     Returns:
-        Pairs of positions, the one at fault first.
+        Pairs of positions: the entry at fault, then the entry that it overlaps.
     """
-    times = sorted(
-        (DAYS.index(day) * DAY + _minutes(entry["on"]), _length(entry), place)
-        for place, entry in enumerate(schedule)
+    spans = sorted(
+        (DAYS.index(day) * MINUTES_PER_DAY + _minutes(entry["on"]), _length(entry), i)
+        for i, entry in enumerate(schedule)
         for day in entry["days"]
     )
-    found = []
-    for number, (start, length, place) in enumerate(times):
-        next_start, _, other = times[(number + 1) % len(times)]
-        if number + 1 == len(times):
-            next_start += WEEK
+    overlaps = []
+    for number, (start, length, index) in enumerate(spans):
+        next_start, _, next_index = spans[(number + 1) % len(spans)]
+        if number + 1 == len(spans):
+            next_start += MINUTES_PER_WEEK
         if start + length > next_start:
-            found.append((max(place, other), min(place, other)))
-    return list(dict.fromkeys(found))
+            overlaps.append((max(index, next_index), min(index, next_index)))
+    return list(dict.fromkeys(overlaps))
 
 
-def screen(schedule: Sequence[Entry], zone: ZoneInfo, at: datetime) -> Screen:
-    """The state of the screen at a moment, and when it changes next."""
+def screen(schedule: Sequence[Entry], zone: ZoneInfo, at: datetime) -> ScreenState:
+    """Return the state of the screen at a time, and when it changes next."""
     today = at.astimezone(zone).date()
     start, end = today - timedelta(days=2), today + timedelta(days=9)
     spans = list(on_between(schedule, zone, start, end))
     for on, off in spans:
         if at < on:
-            return Screen(False, on)
+            return ScreenState(False, on)
         if at < off:
-            always = off >= spans[-1][1]  # on to the end of what was looked at
-            return Screen(True, None if always else off)
-    return Screen(False, None)
+            always = off >= spans[-1][1]  # on until the end of the examined days
+            return ScreenState(True, None if always else off)
+    return ScreenState(False, None)
 
 
 def on_between(
     schedule: Sequence[Entry], zone: ZoneInfo, first: date, last: date
 ) -> Iterator[tuple[datetime, datetime]]:
-    """The spans in UTC that begin on these days; those that touch are one."""
-    begun: tuple[datetime, datetime] | None = None
+    """Yield the spans in UTC that begin on these days. Adjacent spans are merged."""
+    current: tuple[datetime, datetime] | None = None
     for on, off in sorted(_spans(schedule, zone, first, last)):
-        if begun is None:
-            begun = on, off
-        elif on <= begun[1]:
-            begun = begun[0], max(begun[1], off)
+        if current is None:
+            current = on, off
+        elif on <= current[1]:
+            current = current[0], max(current[1], off)
         else:
-            yield begun
-            begun = on, off
-    if begun is not None:
-        yield begun
+            yield current
+            current = on, off
+    if current is not None:
+        yield current
 
 
 def _spans(
@@ -89,14 +96,14 @@ def _spans(
             if DAYS[day.weekday()] in entry["days"]:
                 on, off = _minutes(entry["on"]), _minutes(entry["off"])
                 end = day if off > on else day + timedelta(days=1)
-                span = _moment(day, on, zone), _moment(end, off, zone)
-                if span[0] < span[1]:  # an hour that is repeated may swallow it
+                span = _utc_time(day, on, zone), _utc_time(end, off, zone)
+                if span[0] < span[1]:  # a span within a repeated hour can be empty
                     yield span
 
 
-def _moment(day: date, minutes: int, zone: ZoneInfo) -> datetime:
-    clock = time(minutes // 60, minutes % 60)
-    return datetime.combine(day, clock, zone).astimezone(UTC)
+def _utc_time(day: date, minutes: int, zone: ZoneInfo) -> datetime:
+    local_time = time(minutes // 60, minutes % 60)
+    return datetime.combine(day, local_time, zone).astimezone(UTC)
 
 
 def _minutes(clock: str) -> int:
@@ -105,4 +112,5 @@ def _minutes(clock: str) -> int:
 
 
 def _length(entry: Entry) -> int:
-    return (_minutes(entry["off"]) - _minutes(entry["on"])) % DAY or DAY
+    minutes = _minutes(entry["off"]) - _minutes(entry["on"])
+    return minutes % MINUTES_PER_DAY or MINUTES_PER_DAY

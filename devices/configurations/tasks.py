@@ -1,4 +1,4 @@
-"""Celery's doors to the configurations."""
+"""Celery tasks of configurations."""
 
 import time
 from datetime import timedelta
@@ -11,38 +11,37 @@ from core.locks import alone
 from devices.configurations.services import drift, recalculation, retention
 from tenants.context import every_tenant_scope
 
-LONGEST_RUN = timedelta(
-    seconds=45
-)  # then others get the worker, and beat sends it again
-ROUNDS = 7_205_759_408  # the lock: one works at a time
-REST = 1.0  # times as long as a batch took, so that connects are not slowed down
+# A run ends after this time so that other tasks get the worker. Beat starts the next.
+MAX_RUN_TIME = timedelta(seconds=45)
+RECALCULATION_LOCK = 7_205_759_408  # session lock: one worker recalculates at a time
+PAUSE_FACTOR = 1.0  # pause as long as the batch took, so that connects stay fast
 
 
 @shared_task(ignore_result=True)
 def recalculate() -> int:
-    """Work out anew what devices should have; return how many batches were done."""
-    begun, batches = timezone.now(), 0
-    with alone(ROUNDS) as mine:
-        while mine and timezone.now() - begun < LONGEST_RUN:
-            started = time.monotonic()
-            if not recalculation.work(now=timezone.now()):
+    """Recalculate the devices' effective documents. Return the number of batches."""
+    start, batches = timezone.now(), 0
+    with alone(RECALCULATION_LOCK) as is_locked:
+        while is_locked and timezone.now() - start < MAX_RUN_TIME:
+            batch_start = time.monotonic()
+            if not recalculation.process_batch(now=timezone.now()):
                 break
             batches += 1
-            time.sleep(REST * (time.monotonic() - started))
+            time.sleep(PAUSE_FACTOR * (time.monotonic() - batch_start))
     return batches
 
 
 @shared_task(ignore_result=True)
 def detect_drift() -> int:
-    """Announce devices that have not for long what they should have; how many."""
+    """Publish drift events for devices. Return the number of newly drifted devices."""
     with every_tenant_scope():
         limit = timedelta(minutes=settings.CONFIGURATION_DRIFT_MINUTES)
-        return drift.watch(now=timezone.now(), limit=limit).announced
+        return drift.detect(now=timezone.now(), limit=limit).announced
 
 
 @shared_task(ignore_result=True)
 def delete_unused_documents() -> int:
-    """Forget the documents that nobody wants any more; return how many."""
+    """Delete effective documents that no device uses. Return how many were deleted."""
     with every_tenant_scope():
         before = timezone.now() - timedelta(days=settings.CONFIGURATION_RETENTION_DAYS)
-        return retention.drop_outlived(before=before)
+        return retention.delete_unused(before=before)

@@ -1,65 +1,67 @@
-"""Values of configurations as a person reads them. Pure."""
+"""Pure formatting of configuration keys and values for people."""
 
 import json
 from typing import Any
 
 from devices.configurations.document_validation import SCHEMA
-from devices.configurations.documents import OPEN
+from devices.configurations.documents import EXTRA
 from devices.configurations.schedules import DAYS
 
-LONGEST = 200
+MAX_LENGTH = 200
 
 
 def label(key: str) -> str:
-    """`Time zone`; a tenant's own key as it is."""
-    if key.startswith(f"{OPEN}."):
+    """Return a key's title, such as `Time zone`. Keys below `extra` have no title."""
+    if key.startswith(f"{EXTRA}."):
         return key
-    found: str = SCHEMA["properties"].get(key, {}).get("title", key)
-    return found
+    title: str = SCHEMA["properties"].get(key, {}).get("title", key)
+    return title
 
 
-def place(key: str) -> tuple[int, str]:
-    """Keys in the order of the schema, a tenant's own last."""
+def sort_key(key: str) -> tuple[int, str]:
+    """Sort keys in the order of the schema, with a tenant's own keys last."""
     known = list(SCHEMA["properties"])
     name = key.split(".")[0]
     return (known.index(name) if name in known else len(known), key)
 
 
-def value(key: str, said: Any) -> str:
-    """What a key says, on one line; None is as `null` in a document."""
-    if said is None:
+def format_value(key: str, value: Any) -> str:
+    """Format the value of a key on one line. None is `null` in a document."""
+    if value is None:
         return "left to the device"
     try:
-        told = _known(key, said)
+        text = _format_known(key, value)
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
-        told = None  # a device may say what the schema does not know
-    if told is None:
-        told = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-    return told[:LONGEST]
+        text = None  # a device can report values that do not match the schema
+    if text is None:
+        text = (
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        )
+    return text[:MAX_LENGTH]
 
 
-def _known(key: str, said: Any) -> str | None:
+def _format_known(key: str, value: Any) -> str | None:
     match key:
         case "resolution":
-            return f"{said['width']} × {said['height']}"
+            return f"{value['width']} × {value['height']}"
         case "launch":
-            return str(next(iter(said.values())))
+            return str(next(iter(value.values())))
         case "schedule":
-            return "; ".join(map(_time, said)) or "never on"
+            return "; ".join(map(_format_entry, value)) or "never on"
         case "orientation":
-            return str(said).replace("_", " ")
+            return str(value).replace("_", " ")
     return None
 
 
-def _time(entry: dict[str, Any]) -> str:
+def _format_entry(entry: dict[str, Any]) -> str:
     on, off = entry["on"], entry["off"]
     until = f"{off} the next day" if off <= on else off
-    return f"{_days(entry['days'])} {on} to {until}"
+    return f"{_format_days(entry['days'])} {on} to {until}"
 
 
-def _days(said: list[str]) -> str:
-    """`Mon–Fri, Sun`."""
-    numbers = sorted(DAYS.index(day) for day in said)
+def _format_days(days: list[str]) -> str:
+    """Format days as ranges: `Mon–Fri, Sun`."""
+    numbers = sorted(DAYS.index(day) for day in days)
     if len(numbers) == len(DAYS):
         return "daily"
     runs: list[list[int]] = []
@@ -68,10 +70,10 @@ def _days(said: list[str]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return ", ".join(_run(run) for run in runs)
+    return ", ".join(map(_format_run, runs))
 
 
-def _run(run: list[int]) -> str:
+def _format_run(run: list[int]) -> str:
     first, last = (DAYS[number][:3].capitalize() for number in (run[0], run[-1]))
     if len(run) == 1:
         return first

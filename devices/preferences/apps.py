@@ -8,5 +8,7 @@ class PreferencesConfig(AppConfig):
     label = "preferences"
 
     def ready(self) -> None:
-        connect_response.register("devices.preferences.services.connect_response.tell")
+        connect_response.register(
+            "devices.preferences.services.connect_response.response_fields"
+        )
         device_page.register("devices.preferences.admin.device_panel.panel")

@@ -1,4 +1,4 @@
-"""How the preferences say no."""
+"""Errors raised by the preference services."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +12,12 @@ class InvalidDefinition(Invalid):
 
 class PreferenceExists(Conflict):
     code = "preference_exists"
-    sentence = "There is a preference of this key already."
+    sentence = "A preference with this key already exists."
     field = "key"
 
 
-class NotReadable(Invalid):
-    """What somebody typed is no value at all."""
+class UnreadableValue(Invalid):
+    """Text from a form cannot be parsed as a value of the preference's kind."""
 
     code = "not_readable"
 
@@ -28,11 +28,11 @@ class TooManyDefinitions(Conflict):
 
 class NoSuchDefinition(Missing):
     code = "preference_not_found"
-    sentence = "There is no such preference."
+    sentence = "The preference does not exist."
 
 
 class InvalidSettings(Invalid):
-    """Each setting that cannot be so, by its path."""
+    """Settings do not exist or have invalid values. `details` has the path of each."""
 
     code = "invalid_setting"
 
@@ -42,7 +42,7 @@ class InvalidSettings(Invalid):
 
 
 class SettingsLocked(Conflict):
-    """What an operator has locked, or what is not the device's to choose."""
+    """A device may not write settings: an operator locked them, or only members may."""
 
     code = "setting_locked"
 
@@ -52,16 +52,19 @@ class SettingsLocked(Conflict):
 
 
 class SettingsChanged(Conflict):
-    """Somebody else has written them since they were read; `current` is what is there."""
+    """Settings were written since they were read. `current` has the present values."""
 
     code = "setting_changed"
 
     def __init__(self, current: Mapping[str, Any]) -> None:
-        super().__init__("It was written meanwhile.", field=f"settings.{min(current)}")
+        super().__init__(
+            "The setting was changed in the meantime.",
+            field=f"settings.{min(current)}",
+        )
         self.details = [
             Detail(
                 code=self.code,
-                sentence=f"It is at version {item['version']} now.",
+                sentence=f"The setting is now at version {item['version']}.",
                 field=f"settings.{key}",
             )
             for key, item in current.items()

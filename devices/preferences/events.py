@@ -1,27 +1,30 @@
-"""What happens to preferences and settings."""
+"""Domain events of preferences and settings."""
 
 from events.domain_events import DomainEvent
 
 
 class DefinitionEvent(DomainEvent):
-    """`tenant_id` is None for the platform's."""
+    """Base of the events about definitions.
+
+    `tenant_id` is None for the platform's preferences.
+    """
 
     key: str
 
 
 class PreferenceDefined(DefinitionEvent):
-    """There is a setting that devices have, or it is another one now."""
+    """A preference was created or changed."""
 
     name = "preference.defined"
 
 
 class PreferenceRemoved(DefinitionEvent):
-    """There is no such setting any more, or it is as the platform has it."""
+    """A preference was removed. The platform's with the same key is used again."""
 
     name = "preference.removed"
 
 
 class SettingsWritten(DomainEvent):
-    """Settings of a device are different now; `changes` says which, and locks as well."""
+    """Values or locks of a device's settings were changed. `changes` names them."""
 
     name = "settings.written"

@@ -1,4 +1,4 @@
-"""What the person in front of a screen may choose, and what was chosen."""
+"""Models of preferences (definitions) and settings (values on devices)."""
 
 from django.db import models
 
@@ -8,6 +8,8 @@ from tenants.models import Role, TenantOwned
 
 
 class Kind(models.TextChoices):
+    """The type of a preference's value."""
+
     BOOLEAN = "boolean", "yes or no"
     INTEGER = "integer", "whole number"
     TEXT = "text"
@@ -16,13 +18,13 @@ class Kind(models.TextChoices):
 
 
 class Definition(models.Model):
-    """A setting that devices have: its type, its default, and who may write it."""
+    """A preference: its type, its default, and whether devices may write it."""
 
     key = models.CharField(max_length=64)
     label = models.CharField(max_length=120)
     description = models.CharField(max_length=500, blank=True)
     kind = models.CharField(max_length=7, choices=Kind.choices)
-    minimum = models.BigIntegerField(null=True, blank=True)  # of a whole number
+    minimum = models.BigIntegerField(null=True, blank=True)  # for the kind integer
     maximum = models.BigIntegerField(null=True, blank=True)
     choices = models.JSONField(default=list, blank=True)
     default = models.JSONField()
@@ -37,7 +39,7 @@ class Definition(models.Model):
 
 
 class PlatformPreference(Definition):
-    """A setting that the devices of every tenant of this installation have."""
+    """A preference for the devices of all tenants."""
 
     key = models.CharField(max_length=64, primary_key=True)
 
@@ -46,10 +48,10 @@ class PlatformPreference(Definition):
 
 
 class PreferenceDefinition(TenantOwned, Definition):
-    """A tenant's own setting, or its own default for one of the platform's.
+    """A tenant's own preference, or its own default for one of the platform's.
 
-    Of the platform's the type stays as it is: only the default and who may write are
-    the tenant's.
+    The type of a platform's preference stays: a tenant only sets the label, the
+    description, the default and whether devices may write it.
     """
 
     seen_by = Role.VIEWER
@@ -64,17 +66,18 @@ class PreferenceDefinition(TenantOwned, Definition):
 
 
 class DeviceSettings(TenantOwned):
-    """The value of one setting on one device, where it is not the default.
+    """The value and lock of one setting of one device.
 
-    A row stays when its definition goes, and counts again when that comes back.
+    A row stays when its definition is deleted, and is used again if the definition is
+    created again.
     """
 
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, related_name="settings"
     )
     key = models.CharField(max_length=64)
-    value = models.JSONField(null=True)  # none: the default
-    has_value = models.BooleanField(default=True)
+    value = models.JSONField(null=True)  # unused without `has_value`
+    has_value = models.BooleanField(default=True)  # False: the default is used
     is_locked = models.BooleanField(default=False)
     version = models.PositiveIntegerField(default=0)
     written_by = models.CharField(max_length=254, blank=True)

@@ -1,4 +1,4 @@
-"""What the value of a preference may be. Pure."""
+"""Pure validation of preference definitions and values by kind."""
 
 import json
 import re
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 KEY = r"[a-z][a-z0-9_]{0,63}"
-LARGEST = 2**53 - 1  # a whole number that every JSON reader reads the same
-LONGEST_TEXT = 1_000
-MOST_BYTES = 16 * 1024  # of a JSON value
-MOST_CHOICES = 100
-DEEPEST = 20
+LARGEST = 2**53 - 1  # the largest whole number that all JSON readers read exactly
+MAX_TEXT_LENGTH = 1_000
+MAX_JSON_LENGTH = 16 * 1024  # characters
+MAX_CHOICES = 100
+MAX_DEPTH = 20
+NUL_CHARACTER = "The text contains a NUL character."
 
 
-class Typed(Protocol):
-    """What of a definition says which values there are."""
+class ValueType(Protocol):
+    """The fields of a definition that determine which values are valid."""
 
     @property
     def kind(self) -> str: ...
@@ -26,92 +27,97 @@ class Typed(Protocol):
     def choices(self) -> Sequence[str]: ...
 
 
-def fault(typed: Typed, value: Any) -> str | None:
-    """Why something is no value of this kind; None if it is one."""
-    match typed.kind:
+def find_fault(value_type: ValueType, value: Any) -> str | None:
+    """Return why a value is not valid for a type, None if it is valid."""
+    match value_type.kind:
         case "boolean":
-            return None if isinstance(value, bool) else "This is true or false."
+            return None if isinstance(value, bool) else "Must be true or false."
         case "integer":
-            return _integer(typed, value)
+            return _integer_fault(value_type, value)
         case "text":
-            return _text(value)
+            return _text_fault(value)
         case "choice":
-            good = isinstance(value, str) and value in typed.choices
-            return None if good else f"One of {', '.join(typed.choices)}."
+            is_valid = isinstance(value, str) and value in value_type.choices
+            choices = ", ".join(value_type.choices)
+            return None if is_valid else f"Must be one of: {choices}."
         case _:
-            return _json(value)
+            return _json_fault(value)
 
 
-def definition_fault(key: str, typed: Typed) -> tuple[str, str] | None:
-    """Which field of a definition cannot be so, and why."""
+def find_definition_fault(key: str, value_type: ValueType) -> tuple[str, str] | None:
+    """Return the invalid field of a definition and the reason, None if it is valid."""
     if not re.fullmatch(KEY, key):
-        return "key", "Small letters, digits and _, at most 64, a letter first."
-    if typed.kind == "integer":
-        least, most = typed.minimum, typed.maximum
-        for name, bound in (("minimum", least), ("maximum", most)):
+        return (
+            "key",
+            "Must start with a lowercase letter and contain only lowercase letters, "
+            "digits and _, at most 64 characters.",
+        )
+    if value_type.kind == "integer":
+        minimum, maximum = value_type.minimum, value_type.maximum
+        for name, bound in (("minimum", minimum), ("maximum", maximum)):
             if bound is not None and abs(bound) > LARGEST:
-                return name, "It is too large."
-        if least is not None and most is not None and least > most:
-            return "maximum", "It is below the minimum."
-    if typed.kind == "choice":
-        return _choices(typed.choices)
+                return name, f"Must be from {-LARGEST} to {LARGEST}."
+        if minimum is not None and maximum is not None and minimum > maximum:
+            return "maximum", "Must not be less than the minimum."
+    if value_type.kind == "choice":
+        return _choices_fault(value_type.choices)
     return None
 
 
-def _choices(choices: Sequence[Any]) -> tuple[str, str] | None:
+def _choices_fault(choices: Sequence[Any]) -> tuple[str, str] | None:
     if not choices:
-        return "choices", "At least one."
-    if len(choices) > MOST_CHOICES:
-        return "choices", f"At most {MOST_CHOICES}."
+        return "choices", "At least one choice is required."
+    if len(choices) > MAX_CHOICES:
+        return "choices", f"At most {MAX_CHOICES} choices are allowed."
     for choice in choices:
         if not isinstance(choice, str) or not choice or len(choice) > 64:
-            return "choices", "Each is a text of 1 to 64 characters."
-        if said := _storable(choice):
-            return "choices", said
+            return "choices", "Each choice must be a string of 1 to 64 characters."
+        if fault := _storage_fault(choice):
+            return "choices", fault
     if len(set(choices)) < len(choices):
-        return "choices", "Each only once."
+        return "choices", "Each choice may occur only once."
     return None
 
 
-def _integer(typed: Typed, value: Any) -> str | None:
+def _integer_fault(value_type: ValueType, value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int):
-        return "This is a whole number."
-    least = -LARGEST if typed.minimum is None else typed.minimum
-    most = LARGEST if typed.maximum is None else typed.maximum
-    return None if least <= value <= most else f"From {least} to {most}."
+        return "Must be a whole number."
+    minimum = -LARGEST if value_type.minimum is None else value_type.minimum
+    maximum = LARGEST if value_type.maximum is None else value_type.maximum
+    if minimum <= value <= maximum:
+        return None
+    return f"Must be from {minimum} to {maximum}."
 
 
-def _text(value: Any) -> str | None:
+def _text_fault(value: Any) -> str | None:
     if not isinstance(value, str):
-        return "This is a text."
-    if len(value) > LONGEST_TEXT:
-        return f"At most {LONGEST_TEXT} characters."
-    return _storable(value)
+        return "Must be a string."
+    if len(value) > MAX_TEXT_LENGTH:
+        return f"At most {MAX_TEXT_LENGTH} characters are allowed."
+    return _storage_fault(value)
 
 
-def _json(value: Any) -> str | None:
+def _json_fault(value: Any) -> str | None:
     if value is None:
-        return "Null is no value; reset it to have the default."
+        return "Null is not allowed. Reset the setting to use the default."
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):
-        return "It cannot be kept."
-    if len(text) > MOST_BYTES:
-        return f"At most {MOST_BYTES // 1024} KB."
-    if _depth(value) > DEEPEST:
-        return f"Nested deeper than {DEEPEST} levels."
-    return _storable(text) or (
-        "It holds a NUL character." if r"\u0000" in text else None
-    )
+        return "The value cannot be stored as JSON."
+    if len(text) > MAX_JSON_LENGTH:
+        return f"At most {MAX_JSON_LENGTH // 1024} KB are allowed."
+    if _depth(value) > MAX_DEPTH:
+        return f"Nested more than {MAX_DEPTH} levels deep."
+    return _storage_fault(text) or (NUL_CHARACTER if r"\u0000" in text else None)
 
 
-def _storable(text: str) -> str | None:
+def _storage_fault(text: str) -> str | None:
     if "\x00" in text:
-        return "It holds a NUL character."
+        return NUL_CHARACTER
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "It holds half of a character."
+        return "The text contains an unpaired surrogate."
     return None
 
 
@@ -119,10 +125,12 @@ def _depth(value: Any) -> int:
     depth, level = 0, [value]
     while level:
         depth += 1
-        inside = [v for v in level if isinstance(v, list | dict)]
+        containers = [item for item in level if isinstance(item, list | dict)]
         level = [
             item
-            for found in inside
-            for item in (found.values() if isinstance(found, dict) else found)
+            for container in containers
+            for item in (
+                container.values() if isinstance(container, dict) else container
+            )
         ]
     return depth

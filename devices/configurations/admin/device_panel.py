@@ -1,4 +1,4 @@
-"""A device's configuration on its page: every layer, what it should have, what it has."""
+"""Configuration panel of the device page: layers, desired and reported values."""
 
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,58 +11,65 @@ from django.utils.safestring import SafeString
 
 from devices.configurations import value_formatting
 from devices.configurations.admin.edit_target import MANAGE, VIEW
-from devices.configurations.documents import flattened
+from devices.configurations.documents import flatten
 from devices.configurations.services import device_configuration, layer_comparison
-from devices.configurations.services.device_configuration import Reading
-from devices.configurations.services.layer_comparison import Column, Row
+from devices.configurations.services.device_configuration import ConfigurationStatus
+from devices.configurations.services.layer_comparison import Cell, Column, Row
 from devices.registry.models import Device
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
-    """Desired against reported, with the layer that each key is from."""
+    """Render the panel. Return an empty string for users without permission."""
     if not request.user.has_perm(VIEW):
         return ""
-    told = device_configuration.of_device(device, now=timezone.now())
-    columns = [Column(one.source.label, one.document) for one in told.layers]
+    status = device_configuration.get_status(device, now=timezone.now())
+    columns = [Column(layer.source.label, layer.document) for layer in status.layers]
     is_retired = device.status == Device.Status.RETIRED
     context = {
-        "told": told,
+        "status": status,
         "columns": columns,
-        "rows": [_against(row, told) for row in _rows(columns, told)],
-        "screen_until": _until(told),
+        "rows": [_with_reported(row, status) for row in _rows(columns, status)],
+        "screen_until": _screen_until(status),
         "may_manage": request.user.has_perm(MANAGE) and not is_retired,
-        "address": reverse("admin:configurations_edit", args=["device", device.pk]),
+        "edit_url": reverse("admin:configurations_edit", args=["device", device.pk]),
     }
     return render_to_string("portal/device_configuration.html", context)
 
 
-def _rows(columns: list[Column], told: Reading) -> list[Row]:
-    """Those of the layers, and of keys that only the device still has."""
+def _rows(columns: list[Column], status: ConfigurationStatus) -> list[Row]:
+    """Return rows for the keys of the layers, and for keys that only the device has."""
     rows = layer_comparison.rows(columns)
-    known = {row.key for row in rows}
-    only_there = sorted(
-        flattened(told.applied or {}).keys() - known, key=value_formatting.place
+    layer_keys = {row.key for row in rows}
+    device_keys = sorted(
+        flatten(status.applied or {}).keys() - layer_keys,
+        key=value_formatting.sort_key,
     )
-    nothing = [layer_comparison.Cell("", False, False)] * len(columns)
+    empty_cells = [Cell("", False, False)] * len(columns)
     rows += [
-        Row(key, value_formatting.label(key), nothing, "–", "") for key in only_there
+        Row(key, value_formatting.label(key), empty_cells, "–", "")
+        for key in device_keys
     ]
     return rows
 
 
-def _against(row: Row, told: Reading) -> tuple[Row, str, bool]:
-    """A row with what the device has, and whether that is something else."""
-    has: dict[str, Any] = flattened(told.applied or {})
-    differing = {item.key for item in told.differences}
-    if told.applied is None:
+def _with_reported(row: Row, status: ConfigurationStatus) -> tuple[Row, str, bool]:
+    """Return a row, the device's value, and whether it differs from the desired one."""
+    applied: dict[str, Any] = flatten(status.applied or {})
+    differing = {item.key for item in status.differences}
+    if status.applied is None:
         return row, "–", False
-    text = value_formatting.value(row.key, has[row.key]) if row.key in has else "–"
+    text = (
+        value_formatting.format_value(row.key, applied[row.key])
+        if row.key in applied
+        else "–"
+    )
     return row, text, row.key in differing
 
 
-def _until(told: Reading) -> str:
-    """When the screen changes, by the clock on the device's wall."""
-    if told.screen is None or told.screen.until is None:
+def _screen_until(status: ConfigurationStatus) -> str:
+    """Return when the screen changes, in the device's time zone."""
+    if status.screen is None or status.screen.until is None:
         return ""
-    local = told.screen.until.astimezone(ZoneInfo(told.configuration["time_zone"]))
-    return f"{local:%A %H:%M}"
+    zone = ZoneInfo(status.configuration["time_zone"])
+    local_time = status.screen.until.astimezone(zone)
+    return f"{local_time:%A %H:%M}"

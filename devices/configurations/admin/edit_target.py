@@ -1,4 +1,4 @@
-"""Whose layer a page of the portal is about, and what the person may do with it."""
+"""Resolve the layer that a portal page is about, and check permissions for it."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ VIEW = "configurations.view_deviceconfiguration"
 
 
 @dataclass(frozen=True, slots=True)
-class Edited:
-    """What a page is about: whose layer, and the layer if there is one."""
+class EditTarget:
+    """The subject of a page, with its layer if it has one."""
 
     subject: Subject
     subject_id: str
@@ -47,28 +47,29 @@ class Edited:
     def scope(self) -> AbstractContextManager[None]:
         return tenant_scope(self.tenant_id) if self.tenant_id else every_tenant_scope()
 
-    def address(self, name: str = "edit", *args: Any) -> str:
-        where = [self.subject.scope, self.subject_id, *args]
-        return reverse(f"admin:configurations_{name}", args=where)
+    def url(self, name: str = "edit", *args: Any) -> str:
+        url_args = [self.subject.scope, self.subject_id, *args]
+        return reverse(f"admin:configurations_{name}", args=url_args)
 
 
-def address_of(layer: DeviceConfiguration) -> str:
-    """Where a layer is edited."""
+def edit_url(layer: DeviceConfiguration) -> str:
+    """Return the URL of the editor of a layer."""
     ids = {"tag": layer.tag_id, "device": layer.device_id, "tenant": layer.tenant_id}
-    where = [layer.scope, str(ids[layer.scope])]
-    return reverse("admin:configurations_edit", args=where)
+    url_args = [layer.scope, str(ids[layer.scope])]
+    return reverse("admin:configurations_edit", args=url_args)
 
 
-def found(request: HttpRequest, scope: str, subject_id: str) -> Edited:
-    """
+def resolve_target(request: HttpRequest, scope: str, subject_id: str) -> EditTarget:
+    """Return the target for a URL's scope and subject id.
+
     Raises:
-        Http404: there is no such subject, or it is not this person's.
-        PermissionDenied: they may not look at configurations.
+        Http404: the subject does not exist or is not visible to the user.
+        PermissionDenied: the user may not view configurations.
     """
     user = person(request)
     if scope == Scope.PLATFORM and user.is_superuser and subject_id == "all":
         layer = PlatformConfiguration.objects.first()
-        return Edited(Subject(Scope.PLATFORM), subject_id, None, layer)
+        return EditTarget(Subject(Scope.PLATFORM), subject_id, None, layer)
     if not request.user.has_perm(VIEW):
         raise PermissionDenied
     models: dict[str, Any] = {"tenant": Tenant, "tag": Tag, "device": Device}
@@ -80,11 +81,11 @@ def found(request: HttpRequest, scope: str, subject_id: str) -> Edited:
         row = None
     if row is None:
         raise Http404
-    named = {} if scope == Scope.TENANT else {scope: row}
-    subject = Subject(scope, **named)
+    fields = {} if scope == Scope.TENANT else {scope: row}
+    subject = Subject(scope, **fields)
     tenant_id = row.pk if scope == Scope.TENANT else row.tenant_id
     with tenant_scope(tenant_id):
-        return Edited(subject, str(row.pk), tenant_id, layers.layer_of(subject))
+        return EditTarget(subject, str(row.pk), tenant_id, layers.layer_of(subject))
 
 
 def may_manage(request: HttpRequest, scope: str) -> bool:
@@ -93,6 +94,6 @@ def may_manage(request: HttpRequest, scope: str) -> bool:
     return request.user.has_perm(MANAGE)
 
 
-def refuse_viewers(request: HttpRequest, scope: str) -> None:
+def require_manage(request: HttpRequest, scope: str) -> None:
     if not may_manage(request, scope):
         raise PermissionDenied

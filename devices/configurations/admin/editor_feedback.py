@@ -1,4 +1,4 @@
-"""What the editor shows of a text: what is wrong with it, or what it would do."""
+"""Feedback on a document in the editor: its errors, or the effects of saving it."""
 
 import json
 from collections.abc import Callable
@@ -6,81 +6,95 @@ from typing import Any
 
 from core.errors import DomainError
 from devices.configurations import value_formatting
-from devices.configurations.admin.edit_target import Edited
-from devices.configurations.document_validation import Fault, faults
-from devices.configurations.documents import differences
+from devices.configurations.admin.edit_target import EditTarget
+from devices.configurations.document_validation import Fault, find_faults
+from devices.configurations.documents import Difference, differences
 from devices.configurations.errors import InvalidDocument
 from devices.configurations.models import Scope
 from devices.configurations.services import layer_comparison
 from devices.configurations.services.preview import Preview, preview, preview_platform
 
-NAMED = 20  # devices in the preview
+MAX_LISTED = 20  # devices in the preview
 
 
-def previewed(
-    edited: Edited, text: str, wrong: list[Fault] | None = None
+def preview_context(
+    target: EditTarget, text: str, faults: list[Fault] | None = None
 ) -> dict[str, Any]:
-    """What the preview shows of a text: what is wrong with it, or what it would do."""
+    """Return the template context of the preview of a document.
+
+    Args:
+        text: the document as JSON.
+        faults: the errors of the document, if it was validated already.
+    """
     document: Any = {}
-    if wrong is None:
+    if faults is None:
         try:
-            document = parsed(text)
-            wrong = faults(document)
+            document = parse_document(text)
+            faults = find_faults(document)
         except InvalidDocument as error:
-            wrong = list(error.faults)
-    if wrong:
-        return {"faults": wrong}
-    changes = differences(edited.document, document)
-    with edited.scope():
-        shown = layer_comparison.columns(edited.subject, document)
+            faults = list(error.faults)
+    if faults:
+        return {"faults": faults}
+    changes = differences(target.document, document)
+    with target.scope():
+        columns = layer_comparison.columns(target.subject, document)
         return {
-            "columns": shown,
-            "rows": layer_comparison.rows(shown),
-            "told": told(edited, document) if changes else None,
+            "columns": columns,
+            "rows": layer_comparison.rows(columns),
+            "impact": impact_context(target, document) if changes else None,
             "changes": changes,
         }
 
 
-def told(edited: Edited, document: dict[str, Any]) -> dict[str, Any]:
-    make: Callable[..., Preview] = preview
-    subject: dict[str, Any] = {"subject": edited.subject}
-    if edited.subject.scope == Scope.PLATFORM:
-        make, subject = preview_platform, {}
+def impact_context(target: EditTarget, document: dict[str, Any]) -> dict[str, Any]:
+    """Return which devices and keys a save would change, or why it would fail."""
+    make_preview: Callable[..., Preview] = preview
+    subject: dict[str, Any] = {"subject": target.subject}
+    if target.subject.scope == Scope.PLATFORM:
+        make_preview, subject = preview_platform, {}
     try:
-        told = make(**subject, document=document, limit=NAMED)
+        result = make_preview(**subject, document=document, limit=MAX_LISTED)
     except DomainError as error:
-        return {"refused": str(error)}
+        return {"error": str(error)}
     return {
-        "preview": told,
+        "preview": result,
         "keys": [
             (value_formatting.label(key), count)
             for key, count in sorted(
-                told.keys.items(), key=lambda item: value_formatting.place(item[0])
+                result.keys.items(), key=lambda item: value_formatting.sort_key(item[0])
             )
         ],
-        "devices": [(one, in_words(one.changes)) for one in told.devices],
+        "devices": [
+            (device, format_changes(device.changes)) for device in result.devices
+        ],
     }
 
 
-def in_words(changes: Any) -> list[tuple[str, str, str]]:
+def format_changes(changes: list[Difference]) -> list[tuple[str, str, str]]:
+    """Return the label, the old value and the new value of each changed key."""
     return [
         (
             value_formatting.label(item.key),
-            value_formatting.value(item.key, item.before) if item.was_said else "–",
-            value_formatting.value(item.key, item.after) if item.is_said else "–",
+            value_formatting.format_value(item.key, item.before)
+            if item.was_said
+            else "–",
+            value_formatting.format_value(item.key, item.after)
+            if item.is_said
+            else "–",
         )
         for item in changes
     ]
 
 
-def parsed(text: str) -> Any:
-    """
+def parse_document(text: str) -> Any:
+    """Parse a document.
+
     Raises:
-        InvalidDocument: it is no JSON.
+        InvalidDocument: the text is not JSON.
     """
     try:
         return json.loads(text)
     except ValueError as error:
-        raise InvalidDocument([Fault("", f"This is no JSON: {error}.")]) from error
+        raise InvalidDocument([Fault("", f"Invalid JSON: {error}.")]) from error
     except RecursionError as error:
-        raise InvalidDocument([Fault("", "Nested too deep.")]) from error
+        raise InvalidDocument([Fault("", "Nested too deeply.")]) from error

@@ -1,4 +1,4 @@
-"""Configurations in the portal: the layers in their order, and each in its editor."""
+"""Admin class for configurations: the list of layers and the URLs of the editor."""
 
 from typing import Any
 from uuid import UUID
@@ -12,8 +12,8 @@ from django.urls import path, reverse
 from core.templatetags.portal import moment_in_words
 from devices.configurations import value_formatting
 from devices.configurations.admin import editor
-from devices.configurations.admin.edit_target import MANAGE, address_of
-from devices.configurations.documents import flattened
+from devices.configurations.admin.edit_target import MANAGE, edit_url
+from devices.configurations.documents import flatten
 from devices.configurations.models import (
     DeviceConfiguration,
     PlatformConfiguration,
@@ -25,34 +25,34 @@ from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant
 from tenants.roles import visible_to
 
-MOST_FREE_TAGS = 100
-MOST_CHOICES = 100
+MAX_UNUSED_TAGS = 100
+MAX_TENANTS = 100
 
 
 @admin.register(DeviceConfiguration)
 class ConfigurationAdmin(ReadOnlyAdmin):
-    """What devices should be."""
+    """List of a tenant's layers. A row opens the editor of its layer."""
 
-    list_display = ("about", "says", "version", "saved")
+    list_display = ("subject", "keys", "version", "saved")
     list_filter = ("scope",)
     list_select_related = ("tenant", "tag", "device")
     search_fields = ("tag__name", "device__name")
-    search_help_text = "A part of the tag's or the device's name"
+    search_help_text = "Part of the tag's or device's name"
     ordering = ("-scope", "rank", "id")  # the weakest first
     list_before_template = "portal/configurations.html"
 
     def get_urls(self) -> list[Any]:
-        where = "edit/<str:scope>/<str:subject_id>/"
+        route = "edit/<str:scope>/<str:subject_id>/"
         view = self.admin_site.admin_view
-        own = [
-            path(where, view(editor.edit), name="configurations_edit"),
+        urls = [
+            path(route, view(editor.edit), name="configurations_edit"),
             path(
-                f"{where}preview/",
+                f"{route}preview/",
                 view(editor.show_preview),
                 name="configurations_preview",
             ),
             path(
-                f"{where}versions/<int:number>/",
+                f"{route}versions/<int:number>/",
                 view(editor.version),
                 name="configurations_version",
             ),
@@ -62,7 +62,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
                 name="configurations_order",
             ),
         ]
-        return [*own, *super().get_urls()]
+        return [*urls, *super().get_urls()]
 
     def change_view(
         self,
@@ -74,7 +74,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         layer = self.get_object(request, object_id)
         if layer is None or not self.has_view_permission(request, layer):
             return super().change_view(request, object_id, form_url, extra_context)
-        return redirect(address_of(layer))
+        return redirect(edit_url(layer))
 
     def changelist_view(
         self, request: HttpRequest, extra_context: Any = None
@@ -87,17 +87,19 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         context = {
             **(extra_context or {}),
             "layers": layers,
-            "tenants_to_choose": self._choices(request) if tenant is None else [],
+            "tenants_to_choose": self._tenant_choices(request)
+            if tenant is None
+            else [],
         }
         return super().changelist_view(request, context)
 
-    @admin.display(description="For", ordering="scope")
-    def about(self, layer: DeviceConfiguration) -> str:
+    @admin.display(description="Applies to", ordering="scope")
+    def subject(self, layer: DeviceConfiguration) -> str:
         return str(layer)
 
-    @admin.display(description="Says")
-    def says(self, layer: DeviceConfiguration) -> str:
-        return _says(layer.document)
+    @admin.display(description="Keys")
+    def keys(self, layer: DeviceConfiguration) -> str:
+        return _key_labels(layer.document)
 
     @admin.display(description="Version")
     def version(self, layer: DeviceConfiguration) -> int:
@@ -108,59 +110,59 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         return moment_in_words(layer.updated_at)
 
     def _tenant(self, request: HttpRequest) -> Tenant | None:
-        """Whose layers are shown in their order: the superuser's only, or chosen, one."""
+        """Return the tenant whose layers are shown in order.
+
+        For a superuser this is the chosen tenant, or the only one.
+        """
         tenant_id = current_tenant_id()
         if not person(request).is_superuser:
             return Tenant.objects.filter(pk=tenant_id).first() if tenant_id else None
         chosen = request.GET.get("tenant__id__exact", "")
-        known = Tenant.objects.filter(pk=chosen) if _is_uuid(chosen) else Tenant.objects
-        found = list(known.all()[:2])
-        return found[0] if len(found) == 1 else None
+        rows = Tenant.objects.filter(pk=chosen) if _is_uuid(chosen) else Tenant.objects
+        tenants = list(rows.all()[:2])
+        return tenants[0] if len(tenants) == 1 else None
 
-    def _choices(self, request: HttpRequest) -> list[tuple[str, str]]:
+    def _tenant_choices(self, request: HttpRequest) -> list[tuple[str, str]]:
         tenants = visible_to(person(request), Tenant).order_by("name")
         return [
             (tenant.name, f"?tenant__id__exact={tenant.pk}")
-            for tenant in tenants[:MOST_CHOICES]
+            for tenant in tenants[:MAX_TENANTS]
         ]
 
     def _layers(self, request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
         platform = PlatformConfiguration.objects.first()
-        mine: QuerySet[DeviceConfiguration] = DeviceConfiguration.objects.all()
-        own = mine.filter(scope=Scope.TENANT).first()
-        tagged = list(DeviceConfiguration.objects.of_tags().select_related("tag"))
-        may_manage = request.user.has_perm(MANAGE)
-        superuser = person(request).is_superuser
-        taken = [layer.tag_id for layer in tagged]
-        free = Tag.objects.exclude(pk__in=taken).order_by("name")[:MOST_FREE_TAGS]
+        layers: QuerySet[DeviceConfiguration] = DeviceConfiguration.objects.all()
+        tenant_layer = layers.filter(scope=Scope.TENANT).first()
+        tag_layers = list(DeviceConfiguration.objects.of_tags().select_related("tag"))
+        is_superuser = person(request).is_superuser
+        used = [layer.tag_id for layer in tag_layers]
+        unused = Tag.objects.exclude(pk__in=used).order_by("name")[:MAX_UNUSED_TAGS]
         return {
-            "tenant_name": tenant.name if superuser else "",
-            "platform": _says(platform.document if platform else {}),
-            "platform_address": _edit("platform", "all") if superuser else "",
-            "tenant": _says(own.document if own else {}),
-            "tenant_address": _edit("tenant", tenant.pk),
+            "tenant_name": tenant.name if is_superuser else "",
+            "platform": _key_labels(platform.document if platform else {}),
+            "platform_url": _edit_url("platform", "all") if is_superuser else "",
+            "tenant": _key_labels(tenant_layer.document if tenant_layer else {}),
+            "tenant_url": _edit_url("tenant", tenant.pk),
             "tags": [
                 {
                     "name": layer.tag.name if layer.tag else "",
-                    "says": _says(layer.document),
-                    "address": _edit("tag", layer.tag_id),
+                    "keys": _key_labels(layer.document),
+                    "url": _edit_url("tag", layer.tag_id),
                 }
-                for layer in tagged
+                for layer in tag_layers
             ],
-            "free_tags": [(tag.name, _edit("tag", tag.pk)) for tag in free],
-            "order_address": reverse(
-                "admin:configurations_order", args=[str(tenant.pk)]
-            ),
-            "may_manage": may_manage,
+            "unused_tags": [(tag.name, _edit_url("tag", tag.pk)) for tag in unused],
+            "order_url": reverse("admin:configurations_order", args=[str(tenant.pk)]),
+            "may_manage": request.user.has_perm(MANAGE),
         }
 
 
-def _says(document: dict[str, Any]) -> str:
-    keys = sorted(flattened(document), key=value_formatting.place)
-    return ", ".join(map(value_formatting.label, keys)) or "nothing"
+def _key_labels(document: dict[str, Any]) -> str:
+    keys = sorted(flatten(document), key=value_formatting.sort_key)
+    return ", ".join(map(value_formatting.label, keys)) or "no keys"
 
 
-def _edit(scope: str, subject_id: Any) -> str:
+def _edit_url(scope: str, subject_id: Any) -> str:
     return reverse("admin:configurations_edit", args=[scope, str(subject_id)])
 
 

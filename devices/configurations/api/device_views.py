@@ -1,4 +1,4 @@
-"""The devices' doors to their configuration."""
+"""API endpoints with which devices fetch and report their configuration."""
 
 from typing import Any
 
@@ -21,11 +21,13 @@ from devices.registry.api.authentication import IsDevice, calling_device
 
 
 class MyConfigurationView(APIView):
-    """What the calling device should have; 304 if it has that already.
+    """The desired configuration of the calling device.
 
-    The version came with the credential, so a 304 has read one row.
+    Send the `ETag` of the last response as `If-None-Match`. The response is 304 if the
+    configuration has not changed.
     """
 
+    # The version was loaded with the credential, so a 304 reads only one row.
     permission_classes = (IsDevice,)
     content_negotiation_class = OneFormOnly
 
@@ -34,12 +36,12 @@ class MyConfigurationView(APIView):
             OpenApiParameter(
                 "If-None-Match",
                 location="header",
-                description="The `ETag` of what the device has.",
+                description="The `ETag` of the configuration that the device has.",
             )
         ],
         responses={
             200: MyConfigurationSerializer,
-            304: OpenApiResponse(description="The device has it already."),
+            304: OpenApiResponse(description="The configuration has not changed."),
         },
     )
     def get(self, request: Request) -> HttpResponseBase:
@@ -55,14 +57,14 @@ class MyConfigurationView(APIView):
 
 
 class ReportedView(APIView):
-    """What the calling device has made of its configuration."""
+    """Report that the device has applied its configuration, or why it could not."""
 
     permission_classes = (IsDevice,)
 
     @extend_schema(request=ReportFields, responses={204: None})
     def post(self, request: Request) -> Response:
-        body = ReportFields(data=request.data)
-        body.is_valid(raise_exception=True)
+        serializer = ReportFields(data=request.data)
+        serializer.is_valid(raise_exception=True)
         device = calling_device(request)
-        reports.report(device=device, now=timezone.now(), **body.validated_data)
+        reports.report(device=device, now=timezone.now(), **serializer.validated_data)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,4 +1,4 @@
-"""The JSON of configurations, in and out."""
+"""Serializers of the configuration API."""
 
 from typing import Any
 
@@ -13,10 +13,14 @@ from devices.configurations.models import (
     ReportedConfiguration,
     Scope,
 )
-from devices.configurations.services.layers import LONGEST_NOTE
-from devices.configurations.services.preview import NAMED
+from devices.configurations.services.layers import MAX_NOTE_LENGTH
+from devices.configurations.services.preview import MAX_LISTED
 
-VERSION = r"[0-9a-f]{64}"
+VERSION_PATTERN = r"[0-9a-f]{64}"
+BASED_ON_HELP = (
+    "The number of the version that the change is based on, 0 for none. The response "
+    "is 409 if the layer has another version."
+)
 SCOPES = [choice for choice in Scope.choices if choice[0] != Scope.PLATFORM]
 
 
@@ -24,12 +28,12 @@ SCOPES = [choice for choice in Scope.choices if choice[0] != Scope.PLATFORM]
     {name: value for name, value in SCHEMA.items() if not name.startswith("$")}
 )
 class DocumentField(serializers.JSONField):
-    """A layer's document; the published schema and the service judge it."""
+    """A layer's document. The service validates it against the published schema."""
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
-class Anything(serializers.JSONField):
-    """An object, whatever it holds."""
+class JSONObjectField(serializers.JSONField):
+    """A JSON object with any keys."""
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, dict):
@@ -38,60 +42,78 @@ class Anything(serializers.JSONField):
 
 
 class SubjectFields(Strict):
-    """Whom a layer is for."""
+    """The devices that a layer applies to."""
 
     scope = serializers.ChoiceField(choices=SCOPES)
-    tag = Text(max_length=64, required=False, help_text="Its name.")
-    device = serializers.UUIDField(required=False)
+    tag = Text(
+        max_length=64,
+        required=False,
+        help_text="The name of the tag. Required with the scope `tag`.",
+    )
+    device = serializers.UUIDField(
+        required=False,
+        help_text="The id of the device. Required with the scope `device`.",
+    )
 
 
 class ConfigurationFields(SubjectFields):
     document = DocumentField()
-    note = Text(max_length=LONGEST_NOTE, required=False, allow_blank=True)
+    note = Text(max_length=MAX_NOTE_LENGTH, required=False, allow_blank=True)
     based_on = WholeNumber(
         min_value=0,
         max_value=2_147_483_647,
         required=False,
-        help_text="The number that the author has seen, 0 for none. Another one is a 409.",
+        help_text=BASED_ON_HELP,
     )
 
 
 class NewVersionFields(Strict):
     document = DocumentField()
-    note = Text(max_length=LONGEST_NOTE, required=False, allow_blank=True)
-    based_on = WholeNumber(min_value=0, max_value=2_147_483_647, required=False)
+    note = Text(max_length=MAX_NOTE_LENGTH, required=False, allow_blank=True)
+    based_on = WholeNumber(
+        min_value=0, max_value=2_147_483_647, required=False, help_text=BASED_ON_HELP
+    )
 
 
 class RestoreFields(Strict):
-    based_on = WholeNumber(min_value=0, max_value=2_147_483_647, required=False)
+    based_on = WholeNumber(
+        min_value=0, max_value=2_147_483_647, required=False, help_text=BASED_ON_HELP
+    )
 
 
 class PreviewFields(SubjectFields):
     document = DocumentField()
     after = serializers.UUIDField(
-        required=False, help_text="Go on with the devices after this one."
+        required=False, help_text="Continue the list of devices after this device."
     )
-    limit = WholeNumber(min_value=1, max_value=5 * NAMED, required=False)
+    limit = WholeNumber(
+        min_value=1,
+        max_value=5 * MAX_LISTED,
+        required=False,
+        help_text="The maximum number of listed devices.",
+    )
 
 
 class OrderFields(Strict):
     tags = serializers.ListField(
         child=Text(max_length=64),
         max_length=10_000,
-        help_text="Every tag that has a configuration, the strongest last.",
+        help_text="All tags that have a configuration, the strongest last.",
     )
 
 
 class LayerSerializer(serializers.Serializer[Any]):
-    """A layer as it is now; the platform's has no id."""
+    """The current version of a layer. The platform's layer has no id."""
 
     id = serializers.UUIDField(allow_null=True)
     scope = serializers.ChoiceField(choices=Scope.choices)
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True, default=None)
     rank = serializers.IntegerField(allow_null=True, default=None)
-    number = serializers.IntegerField(help_text="Of its version; 0: never saved.")
-    document = Anything()
+    number = serializers.IntegerField(
+        help_text="The number of the version, 0 if the layer was never saved."
+    )
+    document = JSONObjectField()
     updated_at = serializers.DateTimeField(allow_null=True)
 
 
@@ -103,26 +125,36 @@ class ConfigurationSerializer(LayerSerializer):
 
 class VersionSerializer(serializers.ModelSerializer[ConfigurationVersion]):
     author = serializers.CharField(source="author_name")
-    document = Anything()
+    document = JSONObjectField()
 
     class Meta:
         model = ConfigurationVersion
         fields = (
-            *("number", "document", "note", "author", "saved_at", "restored_number"),
+            "number",
+            "document",
+            "note",
+            "author",
+            "saved_at",
+            "restored_number",
         )
         read_only_fields = fields
 
 
 class DifferenceSerializer(serializers.Serializer[Any]):
-    """A key that two documents say differently."""
+    """A key with different values in two documents."""
 
     key = serializers.CharField()
     before = Value()
     after = Value()
     was_said = serializers.BooleanField(
-        help_text="Null that was said leaves the key to the device."
+        help_text=(
+            "True if the first document contains the key. If it contains the key with "
+            "null, the key is left to the device."
+        )
     )
-    is_said = serializers.BooleanField()
+    is_said = serializers.BooleanField(
+        help_text="True if the second document contains the key."
+    )
 
 
 class DifferencesSerializer(serializers.Serializer[Any]):
@@ -131,7 +163,7 @@ class DifferencesSerializer(serializers.Serializer[Any]):
     differences = DifferenceSerializer(many=True)
 
 
-class DifferenceQuestionSerializer(Strict):
+class DifferenceQuerySerializer(Strict):
     first = serializers.IntegerField(min_value=1, max_value=2_147_483_647)
     second = serializers.IntegerField(min_value=1, max_value=2_147_483_647)
 
@@ -143,34 +175,43 @@ class ChangingSerializer(serializers.Serializer[Any]):
 
 
 class PreviewSerializer(serializers.Serializer[Any]):
-    """What a save would do."""
+    """The effects of a save."""
 
-    looked_at = serializers.IntegerField(help_text="Devices for which the layer is.")
-    changing = serializers.IntegerField(help_text="Devices that would change.")
+    looked_at = serializers.IntegerField(
+        help_text="Number of devices that the layer applies to."
+    )
+    changing = serializers.IntegerField(
+        help_text="Number of devices that would change."
+    )
     complete = serializers.BooleanField(
-        help_text="False: so many layers come together that it is at least this."
+        help_text=(
+            "False if there are too many combinations of layers to examine. The "
+            "numbers are then lower bounds."
+        )
     )
     keys = serializers.DictField(
-        child=serializers.IntegerField(), help_text="Devices that change, by key."
+        child=serializers.IntegerField(),
+        help_text="Number of devices that would change, by key.",
     )
     devices = ChangingSerializer(many=True)
     next_after = serializers.UUIDField(
-        allow_null=True, help_text="For `after`, if there are more devices."
+        allow_null=True,
+        help_text="Send this as `after` to get more devices. Null: no more.",
     )
 
 
 class SourceSerializer(serializers.Serializer[Any]):
-    """The layer that has set a key."""
+    """The layer that set a key."""
 
     scope = serializers.ChoiceField(choices=Scope.choices)
-    label = serializers.CharField()  # type: ignore[assignment] # its name in JSON
+    label = serializers.CharField()  # type: ignore[assignment] # JSON name
     configuration_id = serializers.UUIDField(allow_null=True)
     number = serializers.IntegerField()
 
 
 class LayerOfDeviceSerializer(serializers.Serializer[Any]):
-    source = SourceSerializer()  # type: ignore[assignment] # its name in JSON
-    document = Anything()
+    source = SourceSerializer()  # type: ignore[assignment] # JSON name
+    document = JSONObjectField()
 
 
 class ScreenSerializer(serializers.Serializer[Any]):
@@ -179,63 +220,81 @@ class ScreenSerializer(serializers.Serializer[Any]):
 
 
 class ReportSerializer(serializers.ModelSerializer[ReportedConfiguration]):
-    """What a device last said."""
+    """The last report of a device."""
 
     applied_version = serializers.CharField(
-        allow_blank=True, help_text="The last one that it said it has applied."
+        allow_blank=True, help_text="The last version that was applied."
     )
-    document = Anything(
-        allow_null=True, help_text="What it has in fact, where that is something else."
+    document = JSONObjectField(
+        allow_null=True,
+        help_text="The configuration in use, if it differs from the version.",
     )
 
     class Meta:
         model = ReportedConfiguration
         fields = (
-            *("version", "outcome", "reason", "failed_keys", "document"),
-            *("applied_version", "reported_at"),
+            "version",
+            "outcome",
+            "reason",
+            "failed_keys",
+            "document",
+            "applied_version",
+            "reported_at",
         )
         read_only_fields = fields
 
 
 class DeviceConfigurationSerializer(serializers.Serializer[Any]):
-    """What a device should have, why, and what it has."""
+    """The desired configuration of a device, its sources, and the reported one."""
 
     device_id = serializers.UUIDField()
-    version = serializers.CharField(help_text="What it is told to have.")
+    version = serializers.CharField(help_text="The version assigned to the device.")
     working_out = serializers.BooleanField(
-        help_text="A layer was changed, and the device is not told yet."
+        help_text=(
+            "True if a layer was changed and the version of the device was not "
+            "recalculated yet. `configuration` is then newer than `version`."
+        )
     )
-    configuration = Anything()
+    configuration = JSONObjectField()
     sources = serializers.DictField(child=SourceSerializer())
     layers = LayerOfDeviceSerializer(many=True)
     reported = ReportSerializer(allow_null=True)
     waiting_since = serializers.DateTimeField(
-        allow_null=True, help_text="Since when it has not what it should have."
+        allow_null=True,
+        help_text=(
+            "Since when the device has not applied its desired configuration. Null if "
+            "it has."
+        ),
     )
     differences = DifferenceSerializer(
-        many=True, help_text="From what it has to what it should have."
+        many=True,
+        help_text="Differences from the applied to the desired configuration.",
     )
     screen = ScreenSerializer(
-        allow_null=True, help_text="By its schedule, if it has one and a time zone."
+        allow_null=True,
+        help_text=(
+            "The state of the screen by its schedule. Null without a schedule or time "
+            "zone."
+        ),
     )
 
 
 class MyConfigurationSerializer(serializers.Serializer[Any]):
-    version = serializers.CharField(help_text="Also the `ETag`.")
-    configuration = Anything()
+    version = serializers.CharField(help_text="Equal to the `ETag`.")
+    configuration = JSONObjectField()
 
 
 class ReportFields(Strict):
-    """What the device has made of the version that it was given."""
+    """A device's report that it has applied a version, or why it could not."""
 
-    version = Text(max_length=64, pattern=VERSION)
+    version = Text(max_length=64, pattern=VERSION_PATTERN)
     outcome = serializers.ChoiceField(choices=ReportedConfiguration.Outcome.choices)
     reason = Text(max_length=500, required=False, allow_blank=True)
     failed_keys = serializers.ListField(
         child=Text(max_length=80), max_length=200, required=False
     )
-    document = Anything(
+    document = JSONObjectField(
         required=False,
         allow_null=True,
-        help_text="What it has in fact, if that is something else.",
+        help_text="The configuration in use, if it differs from the version.",
     )

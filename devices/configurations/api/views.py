@@ -1,4 +1,4 @@
-"""The members' doors to the configurations: parse, one verb, render."""
+"""API endpoints with which members read and change configurations."""
 
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from devices.configurations.api.serializers import (
     ConfigurationFields,
     ConfigurationSerializer,
     DeviceConfigurationSerializer,
-    DifferenceQuestionSerializer,
+    DifferenceQuerySerializer,
     DifferencesSerializer,
     LayerSerializer,
     NewVersionFields,
@@ -45,13 +45,13 @@ from devices.configurations.models import (
 )
 from devices.configurations.services import device_configuration, layers
 from devices.configurations.services.layers import Subject
-from devices.configurations.services.preview import NAMED, preview
+from devices.configurations.services.preview import MAX_LISTED, preview
 from devices.registry.api.views import found
 from devices.registry.models import Device, Tag
 
 
 class SchemaView(APIView):
-    """The JSON Schema (2020-12) of a configuration, for editors and devices."""
+    """The JSON Schema (draft 2020-12) of a configuration document."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -67,18 +67,20 @@ class LayerPages(CursorPages):
 
 
 class ScopeFilter(KnownParameters):
-    """`scope` narrows; whatever else is a mistake that should be heard of."""
+    """Filter by `scope` and reject unknown query parameters."""
 
     def filter_queryset(
         self, request: Request, queryset: QuerySet[Any], view: Any
     ) -> QuerySet[Any]:
-        said = request.query_params.get("scope")
-        if said is not None and said not in Scope.values:
-            raise ValidationError({"scope": f"One of {', '.join(Scope.values)}."})
+        scope = request.query_params.get("scope")
+        if scope is not None and scope not in Scope.values:
+            raise ValidationError(
+                {"scope": f"Must be one of: {', '.join(Scope.values)}."}
+            )
         others = request.query_params.copy()
         others.pop("scope", None)
         self.refuse_unknown(others, view)
-        return queryset if said is None else queryset.filter(scope=said)
+        return queryset if scope is None else queryset.filter(scope=scope)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         schema = {"type": "string", "enum": list(Scope.values)}
@@ -86,7 +88,11 @@ class ScopeFilter(KnownParameters):
 
 
 class ConfigurationsView(ListAPIView[DeviceConfiguration]):
-    """The tenant's layers; and a new version of one, made if it is the first."""
+    """The layers of the tenant.
+
+    POST saves a new version of a layer. If the layer does not exist, it is created and
+    the response is 201.
+    """
 
     serializer_class = ConfigurationSerializer
     pagination_class = LayerPages
@@ -100,11 +106,10 @@ class ConfigurationsView(ListAPIView[DeviceConfiguration]):
         responses={200: ConfigurationSerializer, 201: ConfigurationSerializer},
     )
     def post(self, request: Request) -> Response:
-        said = _said(ConfigurationFields, request)
-        subject = _subject(said)
-        before = layers.layer_of(subject)
-        layer = layers.save(subject=subject, now=timezone.now(), **said)
-        is_first = before is None
+        data = _validated(ConfigurationFields, request)
+        subject = _pop_subject(data)
+        is_first = layers.layer_of(subject) is None
+        layer = layers.save(subject=subject, now=timezone.now(), **data)
         return Response(
             ConfigurationSerializer(layer).data,
             status.HTTP_201_CREATED if is_first else status.HTTP_200_OK,
@@ -112,7 +117,7 @@ class ConfigurationsView(ListAPIView[DeviceConfiguration]):
 
 
 class PlatformView(APIView):
-    """The layer below every tenant's."""
+    """The platform's layer, which is below the layers of all tenants."""
 
     @extend_schema(responses=LayerSerializer)
     def get(self, request: Request) -> Response:
@@ -121,7 +126,7 @@ class PlatformView(APIView):
 
 
 class OrderView(APIView):
-    """Which tag's layer is stronger than which: the last is the strongest."""
+    """The order of the tags' layers. The last tag is the strongest."""
 
     @extend_schema(responses=OrderFields)
     def get(self, request: Request) -> Response:
@@ -130,40 +135,40 @@ class OrderView(APIView):
 
     @extend_schema(request=OrderFields, responses=OrderFields)
     def put(self, request: Request) -> Response:
-        said = _said(OrderFields, request)
-        ordered = layers.put_in_order(tags=said["tags"], now=timezone.now())
+        data = _validated(OrderFields, request)
+        ordered = layers.put_in_order(tags=data["tags"], now=timezone.now())
         return Response({"tags": [layer.tag.name for layer in ordered if layer.tag]})
 
 
 class PreviewView(APIView):
-    """Which devices would change if a document were saved, and in which keys."""
+    """Preview which devices and keys would change if a document were saved."""
 
     @extend_schema(request=PreviewFields, responses=PreviewSerializer)
     def post(self, request: Request) -> Response:
-        said = _said(PreviewFields, request)
-        told = preview(
-            subject=_subject(said),
-            document=said["document"],
-            after=said.get("after"),
-            limit=said.get("limit", NAMED),
+        data = _validated(PreviewFields, request)
+        result = preview(
+            subject=_pop_subject(data),
+            document=data["document"],
+            after=data.get("after"),
+            limit=data.get("limit", MAX_LISTED),
         )
-        return Response(PreviewSerializer(told).data)
+        return Response(PreviewSerializer(result).data)
 
 
 class ConfigurationView(APIView):
-    """One layer."""
+    """A layer. PUT saves a new version of it."""
 
     @extend_schema(responses=ConfigurationSerializer)
     def get(self, request: Request, configuration_id: UUID) -> Response:
-        return Response(ConfigurationSerializer(layer_with(configuration_id)).data)
+        return Response(ConfigurationSerializer(_layer(configuration_id)).data)
 
     @extend_schema(request=NewVersionFields, responses=ConfigurationSerializer)
     def put(self, request: Request, configuration_id: UUID) -> Response:
-        layer = layer_with(configuration_id)
-        said = _said(NewVersionFields, request)
+        layer = _layer(configuration_id)
+        data = _validated(NewVersionFields, request)
         subject = layers.subject_of(layer)
-        saved = layers.save(subject=subject, now=timezone.now(), **said)
-        return Response(ConfigurationSerializer(saved).data)
+        layer = layers.save(subject=subject, now=timezone.now(), **data)
+        return Response(ConfigurationSerializer(layer).data)
 
 
 class VersionPages(CursorPages):
@@ -172,35 +177,35 @@ class VersionPages(CursorPages):
 
 
 class VersionsView(ListAPIView[ConfigurationVersion]):
-    """Every version of a layer, the newest first."""
+    """All versions of a layer, the newest first."""
 
     serializer_class = VersionSerializer
     pagination_class = VersionPages
     filter_backends = (KnownParameters,)
 
     def get_queryset(self) -> QuerySet[ConfigurationVersion]:
-        layer = layer_with(self.kwargs["configuration_id"])
+        layer = _layer(self.kwargs["configuration_id"])
         return ConfigurationVersion.objects.filter(configuration=layer)
 
 
 class VersionView(APIView):
-    """One version of a layer."""
+    """A version of a layer."""
 
     @extend_schema(responses=VersionSerializer)
     def get(self, request: Request, configuration_id: UUID, number: int) -> Response:
-        version = _version(layer_with(configuration_id), number)
+        version = _version(_layer(configuration_id), number)
         return Response(VersionSerializer(version).data)
 
 
 class RestoreView(APIView):
-    """Bring an earlier version back, as a new one."""
+    """Save an earlier version's document as a new version."""
 
     @extend_schema(request=RestoreFields, responses=ConfigurationSerializer)
     def post(self, request: Request, configuration_id: UUID, number: int) -> Response:
-        said = _said(RestoreFields, request)
-        layer = layer_with(configuration_id)
+        data = _validated(RestoreFields, request)
+        layer = _layer(configuration_id)
         restored = layers.restore(
-            layer=layer, number=number, now=timezone.now(), **said
+            layer=layer, number=number, now=timezone.now(), **data
         )
         return Response(ConfigurationSerializer(restored).data)
 
@@ -220,29 +225,30 @@ class DifferencesView(APIView):
         responses=DifferencesSerializer,
     )
     def get(self, request: Request, configuration_id: UUID) -> Response:
-        layer = layer_with(configuration_id)
-        question = DifferenceQuestionSerializer(data=request.query_params.dict())
-        question.is_valid(raise_exception=True)
-        asked = question.validated_data
+        layer = _layer(configuration_id)
+        query = DifferenceQuerySerializer(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        numbers = query.validated_data
         first, second = (
-            _version(layer, asked[name]).document for name in ("first", "second")
+            _version(layer, numbers[name]).document for name in ("first", "second")
         )
-        answer = {**asked, "differences": differences(first, second)}
-        return Response(DifferencesSerializer(answer).data)
+        result = {**numbers, "differences": differences(first, second)}
+        return Response(DifferencesSerializer(result).data)
 
 
 class DeviceConfigurationView(APIView):
-    """What a device should have, which layer says so, and what it has."""
+    """The desired configuration of a device, its sources, and the reported one."""
 
     @extend_schema(responses=DeviceConfigurationSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
-        told = device_configuration.of_device(found(device_id), now=timezone.now())
-        return Response(DeviceConfigurationSerializer(told).data)
+        device = found(device_id)
+        result = device_configuration.get_status(device, now=timezone.now())
+        return Response(DeviceConfigurationSerializer(result).data)
 
 
-def layer_with(configuration_id: UUID) -> DeviceConfiguration:
-    layers_with = DeviceConfiguration.objects.select_related("tag", "device")
-    layer: DeviceConfiguration | None = layers_with.filter(pk=configuration_id).first()
+def _layer(configuration_id: UUID) -> DeviceConfiguration:
+    rows = DeviceConfiguration.objects.select_related("tag", "device")
+    layer: DeviceConfiguration | None = rows.filter(pk=configuration_id).first()
     if layer is None:
         raise NoSuchConfiguration
     return layer
@@ -256,23 +262,25 @@ def _version(layer: DeviceConfiguration, number: int) -> ConfigurationVersion:
     return version
 
 
-def _said(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    body = kind(data=request.data)
-    body.is_valid(raise_exception=True)
-    return dict(body.validated_data)
+def _validated(
+    serializer_class: type[serializers.Serializer[Any]], request: Request
+) -> dict[str, Any]:
+    serializer = serializer_class(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
 
 
-def _subject(said: dict[str, Any]) -> Subject:
-    """Whom a body is about, taken out of it.
+def _pop_subject(data: dict[str, Any]) -> Subject:
+    """Remove the scope, tag and device from a body and return them as a subject.
 
     Raises:
-        InvalidSubject: there is no such tag or device in this tenant.
+        InvalidSubject: the tenant has no such tag or device.
     """
-    tag_name, device_id = said.pop("tag", None), said.pop("device", None)
+    tag_name, device_id = data.pop("tag", None), data.pop("device", None)
     tag = Tag.objects.filter(name=tag_name).first() if tag_name is not None else None
     if tag_name is not None and tag is None:
-        raise InvalidSubject("There is no such tag.", field="tag")
+        raise InvalidSubject("The tag does not exist.", field="tag")
     device = Device.objects.filter(pk=device_id).first() if device_id else None
     if device_id is not None and device is None:
-        raise InvalidSubject("There is no such device.", field="device")
-    return Subject(said.pop("scope"), tag, device)
+        raise InvalidSubject("The device does not exist.", field="device")
+    return Subject(data.pop("scope"), tag, device)

@@ -1,4 +1,4 @@
-"""The rows of the configurations."""
+"""Models of configurations."""
 
 from devices.configurations.models.device_state import (
     ConfigurationDrift,

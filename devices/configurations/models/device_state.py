@@ -1,4 +1,4 @@
-"""What comes of the layers: what each device should have, and what it says of that."""
+"""Models of each device's effective configuration, reports, drift and recalculation."""
 
 from typing import ClassVar, Self
 
@@ -14,15 +14,16 @@ VERSION_LENGTH = 64  # hexadecimal digits of SHA-256
 
 
 class EffectiveDocument(TenantOwned):
-    """What all layers come to for some devices, known by the hash of what it says.
+    """The merged document of all layers of some devices, identified by its hash.
 
-    Kept as long as a device should have it or has it, and some time longer, so that
-    what a device reports can be told from what never was.
+    A row is kept while a device is assigned or has reported its version, and for some
+    time after that. A report of an old version can therefore be distinguished from a
+    report of a version that never existed.
     """
 
     version = models.CharField(max_length=VERSION_LENGTH)
     document = models.JSONField()
-    wanted_at = models.DateTimeField()  # last
+    wanted_at = models.DateTimeField()  # when it was last assigned to a device
 
     class Meta(TenantOwned.Meta):
         constraints = (
@@ -36,7 +37,7 @@ class EffectiveDocument(TenantOwned):
 
 
 class ReportedConfiguration(TenantOwned):
-    """What a device last said of its configuration."""
+    """The last report of a device about its configuration."""
 
     class Outcome(models.TextChoices):
         APPLIED = "applied"
@@ -52,9 +53,10 @@ class ReportedConfiguration(TenantOwned):
     outcome = models.CharField(max_length=7, choices=Outcome.choices)
     reason = models.CharField(max_length=500, blank=True)
     failed_keys = ArrayField(models.CharField(max_length=80), default=list)
-    # What the device has now in fact, where it says so.
+    # The configuration in use, if the device reports that it differs from the version.
     document = models.JSONField(null=True)
-    applied_version = models.CharField(max_length=VERSION_LENGTH, blank=True)  # last
+    # The last version that was applied; empty if unknown.
+    applied_version = models.CharField(max_length=VERSION_LENGTH, blank=True)
     reported_at = models.DateTimeField()
 
     class Meta(TenantOwned.Meta):
@@ -65,17 +67,18 @@ class ReportedConfiguration(TenantOwned):
 
 
 class DriftQuerySet(models.QuerySet["ConfigurationDrift"]):
-    """Questions about drifts; each returns a narrower queryset."""
+    """Filters for drifts."""
 
     def announced(self) -> Self:
         return self.filter(announced_at__isnull=False)
 
 
 class ConfigurationDrift(TenantOwned):
-    """A device that is online and has not for long what it should have.
+    """A device that is online and has not applied its desired configuration for long.
 
-    The row is made before the time is up, and begins anew when the device was offline:
-    a device that comes back gets time to fetch its configuration.
+    The row is created at half of the time limit and the event is published at the limit
+    (`announced_at`). The row is deleted when the device goes offline before that: a
+    device that comes back gets time to fetch its configuration.
     """
 
     device = models.OneToOneField(
@@ -95,24 +98,24 @@ class ConfigurationDrift(TenantOwned):
 
 
 class RoundQuerySet(models.QuerySet["Round"]):
-    """Questions about rounds; each returns a narrower queryset."""
+    """Orderings for rounds."""
 
-    def by_turn(self) -> Self:
-        """The one that has waited longest first."""
+    def longest_waiting_first(self) -> Self:
         return self.order_by("worked_at", "id")
 
 
 class Round(TenantOwned):
-    """What devices should have is worked out anew, for all of a tenant or of a tag.
+    """A recalculation of the effective configurations of a tenant's or a tag's devices.
 
-    It goes through the devices by their id, batch by batch. What changes meanwhile makes
-    it go on past the end from the beginning, up to where it then was (`until`).
+    A round processes the devices in the order of their ids, in batches. If a layer
+    changes during the round, the round continues from the first device after the last
+    one, up to its position at the time of the change (`until`).
     """
 
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, null=True, related_name="+")
     asked_at = models.DateTimeField()
     worked_at = models.DateTimeField()
-    position = models.UUIDField(null=True)  # the last device done
+    position = models.UUIDField(null=True)  # the last processed device
     until = models.UUIDField(null=True)
     is_last_lap = models.BooleanField(default=False)
     done = models.PositiveIntegerField(default=0)

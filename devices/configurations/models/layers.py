@@ -1,4 +1,4 @@
-"""What is wanted of devices, layer by layer and version by version."""
+"""Models of the configuration layers and their versions."""
 
 import uuid
 from typing import ClassVar, Self
@@ -13,7 +13,7 @@ from tenants.models import TenantOwned
 
 
 class Scope(models.TextChoices):
-    """Whom a layer is for, the weakest first."""
+    """The devices that a layer applies to, from the weakest to the strongest layer."""
 
     PLATFORM = "platform", "every tenant"
     TENANT = "tenant", "all devices"
@@ -22,7 +22,7 @@ class Scope(models.TextChoices):
 
 
 class Layer(models.Model):
-    """A document that is laid over those of weaker layers; `number` is its version's."""
+    """A document that overrides weaker layers. `number` is its current version."""
 
     number = models.PositiveIntegerField(default=0)
     document = models.JSONField(default=dict)
@@ -33,21 +33,21 @@ class Layer(models.Model):
 
 
 class SavedVersion(models.Model):
-    """A layer's document as it was saved once; never changed, never removed."""
+    """A saved version of a layer's document. Versions are never changed or deleted."""
 
     number = models.PositiveIntegerField()
     document = models.JSONField()
     note = models.CharField(max_length=500, blank=True)
     author_name = models.CharField(max_length=254)
     saved_at = models.DateTimeField()
-    restored_number = models.PositiveIntegerField(null=True)  # what it brought back
+    restored_number = models.PositiveIntegerField(null=True)  # set by a restore
 
     class Meta:
         abstract = True
 
 
 class PlatformConfiguration(Layer):
-    """The weakest layer: what holds for every tenant of this installation. One row."""
+    """The weakest layer, which applies to all tenants. The table has one row."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
 
@@ -66,6 +66,8 @@ class PlatformConfiguration(Layer):
 
 
 class PlatformConfigurationVersion(SavedVersion):
+    """A version of the platform's layer."""
+
     configuration = models.ForeignKey(
         PlatformConfiguration, on_delete=models.PROTECT, related_name="versions"
     )
@@ -83,20 +85,20 @@ class PlatformConfigurationVersion(SavedVersion):
 
 
 class ConfigurationQuerySet(models.QuerySet["DeviceConfiguration"]):
-    """Questions about layers; each returns a narrower queryset."""
+    """Filters for layers."""
 
     def of_tags(self) -> Self:
-        """Those of tags, the weakest first."""
+        """Return the tags' layers, the weakest first."""
         return self.filter(scope=Scope.TAG).order_by("rank")
 
-    def saying_something(self) -> Self:
+    def not_empty(self) -> Self:
         return self.exclude(document={})
 
 
 class DeviceConfiguration(TenantOwned, Layer):
-    """A layer of a tenant: for all its devices, for those with a tag, or for one.
+    """A tenant's layer for all its devices, the devices with a tag, or one device.
 
-    Of several tags that a device wears, the one with the higher rank is the stronger.
+    If a device has several tags, the layer with the higher rank is the stronger one.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -1,6 +1,6 @@
-"""What a device that was never told of a configuration is told when it first asks.
+"""Configuration fields of the connect response for devices without an assigned version.
 
-Every other device finds it in its next steps, where changes write it.
+All other devices get these fields from their next steps, which every change updates.
 """
 
 import time
@@ -8,64 +8,69 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from devices.configurations.documents import NOTHING
+from devices.configurations.documents import EMPTY_VERSION
 from devices.configurations.extension_points import keys_set_by_server
 from devices.configurations.models import DeviceConfiguration, PlatformConfiguration
 from devices.configurations.services import effective
 from devices.registry.models import Device, NextSteps
 
-GOOD_FOR = 5.0  # seconds that a process believes that a tenant has no layers
+CACHE_SECONDS = 5.0  # how long a process caches that a tenant has no layers
 
-_known: dict[UUID, tuple[float, bool]] = {}
+_cache: dict[UUID, tuple[float, bool]] = {}  # tenant: (expires, has layers)
 
 
-def tell(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
-    """For `connect`: nothing, unless it is the first time."""
-    if not _is_new(device):
+def response_fields(
+    device: Device, steps: NextSteps | None, now: datetime
+) -> dict[str, Any]:
+    """Return the configuration fields for a device's first connect, otherwise none."""
+    if not _is_unassigned(device):
         return {}
     version = version_for(device, wait=False, now=now)
-    if _is_new(device):
-        return {}  # somebody else has the turn; at the next connect then
+    if _is_unassigned(device):
+        return {}  # another transaction has the lock; the next connect tries again
     return {
         "configuration_version": version,
-        "configuration_waiting": version != NOTHING,
+        "configuration_waiting": version != EMPTY_VERSION,
     }
 
 
 def version_for(device: Device, *, wait: bool = True, now: datetime) -> str:
-    """The version that a device should have, from what came with its credential.
+    """Return the version that a device should have.
+
+    The next steps that were loaded with the device's credential are used, so that a
+    device with an assigned version needs no query.
 
     Args:
-        wait: of a new device: for the turn to work it out.
+        wait: wait for the lock to calculate the version of a new device.
     """
-    if _is_new(device):
-        effective.refresh([device.pk], even_nothing=True, wait=wait, now=now)
+    if _is_unassigned(device):
+        effective.refresh([device.pk], write_empty=True, wait=wait, now=now)
         device.next_steps = NextSteps.objects.filter(device=device).first()
     steps: NextSteps | None = getattr(device, "next_steps", None)
-    return (steps.configuration_version if steps else None) or NOTHING
+    return (steps.configuration_version if steps else None) or EMPTY_VERSION
 
 
-def forget() -> None:
-    """Ask anew whether a tenant has layers."""
-    _known.clear()
+def clear_cache() -> None:
+    """Forget which tenants have layers. For tests."""
+    _cache.clear()
 
 
-def _is_new(device: Device) -> bool:
-    """Nobody has worked out what it should have, and its tenant has layers."""
+def _is_unassigned(device: Device) -> bool:
+    """Return True if a device has no version yet although its tenant has layers."""
     steps: NextSteps | None = getattr(device, "next_steps", None)
-    told = steps is not None and steps.configuration_version is not None
-    if told or device.quarantined_at is not None or device.tenant_id is None:
+    is_assigned = steps is not None and steps.configuration_version is not None
+    if is_assigned or device.quarantined_at is not None or device.tenant_id is None:
         return False
     return _has_layers(device.tenant_id)
 
 
 def _has_layers(tenant_id: UUID) -> bool:
-    until, found = _known.get(tenant_id, (0.0, False))
-    if not found and until < time.monotonic():
-        found = (
+    expires, has_layers = _cache.get(tenant_id, (0.0, False))
+    if not has_layers and expires < time.monotonic():
+        has_layers = (
             PlatformConfiguration.objects.exclude(document={}).exists()
-            or DeviceConfiguration.objects.saying_something().exists()
+            or DeviceConfiguration.objects.not_empty().exists()
             or bool(keys_set_by_server())
         )
-        _known[tenant_id] = time.monotonic() + GOOD_FOR, found
-    return found
+        _cache[tenant_id] = time.monotonic() + CACHE_SECONDS, has_layers
+    return has_layers

@@ -1,4 +1,4 @@
-"""What there is to say of a device's configuration: to the device, and to members."""
+"""Desired and reported configuration of one device."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from devices.configurations import schedules
 from devices.configurations.documents import Difference, Document
 from devices.configurations.models import ReportedConfiguration
-from devices.configurations.schedules import Screen
+from devices.configurations.schedules import ScreenState
 from devices.configurations.services import effective, reports
 from devices.configurations.services.effective import Source
 from devices.registry.models import Device
@@ -17,20 +17,25 @@ from devices.registry.models import Device
 
 @dataclass(frozen=True, slots=True)
 class LayerOfDevice:
-    """A layer that is for a device, with what it says."""
+    """A layer that applies to a device, with its document."""
 
     source: Source
     document: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What a device should have, why, and what it has."""
+class ConfigurationStatus:
+    """A device's desired configuration, its sources, and the reported configuration.
+
+    `is_assigned` is False for a new device until it connects or a layer changes.
+    `working_out` is True while `configuration` is newer than the assigned `version`: a
+    layer was changed and the device's version was not recalculated yet.
+    """
 
     device_id: UUID
     version: str
-    is_told: bool  # it has connected, or a layer was changed since it is there
-    working_out: bool  # a layer was changed, and the device is not told yet
+    is_assigned: bool
+    working_out: bool
     configuration: dict[str, Any]
     sources: dict[str, Source]
     layers: list[LayerOfDevice]
@@ -38,32 +43,32 @@ class Reading:
     applied: dict[str, Any] | None
     waiting_since: datetime | None
     differences: list[Difference]
-    screen: Screen | None
+    screen: ScreenState | None
 
 
-def of_device(device: Device, *, now: datetime) -> Reading:
-    """Everything about one device of the current tenant."""
-    laid, layers = effective.explain(device)
-    compared = reports.compare(device)
-    is_told = device.status != Device.Status.RETIRED and compared.is_told
-    return Reading(
+def get_status(device: Device, *, now: datetime) -> ConfigurationStatus:
+    """Return the configuration status of a device of the current tenant."""
+    merged, layers = effective.explain(device)
+    comparison = reports.compare(device)
+    is_assigned = device.status != Device.Status.RETIRED and comparison.is_assigned
+    return ConfigurationStatus(
         device_id=device.pk,
-        version=compared.wanted_version,
-        is_told=is_told,
-        working_out=is_told and laid.version != compared.wanted_version,
-        configuration=laid.document,
-        sources=laid.sources,
+        version=comparison.desired_version,
+        is_assigned=is_assigned,
+        working_out=is_assigned and merged.version != comparison.desired_version,
+        configuration=merged.document,
+        sources=merged.sources,
         layers=[LayerOfDevice(source, document) for source, document in layers],
-        reported=compared.report,
-        applied=compared.applied,
-        waiting_since=compared.waiting_since,
-        differences=compared.differences,
-        screen=screen_of(laid.document, now=now),
+        reported=comparison.report,
+        applied=comparison.applied,
+        waiting_since=comparison.waiting_since,
+        differences=comparison.differences,
+        screen=screen_state(merged.document, now=now),
     )
 
 
-def screen_of(configuration: Document, *, now: datetime) -> Screen | None:
-    """Whether the screen is on by its schedule; None without one, or without a zone."""
+def screen_state(configuration: Document, *, now: datetime) -> ScreenState | None:
+    """Return the screen's state by the schedule. None without schedule or time zone."""
     schedule, zone = configuration.get("schedule"), configuration.get("time_zone")
     if schedule is None or zone is None:
         return None

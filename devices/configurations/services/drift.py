@@ -1,7 +1,7 @@
-"""Devices that are online and have not for long what they should have.
+"""Detection of online devices that have not applied their desired configuration.
 
-Offline is not drifted: the time of a device that was away begins anew, so that one that
-comes back can fetch what it should have before anybody is told.
+An offline device has not drifted. When a device was offline, its time starts again, so
+that it can fetch its configuration before an event is published.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
-from devices.configurations.documents import NOTHING
+from devices.configurations.documents import EMPTY_VERSION
 from devices.configurations.events import ConfigurationConverged, ConfigurationDrifted
 from devices.configurations.models import ConfigurationDrift, ReportedConfiguration
 from devices.registry.models import Device, NextSteps
@@ -23,40 +23,40 @@ BATCH = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """What a pass came to."""
+class DriftCounts:
+    """How many drifts one run noticed, announced with an event, and ended."""
 
     noticed: int
     announced: int
-    settled: int
+    ended: int
 
 
-def watch(*, now: datetime, limit: timedelta) -> Watched:
-    """One pass over every tenant's devices. Runs beside itself without harm.
+def detect(*, now: datetime, limit: timedelta) -> DriftCounts:
+    """Update the drifts of all tenants' devices. Runs may overlap.
 
-    A device is noticed when half of the time is up, and announced when it has been
-    online and waiting for the other half.
+    A device is noticed when it has waited for half of the limit. The drift is announced
+    when the device has been online and waiting for the other half.
     """
-    return Watched(
-        settled=_all(lambda: _settle(now)),
-        announced=_all(lambda: _announce(now, before=now - limit / 2)),
+    return DriftCounts(
+        ended=_repeat(lambda: _end(now)),
+        announced=_repeat(lambda: _announce(now, before=now - limit / 2)),
         noticed=_notice(now, since=now - limit / 2),
     )
 
 
-def announced() -> QuerySet[Any]:
-    """The current tenant's drifts that were announced, with since when it is so."""
+def announced_drifts() -> QuerySet[Any]:
+    """Return the current tenant's announced drifts, annotated with their start."""
     drifts: QuerySet[Any] = ConfigurationDrift.objects.announced().annotate(
         since=F("device__next_steps__configuration_waiting_since")
     )
     return drifts
 
 
-def _all(batch: Callable[[], int]) -> int:
-    total, done = 0, BATCH
-    while done == BATCH:
-        done = batch()
-        total += done
+def _repeat(batch: Callable[[], int]) -> int:
+    total, count = 0, BATCH
+    while count == BATCH:
+        count = batch()
+        total += count
     return total
 
 
@@ -65,25 +65,28 @@ def _steps() -> QuerySet[NextSteps]:
 
 
 @transaction.atomic
-def _settle(now: datetime) -> int:
-    """End what is over: it has what it should have, or was away before the time was up."""
+def _end(now: datetime) -> int:
+    """End drifts.
+
+    The device has converged, was retired, or went offline before the limit.
+    """
     waiting = Exists(_steps().filter(configuration_waiting_since__isnull=False))
     online = Q(device__status=Device.Status.ONLINE, device__quarantined_at__isnull=True)
-    away = ~online & Q(announced_at__isnull=True)
-    over = ConfigurationDrift.every_tenant.filter(
-        ~waiting | away | Q(device__status=Device.Status.RETIRED)
+    offline_before_limit = ~online & Q(announced_at__isnull=True)
+    ended = ConfigurationDrift.every_tenant.filter(
+        ~waiting | offline_before_limit | Q(device__status=Device.Status.RETIRED)
     )
-    held = list(over.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+    locked = list(ended.select_for_update(skip_locked=True, of=("self",))[:BATCH])
     record(
         ConfigurationConverged(
             tenant_id=drift.tenant_id, device_id=drift.device_id, at=now
         )
-        for drift in held
+        for drift in locked
         if drift.announced_at is not None
     )
-    ids = [drift.pk for drift in held]
+    ids = [drift.pk for drift in locked]
     ConfigurationDrift.every_tenant.filter(pk__in=ids).delete()
-    return len(held)
+    return len(locked)
 
 
 @transaction.atomic
@@ -94,27 +97,27 @@ def _announce(now: datetime, *, before: datetime) -> int:
         noticed_at__lte=before,
         device__status=Device.Status.ONLINE,
     )
-    held = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
-    ids: list[UUID] = [drift.device_id for drift in held]
+    locked = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
+    ids: list[UUID] = [drift.device_id for drift in locked]
     ConfigurationDrift.every_tenant.filter(pk__in=ids).update(announced_at=now)
     steps = NextSteps.every_tenant.in_bulk(ids)
     reports = ReportedConfiguration.every_tenant.in_bulk(ids)
     record(
-        _drifted(steps[drift.device_id], reports.get(drift.device_id), now)
-        for drift in held
+        _drifted_event(steps[drift.device_id], reports.get(drift.device_id), now)
+        for drift in locked
     )
-    return len(held)
+    return len(locked)
 
 
-def _drifted(
+def _drifted_event(
     steps: NextSteps, report: ReportedConfiguration | None, now: datetime
 ) -> ConfigurationDrifted:
-    since = steps.configuration_waiting_since  # None: it has just reported
+    since = steps.configuration_waiting_since  # None if it has reported since the query
     return ConfigurationDrifted(
         tenant_id=steps.tenant_id,
         device_id=steps.device_id,
         at=now,
-        version=steps.configuration_version or NOTHING,
+        version=steps.configuration_version or EMPTY_VERSION,
         since=(since or now).isoformat(),
         applied_version=(report.applied_version or None) if report else None,
     )
@@ -122,16 +125,16 @@ def _drifted(
 
 @transaction.atomic
 def _notice(now: datetime, *, since: datetime) -> int:
-    known = ConfigurationDrift.every_tenant.filter(device=OuterRef("device"))
-    found = NextSteps.every_tenant.filter(
-        ~Exists(known),
+    existing = ConfigurationDrift.every_tenant.filter(device=OuterRef("device"))
+    waiting = NextSteps.every_tenant.filter(
+        ~Exists(existing),
         configuration_waiting_since__lte=since,
         device__status=Device.Status.ONLINE,
         device__quarantined_at__isnull=True,
     )
     rows = [
         ConfigurationDrift(device_id=device_id, tenant_id=tenant_id, noticed_at=now)
-        for device_id, tenant_id in found.values_list("device_id", "tenant_id")[
+        for device_id, tenant_id in waiting.values_list("device_id", "tenant_id")[
             : 10 * BATCH
         ]
     ]

@@ -1,7 +1,7 @@
-"""What each device should have: all its layers laid over each other.
+"""Calculation of each device's effective configuration from its layers.
 
-Very many devices have the same: a document is worked out once for all that have the
-same layers, and known by the hash of what it says.
+Many devices have the same layers. A document is calculated once per combination of
+layers and identified by the hash of its content.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -13,7 +13,11 @@ from uuid import UUID
 from django.db import transaction
 
 from core.locks import in_turn, in_turn_if_free
-from devices.configurations.documents import NOTHING, Effective, layered
+from devices.configurations.documents import (
+    EMPTY_VERSION,
+    MergedDocument,
+    merge_layers,
+)
 from devices.configurations.extension_points import keys_set_by_server
 from devices.configurations.models import (
     DeviceConfiguration,
@@ -26,13 +30,14 @@ from devices.registry import next_steps
 from devices.registry.models import Device, DeviceTag
 from tenants.context import current_tenant_id
 
-HOUSE = "This server"  # as what sets keys that no operator can set
-Layers = tuple[UUID, ...]  # those of tags and of the device itself, the weakest first
+SERVER_LABEL = "This server"  # the source of keys that no operator can set
+# The ids of the layers of a device's tags and of the device itself, the weakest first.
+Layers = tuple[UUID, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A layer, as what sets a key is named."""
+    """A layer, described as the source of a key."""
 
     scope: str
     label: str
@@ -40,24 +45,30 @@ class Source:
     number: int
 
 
-def explain(device: Device) -> tuple[Effective[Source], list[tuple[Source, Any]]]:
-    """What a device should have with where each key is from, and its layers in order."""
+def explain(
+    device: Device,
+) -> tuple[MergedDocument[Source], list[tuple[Source, Any]]]:
+    """Merge a device's layers.
+
+    Returns:
+        The merged document with the source of each key, and the layers in order.
+    """
     layers = [
         (_source(layer), layer.document) for layer in layers_of(device) if layer.number
     ]
-    house = Source(Scope.PLATFORM.value, HOUSE, None, 0)
-    return layered([*layers, (house, keys_set_by_server())]), layers
+    server = Source(Scope.PLATFORM.value, SERVER_LABEL, None, 0)
+    return merge_layers([*layers, (server, keys_set_by_server())]), layers
 
 
 def layers_of(device: Device) -> list[PlatformConfiguration | DeviceConfiguration]:
-    """The layers that are for a device, the weakest first."""
-    worn = DeviceTag.objects.filter(device=device).values("tag")
-    mine = DeviceConfiguration.objects.select_related("tag", "device")
+    """Return the layers that apply to a device, the weakest first."""
+    tags = DeviceTag.objects.filter(device=device).values("tag")
+    layers = DeviceConfiguration.objects.select_related("tag", "device")
     return [
         *PlatformConfiguration.objects.all(),
-        *mine.filter(scope=Scope.TENANT),
-        *mine.of_tags().filter(tag__in=worn),
-        *mine.filter(device=device),
+        *layers.filter(scope=Scope.TENANT),
+        *layers.of_tags().filter(tag__in=tags),
+        *layers.filter(device=device),
     ]
 
 
@@ -70,29 +81,34 @@ def _source(layer: PlatformConfiguration | DeviceConfiguration) -> Source:
     )
 
 
-def platform_says() -> dict[str, Any]:
-    found = PlatformConfiguration.objects.values_list("document", flat=True)
-    return found.first() or {}
+def platform_document() -> dict[str, Any]:
+    """Return the document of the platform's layer, empty if there is none."""
+    documents = PlatformConfiguration.objects.values_list("document", flat=True)
+    return documents.first() or {}
 
 
-def tenant_says() -> dict[str, Any]:
-    """What holds for all devices of the current tenant."""
-    found = DeviceConfiguration.objects.filter(scope=Scope.TENANT)
-    said: dict[str, Any] = found.values_list("document", flat=True).first() or {}
-    return said
-
-
-def document_of(version: str) -> dict[str, Any] | None:
-    """What a version says; None if it is of no device of the current tenant."""
-    if version == NOTHING:
-        return {}
-    found = EffectiveDocument.objects.filter(version=version)
-    document: dict[str, Any] | None = found.values_list("document", flat=True).first()
+def tenant_document() -> dict[str, Any]:
+    """Return the document of the current tenant's own layer, empty if there is none."""
+    layers = DeviceConfiguration.objects.filter(scope=Scope.TENANT)
+    document: dict[str, Any] = layers.values_list("document", flat=True).first() or {}
     return document
 
 
-def take_turn(*, wait: bool = True) -> bool:
-    """Be the one who works out the current tenant's documents, up to the commit."""
+def document_of(version: str) -> dict[str, Any] | None:
+    """Return the document of a version, None if the current tenant does not have it."""
+    if version == EMPTY_VERSION:
+        return {}
+    rows = EffectiveDocument.objects.filter(version=version)
+    document: dict[str, Any] | None = rows.values_list("document", flat=True).first()
+    return document
+
+
+def lock_calculation(*, wait: bool = True) -> bool:
+    """Lock the calculation of the current tenant's documents until the commit.
+
+    Args:
+        wait: wait for the lock; otherwise return False if it is not free.
+    """
     subject = f"effective configurations of {current_tenant_id()}"
     if not wait:
         return in_turn_if_free(subject)
@@ -104,96 +120,112 @@ def take_turn(*, wait: bool = True) -> bool:
 def refresh(
     device_ids: Collection[UUID],
     *,
-    even_nothing: bool = False,
+    write_empty: bool = False,
     wait: bool = True,
     now: datetime,
 ) -> int:
-    """Work out anew what some of the tenant's devices should have; how many changed.
+    """Recalculate the effective configurations of some of the tenant's devices.
 
-    One at a time for a tenant, up to the commit: so nobody overwrites what was worked
-    out from newer layers. What has not changed is not written.
+    One transaction of a tenant calculates at a time, up to its commit. A result from
+    older layers can therefore not overwrite one from newer layers. Only changed
+    versions are written.
 
     Args:
-        even_nothing: write also that a device for which no layer says anything should
-            have nothing.
-        wait: for one's turn; else nothing is done when it is somebody else's.
+        write_empty: also assign the empty version to new devices without layers.
+        wait: wait for the lock; otherwise do nothing if it is not free.
+
+    Returns:
+        The number of devices whose version changed.
     """
-    if not take_turn(wait=wait):
+    if not lock_calculation(wait=wait):
         return 0
     living = Device.objects.living().filter(pk__in=device_ids)
     ids = list(living.order_by("pk").values_list("pk", flat=True))
     if not ids:
         return 0
     own = own_layers(ids)
-    worked_out = _worked_out({own.get(pk, ()) for pk in ids})
+    calculated = _calculate({own.get(pk, ()) for pk in ids})
     locked = next_steps.lock(ids)
     before = {pk: steps.configuration_version for pk, steps in locked.items()}
     changed: dict[UUID, str] = {}
     for pk in ids:
-        version, _ = worked_out[own.get(pk, ())]
-        if version != (before.get(pk) or ("" if even_nothing else NOTHING)):
+        version, _ = calculated[own.get(pk, ())]
+        if version != (before.get(pk) or ("" if write_empty else EMPTY_VERSION)):
             changed[pk] = version
     if changed:
-        documents = dict(worked_out.values())
-        _keep({name: documents[name] for name in set(changed.values())}, now)
-        _note_last_wanted({before.get(pk) for pk in changed}, now)
-        _announce(changed, now)
+        documents = dict(calculated.values())
+        _store({name: documents[name] for name in set(changed.values())}, now)
+        _update_wanted_at({before.get(pk) for pk in changed}, now)
+        _assign(changed, now)
     return len(changed)
 
 
 def has_applied(report: ReportedConfiguration | None, version: str) -> bool:
-    """Whether a device has a version, as far as it has said; without a word: nothing."""
+    """Return True if a device has applied a version according to its last report.
+
+    A device that has never reported has applied the empty version.
+    """
     if report is None:
-        return version == NOTHING
+        return version == EMPTY_VERSION
     failed = report.outcome == ReportedConfiguration.Outcome.FAILED
     if failed and report.version == version:
         return False
-    return (report.applied_version or NOTHING) == version
+    return (report.applied_version or EMPTY_VERSION) == version
 
 
-def let_go(device_id: UUID, now: datetime) -> None:
-    """A device that is retired waits for nothing any more."""
+def stop_waiting(device_id: UUID, now: datetime) -> None:
+    """Mark a device that is being retired as not waiting for a configuration."""
     next_steps.stop_waiting_for_configuration(device_id)
 
 
 def own_layers(device_ids: Sequence[UUID]) -> dict[UUID, Layers]:
-    """The layers of the devices' tags and their own that say something, by device."""
-    found: dict[UUID, Layers] = {}
-    saying = DeviceConfiguration.objects.saying_something()
-    ranked = list(saying.of_tags().values_list("tag_id", "pk", "rank"))
-    places = {tag: (rank or 0, pk) for tag, pk, rank in ranked}
-    if places:
-        worn: dict[UUID, list[tuple[int, UUID]]] = {}
-        tags = DeviceTag.objects.filter(device__in=device_ids, tag__in=places)
+    """Return the non-empty layers of the devices and their tags, by device."""
+    layers: dict[UUID, Layers] = {}
+    not_empty = DeviceConfiguration.objects.not_empty()
+    tag_layers = {
+        tag: (rank or 0, pk)
+        for tag, pk, rank in not_empty.of_tags().values_list("tag_id", "pk", "rank")
+    }
+    if tag_layers:
+        ranked: dict[UUID, list[tuple[int, UUID]]] = {}
+        tags = DeviceTag.objects.filter(device__in=device_ids, tag__in=tag_layers)
         for pk, tag in tags.order_by().values_list("device_id", "tag_id"):
-            worn.setdefault(pk, []).append(places[tag])
-        found = {
-            pk: tuple(layer for _, layer in sorted(all)) for pk, all in worn.items()
+            ranked.setdefault(pk, []).append(tag_layers[tag])
+        layers = {
+            pk: tuple(layer for _, layer in sorted(pairs))
+            for pk, pairs in ranked.items()
         }
-    mine = saying.filter(device__in=device_ids).order_by()
-    for pk, layer in mine.values_list("device_id", "pk"):
-        found[pk] = (*found.get(pk, ()), layer)
-    return found
+    device_layers = not_empty.filter(device__in=device_ids).order_by()
+    for pk, layer in device_layers.values_list("device_id", "pk"):
+        layers[pk] = (*layers.get(pk, ()), layer)
+    return layers
 
 
 def documents_of(layers: Iterable[UUID]) -> dict[UUID, Any]:
-    found = DeviceConfiguration.objects.filter(pk__in=set(layers)).order_by()
-    return dict(found.values_list("pk", "document"))
+    """Return the documents of the current tenant's layers with these ids, by id."""
+    rows = DeviceConfiguration.objects.filter(pk__in=set(layers)).order_by()
+    return dict(rows.values_list("pk", "document"))
 
 
-def _worked_out(combinations: set[Layers]) -> dict[Layers, tuple[str, dict[str, Any]]]:
-    """The version and the document of each combination of layers on the tenant's base."""
-    ground = [("", platform_says()), ("", tenant_says())]
-    house = ("", keys_set_by_server())
+def _calculate(
+    combinations: set[Layers],
+) -> dict[Layers, tuple[str, dict[str, Any]]]:
+    """Return the version and document of each combination of layers.
+
+    The platform's and the tenant's layers are below each combination, and the keys set
+    by the server are above it.
+    """
+    base = [("", platform_document()), ("", tenant_document())]
+    server = ("", keys_set_by_server())
     documents = documents_of(pk for layers in combinations for pk in layers)
-    made = {}
+    calculated = {}
     for layers in combinations:
-        effective = layered([*ground, *(("", documents[pk]) for pk in layers), house])
-        made[layers] = effective.version, effective.document
-    return made
+        merged = merge_layers([*base, *(("", documents[pk]) for pk in layers), server])
+        calculated[layers] = merged.version, merged.document
+    return calculated
 
 
-def _keep(documents: dict[str, dict[str, Any]], now: datetime) -> None:
+def _store(documents: dict[str, dict[str, Any]], now: datetime) -> None:
     EffectiveDocument.objects.bulk_create(
         [
             EffectiveDocument(version=version, document=document, wanted_at=now)
@@ -205,14 +237,14 @@ def _keep(documents: dict[str, dict[str, Any]], now: datetime) -> None:
     )
 
 
-def _note_last_wanted(versions: set[str | None], now: datetime) -> None:
-    """They were wanted up to now: from now on it counts how long they are kept."""
-    named = [version for version in versions if version]
-    EffectiveDocument.objects.filter(version__in=named).update(wanted_at=now)
+def _update_wanted_at(versions: set[str | None], now: datetime) -> None:
+    """Start the retention time of versions that devices had until now."""
+    previous = [version for version in versions if version]
+    EffectiveDocument.objects.filter(version__in=previous).update(wanted_at=now)
 
 
-def _announce(changed: dict[UUID, str], now: datetime) -> None:
-    """Write what the devices should have, and since when they wait for it."""
+def _assign(changed: dict[UUID, str], now: datetime) -> None:
+    """Write the devices' new versions to their next steps, and since when they wait."""
     reports = ReportedConfiguration.objects.in_bulk(changed)
     next_steps.write_configurations(
         {

@@ -1,11 +1,11 @@
-"""Layers side by side, with what they come to and where each key is from. For pages."""
+"""Side-by-side comparison of layers and their merged document, for portal pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from devices.configurations import value_formatting
-from devices.configurations.documents import OPEN, flattened, layered
+from devices.configurations.documents import EXTRA, flatten, merge_layers
 from devices.configurations.models import (
     DeviceConfiguration,
     PlatformConfiguration,
@@ -17,7 +17,7 @@ from devices.configurations.services.layers import Subject
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A layer; `is_edited` is the one that the page is about."""
+    """A layer. `is_edited` marks the layer that the page edits."""
 
     label: str
     document: dict[str, Any]
@@ -27,15 +27,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What a layer says of a key, if it does; whether that is what holds in the end."""
+    """A key's value in a layer, if it is set, and whether it is the effective value."""
 
     text: str
-    is_said: bool
-    holds: bool
+    is_set: bool
+    is_effective: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """A key with its value in each layer, its effective value and its source."""
+
     key: str
     label: str
     cells: list[Cell]
@@ -44,59 +46,67 @@ class Row:
 
 
 def columns(subject: Subject, document: dict[str, Any]) -> list[Column]:
-    """The layers up to the subject's own, that one with a document that is proposed."""
+    """Return the layers up to the subject's own, which has the proposed document."""
     below = [
-        Column(str(layer), layer.document, layer=layer) for layer in _below(subject)
+        Column(str(layer), layer.document, layer=layer)
+        for layer in _layers_below(subject)
     ]
     return [*below, Column(label(subject), document, is_edited=True)]
 
 
 def rows(layers: Sequence[Column]) -> list[Row]:
-    """A row for every key that one of them names."""
-    laid = layered((number, column.document) for number, column in enumerate(layers))
-    said = [flattened(column.document) for column in layers]
-    keys = sorted(
-        {key for document in said for key in document}, key=value_formatting.place
+    """Return a row for every key that a layer sets, in the order of the schema."""
+    merged = merge_layers(
+        (number, column.document) for number, column in enumerate(layers)
     )
-    result = flattened(laid.document)
-    made = []
+    documents = [flatten(column.document) for column in layers]
+    keys = sorted(
+        {key for document in documents for key in document},
+        key=value_formatting.sort_key,
+    )
+    merged_values = flatten(merged.document)
+    result = []
     for key in keys:
-        source = laid.sources.get(key)
+        source = merged.sources.get(key)
         cells = [
             Cell(
-                text=value_formatting.value(key, document[key])
+                text=value_formatting.format_value(key, document[key])
                 if key in document
                 else "",
-                is_said=key in document,
-                holds=number == source,
+                is_set=key in document,
+                is_effective=number == source,
             )
-            for number, document in enumerate(said)
+            for number, document in enumerate(documents)
         ]
-        in_the_end = value_formatting.value(key, result.get(key))
-        whose = layers[source].label if source is not None else ""
-        made.append(Row(key, value_formatting.label(key), cells, in_the_end, whose))
-    return made
+        effective_value = value_formatting.format_value(key, merged_values.get(key))
+        source_label = layers[source].label if source is not None else ""
+        key_label = value_formatting.label(key)
+        result.append(Row(key, key_label, cells, effective_value, source_label))
+    return result
 
 
 def inherited(layers: Sequence[Column]) -> dict[str, dict[str, str]]:
-    """What would hold without the edited layer, by key: the text, the value, the source."""
+    """Return the values without the edited layer: text, value and source by key."""
     below = [column for column in layers if not column.is_edited]
-    laid = layered((column.label, column.document) for column in below)
-    found: dict[str, Any] = {}
-    for key, value in laid.document.items():
-        if key == OPEN:
-            names = ", ".join(
-                f"{name} = {value_formatting.value(f'{OPEN}.{name}', item)}"
+    merged = merge_layers((column.label, column.document) for column in below)
+    values: dict[str, Any] = {}
+    for key, value in merged.document.items():
+        if key == EXTRA:
+            text = ", ".join(
+                f"{name} = {value_formatting.format_value(f'{EXTRA}.{name}', item)}"
                 for name, item in value.items()
             )
-            found[key] = {"text": names, "value": value, "source": ""}
-            continue
-        text = value_formatting.value(key, value)
-        found[key] = {"text": text, "value": value, "source": laid.sources[key]}
-    return found
+            source = ""
+        else:
+            text = value_formatting.format_value(key, value)
+            source = merged.sources[key]
+        values[key] = {"text": text, "value": value, "source": source}
+    return values
 
 
-def _below(subject: Subject) -> list[PlatformConfiguration | DeviceConfiguration]:
+def _layers_below(
+    subject: Subject,
+) -> list[PlatformConfiguration | DeviceConfiguration]:
     if subject.scope == Scope.PLATFORM:
         return []
     if subject.device is not None:
@@ -109,6 +119,7 @@ def _below(subject: Subject) -> list[PlatformConfiguration | DeviceConfiguration
 
 
 def label(subject: Subject) -> str:
+    """Return the name of a subject's layer."""
     match subject.scope:
         case Scope.PLATFORM:
             return "Platform"

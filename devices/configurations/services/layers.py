@@ -1,4 +1,4 @@
-"""What is done to the layers: saved, restored, put in order."""
+"""Save, restore and order the configuration layers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from django.db import transaction
 from django.db.models import Max
 
 from core.locks import in_turn
-from devices.configurations.document_validation import faults
-from devices.configurations.documents import differences, normalised
+from devices.configurations.document_validation import find_faults
+from devices.configurations.documents import differences, normalise
 from devices.configurations.errors import (
     ConfigurationChanged,
     InvalidDocument,
@@ -33,54 +33,61 @@ from events.domain_events import Changes
 from events.services.outbox import record
 from tenants.context import current_caller, current_tenant_id, every_tenant_scope
 
-LONGEST_NOTE = 500
+MAX_NOTE_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a layer is for."""
+    """The devices that a layer applies to: all, those with a tag, or one device."""
 
     scope: str
     tag: Tag | None = None
     device: Device | None = None
 
-    def checked(self) -> "Subject":
-        """
+    def validate(self) -> None:
+        """Check that the tag and device match the scope.
+
         Raises:
-            InvalidSubject: it is nobody, or two at once.
+            InvalidSubject: the scope is unknown, the tag or device is missing or not
+                allowed with the scope, or the device is retired.
         """
-        wanted = {"tenant": None, "tag": "tag", "device": "device"}
-        if self.scope not in wanted:
-            raise InvalidSubject("A tenant, a tag or a device.", field="scope")
+        required = {"tenant": None, "tag": "tag", "device": "device"}
+        if self.scope not in required:
+            raise InvalidSubject(
+                "The scope must be tenant, tag or device.", field="scope"
+            )
         for name in ("tag", "device"):
-            there = getattr(self, name) is not None
-            if there != (wanted[self.scope] == name):
-                said = "Not with this scope." if there else f"For which {name}?"
-                raise InvalidSubject(said, field=name)
+            is_given = getattr(self, name) is not None
+            if is_given != (required[self.scope] == name):
+                raise InvalidSubject(
+                    f"A {name} is not allowed with the scope {self.scope}."
+                    if is_given
+                    else f"A {name} is required with the scope {self.scope}.",
+                    field=name,
+                )
         if self.device is not None and self.device.status == Device.Status.RETIRED:
             raise InvalidSubject("The device is retired.", field="device")
-        return self
 
 
-def checked(document: Any) -> dict[str, Any]:
-    """A layer's document in its normal form.
+def validated(document: Any) -> dict[str, Any]:
+    """Validate a layer's document and return it normalised.
 
     Raises:
-        InvalidDocument: it says what cannot be.
+        InvalidDocument: the document has errors.
     """
-    if found := faults(document):
-        raise InvalidDocument(found)
-    normal: dict[str, Any] = normalised(document)
-    return normal
+    if faults := find_faults(document):
+        raise InvalidDocument(faults)
+    normalised: dict[str, Any] = normalise(document)
+    return normalised
 
 
 def layer_of(subject: Subject) -> DeviceConfiguration | None:
-    """The current tenant's layer for somebody, if there ever was one."""
+    """Return the current tenant's layer of a subject, None if it was never saved."""
     layers = DeviceConfiguration.objects.select_related("tag", "device")
-    found: DeviceConfiguration | None = layers.filter(
+    layer: DeviceConfiguration | None = layers.filter(
         scope=subject.scope, tag=subject.tag, device=subject.device
     ).first()
-    return found
+    return layer
 
 
 @transaction.atomic
@@ -93,29 +100,31 @@ def save(
     restored_number: int | None = None,
     now: datetime,
 ) -> DeviceConfiguration:
-    """A new version of a tenant's layer; the same document again is no new one.
+    """Save a new version of a tenant's layer.
 
-    A document that says nothing takes the layer away, for whoever looks at devices.
+    Saving an unchanged document creates no version. Saving an empty document removes
+    the layer's effect on devices.
 
     Args:
-        based_on: the number of the version that the author has seen, 0 for none.
+        based_on: the number of the version that the change is based on, 0 for none.
 
     Raises:
-        InvalidSubject, InvalidDocument: see `Subject` and `checked`.
-        ConfigurationChanged: somebody else has saved it since.
+        InvalidSubject, InvalidDocument: see `Subject.validate` and `validated`.
+        ConfigurationChanged: the layer has a version newer than `based_on`.
     """
-    subject.checked()
-    document = checked(document)
-    is_first = not DeviceConfiguration.objects.saying_something().exists()
-    layer = _held(subject, now)
+    subject.validate()
+    document = validated(document)
+    is_first = not DeviceConfiguration.objects.not_empty().exists()
+    layer = _lock_layer(subject, now)
     changes = _write(layer, document, note, based_on, restored_number, now)
     if changes is None:
         return layer
-    whose = {"tenant_id": layer.tenant_id, "device_id": layer.device_id}
+    ids = {"tenant_id": layer.tenant_id, "device_id": layer.device_id}
     tag = subject.tag.name if subject.tag else None
-    record([_saved(layer, changes, note, restored_number, now, tag=tag, **whose)])
-    # The round first and the turn after it, as the worker takes them.
-    if is_first:  # also the devices that it is not for are told that there is nothing
+    record([_saved_event(layer, changes, note, restored_number, now, tag=tag, **ids)])
+    # Request the round before locking the calculation. The worker uses the same order;
+    # the opposite order could deadlock.
+    if is_first:  # devices without this layer get the empty version assigned
         recalculation.ask(now=now)
     elif subject.device is None:
         recalculation.ask(tag=subject.tag, now=now)
@@ -133,8 +142,8 @@ def save_platform(
     restored_number: int | None = None,
     now: datetime,
 ) -> PlatformConfiguration:
-    """A new version of the layer below every tenant's; see `save`."""
-    document = checked(document)
+    """Save a new version of the platform's layer. See `save`."""
+    document = validated(document)
     PlatformConfiguration.objects.bulk_create(
         [PlatformConfiguration(updated_at=now)], ignore_conflicts=True
     )
@@ -142,65 +151,76 @@ def save_platform(
     changes = _write(layer, document, note, based_on, restored_number, now)
     if changes is None:
         return layer
-    fact = _saved(layer, changes, note, restored_number, now, tag=None, tenant_id=None)
+    event = _saved_event(
+        layer, changes, note, restored_number, now, tag=None, tenant_id=None
+    )
     with every_tenant_scope():
-        record([fact])
-    recalculation.ask_everybody(now=now)
+        record([event])
+    recalculation.request_for_all_tenants(now=now)
     return layer
 
 
 def restore(
     *, layer: AnyLayer, number: int, based_on: int | None = None, now: datetime
 ) -> AnyLayer:
-    """Bring an earlier version back, as a new one.
+    """Save an earlier version's document as a new version.
 
     Raises:
-        NoSuchVersion: there is none of this number.
-        InvalidDocument: it says what was allowed then and is not now.
+        NoSuchVersion: the layer has no version with this number.
+        InvalidDocument: the old document is not valid any more.
         ConfigurationChanged: see `save`.
     """
     version = layer.versions.filter(number=number).first()
     if version is None:
         raise NoSuchVersion
-    said: dict[str, Any] = {
+    values: dict[str, Any] = {
         "document": version.document,
-        "note": f"Version {number} again",
+        "note": f"Restored version {number}",
         "based_on": based_on,
         "restored_number": number,
         "now": now,
     }
     if isinstance(layer, PlatformConfiguration):
-        return save_platform(**said)
-    return save(subject=subject_of(layer), **said)
+        return save_platform(**values)
+    return save(subject=subject_of(layer), **values)
 
 
 @transaction.atomic
 def put_in_order(*, tags: Sequence[str], now: datetime) -> list[DeviceConfiguration]:
-    """Say which tag's layer is stronger than which: the last is the strongest.
+    """Set the order of the tags' layers. The last tag is the strongest.
+
+    Args:
+        tags: the names of all tags that have a configuration.
 
     Raises:
-        InvalidOrder: a tag is named twice, has no configuration, or is left out.
+        InvalidOrder: a tag is named twice, has no configuration, or is missing.
     """
     in_turn(f"order of configurations of {current_tenant_id()}")
     layers = list(DeviceConfiguration.objects.of_tags().select_related("tag"))
-    named = {layer.tag.name: layer for layer in layers if layer.tag}
-    for place, name in enumerate(tags):
-        if name not in named:
-            said = "There is no such tag, or it has no configuration."
-            raise InvalidOrder(said, field=f"tags.{place}")
-        if name in tags[:place]:
-            raise InvalidOrder("It is in the order twice.", field=f"tags.{place}")
-    if left_out := sorted(set(named) - set(tags)):
-        raise InvalidOrder(f"{left_out[0]} is left out.", field="tags")
+    by_name = {layer.tag.name: layer for layer in layers if layer.tag}
+    for index, name in enumerate(tags):
+        if name not in by_name:
+            raise InvalidOrder(
+                f"There is no tag {name} with a configuration.", field=f"tags.{index}"
+            )
+        if name in tags[:index]:
+            raise InvalidOrder(
+                f"The tag {name} is listed twice.", field=f"tags.{index}"
+            )
+    if missing := sorted(set(by_name) - set(tags)):
+        raise InvalidOrder(f"The tag {missing[0]} is missing.", field="tags")
     before = [layer.tag.name for layer in layers if layer.tag]
     if before == list(tags):
         return layers
-    ordered = [named[name] for name in tags]
-    for rank, layer in enumerate(ordered, start=_next_rank()):  # none is taken
+    ordered = [by_name[name] for name in tags]
+    # Ranks are unique: new ranks start above all existing ones.
+    for rank, layer in enumerate(ordered, start=_next_rank()):
         layer.rank = rank
     DeviceConfiguration.objects.bulk_update(ordered, ["rank"])
-    about: dict[str, Any] = {"tenant_id": current_tenant_id(), "at": now}
-    record([ConfigurationReordered(**about, changes={"tags": (before, list(tags))})])
+    event = ConfigurationReordered(
+        tenant_id=current_tenant_id(), at=now, changes={"tags": (before, list(tags))}
+    )
+    record([event])
     recalculation.ask(now=now)
     return ordered
 
@@ -209,24 +229,24 @@ def subject_of(layer: DeviceConfiguration) -> Subject:
     return Subject(layer.scope, layer.tag, layer.device)
 
 
-def _held(subject: Subject, now: datetime) -> DeviceConfiguration:
-    """The layer's row, made if it is the first time, and ours until the commit."""
+def _lock_layer(subject: Subject, now: datetime) -> DeviceConfiguration:
+    """Lock a layer's row until the commit. Create the row if it does not exist."""
     rank = None
     if subject.scope == Scope.TAG and layer_of(subject) is None:
         in_turn(f"order of configurations of {current_tenant_id()}")
         rank = _next_rank()
-    whose = {"scope": subject.scope, "tag": subject.tag, "device": subject.device}
+    fields = {"scope": subject.scope, "tag": subject.tag, "device": subject.device}
     if subject.scope != Scope.TAG or rank is not None:
         DeviceConfiguration.objects.bulk_create(
-            [DeviceConfiguration(**whose, rank=rank, updated_at=now)],
+            [DeviceConfiguration(**fields, rank=rank, updated_at=now)],
             ignore_conflicts=True,
         )
-    held = DeviceConfiguration.objects.select_for_update(of=("self",))
-    return held.select_related("tag", "device").get(**whose)
+    locking = DeviceConfiguration.objects.select_for_update(of=("self",))
+    return locking.select_related("tag", "device").get(**fields)
 
 
 def _next_rank() -> int:
-    """Above every tag's, for whoever has the turn to change the order."""
+    """Return a rank above all tags' ranks. The caller must hold the order's lock."""
     highest = DeviceConfiguration.objects.aggregate(highest=Max("rank"))["highest"]
     return (highest or 0) + 1
 
@@ -239,22 +259,22 @@ def _write(
     restored_number: int | None,
     now: datetime,
 ) -> dict[str, tuple[Any, Any]] | None:
-    """The next version of a held layer; what it changes, None if it changes nothing."""
+    """Write the next version of a locked layer. Return its changes, None if equal."""
     if based_on is not None and based_on != layer.number:
         raise ConfigurationChanged(layer.number)
-    found = differences(layer.document, document)
-    if not found:
+    changed_keys = differences(layer.document, document)
+    if not changed_keys:
         return None
     layer.number += 1
     layer.document, layer.updated_at = document, now
     layer.save(update_fields=["number", "document", "updated_at"])
     caller = current_caller()
-    make: Callable[..., Any] = (
+    create: Callable[..., Any] = (
         PlatformConfigurationVersion.objects.create
         if isinstance(layer, PlatformConfiguration)
         else ConfigurationVersion.objects.create
     )
-    make(
+    create(
         configuration=layer,
         number=layer.number,
         document=document,
@@ -265,20 +285,20 @@ def _write(
     )
     return {
         item.key: (
-            _told(item.before, is_said=item.was_said),
-            _told(item.after, is_said=item.is_said),
+            _audit_value(item.before, is_set=item.was_said),
+            _audit_value(item.after, is_set=item.is_said),
         )
-        for item in found
+        for item in changed_keys
     }
 
 
-def _saved(
+def _saved_event(
     layer: AnyLayer,
     changes: Changes,
     note: str,
     restored_number: int | None,
     now: datetime,
-    **whose: Any,
+    **fields: Any,
 ) -> ConfigurationSaved:
     return ConfigurationSaved(
         at=now,
@@ -287,10 +307,10 @@ def _saved(
         note=note,
         restored_number=restored_number,
         changes=changes,
-        **whose,
+        **fields,
     )
 
 
-def _told(value: Any, *, is_said: bool) -> Any:
-    """As the audit log has it, where None is that nothing was said."""
-    return "null" if is_said and value is None else value
+def _audit_value(value: Any, *, is_set: bool) -> Any:
+    """Return a value for the audit log, where None means that the key is not set."""
+    return "null" if is_set and value is None else value

@@ -1,7 +1,8 @@
-"""After a change of a layer: what all its devices should have, worked out batch by batch.
+"""Recalculation of devices' effective configurations in batches after a layer changes.
 
-What is to be done stands in a row, and each batch moves it on in its own transaction:
-whoever is stopped, or killed, goes on where the last batch ended.
+A `Round` row stores the progress. Each batch updates it in the batch's transaction, so
+that a stopped or killed worker loses nothing: the next run continues after the last
+batch.
 """
 
 from datetime import datetime
@@ -17,79 +18,88 @@ from devices.configurations.services import effective
 from devices.registry.models import Device, DeviceTag, Tag
 from tenants.context import current_tenant_id, every_tenant_scope, tenant_scope
 
-BATCH = 2_000  # devices in one transaction: about a tenth of a second
+BATCH = 2_000  # devices in one transaction, which takes about a tenth of a second
 
 
 def ask(*, tag: Tag | None = None, now: datetime) -> None:
-    """Have a round made through the current tenant's devices, or those with a tag.
+    """Request a round for the current tenant's devices, or for those with a tag.
 
-    In the transaction that changes the layer. One under way goes on past its end, up
-    to where it is now.
+    Call this in the transaction that changes the layer. A round in progress is
+    extended: it processes the devices up to its present position again.
     """
-    _ask("SELECT %s::uuid, %s::bigint", [current_tenant_id(), tag and tag.pk], now)
+    _request("SELECT %s::uuid, %s::bigint", [current_tenant_id(), tag and tag.pk], now)
 
 
-def ask_everybody(*, now: datetime) -> None:
-    """Have a round made through every tenant's devices."""
+def request_for_all_tenants(*, now: datetime) -> None:
+    """Request a round for the devices of every tenant."""
     with every_tenant_scope():
-        _ask("SELECT id, NULL::bigint FROM tenants_tenant ORDER BY id", [], now)
+        _request("SELECT id, NULL::bigint FROM tenants_tenant ORDER BY id", [], now)
 
 
-def work(*, now: datetime) -> bool:
-    """Do a batch of the round that has waited longest; whether there was one."""
+def process_batch(*, now: datetime) -> bool:
+    """Process a batch of the round that has waited longest.
+
+    Returns:
+        False if there is no round to process.
+    """
     with transaction.atomic():
         with every_tenant_scope():
-            rounds = Round.every_tenant.by_turn().select_for_update(
+            rounds = Round.every_tenant.longest_waiting_first().select_for_update(
                 skip_locked=True, of=("self",)
             )
-            turn: Round | None = rounds.first()
-        if turn is None:
+            current: Round | None = rounds.first()
+        if current is None:
             return False
-        with tenant_scope(turn.tenant_id):
-            _go_on(turn, now)
+        with tenant_scope(current.tenant_id):
+            _process(current, now)
     return True
 
 
-def _ask(whose: str, values: list[object], now: datetime) -> None:
+def _request(subjects: str, values: list[object], now: datetime) -> None:
+    """Create or extend rounds for the tenants and tags that a query selects."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            INSERT INTO configurations_round AS under_way (
+            INSERT INTO configurations_round AS existing (
                 tenant_id, tag_id, asked_at, worked_at, is_last_lap, done, changed
             )
-            SELECT whose.*, %s, %s, false, 0, 0 FROM ({whose}) whose
+            SELECT subjects.*, %s, %s, false, 0, 0 FROM ({subjects}) subjects
             ON CONFLICT (tenant_id, tag_id) DO UPDATE SET
-                until = under_way.position, is_last_lap = false
+                until = existing.position, is_last_lap = false
             """,
             [now, now, *(None if v is None else str(v) for v in values)],
         )
     enqueue_on_commit("devices.configurations.tasks.recalculate", expires=55)
 
 
-def _go_on(turn: Round, now: datetime) -> None:
-    effective.take_turn()
-    ids = _next(turn)
-    everybody = turn.tag_id is None
-    turn.changed += effective.refresh(ids, even_nothing=everybody, now=now)
-    turn.done += len(ids)
-    turn.worked_at = now
+def _process(current: Round, now: datetime) -> None:
+    # Lock before the devices are selected: a device that gets the tag in a transaction
+    # that commits meanwhile is then among them.
+    effective.lock_calculation()
+    ids = _next_ids(current)
+    is_for_tenant = current.tag_id is None
+    current.changed += effective.refresh(ids, write_empty=is_for_tenant, now=now)
+    current.done += len(ids)
+    current.worked_at = now
     if len(ids) == BATCH:
-        turn.position = ids[-1]
-    elif turn.until is not None and not turn.is_last_lap:
-        turn.position, turn.is_last_lap = None, True
+        current.position = ids[-1]
+    elif current.until is not None and not current.is_last_lap:
+        current.position, current.is_last_lap = None, True
     else:
-        turn.delete()
+        current.delete()
         return
-    turn.save(update_fields=["changed", "done", "worked_at", "position", "is_last_lap"])
+    current.save(
+        update_fields=["changed", "done", "worked_at", "position", "is_last_lap"]
+    )
 
 
-def _next(turn: Round) -> list[UUID]:
+def _next_ids(current: Round) -> list[UUID]:
     column: str = "pk"
     rows: QuerySet[Any] = Device.objects.living()
-    if turn.tag_id is not None:
-        column, rows = "device_id", DeviceTag.objects.filter(tag=turn.tag_id)
-    if turn.position is not None:
-        rows = rows.filter(**{f"{column}__gt": turn.position})
-    if turn.is_last_lap:
-        rows = rows.filter(**{f"{column}__lte": turn.until})
+    if current.tag_id is not None:
+        column, rows = "device_id", DeviceTag.objects.filter(tag=current.tag_id)
+    if current.position is not None:
+        rows = rows.filter(**{f"{column}__gt": current.position})
+    if current.is_last_lap:
+        rows = rows.filter(**{f"{column}__lte": current.until})
     return list(rows.order_by(column).values_list(column, flat=True)[:BATCH])

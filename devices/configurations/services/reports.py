@@ -1,4 +1,4 @@
-"""What a device says of its configuration, and what is still different from it."""
+"""Reports of devices about their configuration, compared with the desired one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from django.db import transaction
 
 from devices.configurations.document_validation import unstorable
 from devices.configurations.documents import (
-    NOTHING,
+    EMPTY_VERSION,
     Difference,
     differences,
-    normalised,
-    same,
+    json_equal,
+    normalise,
 )
 from devices.configurations.errors import (
     InvalidDocument,
@@ -29,18 +29,18 @@ from events.domain_events import DomainEvent
 from events.services.outbox import record
 
 Outcome = ReportedConfiguration.Outcome
-SAID = ("version", "outcome", "reason", "failed_keys", "document")
+REPORT_FIELDS = ("version", "outcome", "reason", "failed_keys", "document")
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a device should have, what it has, and the keys that differ.
+    """The desired and the applied configuration of a device, and their differences.
 
-    `is_told` is False until a new device has connected, or a layer was changed.
+    `is_assigned` is False for a new device until it connects or a layer changes.
     """
 
-    wanted_version: str
-    is_told: bool
+    desired_version: str
+    is_assigned: bool
     applied_version: str | None
     applied: dict[str, Any] | None
     waiting_since: datetime | None
@@ -59,44 +59,48 @@ def report(
     document: dict[str, Any] | None = None,
     now: datetime,
 ) -> ReportedConfiguration:
-    """A device has applied a version, or says why it could not; the same again is once.
+    """Store that a device has applied a version, or why it could not.
+
+    Repeating the last report has no effect.
 
     Args:
-        version: of the document that it was given.
-        document: what it has in fact, if that is something else.
+        version: the version of the document that the device was given.
+        document: the configuration in use, if it differs from the version.
 
     Raises:
-        UnknownVersion: nobody ever wanted that of a device of this tenant.
-        InvalidReport: a failure without a reason.
-        InvalidDocument: what it has in fact cannot be kept.
+        UnknownVersion: no device of this tenant was ever assigned the version.
+        InvalidReport: a failure has no reason.
+        InvalidDocument: `document` cannot be stored.
     """
     _check(version, outcome, reason, document)
-    held = NextSteps.objects.select_for_update(no_key=True).filter(device=device)
-    steps: NextSteps | None = held.first()
+    locking = NextSteps.objects.select_for_update(no_key=True).filter(device=device)
+    steps: NextSteps | None = locking.first()
     before = ReportedConfiguration.objects.filter(device=device).first()
-    said: dict[str, Any] = {
+    values: dict[str, Any] = {
         "version": version,
         "outcome": outcome,
         "reason": reason,
         "failed_keys": list(failed_keys),
-        "document": None if document is None else normalised(document),
+        "document": None if document is None else normalise(document),
     }
-    if before is not None and all(same(getattr(before, n), said[n]) for n in SAID):
+    if before is not None and all(
+        json_equal(getattr(before, name), values[name]) for name in REPORT_FIELDS
+    ):
         return before
-    row = ReportedConfiguration(device=device, **said, reported_at=now)
-    row.applied_version = _applied(row, before)
-    _keep(row)
-    _settle(device, steps, row, now)
-    record([_fact(device, row, now)])
+    row = ReportedConfiguration(device=device, **values, reported_at=now)
+    row.applied_version = _applied_version(row, before)
+    _store(row)
+    _update_waiting(device, steps, row, now)
+    record([_event(device, row, now)])
     return row
 
 
 def compare(device: Device) -> Comparison:
-    """What a device should have against what it has, as far as it has said."""
+    """Compare a device's desired configuration with its reported one."""
     steps: NextSteps | None = NextSteps.objects.filter(device=device).first()
     row = ReportedConfiguration.objects.filter(device=device).first()
-    version = (steps.configuration_version if steps else None) or NOTHING
-    wanted = effective.document_of(version) or {}
+    version = (steps.configuration_version if steps else None) or EMPTY_VERSION
+    desired = effective.document_of(version) or {}
     applied_version = row.applied_version or None if row else None
     applied = None
     if row is not None and row.document is not None:
@@ -104,15 +108,15 @@ def compare(device: Device) -> Comparison:
     elif applied_version is not None:
         applied = effective.document_of(applied_version)
     waiting_since = steps.configuration_waiting_since if steps else None
-    is_in_line = waiting_since is None and (row is None or row.document is None)
+    is_converged = waiting_since is None and (row is None or row.document is None)
     return Comparison(
-        wanted_version=version,
-        is_told=steps is not None and steps.configuration_version is not None,
+        desired_version=version,
+        is_assigned=steps is not None and steps.configuration_version is not None,
         applied_version=applied_version,
         applied=applied,
         waiting_since=waiting_since,
         report=row,
-        differences=[] if is_in_line else differences(applied or {}, wanted),
+        differences=[] if is_converged else differences(applied or {}, desired),
     )
 
 
@@ -120,50 +124,53 @@ def _check(
     version: str, outcome: str, reason: str, document: dict[str, Any] | None
 ) -> None:
     if outcome == Outcome.FAILED and not reason:
-        raise InvalidReport("Say why it could not be applied.", field="reason")
-    if document is not None and (found := unstorable(document)):
-        raise InvalidDocument(found)
+        raise InvalidReport("A failure requires a reason.", field="reason")
+    if document is not None and (faults := unstorable(document)):
+        raise InvalidDocument(faults)
     if effective.document_of(version) is None:
         raise UnknownVersion
 
 
-def _applied(row: ReportedConfiguration, before: ReportedConfiguration | None) -> str:
-    """The version that a device has after what it says, "" if that is not known."""
+def _applied_version(
+    row: ReportedConfiguration, before: ReportedConfiguration | None
+) -> str:
+    """Return the version that a device has after a report, "" if unknown."""
     if row.outcome == Outcome.APPLIED:
         return row.version
-    had = before.applied_version if before is not None else ""
-    return "" if had == row.version else had  # it says that it has it no more
+    previous = before.applied_version if before is not None else ""
+    # A failure of the applied version means that the device does not have it any more.
+    return "" if previous == row.version else previous
 
 
-def _keep(row: ReportedConfiguration) -> None:
+def _store(row: ReportedConfiguration) -> None:
     ReportedConfiguration.objects.bulk_create(
         [row],
         update_conflicts=True,
         unique_fields=["device"],
-        update_fields=[*SAID, "applied_version", "reported_at"],
+        update_fields=[*REPORT_FIELDS, "applied_version", "reported_at"],
     )
 
 
-def _settle(
+def _update_waiting(
     device: Device, steps: NextSteps | None, row: ReportedConfiguration, now: datetime
 ) -> None:
-    """Note since when the device waits for what it should have, or that it has it."""
-    wanted = (steps.configuration_version if steps else None) or NOTHING
+    """Update since when the device waits for its desired configuration."""
+    desired = (steps.configuration_version if steps else None) or EMPTY_VERSION
     before = steps.configuration_waiting_since if steps else None
-    since = None if effective.has_applied(row, wanted) else before or now
+    since = None if effective.has_applied(row, desired) else before or now
     if since != before:
         next_steps.write(device, configuration_waiting_since=since)
 
 
-def _fact(device: Device, row: ReportedConfiguration, now: datetime) -> DomainEvent:
-    about: dict[str, Any] = {
+def _event(device: Device, row: ReportedConfiguration, now: datetime) -> DomainEvent:
+    fields: dict[str, Any] = {
         "tenant_id": device.tenant_id,
         "device_id": device.pk,
         "at": now,
         "version": row.version,
     }
     if row.outcome == Outcome.APPLIED:
-        return ConfigurationApplied(**about)
+        return ConfigurationApplied(**fields)
     return ConfigurationFailed(
-        **about, reason=row.reason, failed_keys=list(row.failed_keys)
+        **fields, reason=row.reason, failed_keys=list(row.failed_keys)
     )

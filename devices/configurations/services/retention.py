@@ -1,4 +1,4 @@
-"""Documents that no device should have or has any more are forgotten after some time."""
+"""Deletion of effective documents that no device is assigned or has reported."""
 
 from datetime import datetime
 
@@ -7,37 +7,44 @@ from django.db import connection, transaction
 BATCH = 5_000
 
 
-def drop_outlived(*, before: datetime) -> int:
-    """Forget what was last wanted before a moment; return how many documents."""
-    total, dropped = 0, BATCH
-    while dropped == BATCH:
-        dropped = _drop(before)
-        total += dropped
+def delete_unused(*, before: datetime) -> int:
+    """Delete unused documents that were last assigned before a time.
+
+    Returns:
+        The number of deleted documents.
+    """
+    total, deleted = 0, BATCH
+    while deleted == BATCH:
+        deleted = _delete_batch(before)
+        total += deleted
     return total
 
 
 @transaction.atomic
-def _drop(before: datetime) -> int:
-    """Who begins to want one of them meanwhile moves its time, and it stays."""
+def _delete_batch(before: datetime) -> int:
+    """Delete a batch. A document that is assigned meanwhile has a newer `wanted_at`.
+
+    The outer condition on `wanted_at` checks this again, so such a document is kept.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             DELETE FROM configurations_effectivedocument WHERE wanted_at < %(before)s
                 AND id IN (
-                    SELECT kept.id FROM configurations_effectivedocument kept
-                    WHERE kept.wanted_at < %(before)s
+                    SELECT unused.id FROM configurations_effectivedocument unused
+                    WHERE unused.wanted_at < %(before)s
                         AND NOT EXISTS (
                             SELECT FROM devices_nextsteps steps
-                            WHERE steps.tenant_id = kept.tenant_id
-                                AND steps.configuration_version = kept.version)
+                            WHERE steps.tenant_id = unused.tenant_id
+                                AND steps.configuration_version = unused.version)
                         AND NOT EXISTS (
-                            SELECT FROM configurations_reportedconfiguration said
-                            WHERE said.tenant_id = kept.tenant_id
-                                AND said.version = kept.version)
+                            SELECT FROM configurations_reportedconfiguration report
+                            WHERE report.tenant_id = unused.tenant_id
+                                AND report.version = unused.version)
                         AND NOT EXISTS (
-                            SELECT FROM configurations_reportedconfiguration said
-                            WHERE said.tenant_id = kept.tenant_id
-                                AND said.applied_version = kept.version)
+                            SELECT FROM configurations_reportedconfiguration report
+                            WHERE report.tenant_id = unused.tenant_id
+                                AND report.applied_version = unused.version)
                     LIMIT {BATCH} FOR UPDATE SKIP LOCKED
                 )
             """,

@@ -1,4 +1,4 @@
-"""What of the registry the configurations hear."""
+"""Event subscribers of configurations."""
 
 from devices.configurations.services import effective
 from devices.registry.events import DeviceUpdated

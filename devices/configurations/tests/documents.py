@@ -1,4 +1,4 @@
-"""Layers and their devices, for the tests."""
+"""Test helpers that save layers, tag devices and process rounds."""
 
 from datetime import datetime
 from typing import Any
@@ -12,40 +12,40 @@ from tenants.models import Tenant
 
 
 def for_tenant(
-    tenant: Tenant, document: Any, *, now: datetime, **more: Any
+    tenant: Tenant, document: Any, *, now: datetime, **options: Any
 ) -> DeviceConfiguration:
     with tenant_scope(tenant.pk):
         subject = Subject(Scope.TENANT)
-        return layers.save(subject=subject, document=document, now=now, **more)
+        return layers.save(subject=subject, document=document, now=now, **options)
 
 
-def for_tag(
-    tag: Tag, document: Any, *, now: datetime, **more: Any
+def save_for_tag(
+    tag: Tag, document: Any, *, now: datetime, **options: Any
 ) -> DeviceConfiguration:
     with tenant_scope(tag.tenant_id):
         subject = Subject(Scope.TAG, tag=tag)
-        return layers.save(subject=subject, document=document, now=now, **more)
+        return layers.save(subject=subject, document=document, now=now, **options)
 
 
 def for_device(
-    device: Device, document: Any, *, now: datetime, **more: Any
+    device: Device, document: Any, *, now: datetime, **options: Any
 ) -> DeviceConfiguration:
     with tenant_scope(device.tenant_id):
         subject = Subject(Scope.DEVICE, device=device)
-        return layers.save(subject=subject, document=document, now=now, **more)
+        return layers.save(subject=subject, document=document, now=now, **options)
 
 
-def wear(device: Device, tag: Tag) -> None:
+def add_tag(device: Device, tag: Tag) -> None:
     DeviceTag.every_tenant.create(tenant=device.tenant, device=device, tag=tag)
 
 
-def work_all(now: datetime) -> int:
-    """What the worker does after a change; how many batches it took."""
+def process_rounds(now: datetime) -> int:
+    """Process all rounds as the worker does. Return the number of batches."""
     batches = 0
     while recalculation.work(now=now):
         batches += 1
     return batches
 
 
-def told(device: Device) -> NextSteps:
+def next_steps_of(device: Device) -> NextSteps:
     return NextSteps.every_tenant.get(device=device)

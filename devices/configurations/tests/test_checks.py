@@ -1,12 +1,12 @@
-"""What a layer's document may say, and how it is told what it may not. Pure."""
+"""Validation of layer documents. Without a database."""
 
 from typing import Any
 
 import pytest
 
-from devices.configurations.document_validation import faults
+from devices.configurations.document_validation import find_faults
 
-GOOD = {
+VALID = {
     "orientation": "portrait",
     "resolution": {"width": 1920, "height": 1080},
     "brightness": 255,
@@ -19,17 +19,17 @@ GOOD = {
 }
 
 
-def test_every_key_can_be_said_at_once() -> None:
-    assert faults(GOOD) == []
+def test_a_document_with_every_key_is_valid() -> None:
+    assert find_faults(VALID) == []
 
 
-@pytest.mark.parametrize("key", GOOD)
-def test_every_key_can_be_left_to_the_device(key: str) -> None:
-    assert faults({key: None}) == []
+@pytest.mark.parametrize("key", VALID)
+def test_every_key_can_be_null(key: str) -> None:
+    assert find_faults({key: None}) == []
 
 
-def test_nothing_has_to_be_said() -> None:
-    assert faults({}) == []
+def test_an_empty_document_is_valid() -> None:
+    assert find_faults({}) == []
 
 
 @pytest.mark.parametrize(
@@ -77,57 +77,59 @@ def test_nothing_has_to_be_said() -> None:
         ({"extra": {"a": float("nan")}}, "extra.a"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_path(document: Any, path: str) -> None:
-    assert [fault.path for fault in faults(document)] == [path]
+def test_a_fault_has_the_path_of_the_invalid_value(document: Any, path: str) -> None:
+    assert [fault.path for fault in find_faults(document)] == [path]
 
 
-def test_a_schedule_that_overlaps_itself_names_both_places() -> None:
+def test_a_schedule_overlap_names_both_entries() -> None:
     early = {"days": ["monday", "tuesday"], "on": "08:00", "off": "12:00"}
     late = {"days": ["tuesday"], "on": "11:59", "off": "18:00"}
-    (fault,) = faults({"schedule": [early, late]})
+    (fault,) = find_faults({"schedule": [early, late]})
     assert (fault.path, fault.code) == ("schedule.1", "overlap")
-    assert "place 0" in fault.sentence
+    assert "entry 0" in fault.sentence
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
-    paths = [fault.path for fault in faults({"volume": 200, "brightness": "x", "x": 1})]
+def test_all_faults_are_returned_at_once() -> None:
+    paths = [
+        fault.path for fault in find_faults({"volume": 200, "brightness": "x", "x": 1})
+    ]
     assert paths == ["x", "brightness", "volume"]
 
 
-def test_what_no_schema_can_say_is_said_with_the_rest() -> None:
-    found = faults({"volume": 101, "time_zone": "Mars/Olympus"})
-    assert [fault.path for fault in found] == ["volume", "time_zone"]
+def test_faults_beyond_the_schema_are_returned_with_schema_faults() -> None:
+    faults = find_faults({"volume": 101, "time_zone": "Mars/Olympus"})
+    assert [fault.path for fault in faults] == ["volume", "time_zone"]
 
 
-def test_each_fault_is_said_once() -> None:
-    found = faults({"schedule": [{"days": ["monday"]}]})
-    assert sorted(fault.path for fault in found) == ["schedule.0.off", "schedule.0.on"]
+def test_each_fault_is_returned_once() -> None:
+    faults = find_faults({"schedule": [{"days": ["monday"]}]})
+    assert sorted(fault.path for fault in faults) == ["schedule.0.off", "schedule.0.on"]
 
 
-def test_a_mistake_in_a_name_is_guessed_at() -> None:
-    (fault,) = faults({"brightnes": 1})
-    assert fault.sentence == "There is no such key. Is it brightness?"
+def test_a_similar_key_is_suggested_for_an_unknown_key() -> None:
+    (fault,) = find_faults({"brightnes": 1})
+    assert fault.sentence == "Unknown key. Did you mean brightness?"
 
 
 def test_a_document_of_a_megabyte_is_too_large() -> None:
-    (fault,) = faults({"extra": {"a": "x" * 1_000_000}})
+    (fault,) = find_faults({"extra": {"a": "x" * 1_000_000}})
     assert fault.code == "too_large"
 
 
-def test_a_bottomless_document_is_refused() -> None:
+def test_a_deeply_nested_document_is_invalid() -> None:
     deep: Any = 1
     for _ in range(900):
         deep = [deep]
-    assert [fault.code for fault in faults({"extra": {"a": deep}})] == ["invalid"]
+    assert [fault.code for fault in find_faults({"extra": {"a": deep}})] == ["invalid"]
 
 
 @pytest.mark.parametrize("document", [None, [], "x", 1])
-def test_what_is_no_object_is_no_configuration(document: Any) -> None:
-    assert [fault.path for fault in faults(document)] == [""]
+def test_a_document_must_be_an_object(document: Any) -> None:
+    assert [fault.path for fault in find_faults(document)] == [""]
 
 
-def test_very_many_faults_are_cut() -> None:
-    assert len(faults({f"key{number}": 1 for number in range(500)})) == 50
+def test_at_most_fifty_faults_are_returned() -> None:
+    assert len(find_faults({f"key{number}": 1 for number in range(500)})) == 50
 
 
 @pytest.mark.parametrize(
@@ -140,14 +142,14 @@ def test_very_many_faults_are_cut() -> None:
         {"extra": {"key\n": 1}},
     ],
 )
-def test_a_line_feed_at_the_end_is_no_part_of_a_pattern(document: Any) -> None:
-    assert len(faults(document)) == 1
+def test_a_final_line_feed_does_not_match_a_pattern(document: Any) -> None:
+    assert len(find_faults(document)) == 1
 
 
-def test_half_of_a_character_in_a_key_can_be_told() -> None:
-    for fault in faults({"extra": {"\ud800": 1e99}}):
+def test_the_path_of_a_key_with_an_unpaired_surrogate_can_be_encoded() -> None:
+    for fault in find_faults({"extra": {"\ud800": 1e99}}):
         assert fault.path.encode()
 
 
-def test_very_many_bad_values_are_cut() -> None:
-    assert len(faults({"extra": {"a": [1e99] * 10_000}})) == 50
+def test_many_invalid_values_return_at_most_fifty_faults() -> None:
+    assert len(find_faults({"extra": {"a": [1e99] * 10_000}})) == 50

@@ -1,4 +1,4 @@
-"""The pages of configurations, as the server makes them."""
+"""Configuration pages of the portal."""
 
 from datetime import datetime
 from typing import Any
@@ -11,11 +11,11 @@ from devices.configurations.models import DeviceConfiguration, PlatformConfigura
 from devices.configurations.services import layers
 from devices.configurations.services.reports import report
 from devices.configurations.tests.documents import (
+    add_tag,
     for_device,
-    for_tag,
     for_tenant,
-    wear,
-    work_all,
+    process_rounds,
+    save_for_tag,
 )
 from devices.registry.models import Device, Tag
 from devices.registry.tests.factories import DeviceFactory, TagFactory
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 PAGES = "/admin/configurations/deviceconfiguration/"
 
 
-def entered(tenant: Tenant, role: Role = Role.OPERATOR) -> Client:
+def signed_in_client(tenant: Tenant, role: Role = Role.OPERATOR) -> Client:
     client = Client()
     client.force_login(MembershipFactory.create(tenant=tenant, role=role).user)
     return client
@@ -35,7 +35,7 @@ def entered(tenant: Tenant, role: Role = Role.OPERATOR) -> Client:
 
 @pytest.fixture
 def operator(tenant: Tenant) -> Client:
-    return entered(tenant)
+    return signed_in_client(tenant)
 
 
 @pytest.fixture
@@ -47,199 +47,208 @@ def superuser() -> Client:
 
 @pytest.fixture
 def tag(tenant: Tenant) -> Tag:
-    made: Tag = TagFactory.create(tenant=tenant, name="lobby")
-    return made
+    tag: Tag = TagFactory.create(tenant=tenant, name="lobby")
+    return tag
 
 
-def text(answer: Any) -> str:
-    return " ".join(answer.content.decode().split())
+def text(response: Any) -> str:
+    return " ".join(response.content.decode().split())
 
 
-def test_the_list_shows_the_layers_in_their_order(
+def test_the_list_shows_the_layers_in_order(
     operator: Client, tenant: Tenant, tag: Tag, now: datetime
 ) -> None:
     TagFactory.create(tenant=tenant, name="terrace")
     for_tenant(tenant, {"volume": 1}, now=now)
-    for_tag(tag, {"brightness": 1}, now=now)
-    said = text(operator.get(PAGES))
-    assert said.index("Platform") < said.index("All devices") < said.index("Tag lobby")
-    assert f"{PAGES}edit/tag/{tag.pk}/" in said
-    assert "terrace" in said
+    save_for_tag(tag, {"brightness": 1}, now=now)
+    content = text(operator.get(PAGES))
+    assert (
+        content.index("Platform")
+        < content.index("All devices")
+        < content.index("Tag lobby")
+    )
+    assert f"{PAGES}edit/tag/{tag.pk}/" in content
+    assert "terrace" in content
 
 
-def test_a_rows_page_is_its_editor(
+def test_a_row_opens_the_editor_of_its_layer(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:
     layer = for_tenant(tenant, {"volume": 1}, now=now)
-    answer = operator.get(f"{PAGES}{layer.pk}/change/")
-    assert answer["Location"] == f"{PAGES}edit/tenant/{tenant.pk}/"
+    response = operator.get(f"{PAGES}{layer.pk}/change/")
+    assert response["Location"] == f"{PAGES}edit/tenant/{tenant.pk}/"
 
 
 @pytest.mark.parametrize(
     "document", ["", "{", "[]", "null", '{"volume": 500}', "[" * 9999]
 )
-def test_what_cannot_be_saved_comes_back(
+def test_an_invalid_document_is_shown_again_with_its_errors(
     operator: Client, tenant: Tenant, document: str
 ) -> None:
-    said = {"document": document, "note": "mine", "based_on": "0"}
-    answer = operator.post(f"{PAGES}edit/tenant/{tenant.pk}/", said)
-    assert answer.status_code == 400
-    assert "This cannot be saved" in text(answer)
-    assert 'value="mine"' in text(answer)
+    data = {"document": document, "note": "mine", "based_on": "0"}
+    response = operator.post(f"{PAGES}edit/tenant/{tenant.pk}/", data)
+    assert response.status_code == 400
+    assert "Errors in the configuration" in text(response)
+    assert 'value="mine"' in text(response)
     assert not DeviceConfiguration.every_tenant.exists()
 
 
-def test_a_fault_does_not_hide_that_somebody_else_has_saved(
+def test_an_invalid_document_does_not_hide_a_concurrent_save(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:
     for volume in (1, 2):
         for_tenant(tenant, {"volume": volume}, now=now)
     page = f"{PAGES}edit/tenant/{tenant.pk}/"
-    answer = operator.post(page, {"document": '{"volume": 999}', "based_on": "1"})
-    assert 'name="based_on" value="1"' in text(answer)
-    for _ in range(2):  # to press the button again is not to have looked
-        answer = operator.post(page, {"document": '{"volume": 9}', "based_on": "1"})
-        assert answer.status_code == 409
-        assert "Not saved: version 2 is there now" in text(answer)
-        assert 'name="based_on" value="1"' in text(answer)
+    response = operator.post(page, {"document": '{"volume": 999}', "based_on": "1"})
+    assert 'name="based_on" value="1"' in text(response)
+    for _ in range(2):  # pressing the button again must not overwrite
+        response = operator.post(page, {"document": '{"volume": 9}', "based_on": "1"})
+        assert response.status_code == 409
+        assert "Not saved: there is a newer version 2" in text(response)
+        assert 'name="based_on" value="1"' in text(response)
     assert DeviceConfiguration.every_tenant.get().document == {"volume": 2}
-    over = {"document": '{"volume": 9}', "based_on": "1", "over": "2"}
-    operator.post(page, over)
+    data = {"document": '{"volume": 9}', "based_on": "1", "over": "2"}
+    operator.post(page, data)
     assert DeviceConfiguration.every_tenant.get().document == {"volume": 9}
 
 
-def test_half_of_a_character_is_told_of(operator: Client, tenant: Tenant) -> None:
+def test_an_unpaired_surrogate_is_shown_as_an_error(
+    operator: Client, tenant: Tenant
+) -> None:
     document = '{"extra": {"\\ud800": 1e99}}'
-    for where in ("", "preview/"):
-        answer = operator.post(
-            f"{PAGES}edit/tenant/{tenant.pk}/{where}", {"document": document}
+    for url in ("", "preview/"):
+        response = operator.post(
+            f"{PAGES}edit/tenant/{tenant.pk}/{url}", {"document": document}
         )
-        assert "This cannot be saved" in text(answer)
+        assert "Errors in the configuration" in text(response)
 
 
 @pytest.mark.parametrize("name", ["launch", "resolution", "schedule", "orientation"])
-def test_a_key_of_ones_own_may_be_called_like_a_known_one(
+def test_an_extra_key_can_have_the_name_of_a_schema_key(
     operator: Client, tenant: Tenant, tag: Tag, now: datetime, name: str
 ) -> None:
     for_tenant(tenant, {"extra": {name: "kiosk"}}, now=now)
-    answer = operator.get(f"{PAGES}edit/tag/{tag.pk}/")
-    assert "kiosk" in text(answer)
+    response = operator.get(f"{PAGES}edit/tag/{tag.pk}/")
+    assert "kiosk" in text(response)
 
 
-def test_a_save_that_changes_nothing_says_so(
+def test_a_save_without_changes_shows_a_message(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:
     for_tenant(tenant, {"volume": 1}, now=now)
-    said = {"document": '{"volume": 1}', "based_on": "1"}
-    answer = operator.post(f"{PAGES}edit/tenant/{tenant.pk}/", said, follow=True)
-    assert "Nothing was changed." in text(answer)
+    data = {"document": '{"volume": 1}', "based_on": "1"}
+    response = operator.post(f"{PAGES}edit/tenant/{tenant.pk}/", data, follow=True)
+    assert "Nothing was changed." in text(response)
 
 
-@pytest.mark.parametrize("what", ["edit", "restore", "order"])
-def test_a_viewer_changes_nothing(
-    tenant: Tenant, tag: Tag, now: datetime, what: str
+@pytest.mark.parametrize("action", ["edit", "restore", "order"])
+def test_a_viewer_cannot_change_layers(
+    tenant: Tenant, tag: Tag, now: datetime, action: str
 ) -> None:
-    for_tag(tag, {"volume": 1}, now=now)
-    for_tag(tag, {"volume": 2}, now=now)
-    viewer = entered(tenant, Role.VIEWER)
-    where = {
+    save_for_tag(tag, {"volume": 1}, now=now)
+    save_for_tag(tag, {"volume": 2}, now=now)
+    viewer = signed_in_client(tenant, Role.VIEWER)
+    url = {
         "edit": f"edit/tag/{tag.pk}/",
         "restore": f"edit/tag/{tag.pk}/versions/1/",
         "order": f"order/{tenant.pk}/",
-    }[what]
-    said = {"document": "{}", "tag": "lobby", "step": "1"}
-    assert viewer.post(f"{PAGES}{where}", said).status_code == 403
+    }[action]
+    data = {"document": "{}", "tag": "lobby", "step": "1"}
+    assert viewer.post(f"{PAGES}{url}", data).status_code == 403
     assert DeviceConfiguration.every_tenant.get().number == 2
 
 
 @pytest.mark.parametrize("suffix", ["", "preview/", "versions/1/"])
-def test_a_strangers_layer_is_not_there(
+def test_layers_of_another_tenant_are_not_found(
     tag: Tag, device: Device, tenant: Tenant, now: datetime, suffix: str
 ) -> None:
-    for_tag(tag, {"volume": 1}, now=now)
-    stranger = entered(TenantFactory.create(), Role.OWNER)
+    save_for_tag(tag, {"volume": 1}, now=now)
+    other_client = signed_in_client(TenantFactory.create(), Role.OWNER)
     subjects = (("tag", tag.pk), ("device", device.pk), ("tenant", tenant.pk))
     for scope, subject in (*subjects, ("platform", "all"), ("tag", "x"), ("moon", 1)):
-        for ask in (stranger.get, stranger.post):
-            answer = ask(f"{PAGES}edit/{scope}/{subject}/{suffix}")
-            assert answer.status_code in {404, 405}, (scope, suffix)
+        for request in (other_client.get, other_client.post):
+            response = request(f"{PAGES}edit/{scope}/{subject}/{suffix}")
+            assert response.status_code in {404, 405}, (scope, suffix)
 
 
-def test_a_version_that_never_was_is_not_there(
+def test_an_unknown_version_is_not_found(
     operator: Client, tag: Tag, now: datetime
 ) -> None:
-    for_tag(tag, {"volume": 1}, now=now)
-    where = f"{PAGES}edit/tag/{tag.pk}/versions/"
-    assert operator.get(f"{where}7/").status_code == 404
-    assert operator.get(f"{where}1/?against=9").status_code == 404
+    save_for_tag(tag, {"volume": 1}, now=now)
+    url = f"{PAGES}edit/tag/{tag.pk}/versions/"
+    assert operator.get(f"{url}7/").status_code == 404
+    assert operator.get(f"{url}1/?against=9").status_code == 404
 
 
-def test_the_superuser_edits_the_platforms_layer(
+def test_a_superuser_can_edit_the_platforms_layer(
     superuser: Client, device: Device
 ) -> None:
-    where = f"{PAGES}edit/platform/all/"
-    preview = superuser.post(f"{where}preview/", {"document": '{"volume": 5}'})
-    assert "1 of 1 device changes, Volume on 1" in text(preview).replace(":", ",")
-    said = {"document": '{"volume": 5}', "based_on": "0"}
-    answer = superuser.post(where, said, follow=True)
-    assert "Saved as version 1." in text(answer)
+    url = f"{PAGES}edit/platform/all/"
+    preview = superuser.post(f"{url}preview/", {"document": '{"volume": 5}'})
+    assert "1 of 1 device would change: Volume on 1" in text(preview)
+    data = {"document": '{"volume": 5}', "based_on": "0"}
+    response = superuser.post(url, data, follow=True)
+    assert "Saved as version 1." in text(response)
     assert PlatformConfiguration.objects.get().document == {"volume": 5}
 
 
-def test_the_superuser_chooses_whose_layers_are_shown(
+def test_a_superuser_chooses_the_tenant_whose_layers_are_shown(
     superuser: Client, tenant: Tenant
 ) -> None:
     TenantFactory.create()
-    said = text(superuser.get(PAGES))
-    assert f"?tenant__id__exact={tenant.pk}" in said
-    said = text(superuser.get(f"{PAGES}?tenant__id__exact={tenant.pk}"))
-    assert f"{PAGES}edit/tenant/{tenant.pk}/" in said
+    content = text(superuser.get(PAGES))
+    assert f"?tenant__id__exact={tenant.pk}" in content
+    content = text(superuser.get(f"{PAGES}?tenant__id__exact={tenant.pk}"))
+    assert f"{PAGES}edit/tenant/{tenant.pk}/" in content
 
 
-def test_a_changed_order_says_how_many_devices_it_concerns(
+def test_reordering_tags_shows_how_many_devices_have_both_tags(
     operator: Client, tenant: Tenant, tag: Tag, device: Device, now: datetime
 ) -> None:
     other = TagFactory.create(tenant=tenant, name="bar")
-    for one in (tag, other):
-        wear(device, one)
-        for_tag(one, {"volume": 1}, now=now)
-    said = {"tag": "lobby", "step": "1"}
-    answer = operator.post(f"{PAGES}order/{tenant.pk}/", said, follow=True)
-    assert "lobby is stronger than bar now; that concerns 1 device" in text(answer)
+    for row in (tag, other):
+        add_tag(device, row)
+        save_for_tag(row, {"volume": 1}, now=now)
+    data = {"tag": "lobby", "step": "1"}
+    response = operator.post(f"{PAGES}order/{tenant.pk}/", data, follow=True)
+    assert (
+        "The layer of tag lobby is now stronger than the layer of tag bar. 1 device has"
+        in (text(response))
+    )
 
 
-def test_the_superuser_edits_a_tenants_layer_in_its_name(
+def test_a_superuser_saves_a_layer_in_its_tenant(
     superuser: Client, tenant: Tenant
 ) -> None:
     TenantFactory.create()
-    said = {"document": '{"volume": 5}', "based_on": "0"}
-    superuser.post(f"{PAGES}edit/tenant/{tenant.pk}/", said)
+    data = {"document": '{"volume": 5}', "based_on": "0"}
+    superuser.post(f"{PAGES}edit/tenant/{tenant.pk}/", data)
     assert DeviceConfiguration.every_tenant.get().tenant == tenant
     assert "All devices" in text(
         superuser.get(f"{PAGES}?tenant__id__exact={tenant.pk}")
     )
 
 
-def test_a_devices_page_shows_desired_against_reported(
+def test_the_device_page_shows_desired_and_reported_values(
     operator: Client, device: Device, tag: Tag, now: datetime
 ) -> None:
-    wear(device, tag)
+    add_tag(device, tag)
     for_tenant(device.tenant, {"volume": 1, "locale": "de"}, now=now)
-    work_all(now)
+    process_rounds(now)
     with tenant_scope(device.tenant_id):
         version = version_of({"volume": 1, "locale": "de"})
         report(device=device, version=version, outcome="applied", now=now)
     page = f"/admin/devices/device/{device.pk}/change/"
     assert "applied</span>, reported" in text(operator.get(page))
-    for_tag(tag, {"volume": 2}, now=now)
-    assert "being worked out" in text(operator.get(page))
-    work_all(now)
-    said = text(operator.get(page))
-    assert "drifted</span> since" in said
-    assert '<span class="portal-mark bad">1</span>' in said  # it has 1 and should be 2
+    save_for_tag(tag, {"volume": 2}, now=now)
+    assert "being recalculated" in text(operator.get(page))
+    process_rounds(now)
+    content = text(operator.get(page))
+    assert "drifted</span> since" in content
+    assert '<span class="portal-mark bad">1</span>' in content  # reported 1, desired 2
 
 
-def test_a_devices_page_says_why_it_could_not(
+def test_the_device_page_shows_the_reason_of_a_failure(
     operator: Client, device: Device, now: datetime
 ) -> None:
     for_device(device, {"volume": 1}, now=now)
@@ -251,32 +260,32 @@ def test_a_devices_page_says_why_it_could_not(
             reason="No mixer.",
             now=now,
         )
-    said = text(operator.get(f"/admin/devices/device/{device.pk}/change/"))
-    assert "It could not be applied: No mixer." in said
+    content = text(operator.get(f"/admin/devices/device/{device.pk}/change/"))
+    assert "The device could not apply the configuration: No mixer." in content
 
 
-def test_a_schedule_is_read_by_the_clock_on_the_devices_wall(
+def test_the_device_page_shows_the_schedule_in_the_devices_time_zone(
     operator: Client, device: Device, now: datetime
 ) -> None:
     schedule = [{"days": ["monday"], "on": "00:00", "off": "00:00"}]
     for_device(device, {"schedule": schedule, "time_zone": "Asia/Tokyo"}, now=now)
-    said = text(operator.get(f"/admin/devices/device/{device.pk}/change/"))
-    assert "By its schedule the screen is" in said
-    assert "Monday 00:00" in said or "Tuesday 00:00" in said
+    content = text(operator.get(f"/admin/devices/device/{device.pk}/change/"))
+    assert "By the schedule, the screen is" in content
+    assert "Monday 00:00" in content or "Tuesday 00:00" in content
 
 
-def test_drifted_devices_are_found_in_the_list(
+def test_the_device_list_can_be_filtered_by_drift(
     operator: Client, device: Device, now: datetime
 ) -> None:
-    DeviceFactory.create(tenant=device.tenant, name="In line")
+    DeviceFactory.create(tenant=device.tenant, name="Converged")
     for_device(device, {"volume": 1}, now=now)
-    said = text(operator.get("/admin/devices/device/?configuration=drifted"))
-    assert (device.name in said, "In line" in said) == (True, False)
-    said = text(operator.get("/admin/devices/device/?configuration=applied"))
-    assert (device.name in said, "In line" in said) == (False, True)
+    content = text(operator.get("/admin/devices/device/?configuration=drifted"))
+    assert (device.name in content, "Converged" in content) == (True, False)
+    content = text(operator.get("/admin/devices/device/?configuration=applied"))
+    assert (device.name in content, "Converged" in content) == (False, True)
 
 
-def test_what_is_wrong_with_an_old_version_does_not_break_its_page(
+def test_an_invalid_old_version_can_be_viewed_but_not_restored(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:
     layer = for_tenant(tenant, {"volume": 1}, now=now)
@@ -284,19 +293,19 @@ def test_what_is_wrong_with_an_old_version_does_not_break_its_page(
         layer.versions.create(
             number=2, document={"gone": 1}, author_name="x", saved_at=now
         )
-    answer = operator.get(f"{PAGES}edit/tenant/{tenant.pk}/versions/2/")
-    assert answer.status_code == 200
-    assert "Restore version" not in text(answer)
+    response = operator.get(f"{PAGES}edit/tenant/{tenant.pk}/versions/2/")
+    assert response.status_code == 200
+    assert "Restore version" not in text(response)
 
 
-def test_the_editor_says_that_devices_are_being_worked_out(
+def test_the_editor_shows_a_running_recalculation(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:
     for_tenant(tenant, {"volume": 1}, now=now)
     page = f"{PAGES}edit/tenant/{tenant.pk}/"
-    assert "is being worked out" in text(operator.get(page))
-    work_all(now)
-    assert "is being worked out" not in text(operator.get(page))
+    assert "are being recalculated" in text(operator.get(page))
+    process_rounds(now)
+    assert "are being recalculated" not in text(operator.get(page))
 
 
 def test_a_layer_of_a_retired_device_cannot_be_saved(
@@ -305,15 +314,15 @@ def test_a_layer_of_a_retired_device_cannot_be_saved(
     device = DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
     page = f"{PAGES}edit/device/{device.pk}/"
     assert operator.get(page).status_code == 200
-    answer = operator.post(page, {"document": '{"volume": 1}', "based_on": "0"})
-    assert "The device is retired." in text(answer)
+    response = operator.post(page, {"document": '{"volume": 1}', "based_on": "0"})
+    assert "The device is retired." in text(response)
 
 
-def test_a_restored_platform_version_reaches_everybody(
+def test_a_version_of_the_platforms_layer_can_be_restored(
     superuser: Client, now: datetime
 ) -> None:
     for volume in (1, 2):
         layers.save_platform(document={"volume": volume}, now=now)
     page = f"{PAGES}edit/platform/all/versions/1/"
-    answer = superuser.post(page, {"based_on": "2"}, follow=True)
-    assert "Version 1 is back, as version 3." in text(answer)
+    response = superuser.post(page, {"based_on": "2"}, follow=True)
+    assert "Restored version 1. It is now version 3." in text(response)

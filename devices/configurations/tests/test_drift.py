@@ -1,4 +1,4 @@
-"""Who is online and has not for long what it should have is announced, once."""
+"""Detection of devices that do not apply their desired configuration."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from devices.configurations.documents import version_of
 from devices.configurations.models import ConfigurationDrift
 from devices.configurations.services import drift, reports
-from devices.configurations.services.drift import Watched
+from devices.configurations.services.drift import DriftCounts
 from devices.configurations.tests.documents import for_device
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
@@ -22,48 +22,50 @@ LIMIT = timedelta(minutes=60)
 HALF = LIMIT / 2
 
 
-def watch(now: datetime) -> Watched:
-    return drift.watch(now=now, limit=LIMIT)
+def detect(now: datetime) -> DriftCounts:
+    return drift.detect(now=now, limit=LIMIT)
 
 
 @pytest.fixture
 def drifting(tenant: Tenant, now: datetime) -> Device:
-    """Online; it was told to be louder at `now` and says nothing of it."""
+    """An online device that got a new volume at `now` and has not reported."""
     device: Device = DeviceFactory.create(tenant=tenant, status="online", last_seen=now)
     for_device(device, {"volume": 50}, now=now)
     return device
 
 
-def announced(now: datetime) -> None:
-    """An hour goes by."""
-    watch(now + HALF)
-    watch(now + LIMIT)
+def run_until_announced(now: datetime) -> None:
+    """Detect at half of the limit and at the limit."""
+    detect(now + HALF)
+    detect(now + LIMIT)
 
 
-def drifts() -> list[Any]:
+def event_names() -> list[Any]:
     events = Event.every_tenant.filter(name__startswith="configuration.").order_by("id")
     return [event.name for event in events if event.name != "configuration.saved"]
 
 
-def test_it_is_announced_when_the_time_is_up(drifting: Device, now: datetime) -> None:
-    assert watch(now + HALF - timedelta(seconds=1)).noticed == 0
-    assert watch(now + HALF).noticed == 1
-    assert watch(now + LIMIT - timedelta(seconds=1)).announced == 0
-    assert watch(now + LIMIT).announced == 1
+def test_a_drift_is_announced_at_the_limit(drifting: Device, now: datetime) -> None:
+    assert detect(now + HALF - timedelta(seconds=1)).noticed == 0
+    assert detect(now + HALF).noticed == 1
+    assert detect(now + LIMIT - timedelta(seconds=1)).announced == 0
+    assert detect(now + LIMIT).announced == 1
     event = Event.every_tenant.get(name="configuration.drifted")
     assert event.device_id == drifting.pk
     assert event.data["version"] == version_of({"volume": 50})
     assert event.data["since"] == now.isoformat()
 
 
-def test_it_is_announced_once(drifting: Device, now: datetime) -> None:
-    announced(now)
-    announced(now + LIMIT)
-    assert drifts() == ["configuration.drifted"]
+def test_a_drift_is_announced_once(drifting: Device, now: datetime) -> None:
+    run_until_announced(now)
+    run_until_announced(now + LIMIT)
+    assert event_names() == ["configuration.drifted"]
 
 
-def test_who_reports_in_time_is_not_announced(drifting: Device, now: datetime) -> None:
-    watch(now + HALF)
+def test_a_device_that_reports_before_the_limit_is_not_announced(
+    drifting: Device, now: datetime
+) -> None:
+    detect(now + HALF)
     with tenant_scope(drifting.tenant_id):
         reports.report(
             device=drifting,
@@ -71,12 +73,12 @@ def test_who_reports_in_time_is_not_announced(drifting: Device, now: datetime) -
             outcome="applied",
             now=now + HALF,
         )
-    watch(now + LIMIT)
-    assert drifts() == ["configuration.applied"]
+    detect(now + LIMIT)
+    assert event_names() == ["configuration.applied"]
 
 
-def test_its_end_is_announced_as_well(drifting: Device, now: datetime) -> None:
-    announced(now)
+def test_the_end_of_a_drift_is_announced(drifting: Device, now: datetime) -> None:
+    run_until_announced(now)
     with tenant_scope(drifting.tenant_id):
         reports.report(
             device=drifting,
@@ -84,66 +86,68 @@ def test_its_end_is_announced_as_well(drifting: Device, now: datetime) -> None:
             outcome="applied",
             now=now + LIMIT,
         )
-    assert watch(now + LIMIT).settled == 1
-    assert drifts() == [
+    assert detect(now + LIMIT).ended == 1
+    assert event_names() == [
         "configuration.drifted",
         "configuration.applied",
         "configuration.converged",
     ]
 
 
-def test_offline_is_not_drifted(tenant: Tenant, device: Device, now: datetime) -> None:
+def test_an_offline_device_does_not_drift(
+    tenant: Tenant, device: Device, now: datetime
+) -> None:
     for_device(device, {"volume": 50}, now=now)
     for hours in range(48):
-        announced(now + timedelta(hours=hours))
-    assert drifts() == []
+        run_until_announced(now + timedelta(hours=hours))
+    assert event_names() == []
 
 
-def test_who_comes_back_gets_time_to_fetch_it(drifting: Device, now: datetime) -> None:
-    watch(now + HALF)
-    Device.every_tenant.update(status="offline")
-    watch(now + HALF + timedelta(minutes=1))
-    Device.every_tenant.update(status="online")
-    back = now + timedelta(days=1)
-    assert watch(back) == Watched(noticed=1, announced=0, settled=0)
-    assert watch(back + HALF).announced == 1
-
-
-def test_one_that_goes_away_after_it_was_announced_stays_so(
+def test_the_time_starts_again_when_a_device_comes_back_online(
     drifting: Device, now: datetime
 ) -> None:
-    announced(now)
+    detect(now + HALF)
     Device.every_tenant.update(status="offline")
-    watch(now + LIMIT)
+    detect(now + HALF + timedelta(minutes=1))
+    Device.every_tenant.update(status="online")
+    returned_at = now + timedelta(days=1)
+    assert detect(returned_at) == DriftCounts(noticed=1, announced=0, ended=0)
+    assert detect(returned_at + HALF).announced == 1
+
+
+def test_an_announced_drift_stays_while_the_device_is_offline(
+    drifting: Device, now: datetime
+) -> None:
+    run_until_announced(now)
+    Device.every_tenant.update(status="offline")
+    detect(now + LIMIT)
     assert ConfigurationDrift.every_tenant.announced().exists()
 
 
-def test_a_retired_device_drifts_no_more(drifting: Device, now: datetime) -> None:
-    announced(now)
+def test_retirement_ends_a_drift(drifting: Device, now: datetime) -> None:
+    run_until_announced(now)
     Device.every_tenant.update(status="retired", retired_at=now)
-    assert watch(now + LIMIT).settled == 1
+    assert detect(now + LIMIT).ended == 1
 
 
-def test_one_that_comes_into_quarantine_in_between_is_not_announced(
+def test_a_device_quarantined_before_the_limit_is_not_announced(
     drifting: Device, now: datetime
 ) -> None:
-    watch(now + HALF)
+    detect(now + HALF)
     Device.every_tenant.update(quarantined_at=now)
-    watch(now + LIMIT)
-    assert drifts() == []
+    detect(now + LIMIT)
+    assert event_names() == []
 
 
 def test_another_change_does_not_end_a_drift(drifting: Device, now: datetime) -> None:
-    announced(now)
+    run_until_announced(now)
     for_device(drifting, {"volume": 5}, now=now + LIMIT)
-    assert watch(now + LIMIT) == Watched(noticed=0, announced=0, settled=0)
+    assert detect(now + LIMIT) == DriftCounts(noticed=0, announced=0, ended=0)
     with tenant_scope(drifting.tenant_id):
-        assert drift.announced().get().since == now
+        assert drift.announced_drifts().get().since == now
 
 
-def test_a_device_in_quarantine_cannot_fetch_anything(
-    drifting: Device, now: datetime
-) -> None:
+def test_a_quarantined_device_does_not_drift(drifting: Device, now: datetime) -> None:
     Device.every_tenant.update(quarantined_at=now)
-    announced(now)
-    assert drifts() == []
+    run_until_announced(now)
+    assert event_names() == []

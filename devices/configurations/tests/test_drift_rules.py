@@ -1,4 +1,4 @@
-"""A rule hears of drift: it opens an alert, and closes it when the device is in line."""
+"""Monitoring rules on drift: alerts open at the threshold and close on convergence."""
 
 from datetime import datetime, timedelta
 
@@ -26,8 +26,8 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def rule(tenant: Tenant) -> MonitoringRule:
-    """After ninety minutes."""
-    made: MonitoringRule = RuleFactory.create(
+    """A rule with a threshold of 90 minutes."""
+    rule: MonitoringRule = RuleFactory.create(
         tenant=tenant,
         name="Drift",
         kind="drift",
@@ -35,86 +35,94 @@ def rule(tenant: Tenant) -> MonitoringRule:
         operator="ge",
         threshold=90,
     )
-    return made
+    return rule
 
 
 @pytest.fixture
 def drifting(tenant: Tenant, now: datetime) -> Device:
-    """Online; since `now` it has not what it should have, and that was announced."""
+    """An online device with an announced drift since `now`."""
     device: Device = DeviceFactory.create(tenant=tenant, status="online", last_seen=now)
     for_device(device, {"volume": 50}, now=now)
     for moment in (now + LIMIT / 2, now + LIMIT):
-        drift.watch(now=moment, limit=LIMIT)
+        drift.detect(now=moment, limit=LIMIT)
     return device
 
 
-def passed(tenant: Tenant, now: datetime) -> None:
+def evaluate(tenant: Tenant, now: datetime) -> None:
     with tenant_scope(tenant.pk):
         evaluation.evaluate_all(now=now)
 
 
-def test_it_opens_an_alert_when_the_rules_time_is_up(
+def test_an_alert_opens_at_the_threshold(
     rule: MonitoringRule, drifting: Device, tenant: Tenant, now: datetime
 ) -> None:
-    passed(tenant, now + 90 * MINUTE - timedelta(seconds=1))
+    evaluate(tenant, now + 90 * MINUTE - timedelta(seconds=1))
     assert not Alert.every_tenant.exists()
-    passed(tenant, now + 90 * MINUTE)
+    evaluate(tenant, now + 90 * MINUTE)
     alert = Alert.every_tenant.get()
     assert (alert.device, alert.kind, alert.since) == (drifting, "drift", now)
     assert alert.title == "Drift: not applied for 90 min"
 
 
-def test_it_closes_when_the_device_has_what_it_should_have(
+def test_an_alert_closes_when_the_device_converges(
     rule: MonitoringRule, drifting: Device, tenant: Tenant, now: datetime
 ) -> None:
-    passed(tenant, now + 90 * MINUTE)
+    evaluate(tenant, now + 90 * MINUTE)
     later = now + 91 * MINUTE
     with tenant_scope(tenant.pk):
         version = version_of({"volume": 50})
         reports.report(device=drifting, version=version, outcome="applied", now=later)
-    drift.watch(now=later, limit=LIMIT)
-    passed(tenant, later)
+    drift.detect(now=later, limit=LIMIT)
+    evaluate(tenant, later)
     assert Alert.every_tenant.get().closing == "cause_gone"
 
 
-def test_a_drift_that_was_not_announced_opens_nothing(
+def test_an_unannounced_drift_opens_no_alert(
     rule: MonitoringRule, tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    for_device(device, {"volume": 50}, now=now)  # offline is not drifted
-    passed(tenant, now + 10 * LIMIT)
+    for_device(device, {"volume": 50}, now=now)  # offline devices do not drift
+    evaluate(tenant, now + 10 * LIMIT)
     assert not Alert.every_tenant.exists()
 
 
-def test_another_tenants_drift_opens_nothing(drifting: Device, now: datetime) -> None:
+def test_a_drift_of_another_tenant_opens_no_alert(
+    drifting: Device, now: datetime
+) -> None:
     other = TenantFactory.create()
     RuleFactory.create(
         tenant=other, kind="drift", measure="", operator="ge", threshold=1
     )
-    passed(other, now + 10 * LIMIT)
+    evaluate(other, now + 10 * LIMIT)
     assert not Alert.every_tenant.exists()
 
 
-def test_it_is_back_tested_by_what_the_audit_log_tells(
+def test_a_back_test_reads_drifts_from_the_audit_log(
     rule: MonitoringRule, drifting: Device, tenant: Tenant, now: datetime
 ) -> None:
     with tenant_scope(tenant.pk):
-        told = back_testing.back_test(rule, days=1, now=now + 91 * MINUTE)
-    assert (told.alerts, told.devices, told.worst[0][3]) == (1, 1, now + 90 * MINUTE)
+        result = back_testing.back_test(rule, days=1, now=now + 91 * MINUTE)
+    assert (result.alerts, result.devices, result.worst[0][3]) == (
+        1,
+        1,
+        now + 90 * MINUTE,
+    )
 
 
-def test_a_drift_that_was_over_sooner_would_not_have_fired(
+def test_a_back_test_ignores_drifts_below_the_threshold(
     rule: MonitoringRule, drifting: Device, tenant: Tenant, now: datetime
 ) -> None:
     with tenant_scope(tenant.pk):
         version = version_of({"volume": 50})
         reports.report(device=drifting, version=version, outcome="applied", now=now)
-    drift.watch(now=now + 61 * MINUTE, limit=LIMIT)
+    drift.detect(now=now + 61 * MINUTE, limit=LIMIT)
     with tenant_scope(tenant.pk):
-        told = back_testing.back_test(rule, days=1, now=now + 10 * LIMIT)
-    assert told.alerts == 0
+        result = back_testing.back_test(rule, days=1, now=now + 10 * LIMIT)
+    assert result.alerts == 0
 
 
-def test_a_rule_on_drift_counts_minutes(tenant: Tenant, now: datetime) -> None:
+def test_a_drift_rule_requires_a_threshold_of_at_least_one_minute(
+    tenant: Tenant, now: datetime
+) -> None:
     with tenant_scope(tenant.pk):
         rule = rules.create(name="Drift", kind="drift", threshold=5, now=now)
         assert rule.operator == "ge"
@@ -122,7 +130,7 @@ def test_a_rule_on_drift_counts_minutes(tenant: Tenant, now: datetime) -> None:
             rules.create(name="Never", kind="drift", threshold=0, now=now)
 
 
-def test_new_tenants_begin_with_a_rule_on_drift(now: datetime) -> None:
-    made = create_tenant(slug="new", now=now)
-    with tenant_scope(made.tenant.pk):
+def test_a_new_tenant_has_a_drift_rule(now: datetime) -> None:
+    created = create_tenant(slug="new", now=now)
+    with tenant_scope(created.tenant.pk):
         assert MonitoringRule.objects.filter(kind="drift").exists()

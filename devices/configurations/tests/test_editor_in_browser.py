@@ -1,4 +1,4 @@
-"""The configuration editor in a real browser: fields, JSON, preview, save, restore."""
+"""The configuration editor in a browser."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from devices.configurations.models import ConfigurationVersion, DeviceConfiguration
-from devices.configurations.tests.documents import for_tag, for_tenant, wear
+from devices.configurations.tests.documents import add_tag, for_tenant, save_for_tag
 from devices.registry.models import Device, Tag
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from provisioning.tests.browser import MARKS, InBrowser, in_browser, sign_in
@@ -24,22 +24,22 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture
 def tag() -> Tag:
-    """Of two devices; a third has no tag. The tenant says that they are loud."""
+    """A tag of two of three devices. The tenant's layer sets the volume to 80."""
     now = datetime.now(UTC)
     tenant = TenantFactory.create()
-    made: Tag = TagFactory.create(tenant=tenant, name="lobby")
+    tag: Tag = TagFactory.create(tenant=tenant, name="lobby")
     for device in DeviceFactory.create_batch(3, tenant=tenant)[:2]:
-        wear(device, made)
+        add_tag(device, tag)
     for_tenant(tenant, {"volume": 80, "time_zone": "Europe/Berlin"}, now=now)
-    return made
+    return tag
 
 
 @pytest.fixture
 def signed_in(tag: Tag, live_server: Any, in_browser: InBrowser) -> Callable[..., Any]:
-    """Steps of a member, who is in the portal already."""
+    """Run browser steps as a member who is signed in to the portal."""
 
     def run(
-        steps: Callable[[Page, str], Any], role: Role = Role.OPERATOR, **look: Any
+        steps: Callable[[Page, str], Any], role: Role = Role.OPERATOR, **options: Any
     ) -> Any:
         user = User.objects.create_user(f"{role}@example.com", PASSWORD)
         MembershipFactory.create(tenant=tag.tenant, user=user, role=role)
@@ -50,7 +50,7 @@ def signed_in(tag: Tag, live_server: Any, in_browser: InBrowser) -> Callable[...
                 page, f"{live_server.url}/admin/configurations/deviceconfiguration/"
             )
 
-        return in_browser(all_steps, **look)
+        return in_browser(all_steps, **options)
 
     return run
 
@@ -59,11 +59,11 @@ def line(page: Page, key: str) -> Any:
     return page.locator(f"[data-key={key}]")
 
 
-def say(page: Page, key: str, state: str) -> Any:
-    """Choose who says a key; its line."""
-    found = line(page, key)
-    found.locator("select").first.select_option(state)
-    return found
+def choose(page: Page, key: str, state: str) -> Any:
+    """Choose inherit, set or device for a key. Return its line."""
+    key_line = line(page, key)
+    key_line.locator("select").first.select_option(state)
+    return key_line
 
 
 def save(page: Page) -> None:
@@ -71,23 +71,23 @@ def save(page: Page) -> None:
 
 
 def layer(tag: Tag) -> DeviceConfiguration:
-    found: DeviceConfiguration = DeviceConfiguration.every_tenant.get(tag=tag)
-    return found
+    row: DeviceConfiguration = DeviceConfiguration.every_tenant.get(tag=tag)
+    return row
 
 
-def test_a_layer_is_made_from_fields_previewed_and_saved(
+def test_a_layer_is_edited_with_fields_previewed_and_saved(
     tag: Tag, signed_in: Callable[..., Any]
 ) -> None:
-    def steps(page: Page, where: str) -> None:
-        page.goto(where)
+    def steps(page: Page, base_url: str) -> None:
+        page.goto(base_url)
         page.click("text=lobby")
         expect(line(page, "volume")).to_contain_text("80 (All devices)")
-        say(page, "volume", "set").locator("input").fill("15")
-        launch = say(page, "launch", "set")
+        choose(page, "volume", "set").locator("input").fill("15")
+        launch = choose(page, "launch", "set")
         launch.locator("input").fill("https://signage.example.com/lobby")
         impact = page.locator("#configuration-impact")
         expect(impact).to_contain_text(
-            "2 of 2 devices change: Volume on 2, Launch on 2"
+            "2 of 2 devices would change: Volume on 2, Launch on 2"
         )
         page.fill("#configuration-note", "Quiet, please")
         save(page)
@@ -105,32 +105,32 @@ def test_a_layer_is_made_from_fields_previewed_and_saved(
     )
 
 
-def test_every_key_has_a_field_that_writes_what_the_schema_wants(
+def test_every_key_has_a_field_that_writes_valid_values(
     tag: Tag, signed_in: Callable[..., Any]
 ) -> None:
-    def steps(page: Page, where: str) -> None:
-        page.goto(f"{where}edit/tag/{tag.pk}/")
-        say(page, "orientation", "set").locator("select").nth(1).select_option(
+    def steps(page: Page, base_url: str) -> None:
+        page.goto(f"{base_url}edit/tag/{tag.pk}/")
+        choose(page, "orientation", "set").locator("select").nth(1).select_option(
             "portrait"
         )
-        size = say(page, "resolution", "set").locator("input")
+        size = choose(page, "resolution", "set").locator("input")
         size.nth(0).fill("1080")
         size.nth(1).fill("1920")
-        say(page, "brightness", "set").locator("input").fill("200")
-        say(page, "volume", "device")
-        say(page, "time_zone", "set").locator("input").fill("Asia/Tokyo")
-        say(page, "locale", "set").locator("input").fill("ja-JP")
-        times = say(page, "schedule", "set")
+        choose(page, "brightness", "set").locator("input").fill("200")
+        choose(page, "volume", "device")
+        choose(page, "time_zone", "set").locator("input").fill("Asia/Tokyo")
+        choose(page, "locale", "set").locator("input").fill("ja-JP")
+        times = choose(page, "schedule", "set")
         times.get_by_label("Sat").check()
         times.get_by_label("On", exact=True).fill("22:00")
         times.get_by_label("Off", exact=True).fill("02:00")
-        launch = say(page, "launch", "set")
+        launch = choose(page, "launch", "set")
         launch.locator("select").nth(1).select_option("app")
         launch.locator("input").fill("com.example.player")
-        extra = say(page, "extra", "set")
-        extra.get_by_text("Add a key").click()
-        extra.get_by_label("Name of the key").fill("ticker")
-        extra.get_by_placeholder("value, or JSON").fill("[1, true]")
+        extra = choose(page, "extra", "set")
+        extra.get_by_text("Add key").click()
+        extra.get_by_label("Key name").fill("ticker")
+        extra.get_by_placeholder("text or JSON").fill("[1, true]")
         expect(page.locator("#configuration-impact")).to_contain_text("2 of 2")
         save(page)
         expect(page.locator("body")).to_contain_text("Saved as version 1.")
@@ -146,7 +146,11 @@ def test_every_key_has_a_field_that_writes_what_the_schema_wants(
         "schedule": [
             {
                 "days": [
-                    *("monday", "tuesday", "wednesday", "thursday", "friday"),
+                    "monday",
+                    "tuesday",
+                    "wednesday",
+                    "thursday",
+                    "friday",
                     "saturday",
                 ],
                 "on": "22:00",
@@ -158,18 +162,18 @@ def test_every_key_has_a_field_that_writes_what_the_schema_wants(
     }
 
 
-def test_only_the_extra_keys_that_are_given_here_are_said_here(
+def test_a_layer_contains_only_its_own_extra_keys(
     tag: Tag, signed_in: Callable[..., Any]
 ) -> None:
     for_tenant(tag.tenant, {"extra": {"ticker": True}}, now=datetime.now(UTC))
 
-    def steps(page: Page, where: str) -> None:
-        page.goto(f"{where}edit/tag/{tag.pk}/")
-        extra = say(page, "extra", "set")
-        expect(extra).to_contain_text("Inherited beside them: ticker = true")
-        extra.get_by_text("Add a key").click()
-        extra.get_by_label("Name of the key").fill("build")
-        extra.get_by_placeholder("value, or JSON").fill("2.10")
+    def steps(page: Page, base_url: str) -> None:
+        page.goto(f"{base_url}edit/tag/{tag.pk}/")
+        extra = choose(page, "extra", "set")
+        expect(extra).to_contain_text("Also inherited: ticker = true")
+        extra.get_by_text("Add key").click()
+        extra.get_by_label("Key name").fill("build")
+        extra.get_by_placeholder("text or JSON").fill("2.10")
         save(page)
         expect(page.locator("body")).to_contain_text("Saved as version 1.")
 
@@ -177,43 +181,47 @@ def test_only_the_extra_keys_that_are_given_here_are_said_here(
     assert layer(tag).document == {"extra": {"build": "2.10"}}
 
 
-def test_a_time_that_is_added_overlaps_no_other(
+def test_an_added_schedule_entry_does_not_overlap_others(
     tag: Tag, signed_in: Callable[..., Any]
 ) -> None:
-    def steps(page: Page, where: str) -> None:
-        page.goto(f"{where}edit/tag/{tag.pk}/")
-        times = say(page, "schedule", "set")
+    def steps(page: Page, base_url: str) -> None:
+        page.goto(f"{base_url}edit/tag/{tag.pk}/")
+        times = choose(page, "schedule", "set")
         for _ in range(2):
-            times.get_by_text("Add a time").click()
+            times.get_by_text("Add entry").click()
         save(page)
         expect(page.locator("body")).to_contain_text("Saved as version 1.")
 
     signed_in(steps)
-    week = [(len(one["days"]), one["on"]) for one in layer(tag).document["schedule"]]
+    week = [
+        (len(entry["days"]), entry["on"]) for entry in layer(tag).document["schedule"]
+    ]
     assert week == [(5, "08:00"), (2, "08:00"), (2, "20:00")]
 
 
-def test_what_is_wrong_stands_beside_its_field_and_is_not_lost(
+def test_an_invalid_value_is_kept_and_shown_with_its_error(
     tag: Tag, signed_in: Callable[..., Any]
 ) -> None:
-    def steps(page: Page, where: str) -> None:
-        page.goto(f"{where}edit/tag/{tag.pk}/")
-        volume = say(page, "volume", "set")
+    def steps(page: Page, base_url: str) -> None:
+        page.goto(f"{base_url}edit/tag/{tag.pk}/")
+        volume = choose(page, "volume", "set")
         volume.locator("input").fill("500")
-        expect(volume).to_contain_text("From 0 to 100.")
+        expect(volume).to_contain_text("Must be from 0 to 100.")
         save(page)
         expect(page.locator("#configuration-faults")).to_contain_text("volume")
         expect(line(page, "volume").locator("input")).to_have_value("500")
-        expect(line(page, "volume")).to_contain_text("From 0 to 100.")
+        expect(line(page, "volume")).to_contain_text("Must be from 0 to 100.")
 
     signed_in(steps)
     assert not DeviceConfiguration.every_tenant.filter(tag=tag).exists()
 
 
-def test_the_two_tabs_say_the_same(tag: Tag, signed_in: Callable[..., Any]) -> None:
-    def steps(page: Page, where: str) -> None:
-        page.goto(f"{where}edit/tag/{tag.pk}/")
-        say(page, "brightness", "set").locator("input").fill("9")
+def test_both_tabs_edit_the_same_document(
+    tag: Tag, signed_in: Callable[..., Any]
+) -> None:
+    def steps(page: Page, base_url: str) -> None:
+        page.goto(f"{base_url}edit/tag/{tag.pk}/")
+        choose(page, "brightness", "set").locator("input").fill("9")
         page.click("#tab-raw")
         raw = page.locator("#configuration-document")
         expect(raw).to_have_value('{\n  "brightness": 9\n}')
@@ -224,9 +232,9 @@ def test_the_two_tabs_say_the_same(tag: Tag, signed_in: Callable[..., Any]) -> N
         page.click("#tab-raw")
         raw.fill('{"locale": ')
         page.click("#tab-fields")
-        expect(page.locator("#raw-fault")).to_contain_text("no JSON object")
-        expect(raw).to_be_visible()  # what is no JSON has no fields
-        expect(page.locator("#configuration-faults")).to_contain_text("no JSON")
+        expect(page.locator("#raw-fault")).to_contain_text("not a JSON object")
+        expect(raw).to_be_visible()  # invalid JSON cannot be edited as fields
+        expect(page.locator("#configuration-faults")).to_contain_text("Invalid JSON")
 
     signed_in(steps)
 
@@ -236,27 +244,29 @@ def test_a_version_is_compared_and_restored(
 ) -> None:
     now = datetime.now(UTC)
     for volume in (10, 20):
-        for_tag(tag, {"volume": volume}, now=now)
+        save_for_tag(tag, {"volume": volume}, now=now)
 
-    def steps(page: Page, where: str) -> None:
-        page.goto(f"{where}edit/tag/{tag.pk}/")
+    def steps(page: Page, base_url: str) -> None:
+        page.goto(f"{base_url}edit/tag/{tag.pk}/")
         page.click("text=Compare or restore")
         expect(page.locator("table")).to_contain_text("Volume2010")
         expect(page.locator("body")).to_contain_text("2 of 2 devices would change.")
         page.click("text=Restore version 1")
-        expect(page.locator("body")).to_contain_text("Version 1 is back, as version 3.")
+        expect(page.locator("body")).to_contain_text(
+            "Restored version 1. It is now version 3."
+        )
 
     signed_in(steps)
     assert layer(tag).document == {"volume": 10}
 
 
-def test_who_was_overtaken_is_told_and_loses_nothing(
+def test_a_conflict_keeps_the_users_document(
     tag: Tag, signed_in: Callable[..., Any]
 ) -> None:
-    for_tag(tag, {"volume": 10}, now=datetime.now(UTC))
+    save_for_tag(tag, {"volume": 10}, now=datetime.now(UTC))
 
-    def steps(page: Page, where: str) -> None:
-        address = f"{where}edit/tag/{tag.pk}/"
+    def steps(page: Page, base_url: str) -> None:
+        address = f"{base_url}edit/tag/{tag.pk}/"
         page.goto(address)
         other = page.context.new_page()
         other.goto(address)
@@ -265,16 +275,16 @@ def test_who_was_overtaken_is_told_and_loses_nothing(
         expect(other.locator("body")).to_contain_text("Saved as version 2.")
         line(page, "volume").locator("input").fill("30")
         save(page)
-        told = page.locator("#configuration-overtaken")
-        expect(told).to_contain_text("Not saved: version 2 is there now")
-        expect(told.locator("tbody")).to_contain_text("Volume1020")
+        conflict = page.locator("#configuration-overtaken")
+        expect(conflict).to_contain_text("Not saved: there is a newer version 2")
+        expect(conflict.locator("tbody")).to_contain_text("Volume1020")
         expect(line(page, "volume").locator("input")).to_have_value("30")
-        save(page)  # again, without saying that it goes over theirs
-        expect(told).to_contain_text("Not saved")
+        save(page)  # a second save must not overwrite either
+        expect(conflict).to_contain_text("Not saved")
         page.locator("#configuration-note").press("Enter")
         page.wait_for_load_state()
-        expect(told).to_contain_text("Not saved")
-        page.click("text=Save mine over version 2")
+        expect(conflict).to_contain_text("Not saved")
+        page.click("text=Overwrite version 2 with your changes")
         expect(page.locator("body")).to_contain_text("Saved as version 3.")
 
     signed_in(steps)
@@ -283,41 +293,41 @@ def test_who_was_overtaken_is_told_and_loses_nothing(
     assert list(saved) == [{"volume": 10}, {"volume": 20}, {"volume": 30}]
 
 
-def test_a_viewer_looks_and_changes_nothing(
-    tag: Tag, signed_in: Callable[..., Any]
-) -> None:
-    for_tag(tag, {"volume": 10}, now=datetime.now(UTC))
+def test_a_viewer_sees_disabled_fields(tag: Tag, signed_in: Callable[..., Any]) -> None:
+    save_for_tag(tag, {"volume": 10}, now=datetime.now(UTC))
 
-    def steps(page: Page, where: str) -> None:
-        page.goto(f"{where}edit/tag/{tag.pk}/")
+    def steps(page: Page, base_url: str) -> None:
+        page.goto(f"{base_url}edit/tag/{tag.pk}/")
         expect(line(page, "volume").locator("input")).to_be_disabled()
         expect(page.get_by_role("button", name="Save", exact=True)).to_have_count(0)
 
     signed_in(steps, role=Role.VIEWER)
 
 
-def test_tags_are_put_in_order(tag: Tag, signed_in: Callable[..., Any]) -> None:
+def test_tags_can_be_reordered(tag: Tag, signed_in: Callable[..., Any]) -> None:
     now = datetime.now(UTC)
-    for_tag(tag, {"volume": 1}, now=now)
-    for_tag(TagFactory.create(tenant=tag.tenant, name="bar"), {"volume": 2}, now=now)
+    save_for_tag(tag, {"volume": 1}, now=now)
+    save_for_tag(
+        TagFactory.create(tenant=tag.tenant, name="bar"), {"volume": 2}, now=now
+    )
 
-    def steps(page: Page, where: str) -> None:
-        page.goto(where)
+    def steps(page: Page, base_url: str) -> None:
+        page.goto(base_url)
         expect(page.locator(".portal-layers")).to_contain_text("Tag lobby")
         page.get_by_label("Weaker: bar").click()
         expect(page.get_by_label("Stronger: bar")).to_be_visible()
 
     signed_in(steps)
     ranked = DeviceConfiguration.every_tenant.filter(scope="tag").order_by("rank")
-    assert [str(found.tag) for found in ranked] == ["bar", "lobby"]
+    assert [str(row.tag) for row in ranked] == ["bar", "lobby"]
 
 
 @pytest.mark.parametrize("width", [1440, 400])
 @pytest.mark.parametrize("dark", [False, True])
-def test_nothing_sticks_out_of_the_page(
+def test_pages_do_not_scroll_horizontally(
     tag: Tag, signed_in: Callable[..., Any], width: int, dark: bool
 ) -> None:
-    for_tag(
+    save_for_tag(
         tag,
         {
             "schedule": [{"days": ["monday"], "on": "08:00", "off": "20:00"}],
@@ -329,12 +339,12 @@ def test_nothing_sticks_out_of_the_page(
     device = Device.every_tenant.filter(device_tags__tag=tag).first()
     assert device is not None
 
-    def steps(page: Page, where: str) -> list[int]:
+    def steps(page: Page, base_url: str) -> list[int]:
         widths = []
         for address in (
-            where,
-            f"{where}edit/tag/{tag.pk}/",
-            f"{where}edit/device/{device.pk}/",
+            base_url,
+            f"{base_url}edit/tag/{tag.pk}/",
+            f"{base_url}edit/device/{device.pk}/",
         ):
             page.goto(address)
             page.wait_for_timeout(300)

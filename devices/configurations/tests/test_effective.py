@@ -1,4 +1,4 @@
-"""What each device should have, worked out after every change of a layer."""
+"""Recalculation of effective configurations after a layer changes."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 from rest_framework.test import APIClient
 
-from devices.configurations.documents import NOTHING, version_of
+from devices.configurations.documents import EMPTY_VERSION, version_of
 from devices.configurations.models import EffectiveDocument, Round
 from devices.configurations.services import (
     connect_response,
@@ -18,12 +18,12 @@ from devices.configurations.services import (
     subscribers,
 )
 from devices.configurations.tests.documents import (
+    add_tag,
     for_device,
-    for_tag,
     for_tenant,
-    told,
-    wear,
-    work_all,
+    next_steps_of,
+    process_rounds,
+    save_for_tag,
 )
 from devices.registry.device_report import Box
 from devices.registry.events import DeviceUpdated
@@ -40,161 +40,169 @@ from tenants.tests.factories import TenantFactory
 pytestmark = pytest.mark.django_db
 
 
-def version_told(device: Device) -> str | None:
-    return told(device).configuration_version
+def assigned_version(device: Device) -> str | None:
+    return next_steps_of(device).configuration_version
 
 
-def test_layers_go_from_the_platform_to_the_device(
+def test_layers_are_merged_from_the_platform_to_the_device(
     device: Device, now: datetime
 ) -> None:
     low, high = TagFactory.create_batch(2, tenant=device.tenant)
-    wear(device, low)
-    wear(device, high)
+    add_tag(device, low)
+    add_tag(device, high)
     layers.save_platform(
         document={"volume": 1, "brightness": 1, "locale": "en"}, now=now
     )
     for_tenant(device.tenant, {"volume": 2, "brightness": 2}, now=now)
-    for_tag(low, {"volume": 3, "extra": {"a": 1}}, now=now)
-    for_tag(high, {"volume": 4}, now=now)
+    save_for_tag(low, {"volume": 3, "extra": {"a": 1}}, now=now)
+    save_for_tag(high, {"volume": 4}, now=now)
     for_device(device, {"extra": {"b": 2}}, now=now)
-    work_all(now)
+    process_rounds(now)
     with tenant_scope(device.tenant_id):
-        laid, found = effective.explain(device)
-    assert laid.document == {
+        merged, source_layers = effective.explain(device)
+    assert merged.document == {
         "volume": 4,
         "brightness": 2,
         "locale": "en",
         "extra": {"a": 1, "b": 2},
     }
-    assert {key: source.scope for key, source in laid.sources.items()} == {
+    assert {key: source.scope for key, source in merged.sources.items()} == {
         "volume": "tag",
         "brightness": "tenant",
         "locale": "platform",
         "extra.a": "tag",
         "extra.b": "device",
     }
-    assert next(source.label for source, _ in found) == "Platform"
-    assert version_told(device) == version_of(laid.document)
+    assert next(source.label for source, _ in source_layers) == "Platform"
+    assert assigned_version(device) == version_of(merged.document)
 
 
-def test_the_version_is_the_hash_of_the_content(device: Device, now: datetime) -> None:
+def test_the_version_is_the_hash_of_the_document(device: Device, now: datetime) -> None:
     other = DeviceFactory.create(tenant=device.tenant)
     for_device(device, {"volume": 5}, now=now)
     for_device(other, {"volume": 5}, now=now)
-    assert version_told(device) == version_told(other) == version_of({"volume": 5})
+    assert (
+        assigned_version(device) == assigned_version(other) == version_of({"volume": 5})
+    )
     assert EffectiveDocument.every_tenant.count() == 1
 
 
-def test_a_devices_own_layer_holds_at_once(device: Device, now: datetime) -> None:
-    for_device(device, {"volume": 5}, now=now)
-    assert told(device).configuration_waiting_since == now
-
-
-def test_a_layer_of_many_is_worked_out_by_a_worker(
+def test_a_devices_own_layer_is_applied_immediately(
     device: Device, now: datetime
 ) -> None:
+    for_device(device, {"volume": 5}, now=now)
+    assert next_steps_of(device).configuration_waiting_since == now
+
+
+def test_a_tenants_layer_is_applied_by_a_round(device: Device, now: datetime) -> None:
     for_tenant(device.tenant, {"volume": 5}, now=now)
     assert not NextSteps.every_tenant.exists()
-    work_all(now)
-    assert version_told(device) == version_of({"volume": 5})
+    process_rounds(now)
+    assert assigned_version(device) == version_of({"volume": 5})
 
 
-def test_the_order_of_tags_decides(device: Device, now: datetime) -> None:
+def test_the_last_tag_in_the_order_is_the_strongest(
+    device: Device, now: datetime
+) -> None:
     for name, volume in (("a", 1), ("b", 2)):
         tag = TagFactory.create(tenant=device.tenant, name=name)
-        wear(device, tag)
-        for_tag(tag, {"volume": volume}, now=now)
-    work_all(now)
-    assert version_told(device) == version_of({"volume": 2})
+        add_tag(device, tag)
+        save_for_tag(tag, {"volume": volume}, now=now)
+    process_rounds(now)
+    assert assigned_version(device) == version_of({"volume": 2})
     with tenant_scope(device.tenant_id):
         layers.put_in_order(tags=["b", "a"], now=now)
-    work_all(now)
-    assert version_told(device) == version_of({"volume": 1})
+    process_rounds(now)
+    assert assigned_version(device) == version_of({"volume": 1})
 
 
-def test_what_no_layer_wants_any_more_is_told_too(
+def test_removing_the_last_key_assigns_the_empty_version(
     device: Device, now: datetime
 ) -> None:
     for_device(device, {"volume": 5}, now=now)
     for_device(device, {}, now=now)
-    assert version_told(device) == NOTHING
+    assert assigned_version(device) == EMPTY_VERSION
 
 
-def test_where_nobody_says_anything_nothing_is_written(
-    device: Device, now: datetime
-) -> None:
+def test_nothing_is_written_without_layers(device: Device, now: datetime) -> None:
     with tenant_scope(device.tenant_id):
         assert effective.refresh([device.pk], now=now) == 0
     assert not NextSteps.every_tenant.exists()
 
 
-def test_what_has_not_changed_is_not_written(device: Device, now: datetime) -> None:
+def test_an_unchanged_version_is_not_written(device: Device, now: datetime) -> None:
     for_device(device, {"volume": 5}, now=now)
     later = now + timedelta(hours=1)
-    for_tenant(device.tenant, {"volume": 4}, now=later)  # the device's own is stronger
-    work_all(later)
-    assert told(device).configuration_waiting_since == now
+    for_tenant(
+        device.tenant, {"volume": 4}, now=later
+    )  # weaker than the device's layer
+    process_rounds(later)
+    assert next_steps_of(device).configuration_waiting_since == now
 
 
-def test_the_platform_reaches_every_tenant(device: Device, now: datetime) -> None:
+def test_the_platforms_layer_applies_to_all_tenants(
+    device: Device, now: datetime
+) -> None:
     other = DeviceFactory.create(tenant=TenantFactory.create())
     layers.save_platform(document={"volume": 5}, now=now)
-    work_all(now)
-    assert version_told(device) == version_told(other) == version_of({"volume": 5})
+    process_rounds(now)
+    assert (
+        assigned_version(device) == assigned_version(other) == version_of({"volume": 5})
+    )
 
 
-def test_a_layer_reaches_no_other_tenants_devices(
+def test_a_layer_does_not_apply_to_another_tenants_devices(
     device: Device, now: datetime
 ) -> None:
     DeviceFactory.create(tenant=TenantFactory.create())
     for_tenant(device.tenant, {"volume": 5}, now=now)
-    work_all(now)
+    process_rounds(now)
     assert [steps.device_id for steps in NextSteps.every_tenant.all()] == [device.pk]
 
 
-def test_a_save_asks_for_the_round_before_it_takes_the_turn(
+def test_a_save_requests_the_round_before_it_locks_the_calculation(
     device: Device, now: datetime
 ) -> None:
-    """As the worker does; in the other order the two would wait for each other."""
-    taken = []
+    """The worker uses the same order. The opposite order could deadlock."""
+    calls = []
     with (
         patch.object(
-            recalculation, "ask", side_effect=lambda **_: taken.append("round")
+            recalculation, "ask", side_effect=lambda **_: calls.append("round")
         ),
-        patch.object(effective, "in_turn", side_effect=lambda _: taken.append("turn")),
+        patch.object(effective, "in_turn", side_effect=lambda _: calls.append("lock")),
     ):
         for_device(device, {"volume": 5}, now=now)
-    assert taken == ["round", "turn"]
+    assert calls == ["round", "lock"]
 
 
-def test_a_device_that_gets_a_tag_meanwhile_is_not_missed(
+def test_a_round_locks_the_calculation_before_it_selects_devices(
     device: Device, now: datetime
 ) -> None:
-    """Whoever has the turn sees what was committed before it was theirs."""
-    with patch.object(effective, "take_turn") as turn:
+    """A device that got the tag before the lock is therefore recalculated too."""
+    with patch.object(effective, "lock_calculation") as lock:
         for_tenant(device.tenant, {"volume": 5}, now=now)
-        recalculation.work(now=now)
-    assert turn.call_count == 2  # once before the devices are chosen
+        recalculation.process_batch(now=now)
+    assert lock.call_count == 2  # once before the devices are selected
 
 
-def test_a_retired_device_is_left_as_it_was(tenant: Tenant, now: datetime) -> None:
+def test_a_retired_device_is_not_recalculated(tenant: Tenant, now: datetime) -> None:
     DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
     for_tenant(tenant, {"volume": 5}, now=now)
-    work_all(now)
+    process_rounds(now)
     assert not NextSteps.every_tenant.exists()
 
 
-def test_a_device_that_is_retired_waits_for_nothing(
+def test_a_retired_device_does_not_wait_for_a_configuration(
     device: Device, now: datetime
 ) -> None:
     for_device(device, {"volume": 5}, now=now)
     with tenant_scope(device.tenant_id):
         registration.retire(device=device, now=now)
-    assert told(device).configuration_waiting_since is None
+    assert next_steps_of(device).configuration_waiting_since is None
 
 
 def connect(device: Device, now: datetime) -> Any:
-    """What the device is told when it connects; it comes with its next steps."""
+    """Return the connect response of a device that is loaded with its next steps."""
     with tenant_scope(device.tenant_id):
         device = Device.objects.select_related("next_steps").get(pk=device.pk)
         return presence.connect(device=device, report=Report(), now=now)
@@ -202,32 +210,30 @@ def connect(device: Device, now: datetime) -> Any:
 
 class TestFirstConnect:
     @pytest.fixture(autouse=True)
-    def nothing_known(self) -> None:
-        connect_response.forget()
+    def empty_cache(self) -> None:
+        connect_response.clear_cache()
 
-    def test_a_new_device_is_told_what_it_should_have(
-        self, tenant: Tenant, now: datetime
-    ) -> None:
+    def test_a_new_device_gets_its_version(self, tenant: Tenant, now: datetime) -> None:
         for_tenant(tenant, {"volume": 5}, now=now)
-        work_all(now)
+        process_rounds(now)
         with tenant_scope(tenant.pk):
             device = registration.register(box=Box(serial_number="SN-1"), now=now)
         steps = connect(device, now)
         assert steps["configuration_version"] == version_of({"volume": 5})
         assert steps["configuration_waiting"] is True
-        assert version_told(device) == version_of({"volume": 5})
+        assert assigned_version(device) == version_of({"volume": 5})
 
-    def test_it_is_worked_out_once(
+    def test_the_version_is_calculated_once(
         self, tenant: Tenant, device: Device, now: datetime
     ) -> None:
         tag = TagFactory.create(tenant=tenant)
-        for_tag(tag, {"volume": 5}, now=now)  # which the device does not wear
-        assert connect(device, now)["configuration_version"] == NOTHING
+        save_for_tag(tag, {"volume": 5}, now=now)  # the device does not have the tag
+        assert connect(device, now)["configuration_version"] == EMPTY_VERSION
         with patch.object(effective, "refresh") as refresh:
-            assert connect(device, now)["configuration_version"] == NOTHING
+            assert connect(device, now)["configuration_version"] == EMPTY_VERSION
         refresh.assert_not_called()
 
-    def test_nobody_waits_for_a_turn_that_is_somebody_elses(
+    def test_connect_does_not_wait_for_the_lock(
         self, tenant: Tenant, device: Device, now: datetime
     ) -> None:
         for_tenant(tenant, {"volume": 5}, now=now)
@@ -237,21 +243,21 @@ class TestFirstConnect:
             {"volume": 5}
         )
 
-    def test_who_fetches_it_waits_for_the_turn(
+    def test_fetching_the_configuration_waits_for_the_lock(
         self, device: Device, as_device: Callable[..., APIClient], now: datetime
     ) -> None:
         for_tenant(device.tenant, {"volume": 5}, now=now)
         with patch.object(effective, "in_turn_if_free", return_value=False):
-            answer = as_device(device).get("/devices/me/configuration")
-        assert answer.json()["configuration"] == {"volume": 5}
+            response = as_device(device).get("/devices/me/configuration")
+        assert response.json()["configuration"] == {"volume": 5}
 
-    def test_where_nobody_says_anything_nothing_is_worked_out(
+    def test_nothing_is_calculated_without_layers(
         self, device: Device, now: datetime
     ) -> None:
         assert connect(device, now)["configuration_version"] is None
         assert not NextSteps.every_tenant.exists()
 
-    def test_a_device_in_quarantine_is_told_nothing(
+    def test_a_quarantined_device_gets_no_version(
         self, tenant: Tenant, now: datetime
     ) -> None:
         for_tenant(tenant, {"volume": 5}, now=now)
@@ -259,19 +265,19 @@ class TestFirstConnect:
         assert connect(device, now)["configuration_version"] is None
 
 
-def test_another_tag_is_another_configuration(device: Device, now: datetime) -> None:
+def test_a_changed_tag_changes_the_configuration(device: Device, now: datetime) -> None:
     tag = TagFactory.create(tenant=device.tenant, name="lobby")
-    for_tag(tag, {"volume": 5}, now=now)
-    work_all(now)
+    save_for_tag(tag, {"volume": 5}, now=now)
+    process_rounds(now)
     with tenant_scope(device.tenant_id):
         registration.update(device=device, tags=["lobby"], now=now)
         event = Event.objects.get(name="device.updated")
         subscribers.recalculate_after_tag_change(event_from(event, DeviceUpdated))
-    assert version_told(device) == version_of({"volume": 5})
+    assert assigned_version(device) == version_of({"volume": 5})
 
 
 class TestRounds:
-    """Batches of two, so that a handful of devices takes several."""
+    """Rounds with batches of two devices."""
 
     @pytest.fixture(autouse=True)
     def small_batches(self) -> Any:
@@ -280,8 +286,8 @@ class TestRounds:
 
     @pytest.fixture
     def fleet(self, tenant: Tenant) -> list[Device]:
-        made: list[Device] = DeviceFactory.create_batch(5, tenant=tenant)
-        return sorted(made, key=lambda device: device.pk)
+        devices: list[Device] = DeviceFactory.create_batch(5, tenant=tenant)
+        return sorted(devices, key=lambda device: device.pk)
 
     def versions(self, fleet: list[Device]) -> list[str | None]:
         by_device = dict(
@@ -289,76 +295,76 @@ class TestRounds:
         )
         return [by_device.get(device.pk) for device in fleet]
 
-    def test_a_round_goes_through_all_devices(
+    def test_a_round_processes_all_devices(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
         for_tenant(tenant, {"volume": 5}, now=now)
-        assert work_all(now) == 3
+        assert process_rounds(now) == 3
         assert self.versions(fleet) == [version_of({"volume": 5})] * 5
         assert not Round.every_tenant.exists()
 
-    def test_a_round_that_was_broken_off_goes_on_where_it_was(
+    def test_an_interrupted_round_continues_after_the_last_batch(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
         for_tenant(tenant, {"volume": 5}, now=now)
-        recalculation.work(now=now)
+        recalculation.process_batch(now=now)
         with (
-            patch.object(effective, "_announce", side_effect=KeyboardInterrupt),
+            patch.object(effective, "_assign", side_effect=KeyboardInterrupt),
             pytest.raises(KeyboardInterrupt),
         ):
-            recalculation.work(now=now)
+            recalculation.process_batch(now=now)
         assert Round.every_tenant.get().done == 2
-        assert work_all(now) == 2
+        assert process_rounds(now) == 2
         assert self.versions(fleet) == [version_of({"volume": 5})] * 5
 
-    def test_a_change_meanwhile_reaches_the_devices_that_were_done(
+    def test_a_change_during_a_round_reaches_processed_devices(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
         for_tenant(tenant, {"volume": 5}, now=now)
-        recalculation.work(now=now)
+        recalculation.process_batch(now=now)
         for_tenant(tenant, {"volume": 6}, now=now)
         assert Round.every_tenant.count() == 1
-        work_all(now)
+        process_rounds(now)
         assert self.versions(fleet) == [version_of({"volume": 6})] * 5
 
-    def test_changes_that_do_not_end_hold_nobody_up(
+    def test_continuous_changes_do_not_starve_devices(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
         for volume in range(4):
             for_tenant(tenant, {"volume": volume}, now=now)
-            recalculation.work(now=now)
+            recalculation.process_batch(now=now)
         assert None not in self.versions(fleet)
-        work_all(now)
+        process_rounds(now)
         assert self.versions(fleet) == [version_of({"volume": 3})] * 5
 
-    def test_a_tags_round_is_about_its_devices_only(
+    def test_a_tags_round_processes_only_devices_with_the_tag(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
         tag = TagFactory.create(tenant=tenant)
         for device in fleet[:3]:
-            wear(device, tag)
+            add_tag(device, tag)
         for_tenant(tenant, {"volume": 4}, now=now)
-        work_all(now)
-        for_tag(tag, {"volume": 5}, now=now)
+        process_rounds(now)
+        save_for_tag(tag, {"volume": 5}, now=now)
         assert Round.every_tenant.get().tag == tag
-        assert work_all(now) == 2
+        assert process_rounds(now) == 2
         loud, quiet = version_of({"volume": 5}), version_of({"volume": 4})
         assert self.versions(fleet) == [loud] * 3 + [quiet] * 2
 
-    def test_a_tenants_first_layer_tells_everybody_whomever_it_is_for(
+    def test_a_tenants_first_layer_assigns_versions_to_all_devices(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
         for_device(fleet[0], {"volume": 5}, now=now)
-        work_all(now)
-        assert self.versions(fleet) == [version_of({"volume": 5}), *[NOTHING] * 4]
+        process_rounds(now)
+        assert self.versions(fleet) == [version_of({"volume": 5}), *[EMPTY_VERSION] * 4]
 
-    def test_tenants_take_turns(
+    def test_rounds_of_tenants_alternate(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
         other = TenantFactory.create()
-        theirs = DeviceFactory.create(tenant=other)
+        other_device = DeviceFactory.create(tenant=other)
         for_tenant(tenant, {"volume": 5}, now=now)
         for_tenant(other, {"volume": 6}, now=now)
         for second in range(1, 3):
-            recalculation.work(now=now + timedelta(seconds=second))
-        assert version_told(theirs) == version_of({"volume": 6})
+            recalculation.process_batch(now=now + timedelta(seconds=second))
+        assert assigned_version(other_device) == version_of({"volume": 6})

@@ -1,4 +1,4 @@
-"""Layers are saved as versions that never change, restored, and put in order."""
+"""Saving, restoring and ordering layers."""
 
 from datetime import datetime, timedelta
 
@@ -20,7 +20,7 @@ from devices.configurations.models import (
 )
 from devices.configurations.services import layers
 from devices.configurations.services.layers import Subject
-from devices.configurations.tests.documents import for_device, for_tag, for_tenant
+from devices.configurations.tests.documents import for_device, for_tenant, save_for_tag
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
@@ -31,7 +31,7 @@ from tenants.tests.factories import TenantFactory
 pytestmark = pytest.mark.django_db
 
 
-def test_every_save_is_a_version_with_author_and_note(
+def test_every_save_creates_a_version_with_author_and_note(
     tenant: Tenant, now: datetime
 ) -> None:
     for volume, note in ((10, "quiet"), (20, "louder")):
@@ -43,12 +43,14 @@ def test_every_save_is_a_version_with_author_and_note(
     ]
 
 
-def test_the_same_again_is_no_new_version(tenant: Tenant, now: datetime) -> None:
+def test_an_unchanged_document_creates_no_version(
+    tenant: Tenant, now: datetime
+) -> None:
     for_tenant(tenant, {"volume": 10}, now=now)
     assert for_tenant(tenant, {"volume": 10.0}, now=now).number == 1
 
 
-def test_the_database_lets_nobody_change_a_version(
+def test_the_database_rejects_changes_of_versions(
     tenant: Tenant, now: datetime
 ) -> None:
     for_tenant(tenant, {"volume": 10}, now=now)
@@ -58,7 +60,7 @@ def test_the_database_lets_nobody_change_a_version(
         ConfigurationVersion.every_tenant.all().delete()
 
 
-def test_a_save_is_in_the_audit_log_with_the_keys_before_and_after(
+def test_the_audit_log_has_the_old_and_new_values_of_a_save(
     tenant: Tenant, now: datetime
 ) -> None:
     for_tenant(tenant, {"volume": 10, "brightness": 1}, now=now)
@@ -68,30 +70,28 @@ def test_a_save_is_in_the_audit_log_with_the_keys_before_and_after(
     assert (event.data["number"], event.data["note"]) == (2, "louder")
 
 
-def test_who_has_not_seen_the_newest_version_overwrites_nothing(
+def test_a_save_based_on_an_old_version_is_rejected(
     tenant: Tenant, now: datetime
 ) -> None:
     for_tenant(tenant, {"volume": 10}, based_on=0, now=now)
     for_tenant(tenant, {"volume": 20}, based_on=1, now=now)
-    with pytest.raises(ConfigurationChanged) as refused:
+    with pytest.raises(ConfigurationChanged) as error:
         for_tenant(tenant, {"volume": 30}, based_on=1, now=now)
-    assert refused.value.current == {"number": 2}
+    assert error.value.current == {"number": 2}
     assert DeviceConfiguration.every_tenant.get().document == {"volume": 20}
 
 
-def test_a_bad_document_changes_nothing(tenant: Tenant, now: datetime) -> None:
-    with pytest.raises(InvalidDocument) as refused:
+def test_an_invalid_document_is_not_saved(tenant: Tenant, now: datetime) -> None:
+    with pytest.raises(InvalidDocument) as error:
         for_tenant(tenant, {"volume": 1000, "brightness": 1000}, now=now)
-    assert [detail.field for detail in refused.value.details] == [
+    assert [detail.field for detail in error.value.details] == [
         "document.brightness",
         "document.volume",
     ]
     assert not DeviceConfiguration.every_tenant.exists()
 
 
-def test_any_version_can_be_restored_as_a_new_one(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_a_version_is_restored_as_a_new_version(tenant: Tenant, now: datetime) -> None:
     layer = for_tenant(tenant, {"volume": 10}, now=now)
     layer = for_tenant(tenant, {"volume": 20}, now=now)
     with tenant_scope(tenant.pk):
@@ -101,27 +101,27 @@ def test_any_version_can_be_restored_as_a_new_one(
     assert newest.restored_number == 1
 
 
-def test_a_version_that_never_was_cannot_be_restored(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_an_unknown_version_cannot_be_restored(tenant: Tenant, now: datetime) -> None:
     layer = for_tenant(tenant, {"volume": 10}, now=now)
     with tenant_scope(tenant.pk), pytest.raises(NoSuchVersion):
         layers.restore(layer=layer, number=7, now=now)
 
 
-def test_a_new_tag_is_the_strongest(tenant: Tenant, now: datetime) -> None:
+def test_a_new_tag_layer_is_the_strongest(tenant: Tenant, now: datetime) -> None:
     first, second = TagFactory.create_batch(2, tenant=tenant)
-    ranks = [for_tag(tag, {"volume": 1}, now=now).rank for tag in (first, second)]
+    ranks = [save_for_tag(tag, {"volume": 1}, now=now).rank for tag in (first, second)]
     assert ranks == [1, 2]
 
 
-def test_tags_can_be_put_in_another_order(tenant: Tenant, now: datetime) -> None:
+def test_tags_can_be_reordered(tenant: Tenant, now: datetime) -> None:
     for name in ("a", "b", "c"):
-        for_tag(TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now)
+        save_for_tag(
+            TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now
+        )
     with tenant_scope(tenant.pk):
         layers.put_in_order(tags=["c", "a", "b"], now=now)
-        found = DeviceConfiguration.objects.of_tags()
-        assert [str(layer.tag) for layer in found] == ["c", "a", "b"]
+        ordered = DeviceConfiguration.objects.of_tags()
+        assert [str(layer.tag) for layer in ordered] == ["c", "a", "b"]
     event = Event.every_tenant.get(name="configuration.reordered")
     assert event.changes == {"tags": [["a", "b", "c"], ["c", "a", "b"]]}
 
@@ -130,17 +130,19 @@ def test_tags_can_be_put_in_another_order(tenant: Tenant, now: datetime) -> None
     ("order", "field"),
     [(["a", "a"], "tags.1"), (["a", "x"], "tags.1"), (["a"], "tags"), ([], "tags")],
 )
-def test_an_order_has_every_tag_once(
+def test_an_order_must_contain_every_tag_once(
     tenant: Tenant, now: datetime, order: list[str], field: str
 ) -> None:
     for name in ("a", "b"):
-        for_tag(TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now)
-    with tenant_scope(tenant.pk), pytest.raises(InvalidOrder) as refused:
+        save_for_tag(
+            TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now
+        )
+    with tenant_scope(tenant.pk), pytest.raises(InvalidOrder) as error:
         layers.put_in_order(tags=order, now=now)
-    assert refused.value.field == field
+    assert error.value.field == field
 
 
-def test_a_layer_is_for_exactly_one_subject(tenant: Tenant, now: datetime) -> None:
+def test_a_layer_requires_exactly_one_subject(tenant: Tenant, now: datetime) -> None:
     tag = TagFactory.create(tenant=tenant)
     for subject in (
         Subject("tag"),
@@ -152,13 +154,15 @@ def test_a_layer_is_for_exactly_one_subject(tenant: Tenant, now: datetime) -> No
             layers.save(subject=subject, document={}, now=now)
 
 
-def test_a_retired_device_gets_no_configuration(tenant: Tenant, now: datetime) -> None:
+def test_a_retired_device_cannot_have_a_new_layer(
+    tenant: Tenant, now: datetime
+) -> None:
     device = DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
     with pytest.raises(InvalidSubject):
         for_device(device, {"volume": 1}, now=now)
 
 
-def test_the_platforms_layer_has_versions_of_its_own(now: datetime) -> None:
+def test_the_platforms_layer_has_versions(now: datetime) -> None:
     layers.save_platform(document={"volume": 10}, now=now)
     layer = layers.save_platform(document={"volume": 20}, based_on=1, now=now)
     layers.restore(layer=layer, number=1, now=now + timedelta(minutes=1))
@@ -168,7 +172,7 @@ def test_the_platforms_layer_has_versions_of_its_own(now: datetime) -> None:
         PlatformConfigurationVersion.objects.all().delete()
 
 
-def test_two_tenants_have_layers_of_their_own(
+def test_tenants_have_separate_layers(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     other = TenantFactory.create()
@@ -178,16 +182,16 @@ def test_two_tenants_have_layers_of_their_own(
         assert DeviceConfiguration.objects.get().document == {"volume": 1}
 
 
-def test_the_caller_is_the_author(tenant: Tenant, now: datetime) -> None:
+def test_the_author_of_a_version_is_the_caller(tenant: Tenant, now: datetime) -> None:
     with caller_scope(type(SYSTEM)(kind="member", name="ann@example.com")):
         for_tenant(tenant, {"volume": 1}, now=now)
     assert ConfigurationVersion.every_tenant.get().author_name == "ann@example.com"
 
 
-def test_every_scope_can_be_saved(device: Device, now: datetime) -> None:
+def test_layers_of_every_scope_can_be_saved(device: Device, now: datetime) -> None:
     tag = TagFactory.create(tenant=device.tenant)
     for_tenant(device.tenant, {"volume": 1}, now=now)
-    for_tag(tag, {"volume": 2}, now=now)
+    save_for_tag(tag, {"volume": 2}, now=now)
     for_device(device, {"volume": 3}, now=now)
-    found = DeviceConfiguration.every_tenant.values_list("scope", flat=True)
-    assert set(found) == {Scope.TENANT, Scope.TAG, Scope.DEVICE}
+    scopes = DeviceConfiguration.every_tenant.values_list("scope", flat=True)
+    assert set(scopes) == {Scope.TENANT, Scope.TAG, Scope.DEVICE}

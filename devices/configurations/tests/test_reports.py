@@ -1,4 +1,4 @@
-"""A device says what it has applied, or why it could not: desired against reported."""
+"""Reports of devices about their configuration, compared with the desired one."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from devices.configurations.documents import NOTHING, version_of
+from devices.configurations.documents import EMPTY_VERSION, version_of
 from devices.configurations.errors import (
     InvalidDocument,
     InvalidReport,
@@ -17,7 +17,7 @@ from devices.configurations.errors import (
 from devices.configurations.models import EffectiveDocument, ReportedConfiguration
 from devices.configurations.services import reports, retention
 from devices.configurations.services.reports import Comparison
-from devices.configurations.tests.documents import for_device, told
+from devices.configurations.tests.documents import for_device, next_steps_of
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from events.models import Event
@@ -31,13 +31,13 @@ LOUD = version_of({"volume": 50})
 QUIET = version_of({"volume": 5})
 
 
-def report(device: Device, version: str, **said: Any) -> ReportedConfiguration:
-    said = {"outcome": "applied", **said}
+def report(device: Device, version: str, **fields: Any) -> ReportedConfiguration:
+    fields = {"outcome": "applied", **fields}
     with tenant_scope(device.tenant_id):
-        return reports.report(device=device, version=version, **said)
+        return reports.report(device=device, version=version, **fields)
 
 
-def compared(device: Device) -> Comparison:
+def compare(device: Device) -> Comparison:
     with tenant_scope(device.tenant_id):
         return reports.compare(device)
 
@@ -48,31 +48,31 @@ def loud(device: Device, now: datetime) -> Device:
     return device
 
 
-def test_a_device_that_has_applied_it_waits_no_more(
+def test_a_device_that_applied_its_version_does_not_wait(
     loud: Device, now: datetime
 ) -> None:
     report(loud, LOUD, now=now)
-    assert told(loud).configuration_waiting_since is None
-    assert compared(loud).differences == []
+    assert next_steps_of(loud).configuration_waiting_since is None
+    assert compare(loud).differences == []
 
 
-def test_one_that_has_never_reported_differs_in_every_key(
+def test_a_device_without_a_report_differs_in_every_key(
     loud: Device, now: datetime
 ) -> None:
-    (difference,) = compared(loud).differences
+    (difference,) = compare(loud).differences
     assert (difference.key, difference.before, difference.after) == ("volume", None, 50)
 
 
-def test_the_difference_is_from_what_it_has_to_what_it_should_have(
+def test_differences_are_from_the_applied_to_the_desired_document(
     loud: Device, now: datetime
 ) -> None:
     report(loud, LOUD, now=now)
     for_device(loud, {"volume": 5}, now=now)
-    (difference,) = compared(loud).differences
+    (difference,) = compare(loud).differences
     assert (difference.before, difference.after) == (50, 5)
 
 
-def test_a_failure_says_why_and_leaves_it_waiting(loud: Device, now: datetime) -> None:
+def test_a_device_waits_after_a_failure(loud: Device, now: datetime) -> None:
     report(
         loud,
         LOUD,
@@ -81,7 +81,7 @@ def test_a_failure_says_why_and_leaves_it_waiting(loud: Device, now: datetime) -
         failed_keys=["volume"],
         now=now,
     )
-    comparison = compared(loud)
+    comparison = compare(loud)
     assert comparison.waiting_since == now
     assert comparison.report is not None
     assert comparison.report.reason == "No mixer."
@@ -89,41 +89,39 @@ def test_a_failure_says_why_and_leaves_it_waiting(loud: Device, now: datetime) -
     assert event.data["failed_keys"] == ["volume"]
 
 
-def test_a_failure_does_not_undo_what_was_applied_before(
-    loud: Device, now: datetime
-) -> None:
+def test_a_failure_keeps_the_applied_version(loud: Device, now: datetime) -> None:
     report(loud, LOUD, now=now)
     for_device(loud, {"volume": 5}, now=now)
     report(loud, QUIET, outcome="failed", reason="No mixer.", now=now)
-    assert compared(loud).applied_version == LOUD
+    assert compare(loud).applied_version == LOUD
 
 
-def test_what_it_has_in_fact_is_compared_if_it_says_so(
-    loud: Device, now: datetime
-) -> None:
+def test_a_reported_document_is_compare(loud: Device, now: datetime) -> None:
     report(loud, LOUD, document={"volume": 48}, now=now)
-    (difference,) = compared(loud).differences
+    (difference,) = compare(loud).differences
     assert (difference.before, difference.after) == (48, 50)
 
 
-def test_a_failure_has_a_reason(loud: Device, now: datetime) -> None:
+def test_a_failure_requires_a_reason(loud: Device, now: datetime) -> None:
     with pytest.raises(InvalidReport):
         report(loud, LOUD, outcome="failed", now=now)
 
 
-def test_a_version_that_never_was_is_refused(loud: Device, now: datetime) -> None:
+def test_an_unknown_version_is_rejected(loud: Device, now: datetime) -> None:
     with pytest.raises(UnknownVersion):
         report(loud, "0" * 64, now=now)
     assert not ReportedConfiguration.every_tenant.exists()
 
 
-def test_another_tenants_version_never_was(loud: Device, now: datetime) -> None:
-    stranger = DeviceFactory.create(tenant=TenantFactory.create())
+def test_a_version_of_another_tenant_is_unknown(loud: Device, now: datetime) -> None:
+    other = DeviceFactory.create(tenant=TenantFactory.create())
     with pytest.raises(UnknownVersion):
-        report(stranger, LOUD, now=now)
+        report(other, LOUD, now=now)
 
 
-def test_a_document_that_cannot_be_kept_is_refused(loud: Device, now: datetime) -> None:
+def test_a_document_that_cannot_be_stored_is_rejected(
+    loud: Device, now: datetime
+) -> None:
     with pytest.raises(InvalidDocument):
         report(loud, LOUD, document={"a": "x" * 70_000}, now=now)
 
@@ -141,16 +139,16 @@ def test_a_document_that_cannot_be_kept_is_refused(loud: Device, now: datetime) 
         {"orientation": {"a": 1}},
     ],
 )
-def test_whatever_a_device_says_that_it_has_can_be_shown(
+def test_any_reported_document_can_be_shown(
     loud: Device,
     member: Callable[..., APIClient],
     now: datetime,
     document: Any,
 ) -> None:
     report(loud, LOUD, document=document, now=now)
-    assert compared(loud).differences
-    answer = member(Role.VIEWER).get(f"/devices/{loud.pk}/configuration")
-    assert answer.status_code == 200
+    assert compare(loud).differences
+    response = member(Role.VIEWER).get(f"/devices/{loud.pk}/configuration")
+    assert response.status_code == 200
     client = Client()
     membership = MembershipFactory.create(tenant=loud.tenant, role=Role.VIEWER)
     client.force_login(membership.user)
@@ -158,84 +156,82 @@ def test_whatever_a_device_says_that_it_has_can_be_shown(
     assert page.status_code == 200
 
 
-def test_a_failure_of_what_it_had_applied_is_waiting_again(
+def test_a_failure_of_the_applied_version_makes_the_device_wait(
     loud: Device, now: datetime
 ) -> None:
     report(loud, LOUD, now=now)
     later = now + timedelta(minutes=1)
     report(loud, LOUD, outcome="failed", reason="The mixer broke.", now=later)
-    assert told(loud).configuration_waiting_since == later
+    assert next_steps_of(loud).configuration_waiting_since == later
 
 
-def test_one_is_not_true_in_what_it_has(loud: Device, now: datetime) -> None:
+def test_one_and_true_are_different_reports(loud: Device, now: datetime) -> None:
     for value in (1, True):
         report(loud, LOUD, document={"extra": {"a": value}}, now=now)
     assert Event.every_tenant.filter(name="configuration.applied").count() == 2
 
 
-def test_it_has_waited_since_it_was_first_not_in_line(
+def test_another_change_keeps_the_start_of_waiting(loud: Device, now: datetime) -> None:
+    for_device(loud, {"volume": 5}, now=now + timedelta(hours=1))
+    assert next_steps_of(loud).configuration_waiting_since == now
+
+
+def test_an_invalid_report_has_at_most_fifty_details(
     loud: Device, now: datetime
 ) -> None:
-    for_device(loud, {"volume": 5}, now=now + timedelta(hours=1))
-    assert told(loud).configuration_waiting_since == now
-
-
-def test_very_many_bad_values_are_told_in_part(loud: Device, now: datetime) -> None:
-    with pytest.raises(InvalidDocument) as refused:
+    with pytest.raises(InvalidDocument) as error:
         report(loud, LOUD, document={"a": [1e99] * 10_000}, now=now)
-    assert len(refused.value.details) == 50
+    assert len(error.value.details) == 50
 
 
-def test_the_same_report_again_is_one(loud: Device, now: datetime) -> None:
+def test_a_repeated_report_has_no_effect(loud: Device, now: datetime) -> None:
     report(loud, LOUD, now=now)
     report(loud, LOUD, now=now + timedelta(minutes=1))
     assert Event.every_tenant.filter(name="configuration.applied").count() == 1
 
 
-def test_a_late_report_of_an_old_version_is_waiting_again(
+def test_a_late_report_of_an_old_version_makes_the_device_wait(
     loud: Device, now: datetime
 ) -> None:
     for_device(loud, {"volume": 5}, now=now)
     report(loud, QUIET, now=now)
     later = now + timedelta(minutes=1)
     report(loud, LOUD, now=later)
-    assert told(loud).configuration_waiting_since == later
+    assert next_steps_of(loud).configuration_waiting_since == later
 
 
-def test_a_device_for_which_nothing_is_wanted_may_say_so(
+def test_a_device_without_layers_can_report_the_empty_version(
     device: Device, now: datetime
 ) -> None:
-    report(device, NOTHING, now=now)
-    assert compared(device).differences == []
+    report(device, EMPTY_VERSION, now=now)
+    assert compare(device).differences == []
 
 
-def test_going_back_to_what_it_has_ends_the_waiting(
+def test_restoring_the_applied_configuration_ends_waiting(
     loud: Device, now: datetime
 ) -> None:
     report(loud, LOUD, now=now)
     for_device(loud, {"volume": 5}, now=now)
     for_device(loud, {"volume": 50}, now=now)
-    assert told(loud).configuration_waiting_since is None
+    assert next_steps_of(loud).configuration_waiting_since is None
 
 
-def test_documents_are_forgotten_when_nobody_wants_or_has_them(
-    loud: Device, now: datetime
-) -> None:
+def test_documents_that_no_device_has_are_deleted(loud: Device, now: datetime) -> None:
     report(loud, LOUD, now=now)
     for volume in (1, 2):
         for_device(loud, {"volume": volume}, now=now)
-    assert retention.drop_outlived(before=now + timedelta(days=1)) == 1
+    assert retention.delete_unused(before=now + timedelta(days=1)) == 1
     kept = set(EffectiveDocument.every_tenant.values_list("version", flat=True))
     assert kept == {LOUD, version_of({"volume": 2})}
 
 
-def test_a_document_is_kept_from_when_it_was_last_wanted(
+def test_the_retention_time_starts_at_the_last_assignment(
     loud: Device, now: datetime
 ) -> None:
     for_device(loud, {"volume": 1}, now=now + timedelta(days=91))
-    assert retention.drop_outlived(before=now + timedelta(days=1)) == 0
+    assert retention.delete_unused(before=now + timedelta(days=1)) == 0
 
 
-def test_documents_are_kept_for_some_time(loud: Device, now: datetime) -> None:
+def test_recent_documents_are_kept(loud: Device, now: datetime) -> None:
     for_device(loud, {"volume": 1}, now=now)
-    assert retention.drop_outlived(before=now) == 0
+    assert retention.delete_unused(before=now) == 0

@@ -1,4 +1,4 @@
-"""When a screen is on: midnight, weeks, and changes of daylight saving. Pure."""
+"""Screen schedules over midnight, weeks and changes of daylight saving time."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.configurations.schedules import DAYS, Screen, overlaps, screen
+from devices.configurations.schedules import DAYS, ScreenState, find_overlaps, screen
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -20,19 +20,19 @@ def berlin(text: str, fold: int = 0) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=BERLIN, fold=fold)
 
 
-def state(schedule: list[dict[str, Any]], at: datetime) -> Screen:
+def state(schedule: list[dict[str, Any]], at: datetime) -> ScreenState:
     return screen(schedule, BERLIN, at)
 
 
-def test_it_is_on_from_the_first_minute_and_off_from_the_last() -> None:
+def test_the_start_is_inclusive_and_the_end_exclusive() -> None:
     schedule = [entry("08:00", "22:00")]
     assert state(schedule, berlin("2026-06-01T08:00")).is_on
     assert not state(schedule, berlin("2026-06-01T22:00")).is_on
 
 
-def test_it_says_when_it_changes_next() -> None:
-    schedule = [entry("08:00", "22:00", "monday")]  # 2026-06-01 is one
-    assert state(schedule, berlin("2026-06-01T09:00")) == Screen(
+def test_the_state_has_the_next_change() -> None:
+    schedule = [entry("08:00", "22:00", "monday")]  # 2026-06-01 is a Monday
+    assert state(schedule, berlin("2026-06-01T09:00")) == ScreenState(
         True, berlin("2026-06-01T22:00").astimezone(UTC)
     )
     assert state(schedule, berlin("2026-06-01T23:00")).until == berlin(
@@ -40,64 +40,64 @@ def test_it_says_when_it_changes_next() -> None:
     )
 
 
-def test_a_night_belongs_to_the_day_on_which_it_begins() -> None:
+def test_an_entry_over_midnight_belongs_to_the_day_of_its_start() -> None:
     schedule = [entry("22:00", "02:00", "friday")]
-    assert state(schedule, berlin("2026-06-06T01:59")).is_on  # a Saturday
+    assert state(schedule, berlin("2026-06-06T01:59")).is_on  # Saturday
     assert not state(schedule, berlin("2026-06-05T01:00")).is_on
 
 
-def test_the_same_time_twice_is_a_whole_day() -> None:
+def test_an_equal_start_and_end_is_a_whole_day() -> None:
     schedule = [entry("06:00", "06:00", "monday")]
     assert state(schedule, berlin("2026-06-02T05:59")).is_on
     assert not state(schedule, berlin("2026-06-02T06:00")).is_on
 
 
-def test_times_that_touch_are_one() -> None:
+def test_adjacent_entries_are_merged() -> None:
     schedule = [entry("08:00", "12:00"), entry("12:00", "18:00")]
     assert state(schedule, berlin("2026-06-01T09:00")).until == berlin(
         "2026-06-01T18:00"
     )
 
 
-def test_always_on_never_changes() -> None:
-    assert state([entry("00:00", "00:00")], berlin("2026-06-01T09:00")) == Screen(
+def test_a_schedule_that_is_always_on_never_changes() -> None:
+    assert state([entry("00:00", "00:00")], berlin("2026-06-01T09:00")) == ScreenState(
         True, None
     )
 
 
 def test_an_empty_schedule_is_never_on() -> None:
-    assert state([], berlin("2026-06-01T09:00")) == Screen(False, None)
+    assert state([], berlin("2026-06-01T09:00")) == ScreenState(False, None)
 
 
-def test_an_hour_that_does_not_exist_is_read_by_the_offset_before_it() -> None:
+def test_a_skipped_time_uses_the_offset_before_the_gap() -> None:
     schedule = [entry("02:30", "10:00")]  # on 2026-03-29 the clock goes from 2 to 3
     assert not state(schedule, berlin("2026-03-29T03:29")).is_on
     assert state(schedule, berlin("2026-03-29T03:30")).is_on
 
 
-def test_an_hour_that_comes_twice_is_the_first() -> None:
+def test_a_repeated_time_is_its_first_occurrence() -> None:
     schedule = [entry("02:30", "10:00")]  # on 2026-10-25 the clock goes from 3 to 2
     assert state(schedule, berlin("2026-10-25T02:30", fold=0)).is_on
     assert state(schedule, berlin("2026-10-25T02:29", fold=1)).is_on
 
 
-def test_a_night_over_a_change_ends_by_the_clock_on_the_wall() -> None:
+def test_an_entry_over_a_dst_change_ends_at_local_time() -> None:
     schedule = [entry("22:00", "06:00", "saturday")]
-    told = state(schedule, berlin("2026-10-24T23:00"))
-    assert told.until == berlin("2026-10-25T06:00")
-    length = told.until.astimezone(UTC) - berlin("2026-10-24T22:00").astimezone(UTC)
+    current = state(schedule, berlin("2026-10-24T23:00"))
+    assert current.until == berlin("2026-10-25T06:00")
+    length = current.until.astimezone(UTC) - berlin("2026-10-24T22:00").astimezone(UTC)
     assert length == timedelta(hours=9)
 
 
-def test_what_overlaps_is_found_also_over_midnight_and_the_end_of_the_week() -> None:
+def test_overlaps_are_found_over_midnight_and_the_end_of_the_week() -> None:
     late = entry("22:00", "06:00", "sunday")
-    assert overlaps([late, entry("05:00", "07:00", "monday")]) == [(1, 0)]
-    assert overlaps([late, entry("06:00", "07:00", "monday")]) == []
+    assert find_overlaps([late, entry("05:00", "07:00", "monday")]) == [(1, 0)]
+    assert find_overlaps([late, entry("06:00", "07:00", "monday")]) == []
 
 
-def test_a_time_that_goes_on_into_its_own_next_day_overlaps_itself() -> None:
-    assert overlaps([entry("08:00", "07:00", "monday", "tuesday")]) == []
-    assert overlaps([entry("08:00", "09:00"), entry("08:30", "08:45")]) == [(1, 0)]
+def test_overlaps_of_consecutive_days_are_found() -> None:
+    assert find_overlaps([entry("08:00", "07:00", "monday", "tuesday")]) == []
+    assert find_overlaps([entry("08:00", "09:00"), entry("08:30", "08:45")]) == [(1, 0)]
 
 
 CLOCKS = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
@@ -116,14 +116,14 @@ MOMENTS = st.integers(0, 365 * 24 * 60).map(
 
 
 @given(ENTRIES, MOMENTS)
-def test_until_is_where_it_changes_and_nothing_changes_before(
+def test_the_state_changes_at_until_and_not_before(
     schedule: list[dict[str, Any]], at: datetime
 ) -> None:
-    told = state(schedule, at)
-    if told.until is None:
-        assert state(schedule, at + timedelta(days=3)).is_on == told.is_on
+    current = state(schedule, at)
+    if current.until is None:
+        assert state(schedule, at + timedelta(days=3)).is_on == current.is_on
         return
-    assert told.until > at
-    assert state(schedule, told.until).is_on != told.is_on
-    between = at + (told.until - at) / 2
-    assert state(schedule, between).is_on == told.is_on
+    assert current.until > at
+    assert state(schedule, current.until).is_on != current.is_on
+    between = at + (current.until - at) / 2
+    assert state(schedule, between).is_on == current.is_on

@@ -1,4 +1,4 @@
-"""What beat and commits send, through a real worker."""
+"""The Celery tasks of configurations with a worker."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ from tenants.context import tenant_scope
 
 
 @pytest.mark.django_db(transaction=True)
-def test_changes_new_devices_drift_and_retention_are_seen_to_by_a_worker(
+def test_a_worker_recalculates_detects_drift_and_deletes_documents(
     celery_worker: None,
 ) -> None:
     now = timezone.now()

@@ -1,4 +1,4 @@
-"""Preferences in the portal: what settings there are, of a tenant and of the platform."""
+"""Admin classes for the preferences of a tenant and of the platform."""
 
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from devices.preferences.admin import device_panel
 from devices.preferences.admin.forms import (
     PlatformPreferenceForm,
     PreferenceForm,
-    as_typed,
+    format_value,
 )
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
@@ -21,40 +21,47 @@ from tenants.admin.base import DeletesWhole, PortalAdmin, person
 from tenants.context import tenant_scope
 
 FIELDS = (
-    *("key", "label", "description", "kind", ("minimum", "maximum"), "choices"),
-    *("default", "device_may_write"),
+    "key",
+    "label",
+    "description",
+    "kind",
+    ("minimum", "maximum"),
+    "choices",
+    "default",
+    "device_may_write",
 )
 
 
 class DefinitionAdmin(DeletesWhole, PortalAdmin):
-    """A definition's list and its form, which calls the service."""
+    """Base of the admin classes for definitions."""
 
-    list_display = ("label", "key", "kind", "shown_default", "writes")
+    list_display = ("label", "key", "kind", "default_text", "writable_by")
     list_filter = ("kind",)
     search_fields = ("key__istartswith",)
     ordering = ("key",)
 
     @admin.display(description="Default")
-    def shown_default(self, row: Any) -> str:
-        return as_typed(row.kind, row.default)[:80]
+    def default_text(self, row: Any) -> str:
+        return format_value(row.kind, row.default)[:80]
 
-    @display(description="Written by", label={"device": "success", "members": "info"})
-    def writes(self, row: Any) -> tuple[str, str]:
+    @display(description="Writable by", label={"device": "success", "members": "info"})
+    def writable_by(self, row: Any) -> tuple[str, str]:
         if row.device_may_write:
-            return "device", "the device, members"
+            return "device", "device and members"
         return "members", "members only"
 
 
 @admin.register(PreferenceDefinition)
 class PreferenceAdmin(DefinitionAdmin):
-    """What the person in front of a screen may choose."""
+    """A tenant's preferences. The list also shows the platform's preferences."""
 
     list_select_related = ("tenant",)
+    list_before_template = "portal/preferences.html"
 
     def get_urls(self) -> list[Any]:
         write = self.admin_site.admin_view(self.write)
-        own = path("device/<uuid:device_id>/", write, name="preferences_write")
-        return [own, *super().get_urls()]
+        url = path("device/<uuid:device_id>/", write, name="preferences_write")
+        return [url, *super().get_urls()]
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -62,17 +69,16 @@ class PreferenceAdmin(DefinitionAdmin):
         return PreferenceForm.for_person(person(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = ("tenant",) if obj is None and person(request).is_superuser else ()
-        return ((None, {"fields": (*first, *FIELDS)}),)
-
-    list_before_template = "portal/preferences.html"
+        chooses_tenant = obj is None and person(request).is_superuser
+        fields = ("tenant", *FIELDS) if chooses_tenant else FIELDS
+        return ((None, {"fields": fields}),)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: Any = None
     ) -> HttpResponse:
-        """With the platform's, for which a tenant may have a default of its own."""
+        """Show the list with the platform's preferences above it."""
         platform = [
-            (row, as_typed(row.kind, row.default))
+            (row, format_value(row.kind, row.default))
             for row in PlatformPreference.objects.all()
         ]
         own = set(self.get_queryset(request).values_list("key", flat=True)[:1000])
@@ -85,7 +91,7 @@ class PreferenceAdmin(DefinitionAdmin):
         return super().changelist_view(request, context)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Of one of the platform's: as it is there."""
+        """Start with the values of the platform's preference that the URL names."""
         key = request.GET.get("key", "")[:64].replace("\x00", "")
         row = PlatformPreference.objects.filter(key=key).first()
         if row is None:
@@ -98,7 +104,7 @@ class PreferenceAdmin(DefinitionAdmin):
             "minimum": row.minimum,
             "maximum": row.maximum,
             "choices": "\n".join(row.choices),
-            "default": as_typed(row.kind, row.default),
+            "default": format_value(row.kind, row.default),
             "device_may_write": row.device_may_write,
         }
 
@@ -112,7 +118,7 @@ class PreferenceAdmin(DefinitionAdmin):
 
 @admin.register(PlatformPreference)
 class PlatformPreferenceAdmin(DefinitionAdmin):
-    """What the devices of every tenant have."""
+    """The preferences of all tenants' devices."""
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any

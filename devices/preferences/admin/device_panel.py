@@ -1,4 +1,4 @@
-"""A device's settings on its page in the portal: looked at, written, locked."""
+"""Settings panel of the device page: view, write and lock the device's settings."""
 
 from typing import Any
 from uuid import UUID
@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from core.errors import DomainError
-from devices.configurations.documents import same
-from devices.preferences.admin.forms import as_typed, typed
+from devices.configurations.documents import json_equal
+from devices.preferences.admin.forms import format_value, parse_value
 from devices.preferences.models import Kind
 from devices.preferences.services import device_settings
 from devices.preferences.services.device_settings import Change, Setting
@@ -24,36 +24,36 @@ from tenants.roles import visible_to
 
 VIEW = "preferences.view_devicesettings"
 MANAGE = "preferences.change_devicesettings"
-OUTCOME = "setting_written"  # of the last write, in the session
+RESULT = "setting_written"  # session key of the result of the last write
 SOURCES = {
-    "platform": "the platform's default",
-    "tenant": "the tenant's default",
-    "device": "chosen at the screen",
+    "platform": "platform default",
+    "tenant": "tenant default",
+    "device": "set on the device",
     "member": "set by a member",
 }
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
-    """Each setting with its value and who has chosen it; a form for who may write."""
+    """Render the panel. Return an empty string for users without permission."""
     if not request.user.has_perm(VIEW):
         return ""
-    told = device_settings.of(device)
+    settings = device_settings.read(device).settings
     is_retired = device.status == Device.Status.RETIRED
-    outcome = _outcome(request, device)
+    result = _last_result(request, device)
     context = {
         "settings": [
-            _shown(key, setting, outcome if outcome.get("key") == key else {})
-            for key, setting in told.settings.items()
+            _setting_context(key, setting, result if result.get("key") == key else {})
+            for key, setting in settings.items()
         ],
-        "stray": outcome if outcome.get("key") not in told.settings else {},
+        "unknown_key_result": result if result.get("key") not in settings else {},
         "may_manage": request.user.has_perm(MANAGE) and not is_retired,
-        "address": reverse("admin:preferences_write", args=[device.pk]),
+        "write_url": reverse("admin:preferences_write", args=[device.pk]),
     }
     return render_to_string("portal/device_settings.html", context, request)
 
 
 def write(request: HttpRequest, device_id: UUID) -> HttpResponse:
-    """Change one setting of a device, as its page's form says."""
+    """Change a setting of a device from the form on its page."""
     device = visible_to(person(request), Device).filter(pk=device_id).first()
     if device is None or request.method != "POST":
         raise Http404
@@ -70,53 +70,60 @@ def write(request: HttpRequest, device_id: UUID) -> HttpResponse:
                 now=timezone.now(),
             )
         except DomainError as error:
-            outcome = {"error": str(error), "typed": request.POST.get("value", "")}
+            result = {"error": str(error), "text": request.POST.get("value", "")}
         else:
-            outcome = {"done": "Written; the device reads it when it connects."}
-    request.session[OUTCOME] = {"device": str(device.pk), "key": key, **outcome}
+            result = {
+                "success": "Saved. The device reads the setting at its next connect."
+            }
+    request.session[RESULT] = {"device": str(device.pk), "key": key, **result}
     return redirect(
         f"{reverse('admin:devices_device_change', args=[device.pk])}#device-settings"
     )
 
 
-def _change(device: Device, key: str, said: Any) -> Change:
-    present = device_settings.of(device).settings.get(key)
-    version = said.get("version", "")
-    seen = int(version) if version.isascii() and version.isdecimal() else -1
-    locked = said.get("locked") == "on"
+def _change(device: Device, key: str, fields: Any) -> Change:
+    present = device_settings.read(device).settings.get(key)
+    version_text = fields.get("version", "")
+    is_number = version_text.isascii() and version_text.isdecimal()
+    version = int(version_text) if is_number else -1
+    is_locked = fields.get("locked") == "on"
     if present is None:
-        return Change(version=seen)
-    if "reset" in said:
-        return Change(version=seen, reset=True, is_locked=locked)
-    value = typed(present.preference.kind, said.get("value", ""))
-    chosen = not same(value, present.value)
-    return Change(version=seen, value=value, has_value=chosen, is_locked=locked)
+        return Change(version=version)
+    if "reset" in fields:
+        return Change(version=version, reset=True, is_locked=is_locked)
+    value = parse_value(present.preference.kind, fields.get("value", ""))
+    is_changed = not json_equal(value, present.value)
+    return Change(
+        version=version, value=value, has_value=is_changed, is_locked=is_locked
+    )
 
 
-def _outcome(request: HttpRequest, device: Device) -> dict[str, Any]:
-    """What came of the last write, until the page is opened for the second time.
+def _last_result(request: HttpRequest, device: Device) -> dict[str, Any]:
+    """Return the result of the last write until the page is opened a second time.
 
-    An open page looks again whenever something happens; that is not to open it.
+    An open page reloads itself after events. These requests do not count.
     """
-    outcome: dict[str, Any] = request.session.get(OUTCOME) or {}
-    if outcome.get("device") != str(device.pk):
+    result: dict[str, Any] = request.session.get(RESULT) or {}
+    if result.get("device") != str(device.pk):
         return {}
     if request.headers.get("X-Requested-With") != "live":
-        if outcome.get("shown"):
-            del request.session[OUTCOME]
+        if result.get("shown"):
+            del request.session[RESULT]
             return {}
-        request.session[OUTCOME] = {**outcome, "shown": True}
-    return outcome
+        request.session[RESULT] = {**result, "shown": True}
+    return result
 
 
-def _shown(key: str, setting: Setting, outcome: dict[str, str]) -> dict[str, Any]:
+def _setting_context(
+    key: str, setting: Setting, result: dict[str, str]
+) -> dict[str, Any]:
     kind = setting.preference.kind
     return {
         "key": key,
         "setting": setting,
-        "outcome": outcome,
-        "typed": outcome.get("typed", as_typed(kind, setting.value)),
-        "default": as_typed(kind, setting.preference.default),
+        "result": result,
+        "text": result.get("text", format_value(kind, setting.value)),
+        "default": format_value(kind, setting.preference.default),
         "source": SOURCES[setting.source],
         "is_chosen": setting.source in ("device", "member"),
         "choices": ("yes", "no")

@@ -1,4 +1,4 @@
-"""The portal's forms of the preferences: each calls its service and shows what it refuses."""
+"""Forms for preferences, and conversion between form text and values."""
 
 import json
 from typing import Any
@@ -12,27 +12,31 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from devices.preferences.errors import NotReadable
+from devices.preferences.errors import UnreadableValue
 from devices.preferences.models import Kind, PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
 from tenants.admin.forms import ServiceForm, tenant_field, text
 
 
-def bound(label: str) -> Any:
+def bound_field(label: str) -> Any:
     return forms.IntegerField(
         label=label,
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric"}),
-        help_text="Of a whole number. Empty: none.",
+        help_text="For the kind whole number. Leave empty for no limit.",
     )
 
 
 class DefinitionFields(ServiceForm):
-    """What a setting is; its default is typed as JSON says it."""
+    """Base of the forms for definitions."""
 
-    key = text("Key", required=True, help_text="As the device knows it: font_size.")
+    key = text(
+        "Key", required=True, help_text="The name that devices use, such as font_size."
+    )
     label = text(
-        "Label", length=120, help_text="As people read it. Empty: from the key."
+        "Label",
+        length=120,
+        help_text="The name in the portal. Leave empty to derive it from the key.",
     )
     description = text("Description", length=500)
     kind = forms.ChoiceField(
@@ -40,13 +44,13 @@ class DefinitionFields(ServiceForm):
         choices=Kind.choices,
         widget=UnfoldAdminSelectWidget(choices=Kind.choices),
     )
-    minimum = bound("At least")
-    maximum = bound("At most")
+    minimum = bound_field("Minimum")
+    maximum = bound_field("Maximum")
     choices = forms.CharField(
         label="Choices",
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="Of a choice: one on each line.",
+        help_text="For the kind choice: one per line.",
     )
     default = forms.CharField(
         label="Default",
@@ -54,10 +58,13 @@ class DefinitionFields(ServiceForm):
         max_length=20_000,
         strip=False,
         widget=UnfoldAdminTextInputWidget(),
-        help_text="yes or no, a number, a text, one of the choices, or JSON.",
+        help_text=(
+            "Depending on the kind: yes or no, a whole number, a text, one of the choices, "
+            "or JSON."
+        ),
     )
     device_may_write = forms.BooleanField(
-        label="The device may write it",
+        label="Writable by the device",
         required=False,
         initial=True,
         widget=UnfoldBooleanSwitchWidget(),
@@ -72,78 +79,89 @@ class DefinitionFields(ServiceForm):
             self.initial[name] = getattr(row, name)
         self.initial["device_may_write"] = row.device_may_write
         self.initial["choices"] = "\n".join(row.choices)
-        self.initial["default"] = as_typed(row.kind, row.default)
+        self.initial["default"] = format_value(row.kind, row.default)
         self.initial["key"] = row.key
         self.fields["key"].disabled = True
 
-    def said(self) -> dict[str, Any]:
-        """
-        Raises:
-            NotReadable: the default is no value at all.
-        """
-        said = dict(self.cleaned_data)
-        said["choices"] = [line for line in said["choices"].splitlines() if line]
-        kind = self.kind_of(said["key"], said["kind"])
-        said["default"] = typed(kind, said["default"], field="default")
-        return {**said, "must_be_new": self.instance._state.adding}
+    def service_arguments(self) -> dict[str, Any]:
+        """Return the arguments for the service.
 
-    def kind_of(self, key: str, said: str) -> str:
-        return said
+        Raises:
+            UnreadableValue: the default cannot be parsed.
+        """
+        values = dict(self.cleaned_data)
+        values["choices"] = [line for line in values["choices"].splitlines() if line]
+        kind = self.kind_of(values["key"], values["kind"])
+        values["default"] = parse_value(kind, values["default"], field="default")
+        return {**values, "must_be_new": self.instance._state.adding}
+
+    def kind_of(self, key: str, chosen_kind: str) -> str:
+        return chosen_kind
 
 
 class PreferenceForm(DefinitionFields):
-    """A tenant's own setting, or its default for one of the platform's."""
+    """Form for a tenant's preference, or its default for one of the platform's."""
 
     tenant = tenant_field()
 
-    def kind_of(self, key: str, said: str) -> str:
-        """Of the platform's, the kind is not the tenant's to say."""
-        of_platform = PlatformPreference.objects.filter(key=key).first()
-        return of_platform.kind if of_platform else said
+    def kind_of(self, key: str, chosen_kind: str) -> str:
+        """Return the kind of the platform's preference, which a tenant cannot change."""
+        platform_row = PlatformPreference.objects.filter(key=key).first()
+        return platform_row.kind if platform_row else chosen_kind
 
     class Meta:
         model = PreferenceDefinition
         fields = ("key",)
 
     def act(self) -> PreferenceDefinition:
-        return definitions.define(now=timezone.now(), **self.said())
+        return definitions.define(now=timezone.now(), **self.service_arguments())
 
 
 class PlatformPreferenceForm(DefinitionFields):
+    """Form for a preference of all tenants."""
+
     class Meta:
         model = PlatformPreference
         fields = ("key",)
 
     def act(self) -> PlatformPreference:
-        return definitions.define_for_platform(now=timezone.now(), **self.said())
+        return definitions.define_for_platform(
+            now=timezone.now(), **self.service_arguments()
+        )
 
 
-def typed(kind: str, text: str, *, field: str | None = None) -> Any:
-    """What somebody typed, as a value of a kind.
+def parse_value(kind: str, text: str, *, field: str | None = None) -> Any:
+    """Parse the text of a form field as a value of a kind.
+
+    Args:
+        field: the name of the form field, for the error.
 
     Raises:
-        NotReadable: it is none at all.
+        UnreadableValue: the text is not a value of the kind.
     """
     stripped = text.strip()
     match kind:
         case Kind.BOOLEAN:
-            known = {"yes": True, "true": True, "no": False, "false": False}
-            if stripped.lower() not in known:
-                raise NotReadable("This is yes or no.", field=field)
-            return known[stripped.lower()]
+            values = {"yes": True, "true": True, "no": False, "false": False}
+            if stripped.lower() not in values:
+                raise UnreadableValue("Enter yes or no.", field=field)
+            return values[stripped.lower()]
         case Kind.INTEGER | Kind.JSON:
             try:
                 return json.loads(stripped)
             except (ValueError, RecursionError) as error:
-                whole = kind == Kind.INTEGER
-                said = "This is a whole number." if whole else "This is no JSON."
-                raise NotReadable(said, field=field) from error
+                message = (
+                    "Enter a whole number."
+                    if kind == Kind.INTEGER
+                    else "Enter valid JSON."
+                )
+                raise UnreadableValue(message, field=field) from error
         case _:
             return text
 
 
-def as_typed(kind: str, value: Any) -> str:
-    """The same the other way round."""
+def format_value(kind: str, value: Any) -> str:
+    """Format a value as text for a form field. The inverse of `parse_value`."""
     match kind:
         case Kind.BOOLEAN:
             return "yes" if value else "no"

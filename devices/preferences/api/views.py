@@ -1,4 +1,4 @@
-"""The doors of preferences and settings: parse, one verb, render."""
+"""API endpoints for preferences and device settings."""
 
 from typing import Any
 from uuid import UUID
@@ -32,47 +32,49 @@ from tenants.models import Role
 
 
 class MayDefine(IsMember):
-    """Any member reads; an admin or owner says what settings there are."""
+    """Members read preferences; admins and owners change them."""
 
     writes = Role.ADMIN
 
 
 class PreferencesView(APIView):
-    """The settings that the tenant's devices have, and one more."""
+    """The preferences of the tenant's devices. POST creates one."""
 
     permission_classes = (MayDefine,)
 
     @extend_schema(operation_id="preferences_list", responses=PreferencesSerializer)
     def get(self, request: Request) -> Response:
-        known = definitions.of_tenant().values()
-        return Response(PreferencesSerializer({"results": known}).data)
+        preferences = definitions.of_tenant().values()
+        return Response(PreferencesSerializer({"results": preferences}).data)
 
     @extend_schema(request=NewDefinitionFields, responses={201: PreferenceSerializer})
     def post(self, request: Request) -> Response:
-        said = _said(NewDefinitionFields, request)
-        row = definitions.define(must_be_new=True, now=timezone.now(), **said)
-        return Response(_shown(row.key), status.HTTP_201_CREATED)
+        data = _validated(NewDefinitionFields, request)
+        row = definitions.define(must_be_new=True, now=timezone.now(), **data)
+        return Response(_preference_json(row.key), status.HTTP_201_CREATED)
 
 
 class PreferenceView(APIView):
-    """One of them; of the platform's, the tenant's own default for it."""
+    """A preference. PUT changes it or sets the tenant's default for the platform's."""
 
     permission_classes = (MayDefine,)
 
     @extend_schema(responses=PreferenceSerializer)
     def get(self, request: Request, key: str) -> Response:
-        return Response(_shown(key))
+        return Response(_preference_json(key))
 
     @extend_schema(request=DefinitionFields, responses=PreferenceSerializer)
     def put(self, request: Request, key: str) -> Response:
-        _shown(key)
-        said = _said(DefinitionFields, request)
-        definitions.define(key=key, now=timezone.now(), **said)
-        return Response(_shown(key))
+        _preference_json(key)
+        data = _validated(DefinitionFields, request)
+        definitions.define(key=key, now=timezone.now(), **data)
+        return Response(_preference_json(key))
 
     @extend_schema(
         responses={204: None},
-        description="Remove the tenant's own, or its default for one of the platform's.",
+        description=(
+            "Delete the tenant's preference, or its default for one of the platform's."
+        ),
     )
     def delete(self, request: Request, key: str) -> Response:
         definitions.remove(key=key, now=timezone.now())
@@ -80,7 +82,7 @@ class PreferenceView(APIView):
 
 
 class MySettingsView(APIView):
-    """The calling device's settings: all of them, and those that are its to choose."""
+    """The settings of the calling device. PATCH changes those that it may write."""
 
     permission_classes = (IsDevice,)
 
@@ -88,14 +90,14 @@ class MySettingsView(APIView):
         parameters=[OpenApiParameter("If-None-Match", location="header")],
         responses={
             200: SettingsSerializer,
-            304: OpenApiResponse(description="The device has them already."),
+            304: OpenApiResponse(description="The settings have not changed."),
         },
     )
     def get(self, request: Request) -> HttpResponseBase:
-        told = device_settings.of(calling_device(request))
-        etag = f'"{told.version}"'
+        settings = device_settings.read(calling_device(request))
+        etag = f'"{settings.version}"'
         response: Any = unchanged(request, etag) or Response(
-            SettingsSerializer(told).data, headers={"ETag": etag}
+            SettingsSerializer(settings).data, headers={"ETag": etag}
         )
         response.headers["Cache-Control"] = "private, no-cache"
         return response
@@ -103,27 +105,31 @@ class MySettingsView(APIView):
     @extend_schema(request=SettingsFields, responses=SettingsSerializer)
     def patch(self, request: Request) -> Response:
         device = calling_device(request)
-        return _written(SettingsFields, request, device, by_device=True)
+        return _write(SettingsFields, request, device, by_device=True)
 
 
 class DeviceSettingsView(APIView):
-    """A device's settings, as members see and write and lock them."""
+    """The settings of a device. PATCH changes, resets and locks them."""
 
     @extend_schema(responses=SettingsSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
-        told = device_settings.of(found(device_id))
-        return Response(SettingsSerializer(told).data)
+        settings = device_settings.read(found(device_id))
+        return Response(SettingsSerializer(settings).data)
 
     @extend_schema(request=MemberSettingsFields, responses=SettingsSerializer)
     def patch(self, request: Request, device_id: UUID) -> Response:
         device = found(device_id)
-        return _written(MemberSettingsFields, request, device, by_device=False)
+        return _write(MemberSettingsFields, request, device, by_device=False)
 
 
-def _written(
-    kind: type[SettingsFields], request: Request, device: Device, *, by_device: bool
+def _write(
+    serializer_class: type[SettingsFields],
+    request: Request,
+    device: Device,
+    *,
+    by_device: bool,
 ) -> Response:
-    said = _said(kind, request)["settings"]
+    data = _validated(serializer_class, request)["settings"]
     changes = {
         key: Change(
             version=change["version"],
@@ -132,22 +138,24 @@ def _written(
             reset=change.get("reset", False),
             is_locked=change.get("locked"),
         )
-        for key, change in said.items()
+        for key, change in data.items()
     }
-    told = device_settings.write(
+    settings = device_settings.write(
         device=device, changes=changes, by_device=by_device, now=timezone.now()
     )
-    return Response(SettingsSerializer(told).data)
+    return Response(SettingsSerializer(settings).data)
 
 
-def _shown(key: str) -> dict[str, Any]:
-    known = definitions.of_tenant().get(key)
-    if known is None:
+def _preference_json(key: str) -> dict[str, Any]:
+    preference = definitions.of_tenant().get(key)
+    if preference is None:
         raise NoSuchDefinition
-    return dict(PreferenceSerializer(known).data)
+    return dict(PreferenceSerializer(preference).data)
 
 
-def _said(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    body = kind(data=request.data)
-    body.is_valid(raise_exception=True)
-    return dict(body.validated_data)
+def _validated(
+    serializer_class: type[serializers.Serializer[Any]], request: Request
+) -> dict[str, Any]:
+    serializer = serializer_class(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)

@@ -1,4 +1,4 @@
-"""What `connect` says of the settings: their version, so that a device knows when to read."""
+"""Settings version in the connect response, which tells a device when to read them."""
 
 import time
 from datetime import datetime
@@ -8,30 +8,35 @@ from uuid import UUID
 from devices.preferences.services import definitions
 from devices.registry.models import Device, NextSteps
 
-GOOD_FOR = 5.0  # seconds that a process tells what it knows of a tenant's definitions
+CACHE_SECONDS = 5.0  # how long a process caches a tenant's fingerprint
 
-_known: dict[UUID, tuple[float, str | None]] = {}
+_cache: dict[UUID, tuple[float, str | None]] = {}  # tenant: (expires, fingerprint)
 
 
-def tell(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
-    """`settings_version` as reading the settings says it; null: there are none."""
+def response_fields(
+    device: Device, steps: NextSteps | None, now: datetime
+) -> dict[str, Any]:
+    """Return `settings_version` as the settings endpoint does.
+
+    It is null if the tenant has no preferences, or the device is quarantined.
+    """
     assert device.tenant_id is not None
-    definitions_are = _fingerprint(device.tenant_id)
-    if definitions_are is None or device.quarantined_at is not None:
+    fingerprint = _fingerprint(device.tenant_id)
+    if fingerprint is None or device.quarantined_at is not None:
         return {"settings_version": None}
     revision = steps.settings_revision if steps else 0
-    return {"settings_version": f"{definitions_are}-{revision}"}
+    return {"settings_version": f"{fingerprint}-{revision}"}
 
 
 def forget() -> None:
-    """Look at the definitions anew with the next connect."""
-    _known.clear()
+    """Clear the cache of fingerprints. For tests."""
+    _cache.clear()
 
 
 def _fingerprint(tenant_id: UUID) -> str | None:
-    until, found = _known.get(tenant_id, (0.0, None))
-    if until < time.monotonic():
+    expires, fingerprint = _cache.get(tenant_id, (0.0, None))
+    if expires < time.monotonic():
         preferences = definitions.of_tenant()
-        found = definitions.fingerprint(preferences) if preferences else None
-        _known[tenant_id] = time.monotonic() + GOOD_FOR, found
-    return found
+        fingerprint = definitions.fingerprint(preferences) if preferences else None
+        _cache[tenant_id] = time.monotonic() + CACHE_SECONDS, fingerprint
+    return fingerprint

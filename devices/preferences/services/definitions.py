@@ -1,4 +1,4 @@
-"""Which settings a tenant's devices have, and what is done to their definitions."""
+"""Definitions of preferences: the settings that a tenant's devices have."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 
 from core.locks import in_turn
-from devices.configurations.documents import same
+from devices.configurations.documents import json_equal
 from devices.preferences.errors import (
     InvalidDefinition,
     NoSuchDefinition,
@@ -26,18 +26,22 @@ from devices.preferences.models import (
     PlatformPreference,
     PreferenceDefinition,
 )
-from devices.preferences.value_kinds import KEY, definition_fault, fault
+from devices.preferences.value_kinds import KEY, find_definition_fault, find_fault
 from events.services.outbox import record
 from tenants.context import current_tenant_id, every_tenant_scope
 
-MOST = 200  # of a tenant, and of the platform
-TYPE = ("kind", "minimum", "maximum", "choices")
-SAID = ("label", "description", *TYPE, "default", "device_may_write")
+MAX_DEFINITIONS = 200  # per tenant, and for the platform
+TYPE_FIELDS = ("kind", "minimum", "maximum", "choices")
+FIELDS = ("label", "description", *TYPE_FIELDS, "default", "device_may_write")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:
-    """A setting as the tenant's devices have it; the sources are `platform` or `tenant`."""
+    """A preference as it applies to a tenant's devices.
+
+    `source` is where the preference is defined and `default_source` where its default
+    is from: `platform` or `tenant`.
+    """
 
     key: str
     label: str
@@ -53,80 +57,90 @@ class Preference:
 
 
 def of_tenant() -> dict[str, Preference]:
-    """The settings of the current tenant's devices, by key."""
-    known = {
+    """Return the preferences of the current tenant's devices by key."""
+    preferences = {
         row.key: _preference(row, source="platform")
         for row in PlatformPreference.objects.all()
     }
     for row in PreferenceDefinition.objects.all():
-        base = known.get(row.key)
+        base = preferences.get(row.key)
         if base is None:
-            known[row.key] = _preference(row, source="tenant")
-        elif fault(base, row.default) is None:  # else the platform has changed its type
-            known[row.key] = _narrowed(base, row)
-    return dict(sorted(known.items()))
+            preferences[row.key] = _preference(row, source="tenant")
+        elif find_fault(base, row.default) is None:
+            preferences[row.key] = _with_tenant_default(base, row)
+        # Otherwise the platform's type has changed and the tenant's default is invalid.
+    return dict(sorted(preferences.items()))
 
 
 def fingerprint(preferences: dict[str, Preference]) -> str:
-    """The same as long as devices would read the same."""
-    said = [
+    """Return a hash of the parts of the preferences that devices use."""
+    values = [
         [p.key, p.kind, p.minimum, p.maximum, p.choices, p.default, p.device_may_write]
         for p in preferences.values()
     ]
-    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @transaction.atomic
 def define(
-    *, key: str, must_be_new: bool = False, now: datetime, **said: Any
+    *, key: str, must_be_new: bool = False, now: datetime, **fields: Any
 ) -> PreferenceDefinition:
-    """A setting of the current tenant's devices, in the place of what it was before.
+    """Create or change a preference of the current tenant.
 
-    Of one of the platform's the default and who may write it are taken.
+    If the platform has a preference with the key, its type stays: the tenant's
+    definition only sets the label, the description, the default and who may write.
+
+    Args:
+        must_be_new: raise an error if the tenant has a definition with the key.
+        fields: new values of `FIELDS`.
 
     Raises:
-        PreferenceExists: it must be new, and the tenant has one of this key.
-        InvalidDefinition: it cannot be so, or the default is no value of it.
-        TooManyDefinitions: there are as many as there can be.
+        PreferenceExists: `must_be_new` is set and the definition exists.
+        InvalidDefinition: the definition is invalid, or the default has another type.
+        TooManyDefinitions: the tenant has `MAX_DEFINITIONS` definitions.
     """
     in_turn(f"preferences of {current_tenant_id()}")
-    of_platform = PlatformPreference.objects.filter(key=key).first()
-    if of_platform is not None:
-        said |= {name: getattr(of_platform, name) for name in TYPE}
+    platform_row = PlatformPreference.objects.filter(key=key).first()
+    if platform_row is not None:
+        fields |= {name: getattr(platform_row, name) for name in TYPE_FIELDS}
     row: PreferenceDefinition | None = PreferenceDefinition.objects.filter(
         key=key
     ).first()
     if row is not None and must_be_new:
         raise PreferenceExists
-    if row is None and PreferenceDefinition.objects.count() >= MOST:
-        raise TooManyDefinitions(f"There are {MOST} preferences already.")
+    if row is None and PreferenceDefinition.objects.count() >= MAX_DEFINITIONS:
+        raise TooManyDefinitions(
+            f"At most {MAX_DEFINITIONS} preferences per tenant are allowed."
+        )
     row = row or PreferenceDefinition(key=key)
-    _define(row, said, now, tenant_id=current_tenant_id())
+    _define(row, fields, now, tenant_id=current_tenant_id())
     return row
 
 
 @transaction.atomic
 def define_for_platform(
-    *, key: str, must_be_new: bool = False, now: datetime, **said: Any
+    *, key: str, must_be_new: bool = False, now: datetime, **fields: Any
 ) -> PlatformPreference:
-    """A setting of every tenant's devices; see `define`."""
+    """Create or change a preference of all tenants' devices. See `define`."""
     in_turn("preferences of the platform")
     row = PlatformPreference.objects.filter(key=key).first()
     if row is not None and must_be_new:
         raise PreferenceExists
-    if row is None and PlatformPreference.objects.count() >= MOST:
-        raise TooManyDefinitions(f"There are {MOST} preferences already.")
+    if row is None and PlatformPreference.objects.count() >= MAX_DEFINITIONS:
+        raise TooManyDefinitions(
+            f"At most {MAX_DEFINITIONS} preferences of the platform are allowed."
+        )
     row = row or PlatformPreference(key=key)
-    _define(row, said, now, tenant_id=None)
+    _define(row, fields, now, tenant_id=None)
     return row
 
 
 @transaction.atomic
 def remove(*, key: str, now: datetime) -> None:
-    """Take a tenant's definition away; what devices have of it is kept, unseen.
+    """Delete a tenant's definition. The devices' values are kept but not shown.
 
     Raises:
-        NoSuchDefinition: the tenant has none of this key.
+        NoSuchDefinition: the tenant has no definition with this key.
     """
     if not re.fullmatch(KEY, key):
         raise NoSuchDefinition
@@ -138,7 +152,7 @@ def remove(*, key: str, now: datetime) -> None:
 
 @transaction.atomic
 def remove_from_platform(*, key: str, now: datetime) -> None:
-    """Take one of the platform's away; see `remove`."""
+    """Delete a definition of the platform. See `remove`."""
     count, _ = PlatformPreference.objects.filter(key=key).delete()
     if not count:
         raise NoSuchDefinition
@@ -147,47 +161,53 @@ def remove_from_platform(*, key: str, now: datetime) -> None:
 
 
 def _define(
-    row: Definition, said: dict[str, Any], now: datetime, *, tenant_id: Any
+    row: Definition, fields: dict[str, Any], now: datetime, *, tenant_id: Any
 ) -> None:
-    before = {name: getattr(row, name) for name in SAID}
+    before = {name: getattr(row, name) for name in FIELDS}
     is_new = row._state.adding
-    for name, value in said.items():
+    for name, value in fields.items():
         setattr(row, name, value)
-    _check(row)
+    _validate(row)
     row.updated_at = now
     row.save()
     changes = {
         name: (None if is_new else before[name], getattr(row, name))
-        for name in SAID
-        if is_new or not same(before[name], getattr(row, name))
+        for name in FIELDS
+        if is_new or not json_equal(before[name], getattr(row, name))
     }
     if changes:
-        about = {"tenant_id": tenant_id, "at": now, "key": row.key}
+        event = PreferenceDefined(
+            tenant_id=tenant_id, at=now, key=row.key, changes=changes
+        )
         with every_tenant_scope() if tenant_id is None else nullcontext():
-            record([PreferenceDefined(**about, changes=changes)])
+            record([event])
 
 
-def _check(row: Definition) -> None:
+def _validate(row: Definition) -> None:
+    """Validate a definition. Clear the fields that its kind does not use."""
     if row.kind not in Kind.values:
-        raise InvalidDefinition("What kind of setting is it?", field="kind")
+        raise InvalidDefinition(
+            f"Must be one of: {', '.join(Kind.values)}.", field="kind"
+        )
     if row.kind != "integer":
         row.minimum = row.maximum = None
     if row.kind != "choice":
         row.choices = []
-    if found := definition_fault(row.key, row):
-        raise InvalidDefinition(found[1], field=found[0])
-    if said := fault(row, row.default):
-        raise InvalidDefinition(said, field="default")
+    if definition_fault := find_definition_fault(row.key, row):
+        field, sentence = definition_fault
+        raise InvalidDefinition(sentence, field=field)
+    if fault := find_fault(row, row.default):
+        raise InvalidDefinition(fault, field="default")
     row.label = row.label or row.key.replace("_", " ").capitalize()
 
 
 def _preference(row: Definition, *, source: str) -> Preference:
-    said = {name: getattr(row, name) for name in SAID}
-    return Preference(key=row.key, source=source, default_source=source, **said)
+    fields = {name: getattr(row, name) for name in FIELDS}
+    return Preference(key=row.key, source=source, default_source=source, **fields)
 
 
-def _narrowed(base: Preference, row: PreferenceDefinition) -> Preference:
-    said = {name: getattr(base, name) for name in TYPE}
+def _with_tenant_default(base: Preference, row: PreferenceDefinition) -> Preference:
+    type_fields = {name: getattr(base, name) for name in TYPE_FIELDS}
     return Preference(
         key=row.key,
         label=row.label or base.label,
@@ -196,5 +216,5 @@ def _narrowed(base: Preference, row: PreferenceDefinition) -> Preference:
         device_may_write=row.device_may_write,
         source="platform",
         default_source="tenant",
-        **said,
+        **type_fields,
     )

@@ -1,4 +1,4 @@
-"""The settings of one device: read all at once, written with the version that was seen."""
+"""Read and write the settings of a device, with optimistic locking by version."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from django.db import transaction
 
 from core.errors import Detail
 from core.locks import in_turn
-from devices.configurations.documents import same
+from devices.configurations.documents import json_equal
 from devices.preferences.errors import (
     InvalidSettings,
     SettingsChanged,
@@ -19,7 +19,7 @@ from devices.preferences.events import SettingsWritten
 from devices.preferences.models import DeviceSettings
 from devices.preferences.services import definitions
 from devices.preferences.services.definitions import Preference, fingerprint
-from devices.preferences.value_kinds import fault
+from devices.preferences.value_kinds import find_fault
 from devices.registry import next_steps
 from devices.registry.errors import DeviceIsRetired
 from devices.registry.models import Device, NextSteps
@@ -30,9 +30,10 @@ from tenants.context import current_caller
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A setting as the device has it.
+    """A setting of a device.
 
-    `source` says who has chosen the value: `platform`, `tenant`, `device` or `member`.
+    `source` is where the value is from: the default of `platform` or `tenant`, or a
+    value that the `device` or a `member` chose.
     """
 
     preference: Preference
@@ -50,12 +51,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is wanted of one setting; `version` is the one that was seen.
+    """A change of one setting.
 
     Args:
-        value: the new value, where `has_value`; else it is as it was.
-        reset: back to the default.
-        is_locked: whether the device may not change it any more; None: as it was.
+        version: the version of the setting that was read.
+        value: the new value, if `has_value` is set.
+        reset: reset the setting to its default.
+        is_locked: whether the lock is set, which keeps the device from changing the
+            setting; None keeps the lock as it is.
     """
 
     version: int
@@ -67,21 +70,22 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings of a device; the version changes with any of them."""
+    """All settings of a device. The version changes with any of them."""
 
     version: str
     settings: dict[str, Setting]
 
 
-def of(device: Device) -> Settings:
-    """Everything at once, in three queries however much it is."""
+def read(device: Device) -> Settings:
+    """Return all settings of a device. The number of queries is constant."""
     preferences = definitions.of_tenant()
-    # Before the values: of a write in between, the version is too old, never too new.
+    # Read the revision before the values. If a write happens in between, the version is
+    # too old and the device reads again. A version that is too new would hide the write.
     steps = NextSteps.objects.filter(device=device)
     revision = steps.values_list("settings_revision", flat=True).first()
     rows = {row.key: row for row in DeviceSettings.objects.filter(device=device)}
     return Settings(
-        version=version_of(preferences, revision or 0),
+        version=f"{fingerprint(preferences)}-{revision or 0}",
         settings={
             key: _setting(preference, rows.get(key))
             for key, preference in preferences.items()
@@ -89,53 +93,58 @@ def of(device: Device) -> Settings:
     )
 
 
-def version_of(preferences: dict[str, Preference], revision: int) -> str:
-    return f"{fingerprint(preferences)}-{revision}"
-
-
 @transaction.atomic
 def write(
     *, device: Device, changes: Mapping[str, Change], by_device: bool, now: datetime
 ) -> Settings:
-    """Change settings of a device: all of them, or none.
+    """Change settings of a device. If one change fails, none is written.
+
+    Args:
+        changes: the changes by key.
+        by_device: the device writes, which may not change all settings.
 
     Raises:
-        DeviceIsRetired: history is not rewritten.
-        InvalidSettings: there is no such setting, or it has no such value.
-        SettingsLocked: the device may not, or it is locked.
-        SettingsChanged: somebody wrote one of them since; it says what is there now.
+        DeviceIsRetired: the device is retired.
+        InvalidSettings: a setting does not exist, or its new value is invalid.
+        SettingsLocked: the device may not write a setting.
+        SettingsChanged: a setting was written since it was read.
     """
     if device.status == Device.Status.RETIRED:
         raise DeviceIsRetired
     in_turn(f"settings of {device.pk}")
-    present = of(device)
+    present = read(device)
     _check(present.settings, changes, by_device=by_device)
     rows = {row.key: row for row in DeviceSettings.objects.filter(device=device)}
     written: list[DeviceSettings] = []
-    told: Changes = {}
+    event_changes: Changes = {}
     for key, change in changes.items():
         row = rows.get(key) or DeviceSettings(device=device, key=key, has_value=False)
         differences = _apply(row, change, present.settings[key])
         if not differences:
             continue
-        told |= {f"{key}{suffix}": pair for suffix, pair in differences.items()}
+        event_changes |= {
+            f"{key}{suffix}": pair for suffix, pair in differences.items()
+        }
         row.version += 1
         row.updated_at = now
-        if "" in differences:  # to lock it is not to choose it
+        if "" in differences:  # a changed lock does not change the author of the value
             caller = current_caller()
             row.written_by, row.by_device = caller.name or caller.kind, by_device
         written.append(row)
     if not written:
         return present
-    _keep(written)
-    _announce(device, told, now)
-    return of(device)
+    _store(written)
+    _publish(device, event_changes, now)
+    return read(device)
 
 
 def _setting(preference: Preference, row: DeviceSettings | None) -> Setting:
-    """A value that the definition does not allow any more is not one."""
-    chosen = row is not None and row.has_value
-    if row is None or not chosen or fault(preference, row.value) is not None:
+    """Return a setting, with its default if the stored value is not valid any more."""
+    if (
+        row is None
+        or not row.has_value
+        or find_fault(preference, row.value) is not None
+    ):
         value, source = preference.default, preference.default_source
     else:
         value, source = row.value, "device" if row.by_device else "member"
@@ -153,14 +162,17 @@ def _setting(preference: Preference, row: DeviceSettings | None) -> Setting:
 def _check(
     present: Mapping[str, Setting], changes: Mapping[str, Change], *, by_device: bool
 ) -> None:
-    if found := _faults(changes, lambda key, change: _wrong(present.get(key), change)):
-        raise InvalidSettings(found)
+    """Check that changes are valid, permitted, and based on the present versions."""
+    if faults := _details(
+        changes, lambda key, change: _change_fault(present.get(key), change)
+    ):
+        raise InvalidSettings(faults)
     if by_device and (
-        found := _faults(
-            changes, lambda key, change: _not_allowed(present[key], change)
+        faults := _details(
+            changes, lambda key, change: _permission_fault(present[key], change)
         )
     ):
-        raise SettingsLocked(found)
+        raise SettingsLocked(faults)
     stale = {
         key: {"value": present[key].value, "version": present[key].version}
         for key, change in sorted(changes.items())
@@ -170,49 +182,56 @@ def _check(
         raise SettingsChanged(stale)
 
 
-def _faults(
+def _details(
     changes: Mapping[str, Change],
-    judge: Callable[[str, Change], tuple[str, str, str] | None],
+    check: Callable[[str, Change], tuple[str, str, str] | None],
 ) -> list[Detail]:
-    found = []
+    details = []
     for key, change in changes.items():
-        if said := judge(key, change):
-            place, code, sentence = said
-            field = f"settings.{key}{place}"
-            found.append(Detail(code=code, sentence=sentence, field=field))
-    return found
+        if fault := check(key, change):
+            suffix, code, sentence = fault
+            field = f"settings.{key}{suffix}"
+            details.append(Detail(code=code, sentence=sentence, field=field))
+    return details
 
 
-def _wrong(present: Setting | None, change: Change) -> tuple[str, str, str] | None:
+def _change_fault(
+    present: Setting | None, change: Change
+) -> tuple[str, str, str] | None:
     if present is None:
-        return "", "unknown_setting", "There is no such setting."
+        return "", "unknown_setting", "The setting does not exist."
     if change.has_value and change.reset:
-        return ".reset", "invalid", "Not with a value."
-    if change.has_value and (said := fault(present.preference, change.value)):
-        return ".value", "invalid", said
+        return ".reset", "invalid", "Send either a value or reset, not both."
+    if change.has_value and (fault := find_fault(present.preference, change.value)):
+        return ".value", "invalid", fault
     return None
 
 
-def _not_allowed(present: Setting, change: Change) -> tuple[str, str, str] | None:
+def _permission_fault(present: Setting, change: Change) -> tuple[str, str, str] | None:
     if change.is_locked is not None:
-        return ".locked", "setting_not_writable", "A device locks nothing."
+        return ".locked", "setting_not_writable", "A device cannot lock settings."
     if present.is_locked:
-        return "", "setting_locked", "An operator has locked it."
+        return "", "setting_locked", "The setting is locked by an operator."
     if not present.preference.device_may_write:
-        return "", "setting_not_writable", "This is not the device's to choose."
+        return "", "setting_not_writable", "Only members can change the setting."
     return None
 
 
 def _apply(
     row: DeviceSettings, change: Change, present: Setting
 ) -> dict[str, tuple[Any, Any]]:
-    """Change a row as is wanted; what is different then, "" being the value."""
+    """Apply a change to a row.
+
+    Returns:
+        The old and new value under "" and the old and new lock under ".locked", where
+        they differ.
+    """
     differences: dict[str, tuple[Any, Any]] = {}
     if change.reset and row.has_value:
         row.has_value, row.value = False, None
         differences[""] = (present.value, present.preference.default)
-    kept = row.has_value and same(row.value, change.value)
-    if change.has_value and not kept:
+    is_equal = row.has_value and json_equal(row.value, change.value)
+    if change.has_value and not is_equal:
         row.has_value, row.value = True, change.value
         differences[""] = (present.value, change.value)
     if change.is_locked is not None and change.is_locked != row.is_locked:
@@ -221,24 +240,29 @@ def _apply(
     return differences
 
 
-def _keep(rows: list[DeviceSettings]) -> None:
+def _store(rows: list[DeviceSettings]) -> None:
     DeviceSettings.objects.bulk_create(
         rows,
         update_conflicts=True,
         unique_fields=["device", "key"],
         update_fields=[
-            *("value", "has_value", "is_locked", "version"),
-            *("written_by", "by_device", "updated_at"),
+            "value",
+            "has_value",
+            "is_locked",
+            "version",
+            "written_by",
+            "by_device",
+            "updated_at",
         ],
     )
 
 
-def _announce(device: Device, told: Changes, now: datetime) -> None:
-    """The device learns of it at its next connect, whoever has written."""
+def _publish(device: Device, changes: Changes, now: datetime) -> None:
+    """Record the event, and raise the revision that the next connect response has."""
     steps = NextSteps.objects.filter(device=device)
     revision = steps.values_list("settings_revision", flat=True).first() or 0
     next_steps.write(device, settings_revision=revision + 1)
-    fact = SettingsWritten(
-        tenant_id=device.tenant_id, device_id=device.pk, at=now, changes=told
+    event = SettingsWritten(
+        tenant_id=device.tenant_id, device_id=device.pk, at=now, changes=changes
     )
-    record([fact])
+    record([event])

@@ -1,41 +1,41 @@
-"""What the value of a preference may be. Pure."""
+"""Validation of preference values and definitions. Without a database."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from devices.preferences.value_kinds import definition_fault, fault
+from devices.preferences.value_kinds import find_definition_fault, find_fault
 
 
 @dataclass
-class A:
+class ValueType:
     kind: str
     minimum: int | None = None
     maximum: int | None = None
     choices: list[Any] = field(default_factory=list)
 
 
-BOUNDED = A("integer", minimum=0, maximum=10)
-CHOICE = A("choice", choices=["big", "small"])
+BOUNDED = ValueType("integer", minimum=0, maximum=10)
+CHOICE = ValueType("choice", choices=["big", "small"])
 
 
 @pytest.mark.parametrize(
-    ("typed", "value"),
+    ("value_type", "value"),
     [
-        (A("boolean"), True),
-        (A("integer"), -5),
+        (ValueType("boolean"), True),
+        (ValueType("integer"), -5),
         (BOUNDED, 0),
         (BOUNDED, 10),
-        (A("text"), ""),
-        (A("text"), "two\nlines"),
+        (ValueType("text"), ""),
+        (ValueType("text"), "two\nlines"),
         (CHOICE, "big"),
-        (A("json"), {"a": [1, None]}),
-        (A("json"), False),
+        (ValueType("json"), {"a": [1, None]}),
+        (ValueType("json"), False),
     ],
 )
-def test_a_value_of_its_kind_is_one(typed: A, value: Any) -> None:
-    assert fault(typed, value) is None
+def test_a_valid_value_has_no_fault(value_type: ValueType, value: Any) -> None:
+    assert find_fault(value_type, value) is None
 
 
 DEEP: Any = 1
@@ -44,50 +44,50 @@ for _ in range(50):
 
 
 @pytest.mark.parametrize(
-    ("typed", "value"),
+    ("value_type", "value"),
     [
-        (A("boolean"), 1),
-        (A("boolean"), "true"),
-        (A("integer"), True),
-        (A("integer"), 1.5),
-        (A("integer"), 2**60),
+        (ValueType("boolean"), 1),
+        (ValueType("boolean"), "true"),
+        (ValueType("integer"), True),
+        (ValueType("integer"), 1.5),
+        (ValueType("integer"), 2**60),
         (BOUNDED, -1),
         (BOUNDED, 11),
-        (A("text"), 5),
-        (A("text"), "x" * 1001),
-        (A("text"), "\x00"),
-        (A("text"), "\ud800"),
+        (ValueType("text"), 5),
+        (ValueType("text"), "x" * 1001),
+        (ValueType("text"), "\x00"),
+        (ValueType("text"), "\ud800"),
         (CHOICE, "middle"),
         (CHOICE, None),
-        (A("json"), None),
-        (A("json"), float("nan")),
-        (A("json"), "x" * 20_000),
-        (A("json"), {"a": "\x00"}),
-        (A("json"), DEEP),
+        (ValueType("json"), None),
+        (ValueType("json"), float("nan")),
+        (ValueType("json"), "x" * 20_000),
+        (ValueType("json"), {"a": "\x00"}),
+        (ValueType("json"), DEEP),
     ],
 )
-def test_what_is_no_value_of_its_kind_is_told_why(typed: A, value: Any) -> None:
-    assert fault(typed, value)
+def test_an_invalid_value_has_a_fault(value_type: ValueType, value: Any) -> None:
+    assert find_fault(value_type, value)
 
 
 @pytest.mark.parametrize(
-    ("key", "typed", "at_fault"),
+    ("key", "value_type", "field_name"),
     [
-        ("Volume", A("boolean"), "key"),
-        ("1st", A("boolean"), "key"),
-        ("a" * 65, A("boolean"), "key"),
-        ("a", A("integer", minimum=5, maximum=4), "maximum"),
-        ("a", A("integer", minimum=-(2**60)), "minimum"),
-        ("a", A("choice"), "choices"),
-        ("a", A("choice", choices=["x", "x"]), "choices"),
-        ("a", A("choice", choices=[""]), "choices"),
-        ("a", A("choice", choices=[1]), "choices"),
-        ("a", A("choice", choices=[str(n) for n in range(101)]), "choices"),
+        ("Volume", ValueType("boolean"), "key"),
+        ("1st", ValueType("boolean"), "key"),
+        ("a" * 65, ValueType("boolean"), "key"),
+        ("a", ValueType("integer", minimum=5, maximum=4), "maximum"),
+        ("a", ValueType("integer", minimum=-(2**60)), "minimum"),
+        ("a", ValueType("choice"), "choices"),
+        ("a", ValueType("choice", choices=["x", "x"]), "choices"),
+        ("a", ValueType("choice", choices=[""]), "choices"),
+        ("a", ValueType("choice", choices=[1]), "choices"),
+        ("a", ValueType("choice", choices=[str(n) for n in range(101)]), "choices"),
     ],
 )
-def test_a_definition_that_cannot_be_names_its_field(
-    key: str, typed: A, at_fault: str
+def test_an_invalid_definition_names_the_field(
+    key: str, value_type: ValueType, field_name: str
 ) -> None:
-    found = definition_fault(key, typed)
-    assert found is not None
-    assert found[0] == at_fault
+    fault = find_definition_fault(key, value_type)
+    assert fault is not None
+    assert fault[0] == field_name

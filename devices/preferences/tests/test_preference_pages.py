@@ -1,4 +1,4 @@
-"""Preferences and settings in the portal."""
+"""Portal pages of preferences and settings."""
 
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 PAGES = "/admin/preferences/preferencedefinition/"
 
 
-def entered(tenant: Tenant, role: Role) -> Client:
+def signed_in_client(tenant: Tenant, role: Role) -> Client:
     client = Client()
     client.force_login(MembershipFactory.create(tenant=tenant, role=role).user)
     return client
@@ -29,7 +29,7 @@ def entered(tenant: Tenant, role: Role) -> Client:
 
 @pytest.fixture
 def admin(tenant: Tenant) -> Client:
-    return entered(tenant, Role.ADMIN)
+    return signed_in_client(tenant, Role.ADMIN)
 
 
 @pytest.fixture
@@ -40,15 +40,15 @@ def size(tenant: Tenant, now: datetime) -> PreferenceDefinition:
         )
 
 
-def text(answer: Any) -> str:
-    return " ".join(answer.content.decode().split())
+def text(response: Any) -> str:
+    return " ".join(response.content.decode().split())
 
 
-def test_a_preference_is_entered_changed_and_removed(
+def test_a_preference_can_be_created_changed_and_deleted(
     admin: Client, tenant: Tenant
 ) -> None:
-    said = {"key": "mode", "kind": "choice", "choices": "day\nnight", "default": "day"}
-    admin.post(f"{PAGES}add/", said)
+    data = {"key": "mode", "kind": "choice", "choices": "day\nnight", "default": "day"}
+    admin.post(f"{PAGES}add/", data)
     row = PreferenceDefinition.every_tenant.get(tenant=tenant)
     assert (row.choices, row.default, row.device_may_write) == (
         ["day", "night"],
@@ -57,7 +57,7 @@ def test_a_preference_is_entered_changed_and_removed(
     )
     page = f"{PAGES}{row.pk}/change/"
     assert 'value="day"' in text(admin.get(page))
-    admin.post(page, {**said, "default": "night", "device_may_write": "on"})
+    admin.post(page, {**data, "default": "night", "device_may_write": "on"})
     row.refresh_from_db()
     assert (row.default, row.device_may_write) == ("night", True)
     admin.post(f"{PAGES}{row.pk}/delete/", {"post": "yes"})
@@ -65,26 +65,29 @@ def test_a_preference_is_entered_changed_and_removed(
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("data", "message"),
     [
-        ({"kind": "integer", "default": "many"}, "This is a whole number."),
-        ({"kind": "boolean", "default": "perhaps"}, "This is yes or no."),
-        ({"kind": "json", "default": "{"}, "This is no JSON."),
-        ({"kind": "json", "default": "null"}, "Null is no value"),
-        ({"kind": "choice", "default": "x"}, "At least one."),
-        ({"kind": "boolean", "default": "yes", "key": "A"}, "Small letters"),
+        ({"kind": "integer", "default": "many"}, "Enter a whole number."),
+        ({"kind": "boolean", "default": "perhaps"}, "Enter yes or no."),
+        ({"kind": "json", "default": "{"}, "Enter valid JSON."),
+        ({"kind": "json", "default": "null"}, "Null is not allowed"),
+        ({"kind": "choice", "default": "x"}, "At least one choice is required."),
+        (
+            {"kind": "boolean", "default": "yes", "key": "A"},
+            "Must start with a lowercase letter",
+        ),
     ],
 )
-def test_what_cannot_be_stands_beside_its_field(
-    admin: Client, said: Any, sentence: str
+def test_an_invalid_definition_shows_an_error(
+    admin: Client, data: Any, message: str
 ) -> None:
-    answer = admin.post(f"{PAGES}add/", {"key": "mode", **said})
-    assert sentence in text(answer)
+    response = admin.post(f"{PAGES}add/", {"key": "mode", **data})
+    assert message in text(response)
     assert not PreferenceDefinition.every_tenant.exists()
 
 
 @pytest.mark.parametrize(
-    ("kind", "typed", "value"),
+    ("kind", "text_value", "value"),
     [
         ("boolean", "Yes", True),
         ("integer", "-3", -3),
@@ -92,23 +95,23 @@ def test_what_cannot_be_stands_beside_its_field(
         ("json", '{"a": [1]}', {"a": [1]}),
     ],
 )
-def test_a_default_is_typed_as_its_kind_wants(
-    admin: Client, kind: str, typed: str, value: Any
+def test_a_default_is_parsed_according_to_its_kind(
+    admin: Client, kind: str, text_value: str, value: Any
 ) -> None:
-    admin.post(f"{PAGES}add/", {"key": "mode", "kind": kind, "default": typed})
+    admin.post(f"{PAGES}add/", {"key": "mode", "kind": kind, "default": text_value})
     assert PreferenceDefinition.every_tenant.get().default == value
 
 
-def test_what_is_there_is_not_overwritten_by_adding(
+def test_adding_does_not_overwrite_an_existing_preference(
     admin: Client, size: PreferenceDefinition
 ) -> None:
-    said = {"key": "size", "kind": "boolean", "default": "yes"}
-    answer = admin.post(f"{PAGES}add/", said)
-    assert "There is a preference of this key already." in text(answer)
+    data = {"key": "size", "kind": "boolean", "default": "yes"}
+    response = admin.post(f"{PAGES}add/", data)
+    assert "A preference with this key already exists." in text(response)
     assert PreferenceDefinition.every_tenant.get().kind == "integer"
 
 
-def test_a_tenant_sees_the_platforms_and_has_a_default_of_its_own(
+def test_a_tenant_can_set_a_default_for_a_platform_preference(
     admin: Client, tenant: Tenant, now: datetime
 ) -> None:
     definitions.define_for_platform(
@@ -116,50 +119,50 @@ def test_a_tenant_sees_the_platforms_and_has_a_default_of_its_own(
     )
     assert "add/?key=subtitles" in text(admin.get(PAGES))
     assert 'value="subtitles"' in text(admin.get(f"{PAGES}add/?key=subtitles"))
-    said = {"key": "subtitles", "kind": "text", "default": "yes"}
-    admin.post(f"{PAGES}add/", said)
+    data = {"key": "subtitles", "kind": "text", "default": "yes"}
+    admin.post(f"{PAGES}add/", data)
     row = PreferenceDefinition.every_tenant.get()
     assert (row.kind, row.default) == ("boolean", True)
-    assert "Your own default is below" in text(admin.get(PAGES))
+    assert "Your default is in the list below" in text(admin.get(PAGES))
 
 
-def test_the_platforms_preferences_are_the_superusers(admin: Client) -> None:
-    where = "/admin/preferences/platformpreference/"
-    said = {"key": "size", "kind": "integer", "default": "5"}
-    admin.post(f"{where}add/", said)
+def test_only_a_superuser_manages_platform_preferences(admin: Client) -> None:
+    url = "/admin/preferences/platformpreference/"
+    data = {"key": "size", "kind": "integer", "default": "5"}
+    admin.post(f"{url}add/", data)
     assert not PlatformPreference.objects.exists()
     superuser = Client()
     superuser.force_login(User.objects.create_superuser("root@example.com", "x"))
-    superuser.post(f"{where}add/", said)
+    superuser.post(f"{url}add/", data)
     assert PlatformPreference.objects.get().default == 5
-    assert superuser.get(f"{where}size/change/").status_code == 200
-    superuser.post(f"{where}size/change/", {"kind": "text", "default": "large"})
+    assert superuser.get(f"{url}size/change/").status_code == 200
+    superuser.post(f"{url}size/change/", {"kind": "text", "default": "large"})
     row = PlatformPreference.objects.get()
     assert (row.kind, row.default) == ("text", "large")
-    superuser.post(f"{where}size/delete/", {"post": "yes"})
+    superuser.post(f"{url}size/delete/", {"post": "yes"})
     assert not PlatformPreference.objects.exists()
 
 
 class TestDevicesPage:
     @pytest.fixture(autouse=True)
-    def known(self, size: PreferenceDefinition) -> None:
-        """There is a setting."""
+    def defined(self, size: PreferenceDefinition) -> None:
+        """Define the preference `size`."""
 
     def page(self, device: Device) -> str:
         return f"/admin/devices/device/{device.pk}/change/"
 
-    def write(self, client: Client, device: Device, **said: Any) -> Any:
-        said = {"key": "size", "version": "0", "value": "5", **said}
-        return client.post(f"{PAGES}device/{device.pk}/", said, follow=True)
+    def write(self, client: Client, device: Device, **fields: Any) -> Any:
+        data = {"key": "size", "version": "0", "value": "5", **fields}
+        return client.post(f"{PAGES}device/{device.pk}/", data, follow=True)
 
-    def test_settings_are_shown_with_who_has_chosen_them(
+    def test_settings_are_shown_with_their_source(
         self, admin: Client, device: Device
     ) -> None:
-        assert "the tenant&#x27;s default" in text(admin.get(self.page(device)))
+        assert "tenant default" in text(admin.get(self.page(device)))
         self.write(admin, device, value="7")
         assert "set by a member" in text(admin.get(self.page(device)))
 
-    def test_a_value_is_written_locked_and_reset(
+    def test_a_setting_can_be_written_locked_and_reset(
         self, admin: Client, device: Device
     ) -> None:
         self.write(admin, device, value="7", locked="on")
@@ -172,24 +175,28 @@ class TestDevicesPage:
         row.refresh_from_db()
         assert row.has_value is False
 
-    def test_a_stale_or_bad_value_is_refused_with_a_sentence(
+    def test_a_stale_or_invalid_value_shows_an_error(
         self, admin: Client, device: Device
     ) -> None:
-        assert "From 1 to 9." in text(self.write(admin, device, value="70"))
+        assert "Must be from 1 to 9." in text(self.write(admin, device, value="70"))
         self.write(admin, device, value="7")
-        assert "It was written meanwhile." in text(self.write(admin, device, value="8"))
+        assert "The setting was changed in the meantime." in text(
+            self.write(admin, device, value="8")
+        )
         unknown = self.write(admin, device, key="color")
-        assert "color: There is no such setting." in text(unknown)
-        typed = text(self.write(admin, device, value="many", version="1"))
-        assert "This is a whole number." in typed
-        assert 'value="many"' in typed  # what was typed is not lost
-        look = admin.get(self.page(device), headers={"X-Requested-With": "live"})
-        assert 'value="many"' in text(look)
+        assert "color: The setting does not exist." in text(unknown)
+        page = text(self.write(admin, device, value="many", version="1"))
+        assert "Enter a whole number." in page
+        assert 'value="many"' in page  # the input is kept
+        reload = admin.get(self.page(device), headers={"X-Requested-With": "live"})
+        assert 'value="many"' in text(reload)
         assert 'value="many"' not in text(admin.get(self.page(device)))
         assert DeviceSettings.every_tenant.get().value == 7
 
-    def test_a_viewer_writes_nothing(self, tenant: Tenant, device: Device) -> None:
-        viewer = entered(tenant, Role.VIEWER)
+    def test_a_viewer_cannot_write_settings(
+        self, tenant: Tenant, device: Device
+    ) -> None:
+        viewer = signed_in_client(tenant, Role.VIEWER)
         assert (
             "<form"
             not in text(viewer.get(self.page(device)))
@@ -199,6 +206,6 @@ class TestDevicesPage:
         assert self.write(viewer, device, value="7").status_code == 403
         assert not DeviceSettings.every_tenant.exists()
 
-    def test_a_strangers_device_is_not_there(self, device: Device) -> None:
-        stranger = entered(TenantFactory.create(), Role.OWNER)
-        assert self.write(stranger, device, value="7").status_code == 404
+    def test_a_device_of_another_tenant_is_not_found(self, device: Device) -> None:
+        other_client = signed_in_client(TenantFactory.create(), Role.OWNER)
+        assert self.write(other_client, device, value="7").status_code == 404

@@ -1,4 +1,4 @@
-"""Settings of devices: typed, with defaults, written with the version that was seen."""
+"""The API of preferences and device settings."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ from tenants.models import Role, Tenant
 from tenants.tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db
-MINE = "/devices/me/settings"
+MY_SETTINGS = "/devices/me/settings"
 
 
 @pytest.fixture
@@ -47,26 +47,26 @@ def subtitles(acting: Tenant, now: datetime) -> PreferenceDefinition:
 
 @pytest.fixture
 def size(acting: Tenant, now: datetime) -> PreferenceDefinition:
-    said: dict[str, Any] = {"kind": "integer", "minimum": 1, "maximum": 9}
-    return definitions.define(key="size", default=5, now=now, **said)
+    data: dict[str, Any] = {"kind": "integer", "minimum": 1, "maximum": 9}
+    return definitions.define(key="size", default=5, now=now, **data)
 
 
-def errors(answer: Any) -> tuple[int, list[tuple[str, str | None]]]:
-    said = answer.json()["errors"]
-    return answer.status_code, [(one["code"], one["attr"]) for one in said]
+def errors(response: Any) -> tuple[int, list[tuple[str, str | None]]]:
+    items = response.json()["errors"]
+    return response.status_code, [(item["code"], item["attr"]) for item in items]
 
 
-def wanted(**settings: Any) -> dict[str, Any]:
+def changes(**settings: Any) -> dict[str, Any]:
     return {"settings": settings}
 
 
 class TestDefinitions:
-    def test_a_tenant_defines_changes_and_removes_a_setting(
+    def test_a_preference_can_be_created_changed_and_deleted(
         self, admin: APIClient
     ) -> None:
-        said = {"key": "font_size", "kind": "integer", "minimum": 1, "default": 3}
-        made = admin.post("/preferences", said)
-        assert (made.status_code, made.json()["label"]) == (201, "Font size")
+        data = {"key": "font_size", "kind": "integer", "minimum": 1, "default": 3}
+        created = admin.post("/preferences", data)
+        assert (created.status_code, created.json()["label"]) == (201, "Font size")
         changed = admin.put("/preferences/font_size", {"kind": "integer", "default": 4})
         assert changed.json()["default"] == 4
         [listed] = admin.get("/preferences").json()["results"]
@@ -74,43 +74,46 @@ class TestDefinitions:
         assert admin.delete("/preferences/font_size").status_code == 204
         assert admin.get("/preferences/font_size").status_code == 404
 
-    def test_the_platforms_setting_has_the_tenants_default(
+    def test_a_platform_preference_has_the_tenants_default(
         self, admin: APIClient, now: datetime
     ) -> None:
         definitions.define_for_platform(
             key="size", kind="integer", minimum=1, maximum=9, default=5, now=now
         )
-        answer = admin.put(
+        response = admin.put(
             "/preferences/size", {"default": 7, "kind": "boolean"}
         ).json()
-        assert (answer["kind"], answer["maximum"], answer["default"]) == (
+        assert (response["kind"], response["maximum"], response["default"]) == (
             "integer",
             9,
             7,
         )
-        assert (answer["source"], answer["default_source"]) == ("platform", "tenant")
+        assert (response["source"], response["default_source"]) == (
+            "platform",
+            "tenant",
+        )
         admin.delete("/preferences/size")
         assert admin.get("/preferences/size").json()["default"] == 5
 
-    def test_a_tenants_default_that_the_platform_allows_no_more_is_not_one(
+    def test_a_tenants_default_outside_the_platforms_type_is_ignored(
         self, acting: Tenant, now: datetime
     ) -> None:
-        said: dict[str, Any] = {"key": "size", "kind": "integer", "minimum": 1}
-        definitions.define_for_platform(**said, maximum=9, default=5, now=now)
+        data: dict[str, Any] = {"key": "size", "kind": "integer", "minimum": 1}
+        definitions.define_for_platform(**data, maximum=9, default=5, now=now)
         definitions.define(key="size", default=9, now=now)
-        definitions.define_for_platform(**said, maximum=7, default=5, now=now)
+        definitions.define_for_platform(**data, maximum=7, default=5, now=now)
         assert definitions.of_tenant()["size"].default == 5
 
-    def test_what_is_there_is_not_made_again(
+    def test_creating_an_existing_preference_is_rejected(
         self, admin: APIClient, size: PreferenceDefinition
     ) -> None:
-        said = {"key": "size", "kind": "boolean", "default": True}
-        answer = admin.post("/preferences", said)
-        assert errors(answer) == (409, [("preference_exists", "key")])
+        data = {"key": "size", "kind": "boolean", "default": True}
+        response = admin.post("/preferences", data)
+        assert errors(response) == (409, [("preference_exists", "key")])
         assert admin.get("/preferences/size").json()["kind"] == "integer"
 
     @pytest.mark.parametrize(
-        ("said", "attr"),
+        ("data", "attr"),
         [
             ({"key": "Size", "kind": "boolean", "default": True}, "key"),
             ({"key": "size", "kind": "float", "default": 1}, "kind"),
@@ -121,44 +124,48 @@ class TestDefinitions:
             ({"key": "size", "kind": "boolean"}, "default"),
         ],
     )
-    def test_a_definition_that_cannot_be_is_refused(
-        self, admin: APIClient, said: Any, attr: str
+    def test_an_invalid_definition_is_rejected(
+        self, admin: APIClient, data: Any, attr: str
     ) -> None:
-        status, [(_, at_fault)] = errors(admin.post("/preferences", said))
-        assert (status, at_fault) == (400, attr)
+        status, [(_, field)] = errors(admin.post("/preferences", data))
+        assert (status, field) == (400, attr)
 
-    def test_there_are_not_more_than_a_device_can_read(
+    def test_the_number_of_preferences_is_limited(
         self, acting: Tenant, now: datetime
     ) -> None:
         PreferenceDefinition.objects.bulk_create(
             PreferenceDefinition(key=f"k{n}", default=1, kind="json", updated_at=now)
-            for n in range(definitions.MOST)
+            for n in range(definitions.MAX_DEFINITIONS)
         )
         with pytest.raises(TooManyDefinitions):
             definitions.define(key="more", kind="boolean", default=True, now=now)
 
-    def test_what_can_be_no_key_is_not_there(self, admin: APIClient) -> None:
+    def test_an_invalid_key_is_not_found(self, admin: APIClient) -> None:
         for key in ("a%00b", "A", "none"):
-            for ask in (admin.get, admin.delete):
-                assert ask(f"/preferences/{key}").status_code == 404
+            for request in (admin.get, admin.delete):
+                assert request(f"/preferences/{key}").status_code == 404
 
-    def test_an_operator_defines_nothing(self, operator: APIClient) -> None:
-        said = {"key": "size", "kind": "boolean", "default": True}
-        assert operator.post("/preferences", said).status_code == 403
+    def test_an_operator_cannot_define_preferences(self, operator: APIClient) -> None:
+        data = {"key": "size", "kind": "boolean", "default": True}
+        assert operator.post("/preferences", data).status_code == 403
         assert operator.get("/preferences").status_code == 200
 
-    def test_changes_are_in_the_audit_log(self, size: PreferenceDefinition) -> None:
+    def test_a_definition_is_recorded_in_the_audit_log(
+        self, size: PreferenceDefinition
+    ) -> None:
         event = Event.every_tenant.get(name="preference.defined")
         assert event.data["key"] == "size"
         assert event.changes["default"] == [None, 5]
 
-    def test_another_tenants_settings_are_not_these(
+    def test_preferences_of_another_tenant_are_not_visible(
         self, size: PreferenceDefinition
     ) -> None:
         with tenant_scope(TenantFactory.create().pk):
             assert definitions.of_tenant() == {}
 
-    def test_a_bad_default_saves_nothing(self, acting: Tenant, now: datetime) -> None:
+    def test_a_preference_with_an_invalid_default_is_not_saved(
+        self, acting: Tenant, now: datetime
+    ) -> None:
         with pytest.raises(InvalidDefinition):
             definitions.define(key="a", kind="boolean", default=1, now=now)
         assert not PreferenceDefinition.objects.exists()
@@ -166,15 +173,15 @@ class TestDefinitions:
 
 @pytest.mark.usefixtures("subtitles", "size")
 class TestSettings:
-    def test_a_device_reads_all_in_one_call(
+    def test_a_device_reads_all_settings_in_one_request(
         self, device: Device, as_device: Callable[..., APIClient]
     ) -> None:
-        told = as_device(device).get(MINE).json()["settings"]
-        assert {key: one["value"] for key, one in told.items()} == {
+        settings = as_device(device).get(MY_SETTINGS).json()["settings"]
+        assert {key: item["value"] for key, item in settings.items()} == {
             "size": 5,
             "subtitles": False,
         }
-        assert told["size"] == {
+        assert settings["size"] == {
             "value": 5,
             "version": 0,
             "source": "tenant",
@@ -185,45 +192,49 @@ class TestSettings:
             "updated_at": None,
         }
 
-    def test_reading_takes_the_same_queries_however_much_it_is(
+    def test_the_number_of_queries_does_not_depend_on_the_settings(
         self, device: Device, acting: Tenant, now: datetime
     ) -> None:
         counts = []
         for number in range(2):
             with CaptureQueriesContext(connection) as queries:
-                device_settings.of(device)
+                device_settings.read(device)
             counts.append(len(queries))
             definitions.define(key=f"k{number}", kind="boolean", default=True, now=now)
         assert counts[0] == counts[1]
 
-    def test_a_device_writes_its_own(
+    def test_a_device_writes_its_settings(
         self, device: Device, as_device: Callable[..., APIClient]
     ) -> None:
         client = as_device(device)
-        change = wanted(subtitles={"value": True, "version": 0})
-        told = client.patch(MINE, change).json()["settings"]["subtitles"]
-        assert (told["value"], told["version"], told["source"]) == (True, 1, "device")
-        assert client.get(MINE).json()["settings"]["subtitles"] == told
+        change = changes(subtitles={"value": True, "version": 0})
+        setting = client.patch(MY_SETTINGS, change).json()["settings"]["subtitles"]
+        assert (setting["value"], setting["version"], setting["source"]) == (
+            True,
+            1,
+            "device",
+        )
+        assert client.get(MY_SETTINGS).json()["settings"]["subtitles"] == setting
 
-    def test_a_stale_write_is_told_what_is_there_now(
+    def test_a_stale_write_is_rejected_with_the_present_value(
         self, device: Device, as_device: Callable[..., APIClient], operator: APIClient
     ) -> None:
         client = as_device(device)
         operator.patch(
-            f"/devices/{device.pk}/settings", wanted(size={"value": 9, "version": 0})
+            f"/devices/{device.pk}/settings", changes(size={"value": 9, "version": 0})
         )
-        answer = client.patch(MINE, wanted(size={"value": 1, "version": 0}))
-        assert errors(answer) == (409, [("setting_changed", "settings.size")])
-        assert answer.json()["current"] == {"size": {"value": 9, "version": 1}}
+        response = client.patch(MY_SETTINGS, changes(size={"value": 1, "version": 0}))
+        assert errors(response) == (409, [("setting_changed", "settings.size")])
+        assert response.json()["current"] == {"size": {"value": 9, "version": 1}}
 
-    def test_all_are_written_or_none(
+    def test_either_all_settings_are_written_or_none(
         self, device: Device, as_device: Callable[..., APIClient]
     ) -> None:
         client = as_device(device)
-        change = wanted(
+        change = changes(
             subtitles={"value": True, "version": 0}, size={"value": 1, "version": 7}
         )
-        assert client.patch(MINE, change).status_code == 409
+        assert client.patch(MY_SETTINGS, change).status_code == 409
         assert not DeviceSettings.every_tenant.exists()
 
     @pytest.mark.parametrize(
@@ -254,32 +265,32 @@ class TestSettings:
             ({}, ("empty", "settings")),
         ],
     )
-    def test_what_cannot_be_written_is_refused_with_its_path(
+    def test_an_invalid_write_is_rejected_with_its_path(
         self,
         device: Device,
         as_device: Callable[..., APIClient],
         settings: Any,
         expected: Any,
     ) -> None:
-        answer = as_device(device).patch(MINE, {"settings": settings})
-        assert errors(answer) == (400, [expected])
+        response = as_device(device).patch(MY_SETTINGS, {"settings": settings})
+        assert errors(response) == (400, [expected])
 
-    def test_what_an_operator_has_locked_the_device_cannot_change(
+    def test_a_device_cannot_change_a_locked_setting(
         self, device: Device, as_device: Callable[..., APIClient], operator: APIClient
     ) -> None:
-        where = f"/devices/{device.pk}/settings"
-        lock = wanted(size={"value": 3, "version": 0, "locked": True})
-        assert operator.patch(where, lock).json()["settings"]["size"]["locked"] is True
+        url = f"/devices/{device.pk}/settings"
+        lock = changes(size={"value": 3, "version": 0, "locked": True})
+        assert operator.patch(url, lock).json()["settings"]["size"]["locked"] is True
         client = as_device(device)
-        answer = client.patch(MINE, wanted(size={"value": 1, "version": 1}))
-        assert errors(answer) == (409, [("setting_locked", "settings.size")])
-        read = client.get(MINE).json()["settings"]["size"]
+        response = client.patch(MY_SETTINGS, changes(size={"value": 1, "version": 1}))
+        assert errors(response) == (409, [("setting_locked", "settings.size")])
+        read = client.get(MY_SETTINGS).json()["settings"]["size"]
         assert (read["value"], read["device_may_write"]) == (3, False)
-        operator.patch(where, wanted(size={"version": 1, "locked": False}))
-        again = client.patch(MINE, wanted(size={"value": 1, "version": 2}))
+        operator.patch(url, changes(size={"version": 1, "locked": False}))
+        again = client.patch(MY_SETTINGS, changes(size={"value": 1, "version": 2}))
         assert again.status_code == 200
 
-    def test_what_is_not_the_devices_to_choose_it_cannot_change(
+    def test_a_device_cannot_change_a_setting_for_members_only(
         self,
         device: Device,
         as_device: Callable[..., APIClient],
@@ -290,148 +301,154 @@ class TestSettings:
         definitions.define(
             key="mode", kind="text", default="a", device_may_write=False, now=now
         )
-        change = wanted(mode={"value": "b", "version": 0})
-        answer = as_device(device).patch(MINE, change)
-        assert errors(answer) == (409, [("setting_not_writable", "settings.mode")])
+        change = changes(mode={"value": "b", "version": 0})
+        response = as_device(device).patch(MY_SETTINGS, change)
+        assert errors(response) == (409, [("setting_not_writable", "settings.mode")])
         assert (
             operator.patch(f"/devices/{device.pk}/settings", change).status_code == 200
         )
 
-    def test_to_lock_is_not_to_choose(
+    def test_a_lock_does_not_change_the_source(
         self, device: Device, as_device: Callable[..., APIClient], operator: APIClient
     ) -> None:
-        as_device(device).patch(MINE, wanted(size={"value": 3, "version": 0}))
-        answer = operator.patch(
+        as_device(device).patch(MY_SETTINGS, changes(size={"value": 3, "version": 0}))
+        response = operator.patch(
             f"/devices/{device.pk}/settings",
-            wanted(size={"version": 1, "locked": True}),
+            changes(size={"version": 1, "locked": True}),
         )
-        assert answer.json()["settings"]["size"]["source"] == "device"
+        assert response.json()["settings"]["size"]["source"] == "device"
 
-    def test_true_is_not_one_inside_of_a_value(
+    def test_true_and_one_are_different_values(
         self, device: Device, operator: APIClient, acting: Tenant, now: datetime
     ) -> None:
         definitions.define(key="grid", kind="json", default={}, now=now)
-        where = f"/devices/{device.pk}/settings"
+        url = f"/devices/{device.pk}/settings"
         for version, value in enumerate(({"a": 1}, {"a": True})):
-            change = wanted(grid={"value": value, "version": version})
-            told = operator.patch(where, change).json()["settings"]["grid"]
-        assert (told["value"], told["version"]) == ({"a": True}, 2)
+            change = changes(grid={"value": value, "version": version})
+            setting = operator.patch(url, change).json()["settings"]["grid"]
+        assert (setting["value"], setting["version"]) == ({"a": True}, 2)
 
-    def test_a_write_while_they_are_read_makes_them_be_read_again(
+    def test_a_write_during_a_read_results_in_an_old_version(
         self, device: Device, acting: Tenant, now: datetime
     ) -> None:
         change = {"size": Change(version=0, value=9, has_value=True)}
         read = NextSteps.objects.filter
 
-        def and_somebody_writes(*args: Any, **kwargs: Any) -> Any:
-            found = list(
+        def filter_and_write(*args: Any, **kwargs: Any) -> Any:
+            revisions = list(
                 read(*args, **kwargs).values_list("settings_revision", flat=True)
             )
             with patch.object(NextSteps.objects, "filter", read):
                 device_settings.write(
                     device=device, changes=change, by_device=True, now=now
                 )
-            answer = Mock()
-            answer.values_list.return_value.first.return_value = next(iter(found), None)
-            return answer
+            response = Mock()
+            response.values_list.return_value.first.return_value = next(
+                iter(revisions), None
+            )
+            return response
 
-        with patch.object(NextSteps.objects, "filter", and_somebody_writes):
-            torn = device_settings.of(device)
-        assert torn.settings["size"].value == 9
-        assert torn.version != device_settings.of(device).version
+        with patch.object(NextSteps.objects, "filter", filter_and_write):
+            result = device_settings.read(device)
+        assert result.settings["size"].value == 9
+        assert result.version != device_settings.read(device).version
 
-    def test_a_reset_gives_the_default_again(
+    def test_a_reset_restores_the_default(
         self, device: Device, operator: APIClient
     ) -> None:
-        where = f"/devices/{device.pk}/settings"
-        operator.patch(where, wanted(size={"value": 9, "version": 0}))
-        answer = operator.patch(where, wanted(size={"reset": True, "version": 1}))
-        told = answer.json()["settings"]["size"]
-        assert (told["value"], told["source"], told["version"]) == (5, "tenant", 2)
+        url = f"/devices/{device.pk}/settings"
+        operator.patch(url, changes(size={"value": 9, "version": 0}))
+        response = operator.patch(url, changes(size={"reset": True, "version": 1}))
+        setting = response.json()["settings"]["size"]
+        assert (setting["value"], setting["source"], setting["version"]) == (
+            5,
+            "tenant",
+            2,
+        )
 
-    def test_the_same_value_again_is_no_change(
+    def test_writing_the_same_value_changes_nothing(
         self, device: Device, operator: APIClient
     ) -> None:
-        where = f"/devices/{device.pk}/settings"
+        url = f"/devices/{device.pk}/settings"
         for version in (0, 1):
-            change = wanted(size={"value": 9, "version": version})
-            told = operator.patch(where, change).json()["settings"]["size"]
-        assert told["version"] == 1
+            change = changes(size={"value": 9, "version": version})
+            setting = operator.patch(url, change).json()["settings"]["size"]
+        assert setting["version"] == 1
         assert Event.every_tenant.filter(name="settings.written").count() == 1
 
-    def test_a_write_is_in_the_audit_log(
+    def test_a_write_is_recorded_in_the_audit_log(
         self, device: Device, operator: APIClient
     ) -> None:
-        lock = wanted(size={"value": 9, "version": 0, "locked": True})
+        lock = changes(size={"value": 9, "version": 0, "locked": True})
         operator.patch(f"/devices/{device.pk}/settings", lock)
         event = Event.every_tenant.get(name="settings.written")
         assert event.changes == {"size": [5, 9], "size.locked": [False, True]}
 
-    def test_a_value_that_is_allowed_no_more_gives_way_to_the_default(
+    def test_a_value_that_became_invalid_is_replaced_by_the_default(
         self, device: Device, operator: APIClient, acting: Tenant, now: datetime
     ) -> None:
-        where = f"/devices/{device.pk}/settings"
-        operator.patch(where, wanted(size={"value": 9, "version": 0}))
+        url = f"/devices/{device.pk}/settings"
+        operator.patch(url, changes(size={"value": 9, "version": 0}))
         definitions.define(key="size", maximum=6, default=2, now=now)
-        told = operator.get(where).json()["settings"]["size"]
-        assert (told["value"], told["source"]) == (2, "tenant")
+        setting = operator.get(url).json()["settings"]["size"]
+        assert (setting["value"], setting["source"]) == (2, "tenant")
 
-    def test_a_value_comes_back_with_its_definition(
+    def test_a_value_returns_when_its_definition_is_created_again(
         self, device: Device, operator: APIClient, acting: Tenant, now: datetime
     ) -> None:
-        where = f"/devices/{device.pk}/settings"
-        operator.patch(where, wanted(size={"value": 9, "version": 0}))
+        url = f"/devices/{device.pk}/settings"
+        operator.patch(url, changes(size={"value": 9, "version": 0}))
         definitions.remove(key="size", now=now)
-        assert "size" not in operator.get(where).json()["settings"]
+        assert "size" not in operator.get(url).json()["settings"]
         definitions.define(key="size", kind="integer", default=1, now=now)
-        assert operator.get(where).json()["settings"]["size"]["value"] == 9
+        assert operator.get(url).json()["settings"]["size"]["value"] == 9
 
     def test_unchanged_settings_are_a_304(
         self, device: Device, as_device: Callable[..., APIClient]
     ) -> None:
         client = as_device(device)
-        etag = client.get(MINE)["ETag"]
-        assert client.get(MINE, HTTP_IF_NONE_MATCH=etag).status_code == 304
-        client.patch(MINE, wanted(size={"value": 9, "version": 0}))
-        assert client.get(MINE, HTTP_IF_NONE_MATCH=etag).status_code == 200
+        etag = client.get(MY_SETTINGS)["ETag"]
+        assert client.get(MY_SETTINGS, HTTP_IF_NONE_MATCH=etag).status_code == 304
+        client.patch(MY_SETTINGS, changes(size={"value": 9, "version": 0}))
+        assert client.get(MY_SETTINGS, HTTP_IF_NONE_MATCH=etag).status_code == 200
 
-    def test_connect_says_when_to_read_them_again(
+    def test_connect_has_a_new_version_after_each_change(
         self, device: Device, as_device: Callable[..., APIClient], now: datetime
     ) -> None:
         client = as_device(device)
 
-        def told() -> Any:
+        def settings_version() -> Any:
             connect_response.forget()
             steps = client.post("/devices/connect", {}).json()["next_steps"]
             return steps["settings_version"]
 
-        first = told()
-        assert first == client.get(MINE).json()["version"]
-        client.patch(MINE, wanted(size={"value": 9, "version": 0}))
-        second = told()
+        first = settings_version()
+        assert first == client.get(MY_SETTINGS).json()["version"]
+        client.patch(MY_SETTINGS, changes(size={"value": 9, "version": 0}))
+        second = settings_version()
         definitions.define(key="size", default=4, now=now)
-        assert len({first, second, told()}) == 3
+        assert len({first, second, settings_version()}) == 3
 
-    def test_a_retired_devices_settings_stay(
+    def test_settings_of_a_retired_device_cannot_be_changed(
         self, tenant: Tenant, operator: APIClient, now: datetime
     ) -> None:
-        gone = DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
-        change = wanted(size={"value": 9, "version": 0})
-        answer = operator.patch(f"/devices/{gone.pk}/settings", change)
-        assert errors(answer) == (409, [("device_retired", None)])
+        retired = DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
+        change = changes(size={"value": 9, "version": 0})
+        response = operator.patch(f"/devices/{retired.pk}/settings", change)
+        assert errors(response) == (409, [("device_retired", None)])
 
-    def test_another_device_has_settings_of_its_own(
+    def test_devices_have_separate_settings(
         self, device: Device, operator: APIClient
     ) -> None:
         other = DeviceFactory.create(tenant=device.tenant)
         operator.patch(
-            f"/devices/{device.pk}/settings", wanted(size={"value": 9, "version": 0})
+            f"/devices/{device.pk}/settings", changes(size={"value": 9, "version": 0})
         )
-        told = operator.get(f"/devices/{other.pk}/settings").json()["settings"]
-        assert told["size"]["value"] == 5
+        settings = operator.get(f"/devices/{other.pk}/settings").json()["settings"]
+        assert settings["size"]["value"] == 5
 
 
-def test_connect_without_preferences_says_so(
+def test_connect_without_preferences_has_no_version(
     device: Device, as_device: Callable[..., APIClient]
 ) -> None:
     connect_response.forget()
@@ -440,7 +457,7 @@ def test_connect_without_preferences_says_so(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_writes_at_once_that_saw_the_same_one_is_kept(now: datetime) -> None:
+def test_one_of_several_concurrent_writes_succeeds(now: datetime) -> None:
     device = DeviceFactory.create()
     with tenant_scope(device.tenant_id):
         definitions.define(key="size", kind="integer", default=0, now=now)
@@ -459,8 +476,8 @@ def test_of_many_writes_at_once_that_saw_the_same_one_is_kept(now: datetime) -> 
         return True
 
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(write, range(1, 9)))
+        results = list(pool.map(write, range(1, 9)))
 
-    assert outcomes.count(True) == 1
+    assert results.count(True) == 1
     row = DeviceSettings.every_tenant.get()
-    assert (row.version, row.value) == (1, outcomes.index(True) + 1)
+    assert (row.version, row.value) == (1, results.index(True) + 1)
