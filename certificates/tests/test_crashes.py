@@ -31,8 +31,14 @@ from tenants.context import tenant_scope
 pytestmark = pytest.mark.django_db(transaction=True)
 MOST_STEPS = 120
 AROUND_A_SIGNATURE = {
-    *("before signature", "after signature", "before open", "after open"),
-    *("before fsync", "after fsync", "before rename", "after rename"),
+    "before signature",
+    "after signature",
+    "before open",
+    "after open",
+    "before fsync",
+    "after fsync",
+    "before rename",
+    "after rename",
 }
 NOW = datetime.now(UTC)
 LATER = NOW + issuance.ABANDONED_AFTER + timedelta(minutes=1)

@@ -14,9 +14,9 @@ from rest_framework.test import APIClient
 
 from certificates.models import DeviceCertificate
 from certificates.services.device_certificates import DeviceCertificatesService
-from certificates.tests.issued import issued
+from certificates.tests.issued import issue_certificate
 from certificates.tests.keys import DeviceKey, ec_key, request_for
-from certificates.tests.peers import ask, needs
+from certificates.tests.peers import needs, run_tool
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from devices.registry.tests.factories import DeviceFactory
@@ -70,7 +70,7 @@ def basic(name: str, password: str) -> APIClient:
 
 
 def test_anybody_gets_the_authoritys_certificates(client: Any, device: Device) -> None:
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
 
     answer = client.get(f"{EST}/cacerts")
 
@@ -86,9 +86,9 @@ def test_anybody_learns_what_a_request_should_have(client: Any, tmp_path: Any) -
     assert answer["Content-Type"] == "application/csrattrs"
     path = tmp_path / "attributes.der"
     path.write_bytes(base64.b64decode(answer.content))
-    said = ask("openssl", "asn1parse", "-inform", "DER", "-in", str(path))
+    output = run_tool("openssl", "asn1parse", "-inform", "DER", "-in", str(path))
     for word in ("id-ecPublicKey", "prime256v1", "secp384r1", "ecdsa-with-SHA256"):
-        assert word in said
+        assert word in output
 
 
 def test_a_device_enrolls_by_basic_and_by_bearer(
@@ -176,7 +176,7 @@ def test_a_device_re_enrolls_with_the_same_key_and_with_another(
     device: Device, as_device: AsDevice
 ) -> None:
     key, other = ec_key(), ec_key()
-    row, client = issued(device, datetime.now(UTC), key), as_device(device)
+    row, client = issue_certificate(device, datetime.now(UTC), key), as_device(device)
 
     for next_key in (key, other):
         csr = request_again(next_key, row, uri=device.pk.urn)
@@ -190,7 +190,7 @@ def test_a_device_re_enrolls_with_the_same_key_and_with_another(
 
 
 def test_a_re_enrollment_keeps_the_names(device: Device, as_device: AsDevice) -> None:
-    row, client = issued(device, datetime.now(UTC)), as_device(device)
+    row, client = issue_certificate(device, datetime.now(UTC)), as_device(device)
     other = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "other")])
 
     for names in ({"subject": other}, {"uri": "urn:uuid:other"}):
@@ -223,7 +223,7 @@ def test_while_an_issuance_is_under_way_a_device_waits_for_seconds(
     device: Device, as_device: AsDevice
 ) -> None:
     key, client = ec_key(), as_device(device)
-    row = issued(device, datetime.now(UTC), key)
+    row = issue_certificate(device, datetime.now(UTC), key)
     DeviceCertificate.objects.filter(pk=row.pk).update(
         status="pending", reserved_at=datetime.now(UTC)
     )

@@ -22,7 +22,7 @@ from rest_framework.test import APIClient
 
 from certificates.models import DeviceCertificate
 from certificates.pki import weak_keys
-from certificates.tests.issued import issued
+from certificates.tests.issued import issue_certificate
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
@@ -127,7 +127,7 @@ CORPUS: dict[str, bytes] = {
 def box(device: Device, settings: Any) -> APIClient:
     settings.RATES = dict.fromkeys(settings.RATES)
     settings.CLIENT_CERTIFICATE_PROXIES = [ip_network(PROXY)]
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
     with tenant_scope(device.tenant_id):
         token = renew_device_token(device, now=datetime.now(UTC))
     client = APIClient(raise_request_exception=True)

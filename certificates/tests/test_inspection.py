@@ -13,7 +13,7 @@ from certificates.services import inspection, revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import inspect_certificates
-from certificates.tests.issued import issued, revoked
+from certificates.tests.issued import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import until
@@ -39,11 +39,11 @@ def found() -> list[str]:
 
 
 def test_what_is_as_it_was_issued_is_found_so(device: Device, now: datetime) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     CertificateManagementService().issue_certificate(
         device=DeviceFactory.create(), key_type="ec", now=now
     )
-    revoked(issued(DeviceFactory.create(), now), now)
+    revoke_certificate(issue_certificate(DeviceFactory.create(), now), now)
     revocation_lists.rebuild_due(DeviceCertificatesService(), now=now)
 
     full_pass(now + HOUR)
@@ -120,7 +120,7 @@ def test_each_kind_of_drift_is_found(
 def test_a_revoked_one_that_is_on_no_list_is_found(
     device: Device, now: datetime
 ) -> None:
-    revoked(issued(device, now), now)
+    revoke_certificate(issue_certificate(device, now), now)
     full_pass(now + timedelta(minutes=5))
     assert found() == [], "the list has its time"
 
@@ -132,7 +132,7 @@ def test_a_revoked_one_that_is_on_no_list_is_found(
 def test_what_was_mended_is_forgotten_and_what_lasts_keeps_its_beginning(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     path = DeviceCertificatesService().store.certificate_of(device.pk)
     path.unlink()
     for day in (0, 1):
@@ -151,7 +151,7 @@ def test_a_pass_is_made_in_slices_and_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(inspection, "LEAST_SLICE", 2)
     for device in DeviceFactory.create_batch(5):
-        issued(device, now)
+        issue_certificate(device, now)
 
     slices = [looked(now + minute * timedelta(minutes=1)) for minute in range(5)]
 
@@ -162,7 +162,7 @@ def test_a_pass_is_made_in_slices_and_goes_on_where_it_was(
 
 
 def test_the_next_pass_begins_when_it_is_time(device: Device, now: datetime) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     full_pass(now)
 
     assert looked(now + HOUR) == 0
@@ -171,7 +171,7 @@ def test_the_next_pass_begins_when_it_is_time(device: Device, now: datetime) -> 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_worker_looks(celery_worker: None, device: Device) -> None:
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
 
     inspect_certificates.delay()
 
@@ -182,7 +182,7 @@ def test_the_first_page_says_when_and_what(tenant: Tenant, client: Client) -> No
     now = datetime.now(UTC)
     ours, theirs = DeviceFactory.create(tenant=tenant), DeviceFactory.create()
     for device in (ours, theirs):
-        issued(device, now)
+        issue_certificate(device, now)
         DeviceCertificatesService().store.certificate_of(device.pk).unlink()
     member = MembershipFactory.create(tenant=tenant, role=Role.VIEWER)
     client.force_login(member.user)
@@ -201,7 +201,7 @@ def test_an_expired_list_is_no_reason_to_forget_it(
     device: Device, now: datetime, settings: Any
 ) -> None:
     """A list that cannot be rebuilt is still compared with what it says."""
-    revoked(issued(device, now), now)
+    revoke_certificate(issue_certificate(device, now), now)
     revocation_lists.rebuild_due(DeviceCertificatesService(), now=now)
     assert RevocationList.objects.filter(entries=1).count() == 2
 

@@ -27,9 +27,9 @@ from certificates.services.certificate_management import CertificateManagementSe
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.file_store import InsecureFile, read_secret
 from certificates.services.integrity import IntegrityCheck
-from certificates.tests.issued import issued
+from certificates.tests.issued import issue_certificate
 from certificates.tests.keys import ec_key, request_for
-from certificates.tests.peers import ask, needs, softhsm
+from certificates.tests.peers import needs, run_tool, softhsm_library
 from devices.registry.models import Device
 from events.models import Event
 from provisioning.tests.processes import other_process
@@ -270,7 +270,7 @@ def test_a_key_that_the_device_made_is_not_here_to_be_handed_out(
     box = as_device(device)
     assert box.post("/devices/me/certificate/bundle", {}).status_code == 404
 
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
 
     assert box.post("/devices/me/certificate/bundle", {}).status_code == 409
 
@@ -281,8 +281,8 @@ def test_the_bundle_can_be_pkcs_12_under_a_passphrase(
     row, _ = made_here(service, device)
     box = as_device(device)
     wanted = {"form": "pkcs12", "passphrase": "correct horse"}
-    refused = box.post("/devices/me/certificate/bundle", {"form": "pkcs12"})
-    assert refused.status_code == 400
+    run_failing_tool = box.post("/devices/me/certificate/bundle", {"form": "pkcs12"})
+    assert run_failing_tool.status_code == 400
 
     answer = box.post("/devices/me/certificate/bundle", wanted)
 
@@ -322,13 +322,19 @@ def test_openssl_reads_the_pkcs_12(
     path = tmp_path / "bundle.p12"
     path.write_bytes(answer.content)
 
-    said = ask(
-        *("openssl", "pkcs12", "-in", str(path)),
-        *("-passin", "pass:horse", "-nodes", "-info"),
+    output = run_tool(
+        "openssl",
+        "pkcs12",
+        "-in",
+        str(path),
+        "-passin",
+        "pass:horse",
+        "-nodes",
+        "-info",
     )
 
-    assert "BEGIN PRIVATE KEY" in said
-    assert f"Device-{device.pk}" in said
+    assert "BEGIN PRIVATE KEY" in output
+    assert f"Device-{device.pk}" in output
 
 
 # --- In a token ----------------------------------------------------------------------------
@@ -343,16 +349,34 @@ def token(tmp_path: Path, settings: Any) -> Iterator[Callable[[str], str]]:
     configuration.write_text(f"directories.tokendir = {folder}\nlog.level = ERROR\n")
     before = os.environ.get("SOFTHSM2_CONF")
     os.environ["SOFTHSM2_CONF"] = str(configuration)
-    ask(
-        *("softhsm2-util", "--init-token", "--free", "--label", "provisioning"),
-        *("--so-pin", "12345678", "--pin", "87654321"),
+    run_tool(
+        "softhsm2-util",
+        "--init-token",
+        "--free",
+        "--label",
+        "provisioning",
+        "--so-pin",
+        "12345678",
+        "--pin",
+        "87654321",
     )
-    settings.PKCS11_MODULE, settings.PKCS11_PIN = softhsm(), "87654321"
+    settings.PKCS11_MODULE, settings.PKCS11_PIN = softhsm_library(), "87654321"
 
     def key_in_token(kind: str) -> str:
-        ask(
-            *("pkcs11-tool", "--module", softhsm(), "--login", "--pin", "87654321"),
-            *("--keypairgen", "--key-type", kind, "--label", "ca", "--id", "01"),
+        run_tool(
+            "pkcs11-tool",
+            "--module",
+            softhsm_library(),
+            "--login",
+            "--pin",
+            "87654321",
+            "--keypairgen",
+            "--key-type",
+            kind,
+            "--label",
+            "ca",
+            "--id",
+            "01",
         )
         return "pkcs11:token=provisioning;object=ca"
 
@@ -408,7 +432,7 @@ def test_a_key_in_a_token_signs_certificates_lists_and_delegations(
         [sys.executable, "-c", IN_A_TOKEN, address],
         env={
             **other_process(),
-            "PKCS11_MODULE": softhsm(),
+            "PKCS11_MODULE": softhsm_library(),
             "PKCS11_PIN": "87654321",
         },
         capture_output=True,

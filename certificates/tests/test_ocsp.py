@@ -19,8 +19,8 @@ from certificates.models import CertificateAuthority, Responder
 from certificates.services import authorities, ocsp_responses
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import renew_responders
-from certificates.tests.issued import issued, revoked
-from certificates.tests.peers import ask, needs
+from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.peers import needs, run_tool
 from devices.registry.models import Device
 from devices.registry.tests.waiting import until
 from tenants.models import Tenant
@@ -68,7 +68,7 @@ def posted(client: Any, der: bytes) -> Any:
 def test_a_certificate_in_use_is_good_whichever_hash_asks(
     device: Device, now: datetime, algorithm: Any
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
 
     answer = asked(question(int(row.serial_number, 16), algorithm=algorithm), now)
 
@@ -81,8 +81,8 @@ def test_a_certificate_in_use_is_good_whichever_hash_asks(
 def test_a_revoked_one_is_so_at_once_with_time_and_reason(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
-    revoked(row, now + timedelta(hours=1), reason="keyCompromise")
+    row = issue_certificate(device, now)
+    revoke_certificate(row, now + timedelta(hours=1), reason="keyCompromise")
 
     answer = asked(question(int(row.serial_number, 16)), now + timedelta(hours=2))
 
@@ -94,13 +94,13 @@ def test_a_revoked_one_is_so_at_once_with_time_and_reason(
 def test_a_serial_number_that_was_never_signed_is_unknown_and_never_good(
     device: Device, now: datetime
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
 
     assert asked(question(12345), now).certificate_status == Status.UNKNOWN
 
 
 def test_a_spent_serial_number_is_unknown(device: Device, now: datetime) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     type(row).objects.filter(pk=row.pk).update(status="failed")
 
     answer = asked(question(int(row.serial_number, 16)), now)
@@ -111,7 +111,7 @@ def test_a_spent_serial_number_is_unknown(device: Device, now: datetime) -> None
 def test_for_another_issuer_we_are_not_authorized(
     device: Device, now: datetime, tmp_path: Any
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     other = DeviceCertificatesService(tmp_path / "other").initialize_ca(
         now=now, key_type="ec"
     )
@@ -125,7 +125,7 @@ def test_for_an_issuer_with_our_name_and_another_key_we_are_not_authorized(
     device: Device, now: datetime, tmp_path: Any
 ) -> None:
     """Two CAs of one name stay apart: the name alone says nothing."""
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     twin = DeviceCertificatesService(tmp_path / "twin").initialize_ca(
         now=now, key_type="ec"
     )
@@ -139,7 +139,7 @@ def test_for_an_issuer_with_our_name_and_another_key_we_are_not_authorized(
 def test_the_answer_is_signed_by_a_responder_that_the_authority_delegated(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
 
     answer = asked(question(int(row.serial_number, 16)), now)
 
@@ -153,7 +153,7 @@ def test_the_answer_is_signed_by_a_responder_that_the_authority_delegated(
 
 
 def test_the_answer_has_a_time_and_an_end(device: Device, now: datetime) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
 
     answer = asked(question(int(row.serial_number, 16)), now)
 
@@ -163,7 +163,7 @@ def test_the_answer_has_a_time_and_an_end(device: Device, now: datetime) -> None
 
 @pytest.mark.parametrize("size", [1, 16, 32, 128])
 def test_a_nonce_comes_back(device: Device, now: datetime, size: int) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
 
     answer = asked(question(int(row.serial_number, 16), nonce=b"n" * size), now)
 
@@ -173,7 +173,7 @@ def test_a_nonce_comes_back(device: Device, now: datetime, size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 129])
 def test_a_nonce_of_no_use_does_not(device: Device, now: datetime, size: int) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
 
     answer = asked(question(int(row.serial_number, 16), nonce=b"n" * size), now)
 
@@ -190,7 +190,7 @@ def test_a_nonce_of_no_use_does_not(device: Device, now: datetime, size: int) ->
 def test_what_is_no_request_is_malformed_with_status_200(
     der: bytes, client: Any, device: Device
 ) -> None:
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
 
     answer = posted(client, der)
 
@@ -205,7 +205,7 @@ def test_what_is_no_request_is_malformed_with_status_200(
 def test_while_the_authority_cannot_delegate_the_asker_is_to_try_later(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     der = question(int(row.serial_number, 16))
     DeviceCertificatesService().store.ca_certificate.unlink()
 
@@ -217,7 +217,7 @@ def test_while_the_authority_cannot_delegate_the_asker_is_to_try_later(
 
 @pytest.fixture
 def responder(device: Device, now: datetime) -> x509.Certificate:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     return asked(question(int(row.serial_number, 16)), now).certificates[0]
 
 
@@ -310,7 +310,7 @@ def test_a_device_may_not_have_its_key(
 
 @pytest.mark.django_db(transaction=True)
 def test_the_worker_renews_it(celery_worker: None, device: Device) -> None:
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
 
     renew_responders.delay()
 
@@ -318,7 +318,7 @@ def test_the_worker_renews_it(celery_worker: None, device: Device) -> None:
 
 
 def test_a_retired_authority_is_not_answered_for(device: Device, now: datetime) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     CertificateAuthority.objects.update(status="retired")
 
     answer = asked(question(int(row.serial_number, 16)), now)
@@ -337,7 +337,7 @@ def by_get(client: Any) -> Callable[[str], Any]:
 def test_it_answers_by_post_and_by_get(
     client: Any, by_get: Callable[[str], Any], device: Device
 ) -> None:
-    row = issued(device, datetime.now(UTC))
+    row = issue_certificate(device, datetime.now(UTC))
     der = question(int(row.serial_number, 16))
 
     for answer in (
@@ -352,7 +352,7 @@ def test_it_answers_by_post_and_by_get(
 
 
 def test_an_answer_says_how_long_it_may_be_kept(client: Any, device: Device) -> None:
-    row = issued(device, datetime.now(UTC))
+    row = issue_certificate(device, datetime.now(UTC))
 
     answer = posted(client, question(int(row.serial_number, 16)))
 
@@ -364,7 +364,7 @@ def test_an_answer_says_how_long_it_may_be_kept(client: Any, device: Device) -> 
 
 
 def test_an_answer_to_a_nonce_is_kept_by_nobody(client: Any, device: Device) -> None:
-    row = issued(device, datetime.now(UTC))
+    row = issue_certificate(device, datetime.now(UTC))
 
     answer = posted(client, question(int(row.serial_number, 16), nonce=b"once" * 4))
 
@@ -372,7 +372,7 @@ def test_an_answer_to_a_nonce_is_kept_by_nobody(client: Any, device: Device) -> 
 
 
 def test_it_needs_no_credential_and_takes_a_wrong_one_for_none(device: Device) -> None:
-    row = issued(device, datetime.now(UTC))
+    row = issue_certificate(device, datetime.now(UTC))
     stranger = APIClient()
     stranger.credentials(HTTP_AUTHORIZATION="Bearer nonsense")
 
@@ -390,11 +390,19 @@ def test_a_request_about_two_certificates_is_malformed(
 ) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_bytes(authority().public_bytes(Encoding.PEM))
-    ask(
-        *("openssl", "ocsp", "-issuer", str(ca), "-serial", "1", "-serial", "2"),
-        *("-reqout", str(tmp_path / "two.der")),
+    run_tool(
+        "openssl",
+        "ocsp",
+        "-issuer",
+        str(ca),
+        "-serial",
+        "1",
+        "-serial",
+        "2",
+        "-reqout",
+        str(tmp_path / "two.der"),
     )
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
     assert authorities.trusted_certificates()
 
     answer = posted(client, (tmp_path / "two.der").read_bytes())

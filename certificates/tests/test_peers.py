@@ -14,8 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certificates.models import CertificateAuthority, DeviceCertificate, RevocationList
 from certificates.services import authorities, ocsp_responses, revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
-from certificates.tests.issued import issued, revoked
-from certificates.tests.peers import ask, found, marks, needs, refused
+from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.peers import (
+    found,
+    needs,
+    run_failing_tool,
+    run_tool,
+    tool_marks,
+)
 from devices.registry.tests.factories import DeviceFactory
 
 pytestmark = pytest.mark.django_db
@@ -50,9 +56,11 @@ def everything(
     service.ca.initialize_ca(
         now=now, key_type=kind.split()[0], with_root="root" in kind
     )
-    good, bad = (issued(DeviceFactory.create(), now) for _ in range(2))
-    revoked(bad, now, reason="keyCompromise")
-    revoked(issued(DeviceFactory.create(), now), now, reason="unspecified")
+    good, bad = (issue_certificate(DeviceFactory.create(), now) for _ in range(2))
+    revoke_certificate(bad, now, reason="keyCompromise")
+    revoke_certificate(
+        issue_certificate(DeviceFactory.create(), now), now, reason="unspecified"
+    )
     revocation_lists.rebuild_due(service.ca, now=now)
     ocsp_responses.renew_responders(service.ca, now=now)
     folder = tmp_path / "files"
@@ -95,17 +103,27 @@ def test_openssl_verifies_the_chain_strictly_and_with_the_lists(
     everything: Everything,
 ) -> None:
     verify = [
-        *("openssl", "verify", "-x509_strict", "-purpose", "sslclient"),
-        *("-auth_level", "2", *everything.now()),
-        *("-CAfile", everything.path("root.pem")),
-        *("-untrusted", everything.path("chain.pem")),
-        *("-CRLfile", everything.path("lists.pem"), "-crl_check_all"),
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslclient",
+        "-auth_level",
+        "2",
+        *everything.now(),
+        "-CAfile",
+        everything.path("root.pem"),
+        "-untrusted",
+        everything.path("chain.pem"),
+        "-CRLfile",
+        everything.path("lists.pem"),
+        "-crl_check_all",
     ]
 
-    assert "OK" in ask(*verify, everything.path("good.pem"))
-    assert "revoked" in refused(*verify, everything.path("bad.pem"))
+    assert "OK" in run_tool(*verify, everything.path("good.pem"))
+    assert "revoked" in run_failing_tool(*verify, everything.path("bad.pem"))
     extended = [*verify, "-extended_crl"]
-    assert "OK" in ask(*extended, everything.path("good.pem"))
+    assert "OK" in run_tool(*extended, everything.path("good.pem"))
 
 
 @needs("openssl")
@@ -113,14 +131,21 @@ def test_openssl_takes_the_shard_alone_for_its_certificates(
     everything: Everything,
 ) -> None:
     verify = [
-        *("openssl", "verify", "-x509_strict", "-extended_crl", "-crl_check"),
-        *(*everything.now(), "-partial_chain"),
-        *("-CAfile", everything.path("ca.pem")),
-        *("-CRLfile", everything.path("shard.crl.pem")),
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-extended_crl",
+        "-crl_check",
+        *everything.now(),
+        "-partial_chain",
+        "-CAfile",
+        everything.path("ca.pem"),
+        "-CRLfile",
+        everything.path("shard.crl.pem"),
     ]
 
-    assert "OK" in ask(*verify, everything.path("good.pem"))
-    assert "revoked" in refused(*verify, everything.path("bad.pem"))
+    assert "OK" in run_tool(*verify, everything.path("good.pem"))
+    assert "revoked" in run_failing_tool(*verify, everything.path("bad.pem"))
 
 
 @needs("openssl")
@@ -128,30 +153,43 @@ def test_openssl_refuses_it_for_a_server_and_after_its_end(
     everything: Everything,
 ) -> None:
     verify = [
-        *("openssl", "verify", "-CAfile", everything.path("root.pem")),
-        *("-untrusted", everything.path("chain.pem")),
+        "openssl",
+        "verify",
+        "-CAfile",
+        everything.path("root.pem"),
+        "-untrusted",
+        everything.path("chain.pem"),
     ]
     late = str(int(datetime.now(UTC).timestamp()) + 400 * 86_400)
 
-    server = refused(
+    server = run_failing_tool(
         *verify, "-purpose", "sslserver", *everything.now(), everything.path("good.pem")
     )
     assert "purpose" in server
-    assert "expired" in refused(*verify, "-attime", late, everything.path("good.pem"))
+    assert "expired" in run_failing_tool(
+        *verify, "-attime", late, everything.path("good.pem")
+    )
 
 
 @needs("openssl")
 def test_openssl_reads_the_list_as_we_mean_it(everything: Everything) -> None:
-    said = ask("openssl", "crl", "-in", everything.path("shard.crl.pem"), "-text")
+    output = run_tool(
+        "openssl", "crl", "-in", everything.path("shard.crl.pem"), "-text"
+    )
 
-    assert "Version 2" in said
-    assert "Issuing Distribution Point: critical" in said
-    assert "Key Compromise" in said
-    assert said.count("Serial Number:") == 2
-    assert said.count("X509v3 CRL Reason Code") == 1, "none for unspecified"
-    verified = ask(
-        *("openssl", "crl", "-in", everything.path("complete.crl.pem"), "-noout"),
-        *("-CAfile", everything.path("ca.pem")),
+    assert "Version 2" in output
+    assert "Issuing Distribution Point: critical" in output
+    assert "Key Compromise" in output
+    assert output.count("Serial Number:") == 2
+    assert output.count("X509v3 CRL Reason Code") == 1, "none for unspecified"
+    verified = run_tool(
+        "openssl",
+        "crl",
+        "-in",
+        everything.path("complete.crl.pem"),
+        "-noout",
+        "-CAfile",
+        everything.path("ca.pem"),
     )
     assert "verify OK" in verified
 
@@ -166,22 +204,30 @@ def test_openssl_asks_and_understands_the_answers(
     for name, status in zip(names, expected, strict=True):
         request, response = everything.path("q.der"), everything.path("a.der")
         about = ("-issuer", everything.path("ca.pem"), "-cert", everything.path(name))
-        ask("openssl", "ocsp", digest, *about, "-reqout", request)
+        run_tool("openssl", "ocsp", digest, *about, "-reqout", request)
         answer = client.post(
             "/certificates/ocsp",
             Path(request).read_bytes(),
             "application/ocsp-request",
         )
         Path(response).write_bytes(answer.content)
-        said = ask(
-            *("openssl", "ocsp", digest, *about, "-respin", response, "-no_nonce"),
-            *("-CAfile", everything.path("root.pem")),
-            *("-verify_other", everything.path("chain.pem")),
+        output = run_tool(
+            "openssl",
+            "ocsp",
+            digest,
+            *about,
+            "-respin",
+            response,
+            "-no_nonce",
+            "-CAfile",
+            everything.path("root.pem"),
+            "-verify_other",
+            everything.path("chain.pem"),
         )
-        assert "Response verify OK" in said, said
-        assert f"{everything.path(name)}: {status}" in said, said
+        assert "Response verify OK" in output, output
+        assert f"{everything.path(name)}: {status}" in output, output
         if status == "revoked":
-            assert "keyCompromise" in said
+            assert "keyCompromise" in output
 
 
 # --- GnuTLS ----------------------------------------------------------------------------------
@@ -195,23 +241,27 @@ def test_gnutls_verifies_the_chain_and_the_list(everything: Everything) -> None:
         + Path(everything.path("chain.pem")).read_bytes()
     )
 
-    said = ask(
-        *("certtool", "--verify", "--infile", str(chain)),
-        *("--load-ca-certificate", everything.path("root.pem")),
-        *("--verify-purpose", "1.3.6.1.5.5.7.3.2"),
+    output = run_tool(
+        "certtool",
+        "--verify",
+        "--infile",
+        str(chain),
+        "--load-ca-certificate",
+        everything.path("root.pem"),
+        "--verify-purpose",
+        "1.3.6.1.5.5.7.3.2",
     )
-    assert "Verified. The certificate is trusted." in said
+    assert "Verified. The certificate is trusted." in output
     for name, signer in (("complete", "ca"), ("shard", "ca")):
-        said = ask(
-            *(
-                "certtool",
-                "--verify-crl",
-                "--infile",
-                everything.path(f"{name}.crl.pem"),
-            ),
-            *("--load-ca-certificate", everything.path(f"{signer}.pem")),
+        output = run_tool(
+            "certtool",
+            "--verify-crl",
+            "--infile",
+            everything.path(f"{name}.crl.pem"),
+            "--load-ca-certificate",
+            everything.path(f"{signer}.pem"),
         )
-        assert "Verified" in said, said
+        assert "Verified" in output, output
 
 
 @needs("ocsptool", "openssl")
@@ -221,21 +271,29 @@ def test_gnutls_asks_and_understands_the_answers(
     for name, status in (("good.pem", "good"), ("bad.pem", "revoked")):
         request, response = everything.path("q.der"), everything.path("a.der")
         about = (
-            *("--load-issuer", everything.path("ca.pem")),
-            *("--load-cert", everything.path(name)),
+            "--load-issuer",
+            everything.path("ca.pem"),
+            "--load-cert",
+            everything.path(name),
         )
-        ask("ocsptool", "--generate-request", *about, "--outfile", request, "--nonce")
+        run_tool(
+            "ocsptool", "--generate-request", *about, "--outfile", request, "--nonce"
+        )
         answer = client.post(
             "/certificates/ocsp",
             Path(request).read_bytes(),
             "application/ocsp-request",
         )
         Path(response).write_bytes(answer.content)
-        said = ask("ocsptool", "--response-info", "--infile", response)
-        assert f"Certificate Status: {status}" in said
-        verified = ask(
-            *("ocsptool", "--verify-response", "--load-response", response),
-            *("--load-signer", everything.path("responder.pem")),
+        output = run_tool("ocsptool", "--response-info", "--infile", response)
+        assert f"Certificate Status: {status}" in output
+        verified = run_tool(
+            "ocsptool",
+            "--verify-response",
+            "--load-response",
+            response,
+            "--load-signer",
+            everything.path("responder.pem"),
         )
         assert "Success" in verified, verified
 
@@ -275,7 +333,7 @@ def test_pkilint_has_nothing_against_anything_of_it(
             "good.pem" if row == everything.good else "bad.pem"
         )
         issuer = ("-issuer", everything.path("ca.pem"))
-        ask("openssl", "ocsp", *issuer, "-cert", certificate, "-reqout", request)
+        run_tool("openssl", "ocsp", *issuer, "-cert", certificate, "-reqout", request)
         answer = client.post(
             "/certificates/ocsp",
             Path(request).read_bytes(),
@@ -291,8 +349,10 @@ def test_pkilint_has_nothing_against_how_they_hang_together(
 ) -> None:
     done = subprocess.run(
         [
-            *(found("lint_pkix_signer_signee_cert_chain") or "", "lint"),
-            *(everything.path("ca.pem"), everything.path("good.pem")),
+            found("lint_pkix_signer_signee_cert_chain") or "",
+            "lint",
+            everything.path("ca.pem"),
+            everything.path("good.pem"),
         ],
         capture_output=True,
         text=True,
@@ -306,14 +366,21 @@ def test_pkilint_has_nothing_against_how_they_hang_together(
 def test_when_the_clock_has_gone_on_the_list_is_over(everything: Everything) -> None:
     later = (datetime.now(UTC) + timedelta(days=8)).strftime("%Y-%m-%d %H:%M:%S")
 
-    said = refused(
-        *("faketime", later, "openssl", "verify", "-crl_check"),
-        *("-partial_chain", "-CAfile", everything.path("ca.pem")),
-        *("-CRLfile", everything.path("complete.crl.pem")),
+    output = run_failing_tool(
+        "faketime",
+        later,
+        "openssl",
+        "verify",
+        "-crl_check",
+        "-partial_chain",
+        "-CAfile",
+        everything.path("ca.pem"),
+        "-CRLfile",
+        everything.path("complete.crl.pem"),
         everything.path("good.pem"),
     )
 
-    assert "CRL has expired" in said
+    assert "CRL has expired" in output
 
 
 def test_all_that_should_be_trusted_is_in_the_bundle(everything: Everything) -> None:
@@ -328,4 +395,4 @@ def test_the_peers_are_all_here_when_they_have_to_be() -> None:
     if os.environ.get("PKI_PEERS") == "required":
         for tool in ("openssl", "certtool", "ocsptool", "pki", "nginx", "curl"):
             assert found(tool), tool
-    assert marks("no-such-tool")
+    assert tool_marks("no-such-tool")

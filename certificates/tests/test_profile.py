@@ -140,9 +140,9 @@ def test_it_says_where_its_issuer_and_the_responder_are(
 ) -> None:
     access = extension(signed, x509.AuthorityInformationAccess)
     assert not access.critical
-    said = {part.access_method: part.access_location.value for part in access.value}
+    output = {part.access_method: part.access_location.value for part in access.value}
     identifier = DeviceCertificatesService().issuer().key_identifier.hex()
-    assert said == {
+    assert output == {
         AuthorityInformationAccessOID.OCSP: f"{settings.PKI_URL}/certificates/ocsp",
         AuthorityInformationAccessOID.CA_ISSUERS: (
             f"{settings.PKI_URL}/certificates/authorities/{identifier}.cer"
@@ -307,9 +307,15 @@ def test_openssl_accepts_it_for_a_tls_client_and_for_nothing_else(
     def verify(purpose: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
-                *("openssl", "verify", "-x509_strict", "-purpose", purpose),
-                *("-attime", str(int(now.timestamp()))),
-                *("-CAfile", str(store.ca_certificate)),
+                "openssl",
+                "verify",
+                "-x509_strict",
+                "-purpose",
+                purpose,
+                "-attime",
+                str(int(now.timestamp())),
+                "-CAfile",
+                str(store.ca_certificate),
                 str(store.certificate_of(device.pk)),
             ],
             capture_output=True,

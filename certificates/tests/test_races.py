@@ -29,7 +29,7 @@ from certificates.services import (
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.integrity import IntegrityCheck
 from certificates.tasks import renew
-from certificates.tests.issued import issued
+from certificates.tests.issued import issue_certificate
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
@@ -116,7 +116,7 @@ def test_twenty_with_server_made_keys_leave_a_pair(
 def test_twenty_revocations_are_one(
     service: CertificateManagementService, device: Device
 ) -> None:
-    row = issued(device, NOW)
+    row = issue_certificate(device, NOW)
 
     at_once(
         lambda number: service.revoke_certificate(
@@ -130,7 +130,7 @@ def test_twenty_revocations_are_one(
 def test_twenty_acknowledgements_supersede_once(
     service: CertificateManagementService, device: Device
 ) -> None:
-    new = service.renew_certificate(issued(device, NOW), now=NOW)
+    new = service.renew_certificate(issue_certificate(device, NOW), now=NOW)
 
     at_once(lambda _: handover.confirm(new, now=NOW))
 
@@ -162,7 +162,7 @@ def test_twenty_that_want_the_key_get_it_once(
 def test_renewals_revocations_and_issuances_at_once_leave_order(
     service: CertificateManagementService, device: Device
 ) -> None:
-    row = issued(device, NOW)
+    row = issue_certificate(device, NOW)
     requests = [request_for(ec_key()) for _ in range(20)]
 
     def work(number: int) -> Any:
@@ -186,7 +186,7 @@ def test_renewals_revocations_and_issuances_at_once_leave_order(
 
 
 def test_a_renewal_that_is_delivered_again_makes_no_second_one(device: Device) -> None:
-    row = issued(device, NOW - timedelta(days=360))
+    row = issue_certificate(device, NOW - timedelta(days=360))
 
     for _ in range(3):
         renew(str(row.pk))
@@ -198,7 +198,7 @@ def test_a_renewal_that_is_delivered_again_makes_no_second_one(device: Device) -
 def test_twenty_that_pull_the_same_renewals_forward_begin_it_once(
     device: Device,
 ) -> None:
-    issued(device, NOW - timedelta(days=1))
+    issue_certificate(device, NOW - timedelta(days=1))
 
     begun = at_once(
         lambda _: renewal_campaigns.pull_forward(
@@ -214,7 +214,7 @@ def test_two_that_send_renewals_share_them(
     service: CertificateManagementService,
 ) -> None:
     rows = [
-        issued(device, NOW - timedelta(days=360))
+        issue_certificate(device, NOW - timedelta(days=360))
         for device in DeviceFactory.create_batch(12)
     ]
 
@@ -229,8 +229,8 @@ def test_what_is_being_signed_for_a_compromised_key_is_not_finished(
     service: CertificateManagementService, device: Device
 ) -> None:
     key = ec_key()
-    row = issued(device, NOW, key)
-    reserved = issued(device, NOW, key)
+    row = issue_certificate(device, NOW, key)
+    reserved = issue_certificate(device, NOW, key)
     DeviceCertificate.objects.filter(pk=reserved.pk).update(
         status="pending", handover_until=None
     )

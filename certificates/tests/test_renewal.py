@@ -18,7 +18,7 @@ from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.expirations import in_batches
 from certificates.services.renewal_windows import window_of
 from certificates.tasks import renew_due
-from certificates.tests.issued import issued, revoked
+from certificates.tests.issued import issue_certificate, revoke_certificate
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
@@ -59,7 +59,7 @@ def test_the_old_one_is_good_until_the_device_acknowledges_the_new_one(
     device: Device, as_device: AsDevice
 ) -> None:
     now = datetime.now(UTC)
-    old = issued(device, now)
+    old = issue_certificate(device, now)
     new = renewed(old, now)
     box = as_device(device)
     assert status(old) == "active"
@@ -80,7 +80,7 @@ def test_the_old_one_is_good_until_the_device_acknowledges_the_new_one(
 
 
 def test_an_acknowledgement_twice_is_once(device: Device, now: datetime) -> None:
-    old = issued(device, now)
+    old = issue_certificate(device, now)
     new = renewed(old, now)
 
     for _ in range(2):
@@ -92,7 +92,7 @@ def test_an_acknowledgement_twice_is_once(device: Device, now: datetime) -> None
 def test_without_an_acknowledgement_the_old_one_is_superseded_after_the_grace_period(
     device: Device, now: datetime
 ) -> None:
-    old = issued(device, now)
+    old = issue_certificate(device, now)
     renewed(old, now)
     grace = timedelta(days=configured.HANDOVER_DAYS)
 
@@ -108,7 +108,7 @@ def test_without_an_acknowledgement_the_old_one_is_superseded_after_the_grace_pe
 def test_a_device_acknowledges_its_own_certificates_only(
     device: Device, as_device: AsDevice
 ) -> None:
-    stranger = issued(DeviceFactory.create(), datetime.now(UTC))
+    stranger = issue_certificate(DeviceFactory.create(), datetime.now(UTC))
     box = as_device(device)
 
     def acknowledged(serial_number: str) -> int:
@@ -119,15 +119,15 @@ def test_a_device_acknowledges_its_own_certificates_only(
     assert acknowledged(stranger.serial_number) == 404
     assert acknowledged("abc") == 404
     assert acknowledged("not hexadecimal") == 400
-    mine = issued(device, datetime.now(UTC))
-    revoked(mine, datetime.now(UTC))
+    mine = issue_certificate(device, datetime.now(UTC))
+    revoke_certificate(mine, datetime.now(UTC))
     assert acknowledged(mine.serial_number) == 409
 
 
 def test_a_second_renewal_before_the_first_is_fetched_leaves_one_in_use(
     device: Device, now: datetime
 ) -> None:
-    first = issued(device, now)
+    first = issue_certificate(device, now)
     second = renewed(first, now)
     third = renewed(second, now + MINUTE)
 
@@ -141,12 +141,12 @@ def test_a_second_renewal_before_the_first_is_fetched_leaves_one_in_use(
 def test_when_the_new_one_is_revoked_the_old_one_is_in_use_again(
     device: Device, now: datetime, as_device: AsDevice
 ) -> None:
-    old = issued(device, now)
+    old = issue_certificate(device, now)
     new = CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=now
     )
 
-    revoked(new, now, reason="superseded")
+    revoke_certificate(new, now, reason="superseded")
 
     assert DeviceCertificate.objects.active().get() == old
     steps = as_device(device).post("/devices/connect", {}).json()["next_steps"]
@@ -156,10 +156,10 @@ def test_when_the_new_one_is_revoked_the_old_one_is_in_use_again(
 def test_a_compromised_key_takes_all_its_certificates_with_it(
     device: Device, now: datetime
 ) -> None:
-    old = issued(device, now)
+    old = issue_certificate(device, now)
     new = renewed(old, now)  # the same key, signed again
 
-    revoked(new, now, reason="keyCompromise")
+    revoke_certificate(new, now, reason="keyCompromise")
 
     assert (status(old), status(new)) == ("revoked", "revoked")
 
@@ -170,7 +170,7 @@ def test_a_compromised_key_takes_all_its_certificates_with_it(
 def test_the_window_ends_before_the_server_renews_by_itself(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     assert row.not_after is not None
 
     window = window_of(row, now=now)
@@ -183,7 +183,8 @@ def test_the_window_ends_before_the_server_renews_by_itself(
 
 def test_windows_of_a_fleet_are_spread(now: datetime) -> None:
     starts = [
-        window_of(issued(DeviceFactory.create(), now), now=now).start for _ in range(12)
+        window_of(issue_certificate(DeviceFactory.create(), now), now=now).start
+        for _ in range(12)
     ]
 
     assert len(set(starts)) == 12
@@ -193,7 +194,7 @@ def test_windows_of_a_fleet_are_spread(now: datetime) -> None:
 def test_the_same_certificate_has_the_same_window_whenever_it_asks(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
 
     assert window_of(row, now=now) == window_of(row, now=now + 9 * DAY)
 
@@ -201,7 +202,7 @@ def test_the_same_certificate_has_the_same_window_whenever_it_asks(
 def test_the_device_and_its_tenants_members_may_ask_and_nobody_else(
     device: Device, as_device: AsDevice, member: Member
 ) -> None:
-    row = issued(device, datetime.now(UTC))
+    row = issue_certificate(device, datetime.now(UTC))
     path = f"/certificates/{row.serial_number}/renewal-info"
 
     for client in (as_device(device), member()):
@@ -218,7 +219,7 @@ def test_the_device_and_its_tenants_members_may_ask_and_nobody_else(
 
 
 def test_connect_tells_the_same_window(device: Device, as_device: AsDevice) -> None:
-    row = issued(device, datetime.now(UTC))
+    row = issue_certificate(device, datetime.now(UTC))
     box = as_device(device)
     info = box.get(f"/certificates/{row.serial_number}/renewal-info").json()
 
@@ -237,9 +238,9 @@ def test_connect_tells_the_same_window(device: Device, as_device: AsDevice) -> N
 def test_the_window_of_one_that_is_over_lies_in_the_past(
     device: Device, now: datetime, why: str
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     if why == "revoked":
-        revoked(row, now)
+        revoke_certificate(row, now)
     else:
         renewed(row, now)
     row.refresh_from_db()
@@ -255,7 +256,8 @@ def test_the_window_of_one_that_is_over_lies_in_the_past(
 
 def fleet(count: int, now: datetime, **about: Any) -> list[DeviceCertificate]:
     return [
-        issued(device, now) for device in DeviceFactory.create_batch(count, **about)
+        issue_certificate(device, now)
+        for device in DeviceFactory.create_batch(count, **about)
     ]
 
 
@@ -284,7 +286,7 @@ def test_after_a_weeks_outage_all_are_renewed_the_most_urgent_first_at_the_set_r
 def test_what_is_claimed_is_not_claimed_again_until_its_pause_is_over(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     assert row.not_after is not None
     due = row.not_after - 5 * DAY
 
@@ -299,7 +301,7 @@ def test_what_is_claimed_is_not_claimed_again_until_its_pause_is_over(
 def test_while_the_authority_cannot_sign_nothing_is_claimed(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     assert row.not_after is not None
     due = row.not_after - DAY
     store = DeviceCertificatesService().store
@@ -314,7 +316,7 @@ def test_while_the_authority_cannot_sign_nothing_is_claimed(
 @pytest.mark.django_db(transaction=True)
 def test_the_worker_renews_what_is_due(celery_worker: None, device: Device) -> None:
     now = datetime.now(UTC)
-    row = issued(device, now - timedelta(days=360))
+    row = issue_certificate(device, now - timedelta(days=360))
 
     renew_due.delay()
 
@@ -433,8 +435,8 @@ def test_the_windows_of_what_it_reaches_are_pulled_forward_with_its_reason(
     device: Device, as_device: AsDevice
 ) -> None:
     now = datetime.now(UTC)
-    row = issued(device, now - DAY)
-    untouched = issued(DeviceFactory.create(), now - DAY)
+    row = issue_certificate(device, now - DAY)
+    untouched = issue_certificate(DeviceFactory.create(), now - DAY)
     renewal_campaigns.pull_forward(
         reason="weak random numbers", per_minute=60, tenant=device.tenant, now=now
     )
@@ -475,7 +477,7 @@ def test_a_campaign_over_nothing_is_refused(now: datetime) -> None:
 def test_the_operators_command_begins_lists_and_stops(
     device: Device, capsys: Any
 ) -> None:
-    issued(device, datetime.now(UTC) - DAY)
+    issue_certificate(device, datetime.now(UTC) - DAY)
 
     def said(*words: str) -> str:
         call_command("pull_renewals_forward", *words)

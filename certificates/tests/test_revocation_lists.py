@@ -23,7 +23,7 @@ from certificates.pki.issuer import Issuer, key_identifier
 from certificates.services import revocation_lists
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import build_revocation_lists
-from certificates.tests.issued import issued, revoked
+from certificates.tests.issued import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import until
@@ -59,8 +59,11 @@ def serials(found: CRL) -> set[int]:
 def test_a_revoked_certificate_is_on_the_complete_list_and_on_its_shard(
     device: Device, now: datetime
 ) -> None:
-    row, other = issued(device, now), issued(DeviceFactory.create(), now)
-    revoked(row, now + timedelta(hours=1))
+    row, other = (
+        issue_certificate(device, now),
+        issue_certificate(DeviceFactory.create(), now),
+    )
+    revoke_certificate(row, now + timedelta(hours=1))
 
     rebuilt(now + timedelta(hours=2))
 
@@ -73,8 +76,8 @@ def test_a_revoked_certificate_is_on_the_complete_list_and_on_its_shard(
 def test_its_entry_says_when_it_was_revoked_and_why(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
-    revoked(row, now + timedelta(hours=1), reason="keyCompromise")
+    row = issue_certificate(device, now)
+    revoke_certificate(row, now + timedelta(hours=1), reason="keyCompromise")
 
     rebuilt(now + timedelta(hours=5))
 
@@ -88,7 +91,7 @@ def test_its_entry_says_when_it_was_revoked_and_why(
 
 
 def test_an_unspecified_reason_is_left_out(device: Device, now: datetime) -> None:
-    revoked(issued(device, now), now, reason="unspecified")
+    revoke_certificate(issue_certificate(device, now), now, reason="unspecified")
 
     rebuilt(now)
 
@@ -99,8 +102,8 @@ def test_an_unspecified_reason_is_left_out(device: Device, now: datetime) -> Non
 def test_a_list_has_the_profiles_extensions_and_no_other(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
-    revoked(row, now)
+    row = issue_certificate(device, now)
+    revoke_certificate(row, now)
     rebuilt(now)
 
     whole = {item.oid: item.critical for item in complete().extensions}
@@ -115,7 +118,7 @@ def test_a_list_has_the_profiles_extensions_and_no_other(
 def test_a_lists_dates_leave_room_for_a_missed_build(
     device: Device, now: datetime
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     rebuilt(now)
 
     found = complete()
@@ -126,7 +129,7 @@ def test_a_lists_dates_leave_room_for_a_missed_build(
 
 
 def test_an_empty_list_has_no_entries_at_all(device: Device, now: datetime) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     rebuilt(now)
 
     assert len(complete()) == 0
@@ -135,7 +138,7 @@ def test_an_empty_list_has_no_entries_at_all(device: Device, now: datetime) -> N
 def test_the_issuer_is_the_authority_byte_for_byte_and_its_key_signed(
     device: Device, now: datetime
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     rebuilt(now)
 
     ca = DeviceCertificatesService().issuer().certificate
@@ -147,7 +150,7 @@ def test_the_issuer_is_the_authority_byte_for_byte_and_its_key_signed(
 def test_the_shard_says_the_distribution_point_byte_for_byte(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     rebuilt(now)
 
     certificate = row.signed_certificate()
@@ -167,11 +170,11 @@ def test_another_public_address_opens_other_shards_and_leaves_the_old_ones(
     device: Device, now: datetime, settings: Any
 ) -> None:
     settings.CRL_SHARDS = 1
-    before = issued(device, now)
+    before = issue_certificate(device, now)
     settings.PKI_URL = "http://elsewhere.example.com"
-    after = issued(DeviceFactory.create(), now)
-    revoked(before, now)
-    revoked(after, now)
+    after = issue_certificate(DeviceFactory.create(), now)
+    revoke_certificate(before, now)
+    revoke_certificate(after, now)
 
     rebuilt(now)
 
@@ -188,9 +191,9 @@ def test_another_public_address_opens_other_shards_and_leaves_the_old_ones(
 def test_an_entry_stays_until_one_list_after_its_end(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     assert row.not_after is not None
-    revoked(row, now)
+    revoke_certificate(row, now)
 
     def listed(at: datetime) -> bool:
         assert rebuilt(at) > 0
@@ -204,7 +207,7 @@ def test_an_entry_stays_until_one_list_after_its_end(
 def test_nothing_is_built_without_news_until_a_day_has_passed(
     device: Device, now: datetime
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     assert rebuilt(now) == 2
 
     assert rebuilt(now + timedelta(hours=23)) == 0
@@ -215,9 +218,9 @@ def test_nothing_is_built_without_news_until_a_day_has_passed(
 def test_a_revocation_is_news_for_two_lists_and_once(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     rebuilt(now)
-    revoked(row, now, reason="superseded")
+    revoke_certificate(row, now, reason="superseded")
 
     assert rebuilt(now + timedelta(seconds=20)) == 2
     assert rebuilt(now + timedelta(seconds=40)) == 0
@@ -226,10 +229,10 @@ def test_a_revocation_is_news_for_two_lists_and_once(
 def test_a_key_found_to_be_compromised_later_is_news_again(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
-    revoked(row, now, reason="superseded")
+    row = issue_certificate(device, now)
+    revoke_certificate(row, now, reason="superseded")
     rebuilt(now)
-    revoked(row, now + timedelta(hours=1), reason="keyCompromise")
+    revoke_certificate(row, now + timedelta(hours=1), reason="keyCompromise")
 
     assert rebuilt(now + timedelta(hours=1)) == 2
 
@@ -242,9 +245,9 @@ def test_a_key_found_to_be_compromised_later_is_news_again(
 def test_a_list_that_cannot_be_built_leaves_the_last_good_one(
     device: Device, now: datetime, client: Any
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     rebuilt(now)
-    revoked(row, now)
+    revoke_certificate(row, now)
     DeviceCertificatesService().store.ca_certificate.unlink()
 
     assert rebuilt(now + timedelta(minutes=1)) == 0
@@ -257,7 +260,7 @@ def test_a_list_that_cannot_be_built_leaves_the_last_good_one(
 def test_a_clock_that_goes_back_makes_no_list_that_is_older(
     device: Device, now: datetime
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     rebuilt(now)
 
     list_id = RevocationList.objects.get(slot=None).pk
@@ -271,7 +274,7 @@ def test_a_clock_that_goes_back_makes_no_list_that_is_older(
 def test_twenty_builders_at_once_use_each_number_once(
     device: Device, now: datetime
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     list_id = RevocationList.objects.get(slot=None).pk
     issuer = DeviceCertificatesService().issuer()
 
@@ -293,8 +296,8 @@ def test_twenty_builders_at_once_use_each_number_once(
 def test_the_worker_builds_what_beat_asks_for(
     celery_worker: None, device: Device
 ) -> None:
-    row = issued(device, datetime.now(UTC))
-    revoked(row, datetime.now(UTC))
+    row = issue_certificate(device, datetime.now(UTC))
+    revoke_certificate(row, datetime.now(UTC))
 
     build_revocation_lists.delay()
 
@@ -406,7 +409,7 @@ def test_a_list_that_is_older_or_a_strangers_or_none_is_refused(
 def test_lists_are_served_in_both_forms_with_what_a_cache_needs(
     client: Any, device: Device
 ) -> None:
-    row = issued(device, datetime.now(UTC))
+    row = issue_certificate(device, datetime.now(UTC))
     point = row.distribution_point_id
 
     whole = client.get("/certificates/ca.crl")
@@ -424,7 +427,7 @@ def test_lists_are_served_in_both_forms_with_what_a_cache_needs(
 
 
 def test_who_has_the_list_is_told_so(client: Any, device: Device) -> None:
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
     first = client.get("/certificates/ca.crl")
 
     again = client.get("/certificates/ca.crl", HTTP_IF_NONE_MATCH=first["ETag"])
@@ -436,7 +439,7 @@ def test_who_has_the_list_is_told_so(client: Any, device: Device) -> None:
 def test_a_cache_keeps_no_list_beyond_its_end(
     client: Any, device: Device, now: datetime
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     moment = datetime.now(UTC)
     rebuilt(moment - timedelta(days=7) + timedelta(seconds=60))
 
@@ -456,7 +459,7 @@ def test_a_list_that_is_none_is_not_found(path: str) -> None:
 def test_a_list_outlives_the_shutdown_of_its_authoritys_key(
     client: Any, device: Device
 ) -> None:
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
     assert client.get("/certificates/ca.crl").status_code == 200
     served = RevocationList.objects.get(slot=None)
     path = f"/certificates/authorities/{served.authority.key_identifier}.crl"

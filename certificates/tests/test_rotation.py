@@ -24,7 +24,7 @@ from certificates.services import (
 from certificates.services.authority_files import KeyHolder
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.validation import validate_certificate
-from certificates.tests.issued import issued, revoked
+from certificates.tests.issued import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from tenants.context import tenant_scope
@@ -58,14 +58,14 @@ def test_the_whole_way(
     service: CertificateManagementService, device: Device, client: Any
 ) -> None:
     now = datetime.now(UTC)
-    old = issued(device, now - timedelta(days=1))
+    old = issue_certificate(device, now - timedelta(days=1))
     former = CertificateAuthority.objects.get()
     assert step() == "prepare"
 
     # A new one is prepared: it is trusted, and does not sign.
     following = prepared(service, now)
     assert step() == "switch"
-    assert issued(DeviceFactory.create(), now).authority_key_id == (
+    assert issue_certificate(DeviceFactory.create(), now).authority_key_id == (
         former.key_identifier
     )
     trusted = x509.load_pem_x509_certificates(
@@ -76,12 +76,12 @@ def test_the_whole_way(
     # It signs; what the former signed is good still, and its lists go on.
     rotation.switch(service.ca, now=now)
     assert step() == "move"
-    fresh = issued(DeviceFactory.create(), now)
+    fresh = issue_certificate(DeviceFactory.create(), now)
     assert fresh.authority_key_id == following.key_identifier
     assert client.get("/certificates/ca.pem").content.decode() == following.chain
     with tenant_scope(device.tenant_id):
         assert validate_certificate(old.pem, now=now).valid
-    revoked(issued(DeviceFactory.create(), now), now)
+    revoke_certificate(issue_certificate(DeviceFactory.create(), now), now)
     assert revocation_lists.rebuild_due(service.ca, now=now) >= 3
 
     # The devices move, at the operator's rate.
@@ -101,7 +101,7 @@ def test_the_whole_way(
     with pytest.raises(NotReadyForRotation, match="valid still"):
         rotation.retire(key_identifier=former.key_identifier, now=now)
     for row in rotation.unneeded(former, unconfirmed=False):
-        revoked(row, now, reason="superseded")
+        revoke_certificate(row, now, reason="superseded")
     with pytest.raises(NotReadyForRotation, match="on no list yet"):
         rotation.retire(key_identifier=former.key_identifier, now=now)
     ended = rotation.end_former(former, service, unconfirmed=False, now=now)
@@ -121,7 +121,7 @@ def test_a_device_that_is_away_keeps_the_former_authority_alive(
     service: CertificateManagementService, device: Device, capsys: Any
 ) -> None:
     now = datetime.now(UTC)
-    old = issued(device, now - timedelta(days=1))
+    old = issue_certificate(device, now - timedelta(days=1))
     prepared(service, now)
     rotation.switch(service.ca, now=now)
     service.renew_certificate(old, now=now)  # and the device has not come for it
@@ -199,7 +199,7 @@ def test_two_authorities_of_one_installation_have_names_of_their_own(
 def test_the_steps_are_taken_in_their_order(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     signs = CertificateAuthority.objects.get()
 
     with pytest.raises(NotReadyForRotation, match="No new CA"):
@@ -244,7 +244,7 @@ def test_below_the_root_that_is_there_the_next_one_is_made(
 def test_the_command_walks_the_operator_through_it(
     service: CertificateManagementService, device: Device, capsys: Any
 ) -> None:
-    old = issued(device, datetime.now(UTC) - timedelta(days=1))
+    old = issue_certificate(device, datetime.now(UTC) - timedelta(days=1))
 
     def said(*words: str) -> str:
         call_command("rotate_ca", *words)
@@ -266,7 +266,7 @@ def test_the_command_walks_the_operator_through_it(
     old.refresh_from_db()
     assert (old.status, old.revocation_reason) == ("revoked", "superseded")
     assert not service.ca.store.ca_key.exists()
-    issued(DeviceFactory.create(), datetime.now(UTC))
+    issue_certificate(DeviceFactory.create(), datetime.now(UTC))
     with pytest.raises(CommandError, match="no former CA"):
         said("retire")
 
@@ -274,13 +274,13 @@ def test_the_command_walks_the_operator_through_it(
 def test_the_lost_files_of_a_retired_authority_make_no_new_one(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     prepared(service, now)
     signs = rotation.switch(service.ca, now=now)
     service.ca.store.ca_key.unlink()
     service.ca.store.ca_certificate.unlink()
 
-    row = issued(DeviceFactory.create(), now)
+    row = issue_certificate(DeviceFactory.create(), now)
 
     assert row.authority_key_id == signs.key_identifier
     assert CertificateAuthority.objects.count() == 2

@@ -15,9 +15,9 @@ from certificates.models import DeviceCertificate
 from certificates.pki import keys
 from certificates.services import revocation_lists
 from certificates.services.device_certificates import DeviceCertificatesService
-from certificates.tests.issued import issued, revoked
+from certificates.tests.issued import issue_certificate, revoke_certificate
 from certificates.tests.keys import ec_key, request_for
-from certificates.tests.peers import ask, marks, needs
+from certificates.tests.peers import needs, run_tool, tool_marks
 from certificates.tests.tls_site import Site, running_site
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
@@ -27,7 +27,7 @@ from tenants.context import tenant_scope
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    *marks("nginx", "curl", "openssl"),
+    *tool_marks("nginx", "curl", "openssl"),
 ]
 
 
@@ -46,7 +46,7 @@ def rebuilt() -> None:
 def identity(site: Site, device: Device) -> tuple[DeviceCertificate, list[str]]:
     """A device's certificate, and how curl shows it."""
     key = ec_key()
-    row = issued(device, datetime.now(UTC), key)
+    row = issue_certificate(device, datetime.now(UTC), key)
     certificate, private = site.folder / "device.pem", site.folder / "device-key.pem"
     certificate.write_text(row.pem)
     private.write_bytes(keys.to_pem(key))
@@ -64,7 +64,7 @@ def test_a_device_connects_with_its_certificate_is_revoked_and_is_refused(
     assert site.curl("/devices/connect", *connect)[0] == 401, "without a certificate"
 
     # Revoked: the application refuses at once, and nginx with its next list.
-    revoked(row, datetime.now(UTC))
+    revoke_certificate(row, datetime.now(UTC))
     status, body = site.curl("/devices/connect", *connect, *shown)
     assert (status, "revoked" in body) == (401, True), body
     rebuilt()
@@ -88,9 +88,21 @@ def test_a_certificate_of_another_authority_does_not_get_past_the_proxy(
     site: Site,
 ) -> None:
     key, certificate = site.folder / "x-key.pem", site.folder / "x.pem"
-    ask(
-        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x"),
-        *("-days", "1", "-keyout", str(key), "-out", str(certificate)),
+    run_tool(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=x",
+        "-days",
+        "1",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
     )
 
     status, body = site.curl(
@@ -116,12 +128,20 @@ def test_what_certificates_name_is_served_by_plain_http(
     ca = site.folder / "ca.pem"
     ca.write_text(DeviceCertificatesService().store.ca_certificate.read_text())
     device = site.folder / "device.pem"
-    said = ask(
-        *("openssl", "ocsp", "-issuer", str(ca), "-cert", str(device)),
-        *("-CAfile", str(ca), "-url", f"{plain}/certificates/ocsp"),
+    output = run_tool(
+        "openssl",
+        "ocsp",
+        "-issuer",
+        str(ca),
+        "-cert",
+        str(device),
+        "-CAfile",
+        str(ca),
+        "-url",
+        f"{plain}/certificates/ocsp",
     )
-    assert "Response verify OK" in said
-    assert f"{device}: good" in said
+    assert "Response verify OK" in output
+    assert f"{device}: good" in output
 
 
 @needs("pki")
@@ -131,7 +151,9 @@ def test_strongswan_enrolls_and_re_enrolls_by_est(site: Site, device: Device) ->
         token = renew_device_token(device, now=datetime.now(UTC))
     server = ("--url", site.url, "--cacert", str(folder / "server.pem"))
 
-    ask("pki", "--estca", *server[:2], "--cacert", server[3], "--caout", f"{folder}/ca")
+    run_tool(
+        "pki", "--estca", *server[:2], "--cacert", server[3], "--caout", f"{folder}/ca"
+    )
     assert list(folder.glob("ca*")) != []
 
     key = ec_key()
@@ -139,7 +161,8 @@ def test_strongswan_enrolls_and_re_enrolls_by_est(site: Site, device: Device) ->
         folder / "first",
         request_for(key, common_name=f"Device-{device.pk}"),
         *server,
-        *("--userpass", f"{device.pk}:{token}"),
+        "--userpass",
+        f"{device.pk}:{token}",
     )
     assert first.public_key() == key.public_key()
 
@@ -153,7 +176,10 @@ def test_strongswan_enrolls_and_re_enrolls_by_est(site: Site, device: Device) ->
         folder / "second",
         again,
         *server,
-        *("--cert", str(folder / "old.pem"), "--key", str(folder / "old.key")),
+        "--cert",
+        str(folder / "old.pem"),
+        "--key",
+        str(folder / "old.key"),
     )
     assert second.subject == subject
     assert second.serial_number != first.serial_number
