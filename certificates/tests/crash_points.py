@@ -5,7 +5,7 @@
 A request is one JSON object per line: `operation`, `device`, `step`, `now` and the
 arguments of the operation. Each request runs in its own fork, which sends itself SIGKILL
 before the step with that number. The outcome is one JSON object per line: `steps`, the
-number of steps of a completed operation, or `died`, the name of the step at which the
+number of steps of a completed operation, or `killed_at`, the name of the step at which the
 fork was killed. The moments before and after each of these count as steps: a commit, a
 statement in autocommit mode, a file that is created, synced, renamed or removed, and a
 signature.
@@ -30,7 +30,7 @@ class Steps:
 
     def take(self, name: str) -> None:
         if self.done == self.last:
-            os.write(1, f"{json.dumps({'died': name})}\n".encode())
+            os.write(1, f"{json.dumps({'killed_at': name})}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
         self.done += 1
 
