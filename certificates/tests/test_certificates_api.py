@@ -141,8 +141,8 @@ def test_a_viewer_cannot_renew_or_revoke(
 ) -> None:
     viewer = member(Role.VIEWER)
 
-    for verb in ("renew", "revoke"):
-        url = f"/certificates/{row.serial_number}/{verb}"
+    for action in ("renew", "revoke"):
+        url = f"/certificates/{row.serial_number}/{action}"
         assert viewer.post(url, {}).status_code == 403
 
 

@@ -87,8 +87,8 @@ def test_csrattrs_is_public(client: Any, tmp_path: Any) -> None:
     path = tmp_path / "attributes.der"
     path.write_bytes(base64.b64decode(response.content))
     output = run_tool("openssl", "asn1parse", "-inform", "DER", "-in", str(path))
-    for word in ("id-ecPublicKey", "prime256v1", "secp384r1", "ecdsa-with-SHA256"):
-        assert word in output
+    for name in ("id-ecPublicKey", "prime256v1", "secp384r1", "ecdsa-with-SHA256"):
+        assert name in output
 
 
 def test_a_device_enrolls_with_basic_or_bearer_authentication(

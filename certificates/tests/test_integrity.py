@@ -74,9 +74,7 @@ def test_an_issuance_killed_at_any_step_is_repaired(
 
     def crash(*args: Any, signing: Any = None, **kwargs: Any) -> Any:
         if signing is not None:
-            signing(
-                ec_key().public_key()
-            )  # reserves the serial number before the crash
+            signing(ec_key().public_key())  # reserves the serial number
         raise SimulatedKill
 
     monkeypatch.setattr(*step, crash)

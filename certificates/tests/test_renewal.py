@@ -514,7 +514,7 @@ def test_pull_renewals_forward_starts_lists_and_stops_campaigns(
             run(*arguments)
         assert error.value.returncode == 2
     with pytest.raises(CommandError, match="no tenant"):
-        run("--reason", "x", "--per-minute", "5", "--tenant", "nobody")
+        run("--reason", "x", "--per-minute", "5", "--tenant", "no-such-tenant")
 
 
 def test_serial_positions_are_ordered_between_zero_and_one() -> None:

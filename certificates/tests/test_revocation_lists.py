@@ -390,7 +390,7 @@ def test_an_invalid_imported_list_is_rejected(
     external_root: Issuer, client: Any, tmp_path: Path, now: datetime
 ) -> None:
     client.get("/certificates/ca.pem")
-    other_ca = DeviceCertificatesService(tmp_path / "stranger")
+    other_ca = DeviceCertificatesService(tmp_path / "other-ca")
     other_ca.initialize_ca(now=now, key_type="ec", with_root=True)
     revocation_lists.take_over(root_list(external_root, now, 7))
     for der, message in (
