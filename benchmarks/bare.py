@@ -1,6 +1,6 @@
 """The baseline of the HTTP benchmarks: a plain Django view with one UPDATE or SELECT.
 
-Served by the same server with the same number of processes and threads.
+The same web server runs it with the same number of processes and threads.
 """
 
 import json
@@ -15,7 +15,7 @@ if not settings.configured:
     import django
 
     settings.configure(
-        SECRET_KEY="bare",  # serves a table of figures on loopback, for a minute
+        SECRET_KEY="bare",  # not a secret: runs on loopback without user data
         ALLOWED_HOSTS=["*"],
         ROOT_URLCONF=__name__,
         MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
@@ -29,7 +29,7 @@ if not settings.configured:
     )
     django.setup()
 
-from django.db import models  # after the settings
+from django.db import models  # needs the settings above
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.utils import timezone
@@ -51,8 +51,8 @@ def update(request: HttpRequest, number: int) -> JsonResponse:
 
 
 def select(request: HttpRequest, number: int) -> JsonResponse:
-    found = Bare._default_manager.filter(pk=number).values_list("seen", flat=True)
-    return JsonResponse({"seen": found.first()})
+    values = Bare._default_manager.filter(pk=number).values_list("seen", flat=True)
+    return JsonResponse({"seen": values.first()})
 
 
 urlpatterns: list[Any] = [

@@ -1,4 +1,4 @@
-"""Polls that find nothing new, and a change for a hundred thousand devices beside connects."""
+"""Configuration polls without changes, and a change for 100,000 devices during connects."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks import load
-from benchmarks.connect import bare_table, fleet
+from benchmarks.connect import create_bare_table, create_devices
 from benchmarks.stage import web
 from devices.configurations.documents import version_of
 from devices.configurations.models import Round
@@ -21,16 +21,16 @@ from devices.registry.models import Device, DeviceTag, NextSteps, Tag
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
 
-POLLING = 1_000
+POLLING_DEVICES = 1_000
 DEVICES = 100_000
-TAGS = 5  # a device in ten wears each; a device in a hundred has a layer of its own
+TAGS = 5  # every tenth device has a given tag, every hundredth its own layer
 CONNECTIONS = 16
 SECONDS = 8.0
-SLICE = 3.0  # seconds in which connects are counted
+SLICE_SECONDS = 3.0  # in which connects are counted
 PORT = 8978
-WANTED = {"volume": 30, "brightness": 200, "time_zone": "Europe/Berlin"}
+DOCUMENT = {"volume": 30, "brightness": 200, "time_zone": "Europe/Berlin"}
 
-FLEET = """
+INSERT_DEVICES = """
     INSERT INTO devices_device (id, tenant_id, name, model, status, last_seen,
         app_version, os_version, ip_address, registered_at)
     SELECT gen_random_uuid(), %s, 'TV-' || g, 'X96', 'online', now(),
@@ -41,105 +41,111 @@ WORKER = """
 import django, time
 django.setup()
 from devices.configurations.tasks import recalculate
-begun = time.monotonic()
+started = time.monotonic()
 batches = recalculate()
-print(batches, time.monotonic() - begun)
+print(batches, time.monotonic() - started)
 """
 
 
 def main() -> None:
-    secrets = fleet(POLLING)
+    device_tokens = create_devices(POLLING_DEVICES)
     tenant = Tenant.objects.get()
     with tenant_scope(tenant.pk):
-        layers.save(subject=Subject("tenant"), document=WANTED, now=timezone.now())
+        layers.save(subject=Subject("tenant"), document=DOCUMENT, now=timezone.now())
         ids = list(Device.objects.values_list("pk", flat=True))
         effective.refresh(ids, now=timezone.now())
-    _polls(secrets)
-    _change(tenant, secrets)
+    _measure_polls(device_tokens)
+    _measure_change(tenant, device_tokens)
 
 
-def _polls(secrets: list[str]) -> None:
-    """Devices that have what they should have ask whether there is something new."""
-    bare_table()
-    etag = f'If-None-Match: "{version_of(WANTED)}"\r\n'
-    ours = [
-        load.get("/devices/me/configuration", secret, more=etag) for secret in secrets
+def _measure_polls(device_tokens: list[str]) -> None:
+    """Poll with devices whose configuration is current."""
+    create_bare_table()
+    etag = f'If-None-Match: "{version_of(DOCUMENT)}"\r\n'
+    polls = [
+        load.get("/devices/me/configuration", token, headers=etag)
+        for token in device_tokens
     ]
-    bare = [load.get(f"/select/{number}", "") for number in range(POLLING)]
+    bare_requests = [
+        load.get(f"/select/{number}", "") for number in range(POLLING_DEVICES)
+    ]
     ratios = []
-    for turn in (1, 2, 3):
-        baseline = _measured("benchmarks.bare:application", bare)
-        figures = _measured("provisioning.rsgi:app", ours)
-        ratios.append(figures.rate / baseline.rate)
+    for run in (1, 2, 3):
+        baseline = _measure("benchmarks.bare:application", bare_requests)
+        result = _measure("provisioning.rsgi:app", polls)
+        ratios.append(result.rate / baseline.rate)
         print(
-            f"configuration polls {turn}: {figures.rate:,.0f}/s,"
-            f" p50 {figures.percentile(0.5):.1f} ms, p99 {figures.percentile(0.99):.1f}"
-            f" ms, {figures.failed} failed; bare SELECT {baseline.rate:,.0f}/s;"
+            f"configuration polls, run {run}: {result.rate:,.0f}/s,"
+            f" p50 {result.percentile(0.5):.1f} ms, p99 {result.percentile(0.99):.1f}"
+            f" ms, {result.failed} failed; bare SELECT {baseline.rate:,.0f}/s;"
             f" ratio {ratios[-1]:.2f}"
         )
     print(f"configuration polls: median ratio {sorted(ratios)[1]:.2f} (target 0.60)")
 
 
-def _change(tenant: Tenant, secrets: list[str]) -> None:
-    """The tenant's layer changes for all its devices, while some of them connect."""
-    _fill(tenant)
+def _measure_change(tenant: Tenant, device_tokens: list[str]) -> None:
+    """Change the tenant's layer for all its devices while some of them connect."""
+    _create_devices(tenant)
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
-    connects = [load.post("/devices/connect", body, secret) for secret in secrets]
+    connects = [load.post("/devices/connect", body, token) for token in device_tokens]
     with web("provisioning.rsgi:app", PORT):
-        _connects(connects)  # warm
-        alone = [_connects(connects) for _ in range(3)]
+        _connect_rate(connects)  # warm-up
+        baseline_rates = [_connect_rate(connects) for _ in range(3)]
         with tenant_scope(tenant.pk):
-            document = {**WANTED, "volume": 31}
+            document = {**DOCUMENT, "volume": 31}
             layers.save(
                 subject=Subject("tenant"), document=document, now=timezone.now()
             )
-        begun = time.monotonic()
+        started = time.monotonic()
         worker = subprocess.Popen(
             [sys.executable, "-c", WORKER], stdout=subprocess.PIPE, text=True
         )
-        beside = list(_while(worker, connects))
-        seconds = time.monotonic() - begun
-        alone += [_connects(connects) for _ in range(2)]
+        concurrent_rates = list(_rates_during(worker, connects))
+        seconds = time.monotonic() - started
+        baseline_rates += [_connect_rate(connects) for _ in range(2)]
     assert worker.stdout is not None
-    batches, spent = worker.stdout.read().split()
-    _check(tenant)
-    before, during = sum(alone) / len(alone), sum(beside) / len(beside)
+    batches, worker_seconds = worker.stdout.read().split()
+    _check_next_steps(tenant)
+    baseline_rate = sum(baseline_rates) / len(baseline_rates)
+    concurrent_rate = sum(concurrent_rates) / len(concurrent_rates)
     print(
-        f"configuration change: {DEVICES:,} devices in {float(spent):.1f} s and {batches}"
-        f" batches (target under 30 s; {seconds:.1f} s with the worker's start); connect"
-        f" {during:,.0f}/s beside it and {before:,.0f}/s alone: ratio"
-        f" {during / before:.2f} (target 0.70)"
+        f"configuration change: {DEVICES:,} devices in {float(worker_seconds):.1f} s and {batches}"
+        f" batches (target under 30 s; {seconds:.1f} s including the worker's start); connect"
+        f" {concurrent_rate:,.0f}/s meanwhile and {baseline_rate:,.0f}/s before and after: ratio"
+        f" {concurrent_rate / baseline_rate:.2f} (target 0.70)"
     )
-    begun = time.monotonic()
+    started = time.monotonic()
     with tenant_scope(tenant.pk):
-        told = preview(subject=Subject("tenant"), document={**WANTED, "volume": 32})
+        result = preview(subject=Subject("tenant"), document={**DOCUMENT, "volume": 32})
     print(
-        f"configuration preview: {told.changing:,} of {told.looked_at:,} devices in"
-        f" {time.monotonic() - begun:.2f} s"
+        f"configuration preview: {result.changing:,} of {result.looked_at:,} devices in"
+        f" {time.monotonic() - started:.2f} s"
     )
 
 
-def _while(worker: "subprocess.Popen[str]", connects: list[bytes]) -> Iterator[float]:
-    """The rates of connects in the slices of time in which the worker works."""
+def _rates_during(
+    worker: "subprocess.Popen[str]", connects: list[bytes]
+) -> Iterator[float]:
+    """Yield the rate of connects in each time slice until the worker ends."""
     while worker.poll() is None:
-        yield _connects(connects)
+        yield _connect_rate(connects)
 
 
-def _connects(requests: list[bytes]) -> float:
-    return load.run(PORT, requests, connections=CONNECTIONS, seconds=SLICE).rate
+def _connect_rate(requests: list[bytes]) -> float:
+    return load.run(PORT, requests, connections=CONNECTIONS, seconds=SLICE_SECONDS).rate
 
 
-def _measured(application: str, requests: list[bytes]) -> load.Figures:
+def _measure(application: str, requests: list[bytes]) -> load.LoadResult:
     with web(application, PORT):
-        load.run(PORT, requests, connections=CONNECTIONS, seconds=2)  # warm
+        load.run(PORT, requests, connections=CONNECTIONS, seconds=2)  # warm-up
         return load.run(PORT, requests, connections=CONNECTIONS, seconds=SECONDS)
 
 
-def _fill(tenant: Tenant) -> None:
-    """The other devices, with tags and layers, all of which have what they should have."""
+def _create_devices(tenant: Tenant) -> None:
+    """Create the other devices with tags, layers and current configurations."""
     now = timezone.now()
     with connection.cursor() as cursor:
-        cursor.execute(FLEET, [str(tenant.pk), DEVICES - POLLING])
+        cursor.execute(INSERT_DEVICES, [str(tenant.pk), DEVICES - POLLING_DEVICES])
     with tenant_scope(tenant.pk):
         ids: list[UUID] = list(Device.objects.values_list("pk", flat=True))
         for number in range(TAGS):
@@ -163,10 +169,12 @@ def _fill(tenant: Tenant) -> None:
         cursor.execute("VACUUM ANALYZE")
 
 
-def _check(tenant: Tenant) -> None:
-    """Every device is told what its layers come to."""
+def _check_next_steps(tenant: Tenant) -> None:
+    """Check that every device has the changed configuration as its next step."""
     with every_tenant_scope():
         assert not Round.every_tenant.exists()
-        told = NextSteps.every_tenant.exclude(configuration_version=None).count()
-        old = NextSteps.every_tenant.filter(configuration_version=version_of(WANTED))
-        assert (told, old.count()) == (DEVICES, 0)
+        current = NextSteps.every_tenant.exclude(configuration_version=None).count()
+        outdated = NextSteps.every_tenant.filter(
+            configuration_version=version_of(DOCUMENT)
+        )
+        assert (current, outdated.count()) == (DEVICES, 0)

@@ -1,4 +1,4 @@
-"""`POST /devices/connect` through the whole stack, against one bare UPDATE."""
+"""`POST /devices/connect` through the whole stack, compared with one bare UPDATE."""
 
 from django.db import connection
 from django.utils import timezone
@@ -16,32 +16,34 @@ PORT = 8977
 
 
 def main() -> None:
-    secrets = fleet(DEVICES)
-    bare_table()
+    device_tokens = create_devices(DEVICES)
+    create_bare_table()
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
-    ours = [load.post("/devices/connect", body, secret) for secret in secrets]
-    bare = [load.post(f"/{number}", body) for number in range(DEVICES)]
+    connect_requests = [
+        load.post("/devices/connect", body, token) for token in device_tokens
+    ]
+    bare_requests = [load.post(f"/{number}", body) for number in range(DEVICES)]
     ratios = []
-    for turn in (1, 2, 3):
-        baseline = _measure("benchmarks.bare:application", bare)
-        figures = _measure("provisioning.rsgi:app", ours)
-        ratios.append(figures.rate / baseline.rate)
+    for run in (1, 2, 3):
+        baseline = _measure("benchmarks.bare:application", bare_requests)
+        result = _measure("provisioning.rsgi:app", connect_requests)
+        ratios.append(result.rate / baseline.rate)
         print(
-            f"connect {turn}: {figures.rate:,.0f}/s, p50 {figures.percentile(0.5):.1f} ms,"
-            f" p99 {figures.percentile(0.99):.1f} ms, {figures.failed} failed;"
+            f"connect, run {run}: {result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms,"
+            f" p99 {result.percentile(0.99):.1f} ms, {result.failed} failed;"
             f" bare {baseline.rate:,.0f}/s; ratio {ratios[-1]:.2f}"
         )
     print(f"connect: median ratio {sorted(ratios)[1]:.2f} (target at least 0.50)")
 
 
-def _measure(application: str, requests: list[bytes]) -> load.Figures:
+def _measure(application: str, requests: list[bytes]) -> load.LoadResult:
     with web(application, PORT):
-        load.run(PORT, requests, connections=CONNECTIONS, seconds=2)  # warm
+        load.run(PORT, requests, connections=CONNECTIONS, seconds=2)  # warm-up
         return load.run(PORT, requests, connections=CONNECTIONS, seconds=SECONDS)
 
 
-def fleet(size: int) -> list[str]:
-    """So many devices that are online; their tokens."""
+def create_devices(size: int) -> list[str]:
+    """Create online devices. Return their tokens."""
     now = timezone.now()
     tenant = Tenant.objects.create(slug="bench", name="Bench")
     devices = Device.every_tenant.bulk_create(
@@ -57,17 +59,18 @@ def fleet(size: int) -> list[str]:
         )
         for number in range(size)
     )
-    secrets = [tokens.make(DeviceToken.prefix) for _ in devices]
+    device_tokens = [tokens.make(DeviceToken.prefix) for _ in devices]
     DeviceToken.every_tenant.bulk_create(
         DeviceToken(
-            tenant=tenant, device=device, digest=tokens.digest(secret), issued_at=now
+            tenant=tenant, device=device, digest=tokens.digest(token), issued_at=now
         )
-        for device, secret in zip(devices, secrets, strict=True)
+        for device, token in zip(devices, device_tokens, strict=True)
     )
-    return secrets
+    return device_tokens
 
 
-def bare_table() -> None:
+def create_bare_table() -> None:
+    """Create the table of the bare view, with one row per device."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE bare (id integer PRIMARY KEY, seen timestamptz)")
         cursor.execute(

@@ -1,7 +1,7 @@
-"""A month of one device as an hourly chart, beside more and more samples of others.
+"""An hourly chart of one device's month, in tables of growing size.
 
-`BENCH_SAMPLES` says how many, as 1000000,10000000; a hundred million take a quarter of
-an hour and 40 GB.
+`BENCH_SAMPLES` sets the table sizes, for example 1000000,10000000. A hundred million
+samples take a quarter of an hour and 40 GB.
 """
 
 import os
@@ -22,16 +22,16 @@ from tenants.models import Tenant
 
 SIZES = os.environ.get("BENCH_SAMPLES", "1000000,10000000")
 DAYS = 30
-OF_A_DEVICE = DAYS * 288  # one every five minutes
+SAMPLES_PER_DEVICE = DAYS * 288  # one every five minutes
 REPEATS = 15
 
-FLEET = """
+INSERT_DEVICES = """
     INSERT INTO devices_device (id, tenant_id, name, model, status, app_version,
         os_version, registered_at)
     SELECT gen_random_uuid(), %s, 'TV-' || g, 'X96', 'offline', '2.1.0', '9', now()
     FROM generate_series(%s + 1, %s) g
 """
-SAMPLES = f"""
+INSERT_SAMPLES = f"""
     INSERT INTO {DeviceMetrics._meta.db_table} (tenant_id, device_id, recorded_at,
         received_at, cpu_usage, ram_used_mb, ram_total_mb, ram_usage, storage_used_mb,
         storage_total_mb, storage_usage, temperature, network_type, signal_strength,
@@ -48,29 +48,31 @@ SAMPLES = f"""
 def main() -> None:
     tenant = Tenant.objects.create(slug="bench", name="Bench")
     end = timezone.now().replace(minute=0, second=0, microsecond=0)
-    there = 0
+    existing = 0
     for size in map(int, SIZES.split(",")):
-        devices = max(1, size // OF_A_DEVICE)
-        begun = time.perf_counter()
-        _grow(tenant, there, devices, end)
-        there = devices
-        spent = time.perf_counter() - begun
-        print(f"history: {devices * OF_A_DEVICE:,} samples, made in {spent:.0f} s")
-        _measure(tenant, end)
+        devices = max(1, size // SAMPLES_PER_DEVICE)
+        started = time.perf_counter()
+        _add_devices(tenant, existing, devices, end)
+        existing = devices
+        seconds = time.perf_counter() - started
+        print(
+            f"history: {devices * SAMPLES_PER_DEVICE:,} samples, inserted in {seconds:.0f} s"
+        )
+        _measure_charts(tenant, end)
 
 
-def _grow(tenant: Tenant, there: int, devices: int, end: datetime) -> None:
+def _add_devices(tenant: Tenant, existing: int, devices: int, end: datetime) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(FLEET, [tenant.pk, there, devices])
+        cursor.execute(INSERT_DEVICES, [tenant.pk, existing, devices])
     for day in range(DAYS):
         start = end - timedelta(days=DAYS - day)
         partitions.make_for([start, start + timedelta(days=1)])
         with connection.cursor() as cursor:
-            cursor.execute(SAMPLES, {"start": start, "new": devices - there})
+            cursor.execute(INSERT_SAMPLES, {"start": start, "new": devices - existing})
     for bucket, model in ROLL_UPS.items():
         with connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE {model._meta.db_table}")
-            cursor.execute(_rolled(bucket))
+            cursor.execute(_roll_up_statement(bucket))
     tables = [Device._meta.db_table, DeviceMetrics._meta.db_table]
     tables += [model._meta.db_table for model in ROLL_UPS.values()]
     for table in tables:
@@ -78,13 +80,15 @@ def _grow(tenant: Tenant, there: int, devices: int, end: datetime) -> None:
             cursor.execute(f"VACUUM ANALYZE {table}")
 
 
-def _rolled(bucket: str) -> str:
-    """The roll-ups of all samples at once, as ingest keeps them one by one."""
+def _roll_up_statement(bucket: str) -> str:
+    """Return the statement that rolls up all samples, as ingestion does for each."""
     names = [measure.name for measure in MEASURES]
     columns = [
-        f"{name}_{part}" for name in names for part in ("count", "sum", "least", "most")
+        f"{name}_{suffix}"
+        for name in names
+        for suffix in ("count", "sum", "least", "most")
     ]
-    made = [
+    aggregates = [
         f"{aggregate}({name})"
         for name in names
         for aggregate in ("count", "sum", "min", "max")
@@ -93,36 +97,36 @@ def _rolled(bucket: str) -> str:
         INSERT INTO {ROLL_UPS[bucket]._meta.db_table} (tenant_id, device_id, starts_at,
             app_version, samples, {", ".join(columns)})
         SELECT tenant_id, device_id, date_trunc('{bucket}', recorded_at, 'UTC'), '2.1.0',
-            count(*), {", ".join(made)}
+            count(*), {", ".join(aggregates)}
         FROM {DeviceMetrics._meta.db_table} GROUP BY 1, 2, 3 ORDER BY 3, 2
     """
 
 
-def _measure(tenant: Tenant, end: datetime) -> None:
+def _measure_charts(tenant: Tenant, end: datetime) -> None:
     with tenant_scope(tenant.pk):
-        chosen = list(Device.objects.order_by("id")[:REPEATS])
+        devices = list(Device.objects.order_by("id")[:REPEATS])
         period = Period(start=end - timedelta(days=DAYS), end=end)
-        one = [MEASURE["cpu_usage"]]
-        hourly, page, bare = [], [], []
-        for device in chosen:  # each for the first time: nothing of it was just read
-            begun = time.perf_counter()
-            rows = history.rolled_up(device, period, bucket="hour", measures=one)
-            hourly.append(time.perf_counter() - begun)
+        measures = [MEASURE["cpu_usage"]]
+        chart_times, panel_times, bare_times = [], [], []
+        for device in devices:  # each only once, so that its rows are not cached
+            started = time.perf_counter()
+            rows = history.rolled_up(device, period, bucket="hour", measures=measures)
+            chart_times.append(time.perf_counter() - started)
             assert len(rows) in (DAYS * 24, DAYS * 24 + 1), len(rows)
-            begun = time.perf_counter()
+            started = time.perf_counter()
             charts(device, span="month", now=end)
-            page.append(time.perf_counter() - begun)
-            bare.append(_from_samples(device, period))
-    middle = REPEATS // 2
+            panel_times.append(time.perf_counter() - started)
+            bare_times.append(_measure_samples_query(device, period))
+    median = REPEATS // 2
     print(
-        f"  a month as hourly chart {sorted(hourly)[middle] * 1000:.1f} ms (target 30 ms),"
-        f" {len(DRAWN) + 1} charts as the portal draws them {sorted(page)[middle] * 1000:.0f} ms;"
-        f" ratio to grouping the samples {sorted(hourly)[middle] / sorted(bare)[middle]:.2f}"
+        f"  hourly chart of a month {sorted(chart_times)[median] * 1000:.1f} ms (target 30 ms),"
+        f" {len(DRAWN) + 1} charts as the portal draws them {sorted(panel_times)[median] * 1000:.0f} ms;"
+        f" ratio to grouping the samples {sorted(chart_times)[median] / sorted(bare_times)[median]:.2f}"
     )
 
 
-def _from_samples(device: Device, period: Period) -> float:
-    begun = time.perf_counter()
+def _measure_samples_query(device: Device, period: Period) -> float:
+    started = time.perf_counter()
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -134,4 +138,4 @@ def _from_samples(device: Device, period: Period) -> float:
             [device.pk, period.start, period.end],
         )
         cursor.fetchall()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started

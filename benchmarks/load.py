@@ -1,4 +1,7 @@
-"""A small HTTP/1.1 load generator: keep-alive connections, one request at a time each."""
+"""A small HTTP/1.1 load generator with keep-alive connections.
+
+Each connection sends one request at a time.
+"""
 
 import json
 import multiprocessing
@@ -13,8 +16,8 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What a run of requests came to."""
+class LoadResult:
+    """The result of a load run."""
 
     answered: int
     failed: int
@@ -26,13 +29,13 @@ class Figures:
         return self.answered / self.seconds
 
     def percentile(self, share: float) -> float:
-        """In milliseconds."""
+        """Return a percentile of the latencies in milliseconds. `share` is from 0 to 1."""
         index = min(len(self.latencies) - 1, int(share * len(self.latencies)))
         return self.latencies[index] * 1000
 
 
 def post(path: str, body: bytes, token: str = "") -> bytes:
-    """The bytes of a request."""
+    """Return the bytes of a POST request with a JSON body."""
     credential = f"Authorization: Bearer {token}\r\n" if token else ""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{credential}"
@@ -41,61 +44,71 @@ def post(path: str, body: bytes, token: str = "") -> bytes:
     return head.encode() + body
 
 
-def get(path: str, token: str, *, more: str = "") -> bytes:
-    """The bytes of a request; `more` are header lines with their ends."""
+def get(path: str, token: str, *, headers: str = "") -> bytes:
+    """Return the bytes of a GET request. Each line of `headers` ends with CRLF."""
     credential = f"Authorization: Bearer {token}\r\n" if token else ""
-    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{credential}{more}"
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{credential}{headers}"
     return f"{head}\r\n".encode()
 
 
 @contextmanager
-def connected(port: int) -> Iterator[Callable[[bytes], Any]]:
-    """One connection, on which requests are answered with JSON one after the other."""
+def json_client(port: int) -> Iterator[Callable[[bytes], Any]]:
+    """Open a connection. Yield a function that sends a request and returns its JSON.
+
+    The function raises RuntimeError for a status other than 2xx.
+    """
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-        def ask(request: bytes) -> Any:
+        def send(request: bytes) -> Any:
             connection.sendall(request)
-            status, body = _read_whole(connection)
+            status, body = _read_response(connection)
             if not 200 <= status < 300:
                 raise RuntimeError(f"{status}: {body[:200]!r}")
             return json.loads(body)
 
-        yield ask
+        yield send
 
 
 def run(
     port: int, requests: Sequence[bytes], *, connections: int, seconds: float
-) -> Figures:
-    """Send the requests round and round from one more process, and count.
+) -> LoadResult:
+    """Send the requests repeatedly over some connections and measure the latencies.
 
-    A process of its own, so that the generator does not wait for this one's GIL.
+    The load generator runs in a separate process, so that it does not wait for the GIL
+    of this one.
+
+    Args:
+        port: The port on localhost.
+        requests: The requests, which are distributed over the connections.
+        connections: The number of connections.
+        seconds: How long to send requests.
     """
     context = multiprocessing.get_context("fork")
-    answers: Queue[Figures] = context.Queue()
-    child = context.Process(
-        target=_drive, args=(port, requests, connections, seconds, answers)
+    results: Queue[LoadResult] = context.Queue()
+    process = context.Process(
+        target=_run_connections, args=(port, requests, connections, seconds, results)
     )
-    child.start()
-    figures = answers.get(timeout=seconds + 60)
-    child.join()
-    return figures
+    process.start()
+    result = results.get(timeout=seconds + 60)
+    process.join()
+    return result
 
 
-def _drive(
+def _run_connections(
     port: int,
     requests: Sequence[bytes],
     connections: int,
     seconds: float,
-    answers: "Queue[Figures]",
+    results: "Queue[LoadResult]",
 ) -> None:
     latencies: list[float] = []
     failures: list[int] = []
-    begun = time.perf_counter()
-    until = begun + seconds
+    started = time.perf_counter()
+    until = started + seconds
     threads = [
         threading.Thread(
-            target=_one_connection,
+            target=_run_connection,
             args=(port, requests[number::connections], until, latencies, failures),
         )
         for number in range(connections)
@@ -104,11 +117,11 @@ def _drive(
         thread.start()
     for thread in threads:
         thread.join()
-    spent = time.perf_counter() - begun
-    answers.put(Figures(len(latencies), len(failures), spent, sorted(latencies)))
+    elapsed = time.perf_counter() - started
+    results.put(LoadResult(len(latencies), len(failures), elapsed, sorted(latencies)))
 
 
-def _one_connection(
+def _run_connection(
     port: int,
     requests: Sequence[bytes],
     until: float,
@@ -119,34 +132,36 @@ def _one_connection(
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while True:
             for request in requests:
-                begun = time.perf_counter()
-                if begun > until:
+                started = time.perf_counter()
+                if started > until:
                     return
                 connection.sendall(request)
-                status = _read_answer(connection)
+                status = _read_status(connection)
                 if 200 <= status < 300 or status == 304:
-                    latencies.append(time.perf_counter() - begun)
+                    latencies.append(time.perf_counter() - started)
                 else:
                     failures.append(status)
 
 
-def _read_answer(connection: socket.socket) -> int:
-    return _read_whole(connection)[0]
+def _read_status(connection: socket.socket) -> int:
+    return _read_response(connection)[0]
 
 
-def _read_whole(connection: socket.socket) -> tuple[int, bytes]:
+def _read_response(connection: socket.socket) -> tuple[int, bytes]:
     received = b""
     while (end := received.find(b"\r\n\r\n")) < 0:
-        more = connection.recv(65536)
-        if not more:
+        chunk = connection.recv(65536)
+        if not chunk:
             raise ConnectionError("The server closed the connection.")
-        received += more
+        received += chunk
     head = received[:end].lower()
-    mark = head.find(b"content-length:")
-    length = int(head[mark + 15 :].split(b"\r\n", 1)[0]) if mark >= 0 else 0
+    header_start = head.find(b"content-length:")
+    length = (
+        int(head[header_start + 15 :].split(b"\r\n", 1)[0]) if header_start >= 0 else 0
+    )
     while len(received) < end + 4 + length:
-        more = connection.recv(65536)
-        if not more:
+        chunk = connection.recv(65536)
+        if not chunk:
             return 0, b""
-        received += more
+        received += chunk
     return int(head[9:12]), received[end + 4 :]

@@ -1,4 +1,4 @@
-"""`POST /devices/metrics`: samples stored a second, against a bare COPY of the same rows."""
+"""`POST /devices/metrics`: samples stored per second, compared with a bare COPY."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from benchmarks import load
-from benchmarks.connect import fleet
+from benchmarks.connect import create_devices
 from benchmarks.stage import web
 from devices.metrics.measures import FIELDS
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
@@ -27,62 +27,64 @@ INTERVAL = timedelta(minutes=5)
 
 
 def main() -> None:
-    secrets, now = fleet(DEVICES), timezone.now()
+    device_tokens, now = create_devices(DEVICES), timezone.now()
     ratios = []
-    for turn in (1, 2, 3):
-        end = now - turn * timedelta(days=14)
+    for run in (1, 2, 3):
+        end = now - run * timedelta(days=14)
         batches = [
-            load.post("/devices/metrics", body, secrets[number % DEVICES])
+            load.post("/devices/metrics", body, device_tokens[number % DEVICES])
             for number, body in enumerate(_batches(end))
         ]
-        before = DeviceMetrics.every_tenant.count()
+        previous_count = DeviceMetrics.every_tenant.count()
         with web("provisioning.rsgi:app", PORT):
             load.run(PORT, batches[:64], connections=CONNECTIONS, seconds=1)
-            figures = load.run(
+            result = load.run(
                 PORT, batches[64:], connections=CONNECTIONS, seconds=SECONDS
             )
-        kept = DeviceMetrics.every_tenant.count() - before
-        rate = min(BATCH * figures.rate, kept / figures.seconds)
-        bare = _copied()
-        ratios.append(rate / bare)
+        stored = DeviceMetrics.every_tenant.count() - previous_count
+        rate = min(BATCH * result.rate, stored / result.seconds)
+        copy_rate = _measure_copy()
+        ratios.append(rate / copy_rate)
         print(
-            f"metrics in batches of {BATCH}, {turn}: {rate:,.0f} samples/s,"
-            f" p50 {figures.percentile(0.5):.1f} ms, p99 {figures.percentile(0.99):.1f} ms,"
-            f" {figures.failed} failed; bare COPY {bare:,.0f}/s; ratio {ratios[-1]:.3f}"
+            f"metrics in batches of {BATCH}, run {run}: {rate:,.0f} samples/s,"
+            f" p50 {result.percentile(0.5):.1f} ms, p99 {result.percentile(0.99):.1f} ms,"
+            f" {result.failed} failed; bare COPY {copy_rate:,.0f}/s; ratio {ratios[-1]:.3f}"
         )
     print(
         f"metrics: median ratio to COPY {sorted(ratios)[1]:.3f}"
         " (target 8,000 samples/s, roll-ups included)"
     )
-    _check()
-    singles = [
-        load.post("/devices/metrics", body, secrets[number % DEVICES])
-        for number, body in enumerate(_singles(now))
+    _check_roll_ups()
+    single_requests = [
+        load.post("/devices/metrics", body, device_tokens[number % DEVICES])
+        for number, body in enumerate(_single_samples(now))
     ]
     with web("provisioning.rsgi:app", PORT):
-        load.run(PORT, singles[:64], connections=CONNECTIONS, seconds=1)
-        figures = load.run(PORT, singles[64:], connections=CONNECTIONS, seconds=SECONDS)
+        load.run(PORT, single_requests[:64], connections=CONNECTIONS, seconds=1)
+        result = load.run(
+            PORT, single_requests[64:], connections=CONNECTIONS, seconds=SECONDS
+        )
     print(
-        f"metrics one by one: {figures.rate:,.0f}/s, p50 {figures.percentile(0.5):.1f} ms,"
-        f" p99 {figures.percentile(0.99):.1f} ms, {figures.failed} failed (target 500/s)"
+        f"metrics one by one: {result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms,"
+        f" p99 {result.percentile(0.99):.1f} ms, {result.failed} failed (target 500/s)"
     )
 
 
-def sample(recorded_at: datetime, chance: random.Random) -> dict[str, Any]:
-    """As a box would report it."""
+def sample(recorded_at: datetime, generator: random.Random) -> dict[str, Any]:
+    """Return a sample as a device reports it."""
     return {
         "recorded_at": recorded_at.isoformat(),
-        "cpu_usage": round(chance.uniform(5, 70), 1),
-        "ram_used_mb": chance.randint(700, 1500),
+        "cpu_usage": round(generator.uniform(5, 70), 1),
+        "ram_used_mb": generator.randint(700, 1500),
         "ram_total_mb": 2048,
-        "storage_used_mb": chance.randint(3000, 5000),
+        "storage_used_mb": generator.randint(3000, 5000),
         "storage_total_mb": 8192,
-        "temperature": round(chance.uniform(40, 70), 1),
+        "temperature": round(generator.uniform(40, 70), 1),
         "network": {
             "type": "wifi",
             "ssid": "signage",
-            "signal_strength": chance.randint(-80, -40),
-            "latency": round(chance.uniform(5, 120), 1),
+            "signal_strength": generator.randint(-80, -40),
+            "latency": round(generator.uniform(5, 120), 1),
         },
         "running_apps": ["com.btmanagement.player", "com.android.settings"],
         "screen": {"is_on": True, "brightness": 200},
@@ -90,28 +92,28 @@ def sample(recorded_at: datetime, chance: random.Random) -> dict[str, Any]:
 
 
 def _batches(end: datetime) -> list[bytes]:
-    """For each device in turn the samples of a little more than four hours."""
-    chance = random.Random(7)
+    """Return bodies with samples of a little more than four hours, device by device."""
+    generator = random.Random(7)
     bodies = []
     for number in range(BATCHES):
-        first = end + (number // DEVICES) * BATCH * INTERVAL
-        first += timedelta(milliseconds=number)
-        rows = [sample(first + INTERVAL * row, chance) for row in range(BATCH)]
+        start = end + (number // DEVICES) * BATCH * INTERVAL
+        start += timedelta(milliseconds=number)
+        rows = [sample(start + INTERVAL * row, generator) for row in range(BATCH)]
         bodies.append(json.dumps({"samples": rows}).encode())
     return bodies
 
 
-def _singles(now: datetime) -> list[bytes]:
-    chance = random.Random(8)
-    first = now - timedelta(days=2)
+def _single_samples(now: datetime) -> list[bytes]:
+    generator = random.Random(8)
+    start = now - timedelta(days=2)
     return [
-        json.dumps(sample(first + INTERVAL * (number // DEVICES), chance)).encode()
+        json.dumps(sample(start + INTERVAL * (number // DEVICES), generator)).encode()
         for number in range(SINGLES)
     ]
 
 
-def _copied() -> float:
-    """Rows a second that COPY writes into a table of the same columns and key."""
+def _measure_copy() -> float:
+    """Return the rows per second that COPY writes into a table with the same key."""
     table = DeviceMetrics._meta.db_table
     columns = ", ".join(field.column for field in FIELDS)
     columns = f"tenant_id, device_id, recorded_at, received_at, {columns}"
@@ -125,16 +127,16 @@ def _copied() -> float:
         )
         rows = text.getvalue().count("\n")
         text.seek(0)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         cursor.copy_expert(f"COPY bare_samples ({columns}) FROM STDIN", text)
-        return rows / (time.perf_counter() - begun)
+        return rows / (time.perf_counter() - started)
 
 
-def _check() -> None:
-    """Every sample is in its hour and its day exactly once."""
+def _check_roll_ups() -> None:
+    """Check that every sample is counted once in the hourly and daily roll-ups."""
     stored = DeviceMetrics.every_tenant.count()
     for model in (HourlyMetrics, DailyMetrics):
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT sum(samples) FROM {model._meta.db_table}")
-            counted = cursor.fetchone()[0]
-        assert counted == stored, (model, counted, stored)
+            rolled_up = cursor.fetchone()[0]
+        assert rolled_up == stored, (model, rolled_up, stored)

@@ -1,4 +1,4 @@
-"""Lists, filters, search and figures over a million devices of a hundred tenants."""
+"""Lists, filters, search and statistics over a million devices of a hundred tenants."""
 
 import time
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from tenants.models import Membership, Role, Tenant, User
 
 TENANTS = 100
 DEVICES = 1_000_000
-TURNS = 40
+RUNS = 40
 
-FLEET = """
+INSERT_DEVICES = """
     INSERT INTO devices_device (id, tenant_id, name, model, status, last_seen,
         app_version, os_version, ip_address, registered_at)
     SELECT gen_random_uuid(), %s, 'TV-' || g, 'X' || g %% 20,
@@ -27,15 +27,15 @@ FLEET = """
         now(), '2.1.0', '9', '10.0.0.1', now() - g * interval '1 second'
     FROM generate_series(%s, %s) g
 """
-IDENTIFIERS = """
+INSERT_IDENTIFIERS = """
     INSERT INTO devices_deviceidentifier (tenant_id, device_id, kind, value)
     SELECT tenant_id, id, 'serial_number', 'SN-' || name FROM devices_device
 """
-HARDWARE = """
+INSERT_HARDWARE = """
     INSERT INTO devices_devicehardware (tenant_id, device_id, manufacturer)
     SELECT tenant_id, id, 'Amlogic' FROM devices_device
 """
-TAGS = """
+INSERT_TAGS = """
     INSERT INTO devices_devicetag (tenant_id, device_id, tag_id)
     SELECT d.tenant_id, d.id, t.id FROM devices_device d
     JOIN devices_tag t ON t.tenant_id = d.tenant_id WHERE d.model = 'X7'
@@ -45,27 +45,27 @@ TAGS = """
 def main() -> None:
     settings.RATES = dict.fromkeys(settings.RATES)
     settings.ALLOWED_HOSTS = ["*"]
-    tenant = _fleet()
-    client, portal = _member(tenant), _superuser()
-    least = _timed(_select_one)
+    tenant = _create_devices()
+    client, portal_client = member_client(tenant), _superuser_client()
+    bare_times = _measure(_select_one)
     print(
-        f"{DEVICES:,} devices in {TENANTS} tenants; a bare SELECT 1 {least[0]:.2f} ms"
+        f"{DEVICES:,} devices in {TENANTS} tenants; a bare SELECT 1 {bare_times[0]:.2f} ms"
     )
-    deep = _ten_thousandth_page(client)
+    deep_url = _ten_thousandth_page(client)
     for name, path, target in (
         ("first page", "/devices", 150),
-        ("ten-thousandth page", deep, 150),
+        ("ten-thousandth page", deep_url, 150),
         ("by name", "/devices?ordering=name", 150),
         ("of a model", "/devices?model=X3", 150),
         ("offline", "/devices?status=offline", 150),
         ("with a tag", "/devices?tag=hall", 150),
         ("search, a name", "/devices?search=TV-999", 150),
         ("search, a serial number", "/devices?search=SN-TV-1234", 150),
-        ("search, nothing", "/devices?search=no-such-box", 150),
+        ("search, nothing", "/devices?search=no-such-device", 150),
         ("overview", "/devices/stats/overview", 100),
     ):
         _report(f"API {name}", partial(client.get, path), target)
-    listed = "/admin/devices/device/"
+    list_url = "/admin/devices/device/"
     for name, query in (
         ("first page", ""),
         ("page 200", "?p=200"),
@@ -74,26 +74,33 @@ def main() -> None:
         ("of a model", "?model=X3"),
         ("search", "?q=SN-TV-1234"),
     ):
-        _report(f"portal {name}", partial(portal.get, listed + query), 400)
-    _report("portal overview", partial(portal.get, "/admin/"), 400)
+        _report(f"portal {name}", partial(portal_client.get, list_url + query), 400)
+    _report("portal overview", partial(portal_client.get, "/admin/"), 400)
 
 
-def _fleet() -> Tenant:
-    each = DEVICES // TENANTS
+def _create_devices() -> Tenant:
+    """Create the tenants and devices. Return the last tenant."""
+    devices_per_tenant = DEVICES // TENANTS
     for number in range(TENANTS):
         tenant = Tenant.objects.create(slug=f"bench-{number}", name=f"Bench {number}")
-        _execute(
+        execute(
             "INSERT INTO devices_tag (tenant_id, name) VALUES (%s, 'hall')", tenant.pk
         )
-        _execute(FLEET, tenant.pk, number * each + 1, (number + 1) * each)
-    for statement in (IDENTIFIERS, HARDWARE, TAGS):
-        _execute(statement)
+        execute(
+            INSERT_DEVICES,
+            tenant.pk,
+            number * devices_per_tenant + 1,
+            (number + 1) * devices_per_tenant,
+        )
+    for statement in (INSERT_IDENTIFIERS, INSERT_HARDWARE, INSERT_TAGS):
+        execute(statement)
     for table in ("device", "deviceidentifier", "devicehardware", "devicetag"):
-        _execute(f"VACUUM ANALYZE devices_{table}")
+        execute(f"VACUUM ANALYZE devices_{table}")
     return tenant
 
 
-def _member(tenant: Tenant) -> Client:
+def member_client(tenant: Tenant) -> Client:
+    """Return a client with the API token of a new viewer."""
     user = User.objects.create_user(f"{uuid4()}@example.com")
     with tenant_scope(tenant.pk):
         membership = Membership.objects.create(user=user, role=Role.VIEWER)
@@ -101,7 +108,7 @@ def _member(tenant: Tenant) -> Client:
     return Client(headers={"Authorization": f"Bearer {token}"})
 
 
-def _superuser() -> Client:
+def _superuser_client() -> Client:
     client = Client()
     client.force_login(
         User.objects.create_superuser(f"{uuid4()}@example.com"),
@@ -111,30 +118,30 @@ def _superuser() -> Client:
 
 
 def _ten_thousandth_page(client: Client) -> str:
-    """Of one device each, by way of large ones."""
+    """Return the URL of the 10,000th page of one device, reached by large pages."""
     url: str = "/devices?page_size=500"
     for _ in range(19):
         url = client.get(url).json()["next"].split("//testserver")[-1]
     return url.replace("page_size=500", "page_size=1")
 
 
-def _report(name: str, act: Callable[[], Any], target: int) -> None:
-    p50, p95 = _timed(act)
-    good = "" if p95 <= target else "  <-- over"
-    print(f"{name}: p50 {p50:.0f} ms, p95 {p95:.0f} ms (target {target} ms){good}")
+def _report(name: str, function: Callable[[], Any], target: int) -> None:
+    p50, p95 = _measure(function)
+    mark = "" if p95 <= target else "  <-- over"
+    print(f"{name}: p50 {p50:.0f} ms, p95 {p95:.0f} ms (target {target} ms){mark}")
 
 
-def _timed(act: Callable[[], Any]) -> tuple[float, float]:
-    """Median and 95th percentile in milliseconds; the first turn warms up."""
-    act()
-    spent = []
-    for _ in range(TURNS):
-        begun = time.perf_counter()
-        answer = act()
-        spent.append((time.perf_counter() - begun) * 1000)
-        assert getattr(answer, "status_code", 200) == 200, answer
-    spent.sort()
-    return spent[TURNS // 2], spent[int(TURNS * 0.95) - 1]
+def _measure(function: Callable[[], Any]) -> tuple[float, float]:
+    """Return the median and the 95th percentile in milliseconds, after a warm-up."""
+    function()
+    times = []
+    for _ in range(RUNS):
+        started = time.perf_counter()
+        response = function()
+        times.append((time.perf_counter() - started) * 1000)
+        assert getattr(response, "status_code", 200) == 200, response
+    times.sort()
+    return times[RUNS // 2], times[int(RUNS * 0.95) - 1]
 
 
 def _select_one() -> None:
@@ -143,6 +150,6 @@ def _select_one() -> None:
         cursor.fetchone()
 
 
-def _execute(sql: str, *values: Any) -> None:
+def execute(sql: str, *values: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, values or None)

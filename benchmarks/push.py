@@ -1,4 +1,4 @@
-"""The push channel: how soon a command is at its device, and what a quiet connection costs."""
+"""Push notifications: the latency of commands and the memory of idle connections."""
 
 import asyncio
 import os
@@ -15,8 +15,8 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.services.tokens import issue_api_token
-from benchmarks.load import Figures
-from benchmarks.roles import running
+from benchmarks.load import LoadResult
+from benchmarks.roles import running_role
 from benchmarks.stage import web
 from devices.registry.models import Device, DeviceToken
 from devices.remote_control.services import policies
@@ -30,180 +30,203 @@ WEB = f"http://127.0.0.1:{PORT}"
 DEVICES = 1_000
 COMMANDS = 1_000
 CONTROLLERS = 4
-IDLE = 10_000
-TAKES = 3.0  # seconds until a device has done what it was told
+IDLE_CONNECTIONS = 10_000
+EXECUTION_SECONDS = 3.0  # until a device has executed a command
 
 
 def main() -> None:
-    _allow_many_connections()
+    _raise_file_limit()
     os.environ["RATE_MEMBER"] = os.environ["RATE_TENANT"] = "off"
     tenant = Tenant.objects.create(slug="bench", name="Bench")
     with tenant_scope(tenant.pk):
-        held = _devices(tenant, IDLE)
-        member = _member()
+        device_tokens = _create_devices(tenant, IDLE_CONNECTIONS)
+        member_token = _create_member()
     connection.close()
     with (
         web("provisioning.rsgi:app", PORT),
-        running("worker", PORT),
-        running("stream", STREAM_PORT) as stream,
+        running_role("worker", PORT),
+        running_role("stream", STREAM_PORT) as stream,
     ):
-        asyncio.run(_latencies(dict(list(held.items())[:DEVICES]), member))
-        _weigh(stream, held)
-
-
-async def _latencies(held: dict[UUID, str], member: str) -> None:
-    async with _fleet(held) as fleet:
-        bare = await _bare(fleet)
-        single = await _one_by_one(fleet, member)
-        print(
-            f"push: a command from its POST to its device, {len(held):,} devices"
-            f" listening: p50 {single.percentile(0.5):.0f} ms, p95"
-            f" {single.percentile(0.95):.0f} ms (target below 200), p99"
-            f" {single.percentile(0.99):.0f} ms; two bare requests one after the other:"
-            f" p50 {bare.percentile(0.5):.0f} ms; ratio"
-            f" {single.percentile(0.5) / bare.percentile(0.5):.1f}"
+        asyncio.run(
+            _measure_latencies(
+                dict(list(device_tokens.items())[:DEVICES]), member_token
+            )
         )
-        seconds = await _all_at_once(fleet, member)
+        _measure_memory(stream, device_tokens)
+
+
+async def _measure_latencies(device_tokens: dict[UUID, str], member_token: str) -> None:
+    async with _fleet(device_tokens) as fleet:
+        bare_result = await _measure_bare_requests(fleet)
+        result = await _measure_single_commands(fleet, member_token)
         print(
-            f"push: one command to {len(held):,} devices, from its POST until the last"
+            f"push: a command from its POST to its device, {len(device_tokens):,} devices"
+            f" listening: p50 {result.percentile(0.5):.0f} ms, p95"
+            f" {result.percentile(0.95):.0f} ms (target below 200), p99"
+            f" {result.percentile(0.99):.0f} ms; two bare requests one after the other:"
+            f" p50 {bare_result.percentile(0.5):.0f} ms; ratio"
+            f" {result.percentile(0.5) / bare_result.percentile(0.5):.1f}"
+        )
+        seconds = await _measure_bulk_command(fleet, member_token)
+        print(
+            f"push: one command to {len(device_tokens):,} devices, from its POST until the last"
             f" has fetched it: {seconds:.2f} s (target below 2)"
         )
 
 
 class Fleet:
-    """Devices that hold the channel, and fetch what they are woken for."""
+    """Devices with an open push connection that fetch commands when notified."""
 
-    def __init__(self, http: aiohttp.ClientSession, held: dict[UUID, str]) -> None:
-        self.http, self.held = http, held
-        self.received: dict[str, float] = {}  # by command, or by device
+    def __init__(
+        self, http: aiohttp.ClientSession, device_tokens: dict[UUID, str]
+    ) -> None:
+        self.http, self.device_tokens = http, device_tokens
+        # The time of receipt, by command id and by device id.
+        self.received: dict[str, float] = {}
         self.listening = 0
-        self.answering: set[asyncio.Task[None]] = set()
-        self.last: dict[UUID, int] = dict.fromkeys(held, 0)
+        self.answer_tasks: set[asyncio.Task[None]] = set()
+        self.last_sequences: dict[UUID, int] = dict.fromkeys(device_tokens, 0)
 
     async def listen(self, device_id: UUID, token: str) -> None:
         credential = {"Authorization": f"Bearer {token}"}
         headers = {**credential, "Accept": "text/event-stream"}
-        async with self.http.get(STREAM, headers=headers) as answer:
-            assert answer.status == 200
+        async with self.http.get(STREAM, headers=headers) as response:
+            assert response.status == 200
             self.listening += 1
-            async for line in answer.content:
+            async for line in response.content:
                 if line.startswith(b"data: "):
                     await self._fetch(device_id, credential)
 
     async def _fetch(self, device_id: UUID, credential: dict[str, str]) -> None:
-        url = f"{WEB}/devices/me/commands?after={self.last[device_id]}"
-        async with self.http.get(url, headers=credential) as answer:
-            told = await answer.json()
+        url = f"{WEB}/devices/me/commands?after={self.last_sequences[device_id]}"
+        async with self.http.get(url, headers=credential) as response:
+            content = await response.json()
         now = time.perf_counter()
-        for command in told["results"]:
+        for command in content["results"]:
             self.received[command["id"]] = self.received[str(device_id)] = now
-            self.last[device_id] = max(self.last[device_id], command["sequence"])
-            answering = asyncio.create_task(self._answer(command["id"], credential))
-            self.answering.add(answering)
-            answering.add_done_callback(self.answering.discard)
+            self.last_sequences[device_id] = max(
+                self.last_sequences[device_id], command["sequence"]
+            )
+            task = asyncio.create_task(self._answer(command["id"], credential))
+            self.answer_tasks.add(task)
+            task.add_done_callback(self.answer_tasks.discard)
 
     async def _answer(self, command_id: str, credential: dict[str, str]) -> None:
-        """When it is done, which takes a box a while."""
-        await asyncio.sleep(TAKES)
+        """Answer a command after the time that a device needs for it."""
+        await asyncio.sleep(EXECUTION_SECONDS)
         url = f"{WEB}/devices/me/commands/{command_id}/answer"
-        said = {"status": "succeeded"}
-        async with self.http.post(url, json=said, headers=credential) as answer:
-            assert answer.status == 204, await answer.text()
+        body = {"status": "succeeded"}
+        async with self.http.post(url, json=body, headers=credential) as response:
+            assert response.status == 204, await response.text()
 
 
 @asynccontextmanager
-async def _fleet(held: dict[UUID, str]) -> AsyncIterator[Fleet]:
+async def _fleet(device_tokens: dict[UUID, str]) -> AsyncIterator[Fleet]:
     connector = aiohttp.TCPConnector(limit=0)
-    endless = aiohttp.ClientTimeout(total=None)
-    async with aiohttp.ClientSession(connector=connector, timeout=endless) as http:
-        fleet = Fleet(http, held)
-        lives = []
-        for number, (device_id, token) in enumerate(held.items()):
-            lives.append(asyncio.create_task(fleet.listen(device_id, token)))
+    no_timeout = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(connector=connector, timeout=no_timeout) as http:
+        fleet = Fleet(http, device_tokens)
+        tasks = []
+        for number, (device_id, token) in enumerate(device_tokens.items()):
+            tasks.append(asyncio.create_task(fleet.listen(device_id, token)))
             if number % 50 == 0:
                 await asyncio.sleep(0.1)
-        while fleet.listening < len(held):
-            done, _ = await asyncio.wait(lives, timeout=0.1)
-            assert not done, done  # none has ended
+        while fleet.listening < len(device_tokens):
+            done, _ = await asyncio.wait(tasks, timeout=0.1)
+            assert not done, done  # a task ends only with an error
         yield fleet
-        for life in lives:
-            life.cancel()
+        for task in tasks:
+            task.cancel()
 
 
-async def _bare(fleet: Fleet) -> Figures:
-    """What two requests cost that do next to nothing: a POST and a GET behind it."""
-    taken = []
-    begun = time.perf_counter()
+async def _measure_bare_requests(fleet: Fleet) -> LoadResult:
+    """Measure two trivial requests in sequence, as a baseline for a POST and a GET."""
+    latencies = []
+    started = time.perf_counter()
     for _ in range(200):
-        at = time.perf_counter()
+        sent_at = time.perf_counter()
         for _ in range(2):
-            async with fleet.http.get(f"{WEB}/health/live") as answer:
-                await answer.read()
-        taken.append(time.perf_counter() - at)
-    return Figures(200, 0, time.perf_counter() - begun, sorted(taken))
+            async with fleet.http.get(f"{WEB}/health/live") as response:
+                await response.read()
+        latencies.append(time.perf_counter() - sent_at)
+    return LoadResult(200, 0, time.perf_counter() - started, sorted(latencies))
 
 
-async def _one_by_one(fleet: Fleet, member: str) -> Figures:
-    """Some controllers, each of whom commands one device after the other."""
-    devices = iter(list(fleet.held) * (COMMANDS // len(fleet.held) + 1))
-    begun = time.perf_counter()
-    sent: dict[str, float] = {}
+async def _measure_single_commands(fleet: Fleet, member_token: str) -> LoadResult:
+    """Send commands to one device after the other, with several controllers."""
+    devices = iter(
+        list(fleet.device_tokens) * (COMMANDS // len(fleet.device_tokens) + 1)
+    )
+    started = time.perf_counter()
+    sent_times: dict[str, float] = {}
 
-    async def controlling() -> None:
-        while len(sent) < COMMANDS:
-            at, device_id = time.perf_counter(), next(devices)
+    async def run_controller() -> None:
+        while len(sent_times) < COMMANDS:
+            sent_at, device_id = time.perf_counter(), next(devices)
             url = f"{WEB}/remote-control/{device_id}/command"
-            told = await _post(fleet, url, {"type": "wake_up"}, member)
-            sent[told["id"]] = at
+            content = await _post(fleet, url, {"type": "wake_up"}, member_token)
+            sent_times[content["id"]] = sent_at
             await asyncio.sleep(0.02)
 
-    await asyncio.gather(*(controlling() for _ in range(CONTROLLERS)))
-    await asyncio.sleep(TAKES + 2)
-    taken = sorted(fleet.received[name] - at for name, at in sent.items())
-    return Figures(len(taken), 0, time.perf_counter() - begun, taken)
+    await asyncio.gather(*(run_controller() for _ in range(CONTROLLERS)))
+    await asyncio.sleep(EXECUTION_SECONDS + 2)
+    latencies = sorted(
+        fleet.received[command_id] - sent_at
+        for command_id, sent_at in sent_times.items()
+    )
+    return LoadResult(len(latencies), 0, time.perf_counter() - started, latencies)
 
 
-async def _all_at_once(fleet: Fleet, member: str) -> float:
+async def _measure_bulk_command(fleet: Fleet, member_token: str) -> float:
     fleet.received.clear()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     body = {"type": "reload", "filter": {"model": "listening"}}
-    await _post(fleet, f"{WEB}/remote-control/bulk", body, member)
-    wanted = {str(device_id) for device_id in fleet.held}
-    while not wanted <= fleet.received.keys():
+    await _post(fleet, f"{WEB}/remote-control/bulk", body, member_token)
+    expected = {str(device_id) for device_id in fleet.device_tokens}
+    while not expected <= fleet.received.keys():
         await asyncio.sleep(0.01)
-        if time.perf_counter() - begun > 60:
-            raise RuntimeError(f"{len(wanted & fleet.received.keys())} have it.")
-    return max(fleet.received[name] for name in wanted) - begun
+        if time.perf_counter() - started > 60:
+            raise RuntimeError(
+                f"{len(expected & fleet.received.keys())} devices have fetched it."
+            )
+    return max(fleet.received[name] for name in expected) - started
 
 
-async def _post(fleet: Fleet, url: str, body: Any, member: str) -> Any:
-    headers = {"Authorization": f"Bearer {member}"}
-    async with fleet.http.post(url, json=body, headers=headers) as answer:
-        told = await answer.json()
-        assert answer.status == 201, told
-        return told
+async def _post(fleet: Fleet, url: str, body: Any, member_token: str) -> Any:
+    headers = {"Authorization": f"Bearer {member_token}"}
+    async with fleet.http.post(url, json=body, headers=headers) as response:
+        content = await response.json()
+        assert response.status == 201, content
+        return content
 
 
-def _weigh(stream: int, held: dict[UUID, str]) -> None:
-    """What so many quiet connections cost the two processes that hold them."""
-    time.sleep(5)  # those of before are gone
-    before = _memory(stream)
-    asyncio.run(_hold(held, lambda: _say_weight(stream, before, len(held))))
+def _measure_memory(stream: int, device_tokens: dict[UUID, str]) -> None:
+    """Measure the memory of idle connections in the two push server processes."""
+    time.sleep(5)  # the earlier connections are closed by then
+    previous_memory = _memory(stream)
+    asyncio.run(
+        _hold_connections(
+            device_tokens,
+            lambda: _print_memory(stream, previous_memory, len(device_tokens)),
+        )
+    )
 
 
-async def _hold(held: dict[UUID, str], then: Any) -> None:
+async def _hold_connections(device_tokens: dict[UUID, str], callback: Any) -> None:
     connections = []
-    for number, token in enumerate(held.values()):
-        connections.append(await _quiet(token))
+    for number, token in enumerate(device_tokens.values()):
+        connections.append(await _open_connection(token))
         if number % 500 == 499:
             await asyncio.sleep(0.2)
-    await asyncio.sleep(35)  # each has heard a ping
-    await asyncio.to_thread(then)
+    await asyncio.sleep(35)  # each has received a ping
+    await asyncio.to_thread(callback)
     for _, writer in connections:
         writer.close()
 
 
-async def _quiet(token: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _open_connection(
+    token: str,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", STREAM_PORT, limit=4096)
     head = (
         "GET /devices/me/commands/stream HTTP/1.1\r\nHost: localhost\r\n"
@@ -215,24 +238,27 @@ async def _quiet(token: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
     return reader, writer
 
 
-def _say_weight(stream: int, before: int, count: int) -> None:
-    each = (_memory(stream) - before) / count / 1024
+def _print_memory(stream: int, previous_memory: int, count: int) -> None:
+    kilobytes = (_memory(stream) - previous_memory) / count / 1024
     print(
-        f"push: {count:,} quiet connections on two processes: {each:.1f} KB each"
+        f"push: {count:,} idle connections on two processes: {kilobytes:.1f} KB each"
         " (target at most 60)"
     )
 
 
 def _memory(pid: int) -> int:
-    """Of the processes that hold connections, in bytes that are theirs alone."""
+    """Return the unshared memory of the push server processes in bytes."""
     workers = psutil.Process(pid).children(recursive=True)
     return sum(worker.memory_full_info().uss for worker in workers)
 
 
-def _devices(tenant: Tenant, count: int) -> dict[UUID, str]:
-    """So many devices that are online, with their tokens; the first thousand listen."""
+def _create_devices(tenant: Tenant, count: int) -> dict[UUID, str]:
+    """Create online devices. Return their tokens by device id.
+
+    The model of the first `DEVICES` is "listening", so that a filter selects them.
+    """
     now = timezone.now()
-    made = Device.objects.bulk_create(
+    devices = Device.objects.bulk_create(
         Device(
             tenant=tenant,
             name=f"TV-{number:06}",
@@ -243,21 +269,21 @@ def _devices(tenant: Tenant, count: int) -> dict[UUID, str]:
         )
         for number in range(count)
     )
-    held = {device.pk: tokens.make(DeviceToken.prefix) for device in made}
+    device_tokens = {device.pk: tokens.make(DeviceToken.prefix) for device in devices}
     DeviceToken.objects.bulk_create(
         DeviceToken(device_id=pk, digest=tokens.digest(token), issued_at=now)
-        for pk, token in held.items()
+        for pk, token in device_tokens.items()
     )
-    return held
+    return device_tokens
 
 
-def _member() -> str:
+def _create_member() -> str:
     user = User.objects.create_user("bench@example.com")
     membership = Membership.objects.create(user=user, role=Role.ADMIN)
     policies.change(blast_radius=DEVICES, now=timezone.now())
     return issue_api_token(membership=membership, name="bench", now=timezone.now())[1]
 
 
-def _allow_many_connections() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _raise_file_limit() -> None:
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

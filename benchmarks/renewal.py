@@ -1,4 +1,4 @@
-"""A fleet's renewal: claimed by beat's task, renewed by workers, fetched by its devices."""
+"""Renewal of many certificates: claimed by a task, renewed by workers, fetched by devices."""
 
 import json
 import multiprocessing
@@ -27,37 +27,37 @@ from tenants.models import Tenant
 DEVICES = 10_000
 CONNECTIONS = 8
 PORT = 8981
-NEARLY_OVER = timedelta(days=360)
+CERTIFICATE_AGE = timedelta(days=360)  # of 365, so that all renewals are due
 
 
 def main() -> None:
-    tokens = _fleet()
+    tokens = _create_devices()
     ids = list(DeviceCertificate.objects.active().values_list("pk", flat=True))
     connection.close()
     command = [str(Path(sys.executable).parent / "celery"), "-A", "provisioning"]
     command += ["worker", "-Q", "prompt,bulk", "-c", "2", "--loglevel", "error"]
     with web("provisioning.rsgi:app", PORT):
         worker = subprocess.Popen(command, cwd=BASE, stderr=subprocess.DEVNULL)
-        begun = time.perf_counter()
-        fetched = _devices_at_work(tokens)
-        sent = begun
+        started = time.perf_counter()
+        device_process = _start_devices(tokens)
+        next_task_at = started
         while DeviceCertificate.objects.filter(pk__in=ids, status="active").exists():
-            if time.perf_counter() >= sent:
-                renew_due.delay()  # as beat does each minute
-                sent += 60
+            if time.perf_counter() >= next_task_at:
+                renew_due.delay()  # as beat does every minute
+                next_task_at += 60
             time.sleep(1)
-        spent = time.perf_counter() - begun
-        fetched.terminate()
+        seconds = time.perf_counter() - started
+        device_process.terminate()
         worker.terminate()
         worker.wait()
     confirmed = DeviceCertificate.objects.filter(confirmed_at__isnull=False).count()
     print(
-        f"renewal: {DEVICES:,} renewed, fetched and acknowledged in {spent:.0f} s,"
-        f" {DEVICES / spent:,.0f}/s, {confirmed:,} confirmed (target under 300 s)"
+        f"renewal: {DEVICES:,} renewed, fetched and acknowledged in {seconds:.0f} s,"
+        f" {DEVICES / seconds:,.0f}/s, {confirmed:,} confirmed (target under 300 s)"
     )
 
 
-def _fleet() -> list[str]:
+def _create_devices() -> list[str]:
     now = timezone.now()
     tenant = Tenant.objects.create(slug="bench", name="Bench")
     service = CertificateManagementService()
@@ -66,24 +66,24 @@ def _fleet() -> list[str]:
         for number in range(DEVICES)
     )
     tokens = []
-    service.authority(now=now - NEARLY_OVER)
+    service.authority(now=now - CERTIFICATE_AGE)
     with tenant_scope(tenant.pk):
         for device in devices:
             service.issue_certificate(
-                device=device, csr_pem=request_for(ec_key()), now=now - NEARLY_OVER
+                device=device, csr_pem=request_for(ec_key()), now=now - CERTIFICATE_AGE
             )
             tokens.append(renew_device_token(device, now=now))
     return tokens
 
 
-def _devices_at_work(tokens: list[str]) -> "multiprocessing.process.BaseProcess":
+def _start_devices(tokens: list[str]) -> "multiprocessing.process.BaseProcess":
     context = multiprocessing.get_context("fork")
-    process = context.Process(target=_all_poll, args=(tokens,), daemon=True)
+    process = context.Process(target=_poll_all, args=(tokens,), daemon=True)
     process.start()
     return process
 
 
-def _all_poll(tokens: list[str]) -> None:
+def _poll_all(tokens: list[str]) -> None:
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         list(
             pool.map(_poll, [tokens[part::CONNECTIONS] for part in range(CONNECTIONS)])
@@ -91,24 +91,26 @@ def _all_poll(tokens: list[str]) -> None:
 
 
 def _poll(tokens: list[str]) -> None:
-    """Connect in turn; whoever is told of another certificate fetches and acknowledges it."""
-    held = dict.fromkeys(tokens)
+    """Connect each device in turn. Fetch and acknowledge new certificates."""
+    serial_numbers = dict.fromkeys(tokens)
     waiting = list(tokens)
-    with load.connected(PORT) as ask:
+    with load.json_client(PORT) as send:
         for token in tokens:
-            held[token] = ask(load.get("/devices/me/certificate", token))[
+            serial_numbers[token] = send(load.get("/devices/me/certificate", token))[
                 "serial_number"
             ]
         while waiting:
-            still = []
+            unchanged = []
             for token in waiting:
-                told = ask(load.post("/devices/connect", b"{}", token))
-                serial = told["next_steps"]["certificate_serial_number"]
-                if serial == held[token]:
-                    still.append(token)
+                response = send(load.post("/devices/connect", b"{}", token))
+                serial_number = response["next_steps"]["certificate_serial_number"]
+                if serial_number == serial_numbers[token]:
+                    unchanged.append(token)
                     continue
-                fresh = ask(load.get("/devices/me/certificate", token))
-                body = json.dumps({"serial_number": fresh["serial_number"]}).encode()
-                ask(load.post("/devices/me/certificate/acknowledge", body, token))
-            waiting = still
-            time.sleep(1)  # a device may not ask as often as it likes
+                certificate = send(load.get("/devices/me/certificate", token))
+                body = json.dumps(
+                    {"serial_number": certificate["serial_number"]}
+                ).encode()
+                send(load.post("/devices/me/certificate/acknowledge", body, token))
+            waiting = unchanged
+            time.sleep(1)  # stay below the rate limit of a device

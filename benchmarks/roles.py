@@ -1,4 +1,4 @@
-"""The other roles that a benchmark wants beside it, as `up` starts them."""
+"""Start further server roles for a benchmark, as `up` does."""
 
 import time
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from provisioning.roles import command_of
 
 
 @contextmanager
-def running(role: str, port: int) -> Iterator[int]:
-    """A role in a process of its own; the process's id."""
+def running_role(role: str, port: int) -> Iterator[int]:
+    """Run a role in a new process. Yield the process id."""
     program = Program(name=role, command=command_of(role, port=port))
-    child = start(program, quiet=True)
+    process = start(program, quiet=True)
     try:
         while role == "stream" and not endpoints.answers(port):
             time.sleep(0.1)
         time.sleep(4)
-        yield child.pid
+        yield process.pid
     finally:
-        stop([(program, child)])
+        stop([(program, process)])

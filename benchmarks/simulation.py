@@ -1,4 +1,4 @@
-"""Two thousand simulated boxes from one process: what that costs it, and what they got."""
+"""Two thousand simulated devices in one process: its resources and their responses."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import time
 
 from django.utils import timezone
 
-from benchmarks.roles import running
+from benchmarks.roles import running_role
 from benchmarks.stage import web
 from devices.registry.services.credentials import create_enrollment_token
 from provisioning.var import BASE
@@ -25,33 +25,33 @@ def main() -> None:
     with tenant_scope(tenant.pk):
         _, token = create_enrollment_token(name="bench", now=timezone.now())
     os.environ["STREAM_URL"] = f"http://localhost:{STREAM_PORT}"
-    with web("provisioning.rsgi:app", PORT), running("stream", STREAM_PORT):
-        begun = time.monotonic()
+    with web("provisioning.rsgi:app", PORT), running_role("stream", STREAM_PORT):
+        started = time.monotonic()
         process = subprocess.Popen(
             _command(), env=_environment(token), stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        told = json.loads(process.stdout.read())
+        statistics = json.loads(process.stdout.read())
         _, _, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - begun
-    used = usage.ru_utime + usage.ru_stime
-    requests = told["requests"]
+        seconds = time.monotonic() - started
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    requests = statistics["requests"]
     answered = sum(kind["answered"] for kind in requests.values())
     failed = sum(kind["failed"] for kind in requests.values())
     print(
-        f"simulation: {requests['register']['answered']:,} of {DEVICES:,} boxes,"
-        f" {told['listening']:,} on the push channel, for"
-        f" {seconds:.0f} s, {answered:,} answers, {failed} failed; connect p50"
-        f" {requests['connect']['p50_ms']} ms; {used / seconds:.2f} of one core"
+        f"simulation: {requests['register']['answered']:,} of {DEVICES:,} devices,"
+        f" {statistics['listening']:,} with push connections, for"
+        f" {seconds:.0f} s, {answered:,} responses, {failed} failed; connect p50"
+        f" {requests['connect']['p50_ms']} ms; {cpu_seconds / seconds:.2f} of one core"
         f" (target below 1), {usage.ru_maxrss / 1024:.0f} MB"
     )
 
 
 def _command() -> list[str]:
-    words = f"--devices {DEVICES} --seconds {SECONDS} --start-within 45 --json"
-    where = f"--url http://localhost:{PORT}"
+    options = f"--devices {DEVICES} --seconds {SECONDS} --start-within 45 --json"
+    server_options = f"--url http://localhost:{PORT}"
     manage = [sys.executable, str(BASE / "manage.py"), "simulate_fleet"]
-    return [*manage, *where.split(), *words.split()]
+    return [*manage, *server_options.split(), *options.split()]
 
 
 def _environment(token: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: servers of their own, with durable settings, and Django."""
+"""Start the servers of the benchmarks, with durable settings, and set up Django."""
 
 import os
 import shutil
@@ -17,13 +17,13 @@ VAR = BASE / "var" / "bench"
 
 
 @contextmanager
-def staged() -> Iterator[None]:
-    """PostgreSQL and Valkey as `up` runs them, and Django set up."""
+def running_servers() -> Iterator[None]:
+    """Start PostgreSQL and Valkey as `up` does, and set up Django."""
     os.environ["VAR_DIR"] = str(VAR)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
     os.environ["LOG_LEVEL"] = "WARNING"
-    with servers.running(VAR) as at:
-        os.environ.update({**at.environment, **_named_outside()})
+    with servers.running(VAR) as urls:
+        os.environ.update({**urls.environment, **_external_servers()})
         import django
 
         django.setup()
@@ -32,19 +32,32 @@ def staged() -> Iterator[None]:
 
 @contextmanager
 def web(application: str, port: int) -> Iterator[None]:
-    """The web server that `up` starts, serving one application."""
+    """Run the web server that `up` starts.
+
+    Args:
+        application: The import path of the WSGI application, or of the RSGI application
+            if its name is `app`.
+        port: The port on localhost.
+    """
     scripts = Path(sys.executable).parent
     program = Program(
         name="web",
         command=(
-            *(str(scripts / "granian"), "--no-ws", "--port", str(port)),
-            *("--workers", "2", "--log-level", "error"),
-            *("--interface", "rsgi" if application.endswith(":app") else "wsgi"),
+            str(scripts / "granian"),
+            "--no-ws",
+            "--port",
+            str(port),
+            "--workers",
+            "2",
+            "--log-level",
+            "error",
+            "--interface",
+            "rsgi" if application.endswith(":app") else "wsgi",
             *(() if application.endswith(":app") else ("--blocking-threads", "4")),
             application,
         ),
     )
-    child = start(program, quiet=True)
+    process = start(program, quiet=True)
     try:
         deadline = time.monotonic() + 30
         while not endpoints.answers(port):
@@ -54,16 +67,17 @@ def web(application: str, port: int) -> Iterator[None]:
         time.sleep(1)
         yield
     finally:
-        stop([(program, child)])
+        stop([(program, process)])
 
 
-def _named_outside() -> dict[str, str]:
-    named = ("DATABASE_URL", "REDIS_URL")
-    return {name: os.environ[name] for name in named if name in os.environ}
+def _external_servers() -> dict[str, str]:
+    """Return the URLs of servers set in the environment, which take precedence."""
+    variables = ("DATABASE_URL", "REDIS_URL")
+    return {name: os.environ[name] for name in variables if name in os.environ}
 
 
-def fresh() -> None:
-    """An empty database and no certificate files."""
+def reset_data() -> None:
+    """Empty the database and delete all certificate files."""
     from django.db import connection
 
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What row security costs: the same requests with it and without it, in turn."""
+"""The overhead of row-level security: the same requests alternately with and without it."""
 
 import statistics
 import time
@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from benchmarks.million import _execute, _member
+from benchmarks.million import execute, member_client
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from tenants.context import tenant_scope
@@ -23,7 +23,7 @@ from tenants.postgresql.base import ScopedCursor
 from tenants.postgresql.row_security import scoped_models
 
 JSON = "application/json"
-TURNS = 9
+RUNS = 9
 CONNECTS = 300
 LISTS = 30
 DEVICES = 2_000
@@ -37,52 +37,52 @@ def main() -> None:
         Device(tenant=tenant, name=f"TV-{number}", registered_at=timezone.now())
         for number in range(DEVICES)
     )
-    _execute("VACUUM ANALYZE devices_device")
-    member, device = _member(tenant), _device(tenant)
-    acts: dict[str, tuple[Callable[[], Any], int]] = {
+    execute("VACUUM ANALYZE devices_device")
+    member, device = member_client(tenant), _device_client(tenant)
+    requests: dict[str, tuple[Callable[[], Any], int]] = {
         "connect": (partial(device.post, "/devices/connect", {}, JSON), CONNECTS),
         "list": (partial(member.get, "/devices"), LISTS),
     }
-    for name, (act, count) in acts.items():
-        act()
+    for name, (request, count) in requests.items():
+        request()
         ratios = []
-        for _ in range(TURNS):
-            with_wall = _timed(act, count)
-            with _without_wall():
-                act()
-                without = _timed(act, count)
-            ratios.append(with_wall / without)
-        cost = (statistics.median(ratios) - 1) * 100
+        for _ in range(RUNS):
+            with_security = _measure(request, count)
+            with _without_row_security():
+                request()
+                without_security = _measure(request, count)
+            ratios.append(with_security / without_security)
+        overhead = (statistics.median(ratios) - 1) * 100
         print(
-            f"wall: {name} {with_wall / count * 1000:.2f} ms with, "
-            f"{without / count * 1000:.2f} ms without; it costs {cost:.0f} % "
+            f"wall: {name} {with_security / count * 1000:.2f} ms with, "
+            f"{without_security / count * 1000:.2f} ms without; overhead {overhead:.0f} % "
             "(target at most 10 %)"
         )
 
 
-def _device(tenant: Tenant) -> Client:
+def _device_client(tenant: Tenant) -> Client:
     with tenant_scope(tenant.pk):
         token = renew_device_token(Device.objects.latest("name"), now=timezone.now())
     return Client(headers={"Authorization": f"Bearer {token}"})
 
 
-def _timed(act: Callable[[], Any], count: int) -> float:
-    begun = time.perf_counter()
+def _measure(request: Callable[[], Any], count: int) -> float:
+    started = time.perf_counter()
     for _ in range(count):
-        act()
-    return time.perf_counter() - begun
+        request()
+    return time.perf_counter() - started
 
 
 @contextmanager
-def _without_wall() -> Iterator[None]:
-    """Neither policies in the database nor the scope in front of each statement."""
+def _without_row_security() -> Iterator[None]:
+    """Disable the policies in the database and the scope set before each statement."""
     tables = [model._meta.db_table for model in scoped_models()]
     for table in tables:
-        _execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
-    connection.close()  # plans that were made with it
-    plain = psycopg2.extensions.cursor.execute
-    with mock.patch.object(ScopedCursor, "execute", plain):
+        execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    connection.close()  # discards the plans made with the policies
+    unscoped_execute = psycopg2.extensions.cursor.execute
+    with mock.patch.object(ScopedCursor, "execute", unscoped_execute):
         yield
     connection.close()
     for table in tables:
-        _execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")

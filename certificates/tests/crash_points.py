@@ -1,12 +1,14 @@
-"""Runs a verb of the authority in a process that kills itself at a step of it.
+"""Run certificate operations in a process that kills itself at a given step.
 
-    python -m certificates.tests.crash_points < orders > outcomes
+    python -m certificates.tests.crash_points < requests > outcomes
 
-An order is one JSON object a line: `verb`, `device`, `step`, and what the verb needs.
-Each is done by a fork of its own, which sends itself SIGKILL before the step with that
-number. The outcome says how many steps there were, or at which one it died. A step is
-a commit, a file that is opened, synced, renamed or removed, or a signature: the moment
-before it, and the moment after.
+A request is one JSON object per line: `operation`, `device`, `step`, `now` and the
+arguments of the operation. Each request runs in its own fork, which sends itself SIGKILL
+before the step with that number. The outcome is one JSON object per line: `steps`, the
+number of steps of a completed operation, or `killed_at`, the name of the step at which the
+fork was killed. The moments before and after each of these count as steps: a commit, a
+statement in autocommit mode, a file that is created, synced, renamed or removed, and a
+signature.
 """
 
 import json
@@ -21,30 +23,29 @@ import django
 
 
 class Steps:
-    """Counts the steps, and dies at one of them."""
+    """Count the steps of an operation and kill the process at one of them."""
 
     def __init__(self, last: int) -> None:
         self.last, self.done = last, 0
-        self.names: list[str] = []
 
     def take(self, name: str) -> None:
         if self.done == self.last:
-            os.write(1, f"{json.dumps({'died': name})}\n".encode())
+            os.write(1, f"{json.dumps({'killed_at': name})}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
         self.done += 1
 
-    def around(self, name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(*args: Any, **kwargs: Any) -> Any:
+    def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             self.take(f"before {name}")
-            done = verb(*args, **kwargs)
+            result = function(*args, **kwargs)
             self.take(f"after {name}")
-            return done
+            return result
 
-        return watched
+        return wrapper
 
 
-def watch(steps: Steps) -> None:
-    """Put a step around all that leaves a trace."""
+def instrument(steps: Steps) -> None:
+    """Count a step before and after every operation with a lasting effect."""
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 
@@ -52,30 +53,33 @@ def watch(steps: Steps) -> None:
 
     for name in ("fsync", "rename", "unlink"):
         setattr(os, name, steps.around(name, getattr(os, name)))
-    opened = os.open
+    original_open = os.open
 
-    def open_new(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+    def counting_open(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
         if flags & os.O_CREAT:
-            return int(steps.around("open", opened)(path, flags, *args, **kwargs))
-        return opened(path, flags, *args, **kwargs)
+            return int(
+                steps.around("open", original_open)(path, flags, *args, **kwargs)
+            )
+        return original_open(path, flags, *args, **kwargs)
 
-    os.open = open_new
+    os.open = counting_open
     wrapper: Any = BaseDatabaseWrapper
     wrapper._commit = steps.around("commit", wrapper._commit)
     cursor: Any = CursorWrapper
     execute = cursor.execute
 
-    def execute_one(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def counting_execute(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.db.in_atomic_block:
             return execute(self, *args, **kwargs)
-        return steps.around("a statement of its own", execute)(self, *args, **kwargs)
+        return steps.around("autocommit statement", execute)(self, *args, **kwargs)
 
-    cursor.execute = execute_one
-    made: Any = issuing
-    made.device_certificate = steps.around("signature", made.device_certificate)
+    cursor.execute = counting_execute
+    module: Any = issuing
+    module.device_certificate = steps.around("signature", module.device_certificate)
 
 
-def obey(order: dict[str, Any]) -> None:
+def run_operation(request: dict[str, Any]) -> None:
+    """Run one requested operation. The process may be killed before it returns."""
     from certificates.services.certificate_management import (
         CertificateManagementService,
         certificate_in_use,
@@ -84,14 +88,17 @@ def obey(order: dict[str, Any]) -> None:
     from devices.registry.models import Device
     from tenants.context import every_tenant_scope, tenant_scope
 
-    service, now = CertificateManagementService(), datetime.fromisoformat(order["now"])
+    service, now = (
+        CertificateManagementService(),
+        datetime.fromisoformat(request["now"]),
+    )
     with every_tenant_scope():
-        device = Device.every_tenant.get(pk=order["device"])
+        device = Device.every_tenant.get(pk=request["device"])
         with tenant_scope(device.tenant_id):
-            match order["verb"]:
+            match request["operation"]:
                 case "issue":
                     service.issue_certificate(
-                        device=device, csr_pem=order["csr"], key_type="ec", now=now
+                        device=device, csr_pem=request["csr"], key_type="ec", now=now
                     )
                 case "renew":
                     service.renew_certificate(certificate_in_use(device), now=now)
@@ -112,12 +119,12 @@ def obey(order: dict[str, Any]) -> None:
 def main() -> None:
     django.setup()
     for line in sys.stdin:
-        order = json.loads(line)
+        request = json.loads(line)
         child = os.fork()
         if child == 0:
-            steps = Steps(order["step"])
-            watch(steps)
-            obey(order)
+            steps = Steps(request["step"])
+            instrument(steps)
+            run_operation(request)
             os.write(1, f"{json.dumps({'steps': steps.done})}\n".encode())
             os._exit(0)
         _, status = os.waitpid(child, 0)

@@ -1,4 +1,4 @@
-"""Certificates for tests, in one line."""
+"""Helpers that issue and revoke device certificates in tests."""
 
 from datetime import datetime
 from typing import Any
@@ -9,14 +9,16 @@ from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 
 
-def issued(device: Device, now: datetime, key: Any = None) -> DeviceCertificate:
-    """A certificate for a key that the device brought."""
+def issue_certificate(
+    device: Device, now: datetime, key: Any = None
+) -> DeviceCertificate:
+    """Issue a certificate for a device-generated key."""
     return CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(key or ec_key()), now=now
     )
 
 
-def revoked(
+def revoke_certificate(
     row: DeviceCertificate, now: datetime, reason: str = "keyCompromise"
 ) -> DeviceCertificate:
     return CertificateManagementService().revoke_certificate(

@@ -1,4 +1,4 @@
-"""Keys and requests as a device would make them; quick ones, since tests make many."""
+"""Device keys and certificate signing requests for tests."""
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -10,13 +10,20 @@ DeviceKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 def ec_key() -> ec.EllipticCurvePrivateKey:
+    """Generate a P-256 key, which is much faster than an RSA key."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def request_for(
     key: DeviceKey, *, common_name: str = "whatever", ca: bool = False
 ) -> str:
-    """A PKCS #10 request in PEM; `ca` asks for what a device must not get."""
+    """Build a PKCS #10 request in PEM.
+
+    Args:
+        key: The key that signs the request.
+        common_name: The requested subject. The server ignores it.
+        ca: Ask for a CA certificate, which the server must not issue.
+    """
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     if ca:

@@ -1,4 +1,4 @@
-"""Strangers' software, asked what it makes of ours."""
+"""Run independent PKI tools (OpenSSL, GnuTLS, pkilint) on what the server issues."""
 
 import os
 import shutil
@@ -23,26 +23,30 @@ SOFTHSM = (
 )
 
 
-def marks(*tools: str) -> list[pytest.MarkDecorator]:
-    """For tests by means of these tools; without them they cannot be made."""
+def tool_marks(*tools: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of tests that need these tools.
+
+    Such tests are skipped where a tool is missing, unless `PKI_PEERS=required`.
+    """
     missing = [tool for tool in tools if not found(tool)]
-    reason = f"no {', '.join(missing)} here"
+    reason = f"not installed: {', '.join(missing)}"
     skipped = pytest.mark.skipif(bool(missing) and not REQUIRED, reason=reason)
     return [pytest.mark.peer, skipped]
 
 
 def needs(*tools: str) -> Callable[[Any], Any]:
-    """The same for one test."""
+    """Decorate one test with the marks for these tools."""
 
     def mark(test: Any) -> Any:
-        for each in marks(*tools):
-            test = each(test)
+        for tool_mark in tool_marks(*tools):
+            test = tool_mark(test)
         return test
 
     return mark
 
 
 def found(tool: str) -> str | None:
+    """Return the path of a tool, or None if it or its plugins are not installed."""
     if tool == "pki" and not all(plugin.exists() for plugin in STRONGSWAN_PLUGINS):
         return None
     if tool == "nginx":
@@ -50,40 +54,44 @@ def found(tool: str) -> str | None:
     return shutil.which(tool) or shutil.which(tool, path=str(VENV))
 
 
-def softhsm() -> str:
-    """The library of SoftHSM's tokens."""
+def softhsm_library() -> str:
+    """Return the path of SoftHSM's PKCS #11 library.
+
+    Raises:
+        FileNotFoundError: SoftHSM is not installed.
+    """
     for path in SOFTHSM:
         if Path(path).exists():
             return path
     raise FileNotFoundError("libsofthsm2.so")
 
 
-def ask(*command: str, stdin: bytes | None = None, **more: Any) -> str:
-    """Run a tool that has to succeed; what it says, on both of its outputs."""
-    done = subprocess.run(
+def run_tool(*command: str, stdin: bytes | None = None, **options: Any) -> str:
+    """Run a tool that must succeed. Return its standard output and error."""
+    process = subprocess.run(
         [found(command[0]) or command[0], *command[1:]],
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
         timeout=60,
-        **more,
+        **options,
     )
-    said = str(done.stdout.decode(errors="replace"))
-    assert done.returncode == 0, f"{' '.join(command)}\n{said}"
-    return said
+    output = str(process.stdout.decode(errors="replace"))
+    assert process.returncode == 0, f"{' '.join(command)}\n{output}"
+    return output
 
 
-def refused(*command: str, **more: Any) -> str:
-    """Run a tool that has to fail; what it says."""
-    done = subprocess.run(
+def run_failing_tool(*command: str, **options: Any) -> str:
+    """Run a tool that must fail. Return its standard output and error."""
+    process = subprocess.run(
         [found(command[0]) or command[0], *command[1:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
         timeout=60,
-        **more,
+        **options,
     )
-    said = str(done.stdout.decode(errors="replace"))
-    assert done.returncode != 0, f"{' '.join(command)}\n{said}"
-    return said
+    output = str(process.stdout.decode(errors="replace"))
+    assert process.returncode != 0, f"{' '.join(command)}\n{output}"
+    return output

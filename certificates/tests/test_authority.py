@@ -1,4 +1,4 @@
-"""The CA's own files: made once, imported, never overwritten."""
+"""Tests of the CA files: created once, imported, never overwritten."""
 
 import os
 import stat
@@ -19,7 +19,7 @@ from certificates.pki import keys
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.keys import ec_key
 
-MAKE_ONE = """
+CREATE_CA = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,20 +35,20 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_first_use_makes_the_authority(tmp_path: Path, now: datetime) -> None:
+def test_the_first_use_creates_the_ca(tmp_path: Path, now: datetime) -> None:
     ca = DeviceCertificatesService(tmp_path / "ca")
     assert not ca.exists()
 
-    made = ca.initialize_ca(now=now, key_type="ec")
+    issuer = ca.initialize_ca(now=now, key_type="ec")
 
     assert mode(ca.store.ca_key) == 0o600
-    assert ca.initialize_ca(now=now).certificate == made.certificate
+    assert ca.initialize_ca(now=now).certificate == issuer.certificate
 
 
-def test_twenty_processes_starting_at_once_make_one_authority(tmp_path: Path) -> None:
+def test_twenty_processes_starting_at_once_create_one_ca(tmp_path: Path) -> None:
     def start(_: int) -> str:
         return subprocess.run(
-            [sys.executable, "-c", MAKE_ONE, str(tmp_path / "ca")],
+            [sys.executable, "-c", CREATE_CA, str(tmp_path / "ca")],
             env={**os.environ, "DJANGO_SETTINGS_MODULE": "provisioning.settings"},
             capture_output=True,
             text=True,
@@ -61,7 +61,7 @@ def test_twenty_processes_starting_at_once_make_one_authority(tmp_path: Path) ->
     assert len(serial_numbers) == 1
 
 
-def test_a_key_that_a_crash_left_alone_is_used_and_not_overwritten(
+def test_a_key_left_without_a_certificate_by_a_crash_is_reused(
     tmp_path: Path, now: datetime
 ) -> None:
     ca = DeviceCertificatesService(tmp_path / "ca")
@@ -74,7 +74,7 @@ def test_a_key_that_a_crash_left_alone_is_used_and_not_overwritten(
     assert ca.store.ca_key.read_bytes() == key
 
 
-def test_an_existing_authority_is_imported(tmp_path: Path, now: datetime) -> None:
+def test_an_existing_ca_is_imported(tmp_path: Path, now: datetime) -> None:
     elsewhere = DeviceCertificatesService(tmp_path / "elsewhere")
     issuer = elsewhere.initialize_ca(now=now, key_type="ec")
     here = DeviceCertificatesService(tmp_path / "here")
@@ -98,7 +98,7 @@ def test_an_import_never_overwrites(tmp_path: Path, now: datetime) -> None:
         ca.import_ca(key=key, chain=chain, now=now)
 
 
-def test_a_key_and_a_chain_that_do_not_belong_together_are_refused(
+def test_an_import_of_a_chain_for_another_key_is_rejected(
     tmp_path: Path, now: datetime
 ) -> None:
     other = DeviceCertificatesService(tmp_path / "other")
@@ -112,7 +112,7 @@ def test_a_key_and_a_chain_that_do_not_belong_together_are_refused(
     assert not ca.exists()
 
 
-def test_the_key_can_carry_a_passphrase(
+def test_the_ca_key_is_encrypted_with_the_configured_passphrase(
     tmp_path: Path, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings, "CA_KEY_PASSPHRASE", "correct horse")
@@ -122,13 +122,13 @@ def test_the_key_can_carry_a_passphrase(
 
     assert b"ENCRYPTED" in ca.store.ca_key.read_bytes()
     monkeypatch.setattr(settings, "CA_KEY_PASSPHRASE", "wrong")
-    ca.store.ca_certificate.touch()  # as another process, which has not loaded it
+    ca.store.ca_certificate.touch()  # discards the cached key, as in a new process
     with pytest.raises(AuthorityUnavailable):
         ca.issuer()
 
 
 @pytest.mark.django_db
-def test_the_command_makes_it_once(tmp_path: Path, capsys: Any) -> None:
+def test_init_ca_creates_the_ca_once(tmp_path: Path, capsys: Any) -> None:
     settings.CERTIFICATES_ROOT = str(tmp_path / "new")
 
     call_command("init_ca", key_type="ec")
@@ -137,24 +137,24 @@ def test_the_command_makes_it_once(tmp_path: Path, capsys: Any) -> None:
         call_command("init_ca")
 
 
-def test_the_command_wants_key_and_chain_together(tmp_path: Path) -> None:
+def test_init_ca_requires_key_and_chain_together(tmp_path: Path) -> None:
     settings.CERTIFICATES_ROOT = str(tmp_path / "new")
 
-    with pytest.raises(CommandError) as refusal:
+    with pytest.raises(CommandError) as error:
         call_command("init_ca", key=tmp_path / "key.pem")
-    assert refusal.value.returncode == 2
+    assert error.value.returncode == 2
 
 
 @pytest.mark.django_db
-def test_the_authoritys_certificate_is_public(client: Any, now: datetime) -> None:
-    answer = client.get("/certificates/ca.pem", HTTP_ACCEPT="application/x-pem-file")
+def test_the_ca_certificate_is_public(client: Any, now: datetime) -> None:
+    response = client.get("/certificates/ca.pem", HTTP_ACCEPT="application/x-pem-file")
 
-    assert answer.status_code == 200
-    assert answer.content.startswith(b"-----BEGIN CERTIFICATE-----")
-    assert b"PRIVATE" not in answer.content
+    assert response.status_code == 200
+    assert response.content.startswith(b"-----BEGIN CERTIFICATE-----")
+    assert b"PRIVATE" not in response.content
 
 
-def test_no_clock_is_read_to_make_it(tmp_path: Path) -> None:
+def test_the_validity_of_the_ca_starts_from_the_given_time(tmp_path: Path) -> None:
     moment = datetime(2040, 1, 1, tzinfo=UTC)
 
     issuer = DeviceCertificatesService(tmp_path / "ca").initialize_ca(

@@ -1,4 +1,4 @@
-"""The operator's pages of the authority."""
+"""Tests of the operator's admin pages for CAs, campaigns and integrity findings."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from django.test import Client
 from certificates.models import CertificateAuthority, Drift, RenewalCampaign
 from certificates.services import ocsp_responses, revocation_lists
 from certificates.services.device_certificates import DeviceCertificatesService
-from certificates.tests.issued import issued, revoked
+from certificates.tests.issued import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from tenants.models import Role, User
 from tenants.tests.factories import MembershipFactory
@@ -26,76 +26,82 @@ def operator() -> Client:
     return client
 
 
-def begun(operator: Client, **said: Any) -> Any:
-    form = {"reason": "incident", "per_minute": "5", "tenant": "", "model": "", **said}
+def start_campaign(operator: Client, **fields: Any) -> Any:
+    form = {
+        "reason": "incident",
+        "per_minute": "5",
+        "tenant": "",
+        "model": "",
+        **fields,
+    }
     return operator.post(f"{PAGES}/renewalcampaign/add/", form)
 
 
-def test_the_authoritys_page_shows_its_lists_and_its_responder(
+def test_the_ca_page_shows_its_revocation_lists_and_no_private_key(
     operator: Client, device: Device
 ) -> None:
     now = datetime.now(UTC)
-    row = issued(device, now)
-    revoked(row, now)
+    row = issue_certificate(device, now)
+    revoke_certificate(row, now)
     ca = DeviceCertificatesService()
     revocation_lists.rebuild_due(ca, now=now)
     ocsp_responses.renew_responders(ca, now=now)
     authority = CertificateAuthority.objects.get()
 
-    listed = operator.get(f"{PAGES}/certificateauthority/").content.decode()
+    list_page = operator.get(f"{PAGES}/certificateauthority/").content.decode()
     page = operator.get(
         f"{PAGES}/certificateauthority/{authority.pk}/change/"
     ).content.decode()
 
-    assert "no. 1, 1 entries" in listed
+    assert "no. 1, 1 entries" in list_page
     assert authority.key_identifier in page
     assert f"/certificates/crl/{row.distribution_point_id}.crl" in page
     assert "PRIVATE" not in page
 
 
-def test_renewals_are_pulled_forward_watched_and_stopped(
+def test_a_renewal_campaign_is_started_listed_and_stopped(
     operator: Client, device: Device
 ) -> None:
-    issued(device, datetime.now(UTC) - timedelta(days=1))
+    issue_certificate(device, datetime.now(UTC) - timedelta(days=1))
 
-    assert begun(operator).status_code == 302
+    assert start_campaign(operator).status_code == 302
     campaign = RenewalCampaign.objects.get()
     page = operator.get(f"{PAGES}/renewalcampaign/").content.decode()
     assert "incident" in page
     assert "0 of 1" in page
-    chosen = {"action": "stop_selected", ACTION_CHECKBOX_NAME: [str(campaign.pk)]}
-    operator.post(f"{PAGES}/renewalcampaign/", chosen)
+    form = {"action": "stop_selected", ACTION_CHECKBOX_NAME: [str(campaign.pk)]}
+    operator.post(f"{PAGES}/renewalcampaign/", form)
 
     campaign.refresh_from_db()
     assert campaign.stopped
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("fields", "expected"),
     [
         ({"per_minute": "0"}, "greater than or equal to 1"),
         ({"reason": ""}, "required"),
         ({"model": "none such"}, "No certificate in use is in this scope"),
     ],
 )
-def test_what_cannot_be_begun_is_said_and_nothing_typed_is_lost(
-    operator: Client, device: Device, said: dict[str, str], expected: str
+def test_an_invalid_campaign_form_shows_its_errors_and_starts_nothing(
+    operator: Client, device: Device, fields: dict[str, str], expected: str
 ) -> None:
-    issued(device, datetime.now(UTC) - timedelta(days=1))
+    issue_certificate(device, datetime.now(UTC) - timedelta(days=1))
 
-    answer = begun(operator, **said)
+    response = start_campaign(operator, **fields)
 
-    assert answer.status_code == 200
-    assert expected in answer.content.decode()
+    assert response.status_code == 200
+    assert expected in response.content.decode()
     assert not RenewalCampaign.objects.exists()
 
 
-def test_a_certificates_page_says_what_the_audit_found(
+def test_a_certificate_page_shows_its_integrity_findings(
     operator: Client, device: Device
 ) -> None:
-    row, now = issued(device, datetime.now(UTC)), datetime.now(UTC)
-    address = f"{PAGES}/devicecertificate/{row.pk}/change/"
-    assert "nothing found" in operator.get(address).content.decode()
+    row, now = issue_certificate(device, datetime.now(UTC)), datetime.now(UTC)
+    url = f"{PAGES}/devicecertificate/{row.pk}/change/"
+    assert "nothing found" in operator.get(url).content.decode()
 
     Drift.objects.create(
         certificate=row,
@@ -105,14 +111,14 @@ def test_a_certificates_page_says_what_the_audit_found(
         seen_at=now,
     )
 
-    assert "end is not the certificate" in operator.get(address).content.decode()
+    assert "end is not the certificate" in operator.get(url).content.decode()
 
 
-def test_a_tenants_owner_sees_none_of_it(device: Device) -> None:
+def test_a_tenant_owner_cannot_open_operator_pages(device: Device) -> None:
     client = Client()
     member = MembershipFactory.create(tenant=device.tenant, role=Role.OWNER)
     client.force_login(member.user)
 
     for page in ("certificateauthority", "renewalcampaign", "inspection", "drift"):
         assert client.get(f"{PAGES}/{page}/").status_code == 403, page
-    assert begun(client).status_code == 403
+    assert start_campaign(client).status_code == 403

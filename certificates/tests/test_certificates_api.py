@@ -1,3 +1,5 @@
+"""Tests of the certificate endpoints for members and devices."""
+
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -32,7 +34,7 @@ def row(device: Device) -> DeviceCertificate:
 
 
 @pytest.fixture
-def strangers() -> DeviceCertificate:
+def other_tenants_certificate() -> DeviceCertificate:
     return CertificateManagementService().issue_certificate(
         device=DeviceFactory.create(),
         csr_pem=request_for(ec_key()),
@@ -40,20 +42,20 @@ def strangers() -> DeviceCertificate:
     )
 
 
-def test_a_registration_with_a_request_answers_with_the_certificate(
+def test_a_registration_with_a_csr_returns_a_certificate(
     enrollment: Callable[..., Any],
 ) -> None:
-    _, box = enrollment()
+    _, client = enrollment()
     body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
 
-    answer = box.post("/devices/auto-register", body)
+    response = client.post("/devices/auto-register", body)
 
-    assert answer.status_code == 201
-    certificate = answer.json()["certificate"]
-    assert certificate["device_id"] == answer.json()["device"]["id"]
+    assert response.status_code == 201
+    certificate = response.json()["certificate"]
+    assert certificate["device_id"] == response.json()["device"]["id"]
     assert certificate["certificate"].startswith("-----BEGIN CERTIFICATE-----")
     assert certificate["chain"].startswith("-----BEGIN CERTIFICATE-----")
-    again = box.post("/devices/auto-register", body)
+    again = client.post("/devices/auto-register", body)
     assert again.status_code == 200
     assert again.json()["certificate"]["replaces"] == certificate["serial_number"]
 
@@ -66,48 +68,52 @@ def test_a_registration_with_a_request_answers_with_the_certificate(
         "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----",
     ],
 )
-def test_a_registration_with_a_bad_request_registers_nothing(
+def test_a_registration_with_an_invalid_csr_registers_nothing(
     enrollment: Callable[..., Any], csr: str
 ) -> None:
-    _, box = enrollment()
+    _, client = enrollment()
 
-    answer = box.post("/devices/auto-register", {"serial_number": "SN-1", "csr": csr})
+    response = client.post(
+        "/devices/auto-register", {"serial_number": "SN-1", "csr": csr}
+    )
 
-    assert answer.status_code == 400
-    assert answer.json()["errors"][0]["attr"] == "csr"
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["attr"] == "csr"
     assert not Device.every_tenant.exists()
 
 
-def test_a_registration_whose_key_is_anothers_leaves_no_living_device(
+def test_a_registration_with_another_devices_key_registers_nothing(
     enrollment: Callable[..., Any],
 ) -> None:
-    _, box = enrollment()
+    _, client = enrollment()
     request = request_for(ec_key())
-    box.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
+    client.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
 
-    answer = box.post(
+    response = client.post(
         "/devices/auto-register", {"serial_number": "SN-2", "csr": request}
     )
 
-    assert answer.status_code == 409
-    assert answer.json()["errors"][0]["code"] == "key_in_use"
+    assert response.status_code == 409
+    assert response.json()["errors"][0]["code"] == "key_in_use"
     assert Device.every_tenant.living().count() == 1
 
 
-def test_a_member_issues_lists_and_reads(member: Member, device: Device) -> None:
+def test_a_member_issues_lists_and_reads_certificates(
+    member: Member, device: Device
+) -> None:
     url = f"/devices/{device.pk}/certificates"
     first = member().post(url, {"csr": request_for(ec_key())})
     second = member().post(url, {"key_type": "ec"})
 
     assert (first.status_code, second.status_code) == (201, 201)
-    listed = member().get(url).json()["results"]
-    assert [item["handover_until"] is None for item in listed] == [True, False]
+    results = member().get(url).json()["results"]
+    assert [item["handover_until"] is None for item in results] == [True, False]
     serial_number = second.json()["serial_number"]
-    read = member(Role.VIEWER).get(f"/certificates/{serial_number}")
-    assert read.json()["fingerprint"] == second.json()["fingerprint"]
+    response = member(Role.VIEWER).get(f"/certificates/{serial_number}")
+    assert response.json()["fingerprint"] == second.json()["fingerprint"]
 
 
-def test_a_serial_number_is_known_in_any_notation(
+def test_a_serial_number_is_accepted_in_any_notation(
     member: Member, row: DeviceCertificate
 ) -> None:
     digits = row.serial_number.upper().zfill(40)
@@ -116,7 +122,9 @@ def test_a_serial_number_is_known_in_any_notation(
     assert member().get(f"/certificates/{colons}").status_code == 200
 
 
-def test_renew_and_revoke(member: Member, row: DeviceCertificate) -> None:
+def test_a_member_renews_and_revokes_a_certificate(
+    member: Member, row: DeviceCertificate
+) -> None:
     renewed = member().post(f"/certificates/{row.serial_number}/renew")
     assert renewed.status_code == 201
     assert renewed.json()["replaces"] == row.serial_number
@@ -128,47 +136,51 @@ def test_renew_and_revoke(member: Member, row: DeviceCertificate) -> None:
     assert again.json()["revoked_at"] == revoked.json()["revoked_at"]
 
 
-def test_a_viewer_renews_and_revokes_nothing(
+def test_a_viewer_cannot_renew_or_revoke(
     member: Member, row: DeviceCertificate
 ) -> None:
     viewer = member(Role.VIEWER)
 
-    for verb in ("renew", "revoke"):
-        url = f"/certificates/{row.serial_number}/{verb}"
+    for action in ("renew", "revoke"):
+        url = f"/certificates/{row.serial_number}/{action}"
         assert viewer.post(url, {}).status_code == 403
 
 
-def test_a_strangers_certificate_is_not_there(
-    member: Member, strangers: DeviceCertificate
+def test_another_tenants_certificate_is_not_found(
+    member: Member, other_tenants_certificate: DeviceCertificate
 ) -> None:
-    client, serial = member(), strangers.serial_number
+    client, serial = member(), other_tenants_certificate.serial_number
 
     assert client.get(f"/certificates/{serial}").status_code == 404
     assert client.post(f"/certificates/{serial}/renew").status_code == 404
     assert client.post(f"/certificates/{serial}/revoke", {}).status_code == 404
-    listed = client.get(f"/devices/{strangers.device_id}/certificates")
-    assert listed.status_code == 404
-    issue = client.post(f"/devices/{strangers.device_id}/certificates", {})
-    assert issue.status_code == 404
-    strangers.refresh_from_db()
-    assert strangers.status == "active"
+    response = client.get(
+        f"/devices/{other_tenants_certificate.device_id}/certificates"
+    )
+    assert response.status_code == 404
+    response = client.post(
+        f"/devices/{other_tenants_certificate.device_id}/certificates", {}
+    )
+    assert response.status_code == 404
+    other_tenants_certificate.refresh_from_db()
+    assert other_tenants_certificate.status == "active"
 
 
-def validated(client: APIClient, pem: str) -> Any:
+def validate(client: APIClient, pem: str) -> Any:
     return client.post("/certificates/validate", {"certificate": pem}).json()
 
 
-def test_a_good_certificate_has_no_problems(
+def test_validating_a_good_certificate_reports_no_problems(
     member: Member, row: DeviceCertificate
 ) -> None:
-    verdict = validated(member(), row.pem)
+    result = validate(member(), row.pem)
 
-    assert verdict["valid"]
-    assert verdict["problems"] == []
-    assert verdict["serial_number"] == row.serial_number
+    assert result["valid"]
+    assert result["problems"] == []
+    assert result["serial_number"] == row.serial_number
 
 
-def test_a_verdict_names_every_problem(
+def test_validation_reports_every_problem(
     member: Member, device: Device, row: DeviceCertificate
 ) -> None:
     service = CertificateManagementService()
@@ -180,24 +192,24 @@ def test_a_verdict_names_every_problem(
     )
     DeviceCertificate.objects.filter(pk=old.pk).update(fingerprint="0" * 64)
 
-    assert validated(member(), row.pem)["problems"] == ["revoked"]
-    assert validated(member(), old.pem)["problems"] == [
+    assert validate(member(), row.pem)["problems"] == ["revoked"]
+    assert validate(member(), old.pem)["problems"] == [
         "fingerprint_mismatch",
         "expired",
     ]
-    assert validated(member(), "nonsense")["problems"] == ["malformed"]
+    assert validate(member(), "nonsense")["problems"] == ["malformed"]
 
 
-def test_a_strangers_certificate_is_unknown_to_the_verdict(
-    member: Member, strangers: DeviceCertificate
+def test_validation_reports_another_tenants_certificate_as_unknown(
+    member: Member, other_tenants_certificate: DeviceCertificate
 ) -> None:
-    verdict = validated(member(), strangers.pem)
+    result = validate(member(), other_tenants_certificate.pem)
 
-    assert verdict["problems"] == ["unknown"]
-    assert verdict["serial_number"] is None
+    assert result["problems"] == ["unknown"]
+    assert result["serial_number"] is None
 
 
-def test_a_certificate_of_another_authority_is_not_ours(
+def test_validation_rejects_a_certificate_of_another_ca(
     member: Member, tmp_path: Any, device: Device
 ) -> None:
     now = datetime.now(UTC)
@@ -213,34 +225,34 @@ def test_a_certificate_of_another_authority_is_not_ours(
     pem = other.store.staged_certificate(f"{2**70:x}").read_text()
 
     assert signed.key_made_here
-    assert validated(member(), pem)["problems"] == ["unknown", "signature_invalid"]
+    assert validate(member(), pem)["problems"] == ["unknown", "signature_invalid"]
 
 
-def test_a_device_fetches_its_certificate_and_brings_a_new_key(
+def test_a_device_fetches_its_certificate_and_replaces_its_key(
     device: Device, row: DeviceCertificate, as_device: Callable[[Device], APIClient]
 ) -> None:
-    box = as_device(device)
+    client = as_device(device)
 
-    fetched = box.get("/devices/me/certificate").json()
-    assert fetched["serial_number"] == row.serial_number
-    assert fetched["chain"].startswith("-----BEGIN CERTIFICATE-----")
+    certificate = client.get("/devices/me/certificate").json()
+    assert certificate["serial_number"] == row.serial_number
+    assert certificate["chain"].startswith("-----BEGIN CERTIFICATE-----")
 
-    rekeyed = box.post("/devices/me/certificate", {"csr": request_for(ec_key())})
-    assert rekeyed.status_code == 201
-    assert rekeyed.json()["replaces"] == row.serial_number
-    assert box.post("/devices/me/certificate", {}).status_code == 400
+    response = client.post("/devices/me/certificate", {"csr": request_for(ec_key())})
+    assert response.status_code == 201
+    assert response.json()["replaces"] == row.serial_number
+    assert client.post("/devices/me/certificate", {}).status_code == 400
 
 
-def test_a_device_without_a_certificate_finds_none(
+def test_a_device_without_a_certificate_gets_404(
     device: Device, as_device: Callable[[Device], APIClient]
 ) -> None:
     assert as_device(device).get("/devices/me/certificate").status_code == 404
 
 
-def test_no_answer_contains_a_private_key(member: Member, device: Device) -> None:
+def test_no_response_contains_a_private_key(member: Member, device: Device) -> None:
     client = member()
-    issued = client.post(f"/devices/{device.pk}/certificates", {"key_type": "ec"})
-    serial_number = issued.json()["serial_number"]
+    response = client.post(f"/devices/{device.pk}/certificates", {"key_type": "ec"})
+    serial_number = response.json()["serial_number"]
 
     for url in (
         f"/certificates/{serial_number}",
@@ -248,56 +260,56 @@ def test_no_answer_contains_a_private_key(member: Member, device: Device) -> Non
         f"/devices/{device.pk}",
     ):
         assert b"PRIVATE" not in client.get(url).content
-    assert b"PRIVATE" not in issued.content
+    assert b"PRIVATE" not in response.content
 
 
-def test_a_refused_registration_takes_nothing_from_a_known_box(
+def test_a_rejected_registration_leaves_the_known_device_its_token(
     enrollment: Callable[..., Any],
 ) -> None:
-    _, box = enrollment()
+    _, client = enrollment()
     request = request_for(ec_key())
-    box.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
-    known = box.post("/devices/auto-register", {"serial_number": "SN-2"}).json()
+    client.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
+    registered = client.post("/devices/auto-register", {"serial_number": "SN-2"}).json()
 
-    refused = box.post(
+    response = client.post(
         "/devices/auto-register", {"serial_number": "SN-2", "csr": request}
     )
 
-    assert refused.status_code == 409
-    device = APIClient()
-    device.credentials(HTTP_AUTHORIZATION=f"Bearer {known['token']}")
-    assert device.get("/devices/me").status_code == 200
+    assert response.status_code == 409
+    device_client = APIClient()
+    device_client.credentials(HTTP_AUTHORIZATION=f"Bearer {registered['token']}")
+    assert device_client.get("/devices/me").status_code == 200
 
 
-def test_a_registration_whose_signing_fails_gives_back_its_use(
+def test_a_registration_whose_signing_fails_refunds_the_enrollment_token(
     enrollment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token, box = enrollment(max_uses=1)
+    token, client = enrollment(max_uses=1)
     body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
 
-    def full(*_: Any, **__: Any) -> None:
+    def raise_disk_full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(CertificateStore, "stage", full)
-        disk.setattr(box, "raise_request_exception", False)
-        assert box.post("/devices/auto-register", body).status_code == 500
+        disk.setattr(CertificateStore, "stage", raise_disk_full)
+        disk.setattr(client, "raise_request_exception", False)
+        assert client.post("/devices/auto-register", body).status_code == 500
     token.refresh_from_db()
     assert token.uses == 0
     assert not Device.every_tenant.living().exists()
-    assert box.post("/devices/auto-register", body).status_code == 201
+    assert client.post("/devices/auto-register", body).status_code == 201
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_registrations_with_one_request_at_once_all_succeed(
+def test_twenty_concurrent_registrations_with_one_csr_all_succeed(
     enrollment: Callable[..., Any],
 ) -> None:
-    _, box = enrollment()
+    _, client = enrollment()
     body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
 
     def register(_: int) -> int:
         try:
-            return int(copy(box).post("/devices/auto-register", body).status_code)
+            return int(copy(client).post("/devices/auto-register", body).status_code)
         finally:
             connection.close()
 
@@ -309,21 +321,21 @@ def test_twenty_registrations_with_one_request_at_once_all_succeed(
     assert DeviceCertificate.objects.active().count() == 1
 
 
-def test_a_box_that_registers_itself_between_two_questions_is_not_another(
+def test_a_device_registered_between_two_lookups_is_not_registered_twice(
     enrollment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, box = enrollment()
+    _, client = enrollment()
     body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
-    ask = devices_known_by
-    asked: list[bool] = []
+    original = devices_known_by
+    calls: list[bool] = []
 
     def register_meanwhile(identifiers: Any) -> Any:
-        known = ask(identifiers)
-        if not asked:
-            asked.append(True)
-            assert copy(box).post("/devices/auto-register", body).status_code == 201
-        return known
+        device_ids = original(identifiers)
+        if not calls:  # only before the first lookup returns
+            calls.append(True)
+            assert copy(client).post("/devices/auto-register", body).status_code == 201
+        return device_ids
 
     monkeypatch.setattr(certificates_enrollment, "devices_known_by", register_meanwhile)
 
-    assert box.post("/devices/auto-register", body).status_code == 200
+    assert client.post("/devices/auto-register", body).status_code == 200

@@ -1,4 +1,4 @@
-"""Killed with -9 at every step of every verb: nothing is lost, nothing is left half."""
+"""Tests of recovery after SIGKILL at every step of every certificate operation."""
 
 import json
 import subprocess
@@ -29,19 +29,28 @@ from provisioning.var import BASE
 from tenants.context import tenant_scope
 
 pytestmark = pytest.mark.django_db(transaction=True)
-MOST_STEPS = 120
-AROUND_A_SIGNATURE = {
-    *("before signature", "after signature", "before open", "after open"),
-    *("before fsync", "after fsync", "before rename", "after rename"),
+MAX_STEPS = 120
+SIGNATURE_STEPS = {
+    "before signature",
+    "after signature",
+    "before open",
+    "after open",
+    "before fsync",
+    "after fsync",
+    "before rename",
+    "after rename",
 }
 NOW = datetime.now(UTC)
 LATER = NOW + issuance.ABANDONED_AFTER + timedelta(minutes=1)
-Dying = Callable[..., dict[str, Any]]
+Crash = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def dying(transactional_db: None) -> Iterator[Dying]:
-    """Give an order to a process that dies at some step; what became of it."""
+def crash(transactional_db: None) -> Iterator[Crash]:
+    """Return a function that runs an operation and kills it at a step.
+
+    The function returns the outcome, as described in `crash_points`.
+    """
     with subprocess.Popen(
         [sys.executable, "-m", "certificates.tests.crash_points"],
         cwd=BASE,
@@ -54,31 +63,38 @@ def dying(transactional_db: None) -> Iterator[Dying]:
         assert stdin is not None
         assert stdout is not None
 
-        def order(verb: str, device: Device, step: int, **more: Any) -> dict[str, Any]:
-            said = {"verb": verb, "device": str(device.pk), "step": step, **more}
-            stdin.write(json.dumps({"now": NOW.isoformat(), **said}) + "\n")
+        def run(
+            operation: str, device: Device, step: int, **more: Any
+        ) -> dict[str, Any]:
+            request = {
+                "operation": operation,
+                "device": str(device.pk),
+                "step": step,
+                **more,
+            }
+            stdin.write(json.dumps({"now": NOW.isoformat(), **request}) + "\n")
             stdin.flush()
             outcome: dict[str, Any] = json.loads(stdout.readline())
-            assert "failed" not in outcome, said
+            assert "failed" not in outcome, request
             return outcome
 
-        yield order
+        yield run
         stdin.close()
 
 
 @pytest.fixture
 def service(settings: Any) -> CertificateManagementService:
-    settings.CRL_SHARDS = 1  # opened beforehand, so that each run has the same steps
-    made = CertificateManagementService()
-    made.issue_certificate(device=DeviceFactory.create(), key_type="ec", now=NOW)
-    return made
+    settings.CRL_SHARDS = 1  # created below, so that each run has the same steps
+    service = CertificateManagementService()
+    service.issue_certificate(device=DeviceFactory.create(), key_type="ec", now=NOW)
+    return service
 
 
 @pytest.fixture
-def certified(
+def device_with_key(
     service: CertificateManagementService,
 ) -> Callable[[], tuple[Device, dict[str, Any]]]:
-    """A device with a certificate whose key the server has made."""
+    """Return a function that creates a device with a server-generated key."""
 
     def prepare() -> tuple[Device, dict[str, Any]]:
         device = DeviceFactory.create()
@@ -88,27 +104,32 @@ def certified(
     return prepare
 
 
-def every_step(
-    dying: Dying, verb: str, prepare: Callable[[], tuple[Device, dict[str, Any]]]
+def kill_at_every_step(
+    crash: Crash, operation: str, prepare: Callable[[], tuple[Device, dict[str, Any]]]
 ) -> Iterator[tuple[Device, str]]:
-    """Die at the first step, then at the second, until it is through: each time anew."""
-    deaths: list[str] = []
-    for step in range(MOST_STEPS):
+    """Run an operation on a new device for each step and kill it there.
+
+    Yields the device and the name of the step, lastly for a run that completes.
+    """
+    killed_at: list[str] = []
+    for step in range(MAX_STEPS):
         device, more = prepare()
-        outcome = dying(verb, device, step, **more)
+        outcome = crash(operation, device, step, **more)
         if "steps" in outcome:
             assert outcome["steps"] == step
-            assert {"before commit", "after commit"} <= set(deaths)
-            assert verb not in ("issue", "renew") or set(deaths) >= AROUND_A_SIGNATURE
-            yield device, "not at all"
+            assert {"before commit", "after commit"} <= set(killed_at)
+            assert (
+                operation not in ("issue", "renew") or set(killed_at) >= SIGNATURE_STEPS
+            )
+            yield device, "never"
             return
-        deaths.append(outcome["died"])
-        yield device, outcome["died"]
-    pytest.fail("it takes more steps than anybody can believe")
+        killed_at.append(outcome["killed_at"])
+        yield device, outcome["killed_at"]
+    pytest.fail("The operation has more steps than expected.")
 
 
-def assert_nothing_wrong_now(service: CertificateManagementService, died: str) -> None:
-    """What holds at every moment, before anybody has mended anything."""
+def assert_consistent(service: CertificateManagementService, crash_step: str) -> None:
+    """Check the invariants that hold at every moment, even before a repair."""
     store = service.ca.store
     folders = (store.public, store.staged)
     for path in (path for folder in folders for path in folder.glob("*-cert.pem")):
@@ -116,19 +137,26 @@ def assert_nothing_wrong_now(service: CertificateManagementService, died: str) -
         recorded = DeviceCertificate.objects.filter(
             serial_number=f"{certificate.serial_number:x}"
         )
-        assert recorded.exists(), f"{died}: {path.name} cannot be revoked"
+        assert recorded.exists(), f"{crash_step}: {path.name} cannot be revoked"
     for path in (path for folder in folders for path in folder.glob("*-key.pem")):
-        assert key_digest(path), f"{died}: {path.name} is not whole"
+        assert key_digest(path), f"{crash_step}: {path.name} is incomplete"
     for path in store.private.glob("*-key.pem"):
-        beside = store.public / path.name.replace("-key", "-cert")
-        if beside.exists():
-            certificate = x509.load_pem_x509_certificate(beside.read_bytes())
-            own = keys.public_digest(keys.acceptable(certificate.public_key()))
-            assert key_digest(path) == own, f"{died}: {path.name} is another's"
+        certificate_path = store.public / path.name.replace("-key", "-cert")
+        if certificate_path.exists():
+            certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+            expected = keys.public_digest(keys.acceptable(certificate.public_key()))
+            assert key_digest(path) == expected, (
+                f"{crash_step}: {path.name} is of another key"
+            )
 
 
-def mended(service: CertificateManagementService, *, by_hand: bool = False) -> None:
-    """What beat does every five minutes, some minutes later; or the operator."""
+def repair(service: CertificateManagementService, *, by_hand: bool = False) -> None:
+    """Repair what the killed operation left and check that no difference remains.
+
+    Args:
+        by_hand: Also run the full check, as an operator would. Without it only the part
+            that beat runs every five minutes.
+    """
     check = IntegrityCheck(service, clock=lambda: LATER, fix=True)
     if by_hand:
         list(check.run())
@@ -139,85 +167,86 @@ def mended(service: CertificateManagementService, *, by_hand: bool = False) -> N
 
 
 def assert_device_is_well(
-    service: CertificateManagementService, device: Device, died: str
+    service: CertificateManagementService, device: Device, crash_step: str
 ) -> None:
-    """It has what it had or what it was to get, and can go on from there."""
+    """Check that the device has one valid certificate and can get the next one."""
     signed = DeviceCertificate.objects.signed().of_device(device.pk)
     in_use = signed.active().first()
     if in_use is not None:
         on_file = service.ca.store.certificate_of(device.pk).read_text()
-        assert on_file == in_use.pem, died
+        assert on_file == in_use.pem, crash_step
         assert authorities.is_ours(in_use.signed_certificate())
         service.renew_certificate(in_use, now=LATER)
     else:
         service.issue_certificate(device=device, key_type="ec", now=LATER)
-    assert signed.active().count() == 1, died
+    assert signed.active().count() == 1, crash_step
 
 
-def no_serial_number_is_spent_twice() -> None:
+def assert_serial_numbers_are_unique() -> None:
     numbers = DeviceCertificate.objects.values_list("serial_number", flat=True)
     assert len(numbers) == len(set(numbers))
 
 
-@pytest.mark.parametrize("brought", [True, False], ids=["CSR", "made here"])
-def test_killed_at_any_step_of_an_issuance(
-    dying: Dying, service: CertificateManagementService, brought: bool
+@pytest.mark.parametrize("with_csr", [True, False], ids=["CSR", "server-generated key"])
+def test_an_issuance_killed_at_any_step_is_recovered(
+    crash: Crash, service: CertificateManagementService, with_csr: bool
 ) -> None:
     def prepare() -> tuple[Device, dict[str, Any]]:
-        csr = request_for(ec_key()) if brought else None
+        csr = request_for(ec_key()) if with_csr else None
         return DeviceFactory.create(), {"csr": csr}
 
-    for device, died in every_step(dying, "issue", prepare):
-        assert_nothing_wrong_now(service, died)
-        mended(service)
-        assert_device_is_well(service, device, died)
-    no_serial_number_is_spent_twice()
+    for device, crash_step in kill_at_every_step(crash, "issue", prepare):
+        assert_consistent(service, crash_step)
+        repair(service)
+        assert_device_is_well(service, device, crash_step)
+    assert_serial_numbers_are_unique()
 
 
-@pytest.mark.parametrize("brought", [True, False], ids=["CSR", "made here"])
-def test_killed_at_any_step_of_a_renewal(
-    dying: Dying, service: CertificateManagementService, brought: bool
+@pytest.mark.parametrize("with_csr", [True, False], ids=["CSR", "server-generated key"])
+def test_a_renewal_killed_at_any_step_is_recovered(
+    crash: Crash, service: CertificateManagementService, with_csr: bool
 ) -> None:
     def prepare() -> tuple[Device, dict[str, Any]]:
         device = DeviceFactory.create()
-        csr = request_for(ec_key()) if brought else None
+        csr = request_for(ec_key()) if with_csr else None
         service.issue_certificate(device=device, csr_pem=csr, key_type="ec", now=NOW)
         return device, {}
 
-    for device, died in every_step(dying, "renew", prepare):
-        certificate_in_use(device)  # at every moment there is one
-        assert_nothing_wrong_now(service, died)
-        mended(service)
-        assert_device_is_well(service, device, died)
-    no_serial_number_is_spent_twice()
+    for device, crash_step in kill_at_every_step(crash, "renew", prepare):
+        certificate_in_use(device)  # raises if no certificate is in use
+        assert_consistent(service, crash_step)
+        repair(service)
+        assert_device_is_well(service, device, crash_step)
+    assert_serial_numbers_are_unique()
 
 
-def test_killed_at_any_step_of_a_revocation(
-    dying: Dying,
+def test_a_revocation_killed_at_any_step_is_recovered(
+    crash: Crash,
     service: CertificateManagementService,
-    certified: Callable[[], tuple[Device, dict[str, Any]]],
+    device_with_key: Callable[[], tuple[Device, dict[str, Any]]],
 ) -> None:
-    for device, died in every_step(dying, "revoke", certified):
+    for device, crash_step in kill_at_every_step(crash, "revoke", device_with_key):
         row = DeviceCertificate.objects.of_device(device.pk).get()
-        ends = row.status == "revoked"
-        assert (row.revoked_at is not None) == ends, died
+        is_revoked = row.status == "revoked"
+        assert (row.revoked_at is not None) == is_revoked, crash_step
         service.revoke_certificate(row, reason="keyCompromise", now=LATER)
         row.refresh_from_db()
-        assert row.revoked_at == (NOW if ends else LATER), died
-        mended(service, by_hand=True)  # the event that ends its key is delivered later
-        assert_device_is_well(service, device, died)
+        assert row.revoked_at == (NOW if is_revoked else LATER), crash_step
+        # By hand, because the event that removes the key is delivered later.
+        repair(service, by_hand=True)
+        assert_device_is_well(service, device, crash_step)
 
 
-def test_killed_at_any_step_of_the_delivery_of_a_key(
-    dying: Dying,
+def test_a_key_delivery_killed_at_any_step_is_recovered(
+    crash: Crash,
     service: CertificateManagementService,
-    certified: Callable[[], tuple[Device, dict[str, Any]]],
+    device_with_key: Callable[[], tuple[Device, dict[str, Any]]],
 ) -> None:
-    for device, died in every_step(dying, "deliver", certified):
+    for device, crash_step in kill_at_every_step(crash, "deliver", device_with_key):
         row = certificate_in_use(device)
-        assert_nothing_wrong_now(service, died)
-        mended(service)
-        left = service.ca.store.key_of(device.pk).exists()
-        assert left == (row.key_delivered_at is None), died
+        assert_consistent(service, crash_step)
+        repair(service)
+        key_exists = service.ca.store.key_of(device.pk).exists()
+        assert key_exists == (row.key_delivered_at is None), crash_step
         with tenant_scope(device.tenant_id):
-            assert_device_is_well(service, device, died)
+            assert_device_is_well(service, device, crash_step)

@@ -1,4 +1,4 @@
-"""The continuous audit finds what nobody looks for, and says when it looked last."""
+"""Tests of the continuous integrity inspection of certificates."""
 
 import base64
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from certificates.services import inspection, revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import inspect_certificates
-from certificates.tests.issued import issued, revoked
+from certificates.tests.issued import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import until
@@ -24,57 +24,61 @@ pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 
 
-def looked(now: datetime) -> int:
+def inspect_slice(now: datetime) -> int:
     store = DeviceCertificatesService().store
     return inspection.inspect_some(store=store, now=now)
 
 
-def full_pass(now: datetime) -> None:
-    while looked(now):
+def run_full_pass(now: datetime) -> None:
+    while inspect_slice(now):
         pass
 
 
-def found() -> list[str]:
+def finding_kinds() -> list[str]:
     return sorted(Drift.objects.values_list("kind", flat=True))
 
 
-def test_what_is_as_it_was_issued_is_found_so(device: Device, now: datetime) -> None:
-    issued(device, now)
+def test_unchanged_certificates_have_no_findings(device: Device, now: datetime) -> None:
+    issue_certificate(device, now)
     CertificateManagementService().issue_certificate(
         device=DeviceFactory.create(), key_type="ec", now=now
     )
-    revoked(issued(DeviceFactory.create(), now), now)
+    revoke_certificate(issue_certificate(DeviceFactory.create(), now), now)
     revocation_lists.rebuild_due(DeviceCertificatesService(), now=now)
 
-    full_pass(now + HOUR)
+    run_full_pass(now + HOUR)
 
-    assert found() == []
-    last = inspection.last_full_pass()
-    assert last is not None
-    assert (last.ended_at, last.inspected, last.drifted) == (now + HOUR, 3, 0)
+    assert finding_kinds() == []
+    last_pass = inspection.last_full_pass()
+    assert last_pass is not None
+    assert (last_pass.ended_at, last_pass.inspected, last_pass.drifted) == (
+        now + HOUR,
+        3,
+        0,
+    )
 
 
 Damage = Callable[[DeviceCertificate], object]
 
 
-def _without_its_file(row: DeviceCertificate) -> None:
+def _delete_file(row: DeviceCertificate) -> None:
     DeviceCertificatesService().store.certificate_of(row.device_id).unlink()
 
 
-def _with_another_pem(row: DeviceCertificate) -> None:
+def _replace_pem(row: DeviceCertificate) -> None:
     other = CertificateManagementService().issue_certificate(
         device=DeviceFactory.create(), key_type="ec", now=row.reserved_at
     )
     DeviceCertificate.objects.filter(pk=row.pk).update(pem=other.pem)
 
 
-def _with_another_end(row: DeviceCertificate) -> None:
+def _change_not_after(row: DeviceCertificate) -> None:
     assert row.not_after is not None
-    later = row.not_after + HOUR
-    DeviceCertificate.objects.filter(pk=row.pk).update(not_after=later)
+    not_after = row.not_after + HOUR
+    DeviceCertificate.objects.filter(pk=row.pk).update(not_after=not_after)
 
 
-def _with_a_changed_signature(row: DeviceCertificate) -> None:
+def _corrupt_signature(row: DeviceCertificate) -> None:
     lines = row.pem.splitlines()
     body = bytearray(base64.b64decode("".join(lines[1:-1])))
     body[-5] ^= 1
@@ -83,26 +87,26 @@ def _with_a_changed_signature(row: DeviceCertificate) -> None:
     DeviceCertificate.objects.filter(pk=row.pk).update(pem=text)
 
 
-def _with_an_open_key(row: DeviceCertificate) -> None:
+def _make_key_readable(row: DeviceCertificate) -> None:
     DeviceCertificatesService().store.key_of(row.device_id).chmod(0o644)
 
 
-def _unreadable(row: DeviceCertificate) -> None:
+def _make_unreadable(row: DeviceCertificate) -> None:
     DeviceCertificate.objects.filter(pk=row.pk).update(pem="nothing")
 
 
 @pytest.mark.parametrize(
     ("damage", "kind"),
     [
-        (_without_its_file, "certificate_file_missing"),
-        (_with_another_pem, "record_differs"),
-        (_with_another_end, "record_differs"),
-        (_with_a_changed_signature, "profile_differs"),
-        (_with_an_open_key, "key_file_readable_by_others"),
-        (_unreadable, "record_unreadable"),
+        (_delete_file, "certificate_file_missing"),
+        (_replace_pem, "record_differs"),
+        (_change_not_after, "record_differs"),
+        (_corrupt_signature, "profile_differs"),
+        (_make_key_readable, "key_file_readable_by_others"),
+        (_make_unreadable, "record_unreadable"),
     ],
 )
-def test_each_kind_of_drift_is_found(
+def test_each_kind_of_finding_is_detected(
     device: Device, now: datetime, damage: Damage, kind: str
 ) -> None:
     row = CertificateManagementService().issue_certificate(
@@ -110,101 +114,106 @@ def test_each_kind_of_drift_is_found(
     )
     damage(row)
 
-    full_pass(now + HOUR)
+    run_full_pass(now + HOUR)
 
-    assert kind in found()
+    assert kind in finding_kinds()
     assert set(Drift.objects.values_list("certificate", flat=True)) == {row.pk}
     assert Inspection.objects.get().drifted == 1
 
 
-def test_a_revoked_one_that_is_on_no_list_is_found(
+def test_a_revoked_certificate_missing_from_the_lists_is_found(
     device: Device, now: datetime
 ) -> None:
-    revoked(issued(device, now), now)
-    full_pass(now + timedelta(minutes=5))
-    assert found() == [], "the list has its time"
+    revoke_certificate(issue_certificate(device, now), now)
+    run_full_pass(now + timedelta(minutes=5))
+    assert finding_kinds() == [], "the list is not due yet"
 
-    full_pass(now + 13 * HOUR)
+    run_full_pass(now + 13 * HOUR)
 
-    assert found() == ["not_on_list", "not_on_list"]
+    assert finding_kinds() == ["not_on_list", "not_on_list"]
 
 
-def test_what_was_mended_is_forgotten_and_what_lasts_keeps_its_beginning(
+def test_a_repaired_finding_is_deleted_and_a_lasting_one_keeps_its_start(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     path = DeviceCertificatesService().store.certificate_of(device.pk)
     path.unlink()
     for day in (0, 1):
-        full_pass(now + timedelta(days=day))
+        run_full_pass(now + timedelta(days=day))
     drift = Drift.objects.get()
     assert (drift.found_at, drift.seen_at) == (now, now + timedelta(days=1))
 
     path.write_text(row.pem)
-    full_pass(now + timedelta(days=2))
+    run_full_pass(now + timedelta(days=2))
 
-    assert found() == []
+    assert finding_kinds() == []
 
 
-def test_a_pass_is_made_in_slices_and_goes_on_where_it_was(
+def test_a_pass_runs_in_slices_and_resumes(
     now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "LEAST_SLICE", 2)
     for device in DeviceFactory.create_batch(5):
-        issued(device, now)
+        issue_certificate(device, now)
 
-    slices = [looked(now + minute * timedelta(minutes=1)) for minute in range(5)]
+    slices = [inspect_slice(now + minute * timedelta(minutes=1)) for minute in range(5)]
 
     assert slices == [2, 2, 1, 0, 0]
-    last = inspection.last_full_pass()
-    assert last is not None
-    assert last.inspected == 5
+    last_pass = inspection.last_full_pass()
+    assert last_pass is not None
+    assert last_pass.inspected == 5
 
 
-def test_the_next_pass_begins_when_it_is_time(device: Device, now: datetime) -> None:
-    issued(device, now)
-    full_pass(now)
+def test_the_next_pass_starts_after_the_interval(device: Device, now: datetime) -> None:
+    issue_certificate(device, now)
+    run_full_pass(now)
 
-    assert looked(now + HOUR) == 0
-    assert looked(now + 12 * HOUR) == 1
+    assert inspect_slice(now + HOUR) == 0
+    assert inspect_slice(now + 12 * HOUR) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_worker_looks(celery_worker: None, device: Device) -> None:
-    issued(device, datetime.now(UTC))
+def test_the_worker_inspects_certificates(celery_worker: None, device: Device) -> None:
+    issue_certificate(device, datetime.now(UTC))
 
     inspect_certificates.delay()
 
     until(lambda: Inspection.objects.filter(inspected=1).exists())
 
 
-def test_the_first_page_says_when_and_what(tenant: Tenant, client: Client) -> None:
+def test_the_start_page_shows_the_last_pass_and_the_tenants_findings(
+    tenant: Tenant, client: Client
+) -> None:
     now = datetime.now(UTC)
-    ours, theirs = DeviceFactory.create(tenant=tenant), DeviceFactory.create()
-    for device in (ours, theirs):
-        issued(device, now)
+    own_device, foreign_device = (
+        DeviceFactory.create(tenant=tenant),
+        DeviceFactory.create(),
+    )
+    for device in (own_device, foreign_device):
+        issue_certificate(device, now)
         DeviceCertificatesService().store.certificate_of(device.pk).unlink()
     member = MembershipFactory.create(tenant=tenant, role=Role.VIEWER)
     client.force_login(member.user)
     assert b"The first pass is under way" in client.get("/admin/").content
 
-    full_pass(now)
+    run_full_pass(now)
 
     page = client.get("/admin/").content.decode()
     assert "Last full pass ended" in page
-    assert page.count("is missing") == 1, "a tenant sees its own"
-    assert str(ours.pk) in page
-    assert str(theirs.pk) not in page
+    assert page.count("is missing") == 1, "findings of another tenant are hidden"
+    assert str(own_device.pk) in page
+    assert str(foreign_device.pk) not in page
 
 
-def test_an_expired_list_is_no_reason_to_forget_it(
+def test_an_expired_list_is_still_compared(
     device: Device, now: datetime, settings: Any
 ) -> None:
-    """A list that cannot be rebuilt is still compared with what it says."""
-    revoked(issued(device, now), now)
+    """An expired list that cannot be rebuilt is still compared with the records."""
+    revoke_certificate(issue_certificate(device, now), now)
     revocation_lists.rebuild_due(DeviceCertificatesService(), now=now)
     assert RevocationList.objects.filter(entries=1).count() == 2
 
-    full_pass(now + timedelta(days=30))
+    run_full_pass(now + timedelta(days=30))
 
-    assert found() == []
+    assert finding_kinds() == []

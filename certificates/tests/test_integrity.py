@@ -1,6 +1,5 @@
-"""What a crash leaves at each step, and how it is mended."""
+"""Tests of the integrity check and its repair after interrupted issuances."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,8 +26,8 @@ pytestmark = pytest.mark.django_db
 LATER = timedelta(minutes=10)
 
 
-class Killed(BaseException):
-    """As kill -9: nothing of ours catches it."""
+class SimulatedKill(BaseException):
+    """Simulate SIGKILL: no code of the server catches this exception."""
 
 
 @pytest.fixture
@@ -36,16 +35,16 @@ def service() -> CertificateManagementService:
     return CertificateManagementService()
 
 
-def look(now: datetime, *, fix: bool = False) -> list[Difference]:
+def run_check(now: datetime, *, fix: bool = False) -> list[Difference]:
     check = IntegrityCheck(CertificateManagementService(), clock=lambda: now, fix=fix)
     return list(check.run())
 
 
-def kinds(now: datetime, *, fix: bool = False) -> list[str]:
-    return [difference.kind for difference in look(now, fix=fix)]
+def difference_kinds(now: datetime, *, fix: bool = False) -> list[str]:
+    return [difference.kind for difference in run_check(now, fix=fix)]
 
 
-def server_made(
+def issue_with_server_key(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> Any:
     return service.issue_certificate(device=device, key_type="ec", now=now)
@@ -61,7 +60,7 @@ def server_made(
     ],
 )
 @pytest.mark.parametrize("csr", [True, False])
-def test_killed_at_any_step_records_and_files_agree_again(
+def test_an_issuance_killed_at_any_step_is_repaired(
     service: CertificateManagementService,
     device: Device,
     now: datetime,
@@ -70,88 +69,89 @@ def test_killed_at_any_step_records_and_files_agree_again(
     survives: bool,
     csr: bool,
 ) -> None:
-    """Killed before the step. What was signed whole is finished, the rest buried."""
+    """Kill before the step. A complete signature is activated, otherwise it fails."""
     original = getattr(*step)
 
-    def killed(*args: Any, signing: Any = None, **kwargs: Any) -> Any:
+    def crash(*args: Any, signing: Any = None, **kwargs: Any) -> Any:
         if signing is not None:
-            signing(ec_key().public_key())  # reserved, and then the end
-        raise Killed
+            signing(ec_key().public_key())  # reserves the serial number
+        raise SimulatedKill
 
-    monkeypatch.setattr(*step, killed)
+    monkeypatch.setattr(*step, crash)
     monkeypatch.setattr(issuance, "bury", lambda *_, **__: None)
     pem = request_for(ec_key()) if csr else None
-    with pytest.raises(Killed):
+    with pytest.raises(SimulatedKill):
         service.issue_certificate(device=device, csr_pem=pem, key_type="ec", now=now)
     monkeypatch.undo()
     assert getattr(*step) is original
-    _same_root(service)
+    _keep_root(service)
 
-    assert kinds(now) == []  # it may still be under way
-    assert kinds(now + LATER) != []
-    look(now + LATER, fix=True)
+    assert difference_kinds(now) == []  # the issuance may still be running
+    assert difference_kinds(now + LATER) != []
+    run_check(now + LATER, fix=True)
 
-    assert kinds(now + LATER + LATER) == []
+    assert difference_kinds(now + LATER + LATER) == []
     row = DeviceCertificate.objects.get()
     assert row.status == ("active" if survives else "failed")
 
 
-def _same_root(service: CertificateManagementService) -> None:
+def _keep_root(service: CertificateManagementService) -> None:
+    """Set the files folder again, which `monkeypatch.undo()` has reset."""
     settings.CERTIFICATES_ROOT = str(service.ca.store.root)
 
 
-def test_a_certificate_file_that_is_gone_or_different_is_written_again(
+def test_a_missing_or_changed_certificate_file_is_restored(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = server_made(service, device, now)
+    row = issue_with_server_key(service, device, now)
     path = service.ca.store.certificate_of(device.pk)
-    for harm in (path.unlink, lambda: path.write_text("rubbish")):
-        harm()
-        assert len(kinds(now)) == 1
-        look(now, fix=True)
+    for damage in (path.unlink, lambda: path.write_text("rubbish")):
+        damage()
+        assert len(difference_kinds(now)) == 1
+        run_check(now, fix=True)
         assert path.read_text() == row.pem
-    assert kinds(now) == []
+    assert difference_kinds(now) == []
 
 
-def test_a_lost_key_is_mended_by_a_new_pair(
+def test_a_lost_key_is_replaced_by_a_new_key_and_certificate(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = server_made(service, device, now)
+    row = issue_with_server_key(service, device, now)
     service.ca.store.key_of(device.pk).unlink()
 
-    assert kinds(now) == ["key_file_missing"]
-    look(now, fix=True)
+    assert difference_kinds(now) == ["key_file_missing"]
+    run_check(now, fix=True)
 
-    assert kinds(now) == []
+    assert difference_kinds(now) == []
     renewed = row.successors.get()
     key = keys.from_pem(service.ca.store.key_of(device.pk).read_bytes())
     assert key.public_key() == renewed.public_key()
 
 
-def test_a_key_of_another_certificate_is_found_out(
+def test_a_key_file_of_another_certificate_is_detected(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    server_made(service, device, now)
+    issue_with_server_key(service, device, now)
     service.ca.store.key_of(device.pk).write_bytes(keys.to_pem(ec_key()))
 
-    assert kinds(now) == ["key_file_mismatched"]
+    assert difference_kinds(now) == ["key_file_mismatched"]
 
 
-def test_an_open_key_is_closed(
+def test_the_mode_of_a_readable_key_file_is_restored(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    server_made(service, device, now)
+    issue_with_server_key(service, device, now)
     path = service.ca.store.key_of(device.pk)
     path.chmod(0o644)
 
-    assert kinds(now, fix=True) == ["key_file_readable_by_others"]
+    assert difference_kinds(now, fix=True) == ["key_file_readable_by_others"]
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_key_of_a_revoked_certificate_is_destroyed(
+def test_the_key_of_a_revoked_certificate_is_deleted(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = server_made(service, device, now)
+    row = issue_with_server_key(service, device, now)
     path = service.ca.store.key_of(device.pk)
     assert path.exists()
 
@@ -159,39 +159,39 @@ def test_the_key_of_a_revoked_certificate_is_destroyed(
     deliver(now=now)
 
     assert not path.exists()
-    assert kinds(now) == []
+    assert difference_kinds(now) == []
 
 
-def test_what_a_retired_device_left_half_done_is_buried(
+def test_an_interrupted_issuance_of_a_retired_device_fails(
     service: CertificateManagementService,
     device: Device,
     now: datetime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def killed(*_: Any, **__: Any) -> Any:
-        raise Killed
+    def crash(*_: Any, **__: Any) -> Any:
+        raise SimulatedKill
 
-    monkeypatch.setattr(issuance, "activate", killed)
+    monkeypatch.setattr(issuance, "activate", crash)
     monkeypatch.setattr(issuance, "bury", lambda *_, **__: None)
-    with pytest.raises(Killed):
-        server_made(service, device, now)
+    with pytest.raises(SimulatedKill):
+        issue_with_server_key(service, device, now)
     monkeypatch.undo()
-    _same_root(service)
+    _keep_root(service)
     registration.retire(device=device, now=now)
 
-    look(now + LATER, fix=True)
+    run_check(now + LATER, fix=True)
 
-    assert kinds(now + LATER) == []
+    assert difference_kinds(now + LATER) == []
     assert DeviceCertificate.objects.get().status == "failed"
 
 
-def test_the_command_says_what_differs_and_mends_it(
+def test_check_integrity_reports_and_repairs_differences(
     service: CertificateManagementService,
     device: Device,
     now: datetime,
     capsys: Any,
 ) -> None:
-    server_made(service, device, now)
+    issue_with_server_key(service, device, now)
     call_command("check_integrity")
     service.ca.store.certificate_of(device.pk).unlink()
 
@@ -200,66 +200,65 @@ def test_the_command_says_what_differs_and_mends_it(
     call_command("check_integrity", fix=True)
     call_command("check_integrity")
 
-    said = capsys.readouterr()
-    assert said.out.splitlines() == [
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [
         "Records and files agree.",
         "1 mended.",
         "Records and files agree.",
     ]
-    assert f"{device.pk}-cert.pem is missing" in said.err
+    assert f"{device.pk}-cert.pem is missing" in output.err
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_worker_mends(
+def test_the_worker_repairs_certificates(
     celery_worker: None,
     service: CertificateManagementService,
     device: Device,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def killed(*_: Any, **__: Any) -> Any:
-        raise Killed
+    def crash(*_: Any, **__: Any) -> Any:
+        raise SimulatedKill
 
-    monkeypatch.setattr(issuance, "activate", killed)
+    monkeypatch.setattr(issuance, "activate", crash)
     monkeypatch.setattr(issuance, "bury", lambda *_, **__: None)
-    with pytest.raises(Killed):
-        server_made(service, device, datetime.now(UTC) - LATER)
+    with pytest.raises(SimulatedKill):
+        issue_with_server_key(service, device, datetime.now(UTC) - LATER)
     monkeypatch.undo()
 
     repair_certificates.delay()
 
-    status: Callable[[], str] = lambda: DeviceCertificate.objects.get().status  # noqa: E731
-    until(lambda: status() == "active")
+    until(lambda: DeviceCertificate.objects.get().status == "active")
 
 
-def test_a_stuck_issuance_does_not_supersede_a_newer_certificate(
+def test_an_interrupted_issuance_does_not_supersede_a_newer_certificate(
     service: CertificateManagementService,
     device: Device,
     now: datetime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def killed(*_: Any, **__: Any) -> Any:
-        raise Killed
+    def crash(*_: Any, **__: Any) -> Any:
+        raise SimulatedKill
 
     with monkeypatch.context() as patch:
-        patch.setattr(issuance, "activate", killed)
+        patch.setattr(issuance, "activate", crash)
         patch.setattr(issuance, "bury", lambda *_, **__: None)
-        with pytest.raises(Killed):
-            server_made(service, device, now)
-    newer = server_made(service, device, now + timedelta(minutes=1))
+        with pytest.raises(SimulatedKill):
+            issue_with_server_key(service, device, now)
+    newer = issue_with_server_key(service, device, now + timedelta(minutes=1))
 
-    look(now + LATER, fix=True)
+    run_check(now + LATER, fix=True)
 
     newer.refresh_from_db()
     assert newer.status == "active"
     key = keys.from_pem(service.ca.store.key_of(device.pk).read_bytes())
     assert key.public_key() == newer.public_key()
-    assert kinds(now + LATER) == []
+    assert difference_kinds(now + LATER) == []
 
 
-def test_a_walk_that_read_a_certificate_before_its_renewal_leaves_the_new_file(
+def test_a_check_with_a_stale_certificate_keeps_the_renewed_file(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    stale = server_made(service, device, now)
+    stale = issue_with_server_key(service, device, now)
     renewed = service.renew_certificate(stale, now=now)
     check = IntegrityCheck(service, clock=lambda: now, fix=True)
 
@@ -267,13 +266,13 @@ def test_a_walk_that_read_a_certificate_before_its_renewal_leaves_the_new_file(
     assert service.ca.store.certificate_of(device.pk).read_text() == renewed.pem
 
 
-def test_what_a_killed_write_left_is_found_and_removed(
+def test_a_temporary_file_of_a_killed_write_is_deleted(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    server_made(service, device, now)
-    half = service.ca.store.private / f".{device.pk}-key.pem.4711.beef"
-    half.write_text("half a key")
+    issue_with_server_key(service, device, now)
+    leftover = service.ca.store.private / f".{device.pk}-key.pem.4711.beef"
+    leftover.write_text("half a key")
     long_after = now + timedelta(days=36_500)
 
-    assert kinds(long_after, fix=True) == ["staged_file_left"]
-    assert not half.exists()
+    assert difference_kinds(long_after, fix=True) == ["staged_file_left"]
+    assert not leftover.exists()

@@ -1,4 +1,4 @@
-"""Private keys: encrypted, looked after, handed out once, or never here at all."""
+"""Tests of stored private keys: encryption, file checks, delivery and tokens."""
 
 import os
 import stat
@@ -27,9 +27,9 @@ from certificates.services.certificate_management import CertificateManagementSe
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.file_store import InsecureFile, read_secret
 from certificates.services.integrity import IntegrityCheck
-from certificates.tests.issued import issued
+from certificates.tests.issued import issue_certificate
 from certificates.tests.keys import ec_key, request_for
-from certificates.tests.peers import ask, needs, softhsm
+from certificates.tests.peers import needs, run_tool, softhsm_library
 from devices.registry.models import Device
 from events.models import Event
 from provisioning.tests.processes import other_process
@@ -44,7 +44,7 @@ def service() -> CertificateManagementService:
     return CertificateManagementService()
 
 
-def made_here(
+def issue_with_server_key(
     service: CertificateManagementService, device: Device, now: datetime | None = None
 ) -> tuple[DeviceCertificate, Path]:
     row = service.issue_certificate(
@@ -54,55 +54,55 @@ def made_here(
 
 
 def reload_authority(service: CertificateManagementService) -> None:
-    """As another process, which has not loaded it."""
+    """Discard the cached CA key, as in a new process."""
     service.ca.store.ca_certificate.touch()
 
 
-# --- Encrypted ---------------------------------------------------------------------------
+# --- Encryption ----------------------------------------------------------------------------
 
 
-def test_with_a_key_encryption_key_no_key_lies_in_the_clear(
+def test_all_keys_are_encrypted_with_the_key_encryption_key(
     service: CertificateManagementService, device: Device, settings: Any, tmp_path: Path
 ) -> None:
     settings.KEY_ENCRYPTION_KEY = KEK
     settings.CERTIFICATES_ROOT = str(tmp_path / "new")
     service = CertificateManagementService()
 
-    row, path = made_here(service, device)
+    row, path = issue_with_server_key(service, device)
 
     for file in (path, service.ca.store.ca_key):
         assert b"ENCRYPTED" in file.read_bytes()
     key = load_pem_private_key(path.read_bytes(), KEK.encode())
     assert key.public_key() == row.public_key()
-    assert list(IntegrityCheck(service, clock=row_clock, fix=False).run()) == []
+    assert list(IntegrityCheck(service, clock=clock, fix=False).run()) == []
 
 
-def row_clock() -> datetime:
+def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def test_without_it_they_are_as_they_were(
+def test_keys_are_not_encrypted_without_a_key_encryption_key(
     service: CertificateManagementService, device: Device
 ) -> None:
-    assert b"ENCRYPTED" not in made_here(service, device)[1].read_bytes()
+    assert b"ENCRYPTED" not in issue_with_server_key(service, device)[1].read_bytes()
 
 
-def test_the_keys_are_closed_anew_when_it_changes(
+def test_encrypt_keys_re_encrypts_after_a_change_of_the_key_encryption_key(
     service: CertificateManagementService, device: Device, settings: Any, capsys: Any
 ) -> None:
-    row, path = made_here(service, device)
+    row, path = issue_with_server_key(service, device)
 
-    def rewritten(**configured: Any) -> str:
-        for name, value in configured.items():
+    def encrypt_keys(**values: Any) -> str:
+        for name, value in values.items():
             setattr(settings, name, value)
         call_command("encrypt_keys")
         return str(capsys.readouterr().out)
 
-    assert "2 keys rewritten" in rewritten(KEY_ENCRYPTION_KEY=KEK)
-    assert "0 keys rewritten" in rewritten()
+    assert "2 keys rewritten" in encrypt_keys(KEY_ENCRYPTION_KEY=KEK)
+    assert "0 keys rewritten" in encrypt_keys()
     fallbacks = {"KEY_ENCRYPTION_KEY_FALLBACKS": [KEK]}
-    assert "2 keys" in rewritten(KEY_ENCRYPTION_KEY=NEXT_KEK, **fallbacks)
-    assert "0 keys" in rewritten(KEY_ENCRYPTION_KEY_FALLBACKS=[])
+    assert "2 keys" in encrypt_keys(KEY_ENCRYPTION_KEY=NEXT_KEK, **fallbacks)
+    assert "0 keys" in encrypt_keys(KEY_ENCRYPTION_KEY_FALLBACKS=[])
 
     key = load_pem_private_key(path.read_bytes(), NEXT_KEK.encode())
     assert key.public_key() == row.public_key()
@@ -111,31 +111,31 @@ def test_the_keys_are_closed_anew_when_it_changes(
     assert service.ca.issuer().key is not None
 
 
-def test_a_key_that_no_known_secret_opens_is_said_to_be_so_and_left_alone(
+def test_a_key_that_cannot_be_decrypted_is_reported_and_not_changed(
     service: CertificateManagementService, device: Device, settings: Any
 ) -> None:
     settings.KEY_ENCRYPTION_KEY = KEK
-    _, path = made_here(service, device)
-    before = path.read_bytes()
+    _, path = issue_with_server_key(service, device)
+    previous = path.read_bytes()
     settings.KEY_ENCRYPTION_KEY = NEXT_KEK
 
     with pytest.raises(CommandError, match="1 refused"):
         call_command("encrypt_keys")
 
-    assert path.read_bytes() == before
-    check = IntegrityCheck(service, clock=row_clock, fix=True)
-    found = {item.kind: item.mended for item in check.run()}
-    assert found == {"key_file_closed": False}, "it is said what is wrong, and left"
+    assert path.read_bytes() == previous
+    check = IntegrityCheck(service, clock=clock, fix=True)
+    repaired = {item.kind: item.mended for item in check.run()}
+    assert repaired == {"key_file_closed": False}, "the key is reported and not changed"
 
 
-# --- Looked after -------------------------------------------------------------------------
+# --- File checks ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
-def test_a_key_that_others_may_read_is_not_used(
+def test_a_ca_key_readable_by_others_is_not_used(
     service: CertificateManagementService, device: Device, mode: int
 ) -> None:
-    made_here(service, device)
+    issue_with_server_key(service, device)
     service.ca.store.ca_key.chmod(mode)
     reload_authority(service)
 
@@ -143,10 +143,10 @@ def test_a_key_that_others_may_read_is_not_used(
         service.ca.issuer()
 
 
-def test_a_link_in_the_place_of_a_key_is_not_followed(
+def test_a_symbolic_link_is_not_accepted_as_a_key(
     service: CertificateManagementService, device: Device, tmp_path: Path
 ) -> None:
-    made_here(service, device)
+    issue_with_server_key(service, device)
     path = service.ca.store.ca_key
     path.rename(tmp_path / "elsewhere.pem")
     path.symlink_to(tmp_path / "elsewhere.pem")
@@ -157,7 +157,7 @@ def test_a_link_in_the_place_of_a_key_is_not_followed(
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
-def test_what_is_no_file_is_not_read(tmp_path: Path, kind: str) -> None:
+def test_a_folder_or_pipe_is_not_accepted_as_a_key(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "key.pem"
     path.mkdir() if kind == "folder" else os.mkfifo(path, 0o600)
 
@@ -165,8 +165,10 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, kind: str) -> None:
         read_secret(path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_somebody_elses_file_is_not_used(
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can change the owner of a file"
+)
+def test_a_key_file_of_another_user_is_not_used(
     service: CertificateManagementService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.authority(now=datetime.now(UTC))
@@ -177,36 +179,36 @@ def test_somebody_elses_file_is_not_used(
         read_secret(path)
 
 
-def test_a_devices_key_that_was_replaced_by_a_link_is_not_handed_out(
+def test_a_device_key_replaced_by_a_link_is_not_delivered(
     service: CertificateManagementService,
     device: Device,
     as_device: AsDevice,
     tmp_path: Path,
 ) -> None:
-    _, path = made_here(service, device)
+    _, path = issue_with_server_key(service, device)
     path.unlink()
     (tmp_path / "other.pem").write_bytes(keys.to_pem(ec_key()))
     path.symlink_to(tmp_path / "other.pem")
 
-    answer = as_device(device).post("/devices/me/certificate/bundle", {})
+    response = as_device(device).post("/devices/me/certificate/bundle", {})
 
-    assert answer.status_code == 409
-    assert b"PRIVATE" not in answer.content
-
-
-# --- Handed out once ----------------------------------------------------------------------
+    assert response.status_code == 409
+    assert b"PRIVATE" not in response.content
 
 
-def test_a_device_asks_for_a_key_and_gets_it_once(
+# --- Delivery ------------------------------------------------------------------------------
+
+
+def test_a_server_generated_key_is_delivered_once(
     device: Device, as_device: AsDevice, service: CertificateManagementService
 ) -> None:
-    box = as_device(device)
-    made = box.post("/devices/me/certificate", {"key_type": "ec"})
-    assert made.status_code == 201
-    assert "PRIVATE" not in made.content.decode()
+    client = as_device(device)
+    created = client.post("/devices/me/certificate", {"key_type": "ec"})
+    assert created.status_code == 201
+    assert "PRIVATE" not in created.content.decode()
 
-    first = box.post("/devices/me/certificate/bundle", {})
-    again = box.post("/devices/me/certificate/bundle", {})
+    first = client.post("/devices/me/certificate/bundle", {})
+    second = client.post("/devices/me/certificate/bundle", {})
 
     assert (first.status_code, first["Content-Type"]) == (200, "application/x-pem-file")
     assert first["Cache-Control"] == "no-store"
@@ -214,14 +216,14 @@ def test_a_device_asks_for_a_key_and_gets_it_once(
     certificates = x509.load_pem_x509_certificates(first.content)
     assert certificates[0].public_key() == key.public_key()
     assert certificates[1:] == list(service.ca.issuer().chain)
-    assert again.status_code == 409
-    assert again.json()["errors"][0]["code"] == "key_not_deliverable"
+    assert second.status_code == 409
+    assert second.json()["errors"][0]["code"] == "key_not_deliverable"
 
 
-def test_then_the_key_is_here_no_more_and_that_is_an_event(
+def test_a_delivered_key_is_deleted_and_an_event_is_recorded(
     device: Device, as_device: AsDevice, service: CertificateManagementService
 ) -> None:
-    row, path = made_here(service, device)
+    row, path = issue_with_server_key(service, device)
 
     as_device(device).post("/devices/me/certificate/bundle", {})
 
@@ -234,61 +236,61 @@ def test_then_the_key_is_here_no_more_and_that_is_an_event(
         row.serial_number,
     )
     assert "PRIVATE" not in str(event.data)
-    check = IntegrityCheck(service, clock=row_clock, fix=False)
-    assert list(check.run()) == [], "its absence is no difference"
+    check = IntegrityCheck(service, clock=clock, fix=False)
+    assert list(check.run()) == [], "a delivered key is not reported as missing"
 
 
-def test_a_delivered_key_is_made_anew_at_the_renewal(
+def test_a_renewal_replaces_a_delivered_key(
     device: Device, as_device: AsDevice, service: CertificateManagementService
 ) -> None:
-    row, _ = made_here(service, device)
-    box = as_device(device)
-    first = box.post("/devices/me/certificate/bundle", {})
+    row, _ = issue_with_server_key(service, device)
+    client = as_device(device)
+    first = client.post("/devices/me/certificate/bundle", {})
 
     renewed = service.renew_certificate(row, now=datetime.now(UTC))
-    second = box.post("/devices/me/certificate/bundle", {})
+    second = client.post("/devices/me/certificate/bundle", {})
 
     assert second.status_code == 200
     assert renewed.public_key() != row.public_key()
     assert second.content != first.content
 
 
-def test_an_answer_that_was_lost_is_made_good_by_a_new_key(
+def test_after_a_lost_response_a_device_can_request_a_new_key(
     device: Device, as_device: AsDevice, service: CertificateManagementService
 ) -> None:
-    made_here(service, device)
-    box = as_device(device)
-    box.post("/devices/me/certificate/bundle", {})
+    issue_with_server_key(service, device)
+    client = as_device(device)
+    client.post("/devices/me/certificate/bundle", {})
 
-    assert box.post("/devices/me/certificate", {"key_type": "ec"}).status_code == 201
-    assert box.post("/devices/me/certificate/bundle", {}).status_code == 200
+    assert client.post("/devices/me/certificate", {"key_type": "ec"}).status_code == 201
+    assert client.post("/devices/me/certificate/bundle", {}).status_code == 200
 
 
-def test_a_key_that_the_device_made_is_not_here_to_be_handed_out(
+def test_a_device_generated_key_is_not_deliverable(
     device: Device, as_device: AsDevice
 ) -> None:
-    box = as_device(device)
-    assert box.post("/devices/me/certificate/bundle", {}).status_code == 404
+    client = as_device(device)
+    assert client.post("/devices/me/certificate/bundle", {}).status_code == 404
 
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
 
-    assert box.post("/devices/me/certificate/bundle", {}).status_code == 409
+    assert client.post("/devices/me/certificate/bundle", {}).status_code == 409
 
 
-def test_the_bundle_can_be_pkcs_12_under_a_passphrase(
+def test_a_bundle_can_be_pkcs_12_with_a_passphrase(
     device: Device, as_device: AsDevice, service: CertificateManagementService
 ) -> None:
-    row, _ = made_here(service, device)
-    box = as_device(device)
-    wanted = {"form": "pkcs12", "passphrase": "correct horse"}
-    refused = box.post("/devices/me/certificate/bundle", {"form": "pkcs12"})
-    assert refused.status_code == 400
+    row, _ = issue_with_server_key(service, device)
+    client = as_device(device)
+    body = {"form": "pkcs12", "passphrase": "correct horse"}
+    rejected = client.post("/devices/me/certificate/bundle", {"form": "pkcs12"})
+    assert rejected.status_code == 400
 
-    answer = box.post("/devices/me/certificate/bundle", wanted)
+    response = client.post("/devices/me/certificate/bundle", body)
 
-    assert answer["Content-Type"] == "application/x-pkcs12"
+    assert response["Content-Type"] == "application/x-pkcs12"
     key, certificate, chain = pkcs12.load_key_and_certificates(
-        answer.content, b"correct horse"
+        response.content, b"correct horse"
     )
     assert key is not None
     assert certificate == row.signed_certificate()
@@ -296,80 +298,107 @@ def test_the_bundle_can_be_pkcs_12_under_a_passphrase(
     assert chain == list(service.ca.issuer().chain)
 
 
-def test_a_passphrase_closes_the_key_in_pem(
+def test_a_passphrase_encrypts_the_key_in_pem(
     device: Device, as_device: AsDevice, service: CertificateManagementService
 ) -> None:
-    made_here(service, device)
-    wanted = {"form": "pem", "passphrase": "correct horse"}
+    issue_with_server_key(service, device)
+    body = {"form": "pem", "passphrase": "correct horse"}
 
-    answer = as_device(device).post("/devices/me/certificate/bundle", wanted)
+    response = as_device(device).post("/devices/me/certificate/bundle", body)
 
     with pytest.raises(TypeError):
-        load_pem_private_key(answer.content, None)
-    assert load_pem_private_key(answer.content, b"correct horse")
+        load_pem_private_key(response.content, None)
+    assert load_pem_private_key(response.content, b"correct horse")
 
 
 @needs("openssl")
-def test_openssl_reads_the_pkcs_12(
+def test_openssl_reads_the_pkcs_12_bundle(
     device: Device,
     as_device: AsDevice,
     service: CertificateManagementService,
     tmp_path: Path,
 ) -> None:
-    made_here(service, device)
-    wanted = {"form": "pkcs12", "passphrase": "horse"}
-    answer = as_device(device).post("/devices/me/certificate/bundle", wanted)
+    issue_with_server_key(service, device)
+    body = {"form": "pkcs12", "passphrase": "horse"}
+    response = as_device(device).post("/devices/me/certificate/bundle", body)
     path = tmp_path / "bundle.p12"
-    path.write_bytes(answer.content)
+    path.write_bytes(response.content)
 
-    said = ask(
-        *("openssl", "pkcs12", "-in", str(path)),
-        *("-passin", "pass:horse", "-nodes", "-info"),
+    output = run_tool(
+        "openssl",
+        "pkcs12",
+        "-in",
+        str(path),
+        "-passin",
+        "pass:horse",
+        "-nodes",
+        "-info",
     )
 
-    assert "BEGIN PRIVATE KEY" in said
-    assert f"Device-{device.pk}" in said
+    assert "BEGIN PRIVATE KEY" in output
+    assert f"Device-{device.pk}" in output
 
 
-# --- In a token ----------------------------------------------------------------------------
+# --- PKCS #11 tokens -------------------------------------------------------------------------
 
 
 @pytest.fixture
 def token(tmp_path: Path, settings: Any) -> Iterator[Callable[[str], str]]:
-    """A SoftHSM token of its own; makes a key in it and says its address."""
+    """Create a SoftHSM token. Return a function that makes a key in it.
+
+    The function returns the PKCS #11 URI of the key.
+    """
     folder = tmp_path / "tokens"
     folder.mkdir()
     configuration = tmp_path / "softhsm2.conf"
     configuration.write_text(f"directories.tokendir = {folder}\nlog.level = ERROR\n")
-    before = os.environ.get("SOFTHSM2_CONF")
+    previous = os.environ.get("SOFTHSM2_CONF")
     os.environ["SOFTHSM2_CONF"] = str(configuration)
-    ask(
-        *("softhsm2-util", "--init-token", "--free", "--label", "provisioning"),
-        *("--so-pin", "12345678", "--pin", "87654321"),
+    run_tool(
+        "softhsm2-util",
+        "--init-token",
+        "--free",
+        "--label",
+        "provisioning",
+        "--so-pin",
+        "12345678",
+        "--pin",
+        "87654321",
     )
-    settings.PKCS11_MODULE, settings.PKCS11_PIN = softhsm(), "87654321"
+    settings.PKCS11_MODULE, settings.PKCS11_PIN = softhsm_library(), "87654321"
 
     def key_in_token(kind: str) -> str:
-        ask(
-            *("pkcs11-tool", "--module", softhsm(), "--login", "--pin", "87654321"),
-            *("--keypairgen", "--key-type", kind, "--label", "ca", "--id", "01"),
+        run_tool(
+            "pkcs11-tool",
+            "--module",
+            softhsm_library(),
+            "--login",
+            "--pin",
+            "87654321",
+            "--keypairgen",
+            "--key-type",
+            kind,
+            "--label",
+            "ca",
+            "--id",
+            "01",
         )
         return "pkcs11:token=provisioning;object=ca"
 
     yield key_in_token
-    if before is None:
+    if previous is None:
         del os.environ["SOFTHSM2_CONF"]
     else:
-        os.environ["SOFTHSM2_CONF"] = before
+        os.environ["SOFTHSM2_CONF"] = previous
 
 
-IN_A_TOKEN = """
+TOKEN_SCRIPT = """
 import sys
 from datetime import UTC, datetime
 import django
 django.setup()
 from django.core.management import call_command
-from certificates import ocsp_answers, revocation_lists
+from certificates.services import ocsp_responses, revocation_lists
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.certificate_management import CertificateManagementService
 from devices.registry.models import Device
@@ -381,7 +410,7 @@ with every_tenant_scope():
     with tenant_scope(device.tenant_id):
         row = service.issue_certificate(device=device, key_type="ec", now=now)
     print(revocation_lists.rebuild_due(service.ca, now=now), "lists")
-    print(ocsp_answers.renew_responders(service.ca, now=now), "responder")
+    print(ocsp_responses.renew_responders(service.ca, now=now), "responder")
 """
 
 
@@ -392,7 +421,7 @@ with every_tenant_scope():
     [("rsa:3072", rsa.RSAPublicKey), ("EC:secp384r1", ec.EllipticCurvePublicKey)],
 )
 @pytest.mark.usefixtures("certificates_root")
-def test_a_key_in_a_token_signs_certificates_lists_and_delegations(
+def test_a_key_in_a_token_signs_certificates_lists_and_responders(
     token: Callable[[str], str],
     device: Device,
     tmp_path: Path,
@@ -400,15 +429,15 @@ def test_a_key_in_a_token_signs_certificates_lists_and_delegations(
     kind: str,
     expected: type,
 ) -> None:
-    """In a process of its own: a token's library is read once per process."""
+    """Run in a new process, because a process loads a PKCS #11 library only once."""
     settings.CERTIFICATES_ROOT = str(tmp_path / "in-token")
-    address = token(kind)
+    uri = token(kind)
 
-    done = subprocess.run(
-        [sys.executable, "-c", IN_A_TOKEN, address],
+    process = subprocess.run(
+        [sys.executable, "-c", TOKEN_SCRIPT, uri],
         env={
             **other_process(),
-            "PKCS11_MODULE": softhsm(),
+            "PKCS11_MODULE": softhsm_library(),
             "PKCS11_PIN": "87654321",
         },
         capture_output=True,
@@ -416,18 +445,18 @@ def test_a_key_in_a_token_signs_certificates_lists_and_delegations(
         check=False,
     )
 
-    assert "2 lists" in done.stdout, done.stderr
-    assert "1 responder" in done.stdout
+    assert "2 lists" in process.stdout, process.stderr
+    assert "1 responder" in process.stdout
     root = Path(settings.CERTIFICATES_ROOT)
     assert not (root / "ca-key.pem").exists()
-    assert (root / "ca-key.uri").read_text().strip() == address
+    assert (root / "ca-key.uri").read_text().strip() == uri
     authority = CertificateAuthority.objects.get().certificate()
     assert isinstance(authority.public_key(), expected)
     signed = DeviceCertificate.objects.get().signed_certificate()
     signed.verify_directly_issued_by(authority)
 
 
-def test_without_the_token_the_authority_says_so(
+def test_a_missing_token_makes_the_ca_unavailable(
     service: CertificateManagementService, settings: Any, tmp_path: Path
 ) -> None:
     settings.PKCS11_MODULE = "/no/such/library.so"
@@ -438,23 +467,25 @@ def test_without_the_token_the_authority_says_so(
         authority_creation.holder_of(key=None, address="file:/etc/passwd")
 
 
-def test_an_authority_below_its_own_root_is_imported_with_its_chain(
+def test_a_ca_below_a_root_is_imported_with_its_chain(
     tmp_path: Path, device: Device, settings: Any, now: datetime
 ) -> None:
-    elsewhere = DeviceCertificatesService(tmp_path / "elsewhere")
-    elsewhere.initialize_ca(now=now, key_type="ec", with_root=True)
+    source = DeviceCertificatesService(tmp_path / "elsewhere")
+    source.initialize_ca(now=now, key_type="ec", with_root=True)
     settings.CERTIFICATES_ROOT = str(tmp_path / "here")
-    here = CertificateManagementService()
-    here.ca.import_ca(
-        key=elsewhere.store.ca_key.read_bytes(),
-        chain=elsewhere.store.ca_certificate.read_bytes(),
+    target = CertificateManagementService()
+    target.ca.import_ca(
+        key=source.store.ca_key.read_bytes(),
+        chain=source.store.ca_certificate.read_bytes(),
         now=now,
     )
 
-    row = here.issue_certificate(device=device, csr_pem=request_for(ec_key()), now=now)
+    row = target.issue_certificate(
+        device=device, csr_pem=request_for(ec_key()), now=now
+    )
 
     levels = CertificateAuthority.objects.values_list("level", "status")
     assert sorted(levels) == [("issuing", "signing"), ("root", "trusted")]
-    assert row.authority_key_id == here.ca.issuer().key_identifier.hex()
-    # The root's key stayed elsewhere: its list cannot be built here, and that is all.
-    assert revocation_lists.rebuild_due(here.ca, now=now) == 2
+    assert row.authority_key_id == target.ca.issuer().key_identifier.hex()
+    # The key of the root was not imported, so only the two lists of the CA are built.
+    assert revocation_lists.rebuild_due(target.ca, now=now) == 2

@@ -1,4 +1,4 @@
-"""A certificate's whole life, a year and more, told by passing `now`."""
+"""Tests of a certificate from issuance to expiry or revocation, by passing `now`."""
 
 from datetime import datetime, timedelta
 
@@ -17,9 +17,9 @@ from events.models import Event
 pytestmark = pytest.mark.django_db
 
 
-def events(device: Device) -> list[str]:
-    told = Event.every_tenant.of_device(device.pk).order_by("id")
-    return list(told.values_list("name", flat=True))
+def event_names(device: Device) -> list[str]:
+    queryset = Event.every_tenant.of_device(device.pk).order_by("id")
+    return list(queryset.values_list("name", flat=True))
 
 
 def end_of(row: DeviceCertificate) -> datetime:
@@ -31,10 +31,12 @@ def days(number: float) -> timedelta:
     return timedelta(days=number)
 
 
-def test_the_life_of_a_certificate(device: Device, now: datetime) -> None:
+def test_a_certificate_is_renewed_superseded_expired_and_revoked(
+    device: Device, now: datetime
+) -> None:
     service = CertificateManagementService()
 
-    # It is issued, and good for a year.
+    # The certificate is valid for a year.
     first = service.issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=now
     )
@@ -43,21 +45,21 @@ def test_the_life_of_a_certificate(device: Device, now: datetime) -> None:
         "active",
         days(365) - timedelta(seconds=1),
     )
-    assert events(device) == ["certificate.issued"]
+    assert event_names(device) == ["certificate.issued"]
 
     # For eleven months nothing is due.
     assert service.check_expirations(now=end - days(31)) == Monitored(0, 0, [])
 
-    # Thirty days before its end it is warned of: once, however often anybody looks.
+    # Thirty days before the end there is one warning, however often the check runs.
     assert service.check_expirations(now=end - days(30)).warned == 1
     assert service.check_expirations(now=end - days(29)).warned == 0
-    assert events(device)[1:] == ["certificate.renewal_warning"]
+    assert event_names(device)[1:] == ["certificate.renewal_warning"]
 
-    # Seven days before its end it is to be renewed, and not an hour sooner.
+    # Seven days before the end the renewal is due, and not an hour sooner.
     assert service.check_expirations(now=end - days(7) - timedelta(hours=1)).due == []
     assert service.check_expirations(now=end - days(7)).due == [first.pk]
 
-    # The renewal is a new certificate for the same key; the old one is not touched.
+    # A renewal is a new certificate for the same key. The old one is not changed.
     second = service.renew_certificate(first, now=end - days(7))
     first.refresh_from_db()
     assert second.replaces == first
@@ -65,38 +67,38 @@ def test_the_life_of_a_certificate(device: Device, now: datetime) -> None:
     assert second.serial_number != first.serial_number
     assert (first.status, second.status) == ("active", "active")
     assert first.revoked_at is None
-    assert events(device)[2:] == ["certificate.renewed"]
+    assert event_names(device)[2:] == ["certificate.renewed"]
 
-    # Both are good until the device has the new one, and says so.
+    # Both are valid until the device confirms the new one.
     handover.confirm(second, now=end - days(6))
     first.refresh_from_db()
     assert (first.status, first.revoked_at) == ("superseded", None)
-    assert events(device)[3:] == ["certificate.superseded"]
+    assert event_names(device)[3:] == ["certificate.superseded"]
     assert service.check_expirations(now=end - days(7)).due == []
 
-    # The old one ends by itself, and that is said.
+    # The old one expires, and an event is recorded.
     assert service.check_expirations(now=end).expired == 1
     first.refresh_from_db()
     assert first.status == "expired"
-    assert events(device)[4:] == ["certificate.expired"]
+    assert event_names(device)[4:] == ["certificate.expired"]
     assert not Event.every_tenant.named("certificate.expired").get().data["was_in_use"]
 
-    # A year on, the second is lost: it is revoked, once, and stays so.
+    # The second is lost before its end. It is revoked once.
     lost = end_of(second) - days(100)
     service.revoke_certificate(second, reason="keyCompromise", now=lost)
     service.revoke_certificate(second, reason="keyCompromise", now=lost + days(1))
     second.refresh_from_db()
     assert (second.status, second.revoked_at) == ("revoked", lost)
     assert second.revocation_reason == DeviceCertificate.Reason.KEY_COMPROMISE
-    assert events(device)[5:] == ["certificate.revoked"]
+    assert event_names(device)[5:] == ["certificate.revoked"]
 
-    # What is revoked is never renewed, warned of or said to expire.
+    # A revoked certificate is never renewed, warned about or expired.
     assert service.check_expirations(now=end_of(second) + days(1)) == Monitored(
         0, 0, []
     )
 
 
-def test_after_an_outage_of_any_length_the_monitor_catches_up(
+def test_the_expiration_check_catches_up_after_an_outage(
     device: Device, now: datetime
 ) -> None:
     service = CertificateManagementService()
@@ -104,12 +106,12 @@ def test_after_an_outage_of_any_length_the_monitor_catches_up(
         device=device, csr_pem=request_for(ec_key()), now=now
     )
 
-    monitored = service.check_expirations(now=end_of(row) - days(3))
+    result = service.check_expirations(now=end_of(row) - days(3))
 
-    assert monitored == Monitored(warned=1, expired=0, due=[row.pk])
+    assert result == Monitored(warned=1, expired=0, due=[row.pk])
 
 
-def test_a_certificate_that_ends_unrenewed_was_in_use(
+def test_the_expiry_event_of_an_unrenewed_certificate_says_it_was_in_use(
     device: Device, now: datetime
 ) -> None:
     service = CertificateManagementService()

@@ -1,3 +1,5 @@
+"""Tests of issuing, renewing and revoking certificates."""
+
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -42,13 +44,15 @@ def service() -> CertificateManagementService:
     return CertificateManagementService()
 
 
-def issued(service: CertificateManagementService, device: Device, now: datetime) -> Any:
+def issue_certificate(
+    service: CertificateManagementService, device: Device, now: datetime
+) -> Any:
     return service.issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=now
     )
 
 
-def test_the_server_makes_a_key_and_files_both(
+def test_a_server_generated_key_is_stored_with_its_certificate(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
     row = service.issue_certificate(device=device, now=now)
@@ -67,7 +71,7 @@ def test_the_server_makes_a_key_and_files_both(
     assert certificate_file.read_text() == row.pem
 
 
-def test_the_server_makes_an_ec_key_when_asked(
+def test_the_server_generates_an_ec_key_on_request(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
     row = service.issue_certificate(device=device, key_type="ec", now=now)
@@ -75,59 +79,59 @@ def test_the_server_makes_an_ec_key_when_asked(
     assert isinstance(row.public_key(), ec.EllipticCurvePublicKey)
 
 
-def test_a_key_that_the_device_brings_never_exists_here(
+def test_no_key_file_exists_for_a_device_generated_key(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    issued(service, device, now)
+    issue_certificate(service, device, now)
 
     root = Path(settings.CERTIFICATES_ROOT) / "devices"
     assert [path.name for path in root.rglob("*") if "key" in path.name] == []
 
 
-def test_the_serial_number_is_committed_before_anything_is_signed(
+def test_the_serial_number_is_reserved_before_signing(
     service: CertificateManagementService,
     device: Device,
     now: datetime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reserved_when_signing = []
+    rows_at_signing = []
     sign = DeviceCertificatesService.issue_certificate
 
-    def watched(self: Any, *args: Any, signing: Any, **kwargs: Any) -> Any:
-        def reserve_and_look(key: Any) -> None:
+    def wrapper(self: Any, *args: Any, signing: Any, **kwargs: Any) -> Any:
+        def reserve_and_record(key: Any) -> None:
             signing(key)
             row = DeviceCertificate.objects.get()
-            reserved_when_signing.append((row.status, row.serial_number))
+            rows_at_signing.append((row.status, row.serial_number))
 
-        return sign(self, *args, signing=reserve_and_look, **kwargs)
+        return sign(self, *args, signing=reserve_and_record, **kwargs)
 
-    monkeypatch.setattr(DeviceCertificatesService, "issue_certificate", watched)
+    monkeypatch.setattr(DeviceCertificatesService, "issue_certificate", wrapper)
 
-    row = issued(service, device, now)
+    row = issue_certificate(service, device, now)
 
-    assert reserved_when_signing == [("pending", row.serial_number)]
+    assert rows_at_signing == [("pending", row.serial_number)]
 
 
-def test_a_signature_that_fails_leaves_a_spent_serial_number_and_no_file(
+def test_a_failed_signature_leaves_a_failed_row_and_no_file(
     service: CertificateManagementService, device: Device
 ) -> None:
     ca = service.ca.issuer().certificate
-    after_its_end = ca.not_valid_after_utc + timedelta(days=1)
+    after_ca_expiry = ca.not_valid_after_utc + timedelta(days=1)
 
     with pytest.raises(AuthorityUnavailable):
-        issued(service, device, after_its_end)
+        issue_certificate(service, device, after_ca_expiry)
 
     assert DeviceCertificate.objects.get().status == "failed"
     assert not service.ca.store.certificate_of(device.pk).exists()
     assert list(service.ca.store.staged.glob("*")) == []
 
 
-def test_a_second_certificate_takes_over_from_the_first(
+def test_a_second_certificate_starts_a_handover_from_the_first(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    first = issued(service, device, now)
+    first = issue_certificate(service, device, now)
 
-    second = issued(service, device, now)
+    second = issue_certificate(service, device, now)
 
     first.refresh_from_db()
     assert second.replaces == first
@@ -136,7 +140,7 @@ def test_a_second_certificate_takes_over_from_the_first(
     assert second.handover_until is None
 
 
-def test_a_server_made_key_is_made_anew_at_renewal(
+def test_a_renewal_replaces_a_server_generated_key(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
     first = service.issue_certificate(device=device, key_type="ec", now=now)
@@ -148,10 +152,10 @@ def test_a_server_made_key_is_made_anew_at_renewal(
     assert key.public_key() == second.public_key()
 
 
-def test_a_renewed_certificate_is_not_renewed_again(
+def test_a_renewed_certificate_cannot_be_renewed_again(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    first = issued(service, device, now)
+    first = issue_certificate(service, device, now)
     service.renew_certificate(first, now=now)
 
     with pytest.raises(NotRenewable):
@@ -159,10 +163,10 @@ def test_a_renewed_certificate_is_not_renewed_again(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_renewals_at_once_make_one_successor(
+def test_twenty_concurrent_renewals_create_one_successor(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    first = issued(service, device, now)
+    first = issue_certificate(service, device, now)
 
     def renew(_: int) -> bool:
         try:
@@ -183,34 +187,34 @@ def test_twenty_renewals_at_once_make_one_successor(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_renewal_does_not_slip_past_a_retirement(
+def test_a_concurrent_renewal_and_retirement_leave_no_accepted_certificate(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = issued(service, device, now)
+    row = issue_certificate(service, device, now)
 
-    def act(verb: Callable[[], object]) -> None:
+    def run(operation: Callable[[], object]) -> None:
         try:
             with every_tenant_scope():
-                verb()
+                operation()
         except (NotRenewable, DeviceIsRetired, IssuanceInterrupted):
             pass
         finally:
             connection.close()
 
     with ThreadPoolExecutor(2) as pool:
-        renewing = pool.submit(act, lambda: service.renew_certificate(row, now=now))
-        retiring = pool.submit(act, lambda: registration.retire(device=device, now=now))
+        renewing = pool.submit(run, lambda: service.renew_certificate(row, now=now))
+        retiring = pool.submit(run, lambda: registration.retire(device=device, now=now))
         renewing.result()
         retiring.result()
 
     assert not DeviceCertificate.objects.unended().exists()
 
 
-def test_a_retired_devices_certificates_are_revoked_in_the_same_transaction(
+def test_a_retirement_revokes_certificates_in_its_transaction(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    first = issued(service, device, now)
-    second = issued(service, device, now)
+    first = issue_certificate(service, device, now)
+    second = issue_certificate(service, device, now)
 
     with pytest.raises(RuntimeError), transaction.atomic():
         registration.retire(device=device, now=now)
@@ -226,19 +230,19 @@ def test_a_retired_devices_certificates_are_revoked_in_the_same_transaction(
         )
 
 
-def test_a_retired_device_gets_no_certificate(
+def test_no_certificate_is_issued_to_a_retired_device(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
     registration.retire(device=device, now=now)
 
     with pytest.raises(DeviceIsRetired):
-        issued(service, device, now)
+        issue_certificate(service, device, now)
 
 
-def test_a_revocation_keeps_its_first_time_and_may_only_get_worse(
+def test_a_repeated_revocation_keeps_its_time_and_only_escalates_the_reason(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = issued(service, device, now)
+    row = issue_certificate(service, device, now)
     later = now + timedelta(days=1)
 
     service.revoke_certificate(row, reason="superseded", now=now)
@@ -251,90 +255,88 @@ def test_a_revocation_keeps_its_first_time_and_may_only_get_worse(
     assert (row.revoked_at, row.revocation_reason) == (now, "keyCompromise")
 
 
-def test_a_reason_that_is_none_is_refused(
+def test_an_unknown_revocation_reason_is_rejected(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = issued(service, device, now)
+    row = issue_certificate(service, device, now)
 
     with pytest.raises(InvalidReason, match="keyCompromise"):
         service.revoke_certificate(row, reason="boredom", now=now)
 
 
-def test_what_is_over_cannot_be_revoked(
+def test_an_expired_certificate_cannot_be_revoked(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = issued(service, device, now)
+    row = issue_certificate(service, device, now)
     service.check_expirations(now=row.not_after)
 
     with pytest.raises(NotRevocable):
         service.revoke_certificate(row, reason="unspecified", now=row.not_after)
 
 
-def test_a_key_of_another_device_is_refused(
+def test_a_key_of_another_device_is_rejected(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    request = request_for(ec_key())
-    service.issue_certificate(device=device, csr_pem=request, now=now)
+    csr = request_for(ec_key())
+    service.issue_certificate(device=device, csr_pem=csr, now=now)
 
     with pytest.raises(KeyInUse):
-        service.issue_certificate(
-            device=DeviceFactory.create(), csr_pem=request, now=now
-        )
+        service.issue_certificate(device=DeviceFactory.create(), csr_pem=csr, now=now)
 
 
-def test_the_authoritys_own_key_is_refused(
+def test_the_key_of_the_ca_is_rejected(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    request = request_for(DeviceCertificatesService().issuer().key)
+    csr = request_for(DeviceCertificatesService().issuer().key)
 
     with pytest.raises(KeyInUse, match="authority"):
-        service.issue_certificate(device=device, csr_pem=request, now=now)
+        service.issue_certificate(device=device, csr_pem=csr, now=now)
 
 
-def test_the_database_lets_no_serial_number_be_used_twice(
+def test_the_database_enforces_unique_serial_numbers(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = issued(service, device, now)
-    again = DeviceCertificate.objects.get(pk=row.pk)
-    again.pk, again.status, again.fingerprint = None, "superseded", "0" * 64
+    row = issue_certificate(service, device, now)
+    duplicate = DeviceCertificate.objects.get(pk=row.pk)
+    duplicate.pk, duplicate.status, duplicate.fingerprint = None, "superseded", "0" * 64
 
     with pytest.raises(IntegrityError, match="serial"):
-        again.save(force_insert=True)
+        duplicate.save(force_insert=True)
 
 
-def test_a_new_certificate_waits_for_the_device_at_its_connect(
+def test_connect_reports_a_new_certificate(
     service: CertificateManagementService,
     device: Device,
     as_device: Callable[[Device], APIClient],
 ) -> None:
-    box, now = as_device(device), datetime.now(UTC)
-    row = issued(service, device, now)
+    client, now = as_device(device), datetime.now(UTC)
+    row = issue_certificate(service, device, now)
 
-    steps = box.post("/devices/connect", {}).json()["next_steps"]
+    steps = client.post("/devices/connect", {}).json()["next_steps"]
     assert steps["certificate_serial_number"] == row.serial_number
     assert not steps["certificate_renewal_due"]
 
     service.revoke_certificate(row, reason="unspecified", now=now)
-    steps = box.post("/devices/connect", {}).json()["next_steps"]
+    steps = client.post("/devices/connect", {}).json()["next_steps"]
     assert steps["certificate_serial_number"] is None
 
 
-def test_a_renewal_is_due_in_its_last_week(
+def test_connect_reports_a_due_renewal(
     service: CertificateManagementService,
     device: Device,
     as_device: Callable[[Device], APIClient],
 ) -> None:
-    issued(service, device, datetime.now(UTC) - timedelta(days=360))
+    issue_certificate(service, device, datetime.now(UTC) - timedelta(days=360))
 
     steps = as_device(device).post("/devices/connect", {}).json()["next_steps"]
 
     assert steps["certificate_renewal_due"]
 
 
-def test_the_command_warns_renews_and_expires(
+def test_check_expirations_reports_warnings_renewals_and_expiries(
     service: CertificateManagementService, device: Device, capsys: Any
 ) -> None:
-    issued(service, device, datetime.now(UTC) - timedelta(days=360))
+    issue_certificate(service, device, datetime.now(UTC) - timedelta(days=360))
 
     call_command("check_expirations", dry_run=True)
     call_command("check_expirations")
@@ -348,10 +350,10 @@ def test_the_command_warns_renews_and_expires(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_monitor_runs_when_a_worker_starts(
+def test_the_expiration_check_runs_when_a_worker_starts(
     service: CertificateManagementService, device: Device, request: Any
 ) -> None:
-    row = issued(service, device, datetime.now(UTC) - timedelta(days=360))
+    row = issue_certificate(service, device, datetime.now(UTC) - timedelta(days=360))
 
     request.getfixturevalue("celery_worker")
 
@@ -359,10 +361,10 @@ def test_the_monitor_runs_when_a_worker_starts(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_worker_renews_what_is_due(
+def test_the_worker_renews_due_certificates(
     celery_worker: None, service: CertificateManagementService, device: Device
 ) -> None:
-    row = issued(service, device, datetime.now(UTC) - timedelta(days=360))
+    row = issue_certificate(service, device, datetime.now(UTC) - timedelta(days=360))
 
     check_expirations.delay()
 
@@ -370,10 +372,10 @@ def test_a_real_worker_renews_what_is_due(
     assert Event.every_tenant.named("certificate.renewal_warning").count() == 1
 
 
-def test_a_retired_devices_certificate_may_still_turn_out_compromised(
+def test_the_reason_of_a_retired_devices_revocation_can_become_key_compromise(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = issued(service, device, now)
+    row = issue_certificate(service, device, now)
     registration.retire(device=device, now=now)
 
     service.revoke_certificate(row, reason="keyCompromise", now=now)
@@ -382,10 +384,10 @@ def test_a_retired_devices_certificate_may_still_turn_out_compromised(
     assert row.revocation_reason == "keyCompromise"
 
 
-def test_a_renewal_that_read_its_certificate_before_a_revocation_is_refused(
+def test_a_renewal_with_a_stale_revoked_certificate_is_rejected(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    stale = issued(service, device, now)
+    stale = issue_certificate(service, device, now)
     service.revoke_certificate(
         DeviceCertificate.objects.get(pk=stale.pk), reason="keyCompromise", now=now
     )
@@ -395,13 +397,13 @@ def test_a_renewal_that_read_its_certificate_before_a_revocation_is_refused(
     assert not DeviceCertificate.objects.active().exists()
 
 
-def test_a_revocation_between_reservation_and_activation_ends_the_renewal(
+def test_a_revocation_before_activation_interrupts_the_renewal(
     service: CertificateManagementService,
     device: Device,
     now: datetime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    row = issued(service, device, now)
+    row = issue_certificate(service, device, now)
     activate = issuance.activate
 
     def revoke_first(*args: Any, **kwargs: Any) -> Any:
@@ -416,28 +418,28 @@ def test_a_revocation_between_reservation_and_activation_ends_the_renewal(
     assert list(service.ca.store.staged.iterdir()) == []
 
 
-def test_a_compromised_key_is_never_signed_again(
+def test_a_compromised_key_is_rejected(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    request = request_for(ec_key())
-    row = service.issue_certificate(device=device, csr_pem=request, now=now)
+    csr = request_for(ec_key())
+    row = service.issue_certificate(device=device, csr_pem=csr, now=now)
     service.revoke_certificate(row, reason="keyCompromise", now=now)
 
     with pytest.raises(KeyInUse, match="compromised"):
-        service.issue_certificate(device=device, csr_pem=request, now=now)
+        service.issue_certificate(device=device, csr_pem=csr, now=now)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_devices_that_bring_one_key_at_once_get_one_certificate(
+def test_devices_requesting_one_key_concurrently_get_one_certificate(
     service: CertificateManagementService, now: datetime
 ) -> None:
-    request = request_for(ec_key())
+    csr = request_for(ec_key())
     devices = DeviceFactory.create_batch(4)
 
     def issue(device: Device) -> bool:
         try:
             with every_tenant_scope():
-                service.issue_certificate(device=device, csr_pem=request, now=now)
+                service.issue_certificate(device=device, csr_pem=csr, now=now)
         except KeyInUse:
             return False
         finally:
@@ -448,37 +450,37 @@ def test_two_devices_that_bring_one_key_at_once_get_one_certificate(
         assert sum(pool.map(issue, devices)) == 1
 
 
-def test_a_lost_authority_is_never_replaced_by_another(
+def test_a_lost_ca_is_never_replaced_by_a_new_one(
     service: CertificateManagementService, device: Device, now: datetime, client: Any
 ) -> None:
-    issued(service, device, now)
+    issue_certificate(service, device, now)
     service.ca.store.ca_certificate.unlink()
     service.ca.store.ca_key.unlink()
 
     with pytest.raises(AuthorityUnavailable, match="restore"):
-        issued(service, device, now)
+        issue_certificate(service, device, now)
     assert client.get("/certificates/ca.pem").status_code == 200
     assert not service.ca.exists()
 
 
-def test_another_authoritys_files_do_not_sign_in_its_place(
+def test_files_of_another_ca_are_not_used_for_signing(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    issued(service, device, now)
+    issue_certificate(service, device, now)
     CertificateAuthority.objects.update(key_identifier="00" * 20)
 
     with pytest.raises(AuthorityUnavailable, match="not those"):
-        issued(service, device, now)
+        issue_certificate(service, device, now)
 
 
-def test_a_retired_box_comes_back_with_the_key_it_has_always_had(
+def test_a_device_registered_again_after_retirement_can_reuse_its_key(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    request = request_for(ec_key())
-    service.issue_certificate(device=device, csr_pem=request, now=now)
+    csr = request_for(ec_key())
+    service.issue_certificate(device=device, csr_pem=csr, now=now)
     registration.retire(device=device, now=now)
 
-    again = DeviceFactory.create(tenant=device.tenant)
-    row = service.issue_certificate(device=again, csr_pem=request, now=now)
+    new_device = DeviceFactory.create(tenant=device.tenant)
+    row = service.issue_certificate(device=new_device, csr_pem=csr, now=now)
 
     assert row.status == "active"

@@ -1,4 +1,4 @@
-"""The OCSP responder: every verdict, both hashes, delegated and renewed by itself."""
+"""Tests of the OCSP responder (RFC 6960) and its delegated certificate."""
 
 import base64
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from certificates.models import CertificateAuthority, Responder
 from certificates.services import authorities, ocsp_responses
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import renew_responders
-from certificates.tests.issued import issued, revoked
-from certificates.tests.peers import ask, needs
+from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.peers import needs, run_tool
 from devices.registry.models import Device
 from devices.registry.tests.waiting import until
 from tenants.models import Tenant
@@ -30,23 +30,25 @@ Status, Answered = ocsp.OCSPCertStatus, ocsp.OCSPResponseStatus
 SHA1, SHA256 = hashes.SHA1(), hashes.SHA256()
 
 
-def authority() -> x509.Certificate:
+def ca_certificate() -> x509.Certificate:
     return DeviceCertificatesService().issuer().certificate
 
 
-def question(
+def ocsp_request(
     serial_number: int,
     *,
     algorithm: Any = SHA256,
     issuer: x509.Certificate | None = None,
     nonce: bytes | None = None,
 ) -> bytes:
-    about = issuer or authority()
+    issuer_certificate = issuer or ca_certificate()
     key_hash, name_hash = hashes.Hash(algorithm), hashes.Hash(algorithm)
     key_hash.update(
-        about.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        issuer_certificate.public_key().public_bytes(
+            Encoding.X962, PublicFormat.UncompressedPoint
+        )
     )
-    name_hash.update(about.subject.public_bytes())
+    name_hash.update(issuer_certificate.subject.public_bytes())
     builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(
         name_hash.finalize(), key_hash.finalize(), serial_number, algorithm
     )
@@ -55,202 +57,225 @@ def question(
     return builder.build().public_bytes(Encoding.DER)
 
 
-def asked(der: bytes, now: datetime) -> ocsp.OCSPResponse:
-    answer = ocsp_responses.answer(der, ca=DeviceCertificatesService(), now=now)
-    return ocsp.load_der_ocsp_response(answer.der)
+def fetch_response(request_der: bytes, now: datetime) -> ocsp.OCSPResponse:
+    response = ocsp_responses.answer(
+        request_der, ca=DeviceCertificatesService(), now=now
+    )
+    return ocsp.load_der_ocsp_response(response.der)
 
 
-def posted(client: Any, der: bytes) -> Any:
-    return client.post("/certificates/ocsp", der, "application/ocsp-request")
+def post(client: Any, request_der: bytes) -> Any:
+    return client.post("/certificates/ocsp", request_der, "application/ocsp-request")
 
 
 @pytest.mark.parametrize("algorithm", [SHA1, SHA256], ids=["SHA-1", "SHA-256"])
-def test_a_certificate_in_use_is_good_whichever_hash_asks(
+def test_an_active_certificate_is_good_with_either_hash(
     device: Device, now: datetime, algorithm: Any
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
 
-    answer = asked(question(int(row.serial_number, 16), algorithm=algorithm), now)
+    response = fetch_response(
+        ocsp_request(int(row.serial_number, 16), algorithm=algorithm), now
+    )
 
-    assert answer.response_status == Answered.SUCCESSFUL
-    assert answer.certificate_status == Status.GOOD
-    assert answer.serial_number == int(row.serial_number, 16)
-    assert answer.hash_algorithm.name == algorithm.name
+    assert response.response_status == Answered.SUCCESSFUL
+    assert response.certificate_status == Status.GOOD
+    assert response.serial_number == int(row.serial_number, 16)
+    assert response.hash_algorithm.name == algorithm.name
 
 
-def test_a_revoked_one_is_so_at_once_with_time_and_reason(
+def test_a_revoked_certificate_is_reported_at_once_with_time_and_reason(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
-    revoked(row, now + timedelta(hours=1), reason="keyCompromise")
+    row = issue_certificate(device, now)
+    revoke_certificate(row, now + timedelta(hours=1), reason="keyCompromise")
 
-    answer = asked(question(int(row.serial_number, 16)), now + timedelta(hours=2))
+    response = fetch_response(
+        ocsp_request(int(row.serial_number, 16)), now + timedelta(hours=2)
+    )
 
-    assert answer.certificate_status == Status.REVOKED
-    assert answer.revocation_time_utc == now + timedelta(hours=1)
-    assert answer.revocation_reason == x509.ReasonFlags.key_compromise
+    assert response.certificate_status == Status.REVOKED
+    assert response.revocation_time_utc == now + timedelta(hours=1)
+    assert response.revocation_reason == x509.ReasonFlags.key_compromise
 
 
-def test_a_serial_number_that_was_never_signed_is_unknown_and_never_good(
+def test_a_serial_number_that_was_never_issued_is_unknown(
     device: Device, now: datetime
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
 
-    assert asked(question(12345), now).certificate_status == Status.UNKNOWN
+    assert fetch_response(ocsp_request(12345), now).certificate_status == Status.UNKNOWN
 
 
-def test_a_spent_serial_number_is_unknown(device: Device, now: datetime) -> None:
-    row = issued(device, now)
+def test_the_serial_number_of_a_failed_issuance_is_unknown(
+    device: Device, now: datetime
+) -> None:
+    row = issue_certificate(device, now)
     type(row).objects.filter(pk=row.pk).update(status="failed")
 
-    answer = asked(question(int(row.serial_number, 16)), now)
+    response = fetch_response(ocsp_request(int(row.serial_number, 16)), now)
 
-    assert answer.certificate_status == Status.UNKNOWN
+    assert response.certificate_status == Status.UNKNOWN
 
 
-def test_for_another_issuer_we_are_not_authorized(
+def test_a_request_for_another_issuer_is_unauthorized(
     device: Device, now: datetime, tmp_path: Any
 ) -> None:
-    issued(device, now)
+    issue_certificate(device, now)
     other = DeviceCertificatesService(tmp_path / "other").initialize_ca(
         now=now, key_type="ec"
     )
 
-    answer = asked(question(7, issuer=other.certificate), now)
+    response = fetch_response(ocsp_request(7, issuer=other.certificate), now)
 
-    assert answer.response_status == Answered.UNAUTHORIZED
+    assert response.response_status == Answered.UNAUTHORIZED
 
 
-def test_for_an_issuer_with_our_name_and_another_key_we_are_not_authorized(
+def test_a_request_for_an_issuer_of_the_same_name_is_unauthorized(
     device: Device, now: datetime, tmp_path: Any
 ) -> None:
-    """Two CAs of one name stay apart: the name alone says nothing."""
-    row = issued(device, now)
+    """The issuer is matched by name and key, because two CAs can have one name."""
+    row = issue_certificate(device, now)
     twin = DeviceCertificatesService(tmp_path / "twin").initialize_ca(
         now=now, key_type="ec"
     )
-    assert twin.certificate.subject == authority().subject
+    assert twin.certificate.subject == ca_certificate().subject
 
-    answer = asked(question(int(row.serial_number, 16), issuer=twin.certificate), now)
+    response = fetch_response(
+        ocsp_request(int(row.serial_number, 16), issuer=twin.certificate), now
+    )
 
-    assert answer.response_status == Answered.UNAUTHORIZED
+    assert response.response_status == Answered.UNAUTHORIZED
 
 
-def test_the_answer_is_signed_by_a_responder_that_the_authority_delegated(
+def test_a_response_is_signed_by_a_delegated_responder(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
 
-    answer = asked(question(int(row.serial_number, 16)), now)
+    response = fetch_response(ocsp_request(int(row.serial_number, 16)), now)
 
-    (responder,) = answer.certificates
-    responder.verify_directly_issued_by(authority())
+    (responder,) = response.certificates
+    responder.verify_directly_issued_by(ca_certificate())
     key = responder.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
-    key.verify(answer.signature, answer.tbs_response_bytes, ec.ECDSA(SHA256))
+    key.verify(response.signature, response.tbs_response_bytes, ec.ECDSA(SHA256))
     identifier = x509.SubjectKeyIdentifier.from_public_key(key).digest
-    assert (answer.responder_key_hash, answer.responder_name) == (identifier, None)
+    assert (response.responder_key_hash, response.responder_name) == (identifier, None)
 
 
-def test_the_answer_has_a_time_and_an_end(device: Device, now: datetime) -> None:
-    row = issued(device, now)
+def test_a_response_has_a_validity_period(device: Device, now: datetime) -> None:
+    row = issue_certificate(device, now)
 
-    answer = asked(question(int(row.serial_number, 16)), now)
+    response = fetch_response(ocsp_request(int(row.serial_number, 16)), now)
 
-    assert answer.this_update_utc == now
-    assert answer.next_update_utc == now + timedelta(hours=12)
+    assert response.this_update_utc == now
+    assert response.next_update_utc == now + timedelta(hours=12)
 
 
 @pytest.mark.parametrize("size", [1, 16, 32, 128])
-def test_a_nonce_comes_back(device: Device, now: datetime, size: int) -> None:
-    row = issued(device, now)
+def test_a_nonce_is_returned(device: Device, now: datetime, size: int) -> None:
+    row = issue_certificate(device, now)
 
-    answer = asked(question(int(row.serial_number, 16), nonce=b"n" * size), now)
+    response = fetch_response(
+        ocsp_request(int(row.serial_number, 16), nonce=b"n" * size), now
+    )
 
-    nonce = answer.extensions.get_extension_for_class(x509.OCSPNonce).value
+    nonce = response.extensions.get_extension_for_class(x509.OCSPNonce).value
     assert nonce.nonce == b"n" * size
 
 
 @pytest.mark.parametrize("size", [0, 129])
-def test_a_nonce_of_no_use_does_not(device: Device, now: datetime, size: int) -> None:
-    row = issued(device, now)
+def test_a_nonce_of_invalid_length_is_ignored(
+    device: Device, now: datetime, size: int
+) -> None:
+    row = issue_certificate(device, now)
 
-    answer = asked(question(int(row.serial_number, 16), nonce=b"n" * size), now)
+    response = fetch_response(
+        ocsp_request(int(row.serial_number, 16), nonce=b"n" * size), now
+    )
 
-    assert answer.certificate_status == Status.GOOD
+    assert response.certificate_status == Status.GOOD
     with pytest.raises(x509.ExtensionNotFound):
-        answer.extensions.get_extension_for_class(x509.OCSPNonce)
+        response.extensions.get_extension_for_class(x509.OCSPNonce)
 
 
 @pytest.mark.parametrize(
-    "der",
+    "request_der",
     [b"", b"\x30", b"no request", b"\x30\x82\xff\xff" * 20, b"\x00" * 5000],
     ids=["empty", "cut off", "text", "lengths", "too long"],
 )
-def test_what_is_no_request_is_malformed_with_status_200(
-    der: bytes, client: Any, device: Device
+def test_an_unreadable_request_is_reported_as_malformed(
+    request_der: bytes, client: Any, device: Device
 ) -> None:
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
 
-    answer = posted(client, der)
+    response = post(client, request_der)
 
-    assert (answer.status_code, answer["Content-Type"]) == (
+    assert (response.status_code, response["Content-Type"]) == (
         200,
         "application/ocsp-response",
     )
-    parsed = ocsp.load_der_ocsp_response(answer.content)
+    parsed = ocsp.load_der_ocsp_response(response.content)
     assert parsed.response_status == Answered.MALFORMED_REQUEST
 
 
-def test_while_the_authority_cannot_delegate_the_asker_is_to_try_later(
+def test_a_client_is_told_to_try_later_while_the_ca_is_unavailable(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
-    der = question(int(row.serial_number, 16))
+    row = issue_certificate(device, now)
+    request_der = ocsp_request(int(row.serial_number, 16))
     DeviceCertificatesService().store.ca_certificate.unlink()
 
-    assert asked(der, now).response_status == Answered.TRY_LATER
+    assert fetch_response(request_der, now).response_status == Answered.TRY_LATER
 
 
-# --- The delegated certificate ---------------------------------------------------------
+# --- The responder certificate ----------------------------------------------------------
 
 
 @pytest.fixture
 def responder(device: Device, now: datetime) -> x509.Certificate:
-    row = issued(device, now)
-    return asked(question(int(row.serial_number, 16)), now).certificates[0]
+    row = issue_certificate(device, now)
+    return fetch_response(ocsp_request(int(row.serial_number, 16)), now).certificates[0]
 
 
-def test_its_profile_line_by_line(responder: x509.Certificate, now: datetime) -> None:
-    def extension(kind: Any) -> tuple[Any, bool]:
-        found = responder.extensions.get_extension_for_class(kind)
-        return found.value, found.critical
+def test_the_responder_certificate_follows_its_profile(
+    responder: x509.Certificate, now: datetime
+) -> None:
+    def value_and_critical(extension_type: Any) -> tuple[Any, bool]:
+        extension = responder.extensions.get_extension_for_class(extension_type)
+        return extension.value, extension.critical
 
-    constraints, critical = extension(x509.BasicConstraints)
+    constraints, critical = value_and_critical(x509.BasicConstraints)
     assert (constraints.ca, critical) == (False, True)
-    usage, critical = extension(x509.KeyUsage)
+    usage, critical = value_and_critical(x509.KeyUsage)
     assert (usage.digital_signature, usage.key_cert_sign, critical) == (
         True,
         False,
         True,
     )
-    purposes, critical = extension(x509.ExtendedKeyUsage)
+    purposes, critical = value_and_critical(x509.ExtendedKeyUsage)
     assert (list(purposes), critical) == ([ExtendedKeyUsageOID.OCSP_SIGNING], False)
-    assert extension(x509.OCSPNoCheck)[1] is False
-    own = x509.SubjectKeyIdentifier.from_public_key(responder.public_key())
-    assert extension(x509.SubjectKeyIdentifier) == (own, False)
-    above = DeviceCertificatesService().issuer().key_identifier
-    assert extension(x509.AuthorityKeyIdentifier)[0].key_identifier == above
+    assert value_and_critical(x509.OCSPNoCheck)[1] is False
+    expected_identifier = x509.SubjectKeyIdentifier.from_public_key(
+        responder.public_key()
+    )
+    assert value_and_critical(x509.SubjectKeyIdentifier) == (expected_identifier, False)
+    ca_identifier = DeviceCertificatesService().issuer().key_identifier
+    assert (
+        value_and_critical(x509.AuthorityKeyIdentifier)[0].key_identifier
+        == ca_identifier
+    )
     assert len(list(responder.extensions)) == 6
-    kinds = {type(item.value) for item in responder.extensions}
-    assert x509.CRLDistributionPoints not in kinds
-    assert x509.AuthorityInformationAccess not in kinds
+    extension_types = {type(item.value) for item in responder.extensions}
+    assert x509.CRLDistributionPoints not in extension_types
+    assert x509.AuthorityInformationAccess not in extension_types
     assert 2**64 < responder.serial_number < 2**159
     lifetime = responder.not_valid_after_utc - responder.not_valid_before_utc
     assert lifetime + timedelta(seconds=1) == timedelta(days=14)
 
 
-def test_it_is_renewed_by_itself_in_the_middle_of_its_life(
+def test_the_responder_is_renewed_after_half_its_validity(
     responder: x509.Certificate, now: datetime
 ) -> None:
     ca = DeviceCertificatesService()
@@ -258,50 +283,52 @@ def test_it_is_renewed_by_itself_in_the_middle_of_its_life(
     assert ocsp_responses.renew_responders(ca, now=now + timedelta(days=7)) == 1
     assert Responder.objects.count() == 2
 
-    later = asked(question(1), now + timedelta(days=8)).certificates[0]
-    assert later.serial_number != responder.serial_number
+    certificate = fetch_response(ocsp_request(1), now + timedelta(days=8)).certificates[
+        0
+    ]
+    assert certificate.serial_number != responder.serial_number
 
 
-def test_it_is_renewed_with_a_question_when_nobody_else_did(
+def test_an_expired_responder_is_renewed_by_a_request(
     responder: x509.Certificate, now: datetime
 ) -> None:
-    answer = asked(question(1), now + timedelta(days=300))
+    response = fetch_response(ocsp_request(1), now + timedelta(days=300))
 
-    assert answer.certificates[0].not_valid_after_utc > now + timedelta(days=300)
-    assert answer.response_status == Answered.SUCCESSFUL
+    assert response.certificates[0].not_valid_after_utc > now + timedelta(days=300)
+    assert response.response_status == Answered.SUCCESSFUL
 
 
-def test_an_answer_never_outlives_who_signed_it(
+def test_a_response_never_outlives_its_responder(
     responder: x509.Certificate, now: datetime, settings: Any
 ) -> None:
     settings.OCSP_VALIDITY_HOURS = 24 * 30
 
-    answer = asked(question(1), now)
+    response = fetch_response(ocsp_request(1), now)
 
-    assert answer.next_update_utc == responder.not_valid_after_utc
+    assert response.next_update_utc == responder.not_valid_after_utc
 
 
-def test_its_key_is_encrypted_at_rest(responder: x509.Certificate) -> None:
+def test_the_responder_key_is_encrypted_at_rest(responder: x509.Certificate) -> None:
     row = Responder.objects.get()
     assert "PRIVATE" not in row.encrypted_key
     assert "PRIVATE" not in row.pem
 
 
-def test_one_whose_key_no_known_secret_opens_gives_way_to_a_new_one(
+def test_a_responder_whose_key_cannot_be_decrypted_is_replaced(
     responder: x509.Certificate, now: datetime, settings: Any
 ) -> None:
-    """After a change of SECRET_KEY; nothing is lost with it but some days of validity."""
+    """After a change of SECRET_KEY the old key cannot be decrypted."""
     settings.SECRET_KEY = "another"
-    ocsp_responses._open.clear()  # as another process, which has not opened it
+    ocsp_responses._open.clear()  # discards the cached key, as in a new process
 
-    answer = asked(question(1), now)
+    response = fetch_response(ocsp_request(1), now)
 
-    assert answer.response_status == Answered.SUCCESSFUL
-    assert answer.certificates[0].serial_number != responder.serial_number
+    assert response.response_status == Answered.SUCCESSFUL
+    assert response.certificates[0].serial_number != responder.serial_number
     assert Responder.objects.count() == 1
 
 
-def test_a_device_may_not_have_its_key(
+def test_the_responder_key_is_rejected_for_devices(
     responder: x509.Certificate, tenant: Tenant
 ) -> None:
     digest = Responder.objects.get().public_key_digest
@@ -309,21 +336,23 @@ def test_a_device_may_not_have_its_key(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_worker_renews_it(celery_worker: None, device: Device) -> None:
-    issued(device, datetime.now(UTC))
+def test_the_worker_renews_the_responder(celery_worker: None, device: Device) -> None:
+    issue_certificate(device, datetime.now(UTC))
 
     renew_responders.delay()
 
     until(lambda: Responder.objects.exists())
 
 
-def test_a_retired_authority_is_not_answered_for(device: Device, now: datetime) -> None:
-    row = issued(device, now)
+def test_a_request_for_a_retired_ca_is_unauthorized(
+    device: Device, now: datetime
+) -> None:
+    row = issue_certificate(device, now)
     CertificateAuthority.objects.update(status="retired")
 
-    answer = asked(question(int(row.serial_number, 16)), now)
+    response = fetch_response(ocsp_request(int(row.serial_number, 16)), now)
 
-    assert answer.response_status == Answered.UNAUTHORIZED
+    assert response.response_status == Answered.UNAUTHORIZED
 
 
 # --- Over HTTP --------------------------------------------------------------------------
@@ -334,54 +363,59 @@ def by_get(client: Any) -> Callable[[str], Any]:
     return lambda text: client.get(f"/certificates/ocsp/{text}")
 
 
-def test_it_answers_by_post_and_by_get(
+def test_requests_are_accepted_by_post_and_get(
     client: Any, by_get: Callable[[str], Any], device: Device
 ) -> None:
-    row = issued(device, datetime.now(UTC))
-    der = question(int(row.serial_number, 16))
+    row = issue_certificate(device, datetime.now(UTC))
+    request_der = ocsp_request(int(row.serial_number, 16))
 
-    for answer in (
-        posted(client, der),
-        by_get(base64.b64encode(der).decode()),
-        by_get(base64.b64encode(der).decode().replace("+", "%2B").replace("/", "%2F")),
-        by_get(base64.urlsafe_b64encode(der).decode().rstrip("=")),
+    for response in (
+        post(client, request_der),
+        by_get(base64.b64encode(request_der).decode()),
+        by_get(
+            base64.b64encode(request_der)
+            .decode()
+            .replace("+", "%2B")
+            .replace("/", "%2F")
+        ),
+        by_get(base64.urlsafe_b64encode(request_der).decode().rstrip("=")),
     ):
-        assert answer.status_code == 200
-        parsed = ocsp.load_der_ocsp_response(answer.content)
+        assert response.status_code == 200
+        parsed = ocsp.load_der_ocsp_response(response.content)
         assert parsed.certificate_status == Status.GOOD
 
 
-def test_an_answer_says_how_long_it_may_be_kept(client: Any, device: Device) -> None:
-    row = issued(device, datetime.now(UTC))
+def test_a_response_has_cache_headers(client: Any, device: Device) -> None:
+    row = issue_certificate(device, datetime.now(UTC))
 
-    answer = posted(client, question(int(row.serial_number, 16)))
+    response = post(client, ocsp_request(int(row.serial_number, 16)))
 
     for name in ("ETag", "Last-Modified", "Expires"):
-        assert answer[name]
-    assert answer["Cache-Control"] == (
+        assert response[name]
+    assert response["Cache-Control"] == (
         "public, no-transform, must-revalidate, max-age=300"
     )
 
 
-def test_an_answer_to_a_nonce_is_kept_by_nobody(client: Any, device: Device) -> None:
-    row = issued(device, datetime.now(UTC))
+def test_a_response_with_a_nonce_is_not_cached(client: Any, device: Device) -> None:
+    row = issue_certificate(device, datetime.now(UTC))
 
-    answer = posted(client, question(int(row.serial_number, 16), nonce=b"once" * 4))
+    response = post(client, ocsp_request(int(row.serial_number, 16), nonce=b"once" * 4))
 
-    assert answer["Cache-Control"] == "no-store"
+    assert response["Cache-Control"] == "no-store"
 
 
-def test_it_needs_no_credential_and_takes_a_wrong_one_for_none(device: Device) -> None:
-    row = issued(device, datetime.now(UTC))
-    stranger = APIClient()
-    stranger.credentials(HTTP_AUTHORIZATION="Bearer nonsense")
+def test_a_request_with_an_invalid_credential_is_answered(device: Device) -> None:
+    row = issue_certificate(device, datetime.now(UTC))
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION="Bearer nonsense")
 
-    der: Any = question(int(row.serial_number, 16))
-    answer = stranger.generic(
-        "POST", "/certificates/ocsp", der, "application/ocsp-request"
+    request_der: Any = ocsp_request(int(row.serial_number, 16))
+    response = client.generic(
+        "POST", "/certificates/ocsp", request_der, "application/ocsp-request"
     )
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
 @needs("openssl")
@@ -389,15 +423,23 @@ def test_a_request_about_two_certificates_is_malformed(
     client: Any, device: Device, tmp_path: Any
 ) -> None:
     ca = tmp_path / "ca.pem"
-    ca.write_bytes(authority().public_bytes(Encoding.PEM))
-    ask(
-        *("openssl", "ocsp", "-issuer", str(ca), "-serial", "1", "-serial", "2"),
-        *("-reqout", str(tmp_path / "two.der")),
+    ca.write_bytes(ca_certificate().public_bytes(Encoding.PEM))
+    run_tool(
+        "openssl",
+        "ocsp",
+        "-issuer",
+        str(ca),
+        "-serial",
+        "1",
+        "-serial",
+        "2",
+        "-reqout",
+        str(tmp_path / "two.der"),
     )
-    issued(device, datetime.now(UTC))
+    issue_certificate(device, datetime.now(UTC))
     assert authorities.trusted_certificates()
 
-    answer = posted(client, (tmp_path / "two.der").read_bytes())
+    response = post(client, (tmp_path / "two.der").read_bytes())
 
-    parsed = ocsp.load_der_ocsp_response(answer.content)
+    parsed = ocsp.load_der_ocsp_response(response.content)
     assert parsed.response_status == Answered.MALFORMED_REQUEST

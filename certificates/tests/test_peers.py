@@ -1,4 +1,4 @@
-"""Strangers' verifiers and linters over everything that is issued, of each kind of CA."""
+"""Tests of issued objects with OpenSSL, GnuTLS and pkilint, for each kind of CA."""
 
 import os
 import subprocess
@@ -14,33 +14,37 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certificates.models import CertificateAuthority, DeviceCertificate, RevocationList
 from certificates.services import authorities, ocsp_responses, revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
-from certificates.tests.issued import issued, revoked
-from certificates.tests.peers import ask, found, marks, needs, refused
+from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.peers import (
+    found,
+    needs,
+    run_failing_tool,
+    run_tool,
+    tool_marks,
+)
 from devices.registry.tests.factories import DeviceFactory
 
 pytestmark = pytest.mark.django_db
-KINDS = ("rsa", "ec", "rsa below a root", "ec below a root")
+CA_KINDS = ("rsa", "ec", "rsa with root", "ec with root")
 
 
 @dataclass(frozen=True)
-class Everything:
-    """What one kind of CA issued, as files."""
+class IssuedFiles:
+    """Files of the certificates, lists and responder of one CA."""
 
     folder: Path
-    good: DeviceCertificate
-    bad: DeviceCertificate  # revoked
+    active: DeviceCertificate
+    revoked: DeviceCertificate
 
     def path(self, name: str) -> str:
         return str(self.folder / name)
 
-    def now(self) -> list[str]:
+    def verification_time(self) -> list[str]:
         return ["-attime", str(int(datetime.now(UTC).timestamp()) + 5)]
 
 
-@pytest.fixture(params=KINDS)
-def everything(
-    request: pytest.FixtureRequest, tmp_path: Path, settings: Any
-) -> Everything:
+@pytest.fixture(params=CA_KINDS)
+def files(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> IssuedFiles:
     kind = request.param
     settings.CERTIFICATES_ROOT = str(tmp_path / "authority")
     settings.CRL_SHARDS = 1
@@ -50,27 +54,31 @@ def everything(
     service.ca.initialize_ca(
         now=now, key_type=kind.split()[0], with_root="root" in kind
     )
-    good, bad = (issued(DeviceFactory.create(), now) for _ in range(2))
-    revoked(bad, now, reason="keyCompromise")
-    revoked(issued(DeviceFactory.create(), now), now, reason="unspecified")
+    active, revoked = (issue_certificate(DeviceFactory.create(), now) for _ in range(2))
+    revoke_certificate(revoked, now, reason="keyCompromise")
+    revoke_certificate(
+        issue_certificate(DeviceFactory.create(), now), now, reason="unspecified"
+    )
     revocation_lists.rebuild_due(service.ca, now=now)
     ocsp_responses.renew_responders(service.ca, now=now)
     folder = tmp_path / "files"
     folder.mkdir()
-    write(folder, good, bad)
-    return Everything(folder, good, bad)
+    write_files(folder, active, revoked)
+    return IssuedFiles(folder, active, revoked)
 
 
-def write(folder: Path, good: DeviceCertificate, bad: DeviceCertificate) -> None:
-    authority = CertificateAuthority.objects.signing().get()
-    chain = authority.certificates()
-    parts: dict[str, bytes] = {
-        "good.pem": good.pem.encode(),
-        "bad.pem": bad.pem.encode(),
+def write_files(
+    folder: Path, active: DeviceCertificate, revoked: DeviceCertificate
+) -> None:
+    ca = CertificateAuthority.objects.signing().get()
+    chain = ca.certificates()
+    contents: dict[str, bytes] = {
+        "good.pem": active.pem.encode(),
+        "bad.pem": revoked.pem.encode(),
         "ca.pem": chain[0].public_bytes(Encoding.PEM),
-        "chain.pem": authority.chain.encode(),
+        "chain.pem": ca.chain.encode(),
         "root.pem": chain[-1].public_bytes(Encoding.PEM),
-        "responder.pem": authority.responders.get().pem.encode(),
+        "responder.pem": ca.responders.get().pem.encode(),
     }
     lists = []
     for row in RevocationList.objects.select_related("authority"):
@@ -81,9 +89,9 @@ def write(folder: Path, good: DeviceCertificate, bad: DeviceCertificate) -> None
             name = "shard"
         else:
             lists.append(pem)
-        parts[f"{name}.crl"], parts[f"{name}.crl.pem"] = der, pem
-    parts["lists.pem"] = b"".join(lists)
-    for name, content in parts.items():
+        contents[f"{name}.crl"], contents[f"{name}.crl.pem"] = der, pem
+    contents["lists.pem"] = b"".join(lists)
+    for name, content in contents.items():
         (folder / name).write_bytes(content)
 
 
@@ -91,241 +99,310 @@ def write(folder: Path, good: DeviceCertificate, bad: DeviceCertificate) -> None
 
 
 @needs("openssl")
-def test_openssl_verifies_the_chain_strictly_and_with_the_lists(
-    everything: Everything,
+def test_openssl_verifies_the_chain_and_the_revocation_lists(
+    files: IssuedFiles,
 ) -> None:
     verify = [
-        *("openssl", "verify", "-x509_strict", "-purpose", "sslclient"),
-        *("-auth_level", "2", *everything.now()),
-        *("-CAfile", everything.path("root.pem")),
-        *("-untrusted", everything.path("chain.pem")),
-        *("-CRLfile", everything.path("lists.pem"), "-crl_check_all"),
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslclient",
+        "-auth_level",
+        "2",
+        *files.verification_time(),
+        "-CAfile",
+        files.path("root.pem"),
+        "-untrusted",
+        files.path("chain.pem"),
+        "-CRLfile",
+        files.path("lists.pem"),
+        "-crl_check_all",
     ]
 
-    assert "OK" in ask(*verify, everything.path("good.pem"))
-    assert "revoked" in refused(*verify, everything.path("bad.pem"))
+    assert "OK" in run_tool(*verify, files.path("good.pem"))
+    assert "revoked" in run_failing_tool(*verify, files.path("bad.pem"))
     extended = [*verify, "-extended_crl"]
-    assert "OK" in ask(*extended, everything.path("good.pem"))
+    assert "OK" in run_tool(*extended, files.path("good.pem"))
 
 
 @needs("openssl")
-def test_openssl_takes_the_shard_alone_for_its_certificates(
-    everything: Everything,
+def test_openssl_accepts_a_shard_as_the_only_list(
+    files: IssuedFiles,
 ) -> None:
     verify = [
-        *("openssl", "verify", "-x509_strict", "-extended_crl", "-crl_check"),
-        *(*everything.now(), "-partial_chain"),
-        *("-CAfile", everything.path("ca.pem")),
-        *("-CRLfile", everything.path("shard.crl.pem")),
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-extended_crl",
+        "-crl_check",
+        *files.verification_time(),
+        "-partial_chain",
+        "-CAfile",
+        files.path("ca.pem"),
+        "-CRLfile",
+        files.path("shard.crl.pem"),
     ]
 
-    assert "OK" in ask(*verify, everything.path("good.pem"))
-    assert "revoked" in refused(*verify, everything.path("bad.pem"))
+    assert "OK" in run_tool(*verify, files.path("good.pem"))
+    assert "revoked" in run_failing_tool(*verify, files.path("bad.pem"))
 
 
 @needs("openssl")
-def test_openssl_refuses_it_for_a_server_and_after_its_end(
-    everything: Everything,
+def test_openssl_rejects_a_certificate_for_a_server_and_after_expiry(
+    files: IssuedFiles,
 ) -> None:
     verify = [
-        *("openssl", "verify", "-CAfile", everything.path("root.pem")),
-        *("-untrusted", everything.path("chain.pem")),
+        "openssl",
+        "verify",
+        "-CAfile",
+        files.path("root.pem"),
+        "-untrusted",
+        files.path("chain.pem"),
     ]
-    late = str(int(datetime.now(UTC).timestamp()) + 400 * 86_400)
+    after_expiry = str(int(datetime.now(UTC).timestamp()) + 400 * 86_400)
 
-    server = refused(
-        *verify, "-purpose", "sslserver", *everything.now(), everything.path("good.pem")
+    server = run_failing_tool(
+        *verify,
+        "-purpose",
+        "sslserver",
+        *files.verification_time(),
+        files.path("good.pem"),
     )
     assert "purpose" in server
-    assert "expired" in refused(*verify, "-attime", late, everything.path("good.pem"))
+    assert "expired" in run_failing_tool(
+        *verify, "-attime", after_expiry, files.path("good.pem")
+    )
 
 
 @needs("openssl")
-def test_openssl_reads_the_list_as_we_mean_it(everything: Everything) -> None:
-    said = ask("openssl", "crl", "-in", everything.path("shard.crl.pem"), "-text")
+def test_openssl_reads_the_contents_of_a_list(files: IssuedFiles) -> None:
+    output = run_tool("openssl", "crl", "-in", files.path("shard.crl.pem"), "-text")
 
-    assert "Version 2" in said
-    assert "Issuing Distribution Point: critical" in said
-    assert "Key Compromise" in said
-    assert said.count("Serial Number:") == 2
-    assert said.count("X509v3 CRL Reason Code") == 1, "none for unspecified"
-    verified = ask(
-        *("openssl", "crl", "-in", everything.path("complete.crl.pem"), "-noout"),
-        *("-CAfile", everything.path("ca.pem")),
+    assert "Version 2" in output
+    assert "Issuing Distribution Point: critical" in output
+    assert "Key Compromise" in output
+    assert output.count("Serial Number:") == 2
+    assert output.count("X509v3 CRL Reason Code") == 1, (
+        "the unspecified reason is left out"
+    )
+    verified = run_tool(
+        "openssl",
+        "crl",
+        "-in",
+        files.path("complete.crl.pem"),
+        "-noout",
+        "-CAfile",
+        files.path("ca.pem"),
     )
     assert "verify OK" in verified
 
 
 @needs("openssl")
 @pytest.mark.parametrize("digest", ["-sha1", "-sha256"])
-def test_openssl_asks_and_understands_the_answers(
-    everything: Everything, client: Any, digest: str
+def test_openssl_verifies_ocsp_responses(
+    files: IssuedFiles, client: Any, digest: str
 ) -> None:
-    """Its exit status says nothing: what it prints does."""
+    """Check the output, because OpenSSL exits with 0 for revoked certificates too."""
     names, expected = ("good.pem", "bad.pem"), ("good", "revoked")
     for name, status in zip(names, expected, strict=True):
-        request, response = everything.path("q.der"), everything.path("a.der")
-        about = ("-issuer", everything.path("ca.pem"), "-cert", everything.path(name))
-        ask("openssl", "ocsp", digest, *about, "-reqout", request)
-        answer = client.post(
+        request_path, response_path = files.path("q.der"), files.path("a.der")
+        certificate_options = (
+            "-issuer",
+            files.path("ca.pem"),
+            "-cert",
+            files.path(name),
+        )
+        run_tool(
+            "openssl", "ocsp", digest, *certificate_options, "-reqout", request_path
+        )
+        response = client.post(
             "/certificates/ocsp",
-            Path(request).read_bytes(),
+            Path(request_path).read_bytes(),
             "application/ocsp-request",
         )
-        Path(response).write_bytes(answer.content)
-        said = ask(
-            *("openssl", "ocsp", digest, *about, "-respin", response, "-no_nonce"),
-            *("-CAfile", everything.path("root.pem")),
-            *("-verify_other", everything.path("chain.pem")),
+        Path(response_path).write_bytes(response.content)
+        output = run_tool(
+            "openssl",
+            "ocsp",
+            digest,
+            *certificate_options,
+            "-respin",
+            response_path,
+            "-no_nonce",
+            "-CAfile",
+            files.path("root.pem"),
+            "-verify_other",
+            files.path("chain.pem"),
         )
-        assert "Response verify OK" in said, said
-        assert f"{everything.path(name)}: {status}" in said, said
+        assert "Response verify OK" in output, output
+        assert f"{files.path(name)}: {status}" in output, output
         if status == "revoked":
-            assert "keyCompromise" in said
+            assert "keyCompromise" in output
 
 
 # --- GnuTLS ----------------------------------------------------------------------------------
 
 
 @needs("certtool")
-def test_gnutls_verifies_the_chain_and_the_list(everything: Everything) -> None:
-    chain = Path(everything.path("whole.pem"))
+def test_gnutls_verifies_the_chain_and_the_lists(files: IssuedFiles) -> None:
+    chain = Path(files.path("whole.pem"))
     chain.write_bytes(
-        Path(everything.path("good.pem")).read_bytes()
-        + Path(everything.path("chain.pem")).read_bytes()
+        Path(files.path("good.pem")).read_bytes()
+        + Path(files.path("chain.pem")).read_bytes()
     )
 
-    said = ask(
-        *("certtool", "--verify", "--infile", str(chain)),
-        *("--load-ca-certificate", everything.path("root.pem")),
-        *("--verify-purpose", "1.3.6.1.5.5.7.3.2"),
+    output = run_tool(
+        "certtool",
+        "--verify",
+        "--infile",
+        str(chain),
+        "--load-ca-certificate",
+        files.path("root.pem"),
+        "--verify-purpose",
+        "1.3.6.1.5.5.7.3.2",
     )
-    assert "Verified. The certificate is trusted." in said
+    assert "Verified. The certificate is trusted." in output
     for name, signer in (("complete", "ca"), ("shard", "ca")):
-        said = ask(
-            *(
-                "certtool",
-                "--verify-crl",
-                "--infile",
-                everything.path(f"{name}.crl.pem"),
-            ),
-            *("--load-ca-certificate", everything.path(f"{signer}.pem")),
+        output = run_tool(
+            "certtool",
+            "--verify-crl",
+            "--infile",
+            files.path(f"{name}.crl.pem"),
+            "--load-ca-certificate",
+            files.path(f"{signer}.pem"),
         )
-        assert "Verified" in said, said
+        assert "Verified" in output, output
 
 
 @needs("ocsptool", "openssl")
-def test_gnutls_asks_and_understands_the_answers(
-    everything: Everything, client: Any
-) -> None:
+def test_gnutls_verifies_ocsp_responses(files: IssuedFiles, client: Any) -> None:
     for name, status in (("good.pem", "good"), ("bad.pem", "revoked")):
-        request, response = everything.path("q.der"), everything.path("a.der")
-        about = (
-            *("--load-issuer", everything.path("ca.pem")),
-            *("--load-cert", everything.path(name)),
+        request_path, response_path = files.path("q.der"), files.path("a.der")
+        certificate_options = (
+            "--load-issuer",
+            files.path("ca.pem"),
+            "--load-cert",
+            files.path(name),
         )
-        ask("ocsptool", "--generate-request", *about, "--outfile", request, "--nonce")
-        answer = client.post(
+        run_tool(
+            "ocsptool",
+            "--generate-request",
+            *certificate_options,
+            "--outfile",
+            request_path,
+            "--nonce",
+        )
+        response = client.post(
             "/certificates/ocsp",
-            Path(request).read_bytes(),
+            Path(request_path).read_bytes(),
             "application/ocsp-request",
         )
-        Path(response).write_bytes(answer.content)
-        said = ask("ocsptool", "--response-info", "--infile", response)
-        assert f"Certificate Status: {status}" in said
-        verified = ask(
-            *("ocsptool", "--verify-response", "--load-response", response),
-            *("--load-signer", everything.path("responder.pem")),
+        Path(response_path).write_bytes(response.content)
+        output = run_tool("ocsptool", "--response-info", "--infile", response_path)
+        assert f"Certificate Status: {status}" in output
+        verified = run_tool(
+            "ocsptool",
+            "--verify-response",
+            "--load-response",
+            response_path,
+            "--load-signer",
+            files.path("responder.pem"),
         )
         assert "Success" in verified, verified
 
 
 # --- pkilint ------------------------------------------------------------------------------------
 
-# A limit of the linter's library, not of the certificate: RFC 9562 §4 makes it a URI.
-KNOWN = 'Invalid URI syntax: ""urn:uuid:'
+# False positive: the linter rejects `urn:uuid:` URIs, which RFC 9562 §4 defines.
+FALSE_POSITIVE = 'Invalid URI syntax: ""urn:uuid:'
 
 
-def linted(tool: str, path: str, *words: str) -> list[str]:
-    """What a linter warns of, or worse."""
-    done = subprocess.run(
-        [found(tool) or tool, "lint", *words, "-s", "WARNING", "-f", "CSV", path],
+def lint(tool: str, path: str, *options: str) -> list[str]:
+    """Return the findings of a linter at level WARNING or above."""
+    process = subprocess.run(
+        [found(tool) or tool, "lint", *options, "-s", "WARNING", "-f", "CSV", path],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
-    assert "node_path" in done.stdout, done.stdout + done.stderr
-    lines = done.stdout.splitlines()[1:]
-    return [line for line in lines if line and KNOWN not in line]
+    assert "node_path" in process.stdout, process.stdout + process.stderr
+    lines = process.stdout.splitlines()[1:]
+    return [line for line in lines if line and FALSE_POSITIVE not in line]
 
 
 @needs("lint_pkix_cert", "lint_crl", "lint_ocsp_response")
-def test_pkilint_has_nothing_against_anything_of_it(
-    everything: Everything, client: Any
-) -> None:
+def test_pkilint_reports_nothing(files: IssuedFiles, client: Any) -> None:
     for name in ("good", "ca", "root", "responder"):
-        assert linted("lint_pkix_cert", everything.path(f"{name}.pem")) == [], name
+        assert lint("lint_pkix_cert", files.path(f"{name}.pem")) == [], name
     for name in ("complete", "shard"):
-        path = everything.path(f"{name}.crl.pem")
-        assert linted("lint_crl", path, "-t", "CRL", "-p", "PKIX") == [], name
-    for row in (everything.good, everything.bad):
-        request = everything.path("q.der")
-        certificate = everything.path(
-            "good.pem" if row == everything.good else "bad.pem"
+        path = files.path(f"{name}.crl.pem")
+        assert lint("lint_crl", path, "-t", "CRL", "-p", "PKIX") == [], name
+    for row in (files.active, files.revoked):
+        request_path = files.path("q.der")
+        certificate = files.path("good.pem" if row == files.active else "bad.pem")
+        issuer = ("-issuer", files.path("ca.pem"))
+        run_tool(
+            "openssl", "ocsp", *issuer, "-cert", certificate, "-reqout", request_path
         )
-        issuer = ("-issuer", everything.path("ca.pem"))
-        ask("openssl", "ocsp", *issuer, "-cert", certificate, "-reqout", request)
-        answer = client.post(
+        response = client.post(
             "/certificates/ocsp",
-            Path(request).read_bytes(),
+            Path(request_path).read_bytes(),
             "application/ocsp-request",
         )
-        Path(everything.path("a.der")).write_bytes(answer.content)
-        assert linted("lint_ocsp_response", everything.path("a.der")) == []
+        Path(files.path("a.der")).write_bytes(response.content)
+        assert lint("lint_ocsp_response", files.path("a.der")) == []
 
 
 @needs("lint_pkix_signer_signee_cert_chain")
-def test_pkilint_has_nothing_against_how_they_hang_together(
-    everything: Everything,
+def test_pkilint_reports_no_error_in_the_chain(
+    files: IssuedFiles,
 ) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [
-            *(found("lint_pkix_signer_signee_cert_chain") or "", "lint"),
-            *(everything.path("ca.pem"), everything.path("good.pem")),
+            found("lint_pkix_signer_signee_cert_chain") or "",
+            "lint",
+            files.path("ca.pem"),
+            files.path("good.pem"),
         ],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
-    assert "ERROR" not in done.stdout, done.stdout
+    assert "ERROR" not in process.stdout, process.stdout
 
 
 @needs("faketime", "openssl")
-def test_when_the_clock_has_gone_on_the_list_is_over(everything: Everything) -> None:
+def test_openssl_rejects_an_expired_list(files: IssuedFiles) -> None:
     later = (datetime.now(UTC) + timedelta(days=8)).strftime("%Y-%m-%d %H:%M:%S")
 
-    said = refused(
-        *("faketime", later, "openssl", "verify", "-crl_check"),
-        *("-partial_chain", "-CAfile", everything.path("ca.pem")),
-        *("-CRLfile", everything.path("complete.crl.pem")),
-        everything.path("good.pem"),
+    output = run_failing_tool(
+        "faketime",
+        later,
+        "openssl",
+        "verify",
+        "-crl_check",
+        "-partial_chain",
+        "-CAfile",
+        files.path("ca.pem"),
+        "-CRLfile",
+        files.path("complete.crl.pem"),
+        files.path("good.pem"),
     )
 
-    assert "CRL has expired" in said
+    assert "CRL has expired" in output
 
 
-def test_all_that_should_be_trusted_is_in_the_bundle(everything: Everything) -> None:
+def test_the_trusted_bundle_contains_the_whole_chain(files: IssuedFiles) -> None:
     bundle = authorities.trusted_certificates()
-    chain = x509.load_pem_x509_certificates(
-        Path(everything.path("chain.pem")).read_bytes()
-    )
+    chain = x509.load_pem_x509_certificates(Path(files.path("chain.pem")).read_bytes())
     assert set(bundle) == set(chain)
 
 
-def test_the_peers_are_all_here_when_they_have_to_be() -> None:
+def test_all_tools_are_installed_when_required() -> None:
     if os.environ.get("PKI_PEERS") == "required":
         for tool in ("openssl", "certtool", "ocsptool", "pki", "nginx", "curl"):
             assert found(tool), tool
-    assert marks("no-such-tool")
+    assert tool_marks("no-such-tool")

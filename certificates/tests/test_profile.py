@@ -1,4 +1,7 @@
-"""What is signed, line by line: most of these lines no verifier would miss."""
+"""Tests of every field of issued certificates (RFC 5280).
+
+Most of these fields are not checked by TLS verifiers.
+"""
 
 import subprocess
 from datetime import datetime, timedelta
@@ -32,32 +35,32 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def signed(device: Device, now: datetime) -> x509.Certificate:
+def certificate(device: Device, now: datetime) -> x509.Certificate:
     row = CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(ec_key(), ca=True), now=now
     )
     return row.signed_certificate()
 
 
-def extension(certificate: x509.Certificate, kind: type) -> x509.Extension:
+def get_extension(certificate: x509.Certificate, kind: type) -> x509.Extension:
     return certificate.extensions.get_extension_for_class(kind)
 
 
-def test_the_version_is_the_third_and_the_signature_sha_256(
-    signed: x509.Certificate,
+def test_the_version_is_3_and_the_signature_uses_sha_256(
+    certificate: x509.Certificate,
 ) -> None:
-    assert signed.version == x509.Version.v3
-    assert isinstance(signed.signature_hash_algorithm, hashes.SHA256)
-    assert signed.signature_algorithm_oid in (
+    assert certificate.version == x509.Version.v3
+    assert isinstance(certificate.signature_hash_algorithm, hashes.SHA256)
+    assert certificate.signature_algorithm_oid in (
         SignatureAlgorithmOID.ECDSA_WITH_SHA256,
         SignatureAlgorithmOID.RSA_WITH_SHA256,
     )
 
 
-def test_the_subject_is_ours_and_not_the_requests(
-    signed: x509.Certificate, device: Device
+def test_the_server_sets_the_subject(
+    certificate: x509.Certificate, device: Device
 ) -> None:
-    assert [(part.oid, part.value) for part in signed.subject] == [
+    assert [(part.oid, part.value) for part in certificate.subject] == [
         (NameOID.COMMON_NAME, f"Device-{device.pk}"),
         (NameOID.ORGANIZATION_NAME, "BTManagement"),
         (NameOID.COUNTRY_NAME, "IL"),
@@ -65,30 +68,32 @@ def test_the_subject_is_ours_and_not_the_requests(
 
 
 def test_the_serial_number_is_positive_and_has_at_most_twenty_octets(
-    signed: x509.Certificate,
+    certificate: x509.Certificate,
 ) -> None:
-    assert 2**64 < signed.serial_number < 2**159
+    assert 2**64 < certificate.serial_number < 2**159
 
 
-def test_the_validity_is_365_days_with_both_ends(
-    signed: x509.Certificate, now: datetime
+def test_the_validity_is_365_days_inclusive(
+    certificate: x509.Certificate, now: datetime
 ) -> None:
-    assert signed.not_valid_before_utc == now - timedelta(minutes=5)
-    whole = signed.not_valid_after_utc - signed.not_valid_before_utc
-    assert whole + timedelta(seconds=1) == timedelta(days=365)
+    assert certificate.not_valid_before_utc == now - timedelta(minutes=5)
+    validity = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    assert validity + timedelta(seconds=1) == timedelta(days=365)
 
 
-def test_the_device_is_explicitly_no_authority(signed: x509.Certificate) -> None:
-    constraints = extension(signed, x509.BasicConstraints)
+def test_basic_constraints_say_the_device_is_no_ca(
+    certificate: x509.Certificate,
+) -> None:
+    constraints = get_extension(certificate, x509.BasicConstraints)
     assert constraints.critical
     assert not constraints.value.ca
 
 
-def test_the_key_may_sign_and_nothing_else(signed: x509.Certificate) -> None:
-    usage = extension(signed, x509.KeyUsage)
+def test_the_key_usage_is_digital_signature_only(certificate: x509.Certificate) -> None:
+    usage = get_extension(certificate, x509.KeyUsage)
     assert usage.critical
     assert usage.value.digital_signature
-    for right in (
+    for usage_name in (
         "content_commitment",
         "key_encipherment",
         "data_encipherment",
@@ -96,37 +101,39 @@ def test_the_key_may_sign_and_nothing_else(signed: x509.Certificate) -> None:
         "key_cert_sign",
         "crl_sign",
     ):
-        assert not getattr(usage.value, right), right
+        assert not getattr(usage.value, usage_name), usage_name
 
 
-def test_the_purpose_is_tls_client_only(signed: x509.Certificate) -> None:
-    assert list(extension(signed, x509.ExtendedKeyUsage).value) == [
+def test_the_extended_key_usage_is_tls_client_only(
+    certificate: x509.Certificate,
+) -> None:
+    assert list(get_extension(certificate, x509.ExtendedKeyUsage).value) == [
         ExtendedKeyUsageOID.CLIENT_AUTH
     ]
 
 
-def test_the_device_is_named_by_its_uuid(
-    signed: x509.Certificate, device: Device
+def test_the_alternative_name_is_the_device_uuid(
+    certificate: x509.Certificate, device: Device
 ) -> None:
-    names = extension(signed, x509.SubjectAlternativeName).value
+    names = get_extension(certificate, x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [device.pk.urn]
 
 
-def test_the_key_identifiers_are_the_keys_and_the_issuers(
-    signed: x509.Certificate,
+def test_the_key_identifiers_match_the_key_and_the_issuer(
+    certificate: x509.Certificate,
 ) -> None:
     issuer = DeviceCertificatesService().issuer()
-    own = x509.SubjectKeyIdentifier.from_public_key(signed.public_key())
-    assert extension(signed, x509.SubjectKeyIdentifier).value == own
-    authority = extension(signed, x509.AuthorityKeyIdentifier).value
+    expected = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+    assert get_extension(certificate, x509.SubjectKeyIdentifier).value == expected
+    authority = get_extension(certificate, x509.AuthorityKeyIdentifier).value
     assert authority.key_identifier == issuer.key_identifier
 
 
-def test_there_is_one_distribution_point_with_one_plain_http_address(
-    signed: x509.Certificate, device: Device
+def test_there_is_one_distribution_point_with_one_http_address(
+    certificate: x509.Certificate, device: Device
 ) -> None:
     row = DeviceCertificate.objects.get()
-    points = extension(signed, x509.CRLDistributionPoints)
+    points = get_extension(certificate, x509.CRLDistributionPoints)
     assert not points.critical
     (point,) = points.value
     (name,) = point.full_name
@@ -135,14 +142,14 @@ def test_there_is_one_distribution_point_with_one_plain_http_address(
     assert name.value.startswith("http://")
 
 
-def test_it_says_where_its_issuer_and_the_responder_are(
-    signed: x509.Certificate,
+def test_authority_information_access_names_the_issuer_and_the_responder(
+    certificate: x509.Certificate,
 ) -> None:
-    access = extension(signed, x509.AuthorityInformationAccess)
+    access = get_extension(certificate, x509.AuthorityInformationAccess)
     assert not access.critical
-    said = {part.access_method: part.access_location.value for part in access.value}
+    output = {part.access_method: part.access_location.value for part in access.value}
     identifier = DeviceCertificatesService().issuer().key_identifier.hex()
-    assert said == {
+    assert output == {
         AuthorityInformationAccessOID.OCSP: f"{settings.PKI_URL}/certificates/ocsp",
         AuthorityInformationAccessOID.CA_ISSUERS: (
             f"{settings.PKI_URL}/certificates/authorities/{identifier}.cer"
@@ -150,25 +157,27 @@ def test_it_says_where_its_issuer_and_the_responder_are(
     }
 
 
-def test_at_the_issuers_address_is_the_issuers_certificate_in_der(
-    signed: x509.Certificate, client: Any
+def test_the_issuer_address_serves_the_issuer_certificate_in_der(
+    certificate: x509.Certificate, client: Any
 ) -> None:
-    access = extension(signed, x509.AuthorityInformationAccess).value
+    access = get_extension(certificate, x509.AuthorityInformationAccess).value
     (address,) = [
         part.access_location.value
         for part in access
         if part.access_method == AuthorityInformationAccessOID.CA_ISSUERS
     ]
 
-    answer = client.get(urlsplit(address).path)
+    response = client.get(urlsplit(address).path)
 
-    assert answer["Content-Type"] == "application/pkix-cert"
-    ca = x509.load_der_x509_certificate(answer.content)
-    signed.verify_directly_issued_by(ca)
+    assert response["Content-Type"] == "application/pkix-cert"
+    ca = x509.load_der_x509_certificate(response.content)
+    certificate.verify_directly_issued_by(ca)
 
 
-def test_it_has_the_profiles_extensions_and_no_other(signed: x509.Certificate) -> None:
-    assert {item.oid: item.critical for item in signed.extensions} == {
+def test_there_are_no_extensions_outside_the_profile(
+    certificate: x509.Certificate,
+) -> None:
+    assert {item.oid: item.critical for item in certificate.extensions} == {
         ExtensionOID.BASIC_CONSTRAINTS: True,
         ExtensionOID.KEY_USAGE: True,
         ExtensionOID.EXTENDED_KEY_USAGE: False,
@@ -180,14 +189,14 @@ def test_it_has_the_profiles_extensions_and_no_other(signed: x509.Certificate) -
     }
 
 
-def test_what_was_issued_is_checked_against_the_profile_before_it_counts(
+def test_a_certificate_that_violates_the_profile_is_not_activated(
     device: Device, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless(**about: Any) -> x509.Certificate:
-        return make(**{**about, "serial_number": 1})
+    def with_serial_number_one(**fields: Any) -> x509.Certificate:
+        return original(**{**fields, "serial_number": 1})
 
-    make = issuing.device_certificate
-    monkeypatch.setattr(issuing, "device_certificate", careless)
+    original = issuing.device_certificate
+    monkeypatch.setattr(issuing, "device_certificate", with_serial_number_one)
 
     with pytest.raises(AuthorityUnavailable, match="not a random one"):
         CertificateManagementService().issue_certificate(
@@ -197,41 +206,43 @@ def test_what_was_issued_is_checked_against_the_profile_before_it_counts(
     assert DeviceCertificate.objects.get().status == "failed"
 
 
-def test_serial_numbers_are_random_and_never_the_same() -> None:
+def test_serial_numbers_are_random_and_unique() -> None:
     numbers = [serials.random_serial_number() for _ in range(10_000)]
 
     assert len(set(numbers)) == len(numbers)
     assert all(0 < number < 2**159 for number in numbers)
-    assert sum(number > 2**158 for number in numbers) > 4_000, "all bits are random"
+    assert sum(number > 2**158 for number in numbers) > 4_000, (
+        "the highest bit is random"
+    )
 
 
-def test_the_issuers_name_is_its_subject_byte_for_byte(
-    signed: x509.Certificate,
+def test_the_issuer_name_equals_the_ca_subject_byte_for_byte(
+    certificate: x509.Certificate,
 ) -> None:
     issuer = DeviceCertificatesService().issuer()
-    assert signed.issuer.public_bytes() == issuer.certificate.subject.public_bytes()
+    assert (
+        certificate.issuer.public_bytes() == issuer.certificate.subject.public_bytes()
+    )
 
 
-def test_no_certificate_outlives_its_issuer(device: Device) -> None:
+def test_a_certificate_never_outlives_its_issuer(device: Device) -> None:
     ca = DeviceCertificatesService().issuer().certificate
-    late = ca.not_valid_after_utc - timedelta(days=10)
+    near_ca_expiry = ca.not_valid_after_utc - timedelta(days=10)
 
     row = CertificateManagementService().issue_certificate(
-        device=device, csr_pem=request_for(ec_key()), now=late
+        device=device, csr_pem=request_for(ec_key()), now=near_ca_expiry
     )
 
     assert row.not_after == ca.not_valid_after_utc
 
 
-def test_the_authority_is_a_ca_with_none_below_it(
-    tmp_path: Path, now: datetime
-) -> None:
+def test_a_ca_without_root_allows_no_ca_below_it(tmp_path: Path, now: datetime) -> None:
     ca = DeviceCertificatesService(tmp_path / "ca").initialize_ca(now=now).certificate
 
-    constraints = extension(ca, x509.BasicConstraints)
+    constraints = get_extension(ca, x509.BasicConstraints)
     assert constraints.critical
     assert (constraints.value.ca, constraints.value.path_length) == (True, 0)
-    usage = extension(ca, x509.KeyUsage)
+    usage = get_extension(ca, x509.KeyUsage)
     assert usage.critical
     assert (usage.value.key_cert_sign, usage.value.crl_sign) == (True, True)
     assert not usage.value.digital_signature
@@ -239,11 +250,11 @@ def test_the_authority_is_a_ca_with_none_below_it(
     assert isinstance(key, rsa.RSAPublicKey)
     assert key.key_size == 3072
     assert isinstance(ca.signature_hash_algorithm, hashes.SHA256)
-    whole = ca.not_valid_after_utc - ca.not_valid_before_utc
-    assert whole + timedelta(seconds=1) == timedelta(days=3650)
+    validity = ca.not_valid_after_utc - ca.not_valid_before_utc
+    assert validity + timedelta(seconds=1) == timedelta(days=3650)
 
 
-def test_below_a_root_it_is_an_issuing_authority_with_the_roots_list(
+def test_a_ca_below_a_root_names_the_roots_list_and_certificate(
     tmp_path: Path, now: datetime
 ) -> None:
     service = DeviceCertificatesService(tmp_path / "ca")
@@ -251,13 +262,13 @@ def test_below_a_root_it_is_an_issuing_authority_with_the_roots_list(
 
     ca, root = issuer.chain
     for certificate, path_length in ((ca, 0), (root, 1)):
-        constraints = extension(certificate, x509.BasicConstraints)
+        constraints = get_extension(certificate, x509.BasicConstraints)
         assert constraints.critical
         assert (constraints.value.ca, constraints.value.path_length) == (
             True,
             path_length,
         )
-        usage = extension(certificate, x509.KeyUsage)
+        usage = get_extension(certificate, x509.KeyUsage)
         assert (usage.critical, usage.value.key_cert_sign, usage.value.crl_sign) == (
             True,
             True,
@@ -269,35 +280,35 @@ def test_below_a_root_it_is_an_issuing_authority_with_the_roots_list(
         assert key.curve.name == "secp384r1"
         assert 2**64 < certificate.serial_number < 2**159
     ca.verify_directly_issued_by(root)
-    authority = extension(ca, x509.AuthorityKeyIdentifier).value
-    above = extension(root, x509.SubjectKeyIdentifier).value.digest
-    assert authority.key_identifier == above
-    (point,) = extension(ca, x509.CRLDistributionPoints).value
-    address = f"{settings.PKI_URL}/certificates/authorities/{above.hex()}"
+    authority = get_extension(ca, x509.AuthorityKeyIdentifier).value
+    root_identifier = get_extension(root, x509.SubjectKeyIdentifier).value.digest
+    assert authority.key_identifier == root_identifier
+    (point,) = get_extension(ca, x509.CRLDistributionPoints).value
+    address = f"{settings.PKI_URL}/certificates/authorities/{root_identifier.hex()}"
     assert point.full_name[0].value == f"{address}.crl"
-    (access,) = extension(ca, x509.AuthorityInformationAccess).value
+    (access,) = get_extension(ca, x509.AuthorityInformationAccess).value
     assert access.access_location.value == f"{address}.cer"
     assert ca.subject != root.subject
     assert ca.not_valid_after_utc <= root.not_valid_after_utc
 
 
 @pytest.mark.parametrize("key", ["rsa", "ec"])
-def test_a_device_brings_rsa_or_either_curve(
+def test_a_device_key_can_be_rsa_or_p_384(
     device: Device, now: datetime, key: str
 ) -> None:
-    brought: DeviceKey = ec.generate_private_key(ec.SECP384R1())
+    device_key: DeviceKey = ec.generate_private_key(ec.SECP384R1())
     if key == "rsa":
-        brought = rsa.generate_private_key(65537, 2048)
+        device_key = rsa.generate_private_key(65537, 2048)
 
     row = CertificateManagementService().issue_certificate(
-        device=device, csr_pem=request_for(brought), now=now
+        device=device, csr_pem=request_for(device_key), now=now
     )
 
-    assert row.public_key() == brought.public_key()
+    assert row.public_key() == device_key.public_key()
 
 
 @needs("openssl")
-def test_openssl_accepts_it_for_a_tls_client_and_for_nothing_else(
+def test_openssl_accepts_a_certificate_for_tls_clients_only(
     device: Device, tmp_path: Path, now: datetime
 ) -> None:
     service = CertificateManagementService()
@@ -307,9 +318,15 @@ def test_openssl_accepts_it_for_a_tls_client_and_for_nothing_else(
     def verify(purpose: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
-                *("openssl", "verify", "-x509_strict", "-purpose", purpose),
-                *("-attime", str(int(now.timestamp()))),
-                *("-CAfile", str(store.ca_certificate)),
+                "openssl",
+                "verify",
+                "-x509_strict",
+                "-purpose",
+                purpose,
+                "-attime",
+                str(int(now.timestamp())),
+                "-CAfile",
+                str(store.ca_certificate),
                 str(store.certificate_of(device.pk)),
             ],
             capture_output=True,

@@ -1,4 +1,4 @@
-"""Twenty at once, two workers, a task that comes again: the same as one."""
+"""Tests of concurrent certificate operations and repeated tasks."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ from certificates.services import (
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.integrity import IntegrityCheck
 from certificates.tasks import renew
-from certificates.tests.issued import issued
+from certificates.tests.issued import issue_certificate
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
@@ -45,10 +45,10 @@ def service() -> CertificateManagementService:
     return CertificateManagementService()
 
 
-def at_once(work: Callable[[int], Any], count: int = 20) -> list[Any]:
-    """What each came to; a refusal counts as its outcome."""
+def run_concurrently(work: Callable[[int], Any], count: int = 20) -> list[Any]:
+    """Run work in threads. Return the result or the exception of each call."""
 
-    def alone(number: int) -> Any:
+    def run(number: int) -> Any:
         with every_tenant_scope():
             try:
                 return work(number)
@@ -58,41 +58,41 @@ def at_once(work: Callable[[int], Any], count: int = 20) -> list[Any]:
                 connection.close()
 
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(alone, range(count)))
+        return list(pool.map(run, range(count)))
 
 
-def named(name: str) -> int:
+def event_count(name: str) -> int:
     return int(Event.every_tenant.named(name).count())
 
 
-def agree(service: CertificateManagementService) -> None:
+def assert_no_differences(service: CertificateManagementService) -> None:
     later = NOW + timedelta(minutes=5)
     assert list(IntegrityCheck(service, clock=lambda: later, fix=False).run()) == []
 
 
-def test_twenty_first_issuances_of_an_installation_make_one_authority(
+def test_twenty_concurrent_first_issuances_create_one_ca(
     service: CertificateManagementService,
 ) -> None:
     devices = DeviceFactory.create_batch(20)
     requests = [request_for(ec_key()) for _ in devices]
 
-    made = at_once(
+    rows = run_concurrently(
         lambda number: service.issue_certificate(
             device=devices[number], csr_pem=requests[number], now=NOW
         )
     )
 
-    assert {type(row) for row in made} == {DeviceCertificate}
+    assert {type(row) for row in rows} == {DeviceCertificate}
     assert CertificateAuthority.objects.count() == 1
-    agree(service)
+    assert_no_differences(service)
 
 
-def test_twenty_issuances_for_one_device_leave_one_in_use(
+def test_twenty_concurrent_issuances_for_one_device_leave_one_active(
     service: CertificateManagementService, device: Device
 ) -> None:
     requests = [request_for(ec_key()) for _ in range(20)]
 
-    at_once(
+    run_concurrently(
         lambda number: service.issue_certificate(
             device=device, csr_pem=requests[number], now=NOW
         )
@@ -104,40 +104,42 @@ def test_twenty_issuances_for_one_device_leave_one_in_use(
     assert on_file == DeviceCertificate.objects.active().get().pem
 
 
-def test_twenty_with_server_made_keys_leave_a_pair(
+def test_twenty_concurrent_issuances_leave_a_matching_server_generated_key(
     service: CertificateManagementService, device: Device
 ) -> None:
-    at_once(lambda _: service.issue_certificate(device=device, key_type="ec", now=NOW))
+    run_concurrently(
+        lambda _: service.issue_certificate(device=device, key_type="ec", now=NOW)
+    )
 
     assert DeviceCertificate.objects.active().count() == 1
-    agree(service)
+    assert_no_differences(service)
 
 
-def test_twenty_revocations_are_one(
+def test_twenty_concurrent_revocations_record_one_event(
     service: CertificateManagementService, device: Device
 ) -> None:
-    row = issued(device, NOW)
+    row = issue_certificate(device, NOW)
 
-    at_once(
+    run_concurrently(
         lambda number: service.revoke_certificate(
             row, reason="superseded", now=NOW + timedelta(seconds=number)
         )
     )
 
-    assert named("certificate.revoked") == 1
+    assert event_count("certificate.revoked") == 1
 
 
-def test_twenty_acknowledgements_supersede_once(
+def test_twenty_concurrent_acknowledgements_supersede_once(
     service: CertificateManagementService, device: Device
 ) -> None:
-    new = service.renew_certificate(issued(device, NOW), now=NOW)
+    renewed = service.renew_certificate(issue_certificate(device, NOW), now=NOW)
 
-    at_once(lambda _: handover.confirm(new, now=NOW))
+    run_concurrently(lambda _: handover.confirm(renewed, now=NOW))
 
-    assert named("certificate.superseded") == 1
+    assert event_count("certificate.superseded") == 1
 
 
-def test_twenty_that_want_the_key_get_it_once(
+def test_twenty_concurrent_deliveries_deliver_the_key_once(
     service: CertificateManagementService, device: Device
 ) -> None:
     service.issue_certificate(device=device, key_type="ec", now=NOW)
@@ -152,17 +154,17 @@ def test_twenty_that_want_the_key_get_it_once(
                 now=NOW,
             )
 
-    outcomes = at_once(deliver)
+    outcomes = run_concurrently(deliver)
 
-    assert sum(isinstance(one, key_delivery.Bundle) for one in outcomes) == 1
-    assert sum(isinstance(one, NoKeyToDeliver) for one in outcomes) == 19
-    assert named("certificate.key_delivered") == 1
+    assert sum(isinstance(outcome, key_delivery.Bundle) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, NoKeyToDeliver) for outcome in outcomes) == 19
+    assert event_count("certificate.key_delivered") == 1
 
 
-def test_renewals_revocations_and_issuances_at_once_leave_order(
+def test_concurrent_renewals_revocations_and_issuances_stay_consistent(
     service: CertificateManagementService, device: Device
 ) -> None:
-    row = issued(device, NOW)
+    row = issue_certificate(device, NOW)
     requests = [request_for(ec_key()) for _ in range(20)]
 
     def work(number: int) -> Any:
@@ -175,63 +177,63 @@ def test_renewals_revocations_and_issuances_at_once_leave_order(
             device=device, csr_pem=requests[number], now=NOW
         )
 
-    outcomes = at_once(work)
+    outcomes = run_concurrently(work)
 
-    refusals = {type(one) for one in outcomes if isinstance(one, Exception)}
+    refusals = {type(outcome) for outcome in outcomes if isinstance(outcome, Exception)}
     assert refusals <= {NotRenewable, IssuanceInterrupted}
     row.refresh_from_db()
     assert row.status == "revoked"
     assert DeviceCertificate.objects.active().count() == 1
-    agree(service)
+    assert_no_differences(service)
 
 
-def test_a_renewal_that_is_delivered_again_makes_no_second_one(device: Device) -> None:
-    row = issued(device, NOW - timedelta(days=360))
+def test_a_repeated_renewal_task_renews_once(device: Device) -> None:
+    row = issue_certificate(device, NOW - timedelta(days=360))
 
     for _ in range(3):
         renew(str(row.pk))
 
     assert DeviceCertificate.objects.count() == 2
-    assert named("certificate.renewed") == 1
+    assert event_count("certificate.renewed") == 1
 
 
-def test_twenty_that_pull_the_same_renewals_forward_begin_it_once(
+def test_twenty_concurrent_campaign_requests_start_one_campaign(
     device: Device,
 ) -> None:
-    issued(device, NOW - timedelta(days=1))
+    issue_certificate(device, NOW - timedelta(days=1))
 
-    begun = at_once(
+    outcomes = run_concurrently(
         lambda _: renewal_campaigns.pull_forward(
             reason="incident", per_minute=1, now=NOW
         )
     )
 
-    assert sum(isinstance(one, RenewalCampaign) for one in begun) == 1
-    assert sum(isinstance(one, AlreadyRunning) for one in begun) == 19
+    assert sum(isinstance(outcome, RenewalCampaign) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, AlreadyRunning) for outcome in outcomes) == 19
 
 
-def test_two_that_send_renewals_share_them(
+def test_concurrent_renewal_claims_do_not_overlap(
     service: CertificateManagementService,
 ) -> None:
     rows = [
-        issued(device, NOW - timedelta(days=360))
+        issue_certificate(device, NOW - timedelta(days=360))
         for device in DeviceFactory.create_batch(12)
     ]
 
-    claims = at_once(lambda _: renewals.claim_due(service, now=NOW), count=4)
+    claims = run_concurrently(lambda _: renewals.claim_due(service, now=NOW), count=4)
 
     assert sorted(pk for claim in claims for pk in claim) == sorted(
         row.pk for row in rows
     )
 
 
-def test_what_is_being_signed_for_a_compromised_key_is_not_finished(
+def test_a_pending_issuance_for_a_compromised_key_fails(
     service: CertificateManagementService, device: Device
 ) -> None:
     key = ec_key()
-    row = issued(device, NOW, key)
-    reserved = issued(device, NOW, key)
-    DeviceCertificate.objects.filter(pk=reserved.pk).update(
+    row = issue_certificate(device, NOW, key)
+    pending = issue_certificate(device, NOW, key)
+    DeviceCertificate.objects.filter(pk=pending.pk).update(
         status="pending", handover_until=None
     )
     DeviceCertificate.objects.filter(pk=row.pk).update(handover_until=None)
@@ -244,7 +246,7 @@ def test_what_is_being_signed_for_a_compromised_key_is_not_finished(
     assert sorted(statuses) == ["failed", "revoked"]
 
 
-def test_the_next_key_outlives_the_removal_of_a_delivered_one(
+def test_removing_a_delivered_key_keeps_the_key_of_the_renewal(
     service: CertificateManagementService, device: Device
 ) -> None:
     row = service.issue_certificate(device=device, key_type="ec", now=NOW)
@@ -255,4 +257,4 @@ def test_the_next_key_outlives_the_removal_of_a_delivered_one(
     assert not key_removal.remove_delivered_key(row, service.ca.store)
 
     assert service.ca.store.key_of(device.pk).exists()
-    agree(service)
+    assert_no_differences(service)

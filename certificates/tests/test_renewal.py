@@ -1,4 +1,4 @@
-"""Renewal as a handshake, its windows, and renewals pulled forward."""
+"""Tests of renewal handover, renewal windows, due renewals and renewal campaigns."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.expirations import in_batches
 from certificates.services.renewal_windows import window_of
 from certificates.tasks import renew_due
-from certificates.tests.issued import issued, revoked
+from certificates.tests.issued import issue_certificate, revoke_certificate
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
@@ -39,11 +39,11 @@ def service() -> CertificateManagementService:
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> None:
+def clear_cache() -> None:
     renewal_campaigns.forget()
 
 
-def renewed(row: DeviceCertificate, now: datetime) -> DeviceCertificate:
+def renew(row: DeviceCertificate, now: datetime) -> DeviceCertificate:
     return CertificateManagementService().renew_certificate(row, now=now)
 
 
@@ -52,36 +52,40 @@ def status(row: DeviceCertificate) -> str:
     return str(row.status)
 
 
-# --- From one to the next -----------------------------------------------------------------
+# --- Handover -----------------------------------------------------------------------------
 
 
-def test_the_old_one_is_good_until_the_device_acknowledges_the_new_one(
+def test_an_old_certificate_is_active_until_the_new_one_is_acknowledged(
     device: Device, as_device: AsDevice
 ) -> None:
     now = datetime.now(UTC)
-    old = issued(device, now)
-    new = renewed(old, now)
-    box = as_device(device)
+    old = issue_certificate(device, now)
+    new = renew(old, now)
+    client = as_device(device)
     assert status(old) == "active"
 
-    fetched = box.get("/devices/me/certificate").json()
-    assert fetched["serial_number"] == new.serial_number
-    assert status(old) == "active", "fetching is not having: the answer may be lost"
-    said = box.post(
+    certificate = client.get("/devices/me/certificate").json()
+    assert certificate["serial_number"] == new.serial_number
+    assert status(old) == "active", (
+        "a fetch is no confirmation, because the response may be lost"
+    )
+    response = client.post(
         "/devices/me/certificate/acknowledge",
-        {"serial_number": fetched["serial_number"]},
+        {"serial_number": certificate["serial_number"]},
     )
 
-    assert said.status_code == 200
-    assert said.json()["confirmed_at"]
+    assert response.status_code == 200
+    assert response.json()["confirmed_at"]
     assert status(old) == "superseded"
     names = [event.name for event in Event.every_tenant.order_by("pk")]
     assert names[-1] == "certificate.superseded"
 
 
-def test_an_acknowledgement_twice_is_once(device: Device, now: datetime) -> None:
-    old = issued(device, now)
-    new = renewed(old, now)
+def test_a_repeated_acknowledgement_has_no_effect(
+    device: Device, now: datetime
+) -> None:
+    old = issue_certificate(device, now)
+    new = renew(old, now)
 
     for _ in range(2):
         handover.acknowledge(device=device, serial_number=new.serial_number, now=now)
@@ -89,217 +93,227 @@ def test_an_acknowledgement_twice_is_once(device: Device, now: datetime) -> None
     assert Event.every_tenant.named("certificate.superseded").count() == 1
 
 
-def test_without_an_acknowledgement_the_old_one_is_superseded_after_the_grace_period(
+def test_an_unacknowledged_handover_ends_after_the_grace_period(
     device: Device, now: datetime
 ) -> None:
-    old = issued(device, now)
-    renewed(old, now)
-    grace = timedelta(days=configured.HANDOVER_DAYS)
+    old = issue_certificate(device, now)
+    renew(old, now)
+    grace_period = timedelta(days=configured.HANDOVER_DAYS)
 
     def end_at(moment: datetime) -> int:
         return sum(in_batches(lambda: handover.end_some(moment)))
 
-    assert end_at(now + grace - MINUTE) == 0
+    assert end_at(now + grace_period - MINUTE) == 0
     assert status(old) == "active"
-    assert end_at(now + grace) == 1
+    assert end_at(now + grace_period) == 1
     assert status(old) == "superseded"
 
 
-def test_a_device_acknowledges_its_own_certificates_only(
+def test_a_device_can_acknowledge_only_its_own_certificates(
     device: Device, as_device: AsDevice
 ) -> None:
-    stranger = issued(DeviceFactory.create(), datetime.now(UTC))
-    box = as_device(device)
+    other_certificate = issue_certificate(DeviceFactory.create(), datetime.now(UTC))
+    client = as_device(device)
 
-    def acknowledged(serial_number: str) -> int:
+    def acknowledge(serial_number: str) -> int:
         body = {"serial_number": serial_number}
-        answer = box.post("/devices/me/certificate/acknowledge", body)
-        return int(answer.status_code)
+        response = client.post("/devices/me/certificate/acknowledge", body)
+        return int(response.status_code)
 
-    assert acknowledged(stranger.serial_number) == 404
-    assert acknowledged("abc") == 404
-    assert acknowledged("not hexadecimal") == 400
-    mine = issued(device, datetime.now(UTC))
-    revoked(mine, datetime.now(UTC))
-    assert acknowledged(mine.serial_number) == 409
+    assert acknowledge(other_certificate.serial_number) == 404
+    assert acknowledge("abc") == 404
+    assert acknowledge("not hexadecimal") == 400
+    own_certificate = issue_certificate(device, datetime.now(UTC))
+    revoke_certificate(own_certificate, datetime.now(UTC))
+    assert acknowledge(own_certificate.serial_number) == 409
 
 
-def test_a_second_renewal_before_the_first_is_fetched_leaves_one_in_use(
+def test_a_second_renewal_before_the_first_is_fetched_leaves_one_active(
     device: Device, now: datetime
 ) -> None:
-    first = issued(device, now)
-    second = renewed(first, now)
-    third = renewed(second, now + MINUTE)
+    first = issue_certificate(device, now)
+    second = renew(first, now)
+    third = renew(second, now + MINUTE)
 
     assert DeviceCertificate.objects.active().get() == third
-    handover.confirm(second, now=now + 2 * MINUTE)  # it fetched that one before
+    handover.confirm(second, now=now + 2 * MINUTE)  # the device fetched this one first
     assert (status(first), status(second)) == ("superseded", "active")
     handover.confirm(third, now=now + 3 * MINUTE)
     assert status(second) == "superseded"
 
 
-def test_when_the_new_one_is_revoked_the_old_one_is_in_use_again(
+def test_revoking_the_new_certificate_makes_the_old_one_active_again(
     device: Device, now: datetime, as_device: AsDevice
 ) -> None:
-    old = issued(device, now)
+    old = issue_certificate(device, now)
     new = CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=now
     )
 
-    revoked(new, now, reason="superseded")
+    revoke_certificate(new, now, reason="superseded")
 
     assert DeviceCertificate.objects.active().get() == old
     steps = as_device(device).post("/devices/connect", {}).json()["next_steps"]
     assert steps["certificate_serial_number"] == old.serial_number
 
 
-def test_a_compromised_key_takes_all_its_certificates_with_it(
+def test_a_key_compromise_revokes_all_certificates_of_the_key(
     device: Device, now: datetime
 ) -> None:
-    old = issued(device, now)
-    new = renewed(old, now)  # the same key, signed again
+    old = issue_certificate(device, now)
+    new = renew(old, now)  # for the same key
 
-    revoked(new, now, reason="keyCompromise")
+    revoke_certificate(new, now, reason="keyCompromise")
 
     assert (status(old), status(new)) == ("revoked", "revoked")
 
 
-# --- When to renew --------------------------------------------------------------------------
+# --- Renewal windows --------------------------------------------------------------------------
 
 
-def test_the_window_ends_before_the_server_renews_by_itself(
+def test_the_renewal_window_ends_before_the_automatic_renewal(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     assert row.not_after is not None
 
     window = window_of(row, now=now)
 
-    by_itself = row.not_after - timedelta(days=configured.AUTO_RENEWAL_DAYS)
+    automatic_renewal = row.not_after - timedelta(days=configured.AUTO_RENEWAL_DAYS)
     assert window.reason == "expiry"
     assert window.end - window.start == DAY
-    assert by_itself - 3 * DAY <= window.start < window.end <= by_itself
+    assert automatic_renewal - 3 * DAY <= window.start < window.end <= automatic_renewal
 
 
-def test_windows_of_a_fleet_are_spread(now: datetime) -> None:
+def test_renewal_windows_are_spread_over_time(now: datetime) -> None:
     starts = [
-        window_of(issued(DeviceFactory.create(), now), now=now).start for _ in range(12)
+        window_of(issue_certificate(DeviceFactory.create(), now), now=now).start
+        for _ in range(12)
     ]
 
     assert len(set(starts)) == 12
     assert max(starts) - min(starts) > timedelta(hours=6)
 
 
-def test_the_same_certificate_has_the_same_window_whenever_it_asks(
+def test_the_renewal_window_does_not_depend_on_the_time_of_the_request(
     device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
 
     assert window_of(row, now=now) == window_of(row, now=now + 9 * DAY)
 
 
-def test_the_device_and_its_tenants_members_may_ask_and_nobody_else(
+def test_renewal_info_is_visible_to_the_device_and_its_tenants_members(
     device: Device, as_device: AsDevice, member: Member
 ) -> None:
-    row = issued(device, datetime.now(UTC))
+    row = issue_certificate(device, datetime.now(UTC))
     path = f"/certificates/{row.serial_number}/renewal-info"
 
     for client in (as_device(device), member()):
-        answer = client.get(path)
-        assert answer.status_code == 200
-        assert answer["Retry-After"] == "21600"
-        body = answer.json()
+        response = client.get(path)
+        assert response.status_code == 200
+        assert response["Retry-After"] == "21600"
+        body = response.json()
         assert set(body) == {"suggested_window", "reason"}
         assert body["suggested_window"]["start"] < body["suggested_window"]["end"]
-    neighbour = DeviceFactory.create(tenant=device.tenant)
-    for client in (as_device(neighbour), member(of=TenantFactory.create())):
+    other_device = DeviceFactory.create(tenant=device.tenant)
+    for client in (as_device(other_device), member(of=TenantFactory.create())):
         assert client.get(path).status_code == 404
     assert APIClient().get(path).status_code == 401
 
 
-def test_connect_tells_the_same_window(device: Device, as_device: AsDevice) -> None:
-    row = issued(device, datetime.now(UTC))
-    box = as_device(device)
-    info = box.get(f"/certificates/{row.serial_number}/renewal-info").json()
+def test_connect_reports_the_same_window(device: Device, as_device: AsDevice) -> None:
+    row = issue_certificate(device, datetime.now(UTC))
+    client = as_device(device)
+    renewal_info = client.get(f"/certificates/{row.serial_number}/renewal-info").json()
 
-    steps = box.post("/devices/connect", {}).json()["next_steps"]
+    steps = client.post("/devices/connect", {}).json()["next_steps"]
 
     assert steps["certificate_renewal_due"] is False
     assert steps["certificate_renewal"]["reason"] == "expiry"
     for end in ("start", "end"):
-        told = steps["certificate_renewal"][end]
-        assert datetime.fromisoformat(told) == datetime.fromisoformat(
-            info["suggested_window"][end]
+        value = steps["certificate_renewal"][end]
+        assert datetime.fromisoformat(value) == datetime.fromisoformat(
+            renewal_info["suggested_window"][end]
         )
 
 
-@pytest.mark.parametrize("why", ["revoked", "superseded"])
-def test_the_window_of_one_that_is_over_lies_in_the_past(
-    device: Device, now: datetime, why: str
+@pytest.mark.parametrize("reason", ["revoked", "superseded"])
+def test_the_window_of_a_replaced_or_revoked_certificate_is_past(
+    device: Device, now: datetime, reason: str
 ) -> None:
-    row = issued(device, now)
-    if why == "revoked":
-        revoked(row, now)
+    row = issue_certificate(device, now)
+    if reason == "revoked":
+        revoke_certificate(row, now)
     else:
-        renewed(row, now)
+        renew(row, now)
     row.refresh_from_db()
 
     window = window_of(row, now=now + DAY)
 
-    assert window.reason == why
+    assert window.reason == reason
     assert window.start < window.end < now + DAY
 
 
-# --- Which are renewed now -------------------------------------------------------------------
+# --- Due renewals -----------------------------------------------------------------------------
 
 
-def fleet(count: int, now: datetime, **about: Any) -> list[DeviceCertificate]:
+def issue_to_devices(
+    count: int, now: datetime, **fields: Any
+) -> list[DeviceCertificate]:
     return [
-        issued(device, now) for device in DeviceFactory.create_batch(count, **about)
+        issue_certificate(device, now)
+        for device in DeviceFactory.create_batch(count, **fields)
     ]
 
 
-def test_after_a_weeks_outage_all_are_renewed_the_most_urgent_first_at_the_set_rate(
+def test_after_an_outage_renewals_run_by_urgency_at_the_configured_rate(
     service: CertificateManagementService, now: datetime, settings: Any
 ) -> None:
     settings.RENEWALS_PER_MINUTE = 3
-    rows = [row for day in range(4) for row in fleet(2, now - timedelta(days=4 - day))]
+    rows = [
+        row
+        for day in range(4)
+        for row in issue_to_devices(2, now - timedelta(days=4 - day))
+    ]
     assert rows[0].not_after is not None
-    back = rows[0].not_after - MINUTE  # the first ends in a minute
+    now_after_outage = rows[0].not_after - MINUTE  # just before the first expiry
 
-    minutes = []
+    claims = []
     for minute in range(4):
-        due = renewals.claim_due(service, now=back + minute * timedelta(seconds=15))
-        minutes.append(due)
+        due = renewals.claim_due(
+            service, now=now_after_outage + minute * timedelta(seconds=15)
+        )
+        claims.append(due)
         for pk in due:
             row = DeviceCertificate.objects.get(pk=pk)
-            service.renew_certificate(row, now=back)
+            service.renew_certificate(row, now=now_after_outage)
 
-    assert [len(due) for due in minutes] == [3, 3, 2, 0]
-    order = [pk for due in minutes for pk in due]
+    assert [len(due) for due in claims] == [3, 3, 2, 0]
+    order = [pk for due in claims for pk in due]
     assert set(order[:2]) == {rows[0].pk, rows[1].pk}
     assert set(order) == {row.pk for row in rows}
 
 
-def test_what_is_claimed_is_not_claimed_again_until_its_pause_is_over(
+def test_a_claimed_renewal_is_claimed_again_after_a_growing_pause(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     assert row.not_after is not None
     due = row.not_after - 5 * DAY
 
     assert renewals.claim_due(service, now=due) == [row.pk]
     assert renewals.claim_due(service, now=due + 9 * MINUTE) == []
-    # The task was lost; the pause doubles with each attempt, with a little chance in it.
+    # Here the task is lost. The pause doubles with each attempt, plus random jitter.
     assert renewals.claim_due(service, now=due + 13 * MINUTE) == [row.pk]
     assert renewals.claim_due(service, now=due + 30 * MINUTE) == []
     assert renewals.claim_due(service, now=due + 60 * MINUTE) == [row.pk]
 
 
-def test_while_the_authority_cannot_sign_nothing_is_claimed(
+def test_nothing_is_claimed_while_the_ca_cannot_sign(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    row = issued(device, now)
+    row = issue_certificate(device, now)
     assert row.not_after is not None
     due = row.not_after - DAY
     store = DeviceCertificatesService().store
@@ -312,9 +326,11 @@ def test_while_the_authority_cannot_sign_nothing_is_claimed(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_worker_renews_what_is_due(celery_worker: None, device: Device) -> None:
+def test_the_worker_renews_due_and_campaign_certificates(
+    celery_worker: None, device: Device
+) -> None:
     now = datetime.now(UTC)
-    row = issued(device, now - timedelta(days=360))
+    row = issue_certificate(device, now - timedelta(days=360))
 
     renew_due.delay()
 
@@ -325,26 +341,26 @@ def test_the_worker_renews_what_is_due(celery_worker: None, device: Device) -> N
     until(lambda: DeviceCertificate.objects.filter(replaces=newest).exists())
 
 
-def advanced(now: datetime) -> list[Any]:
-    """A step of the campaigns, and the workers' part in it."""
+def advance(now: datetime) -> list[Any]:
+    """Advance the campaigns and renew what they claim, as the workers do."""
     due = renewal_campaigns.advance(now=now)
     for pk in due:
-        renewed(DeviceCertificate.objects.get(pk=pk), now)
+        renew(DeviceCertificate.objects.get(pk=pk), now)
     return due
 
 
-# --- Pulled forward -------------------------------------------------------------------------
+# --- Campaigns --------------------------------------------------------------------------------
 
 
-def test_an_incident_renews_everything_at_the_rate_that_the_operator_sets(
+def test_a_campaign_renews_all_certificates_at_its_rate(
     now: datetime,
 ) -> None:
-    rows = fleet(7, now)
+    rows = issue_to_devices(7, now)
     campaign = renewal_campaigns.pull_forward(
         reason="weak random numbers", per_minute=3, now=now + MINUTE
     )
 
-    steps = [advanced(now + (1 + step) * MINUTE) for step in range(4)]
+    steps = [advance(now + (1 + step) * MINUTE) for step in range(4)]
 
     assert [len(step) for step in steps] == [3, 3, 1, 0]
     assert {pk for step in steps for pk in step} == {row.pk for row in rows}
@@ -354,45 +370,49 @@ def test_an_incident_renews_everything_at_the_rate_that_the_operator_sets(
     assert not campaign.stopped
 
 
-def test_after_an_outage_a_campaign_goes_on_at_its_rate_and_loses_none(
+def test_a_campaign_resumes_at_its_rate_after_an_outage(
     now: datetime,
 ) -> None:
-    rows = fleet(7, now)
+    rows = issue_to_devices(7, now)
     renewal_campaigns.pull_forward(reason="incident", per_minute=2, now=now + MINUTE)
-    begun = advanced(now + MINUTE)
+    first_step = advance(now + MINUTE)
 
-    back = now + 7 * DAY
-    rest = [advanced(back + step * MINUTE) for step in range(4)]
+    now_after_outage = now + 7 * DAY
+    later_steps = [advance(now_after_outage + step * MINUTE) for step in range(4)]
 
-    assert [len(step) for step in rest] == [2, 2, 1, 0]
-    assert {pk for step in [begun, *rest] for pk in step} == {row.pk for row in rows}
+    assert [len(step) for step in later_steps] == [2, 2, 1, 0]
+    assert {pk for step in [first_step, *later_steps] for pk in step} == {
+        row.pk for row in rows
+    }
 
 
-def test_what_was_sent_and_lost_is_sent_again(now: datetime) -> None:
-    rows = fleet(5, now)
+def test_a_lost_campaign_renewal_is_sent_again(now: datetime) -> None:
+    rows = issue_to_devices(5, now)
     campaign = renewal_campaigns.pull_forward(
         reason="incident", per_minute=3, now=now + MINUTE
     )
 
-    lost = [renewal_campaigns.advance(now=now + step * MINUTE) for step in (1, 2, 3)]
-    again = [advanced(now + step * MINUTE) for step in (11, 12, 13, 14)]
+    lost_steps = [
+        renewal_campaigns.advance(now=now + step * MINUTE) for step in (1, 2, 3)
+    ]
+    repeated_steps = [advance(now + step * MINUTE) for step in (11, 12, 13, 14)]
 
-    assert [len(step) for step in lost] == [3, 2, 0]
-    assert {pk for step in again for pk in step} == {row.pk for row in rows}
+    assert [len(step) for step in lost_steps] == [3, 2, 0]
+    assert {pk for step in repeated_steps for pk in step} == {row.pk for row in rows}
     campaign.refresh_from_db()
     assert campaign.ended_at is not None
 
 
-def test_the_same_campaign_twice_is_refused(now: datetime) -> None:
-    fleet(1, now)
+def test_a_second_campaign_with_the_same_scope_is_rejected(now: datetime) -> None:
+    issue_to_devices(1, now)
     renewal_campaigns.pull_forward(reason="incident", per_minute=1, now=now + MINUTE)
 
     with pytest.raises(AlreadyRunning):
         renewal_campaigns.pull_forward(reason="again", per_minute=9, now=now + MINUTE)
 
 
-def test_two_that_advance_within_a_minute_do_not_double_the_rate(now: datetime) -> None:
-    fleet(6, now)
+def test_two_advances_within_a_minute_do_not_exceed_the_rate(now: datetime) -> None:
+    issue_to_devices(6, now)
     renewal_campaigns.pull_forward(reason="incident", per_minute=2, now=now + MINUTE)
 
     assert len(renewal_campaigns.advance(now=now + MINUTE)) == 2
@@ -400,16 +420,19 @@ def test_two_that_advance_within_a_minute_do_not_double_the_rate(now: datetime) 
     assert len(renewal_campaigns.advance(now=now + MINUTE + timedelta(seconds=30))) == 1
 
 
-def test_a_campaign_can_be_of_a_tenant_or_of_a_model(
+def test_a_campaign_can_be_limited_to_a_tenant_or_a_model(
     now: datetime, tenant: Tenant
 ) -> None:
-    ours = fleet(2, now, tenant=tenant)
-    models = fleet(2, now, model="X96")
-    fleet(1, now)
+    tenant_rows = issue_to_devices(2, now, tenant=tenant)
+    model_rows = issue_to_devices(2, now, model="X96")
+    issue_to_devices(1, now)
 
-    for about, expected in (({"tenant": tenant}, ours), ({"model": "X96"}, models)):
+    for fields, expected in (
+        ({"tenant": tenant}, tenant_rows),
+        ({"model": "X96"}, model_rows),
+    ):
         campaign = renewal_campaigns.pull_forward(
-            reason="part", per_minute=9, now=now + MINUTE, **about
+            reason="part", per_minute=9, now=now + MINUTE, **fields
         )
         assert campaign.certificates == 2
         assert set(renewal_campaigns.advance(now=now + MINUTE)) == {
@@ -417,41 +440,41 @@ def test_a_campaign_can_be_of_a_tenant_or_of_a_model(
         }
 
 
-def test_what_was_issued_since_is_not_renewed_again(now: datetime) -> None:
-    (row,) = fleet(1, now)
+def test_a_campaign_ignores_certificates_issued_after_its_start(now: datetime) -> None:
+    (row,) = issue_to_devices(1, now)
     renewal_campaigns.pull_forward(reason="incident", per_minute=1, now=now + MINUTE)
-    fleet(1, now + 2 * MINUTE)
+    issue_to_devices(1, now + 2 * MINUTE)
 
-    found = [
+    claims = [
         renewal_campaigns.advance(now=now + minute * MINUTE) for minute in range(3, 6)
     ]
 
-    assert [pk for step in found for pk in step] == [row.pk]
+    assert [pk for step in claims for pk in step] == [row.pk]
 
 
-def test_the_windows_of_what_it_reaches_are_pulled_forward_with_its_reason(
+def test_a_campaign_moves_renewal_windows_and_sets_their_reason(
     device: Device, as_device: AsDevice
 ) -> None:
     now = datetime.now(UTC)
-    row = issued(device, now - DAY)
-    untouched = issued(DeviceFactory.create(), now - DAY)
+    row = issue_certificate(device, now - DAY)
+    untouched = issue_certificate(DeviceFactory.create(), now - DAY)
     renewal_campaigns.pull_forward(
         reason="weak random numbers", per_minute=60, tenant=device.tenant, now=now
     )
 
     window = window_of(row, now=now)
-    box = as_device(device)
-    info = box.get(f"/certificates/{row.serial_number}/renewal-info").json()
-    steps = box.post("/devices/connect", {}).json()["next_steps"]
+    client = as_device(device)
+    renewal_info = client.get(f"/certificates/{row.serial_number}/renewal-info").json()
+    steps = client.post("/devices/connect", {}).json()["next_steps"]
 
     assert now <= window.start <= now + MINUTE
-    assert window.reason == info["reason"] == "weak random numbers"
+    assert window.reason == renewal_info["reason"] == "weak random numbers"
     assert steps["certificate_renewal"]["reason"] == "weak random numbers"
     assert window_of(untouched, now=now).reason == "expiry"
 
 
-def test_a_stopped_campaign_leaves_the_rest_to_its_own_time(now: datetime) -> None:
-    rows = fleet(3, now)
+def test_a_stopped_campaign_renews_nothing_more(now: datetime) -> None:
+    rows = issue_to_devices(3, now)
     campaign = renewal_campaigns.pull_forward(
         reason="incident", per_minute=1, now=now + MINUTE
     )
@@ -466,36 +489,36 @@ def test_a_stopped_campaign_leaves_the_rest_to_its_own_time(now: datetime) -> No
     assert campaign.stopped
 
 
-def test_a_campaign_over_nothing_is_refused(now: datetime) -> None:
+def test_a_campaign_without_certificates_is_rejected(now: datetime) -> None:
     with pytest.raises(NothingToRenew):
         renewal_campaigns.pull_forward(reason="nothing", per_minute=1, now=now)
     assert not RenewalCampaign.objects.exists()
 
 
-def test_the_operators_command_begins_lists_and_stops(
+def test_pull_renewals_forward_starts_lists_and_stops_campaigns(
     device: Device, capsys: Any
 ) -> None:
-    issued(device, datetime.now(UTC) - DAY)
+    issue_certificate(device, datetime.now(UTC) - DAY)
 
-    def said(*words: str) -> str:
-        call_command("pull_renewals_forward", *words)
+    def run(*arguments: str) -> str:
+        call_command("pull_renewals_forward", *arguments)
         return str(capsys.readouterr().out)
 
-    assert "No renewals" in said()
-    assert "incident" in said("--reason", "incident", "--per-minute", "5")
+    assert "No renewals" in run()
+    assert "incident" in run("--reason", "incident", "--per-minute", "5")
     campaign = RenewalCampaign.objects.get()
-    assert str(campaign.pk) in said()
-    assert "Stopped" in said("--stop", str(campaign.pk))
-    for words in (["--reason", "x"], ["--per-minute", "0", "--reason", "x"]):
-        with pytest.raises(CommandError) as wrong:
-            said(*words)
-        assert wrong.value.returncode == 2
+    assert str(campaign.pk) in run()
+    assert "Stopped" in run("--stop", str(campaign.pk))
+    for arguments in (["--reason", "x"], ["--per-minute", "0", "--reason", "x"]):
+        with pytest.raises(CommandError) as error:
+            run(*arguments)
+        assert error.value.returncode == 2
     with pytest.raises(CommandError, match="no tenant"):
-        said("--reason", "x", "--per-minute", "5", "--tenant", "nobody")
+        run("--reason", "x", "--per-minute", "5", "--tenant", "no-such-tenant")
 
 
-def test_serial_numbers_have_a_place_between_none_and_all() -> None:
-    places = [position(text) for text in ("1", "10", "8000", "ffffffff", "f" * 40)]
+def test_serial_positions_are_ordered_between_zero_and_one() -> None:
+    positions = [position(text) for text in ("1", "10", "8000", "ffffffff", "f" * 40)]
 
-    assert places == sorted(places)
-    assert 0 <= places[0] <= places[-1] <= 1
+    assert positions == sorted(positions)
+    assert 0 <= positions[0] <= positions[-1] <= 1

@@ -1,4 +1,4 @@
-"""A new CA beside the old one: both trusted, then one, with no device left behind."""
+"""Tests of rotating the CA: prepare, switch, move the devices, retire."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from certificates.services import (
 from certificates.services.authority_files import KeyHolder
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.validation import validate_certificate
-from certificates.tests.issued import issued, revoked
+from certificates.tests.issued import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from tenants.context import tenant_scope
@@ -37,96 +37,96 @@ def service() -> CertificateManagementService:
     return CertificateManagementService()
 
 
-def prepared(
+def prepare_next_ca(
     service: CertificateManagementService, now: datetime
 ) -> CertificateAuthority:
     return rotation.prepare(service.ca, key_type="ec", now=now)
 
 
-def step() -> str:
+def next_step() -> str:
     return rotation.next_step(rotation.standings())[0]
 
 
-def moved(service: CertificateManagementService, now: datetime) -> None:
-    """What beat, the workers and the devices do."""
+def move_devices(service: CertificateManagementService, now: datetime) -> None:
+    """Renew and confirm what campaigns claim, as beat, workers and devices do."""
     for pk in renewal_campaigns.advance(now=now):
         row = DeviceCertificate.objects.get(pk=pk)
         handover.confirm(service.renew_certificate(row, now=now), now=now)
 
 
-def test_the_whole_way(
+def test_a_rotation_from_prepare_to_retire(
     service: CertificateManagementService, device: Device, client: Any
 ) -> None:
     now = datetime.now(UTC)
-    old = issued(device, now - timedelta(days=1))
-    former = CertificateAuthority.objects.get()
-    assert step() == "prepare"
+    old = issue_certificate(device, now - timedelta(days=1))
+    former_ca = CertificateAuthority.objects.get()
+    assert next_step() == "prepare"
 
-    # A new one is prepared: it is trusted, and does not sign.
-    following = prepared(service, now)
-    assert step() == "switch"
-    assert issued(DeviceFactory.create(), now).authority_key_id == (
-        former.key_identifier
+    # The new CA is trusted and does not sign yet.
+    next_ca = prepare_next_ca(service, now)
+    assert next_step() == "switch"
+    assert issue_certificate(DeviceFactory.create(), now).authority_key_id == (
+        former_ca.key_identifier
     )
     trusted = x509.load_pem_x509_certificates(
         client.get("/certificates/trusted.pem").content
     )
-    assert {former.certificate(), following.certificate()} == set(trusted)
+    assert {former_ca.certificate(), next_ca.certificate()} == set(trusted)
 
-    # It signs; what the former signed is good still, and its lists go on.
+    # The new CA signs. Certificates and lists of the former CA stay valid.
     rotation.switch(service.ca, now=now)
-    assert step() == "move"
-    fresh = issued(DeviceFactory.create(), now)
-    assert fresh.authority_key_id == following.key_identifier
-    assert client.get("/certificates/ca.pem").content.decode() == following.chain
+    assert next_step() == "move"
+    new_row = issue_certificate(DeviceFactory.create(), now)
+    assert new_row.authority_key_id == next_ca.key_identifier
+    assert client.get("/certificates/ca.pem").content.decode() == next_ca.chain
     with tenant_scope(device.tenant_id):
         assert validate_certificate(old.pem, now=now).valid
-    revoked(issued(DeviceFactory.create(), now), now)
+    revoke_certificate(issue_certificate(DeviceFactory.create(), now), now)
     assert revocation_lists.rebuild_due(service.ca, now=now) >= 3
 
-    # The devices move, at the operator's rate.
+    # The devices are renewed at the rate that the operator sets.
     renewal_campaigns.pull_forward(
         reason="a new CA",
         per_minute=100,
-        authority_key_id=former.key_identifier,
+        authority_key_id=former_ca.key_identifier,
         now=now + timedelta(seconds=1),
     )
-    assert step() == "wait"
-    moved(service, now + timedelta(seconds=2))
-    assert not DeviceCertificate.objects.active().signed_by(former.key_identifier)
+    assert next_step() == "wait"
+    move_devices(service, now + timedelta(seconds=2))
+    assert not DeviceCertificate.objects.active().signed_by(former_ca.key_identifier)
 
-    # The former is retired when nothing of it is valid.
+    # The former CA can be retired when none of its certificates is valid.
     renewal_campaigns.advance(now=now + timedelta(minutes=2))
-    assert step() == "retire"
+    assert next_step() == "retire"
     with pytest.raises(NotReadyForRotation, match="valid still"):
-        rotation.retire(key_identifier=former.key_identifier, now=now)
-    for row in rotation.unneeded(former, unconfirmed=False):
-        revoked(row, now, reason="superseded")
+        rotation.retire(key_identifier=former_ca.key_identifier, now=now)
+    for row in rotation.unneeded(former_ca, unconfirmed=False):
+        revoke_certificate(row, now, reason="superseded")
     with pytest.raises(NotReadyForRotation, match="on no list yet"):
-        rotation.retire(key_identifier=former.key_identifier, now=now)
-    ended = rotation.end_former(former, service, unconfirmed=False, now=now)
-    assert list(ended) == [], "they were revoked before it was killed"
+        rotation.retire(key_identifier=former_ca.key_identifier, now=now)
+    revoked = rotation.end_former(former_ca, service, unconfirmed=False, now=now)
+    assert list(revoked) == [], "all certificates were revoked before"
 
-    assert step() == "prepare"
+    assert next_step() == "prepare"
     trusted = x509.load_pem_x509_certificates(
         client.get("/certificates/trusted.pem").content
     )
-    assert trusted == [following.certificate()]
+    assert trusted == [next_ca.certificate()]
     with tenant_scope(device.tenant_id):
         problems = validate_certificate(old.pem, now=now).problems
     assert "signature_invalid" in problems
 
 
-def test_a_device_that_is_away_keeps_the_former_authority_alive(
+def test_the_former_ca_is_kept_while_a_device_has_not_confirmed(
     service: CertificateManagementService, device: Device, capsys: Any
 ) -> None:
     now = datetime.now(UTC)
-    old = issued(device, now - timedelta(days=1))
-    prepared(service, now)
+    old = issue_certificate(device, now - timedelta(days=1))
+    prepare_next_ca(service, now)
     rotation.switch(service.ca, now=now)
-    service.renew_certificate(old, now=now)  # and the device has not come for it
+    service.renew_certificate(old, now=now)  # the device does not fetch it
 
-    assert step() == "wait"
+    assert next_step() == "wait"
     with pytest.raises(CommandError, match="nothing is done"):
         call_command("rotate_ca", "retire", revoke_superseded=True)
     old.refresh_from_db()
@@ -137,11 +137,11 @@ def test_a_device_that_is_away_keeps_the_former_authority_alive(
     assert (old.status, old.listed_at is not None) == ("revoked", True)
 
 
-def test_the_key_that_signs_is_no_next_authority(
+def test_the_next_ca_cannot_use_the_key_of_the_signing_ca(
     service: CertificateManagementService, now: datetime
 ) -> None:
-    signs = service.authority(now=now)
-    holder = KeyHolder(signs.key)
+    signing_ca = service.authority(now=now)
+    holder = KeyHolder(signing_ca.key)
 
     with pytest.raises(NotReadyForRotation, match="another CA's"):
         rotation.prepare(service.ca, holder=holder, now=now)
@@ -149,13 +149,13 @@ def test_the_key_that_signs_is_no_next_authority(
     assert not service.ca.store.authorities.exists()
 
 
-def test_below_a_root_the_retired_one_stands_on_the_roots_list(
+def test_a_retired_ca_below_a_root_is_on_the_roots_list(
     now: datetime, settings: Any, tmp_path: Path
 ) -> None:
     settings.CERTIFICATES_ROOT = str(tmp_path / "rooted")
     service = CertificateManagementService()
     service.ca.initialize_ca(now=now, key_type="ec", with_root=True)
-    former = service.authority(now=now).certificate
+    former_ca = service.authority(now=now).certificate
     revocation_lists.rebuild_due(service.ca, now=now)
     rotation.prepare(service.ca, key_type="ec", with_root=True, now=now)
     rotation.switch(service.ca, now=now)
@@ -166,66 +166,66 @@ def test_below_a_root_the_retired_one_stands_on_the_roots_list(
     revocation_lists.rebuild_due(service.ca, now=later)
 
     root = RevocationList.objects.get(authority__level="root")
-    listed = x509.load_der_x509_crl(bytes(root.der))
-    assert [entry.serial_number for entry in listed] == [former.serial_number]
+    entries = x509.load_der_x509_crl(bytes(root.der))
+    assert [entry.serial_number for entry in entries] == [former_ca.serial_number]
 
 
-def test_a_root_without_anything_below_it_is_trusted_no_longer(
+def test_a_root_without_cas_below_it_is_not_trusted(
     now: datetime, settings: Any, tmp_path: Path
 ) -> None:
     settings.CERTIFICATES_ROOT = str(tmp_path / "rooted")
     service = CertificateManagementService()
     service.ca.initialize_ca(now=now, key_type="ec", with_root=True)
     service.authority(now=now)
-    following = prepared(service, now)  # without a root
+    next_ca = prepare_next_ca(service, now)  # the next CA has no root
     rotation.switch(service.ca, now=now)
     for row in rotation.former():
         rotation.retire(key_identifier=row.key_identifier, now=now)
 
-    assert authorities.trusted_certificates() == [following.certificate()]
+    assert authorities.trusted_certificates() == [next_ca.certificate()]
 
 
-def test_two_authorities_of_one_installation_have_names_of_their_own(
+def test_two_cas_of_one_installation_have_different_names(
     service: CertificateManagementService, now: datetime
 ) -> None:
     service.authority(now=now)
-    following = prepared(service, now)
+    next_ca = prepare_next_ca(service, now)
 
     names = set(CertificateAuthority.objects.values_list("subject", flat=True))
     assert len(names) == 2
-    assert "Device CA 2" in following.subject
+    assert "Device CA 2" in next_ca.subject
 
 
-def test_the_steps_are_taken_in_their_order(
+def test_steps_out_of_order_are_rejected(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    issued(device, now)
-    signs = CertificateAuthority.objects.get()
+    issue_certificate(device, now)
+    signing_ca = CertificateAuthority.objects.get()
 
     with pytest.raises(NotReadyForRotation, match="No new CA"):
         rotation.switch(service.ca, now=now)
     with pytest.raises(NotReadyForRotation, match="signs"):
-        rotation.retire(key_identifier=signs.key_identifier, now=now)
-    prepared(service, now)
+        rotation.retire(key_identifier=signing_ca.key_identifier, now=now)
+    prepare_next_ca(service, now)
     with pytest.raises(NotReadyForRotation, match="prepared already"):
-        prepared(service, now)
+        prepare_next_ca(service, now)
 
 
-def test_a_switch_to_an_authority_whose_key_is_gone_is_refused_and_changes_nothing(
+def test_a_switch_to_a_ca_without_its_key_is_rejected(
     service: CertificateManagementService, now: datetime
 ) -> None:
     service.authority(now=now)
-    following = prepared(service, now)
-    service.ca.store.authority(following.key_identifier).key.unlink()
-    service.ca.store.authority(following.key_identifier).certificate.touch()
+    next_ca = prepare_next_ca(service, now)
+    service.ca.store.authority(next_ca.key_identifier).key.unlink()
+    service.ca.store.authority(next_ca.key_identifier).certificate.touch()
 
     with pytest.raises(Exception, match="key is not there"):
         rotation.switch(service.ca, now=now)
 
-    assert CertificateAuthority.objects.signing().get() != following
+    assert CertificateAuthority.objects.signing().get() != next_ca
 
 
-def test_below_the_root_that_is_there_the_next_one_is_made(
+def test_the_next_ca_is_created_below_the_existing_root(
     service: CertificateManagementService, now: datetime, settings: Any, tmp_path: Path
 ) -> None:
     settings.CERTIFICATES_ROOT = str(tmp_path / "rooted")
@@ -233,54 +233,54 @@ def test_below_the_root_that_is_there_the_next_one_is_made(
     service.ca.initialize_ca(now=now, key_type="ec", with_root=True)
     service.authority(now=now)
 
-    following = rotation.prepare(service.ca, key_type="ec", with_root=True, now=now)
+    next_ca = rotation.prepare(service.ca, key_type="ec", with_root=True, now=now)
 
     roots = CertificateAuthority.objects.filter(level="root")
-    assert following.certificates()[1] == roots.get().certificate()
+    assert next_ca.certificates()[1] == roots.get().certificate()
     with pytest.raises(NotReadyForRotation, match="above"):
         rotation.retire(key_identifier=roots.get().key_identifier, now=now)
 
 
-def test_the_command_walks_the_operator_through_it(
+def test_rotate_ca_guides_the_operator_through_the_rotation(
     service: CertificateManagementService, device: Device, capsys: Any
 ) -> None:
-    old = issued(device, datetime.now(UTC) - timedelta(days=1))
+    old = issue_certificate(device, datetime.now(UTC) - timedelta(days=1))
 
-    def said(*words: str) -> str:
-        call_command("rotate_ca", *words)
+    def run(*arguments: str) -> str:
+        call_command("rotate_ca", *arguments)
         return str(capsys.readouterr().out)
 
-    assert "rotate_ca prepare" in said()
-    assert "trusted.pem" in said("prepare", "--key-type", "ec")
-    assert "--per-minute" in said("switch")
-    with pytest.raises(CommandError) as wrong:
-        said("move")
-    assert wrong.value.returncode == 2
-    assert "come again later" in said("move", "--per-minute", "60")
-    moved(service, datetime.now(UTC))
+    assert "rotate_ca prepare" in run()
+    assert "trusted.pem" in run("prepare", "--key-type", "ec")
+    assert "--per-minute" in run("switch")
+    with pytest.raises(CommandError) as error:
+        run("move")
+    assert error.value.returncode == 2
+    assert "come again later" in run("move", "--per-minute", "60")
+    move_devices(service, datetime.now(UTC))
     renewal_campaigns.advance(now=datetime.now(UTC) + timedelta(minutes=2))
-    assert "--revoke-superseded" in said()
+    assert "--revoke-superseded" in run()
     with pytest.raises(CommandError, match="valid still"):
-        said("retire")
-    assert "rotate_ca prepare" in said("retire", "--revoke-superseded", "--destroy-key")
+        run("retire")
+    assert "rotate_ca prepare" in run("retire", "--revoke-superseded", "--destroy-key")
     old.refresh_from_db()
     assert (old.status, old.revocation_reason) == ("revoked", "superseded")
     assert not service.ca.store.ca_key.exists()
-    issued(DeviceFactory.create(), datetime.now(UTC))
+    issue_certificate(DeviceFactory.create(), datetime.now(UTC))
     with pytest.raises(CommandError, match="no former CA"):
-        said("retire")
+        run("retire")
 
 
-def test_the_lost_files_of_a_retired_authority_make_no_new_one(
+def test_lost_files_of_the_former_ca_do_not_create_another_ca(
     service: CertificateManagementService, device: Device, now: datetime
 ) -> None:
-    issued(device, now)
-    prepared(service, now)
-    signs = rotation.switch(service.ca, now=now)
+    issue_certificate(device, now)
+    prepare_next_ca(service, now)
+    signing_ca = rotation.switch(service.ca, now=now)
     service.ca.store.ca_key.unlink()
     service.ca.store.ca_certificate.unlink()
 
-    row = issued(DeviceFactory.create(), now)
+    row = issue_certificate(DeviceFactory.create(), now)
 
-    assert row.authority_key_id == signs.key_identifier
+    assert row.authority_key_id == signing_ca.key_identifier
     assert CertificateAuthority.objects.count() == 2

@@ -1,4 +1,4 @@
-"""The application behind nginx as it is deployed: TLS, client certificates, headers."""
+"""Run the application behind nginx with the deployed configuration."""
 
 import os
 import socket
@@ -10,47 +10,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from certificates.tests.peers import ask, found
+from certificates.tests.peers import found, run_tool
 from devices.registry.tests.waiting import until
 from provisioning.tests.processes import other_process
 from provisioning.var import BASE
 
 NAME = "localhost"
-PROXY = "127.0.0.77"  # from where nginx speaks to the application; nobody else does
+PROXY = "127.0.0.77"  # source address of nginx; no other client uses it
 
 
 class Site:
-    """One web server and one nginx, over the test's database and files."""
+    """Ports, folder and commands of one running application with its nginx."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.application, self.stream, self.http, self.https = _ports(4)
+        self.application, self.stream, self.http, self.https = _free_ports(4)
         self.trust = folder / "trust"
 
     @property
     def url(self) -> str:
         return f"https://{NAME}:{self.https}"
 
-    def curl(self, path: str, *words: str, url: str | None = None) -> tuple[int, str]:
-        """The status and the body of an answer."""
-        said = subprocess.run(
+    def curl(self, path: str, *options: str, url: str | None = None) -> tuple[int, str]:
+        """Request a path with curl. Return the status and the body with curl's errors."""
+        result = subprocess.run(
             [
-                *("curl", "--silent", "--show-error", "--max-time", "20"),
-                *("--cacert", str(self.folder / "server.pem")),
-                *("--write-out", "\n%{http_code}", *words),
+                "curl",
+                "--silent",
+                "--show-error",
+                "--max-time",
+                "20",
+                "--cacert",
+                str(self.folder / "server.pem"),
+                "--write-out",
+                "\n%{http_code}",
+                *options,
                 f"{url or self.url}{path}",
             ],
             capture_output=True,
             text=True,
             check=False,
         )
-        body, _, status = said.stdout.rpartition("\n")
-        return int(status or 0), body + said.stderr
+        body, _, status = result.stdout.rpartition("\n")
+        return int(status or 0), body + result.stderr
 
     def refresh_trust(self) -> None:
-        """What `trust.sh` does every minute."""
-        ask(
-            *("sh", str(BASE / "deploy/nginx/trust.sh")),
+        """Fetch the trusted CAs and revocation lists once, as `trust.sh` does every minute."""
+        run_tool(
+            "sh",
+            str(BASE / "deploy/nginx/trust.sh"),
             env={
                 **os.environ,
                 "ONCE": "1",
@@ -60,11 +68,12 @@ class Site:
         )
 
     def reload(self) -> None:
-        ask("nginx", "-c", str(self.folder / "nginx.conf"), "-s", "reload")
+        run_tool("nginx", "-c", str(self.folder / "nginx.conf"), "-s", "reload")
 
 
 @contextmanager
 def running_site() -> Iterator[Site]:
+    """Start the web server, the push server and nginx; stop them afterwards."""
     with tempfile.TemporaryDirectory(prefix="site-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -72,14 +81,14 @@ def running_site() -> Iterator[Site]:
         web, stream = (_application(site, role) for role in ("web", "stream"))
         nginx = None
         try:
-            until(lambda: _answers(site.application), within=60)
-            until(lambda: _answers(site.stream), within=60)
+            until(lambda: _is_ready(site.application), within=60)
+            until(lambda: _is_ready(site.stream), within=60)
             site.refresh_trust()
             nginx = _nginx(site)
-            until(lambda: _answers(site.http, "/health/live"), within=30)
+            until(lambda: _is_ready(site.http, "/health/live"), within=30)
             yield site
         except AssertionError:
-            for log in ("web.log", "error.log"):  # shown with the failure
+            for log in ("web.log", "error.log"):  # printed with the failure
                 if (folder / log).exists():
                     print((folder / log).read_text()[-4000:])
             raise
@@ -112,16 +121,29 @@ def _application(site: Site, role: str) -> "subprocess.Popen[bytes]":
 
 
 def _nginx(site: Site) -> "subprocess.Popen[bytes]":
-    """The configuration that is deployed, with other ports and folders."""
-    ask(
-        *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
-        *("-pkeyopt", "ec_paramgen_curve:P-256", "-subj", f"/CN={NAME}"),
-        *("-addext", f"subjectAltName=DNS:{NAME}"),
-        *("-keyout", str(site.folder / "server-key.pem")),
-        *("-out", str(site.folder / "server.pem")),
+    """Start nginx with the deployed configuration on other ports and folders."""
+    run_tool(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-nodes",
+        "-days",
+        "2",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-subj",
+        f"/CN={NAME}",
+        "-addext",
+        f"subjectAltName=DNS:{NAME}",
+        "-keyout",
+        str(site.folder / "server-key.pem"),
+        "-out",
+        str(site.folder / "server.pem"),
     )
     deployed = (BASE / "deploy/nginx/provisioning.conf").read_text()
-    for before, after in {
+    for original, replacement in {
         "    server web-2:8000 max_fails=2 fail_timeout=5s;\n": "",
         "    server stream-2:9000 max_fails=2 fail_timeout=5s;\n": "",
         "stream-1:9000": f"127.0.0.1:{site.stream}",
@@ -132,8 +154,8 @@ def _nginx(site: Site) -> "subprocess.Popen[bytes]":
         "/etc/nginx/trust": str(site.trust),
         "limit_req_status": f"access_log {site.folder}/access.log; limit_req_status",
     }.items():
-        assert before in deployed, before
-        deployed = deployed.replace(before, after)
+        assert original in deployed, original
+        deployed = deployed.replace(original, replacement)
     folders = "\n".join(
         f"{kind}_temp_path {site.folder}/{kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -148,15 +170,17 @@ def _nginx(site: Site) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
-def _answers(port: int, path: str = "/health/ready") -> bool:
+def _is_ready(port: int, path: str = "/health/ready") -> bool:
     try:
-        with urllib.request.urlopen(f"http://localhost:{port}{path}", timeout=2) as got:
-            return bool(got.status == 200)
+        with urllib.request.urlopen(
+            f"http://localhost:{port}{path}", timeout=2
+        ) as response:
+            return bool(response.status == 200)
     except OSError:
         return False
 
 
-def _ports(count: int) -> list[int]:
+def _free_ports(count: int) -> list[int]:
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))

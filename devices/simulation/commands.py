@@ -1,4 +1,4 @@
-"""A simulated box's end of remote control: it obeys whom it can believe."""
+"""Receive, verify and execute the remote control commands of a simulated device."""
 
 import asyncio
 import json
@@ -17,212 +17,242 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from devices.simulation.screen import USUAL_WIDTH, Screen
+from devices.simulation.screen import DEFAULT_WIDTH, Screen
 from devices.simulation.tally import NETWORK, Tally
 
-MINE = "/devices/me/commands"
-QUIET = 60.0  # seconds without a sign after which a stream counts as broken
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before it comes again
-REBOOTS_FOR, RESTARTS_FOR = 3.0, 1.0  # seconds
+COMMANDS_PATH = "/devices/me/commands"
+STREAM_TIMEOUT = 60.0  # seconds without data after which the stream counts as broken
+FIRST_RETRY_DELAY, MAX_RETRY_DELAY = 1.0, 60.0  # seconds
+REBOOT_SECONDS, RESTART_SECONDS = 3.0, 1.0
 GESTURES = ("tap", "pinch", "rotate")
 
 Call = Callable[..., Awaitable[tuple[int, Any]]]
 
 
-class NotBelieved(Exception):
-    """A command that the box cannot know to be for it, and new."""
+class CommandRejected(Exception):
+    """The command is for another device, expired, repeated or not properly signed."""
 
 
-class KeysUnknown(Exception):
-    """Nobody could say just now by which keys commands are signed."""
+class KeysUnavailable(Exception):
+    """The keys that verify commands cannot be fetched or are not endorsed."""
 
 
 @dataclass(slots=True)
-class Commands:
-    """What a box remembers of its commands, and how it carries them out."""
+class CommandClient:
+    """The state of a device's remote control and the execution of its commands."""
 
     call: Call
     tally: Tally
     random: Random
     now: Callable[[], float]  # seconds since 1970
     screen: Screen
-    look_for_update: Callable[[], None]
-    clumsiness: float = 0.0  # the chance that something goes wrong
+    start_update_check: Callable[[], None]
+    failure_probability: float = 0.0
     device_id: str = ""
-    chain: str = ""  # PEM, as it came with the certificate
-    last: int = 0  # the number of the last command it has believed
-    heard: int = 0  # the number that the push channel has said last
+    chain: str = ""  # PEM, from the response with the certificate
+    last_sequence: int = 0  # of the last accepted command
+    last_event_id: int = 0  # of the last event on the push connection
     keys: dict[str, Ed25519PublicKey] = field(default_factory=dict)
-    keys_until: float = 0.0  # seconds since 1970: then somebody has to vouch again
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    keys_valid_until: float = 0.0  # seconds since 1970; end of the endorsement
+    fetch_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def listen(
         self, http: aiohttp.ClientSession, url: str, token: Callable[[], str]
     ) -> None:
-        """Hold the push channel, again and again, until this is cancelled."""
-        pause = FIRST_PAUSE
-        while True:
-            begun = asyncio.get_running_loop().time()
-            told = await self._hold(http, url, token())
-            if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
-            # Chance keeps a fleet from coming all at once.
-            await asyncio.sleep(self.random.uniform(0.5, 1.5) * (told or pause))
-            pause = min(LONGEST_PAUSE, 2 * pause)
+        """Keep the push connection open until the task is cancelled.
 
-    async def _hold(
+        Args:
+            http: The session for push connections.
+            url: The URL of the event stream.
+            token: Returns the current device token.
+        """
+        pause = FIRST_RETRY_DELAY
+        while True:
+            started = asyncio.get_running_loop().time()
+            retry_delay = await self._read_stream(http, url, token())
+            if asyncio.get_running_loop().time() - started > MAX_RETRY_DELAY:
+                pause = FIRST_RETRY_DELAY
+            # Jitter keeps the devices from reconnecting all at once.
+            await asyncio.sleep(self.random.uniform(0.5, 1.5) * (retry_delay or pause))
+            pause = min(MAX_RETRY_DELAY, 2 * pause)
+
+    async def _read_stream(
         self, http: aiohttp.ClientSession, url: str, token: str
     ) -> float | None:
-        """Until it breaks; how long the server says to wait then, if it does."""
+        """Read events until the connection breaks.
+
+        Returns:
+            The seconds to wait before reconnecting, if the server has set them.
+        """
         headers = {
             "Authorization": f"Bearer {token}",
             "Accept": "text/event-stream",
-            "Last-Event-ID": str(self.heard),
+            "Last-Event-ID": str(self.last_event_id),
         }
-        told, clock = None, asyncio.get_running_loop().time
-        begun, is_open, is_of_command = clock(), False, True
+        retry_delay, clock = None, asyncio.get_running_loop().time
+        started, is_open, is_command_event = clock(), False, True
         try:
-            async with http.get(url, headers=headers) as answer:
-                self.tally.note("stream", answer.status, clock() - begun)
-                if answer.status != 200:
-                    pause = answer.headers.get("Retry-After", "")
-                    return float(pause) if pause.isdecimal() else None
+            async with http.get(url, headers=headers) as response:
+                self.tally.note("stream", response.status, clock() - started)
+                if response.status != 200:
+                    retry_after = response.headers.get("Retry-After", "")
+                    return float(retry_after) if retry_after.isdecimal() else None
                 is_open = True
                 self.tally.listen(1)
-                async for line in answer.content:
-                    name, _, said = line.decode().strip().partition(": ")
+                async for line in response.content:
+                    name, _, value = line.decode().strip().partition(": ")
                     if name == "retry":
-                        told = int(said) / 1000
+                        retry_delay = int(value) / 1000
                     if name == "id":
-                        self.heard = int(said)
-                    if name == "event" and said == "update":
-                        self.look_for_update()
-                        is_of_command = False
-                    if name == "data" and is_of_command:
+                        self.last_event_id = int(value)
+                    if name == "event" and value == "update":
+                        self.start_update_check()
+                        is_command_event = False
+                    if name == "data" and is_command_event:
                         await self.fetch()
-                    if not name:  # the end of an event
-                        is_of_command = True
+                    if not name:  # an empty line ends the event
+                        is_command_event = True
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             if not is_open:
-                self.tally.note("stream", NETWORK, clock() - begun)
-        except (KeyError, TypeError, AttributeError):  # not what was promised
+                self.tally.note("stream", NETWORK, clock() - started)
+        except (KeyError, TypeError, AttributeError):  # unexpected response
             self.tally.note("not understood", NETWORK, 0)
         finally:
             self.tally.listen(-is_open)
-        return told
+        return retry_delay
 
-    def forget(self) -> None:
-        """It is another device now."""
-        self.last = self.heard = 0
+    def reset(self) -> None:
+        """Forget all commands and keys, because the server has a new device record."""
+        self.last_sequence = self.last_event_id = 0
         self.keys = {}
 
     async def fetch(self) -> None:
-        """Everything that waits, in its order; each is answered before the next."""
-        async with self.turn:
+        """Fetch and execute all waiting commands in order of their sequence number.
+
+        Each command is answered before the next one starts.
+        """
+        async with self.fetch_lock:
             while True:
-                path = f"{MINE}?after={self.last}"
-                status, told = await self.call("commands", "GET", path)
+                path = f"{COMMANDS_PATH}?after={self.last_sequence}"
+                status, response = await self.call("commands", "GET", path)
                 if status != 200:
                     return
-                before = self.last
+                previous_sequence = self.last_sequence
                 try:
-                    for command in told["results"]:
-                        await self._carry_out(command["signed"])
-                except KeysUnknown:
-                    return  # none after it is begun before it; all come again
-                if self.last == before:
-                    return  # there was nothing, or nothing that can be believed
+                    for command in response["results"]:
+                        await self._execute(command["signed"])
+                except KeysUnavailable:
+                    return  # later commands must wait; the next fetch returns all again
+                if self.last_sequence == previous_sequence:
+                    return  # no command was accepted
 
-    async def _carry_out(self, signed: str) -> None:
-        """Only a number that was signed counts as seen: anybody could write another.
+    async def _execute(self, signed: str) -> None:
+        """Verify and execute a command and send the answer.
+
+        Only a signed sequence number is stored. The unsigned one could be forged.
 
         Raises:
-            KeysUnknown: nobody can say just now whether it can be believed.
+            KeysUnavailable: The command cannot be verified now.
         """
         try:
-            said = await self._believed(signed)
-        except (NotBelieved, InvalidSignature, ValueError, KeyError):
+            claims = await self._verify(signed)
+        except (CommandRejected, InvalidSignature, ValueError, KeyError):
             self.tally.note("not believed", NETWORK, 0)
             return
-        self.last = said["sequence"]
-        answer = await self._do(said)
+        self.last_sequence = claims["sequence"]
+        answer = await self._run(claims)
         if answer is not None:
-            await self._answer(said["jti"], answer)
+            await self._send_answer(claims["jti"], answer)
 
-    async def _believed(self, signed: str) -> dict[str, Any]:
-        """What a JWS says (RFC 7515).
+    async def _verify(self, signed: str) -> dict[str, Any]:
+        """Return the claims of a signed command (JWS, RFC 7515).
 
         Raises:
-            NotBelieved, InvalidSignature: it is not for this box, not new, or by a key
-                for which nobody vouches.
+            CommandRejected, InvalidSignature: The command is for another device,
+                expired, repeated, or signed by a key without endorsement.
         """
         header, payload, signature = signed.split(".")
-        named = json.loads(_decoded(header))
-        if named["kid"] not in self.keys or self.keys_until <= self.now():
-            await self._read_keys()
-        if named["alg"] != "EdDSA" or named["kid"] not in self.keys:
-            raise NotBelieved
-        key = self.keys[named["kid"]]
-        key.verify(_decoded(signature), f"{header}.{payload}".encode())
-        said: dict[str, Any] = json.loads(_decoded(payload))
-        is_for_us = said["aud"] == self.device_id
-        if not is_for_us or said["sequence"] <= self.last or said["exp"] <= self.now():
-            raise NotBelieved
-        return said
+        fields = json.loads(_base64url_decode(header))
+        if fields["kid"] not in self.keys or self.keys_valid_until <= self.now():
+            await self._fetch_keys()
+        if fields["alg"] != "EdDSA" or fields["kid"] not in self.keys:
+            raise CommandRejected
+        key = self.keys[fields["kid"]]
+        key.verify(_base64url_decode(signature), f"{header}.{payload}".encode())
+        claims: dict[str, Any] = json.loads(_base64url_decode(payload))
+        if (
+            claims["aud"] != self.device_id
+            or claims["sequence"] <= self.last_sequence
+            or claims["exp"] <= self.now()
+        ):
+            raise CommandRejected
+        return claims
 
-    async def _read_keys(self) -> None:
-        """The tenant's keys, if the CA that this box knows vouches for them to it.
+    async def _fetch_keys(self) -> None:
+        """Fetch the tenant's keys and check their endorsement by the device's CA.
 
         Raises:
-            KeysUnknown: nobody could say, or nobody vouches.
+            KeysUnavailable: They cannot be fetched or are not endorsed.
         """
-        status, told = await self.call("keys", "GET", "/devices/me/command-keys")
+        status, response = await self.call("keys", "GET", "/devices/me/command-keys")
         if status != 200:
-            raise KeysUnknown
-        until = self._vouched_for_until(told) if self.chain else math.inf
+            raise KeysUnavailable
+        until = self._endorsed_until(response) if self.chain else math.inf
         if until <= self.now():
             self.tally.note("keys not believed", NETWORK, 0)
-            raise KeysUnknown
-        self.keys_until = until
+            raise KeysUnavailable
+        self.keys_valid_until = until
         self.keys = {
-            key["kid"]: Ed25519PublicKey.from_public_bytes(_decoded(key["x"]))
-            for key in told["keys"]
+            key["kid"]: Ed25519PublicKey.from_public_bytes(_base64url_decode(key["x"]))
+            for key in response["keys"]
         }
 
-    def _vouched_for_until(self, told: dict[str, Any]) -> float:
-        """How long a CA of the chain vouches for these keys to this box; 0: not at all."""
-        if not told["endorsement"]:
-            return 0.0
-        header, payload, signature = told["endorsement"].split(".")
-        der = b64decode(json.loads(_decoded(header))["x5c"][0])
-        named = x509.load_der_x509_certificate(der)
-        known = x509.load_pem_x509_certificates(self.chain.encode())
-        signer = next((one for one in known if one == named), None)
-        text = f"{header}.{payload}".encode()
-        if signer is None or not _has_signed(signer, text, _decoded(signature)):
-            return 0.0
-        said = json.loads(_decoded(payload))
-        is_it = said["aud"] == self.device_id and said["keys"] == told["keys"]
-        return float(said["exp"]) if is_it else 0.0
+    def _endorsed_until(self, response: dict[str, Any]) -> float:
+        """Return the end of the endorsement of these keys for this device.
 
-    async def _do(self, said: dict[str, Any]) -> dict[str, Any] | None:
-        """Carry a command out; what is to be answered, if something still is."""
-        type_, parameters = said["type"], said["parameters"]
-        if self.random.random() < self.clumsiness and type_ not in GESTURES:
+        Returns:
+            Seconds since 1970, or 0 if no CA of the chain has endorsed them.
+        """
+        if not response["endorsement"]:
+            return 0.0
+        header, payload, signature = response["endorsement"].split(".")
+        der = b64decode(json.loads(_base64url_decode(header))["x5c"][0])
+        certificate = x509.load_der_x509_certificate(der)
+        chain = x509.load_pem_x509_certificates(self.chain.encode())
+        signed_text = f"{header}.{payload}".encode()
+        if certificate not in chain or not _is_signature_valid(
+            certificate, signed_text, _base64url_decode(signature)
+        ):
+            return 0.0
+        claims = json.loads(_base64url_decode(payload))
+        is_valid = (
+            claims["aud"] == self.device_id and claims["keys"] == response["keys"]
+        )
+        return float(claims["exp"]) if is_valid else 0.0
+
+    async def _run(self, claims: dict[str, Any]) -> dict[str, Any] | None:
+        """Run a command. Return the answer to send, if one is still missing."""
+        type_, parameters = claims["type"], claims["parameters"]
+        if self.random.random() < self.failure_probability and type_ not in GESTURES:
             return {"status": "failed", "reason": "The player did not respond."}
         if type_ == "screenshot":
-            width = parameters.get("max_width", USUAL_WIDTH)
+            width = parameters.get("max_width", DEFAULT_WIDTH)
             picture = await asyncio.to_thread(self.screen.picture, width)
             status, _ = await self.call(
                 "screenshot", "PUT", parameters["upload_url"], picture
             )
-            failed = {"status": "failed", "reason": "The picture was not taken."}
-            return None if status == 201 else failed
+            failure = {
+                "status": "failed",
+                "reason": "The server did not accept the screenshot.",
+            }
+            return None if status == 201 else failure
         if type_ in ("reboot", "restart"):
-            await self._answer(said["jti"], {"status": "running"})
-            await asyncio.sleep(REBOOTS_FOR if type_ == "reboot" else RESTARTS_FOR)
+            await self._send_answer(claims["jti"], {"status": "running"})
+            await asyncio.sleep(
+                REBOOT_SECONDS if type_ == "reboot" else RESTART_SECONDS
+            )
         if type_ == "install_update":
-            self.look_for_update()
+            self.start_update_check()
         self._apply(type_, parameters)
         return {"status": "succeeded"}
 
@@ -244,25 +274,28 @@ class Commands:
                 screen.is_awake = True
             case "reload" | "restart" | "reboot":
                 screen.loads += 1
-                screen.typed, screen.last_key, screen.marks = "", "", []
+                screen.typed, screen.last_key, screen.touches = "", "", []
 
-    async def _answer(self, command_id: str, said: dict[str, Any]) -> None:
-        """Until somebody has heard it, for a while."""
-        pause = FIRST_PAUSE
-        while pause < LONGEST_PAUSE:
-            path = f"{MINE}/{command_id}/answer"
-            status, _ = await self.call("answer", "POST", path, said)
+    async def _send_answer(self, command_id: str, answer: dict[str, Any]) -> None:
+        """Send an answer. Retry with growing pauses while the server is unavailable."""
+        pause = FIRST_RETRY_DELAY
+        while pause < MAX_RETRY_DELAY:
+            path = f"{COMMANDS_PATH}/{command_id}/answer"
+            status, _ = await self.call("answer", "POST", path, answer)
             if status not in (NETWORK, 429, 500, 502, 503, 504):
                 return
             await asyncio.sleep(pause)
             pause *= 2
 
 
-def _decoded(text: str) -> bytes:
+def _base64url_decode(text: str) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _has_signed(signer: x509.Certificate, text: bytes, signature: bytes) -> bool:
+def _is_signature_valid(
+    signer: x509.Certificate, text: bytes, signature: bytes
+) -> bool:
+    """Verify a JWS signature (RS256, ES256 or ES384) with the key of a certificate."""
     key = signer.public_key()
     try:
         if isinstance(key, rsa.RSAPublicKey):

@@ -1,4 +1,4 @@
-"""Many simulated boxes at once, as coroutines of one process."""
+"""Run many simulated devices as coroutines of one process."""
 
 import asyncio
 import resource
@@ -9,25 +9,25 @@ from datetime import datetime
 
 import aiohttp
 
-from devices.simulation.commands import QUIET
-from devices.simulation.device import Pace, SimulatedDevice, Surroundings
+from devices.simulation.commands import STREAM_TIMEOUT
+from devices.simulation.device import FleetContext, Pace, SimulatedDevice
 from devices.simulation.tally import Tally
 
-MOST_CONNECTIONS = 200  # at once; boxes share them, as behind a proxy
-PATIENCE = 30.0  # seconds for an answer
+MAX_CONNECTIONS = 200  # shared by all devices, as behind a proxy
+RESPONSE_TIMEOUT = 30.0  # seconds
 
 
 def allow_connections(devices: int) -> None:
-    """Let this process have one open connection for each box, as far as it may."""
+    """Raise the limit of open files to one push connection per device, if allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = devices + 2 * MOST_CONNECTIONS + 100
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+    required = devices + 2 * MAX_CONNECTIONS + 100
+    if soft < required:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(required, hard), hard))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """So many boxes of a seed, at a server."""
+    """The simulated devices of one seed and the server that they use."""
 
     url: str
     enrollment_token: str
@@ -37,20 +37,27 @@ class Fleet:
     now: Callable[[], datetime]
 
     async def run(self, tally: Tally, seconds: float | None = None) -> None:
-        """Let them live, for a time or until this is cancelled; `tally` tells of it."""
-        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
-        # A box may wait for its turn for as long as it takes, but not for an answer.
+        """Run the devices and count their requests.
+
+        Args:
+            tally: The statistics to fill.
+            seconds: The duration. None runs until the task is cancelled.
+        """
+        connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS)
+        # The wait for a free connection is not limited, only the wait for a response.
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=PATIENCE, sock_read=PATIENCE
+            total=None, sock_connect=RESPONSE_TIMEOUT, sock_read=RESPONSE_TIMEOUT
         )
-        # One quiet connection for each box, beside those that they share.
-        quiet = aiohttp.TCPConnector(limit=0)
-        endless = aiohttp.ClientTimeout(total=None, sock_read=QUIET)
+        # Each device has its own push connection besides the shared ones.
+        stream_connector = aiohttp.TCPConnector(limit=0)
+        stream_timeout = aiohttp.ClientTimeout(total=None, sock_read=STREAM_TIMEOUT)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as http,
-            aiohttp.ClientSession(connector=quiet, timeout=endless) as streams,
+            aiohttp.ClientSession(
+                connector=stream_connector, timeout=stream_timeout
+            ) as streams,
         ):
-            where = Surroundings(
+            context = FleetContext(
                 http=http,
                 streams=streams,
                 url=self.url.rstrip("/"),
@@ -60,11 +67,11 @@ class Fleet:
                 tally=tally,
                 now=self.now,
             )
-            with suppress(TimeoutError):  # the time is over
-                async with asyncio.timeout(seconds), asyncio.TaskGroup() as lives:
+            with suppress(TimeoutError):  # raised when the duration has passed
+                async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
                     for number in range(self.devices):
-                        lives.create_task(SimulatedDevice(number, where).live())
+                        tasks.create_task(SimulatedDevice(number, context).run())
                     try:
-                        await asyncio.Event().wait()  # until it is cancelled
+                        await asyncio.Event().wait()  # until cancelled
                     finally:
                         tally.is_over = True

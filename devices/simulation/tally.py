@@ -1,15 +1,18 @@
-"""What a run of simulated devices came to: answers, errors and how long they took. Pure."""
+"""Count the requests of simulated devices with their statuses and durations."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-NETWORK = 0  # the status of a request that got no answer
+NETWORK = 0  # status of a request without a response
 
 
 @dataclass(slots=True)
-class Kind:
-    """The requests of one kind; times in whole milliseconds, so that a day fits."""
+class RequestStatistics:
+    """The statuses and durations of one kind of request.
+
+    Durations are counted in whole milliseconds, so that memory does not grow with time.
+    """
 
     statuses: Counter[int] = field(default_factory=Counter)
     milliseconds: Counter[int] = field(default_factory=Counter)
@@ -25,45 +28,53 @@ class Kind:
         return self.statuses.total() - self.answered
 
     def percentile(self, share: float) -> int | None:
-        """In milliseconds, of those that were answered in any way."""
-        wanted = share * self.milliseconds.total()
-        reached = 0
+        """Return a percentile of the durations in milliseconds.
+
+        Args:
+            share: From 0 to 1.
+
+        Returns:
+            None if no request got a response. Error responses count too.
+        """
+        threshold = share * self.milliseconds.total()
+        count_so_far = 0
         for value, count in sorted(self.milliseconds.items()):
-            reached += count
-            if reached >= wanted:
+            count_so_far += count
+            if count_so_far >= threshold:
                 return value
         return None
 
 
 @dataclass(slots=True)
 class Tally:
-    """A run, as it stands."""
+    """The statistics of a run."""
 
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    states: Counter[str] = field(default_factory=Counter)  # of the devices, now
-    listening: int = 0  # of them, on the push channel
-    is_over: bool = False  # the run: what ends with it counts no more
+    kinds: dict[str, RequestStatistics] = field(default_factory=dict)
+    states: Counter[str] = field(default_factory=Counter)  # devices in each state
+    listening: int = 0  # number of devices with an open push connection
+    is_over: bool = False  # set when the run ends: later disconnects are not counted
 
     def note(self, kind: str, status: int, seconds: float) -> None:
-        found = self.kinds.setdefault(kind, Kind())
-        found.statuses[status] += 1
+        """Count a request. `status` is `NETWORK` if there was no response."""
+        statistics = self.kinds.setdefault(kind, RequestStatistics())
+        statistics.statuses[status] += 1
         if status != NETWORK:
-            found.milliseconds[round(seconds * 1000)] += 1
+            statistics.milliseconds[round(seconds * 1000)] += 1
 
-    def move(self, before: str, after: str) -> None:
-        """A device is in another state than it was; "" is not to be there."""
-        if before:
-            self.states[before] -= 1
-        if after:
-            self.states[after] += 1
+    def move(self, old_state: str, new_state: str) -> None:
+        """Move a device from one state to another. "" stands for no state."""
+        if old_state:
+            self.states[old_state] -= 1
+        if new_state:
+            self.states[new_state] += 1
 
-    def listen(self, more: int) -> None:
-        """So many more devices hold the push channel."""
+    def listen(self, change: int) -> None:
+        """Change the number of open push connections."""
         if not self.is_over:
-            self.listening += more
+            self.listening += change
 
     def figures(self) -> dict[str, Any]:
-        """The same for machines; statuses as text, as JSON wants its keys."""
+        """Return the statistics for JSON, with statuses as text because keys are text."""
         return {
             "devices": {name: count for name, count in self.states.items() if count},
             "listening": self.listening,
@@ -80,7 +91,7 @@ class Tally:
         }
 
     def table(self) -> str:
-        """The same for people."""
+        """Return the statistics as a text table."""
         states = ", ".join(f"{n} {name}" for name, n in self.states.items() if n)
         lines = [f"devices: {states or 'none yet'}; {self.listening} listening"]
         lines.append(
@@ -88,8 +99,8 @@ class Tally:
         )
         for name, kind in sorted(self.kinds.items()):
             times = [kind.percentile(share) for share in (0.5, 0.95)]
-            told = ["-" if time is None else f"{time} ms" for time in times]
+            p50, p95 = ("-" if time is None else f"{time} ms" for time in times)
             lines.append(
-                f"{name:<16}{kind.answered:>10,}{kind.failed:>8,}{told[0]:>9}{told[1]:>9}"
+                f"{name:<16}{kind.answered:>10,}{kind.failed:>8,}{p50:>9}{p95:>9}"
             )
         return "\n".join(lines)

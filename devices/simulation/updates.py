@@ -1,4 +1,4 @@
-"""A simulated box's end of software updates: it installs what it can believe."""
+"""Download, verify and install the software updates of a simulated device."""
 
 import asyncio
 import hashlib
@@ -15,23 +15,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from devices.simulation.tally import NETWORK, Tally
 
-MINE = "/devices/me/update"
-MOST_TRIES = 200  # of one download: broken off, or not its turn
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before it goes on
-BREAKS_OFF = 0.1  # the chance that a download does, in the middle
-STEPS = 4  # words about a download
-FAULTS = (
-    ("no_space", "There is no room on the disk."),
-    ("install_failed", "The installer stopped with code 12."),
-    ("did_not_start", "The player did not start, the earlier version is back."),
+UPDATE_PATH = "/devices/me/update"
+MAX_DOWNLOAD_ATTEMPTS = 200  # per file, including interrupted and throttled ones
+FIRST_RETRY_DELAY, MAX_RETRY_DELAY = 1.0, 60.0  # seconds
+INTERRUPTION_PROBABILITY = 0.1  # of each download attempt
+PROGRESS_STEPS = 4  # progress reports per download
+INSTALL_ERRORS = (
+    ("no_space", "Not enough free disk space."),
+    ("install_failed", "The installer exited with code 12."),
+    ("did_not_start", "The player did not start. The previous version was restored."),
 )
 
 Call = Callable[..., Awaitable[tuple[int, Any]]]
 
 
 @dataclass(slots=True)
-class Updates:
-    """What a box remembers of its updates, and how it carries them out."""
+class UpdateClient:
+    """The state of a device's software updates and their installation."""
 
     call: Call
     http: aiohttp.ClientSession
@@ -41,156 +41,177 @@ class Updates:
     now: Callable[[], float]  # seconds since 1970, by the server's clock
     tally: Tally
     seed: str
-    version: str  # of the app that runs
-    come_back: Callable[[], Awaitable[object]]  # connect, after it was restarted
-    configure: Callable[[], Awaitable[object]]  # fetch the configuration, with the keys
-    faults: float = 0.0  # the chance that an update fails
-    installs_for: tuple[float, float] = (2.0, 6.0)  # seconds
+    version: str  # of the installed app
+    connect: Callable[[], Awaitable[object]]  # called after the restart of the app
+    fetch_configuration: Callable[[], Awaitable[object]]  # includes the update keys
+    failure_probability: float = 0.0  # of an installation
+    install_seconds: tuple[float, float] = (2.0, 6.0)  # shortest, longest
     keys: list[dict[str, str]] = field(default_factory=list)
-    last: tuple[str, int] | None = None  # rollout and attempt that are done with
-    working: asyncio.Task[None] | None = None
+    last_attempt: tuple[str, int] | None = None  # rollout and attempt, finished
+    task: asyncio.Task[None] | None = None
 
-    def look(self) -> None:
-        """See whether there is something to install, and do so beside all the rest."""
-        if self.working is None or self.working.done():
-            self.working = asyncio.create_task(self._look())
+    def start_check(self) -> None:
+        """Start a task that installs an offered update, unless one is running."""
+        if self.task is None or self.task.done():
+            self.task = asyncio.create_task(self._check())
 
     def stop(self) -> None:
-        if self.working is not None:
-            self.working.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         try:
             await self._update()
-        except (KeyError, TypeError, AttributeError, ValueError):
+        except (KeyError, TypeError, AttributeError, ValueError):  # unexpected response
             self.tally.note("not understood", NETWORK, 0)
 
     async def _update(self) -> None:
-        status, offer = await self.call("update", "GET", MINE)
+        status, offer = await self.call("update", "GET", UPDATE_PATH)
         if status != 200 or offer["not_before"] is not None:
-            return  # nothing, or not yet: it looks again when it connects
+            return  # no update, or not yet; the next connect checks again
         if not await self._is_ordered(offer):
             self.tally.note("update not believed", NETWORK, 0)
             return
-        this = offer["rollout"], offer["attempt"]
-        if this == self.last:
-            return  # it has said all there is to say
-        chance = Random(f"{self.seed}-{offer['version']}-{offer['attempt']}")
-        # Decided at once, whatever else happens; the way back is on the disk already.
-        fails = chance.random() < self.faults and not offer["rollback"]
-        if offer["package"] is not None and not await self._fetch(offer, chance):
+        attempt = offer["rollout"], offer["attempt"]
+        if attempt == self.last_attempt:
+            return  # its outcome was reported
+        random = Random(f"{self.seed}-{offer['version']}-{offer['attempt']}")
+        # The first number of the generator decides, so that the outcome does not depend
+        # on the download. A rollback never fails, because the old version is on the disk.
+        fails = random.random() < self.failure_probability and not offer["rollback"]
+        if offer["package"] is not None and not await self._fetch(offer, random):
             return
-        await self._say(offer, "installing", progress=10)
-        await asyncio.sleep(chance.uniform(*self.installs_for))
-        self.last = this
+        await self._report(offer, "installing", progress=10)
+        await asyncio.sleep(random.uniform(*self.install_seconds))
+        self.last_attempt = attempt
         if fails:
-            code, sentence = chance.choice(FAULTS)
-            await self._say(offer, "failed", error_code=code, error=sentence)
+            code, message = random.choice(INSTALL_ERRORS)
+            await self._report(offer, "failed", error_code=code, error=message)
             return
         self.version = offer["version"]
-        await self._say(offer, "installed")
-        await self.come_back()
+        await self._report(offer, "installed")
+        await self.connect()
 
-    async def _fetch(self, offer: dict[str, Any], chance: Random) -> bool:
-        """Whether all of the file came, and is what its tenant has signed."""
+    async def _fetch(self, offer: dict[str, Any], random: Random) -> bool:
+        """Download the package. Return True if it is complete and signed."""
         package = offer["package"]
-        if not self._believes(package, offer["version"]):
+        if not self._is_package_signed(package, offer["version"]):
             self.tally.note("update not believed", NETWORK, 0)
             return False
-        sha256 = await self._download(offer, chance)
+        sha256 = await self._download(offer, random)
         if sha256 is None:
             return False
         if sha256 != package["sha256"]:
-            sentence = "The file has another hash."
-            await self._say(offer, "failed", error_code="wrong_hash", error=sentence)
+            message = "The SHA-256 hash of the file differs from the package."
+            await self._report(offer, "failed", error_code="wrong_hash", error=message)
         return bool(sha256 == package["sha256"])
 
     async def _is_ordered(self, offer: dict[str, Any]) -> bool:
-        """Whether this box is told to do just this, now."""
-        order = self._signed(offer["order"])
+        """Return True if a valid signed order tells this device to install the offer."""
+        order = self._verify(offer["order"])
         if order is None:
-            await self.configure()  # there may be a new key
-            order = self._signed(offer["order"])
+            await self.fetch_configuration()  # the tenant may have a new key
+            order = self._verify(offer["order"])
         if order is None or order["exp"] <= self.now():
             return False
         package = offer["package"] or {"sha256": None}
-        said = {name: offer[name] for name in ("rollout", "attempt", "version")}
-        said |= {"rollback": offer["rollback"], "sha256": package["sha256"]}
-        return order["aud"] == self.device_id() and order.items() >= said.items()
+        expected = {name: offer[name] for name in ("rollout", "attempt", "version")}
+        expected |= {"rollback": offer["rollback"], "sha256": package["sha256"]}
+        return order["aud"] == self.device_id() and order.items() >= expected.items()
 
-    def _believes(self, package: dict[str, Any], version: str) -> bool:
-        """Whether the tenant has signed just this package."""
-        payload = self._signed(package["signature"]) or {}
-        said = tuple(payload.get(name) for name in ("package", "version", "sha256"))
-        return said == (package["id"], version, package["sha256"])
+    def _is_package_signed(self, package: dict[str, Any], version: str) -> bool:
+        """Return True if the tenant has signed this package with this version."""
+        payload = self._verify(package["signature"]) or {}
+        signed = tuple(payload.get(name) for name in ("package", "version", "sha256"))
+        return signed == (package["id"], version, package["sha256"])
 
-    def _signed(self, jws: str) -> dict[str, Any] | None:
-        """What a JWS says (RFC 7515), if a key of the configuration has signed it."""
+    def _verify(self, jws: str) -> dict[str, Any] | None:
+        """Return the payload of a JWS (RFC 7515).
+
+        Returns:
+            None if no update key of the configuration verifies the signature.
+        """
         text, _, signature = jws.rpartition(".")
-        header, payload = (json.loads(_decoded(part)) for part in text.split("."))
-        known = next((k for k in self.keys if k["kid"] == header["kid"]), None)
-        if known is None or header["alg"] != "EdDSA":
+        header, payload = (
+            json.loads(_base64url_decode(part)) for part in text.split(".")
+        )
+        jwk = next((key for key in self.keys if key["kid"] == header["kid"]), None)
+        if jwk is None or header["alg"] != "EdDSA":
             return None
-        public = Ed25519PublicKey.from_public_bytes(_decoded(known["x"]))
+        public_key = Ed25519PublicKey.from_public_bytes(_base64url_decode(jwk["x"]))
         try:
-            public.verify(_decoded(signature), text.encode())
+            public_key.verify(_base64url_decode(signature), text.encode())
         except InvalidSignature:
             return None
         return dict(payload)
 
-    async def _download(self, offer: dict[str, Any], chance: Random) -> str | None:
-        """The file's hash; it is gone on with where it broke off."""
-        size, digest, got = offer["package"]["size"], hashlib.sha256(), 0
+    async def _download(self, offer: dict[str, Any], random: Random) -> str | None:
+        """Download the file and resume after interruptions.
+
+        Returns:
+            The SHA-256 hash, or None if the download failed.
+        """
+        size, digest, received = offer["package"]["size"], hashlib.sha256(), 0
         path = f"/updates/packages/{offer['package']['id']}/file"
-        said, etag, pause = 0, "", FIRST_PAUSE
-        for _ in range(MOST_TRIES):
+        reported_step, etag, pause = 0, "", FIRST_RETRY_DELAY
+        for _ in range(MAX_DOWNLOAD_ATTEMPTS):
             headers = {"Authorization": f"Bearer {self.token()}"}
-            if got:
-                headers |= {"Range": f"bytes={got}-", "If-Range": etag}
-            breaks = chance.random() < BREAKS_OFF
+            if received:
+                headers |= {"Range": f"bytes={received}-", "If-Range": etag}
+            is_interrupted = random.random() < INTERRUPTION_PROBABILITY
             try:
                 async with self.http.get(
                     f"{self.url}{path}", headers=headers
-                ) as answer:
-                    self.tally.note("download", answer.status, 0)
-                    if answer.status in (429, 503):
-                        told = answer.headers.get("Retry-After", "")
-                        pause = float(told) if told.isdecimal() else LONGEST_PAUSE
-                    elif answer.status not in (200, 206):
+                ) as response:
+                    self.tally.note("download", response.status, 0)
+                    if response.status in (429, 503):
+                        value = response.headers.get("Retry-After", "")
+                        pause = float(value) if value.isdecimal() else MAX_RETRY_DELAY
+                    elif response.status not in (200, 206):
                         return None
                     else:
-                        pause, etag = FIRST_PAUSE, answer.headers.get("ETag", "")
-                        if answer.status == 200:
-                            digest, got = hashlib.sha256(), 0
-                        async for piece in answer.content.iter_chunked(1 << 16):
-                            digest.update(piece)
-                            got += len(piece)
-                            if got * STEPS // size > said:
-                                said = got * STEPS // size
-                                share = min(100, 100 * got // size)
-                                await self._say(offer, "downloading", progress=share)
-                            if breaks and got * 2 > size:
+                        pause = FIRST_RETRY_DELAY
+                        etag = response.headers.get("ETag", "")
+                        if response.status == 200:
+                            digest, received = hashlib.sha256(), 0
+                        async for chunk in response.content.iter_chunked(1 << 16):
+                            digest.update(chunk)
+                            received += len(chunk)
+                            step = received * PROGRESS_STEPS // size
+                            if step > reported_step:
+                                reported_step = step
+                                percent = min(100, 100 * received // size)
+                                await self._report(
+                                    offer, "downloading", progress=percent
+                                )
+                            if is_interrupted and received * 2 > size:
                                 break
             except (aiohttp.ClientError, TimeoutError, OSError):
                 self.tally.note("download", NETWORK, 0)
-            if got >= size:
+            if received >= size:
                 return digest.hexdigest()
-            await asyncio.sleep(chance.uniform(0.5, 1.5) * pause)
-            pause = min(LONGEST_PAUSE, 2 * pause)
+            await asyncio.sleep(random.uniform(0.5, 1.5) * pause)
+            pause = min(MAX_RETRY_DELAY, 2 * pause)
         return None
 
-    async def _say(self, offer: dict[str, Any], status: str, **more: Any) -> None:
-        """Until somebody has heard it, for a while."""
+    async def _report(self, offer: dict[str, Any], status: str, **fields: Any) -> None:
+        """Report the status. Retry with growing pauses while the server is unavailable.
+
+        Args:
+            offer: The offered update.
+            status: The new status.
+            fields: Additional fields of the report.
+        """
         path = f"/devices/me/updates/{offer['rollout']}/feedback"
-        said = {"attempt": offer["attempt"], "status": status, **more}
-        pause = FIRST_PAUSE
-        while pause < LONGEST_PAUSE:
-            answered, _ = await self.call("feedback", "POST", path, said)
-            if answered not in (NETWORK, 429, 500, 502, 503, 504):
+        body = {"attempt": offer["attempt"], "status": status, **fields}
+        pause = FIRST_RETRY_DELAY
+        while pause < MAX_RETRY_DELAY:
+            response_status, _ = await self.call("feedback", "POST", path, body)
+            if response_status not in (NETWORK, 429, 500, 502, 503, 504):
                 return
             await asyncio.sleep(pause)
             pause *= 2
 
 
-def _decoded(text: str) -> bytes:
+def _base64url_decode(text: str) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))

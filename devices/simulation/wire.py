@@ -1,4 +1,4 @@
-"""One request of a simulated box, and how long it took."""
+"""Send the HTTP requests of a simulated device."""
 
 import asyncio
 import json
@@ -10,44 +10,53 @@ import aiohttp
 from devices.simulation.tally import NETWORK, Tally
 
 
-async def asked(
+async def send_request(
     http: aiohttp.ClientSession,
     tally: Tally,
     kind: str,
-    what: tuple[str, str],
+    method: str,
+    url: str,
     body: Any,
     *,
     token: str,
-    more: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, Any, float]:
-    """Send a request and note it under its kind.
+    """Send a request and count it under its kind.
 
     Args:
-        what: method and address.
-        body: a picture as bytes, JSON, or None.
-        more: headers.
+        http: The session to send it with.
+        tally: The statistics of the run.
+        kind: The name of the request in the statistics.
+        method: The HTTP method.
+        url: The absolute URL.
+        body: A PNG image as bytes, a JSON value, or None.
+        token: The bearer token.
+        headers: Additional headers.
 
     Returns:
-        The status, `NETWORK` without an answer; what it says; and for how many seconds
-        the box is to leave the server alone.
+        The status, `NETWORK` without a response; the decoded body of a successful
+        response; and the seconds to wait before the next request.
     """
-    picture = isinstance(body, bytes)
-    headers = {
+    is_image = isinstance(body, bytes)
+    all_headers = {
         "Authorization": f"Bearer {token}",
-        "Content-Type": "image/png" if picture else "application/json",
-        **(more or {}),
+        "Content-Type": "image/png" if is_image else "application/json",
+        **(headers or {}),
     }
-    data = body if picture or body is None else json.dumps(body).encode()
+    data = body if is_image or body is None else json.dumps(body).encode()
     clock = asyncio.get_running_loop().time
-    begun = clock()
+    started = clock()
     try:
-        async with http.request(*what, data=data, headers=headers) as answer:
-            text = await answer.text()
-            status, pause = answer.status, answer.headers.get("Retry-After", "")
-        told = json.loads(text) if text and status < 400 else None
+        async with http.request(
+            method, url, data=data, headers=all_headers
+        ) as response:
+            text = await response.text()
+            status = response.status
+            retry_after = response.headers.get("Retry-After", "")
+        content = json.loads(text) if text and status < 400 else None
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        tally.note(kind, NETWORK, clock() - begun)
+        tally.note(kind, NETWORK, clock() - started)
         return NETWORK, None, 0.0
-    tally.note(kind, status, clock() - begun)
-    is_told_to_wait = status in (429, 503) and pause.isdecimal()
-    return status, told, float(pause) if is_told_to_wait else 0.0
+    tally.note(kind, status, clock() - started)
+    must_wait = status in (429, 503) and retry_after.isdecimal()
+    return status, content, float(retry_after) if must_wait else 0.0

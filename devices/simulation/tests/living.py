@@ -1,4 +1,4 @@
-"""A simulated fleet that lives beside a test."""
+"""Run a simulated fleet in the background of a test."""
 
 import asyncio
 import threading
@@ -11,17 +11,17 @@ from devices.simulation.tally import Tally
 
 @contextmanager
 def living(fleet: Fleet) -> Iterator[Tally]:
-    """Let the boxes live in a thread of their own, for as long as the block."""
+    """Run the fleet in a thread during the block. Yield its statistics."""
     loop, tally = asyncio.new_event_loop(), Tally()
     task = loop.create_task(fleet.run(tally))
 
-    def live() -> None:
+    def run() -> None:
         try:
             loop.run_until_complete(task)
         except asyncio.CancelledError:
             loop.close()
 
-    thread = threading.Thread(target=live)
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         yield tally

@@ -1,4 +1,4 @@
-"""Simulated boxes hold the push channel, believe who can be believed, and obey."""
+"""Tests of push notifications and command verification of simulated devices."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from devices.registry.tests.waiting import until
 from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.services import signing
 from devices.remote_control.tests.remote_control import online, person, told
-from devices.simulation.commands import Commands
+from devices.simulation.commands import CommandClient
 from devices.simulation.device import Pace
 from devices.simulation.fleet import Fleet
 from devices.simulation.screen import Screen
@@ -32,21 +32,21 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.django_db(transaction=True)
-class TestOverThePushChannel:
+class TestPushNotifications:
     @pytest.fixture
     def tenant(self) -> Tenant:
-        made: Tenant = TenantFactory.create()
-        return made
+        created: Tenant = TenantFactory.create()
+        return created
 
     @pytest.fixture
     def channel(self) -> Iterator[Channel]:
         yield from serving()
 
     @pytest.fixture
-    def boxes(
+    def devices(
         self, tenant: Tenant, live_server: Any, channel: Channel, settings: Any
     ) -> Iterator[list[Device]]:
-        """Three of them, which connect so seldom that only the channel can wake them."""
+        """Run three devices that connect so rarely that only push notifications reach them."""
         settings.RATES = dict.fromkeys(settings.RATES)
         settings.PUBLIC_URL, settings.STREAM_URL = live_server.url, channel.base
         with tenant_scope(tenant.pk):
@@ -63,50 +63,52 @@ class TestOverThePushChannel:
             until(lambda: tally.listening == 3)
             yield list(Device.every_tenant.order_by("name"))
 
-    def test_they_are_told_and_do_it(self, boxes: list[Device]) -> None:
-        by = person(boxes[0].tenant)
-        for device in boxes:
-            told(device, "reload", by=by, now=datetime.now(UTC))
-        told(boxes[0], "screenshot", by=by, now=datetime.now(UTC))
+    def test_pushed_commands_are_executed(self, devices: list[Device]) -> None:
+        operator = person(devices[0].tenant)
+        for device in devices:
+            told(device, "reload", by=operator, now=datetime.now(UTC))
+        told(devices[0], "screenshot", by=operator, now=datetime.now(UTC))
 
-        done = CommandHistory.every_tenant.filter(status="succeeded")
-        until(lambda: done.count() == 4)
-        assert Screenshot.every_tenant.get().device == boxes[0]
+        succeeded = CommandHistory.every_tenant.filter(status="succeeded")
+        until(lambda: succeeded.count() == 4)
+        assert Screenshot.every_tenant.get().device == devices[0]
 
 
-def knows_the_ca(box: Commands) -> None:
-    """It has got its chain with its certificate."""
+def trust_ca(client: CommandClient) -> None:
+    """Give the device the CA chain, as the response with its certificate does."""
     issuer = DeviceCertificatesService().initialize_ca(now=NOW)
-    pem = [one.public_bytes(Encoding.PEM).decode() for one in issuer.chain]
-    box.chain = "".join(pem)
+    pem = [
+        certificate.public_bytes(Encoding.PEM).decode() for certificate in issuer.chain
+    ]
+    client.chain = "".join(pem)
 
 
 class Server:
-    """What a box asks of its server, answered from the services themselves."""
+    """Answer the requests of a simulated device by calling the services."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self.fetched: list[dict[str, Any]] = []
+        self.commands: list[dict[str, Any]] = []
         keys = signing.key_set(now=NOW)
-        word = signing.endorsed(keys, device=device, now=NOW)
-        self.keys: dict[str, Any] = {"keys": keys, "endorsement": word}
+        endorsement = signing.endorsed(keys, device=device, now=NOW)
+        self.keys: dict[str, Any] = {"keys": keys, "endorsement": endorsement}
         self.answers: list[tuple[str, str]] = []
 
-    def hands_out(self, command: CommandHistory, **claims: Any) -> None:
+    def add_command(self, command: CommandHistory, **claims: Any) -> None:
         key = signing.current_key(now=NOW)
         for name, value in claims.items():
             setattr(command, name, value)
         signed = signing.signed(command, key, more={})
-        told = {"id": str(command.pk), "sequence": command.sequence, "signed": signed}
-        self.fetched.append(told)
+        row = {"id": str(command.pk), "sequence": command.sequence, "signed": signed}
+        self.commands.append(row)
 
     async def call(
         self, kind: str, method: str, path: str, body: Any = None
     ) -> tuple[int, Any]:
         if kind == "commands":
             after = int(path.partition("after=")[2])
-            new = [one for one in self.fetched if one["sequence"] > after]
-            return 200, {"results": new}
+            new_commands = [row for row in self.commands if row["sequence"] > after]
+            return 200, {"results": new_commands}
         if kind == "keys":
             return 200, self.keys
         self.answers.append((path.split("/")[-2], body["status"]))
@@ -114,7 +116,7 @@ class Server:
 
 
 @pytest.mark.django_db
-class TestWhomTheyBelieve:
+class TestCommandVerification:
     @pytest.fixture
     def device(self, acting: Tenant) -> Device:
         return online(acting)
@@ -134,39 +136,39 @@ class TestWhomTheyBelieve:
         return Server(device)
 
     @pytest.fixture
-    def box(self, device: Device, server: Server) -> Commands:
-        return Commands(
+    def client(self, device: Device, server: Server) -> CommandClient:
+        return CommandClient(
             call=server.call,
             tally=Tally(),
             random=Random(1),
             now=lambda: NOW.timestamp(),
-            screen=Screen("box", hue=0.5),
-            look_for_update=lambda: None,
+            screen=Screen("device", hue=0.5),
+            start_update_check=lambda: None,
             device_id=str(device.pk),
         )
 
     @pytest.fixture
-    def fetch(self, box: Commands) -> Callable[[], int]:
-        """Fetch; how many commands were not believed in all."""
+    def fetch(self, client: CommandClient) -> Callable[[], int]:
+        """Return a function that fetches commands and returns how many were rejected."""
 
         def run() -> int:
-            asyncio.run(box.fetch())
-            kind = box.tally.kinds.get("not believed")
+            asyncio.run(client.fetch())
+            kind = client.tally.kinds.get("not believed")
             return kind.statuses.total() if kind else 0
 
         return run
 
-    def test_a_command_of_ours(
+    def test_a_valid_command_is_executed(
         self,
         server: Server,
-        box: Commands,
+        client: CommandClient,
         command: CommandHistory,
         fetch: Callable[[], int],
     ) -> None:
-        server.hands_out(command)
+        server.add_command(command)
 
         assert fetch() == 0
-        assert (box.screen.volume, box.last) == (80, 1)
+        assert (client.screen.volume, client.last_sequence) == (80, 1)
         assert server.answers == [(str(command.pk), "succeeded")]
 
     @pytest.mark.parametrize(
@@ -176,91 +178,91 @@ class TestWhomTheyBelieve:
             {"expires_at": NOW},
             {"expires_at": NOW - timedelta(days=1)},
         ],
-        ids=["for another box", "over now", "long over"],
+        ids=["for another device", "expires now", "expired"],
     )
-    def test_not_what_is_for_another_box_or_too_late(
+    def test_a_command_for_another_device_or_expired_is_rejected(
         self,
         server: Server,
-        box: Commands,
+        client: CommandClient,
         command: CommandHistory,
         fetch: Callable[[], int],
         claims: dict[str, Any],
     ) -> None:
-        server.hands_out(command, **claims)
+        server.add_command(command, **claims)
 
         assert fetch() == 1
-        assert (box.screen.volume, server.answers) == (30, [])
+        assert (client.screen.volume, server.answers) == (30, [])
 
-    def test_not_the_same_again(
+    def test_a_repeated_command_is_rejected(
         self,
         server: Server,
-        box: Commands,
+        client: CommandClient,
         command: CommandHistory,
         fetch: Callable[[], int],
     ) -> None:
-        server.hands_out(command)
+        server.add_command(command)
         fetch()
-        server.fetched[0]["sequence"] = 2  # somebody says that it is another
+        server.commands[0]["sequence"] = 2  # as a forged new sequence number
 
         assert fetch() == 1
         assert len(server.answers) == 1
 
-    def test_not_by_a_key_for_which_nobody_vouches(
+    def test_a_key_without_endorsement_is_rejected(
         self,
         server: Server,
-        box: Commands,
+        client: CommandClient,
         command: CommandHistory,
         fetch: Callable[[], int],
     ) -> None:
-        knows_the_ca(box)
-        server.hands_out(command)
+        trust_ca(client)
+        server.add_command(command)
         server.keys = json.loads(json.dumps(server.keys))
         server.keys["keys"][0]["x"] = "A" * 43
 
         fetch()
-        assert box.tally.kinds["keys not believed"].failed == 1
-        assert (box.last, server.answers) == (0, [])
+        assert client.tally.kinds["keys not believed"].failed == 1
+        assert (client.last_sequence, server.answers) == (0, [])
 
-    def test_not_by_those_that_were_vouched_for_to_another_box(
+    def test_keys_endorsed_for_another_device_are_rejected(
         self,
         server: Server,
-        box: Commands,
+        client: CommandClient,
         command: CommandHistory,
         fetch: Callable[[], int],
     ) -> None:
-        knows_the_ca(box)
+        trust_ca(client)
         other = online(server.device.tenant)
         keys = server.keys["keys"]
-        word = signing.endorsed(keys, device=other, now=NOW)
-        server.keys = {"keys": keys, "endorsement": word}
-        server.hands_out(command)
+        endorsement = signing.endorsed(keys, device=other, now=NOW)
+        server.keys = {"keys": keys, "endorsement": endorsement}
+        server.add_command(command)
 
         fetch()
-        assert (box.last, server.answers) == (0, [])
+        assert (client.last_sequence, server.answers) == (0, [])
 
-    def test_a_number_that_nobody_has_signed_is_not_remembered(
+    def test_an_unsigned_sequence_number_is_not_stored(
         self,
         server: Server,
-        box: Commands,
+        client: CommandClient,
         command: CommandHistory,
         fetch: Callable[[], int],
     ) -> None:
-        server.fetched = [{"id": "x", "sequence": 2**53 - 1, "signed": "a.b.c"}]
+        server.commands = [{"id": "x", "sequence": 2**53 - 1, "signed": "a.b.c"}]
         fetch()
-        server.fetched = []
-        server.hands_out(command)
+        server.commands = []
+        server.add_command(command)
 
         fetch()
         assert server.answers == [(str(command.pk), "succeeded")]
 
-    def test_by_those_for_which_the_ca_does(
+    def test_a_command_by_an_endorsed_key_is_executed(
         self,
         server: Server,
-        box: Commands,
+        client: CommandClient,
         command: CommandHistory,
         fetch: Callable[[], int],
     ) -> None:
-        knows_the_ca(box)
-        server.hands_out(command)
+        trust_ca(client)
+        server.add_command(command)
 
         assert fetch() == 0

@@ -1,4 +1,4 @@
-"""Simulated boxes at a real server: they register, enroll, connect, report and obey."""
+"""Tests of simulated devices against a running server."""
 
 import asyncio
 import json
@@ -35,21 +35,21 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("pieces_dropped"),
 ]
-QUICK = Pace(
+FAST_PACE = Pace(
     connect_every=0.2, report_every=0.2, start_within=0.2, silence=0.0, listens=False
 )
 
 
 @pytest.fixture(autouse=True)
-def unlimited(settings: Any) -> None:
-    """Boxes that knock so often would be slowed down."""
+def disable_rate_limits(settings: Any) -> None:
+    """Disable rate limits, because the devices connect very often."""
     settings.RATES = dict.fromkeys(settings.RATES)
 
 
 @pytest.fixture
 def tenant() -> Tenant:
-    made: Tenant = TenantFactory.create()
-    return made
+    created: Tenant = TenantFactory.create()
+    return created
 
 
 @pytest.fixture
@@ -61,8 +61,10 @@ def enrollment_token(tenant: Tenant) -> str:
     return token
 
 
-def lived(url: str, token: str, *, pace: Pace = QUICK, seconds: float = 3) -> Tally:
-    """Three boxes, for some seconds."""
+def run_fleet(
+    url: str, token: str, *, pace: Pace = FAST_PACE, seconds: float = 3
+) -> Tally:
+    """Run three devices for some seconds."""
     fleet = Fleet(
         url=url,
         enrollment_token=token,
@@ -76,15 +78,15 @@ def lived(url: str, token: str, *, pace: Pace = QUICK, seconds: float = 3) -> Ta
     return tally
 
 
-def failed(tally: Tally) -> dict[str, int]:
+def failed_requests(tally: Tally) -> dict[str, int]:
     return {name: kind.failed for name, kind in tally.kinds.items() if kind.failed}
 
 
-def test_boxes_register_enroll_connect_and_report(
+def test_devices_register_enroll_connect_and_report(
     live_server: Any, enrollment_token: str
 ) -> None:
-    tally = lived(live_server.url, enrollment_token)
-    assert failed(tally) == {}
+    tally = run_fleet(live_server.url, enrollment_token)
+    assert failed_requests(tally) == {}
     names = Device.every_tenant.order_by("name").values_list("name", "status")
     assert list(names) == [(f"SIM-t-{n:06}", "online") for n in range(3)]
     assert DeviceCertificate.objects.filter(status="active").count() == 3
@@ -93,17 +95,17 @@ def test_boxes_register_enroll_connect_and_report(
     assert tally.figures()["devices"] == {"online": 3}
 
 
-def test_the_same_seed_is_the_same_boxes_again(
+def test_the_same_seed_gives_the_same_devices(
     live_server: Any, enrollment_token: str
 ) -> None:
     for _ in range(2):
-        tally = lived(live_server.url, enrollment_token, seconds=1.5)
+        tally = run_fleet(live_server.url, enrollment_token, seconds=1.5)
     assert tally.kinds["register"].statuses == {200: 3}
     assert Device.every_tenant.count() == 3
     assert not Device.every_tenant.filter(quarantined_at__isnull=False).exists()
 
 
-def test_boxes_do_what_connect_tells_them(
+def test_devices_follow_the_next_steps_of_connect(
     live_server: Any, enrollment_token: str, tenant: Tenant
 ) -> None:
     now = datetime.now(UTC)
@@ -111,17 +113,17 @@ def test_boxes_do_what_connect_tells_them(
     with tenant_scope(tenant.pk):
         definitions.define(key="size", kind="integer", default=5, now=now)
     connect_response.forget()
-    tally = lived(live_server.url, enrollment_token)
+    tally = run_fleet(live_server.url, enrollment_token)
     applied = ReportedConfiguration.every_tenant.filter(outcome="applied")
     assert applied.count() == 3
-    assert tally.kinds["configuration"].statuses == {200: 3}  # once each
+    assert tally.kinds["configuration"].statuses == {200: 3}  # once per device
     assert tally.kinds["settings"].statuses == {200: 3}
 
 
-def test_a_box_whose_token_is_void_registers_again(
+def test_a_device_with_a_deleted_token_registers_again(
     live_server: Any, enrollment_token: str
 ) -> None:
-    pace = Pace(**{**_said(QUICK), "connect_every": 0.5})
+    pace = Pace(**{**_fields(FAST_PACE), "connect_every": 0.5})
 
     async def run() -> Tally:
         tally = Tally()
@@ -133,11 +135,11 @@ def test_a_box_whose_token_is_void_registers_again(
             pace=pace,
             now=lambda: datetime.now(UTC),
         )
-        living = asyncio.create_task(fleet.run(tally, 6))
+        running = asyncio.create_task(fleet.run(tally, 6))
         while "connect" not in tally.kinds:
             await asyncio.sleep(0.1)
-        await asyncio.to_thread(_end_tokens)
-        await living
+        await asyncio.to_thread(_delete_tokens)
+        await running
         return tally
 
     tally = asyncio.run(run())
@@ -145,52 +147,54 @@ def test_a_box_whose_token_is_void_registers_again(
     assert tally.kinds["register"].statuses == {201: 1, 200: 1}
 
 
-def test_new_boxes_report_their_past(live_server: Any, enrollment_token: str) -> None:
-    pace = Pace(**{**_said(QUICK), "history": timedelta(hours=2)})
-    lived(live_server.url, enrollment_token, pace=pace, seconds=2)
-    past = DeviceMetrics.every_tenant.filter(
-        recorded_at__lt=datetime.now(UTC) - timedelta(minutes=4)
-    )
-    assert past.count() == 3 * 24
-
-
-def test_a_box_goes_silent_and_comes_back(
+def test_new_devices_report_their_history(
     live_server: Any, enrollment_token: str
 ) -> None:
-    pace = Pace(**{**_said(QUICK), "silence": 0.5, "silent_for": (0.3, 0.4)})
-    tally = lived(live_server.url, enrollment_token, pace=pace)
-    assert failed(tally) == {}
+    pace = Pace(**{**_fields(FAST_PACE), "history": timedelta(hours=2)})
+    run_fleet(live_server.url, enrollment_token, pace=pace, seconds=2)
+    history_rows = DeviceMetrics.every_tenant.filter(
+        recorded_at__lt=datetime.now(UTC) - timedelta(minutes=4)
+    )
+    assert history_rows.count() == 3 * 24
+
+
+def test_a_device_goes_silent_and_comes_back(
+    live_server: Any, enrollment_token: str
+) -> None:
+    pace = Pace(**{**_fields(FAST_PACE), "silence": 0.5, "silent_for": (0.3, 0.4)})
+    tally = run_fleet(live_server.url, enrollment_token, pace=pace)
+    assert failed_requests(tally) == {}
     assert tally.kinds["connect"].answered > 3
 
 
-def test_a_server_that_is_away_costs_no_box_its_life() -> None:
-    tally = lived("http://127.0.0.1:9", "enr_x", seconds=1)
+def test_devices_keep_running_while_the_server_is_unreachable() -> None:
+    tally = run_fleet("http://127.0.0.1:9", "enr_x", seconds=1)
     assert tally.kinds["register"].statuses == {0: 3}
 
 
 @pytest.mark.parametrize(
-    "page", [b"<html>Sign in</html>", b"{}", b"[]", b"\xff", b'{"token": 5}']
+    "body", [b"<html>Sign in</html>", b"{}", b"[]", b"\xff", b'{"token": 5}']
 )
-def test_a_page_that_is_no_answer_costs_no_box_its_life(page: bytes) -> None:
+def test_devices_keep_running_after_an_unexpected_response(body: bytes) -> None:
     class Proxy(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(page)
+            self.wfile.write(body)
 
         def log_message(self, *args: Any) -> None:
-            """Nothing."""
+            """Discard the log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        tally = lived(f"http://127.0.0.1:{server.server_port}", "enr_x", seconds=1)
+        tally = run_fleet(f"http://127.0.0.1:{server.server_port}", "enr_x", seconds=1)
         server.shutdown()
     assert tally.kinds["register"].statuses.total() == 3
     assert not tally.states["online"]
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("options", "message"),
     [
         (["--history", "nan"], "--history is at most"),
         (["--url", "localhost"], "--url is like"),
@@ -202,38 +206,45 @@ def test_a_page_that_is_no_answer_costs_no_box_its_life(page: bytes) -> None:
         (["--history", "10000"], "--history is at most"),
     ],
 )
-def test_what_cannot_be_simulated_is_refused(said: list[str], sentence: str) -> None:
-    usual = ["--url", "http://localhost:1", "--token", "enr_x", "--seconds", "1"]
-    with pytest.raises(CommandError, match=sentence):
-        call_command("simulate_fleet", *usual, *said)
+def test_invalid_options_are_rejected(options: list[str], message: str) -> None:
+    required_options = [
+        "--url",
+        "http://localhost:1",
+        "--token",
+        "enr_x",
+        "--seconds",
+        "1",
+    ]
+    with pytest.raises(CommandError, match=message):
+        call_command("simulate_fleet", *required_options, *options)
 
 
-def test_ctrl_c_ends_a_run_with_its_figures(
+def test_an_interrupted_run_prints_its_statistics(
     live_server: Any, enrollment_token: str
 ) -> None:
-    words = ["--url", live_server.url, "--devices", "2", "--connect-every", "0.5"]
+    options = ["--url", live_server.url, "--devices", "2", "--connect-every", "0.5"]
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "simulate_fleet", *words, "--json"],
+        [sys.executable, "manage.py", "simulate_fleet", *options, "--json"],
         cwd=BASE,
         env={**os.environ, "ENROLLMENT_TOKEN": enrollment_token},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    reporting = DeviceMetrics.every_tenant.values("device_id").distinct()
-    until(lambda: reporting.count() == 2, within=60)
+    reporting_devices = DeviceMetrics.every_tenant.values("device_id").distinct()
+    until(lambda: reporting_devices.count() == 2, within=60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert json.loads(out)["requests"]["register"]["statuses"] == {"201": 2}
 
 
-def _said(pace: Pace) -> dict[str, Any]:
+def _fields(pace: Pace) -> dict[str, Any]:
     return {name: getattr(pace, name) for name in pace.__slots__}
 
 
-def _end_tokens() -> None:
-    """As if somebody had taken them all back; in a thread, which is nobody's."""
+def _delete_tokens() -> None:
+    """Delete all device tokens. Runs in a thread without a tenant context."""
     with every_tenant_scope():
         DeviceToken.every_tenant.all().delete()
     connection.close()
