@@ -1,4 +1,4 @@
-"""Pages that change while they are open: the stream that tells them to look again."""
+"""Live updates of open pages: the stream of server-sent events."""
 
 import asyncio
 import http.cookiejar
@@ -21,50 +21,54 @@ from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory
 
 
-def told(stream: Stream) -> list[Any]:
-    waiting = []
+def queued_hints(stream: Stream) -> list[Any]:
+    hints = []
     while not stream.waiting.empty():
-        waiting.append(json.loads(stream.waiting.get_nowait()))
-    return waiting
+        hints.append(json.loads(stream.waiting.get_nowait()))
+    return hints
 
 
-def test_a_hint_goes_to_the_pages_of_its_tenant_and_to_the_superusers() -> None:
-    async def passing() -> None:
-        ours, theirs, every = Stream("one"), Stream("other"), Stream(EVERY_TENANT)
+def test_a_hint_is_sent_to_its_tenant_and_to_superusers() -> None:
+    async def pass_on_one_hint() -> None:
+        member = Stream("one")
+        member_of_another = Stream("other")
+        superuser = Stream(EVERY_TENANT)
         streams = Streams()
-        streams._open |= {ours, theirs, every}
+        streams._open |= {member, member_of_another, superuser}
         device = str(uuid4())
         hint = {"tenant": "one", "names": ["alert.opened"], "devices": [device]}
 
         streams._pass_on(json.dumps(hint).encode())
 
-        seen = [{"names": ["alert.opened"], "devices": [device]}]
-        assert (told(ours), told(theirs), told(every)) == (seen, [], seen)
+        expected = [{"names": ["alert.opened"], "devices": [device]}]
+        assert queued_hints(member) == expected
+        assert queued_hints(member_of_another) == []
+        assert queued_hints(superuser) == expected
 
-    asyncio.run(passing())
+    asyncio.run(pass_on_one_hint())
 
 
-def test_for_a_reader_that_lags_many_hints_become_one() -> None:
-    async def lagging() -> None:
+def test_the_queue_of_a_slow_reader_is_replaced_by_one_hint() -> None:
+    async def overflow_queue() -> None:
         stream = Stream("one")
         for _ in range(BEHIND + 1):
             stream.offer('{"names": [], "devices": []}')
-        assert told(stream) == [json.loads(EVERYTHING)]
+        assert queued_hints(stream) == [json.loads(EVERYTHING)]
 
-    asyncio.run(lagging())
+    asyncio.run(overflow_queue())
 
 
 @pytest.mark.django_db
-def test_the_head_of_the_stream_is_for_whoever_is_signed_in(tenant: Tenant) -> None:
+def test_the_stream_requires_a_signed_in_member(tenant: Tenant) -> None:
     client = Client()
     assert client.get("/admin/live/").status_code == 302
     client.force_login(MembershipFactory.create(tenant=tenant, role=Role.VIEWER).user)
 
-    answer = client.get("/admin/live/")
+    response = client.get("/admin/live/")
 
-    assert answer["Content-Type"] == "text/event-stream"
-    assert answer["X-Live-Topic"] == str(tenant.pk)
-    assert answer.content == b"retry: 3000\n\n"
+    assert response["Content-Type"] == "text/event-stream"
+    assert response["X-Live-Topic"] == str(tenant.pk)
+    assert response.content == b"retry: 3000\n\n"
 
 
 @pytest.fixture(scope="module")
@@ -76,26 +80,26 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture
 def browser(up: Up) -> Any:
-    """Signed in as the first administrator."""
+    """An opener that is signed in as the first administrator."""
     jar = http.cookiejar.CookieJar()
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-    where = f"http://localhost:{up.port}/admin/login/"
-    form = opener.open(where, timeout=10).read().decode()
+    url = f"http://localhost:{up.port}/admin/login/"
+    form = opener.open(url, timeout=10).read().decode()
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
     password = re.search(r"password +(\S+)", up.output())
     assert token is not None
     assert password is not None
-    said = {
+    fields = {
         "username": "admin@example.com",
         "password": password[1],
         "csrfmiddlewaretoken": token[1],
         "next": "/admin/",
     }
-    opener.open(where, urllib.parse.urlencode(said).encode(), timeout=10)
+    opener.open(url, urllib.parse.urlencode(fields).encode(), timeout=10)
     return opener
 
 
-def test_an_open_page_hears_of_a_new_device_within_two_seconds(
+def test_an_open_page_is_notified_of_a_new_device_within_two_seconds(
     up: Up, browser: Any
 ) -> None:
     enrollment = re.search(r"enr_[\w-]{43}", up.output())
@@ -104,19 +108,21 @@ def test_an_open_page_hears_of_a_new_device_within_two_seconds(
         assert stream.headers["Content-Type"] == "text/event-stream"
         assert "X-Live-Topic" not in stream.headers
         assert stream.readline() == b"retry: 3000\n"
-        hint_after(stream, EVERYTHING)  # whoever comes looks once
+        next_hint(stream, EVERYTHING)  # sent to every new stream
 
-        begun = time.monotonic()
-        made = call(up, "/devices/auto-register", enrollment[0], {"serial_number": "L"})
-        hint = json.loads(hint_after(stream, "device.registered"))
+        started = time.monotonic()
+        result = call(
+            up, "/devices/auto-register", enrollment[0], {"serial_number": "L"}
+        )
+        hint = json.loads(next_hint(stream, "device.registered"))
 
-    assert time.monotonic() - begun < 2
-    assert made["device"]["id"] in hint["devices"]
+    assert time.monotonic() - started < 2
+    assert result["device"]["id"] in hint["devices"]
 
 
-def hint_after(stream: Any, word: str) -> str:
-    """The first hint that has the word in it."""
+def next_hint(stream: Any, text: str) -> str:
+    """Return the next hint that contains the text."""
     while True:
         line = stream.readline().decode()
-        if line.startswith("data: ") and word in line:
+        if line.startswith("data: ") and text in line:
             return str(line.removeprefix("data: "))
