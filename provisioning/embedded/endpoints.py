@@ -126,7 +126,7 @@ def write_private(path: Path, content: str) -> None:
     temporary.rename(path)
 
 
-def open_to_all(path: Path) -> bool:
+def is_traversable_by_all(path: Path) -> bool:
     """Return True if every user can traverse this folder and its parents."""
     return all(parent.stat().st_mode & stat.S_IXOTH for parent in (path, *path.parents))
 
@@ -144,7 +144,7 @@ def _reachable_folder(var: Path) -> Path:
     folder can no longer be opened.
     """
     var = var.resolve()
-    if os.geteuid() != 0 or open_to_all(var):
+    if os.geteuid() != 0 or is_traversable_by_all(var):
         folder = var
     else:
         key = hashlib.sha256(str(var).encode()).hexdigest()[:16]

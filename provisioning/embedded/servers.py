@@ -74,7 +74,7 @@ def running(
 
 
 @contextmanager
-def owned(var: Path) -> Iterator[Endpoints]:
+def exclusive(var: Path) -> Iterator[Endpoints]:
     """Hold the exclusive right to run the servers of this folder, for `up`.
 
     Raises:

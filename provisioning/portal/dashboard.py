@@ -144,7 +144,7 @@ def _months(certificates: Any, today: date) -> list[dict[str, Any]]:
 
     Returns:
         Label, count and bar height of each month. The height is in percent of the
-        chart; the tallest bar leaves room for its label.
+        chart; the tallest bar has 75 percent, which leaves space for its label.
     """
     by_month = certificates.annotate(month=TruncMonth("not_after")).order_by()
     counts = {

@@ -115,7 +115,7 @@ def protected() -> dict[str, Any]:
     )
     event = Event.every_tenant.filter(tenant=tenant).first()
     assert event is not None
-    delivery = Delivery.objects.create(event=event, listener="nobody", due_at=now)
+    delivery = Delivery.objects.create(event=event, listener="unknown", due_at=now)
     authority = CertificateAuthority.objects.get()
     campaign = RenewalCampaign.objects.create(
         tenant=tenant, reason=NAME, per_minute=1, started_at=now

@@ -73,7 +73,7 @@ def _servers(supervisor: Supervisor) -> Iterator[None]:
     if not wanted:
         yield
         return
-    with servers.owned(settings.VAR) as embedded:
+    with servers.exclusive(settings.VAR) as embedded:
         for name, value in embedded.environment.items():
             if f"{name}_FILE" not in os.environ:
                 os.environ.setdefault(name, value)

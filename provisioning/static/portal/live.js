@@ -13,7 +13,7 @@
   const isInUse = (part) =>
     part.contains(document.activeElement) || part.querySelector("input:checked");
 
-  // Django's script for list actions only knows the check boxes of the original page.
+  // Django's script for list actions handles only the check boxes it was started with.
   function initActions() {
     const parent = document.querySelector(".result-list-wrapper");
     const checkboxes = document.querySelectorAll("tr input.action-select");
