@@ -1,4 +1,4 @@
-"""What libraries bring to the portal, in its clothes; what no admin should touch is gone."""
+"""Admin classes for third-party models: Celery beat schedules; unused models are hidden."""
 
 from django.contrib import admin
 from django.contrib.auth.models import Group
@@ -26,7 +26,7 @@ for model in (
 
 @admin.register(PeriodicTask)
 class ScheduleAdmin(PeriodicTaskAdmin, ModelAdmin):
-    """When beat starts which task, and whether it does."""
+    """Periodic tasks: schedule, enabled flag, last run."""
 
     list_display = ("name", "enabled", "scheduler", "last_run_at", "total_run_count")
     list_filter = ("enabled",)

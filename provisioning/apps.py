@@ -4,10 +4,10 @@ from django.apps import AppConfig
 
 
 class ProvisioningConfig(AppConfig):
-    """The wiring: commands, templates, and what the OpenAPI document needs to know."""
+    """Load the project wiring: the Celery application and the OpenAPI extensions."""
 
     name = "provisioning"
 
     def ready(self) -> None:
-        import_module("provisioning.celery")  # every process sends to our broker
+        import_module("provisioning.celery")  # every process sends to the same broker
         import_module("provisioning.api.schema")

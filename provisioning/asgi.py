@@ -1,7 +1,7 @@
-"""The entry point of the push server's processes."""
+"""ASGI entry point of the push server."""
 
 from importlib import import_module
 
-from provisioning.wsgi import answered  # sets Django up: the rest imports models
+from provisioning.wsgi import full_response  # runs Django's setup, needed by the import
 
-app = import_module("provisioning.push_server").create(answered)
+app = import_module("provisioning.push_server").create(full_response)

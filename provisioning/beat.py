@@ -1,7 +1,8 @@
-"""Beat, of which there may be several, and which bears a clock that is set back.
+"""Celery beat scheduler with leader election and tolerance of a clock that is set back.
 
-Only one of them sends; the others look on and take its place when it falls silent. So
-beat is no single point of failure, and starting it twice does no harm.
+Several beat processes may run at the same time: only the one that holds the lease sends
+tasks, and another one takes over when the lease expires. So beat is no single point of
+failure, and starting it twice does no harm.
 """
 
 import os
@@ -18,11 +19,11 @@ from redis import Redis, RedisError
 
 from provisioning.schedule import RENAMED_TASKS
 
-LEASE = 20  # seconds after which another beat takes the place of one that fell silent
-LOOK_AGAIN = 5.0  # seconds
-SET_BACK = 2.0  # seconds that a clock may go back without anybody having set it
+LEASE = 20  # seconds without a renewal after which another beat takes over
+STANDBY_INTERVAL = 5.0  # seconds between two attempts of a standby to become the leader
+CLOCK_TOLERANCE = 2.0  # seconds the clock may go back before it counts as set back
 
-TAKE_OR_KEEP = """
+ACQUIRE_LEASE = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
@@ -31,61 +32,63 @@ return 1
 
 
 class Entry(ModelEntry):  # type: ignore[misc] # untyped
-    """A task of the schedule; it cannot have run in the future."""
+    """A scheduled task whose last run is never in the future."""
 
     last_run_at: datetime
 
     def __init__(self, model: Any, app: Any = None) -> None:
         super().__init__(model, app=app)
-        self.not_in_the_future()
+        self.clamp_last_run()
 
-    def not_in_the_future(self) -> None:
+    def clamp_last_run(self) -> None:
+        """Move a last run that is in the future to now."""
         now = timezone.now()
-        if self.last_run_at > now + timedelta(seconds=SET_BACK):
+        if self.last_run_at > now + timedelta(seconds=CLOCK_TOLERANCE):
             self.last_run_at = self.model.last_run_at = now
 
 
 class Scheduler(DatabaseScheduler):  # type: ignore[misc] # untyped
-    """Sends what is due while it holds the place of the one that does."""
+    """Send due tasks while this process holds the lease."""
 
     Entry = Entry
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._me = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
-        self._wall = time.time()
-        self._holds_until = 0.0
+        self._id = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
+        self._last_wall_time = time.time()
+        self._leader_until = 0.0  # monotonic time; the lease is renewed after it
         client: Any = Redis.from_url(
             settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1
         )
-        self._take_or_keep = client.register_script(TAKE_OR_KEEP)
+        self._acquire_lease = client.register_script(ACQUIRE_LEASE)
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Write the schedule to the database, without the tasks that were renamed."""
+        """Write the schedule to the database and delete entries of renamed tasks."""
         super().setup_schedule()
         PeriodicTask.objects.filter(task__in=RENAMED_TASKS).delete()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        self._bear_a_clock_set_back()
-        if not self._is_the_one():
-            return LOOK_AGAIN
+        """Send what is due. Return the seconds until the next call."""
+        self._handle_clock_set_back()
+        if not self._is_leader():
+            return STANDBY_INTERVAL
         return float(super().tick(*args, **kwargs))
 
-    def _is_the_one(self) -> bool:
-        """Whether this one sends; asked of Redis a few times within a lease."""
-        if time.monotonic() < self._holds_until:
+    def _is_leader(self) -> bool:
+        """Return True if this process holds the lease; renew it every quarter lease."""
+        if time.monotonic() < self._leader_until:
             return True
         key = f"{settings.KEY_PREFIX}beat"
         try:
-            mine = bool(self._take_or_keep(keys=[key], args=[self._me, LEASE]))
+            acquired = bool(self._acquire_lease(keys=[key], args=[self._id, LEASE]))
         except RedisError:
-            return False  # nothing could be sent either
-        self._holds_until = time.monotonic() + LEASE / 4 if mine else 0.0
-        return mine
+            return False  # without Redis no task could be sent either
+        self._leader_until = time.monotonic() + LEASE / 4 if acquired else 0.0
+        return acquired
 
-    def _bear_a_clock_set_back(self) -> None:
-        before, self._wall = self._wall, time.time()
-        if self._wall < before - SET_BACK:
+    def _handle_clock_set_back(self) -> None:
+        previous, self._last_wall_time = self._last_wall_time, time.time()
+        if self._last_wall_time < previous - CLOCK_TOLERANCE:
             for entry in self.schedule.values():
-                entry.not_in_the_future()
-            self._heap = None  # its times are those of the clock before
+                entry.clamp_last_run()
+            self._heap = None  # its due times were computed with the previous clock

@@ -13,16 +13,17 @@ from provisioning.schedule import RENAMED_TASKS
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
 
-AT_ONCE = 5.0  # seconds
+COLD_SHUTDOWN_TIMEOUT = 5.0  # seconds
 
 app = Celery("provisioning")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-# Celery closes the connection around each task; a renewal is quicker than opening one.
+# By default Celery closes the database connection around each task. Opening one takes
+# longer than a whole renewal task.
 app.conf.CELERY_DB_REUSE_MAX = sys.maxsize
 app.autodiscover_tasks()
 
 
-def _keep_former_name(former: str, name: str) -> None:
+def _register_former_name(former: str, name: str) -> None:
     """Run a task also under the name that it had in the previous release."""
 
     @app.task(name=former, ignore_result=True)
@@ -31,22 +32,23 @@ def _keep_former_name(former: str, name: str) -> None:
 
 
 for _former, _name in RENAMED_TASKS.items():
-    _keep_former_name(_former, _name)
+    _register_former_name(_former, _name)
 
 
 @task_prerun.connect
-def keep_a_good_connection(**_: Any) -> None:
-    """As a request does: one that broke or is old is not used again."""
+def discard_stale_connections(**_: Any) -> None:
+    """Close broken or expired database connections, as Django does before a request."""
     close_old_connections()
 
 
 @worker_shutting_down.connect
-def end_in_any_case(how: str, **_: Any) -> None:
-    """Told to end at once, a worker does: its pool may wait for itself for good.
+def force_cold_shutdown(how: str, **_: Any) -> None:
+    """Exit a few seconds after a cold shutdown was requested.
 
-    What it was working on comes again, as after any end that is not warm.
+    The worker's pool can wait for itself forever. Tasks that were running are delivered
+    again, as after any shutdown that is not warm.
     """
     if how == "Cold":
-        ending = threading.Timer(AT_ONCE, os._exit, [1])
-        ending.daemon = True
-        ending.start()
+        timer = threading.Timer(COLD_SHUTDOWN_TIMEOUT, os._exit, [1])
+        timer.daemon = True
+        timer.start()

@@ -1,4 +1,4 @@
-"""What a browser is told that it may do with our pages."""
+"""Middleware for security headers and for the headers that proxies set."""
 
 from collections.abc import Callable
 
@@ -8,23 +8,23 @@ from tenants.middleware import comes_from_proxy
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-NOTHING = (
+API_POLICY = (
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-OURS = (
+PAGE_POLICY = (
     "default-src 'none'; connect-src 'self'; font-src 'self'; img-src 'self' data:;"
     " style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none';"
     " form-action 'self'; script-src 'self'"
 )
-POLICIES = (
-    ("/admin/", f"{OURS} 'unsafe-eval'"),  # Alpine.js, on which the portal stands
-    ("/docs", OURS),
+PAGE_POLICIES = (
+    ("/admin/", f"{PAGE_POLICY} 'unsafe-eval'"),  # Alpine.js evaluates expressions
+    ("/docs", PAGE_POLICY),
 )
-FEATURES = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
 class ProxyHeadersMiddleware:
-    """Takes a proxy's word that the caller came by TLS from trusted proxies only."""
+    """Remove `X-Forwarded-Proto` from requests that do not come from a trusted proxy."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -36,7 +36,11 @@ class ProxyHeadersMiddleware:
 
 
 class ContentPolicyMiddleware:
-    """A content security policy on every answer; pages get what they need, JSON nothing."""
+    """Set `Content-Security-Policy` and `Permissions-Policy` on every response.
+
+    The policy of pages allows the portal's own resources. All other responses are JSON
+    and load nothing.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -46,12 +50,13 @@ class ContentPolicyMiddleware:
         response.headers.setdefault(
             "Content-Security-Policy", policy_for(request.path_info)
         )
-        response.headers.setdefault("Permissions-Policy", FEATURES)
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         return response
 
 
 def policy_for(path: str) -> str:
-    for beginning, policy in POLICIES:
-        if path.startswith(beginning):
+    """Return the content security policy for a path."""
+    for prefix, policy in PAGE_POLICIES:
+        if path.startswith(prefix):
             return policy
-    return NOTHING
+    return API_POLICY

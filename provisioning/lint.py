@@ -33,16 +33,18 @@ def main() -> None:
     var = BASE / "var" / "test"
     os.environ["VAR_DIR"] = str(var)
     failed = []
-    with servers.running(var, durable=False) as at:
+    with servers.running(var, durable=False) as embedded:
         if endpoints.missing_servers(os.environ):
-            os.environ.update(at.environment)
+            os.environ.update(embedded.environment)
         for name, (command, environment) in CHECKS.items():
-            begun = time.monotonic()
-            done = subprocess.run(command, cwd=BASE, env={**os.environ, **environment})
-            good = done.returncode == 0
-            verdict = "good" if good else "FAILED"
-            print(f"{name}: {verdict} in {time.monotonic() - begun:.0f} s", flush=True)
-            failed += [] if good else [name]
+            started = time.monotonic()
+            result = subprocess.run(
+                command, cwd=BASE, env={**os.environ, **environment}
+            )
+            status = "passed" if result.returncode == 0 else "FAILED"
+            print(f"{name}: {status} in {time.monotonic() - started:.0f} s", flush=True)
+            if result.returncode != 0:
+                failed.append(name)
     if failed:
         sys.exit(f"lint: {', '.join(failed)} failed.")
 

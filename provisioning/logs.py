@@ -1,4 +1,4 @@
-"""Structured logs: every line bears the request id and the caller."""
+"""Logging configuration. Every line contains the request id and the caller."""
 
 import logging
 from typing import Any
@@ -7,7 +7,7 @@ from tenants.context import current_caller
 
 
 class CallerFilter(logging.Filter):
-    """Puts the request id, and who called, on every log line."""
+    """Add the request id and the caller to every log record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         caller = current_caller()
@@ -16,8 +16,13 @@ class CallerFilter(logging.Filter):
         return True
 
 
-def configured(*, level: str, form: str) -> dict[str, Any]:
-    """Django's `LOGGING`: everything to the console, as `json` or as `text`."""
+def logging_config(*, level: str, formatter: str) -> dict[str, Any]:
+    """Return the value of Django's `LOGGING` setting: log everything to the console.
+
+    Args:
+        level: the level of the root logger, for example `INFO`.
+        formatter: `json` or `text`.
+    """
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -39,14 +44,14 @@ def configured(*, level: str, form: str) -> dict[str, Any]:
         "handlers": {
             "console": {
                 "class": "logging.StreamHandler",
-                "formatter": form,
+                "formatter": formatter,
                 "filters": ["caller"],
             }
         },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             "django": {"handlers": [], "level": "INFO", "propagate": True},
-            "django.request": {"level": "ERROR"},  # the request log says the rest
+            "django.request": {"level": "ERROR"},  # 4xx are in the request log
             "django.security.DisallowedHost": {"handlers": [], "propagate": False},
             "django.server": {"handlers": [], "propagate": True},
             "axes": {"level": "WARNING"},

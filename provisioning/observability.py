@@ -1,4 +1,4 @@
-"""What an operator sees from outside: the request log, health, Prometheus metrics."""
+"""Request log, health checks and Prometheus metrics."""
 
 import hmac
 import logging
@@ -34,26 +34,30 @@ from tenants.context import current_caller, every_tenant_scope
 logger = logging.getLogger("provisioning.request")
 
 REQUESTS = Counter(
-    "http_requests_total", "Requests answered", ["method", "view", "code"]
+    "http_requests_total", "HTTP responses sent", ["method", "view", "code"]
 )
 SECONDS = Histogram(
     "http_request_seconds",
-    "Time from request to answer",
+    "Time from request to response",
     ["view"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
 
 class RequestLogMiddleware:
-    """One line and one count for each request; never its body, headers or query."""
+    """Count every request, and log it without its body, headers or query string.
+
+    Errors and requests that took more than a second are logged at level INFO, all others
+    at DEBUG.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         response = self.get_response(request)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         match = request.resolver_match
         view = match.view_name if match else "none"
         REQUESTS.labels(request.method, view, response.status_code).inc()
@@ -76,96 +80,106 @@ class RequestLogMiddleware:
 
 
 def live(request: HttpRequest) -> JsonResponse:
-    """The process answers."""
+    """Liveness check: always 200 while the process can handle requests."""
     return JsonResponse({"status": "ok"})
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """The process can do its work; 503 names the part that is away."""
-    checks = {"database": _database_answers(), "broker": _broker_answers()}
-    good = all(checks.values())
+    """Readiness check: 200 if database and broker are reachable, otherwise 503.
+
+    The body contains the state of each of them: `ok` or `away`.
+    """
+    checks = {"database": _database_reachable(), "broker": _broker_reachable()}
+    all_reachable = all(checks.values())
     body = {
-        "status": "ok" if good else "unavailable",
+        "status": "ok" if all_reachable else "unavailable",
         "checks": {name: "ok" if up else "away" for name, up in checks.items()},
     }
-    return JsonResponse(body, status=200 if good else 503)
+    return JsonResponse(body, status=200 if all_reachable else 503)
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus' text format, for loopback callers or with `METRICS_TOKEN` as bearer."""
+    """Metrics in Prometheus' text format.
+
+    Requires `METRICS_TOKEN` as a bearer token. If that setting is empty, only requests
+    from the loopback address are allowed.
+    """
     if not _may_read_metrics(request):
         return HttpResponse(
-            "Not for this caller.\n", status=403, content_type="text/plain"
+            "Access to the metrics requires METRICS_TOKEN as a bearer token or, if that"
+            " setting is empty, a request from the loopback address.\n",
+            status=403,
+            content_type="text/plain",
         )
     registry = prometheus_client.REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # all processes of this machine
         registry = CollectorRegistry()
-        _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+        _remove_dead_processes(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    figures = CollectorRegistry()
-    figures.register(Figures())
+    database = CollectorRegistry()
+    database.register(DatabaseCollector())
     text = prometheus_client.generate_latest(registry)
-    text += prometheus_client.generate_latest(figures)
+    text += prometheus_client.generate_latest(database)
     return HttpResponse(text, content_type=prometheus_client.CONTENT_TYPE_LATEST)
 
 
-def _forget_the_dead(folder: Path) -> None:
-    """What a process that was killed held, nobody holds any more."""
+def _remove_dead_processes(folder: Path) -> None:
+    """Remove the live gauges of processes that were killed, for example open streams."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):
-            with suppress(FileNotFoundError):  # another scrape was quicker
+            with suppress(FileNotFoundError):  # another scrape has removed it
                 multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-class Figures(Collector):
-    """What the database knows; asked at each scrape, the same whichever process answers."""
+class DatabaseCollector(Collector):
+    """Gauges counted in the database at each scrape, so the same in every process."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         devices = GaugeMetricFamily("devices", "Devices by status", labels=["status"])
         with every_tenant_scope():
-            counted = dict(
+            counts = dict(
                 Device.every_tenant.order_by()
                 .values_list("status")
                 .annotate(count=Count("pk"))
             )
         for status in Device.Status.values:
-            devices.add_metric([status], counted.get(status, 0))
+            devices.add_metric([status], counts.get(status, 0))
         yield devices
         deliveries = GaugeMetricFamily(
-            "event_deliveries", "Deliveries to listeners", labels=["state"]
+            "event_deliveries", "Event deliveries to subscribers", labels=["state"]
         )
         deliveries.add_metric(["waiting"], Delivery.objects.waiting().count())
         deliveries.add_metric(["dead"], Delivery.objects.dead().count())
         yield deliveries
         with every_tenant_scope():
-            yield from _of_monitoring()
+            yield from _monitoring_gauges()
 
 
-def _of_monitoring() -> Iterator[GaugeMetricFamily]:
+def _monitoring_gauges() -> Iterator[GaugeMetricFamily]:
     messages = GaugeMetricFamily(
-        "channel_messages", "Messages to channels", labels=["state"]
+        "channel_messages", "Messages to notification channels", labels=["state"]
     )
     messages.add_metric(["waiting"], ChannelDelivery.every_tenant.waiting().count())
     messages.add_metric(["dead"], ChannelDelivery.every_tenant.dead().count())
     yield messages
     alerts = GaugeMetricFamily("alerts_open", "Open alerts", labels=["severity"])
-    open_ones = Alert.every_tenant.open().order_by().values_list("severity")
-    counted = dict(open_ones.annotate(count=Count("pk")))
+    open_alerts = Alert.every_tenant.open().order_by().values_list("severity")
+    counts = dict(open_alerts.annotate(count=Count("pk")))
     for severity in Severity.values:
-        alerts.add_metric([severity], counted.get(severity, 0))
+        alerts.add_metric([severity], counts.get(severity, 0))
     yield alerts
 
 
 def _may_read_metrics(request: HttpRequest) -> bool:
     if settings.METRICS_TOKEN:
-        given = request.headers.get("Authorization", "")
-        wanted = f"Bearer {settings.METRICS_TOKEN}"
-        return hmac.compare_digest(given.encode(), wanted.encode())
+        authorization = request.headers.get("Authorization", "")
+        expected = f"Bearer {settings.METRICS_TOKEN}"
+        return hmac.compare_digest(authorization.encode(), expected.encode())
     return current_caller().address in {"127.0.0.1", "::1"}
 
 
-def _database_answers() -> bool:
+def _database_reachable() -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -174,7 +188,7 @@ def _database_answers() -> bool:
     return True
 
 
-def _broker_answers() -> bool:
+def _broker_reachable() -> bool:
     client: Any = Redis.from_url(
         settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1
     )

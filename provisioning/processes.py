@@ -1,4 +1,4 @@
-"""Child processes that die with their parent, and a supervisor that keeps them alive."""
+"""Child processes that end with their parent, and a supervisor that restarts them."""
 
 import ctypes
 import os
@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-LONGEST_BACK_OFF = 15.0  # seconds
-STEADY = 30.0  # seconds alone that make a process count as healthy again
+MAX_BACK_OFF = 15.0  # seconds
+HEALTHY_AFTER = 30.0  # seconds of uptime that reset the back-off
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -26,7 +26,7 @@ class Program:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    user: str | None = None  # whom to become; only root can
+    user: str | None = None  # user to run as; only root can change it
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGTERM  # sent when the parent dies
     grace: float = 6.0  # seconds between the stop signal and SIGKILL
@@ -34,15 +34,15 @@ class Program:
 
 
 def start(program: Program, *, quiet: bool = False) -> subprocess.Popen[str]:
-    """Start a program in a session of its own; the kernel ends it if we die.
+    """Start a program in its own session. It ends when the calling process ends.
 
     Args:
-        quiet: throw its output away; otherwise it comes through a pipe, both streams.
+        quiet: discard the output. By default both output streams go to a pipe.
     """
     parent = os.getpid()
 
-    def tie_to_us() -> None:
-        # After Popen changed the user: a change of credentials clears this setting.
+    def end_with_parent() -> None:
+        # Runs after Popen has changed the user: that change clears this setting.
         die_with_parent(program.orphan_signal)
         if os.getppid() != parent:
             os._exit(1)
@@ -57,34 +57,37 @@ def start(program: Program, *, quiet: bool = False) -> subprocess.Popen[str]:
         text=True,
         errors="replace",
         start_new_session=True,
-        preexec_fn=tie_to_us,
+        preexec_fn=end_with_parent,
         **_identity(program.user),  # type: ignore[call-overload] # three keywords at once
     )
     return child
 
 
 def die_with_parent(number: signal.Signals) -> None:
-    """Have the kernel end this process when the one that made it is gone."""
+    """Make the kernel send this process a signal when its parent ends (Linux only)."""
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, int(number))
 
 
 def stop(children: Iterable[tuple[Program, subprocess.Popen[str]]]) -> None:
-    """End programs together: each gets its signal, and after its grace SIGKILL."""
+    """Stop programs at the same time: send each its stop signal, then SIGKILL.
+
+    SIGKILL follows when the program is still running after its `grace`.
+    """
     running = [(program, child) for program, child in children if child.poll() is None]
     for program, child in running:
         child.send_signal(program.stop_signal)
-    begun = time.monotonic()
+    started = time.monotonic()
     for program, child in running:
         try:
-            child.wait(max(0.1, begun + program.grace - time.monotonic()))
+            child.wait(max(0.1, started + program.grace - time.monotonic()))
         except subprocess.TimeoutExpired:
             kill_group(child)
             child.wait()
 
 
 def kill_group(child: subprocess.Popen[str]) -> None:
-    """Kill what is left of a child's process group, also after the child itself."""
+    """Kill what is left of a child's process group, even if the child has ended."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
 
@@ -97,88 +100,94 @@ def _identity(user: str | None) -> dict[str, object]:
 
 
 class Supervisor:
-    """Keeps programs running, prefixes their output, and ends them in reverse order."""
+    """Run programs, restart them when they end, and prefix their output lines."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._output_lock = threading.Lock()
-        self._kept: list[_Kept] = []
-        self.ending = False
+        self._processes: list[_Process] = []
+        self.stopping = False
 
-    def say(self, name: str, line: str) -> None:
+    def log(self, name: str, line: str) -> None:
+        """Write one line of output, prefixed with the program's name."""
         with self._output_lock:
             self._write(f"{name:<8} | {line.rstrip()}")
 
-    def end(self) -> None:
-        """Ask `watch` to return; safe in a signal handler."""
-        self.ending = True
+    def request_stop(self) -> None:
+        """Ask `watch` to return. Safe to call in a signal handler."""
+        self.stopping = True
 
-    def keep(self, program: Program, *, timeout: float = 60.0) -> None:
-        """Start a program, wait until it is ready, and keep it running from now on.
+    def add(self, program: Program, *, timeout: float = 60.0) -> None:
+        """Start a program, wait until it is ready, and restart it from then on.
+
+        Args:
+            timeout: seconds to wait for the program to become ready.
 
         Raises:
-            TimeoutError: it did not become ready.
+            TimeoutError: the program did not become ready.
         """
-        kept = _Kept(program)
-        self._kept.append(kept)
-        self._start(kept)
+        process = _Process(program)
+        self._processes.append(process)
+        self._start(process)
         deadline = time.monotonic() + timeout
         while program.ready is not None and not program.ready():
-            if self.ending:
+            if self.stopping:
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{program.name} did not become ready.")
-            self._revive(kept)
+            self._restart_if_ended(process)
             time.sleep(0.05)
 
     def watch(self) -> None:
-        """Restart what ends, with back-off, until `end` is called."""
-        while not self.ending:
-            for kept in self._kept:
-                self._revive(kept)
+        """Restart programs that end, with back-off, until `request_stop` is called."""
+        while not self.stopping:
+            for process in self._processes:
+                self._restart_if_ended(process)
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """End everything: first what was started last, the servers of data at the end."""
-        doors = [kept for kept in self._kept if kept.program.ready is None]
-        servers = [kept for kept in self._kept if kept.program.ready is not None]
-        for group in (doors, servers):
-            stop((kept.program, kept.child) for kept in group if kept.child)
-            for kept in group:
-                if kept.child:
-                    kill_group(kept.child)
+        """Stop all programs: PostgreSQL and Valkey last, because the others use them."""
+        clients = [each for each in self._processes if each.program.ready is None]
+        servers = [each for each in self._processes if each.program.ready is not None]
+        for group in (clients, servers):
+            stop((process.program, process.child) for process in group if process.child)
+            for process in group:
+                if process.child:
+                    kill_group(process.child)
 
-    def _start(self, kept: "_Kept") -> None:
-        kept.child = start(kept.program)
-        kept.started = time.monotonic()
-        name, stream = kept.program.name, kept.child.stdout
+    def _start(self, process: "_Process") -> None:
+        process.child = start(process.program)
+        process.started = time.monotonic()
+        name, stream = process.program.name, process.child.stdout
 
         def forward() -> None:
             for line in stream or ():
-                self.say(name, line)
+                self.log(name, line)
 
         threading.Thread(target=forward, daemon=True).start()
 
-    def _revive(self, kept: "_Kept") -> None:
-        if kept.child is None or kept.child.poll() is None:
+    def _restart_if_ended(self, process: "_Process") -> None:
+        if process.child is None or process.child.poll() is None:
             return
         now = time.monotonic()
-        if kept.restart_at is None:
-            kill_group(kept.child)  # its own children would hold ports and locks
-            if now - kept.started > STEADY:
-                kept.failures = 0
-            delay = min(LONGEST_BACK_OFF, 0.5 * 2**kept.failures)
-            kept.failures += 1
-            kept.restart_at = now + delay
-            code = kept.child.returncode
-            self.say(kept.program.name, f"ended with {code}; again in {delay:g} s")
-        elif now >= kept.restart_at:
-            kept.restart_at = None
-            self._start(kept)
+        if process.restart_at is None:
+            kill_group(process.child)  # its own children would keep ports and locks
+            if now - process.started > HEALTHY_AFTER:
+                process.failures = 0
+            delay = min(MAX_BACK_OFF, 0.5 * 2**process.failures)
+            process.failures += 1
+            process.restart_at = now + delay
+            code = process.child.returncode
+            self.log(
+                process.program.name, f"exited with {code}; restart in {delay:g} s"
+            )
+        elif now >= process.restart_at:
+            process.restart_at = None
+            self._start(process)
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Process:
     program: Program
     child: subprocess.Popen[str] | None = None
     started: float = 0.0

@@ -1,4 +1,4 @@
-"""What runs: the command lines of the web server, the worker and beat."""
+"""Command lines of the web server, the push server, the Celery worker and beat."""
 
 import sys
 from pathlib import Path
@@ -11,33 +11,56 @@ ROLES = ("web", "stream", "worker", "beat")
 
 
 def command_of(role: str, *, port: int) -> tuple[str, ...]:
-    """The command line of one of `ROLES`."""
+    """Return the command line of one of `ROLES`.
+
+    Args:
+        port: the port to listen on; used by `web` and `stream`.
+
+    Raises:
+        ValueError: the role does not exist.
+    """
     match role:
         case "web":
             return (
-                *(str(SCRIPTS / "granian"), "--interface", "rsgi"),
-                *("--host", settings.HOST, "--port", str(port)),
-                *("--workers", str(settings.WEB_WORKERS)),
-                *("--no-ws", "--respawn-failed-workers", "--log-level", "warning"),
-                *("--workers-kill-timeout", "4"),
+                str(SCRIPTS / "granian"),
+                "--interface=rsgi",
+                f"--host={settings.HOST}",
+                f"--port={port}",
+                f"--workers={settings.WEB_WORKERS}",
+                "--no-ws",
+                "--respawn-failed-workers",
+                "--log-level=warning",
+                "--workers-kill-timeout=4",
                 "provisioning.rsgi:app",
             )
         case "stream":
             return (
-                *(str(SCRIPTS / "uvicorn"), "--loop", "uvloop", "--http", "httptools"),
-                *("--host", settings.HOST, "--port", str(port)),
-                *("--workers", str(settings.STREAM_WORKERS), "--backlog", "4096"),
-                *("--no-access-log", "--no-server-header", "--no-proxy-headers"),
-                *("--log-level", "warning", "--timeout-graceful-shutdown", "2"),
-                *("--timeout-worker-healthcheck", "60", "--lifespan", "on"),
+                str(SCRIPTS / "uvicorn"),
+                "--loop=uvloop",
+                "--http=httptools",
+                f"--host={settings.HOST}",
+                f"--port={port}",
+                f"--workers={settings.STREAM_WORKERS}",
+                "--backlog=4096",
+                "--no-access-log",
+                "--no-server-header",
+                "--no-proxy-headers",
+                "--log-level=warning",
+                "--timeout-graceful-shutdown=2",
+                "--timeout-worker-healthcheck=60",
+                "--lifespan=on",
                 "provisioning.asgi:app",
             )
         case "worker":
             return (
-                *(*CELERY, "worker", "--queues", "prompt,bulk"),
-                *("--concurrency", str(settings.WORKER_PROCESSES)),
-                *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
+                *CELERY,
+                "worker",
+                "--queues=prompt,bulk",
+                f"--concurrency={settings.WORKER_PROCESSES}",
+                "--loglevel=warning",
+                "--without-gossip",
+                "--without-mingle",
             )
         case "beat":
-            return (*CELERY, "beat", "--loglevel", "warning", "--pidfile=")
-    raise ValueError(f"{role!r} is none of {', '.join(ROLES)}.")
+            return (*CELERY, "beat", "--loglevel=warning", "--pidfile=")
+    raise ValueError(f"{role!r} is not a role. Roles are {', '.join(ROLES)}.")

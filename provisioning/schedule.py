@@ -1,4 +1,4 @@
-"""The schedule of Celery beat. A task that could not start in time is dropped."""
+"""The schedule of Celery beat. A task that did not start before it expires is dropped."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ BEAT: dict[str, dict[str, Any]] = {
     },
     "build revocation lists": {
         "task": "certificates.tasks.build_revocation_lists",
-        "schedule": timedelta(seconds=20),  # a compromised key is listed in a minute
+        "schedule": timedelta(seconds=20),  # revocations are listed within a minute
         "options": {"expires": 19},
     },
     "renew ocsp responders": {
@@ -63,7 +63,7 @@ BEAT: dict[str, dict[str, Any]] = {
     },
     "recalculate configurations": {
         "task": "devices.configurations.tasks.recalculate",
-        "schedule": crontab(),  # what a commit could not announce, and what goes on
+        "schedule": crontab(),  # work in progress, and changes whose trigger was lost
         "options": {"expires": 55},
     },
     "detect configuration drift": {
@@ -78,7 +78,7 @@ BEAT: dict[str, dict[str, Any]] = {
     },
     "run bulk commands": {
         "task": "devices.remote_control.tasks.run_bulk_commands",
-        "schedule": crontab(),  # what a commit could not announce, and what goes on
+        "schedule": crontab(),  # work in progress, and changes whose trigger was lost
         "options": {"expires": 55},
     },
     "expire commands and sessions": {
@@ -103,7 +103,7 @@ BEAT: dict[str, dict[str, Any]] = {
     },
     "deliver events": {
         "task": "events.tasks.deliver_events",
-        "schedule": timedelta(seconds=10),  # what a commit could not announce
+        "schedule": timedelta(seconds=10),  # events whose trigger was lost
         "options": {"expires": 9},
     },
     "send to channels": {
@@ -138,7 +138,7 @@ BEAT: dict[str, dict[str, Any]] = {
     },
 }
 
-# Tasks of the previous release: messages in the queues may still name them.
+# Former task name → current name. Messages in the queues may still use the former names.
 RENAMED_TASKS: dict[str, str] = {
     "certificates.tasks.mend": "certificates.tasks.repair_certificates",
     "devices.configurations.tasks.drop_outlived_documents": "devices.configurations.tasks.delete_unused_documents",

@@ -1,4 +1,4 @@
-"""Settings, each overridable from the environment; what is wrong there is fatal."""
+"""Django settings, read from the environment. An invalid value stops the process."""
 
 import os
 import re
@@ -20,7 +20,7 @@ DEBUG = env.flag("DEBUG")
 SECRET_KEY = env.generated_secret("SECRET_KEY", VAR / "secret_key")
 SECRET_KEY_FALLBACKS = env.secret("SECRET_KEY_FALLBACKS", "").split()
 
-# --- The product's constants ---------------------------------------------------------
+# --- Device management ---------------------------------------------------------------
 
 DEFAULT_CERT_VALIDITY_DAYS = env.number("DEFAULT_CERT_VALIDITY_DAYS", 365, least=1)
 RENEWAL_WARNING_DAYS = env.number("RENEWAL_WARNING_DAYS", 30)
@@ -33,36 +33,41 @@ CERT_SUBJECT_ORGANIZATION = env.text("CERT_SUBJECT_ORGANIZATION", "BTManagement"
 CERT_SUBJECT_COUNTRY = env.text("CERT_SUBJECT_COUNTRY", "IL")
 if not (0 < AUTO_RENEWAL_DAYS <= RENEWAL_WARNING_DAYS < DEFAULT_CERT_VALIDITY_DAYS):
     raise ImproperlyConfigured(
-        "AUTO_RENEWAL_DAYS, RENEWAL_WARNING_DAYS and DEFAULT_CERT_VALIDITY_DAYS must rise."
+        "Required: 0 < AUTO_RENEWAL_DAYS <= RENEWAL_WARNING_DAYS"
+        " < DEFAULT_CERT_VALIDITY_DAYS."
     )
 if not re.fullmatch(r"[A-Z]{2}", CERT_SUBJECT_COUNTRY):
-    raise ImproperlyConfigured("CERT_SUBJECT_COUNTRY must be two capital letters.")
+    raise ImproperlyConfigured(
+        "CERT_SUBJECT_COUNTRY must be a country code of two capital letters."
+    )
 if not 0 < len(CERT_SUBJECT_ORGANIZATION) <= 50:
-    raise ImproperlyConfigured("CERT_SUBJECT_ORGANIZATION has 1 to 50 characters.")
+    raise ImproperlyConfigured(
+        "CERT_SUBJECT_ORGANIZATION must have 1 to 50 characters."
+    )
 CA_VALIDITY_DAYS = env.number("CA_VALIDITY_DAYS", 3650, least=1)
 CA_KEY_PASSPHRASE = env.secret("CA_KEY_PASSPHRASE", "")
 KEY_ENCRYPTION_KEY = env.secret("KEY_ENCRYPTION_KEY", "")
 KEY_ENCRYPTION_KEY_FALLBACKS = env.secret("KEY_ENCRYPTION_KEY_FALLBACKS", "").split()
 if KEY_ENCRYPTION_KEY and not re.fullmatch(r"\S{32,1000}", KEY_ENCRYPTION_KEY):
     raise ImproperlyConfigured(
-        "KEY_ENCRYPTION_KEY has 32 to 1,000 characters and no blanks."
+        "KEY_ENCRYPTION_KEY must have 32 to 1,000 characters and no white space."
     )
-PKCS11_MODULE = env.text("PKCS11_MODULE", "")  # a library, for a CA key in a token
+PKCS11_MODULE = env.text("PKCS11_MODULE", "")  # library path, for a CA key in an HSM
 PKCS11_PIN = env.secret("PKCS11_PIN", "")
 CRL_SHARDS = env.number("CRL_SHARDS", 64, least=1)
 CRL_VALIDITY_HOURS = env.number("CRL_VALIDITY_HOURS", 168, least=4)  # 7 days
-CRL_REBUILD_HOURS = env.number("CRL_REBUILD_HOURS", 24, least=1)  # or with news
+CRL_REBUILD_HOURS = env.number("CRL_REBUILD_HOURS", 24, least=1)  # without revocations
 OCSP_VALIDITY_HOURS = env.number("OCSP_VALIDITY_HOURS", 12, least=1)
 OCSP_RESPONDER_DAYS = env.number("OCSP_RESPONDER_DAYS", 14, least=2)
-HANDOVER_DAYS = env.number("HANDOVER_DAYS", 7)  # both certificates, at most so long
+HANDOVER_DAYS = env.number("HANDOVER_DAYS", 7)  # old and new certificate both valid
 RENEWALS_PER_MINUTE = env.number("RENEWALS_PER_MINUTE", 3000, least=1)
-INSPECTION_HOURS = env.number("INSPECTION_HOURS", 24, least=1)  # every certificate
+INSPECTION_HOURS = env.number("INSPECTION_HOURS", 24, least=1)  # for a full pass
 if CRL_VALIDITY_HOURS < 2 * CRL_REBUILD_HOURS:
     raise ImproperlyConfigured(
         "CRL_VALIDITY_HOURS must be at least twice CRL_REBUILD_HOURS."
     )
 CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, least=1)
-CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 600)  # 0: not looked for
+CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 600)  # 0: no clone detection
 FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, least=1)
 FLEET_SILENCE_LEAST = env.number("FLEET_SILENCE_LEAST", 10, least=1)  # devices
 CONFIGURATION_DRIFT_MINUTES = env.number("CONFIGURATION_DRIFT_MINUTES", 60, least=2)
@@ -70,42 +75,49 @@ CONFIGURATION_RETENTION_DAYS = env.number("CONFIGURATION_RETENTION_DAYS", 90, le
 SCREENSHOT_RETENTION_DAYS = env.number("SCREENSHOT_RETENTION_DAYS", 7, least=1)
 COMMAND_RETENTION_DAYS = env.number("COMMAND_RETENTION_DAYS", 365, least=1)
 PACKAGE_LIMIT_MB = env.number("PACKAGE_LIMIT_MB", 2048, least=1)
-PACKAGE_QUOTA_MB = env.number("PACKAGE_QUOTA_MB", 20_000, least=1)  # of a tenant
+PACKAGE_QUOTA_MB = env.number("PACKAGE_QUOTA_MB", 20_000, least=1)  # per tenant
 METRICS_INTERVAL_SECONDS = env.number("METRICS_INTERVAL_SECONDS", 300, least=1)
-METRICS_RETENTION_DAYS = env.number("METRICS_RETENTION_DAYS", 90, least=1)  # samples
+METRICS_RETENTION_DAYS = env.number("METRICS_RETENTION_DAYS", 90, least=1)  # of samples
 METRICS_AGGREGATE_RETENTION_DAYS = env.number(
     "METRICS_AGGREGATE_RETENTION_DAYS", 730, least=1
 )
 METRICS_CLOCK_LIMIT_SECONDS = env.number("METRICS_CLOCK_LIMIT_SECONDS", 600, least=1)
 EVENT_RETENTION_DAYS = env.number("EVENT_RETENTION_DAYS", 365, least=1)
 
-# --- Where it listens and what address the outside knows it by -------------------------
+# --- Addresses, processes, TLS -------------------------------------------------------
 
 PORT = env.number("PORT", 8000, least=1)
 PUBLIC_URL = env.text("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 if _public.scheme not in {"http", "https"} or not _public.hostname:
-    raise ImproperlyConfigured("PUBLIC_URL must be like https://devices.example.com.")
+    raise ImproperlyConfigured(
+        "PUBLIC_URL must be an HTTP URL, for example https://devices.example.com."
+    )
 _plain_http = (
     f"http://{_public.hostname if _public.scheme == 'https' else _public.netloc}"
 )
-PKI_URL = env.text("PKI_URL", _plain_http).rstrip("/")  # in certificates
+PKI_URL = env.text("PKI_URL", _plain_http).rstrip("/")  # written into certificates
 _pki = urlsplit(PKI_URL)
 if _pki.scheme not in {"http", "https"} or not _pki.hostname:
-    raise ImproperlyConfigured("PKI_URL must be like http://pki.example.com.")
+    raise ImproperlyConfigured(
+        "PKI_URL must be an HTTP URL, for example http://pki.example.com."
+    )
 _loopback = ["localhost", "127.0.0.1", "[::1]"]
 HOST = env.text("HOST", "127.0.0.1" if _public.hostname in _loopback else "0.0.0.0")
 ALLOWED_HOSTS = [
-    *(*_loopback, _public.hostname, _pki.hostname),
+    *_loopback,
+    _public.hostname,
+    _pki.hostname,
     *env.words("ALLOWED_HOSTS"),
 ]
 WEB_WORKERS = env.number("WEB_WORKERS", 2, least=1)  # processes
-WEB_THREADS = env.number("WEB_THREADS", 4, least=1)  # of each process
+WEB_THREADS = env.number("WEB_THREADS", 4, least=1)  # per process
 STREAM_PORT = env.number(
     "STREAM_PORT", PORT + 1000 if PORT < 60_000 else PORT - 1000, least=1
 )
 STREAM_WORKERS = env.number("STREAM_WORKERS", 2, least=1)  # processes
-# A proxy has both at one address; without one, the push channel is at its own port.
+# A proxy serves the web and the push server at one address. Without a proxy, the push
+# server has its own port.
 _stream = f"{_public.scheme}://{_public.hostname}:{STREAM_PORT}"
 STREAM_URL = env.text(
     "STREAM_URL", _stream if _public.port == PORT else PUBLIC_URL
@@ -113,7 +125,9 @@ STREAM_URL = env.text(
 WORKER_PROCESSES = env.number("WORKER_PROCESSES", 2, least=1)
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
-CLIENT_CERTIFICATE_PROXIES = env.networks("CLIENT_CERTIFICATE_PROXIES")  # they end mTLS
+CLIENT_CERTIFICATE_PROXIES = env.networks(
+    "CLIENT_CERTIFICATE_PROXIES"
+)  # terminate mTLS
 
 _https = _public.scheme == "https"
 SECURE_PROXY_SSL_HEADER = (
@@ -121,22 +135,24 @@ SECURE_PROXY_SSL_HEADER = (
 )
 SECURE_SSL_REDIRECT = _https
 SECURE_REDIRECT_EXEMPT = [
-    *(r"^health/", r"^metrics$"),
-    # A verifier that had to verify a certificate to get at these would go in circles.
+    r"^health/",
+    r"^metrics$",
+    # CA certificates and revocation data must not depend on TLS: a client needs them to
+    # verify a certificate in the first place.
     r"^certificates/(ca\.|trusted\.|crl/|authorities/|ocsp)",
 ]
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = _https
 SECURE_HSTS_PRELOAD = _https
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
-if _https:  # bound to this host and to TLS, whatever a neighbouring host says
+if _https:  # `__Host-`: other hosts of the same domain cannot set these cookies
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-session", "__Host-csrf"
 CSRF_COOKIE_HTTPONLY = True
-SESSION_COOKIE_AGE = 12 * 3600  # a working day
+SESSION_COOKIE_AGE = 12 * 3600  # seconds; a working day
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 X_FRAME_OPTIONS = "DENY"
 
-# --- The house ---------------------------------------------------------------------------
+# --- Applications, middleware, portal ------------------------------------------------
 
 INSTALLED_APPS = [
     "core",
@@ -161,7 +177,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "axes",
     "django_celery_beat",
-    "provisioning.apps.ProvisioningConfig",  # after those whose admin it changes
+    "provisioning.apps.ProvisioningConfig",  # after the apps whose admin it changes
     "django_filters",
     "rest_framework",
     "drf_spectacular",
@@ -184,7 +200,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
-APPEND_SLASH = False  # devices know the paths without one
+APPEND_SLASH = False  # the API's paths have no trailing slash
 ROOT_URLCONF = "provisioning.urls"
 WSGI_APPLICATION = "provisioning.wsgi.application"
 TEMPLATES = [
@@ -216,7 +232,7 @@ AXES_CLIENT_IP_CALLABLE = "tenants.middleware.client_address"
 AXES_USERNAME_FORM_FIELD = "username"
 AXES_USERNAME_CALLABLE = "accounts.signals.account"
 AXES_LOCKOUT_CALLABLE = "provisioning.portal.sign_in.locked_out"
-AXES_DISABLE_ACCESS_LOG = True  # the audit log has it
+AXES_DISABLE_ACCESS_LOG = True  # sign-ins are in the audit log
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 PASSWORD_HASHERS = [
@@ -236,56 +252,59 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-WHITENOISE_USE_FINDERS = True  # straight from the packages: no step before the server
+WHITENOISE_USE_FINDERS = True  # serve from the packages, without `collectstatic`
 WHITENOISE_MAX_AGE = 86_400
-DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440  # bytes
 UNFOLD = portal.UNFOLD
 
-# --- Where the files of packages are -------------------------------------------------------
+# --- Package files -------------------------------------------------------------------
 
 PACKAGES_ROOT = stores.PACKAGES_ROOT
-UPLOADS_ROOT = env.text("UPLOADS_ROOT", str(VAR / "uploads"))  # while they come in
-PACKAGES_ACCEL = env.text("PACKAGES_ACCEL", "").rstrip("/")  # nginx: an internal path
+UPLOADS_ROOT = env.text("UPLOADS_ROOT", str(VAR / "uploads"))  # incomplete uploads
+PACKAGES_ACCEL = env.text("PACKAGES_ACCEL", "").rstrip("/")  # nginx `internal` location
 STORAGES = stores.STORAGES
 
-# --- What leaves the house -----------------------------------------------------------------
+# --- Webhooks and mail ---------------------------------------------------------------
 
-WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")  # of our own
-EMAIL_HOST = env.text("EMAIL_HOST", "")  # empty: no mails are sent
+# Private networks to which webhooks may be sent.
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
+EMAIL_HOST = env.text("EMAIL_HOST", "")  # empty: no mail is sent
 EMAIL_PORT = env.number("EMAIL_PORT", 587, least=1)
 EMAIL_HOST_USER = env.text("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = env.secret("EMAIL_HOST_PASSWORD", "")
-EMAIL_USE_SSL = env.flag("EMAIL_USE_SSL")  # from the first byte, as on port 465
+EMAIL_USE_SSL = env.flag("EMAIL_USE_SSL")  # TLS from the first byte, as on port 465
 EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", default=not EMAIL_USE_SSL)  # STARTTLS
-EMAIL_TIMEOUT = 10
+EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"provisioning@{_public.hostname}")
 
-# --- How often, at most ------------------------------------------------------------------
+# --- Rate limits ---------------------------------------------------------------------
 
 KEY_PREFIX = env.text("CELERY_KEY_PREFIX", "provisioning:")
 RATES = {
     name: env.rate(f"RATE_{name.upper()}", rate)
     for name, rate in {
-        "device": "240/min",  # a device's own requests
-        "controlled_device": "1200/min",  # for its commands, while somebody controls it
-        "member": "1200/min",  # by API token
-        "enrollment": "60000/min",  # by enrollment token: a whole site at once
-        "tenant": "120000/min",  # all of them together
-        "address": "300/min",  # without any credential
-        "verifier": "60000/min",  # revocation lists and OCSP, by address
-        "refused": "600/min",  # answers of 401 and 403 to one address
-        "sign_in": "30/5min",  # to the portal, by address
-        "second_factor": "8/5min",  # codes tried by one person
-        "pairing": "60/h",  # started by one address
-        "pairing_member": "10/10min",  # codes typed by one member
-        "pairing_address": "30/10min",  # codes typed from one address
+        "device": "240/min",  # requests of one device
+        "controlled_device": "1200/min",  # its command requests in a control session
+        "member": "1200/min",  # requests with one API token
+        "enrollment": "60000/min",  # with one enrollment token: a whole site at once
+        "tenant": "120000/min",  # requests of all callers of one tenant
+        "address": "300/min",  # requests without a credential, per address
+        "verifier": "60000/min",  # revocation lists and OCSP, per address
+        "refused": "600/min",  # responses with 401 or 403, per address
+        "sign_in": "30/5min",  # sign-in attempts in the portal, per address
+        "second_factor": "8/5min",  # codes tried by one user
+        "pairing": "60/h",  # pairings started from one address
+        "pairing_member": "10/10min",  # pairing codes entered by one member
+        "pairing_address": "30/10min",  # pairing codes entered from one address
     }.items()
 }
 
-# --- PostgreSQL, Redis, Celery --------------------------------------------------------------
+# --- PostgreSQL, Redis, Celery -------------------------------------------------------
 
 _embedded = (
-    endpoints.known(VAR).environment if endpoints.missing_servers(os.environ) else {}
+    endpoints.load_or_create(VAR).environment
+    if endpoints.missing_servers(os.environ)
+    else {}
 )
 DATABASE_URL = env.secret("DATABASE_URL", _embedded.get("DATABASE_URL"))
 REDIS_URL = env.secret("REDIS_URL", _embedded.get("REDIS_URL"))
@@ -298,13 +317,15 @@ if "postgresql" not in str(DATABASES["default"]["ENGINE"]):
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database.")
 DATABASES["default"]["ENGINE"] = "tenants.postgresql"
 if urlsplit(REDIS_URL).scheme not in {"redis", "rediss"}:
-    raise ImproperlyConfigured("REDIS_URL must be like redis://:password@host:6379/0.")
+    raise ImproperlyConfigured(
+        "REDIS_URL must be a Redis URL, for example redis://:password@host:6379/0."
+    )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 300,  # s; a killed worker's task comes back after it
+    "visibility_timeout": 300,  # seconds until a killed worker's task is redelivered
     "global_keyprefix": KEY_PREFIX,
     "socket_connect_timeout": 2,
     "socket_timeout": 10,
@@ -317,10 +338,10 @@ CELERY_TASK_TIME_LIMIT = 240
 CELERY_TASK_SOFT_TIME_LIMIT = 180
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_TASK_DEFAULT_QUEUE = "prompt"  # what a person or a clock waits for
+CELERY_TASK_DEFAULT_QUEUE = "prompt"  # short tasks; the slow ones are in `bulk`
 CELERY_TASK_ROUTES = {
     "certificates.tasks.renew": {"queue": "bulk"},
-    "events.tasks.send_to_channels": {"queue": "bulk"},  # it waits for others' servers
+    "events.tasks.send_to_channels": {"queue": "bulk"},  # waits for remote servers
     "devices.metrics.tasks.finalise_rollups": {"queue": "bulk"},
     "devices.configurations.tasks.recalculate": {"queue": "bulk"},
     "devices.updates.tasks.delete_orphaned_files": {"queue": "bulk"},
@@ -329,17 +350,17 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "provisioning.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = schedule.BEAT
 
-# --- The API -----------------------------------------------------------------------------------
+# --- API -----------------------------------------------------------------------------
 
 REST_FRAMEWORK = api.REST_FRAMEWORK
 DRF_STANDARDIZED_ERRORS = api.DRF_STANDARDIZED_ERRORS
 SPECTACULAR_SETTINGS = api.SPECTACULAR_SETTINGS
 
-# --- Logs and metrics -------------------------------------------------------------------------------
+# --- Logs and metrics ----------------------------------------------------------------
 
 METRICS_TOKEN = env.secret("METRICS_TOKEN", "")
 LOG_LEVEL = env.choice(
     "LOG_LEVEL", "INFO", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"
 )
 LOG_FORMAT = env.choice("LOG_FORMAT", "json", "json", "text")
-LOGGING = logs.configured(level=LOG_LEVEL, form=LOG_FORMAT)
+LOGGING = logs.logging_config(level=LOG_LEVEL, formatter=LOG_FORMAT)

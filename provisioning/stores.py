@@ -1,4 +1,4 @@
-"""Where files are kept: on the disk, or in a store that speaks S3."""
+"""Storage backends for package files: the local disk, or an S3-compatible store."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from core import env
 from provisioning.var import var_folder
 
 PACKAGES_ROOT = env.text("PACKAGES_ROOT", str(var_folder() / "packages"))
-PACKAGES_S3_BUCKET = env.text("PACKAGES_S3_BUCKET", "")  # empty: on the disk
+PACKAGES_S3_BUCKET = env.text("PACKAGES_S3_BUCKET", "")  # empty: the local disk
 _packages: dict[str, Any] = {
     "BACKEND": "django.core.files.storage.FileSystemStorage",
     "OPTIONS": {"location": PACKAGES_ROOT},
 }
 if PACKAGES_S3_BUCKET:
-    from boto3.s3.transfer import TransferConfig  # large: for who uses it
+    from boto3.s3.transfer import TransferConfig  # large: imported only when it is used
 
     _packages = {
         "BACKEND": "storages.backends.s3.S3Storage",
@@ -26,7 +26,7 @@ if PACKAGES_S3_BUCKET:
             "addressing_style": "path",
             "default_acl": None,
             "file_overwrite": False,
-            # One part of a file in memory at a time.
+            # Limits memory use: only one part of a file is in memory at a time.
             "transfer_config": TransferConfig(use_threads=False),
         },
     }

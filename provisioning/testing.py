@@ -1,7 +1,7 @@
-"""The stage of the tests: embedded servers of their own, unless real ones are named.
+"""Pytest plugin: start embedded servers for the tests, unless others are configured.
 
-Loaded by pytest before anything reads Django's settings. Each of the parallel workers
-has its own database (made by pytest-django) and its own Redis database.
+It is loaded before anything reads Django's settings. Each parallel worker has its own
+database (created by pytest-django) and its own Redis database.
 """
 
 import atexit
@@ -17,7 +17,7 @@ import pytest
 from provisioning.embedded import endpoints, servers
 from provisioning.var import BASE
 
-_stage = ExitStack()
+_resources = ExitStack()
 
 
 def _prepare() -> None:
@@ -26,23 +26,23 @@ def _prepare() -> None:
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     os.environ["CERTIFICATES_ROOT"] = str(scratch / "certificates")
     os.environ.pop("PUBLIC_URL", None)
-    for limit in ("ADDRESS", "REFUSED", "SIGN_IN"):  # the suite has one address
+    for limit in ("ADDRESS", "REFUSED", "SIGN_IN"):  # all tests call from one address
         os.environ[f"RATE_{limit}"] = "off"
     if worker is None:
         os.environ["VAR_DIR"] = str(BASE / "var" / "test")
         if endpoints.missing_servers(os.environ):
-            at = _stage.enter_context(
+            embedded = _resources.enter_context(
                 servers.running(BASE / "var" / "test", durable=False)
             )
-            for name, value in at.environment.items():
+            for name, value in embedded.environment.items():
                 os.environ.setdefault(name, value)
-        atexit.register(_stage.close)
+        atexit.register(_resources.close)
     number = int(worker.removeprefix("gw")) + 1 if worker else 0
     os.environ["REDIS_URL"] = f"{os.environ['REDIS_URL'].rsplit('/', 1)[0]}/{number}"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests() -> Iterator[None]:
-    """Before pytest-django reads the settings."""
+    """Prepare the environment before pytest-django reads the settings."""
     _prepare()
     return (yield)

@@ -1,4 +1,4 @@
-"""Every door of the house. Paths have no prefix and no trailing slash."""
+"""URL configuration. Paths of the API have no prefix and no trailing slash."""
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect

@@ -1,4 +1,4 @@
-"""The one folder in which a running installation keeps everything that is not code."""
+"""Location of the data folder, which holds everything that is not code."""
 
 import os
 from pathlib import Path
@@ -7,5 +7,5 @@ BASE = Path(__file__).resolve().parents[1]
 
 
 def var_folder() -> Path:
-    """`VAR_DIR`, or `var/` beside the code."""
+    """Return the data folder: `VAR_DIR`, by default `var/` beside the code."""
     return Path(os.environ.get("VAR_DIR", BASE / "var")).resolve()

@@ -1,4 +1,4 @@
-"""The web server's entry."""
+"""WSGI application, and functions that call it for one request."""
 
 import logging
 import os
@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "provisioning.settings")
 
-# The server's own end may come too suddenly for it to end its workers, and an orphan
-# would keep the port.
+# When the server is killed, it cannot stop its workers. An orphaned worker would keep
+# the port in use.
 die_with_parent(signal.SIGKILL)
 
 application = get_wsgi_application()
@@ -25,8 +25,8 @@ application = get_wsgi_application()
 Headers = list[tuple[str, str]]
 
 
-def answered(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
-    """The whole answer to one request: status, headers, body."""
+def full_response(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
+    """Handle one request. Return status, headers and the complete body."""
     status, headers, response = begun(environ)
     try:
         content = b"".join(response)
@@ -36,25 +36,29 @@ def answered(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
 
 
 def begun(environ: dict[str, Any]) -> tuple[int, Headers, Any]:
-    """The same with Django's response: its body in pieces, for the caller to close."""
-    told: list[tuple[int, Headers]] = []
+    """Handle one request. Return status, headers and Django's response.
 
-    def start(status: str, headers: Headers, *args: Any) -> None:
-        told.append((int(status[:3]), headers))
+    The response yields the body in pieces. The caller must close it.
+    """
+    start_line: list[tuple[int, Headers]] = []
 
-    response: Any = application(environ, start)  # type: ignore[arg-type]
-    return *told[0], response
+    def start_response(status: str, headers: Headers, *args: Any) -> None:
+        start_line.append((int(status[:3]), headers))
+
+    response: Any = application(environ, start_response)  # type: ignore[arg-type]
+    return *start_line[0], response
 
 
-def _check_the_wall() -> None:
+def _check_row_security() -> None:
     try:
         refuse_to_start_without_wall()
     except OperationalError:
-        logger.warning("The database is away: the wall between tenants is unchecked.")
+        logger.warning("The database is unreachable: row-level security is unchecked.")
     finally:
         connections.close_all()
 
 
-# In a thread: the push channel's server imports this where nobody may wait.
-with ThreadPoolExecutor(1) as once:
-    once.submit(_check_the_wall).result()
+# In a thread: the push server imports this module in its event loop, where Django does
+# not allow database queries.
+with ThreadPoolExecutor(1) as executor:
+    executor.submit(_check_row_security).result()

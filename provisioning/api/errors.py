@@ -1,4 +1,4 @@
-"""The one place where a `DomainError` becomes HTTP, and the one shape of every error."""
+"""Convert exceptions, including every `DomainError`, to HTTP error responses."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ HTTP_STATUS: dict[type[DomainError], int] = {
 
 
 class DomainRefusal(exceptions.APIException):
-    """A `DomainError` on its way out: the only place where one becomes HTTP."""
+    """A `DomainError` with its HTTP status."""
 
     def __init__(self, error: DomainError) -> None:
         super().__init__(str(error), error.code)
@@ -44,7 +44,7 @@ class DomainRefusal(exceptions.APIException):
 
 
 class ExceptionHandler(handler.ExceptionHandler):
-    """Every exception of an endpoint becomes the one error shape."""
+    """Convert the exceptions of an endpoint to exceptions of REST framework."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         match exc:
@@ -63,8 +63,8 @@ class ExceptionHandler(handler.ExceptionHandler):
             ) if wait := wait_after_refusal():
                 return exceptions.Throttled(wait)
             case _:
-                known: Exception = super().convert_known_exceptions(exc)
-                return known
+                converted: Exception = super().convert_known_exceptions(exc)
+                return converted
 
 
 class TooBig(exceptions.APIException):
@@ -74,20 +74,23 @@ class TooBig(exceptions.APIException):
 
 
 class ExceptionFormatter(formatter.ExceptionFormatter):
-    """Adds the fields at fault, and what is there now, to a refusal of the domain."""
+    """Render errors in the API's error format.
+
+    For a `DomainError` it adds the invalid fields and, in `current`, the stored state.
+    """
 
     def get_error_type(self) -> Any:
-        """Whoever judges the input, a serializer or a verb, it is the input's fault."""
-        refused = isinstance(self.exc, DomainRefusal)
-        if refused and self.exc.status_code == status.HTTP_400_BAD_REQUEST:
+        """Return `validation_error` for every 400, from a serializer or a service."""
+        is_domain_error = isinstance(self.exc, DomainRefusal)
+        if is_domain_error and self.exc.status_code == status.HTTP_400_BAD_REQUEST:
             return VALIDATION_ERROR
         return super().get_error_type()
 
     def get_error_response(self, error_type: Any, errors: Any) -> ErrorResponse:
         if isinstance(self.exc, DomainRefusal):
             errors[0].attr = self.exc.field
-            told = [Error(d.code, d.sentence, d.field) for d in self.exc.details]
-            errors = told or errors
+            details = [Error(d.code, d.sentence, d.field) for d in self.exc.details]
+            errors = details or errors
         return super().get_error_response(error_type, errors)
 
     def format_error_response(self, error_response: ErrorResponse) -> Any:

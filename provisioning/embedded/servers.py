@@ -1,7 +1,8 @@
-"""Who runs the embedded servers: `up` for as long as it lives, or a command for itself.
+"""Start and share the embedded servers of a data folder.
 
-Whoever holds `servers.lock` runs them. Everybody who uses them for a command holds
-`users.lock` shared, so that the command that runs them ends them after the others.
+They are run either by `up`, as long as it lives, or by a single command. The process
+that holds `servers.lock` runs them. Every command that uses them holds `users.lock`
+shared, so that the command that runs them stops them after all others have finished.
 """
 
 import fcntl
@@ -15,27 +16,30 @@ from provisioning.embedded import postgres, valkey
 from provisioning.embedded.endpoints import (
     EmbeddedError,
     Endpoints,
-    known,
+    load_or_create,
     with_free_ports,
 )
 from provisioning.processes import Program, start, stop
 
 START_TIMEOUT = 60.0  # seconds
+LOCK_TIMEOUT = 15.0  # seconds
 BOTH = frozenset({"postgres", "valkey"})
 
 
 def programs(
-    at: Endpoints, *, wanted: Set[str] = BOTH, durable: bool = True
+    endpoints: Endpoints, *, wanted: Set[str] = BOTH, durable: bool = True
 ) -> list[Program]:
-    """PostgreSQL and Valkey as programs to run.
+    """Return PostgreSQL and Valkey as programs to run.
 
     Args:
-        wanted: which of the two; the other one is a real server elsewhere.
-        durable: keep every committed row over a power cut; tests do without.
+        wanted: which of the two; the other one is an external server.
+        durable: keep committed rows over a power failure. Tests do without.
     """
-    makers = {"postgres": postgres.program, "valkey": valkey.program}
+    factories = {"postgres": postgres.program, "valkey": valkey.program}
     return [
-        make(at, durable=durable) for name, make in makers.items() if name in wanted
+        factory(endpoints, durable=durable)
+        for name, factory in factories.items()
+        if name in wanted
     ]
 
 
@@ -43,42 +47,46 @@ def programs(
 def running(
     var: Path, *, wanted: Set[str] = BOTH, durable: bool = True
 ) -> Iterator[Endpoints]:
-    """Have the wanted servers running inside the block, whoever runs them."""
+    """Ensure that the wanted servers run inside the block.
+
+    They are started here unless another process runs them already.
+    """
     var.mkdir(parents=True, exist_ok=True)
-    with (var / "users.lock").open("w") as users, _servers_lock(var) as own:
+    with (var / "users.lock").open("w") as users, _servers_lock(var) as lock:
         fcntl.flock(users, fcntl.LOCK_SH)
-        if not _taken(own):
-            yield _somebody_elses(var, wanted)
+        if not _try_lock(lock):
+            yield _servers_of_another_process(var, wanted)
             return
-        at = with_free_ports(var)
+        endpoints = with_free_ports(var)
         children = [
             (program, start(program, quiet=True))
-            for program in programs(at, wanted=wanted, durable=durable)
+            for program in programs(endpoints, wanted=wanted, durable=durable)
         ]
         try:
-            _wait_for(at, wanted)
+            _wait_for(endpoints, wanted)
             if "postgres" in wanted:
-                postgres.ensure_database(at)
-            yield at
+                postgres.ensure_database(endpoints)
+            yield endpoints
         finally:
             fcntl.flock(users, fcntl.LOCK_UN)
-            fcntl.flock(users, fcntl.LOCK_EX)  # until the last other user is gone
+            fcntl.flock(users, fcntl.LOCK_EX)  # wait until all other users have ended
             stop(children)
 
 
 @contextmanager
-def owned(var: Path) -> Iterator[Endpoints]:
-    """Hold the right to run this folder's servers, for `up`.
+def exclusive(var: Path) -> Iterator[Endpoints]:
+    """Hold the exclusive right to run the servers of this folder, for `up`.
 
     Raises:
-        EmbeddedError: another `up` holds it.
+        EmbeddedError: another `up` has it.
     """
     var.mkdir(parents=True, exist_ok=True)
-    with _servers_lock(var) as own:
-        deadline = time.monotonic() + 15  # a command's own servers, or a killed `up`
-        while not _taken(own):
+    with _servers_lock(var) as lock:
+        # A command may run the servers for a moment; those of a killed `up` still end.
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while not _try_lock(lock):
             if time.monotonic() > deadline:
-                raise EmbeddedError("The server of this folder is running already.")
+                raise EmbeddedError(f"A server is already running in {var}.")
             time.sleep(0.2)
         yield with_free_ports(var)
 
@@ -87,7 +95,7 @@ def _servers_lock(var: Path) -> TextIO:
     return (var / "servers.lock").open("w")
 
 
-def _taken(lock: TextIO) -> bool:
+def _try_lock(lock: TextIO) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -95,23 +103,23 @@ def _taken(lock: TextIO) -> bool:
     return True
 
 
-def _somebody_elses(var: Path, wanted: Set[str]) -> Endpoints:
-    """The servers that another process runs; its choice of ports may still change."""
-    at = known(var)
+def _servers_of_another_process(var: Path, wanted: Set[str]) -> Endpoints:
+    """Wait for servers that another process runs; it may still change their ports."""
+    endpoints = load_or_create(var)
     deadline = time.monotonic() + START_TIMEOUT
-    while not at.answer(wanted):
+    while not endpoints.accept_connections(wanted):
         if time.monotonic() > deadline:
-            raise EmbeddedError("The embedded servers of this folder do not answer.")
+            raise EmbeddedError(f"The embedded servers of {var} accept no connections.")
         time.sleep(0.1)
-        at = known(var)
+        endpoints = load_or_create(var)
     if "postgres" in wanted:
-        postgres.ensure_database(at)
-    return at
+        postgres.ensure_database(endpoints)
+    return endpoints
 
 
-def _wait_for(at: Endpoints, wanted: Set[str]) -> None:
+def _wait_for(endpoints: Endpoints, wanted: Set[str]) -> None:
     deadline = time.monotonic() + START_TIMEOUT
-    while not at.answer(wanted):
+    while not endpoints.accept_connections(wanted):
         if time.monotonic() > deadline:
             raise EmbeddedError("The embedded servers did not start.")
         time.sleep(0.05)

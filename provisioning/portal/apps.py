@@ -2,6 +2,6 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class PortalConfig(AdminConfig):
-    """Django's admin site, with the portal as its one site."""
+    """Use the portal as Django's default admin site."""
 
     default_site = "provisioning.portal.site.PortalSite"

@@ -1,4 +1,4 @@
-"""The portal's first page: how the fleet is, what ends soon, what happened last."""
+"""The portal's overview page: fleet status, alerts, expiring certificates, events."""
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -27,36 +27,36 @@ from tenants.context import current_tenant_id
 from tenants.models import User
 from tenants.roles import visible_to
 
-CHARTS_GOOD_FOR = timedelta(minutes=3)
+CHARTS_MAX_AGE = timedelta(minutes=3)
 FLEET_MEASURES = ("cpu_usage", "ram_usage", "temperature")
 MONTHS = 13
-ROWS = 8
-_WEIGHTS = list(enumerate(Severity.values))
+MAX_ROWS = 8  # of each table
+_SEVERITY_RANKS = list(enumerate(Severity.values))
 
 
 def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What the template needs, in a fixed number of queries."""
+    """Return the template's context. The number of queries does not depend on the data."""
     user, now = person(request), timezone.now()
     devices = visible_to(user, Device)
     certificates = DeviceCertificate.objects.active()
     if not user.is_superuser:
         certificates = certificates.owned()
     ending = certificates.expiring(now, timedelta(days=settings.RENEWAL_WARNING_DAYS))
-    listed = reverse("admin:devices_device_changelist")
+    device_list = reverse("admin:devices_device_changelist")
     return context | {
         "fleet": _fleet(devices),
         "alerts": _alerts(visible_to(user, Alert)),
         "charts": _charts(now),
         "warning_days": settings.RENEWAL_WARNING_DAYS,
         "ending": ending.count(),
-        "soon": ending.select_related("device").order_by("not_after")[:ROWS],
+        "soon": ending.select_related("device").order_by("not_after")[:MAX_ROWS],
         "months": _months(certificates, now.date()),
         "audit": _audit(user),
         "events": _events(visible_to(user, Event), devices),
         "links": {
-            "devices": listed,
-            "online": f"{listed}?status__exact=online",
-            "offline": f"{listed}?status__exact=offline",
+            "devices": device_list,
+            "online": f"{device_list}?status__exact=online",
+            "offline": f"{device_list}?status__exact=offline",
             "alerts": reverse("admin:monitoring_alert_changelist"),
             "rules": reverse("admin:monitoring_monitoringrule_changelist"),
             "certificates": reverse("admin:certificates_devicecertificate_changelist"),
@@ -79,67 +79,73 @@ def _fleet(devices: Any) -> dict[str, int]:
 
 
 def _alerts(alerts: Any) -> dict[str, Any]:
-    """What needs someone: open, and nobody has acknowledged it; the worst first."""
-    unseen = alerts.open().filter(acknowledged_at=None)
-    counted = dict(
-        unseen.order_by().values_list("severity").annotate(count=Count("pk"))
+    """Count and list the open alerts that are not acknowledged, most severe first."""
+    unacknowledged = alerts.open().filter(acknowledged_at=None)
+    counts = dict(
+        unacknowledged.order_by().values_list("severity").annotate(count=Count("pk"))
     )
-    by_weight = Case(
-        *(When(severity=name, then=Value(-weight)) for weight, name in _WEIGHTS),
+    by_severity = Case(
+        *(When(severity=name, then=Value(-rank)) for rank, name in _SEVERITY_RANKS),
         output_field=IntegerField(),
     )
-    worst = unseen.select_related("device").order_by(by_weight, "-opened_at")
+    worst = unacknowledged.select_related("device").order_by(by_severity, "-opened_at")
     return {
-        "count": sum(counted.values()),
+        "count": sum(counts.values()),
         "by_severity": [
-            (Severity(name).label, name, counted[name])
+            (Severity(name).label, name, counts[name])
             for name in reversed(Severity.values)
-            if name in counted
+            if name in counts
         ],
-        "worst": worst[:ROWS],
+        "worst": worst[:MAX_ROWS],
     }
 
 
 def _charts(now: datetime) -> list[Chart]:
-    """The fleet over the last day, by the hour; made anew every few minutes.
+    """Return the fleet's hourly charts of the last day, cached for a few minutes.
 
-    By one request: the others get what there was, so that none waits for it in a row.
+    Only one request at a time computes new charts. Other requests meanwhile show the
+    previous ones instead of waiting.
     """
     key = f"fleet-charts:{current_tenant_id()}"
-    known: tuple[datetime, list[Chart]] | None = cache.get(key)
-    fresh = known is not None and now - known[0] < CHARTS_GOOD_FOR
+    cached: tuple[datetime, list[Chart]] | None = cache.get(key)
+    fresh = cached is not None and now - cached[0] < CHARTS_MAX_AGE
     if not fresh and cache.add(f"{key}:being-made", True, timeout=60):
-        known = now, list(_fleet_charts(now))
-        if any(not drawn.is_empty for drawn in known[1]):
-            cache.set(key, known, timeout=24 * 3600)
-        else:  # it costs nothing, and the first sample should be seen at once
-            known = None
+        cached = now, list(_fleet_charts(now))
+        if any(not item.is_empty for item in cached[1]):
+            cache.set(key, cached, timeout=24 * 3600)
+        else:  # cheap to compute, and the first sample must be visible at once
+            cached = None
         cache.delete(f"{key}:being-made")
-    return known[1] if known else []
+    return cached[1] if cached else []
 
 
 def _fleet_charts(now: datetime) -> Iterator[Chart]:
     start = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=24)
     measures = [MEASURE[name] for name in FLEET_MEASURES]
     hours = by_the_hour(measures, Period(start=start, end=now))
-    frame: dict[str, Any] = {"start": start, "end": now, "step": timedelta(hours=1)}
+    axis: dict[str, Any] = {"start": start, "end": now, "step": timedelta(hours=1)}
     counts = [Point(hour.starts_at, hour.devices) for hour in hours]
-    yield chart("Devices that reported, by the hour", counts, floor=0, **frame)
+    yield chart("Reporting devices per hour", counts, floor=0, **axis)
     for measure in measures:
         points = [
             Point(hour.starts_at, value)
             for hour in hours
             if (value := hour.averages[measure.name]) is not None
         ]
-        share: dict[str, Any] = {}
+        limits: dict[str, Any] = {}
         if measure.unit == "%":
-            share = {"floor": 0.0, "ceiling": 100.0}
-        title = f"{measure.label}, average of the fleet"
-        yield chart(title, points, unit=measure.unit, **share, **frame)
+            limits = {"floor": 0.0, "ceiling": 100.0}
+        title = f"{measure.label}, fleet average"
+        yield chart(title, points, unit=measure.unit, **limits, **axis)
 
 
 def _months(certificates: Any, today: date) -> list[dict[str, Any]]:
-    """A bar for each month from this one on; the longest is full height."""
+    """Count the certificates that expire in each month, starting with this one.
+
+    Returns:
+        Label, count and bar height of each month. The height is in percent of the
+        chart; the tallest bar has 75 percent, which leaves space for its label.
+    """
     by_month = certificates.annotate(month=TruncMonth("not_after")).order_by()
     counts = {
         row["month"].date(): row["count"]
@@ -148,39 +154,39 @@ def _months(certificates: Any, today: date) -> list[dict[str, Any]]:
     if not counts:
         return []
     first = today.replace(day=1)
-    months = [_later(first, number) for number in range(MONTHS)]
-    longest = max([counts.get(month, 0) for month in months] + [1])
+    months = [_add_months(first, number) for number in range(MONTHS)]
+    largest = max([counts.get(month, 0) for month in months] + [1])
     return [
         {
             "label": f"{month:%b}",
             "count": counts.get(month, 0),
-            "height": round(75 * counts.get(month, 0) / longest),
+            "height": round(75 * counts.get(month, 0) / largest),
         }
         for month in months
     ]
 
 
 def _audit(user: User) -> dict[str, Any]:
-    """When all certificates were last looked at, and which are not as they were issued."""
-    drifted = Drift.objects.all()
+    """Return the state of the certificate inspection and its integrity findings."""
+    findings = Drift.objects.all()
     if not user.is_superuser:
-        drifted = drifted.filter(certificate__in=DeviceCertificate.objects.owned())
+        findings = findings.filter(certificate__in=DeviceCertificate.objects.owned())
     last, running = last_full_pass(), Inspection.objects.filter(ended_at=None).first()
     return {
         "ended_at": last.ended_at if last else None,
         "inspected": last.inspected if last else 0,
         "under_way": running.inspected if running else None,
-        "drifts": drifted.select_related("certificate__device")[:ROWS],
+        "drifts": findings.select_related("certificate__device")[:MAX_ROWS],
     }
 
 
-def _later(month: date, number: int) -> date:
+def _add_months(month: date, number: int) -> date:
     years, index = divmod(month.month - 1 + number, 12)
     return date(month.year + years, index + 1, 1)
 
 
 def _events(events: Any, devices: Any) -> list[Event]:
-    latest = list(events[:ROWS])
+    latest = list(events[:MAX_ROWS])
     ids = {event.device_id for event in latest if event.device_id}
     names = dict(devices.filter(pk__in=ids).values_list("pk", "name"))
     for event in latest:

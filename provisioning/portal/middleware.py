@@ -1,7 +1,7 @@
-"""What only people in the portal need; devices' requests pass it by untouched.
+"""Sessions, authentication and messages for the portal's paths only.
 
-The API knows no sessions and no cookies, so this is a door less, and a quarter of the
-time of a `connect`.
+The API uses neither sessions nor cookies. Skipping this middleware there avoids an
+attack surface and saves a quarter of the time of a `connect` request.
 """
 
 from typing import Any
@@ -15,13 +15,13 @@ PORTAL = "/admin/"
 
 
 class PortalOnly:
-    """Makes a middleware do its work under the portal's path alone."""
+    """Mixin that restricts a middleware to the portal's paths."""
 
     get_response: Any
 
     def __call__(self, request: HttpRequest) -> Any:
         if request.path_info.startswith(PORTAL):
-            return super().__call__(request)  # type: ignore[misc] # the middleware's
+            return super().__call__(request)  # type: ignore[misc] # of the middleware
         return self.get_response(request)
 
 

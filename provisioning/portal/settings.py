@@ -1,4 +1,4 @@
-"""How the portal looks and what stands in its side bar: django-unfold's settings."""
+"""django-unfold's settings: appearance and navigation of the portal."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 
-def _may(permission: str) -> Callable[[HttpRequest], bool]:
+def _has_permission(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: request.user.has_perm(permission)
 
 
@@ -24,14 +24,14 @@ def _page(title: str, icon: str, model: str) -> dict[str, Any]:
         "title": title,
         "icon": icon,
         "link": reverse_lazy(f"admin:{app_label}_{name}_changelist"),
-        "permission": _may(f"{app_label}.view_{name}"),
+        "permission": _has_permission(f"{app_label}.view_{name}"),
     }
 
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "provisioning",
     "SITE_HEADER": "provisioning",
-    "SITE_SUBHEADER": "provisioning.portal.site.where",
+    "SITE_SUBHEADER": "provisioning.portal.site.tenant_label",
     "SITE_SYMBOL": "tv_gen",
     "SITE_URL": None,
     "SHOW_HISTORY": False,
@@ -49,11 +49,11 @@ UNFOLD: dict[str, Any] = {
             "href": lambda request: static("portal/icon.svg"),
         }
     ],
-    "SITE_DROPDOWN": "provisioning.portal.site.tenants",
+    "SITE_DROPDOWN": "provisioning.portal.site.tenant_choices",
     "ACCOUNT": {
         "navigation": [
             {
-                "title": "Second factor",
+                "title": "Two-factor authentication",
                 "link": reverse_lazy("admin:set-up-second-factor"),
             },
             {"title": "Change password", "link": reverse_lazy("admin:password_change")},
@@ -87,10 +87,10 @@ UNFOLD: dict[str, Any] = {
                     },
                     _page("Devices", "tv_gen", "devices.device"),
                     {
-                        "title": "Pair a box",
+                        "title": "Pair a device",
                         "icon": "add_link",
                         "link": reverse_lazy("admin:pair"),
-                        "permission": _may("devices.add_device"),
+                        "permission": _has_permission("devices.add_device"),
                     },
                     _page(
                         "Certificates",
@@ -101,7 +101,7 @@ UNFOLD: dict[str, Any] = {
                 ]
             },
             {
-                "title": "What devices should be",
+                "title": "Configuration",
                 "separator": True,
                 "items": [
                     _page(
@@ -113,17 +113,21 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
-                "title": "What devices should do",
+                "title": "Remote control",
                 "separator": True,
                 "items": [
                     _page("Commands", "terminal", "remote_control.commandhistory"),
-                    _page("To many", "groups", "remote_control.bulkcommand"),
+                    _page("Bulk commands", "groups", "remote_control.bulkcommand"),
                     _page(
                         "Sessions",
                         "settings_remote",
                         "remote_control.remotecontrolsession",
                     ),
-                    _page("Policy", "policy", "remote_control.remotecontrolpolicy"),
+                    _page(
+                        "Remote control policy",
+                        "policy",
+                        "remote_control.remotecontrolpolicy",
+                    ),
                 ],
             },
             {
@@ -142,9 +146,11 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _page("Alerts", "notifications", "monitoring.alert"),
                     _page("Rules", "rule_settings", "monitoring.monitoringrule"),
-                    _page("Overrides", "alt_route", "monitoring.ruleoverride"),
-                    _page("Channels", "campaign", "events.channel"),
-                    _page("Messages", "outgoing_mail", "events.channeldelivery"),
+                    _page("Rule overrides", "alt_route", "monitoring.ruleoverride"),
+                    _page("Notification channels", "campaign", "events.channel"),
+                    _page(
+                        "Channel messages", "outgoing_mail", "events.channeldelivery"
+                    ),
                 ],
             },
             {
@@ -168,7 +174,7 @@ UNFOLD: dict[str, Any] = {
                         **_page("Tenants", "domain", "tenants.tenant"),
                         "permission": lambda request: request.user.is_superuser,
                     },
-                    _page("People", "person", "tenants.user"),
+                    _page("Users", "person", "tenants.user"),
                     {
                         "title": "Platform configuration",
                         "icon": "layers",
@@ -183,15 +189,27 @@ UNFOLD: dict[str, Any] = {
                         "preferences.platformpreference",
                     ),
                     _page(
-                        "Authorities",
+                        "Certificate authorities",
                         "verified_user",
                         "certificates.certificateauthority",
                     ),
-                    _page("Renewals forward", "update", "certificates.renewalcampaign"),
-                    _page("Audit", "fact_check", "certificates.inspection"),
-                    _page("Drift", "rule", "certificates.drift"),
-                    _page("Deliveries", "outbox", "events.delivery"),
-                    _page("Schedule", "schedule", "django_celery_beat.periodictask"),
+                    _page(
+                        "Renewal campaigns",
+                        "update",
+                        "certificates.renewalcampaign",
+                    ),
+                    _page(
+                        "Certificate inspections",
+                        "fact_check",
+                        "certificates.inspection",
+                    ),
+                    _page("Integrity findings", "rule", "certificates.drift"),
+                    _page("Event deliveries", "outbox", "events.delivery"),
+                    _page(
+                        "Scheduled tasks",
+                        "schedule",
+                        "django_celery_beat.periodictask",
+                    ),
                 ],
             },
         ],

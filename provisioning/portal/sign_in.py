@@ -1,5 +1,6 @@
-"""What stands between the sign-in form and the portal: limits, lock-out, second factor."""
+"""Sign-in checks of the portal: rate limit, account lock-out, second factor."""
 
+from collections.abc import Callable
 from typing import Any
 
 import segno
@@ -20,10 +21,11 @@ from tenants.admin.base import person
 from tenants.context import callers_network
 
 SIGN_IN = Limit("sign_in")
+TITLE = "Two-factor authentication"
 
 
 class CodeForm(forms.Form):
-    """One code, of the telephone or of those for the day when it is gone."""
+    """Form for one code of an authenticator app, or a recovery code."""
 
     code = forms.CharField(
         label="Code",
@@ -38,8 +40,8 @@ class CodeForm(forms.Form):
     )
 
 
-def too_many(request: HttpRequest) -> HttpResponse | None:
-    """The answer to an address that has tried to sign in too often; None: go on."""
+def rate_limit_response(request: HttpRequest) -> HttpResponse | None:
+    """Return a 429 response if the address has tried to sign in too often, else None."""
     if request.method != "POST":
         return None
     wait = SIGN_IN.spend(callers_network())
@@ -51,10 +53,14 @@ def too_many(request: HttpRequest) -> HttpResponse | None:
 def locked_out(
     request: HttpRequest, *args: Any, minutes: int = 15, **kwargs: Any
 ) -> HttpResponse:
-    """After too many wrong passwords; the right one does not help either for a while."""
+    """Return the page shown after too many attempts, even to a correct password.
+
+    Args:
+        minutes: how long the lock lasts.
+    """
     context = {
         **admin.site.each_context(request),
-        "title": "Locked",
+        "title": "Sign-in locked",
         "minutes": minutes,
     }
     response = TemplateResponse(
@@ -66,13 +72,13 @@ def locked_out(
 
 @never_cache
 def ask_second_factor(request: HttpRequest) -> HttpResponse:
-    """The page between password and portal, for whoever has a second factor."""
+    """Ask for a code after the password, if the user has a second factor."""
     user = person(request)
     factor = second_factor.mark(user)
     if factor is None or second_factor_shown(request, factor):
         return redirect("admin:index")
     form = CodeForm(request.POST or None)
-    if form.is_valid() and _accepts(
+    if form.is_valid() and _succeeds(
         form,
         lambda: second_factor.verify(
             user, form.cleaned_data["code"], now=timezone.now()
@@ -81,12 +87,15 @@ def ask_second_factor(request: HttpRequest) -> HttpResponse:
         request.session.cycle_key()
         request.session[SECOND_FACTOR_SHOWN] = factor
         return redirect("admin:index")
-    return _page(request, "portal/second_factor.html", "Second factor", form=form)
+    return _page(request, "portal/second_factor.html", TITLE, form=form)
 
 
 @never_cache
 def set_up_second_factor(request: HttpRequest) -> HttpResponse:
-    """Show the QR code, take a code of it into use, show the recovery codes once."""
+    """Show the QR code, activate the second factor, show the recovery codes once.
+
+    If a second factor is active already, show the page that removes it.
+    """
     user, now = person(request), timezone.now()
     if second_factor.is_in_use(user):
         return _remove(request)
@@ -97,23 +106,23 @@ def set_up_second_factor(request: HttpRequest) -> HttpResponse:
     def confirm() -> None:
         codes.extend(second_factor.confirm(user, form.cleaned_data["code"], now=now))
 
-    if form.is_valid() and _accepts(form, confirm):
+    if form.is_valid() and _succeeds(form, confirm):
         request.session.cycle_key()
         request.session[SECOND_FACTOR_SHOWN] = second_factor.mark(user)
-    picture = segno.make(setup.uri, error="m").svg_data_uri(scale=5, border=2)
+    qr_code = segno.make(setup.uri, error="m").svg_data_uri(scale=5, border=2)
     return _page(
         request,
         "portal/second_factor_setup.html",
-        "Second factor",
+        TITLE,
         form=form,
         codes=codes,
-        picture=picture,
+        picture=qr_code,
         secret=setup.secret,
     )
 
 
 def _remove(request: HttpRequest) -> HttpResponse:
-    """Give a second factor up; the last proof that one has it is a code of it."""
+    """Remove the second factor. The user must enter one of its codes to do so."""
     user = person(request)
     form = CodeForm(request.POST or None)
 
@@ -123,17 +132,16 @@ def _remove(request: HttpRequest) -> HttpResponse:
         second_factor.remove(user, now=now)
         request.session.pop(SECOND_FACTOR_SHOWN, None)
 
-    if form.is_valid() and _accepts(form, remove):
-        messages.success(request, "The second factor is removed.")
+    if form.is_valid() and _succeeds(form, remove):
+        messages.success(request, "Two-factor authentication was removed.")
         return redirect("admin:index")
-    return _page(
-        request, "portal/second_factor_remove.html", "Second factor", form=form
-    )
+    return _page(request, "portal/second_factor_remove.html", TITLE, form=form)
 
 
-def _accepts(form: forms.Form, act: Any) -> bool:
+def _succeeds(form: forms.Form, operation: Callable[[], Any]) -> bool:
+    """Run an operation. Return False and add its error to the form if it fails."""
     try:
-        act()
+        operation()
     except DomainError as error:
         form.add_error("code", str(error))
         return False
@@ -141,7 +149,7 @@ def _accepts(form: forms.Form, act: Any) -> bool:
 
 
 def _page(
-    request: HttpRequest, template: str, title: str, **more: Any
+    request: HttpRequest, template: str, title: str, **values: Any
 ) -> TemplateResponse:
-    context = {**admin.site.each_context(request), "title": title, **more}
+    context = {**admin.site.each_context(request), "title": title, **values}
     return TemplateResponse(request, template, context)

@@ -1,4 +1,4 @@
-"""The portal: one admin site for the superuser and for every tenant's members."""
+"""The portal: one admin site for superusers and for the members of all tenants."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ from provisioning.portal import live, sign_in
 from tenants.admin.base import person
 from tenants.models import User
 
-# Imported when the URLs are built: the admin classes need this site first.
+# A path, imported when the URLs are built: admin classes need the site to exist first.
 PAIR_PAGE = "devices.registry.admin.pairing.pair"
 
 
 class PortalSite(UnfoldAdminSite):
-    """Lets in whoever is somebody's member, and the superuser."""
+    """Admin site that is open to members of a tenant and to superusers."""
 
     index_title = "Overview"
 
@@ -27,14 +27,15 @@ class PortalSite(UnfoldAdminSite):
         return isinstance(user, User) and user.is_active and user.is_staff
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        return sign_in.too_many(request) or super().login(request, extra_context)
+        limited = sign_in.rate_limit_response(request)
+        return limited or super().login(request, extra_context)
 
     def search(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """The side bar is short enough to be read; nothing else is searched here."""
+        """Disable unfold's global search."""
         raise Http404
 
     def get_urls(self) -> list[Any]:
-        """Without the address that leads to a row's page on a site: there is no site."""
+        """Remove the "view on site" URL: no model has a page outside the portal."""
         return [
             url
             for url in super().get_urls()
@@ -68,28 +69,28 @@ class PortalSite(UnfoldAdminSite):
 
 
 def choose_tenant(request: HttpRequest, tenant_id: Any) -> HttpResponse:
-    """Act for another of the member's own tenants in the rest of this session."""
-    mine = {membership.tenant_id for membership in memberships_of(person(request))}
-    if tenant_id in mine:
+    """Switch to another tenant of the signed-in member for the rest of the session."""
+    allowed = {membership.tenant_id for membership in memberships_of(person(request))}
+    if tenant_id in allowed:
         request.session[SESSION_KEY] = str(tenant_id)
     return HttpResponseRedirect(reverse("admin:index"))
 
 
-def where(request: HttpRequest) -> str:
-    """For whom the signed-in person acts."""
+def tenant_label(request: HttpRequest) -> str:
+    """Return the current tenant's name and the user's role in it, for the header."""
     user = request.user
     if not isinstance(user, User):
         return ""
     if user.is_superuser:
-        return "Every tenant"
+        return "All tenants"
     membership = chosen_membership(request, user)
     if membership is None:
         return ""
     return f"{membership.tenant.name} · {membership.get_role_display()}"
 
 
-def tenants(request: HttpRequest) -> list[dict[str, Any]]:
-    """The tenants that a member can change to; nothing when there is no choice."""
+def tenant_choices(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the tenants a member can switch to, or nothing if there is only one."""
     user = request.user
     if not isinstance(user, User) or user.is_superuser:
         return []

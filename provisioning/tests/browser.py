@@ -1,4 +1,4 @@
-"""Chromium, headless, in which the portal is used as a person would."""
+"""Fixture and helpers for tests that use the portal in headless Chromium."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 T = TypeVar("T")
 REQUIRED = os.environ.get("BROWSER") == "required"  # set by `./run test --browser`
 CHROMIUM = shutil.which("chromium")
-QUIET = ["--no-sandbox", "--disable-background-networking", "--no-first-run"]
+ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--no-first-run"]
 MARKS = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Chromium here"),
@@ -22,7 +22,12 @@ Steps = Callable[[Page], T]
 
 
 class InBrowser:
-    """Runs steps on a page, in a thread of its own: Django and it both want the loop."""
+    """Run steps on a new page, in a separate thread.
+
+    Playwright's synchronous API runs an event loop, and Django refuses database queries
+    in a thread with a running event loop. The steps fail on JavaScript errors and on
+    requests to other hosts.
+    """
 
     def __init__(self, thread: ThreadPoolExecutor, browser: Browser) -> None:
         self.thread, self.browser = thread, browser
@@ -37,21 +42,21 @@ class InBrowser:
         )
         context.set_default_timeout(15_000)
         page = context.new_page()
-        wrong: list[str] = []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: _note_outside(request.url, wrong))
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: _check_host(request.url, errors))
         try:
-            done = steps(page)
+            result = steps(page)
         finally:
             context.close()
-        assert wrong == []
-        return done
+        assert errors == []
+        return result
 
 
-def _note_outside(url: str, wrong: list[str]) -> None:
-    """The portal works without any other host."""
+def _check_host(url: str, errors: list[str]) -> None:
+    """The portal must work without any other host."""
     if not url.startswith(("http://localhost:", "data:", "blob:")):
-        wrong.append(f"asks {url}")
+        errors.append(f"request to {url}")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,7 @@ def in_browser() -> Iterator[InBrowser]:
         playwright: Any = thread.submit(lambda: sync_playwright().start()).result()
         launch = playwright.chromium.launch
         browser = thread.submit(
-            lambda: launch(executable_path=CHROMIUM, args=QUIET)
+            lambda: launch(executable_path=CHROMIUM, args=ARGUMENTS)
         ).result()
         yield InBrowser(thread, browser)
         thread.submit(browser.close).result()

@@ -1,4 +1,4 @@
-"""A running server of the push channel, for tests."""
+"""A running push server, for tests."""
 
 import asyncio
 import subprocess
@@ -16,7 +16,7 @@ from provisioning.tests.running import free_ports
 
 
 class Channel:
-    """A running server of the push channel."""
+    """A push server in a process of its own."""
 
     def __init__(self, port: int, server: "subprocess.Popen[bytes]") -> None:
         self.server = server
@@ -24,31 +24,33 @@ class Channel:
         self.url = f"{self.base}{PATH}"
 
     @asynccontextmanager
-    async def held(self, token: str, **headers: str) -> Any:
-        """The lines of a stream that a device holds."""
-        said = {
+    async def stream(self, token: str, **headers: str) -> Any:
+        """Open a device's event stream. Yields the body, readable line by line."""
+        all_headers = {
             "Authorization": f"Bearer {token}",
             "Accept": "text/event-stream",
             **headers,
         }
         async with (
             aiohttp.ClientSession() as http,
-            http.get(self.url, headers=said) as answer,
+            http.get(self.url, headers=all_headers) as response,
         ):
-            assert answer.status == 200, await answer.text()
-            assert answer.content_type == "text/event-stream"
-            yield answer.content
+            assert response.status == 200, await response.text()
+            assert response.content_type == "text/event-stream"
+            yield response.content
 
-    async def polled(self, token: str, after: int) -> Any:
-        said = {"Authorization": f"Bearer {token}"}
+    async def poll(self, token: str, after: int) -> Any:
+        """Long-poll for a command after a sequence number. Return status and JSON."""
+        headers = {"Authorization": f"Bearer {token}"}
         async with (
             aiohttp.ClientSession() as http,
-            http.get(f"{self.url}?after={after}", headers=said) as answer,
+            http.get(f"{self.url}?after={after}", headers=headers) as response,
         ):
-            return answer.status, await answer.json()
+            return response.status, await response.json()
 
 
-def started(**environment: str) -> Channel:
+def start_channel(**environment: str) -> Channel:
+    """Start a push server and wait until it responds."""
     (port,) = free_ports(1)
     server = subprocess.Popen(
         command_of("stream", port=port),
@@ -57,21 +59,21 @@ def started(**environment: str) -> Channel:
         stderr=subprocess.DEVNULL,
     )
     channel = Channel(port, server)
-    until(lambda: asyncio.run(_answers(channel)), within=90)
+    until(lambda: asyncio.run(_responds(channel)), within=90)
     return channel
 
 
 def serving(**environment: str) -> Iterator[Channel]:
-    """One for as long as a fixture; it must not die on the way."""
-    channel = started(**environment)
+    """Run a push server for a fixture. It must still run at the end."""
+    channel = start_channel(**environment)
     yield channel
-    assert channel.server.poll() is None, "The server has died."
+    assert channel.server.poll() is None, "The push server has ended."
     channel.server.terminate()
     channel.server.wait(timeout=60)
 
 
-async def _answers(channel: Channel) -> bool:
+async def _responds(channel: Channel) -> bool:
     try:
-        return bool((await channel.polled("", 0))[0] == 401)
+        return bool((await channel.poll("", 0))[0] == 401)
     except OSError:
         return False

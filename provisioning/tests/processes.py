@@ -1,4 +1,4 @@
-"""For tests that run another process over the test's own database and files."""
+"""Environment of subprocesses that use the test's own database and files."""
 
 import os
 
@@ -6,7 +6,7 @@ from django.conf import settings
 
 
 def other_process() -> dict[str, str]:
-    """The environment in which a process finds this test's database and files."""
+    """Return the environment for a subprocess on the test's database and files."""
     server = os.environ["DATABASE_URL"].rsplit("/", 1)[0]
     return {
         **os.environ,

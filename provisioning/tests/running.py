@@ -1,4 +1,4 @@
-"""A running `up`, for tests of the whole."""
+"""A running `up` process with its own data folder, for end-to-end tests."""
 
 import json
 import os
@@ -17,23 +17,27 @@ from typing import Any
 import psutil
 
 from devices.registry.tests.waiting import until
-from provisioning.embedded.endpoints import known
+from provisioning.embedded.endpoints import load_or_create
 from provisioning.var import BASE
 
-EMBEDDED = ("DATABASE_URL", "REDIS_URL", "CERTIFICATES_ROOT", "PYTEST_XDIST_WORKER")
+TEST_VARIABLES = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "CERTIFICATES_ROOT",
+    "PYTEST_XDIST_WORKER",
+)
 
 
 class Up:
-    """A running `up` in a folder of its own."""
+    """An `up` process with its own data folder and ports."""
 
     def __init__(self, var: Path, port: int, stream_port: int) -> None:
         self.var, self.port, self.stream_port = var, port, stream_port
-        self.lines = ""
         self.process: subprocess.Popen[str] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        inherited = {k: v for k, v in os.environ.items() if k not in EMBEDDED}
+        inherited = {k: v for k, v in os.environ.items() if k not in TEST_VARIABLES}
         return {
             **inherited,
             "VAR_DIR": str(self.var),
@@ -57,6 +61,7 @@ class Up:
         return (self.var.parent / "up.log").read_text()
 
     def manage(self, *command: str) -> str:
+        """Run a management command beside the server. Return its output."""
         return subprocess.run(
             [sys.executable, "manage.py", *command],
             cwd=BASE,
@@ -67,65 +72,67 @@ class Up:
         ).stdout
 
     def ready(self) -> bool:
+        """Return True if the web server is ready."""
         assert self.process is not None
         assert self.process.poll() is None, self.output()
-        return self._answers(f"http://localhost:{self.port}/health/ready")
+        return self._is_ok(f"http://localhost:{self.port}/health/ready")
 
-    def pushes(self) -> bool:
-        """Whether the push channel answers."""
-        return self._answers(f"http://localhost:{self.stream_port}/health/ready")
+    def push_server_ready(self) -> bool:
+        return self._is_ok(f"http://localhost:{self.stream_port}/health/ready")
 
-    def _answers(self, url: str) -> bool:
+    def _is_ok(self, url: str) -> bool:
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(url, timeout=2) as response:
+                return bool(response.status == 200)
         except OSError:
             return False
 
     def children(self) -> dict[str, psutil.Process]:
+        """Return the child processes by role."""
         assert self.process is not None
-        found = {}
+        children = {}
         for child in psutil.Process(self.process.pid).children():
-            words = ""
-            with suppress(psutil.NoSuchProcess):  # a zombie is one of these
-                words = " ".join(child.cmdline())
+            command = ""
+            with suppress(psutil.NoSuchProcess):  # also raised for a zombie
+                command = " ".join(child.cmdline())
             for name in ("postgres", "valkey", "granian", "uvicorn", "celery"):
-                if name in words:
-                    role = "beat" if " beat " in words else name
-                    found[role] = child
-        return found
+                if name in command:
+                    role = "beat" if " beat " in command else name
+                    children[role] = child
+        return children
 
     def replaced(self, role: str, victim: psutil.Process) -> bool:
+        """Return True if another process has this role now."""
         return self.children().get(role) not in (None, victim)
 
     def stop(self, number: signal.Signals) -> float:
-        """Send a signal; the seconds until it has ended."""
+        """Send a signal. Return the seconds until the process has ended."""
         assert self.process is not None
-        begun = time.monotonic()
+        started = time.monotonic()
         self.process.send_signal(number)
         self.process.wait(timeout=30)
-        return time.monotonic() - begun
+        return time.monotonic() - started
 
-    def leaves_nothing_behind(self) -> None:
-        """Wait until everything has ended; on a busy machine that may take a while."""
+    def wait_until_all_ended(self) -> None:
+        """Wait until all child processes have ended; slow on a busy machine."""
         deadline = time.monotonic() + 90
-        while left := self._leftovers():
-            assert time.monotonic() < deadline, left
+        while leftovers := self._leftovers():
+            assert time.monotonic() < deadline, leftovers
             time.sleep(0.1)
 
     def _leftovers(self) -> list[str]:
-        """What still runs over this folder: state and command line of each."""
-        left = []
+        """Return state and command line of each process that uses the data folder."""
+        leftovers = []
         for process in psutil.process_iter(["cmdline", "environ", "status"]):
-            words = " ".join(process.info["cmdline"] or [])
+            command = " ".join(process.info["cmdline"] or [])
             environ = process.info["environ"] or {}
-            if str(self.var) in words or environ.get("VAR_DIR") == str(self.var):
-                left.append(f"{process.info['status']} {words}")
-        return left
+            if str(self.var) in command or environ.get("VAR_DIR") == str(self.var):
+                leftovers.append(f"{process.info['status']} {command}")
+        return leftovers
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens now."""
+    """Return ports on which nothing listens now."""
     with ExitStack() as probes:
         sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
         for probe in sockets:
@@ -135,16 +142,17 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def running_up(folder: Path) -> Iterator[Up]:
-    """An `up` that may be started, over data of its own; it is gone afterwards."""
-    running = Up(folder / "var", *free_ports(2))
-    yield running
-    if running.process is not None and running.process.poll() is None:
-        running.stop(signal.SIGTERM)
-    if (running.var / "embedded.json").exists():
-        shutil.rmtree(known(running.var).folder, ignore_errors=True)
+    """Yield an `up` that the test starts. It is stopped and its data deleted at the end."""
+    up = Up(folder / "var", *free_ports(2))
+    yield up
+    if up.process is not None and up.process.poll() is None:
+        up.stop(signal.SIGTERM)
+    if (up.var / "embedded.json").exists():
+        shutil.rmtree(load_or_create(up.var).folder, ignore_errors=True)
 
 
 def call(up: Up, path: str, token: str, body: Any) -> dict[str, Any]:
+    """POST a JSON body. Return the JSON response; raise OSError for an error status."""
     request = urllib.request.Request(
         f"http://localhost:{up.port}{path}",
         data=json.dumps(body).encode(),
@@ -153,14 +161,15 @@ def call(up: Up, path: str, token: str, body: Any) -> dict[str, Any]:
             "Content-Type": "application/json",
         },
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        told: dict[str, Any] = json.load(answer)
-        return told
+    with urllib.request.urlopen(request, timeout=10) as response:
+        data: dict[str, Any] = json.load(response)
+        return data
 
 
-def answers(act: Callable[[], object]) -> bool:
+def succeeds(operation: Callable[[], object]) -> bool:
+    """Return False if the operation raises OSError."""
     try:
-        act()
+        operation()
     except OSError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Rules of the architecture that import contracts cannot express."""
+"""Architecture rules that import contracts cannot express."""
 
 import ast
 from collections.abc import Iterator
@@ -64,19 +64,21 @@ def test_only_entry_points_read_the_clock() -> None:
     ] == []
 
 
-def test_the_next_steps_of_devices_are_written_in_one_module() -> None:
-    """Other packages call its functions; none has SQL of its own for the table."""
-    written = ("INSERT INTO devices_nextsteps", "UPDATE devices_nextsteps")
+def test_only_one_module_writes_the_next_steps_of_devices() -> None:
+    """Other packages call its functions and have no SQL for the table."""
+    statements = ("INSERT INTO devices_nextsteps", "UPDATE devices_nextsteps")
     assert [
         str(source)
         for source in SOURCES
         if str(source) != "devices/registry/next_steps.py"
-        and any(sql in (BASE / source).read_text(encoding="utf-8") for sql in written)
+        and any(
+            sql in (BASE / source).read_text(encoding="utf-8") for sql in statements
+        )
     ] == []
 
 
-def test_no_code_filters_by_tenant_by_hand() -> None:
-    found = []
+def test_no_code_filters_by_tenant_explicitly() -> None:
+    violations = []
     for source in SOURCES:
         if source.parts[0] in ("accounts", "tenants", "benchmarks"):
             continue
@@ -84,12 +86,12 @@ def test_no_code_filters_by_tenant_by_hand() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
                 ".filter"
             ):
-                found += [
+                violations += [
                     f"{source}:{node.lineno}"
                     for keyword in node.keywords
                     if keyword.arg in {"tenant", "tenant_id"}
                 ]
-    assert found == []
+    assert violations == []
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
@@ -101,17 +103,17 @@ def test_no_file_is_longer_than_400_lines() -> None:
 
 
 def test_every_module_has_a_docstring() -> None:
-    silent = [
+    missing = [
         str(source)
         for source in SOURCES
         if source.name not in {"__init__.py", "urls.py", "apps.py"}
         and "commands" not in source.parts
         and not ast.get_docstring(parsed(source))
     ]
-    assert silent == []
+    assert missing == []
 
 
-def test_no_import_of_our_own_code_inside_a_function() -> None:
+def test_no_function_imports_project_code() -> None:
     assert [
         f"{source}:{inner.lineno}"
         for source in SOURCES
@@ -122,7 +124,7 @@ def test_no_import_of_our_own_code_inside_a_function() -> None:
     ] == []
 
 
-def test_no_model_overrides_save_or_hears_signals() -> None:
+def test_no_model_overrides_save_or_delete() -> None:
     assert [
         f"{source}:{function.lineno}"
         for source in SOURCES

@@ -1,4 +1,4 @@
-"""Beat: several of them, and a clock that is set back."""
+"""Celery beat: leader election and a clock that is set back."""
 
 import time
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_beat() -> Iterator[None]:
+def no_leader() -> Iterator[None]:
     client: Any = Redis.from_url(settings.REDIS_URL)
     client.delete(f"{settings.KEY_PREFIX}beat")
     yield
@@ -29,14 +29,14 @@ def nobody_is_beat() -> Iterator[None]:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of what any beat of this process sends."""
+    """The names of the tasks that any scheduler of this process sends."""
     names: list[str] = []
 
-    def note(self: Any, entry: Any, producer: Any = None) -> None:
+    def record(self: Any, entry: Any, producer: Any = None) -> None:
         names.append(entry.name)
 
-    monkeypatch.setattr(Scheduler, "apply_entry", note)
-    monkeypatch.setattr(beat, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(Scheduler, "apply_entry", record)
+    monkeypatch.setattr(beat, "STANDBY_INTERVAL", 0.01)
     return names
 
 
@@ -52,20 +52,20 @@ def every_second() -> PeriodicTask:
 
 
 def scheduler() -> Scheduler:
-    made = Scheduler(app=app, lazy=True)
-    made._finalize.cancel()  # the test's database is gone when the process ends
-    return made
+    scheduler = Scheduler(app=app, lazy=True)
+    scheduler._finalize.cancel()  # the test's database is gone when the process ends
+    return scheduler
 
 
 def run(*schedulers: Scheduler, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         for each in schedulers:
             each.tick()
         time.sleep(0.02)
 
 
-def test_of_two_beats_one_sends(sent: list[str], settings: Any) -> None:
+def test_only_one_of_two_schedulers_sends(sent: list[str], settings: Any) -> None:
     settings.CELERY_BEAT_SCHEDULE = {}
     every_second()
 
@@ -74,26 +74,26 @@ def test_of_two_beats_one_sends(sent: list[str], settings: Any) -> None:
     assert 2 <= sent.count("tick") <= 3
 
 
-def test_another_takes_the_place_of_one_that_fell_silent(
+def test_another_scheduler_takes_over_when_the_lease_expires(
     sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(beat, "LEASE", 1)
     first, second = scheduler(), scheduler()
-    assert (first._is_the_one(), second._is_the_one()) == (True, False)
+    assert (first._is_leader(), second._is_leader()) == (True, False)
 
     time.sleep(1.2)
 
-    assert second._is_the_one()
-    assert not first._is_the_one()
+    assert second._is_leader()
+    assert not first._is_leader()
 
 
-def test_without_redis_nobody_sends(settings: Any) -> None:
+def test_without_redis_there_is_no_leader(settings: Any) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
 
-    assert not scheduler()._is_the_one()
+    assert not scheduler()._is_leader()
 
 
-def test_a_task_that_ran_in_the_future_is_not_waited_for() -> None:
+def test_a_last_run_in_the_future_does_not_delay_a_task() -> None:
     task = every_second()
     PeriodicTask.objects.filter(pk=task.pk).update(
         last_run_at=timezone.now() + timedelta(hours=1)
@@ -104,24 +104,24 @@ def test_a_task_that_ran_in_the_future_is_not_waited_for() -> None:
     assert entry.is_due().next <= 1.1
 
 
-def test_a_clock_set_back_by_an_hour_stops_nothing(
+def test_tasks_are_still_sent_after_the_clock_was_set_back(
     sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every_second()
-    ahead = scheduler()
-    run(ahead, seconds=1.2)
-    for entry in ahead.schedule.values():
+    scheduler_ahead = scheduler()
+    run(scheduler_ahead, seconds=1.2)
+    for entry in scheduler_ahead.schedule.values():
         entry.last_run_at = timezone.now() + timedelta(hours=1)
-    later: Any = time.time() + 3600
-    ahead._heap = [  # type: ignore[assignment]
-        event_t(later, 5, entry) for entry in ahead.schedule.values()
+    due_at: Any = time.time() + 3600
+    scheduler_ahead._heap = [  # type: ignore[assignment]
+        event_t(due_at, 5, entry) for entry in scheduler_ahead.schedule.values()
     ]
-    ahead._wall = time.time() + 3600  # what it last saw
-    before = sent.count("tick")
+    scheduler_ahead._last_wall_time = time.time() + 3600
+    count = sent.count("tick")
 
-    run(ahead, seconds=1.5)
+    run(scheduler_ahead, seconds=1.5)
 
-    assert sent.count("tick") > before
+    assert sent.count("tick") > count
 
 
 def test_beat_removes_the_entries_of_renamed_tasks() -> None:

@@ -1,4 +1,4 @@
-"""The API against its own OpenAPI document: it keeps what it promises, whatever is sent."""
+"""Property-based tests of every API endpoint against the OpenAPI document."""
 
 import re
 from collections.abc import Iterator
@@ -30,46 +30,67 @@ from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db
-EXAMPLES = 12  # of each endpoint; CI bears it
+EXAMPLES = 12  # per endpoint; more would take too long in CI
 SCHEMA = schemathesis.openapi.from_wsgi("/schema", get_wsgi_application())
-SCHEMA.config.generation.allow_extra_parameters = False  # has a test of its own
-EACH = settings(
+SCHEMA.config.generation.allow_extra_parameters = False  # tested in test_bad_input
+EXAMPLE_SETTINGS = settings(
     max_examples=EXAMPLES,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-# A schema cannot say what is a request for a certificate, which of these identifies a
-# box, that something else has the identifier already, that no more is used than there
-# is, that a period begins before it ends, that a tag is there, which address is one,
-# that a schedule does not overlap itself, what a type of command wants to know, how many
-# commands there ever were, what is a version, or whether a rollout may do this now.
-BEYOND_A_SCHEMA = {
-    *("/devices/auto-register", "/devices", "/devices/pair", "/devices/pair/token"),
-    *("/devices/me/certificate", "/devices/{device_id}/certificates"),
-    *("/devices/me/certificate/bundle", "/devices/me/certificate/acknowledge"),
-    *("/.well-known/est/simpleenroll", "/.well-known/est/simplereenroll"),
-    *("/certificates/validate", "/certificates/ocsp"),
-    *("/devices/metrics", "/devices/metrics/aggregate", "/devices/{device_id}/metrics"),
-    *("/monitoring/rules", "/monitoring/rules/{rule_id}"),
-    *("/channels", "/channels/{channel_id}"),
-    *("/configurations", "/configurations/preview", "/configurations/order"),
-    *("/configurations/{configuration_id}", "/devices/me/configuration/reported"),
+# Endpoints that may reject input that is valid according to the schema. A schema cannot
+# express, for example: the content of a certificate signing request, which identifiers a
+# device needs, that an identifier is in use, that a period begins before it ends, that a
+# tag exists, that a schedule does not overlap itself, the parameters of each type of
+# command, the format of a version, or whether the state of a rollout allows a change.
+STRICTER_THAN_SCHEMA = {
+    "/devices/auto-register",
+    "/devices",
+    "/devices/pair",
+    "/devices/pair/token",
+    "/devices/me/certificate",
+    "/devices/{device_id}/certificates",
+    "/devices/me/certificate/bundle",
+    "/devices/me/certificate/acknowledge",
+    "/.well-known/est/simpleenroll",
+    "/.well-known/est/simplereenroll",
+    "/certificates/validate",
+    "/certificates/ocsp",
+    "/devices/metrics",
+    "/devices/metrics/aggregate",
+    "/devices/{device_id}/metrics",
+    "/monitoring/rules",
+    "/monitoring/rules/{rule_id}",
+    "/channels",
+    "/channels/{channel_id}",
+    "/configurations",
+    "/configurations/preview",
+    "/configurations/order",
+    "/configurations/{configuration_id}",
+    "/devices/me/configuration/reported",
     "/configurations/{configuration_id}/versions/{number}/restore",
-    *("/preferences", "/preferences/{key}", "/devices/me/settings"),
+    "/preferences",
+    "/preferences/{key}",
+    "/devices/me/settings",
     "/devices/{device_id}/settings",
-    *("/remote-control/{device_id}/command", "/remote-control/bulk"),
-    *("/devices/me/commands", "/devices/me/commands/{command_id}/answer"),
+    "/remote-control/{device_id}/command",
+    "/remote-control/bulk",
+    "/devices/me/commands",
+    "/devices/me/commands/{command_id}/answer",
     "/screenshots/{command_id}",
-    *("/updates/packages", "/updates/packages/{package_id}"),
-    *("/updates/packages/{package_id}/file", "/updates/packages/{package_id}/withdraw"),
-    *("/updates/rollouts", "/updates/rollouts/{rollout_id}"),
+    "/updates/packages",
+    "/updates/packages/{package_id}",
+    "/updates/packages/{package_id}/file",
+    "/updates/packages/{package_id}/withdraw",
+    "/updates/rollouts",
+    "/updates/rollouts/{rollout_id}",
     "/devices/me/updates/{rollout_id}/feedback",
 }
 
 
 @schemathesis.serializer("application/pkcs10", "application/ocsp-request")
-def as_it_is(context: Any, value: Any) -> bytes:
+def raw_body(context: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
@@ -79,8 +100,8 @@ def unlimited(settings: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def one_connection() -> Iterator[None]:
-    """The requests see the test's transaction, as with Django's own test client."""
+def shared_connection() -> Iterator[None]:
+    """Let the requests use the test's transaction, as Django's test client does."""
     signals = (request_started, request_finished)
     for signal in signals:
         signal.disconnect(close_old_connections)
@@ -90,8 +111,8 @@ def one_connection() -> Iterator[None]:
 
 
 @pytest.fixture
-def callers(tenant: Tenant) -> dict[str, str]:
-    """A good credential of each kind."""
+def credentials(tenant: Tenant) -> dict[str, str]:
+    """A valid token for each authentication scheme, by name of the scheme."""
     now = datetime.now(UTC)
     membership = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
     caller = DeviceFactory.create(tenant=tenant, name="calling")
@@ -103,15 +124,15 @@ def callers(tenant: Tenant) -> dict[str, str]:
         }
 
 
-class Stage:
-    """Things of the tenant that a request can be about; new ones when they are over."""
+class ExistingObjects:
+    """Ids of the tenant's objects for path parameters. Missing objects are created."""
 
     def __init__(self, tenant: Tenant) -> None:
         self.tenant = tenant
 
     def device_id(self) -> str:
-        living = Device.every_tenant.living().filter(tenant=self.tenant)
-        device = living.exclude(name="calling").first()
+        devices = Device.every_tenant.living().filter(tenant=self.tenant)
+        device = devices.exclude(name="calling").first()
         if device is None:
             device = DeviceFactory.create(tenant=self.tenant)
             DeviceIdentifierFactory.create(device=device)
@@ -130,80 +151,85 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tenant: Tenant) -> Stage:
-    return Stage(tenant)
+def existing(tenant: Tenant) -> ExistingObjects:
+    return ExistingObjects(tenant)
 
 
-def credential(operation: Any, callers: dict[str, str]) -> dict[str, str]:
+def authorization(operation: Any, credentials: dict[str, str]) -> dict[str, str]:
     for requirement in operation.definition.raw.get("security", []):
-        for name in requirement.keys() & callers.keys():
-            return {"Authorization": f"Bearer {callers[name]}"}
+        for name in requirement.keys() & credentials.keys():
+            return {"Authorization": f"Bearer {credentials[name]}"}
     return {}
 
 
-def left_out(operation: Any) -> list[Any]:
-    """A retired device stays readable: history is not forgotten."""
+def excluded_checks(operation: Any) -> list[Any]:
+    """Return the checks that do not apply to an endpoint."""
+    # A device stays readable after it was retired with DELETE.
     excluded: list[Any] = [checks.use_after_free]
-    if operation.path == "/devices/metrics":  # what is wrong is refused one by one
+    if operation.path == "/devices/metrics":  # invalid samples are rejected one by one
         excluded.append(checks.negative_data_rejection)
-    if operation.path in BEYOND_A_SCHEMA:
+    if operation.path in STRICTER_THAN_SCHEMA:
         excluded.append(checks.positive_data_acceptance)
     return excluded
 
 
-def test_of(operation: Any) -> Any:
-    """One endpoint's test; a name of its own, or parallel runs would lose it."""
+def make_test(operation: Any) -> Any:
+    """Return the test of one endpoint."""
     schema = SCHEMA.include(method=operation.method.upper(), path=operation.path)
 
     @schema.parametrize()
-    @EACH
-    def keeps_its_promises(case: Any, callers: dict[str, str], stage: Stage) -> None:
+    @EXAMPLE_SETTINGS
+    def conforms_to_schema(
+        case: Any, credentials: dict[str, str], existing: ExistingObjects
+    ) -> None:
         for name, value in list(case.path_parameters.items()):
             if name == "device_id" and _is_uuid(value):
-                case.path_parameters[name] = stage.device_id()
+                case.path_parameters[name] = existing.device_id()
             elif name == "serial_number" and str(value).isalnum():
-                case.path_parameters[name] = stage.serial_number()
+                case.path_parameters[name] = existing.serial_number()
             elif name == "configuration_id" and _is_uuid(value):
-                case.path_parameters[name] = stage.configuration_id()
+                case.path_parameters[name] = existing.configuration_id()
         case.call_and_validate(
-            headers=credential(case.operation, callers),
-            excluded_checks=left_out(case.operation),
+            headers=authorization(case.operation, credentials),
+            excluded_checks=excluded_checks(case.operation),
         )
 
-    return keeps_its_promises
+    return conforms_to_schema
 
 
-test_of.__test__ = False  # type: ignore[attr-defined]
-for found in SCHEMA.get_all_operations():
-    endpoint: Any = found.ok()  # type: ignore[union-attr] # it fails where it should
-    named = re.sub(r"\W+", "_", endpoint.label.lower())
-    globals()[f"test_{named}_keeps_its_promises"] = test_of(endpoint)
+# One named test per endpoint, so that pytest-xdist can distribute them.
+for result in SCHEMA.get_all_operations():
+    endpoint: Any = result.ok()  # type: ignore[union-attr] # fails if it is an error
+    name = re.sub(r"\W+", "_", endpoint.label.lower())
+    globals()[f"test_{name}_conforms_to_schema"] = make_test(endpoint)
 
 
-def test_what_one_answer_says_can_be_used_in_the_next_request(
-    callers: dict[str, str],
+def test_values_of_one_response_can_be_used_in_the_next_request(
+    credentials: dict[str, str],
 ) -> None:
     class Fleet(SCHEMA.as_state_machine()):  # type: ignore[misc]
         def setup(self) -> None:
-            """Each scenario begins with the same rows."""
-            self.beginning = transaction.savepoint()
+            """Begin each scenario with the same rows."""
+            self.savepoint = transaction.savepoint()
 
         def teardown(self) -> None:
-            transaction.savepoint_rollback(self.beginning)
+            transaction.savepoint_rollback(self.savepoint)
 
         def get_call_kwargs(self, case: Any) -> dict[str, Any]:
-            return {"headers": credential(case.operation, callers)}
+            return {"headers": authorization(case.operation, credentials)}
 
         def validate_response(self, response: Any, case: Any, **kwargs: Any) -> None:
             case.validate_response(
                 response,
-                headers=credential(case.operation, callers),
-                excluded_checks=left_out(case.operation),
+                headers=authorization(case.operation, credentials),
+                excluded_checks=excluded_checks(case.operation),
             )
 
     run_state_machine_as_test(
         Fleet,
-        settings=settings(EACH, max_examples=EXAMPLES, stateful_step_count=8),
+        settings=settings(
+            EXAMPLE_SETTINGS, max_examples=EXAMPLES, stateful_step_count=8
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""`./run demo`: something true to look at, in a tenant of its own."""
+"""`./run demo`: a demo tenant with simulated devices."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -25,27 +25,27 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def beside(live_server: Any, settings: Any) -> None:
+def running_server(live_server: Any, settings: Any) -> None:
     settings.PUBLIC_URL = settings.STREAM_URL = live_server.url
     settings.RATES = dict.fromkeys(settings.RATES)
 
 
-def demo(*words: str) -> dict[str, Any]:
+def demo(*arguments: str) -> dict[str, Any]:
     out = StringIO()
     call_command(
-        "demo", "--devices", "4", "--seconds", "2", "--json", *words, stdout=out
+        "demo", "--devices", "4", "--seconds", "2", "--json", *arguments, stdout=out
     )
-    told: dict[str, Any] = json.loads(out.getvalue())
-    return told
+    result: dict[str, Any] = json.loads(out.getvalue())
+    return result
 
 
-def test_it_makes_a_tenant_with_boxes_that_have_a_past() -> None:
-    told = demo()
+def test_the_demo_creates_a_tenant_with_devices_that_have_a_history() -> None:
+    result = demo()
     tenant = Tenant.objects.get(slug="demo")
     assert Device.every_tenant.filter(tenant=tenant).count() == 4
     yesterday = datetime.now(UTC) - timedelta(hours=23)
-    past = DeviceMetrics.every_tenant.filter(recorded_at__lt=yesterday)
-    assert past.values("device_id").distinct().count() == 4
+    samples = DeviceMetrics.every_tenant.filter(recorded_at__lt=yesterday)
+    assert samples.values("device_id").distinct().count() == 4
     assert set(DeviceTag.every_tenant.values_list("tag__name", flat=True)) == {
         "lobby",
         "bar",
@@ -54,48 +54,48 @@ def test_it_makes_a_tenant_with_boxes_that_have_a_past() -> None:
     assert PreferenceDefinition.every_tenant.count() == 3
     assert Deployment.every_tenant.get().counted == 4
     owner = User.objects.get(email="demo@example.com")
-    assert owner.check_password(told["password"])
-    failed = [kind["failed"] for kind in told["requests"].values()]
+    assert owner.check_password(result["password"])
+    failed = [kind["failed"] for kind in result["requests"].values()]
     assert failed == [0] * len(failed)
 
 
-def test_again_it_goes_on_with_the_same_boxes() -> None:
+def test_a_second_run_continues_with_the_same_devices() -> None:
     demo()
-    told = demo()
-    assert told["password"] is None
+    result = demo()
+    assert result["password"] is None
     assert Device.every_tenant.count() == 4
-    assert told["requests"]["register"]["statuses"] == {"200": 4}
+    assert result["requests"]["register"]["statuses"] == {"200": 4}
 
 
-def test_without_a_server_it_says_what_to_do(settings: Any) -> None:
+def test_without_a_server_the_error_says_how_to_start_one(settings: Any) -> None:
     settings.PUBLIC_URL = "http://127.0.0.1:9"
     with pytest.raises(CommandError, match=r"start it with \./run first"):
         demo()
 
 
-def test_more_than_it_can_bear_is_refused() -> None:
-    with pytest.raises(CommandError, match="devices"):
+def test_too_many_devices_are_rejected() -> None:
+    with pytest.raises(CommandError, match="--devices must be from 1 to 2,000"):
         demo("--devices", "100000")
 
 
-def test_somebody_elses_tenant_of_the_name_is_left_alone() -> None:
+def test_a_tenant_with_the_same_slug_is_not_changed() -> None:
     TenantFactory.create(slug="demo")
     with pytest.raises(CommandError, match="not the demo's"):
         demo()
     assert not Device.every_tenant.exists()
 
 
-def test_boxes_that_do_not_come_in_are_no_success() -> None:
+def test_the_demo_fails_if_devices_cannot_register() -> None:
     with (
-        patch.object(demo_command, "REGISTERING", 2.0),
-        patch.object(demo_command, "_prepared", return_value="enr_unknown"),
-        pytest.raises(CommandError, match="Not all boxes came in"),
+        patch.object(demo_command, "REGISTRATION_TIMEOUT", 2.0),
+        patch.object(demo_command, "_prepare", return_value="enr_unknown"),
+        pytest.raises(CommandError, match="Not all devices registered"),
     ):
         demo()
 
 
-def test_one_token_is_good_at_a_time() -> None:
+def test_only_the_enrollment_token_of_the_latest_run_is_usable() -> None:
     for _ in range(2):
         demo()
     usable = EnrollmentToken.every_tenant.usable(datetime.now(UTC))
-    assert usable.filter(name="demo boxes").count() == 1
+    assert usable.filter(name="demo devices").count() == 1

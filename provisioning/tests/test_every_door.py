@@ -1,10 +1,10 @@
-"""Every path and method of the OpenAPI document, tried by everybody who must not enter.
+"""Access control of every API endpoint: invalid credentials, other tenants, viewers.
 
-A new endpoint joins by existing. It is either public, and listed so here, or it answers
-a stranger with 401, 403 or 404 and without a byte of ours.
+The endpoints come from the OpenAPI document, so new ones are tested automatically. An
+endpoint is either listed as public here, or it answers callers of other tenants with 401,
+403 or 404 and without any data of the tenant under test.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -70,12 +70,12 @@ PUBLIC = {
     ("get", "/certificates/ocsp/{ocsp_request}"),
     ("get", "/.well-known/est/cacerts"),
     ("get", "/.well-known/est/csrattrs"),
-    ("post", "/devices/pair"),  # a box that has no credential yet
+    ("post", "/devices/pair"),  # for devices that have no credential yet
     ("post", "/devices/pair/token"),
     ("get", "/configurations/schema"),
-    ("put", "/screenshots/{command_id}"),  # the key in its query opens it
+    ("put", "/screenshots/{command_id}"),  # authenticated by the key in the query
 }
-OF_A_DEVICE = {  # a stranger's device meets itself there, and nothing of ours
+DEVICE_ENDPOINTS = {  # each device only gets its own data here
     ("post", "/devices/connect"),
     ("post", "/devices/metrics"),
     ("get", "/devices/me"),
@@ -94,7 +94,7 @@ OF_A_DEVICE = {  # a stranger's device meets itself there, and nothing of ours
     ("post", "/.well-known/est/simpleenroll"),
     ("post", "/.well-known/est/simplereenroll"),
 }
-OF_A_TENANT = {  # a stranger's member meets their own tenant there
+TENANT_ENDPOINTS = {  # each member only gets the data of the own tenant here
     ("get", "/devices"),
     ("post", "/devices"),
     ("post", "/devices/auto-register"),
@@ -131,19 +131,20 @@ OF_A_TENANT = {  # a stranger's member meets their own tenant there
     ("get", "/preferences"),
     ("post", "/preferences"),
 }
-REFUSED = {401, 403, 404}
-Door = tuple[str, str]
+REJECTED = {401, 403, 404}
+Endpoint = tuple[str, str]
 
 
 DOCUMENT = SchemaGenerator().get_schema(request=None, public=True)
-DOORS: list[Door] = [
+ENDPOINTS: list[Endpoint] = [
     (method, path) for path, methods in DOCUMENT["paths"].items() for method in methods
 ]
+PRIVATE = sorted(set(ENDPOINTS) - PUBLIC)
 
 
-def fields_of(door: Door) -> set[str]:
-    """What the body of a request may say."""
-    method, path = door
+def body_fields(endpoint: Endpoint) -> set[str]:
+    """Return the field names of an endpoint's request body."""
+    method, path = endpoint
     content = DOCUMENT["paths"][path][method].get("requestBody", {}).get("content", {})
     reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
     schema = DOCUMENT["components"]["schemas"].get(reference.rsplit("/", 1)[-1], {})
@@ -151,8 +152,8 @@ def fields_of(door: Door) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Ours:
-    """What must not be reached, and must not be told."""
+class Protected:
+    """The objects of the tenant under test, which others must not read or change."""
 
     tenant: Tenant
     device: Device
@@ -171,13 +172,14 @@ class Ours:
     rollout: Deployment
     update: UpdateStatus
 
-    def words(self) -> set[str]:
+    def values(self) -> set[str]:
+        """Return ids, names and other texts that must not appear in a response."""
         return {
             str(self.tenant.pk),
             self.tenant.name,
             str(self.device.pk),
             self.device.name,
-            "OUR-SERIAL",
+            "PROTECTED-SERIAL",
             self.certificate.serial_number,
             self.certificate.fingerprint,
             str(self.rule.pk),
@@ -195,12 +197,13 @@ class Ours:
             str(self.package.pk),
             str(self.rollout.pk),
             self.package.version,
-            "Ours Unmistakably",
-            "The Text That Is Ours",
-            "The Preference That Is Ours",
+            self.product.name,
+            "Protected Text",
+            "Protected Preference",
         }
 
-    def address(self, path: str) -> str:
+    def url(self, path: str) -> str:
+        """Return the path with the ids of the protected objects."""
         path = path.replace("{device_id}", str(self.device.pk))
         path = path.replace("{serial_number}", self.certificate.serial_number)
         path = path.replace("{rule_id}", str(self.rule.pk))
@@ -216,31 +219,31 @@ class Ours:
         path = path.replace("{package_id}", str(self.package.pk))
         path = path.replace("{rollout_id}", str(self.rollout.pk))
         path = path.replace("{number}", "1")
-        path = path.replace("{key}", "our_preference")
-        public = {address for _, address in PUBLIC}
-        assert "{" not in path or path in public, f"What stands in {path}?"
+        path = path.replace("{key}", "protected_preference")
+        public = {public_path for _, public_path in PUBLIC}
+        assert "{" not in path or path in public, f"Unknown parameter in {path}"
         return path
 
     def body(self) -> dict[str, Any]:
-        """Our ids and identifiers wherever a body could name them."""
+        """Return body fields with the ids of the protected objects."""
         return {
             "id": str(self.device.pk),
             "device": str(self.device.pk),
             "device_id": str(self.device.pk),
             "tenant": str(self.tenant.pk),
             "tenant_id": str(self.tenant.pk),
-            "serial_number": "OUR-SERIAL",
-            "name": "taken",
+            "serial_number": "PROTECTED-SERIAL",
+            "name": "changed",
             "allow": True,
             "reason": "keyCompromise",
             "certificate": self.certificate.pem,
             "threshold": 1,
-            "text": "taken",
+            "text": "changed",
             "assignee": None,
             "scope": "device",
             "document": {"volume": 99},
             "tags": [],
-            "key": "taken",
+            "key": "changed",
             "kind": "boolean",
             "default": True,
             "type": "reboot",
@@ -252,53 +255,61 @@ class Ours:
             "version": "7.7.8",
             "package": str(self.package.pk),
             "attempt": 1,
-            "settings": {"our_preference": {"version": 0, "value": False}},
+            "settings": {"protected_preference": {"version": 0, "value": False}},
         }
 
 
 @pytest.fixture
-def ours() -> Ours:
-    tenant = TenantFactory.create(name="The Tenant That Is Ours")
-    device = DeviceFactory.create(tenant=tenant, name="The Device That Is Ours")
-    DeviceIdentifierFactory.create(device=device, value="OUR-SERIAL")
+def protected() -> Protected:
+    tenant = TenantFactory.create(name="Protected Tenant")
+    device = DeviceFactory.create(tenant=tenant, name="Protected Device")
+    DeviceIdentifierFactory.create(device=device, value="PROTECTED-SERIAL")
     certificate = CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=datetime.now(UTC)
     )
-    rule = RuleFactory.create(tenant=tenant, name="The Rule That Is Ours")
+    rule = RuleFactory.create(tenant=tenant, name="Protected Rule")
     override = RuleOverride.every_tenant.create(
         tenant=tenant, rule=rule, device=device, threshold=5
     )
     alert = AlertFactory.create(
-        tenant=tenant, rule=rule, device=device, title="The Alert That Is Ours"
+        tenant=tenant, rule=rule, device=device, title="Protected Alert"
     )
-    channel = ChannelFactory.create(tenant=tenant, name="The Channel That Is Ours")
+    channel = ChannelFactory.create(tenant=tenant, name="Protected Channel")
     now = datetime.now(UTC)
     message = ChannelDelivery.every_tenant.create(
         tenant=tenant,
         channel=channel,
         event_id=1,
-        name="ours.alone",
+        name="protected.event",
         created_at=now,
         due_at=now,
         delivered_at=now,
     )
-    configuration = for_device(
-        device, {"extra": {"ours": "The Text That Is Ours"}}, now=now
-    )
+    configuration = for_device(device, {"extra": {"text": "Protected Text"}}, now=now)
     with tenant_scope(tenant.pk):
         definitions.define(
-            key="our_preference",
-            label="The Preference That Is Ours",
+            key="protected_preference",
+            label="Protected Preference",
             kind="boolean",
             default=True,
             now=now,
         )
-    by = User.objects.create_user("ours@example.com")
+    by = User.objects.create_user("protected@example.com")
     product, package, rollout, update = in_a_rollout(device, now, by=by)
-    return Ours(
-        *(tenant, device, certificate, rule, override, alert, channel, message),
-        configuration,
-        *remote_controlled(device, now, by=by),
+    command, bulk, screenshot = remote_controlled(device, now, by=by)
+    return Protected(
+        tenant=tenant,
+        device=device,
+        certificate=certificate,
+        rule=rule,
+        override=override,
+        alert=alert,
+        channel=channel,
+        message=message,
+        configuration=configuration,
+        command=command,
+        bulk=bulk,
+        screenshot=screenshot,
         product=product,
         package=package,
         rollout=rollout,
@@ -323,148 +334,189 @@ def device_token(device: Device) -> str:
         return renew_device_token(device, now=datetime.now(UTC))
 
 
-def nobody(ours: Ours) -> Iterator[tuple[str, str]]:
-    """Credentials that open no door at all, not even where they were good once."""
+def invalid_credentials(protected: Protected) -> Iterator[tuple[str, str]]:
+    """Yield a description and an `Authorization` header that no endpoint may accept."""
     yield "none", ""
     for prefix in ("usr_", "enr_", "dev_", "xyz_"):
         yield f"unknown {prefix}", f"Bearer {tokens.make(prefix)}"
     now = datetime.now(UTC)
-    for row, token in (api_token(Role.OWNER, ours.tenant), enrollment(ours.tenant)):
+    for row, token in (
+        api_token(Role.OWNER, protected.tenant),
+        enrollment(protected.tenant),
+    ):
         revoke_token(row, now=now)
         yield f"revoked {row.prefix}", f"Bearer {token}"
-    for row, token in (api_token(Role.OWNER, ours.tenant), enrollment(ours.tenant)):
+    for row, token in (
+        api_token(Role.OWNER, protected.tenant),
+        enrollment(protected.tenant),
+    ):
         past = now - timedelta(seconds=1)
         type(row).every_tenant.filter(pk=row.pk).update(expires_at=past)
         yield f"expired {row.prefix}", f"Bearer {token}"
-    void = device_token(ours.device)
-    device_token(ours.device)
-    yield "replaced dev_", f"Bearer {void}"
-    yield "another scheme", f"Basic {api_token(Role.OWNER, ours.tenant)[1]}"
+    replaced = device_token(protected.device)
+    device_token(protected.device)
+    yield "replaced dev_", f"Bearer {replaced}"
+    yield "another scheme", f"Basic {api_token(Role.OWNER, protected.tenant)[1]}"
 
 
-def knock(ours: Ours, door: Door, credential: str, query: str = "") -> Any:
+def send(
+    protected: Protected, endpoint: Endpoint, credential: str, query: str = ""
+) -> Any:
+    """Request an endpoint with the protected objects in path and body."""
     client = APIClient()
     if credential:
         client.credentials(HTTP_AUTHORIZATION=credential)
-    method, path = door
-    said = {
-        name: value for name, value in ours.body().items() if name in fields_of(door)
-    }
-    body = None if method in ("get", "delete") else said
+    method, path = endpoint
+    names = body_fields(endpoint)
+    fields = {name: value for name, value in protected.body().items() if name in names}
+    body = None if method in ("get", "delete") else fields
     if path.startswith("/.well-known/est/") and method == "post":
-        request = ours.body()["certificate"]
+        request = protected.body()["certificate"]
         return client.generic("POST", path, request, "application/pkcs10")
-    return getattr(client, method)(ours.address(path) + query, body)
+    return getattr(client, method)(protected.url(path) + query, body)
 
 
-def assert_nothing_of_ours(ours: Ours, answer: Any, door: Door, who: str) -> None:
-    said = answer.content.decode()
-    sent = {value for value in ours.body().values() if isinstance(value, str)}
-    for word in ours.words() - sent:
-        assert word not in said, (door, who, word)
+def assert_no_protected_data(
+    protected: Protected, response: Any, endpoint: Endpoint, caller: str
+) -> None:
+    content = response.content.decode()
+    sent = {value for value in protected.body().values() if isinstance(value, str)}
+    for value in protected.values() - sent:
+        assert value not in content, (endpoint, caller, value)
 
 
-def assert_untouched(ours: Ours) -> None:
-    ours.device.refresh_from_db()
-    ours.certificate.refresh_from_db()
-    assert ours.device.name == "The Device That Is Ours"
-    assert ours.device.status == "offline"
-    assert ours.device.tenant == ours.tenant
-    assert ours.certificate.status == "active"
-    ours.rule.refresh_from_db()
-    ours.alert.refresh_from_db()
-    assert (ours.rule.name, ours.rule.threshold) == ("The Rule That Is Ours", 90)
-    ours.override.refresh_from_db()
-    assert ours.override.threshold == 5
-    assert ours.alert.status == "open"
-    ours.channel.refresh_from_db()
-    ours.message.refresh_from_db()
-    assert (ours.channel.name, ours.channel.secret) == ("The Channel That Is Ours", "")
-    assert ours.message.state == "delivered"
-    ours.configuration.refresh_from_db()
-    assert ours.configuration.number == 1
-    assert PreferenceDefinition.every_tenant.filter(tenant=ours.tenant).count() == 1
+def assert_unchanged(protected: Protected) -> None:
+    product_name = protected.product.name
+    protected.device.refresh_from_db()
+    protected.certificate.refresh_from_db()
+    assert protected.device.name == "Protected Device"
+    assert protected.device.status == "offline"
+    assert protected.device.tenant == protected.tenant
+    assert protected.certificate.status == "active"
+    protected.rule.refresh_from_db()
+    protected.alert.refresh_from_db()
+    assert (protected.rule.name, protected.rule.threshold) == ("Protected Rule", 90)
+    protected.override.refresh_from_db()
+    assert protected.override.threshold == 5
+    assert protected.alert.status == "open"
+    protected.channel.refresh_from_db()
+    protected.message.refresh_from_db()
+    assert (protected.channel.name, protected.channel.secret) == (
+        "Protected Channel",
+        "",
+    )
+    assert protected.message.state == "delivered"
+    protected.configuration.refresh_from_db()
+    assert protected.configuration.number == 1
+    assert (
+        PreferenceDefinition.every_tenant.filter(tenant=protected.tenant).count() == 1
+    )
     assert not DeviceSettings.every_tenant.exists()
-    ours.command.refresh_from_db()
-    ours.bulk.refresh_from_db()
-    assert (ours.command.status, ours.bulk.state) == ("queued", "waiting")
-    assert CommandHistory.every_tenant.filter(tenant=ours.tenant).count() == 1
-    for row in (ours.product, ours.package, ours.rollout, ours.update):
+    protected.command.refresh_from_db()
+    protected.bulk.refresh_from_db()
+    assert (protected.command.status, protected.bulk.state) == ("queued", "waiting")
+    assert CommandHistory.every_tenant.filter(tenant=protected.tenant).count() == 1
+    for row in (
+        protected.product,
+        protected.package,
+        protected.rollout,
+        protected.update,
+    ):
         row.refresh_from_db()
-    assert (ours.product.name, ours.package.state) == ("Ours Unmistakably", "draft")
-    assert (ours.rollout.state, ours.update.status) == ("draft", "pending")
+    assert (protected.product.name, protected.package.state) == (product_name, "draft")
+    assert (protected.rollout.state, protected.update.status) == ("draft", "pending")
     assert SoftwareUpdate.every_tenant.count() == 1
     assert Deployment.every_tenant.count() == 1
-    assert not RemoteControlSession.every_tenant.filter(tenant=ours.tenant).exists()
+    assert not RemoteControlSession.every_tenant.filter(
+        tenant=protected.tenant
+    ).exists()
     assert not AlertComment.every_tenant.exists()
-    assert DeviceCertificate.objects.of_device(ours.device.pk).count() == 1
+    assert DeviceCertificate.objects.of_device(protected.device.pk).count() == 1
 
 
-def test_the_document_has_doors_and_the_lists_here_are_of_them() -> None:
-    assert len(DOORS) > 15
-    assert set(DOORS) >= PUBLIC | OF_A_DEVICE | OF_A_TENANT
+def test_the_document_contains_all_endpoints_listed_here() -> None:
+    assert len(ENDPOINTS) > 15
+    assert set(ENDPOINTS) >= PUBLIC | DEVICE_ENDPOINTS | TENANT_ENDPOINTS
 
 
-@pytest.mark.parametrize("door", sorted(set(DOORS) - PUBLIC), ids=" ".join)
-def test_a_credential_that_is_none_opens_nothing(ours: Ours, door: Door) -> None:
-    for who, credential in nobody(ours):
-        answer = knock(ours, door, credential)
-        assert answer.status_code == 401, (who, answer.content)
-        assert_nothing_of_ours(ours, answer, door, who)
-    assert_untouched(ours)
-
-
-@pytest.mark.parametrize("door", sorted(set(DOORS) - PUBLIC), ids=" ".join)
-def test_a_strangers_owner_reaches_nothing_of_ours(ours: Ours, door: Door) -> None:
-    answer = knock(ours, door, f"Bearer {api_token(Role.OWNER)[1]}")
-
-    if door not in OF_A_TENANT:
-        assert answer.status_code in REFUSED, answer.content
-    assert_nothing_of_ours(ours, answer, door, "a stranger's owner")
-    assert_untouched(ours)
-
-
-@pytest.mark.parametrize("door", sorted(set(DOORS) - PUBLIC), ids=" ".join)
-def test_a_strangers_device_reaches_nothing_of_ours(ours: Ours, door: Door) -> None:
-    answer = knock(ours, door, f"Bearer {device_token(DeviceFactory.create())}")
-
-    if door not in OF_A_DEVICE:
-        assert answer.status_code in REFUSED, answer.content
-    assert_nothing_of_ours(ours, answer, door, "a stranger's device")
-    assert_untouched(ours)
-
-
-@pytest.mark.parametrize("door", sorted(set(DOORS) - PUBLIC), ids=" ".join)
-def test_a_strangers_enrollment_token_reaches_nothing_of_ours(
-    ours: Ours, door: Door
+@pytest.mark.parametrize("endpoint", PRIVATE, ids=" ".join)
+def test_invalid_credentials_are_rejected(
+    protected: Protected, endpoint: Endpoint
 ) -> None:
-    answer = knock(ours, door, f"Bearer {enrollment(TenantFactory.create())[1]}")
+    for caller, credential in invalid_credentials(protected):
+        response = send(protected, endpoint, credential)
+        assert response.status_code == 401, (caller, response.content)
+        assert_no_protected_data(protected, response, endpoint, caller)
+    assert_unchanged(protected)
 
-    if door != ("post", "/devices/auto-register"):
-        assert answer.status_code in REFUSED, answer.content
-    assert_nothing_of_ours(ours, answer, door, "a stranger's enrollment token")
-    assert_untouched(ours)
+
+@pytest.mark.parametrize("endpoint", PRIVATE, ids=" ".join)
+def test_an_owner_of_another_tenant_has_no_access(
+    protected: Protected, endpoint: Endpoint
+) -> None:
+    response = send(protected, endpoint, f"Bearer {api_token(Role.OWNER)[1]}")
+
+    if endpoint not in TENANT_ENDPOINTS:
+        assert response.status_code in REJECTED, response.content
+    assert_no_protected_data(protected, response, endpoint, "owner of another tenant")
+    assert_unchanged(protected)
+
+
+@pytest.mark.parametrize("endpoint", PRIVATE, ids=" ".join)
+def test_a_device_of_another_tenant_has_no_access(
+    protected: Protected, endpoint: Endpoint
+) -> None:
+    token = device_token(DeviceFactory.create())
+
+    response = send(protected, endpoint, f"Bearer {token}")
+
+    if endpoint not in DEVICE_ENDPOINTS:
+        assert response.status_code in REJECTED, response.content
+    assert_no_protected_data(protected, response, endpoint, "device of another tenant")
+    assert_unchanged(protected)
+
+
+@pytest.mark.parametrize("endpoint", PRIVATE, ids=" ".join)
+def test_an_enrollment_token_of_another_tenant_has_no_access(
+    protected: Protected, endpoint: Endpoint
+) -> None:
+    _, token = enrollment(TenantFactory.create())
+
+    response = send(protected, endpoint, f"Bearer {token}")
+
+    if endpoint != ("post", "/devices/auto-register"):
+        assert response.status_code in REJECTED, response.content
+    assert_no_protected_data(protected, response, endpoint, "other enrollment token")
+    assert_unchanged(protected)
 
 
 @pytest.mark.parametrize(
-    "door",
-    sorted(door for door in set(DOORS) - PUBLIC - OF_A_DEVICE if door[0] != "get"),
+    "endpoint",
+    [
+        endpoint
+        for endpoint in PRIVATE
+        if endpoint not in DEVICE_ENDPOINTS and endpoint[0] != "get"
+    ],
     ids=" ".join,
 )
-def test_a_viewer_changes_nothing(ours: Ours, door: Door) -> None:
-    answer = knock(ours, door, f"Bearer {api_token(Role.VIEWER, ours.tenant)[1]}")
+def test_a_viewer_changes_nothing(protected: Protected, endpoint: Endpoint) -> None:
+    _, token = api_token(Role.VIEWER, protected.tenant)
 
-    assert answer.status_code == 403, answer.content
-    assert_untouched(ours)
+    response = send(protected, endpoint, f"Bearer {token}")
+
+    assert response.status_code == 403, response.content
+    assert_unchanged(protected)
 
 
-@pytest.mark.parametrize("door", [door for door in sorted(DOORS) if "get" in door])
-def test_a_filter_with_our_words_finds_nothing_for_a_stranger(
-    ours: Ours, door: Door
+@pytest.mark.parametrize(
+    "endpoint", [endpoint for endpoint in sorted(ENDPOINTS) if "get" in endpoint]
+)
+def test_a_filter_finds_no_objects_of_another_tenant(
+    protected: Protected, endpoint: Endpoint
 ) -> None:
     token = api_token(Role.OWNER)[1]
-    for word in (*ours.words(), str(ours.device.pk)):
+    for value in (*protected.values(), str(protected.device.pk)):
         for name in ("search", "tag", "model", "tenant", "id", "device"):
-            answer = knock(ours, door, f"Bearer {token}", f"?{name}={word}")
-            found = re.findall(re.escape(ours.device.name.encode()), answer.content)
-            assert found == [], (door, name, word)
+            response = send(protected, endpoint, f"Bearer {token}", f"?{name}={value}")
+            device_name = protected.device.name.encode()
+            assert device_name not in response.content, (endpoint, name, value)

@@ -1,4 +1,4 @@
-"""Real parts fail under load: nothing acknowledged is lost, no process needs a hand."""
+"""Fault injection under load: acknowledged data survives and processes recover."""
 
 import itertools
 import re
@@ -26,7 +26,7 @@ from devices.registry.services import presence
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import until
 from events.models import Event
-from provisioning.embedded.endpoints import known
+from provisioning.embedded.endpoints import load_or_create
 from provisioning.tests.processes import other_process
 from provisioning.tests.running import Up, call, running_up
 from tenants.models import Tenant
@@ -43,123 +43,126 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture(scope="module")
 def enrollment(up: Up) -> str:
-    found = re.search(r"enr_[\w-]{43}", up.output())
-    assert found is not None
-    return found[0]
+    match = re.search(r"enr_[\w-]{43}", up.output())
+    assert match is not None
+    return match[0]
 
 
-class Boxes:
-    """Boxes that register and connect all the time, and note what was acknowledged."""
+class LoadGenerator:
+    """Register and connect devices in threads. Record what was acknowledged."""
 
     def __init__(self, up: Up, enrollment: str) -> None:
         self.up, self.enrollment = up, enrollment
-        self.acknowledged: dict[str, dict[str, Any]] = {}
-        self.reported: set[tuple[str, datetime]] = set()  # samples answered with 2xx
-        self.slowest = 0.0
-        self.refused = 0
-        self.connected = 0
+        self.registered: dict[str, dict[str, Any]] = {}  # response by serial number
+        self.samples: set[tuple[str, datetime]] = set()  # samples answered with 2xx
+        self.max_seconds = 0.0  # longest time for one device
+        self.failures = 0
+        self.connects = 0
 
     @contextmanager
-    def at_work(self, count: int = 4) -> Iterator[None]:
-        self._ending = threading.Event()
-        threads = [threading.Thread(target=self._work) for _ in range(count)]
-        for thread in threads:
-            thread.start()
+    def running(self, threads: int = 4) -> Iterator[None]:
+        self._stop = threading.Event()
+        workers = [threading.Thread(target=self._run) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
         yield
-        self._ending.set()
-        for thread in threads:
-            thread.join()
+        self._stop.set()
+        for worker in workers:
+            worker.join()
 
-    def _work(self) -> None:
-        while not self._ending.is_set():
+    def _run(self) -> None:
+        while not self._stop.is_set():
             serial = f"FAULT-{next(_numbers)}"
-            begun = time.monotonic()
+            started = time.monotonic()
             try:
-                made = call(
+                registration = call(
                     self.up,
                     "/devices/auto-register",
                     self.enrollment,
                     {"serial_number": serial},
                 )
-                self.acknowledged[serial] = made
-                call(self.up, "/devices/connect", made["token"], {})
-                self.connected += 1
+                self.registered[serial] = registration
+                call(self.up, "/devices/connect", registration["token"], {})
+                self.connects += 1
                 at = datetime.now(UTC)
                 sample = {"recorded_at": at.isoformat(), "cpu_usage": 1}
-                call(self.up, "/devices/metrics", made["token"], sample)
-                self.reported.add((made["device"]["id"], at))
-            except OSError:  # refused, reset, or answered with a 5xx
-                self.refused += 1
+                call(self.up, "/devices/metrics", registration["token"], sample)
+                self.samples.add((registration["device"]["id"], at))
+            except OSError:  # connection refused or reset, or a 5xx response
+                self.failures += 1
                 time.sleep(0.1)
             else:
-                self.slowest = max(self.slowest, time.monotonic() - begun)
+                self.max_seconds = max(self.max_seconds, time.monotonic() - started)
 
 
 def rows(up: Up, sql: str, *values: Any) -> list[Any]:
-    connection = psycopg2.connect(known(up.var).environment["DATABASE_URL"])
+    connection = psycopg2.connect(load_or_create(up.var).environment["DATABASE_URL"])
     with connection, connection.cursor() as cursor:
         cursor.execute("SET provisioning.scope = '*'")
         cursor.execute(sql, values)
-        found: list[Any] = cursor.fetchall()
+        result: list[Any] = cursor.fetchall()
     connection.close()
-    return found
+    return result
 
 
-def test_postgresql_killed_under_load_loses_nothing_acknowledged(
+def test_no_acknowledged_data_is_lost_when_postgresql_is_killed(
     up: Up, enrollment: str
 ) -> None:
-    boxes = Boxes(up, enrollment)
+    load = LoadGenerator(up, enrollment)
 
-    with boxes.at_work():
+    with load.running():
         time.sleep(1.5)
-        before = len(boxes.acknowledged)
+        count_before = len(load.registered)
         victim = up.children()["postgres"]
         victim.kill()
         until(lambda: up.replaced("postgres", victim))
         until(up.ready)
-        until(lambda: len(boxes.acknowledged) > before + 20)
+        until(lambda: len(load.registered) > count_before + 20)
 
-    assert before > 0
-    assert boxes.refused > 0, "it was really gone"
-    registered = rows(
+    assert count_before > 0
+    assert load.failures > 0, "PostgreSQL was never unavailable"
+    stored = rows(
         up,
         "SELECT i.value, i.device_id::text, count(e.id) FROM devices_deviceidentifier i"
         " LEFT JOIN events_event e ON e.device_id = i.device_id"
         " AND e.name = 'device.registered' WHERE i.value LIKE 'FAULT-%%'"
         " GROUP BY i.value, i.device_id",
     )
-    found = {serial: (device, count) for serial, device, count in registered}
-    for serial, made in boxes.acknowledged.items():
-        assert found[serial] == (made["device"]["id"], 1), serial
-        call(up, "/devices/connect", made["token"], {})
-    assert {count for _, count in found.values()} == {1}, "and none is there by half"
-    assert set(stored_samples(up)) >= boxes.reported
-    assert len(boxes.reported) > 20
+    devices = {serial: (device, count) for serial, device, count in stored}
+    for serial, registration in load.registered.items():
+        assert devices[serial] == (registration["device"]["id"], 1), serial
+        call(up, "/devices/connect", registration["token"], {})
+    assert {count for _, count in devices.values()} == {1}, "a device without an event"
+    assert set(stored_samples(up)) >= load.samples
+    assert len(load.samples) > 20
 
 
 def stored_samples(up: Up) -> list[tuple[str, datetime]]:
     return rows(up, "SELECT device_id::text, recorded_at FROM metrics_devicemetrics")
 
 
-def test_redis_gone_holds_up_nobody_and_events_wait(up: Up, enrollment: str) -> None:
-    boxes = Boxes(up, enrollment)
+def test_requests_succeed_and_events_wait_while_redis_hangs(
+    up: Up, enrollment: str
+) -> None:
+    load = LoadGenerator(up, enrollment)
     valkey = up.children()["valkey"]
 
-    valkey.send_signal(signal.SIGSTOP)  # worse than dead: it takes calls and is silent
+    # Worse than killed: a stopped server accepts connections and never responds.
+    valkey.send_signal(signal.SIGSTOP)
     try:
-        with boxes.at_work():
+        with load.running():
             time.sleep(8)
         assert not up.ready()
         health = f"http://localhost:{up.port}/health/ready"
-        with pytest.raises(urllib.error.HTTPError) as refused:
+        with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(health, timeout=5)
-        assert b'"broker": "away"' in refused.value.read()
+        assert b'"broker": "away"' in error.value.read()
     finally:
         valkey.send_signal(signal.SIGCONT)
 
-    assert boxes.refused == 0
-    assert boxes.connected > 20
-    assert boxes.slowest < 3
+    assert load.failures == 0
+    assert load.connects > 20
+    assert load.max_seconds < 3
     until(up.ready)
     until(lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)])
     assert rows(
@@ -167,7 +170,7 @@ def test_redis_gone_holds_up_nobody_and_events_wait(up: Up, enrollment: str) -> 
     ) == [(0,)]
 
 
-def test_slow_senders_keep_nobody_out(up: Up, enrollment: str) -> None:
+def test_slow_clients_do_not_block_other_requests(up: Up, enrollment: str) -> None:
     head = (
         "POST /devices/pair HTTP/1.1\r\nHost: localhost\r\n"
         "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
@@ -176,20 +179,20 @@ def test_slow_senders_keep_nobody_out(up: Up, enrollment: str) -> None:
     for sender in senders:
         sender.sendall(head.encode())
 
-    begun = time.monotonic()
+    started = time.monotonic()
     call(up, "/devices/auto-register", enrollment, {"serial_number": "PATIENT"})
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - started < 3
 
     senders[0].settimeout(30)
-    answer = senders[0].recv(1000).decode()
-    assert answer.startswith("HTTP/1.1 408")
-    assert '"code": "request_timeout"' in answer
+    response = senders[0].recv(1000).decode()
+    assert response.startswith("HTTP/1.1 408")
+    assert '"code": "request_timeout"' in response
     for sender in senders:
         sender.close()
 
 
-def test_a_header_with_an_underscore_does_not_pass_for_another(up: Up) -> None:
-    """`Content_Type` would else be joined to `Content-Type`."""
+def test_a_header_with_an_underscore_is_ignored(up: Up) -> None:
+    """Otherwise `Content_Type` would be merged into `Content-Type`."""
     request = (
         "POST /devices/pair HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         "Content-Type: application/json\r\nContent_Type: text/plain\r\n"
@@ -200,12 +203,12 @@ def test_a_header_with_an_underscore_does_not_pass_for_another(up: Up) -> None:
         assert sender.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_a_worker_killed_while_it_works_leaves_work_for_the_next(
+def test_the_tasks_of_a_killed_worker_are_run_by_the_next_worker(
     up: Up, enrollment: str
 ) -> None:
-    boxes = Boxes(up, enrollment)
+    load = LoadGenerator(up, enrollment)
 
-    with boxes.at_work(2):
+    with load.running(2):
         for _ in range(2):
             time.sleep(1)
             victim = up.children()["celery"]
@@ -213,32 +216,32 @@ def test_a_worker_killed_while_it_works_leaves_work_for_the_next(
                 process.kill()
             until(lambda victim=victim: up.replaced("celery", victim))  # type: ignore[misc]
 
-    assert boxes.refused == 0
+    assert load.failures == 0
     until(lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)], within=60)
     assert '"breaks": []' in up.manage("verify_audit_log", "--json")
 
 
-KILLED_IN_A_SWEEP = """
+SWEEP_KILLED_IN_SECOND_BATCH = """
 import os, signal
 from datetime import UTC, datetime, timedelta
 import django
 django.setup()
-from devices import presence
+from devices.registry.services import presence
 from tenants.context import every_tenant_scope
 presence.SWEEP_BATCH = 3
 record, batches = presence.record, []
-def killed(facts):
-    batches.append(record(facts))
+def record_and_kill(events):
+    batches.append(record(events))
     if len(batches) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-presence.record = killed
+presence.record = record_and_kill
 with every_tenant_scope():
     presence.sweep(now=datetime.now(UTC), threshold=timedelta(minutes=5))
 """
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_sweep_killed_in_its_middle_announces_each_device_once(
+def test_a_killed_sweep_publishes_one_event_per_device(
     tenant: Tenant,
 ) -> None:
     now = datetime.now(UTC)
@@ -246,17 +249,19 @@ def test_a_sweep_killed_in_its_middle_announces_each_device_once(
         8, tenant=tenant, status="online", last_seen=now - timedelta(hours=1)
     )
 
-    died = subprocess.run(
-        [sys.executable, "-c", KILLED_IN_A_SWEEP], env=other_process(), check=False
+    process = subprocess.run(
+        [sys.executable, "-c", SWEEP_KILLED_IN_SECOND_BATCH],
+        env=other_process(),
+        check=False,
     )
 
-    def announced() -> int:
+    def event_count() -> int:
         return Event.every_tenant.named("device.status_changed").count()
 
-    assert died.returncode == -signal.SIGKILL
-    assert Device.every_tenant.filter(status="offline").count() == announced() == 3
+    assert process.returncode == -signal.SIGKILL
+    assert Device.every_tenant.filter(status="offline").count() == event_count() == 3
     assert presence.sweep(now=now, threshold=timedelta(minutes=5)) == 5
-    assert announced() == 8
+    assert event_count() == 8
 
 
 DISK_FULL = """
@@ -271,19 +276,19 @@ with every_tenant_scope():
     device = Device.every_tenant.get(pk=sys.argv[1])
     service = CertificateManagementService()
     service.authority(now=datetime.now(UTC))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # a write of more fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # bytes; larger writes fail
     service.issue_certificate(device=device, csr_pem=sys.argv[2], now=datetime.now(UTC))
 """
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_disk_that_is_full_leaves_no_half_certificate(
+def test_a_full_disk_leaves_no_incomplete_certificate(
     device: Device, certificates_root: Path
 ) -> None:
     csr = request_for(ec_key())
     files = sorted(certificates_root.rglob("*"))
 
-    failed = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", DISK_FULL, str(device.pk), csr],
         env=other_process(),
         capture_output=True,
@@ -291,7 +296,7 @@ def test_a_disk_that_is_full_leaves_no_half_certificate(
         check=False,
     )
 
-    assert "OSError" in failed.stderr
+    assert "OSError" in process.stderr
     assert not DeviceCertificate.objects.active().exists()
     assert sorted(certificates_root.rglob("*-cert.pem")) == [
         path for path in files if path.name.endswith("-cert.pem")
@@ -303,7 +308,7 @@ def test_a_disk_that_is_full_leaves_no_half_certificate(
 
 
 @pytest.mark.django_db
-def test_with_the_clock_set_back_who_talks_is_online_and_who_falls_silent_is_found(
+def test_presence_is_correct_after_the_clock_was_set_back(
     tenant: Tenant, now: datetime
 ) -> None:
     ahead, threshold = now + timedelta(hours=2), timedelta(minutes=5)

@@ -120,22 +120,22 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture
 def browser(up: Up) -> Any:
-    """Signed in as the first administrator."""
+    """An opener that is signed in as the first administrator."""
     jar = http.cookiejar.CookieJar()
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-    where = f"http://localhost:{up.port}/admin/login/"
-    form = opener.open(where, timeout=10).read().decode()
+    url = f"http://localhost:{up.port}/admin/login/"
+    form = opener.open(url, timeout=10).read().decode()
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
     password = re.search(r"password +(\S+)", up.output())
     assert token is not None
     assert password is not None
-    said = {
+    fields = {
         "username": "admin@example.com",
         "password": password[1],
         "csrfmiddlewaretoken": token[1],
         "next": "/admin/",
     }
-    opener.open(where, urllib.parse.urlencode(said).encode(), timeout=10)
+    opener.open(url, urllib.parse.urlencode(fields).encode(), timeout=10)
     return opener
 
 
@@ -145,9 +145,7 @@ def test_an_open_page_is_notified_of_a_new_device_within_two_seconds(
     enrollment = re.search(r"enr_[\w-]{43}", up.output())
     assert enrollment is not None
     origin = f"http://localhost:{up.port}"
-    request = urllib.request.Request(
-        f"{origin}/admin/live/", headers={"Origin": origin}
-    )
+    request = urllib.request.Request(f"{origin}/admin/live/", headers={"Origin": origin})
     with browser.open(request, timeout=10) as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         assert stream.headers["Access-Control-Allow-Origin"] == origin

@@ -1,4 +1,4 @@
-"""Whatever two tenants do in whatever order, no row ever changes hands."""
+"""Property-based test of tenant isolation: no operation changes the tenant of a row."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,16 +55,16 @@ tenants = st.sampled_from([0, 1])
 
 
 class TwoTenants(RuleBasedStateMachine):
-    """Two tenants with the same hardware use every verb on whatever ids there are."""
+    """Two tenants with the same serial numbers call every service with any known id."""
 
     devices = Bundle("devices")
     certificates = Bundle("certificates")
 
     def __init__(self) -> None:
         super().__init__()
-        self.beginning = transaction.savepoint()
+        self.savepoint = transaction.savepoint()
         self.ids = [TenantFactory.create().pk for _ in range(2)]
-        self.people = [
+        self.users = [
             User.objects.create_user(f"{number}@example.com") for number in range(2)
         ]
         self.now = START
@@ -72,45 +72,49 @@ class TwoTenants(RuleBasedStateMachine):
         self.service = CertificateManagementService()
 
     def teardown(self) -> None:
-        """Each sequence begins with the same rows: what one leaves is not in the next."""
-        transaction.savepoint_rollback(self.beginning)
+        """Discard the rows of this sequence, so that each one begins with the same."""
+        transaction.savepoint_rollback(self.savepoint)
 
-    def act(self, tenant: int, verb: Any) -> Any:
-        """As the tenant, some time later; a refusal is an answer like another."""
+    def act(self, tenant: int, operation: Any) -> Any:
+        """Run an operation as the tenant, a few minutes later.
+
+        Returns:
+            The operation's result, or None if it raised a domain error.
+        """
         self.now += timedelta(minutes=7)
         with tenant_scope(self.ids[tenant]):
             try:
-                return verb()
+                return operation()
             except DomainError:
                 return None
 
     @rule(target=devices, tenant=tenants, serial=serials)
-    def a_box_registers(self, tenant: int, serial: str) -> Any:
-        made = self.act(
+    def auto_register_device(self, tenant: int, serial: str) -> Any:
+        result = self.act(
             tenant,
             lambda: registration.auto_register(
                 box=Box(serial_number=serial), now=self.now
             ),
         )
-        return made.device.pk if made else multiple()
+        return result.device.pk if result else multiple()
 
     @rule(target=devices, tenant=tenants, serial=serials)
-    def a_member_enters_a_device(self, tenant: int, serial: str) -> Any:
-        made = self.act(
+    def register_device(self, tenant: int, serial: str) -> Any:
+        device = self.act(
             tenant,
             lambda: registration.register(
                 box=Box(serial_number=serial), tags=["hall"], now=self.now
             ),
         )
-        return made.pk if made else multiple()
+        return device.pk if device else multiple()
 
     @rule(target=devices, tenant=tenants, serial=serials)
-    def a_box_is_paired(self, tenant: int, serial: str) -> Any:
+    def pair_device(self, tenant: int, serial: str) -> Any:
         def pair() -> Any:
-            started = pairing.start(box=Box(serial_number=serial), now=self.now)
-            waiting = Pairing.objects.waiting(self.now).latest("requested_at")
-            device = pairing.approve(pairing_id=waiting.pk, now=self.now)
-            pairing.poll(device_code=started.device_code, now=self.now)
+            codes = pairing.start(box=Box(serial_number=serial), now=self.now)
+            row = Pairing.objects.waiting(self.now).latest("requested_at")
+            device = pairing.approve(pairing_id=row.pk, now=self.now)
+            pairing.poll(device_code=codes.device_code, now=self.now)
             return device.pk
 
         return self.act(tenant, pair) or multiple()
@@ -118,70 +122,66 @@ class TwoTenants(RuleBasedStateMachine):
     @rule(
         tenant=tenants,
         device=devices,
-        what=st.sampled_from(
+        action=st.sampled_from(
             ["connect", "update", "retire", "token", "quarantine", "release"]
         ),
     )
-    def somebody_does_something_to_a_device(
-        self, tenant: int, device: UUID, what: str
-    ) -> None:
-        def do() -> None:
-            known = registration.living_device(device)
-            match what:
+    def change_device(self, tenant: int, device: UUID, action: str) -> None:
+        def change() -> None:
+            row = registration.living_device(device)
+            match action:
                 case "connect":
-                    presence.connect(
-                        device=known, report=presence.Report(), now=self.now
-                    )
+                    presence.connect(device=row, report=presence.Report(), now=self.now)
                 case "update":
-                    registration.update(device=known, tags=["north"], now=self.now)
+                    registration.update(device=row, tags=["north"], now=self.now)
                 case "retire":
-                    registration.retire(device=known, now=self.now)
+                    registration.retire(device=row, now=self.now)
                 case "token":
-                    credentials.issue_device_token(known, now=self.now)
+                    credentials.issue_device_token(row, now=self.now)
                 case "quarantine":
-                    quarantine.quarantine(device=known, now=self.now)
+                    quarantine.quarantine(device=row, now=self.now)
                 case "release":
-                    quarantine.release(device=known, now=self.now)
+                    quarantine.release(device=row, now=self.now)
 
-        self.act(tenant, do)
+        self.act(tenant, change)
 
     @rule(
         tenant=tenants,
         device=devices,
-        what=st.sampled_from(["start", "end", "reboot", "fetch", "answer", "cancel"]),
+        action=st.sampled_from(["start", "end", "reboot", "fetch", "answer", "cancel"]),
     )
-    def somebody_controls_a_device(self, tenant: int, device: UUID, what: str) -> None:
-        by = self.people[tenant]
+    def control_device(self, tenant: int, device: UUID, action: str) -> None:
+        by = self.users[tenant]
 
-        def do() -> None:
-            known = registration.living_device(device)
-            about: dict[str, Any] = {"device": known, "now": self.now}
-            newest = CommandHistory.every_tenant.filter(device=device).first()
-            match what:
+        def control() -> None:
+            row = registration.living_device(device)
+            common: dict[str, Any] = {"device": row, "now": self.now}
+            command = CommandHistory.every_tenant.filter(device=device).first()
+            match action:
                 case "start":
-                    sessions.start(controller=by, **about)
+                    sessions.start(controller=by, **common)
                 case "end":
-                    sessions.end(by=by, may_end_others=True, **about)
+                    sessions.end(by=by, may_end_others=True, **common)
                 case "reboot":
-                    issuing.issue(type="reboot", parameters={}, by=by, **about)
+                    issuing.issue(type="reboot", parameters={}, by=by, **common)
                 case "fetch":
-                    fetching.fetch(after=0, **about)
-                case "answer" if newest is not None:
-                    done: dict[str, Any] = {
-                        "command_id": newest.pk,
+                    fetching.fetch(after=0, **common)
+                case "answer" if command is not None:
+                    result: dict[str, Any] = {
+                        "command_id": command.pk,
                         "status": "succeeded",
                     }
-                    fetching.answer(**about, **done)
-                case "cancel" if newest is not None:
-                    command_expiry.cancel(command=newest, by="somebody", now=self.now)
+                    fetching.answer(**common, **result)
+                case "cancel" if command is not None:
+                    command_expiry.cancel(command=command, by="member", now=self.now)
 
-        self.act(tenant, do)
+        self.act(tenant, control)
 
     @rule(
         target=certificates, tenant=tenants, device=devices, key=st.sampled_from(KEYS)
     )
-    def a_certificate_is_issued(self, tenant: int, device: UUID, key: Any) -> Any:
-        made = self.act(
+    def issue_certificate(self, tenant: int, device: UUID, key: Any) -> Any:
+        certificate = self.act(
             tenant,
             lambda: self.service.issue_certificate(
                 device=registration.living_device(device),
@@ -189,13 +189,13 @@ class TwoTenants(RuleBasedStateMachine):
                 now=self.now,
             ),
         )
-        return made.serial_number if made else multiple()
+        return certificate.serial_number if certificate else multiple()
 
     @rule(tenant=tenants, serial=certificates, renew=st.booleans())
-    def somebody_does_something_to_a_certificate(
+    def renew_or_revoke_certificate(
         self, tenant: int, serial: str, renew: bool
     ) -> None:
-        def do() -> None:
+        def change() -> None:
             row = owned_certificate(serial)
             if renew:
                 self.service.renew_certificate(row, now=self.now)
@@ -204,44 +204,44 @@ class TwoTenants(RuleBasedStateMachine):
                     row, reason="keyCompromise", now=self.now
                 )
 
-        self.act(tenant, do)
+        self.act(tenant, change)
 
     @rule(tenant=tenants, device=devices)
-    def a_stranger_finds_nothing(self, tenant: int, device: UUID) -> None:
+    def only_the_own_tenant_can_see_a_device(self, tenant: int, device: UUID) -> None:
         owner = Device.every_tenant.get(pk=device).tenant_id
         with tenant_scope(self.ids[tenant]):
-            found = Device.objects.filter(pk=device).exists()
-            assert found == (owner == current_tenant_id())
-            if not found:
+            visible = Device.objects.filter(pk=device).exists()
+            assert visible == (owner == current_tenant_id())
+            if not visible:
                 with pytest.raises(DomainError):
                     registration.living_device(device)
 
     @invariant()
-    def no_row_has_changed_hands(self) -> None:
+    def no_row_has_changed_its_tenant(self) -> None:
         for model in scoped_models():
             for pk, owner in model._base_manager.values_list("pk", "tenant"):
                 key = (model.__name__, pk)
                 assert self.owners.setdefault(key, owner) == owner, key
 
     @invariant()
-    def every_row_points_at_its_own_tenants_rows(self) -> None:
+    def foreign_keys_stay_within_a_tenant(self) -> None:
         for model in scoped_models():
             for field in model._meta.concrete_fields:
                 if field.related_model not in scoped_models():
                     continue
                 rows = model._base_manager.filter(**{f"{field.name}__isnull": False})
                 pairs = rows.values_list("tenant", f"{field.name}__tenant")
-                assert all(mine == theirs for mine, theirs in pairs), field
+                assert all(tenant == other for tenant, other in pairs), field
         for row in DeviceCertificate.objects.select_related("device"):
             key = ("certificate's device", row.pk)
             owner = row.device.tenant_id
             assert self.owners.setdefault(key, owner) == owner
 
 
-class NothingChangesHands(TestCase):
-    """Each sequence in a transaction that is rolled back."""
+class TenantIsolationTest(TestCase):
+    """Run each sequence in a transaction that is rolled back."""
 
-    def test_in_any_sequence_of_verbs(self) -> None:
+    def test_rows_keep_their_tenant_in_any_sequence_of_operations(self) -> None:
         run_state_machine_as_test(
             TwoTenants,
             settings=settings(

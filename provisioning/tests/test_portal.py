@@ -1,4 +1,4 @@
-"""The portal through its pages, as a superuser and as members see it."""
+"""The portal's pages, for superusers and for members."""
 
 import re
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from tenants.tests.factories import MembershipFactory
 pytestmark = pytest.mark.django_db
 DEVICES = "/admin/devices/device/"
 CERTIFICATES = "/admin/certificates/devicecertificate/"
-Portal = Callable[..., Client]
+SignIn = Callable[..., Client]
 
 
 @pytest.fixture
@@ -37,20 +37,21 @@ def superuser() -> Client:
 
 
 @pytest.fixture
-def portal(tenant: Tenant) -> Portal:
-    """The portal as a member of the tenant sees it."""
+def portal(tenant: Tenant) -> SignIn:
+    """Return a client that is signed in as a member of the tenant."""
 
-    def entering(role: Role = Role.OPERATOR) -> Client:
+    def sign_in(role: Role = Role.OPERATOR) -> Client:
         client = Client()
         client.force_login(MembershipFactory.create(tenant=tenant, role=role).user)
         return client
 
-    return entering
+    return sign_in
 
 
-def text(answer: Any) -> str:
-    assert answer.status_code == 200, answer.status_code
-    return re.sub(r"\s+", " ", answer.content.decode())
+def text(response: Any) -> str:
+    """Return the content of a page with normalised white space."""
+    assert response.status_code == 200, response.status_code
+    return re.sub(r"\s+", " ", response.content.decode())
 
 
 def certificate(device: Device) -> DeviceCertificate:
@@ -59,15 +60,15 @@ def certificate(device: Device) -> DeviceCertificate:
     )
 
 
-def act(client: Client, url: str, action: str, *rows: Any, **more: str) -> Any:
-    chosen = [str(row.pk) for row in rows]
-    return client.post(url, {"action": action, ACTION_CHECKBOX_NAME: chosen, **more})
+def run_action(client: Client, url: str, action: str, *rows: Any, **fields: str) -> Any:
+    ids = [str(row.pk) for row in rows]
+    return client.post(url, {"action": action, ACTION_CHECKBOX_NAME: ids, **fields})
 
 
 @pytest.mark.parametrize(
     "model", list(admin.site._registry), ids=lambda model: model.__name__
 )
-def test_every_list_and_every_add_form_opens(superuser: Client, model: Any) -> None:
+def test_every_list_and_add_form_can_be_opened(superuser: Client, model: Any) -> None:
     name = f"{model._meta.app_label}_{model._meta.model_name}"
 
     assert superuser.get(reverse(f"admin:{name}_changelist")).status_code == 200
@@ -75,55 +76,57 @@ def test_every_list_and_every_add_form_opens(superuser: Client, model: Any) -> N
     assert add.status_code in {200, 403}
 
 
-def test_a_person_without_a_tenant_does_not_enter() -> None:
+def test_a_user_without_a_tenant_has_no_access() -> None:
     client = Client()
     client.force_login(User.objects.create_user("nobody@example.com", "x"))
 
     assert client.get("/admin/").status_code == 302
 
 
-def test_a_member_enters_with_email_and_password(tenant: Tenant) -> None:
+def test_a_member_signs_in_with_email_and_password(tenant: Tenant) -> None:
     membership = MembershipFactory.create(tenant=tenant)
     membership.user.set_password("a long enough one")
     membership.user.save()
 
-    answer = Client().post(
+    response = Client().post(
         "/admin/login/",
         {"username": membership.user.email, "password": "a long enough one"},
         follow=True,
     )
 
-    assert "Online share" in text(answer)
+    assert "Online share" in text(response)
 
 
-def test_a_member_sees_the_tenants_rows_and_no_others(
-    portal: Portal, device: Device
+def test_a_member_only_sees_rows_of_the_own_tenant(
+    portal: SignIn, device: Device
 ) -> None:
-    strangers = DeviceFactory.create(name="Strange box")
-    row, other = certificate(device), certificate(strangers)
+    other_device = DeviceFactory.create(name="Other device")
+    row, other_row = certificate(device), certificate(other_device)
     client = portal(Role.OWNER)
 
-    listed = text(client.get(DEVICES))
-    assert device.name in listed
-    assert "Strange box" not in listed
-    assert "Strange box" not in text(client.get("/admin/"))
-    assert client.get(f"{DEVICES}{strangers.pk}/change/").status_code == 302
+    devices = text(client.get(DEVICES))
+    assert device.name in devices
+    assert "Other device" not in devices
+    assert "Other device" not in text(client.get("/admin/"))
+    assert client.get(f"{DEVICES}{other_device.pk}/change/").status_code == 302
     certificates = text(client.get(CERTIFICATES))
     assert row.serial_number in certificates
-    assert other.serial_number not in certificates
-    assert client.get(f"{CERTIFICATES}{other.pk}/change/").status_code == 302
+    assert other_row.serial_number not in certificates
+    assert client.get(f"{CERTIFICATES}{other_row.pk}/change/").status_code == 302
     events = text(client.get("/admin/events/event/"))
     assert events.count("certificate.issued") >= 1
-    assert str(strangers.pk) not in events
+    assert str(other_device.pk) not in events
 
 
-def test_a_member_acts_on_no_strangers_rows(portal: Portal) -> None:
-    strangers = DeviceFactory.create()
-    row = certificate(strangers)
+def test_a_members_actions_do_not_change_rows_of_another_tenant(
+    portal: SignIn,
+) -> None:
+    other_device = DeviceFactory.create()
+    row = certificate(other_device)
     client = portal(Role.OWNER)
 
-    act(client, DEVICES, "retire_selected", strangers, confirmed="yes")
-    act(
+    run_action(client, DEVICES, "retire_selected", other_device, confirmed="yes")
+    run_action(
         client,
         CERTIFICATES,
         "revoke_selected",
@@ -132,36 +135,34 @@ def test_a_member_acts_on_no_strangers_rows(portal: Portal) -> None:
         reason="unspecified",
     )
 
-    strangers.refresh_from_db()
+    other_device.refresh_from_db()
     row.refresh_from_db()
-    assert (strangers.status, row.status) == ("offline", "active")
+    assert (other_device.status, row.status) == ("offline", "active")
 
 
 def test_a_superuser_sees_every_tenant(superuser: Client) -> None:
     devices = DeviceFactory.create_batch(2)
 
-    listed = text(superuser.get(DEVICES))
+    page = text(superuser.get(DEVICES))
 
-    assert all(device.name in listed for device in devices)
-    assert devices[0].tenant.name in listed
+    assert all(device.name in page for device in devices)
+    assert devices[0].tenant.name in page
 
 
-def test_a_viewer_looks_and_finds_nothing_to_press(
-    portal: Portal, device: Device
-) -> None:
+def test_a_viewer_cannot_change_anything(portal: SignIn, device: Device) -> None:
     client = portal(Role.VIEWER)
 
     page = text(client.get(f"{DEVICES}{device.pk}/change/"))
     assert 'name="_save"' not in page
     assert client.get(f"{DEVICES}add/").status_code == 403
-    act(client, DEVICES, "retire_selected", device, confirmed="yes")
+    run_action(client, DEVICES, "retire_selected", device, confirmed="yes")
     device.refresh_from_db()
     assert device.status == "offline"
-    for hidden in ("tenants/membership", "tenants/apitoken", "devices/enrollmenttoken"):
-        assert client.get(f"/admin/{hidden}/").status_code == 403
+    for page in ("tenants/membership", "tenants/apitoken", "devices/enrollmenttoken"):
+        assert client.get(f"/admin/{page}/").status_code == 403
 
 
-def test_installation_pages_are_the_superusers_alone(portal: Portal) -> None:
+def test_only_superusers_can_open_installation_pages(portal: SignIn) -> None:
     client = portal(Role.OWNER)
 
     for page in (
@@ -173,8 +174,8 @@ def test_installation_pages_are_the_superusers_alone(portal: Portal) -> None:
         assert client.get(f"/admin/{page}/").status_code == 403, page
 
 
-def test_a_device_is_entered_by_hand(portal: Portal, tenant: Tenant) -> None:
-    answer = portal().post(
+def test_a_device_can_be_added_in_the_portal(portal: SignIn, tenant: Tenant) -> None:
+    response = portal().post(
         f"{DEVICES}add/",
         {
             "name": "Lobby",
@@ -184,21 +185,23 @@ def test_a_device_is_entered_by_hand(portal: Portal, tenant: Tenant) -> None:
         },
     )
 
-    assert answer.status_code == 302
+    assert response.status_code == 302
     device = Device.every_tenant.get()
     assert (device.tenant, device.name, device.status) == (tenant, "Lobby", "offline")
     assert DeviceIdentifier.every_tenant.filter(device=device).count() == 2
     assert Event.every_tenant.named("device.registered").get().caller_kind == "member"
 
 
-def test_a_superuser_says_for_which_tenant(superuser: Client, tenant: Tenant) -> None:
+def test_a_superuser_chooses_the_tenant_of_a_new_device(
+    superuser: Client, tenant: Tenant
+) -> None:
     superuser.post(f"{DEVICES}add/", {"tenant": tenant.pk, "serial_number": "SN-1"})
 
     assert Device.every_tenant.get().tenant == tenant
 
 
-def test_what_is_refused_stands_beside_its_field_and_nothing_typed_is_lost(
-    portal: Portal,
+def test_an_error_is_shown_at_its_field_and_the_form_keeps_its_values(
+    portal: SignIn,
 ) -> None:
     client = portal()
     client.post(f"{DEVICES}add/", {"serial_number": "SN-1"})
@@ -212,8 +215,8 @@ def test_what_is_refused_stands_beside_its_field_and_nothing_typed_is_lost(
     assert Device.every_tenant.count() == 1
 
 
-def test_a_name_and_tags_are_changed_through_the_service(
-    portal: Portal, device: Device
+def test_changing_name_and_tags_records_an_event(
+    portal: SignIn, device: Device
 ) -> None:
     portal().post(
         f"{DEVICES}{device.pk}/change/",
@@ -233,48 +236,48 @@ def test_a_name_and_tags_are_changed_through_the_service(
     }
 
 
-def test_retiring_asks_first_and_then_reports(portal: Portal, device: Device) -> None:
+def test_retiring_requires_a_confirmation(portal: SignIn, device: Device) -> None:
     client = portal()
 
-    asked = text(act(client, DEVICES, "retire_selected", device))
-    assert "There is no undo" in asked
+    page = text(run_action(client, DEVICES, "retire_selected", device))
+    assert "There is no undo" in page
     device.refresh_from_db()
     assert device.status == "offline"
 
-    reported = text(act(client, DEVICES, "retire_selected", device, confirmed="yes"))
-    assert "1 done" in reported
+    page = text(run_action(client, DEVICES, "retire_selected", device, confirmed="yes"))
+    assert "1 done" in page
     device.refresh_from_db()
     assert device.status == "retired"
 
 
-def test_an_action_reports_row_by_row_what_was_done_and_what_was_refused(
-    portal: Portal, tenant: Tenant
+def test_an_action_reports_the_result_of_each_row(
+    portal: SignIn, tenant: Tenant
 ) -> None:
-    good, retired = DeviceFactory.create_batch(2, tenant=tenant)
+    active, retired = DeviceFactory.create_batch(2, tenant=tenant)
     client = portal()
-    act(client, DEVICES, "retire_selected", retired, confirmed="yes")
+    run_action(client, DEVICES, "retire_selected", retired, confirmed="yes")
 
-    report = text(act(client, DEVICES, "issue_for_selected", good, retired))
+    page = text(run_action(client, DEVICES, "issue_for_selected", active, retired))
 
-    assert "1 done, 1 refused" in report
-    assert "The device is retired." in report
-    assert DeviceCertificate.objects.active().get().device == good
+    assert "1 done, 1 refused" in page
+    assert "The device is retired." in page
+    assert DeviceCertificate.objects.active().get().device == active
 
 
-def test_certificates_are_renewed_and_revoked_with_a_reason(
-    portal: Portal, device: Device
+def test_certificates_can_be_renewed_and_revoked_with_a_reason(
+    portal: SignIn, device: Device
 ) -> None:
     row, client = certificate(device), portal()
 
-    assert "1 done" in text(act(client, CERTIFICATES, "renew_selected", row))
+    assert "1 done" in text(run_action(client, CERTIFICATES, "renew_selected", row))
     new = row.successors.get()
-    asked = text(act(client, CERTIFICATES, "revoke_selected", new))
-    assert "Key compromise" in asked
-    refused = act(
+    page = text(run_action(client, CERTIFICATES, "revoke_selected", new))
+    assert "Key compromise" in page
+    response = run_action(
         client, CERTIFICATES, "revoke_selected", new, confirmed="yes", reason="x"
     )
-    assert "1 refused" in text(refused)
-    act(
+    assert "1 refused" in text(response)
+    run_action(
         client,
         CERTIFICATES,
         "revoke_selected",
@@ -286,18 +289,19 @@ def test_certificates_are_renewed_and_revoked_with_a_reason(
     assert new.revocation_reason == "keyCompromise"
 
 
-def test_devices_certificates_are_renewed_and_revoked_from_their_list(
-    portal: Portal, tenant: Tenant
+def test_certificates_can_be_renewed_and_revoked_from_the_list_of_devices(
+    portal: SignIn, tenant: Tenant
 ) -> None:
-    certified, bare = DeviceFactory.create_batch(2, tenant=tenant)
+    certified, uncertified = DeviceFactory.create_batch(2, tenant=tenant)
     row, client = certificate(certified), portal()
 
-    renewed = text(act(client, DEVICES, "renew_for_selected", certified, bare))
-    assert "1 done, 1 refused" in renewed
-    assert "Key compromise" in text(
-        act(client, DEVICES, "revoke_for_selected", certified)
+    page = text(
+        run_action(client, DEVICES, "renew_for_selected", certified, uncertified)
     )
-    act(
+    assert "1 done, 1 refused" in page
+    page = text(run_action(client, DEVICES, "revoke_for_selected", certified))
+    assert "Key compromise" in page
+    run_action(
         client,
         DEVICES,
         "revoke_for_selected",
@@ -309,27 +313,27 @@ def test_devices_certificates_are_renewed_and_revoked_from_their_list(
     assert (row.status, row.successors.get().status) == ("revoked", "revoked")
 
 
-@pytest.mark.parametrize("verb", ["issue-certificate", "retire", "new-token"])
-def test_the_buttons_of_a_devices_page_ask_first(
-    portal: Portal, device: Device, verb: str
+@pytest.mark.parametrize("action", ["issue-certificate", "retire", "new-token"])
+def test_the_buttons_of_a_device_page_require_a_confirmation(
+    portal: SignIn, device: Device, action: str
 ) -> None:
-    page = text(portal().get(f"{DEVICES}{device.pk}/{verb}/"))
+    page = text(portal().get(f"{DEVICES}{device.pk}/{action}/"))
 
     assert device.name in page
     assert not DeviceCertificate.objects.exists()
 
 
-@pytest.mark.parametrize("verb", ["renew", "revoke"])
-def test_the_buttons_of_a_certificates_page_ask_first(
-    portal: Portal, device: Device, verb: str
+@pytest.mark.parametrize("action", ["renew", "revoke"])
+def test_the_buttons_of_a_certificate_page_require_a_confirmation(
+    portal: SignIn, device: Device, action: str
 ) -> None:
     row = certificate(device)
 
-    assert row.serial_number in text(portal().get(f"{CERTIFICATES}{row.pk}/{verb}/"))
+    assert row.serial_number in text(portal().get(f"{CERTIFICATES}{row.pk}/{action}/"))
 
 
-def test_a_devices_page_shows_its_certificates_and_events(
-    portal: Portal, device: Device
+def test_a_device_page_shows_certificates_and_events(
+    portal: SignIn, device: Device
 ) -> None:
     row = certificate(device)
 
@@ -339,30 +343,30 @@ def test_a_devices_page_shows_its_certificates_and_events(
     assert "certificate.issued" in page
 
 
-def test_a_new_device_token_is_shown_once(portal: Portal, device: Device) -> None:
-    answer = act(portal(), DEVICES, "new_token_for_selected", device)
+def test_a_new_device_token_is_shown_once(portal: SignIn, device: Device) -> None:
+    response = run_action(portal(), DEVICES, "new_token_for_selected", device)
 
-    token = re.search(r"dev_[\w-]{43}", text(answer))
+    token = re.search(r"dev_[\w-]{43}", text(response))
     assert token is not None
-    assert "no-store" in answer["Cache-Control"]
+    assert "no-store" in response["Cache-Control"]
 
 
-def test_an_enrollment_token_is_made_shown_once_and_revoked(portal: Portal) -> None:
+def test_an_enrollment_token_is_shown_once_and_can_be_revoked(portal: SignIn) -> None:
     client = portal(Role.ADMIN)
     url = "/admin/devices/enrollmenttoken/"
 
-    made = client.post(f"{url}add/", {"name": "hall", "max_uses": "3"})
+    response = client.post(f"{url}add/", {"name": "hall", "max_uses": "3"})
 
-    assert re.search(r"enr_[\w-]{43}", text(made))
+    assert re.search(r"enr_[\w-]{43}", text(response))
     row = EnrollmentToken.every_tenant.get()
     assert row.max_uses == 3
     assert not re.search(r"enr_[\w-]{43}", text(client.get(url)))
-    act(client, url, "revoke_selected", row)
+    run_action(client, url, "revoke_selected", row)
     row.refresh_from_db()
     assert row.revoked_at is not None
 
 
-def test_an_expiry_in_the_past_is_refused_at_its_field(portal: Portal) -> None:
+def test_an_expiry_in_the_past_is_an_error_at_its_field(portal: SignIn) -> None:
     page = portal(Role.ADMIN).post(
         "/admin/devices/enrollmenttoken/add/",
         {"name": "hall", "expires_at_0": "2001-01-01", "expires_at_1": "00:00:00"},
@@ -372,8 +376,8 @@ def test_an_expiry_in_the_past_is_refused_at_its_field(portal: Portal) -> None:
     assert not EnrollmentToken.every_tenant.exists()
 
 
-def test_a_member_is_let_in_and_their_first_password_shown_once(
-    portal: Portal, tenant: Tenant
+def test_the_initial_password_of_a_new_member_is_shown(
+    portal: SignIn, tenant: Tenant
 ) -> None:
     page = portal(Role.ADMIN).post(
         "/admin/tenants/membership/add/", {"email": "new@example.com", "role": "viewer"}
@@ -383,7 +387,7 @@ def test_a_member_is_let_in_and_their_first_password_shown_once(
     assert Membership.every_tenant.get(user__email="new@example.com").tenant == tenant
 
 
-def test_an_admin_makes_no_owner(portal: Portal) -> None:
+def test_an_admin_cannot_add_an_owner(portal: SignIn) -> None:
     page = portal(Role.ADMIN).post(
         "/admin/tenants/membership/add/", {"email": "new@example.com", "role": "owner"}
     )
@@ -392,33 +396,33 @@ def test_an_admin_makes_no_owner(portal: Portal) -> None:
     assert not User.objects.filter(email="new@example.com").exists()
 
 
-def test_an_api_token_is_shown_once_and_never_for_one_who_may_more(
-    portal: Portal, tenant: Tenant
+def test_an_admin_can_create_api_tokens_only_for_members_without_a_higher_role(
+    portal: SignIn, tenant: Tenant
 ) -> None:
     owner = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
     viewer = MembershipFactory.create(tenant=tenant, role=Role.VIEWER)
     client, url = portal(Role.ADMIN), "/admin/tenants/apitoken/add/"
 
-    made = client.post(url, {"membership": viewer.pk, "name": "screen"})
-    refused = client.post(url, {"membership": owner.pk, "name": "mine"})
+    for_viewer = client.post(url, {"membership": viewer.pk, "name": "screen"})
+    for_owner = client.post(url, {"membership": owner.pk, "name": "mine"})
 
-    assert re.search(r"usr_[\w-]{43}", text(made))
-    assert "may more than you" in text(refused)
+    assert re.search(r"usr_[\w-]{43}", text(for_viewer))
+    assert "may more than you" in text(for_owner)
     assert ApiToken.every_tenant.get().membership == viewer
 
 
-def test_a_strangers_member_is_no_choice(portal: Portal) -> None:
-    stranger = MembershipFactory.create()
+def test_a_member_of_another_tenant_cannot_be_chosen(portal: SignIn) -> None:
+    membership = MembershipFactory.create()
 
     page = portal(Role.OWNER).post(
-        "/admin/tenants/apitoken/add/", {"membership": stranger.pk, "name": "x"}
+        "/admin/tenants/apitoken/add/", {"membership": membership.pk, "name": "x"}
     )
 
     assert "Select a valid choice" in text(page)
     assert not ApiToken.every_tenant.exists()
 
 
-def test_a_superuser_makes_a_tenant_with_its_owner(superuser: Client) -> None:
+def test_a_superuser_can_add_a_tenant_with_its_owner(superuser: Client) -> None:
     page = superuser.post(
         "/admin/tenants/tenant/add/",
         {"slug": "acme", "name": "Acme", "owner": "boss@acme.test"},
@@ -428,11 +432,11 @@ def test_a_superuser_makes_a_tenant_with_its_owner(superuser: Client) -> None:
     assert Membership.every_tenant.get().role == Role.OWNER
 
 
-def test_a_member_of_two_tenants_changes_between_them(tenant: Tenant) -> None:
+def test_a_member_of_two_tenants_can_switch_between_them(tenant: Tenant) -> None:
     first = MembershipFactory.create(tenant=tenant)
     second = MembershipFactory.create(user=first.user)
     device = DeviceFactory.create(tenant=second.tenant)
-    stranger = MembershipFactory.create()
+    other = MembershipFactory.create()
     client = Client()
     client.force_login(first.user)
     assert device.name not in text(client.get(DEVICES))
@@ -440,11 +444,11 @@ def test_a_member_of_two_tenants_changes_between_them(tenant: Tenant) -> None:
     client.get(f"/admin/tenant/{second.tenant_id}/")
     assert device.name in text(client.get(DEVICES))
 
-    client.get(f"/admin/tenant/{stranger.tenant_id}/")
+    client.get(f"/admin/tenant/{other.tenant_id}/")
     assert device.name in text(client.get(DEVICES))
 
 
-def test_a_dead_delivery_is_tried_again(superuser: Client, tenant: Tenant) -> None:
+def test_a_dead_delivery_can_be_retried(superuser: Client, tenant: Tenant) -> None:
     now = datetime.now(UTC)
     event = Event.every_tenant.create(
         tenant=tenant, name="x.happened", at=now, data={}, changes={}
@@ -453,14 +457,16 @@ def test_a_dead_delivery_is_tried_again(superuser: Client, tenant: Tenant) -> No
         event=event, listener="x", due_at=now, dead_at=now, attempts=12
     )
 
-    page = text(act(superuser, "/admin/events/delivery/", "try_again", row))
+    page = text(run_action(superuser, "/admin/events/delivery/", "try_again", row))
 
     assert "1 done" in page
     row.refresh_from_db()
     assert (row.dead_at, row.attempts) == (None, 0)
 
 
-def test_the_first_page_has_something_to_say_to_an_empty_tenant(portal: Portal) -> None:
+def test_the_overview_of_an_empty_tenant_explains_what_is_missing(
+    portal: SignIn,
+) -> None:
     page = text(portal().get("/admin/"))
 
     assert "No devices yet" in page
@@ -470,8 +476,8 @@ def test_the_first_page_has_something_to_say_to_an_empty_tenant(portal: Portal) 
 @pytest.mark.parametrize(
     "url", ["/admin/", DEVICES, CERTIFICATES, "/admin/events/event/"]
 )
-def test_a_page_costs_the_same_however_many_rows_it_shows(
-    portal: Portal, tenant: Tenant, url: str
+def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
+    portal: SignIn, tenant: Tenant, url: str
 ) -> None:
     client, counts = portal(), []
     for _ in range(2):
@@ -485,7 +491,7 @@ def test_a_page_costs_the_same_however_many_rows_it_shows(
     assert counts[0] == counts[1]
 
 
-def test_lists_count_nothing(portal: Portal, device: Device) -> None:
+def test_lists_run_no_count_query(portal: SignIn, device: Device) -> None:
     client = portal()
 
     for url in (DEVICES, CERTIFICATES, "/admin/events/event/"):
@@ -494,9 +500,7 @@ def test_lists_count_nothing(portal: Portal, device: Device) -> None:
         assert not [row for row in statements if "COUNT(" in row["sql"]], url
 
 
-def test_devices_are_found_by_name_and_by_identifier(
-    portal: Portal, tenant: Tenant
-) -> None:
+def test_devices_can_be_searched_by_name(portal: SignIn, tenant: Tenant) -> None:
     DeviceFactory.create(tenant=tenant, name="Berlin lobby")
     DeviceFactory.create(tenant=tenant, name="Hall")
 
@@ -506,7 +510,7 @@ def test_devices_are_found_by_name_and_by_identifier(
     assert "Hall" not in page
 
 
-def test_no_page_shows_a_hash_of_a_token(superuser: Client) -> None:
+def test_no_page_shows_the_hash_of_a_token(superuser: Client) -> None:
     row = EnrollmentTokenFactory.create(digest="f00d" * 16)
 
     page = superuser.get(
@@ -516,51 +520,48 @@ def test_no_page_shows_a_hash_of_a_token(superuser: Client) -> None:
     assert b"f00d" not in page.content
 
 
-def test_every_model_that_the_portal_shows_says_who_may_see_it() -> None:
-    apart = {"User", "Delivery"}  # the superuser's
-    ours = [
+def test_every_model_of_the_portal_defines_who_may_see_it() -> None:
+    superuser_only = {"User", "Delivery"}
+    models = [
         model
         for model in admin.site._registry
         if model._meta.app_label in {"tenants", "events", "devices", "certificates"}
     ]
 
-    assert len(ours) > len(apart)
-    assert {model.__name__ for model in ours if not hasattr(model, "seen_by")} == apart
+    assert len(models) > len(superuser_only)
+    without_role = {model.__name__ for model in models if not hasattr(model, "seen_by")}
+    assert without_role == superuser_only
 
 
 @pytest.mark.parametrize(
     "query", ["model=%00", "status__exact=%00", "q=%00", "registered_at=zz"]
 )
-def test_a_filter_that_cannot_be_is_no_error_page(
-    superuser: Client, query: str
-) -> None:
+def test_an_invalid_filter_value_redirects(superuser: Client, query: str) -> None:
     assert superuser.get(f"{DEVICES}?{query}").status_code == 302
 
 
-def test_a_row_that_cannot_be_is_no_error_page(superuser: Client) -> None:
-    answer = superuser.post(
+def test_an_action_on_an_invalid_id_redirects(superuser: Client) -> None:
+    response = superuser.post(
         DEVICES, {"action": "retire_selected", ACTION_CHECKBOX_NAME: ["zz"]}
     )
 
-    assert answer.status_code == 302
+    assert response.status_code == 302
 
 
-def test_a_tag_that_cannot_be_is_refused_at_its_field(portal: Portal) -> None:
+def test_an_invalid_tag_is_an_error_at_its_field(portal: SignIn) -> None:
     page = portal().post(f"{DEVICES}add/", {"serial_number": "SN-1", "tags": "x" * 65})
 
     assert "at most 64" in text(page)
     assert not Device.every_tenant.exists()
 
 
-def test_two_people_at_once_choose_among_their_own_members(
-    rf: Any, tenant: Tenant
-) -> None:
-    """The form of one request must not become the form of another."""
-    mine = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
-    theirs = MembershipFactory.create(role=Role.OWNER)
+def test_simultaneous_requests_do_not_share_a_form(rf: Any, tenant: Tenant) -> None:
+    """Each form only offers the members of its own tenant."""
+    first = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
+    second = MembershipFactory.create(role=Role.OWNER)
     tokens_admin = admin.site._registry[ApiToken]
     forms: list[Any] = []
-    for membership in (mine, theirs):
+    for membership in (first, second):
         request = rf.get("/")
         request.user = membership.user
         with tenant_scope(membership.tenant_id):
@@ -568,34 +569,31 @@ def test_two_people_at_once_choose_among_their_own_members(
 
     choices = [list(form()["membership"].field.queryset) for form in forms]
 
-    assert choices == [[mine], [theirs]]
+    assert choices == [[first], [second]]
 
 
-def test_a_device_is_put_into_quarantine_and_released_on_its_page(
-    portal: Portal, device: Device
+def test_a_device_can_be_quarantined_and_released_on_its_page(
+    portal: SignIn, device: Device
 ) -> None:
     client, page = portal(), f"{DEVICES}{device.pk}/"
 
     assert client.get(f"{page}release/").status_code == 403
     assert "Put into quarantine" in text(client.get(f"{page}quarantine/"))
-    act(client, DEVICES, "quarantine_selected", device)
+    run_action(client, DEVICES, "quarantine_selected", device)
 
-    shown = text(client.get(f"{page}change/"))
-    assert "In quarantine, <time" in shown
+    assert "In quarantine, <time" in text(client.get(f"{page}change/"))
     assert client.get(f"{page}quarantine/").status_code == 403
     assert "trusted again" in text(client.get(f"{page}release/"))
-    act(client, DEVICES, "release_selected", device)
+    run_action(client, DEVICES, "release_selected", device)
     device.refresh_from_db()
     assert device.quarantined_at is None
 
 
-def test_devices_that_wait_for_a_decision_are_found_by_a_filter(
-    portal: Portal, device: Device
-) -> None:
-    DeviceFactory.create(tenant=device.tenant, name="Undoubted")
-    act(portal(), DEVICES, "quarantine_selected", device)
+def test_devices_can_be_filtered_by_quarantine(portal: SignIn, device: Device) -> None:
+    DeviceFactory.create(tenant=device.tenant, name="Trusted lobby")
+    run_action(portal(), DEVICES, "quarantine_selected", device)
 
-    shown = text(portal().get(f"{DEVICES}?doubts=quarantine"))
+    page = text(portal().get(f"{DEVICES}?doubts=quarantine"))
 
-    assert device.name in shown
-    assert "Undoubted" not in shown
+    assert device.name in page
+    assert "Trusted lobby" not in page

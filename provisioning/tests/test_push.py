@@ -1,4 +1,4 @@
-"""The push channel for real: a process of its own, devices that hold it, commands."""
+"""End-to-end tests of the push channel with a running push server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,25 +18,24 @@ from devices.remote_control.services.connect_response import PATH
 from devices.remote_control.tests.remote_control import online, person, told
 from devices.updates.tests.rollouts import person as administrator
 from devices.updates.tests.rollouts import released, started, tick
-from provisioning.tests.channel import Channel, serving
-from provisioning.tests.channel import started as running
+from provisioning.tests.channel import Channel, serving, start_channel
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
 from tenants.tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-SOON = 5.0  # seconds; it takes a few milliseconds
+TIMEOUT = 5.0  # seconds; usually an event takes a few milliseconds
 
 
-async def event(lines: Any) -> tuple[str, str]:
-    """The next event of a stream: its id and its data."""
-    named: dict[str, str] = {}
-    async with asyncio.timeout(SOON):
+async def next_event(lines: Any) -> tuple[str, str]:
+    """Return id and data of the next event of a stream."""
+    fields: dict[str, str] = {}
+    async with asyncio.timeout(TIMEOUT):
         async for line in lines:
-            name, _, said = line.decode().strip().partition(": ")
-            named[name] = said
+            name, _, value = line.decode().strip().partition(": ")
+            fields[name] = value
             if name == "data":
-                return named["id"], named["data"]
+                return fields["id"], fields["data"]
     raise AssertionError("The stream has ended.")
 
 
@@ -52,8 +51,8 @@ def channel_without_redis() -> Iterator[Channel]:
 
 @pytest.fixture
 def tenant() -> Tenant:
-    made: Tenant = TenantFactory.create()
-    return made
+    tenant: Tenant = TenantFactory.create()
+    return tenant
 
 
 @pytest.fixture
@@ -71,76 +70,76 @@ def token_of(device: Device) -> str:
         return renew_device_token(device, now=datetime.now(UTC))
 
 
-def reload(device: Device, by: User) -> Awaitable[CommandHistory]:
-    """A command, given while the loop goes on."""
+def issue_reload(device: Device, by: User) -> Awaitable[CommandHistory]:
+    """Issue a command in a thread, without blocking the event loop."""
 
-    def give() -> CommandHistory:
+    def issue() -> CommandHistory:
         try:
             return told(device, "reload", by=by, now=datetime.now(UTC))
         finally:
-            connection.close()  # this thread's
+            connection.close()  # the connection of this thread
 
-    return asyncio.to_thread(give)
+    return asyncio.to_thread(issue)
 
 
-def test_a_device_that_holds_the_channel_hears_of_each_command(
+def test_a_connected_device_is_notified_of_each_command(
     channel: Channel, device: Device, operator: User
 ) -> None:
     token = token_of(device)
 
-    async def listening() -> list[tuple[str, str]]:
-        async with channel.held(token) as lines:
-            heard = []
+    async def receive_two_events() -> list[tuple[str, str]]:
+        async with channel.stream(token) as lines:
+            events = []
             for _ in range(2):
-                await reload(device, operator)
-                heard.append(await event(lines))
-            return heard
+                await issue_reload(device, operator)
+                events.append(await next_event(lines))
+            return events
 
-    assert asyncio.run(listening()) == [
+    assert asyncio.run(receive_two_events()) == [
         ("1", '{"sequence": 1}'),
         ("2", '{"sequence": 2}'),
     ]
 
 
-def test_a_device_hears_that_an_update_is_meant_for_it(
+def test_a_connected_device_is_notified_of_an_update(
     channel: Channel, device: Device, tenant: Tenant, tmp_path: Path
 ) -> None:
     token, now = token_of(device), datetime.now(UTC)
 
-    def begin() -> None:
+    def start_rollout() -> None:
         with tenant_scope(tenant.pk):
             started(released(now, tmp_path), administrator(tenant), now)
             tick(now)
-        connection.close()  # this thread's
+        connection.close()  # the connection of this thread
 
-    async def listening() -> list[str]:
-        async with channel.held(token) as lines:
-            await asyncio.to_thread(begin)
-            async with asyncio.timeout(SOON):
+    async def receive_update_event() -> list[str]:
+        async with channel.stream(token) as lines:
+            await asyncio.to_thread(start_rollout)
+            async with asyncio.timeout(TIMEOUT):
                 async for line in lines:
                     if line.startswith(b"event"):
                         return [line.decode(), (await lines.readline()).decode()]
         raise AssertionError("The stream has ended.")
 
-    assert asyncio.run(listening()) == ["event: update\n", "data: {}\n"]
+    assert asyncio.run(receive_update_event()) == ["event: update\n", "data: {}\n"]
 
 
-def test_nobody_elses_commands_are_heard(
+def test_a_device_is_not_notified_of_commands_to_other_devices(
     channel: Channel, device: Device, operator: User, tenant: Tenant
 ) -> None:
-    token, other = token_of(device), online(tenant)
+    token, other_device = token_of(device), online(tenant)
 
-    async def listening() -> tuple[str, str]:
-        async with channel.held(token) as lines:
-            await reload(other, operator)
-            await reload(other, operator)
-            await reload(device, operator)
-            return await event(lines)
+    async def receive_event() -> tuple[str, str]:
+        async with channel.stream(token) as lines:
+            await issue_reload(other_device, operator)
+            await issue_reload(other_device, operator)
+            await issue_reload(device, operator)
+            return await next_event(lines)
 
-    assert asyncio.run(listening()) == ("1", '{"sequence": 1}')
+    assert asyncio.run(receive_event()) == ("1", '{"sequence": 1}')
 
 
-def test_who_comes_back_hears_at_once_what_was_missed_and_nothing_twice(
+def test_a_reconnecting_device_is_notified_once_of_missed_commands(
     channel: Channel, device: Device, operator: User
 ) -> None:
     token = token_of(device)
@@ -148,42 +147,42 @@ def test_who_comes_back_hears_at_once_what_was_missed_and_nothing_twice(
     for _ in range(3):
         told(device, "reload", by=operator, now=now)
 
-    async def coming_back() -> tuple[tuple[str, str], tuple[str, str]]:
-        async with channel.held(token, **{"Last-Event-ID": "1"}) as lines:
-            missed = await event(lines)
-        async with channel.held(token, **{"Last-Event-ID": "3"}) as lines:
-            await reload(device, operator)
-            return missed, await event(lines)
+    async def reconnect() -> tuple[tuple[str, str], tuple[str, str]]:
+        async with channel.stream(token, **{"Last-Event-ID": "1"}) as lines:
+            missed = await next_event(lines)
+        async with channel.stream(token, **{"Last-Event-ID": "3"}) as lines:
+            await issue_reload(device, operator)
+            return missed, await next_event(lines)
 
-    missed, new = asyncio.run(coming_back())
+    missed, new = asyncio.run(reconnect())
     assert (missed[0], new[0]) == ("3", "4")
 
 
-def test_who_has_seen_more_than_there_is_is_told_to_fetch(
+def test_a_device_with_a_too_high_sequence_is_notified_to_fetch(
     channel: Channel, device: Device
 ) -> None:
-    """As after a restored back-up: what it fetches then puts the numbers right."""
+    """This happens after a backup was restored; fetching corrects the sequence."""
     token = token_of(device)
 
-    async def coming() -> tuple[str, str]:
-        async with channel.held(token, **{"Last-Event-ID": "900"}) as lines:
-            return await event(lines)
+    async def connect() -> tuple[str, str]:
+        async with channel.stream(token, **{"Last-Event-ID": "900"}) as lines:
+            return await next_event(lines)
 
-    assert asyncio.run(coming()) == ("0", '{"sequence": 0}')
+    assert asyncio.run(connect()) == ("0", '{"sequence": 0}')
 
 
-def test_told_to_end_it_says_so_to_who_listens(device: Device) -> None:
-    token, channel = token_of(device), running()
+def test_a_stopping_server_ends_its_streams_cleanly(device: Device) -> None:
+    token, channel = token_of(device), start_channel()
 
-    async def ended() -> bytes:
-        async with channel.held(token) as lines:
+    async def stop_server() -> bytes:
+        async with channel.stream(token) as lines:
             assert (await lines.readline()).startswith(b"retry")
             channel.server.terminate()
-            async with asyncio.timeout(SOON):
+            async with asyncio.timeout(TIMEOUT):
                 return bytes(await lines.read())
 
-    # Cut off in the middle, the client would find that the answer is not whole.
-    assert asyncio.run(ended()) == b"\n"
+    # The client would raise an error if the chunked response were incomplete.
+    assert asyncio.run(stop_server()) == b"\n"
     assert channel.server.wait(timeout=60) == 0
 
 
@@ -192,134 +191,135 @@ def test_a_long_poll_ends_with_the_command(
 ) -> None:
     token = token_of(device)
 
-    async def polling() -> list[Any]:
-        waiting = asyncio.create_task(channel.polled(token, 0))
+    async def poll_twice() -> list[Any]:
+        waiting = asyncio.create_task(channel.poll(token, 0))
         await asyncio.sleep(0.5)
         assert not waiting.done()
-        await reload(device, operator)
-        async with asyncio.timeout(SOON):
+        await issue_reload(device, operator)
+        async with asyncio.timeout(TIMEOUT):
             first = await waiting
-            return [first, await channel.polled(token, 0)]
+            return [first, await channel.poll(token, 0)]
 
-    assert (
-        asyncio.run(polling()) == [(200, {"sequence": 1, "update_waiting": False})] * 2
-    )
+    expected = (200, {"sequence": 1, "update_waiting": False})
+    assert asyncio.run(poll_twice()) == [expected, expected]
 
 
-def test_a_device_listens_at_one_place(
+def test_a_device_has_one_stream_per_server_process(
     channel: Channel, device: Device, operator: User
 ) -> None:
-    """One that lost its connection and does not know it yet keeps nothing open."""
+    """A new stream ends the previous one, whose connection may be lost unnoticed."""
     token = token_of(device)
 
-    async def again_and_again() -> None:
-        # There are two processes, and in each of them one is left at most.
-        held = [channel.held(token) for _ in range(8)]
-        lines = [await one.__aenter__() for one in held]
+    async def open_eight_streams() -> None:
+        # The server has two processes, so at most two streams stay open.
+        contexts = [channel.stream(token) for _ in range(8)]
+        streams = [await context.__aenter__() for context in contexts]
         ended = 0
-        for one in lines:
-            await one.readline()
-            await one.readline()
-        for one in lines:
+        for stream in streams:
+            await stream.readline()
+            await stream.readline()
+        for stream in streams:
             try:
                 async with asyncio.timeout(0.2):
-                    ended += await one.readline() == b""
+                    ended += await stream.readline() == b""
             except TimeoutError:
                 continue
-        for one in held:
-            await one.__aexit__(None, None, None)
+        for context in contexts:
+            await context.__aexit__(None, None, None)
         assert ended >= 6
 
-    asyncio.run(again_and_again())
+    asyncio.run(open_eight_streams())
 
 
-def test_a_stranger_is_refused_in_the_words_of_the_application(
+def test_a_request_without_a_credential_gets_an_api_error(
     channel: Channel,
 ) -> None:
-    async def asking() -> Any:
-        async with aiohttp.ClientSession() as http, http.get(channel.url) as answer:
-            return answer.status, await answer.json()
+    async def request() -> Any:
+        async with aiohttp.ClientSession() as http, http.get(channel.url) as response:
+            return response.status, await response.json()
 
-    status, said = asyncio.run(asking())
+    status, body = asyncio.run(request())
     assert status == 401
-    assert said["errors"][0]["code"] == "not_authenticated"
+    assert body["errors"][0]["code"] == "not_authenticated"
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/devices"), ("POST", PATH), ("GET", "/admin/")]
 )
-def test_here_is_the_push_channel_alone(
+def test_the_push_server_only_serves_the_push_channel(
     channel: Channel, method: str, path: str
 ) -> None:
-    async def asking() -> Any:
+    async def request() -> Any:
         url = channel.url.replace(PATH, path)
         async with (
             aiohttp.ClientSession() as http,
-            http.request(method, url) as answer,
+            http.request(method, url) as response,
         ):
-            return answer.status, await answer.json()
+            return response.status, await response.json()
 
-    status, said = asyncio.run(asking())
-    assert (status, said["errors"][0]["code"]) == (404, "not_found")
+    status, body = asyncio.run(request())
+    assert (status, body["errors"][0]["code"]) == (404, "not_found")
 
 
-def test_a_storm_of_devices_that_come_back_at_once_is_let_in(
+def test_many_devices_can_reconnect_at_the_same_time(
     channel: Channel, tenant: Tenant, operator: User
 ) -> None:
     devices = [online(tenant) for _ in range(150)]
     tokens = [token_of(device) for device in devices]
 
-    async def coming(token: str, lasts: asyncio.Event) -> None:
-        async with channel.held(token) as lines:
+    async def connect(token: str, disconnect: asyncio.Event) -> None:
+        async with channel.stream(token) as lines:
             assert (await lines.readline()).startswith(b"retry: ")
-            await lasts.wait()
+            await disconnect.wait()
 
-    async def storm() -> None:
+    async def connect_all_twice() -> None:
         for _ in range(2):
-            lasts = asyncio.Event()
-            async with asyncio.timeout(60), asyncio.TaskGroup() as all_of_them:
+            disconnect = asyncio.Event()
+            async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
                 for token in tokens:
-                    all_of_them.create_task(coming(token, lasts))
+                    tasks.create_task(connect(token, disconnect))
                 await asyncio.sleep(1)
-                lasts.set()
-        async with channel.held(tokens[0]) as lines:
-            await reload(devices[0], operator)
-            assert await event(lines) == ("1", '{"sequence": 1}')
+                disconnect.set()
+        async with channel.stream(tokens[0]) as lines:
+            await issue_reload(devices[0], operator)
+            assert await next_event(lines) == ("1", '{"sequence": 1}')
 
-    asyncio.run(storm())
+    asyncio.run(connect_all_twice())
 
 
-def test_without_redis_the_database_is_asked(
+def test_without_redis_the_push_server_polls_the_database(
     channel_without_redis: Channel, device: Device, operator: User
 ) -> None:
     token = token_of(device)
 
-    async def polling() -> Any:
-        waiting = asyncio.create_task(channel_without_redis.polled(token, 0))
+    async def poll() -> Any:
+        waiting = asyncio.create_task(channel_without_redis.poll(token, 0))
         await asyncio.sleep(0.5)
-        await reload(device, operator)
+        await issue_reload(device, operator)
         return await waiting
 
-    assert asyncio.run(polling()) == (200, {"sequence": 1, "update_waiting": False})
+    assert asyncio.run(poll()) == (200, {"sequence": 1, "update_waiting": False})
 
 
-class TestWhoHearsWhat:
-    """Of one process, with nothing around it."""
+class TestWakeups:
+    """The listeners of one process, without a server."""
 
     def run(self, steps: Callable[[Wakeups], None]) -> None:
-        async def within_a_loop() -> None:
+        async def run_in_event_loop() -> None:
             steps(Wakeups())
 
-        asyncio.run(within_a_loop())
+        asyncio.run(run_in_event_loop())
 
-    def test_what_was_said_while_a_device_was_let_in_is_known_to_it(self) -> None:
+    def test_a_new_listener_knows_a_sequence_published_during_its_connect(
+        self,
+    ) -> None:
         def steps(wakeups: Wakeups) -> None:
             wakeups.hear({"one": 7})
             assert wakeups.join("one", 6).sequence == 7
 
         self.run(steps)
 
-    def test_what_comes_late_undoes_nothing(self) -> None:
+    def test_an_older_sequence_changes_nothing(self) -> None:
         def steps(wakeups: Wakeups) -> None:
             listener = wakeups.join("one", 5)
             wakeups.hear({"one": 4})
@@ -327,7 +327,7 @@ class TestWhoHearsWhat:
 
         self.run(steps)
 
-    def test_who_leaves_does_not_take_its_successor_along(self) -> None:
+    def test_removing_a_replaced_listener_keeps_the_new_one(self) -> None:
         def steps(wakeups: Wakeups) -> None:
             first = wakeups.join("one", 0)
             second = wakeups.join("one", 0)

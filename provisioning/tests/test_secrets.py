@@ -1,4 +1,4 @@
-"""What a whole run writes anywhere has none of its secrets in it."""
+"""No secret appears in the database, the logs or the responses of a running server."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from certificates.tests.keys import ec_key, request_for
-from provisioning.embedded.endpoints import known
+from provisioning.embedded.endpoints import load_or_create
 from provisioning.tests.running import Up, call, running_up
 from provisioning.tests.test_faults import rows
 
@@ -21,23 +21,23 @@ def up(tmp_path: Path) -> Any:
         yield running
 
 
-def secrets_of_a_run(up: Up) -> dict[str, str]:
-    """Use every way by which a secret comes into being; all of them, by name."""
-    said = up.output()
-    enrollment = re.search(r"enr_[\w-]{43}", said)
-    password = re.search(r"password +(\S+)", said)
+def create_secrets(up: Up) -> dict[str, str]:
+    """Create a secret of every kind. Return the secrets by name."""
+    output = up.output()
+    enrollment = re.search(r"enr_[\w-]{43}", output)
+    password = re.search(r"password +(\S+)", output)
     assert enrollment is not None
     assert password is not None
     csr = request_for(ec_key())
-    box = call(
+    registration = call(
         up, "/devices/auto-register", enrollment[0], {"serial_number": "A", "csr": csr}
     )
-    call(up, "/devices/connect", box["token"], {})
+    call(up, "/devices/connect", registration["token"], {})
     tenant = json.loads(
         up.manage("create_tenant", "acme", "--owner", "a@b.test", "--json")
     )
     device = call(up, "/devices", tenant["token"], {"serial_number": "B"})
-    fresh = call(up, f"/devices/{device['id']}/token", tenant["token"], {})
+    new_token = call(up, f"/devices/{device['id']}/token", tenant["token"], {})
     pairing = call(up, "/devices/pair", "", {"serial_number": "C"})
     up.manage("issue_certificate", device["id"])
     private = (
@@ -46,27 +46,29 @@ def secrets_of_a_run(up: Up) -> dict[str, str]:
     ca = (up.var / "certificates" / "ca-key.pem").read_text()
     with pytest.raises(OSError, match="401"):
         call(up, "/devices", "usr_" + "wrong" * 8 + "abc", {})
-    at = known(up.var).environment
+    servers = load_or_create(up.var).environment
     return {
         "owner's password": tenant["password"],
         "API token": tenant["token"],
-        "device token": box["token"],
-        "new device token": fresh["token"],
+        "device token": registration["token"],
+        "new device token": new_token["token"],
         "device code": pairing["device_code"],
         "user code": pairing["user_code"],
         "user code as typed": pairing["user_code"].replace("-", ""),
-        # The end of a key: its beginning, the modulus, is public.
+        # A line from the end of the key: its beginning, the modulus, is public.
         "device's private key": private.splitlines()[-4],
         "CA's private key": ca.splitlines()[-4],
         "secret key": (up.var / "secret_key").read_text().strip(),
-        "database": re.search(r":([^:@]+)@", at["DATABASE_URL"])[1],  # type: ignore[index]
-        "broker": re.search(r":([^:@]+)@", at["REDIS_URL"])[1],  # type: ignore[index]
-        "presented and refused": "wrongwrongwrong",
-    } | {"administrator's password": password[1], "enrollment token": enrollment[0]}
+        "database": re.search(r":([^:@]+)@", servers["DATABASE_URL"])[1],  # type: ignore[index]
+        "broker": re.search(r":([^:@]+)@", servers["REDIS_URL"])[1],  # type: ignore[index]
+        "rejected token": "wrongwrongwrong",
+        "administrator's password": password[1],
+        "enrollment token": enrollment[0],
+    }
 
 
-def test_no_secret_is_in_what_a_run_wrote(up: Up, tmp_path: Path) -> None:
-    hidden = secrets_of_a_run(up)
+def test_no_secret_is_written_anywhere(up: Up, tmp_path: Path) -> None:
+    secrets = create_secrets(up)
     tables = [
         name
         for (name,) in rows(
@@ -80,27 +82,26 @@ def test_no_secret_is_in_what_a_run_wrote(up: Up, tmp_path: Path) -> None:
         for table in tables
     }
     log = up.output()
-    # What the first run shows once, on purpose, and nothing else.
-    shown = [line for line in log.splitlines() if line.startswith("first_run")]
-    written["log"] = "\n".join(line for line in log.splitlines() if line not in shown)
+    # The first run shows two secrets once, on purpose.
+    welcome = [line for line in log.splitlines() if line.startswith("first_run")]
+    written["log"] = "\n".join(line for line in log.splitlines() if line not in welcome)
     written["metrics"] = _get(up, "/metrics")
     written["schema"] = _get(up, "/schema")
     written["export"] = up.manage("list_certificates", "--json")
     assert len(tables) > 20
 
-    found = [
-        (name, where)
-        for name, secret in hidden.items()
-        for where, text in written.items()
+    leaks = [
+        (name, place)
+        for name, secret in secrets.items()
+        for place, text in written.items()
         if secret in text
     ]
-    assert found == []
-    once = {"administrator's password", "enrollment token"}
+    assert leaks == []
     assert {
-        name for name, secret in hidden.items() if secret in "\n".join(shown)
-    } == once
+        name for name, secret in secrets.items() if secret in "\n".join(welcome)
+    } == {"administrator's password", "enrollment token"}
 
 
 def _get(up: Up, path: str) -> str:
-    with urllib.request.urlopen(f"http://localhost:{up.port}{path}") as answer:
-        return str(answer.read().decode())
+    with urllib.request.urlopen(f"http://localhost:{up.port}{path}") as response:
+        return str(response.read().decode())

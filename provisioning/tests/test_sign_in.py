@@ -1,4 +1,4 @@
-"""Who gets into the portal: limits, lock-out, second factor."""
+"""Signing in to the portal: rate limits, account lock-out, second factor."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -34,15 +34,15 @@ def rates(settings: Any) -> Any:
 @pytest.fixture
 def membership(tenant: Tenant) -> Membership:
     user = User.objects.create_user("owner@example.com", PASSWORD)
-    made: Membership = MembershipFactory.create(
+    membership: Membership = MembershipFactory.create(
         tenant=tenant, user=user, role=Role.OWNER
     )
-    return made
+    return membership
 
 
 def sign_in(client: Client, password: str = PASSWORD) -> Any:
-    said = {"username": "owner@example.com", "password": password}
-    return client.post(f"{LOGIN}?next=/admin/", said)
+    fields = {"username": "owner@example.com", "password": password}
+    return client.post(f"{LOGIN}?next=/admin/", fields)
 
 
 def code_of(user: User, at: datetime) -> str:
@@ -51,14 +51,14 @@ def code_of(user: User, at: datetime) -> str:
     return TOTP(key, 6, SHA1(), 30).generate(int(at.timestamp())).decode()
 
 
-def with_factor(user: User) -> list[str]:
-    """Set up a while ago; the recovery codes."""
-    then = datetime.now(UTC) - timedelta(hours=1)
-    second_factor.begin(user, now=then)
-    return second_factor.confirm(user, code_of(user, then), now=then)
+def set_up_factor(user: User) -> list[str]:
+    """Set up a second factor as of an hour ago. Return the recovery codes."""
+    past = datetime.now(UTC) - timedelta(hours=1)
+    second_factor.begin(user, now=past)
+    return second_factor.confirm(user, code_of(user, past), now=past)
 
 
-def test_the_right_password_opens_the_portal(membership: Membership) -> None:
+def test_a_member_signs_in_with_the_correct_password(membership: Membership) -> None:
     client = Client()
 
     assert sign_in(client)["Location"] == "/admin/"
@@ -66,29 +66,29 @@ def test_the_right_password_opens_the_portal(membership: Membership) -> None:
     assert Event.every_tenant.named("person.signed_in").count() == 1
 
 
-def test_five_wrong_passwords_lock_the_account_from_there(
+def test_five_wrong_passwords_lock_the_account_for_the_address(
     membership: Membership,
 ) -> None:
-    codes = [sign_in(Client(), f"wrong-{number}").status_code for number in range(5)]
-    right = sign_in(Client())
+    statuses = [sign_in(Client(), f"wrong-{number}").status_code for number in range(5)]
+    response = sign_in(Client())
 
-    assert codes == [200] * 4 + [429]
-    assert right.status_code == 429
-    assert "15 minutes" in right.content.decode()
-    assert right["Retry-After"] == "900"
+    assert statuses == [200] * 4 + [429]
+    assert response.status_code == 429
+    assert "15 minutes" in response.content.decode()
+    assert response["Retry-After"] == "900"
 
 
-def test_the_case_of_the_address_opens_no_way_around_the_lock(
+def test_the_account_lock_ignores_the_spelling_of_the_email_address(
     membership: Membership,
 ) -> None:
-    for spelled in ("Owner@example.com", "OWNER@example.com", " owner@example.com"):
+    for email in ("Owner@example.com", "OWNER@example.com", " owner@example.com"):
         for _ in range(2):
-            Client().post(LOGIN, {"username": spelled, "password": "wrong"})
+            Client().post(LOGIN, {"username": email, "password": "wrong"})
 
     assert sign_in(Client()).status_code == 429
 
 
-def test_a_lock_at_one_address_leaves_the_owner_at_another_in_peace(
+def test_an_account_locked_for_one_address_can_sign_in_from_another(
     membership: Membership,
 ) -> None:
     for _ in range(5):
@@ -99,19 +99,19 @@ def test_a_lock_at_one_address_leaves_the_owner_at_another_in_peace(
     assert sign_in(Client(REMOTE_ADDR="198.51.100.1")).status_code == 302
 
 
-def test_one_address_tries_many_accounts_only_so_often(rates: Any) -> None:
+def test_sign_in_attempts_of_one_address_are_rate_limited(rates: Any) -> None:
     rates["sign_in"] = Rate(3, 300)
     client = Client(REMOTE_ADDR=f"203.0.113.{datetime.now(UTC).second}")
 
-    codes = [
+    responses = [
         client.post(LOGIN, {"username": f"{n}@example.com", "password": "x"})
         for n in range(4)
     ]
 
-    assert [answer.status_code for answer in codes] == [200, 200, 200, 429]
+    assert [response.status_code for response in responses] == [200, 200, 200, 429]
 
 
-def test_a_second_factor_is_set_up_with_a_qr_code_and_gives_recovery_codes(
+def test_setting_up_a_second_factor_shows_a_qr_code_and_recovery_codes(
     membership: Membership,
 ) -> None:
     client = Client()
@@ -119,18 +119,18 @@ def test_a_second_factor_is_set_up_with_a_qr_code_and_gives_recovery_codes(
 
     page = client.get(SET_UP).content.decode()
     code = code_of(membership.user, datetime.now(UTC))
-    done = client.post(SET_UP, {"code": code}).content.decode()
+    codes_page = client.post(SET_UP, {"code": code}).content.decode()
 
     assert "data:image/svg+xml" in page
-    assert len(re.findall(r"<code>[2-9A-Z]{12}</code>", done)) == 10
+    assert len(re.findall(r"<code>[2-9A-Z]{12}</code>", codes_page)) == 10
     assert client.get("/admin/").status_code == 200
     assert second_factor.is_in_use(membership.user)
 
 
-def test_with_a_second_factor_the_password_alone_opens_nothing(
+def test_a_second_factor_is_required_after_the_password(
     membership: Membership,
 ) -> None:
-    with_factor(membership.user)
+    set_up_factor(membership.user)
     client = Client()
     sign_in(client)
 
@@ -141,14 +141,14 @@ def test_with_a_second_factor_the_password_alone_opens_nothing(
         "/admin/password_change/",
     ):
         assert client.get(path)["Location"] == "/admin/second-factor/"
-    asked = client.post("/admin/second-factor/", {"code": "000000"})
-    assert "not right" in asked.content.decode()
+    response = client.post("/admin/second-factor/", {"code": "000000"})
+    assert "not right" in response.content.decode()
     code = code_of(membership.user, datetime.now(UTC))
     assert client.post("/admin/second-factor/", {"code": code})["Location"] == "/admin/"
     assert client.get("/admin/").status_code == 200
 
 
-def test_a_session_that_has_shown_another_factor_has_shown_nothing(
+def test_replacing_the_second_factor_requires_a_new_code_in_every_session(
     membership: Membership,
 ) -> None:
     client = Client()
@@ -157,15 +157,15 @@ def test_a_session_that_has_shown_another_factor_has_shown_nothing(
     assert client.get("/admin/").status_code == 200
 
     second_factor.remove(membership.user, now=datetime.now(UTC))
-    with_factor(membership.user)
+    set_up_factor(membership.user)
 
     assert client.get("/admin/")["Location"] == "/admin/second-factor/"
 
 
-def test_who_removes_a_required_factor_has_to_set_one_up_again(
+def test_a_removed_factor_must_be_set_up_again_if_the_tenant_requires_one(
     membership: Membership,
 ) -> None:
-    codes = with_factor(membership.user)
+    codes = set_up_factor(membership.user)
     Tenant.objects.filter(pk=membership.tenant.pk).update(requires_second_factor=True)
     client = Client()
     sign_in(client)
@@ -177,21 +177,19 @@ def test_who_removes_a_required_factor_has_to_set_one_up_again(
     assert client.get("/admin/devices/device/")["Location"] == SET_UP
 
 
-def test_a_secret_that_was_seen_and_not_used_is_not_good_for_long(
-    now: datetime,
-) -> None:
+def test_an_unconfirmed_secret_expires(now: datetime) -> None:
     user = UserFactory.create()
-    seen = second_factor.begin(user, now=now)
+    setup = second_factor.begin(user, now=now)
 
     soon = second_factor.begin(user, now=now + timedelta(minutes=1))
     later = second_factor.begin(user, now=now + timedelta(minutes=11))
 
-    assert soon.secret == seen.secret
-    assert later.secret != seen.secret
+    assert soon.secret == setup.secret
+    assert later.secret != setup.secret
 
 
-def test_a_code_counts_once(membership: Membership) -> None:
-    with_factor(membership.user)
+def test_a_code_is_accepted_only_once(membership: Membership) -> None:
+    set_up_factor(membership.user)
     now = datetime.now(UTC)
     code = code_of(membership.user, now)
 
@@ -201,8 +199,8 @@ def test_a_code_counts_once(membership: Membership) -> None:
         second_factor.verify(membership.user, code, now=now)
 
 
-def test_a_recovery_code_counts_once(membership: Membership) -> None:
-    codes = with_factor(membership.user)
+def test_a_recovery_code_is_accepted_only_once(membership: Membership) -> None:
+    codes = set_up_factor(membership.user)
     now = datetime.now(UTC)
 
     second_factor.verify(membership.user, codes[3].lower(), now=now)
@@ -211,8 +209,10 @@ def test_a_recovery_code_counts_once(membership: Membership) -> None:
         second_factor.verify(membership.user, codes[3], now=now)
 
 
-def test_codes_are_tried_only_so_often(membership: Membership, rates: Any) -> None:
-    with_factor(membership.user)
+def test_attempts_with_codes_are_rate_limited(
+    membership: Membership, rates: Any
+) -> None:
+    set_up_factor(membership.user)
     rates["second_factor"] = Rate(2, 300)
     now = datetime.now(UTC)
 
@@ -234,8 +234,8 @@ def test_a_tenant_can_require_a_second_factor(membership: Membership) -> None:
     assert client.get("/admin/devices/device/")["Location"] == SET_UP
     client.post(SET_UP, {"code": code_of_setup(client, membership.user)})
     assert client.get("/admin/devices/device/").status_code == 200
-    changed = Event.every_tenant.named("tenant.updated").get()
-    assert changed.changes == {"requires_second_factor": [False, True]}
+    event = Event.every_tenant.named("tenant.updated").get()
+    assert event.changes == {"requires_second_factor": [False, True]}
 
 
 def code_of_setup(client: Client, user: User) -> str:
@@ -244,52 +244,50 @@ def code_of_setup(client: Client, user: User) -> str:
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.ADMIN])
-def test_only_an_owner_changes_what_the_tenant_requires(
-    tenant: Tenant, role: Role
-) -> None:
+def test_only_an_owner_can_change_the_tenant(tenant: Tenant, role: Role) -> None:
     client = Client()
     client.force_login(MembershipFactory.create(tenant=tenant, role=role).user)
 
     client.post(
         f"/admin/tenants/tenant/{tenant.pk}/change/",
-        {"name": "Taken", "requires_second_factor": "on"},
+        {"name": "Changed", "requires_second_factor": "on"},
     )
 
     tenant.refresh_from_db()
-    assert tenant.name != "Taken"
+    assert tenant.name != "Changed"
     assert not tenant.requires_second_factor
 
 
-def test_a_member_never_sees_another_tenant_on_that_page(
+def test_a_member_cannot_see_another_tenant(
     membership: Membership,
 ) -> None:
-    strangers = MembershipFactory.create().tenant
+    other_tenant = MembershipFactory.create().tenant
     client = Client()
     client.force_login(membership.user)
 
-    listed = client.get("/admin/tenants/tenant/").content.decode()
+    page = client.get("/admin/tenants/tenant/").content.decode()
 
-    assert membership.tenant.name in listed
-    assert strangers.name not in listed.replace(membership.tenant.name, "")
-    page = f"/admin/tenants/tenant/{strangers.pk}/change/"
-    assert client.get(page).status_code == 302
+    assert membership.tenant.name in page
+    assert other_tenant.name not in page.replace(membership.tenant.name, "")
+    url = f"/admin/tenants/tenant/{other_tenant.pk}/change/"
+    assert client.get(url).status_code == 302
 
 
-def test_who_lost_the_telephone_is_let_in_by_their_only_tenants_admin(
+def test_a_tenant_can_remove_the_factor_of_members_without_another_tenant(
     membership: Membership,
 ) -> None:
-    lost = MembershipFactory.create(tenant=membership.tenant)
-    with_factor(lost.user)
+    member = MembershipFactory.create(tenant=membership.tenant)
+    set_up_factor(member.user)
 
     with tenant_scope(membership.tenant_id):
-        assert second_factor.remove_for(lost, now=datetime.now(UTC))
+        assert second_factor.remove_for(member, now=datetime.now(UTC))
 
-    with_factor(lost.user)
-    MembershipFactory.create(user=lost.user)
+    set_up_factor(member.user)
+    MembershipFactory.create(user=member.user)
     with tenant_scope(membership.tenant_id), pytest.raises(FactorNotYours):
-        second_factor.remove_for(lost, now=datetime.now(UTC))
-    call_command("remove_second_factor", lost.user.email)
-    assert not second_factor.is_in_use(lost.user)
+        second_factor.remove_for(member, now=datetime.now(UTC))
+    call_command("remove_second_factor", member.user.email)
+    assert not second_factor.is_in_use(member.user)
 
 
 def test_the_secret_is_encrypted_and_the_codes_are_hashed_at_rest() -> None:
@@ -304,12 +302,12 @@ def test_the_secret_is_encrypted_and_the_codes_are_hashed_at_rest() -> None:
     assert not set(codes) & set(row.recovery_digests)
 
 
-def test_a_new_secret_key_leaves_second_factors_usable(
+def test_second_factors_stay_usable_after_the_secret_key_was_replaced(
     membership: Membership, settings: Any
 ) -> None:
-    with_factor(membership.user)
-    old, settings.SECRET_KEY = settings.SECRET_KEY, "another long and random one"
-    settings.SECRET_KEY_FALLBACKS = [old]
+    set_up_factor(membership.user)
+    old_key, settings.SECRET_KEY = settings.SECRET_KEY, "another long and random one"
+    settings.SECRET_KEY_FALLBACKS = [old_key]
     now = datetime.now(UTC)
     second_factor.verify(membership.user, code_of(membership.user, now), now=now)
 
@@ -321,22 +319,22 @@ def test_a_new_secret_key_leaves_second_factors_usable(
 
 
 @pytest.mark.parametrize(
-    ("path", "allows"),
+    ("path", "script_policy"),
     [
         ("/admin/login/", "script-src 'self' 'unsafe-eval'"),
         ("/docs", "script-src 'self'"),
     ],
 )
-def test_pages_run_our_scripts_only(path: str, allows: str) -> None:
+def test_pages_only_run_scripts_of_this_server(path: str, script_policy: str) -> None:
     policy = Client().get(path)["Content-Security-Policy"]
 
-    assert policy.endswith(allows)
+    assert policy.endswith(script_policy)
     assert "frame-ancestors 'none'" in policy
 
 
-def test_the_api_is_no_page() -> None:
-    answer = Client().get("/devices")
+def test_api_responses_have_security_headers() -> None:
+    response = Client().get("/devices")
 
-    assert answer["Content-Security-Policy"].startswith("default-src 'none'")
-    assert answer["X-Content-Type-Options"] == "nosniff"
-    assert answer["Referrer-Policy"] == "same-origin"
+    assert response["Content-Security-Policy"].startswith("default-src 'none'")
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Referrer-Policy"] == "same-origin"

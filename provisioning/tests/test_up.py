@@ -1,4 +1,4 @@
-"""`up` for real: everything starts, everything comes back, everything ends."""
+"""End-to-end tests of `up`: start, restart of killed processes, shutdown."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from devices.registry.tests.waiting import until
-from provisioning.tests.running import Up, answers, call, running_up
+from provisioning.tests.running import Up, call, running_up, succeeds
 from provisioning.var import BASE
 
 
@@ -24,55 +24,61 @@ def up(tmp_path: Path) -> Iterator[Up]:
         yield running
 
 
-def test_everything_starts_comes_back_and_ends(up: Up) -> None:
+def test_up_starts_restarts_and_stops_all_processes(up: Up) -> None:
     up.start()
-    said = up.output()
-    enrollment = re.search(r"enr_[\w-]{43}", said)
+    output = up.output()
+    enrollment = re.search(r"enr_[\w-]{43}", output)
     assert enrollment is not None
-    assert re.search(r"^postgres \| ", said, re.MULTILINE)
-    assert re.search(r"^first_run \| +password", said, re.MULTILINE)
+    assert re.search(r"^postgres \| ", output, re.MULTILINE)
+    assert re.search(r"^first_run \| +password", output, re.MULTILINE)
 
-    # The printed line registers a device, and it connects.
-    box = call(up, "/devices/auto-register", enrollment[0], {"serial_number": "TV-1"})
-    call(up, "/devices/connect", box["token"], {})
+    # A device can register with the printed token and connect.
+    device = call(
+        up, "/devices/auto-register", enrollment[0], {"serial_number": "TV-1"}
+    )
 
-    # A command runs beside it, over the same servers.
-    made = json.loads(
+    def connect() -> None:
+        call(up, "/devices/connect", device["token"], {})
+
+    connect()
+
+    # A management command uses the same embedded servers.
+    tenant = json.loads(
         up.manage("create_tenant", "acme", "--owner", "a@b.test", "--json")
     )
-    assert call(up, "/devices", made["token"], {"serial_number": "B"})["name"] == "B"
+    assert call(up, "/devices", tenant["token"], {"serial_number": "B"})["name"] == "B"
 
-    # Whatever is killed comes back, and the device goes on.
+    # Every killed process is restarted, and the device can connect again.
     for role in ("postgres", "valkey", "granian", "uvicorn", "celery", "beat"):
         victim = up.children()[role]
         victim.kill()
         until(partial(up.replaced, role, victim))
-        until(lambda: answers(lambda: call(up, "/devices/connect", box["token"], {})))
+        until(lambda: succeeds(connect))
         until(up.ready)
-        until(up.pushes)
+        until(up.push_server_ready)
 
-    # A signal ends all of it.
+    # A signal stops all processes.
     assert up.stop(signal.SIGINT) < 10
-    up.leaves_nothing_behind()
+    up.wait_until_all_ended()
 
-    # The next start has all the data, and no welcome.
+    # The next start has all the data and shows no new credentials.
     up.start()
-    call(up, "/devices/connect", box["token"], {})
-    assert up.output().count("This is shown once") == 1
+    connect()
+    assert up.output().count("These credentials are shown only once") == 1
 
-    # Killed itself, it leaves nothing behind and starts again.
+    # When `up` itself is killed, its children end as well, and it can start again.
     up.stop(signal.SIGKILL)
-    up.leaves_nothing_behind()
+    up.wait_until_all_ended()
     up.start()
-    call(up, "/devices/connect", box["token"], {})
+    connect()
     assert up.stop(signal.SIGTERM) < 10
 
 
-def test_a_port_in_use_is_one_clear_sentence(up: Up) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", up.port))
-        taken.listen()
-        refused = subprocess.run(
+def test_a_port_in_use_is_reported_in_one_line(up: Up) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", up.port))
+        listener.listen()
+        process = subprocess.run(
             [sys.executable, "manage.py", "up"],
             cwd=BASE,
             env=up.environment,
@@ -81,15 +87,15 @@ def test_a_port_in_use_is_one_clear_sentence(up: Up) -> None:
             check=False,
         )
 
-    assert refused.returncode == 1
-    assert refused.stderr.strip().splitlines() == [
-        f"CommandError: 127.0.0.1:{up.port} cannot be used "
-        "(Address already in use): PORT=8001 ./run takes another port."
+    assert process.returncode == 1
+    assert process.stderr.strip().splitlines() == [
+        f"CommandError: Cannot listen on 127.0.0.1:{up.port} (Address already in use)."
+        " To use another port: PORT=8001 ./run"
     ]
 
 
-def test_a_setting_that_is_wrong_is_one_clear_sentence() -> None:
-    refused = subprocess.run(
+def test_an_invalid_setting_is_reported_in_one_line() -> None:
+    process = subprocess.run(
         [sys.executable, "manage.py", "check"],
         cwd=BASE,
         env={**os.environ, "RENEWAL_WARNING_DAYS": "soon"},
@@ -98,15 +104,15 @@ def test_a_setting_that_is_wrong_is_one_clear_sentence() -> None:
         check=False,
     )
 
-    assert refused.returncode == 1
-    assert refused.stderr.splitlines() == [
+    assert process.returncode == 1
+    assert process.stderr.splitlines() == [
         "check: RENEWAL_WARNING_DAYS must be a whole number, not 'soon'."
     ]
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["nonsense"], 2), (["--help"], 0)])
-def test_the_script_says_how_it_is_used(arguments: list[str], code: int) -> None:
-    done = subprocess.run(
+def test_the_run_script_shows_its_usage(arguments: list[str], code: int) -> None:
+    process = subprocess.run(
         [sys.executable, "run", *arguments],
         cwd=BASE,
         capture_output=True,
@@ -114,5 +120,5 @@ def test_the_script_says_how_it_is_used(arguments: list[str], code: int) -> None
         check=False,
     )
 
-    assert done.returncode == code
-    assert "./run test" in done.stdout + done.stderr
+    assert process.returncode == code
+    assert "./run test" in process.stdout + process.stderr

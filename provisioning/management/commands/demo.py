@@ -1,4 +1,4 @@
-"""Something true to look at on every page: a tenant, a fleet, a day of its history."""
+"""Create a demo tenant with simulated devices and a day of history."""
 
 import asyncio
 import urllib.request
@@ -34,16 +34,20 @@ from devices.updates.services import packages, products, rollout_control, rollou
 from devices.updates.services.targets import Size
 from tenants.context import tenant_scope
 from tenants.management.operator_command import OperatorCommand
-from tenants.models import Membership, Role, Tenant
+from tenants.models import Membership, Role, Tenant, User
 from tenants.queries import tenant_by_slug
 
-SLUG, OWNER, SEED, TOKEN = "demo", "demo@example.com", "demo", "demo boxes"
-MOST_DEVICES = 2_000
-DAY = timedelta(hours=24)
-REGISTERING = 300.0  # seconds, at most
-TAGS = {"lobby": 3, "bar": 4, "window": 5, "night": 7}  # every so many-th device
+SLUG = "demo"
+OWNER = "demo@example.com"
+SEED = "demo"
+TOKEN_NAME = "demo devices"
+NOTE = "Created by the demo"
+MAX_DEVICES = 2_000
+HISTORY = timedelta(hours=24)
+REGISTRATION_TIMEOUT = 300.0  # seconds
+TAGS = {"lobby": 3, "bar": 4, "window": 5, "night": 7}  # tag → every n-th device has it
 WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday"]
-ALL = {
+TENANT_LAYER = {
     "orientation": "landscape",
     "brightness": 180,
     "volume": 30,
@@ -56,7 +60,7 @@ ALL = {
     "launch": {"url": "https://signage.example.com/"},
     "extra": {"ticker": True},
 }
-LAYERS = {
+TAG_LAYERS = {
     "lobby": {"volume": 10, "launch": {"url": "https://signage.example.com/lobby"}},
     "bar": {"volume": 55, "extra": {"ticker": False}},
     "window": {"orientation": "portrait", "brightness": 255, "volume": 0},
@@ -79,86 +83,105 @@ PREFERENCES: tuple[dict[str, Any], ...] = (
 
 class Command(OperatorCommand):
     help = (
-        "Beside a running server: a tenant, a fleet of simulated boxes with a day of"
-        " history, layers, preferences. Again, it goes on with the same boxes."
+        "Create a demo tenant on a running server: simulated devices with a day of"
+        " history, configurations, preferences, commands and a rollout. Running it again"
+        " continues with the same devices."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--devices", type=int, default=200, metavar="N")
         parser.add_argument(
-            "--seconds", type=float, default=60.0, metavar="S", help="That they live."
+            "--devices",
+            type=int,
+            default=200,
+            metavar="N",
+            help=f"Number of devices, from 1 to {MAX_DEVICES:,} (default: 200).",
+        )
+        parser.add_argument(
+            "--seconds",
+            type=float,
+            default=60.0,
+            metavar="S",
+            help="How long to simulate the devices, in seconds (default: 60).",
         )
 
     def run(
         self, *args: Any, devices: int, seconds: float, **options: Any
     ) -> tuple[Mapping[str, Any], str]:
-        if not 1 <= devices <= MOST_DEVICES or not seconds > 0:
-            raise CommandError(f"From 1 to {MOST_DEVICES:,} devices, and some seconds.")
-        _await_the_server()
-        tenant, password = _tenant()
-        token = _prepared(tenant)
+        if not 1 <= devices <= MAX_DEVICES:
+            raise CommandError(f"--devices must be from 1 to {MAX_DEVICES:,}.")
+        if not seconds > 0:
+            raise CommandError("--seconds must be more than 0.")
+        _require_running_server()
+        tenant, password = _get_or_create_tenant()
+        token = _prepare(tenant)
         fleet, tally = _fleet(token, devices), Tally()
         allow_connections(devices)
         try:
-            asyncio.run(self._live(fleet, tenant, tally, seconds))
+            asyncio.run(self._simulate(fleet, tenant, tally, seconds))
         except KeyboardInterrupt:
-            raise CommandError("Ended; the next time it goes on.") from None
-        made = {
+            raise CommandError(
+                "Interrupted. Run the command again to continue."
+            ) from None
+        result = {
             "tenant": tenant.slug,
             "owner": OWNER,
             "password": password,
             "enrollment_token": token,
             **tally.figures(),
         }
-        return made, _told(password, token, devices, tally)
+        return result, _summary(password, token, devices, tally)
 
-    async def _live(
+    async def _simulate(
         self, fleet: Fleet, tenant: Tenant, tally: Tally, seconds: float
     ) -> None:
-        """The boxes come in, are told what they should be, and live for some time."""
-        self._say(f"{fleet.devices} boxes register and report a day of history …")
-        living = asyncio.create_task(fleet.run(tally, REGISTERING + seconds))
-        until = asyncio.get_running_loop().time() + REGISTERING
-        while _there(tally) < fleet.devices and not living.done():
-            await asyncio.wait([living], timeout=0.5)
-            if asyncio.get_running_loop().time() > until:
-                living.cancel()
-                raise CommandError(f"Not all boxes came in:\n{tally.table()}")
-        self._say(f"They get tags and layers, and live for {seconds:.0f} seconds …")
-        await asyncio.to_thread(_in_a_thread, tenant)
-        await asyncio.wait([living], timeout=seconds)
-        living.cancel()
+        """Register the devices, set up the tenant, and run the devices for some time."""
+        self.stderr.write(
+            f"Registering {fleet.devices} devices with a day of history …"
+        )
+        running = asyncio.create_task(fleet.run(tally, REGISTRATION_TIMEOUT + seconds))
+        deadline = asyncio.get_running_loop().time() + REGISTRATION_TIMEOUT
+        while _registered(tally) < fleet.devices and not running.done():
+            await asyncio.wait([running], timeout=0.5)
+            if asyncio.get_running_loop().time() > deadline:
+                running.cancel()
+                raise CommandError(
+                    f"Not all devices registered in time:\n{tally.table()}"
+                )
+        self.stderr.write(
+            "Assigning tags, configurations, commands and a rollout. The devices run for"
+            f" {seconds:.0f} seconds …"
+        )
+        await asyncio.to_thread(_set_up, tenant)
+        await asyncio.wait([running], timeout=seconds)
+        running.cancel()
         with suppress(asyncio.CancelledError):
-            await living
-
-    def _say(self, sentence: str) -> None:
-        self.stderr.write(sentence)
+            await running
 
 
-def _there(tally: Tally) -> int:
+def _registered(tally: Tally) -> int:
     return tally.states["online"] + tally.states["quarantined"]
 
 
-def _await_the_server() -> None:
+def _require_running_server() -> None:
     """
     Raises:
-        CommandError: nobody answers.
+        CommandError: no server responds at `PUBLIC_URL`.
     """
     try:
         with urllib.request.urlopen(f"{settings.PUBLIC_URL}/health/ready", timeout=10):
             return
     except OSError as error:
         raise CommandError(
-            f"No server answers at {settings.PUBLIC_URL}: start it with ./run first."
+            f"No server responds at {settings.PUBLIC_URL}: start it with ./run first."
         ) from error
 
 
-def _tenant() -> tuple[Tenant, str | None]:
-    """The demo's tenant; its owner's password, if it is made now.
+def _get_or_create_tenant() -> tuple[Tenant, str | None]:
+    """Return the demo's tenant, and the owner's password if it was created now.
 
     Raises:
-        CommandError: somebody else has a tenant of this name.
+        CommandError: a tenant with this slug exists that the demo has not created.
     """
     try:
         new = create_tenant(
@@ -168,34 +191,38 @@ def _tenant() -> tuple[Tenant, str | None]:
         tenant = tenant_by_slug(SLUG)
         with tenant_scope(tenant.pk):
             owners = Membership.objects.filter(role=Role.OWNER, user__email=OWNER)
-            is_ours = owners.exists()
-        if not is_ours:
-            said = f"There is a tenant {SLUG} that is not the demo's; it is left alone."
-            raise CommandError(said) from None
+            created_by_demo = owners.exists()
+        if not created_by_demo:
+            raise CommandError(
+                f"A tenant {SLUG!r} exists that is not the demo's. It was not changed."
+            ) from None
         return tenant, None
     return new.tenant, new.password
 
 
-def _prepared(tenant: Tenant) -> str:
-    """Preferences, the layer of all devices, and a token with which boxes come in."""
+def _prepare(tenant: Tenant) -> str:
+    """Define preferences and the tenant's configuration. Return an enrollment token.
+
+    Enrollment tokens of earlier runs are revoked.
+    """
     now = timezone.now()
     with tenant_scope(tenant.pk):
-        for said in PREFERENCES:
-            definitions.define(now=now, **said)
+        for definition in PREFERENCES:
+            definitions.define(now=now, **definition)
         layers.save(
-            subject=Subject(Scope.TENANT), document=ALL, note="As the demo", now=now
+            subject=Subject(Scope.TENANT), document=TENANT_LAYER, note=NOTE, now=now
         )
-        for earlier in EnrollmentToken.objects.usable(now).filter(name=TOKEN):
-            revoke_token(earlier, now=now)
+        for row in EnrollmentToken.objects.usable(now).filter(name=TOKEN_NAME):
+            revoke_token(row, now=now)
         _, token = credentials.create_enrollment_token(
-            name=TOKEN, lifetime=timedelta(days=30), now=now
+            name=TOKEN_NAME, lifetime=timedelta(days=30), now=now
         )
     return token
 
 
 def _fleet(token: str, devices: int) -> Fleet:
     pace = Pace(
-        connect_every=10, report_every=60, start_within=3, silence=0, history=DAY
+        connect_every=10, report_every=60, start_within=3, silence=0, history=HISTORY
     )
     return Fleet(
         url=settings.PUBLIC_URL,
@@ -207,62 +234,63 @@ def _fleet(token: str, devices: int) -> Fleet:
     )
 
 
-def _in_a_thread(tenant: Tenant) -> None:
-    """Beside the boxes; the thread's connection ends with it."""
+def _set_up(tenant: Tenant) -> None:
+    """Create rows beside the running devices, in a thread with its own connection."""
     try:
-        _arrange(tenant)
-        _command(tenant)
-        _roll_out(tenant)
+        _assign_tags_and_layers(tenant)
+        _send_commands(tenant)
+        _start_rollout(tenant)
     finally:
         connection.close()
 
 
-def _arrange(tenant: Tenant) -> None:
-    """Tags on some devices, and what their tags say."""
+def _assign_tags_and_layers(tenant: Tenant) -> None:
     now = timezone.now()
     with tenant_scope(tenant.pk):
-        boxes = Device.objects.living().filter(name__startswith=f"SIM-{SEED}-")
-        for number, device in enumerate(boxes.order_by("name")[:MOST_DEVICES], start=1):
-            tags = [tag for tag, each in TAGS.items() if number % each == 0]
+        devices = Device.objects.living().filter(name__startswith=f"SIM-{SEED}-")
+        devices = devices.order_by("name")[:MAX_DEVICES]
+        for number, device in enumerate(devices, start=1):
+            tags = [tag for tag, interval in TAGS.items() if number % interval == 0]
             registration.update(device=device, tags=tags, now=now)
-        for name, document in LAYERS.items():
+        for name, document in TAG_LAYERS.items():
             tag = Tag.objects.filter(name=name).first()
             if tag is not None:
                 layers.save(
                     subject=Subject(Scope.TAG, tag=tag),
                     document=document,
-                    note="As the demo",
+                    note=NOTE,
                     now=now,
                 )
 
 
-def _command(tenant: Tenant) -> None:
-    """What some are told to do now; what more of them are told waits for somebody else."""
+def _owner() -> User:
+    """Return an owner of the current tenant."""
+    return Membership.objects.filter(role=Role.OWNER).select_related("user")[0].user
+
+
+def _send_commands(tenant: Tenant) -> None:
+    """Request bulk commands. A command to many devices waits for a second person."""
     with tenant_scope(tenant.pk):
-        owner = (
-            Membership.objects.filter(role=Role.OWNER).select_related("user")[0].user
-        )
+        owner = _owner()
         for command in COMMANDS:
             with suppress(NobodyFound):
                 bulk_commands.request(by=owner, now=timezone.now(), **command)
 
 
-def _roll_out(tenant: Tenant) -> None:
-    """A package for everybody, in waves; once."""
+def _start_rollout(tenant: Tenant) -> None:
+    """Roll a package out to all devices in waves, unless the tenant has a package."""
     now = timezone.now()
     with tenant_scope(tenant.pk):
         if SoftwareUpdate.objects.exists():
             return
-        owner = (
-            Membership.objects.filter(role=Role.OWNER).select_related("user")[0].user
-        )
+        owner = _owner()
         product = products.create(name="player", now=now)
         package = packages.create(
             product=product, version="3.0.0", changelog="Starts faster.", now=now
         )
         spool = uploads.Spool(packages.largest())
         try:
-            spool.write(b"a player to look at\n" * 100_000)
+            spool.write(b"a demo player package\n" * 100_000)
             packages.receive(package=package, spooled=spool.finish(), now=now)
         finally:
             spool.remove()
@@ -272,16 +300,16 @@ def _roll_out(tenant: Tenant) -> None:
             "soak_minutes": 0,
         }
         with suppress(RolloutOfNothing):
-            row = rollouts.create(package=package, said=terms, by=owner, now=now)
-            rollout_control.start(deployment=row, by=owner, now=now)
+            rollout = rollouts.create(package=package, said=terms, by=owner, now=now)
+            rollout_control.start(deployment=rollout, by=owner, now=now)
 
 
-def _told(password: str | None, token: str, devices: int, tally: Tally) -> str:
+def _summary(password: str | None, token: str, devices: int, tally: Tally) -> str:
     return f"""\
 {tally.table()}
 
   sign in    {settings.PUBLIC_URL}/admin/
   e-mail     {OWNER}
-  password   {password or "as it was"}
-The boxes are gone now, and go offline in some minutes. They live on with:
+  password   {password or "unchanged"}
+The simulated devices have stopped and go offline in a few minutes. To run them again:
   ENROLLMENT_TOKEN={token} ./run manage simulate_fleet --seed {SEED} --devices {devices}"""

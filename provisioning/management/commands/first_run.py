@@ -1,4 +1,4 @@
-"""What a new installation needs: an administrator, a tenant, a token, partitions."""
+"""Set up a new installation: administrator, tenant, enrollment token, partitions."""
 
 import secrets
 from datetime import datetime
@@ -22,12 +22,13 @@ TENANT = "default"
 
 class Command(BaseCommand):
     help = (
-        "Make the first administrator, tenant and enrollment token; later do nothing."
+        "Create the first administrator, tenant and enrollment token. Does nothing if"
+        " there is a user or a tenant already."
     )
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
-        with connection.cursor() as cursor:  # two first runs at once make one of each
+        with connection.cursor() as cursor:  # only one of two simultaneous runs creates
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('first_run'))")
         refuse_to_start_without_wall()
         partitions.make_ahead(now=timezone.now())
@@ -49,7 +50,7 @@ class Command(BaseCommand):
 
 def _welcome(password: str, token: str) -> str:
     return f"""\
-This is shown once.
+These credentials are shown only once.
   sign in      {settings.PUBLIC_URL}/admin/
   e-mail       {ADMINISTRATOR}
   password     {password}

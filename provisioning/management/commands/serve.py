@@ -1,4 +1,4 @@
-"""One role on this machine, in the foreground: for containers and service managers."""
+"""Run one role in the foreground, for containers and service managers."""
 
 import os
 from argparse import ArgumentParser
@@ -12,20 +12,24 @@ from provisioning.roles import ROLES, command_of
 
 
 class Command(BaseCommand):
-    help = "Run one role in the foreground, over the servers that the settings name."
+    help = "Run one role in the foreground, with the configured PostgreSQL and Redis."
     requires_system_checks = ()  # the role itself checks what it needs
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("role", choices=ROLES)
-        parser.add_argument("--port", type=int)
+        parser.add_argument(
+            "--port",
+            type=int,
+            help="Port of `web` or `stream` (default: PORT or STREAM_PORT).",
+        )
 
     def handle(self, *args: Any, role: str, port: int | None, **options: Any) -> None:
         if role in ("web", "stream"):
             metrics = Path(settings.VAR) / "metrics" / role
             metrics.mkdir(parents=True, exist_ok=True)
-            for left in metrics.glob("*.db"):  # of the run before
-                left.unlink()
+            for leftover in metrics.glob("*.db"):  # of the previous run
+                leftover.unlink()
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
-        usual = settings.STREAM_PORT if role == "stream" else settings.PORT
-        command = command_of(role, port=port or usual)
-        os.execv(command[0], command)  # the role gets our signals itself
+        default_port = settings.STREAM_PORT if role == "stream" else settings.PORT
+        command = command_of(role, port=port or default_port)
+        os.execv(command[0], command)  # so that the role receives signals directly

@@ -1,3 +1,5 @@
+"""Run a fleet of simulated devices against a server."""
+
 import asyncio
 import os
 import signal
@@ -17,73 +19,102 @@ from devices.simulation.fleet import Fleet, allow_connections
 from devices.simulation.tally import Tally
 from tenants.management.operator_command import OperatorCommand
 
-MOST_DEVICES = 20_000  # of one process
-LONGEST_HISTORY = 30 * 24  # hours
+MAX_DEVICES = 20_000  # per process
+MAX_HISTORY = 30 * 24  # hours
 
 
 class Command(OperatorCommand):
     help = (
-        "Let so many boxes live at a server: they register, connect, report and obey."
+        "Run simulated devices against a server: they register, connect, report metrics"
+        " and execute commands."
     )
-    requires_system_checks = ()  # it speaks to a server, and to no database
+    requires_system_checks = ()  # it uses a server over HTTP and no database
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--url", default=settings.PUBLIC_URL)
+        parser.add_argument(
+            "--url",
+            default=settings.PUBLIC_URL,
+            help="Address of the server (default: PUBLIC_URL).",
+        )
         parser.add_argument(
             "--token",
             default=os.environ.get("ENROLLMENT_TOKEN", ""),
             metavar="enr_…",
-            help="Or ENROLLMENT_TOKEN in the environment, where nobody sees it.",
+            help=(
+                "Enrollment token (default: ENROLLMENT_TOKEN in the environment, which"
+                " keeps it out of the process list)."
+            ),
         )
-        parser.add_argument("--devices", type=int, default=50, metavar="N")
         parser.add_argument(
-            "--seconds", type=float, metavar="S", help="Left out: until Ctrl-C."
+            "--devices",
+            type=int,
+            default=50,
+            metavar="N",
+            help=f"Number of devices, from 1 to {MAX_DEVICES:,} (default: 50).",
         )
         parser.add_argument(
-            "--seed", default="1", help="The same seed is the same boxes again."
+            "--seconds",
+            type=float,
+            metavar="S",
+            help="Duration of the run in seconds (default: until Ctrl-C).",
+        )
+        parser.add_argument(
+            "--seed",
+            default="1",
+            help=(
+                "Up to 32 letters and digits. The same seed simulates the same devices"
+                " (default: 1)."
+            ),
         )
         parser.add_argument(
             "--connect-every",
             type=float,
             metavar="S",
-            help="Seconds; left out: as the server says.",
+            help="Seconds between two connects (default: the server's interval).",
         )
         parser.add_argument(
-            "--report-every", type=float, default=300.0, metavar="S", help="Seconds."
+            "--report-every",
+            type=float,
+            default=300.0,
+            metavar="S",
+            help="Seconds between two metrics reports (default: 300).",
         )
         parser.add_argument(
             "--start-within",
             type=float,
             default=10.0,
             metavar="S",
-            help="Seconds in which all of them begin.",
+            help="Seconds over which the starts are spread (default: 10).",
         )
         parser.add_argument(
             "--silence",
             type=float,
             default=0.002,
             metavar="P",
-            help="The chance at each connect to go silent for 6 to 20 minutes.",
+            help=(
+                "Probability at each connect to send nothing for 6 to 20 minutes"
+                " (default: 0.002)."
+            ),
         )
         parser.add_argument(
             "--history",
             type=float,
             default=0.0,
             metavar="H",
-            help="Hours of the past that new boxes report at their beginning.",
+            help="Hours of past metrics that new devices report first (default: 0).",
         )
         parser.add_argument(
             "--faults",
             type=float,
             default=0.02,
             metavar="P",
-            help="The chance that a software update of a box fails.",
+            help="Probability that a software update fails (default: 0.02).",
         )
         parser.add_argument(
             "--no-push",
             action="store_true",
-            help="Let them learn of commands when they connect alone.",
+            help="Do not use the push channel; fetch commands only after a connect.",
         )
 
     def run(
@@ -96,8 +127,8 @@ class Command(OperatorCommand):
         seed: str,
         **options: Any,
     ) -> tuple[Mapping[str, Any], str]:
-        if not 0 <= options["history"] <= LONGEST_HISTORY:
-            raise CommandError(f"--history is at most {LONGEST_HISTORY} hours.")
+        if not 0 <= options["history"] <= MAX_HISTORY:
+            raise CommandError(f"--history must be from 0 to {MAX_HISTORY} (hours).")
         pace = Pace(
             connect_every=options["connect_every"],
             report_every=options["report_every"],
@@ -107,7 +138,7 @@ class Command(OperatorCommand):
             listens=not options["no_push"],
             faults=options["faults"],
         )
-        _refuse(url, token, devices, seconds, seed, pace)
+        _validate(url, token, devices, seconds, seed, pace)
         allow_connections(devices)
         fleet = Fleet(
             url=url,
@@ -118,48 +149,56 @@ class Command(OperatorCommand):
             now=timezone.now,
         )
         tally = Tally()
-        asyncio.run(self._watched(fleet, tally, seconds))
+        asyncio.run(self._run_with_table(fleet, tally, seconds))
         return tally.figures(), tally.table()
 
-    async def _watched(self, fleet: Fleet, tally: Tally, seconds: float | None) -> None:
-        """Run, and redraw the table on a terminal; Ctrl-C ends it in good order."""
+    async def _run_with_table(
+        self, fleet: Fleet, tally: Tally, seconds: float | None
+    ) -> None:
+        """Run the fleet and redraw the table on a terminal. Ctrl-C stops the run."""
         running = asyncio.create_task(fleet.run(tally, seconds))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-        drawn = 0
+        height = 0  # lines of the table on the terminal
         while not running.done():
             await asyncio.wait([running], timeout=1)
             if self.stderr.isatty() and not running.done():
-                up = f"\x1b[{drawn}A\x1b[J" if drawn else ""
+                erase = f"\x1b[{height}A\x1b[J" if height else ""
                 table = tally.table()
-                drawn = table.count("\n") + 1
-                self.stderr.write(f"{up}{table}")
-        if drawn:
-            self.stderr.write(f"\x1b[{drawn}A\x1b[J", ending="")
+                height = table.count("\n") + 1
+                self.stderr.write(f"{erase}{table}")
+        if height:
+            self.stderr.write(f"\x1b[{height}A\x1b[J", ending="")
         with suppress(asyncio.CancelledError):
             await running
 
 
-def _refuse(
+def _validate(
     url: str, token: str, devices: int, seconds: float | None, seed: str, pace: Pace
 ) -> None:
     """
     Raises:
-        CommandError: it could not be done as it is said.
+        CommandError: an option has an invalid value.
     """
-    where = urlsplit(url)
-    if where.scheme not in ("http", "https") or not where.hostname:
-        raise CommandError("--url is like http://localhost:8000.")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise CommandError(
+            "--url must be an HTTP URL, for example http://localhost:8000."
+        )
     if not token.startswith("enr_"):
-        raise CommandError("--token is an enrollment token: enr_….")
-    if not 1 <= devices <= MOST_DEVICES:
-        raise CommandError(f"--devices is from 1 to {MOST_DEVICES:,}.")
+        raise CommandError("--token must be an enrollment token (enr_…).")
+    if not 1 <= devices <= MAX_DEVICES:
+        raise CommandError(f"--devices must be from 1 to {MAX_DEVICES:,}.")
     if not seed.isalnum() or len(seed) > 32:
-        raise CommandError("--seed has letters and digits, at most 32.")
-    spans = (seconds, pace.connect_every, pace.report_every)
-    if any(span is not None and not span > 0 for span in spans):
-        raise CommandError("Times are in seconds, more than 0.")
+        raise CommandError("--seed must have 1 to 32 letters or digits.")
+    durations = (seconds, pace.connect_every, pace.report_every)
+    if any(duration is not None and not duration > 0 for duration in durations):
+        raise CommandError(
+            "--seconds, --connect-every and --report-every must be more than 0."
+        )
     if not 0 <= pace.faults <= 1:
-        raise CommandError("--faults is from 0 to 1.")
-    if not 0 <= pace.silence <= 1 or not 0 <= pace.start_within <= 3600:
-        raise CommandError("--silence is from 0 to 1, --start-within from 0 to 3600.")
+        raise CommandError("--faults must be from 0 to 1.")
+    if not 0 <= pace.silence <= 1:
+        raise CommandError("--silence must be from 0 to 1.")
+    if not 0 <= pace.start_within <= 3600:
+        raise CommandError("--start-within must be from 0 to 3600 (seconds).")

@@ -1,4 +1,4 @@
-"""Everything on one machine, in one terminal: servers of data, web, push channel, worker, beat."""
+"""Run all processes on one machine: embedded servers, web, push, worker and beat."""
 
 import errno
 import os
@@ -24,33 +24,41 @@ from provisioning.var import BASE
 
 
 class Command(BaseCommand):
-    help = "Run everything on this machine; Ctrl-C ends all of it."
-    requires_system_checks = ()  # they want a database, which does not run yet
+    help = "Run all processes on this machine. Ctrl-C stops them."
+    requires_system_checks = ()  # they need the database, which is not running yet
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=settings.PORT)
+        parser.add_argument(
+            "--port",
+            type=int,
+            default=settings.PORT,
+            help=f"Port of the web server (default: {settings.PORT}).",
+        )
 
     def handle(self, *args: Any, port: int, **options: Any) -> None:
         stream_port = _stream_port(port)
-        _refuse_a_taken_port(port)
-        _refuse_a_taken_port(stream_port)
+        _require_free_port(port)
+        _require_free_port(stream_port)
         supervisor = Supervisor(lambda line: print(line, flush=True))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: supervisor.end())
+            signal.signal(number, lambda *_: supervisor.request_stop())
         os.environ["PORT"] = str(port)
         os.environ["STREAM_PORT"] = str(stream_port)
         try:
             with _servers(supervisor):
-                if supervisor.ending:
+                if supervisor.stopping:
                     return
-                _once("migrate", "--no-input", "--verbosity=0", supervisor=supervisor)
-                _once("first_run", supervisor=supervisor)
+                _run_command(
+                    "migrate", "--no-input", "--verbosity=0", supervisor=supervisor
+                )
+                _run_command("first_run", supervisor=supervisor)
                 for program in _programs(port, stream_port):
-                    supervisor.keep(program)
+                    supervisor.add(program)
                 address = os.environ.get("PUBLIC_URL", f"http://localhost:{port}")
-                # What commands beside it write into certificates is this server's.
+                # Other commands read it, so that the certificates they issue contain
+                # the address of this server.
                 (settings.VAR / "public_url").write_text(address, encoding="utf-8")
-                supervisor.say("up", f"The portal is at {address.rstrip('/')}/admin/")
+                supervisor.log("up", f"The portal is at {address.rstrip('/')}/admin/")
                 supervisor.watch()
         except (EmbeddedError, TimeoutError) as error:
             raise CommandError(str(error)) from error
@@ -60,19 +68,19 @@ class Command(BaseCommand):
 
 @contextmanager
 def _servers(supervisor: Supervisor) -> Iterator[None]:
-    """The embedded servers under the supervisor, as far as no real ones are named."""
+    """Run an embedded server for each server that is not configured."""
     wanted = endpoints.missing_servers(os.environ)
     if not wanted:
         yield
         return
-    with servers.owned(settings.VAR) as at:
-        for name, value in at.environment.items():
+    with servers.exclusive(settings.VAR) as embedded:
+        for name, value in embedded.environment.items():
             if f"{name}_FILE" not in os.environ:
                 os.environ.setdefault(name, value)
-        for program in servers.programs(at, wanted=wanted):
-            supervisor.keep(program)
-        if "postgres" in wanted and not supervisor.ending:
-            postgres.ensure_database(at)
+        for program in servers.programs(embedded, wanted=wanted):
+            supervisor.add(program)
+        if "postgres" in wanted and not supervisor.stopping:
+            postgres.ensure_database(embedded)
         try:
             yield
         finally:
@@ -98,15 +106,19 @@ def _programs(port: int, stream_port: int) -> list[Program]:
         Program(
             name="worker",
             command=command_of("worker", port=port),
-            orphan_signal=signal.SIGQUIT,  # without its broker a warm end never comes
+            orphan_signal=signal.SIGQUIT,  # a warm shutdown hangs without the broker
             environment=as_root,
         ),
         Program(name="beat", command=command_of("beat", port=port)),
     ]
 
 
-def _once(*command: str, supervisor: Supervisor) -> None:
-    """Run a command to its end, its lines under its name."""
+def _run_command(*command: str, supervisor: Supervisor) -> None:
+    """Run a management command to its end and forward its output.
+
+    Raises:
+        CommandError: the command failed.
+    """
     child = subprocess.Popen(
         (sys.executable, str(BASE / "manage.py"), *command),
         stdout=subprocess.PIPE,
@@ -114,30 +126,29 @@ def _once(*command: str, supervisor: Supervisor) -> None:
         text=True,
     )
     for line in child.stdout or ():
-        supervisor.say(command[0], line)
-    if child.wait() != 0 and not supervisor.ending:
-        raise CommandError(f"{command[0]} failed; the lines above say why.")
+        supervisor.log(command[0], line)
+    if child.wait() != 0 and not supervisor.stopping:
+        raise CommandError(f"{command[0]} failed. See its output above.")
 
 
 def _stream_port(port: int) -> int:
-    """Where the push channel listens: as the settings say, or beside another port."""
+    """Return the push server's port; it moves with `--port` unless it is configured."""
     if port == settings.PORT or "STREAM_PORT" in os.environ:
         return settings.STREAM_PORT
     return port + settings.STREAM_PORT - settings.PORT
 
 
-def _refuse_a_taken_port(port: int) -> None:
+def _require_free_port(port: int) -> None:
     if not 0 < port < 65536:
-        raise CommandError(f"{port} is not a port.", returncode=2)
+        raise CommandError(f"{port} is not a port: use 1 to 65535.", returncode=2)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.HOST, port))
         except OSError as error:
-            where = f"{settings.HOST}:{port}"
-            mend = ": PORT=8001 ./run takes another port"
-            if error.errno != errno.EADDRINUSE:
-                mend = ""
+            hint = ""
+            if error.errno == errno.EADDRINUSE:
+                hint = " To use another port: PORT=8001 ./run"
             raise CommandError(
-                f"{where} cannot be used ({error.strerror}){mend}."
+                f"Cannot listen on {settings.HOST}:{port} ({error.strerror}).{hint}"
             ) from error

@@ -1,67 +1,69 @@
-// Open pages change by themselves: a stream says that something has changed, and the page
-// then fetches itself and puts its living parts in place. Without the stream it looks
-// now and then.
+// Refresh open pages. A stream of server-sent events announces changes; the page then
+// fetches itself and replaces its `data-live` parts. Without the stream it refreshes at a
+// fixed interval.
 (() => {
-  const SOONEST = 1000, NOW_AND_THEN = 30000;
-  const lists = ["/devices/device/", "/monitoring/alert/"];
-  const isList = lists.some((end) => location.pathname.endsWith(end));
-  const parts = (page) =>
+  const MIN_INTERVAL = 1000, FALLBACK_INTERVAL = 30000;  // milliseconds
+  const LIST_PAGES = ["/devices/device/", "/monitoring/alert/"];
+  const isList = LIST_PAGES.some((path) => location.pathname.endsWith(path));
+  const liveParts = (page) =>
     page.querySelectorAll(isList ? "[data-live], #changelist-form" : "[data-live]");
-  let stream = null, timer = null, next = 0, looking = false, again = false, opened = false;
+  let stream = null, timer = null, notBefore = 0;
+  let refreshing = false, refreshAgain = false, wasOpen = false;
 
-  const isBusy = (part) =>
+  const isInUse = (part) =>
     part.contains(document.activeElement) || part.querySelector("input:checked");
 
-  // The list's own script knows the boxes that were there when the page was loaded.
-  function beginActions() {
+  // Django's script for list actions handles only the check boxes it was started with.
+  function initActions() {
     const parent = document.querySelector(".result-list-wrapper");
-    const boxes = document.querySelectorAll("tr input.action-select");
-    if (parent && boxes.length && window.Actions) Actions(boxes, { parent });
+    const checkboxes = document.querySelectorAll("tr input.action-select");
+    if (parent && checkboxes.length && window.Actions) Actions(checkboxes, { parent });
   }
 
-  function put(page) {
-    for (const part of parts(document)) {
-      const other = page.getElementById(part.id);
-      if (!other || isBusy(part) || other.innerHTML === part.innerHTML) continue;
-      part.replaceWith(document.importNode(other, true));
-      if (part.id === "changelist-form") beginActions();
+  function replaceParts(page) {
+    for (const part of liveParts(document)) {
+      const newPart = page.getElementById(part.id);
+      if (!newPart || isInUse(part) || newPart.innerHTML === part.innerHTML) continue;
+      part.replaceWith(document.importNode(newPart, true));
+      if (part.id === "changelist-form") initActions();
     }
   }
 
-  async function look() {
+  async function refresh() {
     timer = null;
-    looking = true;
-    again = false;
-    const begun = Date.now();
+    refreshing = true;
+    refreshAgain = false;
+    const started = Date.now();
     try {
-      const answer = await fetch(location.href, { headers: { "X-Requested-With": "live" } });
-      if (answer.ok && !answer.redirected) {
-        put(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      const response = await fetch(location.href, { headers: { "X-Requested-With": "live" } });
+      if (response.ok && !response.redirected) {
+        replaceParts(new DOMParser().parseFromString(await response.text(), "text/html"));
       }
-    } catch { /* the next hint, or the next half minute */ }
-    looking = false;
-    // A page that takes long is not asked for so often.
-    next = Date.now() + Math.max(SOONEST, 3 * (Date.now() - begun));
-    if (again) soon();
+    } catch { /* refreshed at the next event or interval */ }
+    refreshing = false;
+    // Pages that take long to render are fetched less often.
+    notBefore = Date.now() + Math.max(MIN_INTERVAL, 3 * (Date.now() - started));
+    if (refreshAgain) scheduleRefresh();
   }
 
-  function soon() {
-    if (looking) again = true;
-    else if (timer === null) timer = setTimeout(look, Math.max(50, next - Date.now()));
+  function scheduleRefresh() {
+    if (refreshing) refreshAgain = true;
+    else if (timer === null) timer = setTimeout(refresh, Math.max(50, notBefore - Date.now()));
   }
 
-  function matters(hint) {
-    const one = location.pathname.match(/\/devices\/device\/([0-9a-f-]{36})\//);
-    return !one || hint.devices === null || hint.devices.includes(one[1]);
+  // The page of one device ignores events that are only about other devices.
+  function isRelevant(hint) {
+    const match = location.pathname.match(/\/devices\/device\/([0-9a-f-]{36})\//);
+    return !match || hint.devices === null || hint.devices.includes(match[1]);
   }
 
   function open() {
     if (stream || document.hidden) return;
     stream = new EventSource("/admin/live/", { withCredentials: true });
-    // It had ended, and what happened meanwhile was told to nobody.
-    stream.onopen = () => { if (opened) soon(); opened = true; };
+    // After a reconnect: events may have been missed.
+    stream.onopen = () => { if (wasOpen) scheduleRefresh(); wasOpen = true; };
     stream.onmessage = (event) => {
-      if (matters(JSON.parse(event.data))) soon();
+      if (isRelevant(JSON.parse(event.data))) scheduleRefresh();
     };
   }
 
@@ -71,17 +73,17 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
-    if (!parts(document).length) return;
+    if (!liveParts(document).length) return;
     open();
     setInterval(() => {
       if (document.hidden || (stream && stream.readyState === EventSource.OPEN)) return;
-      soon();
+      scheduleRefresh();
       if (!stream || stream.readyState === EventSource.CLOSED) { close(); open(); }
-    }, NOW_AND_THEN);
-    // A browser has few connections to one host: pages in the background give theirs up.
+    }, FALLBACK_INTERVAL);
+    // Browsers limit the connections to one host, so hidden pages close theirs.
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) close();
-      else { open(); soon(); }
+      else { open(); scheduleRefresh(); }
     });
     window.addEventListener("pagehide", close);
     window.addEventListener("pageshow", open);

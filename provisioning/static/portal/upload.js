@@ -1,63 +1,66 @@
-// A package's file goes up with a bar that says how far it is; then the page looks anew.
+// Upload a package file with a progress bar, then reload the page.
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.getElementById("package-upload");
   if (!form) return;
   const input = form.querySelector("input[type=file]");
   const bar = form.querySelector("progress");
-  const word = form.querySelector("[role=status]");
+  const status = form.querySelector("[role=status]");
   const button = form.querySelector("button[type=submit]");
   const stop = document.getElementById("package-stop");
-  const largest = Number(form.dataset.largest);
+  const maxSize = Number(form.dataset.largest);
   const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
-  let going = null;
+  let upload = null;
 
-  function say(sentence, isBad) {
-    word.textContent = sentence;
-    word.className = isBad ? "portal-fault" : "portal-empty";
+  function show(message, isError) {
+    status.textContent = message;
+    status.className = isError ? "portal-fault" : "portal-empty";
   }
 
-  function end(sentence) {
-    going = null;
+  function fail(message) {
+    upload = null;
     bar.hidden = stop.hidden = true;
     button.disabled = input.disabled = false;
-    say(sentence, true);
+    show(message, true);
   }
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const file = input.files[0];
-    if (!file || going) return;
-    if (file.size > largest) {
-      say(`The file has ${inMegabytes(file.size)}: at most ${inMegabytes(largest)}.`, true);
+    if (!file || upload) return;
+    if (file.size > maxSize) {
+      show(
+        `The file is too large: ${inMegabytes(file.size)}. At most ${inMegabytes(maxSize)} are allowed.`,
+        true,
+      );
       return;
     }
-    going = new XMLHttpRequest();
-    going.open("PUT", form.dataset.address);
-    going.setRequestHeader("X-CSRFToken", form.querySelector("[name=csrfmiddlewaretoken]").value);
-    going.setRequestHeader("Content-Type", "application/octet-stream");
-    going.upload.onprogress = (at) => {
-      bar.value = (100 * at.loaded) / (at.total || file.size);
-      say(`${inMegabytes(at.loaded)} of ${inMegabytes(file.size)}`);
+    upload = new XMLHttpRequest();
+    upload.open("PUT", form.dataset.address);
+    upload.setRequestHeader("X-CSRFToken", form.querySelector("[name=csrfmiddlewaretoken]").value);
+    upload.setRequestHeader("Content-Type", "application/octet-stream");
+    upload.upload.onprogress = (progress) => {
+      bar.value = (100 * progress.loaded) / (progress.total || file.size);
+      show(`${inMegabytes(progress.loaded)} of ${inMegabytes(file.size)}`);
     };
-    going.upload.onload = () => say("It has come: it is looked into and signed.");
-    going.onload = () => {
-      if (going.status === 200) {
+    upload.upload.onload = () => show("Upload complete. The file is being checked and signed.");
+    upload.onload = () => {
+      if (upload.status === 200) {
         location.reload();
         return;
       }
-      let told = "The server did not take it.";
+      let message = "The server rejected the file.";
       try {
-        const said = JSON.parse(going.responseText);
-        told = said.error || said.errors[0].detail;
-      } catch { /* no JSON */ }
-      end(told);
+        const body = JSON.parse(upload.responseText);
+        message = body.error || body.errors[0].detail;
+      } catch { /* the body is not JSON */ }
+      fail(message);
     };
-    going.onerror = () => end("The connection broke: nothing of it was kept. Try again.");
-    going.onabort = () => end("Stopped: nothing of it was kept.");
+    upload.onerror = () => fail("The connection was lost. Nothing was stored. Try again.");
+    upload.onabort = () => fail("The upload was cancelled. Nothing was stored.");
     bar.value = 0;
     bar.hidden = stop.hidden = false;
     button.disabled = input.disabled = true;
-    going.send(file);
+    upload.send(file);
   });
-  stop.addEventListener("click", () => { if (going) going.abort(); });
+  stop.addEventListener("click", () => { if (upload) upload.abort(); });
 });
