@@ -9,7 +9,6 @@ slow sender. Under any other web server, the view reads the body itself.
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,9 +21,6 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-PATHS = re.compile(
-    r"/updates/packages/[0-9a-f-]{36}/file|/admin/updates/softwareupdate/[0-9a-f-]{36}/file/"
-)
 ENVIRON = "provisioning.upload"  # WSGI environ key; no header can have this name
 ADMITTED = "X-Upload-Admitted"  # response header: the maximum size in bytes
 CHUNK = 1 << 20  # bytes

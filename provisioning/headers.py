@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
+from provisioning.portal.live import push_server_origin
 from tenants.middleware import comes_from_proxy
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -47,16 +48,15 @@ class ContentPolicyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        response.headers.setdefault(
-            "Content-Security-Policy", policy_for(request.path_info)
-        )
+        response.headers.setdefault("Content-Security-Policy", policy_for(request))
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         return response
 
 
-def policy_for(path: str) -> str:
-    """Return the content security policy for a path."""
+def policy_for(request: HttpRequest) -> str:
+    """Return the content security policy for a request's path."""
     for prefix, policy in PAGE_POLICIES:
-        if path.startswith(prefix):
-            return policy
+        if request.path_info.startswith(prefix):
+            stream = push_server_origin(request)
+            return policy.replace("connect-src 'self'", f"connect-src 'self'{stream}")
     return API_POLICY

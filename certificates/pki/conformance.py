@@ -4,6 +4,7 @@ It covers what TLS verifiers do not check, such as extension criticality and nam
 """
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 from cryptography import x509
@@ -129,7 +130,7 @@ def _distribution_points(certificate: x509.Certificate) -> list[list[str]]:
 
 def _extension(
     certificate: x509.Certificate, extension_type: type
-) -> x509.Extension | None:
+) -> x509.Extension[Any] | None:
     try:
         return certificate.extensions.get_extension_for_class(extension_type)
     except x509.ExtensionNotFound:

@@ -6,7 +6,7 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from certificates import queries
 from certificates.errors import (
@@ -23,6 +23,7 @@ from certificates.pki import keys
 from certificates.pki.issuer import Addresses, Issuer, is_issued_by, key_identifier
 from certificates.services import authority_files
 from certificates.services.device_certificates import DeviceCertificatesService
+from core.locks import in_turn
 
 Level, Status = CertificateAuthority.Level, CertificateAuthority.Status
 
@@ -248,5 +249,4 @@ def _create_shard(authority_id: int, host: str, slot: int) -> None:
 
 def lock_authorities() -> None:
     """Lock out other changes of authorities, on all hosts, until the transaction ends."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('ca', 0))")
+    in_turn("certificate authorities")

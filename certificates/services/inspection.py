@@ -20,6 +20,7 @@ from certificates.pki.conformance import deviations
 from certificates.pki.serials import to_text
 from certificates.services.file_comparison import file_differences
 from certificates.services.file_store import CertificateStore
+from core.locks import in_turn_if_free
 
 LEAST_SLICE, MAX_SLICE = 200, 5_000  # certificates per run
 RUNS_PER_HOUR = 60
@@ -70,12 +71,8 @@ def _lock_pass(now: datetime) -> Inspection | None:
     Returns:
         None if no pass is due, or another process is running one.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_try_advisory_xact_lock(hashtextextended('inspection', 0))"
-        )
-        if not cursor.fetchone()[0]:
-            return None
+    if not in_turn_if_free("inspection"):
+        return None
     running = Inspection.objects.filter(ended_at__isnull=True).first()
     if running is not None:
         return running

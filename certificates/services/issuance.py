@@ -7,7 +7,7 @@ never overlap. Everything checked earlier is checked again under the lock.
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from certificates import queries
 from certificates.errors import IssuanceInterrupted, KeyInUse, NotRenewable
@@ -15,6 +15,7 @@ from certificates.events import issued_or_renewed
 from certificates.models import DeviceCertificate
 from certificates.services.device_certificates import Signed
 from certificates.services.file_store import CertificateStore
+from core.locks import in_turn
 from devices.registry import next_steps
 from devices.registry.models import Device
 from devices.registry.queries import hold
@@ -132,11 +133,7 @@ def _set_next_steps(device: Device, row: DeviceCertificate | None) -> None:
 
 def _check_key(row: DeviceCertificate) -> None:
     """Check that the device may use its key. Concurrent checks of one key are serialised."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-            [row.public_key_digest],
-        )
+    in_turn(row.public_key_digest)
     reason = queries.why_key_is_barred(
         row.public_key_digest, for_devices=[row.device_id]
     )

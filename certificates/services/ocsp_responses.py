@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from certificates import queries
 from certificates.errors import AuthorityUnavailable
@@ -19,6 +19,7 @@ from certificates.pki.keys import DevicePrivateKey
 from certificates.pki.ocsp import CertificateStatus, ErrorResponse, StatusRequest
 from certificates.services.device_certificates import DeviceCertificatesService
 from core import encryption
+from core.locks import in_turn
 
 PURPOSE = "ocsp responder"
 log = logging.getLogger(__name__)
@@ -168,11 +169,7 @@ def _issue_responder(
     Raises:
         AuthorityUnavailable: the CA cannot sign now.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-            [f"responder {authority.key_identifier}"],
-        )
+    in_turn(f"responder {authority.key_identifier}")
     existing = _responder_valid_for(authority, now, span)
     if existing is not None:
         return existing

@@ -42,7 +42,7 @@ def certificate(device: Device, now: datetime) -> x509.Certificate:
     return row.signed_certificate()
 
 
-def get_extension(certificate: x509.Certificate, kind: type) -> x509.Extension:
+def get_extension(certificate: x509.Certificate, kind: type) -> x509.Extension[Any]:
     return certificate.extensions.get_extension_for_class(kind)
 
 

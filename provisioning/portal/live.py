@@ -29,14 +29,11 @@ def stream(request: HttpRequest) -> HttpResponse:
 
     Where the push server has a port of its own, the browser is sent there.
     """
-    if PUSH_ENVIRON not in request.META:
-        url = urlsplit(settings.STREAM_URL)
-        if url.netloc != urlsplit(settings.PUBLIC_URL).netloc:
-            response = HttpResponse(status=307)
-            host = request.get_host().rpartition(":")[0] or request.get_host()
-            response["Location"] = f"{url.scheme}://{host}:{url.port}{PATH}"
-            response["Cache-Control"] = "no-store"
-            return response
+    if PUSH_ENVIRON not in request.META and (origin := push_server_origin(request)):
+        response = HttpResponse(status=307)
+        response["Location"] = f"{origin.strip()}{PATH}"
+        response["Cache-Control"] = "no-store"
+        return response
     is_superuser = person(request).is_superuser
     topic = EVERY_TENANT if is_superuser else str(current_tenant_id() or "")
     response = HttpResponse(FALLBACK, content_type="text/event-stream")
@@ -45,6 +42,18 @@ def stream(request: HttpRequest) -> HttpResponse:
     if PUSH_ENVIRON in request.META:
         response[TOPIC_HEADER] = topic
     return response
+
+
+def push_server_origin(request: HttpRequest) -> str:
+    """The push server's origin after a blank, on the request's host; "" if it has none.
+
+    Behind a proxy, both servers have the same origin.
+    """
+    url = urlsplit(settings.STREAM_URL)
+    if url.netloc == urlsplit(settings.PUBLIC_URL).netloc:
+        return ""
+    host = urlsplit(f"//{request.META.get('HTTP_HOST', '')}").hostname or url.hostname
+    return f" {url.scheme}://{f'[{host}]' if ':' in str(host) else host}:{url.port}"
 
 
 class PageListener(Listener):

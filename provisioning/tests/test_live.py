@@ -76,8 +76,9 @@ def test_only_a_signed_in_user_may_open_the_stream(tenant: Tenant) -> None:
     client = Client()
     assert client.get("/admin/live/")["Location"].startswith("/admin/login/")
     client.force_login(MembershipFactory.create(tenant=tenant, role=Role.VIEWER).user)
+    in_push_server: dict[str, Any] = {PUSH_ENVIRON: True}
 
-    response = client.get("/admin/live/", **{PUSH_ENVIRON: True})
+    response = client.get("/admin/live/", **in_push_server)
 
     assert response["Content-Type"] == "text/event-stream"
     assert response["X-Live-Topic"] == str(tenant.pk)
@@ -145,7 +146,9 @@ def test_an_open_page_is_notified_of_a_new_device_within_two_seconds(
     enrollment = re.search(r"enr_[\w-]{43}", up.output())
     assert enrollment is not None
     origin = f"http://localhost:{up.port}"
-    request = urllib.request.Request(f"{origin}/admin/live/", headers={"Origin": origin})
+    request = urllib.request.Request(
+        f"{origin}/admin/live/", headers={"Origin": origin}
+    )
     with browser.open(request, timeout=10) as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         assert stream.headers["Access-Control-Allow-Origin"] == origin

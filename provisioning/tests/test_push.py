@@ -8,12 +8,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-from devices.remote_control.push.subscriptions import Wakeups
 from django.db import connection
 
+from core.push.admission import Admission
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from devices.remote_control.models import CommandHistory
+from devices.remote_control.push.device_push import DevicePush
 from devices.remote_control.services.connect_response import PATH
 from devices.remote_control.tests.remote_control import online, person, told
 from devices.updates.tests.rollouts import person as administrator
@@ -301,38 +302,42 @@ def test_without_redis_the_push_server_polls_the_database(
     assert asyncio.run(poll()) == (200, {"sequence": 1, "update_waiting": False})
 
 
-class TestWakeups:
+def no_application(environ: dict[str, Any]) -> Any:
+    raise AssertionError("The application is not asked.")
+
+
+class TestDevicePush:
     """The listeners of one process, without a server."""
 
-    def run(self, steps: Callable[[Wakeups], None]) -> None:
+    def run(self, steps: Callable[[DevicePush], None]) -> None:
         async def run_in_event_loop() -> None:
-            steps(Wakeups())
+            steps(DevicePush(Admission(no_application, threads=1)))
 
         asyncio.run(run_in_event_loop())
 
     def test_a_new_listener_knows_a_sequence_published_during_its_connect(
         self,
     ) -> None:
-        def steps(wakeups: Wakeups) -> None:
-            wakeups.hear({"one": 7})
-            assert wakeups.join("one", 6).sequence == 7
+        def steps(push: DevicePush) -> None:
+            push.notify({"one": 7})
+            assert push.join("one", 6).sequence == 7
 
         self.run(steps)
 
     def test_an_older_sequence_changes_nothing(self) -> None:
-        def steps(wakeups: Wakeups) -> None:
-            listener = wakeups.join("one", 5)
-            wakeups.hear({"one": 4})
+        def steps(push: DevicePush) -> None:
+            listener = push.join("one", 5)
+            push.notify({"one": 4})
             assert (listener.sequence, listener.changed.is_set()) == (5, False)
 
         self.run(steps)
 
     def test_removing_a_replaced_listener_keeps_the_new_one(self) -> None:
-        def steps(wakeups: Wakeups) -> None:
-            first = wakeups.join("one", 0)
-            second = wakeups.join("one", 0)
-            wakeups.leave("one", first)
-            wakeups.hear({"one": 1})
-            assert (first.is_over, second.sequence, len(wakeups)) == (True, 1, 1)
+        def steps(push: DevicePush) -> None:
+            first = push.join("one", 0)
+            second = push.join("one", 0)
+            push.leave("one", first)
+            push.notify({"one": 1})
+            assert (first.is_over, second.sequence, len(push.listeners)) == (True, 1, 1)
 
         self.run(steps)

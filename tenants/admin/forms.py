@@ -1,7 +1,7 @@
 """Base class and field helpers of the portal's forms."""
 
 from contextlib import nullcontext
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from django import forms
@@ -10,6 +10,11 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from core.errors import DomainError
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant, User
+
+if TYPE_CHECKING:
+    ModelForm = forms.ModelForm[Any]
+else:
+    ModelForm = forms.ModelForm  # not generic at run time
 
 
 def tenant_field() -> Any:
@@ -28,7 +33,7 @@ def text(label: str, *, required: bool = False, length: int = 64, **kwargs: Any)
     )
 
 
-class ServiceForm(forms.ModelForm[Any]):
+class ServiceForm(ModelForm):
     """A form that calls its service as the last step of validation.
 
     An error of the service is therefore shown next to its field, and the input is kept.

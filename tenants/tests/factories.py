@@ -21,7 +21,7 @@ class UserFactory(DjangoModelFactory[User]):
     email = Sequence("user-{}@example.com".format)
 
 
-class EveryTenantFactory(DjangoModelFactory):
+class EveryTenantFactory(DjangoModelFactory[Any]):
     """Base factory that creates rows of any tenant, as system code does."""
 
     class Meta:

@@ -12,11 +12,11 @@ from typing import Literal
 from django.conf import settings
 from django.db import connection, transaction
 
+from core.locks import in_turn
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
 from tenants.context import tenant_scope
 from tenants.postgresql.row_security import guard
 
-LOCK = 7_205_759_405  # advisory lock: one transaction creates partitions at a time
 AHEAD = timedelta(days=3)
 Span = Literal["day", "month"]
 
@@ -102,10 +102,10 @@ def _create(
 ) -> None:
     """Create a separate table and attach it: this does not block readers and writers."""
     quote = connection.ops.quote_name
+    in_turn("metrics partitions")
+    if _exists(name):
+        return
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        if _exists(name):
-            return
         cursor.execute(
             f"CREATE TABLE {quote(name)} (LIKE {quote(table.table)} INCLUDING ALL)"
             + (" WITH (fillfactor = 80)" if table in ROLL_UPS else "")

@@ -311,7 +311,7 @@ class RuleQueries:
         )
         return values
 
-    def _is_enabled(self, *, device: str) -> Exact:
+    def _is_enabled(self, *, device: str) -> "Exact[Any]":
         enabled = self._effective("is_enabled", BooleanField(), device=device)
         return Exact(enabled, Value(True))
 

@@ -176,7 +176,7 @@ def test_a_devices_page_shows_charts_of_its_samples(
     )
 
     page = response.content.decode()
-    assert page.count('<path class="line"') == 2  # CPU and connectivity
+    assert page.count("<canvas data-chart") == 2  # CPU and connectivity
     assert "No data in this period." in page
 
 
@@ -211,7 +211,7 @@ def test_the_dashboard_shows_fleet_charts_after_the_first_sample(
     samples = every_five_minutes(now - timedelta(hours=2), [20, 30, 40])
     report(device, *samples, now=now)
 
-    assert '<path class="line"' in client.get("/admin/").content.decode()
+    assert "<canvas data-chart" in client.get("/admin/").content.decode()
 
 
 def test_the_dashboard_says_when_there_are_no_open_alerts(portal: Portal) -> None:

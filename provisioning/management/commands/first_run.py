@@ -6,10 +6,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.services.tenants import create_tenant
+from core.locks import in_turn
 from devices.metrics.services import partitions
 from devices.registry.services.credentials import create_enrollment_token
 from tenants.context import every_tenant_scope, tenant_scope
@@ -28,8 +29,7 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
-        with connection.cursor() as cursor:  # only one of two simultaneous runs creates
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('first_run'))")
+        in_turn("first run")  # only one of two simultaneous runs creates
         refuse_to_start_without_wall()
         partitions.make_ahead(now=timezone.now())
         if User.objects.exists() or Tenant.objects.exists():

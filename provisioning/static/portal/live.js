@@ -24,7 +24,9 @@
     for (const part of liveParts(document)) {
       const newPart = page.getElementById(part.id);
       if (!newPart || isInUse(part) || newPart.innerHTML === part.innerHTML) continue;
-      part.replaceWith(document.importNode(newPart, true));
+      const replacement = document.importNode(newPart, true);
+      part.replaceWith(replacement);
+      replacement.dispatchEvent(new CustomEvent("portal:replaced", { bubbles: true }));
       if (part.id === "changelist-form") initActions();
     }
   }

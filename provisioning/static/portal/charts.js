@@ -1,0 +1,80 @@
+// Draws the charts of a page with Chart.js, which comes with the admin theme. A chart's data is
+// in the JSON script that follows its canvas; its values are also in a table below it.
+(() => {
+  const drawn = new Map(); // canvas -> Chart
+
+  const color = (name, alpha = 1) => {
+    const probe = document.createElement("i");
+    probe.style.color = `var(${name})`;
+    document.body.append(probe);
+    const value = getComputedStyle(probe).color;
+    probe.remove();
+    return alpha === 1 ? value : `color-mix(in srgb, ${value} ${100 * alpha}%, transparent)`;
+  };
+
+  function datasets(data, isDark) {
+    const line = color(isDark ? "--color-primary-400" : "--color-primary-600");
+    const values = (index) => data.points.map((point) => ({ x: point[0], y: point[index] }));
+    const base = { spanGaps: data.gap, borderWidth: 1.75, pointRadius: data.points.length === 1 ? 3 : 0, pointHitRadius: 8 };
+    const sets = [{ ...base, label: "Value", data: values(1), borderColor: line, backgroundColor: line }];
+    if (data.points.some((point) => point[3] !== null)) {
+      const band = { ...base, borderWidth: 0, pointRadius: 0, backgroundColor: color("--color-primary-500", 0.15) };
+      sets.push({ ...band, label: "Highest", data: values(3), fill: "+1" });
+      sets.push({ ...band, label: "Lowest", data: values(2), fill: false });
+    }
+    if (data.against.length) {
+      const bad = color("--portal-bad");
+      const points = data.against.map(([x, y]) => ({ x, y }));
+      sets.push({ ...base, label: "Failed", data: points, borderColor: bad, backgroundColor: bad });
+    }
+    return sets;
+  }
+
+  function options(data, isDark) {
+    const text = color(isDark ? "--color-base-400" : "--color-base-500");
+    const grid = color("--portal-line");
+    const suffix = data.unit ? ` ${data.unit}` : "";
+    return {
+      animation: false, responsive: true, maintainAspectRatio: false,
+      interaction: { mode: "nearest", axis: "x", intersect: false },
+      plugins: {
+        legend: { display: false },
+        tooltip: { callbacks: { label: (item) => `${item.dataset.label}: ${item.formattedValue}${suffix}` } },
+      },
+      scales: {
+        x: {
+          type: "time", min: data.start, max: data.end, grid: { display: false },
+          time: { displayFormats: { minute: "HH:mm", hour: "HH:mm", day: "d MMM" }, tooltipFormat: "yyyy-MM-dd HH:mm" },
+          ticks: { color: text, maxRotation: 0, autoSkipPadding: 16 },
+        },
+        y: {
+          suggestedMin: data.floor ?? undefined, suggestedMax: data.ceiling ?? undefined,
+          grid: { color: grid }, ticks: { color: text, maxTicksLimit: 6 },
+        },
+      },
+    };
+  }
+
+  function draw(root) {
+    for (const [canvas, chart] of drawn) {
+      if (!canvas.isConnected) { chart.destroy(); drawn.delete(canvas); }
+    }
+    const isDark = document.documentElement.classList.contains("dark");
+    for (const canvas of root.querySelectorAll("canvas[data-chart]")) {
+      const data = JSON.parse(canvas.closest("figure").querySelector("script").textContent);
+      drawn.get(canvas)?.destroy();
+      drawn.set(canvas, new Chart(canvas, {
+        type: "line",
+        data: { datasets: datasets(data, isDark) },
+        options: options(data, isDark),
+      }));
+    }
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    draw(document);
+    // live.js replaces parts of the page.
+    document.addEventListener("portal:replaced", (event) => draw(event.target));
+    new MutationObserver(() => draw(document)).observe(document.documentElement, { attributeFilter: ["class"] });
+  });
+})();
