@@ -12,4 +12,4 @@ class TenantsConfig(AppConfig):
         post_migrate.connect(
             row_security.create_missing_policies, dispatch_uid="tenants.row_security"
         )
-        register(Tags.database)(row_security.check_row_security)
+        register(row_security.check_row_security, Tags.database)

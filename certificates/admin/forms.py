@@ -50,7 +50,7 @@ class CampaignForm(ServiceForm):
         return renewal_campaigns.pull_forward(
             reason=values["reason"],
             per_minute=values["per_minute"],
-            tenant=values["tenant"],
+            tenant=self.chosen_tenant,
             model=values["model"],
             now=timezone.now(),
         )

@@ -82,8 +82,9 @@ class ServiceForm(ModelForm):
     def _post_clean(self) -> None:
         if self.errors:
             return
-        chosen: Tenant | None = self.cleaned_data.pop("tenant", None)
+        self.chosen_tenant: Tenant | None = self.cleaned_data.pop("tenant", None)
         try:
+            chosen = self.chosen_tenant
             tenant_id = chosen.pk if chosen else self.tenant_id()
             with tenant_scope(tenant_id) if tenant_id else nullcontext():
                 self.instance = self.act()

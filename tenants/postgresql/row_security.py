@@ -7,6 +7,7 @@ apply to superusers and roles that bypass row-level security; with such a role t
 application does not start.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.apps import apps
@@ -90,7 +91,10 @@ def role_bypasses_row_security(using: str = "default") -> bool:
 
 
 def check_row_security(
-    app_configs: Any = None, databases: list[str] | None = None, **kwargs: Any
+    *,
+    app_configs: Any = None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
 ) -> list[CheckMessage]:
     """System check for `check --database default` and the start of the servers."""
     checks: list[CheckMessage] = []
