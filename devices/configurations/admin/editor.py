@@ -119,7 +119,7 @@ def version(
             require_manage(request, scope)
             return _restore(request, target, number)
         other_number = _parse_number(request.GET.get("against", "")) or target.number
-        other = target.layer.versions.filter(number=other_number).first()  # type: ignore[union-attr] # it has this one
+        other = target.layer.versions.filter(number=other_number).first()  # type: ignore[union-attr] # the layer exists
         if other is None:
             raise Http404
         numbers = _versions(target).values_list("number", flat=True)

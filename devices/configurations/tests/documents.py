@@ -42,7 +42,7 @@ def add_tag(device: Device, tag: Tag) -> None:
 def process_rounds(now: datetime) -> int:
     """Process all rounds as the worker does. Return the number of batches."""
     batches = 0
-    while recalculation.work(now=now):
+    while recalculation.process_batch(now=now):
         batches += 1
     return batches
 

@@ -14,6 +14,7 @@ from devices.monitoring.services import back_testing, evaluation, rules
 from devices.monitoring.tests.factories import RuleFactory
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
+from events.services import delivery
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory
@@ -132,5 +133,6 @@ def test_a_drift_rule_requires_a_threshold_of_at_least_one_minute(
 
 def test_a_new_tenant_has_a_drift_rule(now: datetime) -> None:
     created = create_tenant(slug="new", now=now)
+    delivery.deliver(now=now)
     with tenant_scope(created.tenant.pk):
         assert MonitoringRule.objects.filter(kind="drift").exists()
