@@ -15,11 +15,14 @@ from devices.updates.models import (
     SoftwareUpdate,
     UpdatePolicy,
 )
-from devices.updates.models.packages import USUAL_APPROVAL, USUAL_DOWNLOADS
+from devices.updates.models.packages import (
+    DEFAULT_APPROVAL_ABOVE,
+    DEFAULT_CONCURRENT_DOWNLOADS,
+)
 from devices.updates.services import packages, policies, products
-from devices.updates.services.packages import LONGEST_CHANGELOG
+from devices.updates.services.packages import MAX_CHANGELOG_LENGTH
 from devices.updates.services.policies import LIMITS
-from devices.updates.versions import CHOICES, LONGEST, PEP_440
+from devices.updates.versions import CHOICES, MAX_VERSION_LENGTH, PEP_440
 from tenants.admin.forms import ServiceForm, tenant_field, text
 from tenants.models import User
 from tenants.roles import visible_to
@@ -67,11 +70,11 @@ class PackageForm(ServiceForm):
     product = forms.ModelChoiceField(
         queryset=SoftwareProduct.objects.none(), widget=UnfoldAdminSelectWidget
     )
-    version = text("Version", required=True, length=LONGEST)
+    version = text("Version", required=True, length=MAX_VERSION_LENGTH)
     changelog = forms.CharField(
         label="Changelog",
         required=False,
-        max_length=LONGEST_CHANGELOG,
+        max_length=MAX_CHANGELOG_LENGTH,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
     )
     platform = choice("Platform", Platform.choices, initial=Platform.ANDROID)
@@ -82,7 +85,7 @@ class PackageForm(ServiceForm):
     )
     minimum_version = text(
         "From version on",
-        length=LONGEST,
+        length=MAX_VERSION_LENGTH,
         help_text="A device has to have this one at least. Empty: any.",
     )
     user: User
@@ -124,13 +127,13 @@ class UpdatePolicyForm(ServiceForm):
     approval_above = number(
         "A second person above",
         LIMITS["approval_above"],
-        USUAL_APPROVAL,
+        DEFAULT_APPROVAL_ABOVE,
         "A rollout to more devices than this waits for somebody else to approve it.",
     )
     concurrent_downloads = number(
         "Downloads at a time",
         LIMITS["concurrent_downloads"],
-        USUAL_DOWNLOADS,
+        DEFAULT_CONCURRENT_DOWNLOADS,
         "Devices that download at once, so that a rollout does not drown the line.",
     )
 

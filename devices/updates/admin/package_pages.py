@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from core import uploads
 from core.errors import DomainError
-from devices.updates.api.package_views import taken
+from devices.updates.api.package_views import store_uploaded_file
 from devices.updates.models import Deployment, SoftwareUpdate
 from devices.updates.services import packages, progress
 from tenants.admin.base import person
@@ -31,10 +31,10 @@ State = SoftwareUpdate.State
 @require_http_methods(["PUT"])
 def upload(request: HttpRequest, package_id: UUID) -> HttpResponseBase:
     """Take a draft's file; the answer is JSON for the page's script."""
-    row = _package(request, package_id)
-    with tenant_scope(row.tenant_id):
+    package = _package(request, package_id)
+    with tenant_scope(package.tenant_id):
         try:
-            told = taken(request, row)
+            told = store_uploaded_file(request, package)
         except DomainError as error:
             return JsonResponse({"error": str(error)}, status=409)
     if told is None:
@@ -45,51 +45,54 @@ def upload(request: HttpRequest, package_id: UUID) -> HttpResponseBase:
 @require_POST
 def act(request: HttpRequest, package_id: UUID) -> HttpResponse:
     """Release a package, or withdraw it."""
-    row = _package(request, package_id)
-    with tenant_scope(row.tenant_id):
+    package = _package(request, package_id)
+    with tenant_scope(package.tenant_id):
         try:
             reason = _reason(request)
             if "release" in request.POST:
                 seen = request.POST.get("sha256", "")
-                packages.release(package=row, sha256=seen, now=timezone.now())
+                packages.release(package=package, sha256=seen, now=timezone.now())
                 messages.success(request, "Released: it can be rolled out now.")
             elif "withdraw" not in request.POST:
                 raise Http404
             elif not reason:
                 messages.error(request, "Say why it is withdrawn.")
             else:
-                packages.withdraw(package=row, reason=reason, now=timezone.now())
+                packages.withdraw(package=package, reason=reason, now=timezone.now())
                 messages.success(request, "Withdrawn: nobody gets it any more.")
         except DomainError as error:
             messages.error(request, str(error))
-    return redirect(address_of(row))
+    return redirect(change_url(package))
 
 
-def shown(request: HttpRequest, row: SoftwareUpdate) -> dict[str, Any]:
+def page_context(request: HttpRequest, package: SoftwareUpdate) -> dict[str, Any]:
     """For the page of one."""
-    rollouts = Deployment.objects.filter(package=row).order_by("-created_at", "-id")
+    rollouts = Deployment.objects.filter(package=package).order_by("-created_at", "-id")
     may_change = request.user.has_perm(CHANGE)
     new = reverse("admin:updates_deployment_add")
     return {
-        "package": row,
-        "package_facts": _facts(row),
+        "package": package,
+        "package_facts": _facts(package),
         "package_rollouts": [
             (
                 each,
-                progress.done_in_words(each),
+                progress.completed_text(each),
                 reverse("admin:updates_deployment_change", args=[each.pk]),
             )
             for each in rollouts.prefetch_related("waves")[:LAST_FEW]
         ],
-        "may_upload": may_change and row.state == State.DRAFT,
-        "may_release": may_change and row.state == State.DRAFT and bool(row.sha256),
-        "may_withdraw": may_change and row.state == State.RELEASED,
-        "may_roll_out": request.user.has_perm(ROLL_OUT) and row.state == State.RELEASED,
-        "upload_address": reverse("admin:updates_package_file", args=[row.pk]),
-        "act_address": reverse("admin:updates_package_act", args=[row.pk]),
-        "rollout_address": f"{new}?package={row.pk}",
+        "may_upload": may_change and package.state == State.DRAFT,
+        "may_release": may_change
+        and package.state == State.DRAFT
+        and bool(package.sha256),
+        "may_withdraw": may_change and package.state == State.RELEASED,
+        "may_roll_out": request.user.has_perm(ROLL_OUT)
+        and package.state == State.RELEASED,
+        "upload_address": reverse("admin:updates_package_file", args=[package.pk]),
+        "act_address": reverse("admin:updates_package_act", args=[package.pk]),
+        "rollout_address": f"{new}?package={package.pk}",
         "largest": packages.largest(),
-        "largest_in_words": size_in_words(packages.largest()),
+        "largest_in_words": size_text(packages.largest()),
     }
 
 
@@ -97,26 +100,26 @@ def _reason(request: HttpRequest) -> str:
     return request.POST.get("reason", "").replace("\x00", "").strip()[:500]
 
 
-def address_of(row: SoftwareUpdate) -> str:
-    return reverse("admin:updates_softwareupdate_change", args=[row.pk])
+def change_url(package: SoftwareUpdate) -> str:
+    return reverse("admin:updates_softwareupdate_change", args=[package.pk])
 
 
 def _package(request: HttpRequest, package_id: UUID) -> SoftwareUpdate:
     if not request.user.has_perm(CHANGE):
         raise PermissionDenied
     rows = visible_to(person(request), SoftwareUpdate).select_related("product")
-    row: SoftwareUpdate | None = rows.filter(pk=package_id).first()
-    if row is None:
+    package: SoftwareUpdate | None = rows.filter(pk=package_id).first()
+    if package is None:
         raise Http404
-    return row
+    return package
 
 
-def _facts(row: SoftwareUpdate) -> list[tuple[str, str]]:
+def _facts(package: SoftwareUpdate) -> list[tuple[str, str]]:
     """What there is to say of the file."""
-    if not row.sha256:
+    if not package.sha256:
         return []
-    facts = [("Size", size_in_words(row.size)), ("SHA-256", row.sha256)]
-    apk = row.apk or {}
+    facts = [("Size", size_text(package.size)), ("SHA-256", package.sha256)]
+    apk = package.apk or {}
     if apk:
         code = apk["version_code"]
         facts.append(("Application", apk["application_id"]))
@@ -126,7 +129,7 @@ def _facts(row: SoftwareUpdate) -> list[tuple[str, str]]:
     return facts
 
 
-def size_in_words(size: int | None) -> str:
+def size_text(size: int | None) -> str:
     if size is None:
         return "no file yet"
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):

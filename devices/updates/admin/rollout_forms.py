@@ -16,19 +16,19 @@ from devices.configurations.schedules import DAYS
 from devices.updates.admin.fields import choice, number, share
 from devices.updates.models import Deployment, SoftwareUpdate
 from devices.updates.models.deployments import (
-    USUAL_DEADLINE,
-    USUAL_FAILURE,
-    USUAL_SOAK,
-    USUAL_SUCCESS,
+    DEFAULT_DEADLINE_MINUTES,
+    DEFAULT_FAILURE_PERCENT,
+    DEFAULT_SOAK_MINUTES,
+    DEFAULT_SUCCESS_PERCENT,
 )
 from devices.updates.services.targets import Size
 from devices.updates.services.terms import LIMITS as TERMS
-from devices.updates.services.terms import MOST_WAVES
+from devices.updates.services.terms import MAX_WAVES
 from tenants.admin.forms import text
 from tenants.models import User
 from tenants.roles import visible_to
 
-MOST_PACKAGES = 200  # to choose from
+MAX_PACKAGE_CHOICES = 200  # to choose from
 WAVE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 FILTERS = ("tag", "model", "app_version", "status", "search", "device")
 STATUSES = [("", "Online or not"), ("online", "Online"), ("offline", "Offline")]
@@ -79,20 +79,22 @@ class RolloutForm(forms.Form):
     soak_minutes = number(
         "Well for, minutes",
         TERMS["soak_minutes"],
-        USUAL_SOAK,
+        DEFAULT_SOAK_MINUTES,
         "So long a device is back without a new alert before it has succeeded.",
     )
     deadline_minutes = number(
         "Heard of within, minutes",
         TERMS["deadline_minutes"],
-        USUAL_DEADLINE,
+        DEFAULT_DEADLINE_MINUTES,
         "A device that installs and is silent for longer has failed.",
     )
     success_percent = share(
-        "Goes on at, %", USUAL_SUCCESS, "Of those that have begun have succeeded."
+        "Goes on at, %",
+        DEFAULT_SUCCESS_PERCENT,
+        "Of those that have begun have succeeded.",
     )
     failure_percent = share(
-        "Pauses above, %", USUAL_FAILURE, "When it is certain that more fail."
+        "Pauses above, %", DEFAULT_FAILURE_PERCENT, "When it is certain that more fail."
     )
     window_days = forms.MultipleChoiceField(
         label="Only on",
@@ -128,7 +130,9 @@ class RolloutForm(forms.Form):
             row: the rollout whose terms these are; None of a new one.
             first: the id of the package that a new one is for.
         """
-        kwargs["initial"] = _typed(row) if row is not None else {"package": first}
+        kwargs["initial"] = (
+            _initial_values(row) if row is not None else {"package": first}
+        )
         super().__init__(*args, **kwargs)
         package: Any = self.fields["package"]
         package.names_tenant = user.is_superuser
@@ -139,7 +143,7 @@ class RolloutForm(forms.Form):
             released = known.filter(state=SoftwareUpdate.State.RELEASED)
             newest = released.order_by("-created_at").values_list("pk", flat=True)
             chosen = [first] if first else []
-            found = released.filter(pk__in=[*newest[:MOST_PACKAGES], *chosen])
+            found = released.filter(pk__in=[*newest[:MAX_PACKAGE_CHOICES], *chosen])
         package.queryset = found.select_related("product", "tenant")
         if row is not None and row.state not in ("draft", "waiting"):
             for name in (*FILTERS, "starts_at"):
@@ -153,7 +157,7 @@ class RolloutForm(forms.Form):
         sizes: list[Size] = []
         for part in filter(None, map(str.strip, self.cleaned_data["waves"].split(","))):
             found = WAVE.fullmatch(part)
-            if found is None or len(sizes) >= MOST_WAVES:
+            if found is None or len(sizes) >= MAX_WAVES:
                 raise forms.ValidationError("Such as 10, 25 %, 100 %.")
             value, is_share = float(found[1]), bool(found[2])
             if not is_share and not value.is_integer():
@@ -185,7 +189,7 @@ class RolloutForm(forms.Form):
             "windows": [window] if days else [],
         }
 
-    def said_otherwise(self, row: Deployment) -> dict[str, Any]:
+    def changed_values(self, row: Deployment) -> dict[str, Any]:
         """Of the terms those that were changed; what the form cannot show stays."""
         changed, said = set(self.changed_data), self.said()
         of_term = {
@@ -211,7 +215,7 @@ class RolloutForm(forms.Form):
         return told
 
 
-def _typed(row: Deployment) -> dict[str, Any]:
+def _initial_values(row: Deployment) -> dict[str, Any]:
     """The terms of a rollout as a person would have typed them."""
     sizes = [
         f"{wave.percent:.12g} %" if wave.percent is not None else str(wave.count)

@@ -47,7 +47,7 @@ class FormAdmin(PortalAdmin):
     """Its form calls the service."""
 
 
-class DroppedOnItsPage(FormAdmin):
+class SingleDeleteAdmin(FormAdmin):
     """One row is dropped at a time, on its own page, where it is said why it is not."""
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class DroppedOnItsPage(FormAdmin):
 
 
 @admin.register(SoftwareProduct)
-class ProductAdmin(DroppedOnItsPage):
+class ProductAdmin(SingleDeleteAdmin):
     """What is installed on devices and comes in versions."""
 
     list_display = ("name", "versioning", "reports")
@@ -88,7 +88,7 @@ class ProductAdmin(DroppedOnItsPage):
 
 
 @admin.register(SoftwareUpdate)
-class PackageAdmin(DroppedOnItsPage):
+class PackageAdmin(SingleDeleteAdmin):
     """Packages: a version of a product each, with its file."""
 
     list_display = ("shown", "shown_state", "shown_size", "for_models", "created")
@@ -151,7 +151,7 @@ class PackageAdmin(DroppedOnItsPage):
         context = dict(extra_context or {})
         if row is not None and self.has_view_permission(request, row):
             with tenant_scope(row.tenant_id):
-                context |= package_pages.shown(request, row)
+                context |= package_pages.page_context(request, row)
         return super().change_view(request, object_id, form_url, context)
 
     def response_add(
@@ -159,7 +159,7 @@ class PackageAdmin(DroppedOnItsPage):
     ) -> HttpResponse:
         """On to its file."""
         messages.success(request, "A draft: now upload its file.")
-        return redirect(package_pages.address_of(obj))
+        return redirect(package_pages.change_url(obj))
 
     @admin.display(description="Package")
     def shown(self, row: SoftwareUpdate) -> str:
@@ -171,7 +171,7 @@ class PackageAdmin(DroppedOnItsPage):
 
     @admin.display(description="File")
     def shown_size(self, row: SoftwareUpdate) -> str:
-        return package_pages.size_in_words(row.size)
+        return package_pages.size_text(row.size)
 
     @admin.display(description="For")
     def for_models(self, row: SoftwareUpdate) -> str:
@@ -232,7 +232,7 @@ class RolloutAdmin(ReadOnlyAdmin):
         context = dict(extra_context or {})
         if row is not None and self.has_view_permission(request, row):
             with tenant_scope(row.tenant_id):
-                context |= rollout_pages.shown(request, row)
+                context |= rollout_pages.page_context(request, row)
         return super().change_view(request, object_id, form_url, context)
 
     @admin.display(description="Package")
@@ -247,7 +247,7 @@ class RolloutAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Done")
     def reached(self, row: Deployment) -> str:
-        return progress.done_in_words(row)
+        return progress.completed_text(row)
 
     @admin.display(description="Made", ordering="created_at")
     def created(self, row: Deployment) -> str:

@@ -9,11 +9,11 @@ from rest_framework import serializers
 from core.rest.fields import Text, WholeNumber
 from core.rest.strict import Strict
 from devices.updates.models import SoftwareUpdate, Status
-from devices.updates.services.feedback import LONGEST_REASON, WORDS
+from devices.updates.services.feedback import MAX_ERROR_LENGTH, STATUSES
 from devices.updates.services.offers import Offer
 
-FEEDBACK = [(word, word) for word in WORDS]
-MOST_ATTEMPTS = 32_767
+FEEDBACK = [(word, word) for word in STATUSES]
+MAX_ATTEMPT = 32_767
 
 
 class OfferedFileSerializer(serializers.Serializer[Any]):
@@ -68,7 +68,7 @@ class OfferSerializer(serializers.Serializer[Any]):
 class FeedbackFields(Strict):
     """What a device says of its update; said twice is said once."""
 
-    attempt = WholeNumber(min_value=1, max_value=MOST_ATTEMPTS)
+    attempt = WholeNumber(min_value=1, max_value=MAX_ATTEMPT)
     status = serializers.ChoiceField(choices=FEEDBACK)
     progress = WholeNumber(
         min_value=0,
@@ -84,7 +84,7 @@ class FeedbackFields(Strict):
         help_text="With `failed`: by which failures are grouped.",
     )
     error = Text(
-        max_length=LONGEST_REASON,
+        max_length=MAX_ERROR_LENGTH,
         allow_blank=True,
         required=False,
         help_text="With `failed`: a sentence.",

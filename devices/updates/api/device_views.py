@@ -22,7 +22,7 @@ class MyUpdateView(APIView):
 
     @extend_schema(responses={200: OfferSerializer, 204: None})
     def get(self, request: Request) -> Response:
-        offer = offers.current(calling_device(request), now=timezone.now())
+        offer = offers.current_offer(calling_device(request), now=timezone.now())
         headers = {"Cache-Control": "no-store"}
         if offer is None:
             return Response(status=status.HTTP_204_NO_CONTENT, headers=headers)
@@ -46,7 +46,7 @@ class MyFeedbackView(APIView):
     @extend_schema(request=FeedbackFields, responses={204: None})
     def post(self, request: Request, rollout_id: UUID) -> Response:
         said = self.body.run_validation(request.data)
-        feedback.tell(
+        feedback.record_feedback(
             device=calling_device(request),
             deployment_id=rollout_id,
             now=timezone.now(),

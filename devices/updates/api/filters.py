@@ -11,10 +11,10 @@ from rest_framework.exceptions import ValidationError
 
 from devices.registry.device_filters import IdFilter
 from devices.updates.models import Deployment, SoftwareUpdate, Status, UpdateStatus
-from devices.updates.services.terms import MOST_WAVES
+from devices.updates.services.terms import MAX_WAVES
 
 
-class _Narrowing(FilterSet):
+class _StrictChoicesFilterSet(FilterSet):
     """A choice that is left empty is a mistake that should be heard of."""
 
     Backend = DjangoFilterBackend
@@ -28,7 +28,7 @@ class _Narrowing(FilterSet):
         return narrowed
 
 
-class PackageFilter(_Narrowing):
+class PackageFilter(_StrictChoicesFilterSet):
     """`product`, by its name, and `state`."""
 
     product = django_filters.CharFilter(field_name="product__name")
@@ -39,7 +39,7 @@ class PackageFilter(_Narrowing):
         fields = ("state",)
 
 
-class RolloutListFilter(_Narrowing):
+class RolloutListFilter(_StrictChoicesFilterSet):
     """`state`, and of which package they are."""
 
     state = django_filters.ChoiceFilter(choices=Deployment.State.choices)
@@ -50,18 +50,18 @@ class RolloutListFilter(_Narrowing):
         fields = ("state",)
 
 
-@extend_schema_field({"type": "integer", "minimum": 1, "maximum": MOST_WAVES})
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": MAX_WAVES})
 class WaveFilter(django_filters.NumberFilter):
     """A wave by its number."""
 
     field_class = forms.IntegerField
 
 
-class StatusFilter(_Narrowing):
+class StatusFilter(_StrictChoicesFilterSet):
     """`status`, `wave` by its number, and `error_code`."""
 
     status = django_filters.ChoiceFilter(choices=Status.choices)
-    wave = WaveFilter(field_name="wave__number", min_value=1, max_value=MOST_WAVES)
+    wave = WaveFilter(field_name="wave__number", min_value=1, max_value=MAX_WAVES)
     error_code = django_filters.CharFilter(max_length=64)
 
     class Meta:

@@ -43,11 +43,11 @@ from devices.updates.api.serializers import (
     WithdrawFields,
 )
 from devices.updates.errors import (
-    FileIsMissing,
+    DiskFull,
     LengthRequired,
-    NoRoomHere,
-    NoSuchPackage,
-    NoSuchProduct,
+    PackageFileMissing,
+    PackageNotFound,
+    ProductNotFound,
     UploadTooLarge,
     UploadTruncated,
 )
@@ -134,17 +134,17 @@ class PackageView(APIView):
 
     @extend_schema(responses=PackageSerializer)
     def get(self, request: Request, package_id: UUID) -> Response:
-        return Response(PackageSerializer(package_with(package_id)).data)
+        return Response(PackageSerializer(get_package(package_id)).data)
 
     @extend_schema(request=PackageChanges, responses=PackageSerializer)
     def patch(self, request: Request, package_id: UUID) -> Response:
         said = parsed(PackageChanges, request)
-        row = packages.change(package=package_with(package_id), **said)
+        row = packages.change(package=get_package(package_id), **said)
         return Response(PackageSerializer(row).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, package_id: UUID) -> Response:
-        packages.delete(package=package_with(package_id))
+        packages.delete(package=get_package(package_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -159,7 +159,7 @@ class ReleaseView(APIView):
         if "sha256" in said:
             said["sha256"] = said["sha256"].lower()
         row = packages.release(
-            package=package_with(package_id), now=timezone.now(), **said
+            package=get_package(package_id), now=timezone.now(), **said
         )
         return Response(PackageSerializer(row).data)
 
@@ -173,7 +173,7 @@ class WithdrawView(APIView):
     def post(self, request: Request, package_id: UUID) -> Response:
         said = parsed(WithdrawFields, request)
         row = packages.withdraw(
-            package=package_with(package_id), now=timezone.now(), **said
+            package=get_package(package_id), now=timezone.now(), **said
         )
         return Response(PackageSerializer(row).data)
 
@@ -205,10 +205,10 @@ class PackageFileView(APIView):
         " it now. 429 when others have their turn, or its window is closed.",
     )
     def get(self, request: Request, package_id: UUID) -> HttpResponseBase:
-        package = offers.file_for(
+        package = offers.claim_download(
             calling_device(request), package_id, now=timezone.now()
         )
-        return handed_out(request._request, package)
+        return package_file_response(request._request, package)
 
     @extend_schema(
         parameters=[
@@ -223,9 +223,9 @@ class PackageFileView(APIView):
         description="The body is the file itself: of a draft, as often as need be.",
     )
     def put(self, request: Request, package_id: UUID) -> HttpResponseBase:
-        row = taken(
+        row = store_uploaded_file(
             request._request,
-            package_with(package_id),
+            get_package(package_id),
             sha256=request.query_params.get("sha256", ""),
         )
         if row is None:
@@ -254,14 +254,14 @@ class UpdateKeysView(APIView):
         return Response({"keys": [signing_keys.jwk(key)]}, status.HTTP_201_CREATED)
 
 
-def taken(
+def store_uploaded_file(
     request: HttpRequest, package: SoftwareUpdate, *, sha256: str = ""
 ) -> SoftwareUpdate | None:
     """Take the body as a package's file; None when the server only asks whether.
 
     Raises:
         LengthRequired, UploadTooLarge, UploadTruncated: nothing is kept.
-        PackageIsReleased and more: see `packages.receive`.
+        PackageImmutable and more: see `packages.receive`.
     """
     packages.check_receivable(package, length=uploads.said_length(request))
     packages.check_sha256(sha256)
@@ -275,19 +275,21 @@ def taken(
     except uploads.LengthUnknown as error:
         raise LengthRequired from error
     except uploads.NoRoom as error:
-        raise NoRoomHere from error
+        raise DiskFull from error
     except uploads.TooLarge as error:
         raise UploadTooLarge(packages.largest()) from error
     except uploads.BrokenOff as error:
         raise UploadTruncated from error
 
 
-def handed_out(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBase:
+def package_file_response(
+    request: HttpRequest, package: SoftwareUpdate
+) -> HttpResponseBase:
     """The file, or the part that is asked for; the proxy's work where there is one."""
-    kind, etag = _kind(package), f'"{package.sha256}"'
+    kind, etag = _content_type(package), f'"{package.sha256}"'
     size = package.size or 0
     if size != package_files.size_of(package.stored_name):
-        raise FileIsMissing
+        raise PackageFileMissing
     if (known := unchanged(request, etag)) is not None:
         return known
     path = package_files.local_path(package.stored_name)
@@ -299,12 +301,12 @@ def handed_out(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBas
             etag=etag,
             content_type=kind,
             path=path,
-            chunks=lambda start, end: package_files.chunks(
+            chunks=lambda start, end: package_files.read_range(
                 package.stored_name, start, end
             ),
         )
     except downloads.Unsatisfiable:
-        return _beyond(size)
+        return _range_not_satisfiable(size)
     if settings.PACKAGES_ACCEL and path is not None:
         place = f"{settings.PACKAGES_ACCEL}/{package.stored_name}"
         response = HttpResponse(headers={"X-Accel-Redirect": place})
@@ -313,7 +315,7 @@ def handed_out(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBas
     return response
 
 
-def _beyond(size: int) -> Response:
+def _range_not_satisfiable(size: int) -> Response:
     error = {
         "code": "range_not_satisfiable",
         "detail": f"The file has {size:,} bytes.",
@@ -326,22 +328,22 @@ def _beyond(size: int) -> Response:
     )
 
 
-def _kind(package: SoftwareUpdate) -> str:
+def _content_type(package: SoftwareUpdate) -> str:
     is_apk = package.apk is not None
     android = "application/vnd.android.package-archive"
     return android if is_apk else "application/octet-stream"
 
 
-def package_with(package_id: UUID) -> SoftwareUpdate:
+def get_package(package_id: UUID) -> SoftwareUpdate:
     rows = SoftwareUpdate.objects.select_related("product")
     row: SoftwareUpdate | None = rows.filter(pk=package_id).first()
     if row is None:
-        raise NoSuchPackage
+        raise PackageNotFound
     return row
 
 
 def _product(**which: Any) -> SoftwareProduct:
     row: SoftwareProduct | None = SoftwareProduct.objects.filter(**which).first()
     if row is None:
-        raise NoSuchProduct
+        raise ProductNotFound
     return row

@@ -11,11 +11,11 @@ from devices.updates.models import Deployment, DeploymentWave, Status
 from devices.updates.services.rollout_decision import waits_for
 from devices.updates.services.targets import Size
 from devices.updates.services.terms import LIMITS as TERMS
-from devices.updates.services.terms import MOST_WAVES
-from devices.updates.update_windows import MOST as MOST_WINDOWS
+from devices.updates.services.terms import MAX_WAVES
+from devices.updates.update_windows import MAX_WINDOWS
 
 WEEKDAYS = [(day, day) for day in DAYS]
-MOST_FILTERS = 20
+MAX_FILTERS = 20
 
 
 class ReasonFields(Strict):
@@ -56,12 +56,12 @@ class TermFields(Strict):
         " `device` (its id); `{}` is every device.",
     )
     waves = serializers.ListField(
-        child=SizeFields(), min_length=1, max_length=MOST_WAVES, required=False
+        child=SizeFields(), min_length=1, max_length=MAX_WAVES, required=False
     )
     starts_at = serializers.DateTimeField(required=False, allow_null=True)
     windows = serializers.ListField(
         child=WindowFields(),
-        max_length=MOST_WINDOWS,
+        max_length=MAX_WINDOWS,
         required=False,
         help_text="When devices may be updated; none is at any time.",
     )
@@ -98,8 +98,8 @@ class TermFields(Strict):
     )
 
     def validate_filter(self, said: dict[str, str]) -> dict[str, str]:
-        if len(said) > MOST_FILTERS:
-            raise serializers.ValidationError(f"At most {MOST_FILTERS} parameters.")
+        if len(said) > MAX_FILTERS:
+            raise serializers.ValidationError(f"At most {MAX_FILTERS} parameters.")
         return said
 
     def validate_windows(self, said: list[Any]) -> list[dict[str, Any]]:

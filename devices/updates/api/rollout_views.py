@@ -18,7 +18,7 @@ from core.rest.strict import KnownParameters
 from devices.registry.api.views import found
 from devices.remote_control.api.views import parsed
 from devices.updates.api.filters import RolloutListFilter, StatusFilter
-from devices.updates.api.package_views import package_with
+from devices.updates.api.package_views import get_package
 from devices.updates.api.permissions import MaySetPolicy
 from devices.updates.api.rollout_serializers import (
     DeviceUpdateSerializer,
@@ -31,7 +31,7 @@ from devices.updates.api.rollout_serializers import (
     RolloutSerializer,
 )
 from devices.updates.api.serializers import UpdatePolicyFields, UpdatePolicySerializer
-from devices.updates.errors import NoSuchRollout
+from devices.updates.errors import RolloutNotFound
 from devices.updates.models import Deployment, UpdateStatus
 from devices.updates.services import failures, policies, rollout_control, rollouts
 from tenants.api.permissions import calling_member
@@ -60,7 +60,7 @@ class RolloutsView(ListAPIView[Deployment]):
     )
     def post(self, request: Request) -> Response:
         said = parsed(RolloutFields, request)
-        package = package_with(said.pop("package"))
+        package = get_package(said.pop("package"))
         name, is_dry = said.pop("name", ""), said.pop("dry_run", False)
         if is_dry:
             plan = rollouts.preview(package=package, said=said, now=timezone.now())
@@ -72,7 +72,7 @@ class RolloutsView(ListAPIView[Deployment]):
             by=calling_member(request),
             now=timezone.now(),
         )
-        return Response(_shown(row.pk), status.HTTP_201_CREATED)
+        return Response(_rollout_data(row.pk), status.HTTP_201_CREATED)
 
 
 class RolloutView(APIView):
@@ -80,7 +80,7 @@ class RolloutView(APIView):
 
     @extend_schema(responses=RolloutDetailSerializer)
     def get(self, request: Request, rollout_id: UUID) -> Response:
-        return Response(_shown(rollout_id))
+        return Response(_rollout_data(rollout_id))
 
     @extend_schema(
         request=RolloutChanges,
@@ -90,12 +90,12 @@ class RolloutView(APIView):
     )
     def patch(self, request: Request, rollout_id: UUID) -> Response:
         said = parsed(RolloutChanges, request)
-        rollouts.change(deployment=rollout_with(rollout_id), now=timezone.now(), **said)
-        return Response(_shown(rollout_id))
+        rollouts.change(deployment=get_rollout(rollout_id), now=timezone.now(), **said)
+        return Response(_rollout_data(rollout_id))
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, rollout_id: UUID) -> Response:
-        rollouts.delete(deployment=rollout_with(rollout_id))
+        rollouts.delete(deployment=get_rollout(rollout_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -119,7 +119,7 @@ class RolloutDevicesView(StatusesView):
         rows = UpdateStatus.objects.select_related("device", "deployment", "wave")
         if getattr(self, "swagger_fake_view", False):  # nobody asks of any rollout
             return rows.none()
-        return rows.filter(deployment=rollout_with(self.kwargs["rollout_id"]))
+        return rows.filter(deployment=get_rollout(self.kwargs["rollout_id"]))
 
 
 @extend_schema_view(get=extend_schema(operation_id="device_updates_list"))
@@ -138,7 +138,7 @@ class FailuresView(APIView):
 
     @extend_schema(operation_id="rollout_failures", responses=FailuresSerializer)
     def get(self, request: Request, rollout_id: UUID) -> Response:
-        kinds = failures.of_rollout(rollout_with(rollout_id))
+        kinds = failures.by_error_code(get_rollout(rollout_id))
         return Response(FailuresSerializer({"results": kinds}).data)
 
 
@@ -149,7 +149,7 @@ class PolicyView(APIView):
 
     @extend_schema(responses=UpdatePolicySerializer)
     def get(self, request: Request) -> Response:
-        return Response(UpdatePolicySerializer(policies.of_tenant()).data)
+        return Response(UpdatePolicySerializer(policies.current_policy()).data)
 
     @extend_schema(request=UpdatePolicyFields, responses=UpdatePolicySerializer)
     def patch(self, request: Request) -> Response:
@@ -158,20 +158,20 @@ class PolicyView(APIView):
         return Response(UpdatePolicySerializer(policy).data)
 
 
-Verb = Callable[..., Deployment]
+Action = Callable[..., Deployment]
 
 
-def _verb(
+def _action_view(
     name: str,
-    act: Verb,
+    act: Action,
     sentence: str,
     *,
     body: type[serializers.Serializer[Any]] | None = None,
-    needs_person: bool = False,
+    needs_member: bool = False,
 ) -> type[APIView]:
     """A door for one verb; the answer is the rollout as it then is."""
 
-    class VerbView(APIView):
+    class ActionView(APIView):
         @extend_schema(
             operation_id=f"rollout_{name}",
             request=body,
@@ -180,59 +180,59 @@ def _verb(
         )
         def post(self, request: Request, rollout_id: UUID) -> Response:
             said = parsed(body, request) if body else {}
-            if needs_person:
+            if needs_member:
                 said["by"] = calling_member(request)
-            row = act(deployment=rollout_with(rollout_id), now=timezone.now(), **said)
-            return Response(_shown(row.pk))
+            row = act(deployment=get_rollout(rollout_id), now=timezone.now(), **said)
+            return Response(_rollout_data(row.pk))
 
-    VerbView.__doc__ = sentence
-    return VerbView
+    ActionView.__doc__ = sentence
+    return ActionView
 
 
-VERBS: dict[str, type[APIView]] = {
-    "start": _verb(
+ACTIONS: dict[str, type[APIView]] = {
+    "start": _action_view(
         "start",
         rollout_control.start,
         "Let a draft begin; a large one waits for a second person.",
-        needs_person=True,
+        needs_member=True,
     ),
-    "approve": _verb(
+    "approve": _action_view(
         "approve",
         rollout_control.approve,
         "Let one begin that somebody else has asked for.",
-        needs_person=True,
+        needs_member=True,
     ),
-    "pause": _verb(
+    "pause": _action_view(
         "pause", rollout_control.pause, "Let nobody begin for now.", body=ReasonFields
     ),
-    "resume": _verb("resume", rollout_control.resume, "Go on."),
-    "abort": _verb(
+    "resume": _action_view("resume", rollout_control.resume, "Go on."),
+    "abort": _action_view(
         "abort",
         rollout_control.abort,
         "End it: who has not begun to install does not.",
         body=ReasonFields,
     ),
-    "retry": _verb(
+    "retry": _action_view(
         "retry", rollout_control.retry, "Have the devices try again that have failed."
     ),
-    "next-wave": _verb(
+    "next-wave": _action_view(
         "next_wave",
-        rollout_control.open_next_wave,
+        rollout_control.start_next_wave,
         "Let the next wave begin, whatever is known of the one before.",
     ),
-    "rollback": _verb(
+    "rollback": _action_view(
         "rollback",
         rollout_control.roll_back,
         "Tell each device that took it to go back; the answer is that rollout.",
-        needs_person=True,
+        needs_member=True,
     ),
 }
 
 
-def rollout_with(rollout_id: UUID) -> Deployment:
+def get_rollout(rollout_id: UUID) -> Deployment:
     row: Deployment | None = _rollouts().filter(pk=rollout_id).first()
     if row is None:
-        raise NoSuchRollout
+        raise RolloutNotFound
     return row
 
 
@@ -243,7 +243,7 @@ def _rollouts() -> QuerySet[Deployment]:
     return rows
 
 
-def _shown(rollout_id: UUID) -> dict[str, Any]:
+def _rollout_data(rollout_id: UUID) -> dict[str, Any]:
     context = {"now": timezone.now()}
-    row = rollout_with(rollout_id)
+    row = get_rollout(rollout_id)
     return dict(RolloutDetailSerializer(row, context=context).data)

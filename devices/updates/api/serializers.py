@@ -10,9 +10,9 @@ from devices.updates.models import (
     SoftwareProduct,
     SoftwareUpdate,
 )
-from devices.updates.services.packages import LONGEST_CHANGELOG, MOST_MODELS
+from devices.updates.services.packages import MAX_CHANGELOG_LENGTH, MAX_TARGET_MODELS
 from devices.updates.services.policies import LIMITS
-from devices.updates.versions import CHOICES, LONGEST
+from devices.updates.versions import CHOICES, MAX_VERSION_LENGTH
 
 HEX = "[0-9A-Fa-f]{64}"
 
@@ -43,19 +43,19 @@ class PackageChanges(Strict):
     """What may be said otherwise of a draft."""
 
     changelog = serializers.CharField(
-        max_length=LONGEST_CHANGELOG, allow_blank=True, required=False
+        max_length=MAX_CHANGELOG_LENGTH, allow_blank=True, required=False
     )
     platform = serializers.ChoiceField(
         choices=SoftwareUpdate.Platform.choices, required=False
     )
     target_models = serializers.ListField(
         child=Text(max_length=64),
-        max_length=MOST_MODELS,
+        max_length=MAX_TARGET_MODELS,
         required=False,
         help_text="Of devices that it is for; none is all of them.",
     )
     minimum_version = Text(
-        max_length=LONGEST,
+        max_length=MAX_VERSION_LENGTH,
         allow_blank=True,
         required=False,
         help_text="That a device has to have at least.",
@@ -66,7 +66,7 @@ class PackageFields(PackageChanges):
     """A draft of a version; its file comes by itself."""
 
     product = Text(max_length=64, help_text="By its name.")
-    version = Text(max_length=LONGEST)
+    version = Text(max_length=MAX_VERSION_LENGTH)
 
 
 class ApkSerializer(serializers.Serializer[Any]):

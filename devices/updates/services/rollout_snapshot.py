@@ -19,7 +19,7 @@ from devices.updates.services.rollout_decision import (
     WaveFigures,
 )
 from devices.updates.services.wave_candidates import next_batch
-from devices.updates.versions import compared
+from devices.updates.versions import compare_versions
 
 State = Deployment.State
 Wave = DeploymentWave.State
@@ -66,7 +66,7 @@ def load_progress(rollout: Deployment, *, now: datetime) -> Progress:
 def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
     """The rows with each finding, in the order of handling.
 
-    Versions are compared as versions: `2.1` is `2.1.0`. The devices under way report few
+    Versions are compare_versions as versions: `2.1` is `2.1.0`. The devices under way report few
     different ones, so each finding stays one query.
     """
     under_way: Rows = UpdateStatus.objects.under_way().filter(deployment=rollout)
@@ -124,7 +124,7 @@ def failed_devices(
         latest[device_id] = max(opened_at, latest.get(device_id, opened_at))
     return {
         row.pk: FailedDevice(
-            order=compared(
+            order=compare_versions(
                 getattr(row.device, rollout.product.reports),
                 row.version,
                 rollout.product.versioning,
@@ -144,7 +144,7 @@ def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
     has_version = has_newer = Q(pk__in=())
     pairs = under_way.order_by().values_list("version", reported).distinct()
     for version, value in pairs:
-        order = compared(value, version, product.versioning)
+        order = compare_versions(value, version, product.versioning)
         condition = Q(version=version, **{reported: value})
         if order == 0:
             has_version |= condition

@@ -132,7 +132,9 @@ def says(
     device = Device.objects.get(pk=device_id)
     mine = UpdateStatus.objects.get(deployment=row, device=device_id)
     said = {"attempt": mine.attempt, **more}
-    feedback.tell(device=device, deployment_id=row.pk, status=status, now=now, **said)
+    feedback.record_feedback(
+        device=device, deployment_id=row.pk, status=status, now=now, **said
+    )
 
 
 def updates(row: Deployment, device_id: Any, now: datetime) -> None:

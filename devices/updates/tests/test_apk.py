@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from devices.updates.apk import MANIFEST, ApkManifest, NoApk, facts
+from devices.updates.apk import MANIFEST, ApkManifest, MalformedApk, read_manifest
 from devices.updates.tests.rollouts import apk, manifest
 
 
 def read(folder: Path, content: bytes) -> ApkManifest | None:
     path = folder / "file"
     path.write_bytes(content)
-    return facts(str(path))
+    return read_manifest(str(path))
 
 
 @pytest.mark.parametrize("utf8", [True, False])
@@ -59,14 +59,14 @@ def zipped(content: bytes) -> bytes:
 def test_a_manifest_that_cannot_be_read_is_refused(
     tmp_path: Path, content: bytes
 ) -> None:
-    with pytest.raises(NoApk):
+    with pytest.raises(MalformedApk):
         read(tmp_path, zipped(content))
 
 
 def test_a_package_that_is_not_whole_is_told(tmp_path: Path) -> None:
     whole = apk()
 
-    with pytest.raises(NoApk):
+    with pytest.raises(MalformedApk):
         read(tmp_path, whole[: len(whole) * 6 // 10])
 
 
@@ -75,7 +75,7 @@ def test_a_manifest_that_unfolds_without_bounds_is_refused(tmp_path: Path) -> No
     with zipfile.ZipFile(data, "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr(MANIFEST, b"\0" * (64 << 20))
 
-    with pytest.raises(NoApk, match="packed"):
+    with pytest.raises(MalformedApk, match="packed"):
         read(tmp_path, data.getvalue())
 
 
@@ -85,7 +85,7 @@ def test_a_directory_of_too_many_entries_is_refused(tmp_path: Path) -> None:
         for number in range(66_000):
             archive.writestr(str(number), b"")
 
-    with pytest.raises(NoApk, match="entries"):
+    with pytest.raises(MalformedApk, match="entries"):
         read(tmp_path, data.getvalue())
 
 
@@ -95,5 +95,5 @@ def test_a_damaged_manifest_is_read_or_refused_and_never_worse(tmp_path: Path) -
         damaged = bytearray(whole)
         for _ in range(chance.randint(1, 8)):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
-        with suppress(NoApk):
+        with suppress(MalformedApk):
             read(tmp_path, zipped(bytes(damaged)[: chance.randint(0, len(whole))]))

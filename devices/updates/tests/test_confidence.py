@@ -2,7 +2,7 @@
 
 import pytest
 
-from devices.updates.confidence import at_least, exceeds, lower_bound
+from devices.updates.confidence import exceeds, lower_bound, upper_tail
 
 
 @pytest.mark.parametrize(("failed", "tried"), [(1, 1), (1, 2), (0, 50), (3, 100)])
@@ -26,7 +26,7 @@ def test_the_lower_bound_is_that_of_clopper_and_pearson() -> None:
 
 
 def test_the_chance_of_so_many_failures_is_that_of_the_binomial() -> None:
-    assert at_least(1, 2, 0.5) == pytest.approx(0.75)
-    assert at_least(3, 3, 0.1) == pytest.approx(0.001)
-    assert at_least(1, 1, 0.0) == 0
-    assert at_least(1, 1, 1.0) == 1
+    assert upper_tail(1, 2, 0.5) == pytest.approx(0.75)
+    assert upper_tail(3, 3, 0.1) == pytest.approx(0.001)
+    assert upper_tail(1, 1, 0.0) == 0
+    assert upper_tail(1, 1, 1.0) == 1

@@ -11,7 +11,7 @@ from django.db import connection
 from devices.monitoring.models import Alert
 from devices.registry.models import Device
 from devices.registry.services.registration import retire
-from devices.updates.errors import RolloutDecided
+from devices.updates.errors import RolloutStateConflict
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import rollout_control, rollout_tick
 from devices.updates.services.targets import Size
@@ -289,7 +289,7 @@ def test_a_wave_that_gets_on_with_a_person_only_says_so_once(
         "Only 4 of 5 devices succeeded (90 % required). The rollout waits for your"
         " decision."
     ]
-    rollout_control.open_next_wave(deployment=row, now=later(now, 3))
+    rollout_control.start_next_wave(deployment=row, now=later(now, 3))
     tick(later(now, 3))
     assert running(row) == [(1, "passed"), (2, "running")]
 
@@ -345,7 +345,7 @@ def test_a_finished_rollout_that_is_taken_back_reaches_nobody_any_more(
 
     assert state(row) == "aborted"
     assert statuses(row) == {"completed": 1, "cancelled": 1}
-    with pytest.raises(RolloutDecided):
+    with pytest.raises(RolloutStateConflict):
         rollout_control.retry(deployment=row, now=later(now, 3))
 
 
@@ -433,7 +433,7 @@ def test_who_comes_up_with_it_later_can_still_be_led_back(
 
     assert again.pk == back.pk
     assert given(back) == {one.pk, other.pk}
-    with pytest.raises(RolloutDecided):
+    with pytest.raises(RolloutStateConflict):
         rollout_control.roll_back(deployment=row, by=by, now=later(now, 61))
 
 
@@ -523,7 +523,7 @@ def test_an_older_rollouts_later_wave_takes_nothing_newer_away(
     newer = started(released(now, tmp_path / "in", "3.0"), by, later(now, 1))
     tick(later(now, 1))
 
-    rollout_control.open_next_wave(deployment=older, now=later(now, 2))
+    rollout_control.start_next_wave(deployment=older, now=later(now, 2))
     tick(later(now, 2))
 
     assert (statuses(older), statuses(newer)) == ({"cancelled": 1}, {"pending": 4})

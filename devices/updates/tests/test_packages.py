@@ -387,8 +387,8 @@ def test_a_file_that_belongs_to_nobody_is_dropped(
     orphan.write_bytes(b"nobody's")
     soon = datetime.fromtimestamp(orphan.stat().st_mtime + 60, tz=now.tzinfo)
 
-    assert packages.drop_orphans(before=now) == 0
-    assert packages.drop_orphans(before=soon) == 1
+    assert packages.delete_orphaned_files(before=now) == 0
+    assert packages.delete_orphaned_files(before=soon) == 1
     assert [path.read_bytes() for path in files(package_files)] == [CONTENT]
 
 

@@ -47,7 +47,7 @@ def by(acting: Tenant) -> User:
 
 def opened(row: Deployment, now: datetime) -> None:
     """The next wave, whatever is known of the one before."""
-    rollout_control.open_next_wave(deployment=row, now=now)
+    rollout_control.start_next_wave(deployment=row, now=now)
     tick(now)
 
 
@@ -97,7 +97,7 @@ def test_the_place_of_a_device_is_a_hash_that_stays(
 ) -> None:
     fleet(acting, 30)
 
-    places = targets.with_place(package.pk, Device.objects.all())
+    places = targets.with_position(package.pk, Device.objects.all())
 
     assert dict(places.values_list("pk", "place")) == {
         pk: int(md5(f"{package.pk}{pk}".encode()).hexdigest()[:8], 16)

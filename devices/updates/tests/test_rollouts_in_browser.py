@@ -183,7 +183,7 @@ def test_a_rollout_in_which_six_in_twenty_fail_pauses_by_itself_and_goes_back(
     back = Deployment.every_tenant.get(rolls_back__isnull=False)
     with tenant_scope(back.tenant_id):
         assert set(statuses(back)) == {"completed"}
-        assert "rolled_back" in statuses(Deployment.objects.get(ways_back=back))
+        assert "rolled_back" in statuses(Deployment.objects.get(rollbacks=back))
 
 
 def until_state(page: Page, state: str) -> None:
