@@ -66,7 +66,7 @@ def load_progress(rollout: Deployment, *, now: datetime) -> Progress:
 def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
     """The rows with each finding, in the order of handling.
 
-    Versions are compare_versions as versions: `2.1` is `2.1.0`. The devices under way report few
+    Versions are compared by their scheme: `2.1` is `2.1.0`. Devices under way report few
     different ones, so each finding stays one query.
     """
     under_way: Rows = UpdateStatus.objects.under_way().filter(deployment=rollout)

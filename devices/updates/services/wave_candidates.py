@@ -60,7 +60,7 @@ def opened_in_minute(
 def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
     """Rows of devices that run the rollout's version now and had another one before.
 
-    Versions are compare_versions as versions; there are few different ones.
+    Versions are compared by their scheme; there are few different ones.
     """
     product = rollout.product
     reported = f"device__{product.reports}"
@@ -71,11 +71,8 @@ def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
     combinations = rows.order_by().values_list("version", reported, "from_version")
     for version, value, before in combinations.distinct():
         runs_it = compare_versions(value, version, product.versioning) == 0
-        if (
-            runs_it
-            and before
-            and compare_versions(before, version, product.versioning) != 0
-        ):
+        was_same = compare_versions(before, version, product.versioning) == 0
+        if runs_it and before and not was_same:
             matching |= Q(version=version, from_version=before, **{reported: value})
     return rows.filter(matching)
 

@@ -1,63 +1,63 @@
-// A package's file goes up with a bar that says how far it is; then the page looks anew.
+// Upload the file of a package with a progress bar, then reload the page.
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.getElementById("package-upload");
   if (!form) return;
   const input = form.querySelector("input[type=file]");
-  const bar = form.querySelector("progress");
-  const word = form.querySelector("[role=status]");
+  const progressBar = form.querySelector("progress");
+  const status = form.querySelector("[role=status]");
   const button = form.querySelector("button[type=submit]");
-  const stop = document.getElementById("package-stop");
-  const largest = Number(form.dataset.largest);
+  const cancel = document.getElementById("package-stop");
+  const maxSize = Number(form.dataset.maxSize);
   const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
-  let going = null;
+  let request = null;
 
-  function say(sentence, isBad) {
-    word.textContent = sentence;
-    word.className = isBad ? "portal-fault" : "portal-empty";
+  function showStatus(message, isError) {
+    status.textContent = message;
+    status.className = isError ? "portal-fault" : "portal-empty";
   }
 
-  function end(sentence) {
-    going = null;
-    bar.hidden = stop.hidden = true;
+  function finish(message) {
+    request = null;
+    progressBar.hidden = cancel.hidden = true;
     button.disabled = input.disabled = false;
-    say(sentence, true);
+    showStatus(message, true);
   }
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const file = input.files[0];
-    if (!file || going) return;
-    if (file.size > largest) {
-      say(`The file has ${inMegabytes(file.size)}: at most ${inMegabytes(largest)}.`, true);
+    if (!file || request) return;
+    if (file.size > maxSize) {
+      showStatus(`The file has ${inMegabytes(file.size)}. The maximum is ${inMegabytes(maxSize)}.`, true);
       return;
     }
-    going = new XMLHttpRequest();
-    going.open("PUT", form.dataset.address);
-    going.setRequestHeader("X-CSRFToken", form.querySelector("[name=csrfmiddlewaretoken]").value);
-    going.setRequestHeader("Content-Type", "application/octet-stream");
-    going.upload.onprogress = (at) => {
-      bar.value = (100 * at.loaded) / (at.total || file.size);
-      say(`${inMegabytes(at.loaded)} of ${inMegabytes(file.size)}`);
+    request = new XMLHttpRequest();
+    request.open("PUT", form.dataset.address);
+    request.setRequestHeader("X-CSRFToken", form.querySelector("[name=csrfmiddlewaretoken]").value);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.onprogress = (event) => {
+      progressBar.value = (100 * event.loaded) / (event.total || file.size);
+      showStatus(`${inMegabytes(event.loaded)} of ${inMegabytes(file.size)}`);
     };
-    going.upload.onload = () => say("It has come: it is looked into and signed.");
-    going.onload = () => {
-      if (going.status === 200) {
+    request.upload.onload = () => showStatus("The file is uploaded. It is being checked and signed.");
+    request.onload = () => {
+      if (request.status === 200) {
         location.reload();
         return;
       }
-      let told = "The server did not take it.";
+      let message = "The server rejected the file.";
       try {
-        const said = JSON.parse(going.responseText);
-        told = said.error || said.errors[0].detail;
+        const response = JSON.parse(request.responseText);
+        message = response.error || response.errors[0].detail;
       } catch { /* no JSON */ }
-      end(told);
+      finish(message);
     };
-    going.onerror = () => end("The connection broke: nothing of it was kept. Try again.");
-    going.onabort = () => end("Stopped: nothing of it was kept.");
-    bar.value = 0;
-    bar.hidden = stop.hidden = false;
+    request.onerror = () => finish("The connection was lost. Nothing was stored. Try again.");
+    request.onabort = () => finish("The upload was cancelled. Nothing was stored.");
+    progressBar.value = 0;
+    progressBar.hidden = cancel.hidden = false;
     button.disabled = input.disabled = true;
-    going.send(file);
+    request.send(file);
   });
-  stop.addEventListener("click", () => { if (going) going.abort(); });
+  cancel.addEventListener("click", () => { if (request) request.abort(); });
 });
