@@ -66,11 +66,11 @@ class Candidate:
 class Batch:
     """The next devices of the wave that is being opened, in the order of their ids.
 
-    `room` is how many may be opened now. `is_last` is True if no devices follow.
+    `capacity` is how many may be opened now. `is_last` is True if no devices follow.
     """
 
     wave: int
-    room: int
+    capacity: int
     candidates: Sequence[Candidate] = ()
     is_last: bool = False
 
@@ -335,13 +335,13 @@ def _held(
 
 def _opening(batch: Batch) -> Opening | None:
     """Take the first devices that fit; None if the rate allows none now."""
-    if batch.room <= 0 and not batch.is_last:
+    if batch.capacity <= 0 and not batch.is_last:
         return None
     devices: list[Candidate] = []
     for candidate in batch.candidates:
         if candidate.fits:
             devices.append(candidate)
-        if len(devices) == batch.room:
+        if len(devices) == batch.capacity:
             return Opening(
                 wave=batch.wave,
                 devices=devices,

@@ -33,14 +33,14 @@ def next_batch(rollout: Deployment, *, now: datetime) -> Batch | None:
         return None
     remaining = rollout.counted - rollout.opened
     if remaining <= 0:
-        return Batch(wave=wave.number, room=0, is_last=True)
-    room = min(BATCH, opened_in_minute(rollout, now=now)[2], remaining)
-    if room <= 0:
-        return Batch(wave=wave.number, room=0)
+        return Batch(wave=wave.number, capacity=0, is_last=True)
+    capacity = min(BATCH, opened_in_minute(rollout, now=now)[2], remaining)
+    if capacity <= 0:
+        return Batch(wave=wave.number, capacity=0)
     candidates = _candidates(rollout, wave, now)
     return Batch(
         wave=wave.number,
-        room=room,
+        capacity=capacity,
         candidates=candidates,
         is_last=len(candidates) < BATCH,
     )
@@ -53,8 +53,8 @@ def opened_in_minute(
     since, opened = rollout.paced_from, rollout.paced
     if since is None or since + MINUTE <= now:
         since, opened = now, 0
-    room = BATCH if rollout.rate is None else rollout.rate - opened
-    return since, opened, room
+    capacity = BATCH if rollout.rate is None else rollout.rate - opened
+    return since, opened, capacity
 
 
 def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:

@@ -1,4 +1,4 @@
-"""Which version comes after which."""
+"""Tests of parsing and comparing versions."""
 
 import pytest
 
@@ -42,11 +42,11 @@ def test_versions_are_ordered(
         ("1" * 65, PEP_440),
     ],
 )
-def test_what_is_no_version_is_told(text: str, versioning: str) -> None:
+def test_a_malformed_version_raises_an_error(text: str, versioning: str) -> None:
     with pytest.raises(MalformedVersion):
         parse_version(text, versioning)
 
 
-def test_nobody_knows_how_a_version_compares_with_what_is_none() -> None:
+def test_a_malformed_version_compares_only_with_itself() -> None:
     assert compare_versions("nightly", "1.0.0", SEMANTIC) is None
     assert compare_versions("nightly", "nightly", SEMANTIC) == 0

@@ -1,4 +1,4 @@
-"""When a device may be updated, by its own clock."""
+"""Tests of maintenance windows in the local time of a device."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -10,11 +10,11 @@ BERLIN, TOKYO = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Tokyo")
 SUNDAY_NIGHT = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)  # 00:30 on Monday in Berlin
 
 
-def test_without_windows_it_is_always_open() -> None:
+def test_no_windows_means_always_open() -> None:
     assert window_state([], BERLIN, SUNDAY_NIGHT) == WindowState(True, None)
 
 
-def test_a_window_is_by_the_devices_clock() -> None:
+def test_a_window_uses_the_local_time_of_the_device() -> None:
     assert window_state(NIGHT, BERLIN, SUNDAY_NIGHT) == WindowState(
         True, datetime(2026, 3, 2, 3, tzinfo=UTC)
     )
@@ -24,7 +24,7 @@ def test_a_window_is_by_the_devices_clock() -> None:
     )
 
 
-def test_a_closed_window_says_when_it_opens() -> None:
+def test_a_closed_window_has_its_opening_time() -> None:
     friday = datetime(2026, 3, 6, 12, tzinfo=UTC)
 
     assert window_state(NIGHT, BERLIN, friday) == WindowState(
