@@ -43,7 +43,7 @@ def load_devices(rollout: Deployment, *, now: datetime) -> Devices:
 
 
 def load_progress(rollout: Deployment, *, now: datetime) -> Progress:
-    """How far the rollout and each of its waves are."""
+    """Load the figures of a rollout and its waves."""
     statuses = UpdateStatus.objects.filter(deployment=rollout)
     failed, tried = _failures(rollout, statuses)
     remaining = statuses.open()
@@ -112,7 +112,7 @@ def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
 def failed_devices(
     rollout: Deployment, rows: Collection[UpdateStatus]
 ) -> dict[int, FailedDevice]:
-    """What decides whether failed devices try again, by the key of their row."""
+    """Load what decides whether failed devices are retried, by the key of their row."""
     others = UpdateStatus.objects.filter(
         device__in=[row.device_id for row in rows], deployment__product=rollout.product
     )
@@ -154,7 +154,7 @@ def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
 
 
 def _failures(rollout: Deployment, statuses: Rows) -> tuple[int, int]:
-    """How many devices failed, of how many that tried, since failures count."""
+    """Return how many devices failed and how many tried since failures count."""
     ended = statuses.filter(
         ended_at__gte=rollout.counts_from, status__in=ENDED
     ).aggregate(tried=Count("pk"), failed=Count("pk", filter=Q(status=Status.FAILED)))

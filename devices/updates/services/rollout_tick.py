@@ -93,6 +93,6 @@ def _advance_safely(rollout: Deployment, now: datetime) -> None:
     try:
         with transaction.atomic():
             advance(rollout, now=now)
-    except Exception:  # it is logged, and the other rollouts go on
+    except Exception:  # logged; other rollouts continue
         logger.exception("A step of a rollout failed", extra={"rollout": rollout.pk})
         Deployment.objects.filter(pk=rollout.pk).update(due_at=now + RETRY_AFTER)

@@ -1,4 +1,4 @@
-"""What a rollout does next, decided from snapshots without a database."""
+"""Tests of the decisions about rollouts, from snapshots without a database."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -163,14 +163,14 @@ class TestWaves:
     def test_too_few_successes_hold_the_wave_for_a_person_once(self) -> None:
         counts = {Status.COMPLETED: 4, Status.FAILED: 1}
         waves = (wave(counts=counts), wave(2, "waiting"))
-        told = (wave(counts=counts, is_held=True), wave(2, "waiting"))
+        held_waves = (wave(counts=counts, is_held=True), wave(2, "waiting"))
 
         assert decide_waves(progress(*waves), now=NOW).held == (
             1,
             "Only 4 of 5 devices succeeded (90 % required). The rollout waits for your"
             " decision.",
         )
-        assert decide_waves(progress(*told), now=NOW).held is None
+        assert decide_waves(progress(*held_waves), now=NOW).held is None
 
     def test_too_few_successes_in_the_last_wave_fail_it(self) -> None:
         counts = {Status.COMPLETED: 4, Status.FAILED: 1}
@@ -232,7 +232,7 @@ class TestIntervals:
             ),
         ],
     )
-    def test_a_rollout_is_looked_at_as_often_as_it_may_change(
+    def test_the_interval_depends_on_the_expected_changes(
         self, fields: dict[str, Any], interval: timedelta | None
     ) -> None:
         quiet = progress(wave(is_open=False), **fields)

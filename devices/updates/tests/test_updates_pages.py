@@ -91,7 +91,7 @@ def test_a_changed_number_of_devices_is_previewed_again(
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"waves": "ten"}, "For example: 10, 25 %, 100 %."),
+        ({"waves": "ten"}, "sizes, separated by commas."),
         ({"waves": "1.5"}, "A number of devices must be a whole number."),
         ({"waves": "99999999999"}, "at most 10,000,000"),
         ({"waves": "50 %, 20 %"}, "must be larger than the wave before"),
