@@ -1,9 +1,8 @@
-"""What an Android package says of itself, from its binary manifest. Pure.
+"""Read the binary manifest of an Android package (AOSP's `ResourceTypes.h`). Pure.
 
-The format is that of AOSP's `ResourceTypes.h`. Only the first elements are read, within
-bounds that no file can widen: whoever uploads may have been given anything. (Libraries
-that read the whole of it can be made to go on for ever, and a directory of a million
-entries fills the memory.)
+Only the first elements are read, within fixed limits, because uploaded files are not
+trusted: a crafted manifest can keep a complete parser busy for ever, and an archive
+directory with a million entries fills the memory.
 """
 
 import re
@@ -15,19 +14,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MANIFEST = "AndroidManifest.xml"
-LARGEST_MANIFEST = 1 << 20  # bytes
-LARGEST_DIRECTORY = 32 << 20  # bytes, of the archive's own
-MOST_ENTRIES = 65_535  # without the extension for more (APPNOTE 4.4.22)
-LARGEST_END = 22 + 65_535  # bytes: the end record with its comment
-MOST_CHUNKS = 5_000
-LONGEST_TEXT = 255
-STRINGS, RESOURCES, ELEMENT = 0x0001, 0x0180, 0x0102  # kinds of chunks
+MAX_MANIFEST_SIZE = 1 << 20  # bytes
+MAX_DIRECTORY_SIZE = 32 << 20  # bytes
+MAX_ENTRIES = 65_535  # without the extension for more (APPNOTE 4.4.22)
+MAX_END_RECORD_SIZE = 22 + 65_535  # bytes: the end record with its comment
+MAX_CHUNKS = 5_000
+MAX_TEXT_LENGTH = 255
+STRINGS, RESOURCES, ELEMENT = 0x0001, 0x0180, 0x0102  # chunk types
 UTF_8 = 0x100
-TEXT, NUMBERS = 0x03, (0x10, 0x11)  # kinds of values
-BEGINNING, END = b"PK\x03\x04", b"PK\x05\x06"
+TEXT, NUMBERS = 0x03, (0x10, 0x11)  # value types
+LOCAL_HEADER, END_RECORD = b"PK\x03\x04", b"PK\x05\x06"
 ZIP64 = b"PK\x06\x07"  # where the end record of more entries is (APPNOTE 4.3.15)
 APPLICATION = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
-NAMED = {  # attributes by the number that Android gives them
+ATTRIBUTES = {  # by Android resource id
     0x0101021B: "version_code",
     0x0101021C: "version_name",
     0x0101020C: "minimum_sdk",
@@ -35,13 +34,13 @@ NAMED = {  # attributes by the number that Android gives them
 }
 
 
-class NoApk(ValueError):
-    """It calls itself an Android package, and cannot be read as one."""
+class MalformedApk(ValueError):
+    """The file is an archive, but its Android manifest cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApkManifest:
-    """Numbers are those of Android; None where the manifest does not say."""
+    """Values of an Android manifest; None if the manifest does not have the value."""
 
     application_id: str
     version_name: str | None = None
@@ -53,63 +52,65 @@ class ApkManifest:
         return asdict(self)
 
 
-def facts(path: str) -> ApkManifest | None:
-    """The facts of the file at a path; None if it is no Android package.
+def read_manifest(path: str) -> ApkManifest | None:
+    """Return the manifest of an Android package; None if the file is not one.
 
     Raises:
-        NoApk: it has a manifest that cannot be read.
+        MalformedApk: the archive or its manifest cannot be read.
     """
     if not _is_archive(path):
         return None
     try:
         with zipfile.ZipFile(path) as archive:
             entry = archive.getinfo(MANIFEST)
-            # Other ways of packing unfold without bounds, and no Android knows them.
+            # Android supports no other method, and others decompress without limits.
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise NoApk("The manifest is packed in a way that no Android knows.")
+                raise MalformedApk(
+                    "The manifest's compression method is not supported."
+                )
             with archive.open(entry) as file:
-                manifest = file.read(LARGEST_MANIFEST + 1)
+                manifest = file.read(MAX_MANIFEST_SIZE + 1)
     except KeyError:
-        return None  # an archive of something else
+        return None  # another kind of archive
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise NoApk("The archive is damaged, or not all of it is here.") from error
+        raise MalformedApk("The archive is damaged or incomplete.") from error
     except (RuntimeError, ValueError, NotImplementedError) as error:
-        raise NoApk("The manifest cannot be unpacked.") from error
-    if len(manifest) > LARGEST_MANIFEST:
-        raise NoApk("The manifest is too large.")
+        raise MalformedApk("The manifest cannot be decompressed.") from error
+    if len(manifest) > MAX_MANIFEST_SIZE:
+        raise MalformedApk("The manifest is too large.")
     try:
-        return _facts(manifest)
+        return _parse_manifest(manifest)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
-        raise NoApk("The manifest breaks off.") from error
+        raise MalformedApk("The manifest is truncated.") from error
 
 
 def _is_archive(path: str) -> bool:
-    """Whether it begins as one.
+    """Return True if the file starts like a ZIP archive.
 
     Raises:
-        NoApk: its end is not there, or its directory is larger than any package's.
+        MalformedApk: the end record is missing, or the directory is too large.
     """
     with open(path, "rb") as file:
-        if file.read(len(BEGINNING)) != BEGINNING:
+        if file.read(len(LOCAL_HEADER)) != LOCAL_HEADER:
             return False
         size = file.seek(0, 2)
-        file.seek(max(0, size - LARGEST_END))
+        file.seek(max(0, size - MAX_END_RECORD_SIZE))
         tail = file.read()
-    place = tail.rfind(END)
-    if place < 0 or len(tail) - place < 22:
-        raise NoApk("The archive is damaged, or not all of it is here.")
-    entries, directory = struct.unpack_from("<HI", tail, place + 10)
-    if tail[max(0, place - 20) : place].startswith(ZIP64):
-        raise NoApk("The archive has too many entries.")
-    if entries >= MOST_ENTRIES or directory > LARGEST_DIRECTORY:
-        raise NoApk("The archive has too many entries.")
+    position = tail.rfind(END_RECORD)
+    if position < 0 or len(tail) - position < 22:
+        raise MalformedApk("The archive is damaged or incomplete.")
+    entries, directory = struct.unpack_from("<HI", tail, position + 10)
+    if tail[max(0, position - 20) : position].startswith(ZIP64):
+        raise MalformedApk("The archive has too many entries.")
+    if entries >= MAX_ENTRIES or directory > MAX_DIRECTORY_SIZE:
+        raise MalformedApk("The archive has too many entries.")
     return True
 
 
-def _facts(data: bytes) -> ApkManifest:
+def _parse_manifest(data: bytes) -> ApkManifest:
     strings: _Strings | None = None
     numbers: list[int] = []
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for kind, start, size in _chunks(data):
         if kind == STRINGS and strings is None:
             strings = _Strings(data, start)
@@ -119,27 +120,27 @@ def _facts(data: bytes) -> ApkManifest:
         elif kind == ELEMENT and strings is not None:
             name = strings[struct.unpack_from("<I", data, start + 20)[0]]
             if name in ("manifest", "uses-sdk"):
-                found |= dict(_attributes(data, start, strings, numbers))
+                values |= dict(_attributes(data, start, strings, numbers))
             elif name == "application":
-                break  # what comes after it says nothing of the whole
-    if not APPLICATION.fullmatch(found.get("application_id", "")):
-        raise NoApk("The manifest names no application.")
-    if "\x00" in found.get("version_name", ""):
-        raise NoApk("The manifest's version is none.")
-    return ApkManifest(**found)
+                break  # later elements describe parts of the application
+    if not APPLICATION.fullmatch(values.get("application_id", "")):
+        raise MalformedApk("The manifest has no valid application id.")
+    if "\x00" in values.get("version_name", ""):
+        raise MalformedApk("The version name in the manifest is invalid.")
+    return ApkManifest(**values)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """The chunks of the document: kind, place, size."""
-    place = 8
-    for _ in range(MOST_CHUNKS):
-        if place + 8 > len(data):
+    """Yield the type, position and size of each chunk of the document."""
+    position = 8
+    for _ in range(MAX_CHUNKS):
+        if position + 8 > len(data):
             return
-        kind, _, size = struct.unpack_from("<HHI", data, place)
-        if size < 8 or place + size > len(data):
-            raise NoApk("The manifest is damaged.")
-        yield kind, place, size
-        place += size
+        kind, _, size = struct.unpack_from("<HHI", data, position)
+        if size < 8 or position + size > len(data):
+            raise MalformedApk("The manifest is damaged.")
+        yield kind, position, size
+        position += size
 
 
 def _attributes(
@@ -147,20 +148,20 @@ def _attributes(
 ) -> Iterator[tuple[str, Any]]:
     offset, size, count = struct.unpack_from("<HHH", data, start + 24)
     for number in range(min(count, 100)):
-        place = start + 16 + offset + number * size
-        name, raw, _, _, kind, value = struct.unpack_from("<IIHBBI", data, place + 4)
-        known = NAMED.get(numbers[name]) if name < len(numbers) else None
-        if known is None and strings[name] == "package":
-            known = "application_id"
-        is_text = known in ("application_id", "version_name")
-        if known is not None and kind == TEXT and is_text:
-            yield known, strings[raw if raw < len(strings) else value][:LONGEST_TEXT]
-        elif known is not None and kind in NUMBERS and not is_text:
-            yield known, value
+        position = start + 16 + offset + number * size
+        name, raw, _, _, kind, value = struct.unpack_from("<IIHBBI", data, position + 4)
+        field = ATTRIBUTES.get(numbers[name]) if name < len(numbers) else None
+        if field is None and strings[name] == "package":
+            field = "application_id"
+        is_text = field in ("application_id", "version_name")
+        if field is not None and kind == TEXT and is_text:
+            yield field, strings[raw if raw < len(strings) else value][:MAX_TEXT_LENGTH]
+        elif field is not None and kind in NUMBERS and not is_text:
+            yield field, value
 
 
 class _Strings:
-    """The string pool: read where it is asked for."""
+    """The string pool of a manifest. Strings are read on access."""
 
     def __init__(self, data: bytes, start: int) -> None:
         count: int
@@ -175,23 +176,26 @@ class _Strings:
         if number >= self._count:
             return ""
         offset = struct.unpack_from("<I", self._data, self._start + 28 + number * 4)[0]
-        place = self._base + offset
+        position = self._base + offset
         if self._is_utf8:
-            _, place = self._length(place, 1)
-            size, place = self._length(place, 1)
-            return self._data[place : place + min(size, 4 * LONGEST_TEXT)].decode(
-                errors="replace"
-            )
-        size, place = self._length(place, 2)
-        return self._data[place : place + 2 * min(size, LONGEST_TEXT)].decode(
+            _, position = self._length(position, 1)
+            size, position = self._length(position, 1)
+            return self._data[
+                position : position + min(size, 4 * MAX_TEXT_LENGTH)
+            ].decode(errors="replace")
+        size, position = self._length(position, 2)
+        return self._data[position : position + 2 * min(size, MAX_TEXT_LENGTH)].decode(
             "utf-16-le", errors="replace"
         )
 
-    def _length(self, place: int, width: int) -> tuple[int, int]:
-        """A length of one or two units; the first's highest bit says which."""
-        form, top = ("<B", 0x80) if width == 1 else ("<H", 0x8000)
-        first: int = struct.unpack_from(form, self._data, place)[0]
+    def _length(self, position: int, width: int) -> tuple[int, int]:
+        """Return a length and the position after it.
+
+        A length has one or two units. The highest bit of the first unit tells which.
+        """
+        unit, top = ("<B", 0x80) if width == 1 else ("<H", 0x8000)
+        first: int = struct.unpack_from(unit, self._data, position)[0]
         if not first & top:
-            return first, place + width
-        second: int = struct.unpack_from(form, self._data, place + width)[0]
-        return (first & (top - 1)) << (8 * width) | second, place + 2 * width
+            return first, position + width
+        second: int = struct.unpack_from(unit, self._data, position + width)[0]
+        return (first & (top - 1)) << (8 * width) | second, position + 2 * width

@@ -12,6 +12,8 @@ class UpdatesConfig(AppConfig):
 
     def ready(self) -> None:
         reencryption.register("devices.updates.services.signing.reencrypt")
-        server_keys.register("devices.updates.services.signing.in_configurations")
-        device_retiring.register("devices.updates.services.status_changes.let_go")
+        server_keys.register("devices.updates.services.signing.configuration_keys")
+        device_retiring.register(
+            "devices.updates.services.status_changes.cancel_for_retired_device"
+        )
         device_page.register("devices.updates.admin.device_panel.panel")

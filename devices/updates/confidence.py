@@ -1,28 +1,29 @@
-"""How sure one can be of a share after so many trials. Pure."""
+"""Confidence bounds of a binomial proportion (Clopper and Pearson, 1934). Pure."""
 
 from math import exp, lgamma, log
 
-CONFIDENCE = 0.95  # of the interval of both sides (Clopper and Pearson, 1934)
-ENOUGH = 1e-12  # of a sum, after which its terms do not count any more
+CONFIDENCE = 0.95  # of the two-sided interval
+RELATIVE_TOLERANCE = 1e-12  # smaller terms of a sum are ignored
 
 
 def exceeds(failed: int, tried: int, share: float) -> bool:
-    """Whether the lower bound of the share that fails is above `share`.
+    """Return True if the lower confidence bound of the failure rate is above `share`.
 
-    The bound is the exact one for a binomial: it is above a share if so many failures
-    or more would be a rarity at that share.
+    The bound is exact for the binomial distribution. It is above `share` if `failed` or
+    more failures are improbable at that failure rate.
 
     Args:
-        failed, tried: how many of how many.
-        share: from 0 to 1.
+        failed: number of failures.
+        tried: number of trials.
+        share: failure rate, from 0 to 1.
     """
     if failed <= share * tried:
         return False
-    return at_least(failed, tried, share) < (1 - CONFIDENCE) / 2
+    return upper_tail(failed, tried, share) < (1 - CONFIDENCE) / 2
 
 
 def lower_bound(failed: int, tried: int) -> float:
-    """The lower end of the interval, from 0 to 1."""
+    """Return the lower confidence bound of the failure rate, from 0 to 1."""
     if not failed:
         return 0.0
     low, high = 0.0, failed / tried
@@ -35,11 +36,12 @@ def lower_bound(failed: int, tried: int) -> float:
     return low
 
 
-def at_least(failed: int, tried: int, share: float) -> float:
-    """The chance of so many failures or more, where each has the chance `share`.
+def upper_tail(failed: int, tried: int, share: float) -> float:
+    """Return the probability of `failed` or more failures in `tried` trials.
 
     Args:
-        failed: more than the mean, so that the terms fall from the first one on.
+        failed: more than the mean, so that the terms of the sum decrease.
+        share: probability of a single failure, from 0 to 1.
     """
     if share <= 0:
         return 0.0 if failed else 1.0
@@ -56,6 +58,6 @@ def at_least(failed: int, tried: int, share: float) -> float:
     for count in range(failed, tried + 1):
         total += term
         term *= odds * (tried - count) / (count + 1)
-        if term < ENOUGH * total:
+        if term < RELATIVE_TOLERANCE * total:
             break
     return min(1.0, total)

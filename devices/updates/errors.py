@@ -1,4 +1,4 @@
-"""How software updates say no."""
+"""Errors raised by the services of software updates."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,9 @@ from core.errors import (
 )
 
 
-class NoSuchProduct(Missing):
+class ProductNotFound(Missing):
     code = "product_not_found"
-    sentence = "There is no such product."
+    sentence = "The product does not exist."
     field = "product"
 
 
@@ -26,18 +26,18 @@ class InvalidProduct(Invalid):
 
 class ProductExists(Conflict):
     code = "product_exists"
-    sentence = "There is a product of this name."
+    sentence = "A product with this name already exists."
     field = "name"
 
 
 class ProductInUse(Conflict):
     code = "product_in_use"
-    sentence = "There are packages of this product."
+    sentence = "The product has packages and cannot be deleted."
 
 
-class NoSuchPackage(Missing):
+class PackageNotFound(Missing):
     code = "package_not_found"
-    sentence = "There is no such package."
+    sentence = "The package does not exist."
 
 
 class InvalidVersion(Invalid):
@@ -48,130 +48,131 @@ class VersionExists(Conflict):
     code = "version_exists"
 
     def __init__(self, version: str) -> None:
-        super().__init__(f"There is version {version} already.", field="version")
+        super().__init__(f"Version {version} already exists.", field="version")
 
 
 class InvalidPackage(Invalid):
     code = "invalid_package"
 
 
-class PackageIsReleased(Conflict):
-    """It is immutable now; `current` says in which state."""
+class PackageImmutable(Conflict):
+    """The package is no longer a draft; `current` has its state."""
 
     code = "package_immutable"
 
     def __init__(self, state: str) -> None:
-        super().__init__(f"The package is {state}: it is not changed any more.")
+        super().__init__(f"The package is {state}. Only a draft can be changed.")
         self.current = {"state": state}
 
 
 class PackageWithoutFile(Conflict):
     code = "package_without_file"
-    sentence = "Upload the package's file first."
+    sentence = "The package has no file. Upload the file first."
 
 
 class PackageNotReleased(Conflict):
     code = "package_not_released"
 
     def __init__(self, state: str) -> None:
-        super().__init__(f"The package is {state}.", field="package")
+        super().__init__(f"The package is {state}, not released.", field="package")
         self.current = {"state": state}
 
 
 class UploadTooLarge(Invalid):
     code = "upload_too_large"
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"A package has at most {most / 1e6:,.0f} MB.")
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"A package can have at most {limit / 1e6:,.0f} MB.")
 
 
 class LengthRequired(Invalid):
-    """Without it nobody could tell whether all of it came."""
+    """Without a length the server cannot tell whether an upload is complete."""
 
     code = "length_required"
-    sentence = "Say how long the file is: Content-Length."
+    sentence = "Send the size of the file in the Content-Length header."
 
 
 class QuotaExceeded(Conflict):
-    """`current` says how many bytes the tenant's packages have, and may have."""
+    """`current` has the tenant's storage in use and its quota, in bytes."""
 
     code = "package_quota_exceeded"
 
-    def __init__(self, used: int, most: int) -> None:
-        sentence = "There is no room for it: withdraw packages that nobody needs."
+    def __init__(self, used: int, quota: int) -> None:
+        sentence = "The storage quota is used up. Withdraw packages you do not need."
         super().__init__(sentence)
-        self.current = {"used": used, "most": most}
+        self.current = {"used": used, "most": quota}
 
 
-class NoRoomHere(Unavailable):
+class DiskFull(Unavailable):
     code = "disk_full"
     retry_after = 3600
     sentence = "The disk of this server is nearly full."
 
 
-class OtherFile(Conflict):
-    """Another file has come since it was looked at."""
+class PackageFileChanged(Conflict):
+    """The file was replaced after the member looked at it."""
 
     code = "package_file_changed"
-    sentence = "Another file has come meanwhile: look at it first."
+    sentence = "The file was replaced meanwhile. Check the new file first."
 
 
 class UploadTruncated(Invalid):
-    """What came is not all; nothing of it is kept."""
+    """The body was shorter than its declared length; nothing was stored."""
 
     code = "upload_truncated"
-    sentence = "The upload broke off: nothing of it was kept."
+    sentence = "The upload was interrupted. Nothing was stored."
 
 
 class WrongChecksum(Invalid):
     code = "wrong_checksum"
-    sentence = "What came has another SHA-256: nothing of it was kept."
+    sentence = "The SHA-256 of the uploaded file does not match. Nothing was stored."
 
 
 class InvalidApk(Invalid):
     code = "invalid_apk"
 
 
-class FileIsMissing(Unavailable):
-    """Its record is here, its file is not: a back-up was restored without it."""
+class PackageFileMissing(Unavailable):
+    """The package has a row but no file, for example after an incomplete restore."""
 
     code = "package_file_missing"
     retry_after = 3600
-    sentence = "The package's file is not here."
+    sentence = "The package's file is missing on the server."
 
 
 class DownloadsBusy(Busy):
-    """So many devices of the tenant download that the next one waits for its turn."""
+    """All download slots of the tenant are in use."""
 
     code = "downloads_busy"
 
     def __init__(self, wait: int) -> None:
-        super().__init__("Other devices download now.", retry_after=wait)
+        sentence = "All download slots are in use. Try again later."
+        super().__init__(sentence, retry_after=wait)
 
 
-class NoUpdateForThisDevice(Missing):
-    """There is none, or the calling device is not meant to have it."""
+class UpdateNotFound(Missing):
+    """The update does not exist, or is not for the calling device."""
 
     code = "update_not_found"
     sentence = "There is no such update for this device."
 
 
-class NotYet(Busy):
-    """Its maintenance window is closed, or the rollout rests."""
+class UpdateNotYet(Busy):
+    """The device's maintenance window is closed."""
 
     code = "update_not_yet"
 
     def __init__(self, wait: int) -> None:
-        super().__init__("It is not time for this update yet.", retry_after=wait)
+        super().__init__("The maintenance window is closed.", retry_after=wait)
 
 
-class UpdateIsOver(Gone):
-    """Whatever the device says of it now, it comes too late."""
+class UpdateOver(Gone):
+    """The update, or this attempt, has ended; no more feedback is accepted."""
 
     code = "update_over"
 
     def __init__(self, status: str) -> None:
-        super().__init__(f"This update is over: {status}.")
+        super().__init__(f"The update has ended: {status}.")
         self.current = {"status": status}
 
 
@@ -179,26 +180,30 @@ class InvalidFeedback(Invalid):
     code = "invalid_feedback"
 
 
-class NoSuchRollout(Missing):
+class RolloutNotFound(Missing):
     code = "rollout_not_found"
-    sentence = "There is no such rollout."
+    sentence = "The rollout does not exist."
 
 
 class InvalidRollout(Invalid):
-    """The terms of a rollout that cannot be; one detail for each."""
+    """The settings of a rollout are invalid; one detail for each error.
+
+    Args:
+        errors: pairs of field and sentence.
+    """
 
     code = "invalid_rollout"
 
-    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
-        super().__init__(faults[0][1], field=faults[0][0])
+    def __init__(self, errors: Sequence[tuple[str, str]]) -> None:
+        super().__init__(errors[0][1], field=errors[0][0])
         self.details = [
             Detail(code=self.code, sentence=sentence, field=field)
-            for field, sentence in faults
+            for field, sentence in errors
         ]
 
 
 class RolloutOfNothing(Conflict):
-    """The filter finds no device that would be updated; `current` says why by numbers."""
+    """No device would be updated; `current` has the number of devices by reason."""
 
     code = "rollout_of_nothing"
 
@@ -210,16 +215,16 @@ class RolloutOfNothing(Conflict):
 
 
 _SENTENCES = {
-    "": "The filter finds no device.",
+    "": "No device matches the filter.",
     "model": "The package is for other models than these devices.",
-    "minimum_version": "These devices have a version that is too old for it.",
-    "up_to_date": "These devices have this version already.",
-    "newer": "These devices have a newer version: this would be a downgrade.",
+    "minimum_version": "The devices run a version older than the minimum version.",
+    "up_to_date": "The devices already run this version.",
+    "newer": "The devices run a newer version. Downgrades are not allowed.",
 }
 
 
-class RolloutDecided(Conflict):
-    """Its state does not allow this; `current` says which it is."""
+class RolloutStateConflict(Conflict):
+    """The rollout's state does not allow the action; `current` has the state."""
 
     code = "rollout_state"
 
@@ -228,9 +233,9 @@ class RolloutDecided(Conflict):
         self.current = {"state": state}
 
 
-class SecondPersonNeeded(Refused):
+class SecondApproverRequired(Refused):
     code = "second_person_needed"
-    sentence = "Somebody else has to approve it."
+    sentence = "Another member must approve the rollout."
 
 
 class InvalidUpdatePolicy(Invalid):

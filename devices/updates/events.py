@@ -1,10 +1,10 @@
-"""What happens to packages, rollouts, and devices in them."""
+"""Domain events of packages, rollouts and updates of devices."""
 
 from events.domain_events import DomainEvent
 
 
 class PackageEvent(DomainEvent):
-    """`package` is an id."""
+    """An event of a package; `package` is its id."""
 
     package: str
     product: str
@@ -31,7 +31,7 @@ class PackageWithdrawn(PackageEvent):
 
 
 class UpdateKeyReplaced(DomainEvent):
-    """`thumbprint` is the new key's (RFC 7638)."""
+    """The update signing key was replaced; `thumbprint` is the new key's (RFC 7638)."""
 
     name = "updates.key_replaced"
 
@@ -39,13 +39,13 @@ class UpdateKeyReplaced(DomainEvent):
 
 
 class UpdatePolicyChanged(DomainEvent):
-    """`changes` has what was wanted and what is."""
+    """The update policy was changed; `changes` has the values before and after."""
 
     name = "updates.policy_changed"
 
 
 class RolloutEvent(DomainEvent):
-    """`rollout` is an id; `title` its name."""
+    """An event of a rollout; `rollout` is its id, `title` its name."""
 
     rollout: str
     title: str
@@ -55,27 +55,30 @@ class RolloutCreated(RolloutEvent):
     name = "rollout.created"
 
     package: str | None
-    rolls_back: str | None  # the rollout of which this is the way back
+    rolls_back: str | None  # the rollout that this one rolls back
 
 
 class RolloutChanged(RolloutEvent):
-    """`changes` has the terms before and after."""
+    """The settings were changed; `changes` has the values before and after."""
 
     name = "rollout.changed"
 
 
-class RolloutMoved(RolloutEvent):
-    """It is in another state; `changes` has both, `reason` says why where that matters."""
+class RolloutStateChanged(RolloutEvent):
+    """The rollout changed its state; `changes` has both states.
+
+    `reason` is set when the rollout was paused or aborted for a stated reason.
+    """
 
     name = "rollout.state_changed"
 
     state: str
-    devices: int  # that it was counted to be for
+    devices: int  # how many devices the rollout is for
     reason: str
 
 
-class RolloutWaveMoved(RolloutEvent):
-    """A wave was opened, has passed, or has failed."""
+class RolloutWaveStateChanged(RolloutEvent):
+    """A wave was started, has passed, or has failed."""
 
     name = "rollout.wave"
 
@@ -84,7 +87,7 @@ class RolloutWaveMoved(RolloutEvent):
 
 
 class RolloutHeld(RolloutEvent):
-    """Too few succeeded for the next wave, and too few have tried to be certain."""
+    """A wave needs a decision: it has not passed, and failures do not prove a fault."""
 
     name = "rollout.held"
 
@@ -93,7 +96,10 @@ class RolloutHeld(RolloutEvent):
 
 
 class ProductRenamed(DomainEvent):
-    """`changes` has both names; its packages are signed anew."""
+    """The product was renamed, and its packages were signed again.
+
+    `changes` has both names.
+    """
 
     name = "product.renamed"
 
@@ -101,13 +107,13 @@ class ProductRenamed(DomainEvent):
 
 
 class RolloutRetried(RolloutEvent):
-    """What has failed is tried again."""
+    """Failed devices get another attempt."""
 
     name = "rollout.retried"
 
 
 class DeviceUpdateEvent(DomainEvent):
-    """`rollout` is an id; `version` the one that the device was to have."""
+    """An event of a device in a rollout; `version` is the device's target version."""
 
     rollout: str
     version: str

@@ -1,6 +1,6 @@
-"""The statements of a device that says how far its update is, written out and prepared.
+"""Prepared SQL statements for the progress reports of devices.
 
-A wave of thousands downloads at once, and each of them says so every few seconds.
+Thousands of devices can download at once, and each reports every few seconds.
 """
 
 from datetime import datetime
@@ -9,7 +9,7 @@ from uuid import UUID
 from core.prepared_statements import Prepared
 from tenants.context import current_tenant_id
 
-# A later word of an earlier state, or of less, changes nothing.
+# A report of an earlier status, or of less progress in the same status, changes nothing.
 _PROGRESS = Prepared(
     "update_progress",
     "uuid, uuid, uuid, int, varchar, int, timestamptz",
@@ -43,7 +43,7 @@ _PROGRESS = Prepared(
 )
 
 
-def note_progress(
+def record_progress(
     *,
     device_id: UUID,
     deployment_id: UUID,
@@ -52,7 +52,14 @@ def note_progress(
     progress: int,
     now: datetime,
 ) -> bool:
-    """Note how far an update of the current tenant's device is; whether that was news."""
+    """Store the progress of an update of the current tenant's device.
+
+    Args:
+        progress: percent of the status.
+
+    Returns:
+        False if the row does not exist, has ended, or is further already.
+    """
     tenant_id = current_tenant_id()
-    said = (tenant_id, device_id, deployment_id, attempt, status, progress, now)
-    return _PROGRESS.changes(*said) > 0
+    values = (tenant_id, device_id, deployment_id, attempt, status, progress, now)
+    return _PROGRESS.changes(*values) > 0

@@ -1,4 +1,4 @@
-"""Celery's doors to software updates."""
+"""Celery tasks of software updates."""
 
 from datetime import timedelta
 
@@ -9,19 +9,19 @@ from core import uploads
 from devices.updates.services import packages, rollout_tick
 from tenants.context import every_tenant_scope
 
-LONGEST_RUN = timedelta(seconds=45)  # then beat sends it again
-LEFT_BEHIND = timedelta(days=1)  # after which a file belongs to nobody for certain
+MAX_DURATION = timedelta(seconds=45)  # of one run; beat sends the task again
+MIN_ORPHAN_AGE = timedelta(days=1)  # no upload takes that long
 
 
 @shared_task(ignore_result=True)
 def advance_rollouts() -> int:
-    """Do what is due of all rollouts; return how many steps that were.
+    """Run the due steps of all rollouts. Return how many steps were run.
 
-    Several workers do so side by side: each takes another rollout.
+    Several workers can run this task in parallel: each locks another rollout.
     """
-    begun, steps = timezone.now(), 0
+    started, steps = timezone.now(), 0
     with every_tenant_scope():
-        while timezone.now() - begun < LONGEST_RUN:
+        while timezone.now() - started < MAX_DURATION:
             if not rollout_tick.tick(now=timezone.now()):
                 break
             steps += 1
@@ -30,7 +30,9 @@ def advance_rollouts() -> int:
 
 @shared_task(ignore_result=True)
 def delete_orphaned_files() -> int:
-    """Drop files that were left behind by who was killed; return how many."""
+    """Delete files that interrupted uploads left behind. Return how many."""
     with every_tenant_scope():
-        before = timezone.now() - LEFT_BEHIND
-        return packages.drop_orphans(before=before) + uploads.drop_left(before=before)
+        before = timezone.now() - MIN_ORPHAN_AGE
+        return packages.delete_orphaned_files(before=before) + uploads.drop_left(
+            before=before
+        )

@@ -1,4 +1,4 @@
-"""When a device may be updated: windows by its own clock. Pure."""
+"""Maintenance windows of rollouts, in the local time of each device. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 from devices.configurations.schedules import DAYS, screen
 
 Window = Mapping[str, Any]  # {"days": ["monday"], "from": "02:00", "until": "05:00"}
-MOST = 20
+MAX_WINDOWS = 20
 SCHEMA = {
     "type": "array",
-    "maxItems": MOST,
+    "maxItems": MAX_WINDOWS,
     "items": {
         "type": "object",
         "additionalProperties": False,
@@ -32,27 +32,34 @@ SCHEMA = {
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """Whether a window is open; until when, or from when on (None: that never changes)."""
+class WindowState:
+    """Whether a maintenance window is open, and when that changes next.
+
+    `until` is when the open window closes, or when the next window opens. None: never.
+    """
 
     is_open: bool
     until: datetime | None
 
 
-def opening(windows: Sequence[Window], zone: ZoneInfo, at: datetime) -> Opening:
-    """As it is at a moment; without windows it is always open.
+def window_state(
+    windows: Sequence[Window], zone: ZoneInfo, at: datetime
+) -> WindowState:
+    """Return the state of the maintenance windows at a time.
 
-    A day is the one on which a window begins; one that does not end later than it
-    begins ends on the next day.
+    A window belongs to the day on which it starts. A window whose end is not after its
+    start ends on the next day.
+
+    Args:
+        windows: an empty sequence means always open.
+        zone: time zone of the device.
+        at: aware datetime.
     """
     if not windows:
-        return Opening(True, None)
-    found = screen(
-        [
-            {"days": each["days"], "on": each["from"], "off": each["until"]}
-            for each in windows
-        ],
-        zone,
-        at,
-    )
-    return Opening(found.is_on, found.until)
+        return WindowState(True, None)
+    schedule = [
+        {"days": window["days"], "on": window["from"], "off": window["until"]}
+        for window in windows
+    ]
+    state = screen(schedule, zone, at)
+    return WindowState(state.is_on, state.until)

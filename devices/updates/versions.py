@@ -1,16 +1,16 @@
-"""How versions are ordered: as PEP 440 or as Semantic Versioning 2.0.0 (§11). Pure."""
+"""Parse and compare versions by PEP 440 or Semantic Versioning 2.0.0 (§11). Pure."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-from packaging.version import InvalidVersion as NotPep440
+from packaging.version import InvalidVersion as InvalidPep440Version
 from packaging.version import Version
 from semver import Version as SemanticVersion
 
 PEP_440, SEMANTIC = "pep440", "semver"
 CHOICES = ((PEP_440, "PEP 440"), (SEMANTIC, "Semantic Versioning"))
-LONGEST = 64
+MAX_VERSION_LENGTH = 64
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     PEP_440: Version,
@@ -18,35 +18,42 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-class NoVersion(ValueError):
-    """It is no version in this way of numbering."""
+class MalformedVersion(ValueError):
+    """The text is not a version of the given versioning scheme."""
 
 
 @lru_cache(maxsize=10_000)
-def parsed(text: str, versioning: str) -> Any:
-    """A version as it is compared with others of its kind.
+def parse_version(text: str, versioning: str) -> Any:
+    """Return a version as an object that can be compared with others of its scheme.
+
+    Args:
+        versioning: `PEP_440` or `SEMANTIC`.
 
     Raises:
-        NoVersion: it is none.
+        MalformedVersion: the text is not a version of this scheme.
     """
-    if len(text) > LONGEST or text != text.strip():
-        raise NoVersion(text)
+    if len(text) > MAX_VERSION_LENGTH or text != text.strip():
+        raise MalformedVersion(text)
     try:
         return _PARSERS[versioning](text)
-    except (NotPep440, ValueError, TypeError) as error:
-        raise NoVersion(text) from error
+    except (InvalidPep440Version, ValueError, TypeError) as error:
+        raise MalformedVersion(text) from error
 
 
-def compared(one: str, other: str, versioning: str) -> int | None:
-    """-1, 0 or 1 as one is before the other, the same, or after it; None: nobody knows.
+def compare_versions(one: str, other: str, versioning: str) -> int | None:
+    """Compare two versions.
 
-    Two that differ in what does not count (build metadata, zeros at the end) are the same.
+    Versions that differ only in build metadata or in trailing zeros are equal.
+
+    Returns:
+        -1 if `one` is older than `other`, 0 if equal, 1 if newer; None if one of them
+        is not a version of this scheme.
     """
     if one == other:
         return 0
     try:
-        first, second = parsed(one, versioning), parsed(other, versioning)
-    except NoVersion:
+        first, second = parse_version(one, versioning), parse_version(other, versioning)
+    except MalformedVersion:
         return None
     if first == second:
         return 0

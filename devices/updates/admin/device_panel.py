@@ -1,4 +1,4 @@
-"""Software updates on a device's page."""
+"""The panel of software updates on a device's page."""
 
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -9,12 +9,12 @@ from devices.registry.models import Device
 from devices.updates.models import UpdateStatus
 
 VIEW = "updates.view_updatestatus"
-LAST_FEW = 5  # updates on the device's page
+MAX_UPDATES = 5  # on the device's page
 COLOURS = {"completed": "good", "failed": "bad"}
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
-    """What a device was to install, and what came of it."""
+    """Render the newest updates of a device; empty without the permission to see them."""
     if not request.user.has_perm(VIEW):
         return ""
     rows = UpdateStatus.objects.filter(device=device).select_related("deployment")
@@ -26,7 +26,7 @@ def panel(request: HttpRequest, device: Device) -> SafeString | str:
                 COLOURS.get(row.status, ""),
                 reverse("admin:updates_deployment_change", args=[row.deployment_id]),
             )
-            for row in rows[:LAST_FEW]
+            for row in rows[:MAX_UPDATES]
         ],
         "history": f"{history}?device__id__exact={device.pk}",
     }

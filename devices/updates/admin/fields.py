@@ -1,4 +1,4 @@
-"""Fields of the portal's forms of software updates."""
+"""Form fields for the portal's forms of software updates."""
 
 from typing import Any
 
@@ -10,12 +10,19 @@ from unfold.widgets import (
 )
 
 
-def choice(label: str, choices: Any, **kwargs: Any) -> Any:
+def choice_field(label: str, choices: Any, **kwargs: Any) -> Any:
     widget = UnfoldAdminSelectWidget(choices=choices)
     return forms.ChoiceField(label=label, choices=choices, widget=widget, **kwargs)
 
 
-def number(label: str, limits: tuple[int, int], initial: Any, help_text: str) -> Any:
+def integer_field(
+    label: str, limits: tuple[int, int], initial: Any, help_text: str
+) -> Any:
+    """Return an integer field. It is required if it has an initial value.
+
+    Args:
+        limits: minimum and maximum.
+    """
     return forms.IntegerField(
         label=label,
         min_value=limits[0],
@@ -27,7 +34,7 @@ def number(label: str, limits: tuple[int, int], initial: Any, help_text: str) ->
     )
 
 
-def share(label: str, initial: float, help_text: str) -> Any:
+def percent_field(label: str, initial: float, help_text: str) -> Any:
     return forms.FloatField(
         label=label,
         min_value=0,

@@ -1,4 +1,4 @@
-"""The portal's forms of software updates: each calls its service or says its terms."""
+"""Portal forms of products, packages and update policies."""
 
 from typing import Any
 
@@ -9,17 +9,20 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from devices.updates.admin.fields import choice, number
+from devices.updates.admin.fields import choice_field, integer_field
 from devices.updates.models import (
     SoftwareProduct,
     SoftwareUpdate,
     UpdatePolicy,
 )
-from devices.updates.models.packages import USUAL_APPROVAL, USUAL_DOWNLOADS
+from devices.updates.models.packages import (
+    DEFAULT_APPROVAL_ABOVE,
+    DEFAULT_CONCURRENT_DOWNLOADS,
+)
 from devices.updates.services import packages, policies, products
-from devices.updates.services.packages import LONGEST_CHANGELOG
+from devices.updates.services.packages import MAX_CHANGELOG_LENGTH
 from devices.updates.services.policies import LIMITS
-from devices.updates.versions import CHOICES, LONGEST, PEP_440
+from devices.updates.versions import CHOICES, MAX_VERSION_LENGTH, PEP_440
 from tenants.admin.forms import ServiceForm, tenant_field, text
 from tenants.models import User
 from tenants.roles import visible_to
@@ -29,16 +32,22 @@ Platform = SoftwareUpdate.Platform
 
 
 class ProductForm(ServiceForm):
-    """Something that is installed on devices and comes in versions."""
+    """Create or rename a product."""
 
     tenant = tenant_field()
-    name = text("Name", required=True, help_text="Such as player.")
-    versioning = choice("Numbered by", CHOICES, initial=PEP_440)
-    reports = choice(
-        "Devices report it as",
+    name = text("Name", required=True, help_text="For example: player.")
+    versioning = choice_field(
+        "Versioning scheme",
+        CHOICES,
+        initial=PEP_440,
+        help_text="How versions are compared. Cannot be changed later.",
+    )
+    reports = choice_field(
+        "Reported version",
         Reports.choices,
         initial=Reports.APP_VERSION,
-        help_text="By this an update is known to have arrived.",
+        help_text="Which version reported by a device is the version of this product."
+        " An update has arrived when the device reports its version.",
     )
 
     class Meta:
@@ -53,37 +62,39 @@ class ProductForm(ServiceForm):
             self.fields[name].disabled = True
 
     def act(self) -> SoftwareProduct:
-        said = dict(self.cleaned_data)
+        values = dict(self.cleaned_data)
         if not self.instance._state.adding:
             return products.rename(
-                product=self.instance, name=said["name"], now=timezone.now()
+                product=self.instance, name=values["name"], now=timezone.now()
             )
-        return products.create(now=timezone.now(), **said)
+        return products.create(now=timezone.now(), **values)
 
 
 class PackageForm(ServiceForm):
-    """A version of a product; its file comes on the next page."""
+    """Create or change a draft. The file is uploaded on the next page."""
 
     product = forms.ModelChoiceField(
         queryset=SoftwareProduct.objects.none(), widget=UnfoldAdminSelectWidget
     )
-    version = text("Version", required=True, length=LONGEST)
+    version = text("Version", required=True, length=MAX_VERSION_LENGTH)
     changelog = forms.CharField(
         label="Changelog",
         required=False,
-        max_length=LONGEST_CHANGELOG,
+        max_length=MAX_CHANGELOG_LENGTH,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
     )
-    platform = choice("Platform", Platform.choices, initial=Platform.ANDROID)
+    platform = choice_field("Platform", Platform.choices, initial=Platform.ANDROID)
     target_models = text(
-        "For the models",
+        "Device models",
         length=2000,
-        help_text="Several with commas between. Empty: every model.",
+        help_text="Separate models with commas, for example: X96, H96. Leave empty for"
+        " all models.",
     )
     minimum_version = text(
-        "From version on",
-        length=LONGEST,
-        help_text="A device has to have this one at least. Empty: any.",
+        "Minimum version",
+        length=MAX_VERSION_LENGTH,
+        help_text="Oldest version from which a device can be updated. Leave empty for"
+        " any version.",
     )
     user: User
 
@@ -108,30 +119,30 @@ class PackageForm(ServiceForm):
         return self.cleaned_data["product"].tenant_id
 
     def act(self) -> SoftwareUpdate:
-        said = dict(self.cleaned_data)
-        names = said["target_models"].split(",")
-        said["target_models"] = [name.strip() for name in names if name.strip()]
+        values = dict(self.cleaned_data)
+        names = values["target_models"].split(",")
+        values["target_models"] = [name.strip() for name in names if name.strip()]
         if self.instance._state.adding:
-            return packages.create(now=timezone.now(), **said)
-        del said["product"], said["version"]
-        return packages.change(package=self.instance, **said)
+            return packages.create(now=timezone.now(), **values)
+        del values["product"], values["version"]
+        return packages.change(package=self.instance, **values)
 
 
 class UpdatePolicyForm(ServiceForm):
-    """How updates are rolled out."""
+    """Create or change a tenant's update policy."""
 
     tenant = tenant_field()
-    approval_above = number(
-        "A second person above",
+    approval_above = integer_field(
+        "Approval threshold (devices)",
         LIMITS["approval_above"],
-        USUAL_APPROVAL,
-        "A rollout to more devices than this waits for somebody else to approve it.",
+        DEFAULT_APPROVAL_ABOVE,
+        "A rollout to more devices than this needs the approval of a second member.",
     )
-    concurrent_downloads = number(
-        "Downloads at a time",
+    concurrent_downloads = integer_field(
+        "Concurrent downloads (devices)",
         LIMITS["concurrent_downloads"],
-        USUAL_DOWNLOADS,
-        "Devices that download at once, so that a rollout does not drown the line.",
+        DEFAULT_CONCURRENT_DOWNLOADS,
+        "How many devices may download at the same time. The limit protects the network.",
     )
 
     class Meta:
@@ -139,5 +150,4 @@ class UpdatePolicyForm(ServiceForm):
         fields = ("approval_above", "concurrent_downloads")
 
     def act(self) -> UpdatePolicy:
-        said = dict(self.cleaned_data)
-        return policies.change(now=timezone.now(), **said)
+        return policies.change(now=timezone.now(), **self.cleaned_data)

@@ -1,4 +1,4 @@
-"""The pages of packages: how a file comes in, and what it then is."""
+"""Portal pages to upload, release and withdraw packages."""
 
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from core import uploads
 from core.errors import DomainError
-from devices.updates.api.package_views import taken
+from devices.updates.api.package_views import store_uploaded_file
 from devices.updates.models import Deployment, SoftwareUpdate
 from devices.updates.services import packages, progress
 from tenants.admin.base import person
@@ -23,73 +23,80 @@ from tenants.roles import visible_to
 
 CHANGE = "updates.change_softwareupdate"
 ROLL_OUT = "updates.add_deployment"
-LAST_FEW = 10  # rollouts on a package's page
+MAX_ROLLOUTS = 10  # on a package's page
 
 State = SoftwareUpdate.State
 
 
 @require_http_methods(["PUT"])
 def upload(request: HttpRequest, package_id: UUID) -> HttpResponseBase:
-    """Take a draft's file; the answer is JSON for the page's script."""
-    row = _package(request, package_id)
-    with tenant_scope(row.tenant_id):
+    """Store the file of a draft. The response is JSON for `upload.js`."""
+    package = _package(request, package_id)
+    with tenant_scope(package.tenant_id):
         try:
-            told = taken(request, row)
+            uploaded = store_uploaded_file(request, package)
         except DomainError as error:
             return JsonResponse({"error": str(error)}, status=409)
-    if told is None:
+    if uploaded is None:
         return uploads.admitted(packages.largest())
-    return JsonResponse({"size": told.size, "sha256": told.sha256})
+    return JsonResponse({"size": uploaded.size, "sha256": uploaded.sha256})
 
 
 @require_POST
 def act(request: HttpRequest, package_id: UUID) -> HttpResponse:
-    """Release a package, or withdraw it."""
-    row = _package(request, package_id)
-    with tenant_scope(row.tenant_id):
+    """Release or withdraw a package."""
+    package = _package(request, package_id)
+    with tenant_scope(package.tenant_id):
         try:
             reason = _reason(request)
             if "release" in request.POST:
-                seen = request.POST.get("sha256", "")
-                packages.release(package=row, sha256=seen, now=timezone.now())
-                messages.success(request, "Released: it can be rolled out now.")
+                sha256 = request.POST.get("sha256", "")
+                packages.release(package=package, sha256=sha256, now=timezone.now())
+                messages.success(
+                    request, "The package was released. It can be rolled out now."
+                )
             elif "withdraw" not in request.POST:
                 raise Http404
             elif not reason:
-                messages.error(request, "Say why it is withdrawn.")
+                messages.error(request, "Enter the reason for the withdrawal.")
             else:
-                packages.withdraw(package=row, reason=reason, now=timezone.now())
-                messages.success(request, "Withdrawn: nobody gets it any more.")
+                packages.withdraw(package=package, reason=reason, now=timezone.now())
+                messages.success(
+                    request, "The package was withdrawn. Its rollouts were aborted."
+                )
         except DomainError as error:
             messages.error(request, str(error))
-    return redirect(address_of(row))
+    return redirect(change_url(package))
 
 
-def shown(request: HttpRequest, row: SoftwareUpdate) -> dict[str, Any]:
-    """For the page of one."""
-    rollouts = Deployment.objects.filter(package=row).order_by("-created_at", "-id")
+def page_context(request: HttpRequest, package: SoftwareUpdate) -> dict[str, Any]:
+    """Return the template context of a package's page."""
+    rollouts = Deployment.objects.filter(package=package).order_by("-created_at", "-id")
     may_change = request.user.has_perm(CHANGE)
     new = reverse("admin:updates_deployment_add")
     return {
-        "package": row,
-        "package_facts": _facts(row),
+        "package": package,
+        "package_details": _file_details(package),
         "package_rollouts": [
             (
-                each,
-                progress.done_in_words(each),
-                reverse("admin:updates_deployment_change", args=[each.pk]),
+                rollout,
+                progress.completed_text(rollout),
+                reverse("admin:updates_deployment_change", args=[rollout.pk]),
             )
-            for each in rollouts.prefetch_related("waves")[:LAST_FEW]
+            for rollout in rollouts.prefetch_related("waves")[:MAX_ROLLOUTS]
         ],
-        "may_upload": may_change and row.state == State.DRAFT,
-        "may_release": may_change and row.state == State.DRAFT and bool(row.sha256),
-        "may_withdraw": may_change and row.state == State.RELEASED,
-        "may_roll_out": request.user.has_perm(ROLL_OUT) and row.state == State.RELEASED,
-        "upload_address": reverse("admin:updates_package_file", args=[row.pk]),
-        "act_address": reverse("admin:updates_package_act", args=[row.pk]),
-        "rollout_address": f"{new}?package={row.pk}",
-        "largest": packages.largest(),
-        "largest_in_words": size_in_words(packages.largest()),
+        "may_upload": may_change and package.state == State.DRAFT,
+        "may_release": may_change
+        and package.state == State.DRAFT
+        and bool(package.sha256),
+        "may_withdraw": may_change and package.state == State.RELEASED,
+        "may_roll_out": request.user.has_perm(ROLL_OUT)
+        and package.state == State.RELEASED,
+        "upload_url": reverse("admin:updates_package_file", args=[package.pk]),
+        "action_url": reverse("admin:updates_package_act", args=[package.pk]),
+        "rollout_url": f"{new}?package={package.pk}",
+        "max_size": packages.largest(),
+        "max_size_text": size_text(packages.largest()),
     }
 
 
@@ -97,36 +104,36 @@ def _reason(request: HttpRequest) -> str:
     return request.POST.get("reason", "").replace("\x00", "").strip()[:500]
 
 
-def address_of(row: SoftwareUpdate) -> str:
-    return reverse("admin:updates_softwareupdate_change", args=[row.pk])
+def change_url(package: SoftwareUpdate) -> str:
+    return reverse("admin:updates_softwareupdate_change", args=[package.pk])
 
 
 def _package(request: HttpRequest, package_id: UUID) -> SoftwareUpdate:
     if not request.user.has_perm(CHANGE):
         raise PermissionDenied
-    rows = visible_to(person(request), SoftwareUpdate).select_related("product")
-    row: SoftwareUpdate | None = rows.filter(pk=package_id).first()
-    if row is None:
+    visible = visible_to(person(request), SoftwareUpdate).select_related("product")
+    package: SoftwareUpdate | None = visible.filter(pk=package_id).first()
+    if package is None:
         raise Http404
-    return row
+    return package
 
 
-def _facts(row: SoftwareUpdate) -> list[tuple[str, str]]:
-    """What there is to say of the file."""
-    if not row.sha256:
+def _file_details(package: SoftwareUpdate) -> list[tuple[str, str]]:
+    """Return labels and values that describe the file."""
+    if not package.sha256:
         return []
-    facts = [("Size", size_in_words(row.size)), ("SHA-256", row.sha256)]
-    apk = row.apk or {}
+    details = [("Size", size_text(package.size)), ("SHA-256", package.sha256)]
+    apk = package.apk or {}
     if apk:
         code = apk["version_code"]
-        facts.append(("Application", apk["application_id"]))
-        facts.append(("Version code", str(code) if code is not None else "-"))
+        details.append(("Application id", apk["application_id"]))
+        details.append(("Version code", str(code) if code is not None else "-"))
         if apk["minimum_sdk"]:
-            facts.append(("From Android SDK", str(apk["minimum_sdk"])))
-    return facts
+            details.append(("Minimum Android SDK", str(apk["minimum_sdk"])))
+    return details
 
 
-def size_in_words(size: int | None) -> str:
+def size_text(size: int | None) -> str:
     if size is None:
         return "no file yet"
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):

@@ -1,4 +1,4 @@
-"""The terms of a rollout as a person types them."""
+"""The portal form of the settings of a rollout."""
 
 import re
 from dataclasses import replace
@@ -13,135 +13,152 @@ from unfold.widgets import (
 )
 
 from devices.configurations.schedules import DAYS
-from devices.updates.admin.fields import choice, number, share
+from devices.updates.admin.fields import choice_field, integer_field, percent_field
 from devices.updates.models import Deployment, SoftwareUpdate
 from devices.updates.models.deployments import (
-    USUAL_DEADLINE,
-    USUAL_FAILURE,
-    USUAL_SOAK,
-    USUAL_SUCCESS,
+    DEFAULT_DEADLINE_MINUTES,
+    DEFAULT_FAILURE_PERCENT,
+    DEFAULT_SOAK_MINUTES,
+    DEFAULT_SUCCESS_PERCENT,
 )
 from devices.updates.services.targets import Size
 from devices.updates.services.terms import LIMITS as TERMS
-from devices.updates.services.terms import MOST_WAVES
+from devices.updates.services.terms import MAX_WAVES
 from tenants.admin.forms import text
 from tenants.models import User
 from tenants.roles import visible_to
 
-MOST_PACKAGES = 200  # to choose from
+MAX_PACKAGE_CHOICES = 200  # in the selection
 WAVE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 FILTERS = ("tag", "model", "app_version", "status", "search", "device")
-STATUSES = [("", "Online or not"), ("online", "Online"), ("offline", "Offline")]
+STATUSES = [("", "Any"), ("online", "Online"), ("offline", "Offline")]
 
 
 class PackageChoice(forms.ModelChoiceField):
-    """Names the tenant as well, for who sees those of all tenants."""
+    """A choice of packages. It shows the tenants to users who see all of them."""
 
-    names_tenant = False
+    shows_tenant = False
 
     def label_from_instance(self, obj: Any) -> str:
-        return f"{obj} ({obj.tenant})" if self.names_tenant else str(obj)
+        return f"{obj} ({obj.tenant})" if self.shows_tenant else str(obj)
 
 
 class RolloutForm(forms.Form):
-    """The terms of a rollout as a person types them."""
+    """The settings of a rollout."""
 
     package = PackageChoice(
         queryset=SoftwareUpdate.objects.none(), widget=UnfoldAdminSelectWidget
     )
-    name = text("Name", length=120, help_text="Empty: product and version.")
-    tag = text("Devices with the tag")
-    model = text("Of the model")
-    app_version = text("That have version")
-    status = choice("That are", STATUSES, required=False)
-    search = text(
-        "Named",
+    name = text(
+        "Name",
         length=120,
-        help_text="A part of the name, or how an identifier begins.",
+        help_text="Leave empty to use the product and the version.",
     )
-    device = text("Or this one device", help_text="Its id.")
+    tag = text("Tag", help_text="Only devices with this tag.")
+    model = text("Model", help_text="Only devices of this model.")
+    app_version = text(
+        "Installed version", help_text="Only devices with this app version."
+    )
+    status = choice_field("Status", STATUSES, required=False)
+    search = text(
+        "Search",
+        length=120,
+        help_text="A part of the device name, or the start of an identifier.",
+    )
+    device = text("Device id", help_text="Only this device.")
     waves = text(
         "Waves",
         required=True,
         length=300,
         initial="5 %, 25 %, 100 %",
-        help_text="How far each goes, as a share or a number of devices.",
+        help_text="Size of each wave including the waves before it, as a percentage or a"
+        " number of devices. For example: 10, 25 %, 100 %.",
     )
     starts_at = forms.DateTimeField(
-        label="Begins (UTC)",
+        label="Start time (UTC)",
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
-        help_text="Empty: when it is started.",
+        help_text="Leave empty to begin as soon as the rollout is started or approved.",
     )
-    rate = number(
-        "Devices a minute", TERMS["rate"], None, "Empty: as many as there are."
+    rate = integer_field(
+        "Rate (devices per minute)", TERMS["rate"], None, "Leave empty for no limit."
     )
-    soak_minutes = number(
-        "Well for, minutes",
+    soak_minutes = integer_field(
+        "Soak time (minutes)",
         TERMS["soak_minutes"],
-        USUAL_SOAK,
-        "So long a device is back without a new alert before it has succeeded.",
+        DEFAULT_SOAK_MINUTES,
+        "How long a device must be online with the new version without a new alert to"
+        " succeed.",
     )
-    deadline_minutes = number(
-        "Heard of within, minutes",
+    deadline_minutes = integer_field(
+        "Report deadline (minutes)",
         TERMS["deadline_minutes"],
-        USUAL_DEADLINE,
-        "A device that installs and is silent for longer has failed.",
+        DEFAULT_DEADLINE_MINUTES,
+        "A device that is installing and does not report for longer has failed.",
     )
-    success_percent = share(
-        "Goes on at, %", USUAL_SUCCESS, "Of those that have begun have succeeded."
+    success_percent = percent_field(
+        "Success threshold (%)",
+        DEFAULT_SUCCESS_PERCENT,
+        "The next wave starts when this share of the devices that started has succeeded.",
     )
-    failure_percent = share(
-        "Pauses above, %", USUAL_FAILURE, "When it is certain that more fail."
+    failure_percent = percent_field(
+        "Failure threshold (%)",
+        DEFAULT_FAILURE_PERCENT,
+        "The rollout pauses when the failure rate is certainly above this share.",
     )
     window_days = forms.MultipleChoiceField(
-        label="Only on",
+        label="Days",
         required=False,
         choices=[(day, day.capitalize()) for day in DAYS],
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="None: at any time.",
+        help_text="Select no day to allow updates at any time.",
     )
     window_from = forms.TimeField(
         label="From",
         required=False,
         input_formats=["%H:%M"],
         widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
-        help_text="By each device's own clock.",
+        help_text="In the local time of each device.",
     )
     window_until = forms.TimeField(
         label="Until",
         required=False,
         input_formats=["%H:%M"],
         widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
+        help_text="An end that is not after the start is on the next day.",
     )
 
     def __init__(
         self,
         *args: Any,
         user: User,
-        row: Deployment | None = None,
-        first: str = "",
+        rollout: Deployment | None = None,
+        package_id: str = "",
         **kwargs: Any,
     ) -> None:
-        """
+        """Build the form for a new or an existing rollout.
+
         Args:
-            row: the rollout whose terms these are; None of a new one.
-            first: the id of the package that a new one is for.
+            rollout: the rollout to change; None for a new one.
+            package_id: id of the package that is selected for a new one.
         """
-        kwargs["initial"] = _typed(row) if row is not None else {"package": first}
+        kwargs["initial"] = (
+            {"package": package_id} if rollout is None else _initial_values(rollout)
+        )
         super().__init__(*args, **kwargs)
         package: Any = self.fields["package"]
-        package.names_tenant = user.is_superuser
-        known = visible_to(user, SoftwareUpdate)
-        if row is not None:
-            found, package.disabled = known.filter(deployments=row), True
+        package.shows_tenant = user.is_superuser
+        visible = visible_to(user, SoftwareUpdate)
+        if rollout is not None:
+            queryset, package.disabled = visible.filter(deployments=rollout), True
         else:
-            released = known.filter(state=SoftwareUpdate.State.RELEASED)
+            released = visible.filter(state=SoftwareUpdate.State.RELEASED)
             newest = released.order_by("-created_at").values_list("pk", flat=True)
-            chosen = [first] if first else []
-            found = released.filter(pk__in=[*newest[:MOST_PACKAGES], *chosen])
-        package.queryset = found.select_related("product", "tenant")
-        if row is not None and row.state not in ("draft", "waiting"):
+            chosen = [package_id] if package_id else []
+            keys = [*newest[:MAX_PACKAGE_CHOICES], *chosen]
+            queryset = released.filter(pk__in=keys)
+        package.queryset = queryset.select_related("product", "tenant")
+        if rollout is not None and rollout.state not in ("draft", "waiting"):
             for name in (*FILTERS, "starts_at"):
                 self.fields[name].disabled = True
 
@@ -152,82 +169,95 @@ class RolloutForm(forms.Form):
     def clean_waves(self) -> list[Size]:
         sizes: list[Size] = []
         for part in filter(None, map(str.strip, self.cleaned_data["waves"].split(","))):
-            found = WAVE.fullmatch(part)
-            if found is None or len(sizes) >= MOST_WAVES:
-                raise forms.ValidationError("Such as 10, 25 %, 100 %.")
-            value, is_share = float(found[1]), bool(found[2])
-            if not is_share and not value.is_integer():
-                raise forms.ValidationError("A number of devices has no fraction.")
-            sizes.append(Size(percent=value) if is_share else Size(count=int(value)))
+            match = WAVE.fullmatch(part)
+            if match is None or len(sizes) >= MAX_WAVES:
+                message = (
+                    f"Enter at most {MAX_WAVES} sizes, separated by commas."
+                    " For example: 10, 25 %, 100 %."
+                )
+                raise forms.ValidationError(message)
+            value, is_percent = float(match[1]), bool(match[2])
+            if not is_percent and not value.is_integer():
+                message = "A number of devices must be a whole number."
+                raise forms.ValidationError(message)
+            sizes.append(Size(percent=value) if is_percent else Size(count=int(value)))
         return sizes
 
     def clean(self) -> dict[str, Any]:
-        said = super().clean() or {}
-        window = [said.get(f"window_{name}") for name in ("days", "from", "until")]
-        if any(window) and not all(each not in (None, []) for each in window):
-            self.add_error("window_days", "A window has days, a beginning and an end.")
-        return said
+        values = super().clean() or {}
+        window = [values.get(f"window_{name}") for name in ("days", "from", "until")]
+        if any(window) and not all(value not in (None, []) for value in window):
+            message = "A maintenance window needs days, a start and an end."
+            self.add_error("window_days", message)
+        return values
 
-    def said(self) -> dict[str, Any]:
-        """The terms as the service wants them."""
-        typed = self.cleaned_data
-        names = ("starts_at", "soak_minutes", "deadline_minutes", "rate", "waves")
-        shares = ("success_percent", "failure_percent")
-        days = typed["window_days"]
+    def rollout_values(self) -> dict[str, Any]:
+        """Return the settings by field of `RolloutSettings`."""
+        data = self.cleaned_data
+        names = (
+            "starts_at",
+            "soak_minutes",
+            "deadline_minutes",
+            "rate",
+            "waves",
+            "success_percent",
+            "failure_percent",
+        )
+        days = data["window_days"]
         window = {
             "days": days,
-            "from": f"{typed['window_from']:%H:%M}" if days else "",
-            "until": f"{typed['window_until']:%H:%M}" if days else "",
+            "from": f"{data['window_from']:%H:%M}" if days else "",
+            "until": f"{data['window_until']:%H:%M}" if days else "",
         }
         return {
-            **{name: typed[name] for name in (*names, *shares)},
-            "filter": {name: typed[name] for name in FILTERS if typed[name]},
+            **{name: data[name] for name in names},
+            "filter": {name: data[name] for name in FILTERS if data[name]},
             "windows": [window] if days else [],
         }
 
-    def said_otherwise(self, row: Deployment) -> dict[str, Any]:
-        """Of the terms those that were changed; what the form cannot show stays."""
-        changed, said = set(self.changed_data), self.said()
-        of_term = {
+    def changed_values(self, rollout: Deployment) -> dict[str, Any]:
+        """Return the changed settings. Values that the form cannot show are kept."""
+        changed_fields = set(self.changed_data)
+        form_fields = {
             "filter": set(FILTERS),
             "windows": {"window_days", "window_from", "window_until"},
         }
-        told = {
+        values = {
             name: value
-            for name, value in said.items()
-            if changed & of_term.get(name, {name})
+            for name, value in self.rollout_values().items()
+            if changed_fields & form_fields.get(name, {name})
         }
-        if "filter" in told:
-            unseen = {n: v for n, v in row.filter.items() if n not in FILTERS}
-            told["filter"] = {**unseen, **told["filter"]}
-        if "windows" in told:
-            told["windows"] = [*told["windows"], *row.windows[1:]]
-        if "waves" in told:
-            known = {wave.number: wave.starts_at for wave in row.waves.all()}
-            told["waves"] = [
-                replace(size, starts_at=known.get(number))
-                for number, size in enumerate(told["waves"], start=1)
+        if "filter" in values:
+            hidden = {n: v for n, v in rollout.filter.items() if n not in FILTERS}
+            values["filter"] = {**hidden, **values["filter"]}
+        if "windows" in values:
+            values["windows"] = [*values["windows"], *rollout.windows[1:]]
+        if "waves" in values:
+            start_times = {wave.number: wave.starts_at for wave in rollout.waves.all()}
+            values["waves"] = [
+                replace(size, starts_at=start_times.get(number))
+                for number, size in enumerate(values["waves"], start=1)
             ]
-        return told
+        return values
 
 
-def _typed(row: Deployment) -> dict[str, Any]:
-    """The terms of a rollout as a person would have typed them."""
+def _initial_values(rollout: Deployment) -> dict[str, Any]:
+    """Return the settings of a rollout as initial values of the form."""
     sizes = [
         f"{wave.percent:.12g} %" if wave.percent is not None else str(wave.count)
-        for wave in row.waves.all()
+        for wave in rollout.waves.all()
     ]
-    window = row.windows[0] if row.windows else {}
-    starts_at: datetime | None = row.starts_at
+    window = rollout.windows[0] if rollout.windows else {}
+    starts_at: datetime | None = rollout.starts_at
     return {
-        **{name: row.filter.get(name, "") for name in FILTERS},
-        **{
-            name: getattr(row, name)
-            for name in (
-                *("package", "name", "rate", "soak_minutes", "deadline_minutes"),
-                *("success_percent", "failure_percent"),
-            )
-        },
+        **{name: rollout.filter.get(name, "") for name in FILTERS},
+        "package": rollout.package,
+        "name": rollout.name,
+        "rate": rollout.rate,
+        "soak_minutes": rollout.soak_minutes,
+        "deadline_minutes": rollout.deadline_minutes,
+        "success_percent": rollout.success_percent,
+        "failure_percent": rollout.failure_percent,
         "waves": ", ".join(sizes),
         "starts_at": f"{starts_at.astimezone(UTC):%Y-%m-%dT%H:%M}" if starts_at else "",
         "window_days": window.get("days", []),

@@ -1,4 +1,4 @@
-"""The pages of rollouts: looked at before, started, watched, stopped, taken back."""
+"""Portal pages to preview, create, change, watch and control rollouts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,212 +31,227 @@ from tenants.roles import visible_to
 
 MANAGE = "updates.change_deployment"
 ADD = "updates.add_deployment"
-FIELDS = {"windows": "window_days", "filter": "tag"}
+FIELDS = {"windows": "window_days", "filter": "tag"}  # form fields of settings
 
 State = Deployment.State
-Verb = Callable[..., Deployment]
+Action = Callable[..., Deployment]
 
 
-def new(request: HttpRequest) -> HttpResponse:
-    """Say what, to whom and how; see what that comes to; then make it, or start it."""
+def add_rollout(request: HttpRequest) -> HttpResponse:
+    """Show the form and a preview of the devices, then create or start the rollout.
+
+    The rollout is created when the number of devices is still the previewed one.
+    """
     if not request.user.has_perm(ADD):
         raise PermissionDenied
     user = person(request)
-    first = request.GET.get("package", "")
-    first = first if is_uuid(first) else ""
-    form = RolloutForm(request.POST or None, user=user, first=first)
+    package_id = request.GET.get("package", "")
+    package_id = package_id if is_uuid(package_id) else ""
+    form = RolloutForm(request.POST or None, user=user, package_id=package_id)
     if request.method != "POST" or not form.is_valid():
         return _form_page(request, form)
     package: SoftwareUpdate = form.cleaned_data["package"]
     with tenant_scope(package.tenant_id):
         try:
             plan = rollouts.preview(
-                package=package, said=form.said(), now=timezone.now()
+                package=package, said=form.rollout_values(), now=timezone.now()
             )
             if request.POST.get("eligible") != str(plan.eligible) or not plan.eligible:
                 return _form_page(request, form, plan=plan)
-            row = rollouts.create(
+            rollout = rollouts.create(
                 package=package,
                 name=form.cleaned_data["name"],
-                said=form.said(),
+                said=form.rollout_values(),
                 by=user,
                 now=timezone.now(),
             )
             if "start" in request.POST:
-                row = rollout_control.start(deployment=row, by=user, now=timezone.now())
+                rollout = rollout_control.start(
+                    deployment=rollout, by=user, now=timezone.now()
+                )
         except DomainError as error:
-            _say(form, error)
+            _add_errors(form, error)
             return _form_page(request, form)
-    messages.success(request, _in_words(row))
-    return redirect(address_of(row))
+    messages.success(request, _state_message(rollout))
+    return redirect(change_url(rollout))
 
 
-def terms(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
-    """Say other terms of a rollout."""
-    row = _rollout(request, rollout_id)
-    form = RolloutForm(request.POST or None, user=person(request), row=row)
+def change_settings(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
+    """Change the settings of a rollout."""
+    rollout = _rollout(request, rollout_id)
+    form = RolloutForm(request.POST or None, user=person(request), rollout=rollout)
     if request.method != "POST" or not form.is_valid():
-        return _form_page(request, form, row=row)
-    said = form.said_otherwise(row)
-    with tenant_scope(row.tenant_id):
+        return _form_page(request, form, rollout=rollout)
+    values = form.changed_values(rollout)
+    with tenant_scope(rollout.tenant_id):
         try:
             rollouts.change(
-                deployment=row,
+                deployment=rollout,
                 name=form.cleaned_data["name"],
                 now=timezone.now(),
-                **said,
+                **values,
             )
         except DomainError as error:
-            _say(form, error)
-            return _form_page(request, form, row=row)
-    messages.success(request, "Its terms are changed.")
-    return redirect(address_of(row))
+            _add_errors(form, error)
+            return _form_page(request, form, rollout=rollout)
+    messages.success(request, "The settings of the rollout were changed.")
+    return redirect(change_url(rollout))
 
 
 @require_POST
 def act(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
-    """Start, approve, pause, resume, abort, retry, go on, roll back, drop."""
-    row = _rollout(request, rollout_id)
-    verb = request.POST.get("verb", "")
+    """Run the action of a button: start, approve, pause, resume, abort and so on."""
+    rollout = _rollout(request, rollout_id)
+    name = request.POST.get("verb", "")
     by, now = person(request), timezone.now()
     reason = request.POST.get("reason", "").replace("\x00", "")[:200]
-    verbs: dict[str, tuple[Verb, dict[str, Any], str]] = {
+    actions: dict[str, tuple[Action, dict[str, Any], str]] = {
         "start": (rollout_control.start, {"by": by}, ""),
         "approve": (rollout_control.approve, {"by": by}, ""),
-        "pause": (rollout_control.pause, {"reason": reason}, "Paused: nobody begins."),
-        "resume": (rollout_control.resume, {}, "It goes on."),
-        "abort": (rollout_control.abort, {"reason": reason}, "Aborted."),
-        "retry": (rollout_control.retry, {}, "Those that have failed try again."),
-        "next": (rollout_control.open_next_wave, {}, "The next wave begins."),
+        "pause": (
+            rollout_control.pause,
+            {"reason": reason},
+            "The rollout is paused. No more devices start the update.",
+        ),
+        "resume": (rollout_control.resume, {}, "The rollout is resumed."),
+        "abort": (
+            rollout_control.abort,
+            {"reason": reason},
+            "The rollout is aborted.",
+        ),
+        "retry": (
+            rollout_control.retry,
+            {},
+            "The failed devices get another attempt.",
+        ),
+        "next": (rollout_control.start_next_wave, {}, "The next wave starts."),
         "rollback": (
             rollout_control.roll_back,
             {"by": by},
-            "They are told to go back.",
+            "The rollback has started.",
         ),
     }
-    with tenant_scope(row.tenant_id):
+    with tenant_scope(rollout.tenant_id):
         try:
-            if verb == "delete":
-                rollouts.delete(deployment=row)
-                messages.success(request, "Dropped.")
+            if name == "delete":
+                rollouts.delete(deployment=rollout)
+                messages.success(request, "The rollout was deleted.")
                 return redirect("admin:updates_deployment_changelist")
-            if verb not in verbs:
+            if name not in actions:
                 raise Http404
-            do, more, sentence = verbs[verb]
-            row = do(deployment=row, now=now, **more)
-            messages.success(request, sentence or _in_words(row))
+            action, arguments, sentence = actions[name]
+            rollout = action(deployment=rollout, now=now, **arguments)
+            messages.success(request, sentence or _state_message(rollout))
         except DomainError as error:
             messages.error(request, str(error))
-    return redirect(address_of(row))
+    return redirect(change_url(rollout))
 
 
-def shown(request: HttpRequest, row: Deployment) -> dict[str, Any]:
-    """For the page of one, under its tenant."""
+def page_context(request: HttpRequest, rollout: Deployment) -> dict[str, Any]:
+    """Return the template context of a rollout's page. The tenant is already set."""
     now = timezone.now()
-    waves = list(row.waves.all())
+    waves = list(rollout.waves.all())
     running = next((wave for wave in waves if wave.state == "running"), None)
-    counts = progress.all_counts(row)
+    counts = progress.total_counts(rollout)
     devices = reverse("admin:updates_updatestatus_changelist")
     return {
-        "rollout": row,
-        "rollout_bar": progress.bar(counts, row.counted),
-        "rollout_done": counts.get("completed", 0) + counts.get("rolled_back", 0),
+        "rollout": rollout,
+        "rollout_bar": progress.bar(counts, rollout.counted),
+        "completed_devices": counts.get("completed", 0) + counts.get("rolled_back", 0),
         "rollout_waves": [
             (
                 wave,
-                progress.size_in_words(wave),
-                progress.bar(wave.counts, sum_of(wave.counts)),
+                progress.size_text(wave),
+                progress.bar(wave.counts, total_devices(wave.counts)),
                 wave.counts,
             )
             for wave in waves
         ],
         "waits_for": rollout_decision.waits_for(
-            running, success_percent=row.success_percent, now=now
+            running, success_percent=rollout.success_percent, now=now
         )
         if running
         else "",
-        "chart": progress.over_time(row, now=now),
-        "failures": failures.of_rollout(row),
-        "facts": progress.facts_of(row),
-        "devices_address": f"{devices}?deployment__id__exact={row.pk}",
-        "terms_address": reverse("admin:updates_rollout_terms", args=[row.pk]),
-        "act_address": reverse("admin:updates_rollout_act", args=[row.pk]),
-        "may": _may(request, row, counts, waves),
-        "rollback_address": _address_of_rollback(row),
-        "rolls_back_address": address_of(row.rolls_back) if row.rolls_back else "",
+        "chart": progress.completion_chart(rollout, now=now),
+        "failures": failures.by_error_code(rollout),
+        "settings_summary": progress.settings_summary(rollout),
+        "devices_url": f"{devices}?deployment__id__exact={rollout.pk}",
+        "terms_url": reverse("admin:updates_rollout_terms", args=[rollout.pk]),
+        "action_url": reverse("admin:updates_rollout_act", args=[rollout.pk]),
+        "allowed": _permitted_actions(request, rollout, counts, waves),
+        "rollback_url": _rollback_url(rollout),
+        "rolls_back_url": change_url(rollout.rolls_back) if rollout.rolls_back else "",
     }
 
 
-def sum_of(counts: dict[str, int]) -> int:
+def total_devices(counts: dict[str, int]) -> int:
     return sum(
         number for name, number in counts.items() if name not in ("unreached", "away")
     )
 
 
-def address_of(row: Deployment) -> str:
-    return reverse("admin:updates_deployment_change", args=[row.pk])
+def change_url(rollout: Deployment) -> str:
+    return reverse("admin:updates_deployment_change", args=[rollout.pk])
 
 
-def _address_of_rollback(row: Deployment) -> str:
-    back = row.ways_back.first()
-    return address_of(back) if back else ""
+def _rollback_url(rollout: Deployment) -> str:
+    rollback = rollout.rollbacks.first()
+    return change_url(rollback) if rollback else ""
 
 
-def _may(
-    request: HttpRequest, row: Deployment, counts: dict[str, int], waves: list[Any]
+def _permitted_actions(
+    request: HttpRequest, rollout: Deployment, counts: dict[str, int], waves: list[Any]
 ) -> dict[str, bool]:
-    """What this person may do with it as it stands."""
+    """Return which buttons the signed-in user gets, by action."""
     if not request.user.has_perm(MANAGE):
         return {}
-    state = row.state
+    state = rollout.state
     by = person(request).pk
-    is_going = state in (State.SCHEDULED, State.RUNNING, State.PAUSED)
-    took_it = row.statuses.filter(started_at__isnull=False)
-    is_taken_back = row.ways_back.exclude(state=State.ABORTED).exists()
-    is_waited_for = state == State.FINISHED and row.statuses.open().exists()
-    is_own = by in (row.requested_by_id, row.created_by_id)
+    is_active = state in (State.SCHEDULED, State.RUNNING, State.PAUSED)
+    started = rollout.statuses.filter(started_at__isnull=False)
+    is_rolled_back = rollout.rollbacks.exclude(state=State.ABORTED).exists()
+    has_late_devices = state == State.FINISHED and rollout.statuses.open().exists()
+    is_own = by in (rollout.requested_by_id, rollout.created_by_id)
     running = next((wave for wave in waves if wave.state == "running"), None)
     return {
         "start": state == State.DRAFT,
         "approve": state == State.WAITING and not is_own,
-        "pause": state in (State.SCHEDULED, State.RUNNING) or is_waited_for,
+        "pause": state in (State.SCHEDULED, State.RUNNING) or has_late_devices,
         "resume": state == State.PAUSED,
-        "abort": is_going or state == State.WAITING or is_waited_for,
+        "abort": is_active or state == State.WAITING or has_late_devices,
         "retry": bool(counts.get("failed"))
-        and not is_taken_back
+        and not is_rolled_back
         and state in (State.RUNNING, State.PAUSED, State.FINISHED),
         "next": state == State.RUNNING
         and running is not None
         and running.is_open
         and any(wave.state == "waiting" for wave in waves),
-        "rollback": row.package is not None
+        "rollback": rollout.package is not None
         and state not in (State.DRAFT, State.WAITING, State.SCHEDULED)
-        and not is_taken_back
-        and took_it.exists(),
-        "change": row.package is not None
+        and not is_rolled_back
+        and started.exists(),
+        "change": rollout.package is not None
         and state not in (State.FINISHED, State.ABORTED),
         "delete": state in (State.DRAFT, State.WAITING),
     }
 
 
-def _in_words(row: Deployment) -> str:
-    match row.state:
+def _state_message(rollout: Deployment) -> str:
+    match rollout.state:
         case State.WAITING:
-            return "It waits for a second person to approve it."
+            return "The rollout waits for the approval of a second member."
         case State.SCHEDULED:
-            return f"It begins at {row.starts_at:%Y-%m-%d %H:%M} UTC."
+            return f"The rollout starts at {rollout.starts_at:%Y-%m-%d %H:%M} UTC."
         case State.RUNNING:
-            return f"It goes out to {row.counted:,} devices."
+            return f"The rollout to {rollout.counted:,} devices has started."
         case _:
-            return "It is a draft: no device has it."
+            return "The rollout is a draft. No device is offered the update yet."
 
 
-def _say(form: RolloutForm, error: DomainError) -> None:
-    """Each fault beside its field; on the whole where there is none."""
-    told = [(d.field, d.sentence) for d in error.details] or [
-        (error.field or "", str(error))
-    ]
-    for field, sentence in told:
+def _add_errors(form: RolloutForm, error: DomainError) -> None:
+    """Add each error to its form field, or to the form if it has no such field."""
+    errors = [(detail.field, detail.sentence) for detail in error.details]
+    for field, sentence in errors or [(error.field or "", str(error))]:
         name = field.removeprefix("filter.").split(".")[0]
         name = FIELDS.get(name, name)
         form.add_error(name if name in form.fields else None, sentence)
@@ -247,47 +262,47 @@ def _form_page(
     form: RolloutForm,
     *,
     plan: Plan | None = None,
-    row: Deployment | None = None,
+    rollout: Deployment | None = None,
 ) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
-        "title": f"Terms of {row.name}" if row else "New rollout",
+        "title": f"Settings of {rollout.name}" if rollout else "New rollout",
         "form": form,
-        "row": row,
+        "rollout": rollout,
         "plan": plan,
         "has_packages": form.has_packages(),
-        "parts": _parts(form),
-        "left_out": [(_REASONS[why], n) for why, n in plan.left_out.items()]
+        "field_groups": _field_groups(form),
+        "left_out": [
+            (_EXCLUSION_LABELS[reason], number)
+            for reason, number in plan.left_out.items()
+        ]
         if plan
         else [],
-        "back": address_of(row)
-        if row
+        "back_url": change_url(rollout)
+        if rollout
         else reverse("admin:updates_deployment_changelist"),
     }
     return TemplateResponse(request, "portal/rollout_new.html", context)
 
 
-_REASONS = {
-    "model": "of other models",
-    "minimum_version": "with a version that is too old",
-    "up_to_date": "that have it already",
+_EXCLUSION_LABELS = {
+    "model": "of another model",
+    "minimum_version": "below the minimum version",
+    "up_to_date": "with this version",
     "newer": "with a newer version",
 }
 
 
-def _parts(form: RolloutForm) -> list[tuple[str, list[Any]]]:
+def _field_groups(form: RolloutForm) -> list[tuple[str, list[Any]]]:
     groups = (
-        ("What", ("package", "name")),
-        ("For which devices", FILTERS),
-        ("In which steps", ("waves", "rate", "starts_at")),
+        ("Package", ("package", "name")),
+        ("Devices", FILTERS),
+        ("Waves", ("waves", "rate", "starts_at")),
         (
-            "When it has succeeded, and when it stops",
-            (
-                *("soak_minutes", "deadline_minutes"),
-                *("success_percent", "failure_percent"),
-            ),
+            "Success and failure",
+            ("soak_minutes", "deadline_minutes", "success_percent", "failure_percent"),
         ),
-        ("When devices may be updated", ("window_days", "window_from", "window_until")),
+        ("Maintenance window", ("window_days", "window_from", "window_until")),
     )
     return [(title, [form[name] for name in names]) for title, names in groups]
 
@@ -295,10 +310,10 @@ def _parts(form: RolloutForm) -> list[tuple[str, list[Any]]]:
 def _rollout(request: HttpRequest, rollout_id: UUID) -> Deployment:
     if not request.user.has_perm(MANAGE):
         raise PermissionDenied
-    rows = visible_to(person(request), Deployment).select_related(
+    visible = visible_to(person(request), Deployment).select_related(
         "product", "package__product"
     )
-    row: Deployment | None = rows.filter(pk=rollout_id).first()
-    if row is None:
+    rollout: Deployment | None = visible.filter(pk=rollout_id).first()
+    if rollout is None:
         raise Http404
-    return row
+    return rollout

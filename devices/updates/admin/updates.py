@@ -1,4 +1,4 @@
-"""Software updates in the portal: products, packages, rollouts, how far devices are."""
+"""Portal admin of products, packages, rollouts, updates of devices and policies."""
 
 from typing import Any
 
@@ -43,12 +43,8 @@ STATUSES = {
 }
 
 
-class FormAdmin(PortalAdmin):
-    """Its form calls the service."""
-
-
-class DroppedOnItsPage(FormAdmin):
-    """One row is dropped at a time, on its own page, where it is said why it is not."""
+class SingleDeleteAdmin(PortalAdmin):
+    """Rows are deleted one by one, on their own page, which shows errors."""
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions = super().get_actions(request)
@@ -66,8 +62,8 @@ class DroppedOnItsPage(FormAdmin):
 
 
 @admin.register(SoftwareProduct)
-class ProductAdmin(DroppedOnItsPage):
-    """What is installed on devices and comes in versions."""
+class ProductAdmin(SingleDeleteAdmin):
+    """Products."""
 
     list_display = ("name", "versioning", "reports")
     list_select_related = ("tenant",)
@@ -88,10 +84,16 @@ class ProductAdmin(DroppedOnItsPage):
 
 
 @admin.register(SoftwareUpdate)
-class PackageAdmin(DroppedOnItsPage):
-    """Packages: a version of a product each, with its file."""
+class PackageAdmin(SingleDeleteAdmin):
+    """Packages, with upload, release and withdrawal on the page of each."""
 
-    list_display = ("shown", "shown_state", "shown_size", "for_models", "created")
+    list_display = (
+        "package_name",
+        "state_label",
+        "file_size",
+        "model_names",
+        "created",
+    )
     list_filter = ("state",)
     list_select_related = ("tenant", "product")
     search_fields = ("version__istartswith", "product__name__istartswith")
@@ -112,7 +114,11 @@ class PackageAdmin(DroppedOnItsPage):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = (
-            *("product", "version", "changelog", "platform", "target_models"),
+            "product",
+            "version",
+            "changelog",
+            "platform",
+            "target_models",
             "minimum_version",
         )
         return ((None, {"fields": fields}),)
@@ -129,14 +135,16 @@ class PackageAdmin(DroppedOnItsPage):
             packages.delete(package=obj)
 
     def get_urls(self) -> list[Any]:
-        view, where = self.admin_site.admin_view, "<uuid:package_id>"
+        view, row_path = self.admin_site.admin_view, "<uuid:package_id>"
         own = [
             path(
-                f"{where}/file/",
+                f"{row_path}/file/",
                 view(package_pages.upload),
                 name="updates_package_file",
             ),
-            path(f"{where}/act/", view(package_pages.act), name="updates_package_act"),
+            path(
+                f"{row_path}/act/", view(package_pages.act), name="updates_package_act"
+            ),
         ]
         return [*own, *super().get_urls()]
 
@@ -151,50 +159,55 @@ class PackageAdmin(DroppedOnItsPage):
         context = dict(extra_context or {})
         if row is not None and self.has_view_permission(request, row):
             with tenant_scope(row.tenant_id):
-                context |= package_pages.shown(request, row)
+                context |= package_pages.page_context(request, row)
         return super().change_view(request, object_id, form_url, context)
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: Any = None
     ) -> HttpResponse:
-        """On to its file."""
-        messages.success(request, "A draft: now upload its file.")
-        return redirect(package_pages.address_of(obj))
+        """Redirect to the page on which the file is uploaded."""
+        messages.success(request, "The draft was created. Upload its file now.")
+        return redirect(package_pages.change_url(obj))
 
     @admin.display(description="Package")
-    def shown(self, row: SoftwareUpdate) -> str:
+    def package_name(self, row: SoftwareUpdate) -> str:
         return str(row)
 
     @display(description="State", label=STATES)
-    def shown_state(self, row: SoftwareUpdate) -> tuple[str, str]:
+    def state_label(self, row: SoftwareUpdate) -> tuple[str, str]:
         return row.state, row.get_state_display()
 
     @admin.display(description="File")
-    def shown_size(self, row: SoftwareUpdate) -> str:
-        return package_pages.size_in_words(row.size)
+    def file_size(self, row: SoftwareUpdate) -> str:
+        return package_pages.size_text(row.size)
 
-    @admin.display(description="For")
-    def for_models(self, row: SoftwareUpdate) -> str:
-        return ", ".join(row.target_models) or "every model"
+    @admin.display(description="Device models")
+    def model_names(self, row: SoftwareUpdate) -> str:
+        return ", ".join(row.target_models) or "all models"
 
-    @admin.display(description="Made", ordering="created_at")
+    @admin.display(description="Created", ordering="created_at")
     def created(self, row: SoftwareUpdate) -> str:
         return moment_in_words(row.created_at)
 
 
 @admin.register(Deployment)
 class RolloutAdmin(ReadOnlyAdmin):
-    """Rollouts: a package for many devices, wave by wave."""
+    """Rollouts, with their progress and actions on the page of each."""
 
-    list_display = ("name", "what", "shown_state", "reached", "created")
+    list_display = ("name", "package_name", "state_label", "completed", "created")
     list_filter = ("state",)
     list_select_related = ("tenant", "package", "product")
     search_fields = ("name",)
     ordering = ("-created_at", "-id")
     change_form_outer_before_template = "portal/rollout.html"
     fields: Any = (
-        *("created_by", "created_at", "requested_by", "approved_by", "begun_at"),
-        *("ended_at", "id"),
+        "created_by",
+        "created_at",
+        "requested_by",
+        "approved_by",
+        "begun_at",
+        "ended_at",
+        "id",
     )
     readonly_fields = fields
 
@@ -205,21 +218,23 @@ class RolloutAdmin(ReadOnlyAdmin):
         return request.user.has_perm(rollout_pages.ADD)
 
     def get_urls(self) -> list[Any]:
-        view, where = self.admin_site.admin_view, "<uuid:rollout_id>"
+        view, row_path = self.admin_site.admin_view, "<uuid:rollout_id>"
         own = [
             path(
-                f"{where}/terms/",
-                view(rollout_pages.terms),
+                f"{row_path}/terms/",
+                view(rollout_pages.change_settings),
                 name="updates_rollout_terms",
             ),
-            path(f"{where}/act/", view(rollout_pages.act), name="updates_rollout_act"),
+            path(
+                f"{row_path}/act/", view(rollout_pages.act), name="updates_rollout_act"
+            ),
         ]
         return [*own, *super().get_urls()]
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        return rollout_pages.new(request)
+        return rollout_pages.add_rollout(request)
 
     def change_view(
         self,
@@ -232,82 +247,101 @@ class RolloutAdmin(ReadOnlyAdmin):
         context = dict(extra_context or {})
         if row is not None and self.has_view_permission(request, row):
             with tenant_scope(row.tenant_id):
-                context |= rollout_pages.shown(request, row)
+                context |= rollout_pages.page_context(request, row)
         return super().change_view(request, object_id, form_url, context)
 
     @admin.display(description="Package")
-    def what(self, row: Deployment) -> str:
+    def package_name(self, row: Deployment) -> str:
         if row.package is None:
-            return f"{row.product}, back"
+            return f"{row.product} (rollback)"
         return f"{row.product} {row.package.version}"
 
     @display(description="State", label=STATES)
-    def shown_state(self, row: Deployment) -> tuple[str, str]:
+    def state_label(self, row: Deployment) -> tuple[str, str]:
         return row.state, row.get_state_display()
 
-    @admin.display(description="Done")
-    def reached(self, row: Deployment) -> str:
-        return progress.done_in_words(row)
+    @admin.display(description="Progress")
+    def completed(self, row: Deployment) -> str:
+        return progress.completed_text(row)
 
-    @admin.display(description="Made", ordering="created_at")
+    @admin.display(description="Created", ordering="created_at")
     def created(self, row: Deployment) -> str:
         return moment_in_words(row.created_at)
 
 
 @admin.register(UpdateStatus)
 class StatusAdmin(ReadOnlyAdmin):
-    """How far each device has come."""
+    """Updates of devices, with the status of each."""
 
-    list_display = ("on", "what", "shown_status", "trouble", "moved")
+    list_display = (
+        "device_name",
+        "rollout_name",
+        "status_label",
+        "error_text",
+        "last_report",
+    )
     list_filter = ("status",)
     list_select_related = ("tenant", "device", "deployment")
     ordering = ("-opened_at", "-id")
     fields: Any = (
-        *("device", "deployment", "shown_status", "progress", "attempt", "version"),
-        *("from_version", "error_code", "error", "opened_at", "started_at"),
-        *("heard_at", "installed_at", "ended_at"),
+        "device",
+        "deployment",
+        "status_label",
+        "progress",
+        "attempt",
+        "version",
+        "from_version",
+        "error_code",
+        "error",
+        "opened_at",
+        "started_at",
+        "heard_at",
+        "installed_at",
+        "ended_at",
     )
     readonly_fields = fields
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        """Lists of one rollout, of one of its errors, and of one device are linked to."""
+        """Allow the filters of links to the updates of a rollout, error or device."""
         linked = (
-            *("deployment__id__exact", "device__id__exact"),
-            *("error_code__exact", "status__exact"),
+            "deployment__id__exact",
+            "device__id__exact",
+            "error_code__exact",
+            "status__exact",
         )
         return lookup in linked or super().lookup_allowed(lookup, value, request)
 
     @admin.display(description="Device")
-    def on(self, row: UpdateStatus) -> str:
+    def device_name(self, row: UpdateStatus) -> str:
         return row.device.name
 
     @admin.display(description="Rollout")
-    def what(self, row: UpdateStatus) -> str:
+    def rollout_name(self, row: UpdateStatus) -> str:
         return row.deployment.name
 
-    @display(description="State", label=STATUSES)
-    def shown_status(self, row: UpdateStatus) -> tuple[str, str]:
+    @display(description="Status", label=STATUSES)
+    def status_label(self, row: UpdateStatus) -> tuple[str, str]:
         label = row.get_status_display()
         is_under_way = row.status in ("downloading", "installing")
         return row.status, f"{label} {row.progress} %" if is_under_way else label
 
     @admin.display(description="Error")
-    def trouble(self, row: UpdateStatus) -> str:
+    def error_text(self, row: UpdateStatus) -> str:
         return row.error or "-"
 
-    @admin.display(description="Last heard of")
-    def moved(self, row: UpdateStatus) -> str:
+    @admin.display(description="Last report")
+    def last_report(self, row: UpdateStatus) -> str:
         return moment_in_words(row.ended_at or row.heard_at, never="not yet")
 
 
 @admin.register(UpdatePolicy)
 class PolicyAdmin(OneRowAdmin):
-    """When a second person is asked, and how many download at a time."""
+    """The update policy of each tenant."""
 
-    list_display = ("shown", "approval_above", "concurrent_downloads")
+    list_display = ("policy_name", "approval_above", "concurrent_downloads")
     list_select_related = ("tenant",)
     ordering = ("tenant",)
-    usual = "Nobody has said otherwise: the usual limits hold."
+    usual = "No policy is set. The defaults apply."
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -320,5 +354,5 @@ class PolicyAdmin(OneRowAdmin):
         return ((None, {"fields": fields}),)
 
     @admin.display(description="Policy")
-    def shown(self, row: UpdatePolicy) -> str:
+    def policy_name(self, row: UpdatePolicy) -> str:
         return str(row)

@@ -1,4 +1,4 @@
-"""The JSON of a device's own updates, in and out."""
+"""Serializers of the updates of the calling device."""
 
 from datetime import datetime
 from typing import Any
@@ -9,15 +9,15 @@ from rest_framework import serializers
 from core.rest.fields import Text, WholeNumber
 from core.rest.strict import Strict
 from devices.updates.models import SoftwareUpdate, Status
-from devices.updates.services.feedback import LONGEST_REASON, WORDS
+from devices.updates.services.feedback import MAX_ERROR_LENGTH, STATUSES
 from devices.updates.services.offers import Offer
 
-FEEDBACK = [(word, word) for word in WORDS]
-MOST_ATTEMPTS = 32_767
+FEEDBACK = [(status, status) for status in STATUSES]
+MAX_ATTEMPT = 32_767
 
 
 class OfferedFileSerializer(serializers.Serializer[Any]):
-    """A package as its device gets it; what counts is what is signed."""
+    """The package of an offer. Devices verify the signature before they install it."""
 
     id = serializers.UUIDField()
     url = serializers.CharField()
@@ -28,7 +28,11 @@ class OfferedFileSerializer(serializers.Serializer[Any]):
 
 
 class OfferSerializer(serializers.Serializer[Any]):
-    """What a device is to install. `rollback`: go back to it, if need be by itself."""
+    """The update that a device should install.
+
+    With `rollback`, the device returns to an earlier version. `package` is null if the
+    server has no package of that version, and the device must have kept it.
+    """
 
     rollout = serializers.UUIDField(source="status.deployment_id")
     attempt = serializers.IntegerField(source="status.attempt")
@@ -36,11 +40,13 @@ class OfferSerializer(serializers.Serializer[Any]):
     version = serializers.CharField(source="status.version")
     rollback = serializers.SerializerMethodField()
     order = serializers.CharField(
-        help_text="The same for this device alone, for an hour: JWS (RFC 7515)."
+        help_text="The signed update order for this device, valid for one hour: JWS in"
+        " compact form (RFC 7515)."
     )
     status = serializers.ChoiceField(source="status.status", choices=Status.choices)
     not_before = serializers.DateTimeField(
-        allow_null=True, help_text="When its maintenance window opens; null: it is."
+        allow_null=True,
+        help_text="When the next maintenance window opens; null if one is open now.",
     )
     window_ends = serializers.SerializerMethodField()
     package = serializers.SerializerMethodField()
@@ -56,36 +62,37 @@ class OfferSerializer(serializers.Serializer[Any]):
         package = offer.status.package
         if package is None:
             return None
-        told = {
+        fields = {
             **{name: getattr(package, name) for name in ("id", "size", "sha256")},
             "signature": package.signature,
             "platform": package.platform,
             "url": f"{self.context['base']}/updates/packages/{package.pk}/file",
         }
-        return dict(OfferedFileSerializer(told).data)
+        return dict(OfferedFileSerializer(fields).data)
 
 
 class FeedbackFields(Strict):
-    """What a device says of its update; said twice is said once."""
+    """The progress report of a device."""
 
-    attempt = WholeNumber(min_value=1, max_value=MOST_ATTEMPTS)
+    attempt = WholeNumber(min_value=1, max_value=MAX_ATTEMPT)
     status = serializers.ChoiceField(choices=FEEDBACK)
     progress = WholeNumber(
         min_value=0,
         max_value=100,
         required=False,
-        help_text="Percent, of downloading or of installing.",
+        help_text="Percent of the download or of the installation.",
     )
     error_code = Text(
         max_length=64,
         pattern="[a-z0-9_.-]*",
         allow_blank=True,
         required=False,
-        help_text="With `failed`: by which failures are grouped.",
+        help_text="For `failed`: the code by which failures are grouped, for example"
+        " `no_space`.",
     )
     error = Text(
-        max_length=LONGEST_REASON,
+        max_length=MAX_ERROR_LENGTH,
         allow_blank=True,
         required=False,
-        help_text="With `failed`: a sentence.",
+        help_text="For `failed`: a message for members.",
     )

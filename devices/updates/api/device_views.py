@@ -1,4 +1,4 @@
-"""The devices' doors to their updates."""
+"""API of the updates of the calling device."""
 
 from uuid import UUID
 
@@ -16,13 +16,13 @@ from devices.updates.services import feedback, offers
 
 
 class MyUpdateView(APIView):
-    """What the calling device is to install now; 204 when there is nothing."""
+    """The update that the calling device should install now; 204 if there is none."""
 
     permission_classes = (IsDevice,)
 
     @extend_schema(responses={200: OfferSerializer, 204: None})
     def get(self, request: Request) -> Response:
-        offer = offers.current(calling_device(request), now=timezone.now())
+        offer = offers.current_offer(calling_device(request), now=timezone.now())
         headers = {"Cache-Control": "no-store"}
         if offer is None:
             return Response(status=status.HTTP_204_NO_CONTENT, headers=headers)
@@ -31,25 +31,26 @@ class MyUpdateView(APIView):
 
 
 class MyFeedbackView(APIView):
-    """How far the calling device is with an update, in any order.
+    """Report the progress of the calling device's update. 204, in any order.
 
-    `installed` is its own view: it has succeeded when it is seen with the new version,
-    and has been well for some time. After `failed` it is offered the same update again
-    only when a member says so.
+    Sending the same report twice has no further effect. `installed` does not complete
+    the update: the device must be online with the new version for the soak time without
+    an alert. After `failed` the device is offered the update again only when a member
+    retries the rollout.
     """
 
     permission_classes = (IsDevice,)
 
-    # Made once: a serializer per request would copy its fields each time.
+    # Shared by all requests: a new serializer would copy its fields each time.
     body = FeedbackFields()
 
     @extend_schema(request=FeedbackFields, responses={204: None})
     def post(self, request: Request, rollout_id: UUID) -> Response:
-        said = self.body.run_validation(request.data)
-        feedback.tell(
+        fields = self.body.run_validation(request.data)
+        feedback.record_feedback(
             device=calling_device(request),
             deployment_id=rollout_id,
             now=timezone.now(),
-            **said,
+            **fields,
         )
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,4 +1,4 @@
-"""How packages, rollouts and devices' updates are narrowed in lists."""
+"""Filters of the lists of packages, rollouts and updates of devices."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from rest_framework.exceptions import ValidationError
 
 from devices.registry.device_filters import IdFilter
 from devices.updates.models import Deployment, SoftwareUpdate, Status, UpdateStatus
-from devices.updates.services.terms import MOST_WAVES
+from devices.updates.services.terms import MAX_WAVES
 
 
-class _Narrowing(FilterSet):
-    """A choice that is left empty is a mistake that should be heard of."""
+class _StrictChoicesFilterSet(FilterSet):
+    """A filter set that rejects blank choices, because blank never means all."""
 
     Backend = DjangoFilterBackend
 
@@ -23,13 +23,14 @@ class _Narrowing(FilterSet):
         for name, filter_ in self.base_filters.items():
             is_choice = isinstance(filter_, django_filters.ChoiceFilter)
             if is_choice and self.data.get(name) == "":
-                raise ValidationError({name: "Leave it out for all of them."})
-        narrowed: QuerySet[Any] = super().filter_queryset(queryset)
-        return narrowed
+                message = "The filter must not be blank. Omit it to get all rows."
+                raise ValidationError({name: message})
+        filtered: QuerySet[Any] = super().filter_queryset(queryset)
+        return filtered
 
 
-class PackageFilter(_Narrowing):
-    """`product`, by its name, and `state`."""
+class PackageFilter(_StrictChoicesFilterSet):
+    """Filter packages by `product` (its name) and `state`."""
 
     product = django_filters.CharFilter(field_name="product__name")
     state = django_filters.ChoiceFilter(choices=SoftwareUpdate.State.choices)
@@ -39,8 +40,8 @@ class PackageFilter(_Narrowing):
         fields = ("state",)
 
 
-class RolloutListFilter(_Narrowing):
-    """`state`, and of which package they are."""
+class RolloutListFilter(_StrictChoicesFilterSet):
+    """Filter rollouts by `state` and `package` (its id)."""
 
     state = django_filters.ChoiceFilter(choices=Deployment.State.choices)
     package = IdFilter()
@@ -50,18 +51,18 @@ class RolloutListFilter(_Narrowing):
         fields = ("state",)
 
 
-@extend_schema_field({"type": "integer", "minimum": 1, "maximum": MOST_WAVES})
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": MAX_WAVES})
 class WaveFilter(django_filters.NumberFilter):
-    """A wave by its number."""
+    """Filter by the number of a wave."""
 
     field_class = forms.IntegerField
 
 
-class StatusFilter(_Narrowing):
-    """`status`, `wave` by its number, and `error_code`."""
+class StatusFilter(_StrictChoicesFilterSet):
+    """Filter updates of devices by `status`, `wave` (its number) and `error_code`."""
 
     status = django_filters.ChoiceFilter(choices=Status.choices)
-    wave = WaveFilter(field_name="wave__number", min_value=1, max_value=MOST_WAVES)
+    wave = WaveFilter(field_name="wave__number", min_value=1, max_value=MAX_WAVES)
     error_code = django_filters.CharFilter(max_length=64)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""The doors to products and packages: members make them, devices fetch their files."""
+"""API of products and packages, for members, and of package files, also for devices."""
 
 from typing import Any
 from uuid import UUID
@@ -43,11 +43,11 @@ from devices.updates.api.serializers import (
     WithdrawFields,
 )
 from devices.updates.errors import (
-    FileIsMissing,
+    DiskFull,
     LengthRequired,
-    NoRoomHere,
-    NoSuchPackage,
-    NoSuchProduct,
+    PackageFileMissing,
+    PackageNotFound,
+    ProductNotFound,
     UploadTooLarge,
     UploadTruncated,
 )
@@ -63,7 +63,7 @@ class ProductPages(CursorPages):
 
 
 class ProductsView(ListAPIView[SoftwareProduct]):
-    """What is installed on devices and comes in versions; and one more."""
+    """List products, or create one."""
 
     permission_classes = (MayPublish,)
     serializer_class = ProductSerializer
@@ -75,13 +75,13 @@ class ProductsView(ListAPIView[SoftwareProduct]):
 
     @extend_schema(request=ProductFields, responses={201: ProductSerializer})
     def post(self, request: Request) -> Response:
-        said = parsed(ProductFields, request)
-        row = products.create(now=timezone.now(), **said)
+        fields = parsed(ProductFields, request)
+        row = products.create(now=timezone.now(), **fields)
         return Response(ProductSerializer(row).data, status.HTTP_201_CREATED)
 
 
 class ProductView(APIView):
-    """One product. How it is numbered stays as it is."""
+    """Get, rename or delete a product. Its versioning scheme cannot be changed."""
 
     permission_classes = (MayPublish,)
 
@@ -108,7 +108,7 @@ class PackagePages(CursorPages):
 
 
 class PackagesView(ListAPIView[SoftwareUpdate]):
-    """Packages, the newest first; and the draft of one more."""
+    """List packages, the newest first, or create a draft."""
 
     permission_classes = (MayPublish,)
     serializer_class = PackageSerializer
@@ -121,111 +121,119 @@ class PackagesView(ListAPIView[SoftwareUpdate]):
 
     @extend_schema(request=PackageFields, responses={201: PackageSerializer})
     def post(self, request: Request) -> Response:
-        said = parsed(PackageFields, request)
-        product = _product(name=said.pop("product"))
-        row = packages.create(product=product, now=timezone.now(), **said)
+        fields = parsed(PackageFields, request)
+        product = _product(name=fields.pop("product"))
+        row = packages.create(product=product, now=timezone.now(), **fields)
         return Response(PackageSerializer(row).data, status.HTTP_201_CREATED)
 
 
 class PackageView(APIView):
-    """One package; a draft may be changed and dropped."""
+    """Get a package. Change or delete a draft."""
 
     permission_classes = (MayPublish,)
 
     @extend_schema(responses=PackageSerializer)
     def get(self, request: Request, package_id: UUID) -> Response:
-        return Response(PackageSerializer(package_with(package_id)).data)
+        return Response(PackageSerializer(get_package(package_id)).data)
 
     @extend_schema(request=PackageChanges, responses=PackageSerializer)
     def patch(self, request: Request, package_id: UUID) -> Response:
-        said = parsed(PackageChanges, request)
-        row = packages.change(package=package_with(package_id), **said)
+        fields = parsed(PackageChanges, request)
+        row = packages.change(package=get_package(package_id), **fields)
         return Response(PackageSerializer(row).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, package_id: UUID) -> Response:
-        packages.delete(package=package_with(package_id))
+        packages.delete(package=get_package(package_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class ReleaseView(APIView):
-    """From now on a package may be rolled out, and is not changed any more."""
+    """Release a package. It can be rolled out then, and is immutable."""
 
     permission_classes = (MayPublish,)
 
     @extend_schema(request=ReleaseFields, responses=PackageSerializer)
     def post(self, request: Request, package_id: UUID) -> Response:
-        said = parsed(ReleaseFields, request)
-        if "sha256" in said:
-            said["sha256"] = said["sha256"].lower()
+        fields = parsed(ReleaseFields, request)
+        if "sha256" in fields:
+            fields["sha256"] = fields["sha256"].lower()
         row = packages.release(
-            package=package_with(package_id), now=timezone.now(), **said
+            package=get_package(package_id), now=timezone.now(), **fields
         )
         return Response(PackageSerializer(row).data)
 
 
 class WithdrawView(APIView):
-    """Nobody gets a package any more, and its rollouts end."""
+    """Withdraw a package and abort its rollouts."""
 
     permission_classes = (MayPublish,)
 
     @extend_schema(request=WithdrawFields, responses=PackageSerializer)
     def post(self, request: Request, package_id: UUID) -> Response:
-        said = parsed(WithdrawFields, request)
+        fields = parsed(WithdrawFields, request)
         row = packages.withdraw(
-            package=package_with(package_id), now=timezone.now(), **said
+            package=get_package(package_id), now=timezone.now(), **fields
         )
         return Response(PackageSerializer(row).data)
 
 
 class AnyParser(BaseParser):
-    """Whatever it says that it is; the view reads it piece by piece."""
+    """A parser for any content type. The view reads the body in chunks."""
 
     media_type = "*/*"
 
 
 class PackageFileView(APIView):
-    """A package's file: put there by who makes packages, fetched by who is to have it."""
+    """Upload the file of a draft, or download the file of a package as a device."""
 
-    http_method_names = ("get", "put", "options")  # a HEAD would take a place
+    http_method_names = ("get", "put", "options")  # HEAD would use a download slot
     parser_classes = (AnyParser,)
     content_negotiation_class = OneFormOnly
 
     def get_permissions(self) -> list[Any]:
-        kinds: dict[str | None, Any] = {"GET": IsDevice, "PUT": MayPublish}
-        return [kinds.get(self.request.method, IsDeviceOrMember)()]
+        by_method: dict[str | None, Any] = {"GET": IsDevice, "PUT": MayPublish}
+        return [by_method.get(self.request.method, IsDeviceOrMember)()]
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("Range", location="header", description="One range."),
-            OpenApiParameter("If-Range", location="header", description="An ETag."),
+            OpenApiParameter(
+                "Range", location="header", description="A single byte range."
+            ),
+            OpenApiParameter(
+                "If-Range",
+                location="header",
+                description="ETag of the file that a range continues.",
+            ),
         ],
         responses={(200, "application/octet-stream"): bytes, (206, "*/*"): bytes},
-        description="Whole or in part (RFC 9110 §14), for a device that is to install"
-        " it now. 429 when others have their turn, or its window is closed.",
+        description="Download the file, or a range of it (RFC 9110 §14), as a device"
+        " that should install it now. 429 if all download slots are in use or the"
+        " maintenance window is closed.",
     )
     def get(self, request: Request, package_id: UUID) -> HttpResponseBase:
-        package = offers.file_for(
+        package = offers.claim_download(
             calling_device(request), package_id, now=timezone.now()
         )
-        return handed_out(request._request, package)
+        return package_file_response(request._request, package)
 
     @extend_schema(
         parameters=[
             OpenApiParameter(
                 "sha256",
                 {"type": "string", "pattern": f"^{HEX}$"},
-                description="What the file has to be; else it is refused.",
+                description="Expected SHA-256. A file with another hash is rejected.",
             )
         ],
         request=BINARY,
         responses=PackageSerializer,
-        description="The body is the file itself: of a draft, as often as need be.",
+        description="Upload the file of a draft. The request body is the file. It"
+        " replaces the previous file.",
     )
     def put(self, request: Request, package_id: UUID) -> HttpResponseBase:
-        row = taken(
+        row = store_uploaded_file(
             request._request,
-            package_with(package_id),
+            get_package(package_id),
             sha256=request.query_params.get("sha256", ""),
         )
         if row is None:
@@ -234,7 +242,7 @@ class PackageFileView(APIView):
 
 
 class UpdateKeysView(APIView):
-    """The key that signs the tenant's packages."""
+    """Get the public key that verifies the tenant's packages, or replace the key."""
 
     permission_classes = (MayUseKeys,)
 
@@ -246,22 +254,29 @@ class UpdateKeysView(APIView):
     @extend_schema(
         request=None,
         responses={201: UpdateKeysSerializer},
-        description="Sign with a new key: all packages anew. Devices hear of it with"
-        " their configuration.",
+        description="Replace the signing key and sign all packages again. Devices get"
+        " the new public key with their configuration.",
     )
     def post(self, request: Request) -> Response:
         key = signing.replace_key(now=timezone.now())
         return Response({"keys": [signing_keys.jwk(key)]}, status.HTTP_201_CREATED)
 
 
-def taken(
+def store_uploaded_file(
     request: HttpRequest, package: SoftwareUpdate, *, sha256: str = ""
 ) -> SoftwareUpdate | None:
-    """Take the body as a package's file; None when the server only asks whether.
+    """Store the body of a request as the file of a package.
+
+    Args:
+        sha256: expected hash in hexadecimal; empty means that it is not checked.
+
+    Returns:
+        The package; None if the proxy only asks whether it may accept the upload.
 
     Raises:
-        LengthRequired, UploadTooLarge, UploadTruncated: nothing is kept.
-        PackageIsReleased and more: see `packages.receive`.
+        LengthRequired, UploadTooLarge, UploadTruncated: nothing is stored.
+        DiskFull: the disk is nearly full.
+        DomainError: see `packages.receive`.
     """
     packages.check_receivable(package, length=uploads.said_length(request))
     packages.check_sha256(sha256)
@@ -275,21 +290,29 @@ def taken(
     except uploads.LengthUnknown as error:
         raise LengthRequired from error
     except uploads.NoRoom as error:
-        raise NoRoomHere from error
+        raise DiskFull from error
     except uploads.TooLarge as error:
         raise UploadTooLarge(packages.largest()) from error
     except uploads.BrokenOff as error:
         raise UploadTruncated from error
 
 
-def handed_out(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBase:
-    """The file, or the part that is asked for; the proxy's work where there is one."""
-    kind, etag = _kind(package), f'"{package.sha256}"'
+def package_file_response(
+    request: HttpRequest, package: SoftwareUpdate
+) -> HttpResponseBase:
+    """Return a response with the file or the requested range of it.
+
+    With `PACKAGES_ACCEL` the proxy sends the file.
+
+    Raises:
+        PackageFileMissing: the file does not exist, or has another size.
+    """
+    content_type, etag = _content_type(package), f'"{package.sha256}"'
     size = package.size or 0
     if size != package_files.size_of(package.stored_name):
-        raise FileIsMissing
-    if (known := unchanged(request, etag)) is not None:
-        return known
+        raise PackageFileMissing
+    if (not_modified := unchanged(request, etag)) is not None:
+        return not_modified
     path = package_files.local_path(package.stored_name)
     response: HttpResponseBase
     try:
@@ -297,23 +320,23 @@ def handed_out(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBas
             request,
             size=size,
             etag=etag,
-            content_type=kind,
+            content_type=content_type,
             path=path,
-            chunks=lambda start, end: package_files.chunks(
+            chunks=lambda start, end: package_files.read_range(
                 package.stored_name, start, end
             ),
         )
     except downloads.Unsatisfiable:
-        return _beyond(size)
+        return _range_not_satisfiable(size)
     if settings.PACKAGES_ACCEL and path is not None:
-        place = f"{settings.PACKAGES_ACCEL}/{package.stored_name}"
-        response = HttpResponse(headers={"X-Accel-Redirect": place})
-        response["Content-Type"] = kind
+        location = f"{settings.PACKAGES_ACCEL}/{package.stored_name}"
+        response = HttpResponse(headers={"X-Accel-Redirect": location})
+        response["Content-Type"] = content_type
     response["Cache-Control"] = "private, no-transform"
     return response
 
 
-def _beyond(size: int) -> Response:
+def _range_not_satisfiable(size: int) -> Response:
     error = {
         "code": "range_not_satisfiable",
         "detail": f"The file has {size:,} bytes.",
@@ -326,22 +349,22 @@ def _beyond(size: int) -> Response:
     )
 
 
-def _kind(package: SoftwareUpdate) -> str:
+def _content_type(package: SoftwareUpdate) -> str:
     is_apk = package.apk is not None
     android = "application/vnd.android.package-archive"
     return android if is_apk else "application/octet-stream"
 
 
-def package_with(package_id: UUID) -> SoftwareUpdate:
-    rows = SoftwareUpdate.objects.select_related("product")
-    row: SoftwareUpdate | None = rows.filter(pk=package_id).first()
-    if row is None:
-        raise NoSuchPackage
-    return row
+def get_package(package_id: UUID) -> SoftwareUpdate:
+    queryset = SoftwareUpdate.objects.select_related("product")
+    package: SoftwareUpdate | None = queryset.filter(pk=package_id).first()
+    if package is None:
+        raise PackageNotFound
+    return package
 
 
-def _product(**which: Any) -> SoftwareProduct:
-    row: SoftwareProduct | None = SoftwareProduct.objects.filter(**which).first()
-    if row is None:
-        raise NoSuchProduct
-    return row
+def _product(**lookup: Any) -> SoftwareProduct:
+    product: SoftwareProduct | None = SoftwareProduct.objects.filter(**lookup).first()
+    if product is None:
+        raise ProductNotFound
+    return product

@@ -1,17 +1,17 @@
-"""Who may do what with updates."""
+"""Permissions of the API of software updates."""
 
 from devices.updates.models import SoftwareUpdate, UpdatePolicy, UpdateSigningKey
 from tenants.api.permissions import IsMember
 
 
 class MayPublish(IsMember):
-    """Any member reads; an admin or owner makes packages."""
+    """All members can read; admins and owners can change products and packages."""
 
     writes = SoftwareUpdate.managed_by
 
 
 class MaySetPolicy(IsMember):
-    """Any member reads how updates are rolled out; an admin or owner says it."""
+    """All members can read the update policy; admins and owners can change it."""
 
     writes = UpdatePolicy.managed_by
 

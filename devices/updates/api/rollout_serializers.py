@@ -1,4 +1,4 @@
-"""The JSON of rollouts, in and out."""
+"""Serializers of rollouts."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from devices.updates.models import Deployment, DeploymentWave, Status
 from devices.updates.services.rollout_decision import waits_for
 from devices.updates.services.targets import Size
 from devices.updates.services.terms import LIMITS as TERMS
-from devices.updates.services.terms import MOST_WAVES
-from devices.updates.update_windows import MOST as MOST_WINDOWS
+from devices.updates.services.terms import MAX_WAVES
+from devices.updates.update_windows import MAX_WINDOWS
 
 WEEKDAYS = [(day, day) for day in DAYS]
-MOST_FILTERS = 20
+MAX_FILTERS = 20
 
 
 class ReasonFields(Strict):
@@ -23,10 +23,20 @@ class ReasonFields(Strict):
 
 
 class SizeFields(Strict):
-    """How far a wave goes, together with those before it; one of both."""
+    """The size of a wave, including the waves before it: `percent` or `count`."""
 
-    percent = serializers.FloatField(required=False, min_value=0, max_value=100)
-    count = WholeNumber(required=False, min_value=1, max_value=10_000_000)
+    percent = serializers.FloatField(
+        required=False,
+        min_value=0,
+        max_value=100,
+        help_text="Percentage of the rollout's devices.",
+    )
+    count = WholeNumber(
+        required=False,
+        min_value=1,
+        max_value=10_000_000,
+        help_text="Number of devices.",
+    )
     starts_at = serializers.DateTimeField(required=False, allow_null=True)
 
     def to_internal_value(self, data: Any) -> Size:
@@ -34,7 +44,10 @@ class SizeFields(Strict):
 
 
 class WindowFields(Strict):
-    """By each device's own clock; one that ends before it begins ends the next day."""
+    """A maintenance window in the local time of each device.
+
+    A window whose end is not after its start ends on the next day.
+    """
 
     days = serializers.ListField(
         child=serializers.ChoiceField(choices=WEEKDAYS), min_length=1, max_length=7
@@ -42,68 +55,74 @@ class WindowFields(Strict):
     until = Text(pattern="([01][0-9]|2[0-3]):[0-5][0-9]")
 
     def get_fields(self) -> dict[str, Any]:
-        clock = Text(pattern="([01][0-9]|2[0-3]):[0-5][0-9]")
-        return {**super().get_fields(), "from": clock}
+        start = Text(pattern="([01][0-9]|2[0-3]):[0-5][0-9]")
+        return {**super().get_fields(), "from": start}
 
 
 class TermFields(Strict):
-    """The terms of a rollout; what is left out is as usual, or as it was."""
+    """The settings of a rollout. An omitted field keeps its value or its default."""
 
     filter = serializers.DictField(
         child=Text(max_length=120, allow_blank=True),
         required=False,
-        help_text="As `GET /devices` is narrowed, and by `app_version`, `os_version` and"
-        " `device` (its id); `{}` is every device.",
+        help_text="Filter parameters of `GET /devices`, and `app_version`, `os_version`"
+        " and `device` (its id). `{}` means all devices.",
     )
     waves = serializers.ListField(
-        child=SizeFields(), min_length=1, max_length=MOST_WAVES, required=False
+        child=SizeFields(), min_length=1, max_length=MAX_WAVES, required=False
     )
     starts_at = serializers.DateTimeField(required=False, allow_null=True)
     windows = serializers.ListField(
         child=WindowFields(),
-        max_length=MOST_WINDOWS,
+        max_length=MAX_WINDOWS,
         required=False,
-        help_text="When devices may be updated; none is at any time.",
+        help_text="Maintenance windows in which devices may be updated. Empty means at"
+        " any time.",
     )
     rate = WholeNumber(
         required=False,
         allow_null=True,
         min_value=TERMS["rate"][0],
         max_value=TERMS["rate"][1],
-        help_text="Devices a minute; null: as many as there are.",
+        help_text="Maximum number of devices per minute; null means no limit.",
     )
     soak_minutes = WholeNumber(
         required=False,
         min_value=TERMS["soak_minutes"][0],
         max_value=TERMS["soak_minutes"][1],
-        help_text="So long a device has to be well before it has succeeded.",
+        help_text="Minutes that a device must be online with the new version without a"
+        " new alert to succeed.",
     )
     deadline_minutes = WholeNumber(
         required=False,
         min_value=TERMS["deadline_minutes"][0],
         max_value=TERMS["deadline_minutes"][1],
-        help_text="In which a device that installs has to be heard of.",
+        help_text="Minutes without a report after which a device that is installing has"
+        " failed.",
     )
     success_percent = serializers.FloatField(
         required=False,
         min_value=0,
         max_value=100,
-        help_text="Of those that have begun; then the next wave is opened.",
+        help_text="Percentage of the devices that started which must succeed before the"
+        " next wave starts.",
     )
     failure_percent = serializers.FloatField(
         required=False,
         min_value=0,
         max_value=100,
-        help_text="When it is certain that more fail, the rollout pauses.",
+        help_text="The rollout pauses when the failure rate is certainly above this"
+        " percentage.",
     )
 
-    def validate_filter(self, said: dict[str, str]) -> dict[str, str]:
-        if len(said) > MOST_FILTERS:
-            raise serializers.ValidationError(f"At most {MOST_FILTERS} parameters.")
-        return said
+    def validate_filter(self, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > MAX_FILTERS:
+            message = f"A filter can have at most {MAX_FILTERS} parameters."
+            raise serializers.ValidationError(message)
+        return value
 
-    def validate_windows(self, said: list[Any]) -> list[dict[str, Any]]:
-        return [dict(each) for each in said]
+    def validate_windows(self, value: list[Any]) -> list[dict[str, Any]]:
+        return [dict(window) for window in value]
 
 
 class RolloutChanges(TermFields):
@@ -112,7 +131,9 @@ class RolloutChanges(TermFields):
 
 class RolloutFields(RolloutChanges):
     package = serializers.UUIDField()
-    dry_run = Truth(required=False, help_text="Count its devices, change nothing.")
+    dry_run = Truth(
+        required=False, help_text="Return the devices of the rollout, create nothing."
+    )
 
 
 class NamedSerializer(serializers.Serializer[Any]):
@@ -123,25 +144,32 @@ class NamedSerializer(serializers.Serializer[Any]):
 
 class PlannedWaveSerializer(serializers.Serializer[Any]):
     number = serializers.IntegerField()
-    devices = serializers.IntegerField(help_text="That come with this wave.")
-    first = NamedSerializer(many=True, help_text="Some of them.")
+    devices = serializers.IntegerField(
+        help_text="Devices of this wave, without the waves before it."
+    )
+    first = NamedSerializer(many=True, help_text="Some of these devices.")
 
 
 class PlanSerializer(serializers.Serializer[Any]):
-    """What a rollout would come to."""
+    """The devices that a rollout would reach now."""
 
-    found = serializers.IntegerField()
-    eligible = serializers.IntegerField()
-    online = serializers.IntegerField(help_text="Of the eligible.")
+    found = serializers.IntegerField(help_text="Devices that match the filter.")
+    eligible = serializers.IntegerField(help_text="Devices that would be updated.")
+    online = serializers.IntegerField(help_text="Eligible devices that are online.")
     left_out = serializers.DictField(
         child=serializers.IntegerField(),
-        help_text="`model`, `minimum_version`, `up_to_date`, `newer`: so many devices.",
+        help_text="Number of excluded devices by reason: `model`, `minimum_version`,"
+        " `up_to_date` or `newer`.",
     )
     waves = PlannedWaveSerializer(many=True)
 
 
 class WaveSerializer(serializers.Serializer[Any]):
-    """`counts` has its devices by status, and how many of the pending are `unreached`."""
+    """A wave. `counts` has its devices by status.
+
+    `counts.unreached` is how many pending devices are offline or quarantined, and
+    `counts.away` how many devices have the version and are offline.
+    """
 
     number = serializers.IntegerField()
     percent = serializers.FloatField(allow_null=True)
@@ -155,7 +183,7 @@ class WaveSerializer(serializers.Serializer[Any]):
 
 
 class RolloutSerializer(serializers.Serializer[Any]):
-    """`package` is null of a way back, `rolls_back` of any other."""
+    """A rollout. `package` is null for a rollback, `rolls_back` for any other rollout."""
 
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -174,8 +202,8 @@ class RolloutSerializer(serializers.Serializer[Any]):
     deadline_minutes = serializers.IntegerField()
     success_percent = serializers.FloatField()
     failure_percent = serializers.FloatField()
-    counted = serializers.IntegerField(help_text="Devices that it is for.")
-    opened = serializers.IntegerField(help_text="Devices that have it before them.")
+    counted = serializers.IntegerField(help_text="Devices of the rollout.")
+    opened = serializers.IntegerField(help_text="Devices that were offered the update.")
     created_by = serializers.EmailField(source="created_by.email")
     created_at = serializers.DateTimeField()
     requested_by = serializers.EmailField(
@@ -192,20 +220,20 @@ class RolloutSerializer(serializers.Serializer[Any]):
 class RolloutDetailSerializer(RolloutSerializer):
     waves = WaveSerializer(many=True, source="waves.all")
     waits_for = serializers.SerializerMethodField(
-        help_text="What keeps the wave that runs from passing."
+        help_text="What the running wave waits for, as a sentence; empty if nothing."
     )
 
-    def get_waits_for(self, row: Deployment) -> str:
-        running = row.waves.filter(state=DeploymentWave.State.RUNNING).first()
+    def get_waits_for(self, rollout: Deployment) -> str:
+        running = rollout.waves.filter(state=DeploymentWave.State.RUNNING).first()
         if running is None:
             return ""
         return waits_for(
-            running, success_percent=row.success_percent, now=self.context["now"]
+            running, success_percent=rollout.success_percent, now=self.context["now"]
         )
 
 
 class DeviceUpdateSerializer(serializers.Serializer[Any]):
-    """How far a device has come with an update."""
+    """A device in a rollout."""
 
     device = serializers.UUIDField(source="device_id")
     device_name = serializers.CharField(source="device.name")
@@ -213,9 +241,9 @@ class DeviceUpdateSerializer(serializers.Serializer[Any]):
     rollout_name = serializers.CharField(source="deployment.name")
     wave = serializers.IntegerField(source="wave.number")
     status = serializers.ChoiceField(choices=Status.choices)
-    progress = serializers.IntegerField(help_text="Percent, of this status.")
-    version = serializers.CharField()
-    from_version = serializers.CharField()
+    progress = serializers.IntegerField(help_text="Percent of the status.")
+    version = serializers.CharField(help_text="Target version.")
+    from_version = serializers.CharField(help_text="Version before the update.")
     attempt = serializers.IntegerField()
     error_code = serializers.CharField()
     error = serializers.CharField()
@@ -223,7 +251,8 @@ class DeviceUpdateSerializer(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     heard_at = serializers.DateTimeField(allow_null=True)
     installed_at = serializers.DateTimeField(
-        allow_null=True, help_text="When it came back with the version."
+        allow_null=True,
+        help_text="When the device was first online with the target version.",
     )
     ended_at = serializers.DateTimeField(allow_null=True)
 
@@ -231,7 +260,7 @@ class DeviceUpdateSerializer(serializers.Serializer[Any]):
 class FailureSerializer(serializers.Serializer[Any]):
     error_code = serializers.CharField()
     devices = serializers.IntegerField()
-    example = serializers.CharField(help_text="What one of them says.")
+    example = serializers.CharField(help_text="Message of one of these devices.")
 
 
 class FailuresSerializer(serializers.Serializer[Any]):

@@ -1,4 +1,4 @@
-"""The members' doors to rollouts."""
+"""API of rollouts, updates of devices and the update policy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ from core.rest.strict import KnownParameters
 from devices.registry.api.views import found
 from devices.remote_control.api.views import parsed
 from devices.updates.api.filters import RolloutListFilter, StatusFilter
-from devices.updates.api.package_views import package_with
+from devices.updates.api.package_views import get_package
 from devices.updates.api.permissions import MaySetPolicy
 from devices.updates.api.rollout_serializers import (
     DeviceUpdateSerializer,
@@ -31,7 +31,7 @@ from devices.updates.api.rollout_serializers import (
     RolloutSerializer,
 )
 from devices.updates.api.serializers import UpdatePolicyFields, UpdatePolicySerializer
-from devices.updates.errors import NoSuchRollout
+from devices.updates.errors import RolloutNotFound
 from devices.updates.models import Deployment, UpdateStatus
 from devices.updates.services import failures, policies, rollout_control, rollouts
 from tenants.api.permissions import calling_member
@@ -43,7 +43,7 @@ class RolloutPages(CursorPages):
 
 
 class RolloutsView(ListAPIView[Deployment]):
-    """Rollouts, the newest first; and the draft of one more."""
+    """List rollouts, the newest first, or create a draft."""
 
     serializer_class = RolloutSerializer
     pagination_class = RolloutPages
@@ -56,46 +56,49 @@ class RolloutsView(ListAPIView[Deployment]):
     @extend_schema(
         request=RolloutFields,
         responses={200: PlanSerializer, 201: RolloutDetailSerializer},
-        description="With `dry_run` nothing is made: 200 says what it would come to.",
+        description="Create a draft. With `dry_run` nothing is created: the response is"
+        " 200 with the devices that the rollout would reach.",
     )
     def post(self, request: Request) -> Response:
-        said = parsed(RolloutFields, request)
-        package = package_with(said.pop("package"))
-        name, is_dry = said.pop("name", ""), said.pop("dry_run", False)
-        if is_dry:
-            plan = rollouts.preview(package=package, said=said, now=timezone.now())
+        fields = parsed(RolloutFields, request)
+        package = get_package(fields.pop("package"))
+        name, is_dry_run = fields.pop("name", ""), fields.pop("dry_run", False)
+        if is_dry_run:
+            plan = rollouts.preview(package=package, said=fields, now=timezone.now())
             return Response(PlanSerializer(plan).data)
-        row = rollouts.create(
+        rollout = rollouts.create(
             package=package,
             name=name,
-            said=said,
+            said=fields,
             by=calling_member(request),
             now=timezone.now(),
         )
-        return Response(_shown(row.pk), status.HTTP_201_CREATED)
+        return Response(_rollout_data(rollout.pk), status.HTTP_201_CREATED)
 
 
 class RolloutView(APIView):
-    """One rollout, with its waves."""
+    """Get, change or delete a rollout."""
 
     @extend_schema(responses=RolloutDetailSerializer)
     def get(self, request: Request, rollout_id: UUID) -> Response:
-        return Response(_shown(rollout_id))
+        return Response(_rollout_data(rollout_id))
 
     @extend_schema(
         request=RolloutChanges,
         responses=RolloutDetailSerializer,
-        description="What has begun keeps its filter and its start, and its waves can"
-        " be made larger only: that adds devices and moves none.",
+        description="Change the settings. A started rollout keeps its filter and its"
+        " start time, and its waves can only be made larger: that adds devices and"
+        " moves none. A rollout that waits for approval becomes a draft again.",
     )
     def patch(self, request: Request, rollout_id: UUID) -> Response:
-        said = parsed(RolloutChanges, request)
-        rollouts.change(deployment=rollout_with(rollout_id), now=timezone.now(), **said)
-        return Response(_shown(rollout_id))
+        fields = parsed(RolloutChanges, request)
+        rollout = get_rollout(rollout_id)
+        rollouts.change(deployment=rollout, now=timezone.now(), **fields)
+        return Response(_rollout_data(rollout_id))
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, rollout_id: UUID) -> Response:
-        rollouts.delete(deployment=rollout_with(rollout_id))
+        rollouts.delete(deployment=get_rollout(rollout_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -113,137 +116,146 @@ class StatusesView(ListAPIView[UpdateStatus]):
 
 @extend_schema_view(get=extend_schema(operation_id="rollout_devices_list"))
 class RolloutDevicesView(StatusesView):
-    """How far each device of a rollout has come."""
+    """List the devices of a rollout with the status of their updates."""
 
     def get_queryset(self) -> QuerySet[UpdateStatus]:
         rows = UpdateStatus.objects.select_related("device", "deployment", "wave")
-        if getattr(self, "swagger_fake_view", False):  # nobody asks of any rollout
+        if getattr(self, "swagger_fake_view", False):  # schema generation: no rollout
             return rows.none()
-        return rows.filter(deployment=rollout_with(self.kwargs["rollout_id"]))
+        return rows.filter(deployment=get_rollout(self.kwargs["rollout_id"]))
 
 
 @extend_schema_view(get=extend_schema(operation_id="device_updates_list"))
 class DeviceUpdatesView(StatusesView):
-    """The updates of a device, the newest first."""
+    """List the updates of a device, the newest first."""
 
     def get_queryset(self) -> QuerySet[UpdateStatus]:
         rows = UpdateStatus.objects.select_related("device", "deployment", "wave")
-        if getattr(self, "swagger_fake_view", False):  # nobody asks of any device
+        if getattr(self, "swagger_fake_view", False):  # schema generation: no device
             return rows.none()
         return rows.filter(device=found(self.kwargs["device_id"]))
 
 
 class FailuresView(APIView):
-    """What went wrong in a rollout, by error."""
+    """List the failures of a rollout, grouped by error code."""
 
     @extend_schema(operation_id="rollout_failures", responses=FailuresSerializer)
     def get(self, request: Request, rollout_id: UUID) -> Response:
-        kinds = failures.of_rollout(rollout_with(rollout_id))
-        return Response(FailuresSerializer({"results": kinds}).data)
+        results = failures.by_error_code(get_rollout(rollout_id))
+        return Response(FailuresSerializer({"results": results}).data)
 
 
 class PolicyView(APIView):
-    """How the tenant's updates are rolled out."""
+    """Get or change the tenant's update policy."""
 
     permission_classes = (MaySetPolicy,)
 
     @extend_schema(responses=UpdatePolicySerializer)
     def get(self, request: Request) -> Response:
-        return Response(UpdatePolicySerializer(policies.of_tenant()).data)
+        return Response(UpdatePolicySerializer(policies.current_policy()).data)
 
     @extend_schema(request=UpdatePolicyFields, responses=UpdatePolicySerializer)
     def patch(self, request: Request) -> Response:
-        said = parsed(UpdatePolicyFields, request)
-        policy = policies.change(now=timezone.now(), **said)
+        fields = parsed(UpdatePolicyFields, request)
+        policy = policies.change(now=timezone.now(), **fields)
         return Response(UpdatePolicySerializer(policy).data)
 
 
-Verb = Callable[..., Deployment]
+Action = Callable[..., Deployment]
 
 
-def _verb(
+def _action_view(
     name: str,
-    act: Verb,
-    sentence: str,
+    act: Action,
+    description: str,
     *,
     body: type[serializers.Serializer[Any]] | None = None,
-    needs_person: bool = False,
+    needs_member: bool = False,
 ) -> type[APIView]:
-    """A door for one verb; the answer is the rollout as it then is."""
+    """Return a view that runs an action and responds with the resulting rollout."""
 
-    class VerbView(APIView):
+    class ActionView(APIView):
         @extend_schema(
             operation_id=f"rollout_{name}",
             request=body,
             responses=RolloutDetailSerializer,
-            description=sentence,
+            description=description,
         )
         def post(self, request: Request, rollout_id: UUID) -> Response:
-            said = parsed(body, request) if body else {}
-            if needs_person:
-                said["by"] = calling_member(request)
-            row = act(deployment=rollout_with(rollout_id), now=timezone.now(), **said)
-            return Response(_shown(row.pk))
+            fields = parsed(body, request) if body else {}
+            if needs_member:
+                fields["by"] = calling_member(request)
+            rollout = get_rollout(rollout_id)
+            rollout = act(deployment=rollout, now=timezone.now(), **fields)
+            return Response(_rollout_data(rollout.pk))
 
-    VerbView.__doc__ = sentence
-    return VerbView
+    ActionView.__doc__ = description
+    return ActionView
 
 
-VERBS: dict[str, type[APIView]] = {
-    "start": _verb(
+ACTIONS: dict[str, type[APIView]] = {
+    "start": _action_view(
         "start",
         rollout_control.start,
-        "Let a draft begin; a large one waits for a second person.",
-        needs_person=True,
+        "Start a draft. A large rollout waits for the approval of a second member.",
+        needs_member=True,
     ),
-    "approve": _verb(
+    "approve": _action_view(
         "approve",
         rollout_control.approve,
-        "Let one begin that somebody else has asked for.",
-        needs_person=True,
+        "Approve a rollout that another member created and started.",
+        needs_member=True,
     ),
-    "pause": _verb(
-        "pause", rollout_control.pause, "Let nobody begin for now.", body=ReasonFields
-    ),
-    "resume": _verb("resume", rollout_control.resume, "Go on."),
-    "abort": _verb(
-        "abort",
-        rollout_control.abort,
-        "End it: who has not begun to install does not.",
+    "pause": _action_view(
+        "pause",
+        rollout_control.pause,
+        "Pause a rollout. Devices that have started the update continue.",
         body=ReasonFields,
     ),
-    "retry": _verb(
-        "retry", rollout_control.retry, "Have the devices try again that have failed."
+    "resume": _action_view(
+        "resume",
+        rollout_control.resume,
+        "Resume a paused rollout. Earlier failures no longer count.",
     ),
-    "next-wave": _verb(
+    "abort": _action_view(
+        "abort",
+        rollout_control.abort,
+        "Abort a rollout. Updates that are not being installed yet are cancelled.",
+        body=ReasonFields,
+    ),
+    "retry": _action_view(
+        "retry", rollout_control.retry, "Give the failed devices another attempt."
+    ),
+    "next-wave": _action_view(
         "next_wave",
-        rollout_control.open_next_wave,
-        "Let the next wave begin, whatever is known of the one before.",
+        rollout_control.start_next_wave,
+        "Start the next wave, whatever the results of the current one.",
     ),
-    "rollback": _verb(
+    "rollback": _action_view(
         "rollback",
         rollout_control.roll_back,
-        "Tell each device that took it to go back; the answer is that rollout.",
-        needs_person=True,
+        "Return each device that installed the update to its previous version. The"
+        " response is the rollback.",
+        needs_member=True,
     ),
 }
 
 
-def rollout_with(rollout_id: UUID) -> Deployment:
-    row: Deployment | None = _rollouts().filter(pk=rollout_id).first()
-    if row is None:
-        raise NoSuchRollout
-    return row
+def get_rollout(rollout_id: UUID) -> Deployment:
+    rollout: Deployment | None = _rollouts().filter(pk=rollout_id).first()
+    if rollout is None:
+        raise RolloutNotFound
+    return rollout
 
 
 def _rollouts() -> QuerySet[Deployment]:
-    rows: QuerySet[Deployment] = Deployment.objects.select_related(
-        *("product", "package", "created_by", "requested_by", "approved_by")
+    queryset: QuerySet[Deployment] = Deployment.objects.select_related(
+        "product", "package", "created_by", "requested_by", "approved_by"
     )
-    return rows
+    return queryset
 
 
-def _shown(rollout_id: UUID) -> dict[str, Any]:
+def _rollout_data(rollout_id: UUID) -> dict[str, Any]:
     context = {"now": timezone.now()}
-    row = rollout_with(rollout_id)
-    return dict(RolloutDetailSerializer(row, context=context).data)
+    rollout = get_rollout(rollout_id)
+    return dict(RolloutDetailSerializer(rollout, context=context).data)

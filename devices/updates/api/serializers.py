@@ -1,4 +1,4 @@
-"""The JSON of products, packages and what a tenant wants of its updates, in and out."""
+"""Serializers of products, packages, signing keys and the update policy."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from devices.updates.models import (
     SoftwareProduct,
     SoftwareUpdate,
 )
-from devices.updates.services.packages import LONGEST_CHANGELOG, MOST_MODELS
+from devices.updates.services.packages import MAX_CHANGELOG_LENGTH, MAX_TARGET_MODELS
 from devices.updates.services.policies import LIMITS
-from devices.updates.versions import CHOICES, LONGEST
+from devices.updates.versions import CHOICES, MAX_VERSION_LENGTH
 
 HEX = "[0-9A-Fa-f]{64}"
 
@@ -23,7 +23,7 @@ class ProductFields(Strict):
     reports = serializers.ChoiceField(
         choices=SoftwareProduct.Reports.choices,
         required=False,
-        help_text="Which of the versions that a device reports is this product's.",
+        help_text="Which version reported by a device is the version of this product.",
     )
 
 
@@ -40,37 +40,37 @@ class ProductSerializer(serializers.Serializer[Any]):
 
 
 class PackageChanges(Strict):
-    """What may be said otherwise of a draft."""
+    """The fields of a draft that can be changed."""
 
     changelog = serializers.CharField(
-        max_length=LONGEST_CHANGELOG, allow_blank=True, required=False
+        max_length=MAX_CHANGELOG_LENGTH, allow_blank=True, required=False
     )
     platform = serializers.ChoiceField(
         choices=SoftwareUpdate.Platform.choices, required=False
     )
     target_models = serializers.ListField(
         child=Text(max_length=64),
-        max_length=MOST_MODELS,
+        max_length=MAX_TARGET_MODELS,
         required=False,
-        help_text="Of devices that it is for; none is all of them.",
+        help_text="Device models that the package is for. Empty means all models.",
     )
     minimum_version = Text(
-        max_length=LONGEST,
+        max_length=MAX_VERSION_LENGTH,
         allow_blank=True,
         required=False,
-        help_text="That a device has to have at least.",
+        help_text="Oldest version from which a device can be updated. Blank means any.",
     )
 
 
 class PackageFields(PackageChanges):
-    """A draft of a version; its file comes by itself."""
+    """The fields of a new draft. The file is uploaded separately."""
 
-    product = Text(max_length=64, help_text="By its name.")
-    version = Text(max_length=LONGEST)
+    product = Text(max_length=64, help_text="Name of the product.")
+    version = Text(max_length=MAX_VERSION_LENGTH)
 
 
 class ApkSerializer(serializers.Serializer[Any]):
-    """What an Android package says of itself."""
+    """Values from the manifest of an Android package."""
 
     application_id = serializers.CharField()
     version_name = serializers.CharField(allow_null=True)
@@ -80,7 +80,7 @@ class ApkSerializer(serializers.Serializer[Any]):
 
 
 class PackageSerializer(serializers.Serializer[Any]):
-    """`size` and what follows from the file are null until it is there."""
+    """A package. `size` and `apk` are null until the file is uploaded."""
 
     id = serializers.UUIDField()
     product = serializers.CharField(source="product.name")
@@ -90,10 +90,10 @@ class PackageSerializer(serializers.Serializer[Any]):
     target_models = serializers.ListField(child=serializers.CharField())
     minimum_version = serializers.CharField()
     state = serializers.ChoiceField(choices=SoftwareUpdate.State.choices)
-    size = serializers.IntegerField(allow_null=True, help_text="bytes")
+    size = serializers.IntegerField(allow_null=True, help_text="Bytes.")
     sha256 = serializers.CharField(help_text="Hexadecimal.")
     signature = serializers.CharField(
-        help_text="JWS in compact form (RFC 7515), by the tenant's update key."
+        help_text="JWS in compact form (RFC 7515) by the tenant's update signing key."
     )
     apk = ApkSerializer(allow_null=True)
     created_by = serializers.CharField()
@@ -108,7 +108,8 @@ class ReleaseFields(Strict):
     sha256 = Text(
         pattern=HEX,
         required=False,
-        help_text="Of the file that was looked at: another one is not released.",
+        help_text="SHA-256 of the file you have checked. If the file has another hash,"
+        " the package is not released.",
     )
 
 
@@ -121,13 +122,14 @@ class UpdatePolicyFields(Strict):
         min_value=LIMITS["approval_above"][0],
         max_value=LIMITS["approval_above"][1],
         required=False,
-        help_text="A rollout to more devices wants a second person.",
+        help_text="Rollouts to more devices than this need the approval of a second"
+        " member.",
     )
     concurrent_downloads = WholeNumber(
         min_value=LIMITS["concurrent_downloads"][0],
         max_value=LIMITS["concurrent_downloads"][1],
         required=False,
-        help_text="So many devices download at a time.",
+        help_text="How many devices may download at the same time.",
     )
 
 
@@ -137,7 +139,10 @@ class UpdatePolicySerializer(serializers.Serializer[Any]):
 
 
 class UpdateKeysSerializer(serializers.Serializer[Any]):
-    """The key that signs the tenant's packages (RFC 7517); none before the first one."""
+    """The public key of the tenant's update signing key as a JWK set (RFC 7517).
+
+    The list is empty until the first package is signed.
+    """
 
     keys = serializers.ListField(
         child=serializers.DictField(child=serializers.CharField())

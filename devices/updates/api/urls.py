@@ -53,7 +53,7 @@ urlpatterns = [
     ),
     *(
         path(f"{ROLLOUT}/{name}", view.as_view(), name=f"rollout-{name}")
-        for name, view in rollout_views.VERBS.items()
+        for name, view in rollout_views.ACTIONS.items()
     ),
     path(
         "updates/devices/<uuid:device_id>",

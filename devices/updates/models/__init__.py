@@ -1,4 +1,4 @@
-"""The rows of software updates."""
+"""Models of software updates."""
 
 from devices.updates.models.deployments import Deployment, DeploymentWave
 from devices.updates.models.packages import (

@@ -1,4 +1,4 @@
-"""Rollouts: which devices get which package, wave by wave."""
+"""Models of rollouts and their waves."""
 
 import uuid
 from datetime import datetime
@@ -12,29 +12,27 @@ from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import TenantOwned, User
 
-USUAL_SUCCESS, USUAL_FAILURE = 90.0, 3.0  # percent
-USUAL_SOAK = 10  # minutes
-USUAL_DEADLINE = 60  # minutes
+DEFAULT_SUCCESS_PERCENT, DEFAULT_FAILURE_PERCENT = 90.0, 3.0  # percent
+DEFAULT_SOAK_MINUTES = 10  # minutes
+DEFAULT_DEADLINE_MINUTES = 60  # minutes
 
 
 class DeploymentQuerySet(models.QuerySet["Deployment"]):
-    """Questions about deployments; each returns a narrower queryset."""
-
     def due(self, now: datetime) -> Self:
-        """Those that the tick has to look at, the longest due first."""
+        """Rollouts whose next step is due, the longest due first."""
         return self.filter(due_at__lte=now).order_by("due_at", "id")
 
 
 class Deployment(TenantOwned):
-    """A package for the devices that a filter finds; or, of another one, the way back.
+    """A rollout of a package to the devices that match a filter, wave by wave.
 
-    Its waves are opened one after the other. `due_at` is when the tick looks at it next;
-    None where nothing is left to be done.
+    A rollback is a rollout without a package: `rolls_back` is the rollout it reverts.
+    `due_at` is when the next step is due; None if no step is left.
     """
 
     class State(models.TextChoices):
         DRAFT = "draft"
-        WAITING = "waiting", "waiting for a second person"
+        WAITING = "waiting", "waiting for approval"
         SCHEDULED = "scheduled"
         RUNNING = "running"
         PAUSED = "paused"
@@ -50,17 +48,17 @@ class Deployment(TenantOwned):
         SoftwareUpdate, on_delete=models.PROTECT, null=True, related_name="deployments"
     )
     rolls_back = models.ForeignKey(
-        "self", on_delete=models.PROTECT, null=True, related_name="ways_back"
+        "self", on_delete=models.PROTECT, null=True, related_name="rollbacks"
     )
-    filter = models.JSONField(default=dict)  # as lists of devices are narrowed
+    filter = models.JSONField(default=dict)  # filter parameters of device lists
     state = models.CharField(max_length=9, choices=State.choices, default=State.DRAFT)
     starts_at = models.DateTimeField(null=True)
-    windows = models.JSONField(default=list)  # by each device's own clock
-    rate = models.PositiveIntegerField(null=True)  # devices a minute
-    soak_minutes = models.PositiveIntegerField(default=USUAL_SOAK)
-    deadline_minutes = models.PositiveIntegerField(default=USUAL_DEADLINE)
-    success_percent = models.FloatField(default=USUAL_SUCCESS)
-    failure_percent = models.FloatField(default=USUAL_FAILURE)
+    windows = models.JSONField(default=list)  # in the local time of each device
+    rate = models.PositiveIntegerField(null=True)  # devices per minute
+    soak_minutes = models.PositiveIntegerField(default=DEFAULT_SOAK_MINUTES)
+    deadline_minutes = models.PositiveIntegerField(default=DEFAULT_DEADLINE_MINUTES)
+    success_percent = models.FloatField(default=DEFAULT_SUCCESS_PERCENT)
+    failure_percent = models.FloatField(default=DEFAULT_FAILURE_PERCENT)
 
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
@@ -71,15 +69,15 @@ class Deployment(TenantOwned):
     approved_by = models.ForeignKey(
         User, on_delete=models.PROTECT, null=True, related_name="+"
     )
-    counted = models.PositiveIntegerField(default=0)  # devices, when it was begun
+    counted = models.PositiveIntegerField(default=0)  # devices when it was started
     begun_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     paused_because = models.CharField(max_length=200, blank=True)
-    counts_from = models.DateTimeField(null=True)  # of failures, that may pause it
-    retries_before = models.DateTimeField(null=True)  # what failed until then
-    opened = models.PositiveIntegerField(default=0)  # devices
-    paced_from = models.DateTimeField(null=True)  # the minute that is counted
-    paced = models.PositiveIntegerField(default=0)  # devices opened in it
+    counts_from = models.DateTimeField(null=True)  # earlier failures do not count
+    retries_before = models.DateTimeField(null=True)  # failures until then are retried
+    opened = models.PositiveIntegerField(default=0)  # devices that were offered it
+    paced_from = models.DateTimeField(null=True)  # start of the minute of the rate
+    paced = models.PositiveIntegerField(default=0)  # devices offered it in that minute
     due_at = models.DateTimeField(null=True)
 
     objects: ClassVar = TenantManager.from_queryset(DeploymentQuerySet)()
@@ -117,10 +115,10 @@ class Deployment(TenantOwned):
 
 
 class DeploymentWave(TenantOwned):
-    """A part of a deployment's devices, by size: so far, with the waves before it.
+    """A wave of a rollout. Its size includes the waves before it.
 
-    `ceiling` is where its devices end in the order of their hashes; `position` the last
-    device that was looked at while it was opened.
+    `ceiling` is the first position in the rollout order after the wave's devices.
+    `position` is the last device that was looked at while the wave was being opened.
     """
 
     class State(models.TextChoices):
@@ -140,8 +138,8 @@ class DeploymentWave(TenantOwned):
     state = models.CharField(max_length=7, choices=State.choices, default=State.WAITING)
     ceiling = models.BigIntegerField(null=True)
     position = models.UUIDField(null=True)
-    is_open = models.BooleanField(default=False)  # all of its devices have it
-    held_at = models.DateTimeField(null=True)  # since when only a person gets it on
+    is_open = models.BooleanField(default=False)  # all its devices were offered it
+    held_at = models.DateTimeField(null=True)  # since when it waits for a decision
     opened_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     counts = models.JSONField(default=dict)  # devices by status, at `counted_at`

@@ -1,4 +1,4 @@
-"""Software, its packages, and the keys that sign them."""
+"""Models of products, packages, update signing keys and update policies."""
 
 import uuid
 from typing import ClassVar, Self
@@ -8,23 +8,23 @@ from django.db import models
 from django.db.models import Q
 
 from devices.remote_control.models import SigningKey
-from devices.updates.versions import CHOICES, LONGEST, PEP_440
+from devices.updates.versions import CHOICES, MAX_VERSION_LENGTH, PEP_440
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import Role, TenantOwned
 
-USUAL_APPROVAL = 1_000  # devices
-USUAL_DOWNLOADS = 100  # devices at once
+DEFAULT_APPROVAL_ABOVE = 1_000  # devices
+DEFAULT_CONCURRENT_DOWNLOADS = 100  # devices
 
 
 class SoftwareProduct(TenantOwned):
-    """Something that is installed on devices and comes in versions, such as the player."""
+    """Software that is installed on devices and released in versions."""
 
     class Reports(models.TextChoices):
-        """Which of the versions that a device reports is this product's."""
+        """The version reported by a device that is the version of this product."""
 
-        APP_VERSION = "app_version", "the app's version"
-        OS_VERSION = "os_version", "the system's version"
+        APP_VERSION = "app_version", "app version"
+        OS_VERSION = "os_version", "OS version"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=64)
@@ -51,18 +51,16 @@ class SoftwareProduct(TenantOwned):
 
 
 class PackageQuerySet(models.QuerySet["SoftwareUpdate"]):
-    """Questions about packages; each returns a narrower queryset."""
-
     def released(self) -> Self:
         return self.filter(state=SoftwareUpdate.State.RELEASED)
 
-    def signed_ones(self) -> Self:
-        """Those that a device may still be given."""
+    def active_with_file(self) -> Self:
+        """Packages that have a file and are not withdrawn."""
         return self.exclude(sha256="").exclude(state=SoftwareUpdate.State.WITHDRAWN)
 
 
 class SoftwareUpdate(TenantOwned):
-    """A package: one version of a product, with its file. Immutable once released."""
+    """A package: a version of a product with its file. Immutable once released."""
 
     class State(models.TextChoices):
         DRAFT = "draft"
@@ -78,7 +76,7 @@ class SoftwareUpdate(TenantOwned):
     product = models.ForeignKey(
         SoftwareProduct, on_delete=models.PROTECT, related_name="packages"
     )
-    version = models.CharField(max_length=LONGEST)
+    version = models.CharField(max_length=MAX_VERSION_LENGTH)
     changelog = models.TextField(blank=True)
     platform = models.CharField(
         max_length=7, choices=Platform.choices, default=Platform.ANDROID
@@ -86,20 +84,20 @@ class SoftwareUpdate(TenantOwned):
     target_models = ArrayField(
         models.CharField(max_length=64), default=list, blank=True
     )
-    minimum_version = models.CharField(max_length=LONGEST, blank=True)
+    minimum_version = models.CharField(max_length=MAX_VERSION_LENGTH, blank=True)
     state = models.CharField(max_length=9, choices=State.choices, default=State.DRAFT)
     stored_name = models.CharField(max_length=200, blank=True)
     size = models.PositiveBigIntegerField(null=True)  # bytes
     sha256 = models.CharField(max_length=64, blank=True)  # hexadecimal
     signature = models.TextField(blank=True)  # a JWS in compact form (RFC 7515)
-    apk = models.JSONField(null=True)  # what an Android package says of itself
+    apk = models.JSONField(null=True)  # values of the manifest of an Android package
     created_by = models.CharField(max_length=254)
     created_at = models.DateTimeField()
     uploaded_at = models.DateTimeField(null=True)
     released_at = models.DateTimeField(null=True)
     withdrawn_at = models.DateTimeField(null=True)
     withdrawn_because = models.CharField(max_length=500, blank=True)
-    is_closing = models.BooleanField(default=False)  # devices still have it before them
+    is_closing = models.BooleanField(default=False)  # withdrawn, with open updates
 
     managed_by: ClassVar[Role] = Role.ADMIN
 
@@ -139,9 +137,10 @@ class SoftwareUpdate(TenantOwned):
 
 
 class UpdateSigningKey(SigningKey):
-    """A key that signs a tenant's packages; its public half is in each configuration.
+    """A key that signs a tenant's packages.
 
-    With a new key all packages are signed anew, so that one key is enough to know.
+    The public key is part of the configuration of each device. When the key is
+    replaced, all packages are signed again, so devices need one public key only.
     """
 
     purpose = "update signing keys"
@@ -158,15 +157,17 @@ class UpdateSigningKey(SigningKey):
 
 
 class UpdatePolicy(TenantOwned):
-    """What a tenant wants of its rollouts; without a row, the usual."""
+    """A tenant's policy for rollouts. A tenant without a row has the defaults."""
 
     approval_above = models.PositiveIntegerField(
-        default=USUAL_APPROVAL,
-        help_text="A rollout to more devices than this wants a second person.",
+        default=DEFAULT_APPROVAL_ABOVE,
+        help_text="Rollouts to more devices than this need the approval of a second"
+        " member.",
     )
     concurrent_downloads = models.PositiveIntegerField(
-        default=USUAL_DOWNLOADS,
-        help_text="So many devices download at a time; the others come again.",
+        default=DEFAULT_CONCURRENT_DOWNLOADS,
+        help_text="How many devices may download at the same time. Other devices try"
+        " again later.",
     )
     updated_at = models.DateTimeField()
 
@@ -183,4 +184,4 @@ class UpdatePolicy(TenantOwned):
         )
 
     def __str__(self) -> str:
-        return "How updates are rolled out"
+        return "Update policy"

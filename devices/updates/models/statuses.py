@@ -1,4 +1,4 @@
-"""How far each device has come with an update."""
+"""Model of the status of each device in a rollout."""
 
 from typing import ClassVar, Self
 
@@ -8,18 +8,18 @@ from django.db.models import Q
 from devices.registry.models import Device
 from devices.updates.models.deployments import Deployment, DeploymentWave
 from devices.updates.models.packages import SoftwareUpdate
-from devices.updates.versions import LONGEST
+from devices.updates.versions import MAX_VERSION_LENGTH
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import TenantOwned
 
 
 class Status(models.TextChoices):
-    """The life of an update on a device; the last four end it."""
+    """Status of an update on a device. The last four are final."""
 
-    PENDING = "pending"  # the device has not begun; offline, it waits
+    PENDING = "pending"  # the device has not started; it may be offline
     DOWNLOADING = "downloading"
-    INSTALLING = "installing"  # until it is proved that it works
+    INSTALLING = "installing"  # until the end of the soak time
     COMPLETED = "completed"
     FAILED = "failed"
     ROLLED_BACK = "rolled_back", "rolled back"
@@ -32,13 +32,11 @@ UNDER_WAY = (Status.DOWNLOADING, Status.INSTALLING)
 
 
 class UpdateStatusQuerySet(models.QuerySet["UpdateStatus"]):
-    """Questions about devices' updates; each returns a narrower queryset."""
-
     def open(self) -> Self:
         return self.filter(status__in=OPEN)
 
     def stoppable(self) -> Self:
-        """What a device can still be kept from."""
+        """Updates that can still be cancelled: the device does not install yet."""
         return self.filter(status__in=STOPPABLE)
 
     def under_way(self) -> Self:
@@ -46,13 +44,14 @@ class UpdateStatusQuerySet(models.QuerySet["UpdateStatus"]):
 
 
 class UpdateStatus(TenantOwned):
-    """One device in one deployment; kept as its history.
+    """A device in a rollout. Rows are kept as the device's update history.
 
-    `version` and `package` are what it is to have; a way back may lead to a version of
-    which there is no package here. `installed_at` is when it first came back with it.
+    `version` is the target version and `package` its package. A rollback can have a
+    target version without a package. `installed_at` is when the device was first online
+    with the target version.
     """
 
-    # None has an index of its own: those below begin with them.
+    # The foreign keys need no index: the indexes below start with these columns.
     deployment = models.ForeignKey(
         Deployment, on_delete=models.CASCADE, related_name="statuses", db_index=False
     )
@@ -72,8 +71,8 @@ class UpdateStatus(TenantOwned):
         related_name="+",
         db_index=False,
     )
-    version = models.CharField(max_length=LONGEST)
-    from_version = models.CharField(max_length=LONGEST, blank=True)
+    version = models.CharField(max_length=MAX_VERSION_LENGTH)
+    from_version = models.CharField(max_length=MAX_VERSION_LENGTH, blank=True)
     status = models.CharField(
         max_length=11, choices=Status.choices, default=Status.PENDING
     )

@@ -1,8 +1,8 @@
-"""How many of a tenant's devices download at a time: places, in Redis, for all hosts.
+"""Limit how many devices of a tenant download at the same time, with slots in Redis.
 
-A device has its place from its first byte until it says that it installs, or until
-nothing was heard of it for a while. So a download that broke off goes on in its place,
-and who hands the file out (this process or the proxy) makes no difference.
+A device has its slot from the first byte until it reports that it installs, or until it
+was silent for `SLOT_TTL` seconds. An interrupted download therefore continues in its
+slot, and it makes no difference whether this process or the proxy sends the file.
 """
 
 import logging
@@ -19,68 +19,70 @@ from tenants.context import current_tenant_id
 
 logger = logging.getLogger(__name__)
 
-KEPT = 120  # seconds without a word, after which a place is free again
-COME_AGAIN = (15, 45)  # seconds: chance keeps those that wait from coming all at once
-REST = 5.0  # seconds for which a Redis that did not answer is not asked again
+SLOT_TTL = 120  # seconds without a request or report after which a slot is free
+RETRY_AFTER = (15, 45)  # seconds; random, so that waiting devices do not return at once
+REDIS_BACKOFF = 5.0  # seconds without requests to Redis after it did not answer
 
-TAKE = """
+ACQUIRE = """
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local has_it = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not has_it and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+local has_slot = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not has_slot and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
 redis.call('EXPIRE', KEYS[1], 2 * tonumber(ARGV[3]))
 return 1
 """
-KEEP = """
+EXTEND = """
 local now = tonumber(redis.call('TIME')[1])
 return redis.call('ZADD', KEYS[1], 'XX', now + tonumber(ARGV[2]), ARGV[1])
 """
 
-_resting_until = 0.0
+_skip_redis_until = 0.0
 
 
-def take_place(device_id: UUID, *, most: int) -> int | None:
-    """Have a place among those that download, or keep it.
+def acquire_slot(device_id: UUID, *, limit: int) -> int | None:
+    """Acquire or extend the download slot of a device.
 
-    Without Redis everybody has one: an update that does not come is worse than a line
-    that is busy.
+    Without Redis every device gets a slot: a late update is worse than a busy network.
+
+    Args:
+        limit: number of slots of the tenant.
 
     Returns:
-        None, or after how many seconds to ask again.
+        None if the device has a slot; otherwise the seconds after which to ask again.
     """
-    has_it = _asked(
-        lambda: _script(settings.REDIS_URL, TAKE)(
-            keys=[_key()], args=[str(device_id), most, KEPT]
+    has_slot = _call_redis(
+        lambda: _script(settings.REDIS_URL, ACQUIRE)(
+            keys=[_key()], args=[str(device_id), limit, SLOT_TTL]
         )
     )
-    return random.randint(*COME_AGAIN) if has_it == 0 else None
+    return random.randint(*RETRY_AFTER) if has_slot == 0 else None
 
 
-def keep_place(device_id: UUID) -> None:
-    """It is still downloading."""
-    _asked(
-        lambda: _script(settings.REDIS_URL, KEEP)(
-            keys=[_key()], args=[str(device_id), KEPT]
+def extend_slot(device_id: UUID) -> None:
+    """Keep the slot of a device that is still downloading."""
+    _call_redis(
+        lambda: _script(settings.REDIS_URL, EXTEND)(
+            keys=[_key()], args=[str(device_id), SLOT_TTL]
         )
     )
 
 
-def leave_place(device_id: UUID) -> None:
-    """It has what it wanted, or wants it no more."""
-    _asked(lambda: _client(settings.REDIS_URL).zrem(_key(), str(device_id)))
+def release_slot(device_id: UUID) -> None:
+    """Release the slot of a device whose download is complete or was given up."""
+    _call_redis(lambda: _client(settings.REDIS_URL).zrem(_key(), str(device_id)))
 
 
-def _asked(ask: Any) -> Any:
-    """The answer of Redis; None while it is away."""
-    global _resting_until
-    if time.monotonic() < _resting_until:
+def _call_redis(call: Any) -> Any:
+    """Return the answer of Redis; None while it is unavailable."""
+    global _skip_redis_until
+    if time.monotonic() < _skip_redis_until:
         return None
     try:
-        return ask()
+        return call()
     except RedisError:
-        _resting_until = time.monotonic() + REST
-        logger.warning("Redis is away: nobody counts how many devices download.")
+        _skip_redis_until = time.monotonic() + REDIS_BACKOFF
+        logger.warning("Redis is unavailable: concurrent downloads are not limited.")
         return None
 
 

@@ -1,4 +1,4 @@
-"""What went wrong in a rollout, by kind."""
+"""Group the failures of a rollout by error code."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ from django.db.models import Count, Max
 
 from devices.updates.models import Deployment, Status, UpdateStatus
 
-MOST_KINDS = 50
+MAX_ERROR_CODES = 50
 
 
-def of_rollout(row: Deployment) -> list[dict[str, Any]]:
-    """How many devices failed with which error, the most frequent first."""
-    failed = UpdateStatus.objects.filter(deployment=row, status=Status.FAILED)
-    kinds = (
+def by_error_code(rollout: Deployment) -> list[dict[str, Any]]:
+    """Return the error codes with their number of devices, the most frequent first."""
+    failed = UpdateStatus.objects.filter(deployment=rollout, status=Status.FAILED)
+    codes = (
         failed.order_by()
         .values("error_code")
         .annotate(devices=Count("pk"), example=Max("error"))
     )
-    return list(kinds.order_by("-devices", "error_code")[:MOST_KINDS])
+    return list(codes.order_by("-devices", "error_code")[:MAX_ERROR_CODES])

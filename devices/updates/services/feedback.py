@@ -1,4 +1,4 @@
-"""What a device says of its update: in any order, and as often as it likes."""
+"""Record what devices report about their updates, in any order and any number of times."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,27 +9,28 @@ from devices.registry.models import Device
 from devices.updates import queries
 from devices.updates.errors import (
     InvalidFeedback,
-    NoUpdateForThisDevice,
-    UpdateIsOver,
+    UpdateNotFound,
+    UpdateOver,
 )
 from devices.updates.models import Deployment, Status, UpdateStatus
 from devices.updates.services import downloads, status_changes
 
-DOWNLOADING, INSTALLING, INSTALLED, FAILED = (
-    *("downloading", "installing", "installed", "failed"),
-)
-WORDS = (DOWNLOADING, INSTALLING, INSTALLED, FAILED)
-LONGEST_REASON = 500  # characters
+DOWNLOADING = "downloading"
+INSTALLING = "installing"
+INSTALLED = "installed"
+FAILED = "failed"
+STATUSES = (DOWNLOADING, INSTALLING, INSTALLED, FAILED)
+MAX_ERROR_LENGTH = 500  # characters
 
-# What a device may still say of what has ended: it does not know that yet.
-LATE_WORDS = {
+# Reports accepted after the end of an update: the device may not know about it yet.
+LATE_STATUSES = {
     Status.COMPLETED: (DOWNLOADING, INSTALLING, INSTALLED),
     Status.ROLLED_BACK: (DOWNLOADING, INSTALLING, INSTALLED),
-    Status.FAILED: WORDS,
+    Status.FAILED: STATUSES,
 }
 
 
-def tell(
+def record_feedback(
     *,
     device: Device,
     deployment_id: UUID,
@@ -40,28 +41,30 @@ def tell(
     error: str = "",
     now: datetime,
 ) -> None:
-    """Note what the current tenant's device says.
+    """Record a report of the current tenant's device about its update.
 
-    A word of an earlier state, or one that was said before, changes nothing. That it
-    has installed is its own view: it succeeds when it is seen with the new version.
+    A repeated report, or one of an earlier status, changes nothing. `installed` does not
+    complete the update: that happens when the device is online with the new version.
 
     Args:
-        progress: percent, of downloading or of installing.
+        attempt: number of the attempt, from the offer.
+        status: one of `STATUSES`.
+        progress: percent of the download or of the installation.
 
     Raises:
-        NoUpdateForThisDevice: it is not in this rollout.
-        UpdateIsOver: it was ended, or this attempt was.
-        InvalidFeedback: there was no such attempt.
+        UpdateNotFound: the device is not in this rollout.
+        UpdateOver: the update or this attempt has ended.
+        InvalidFeedback: the attempt does not exist.
     """
     if status == FAILED:
-        downloads.leave_place(device.pk)
+        downloads.release_slot(device.pk)
         _fail(device, deployment_id, attempt, error_code or "failed", error, now)
         return
     if status == INSTALLED:
         progress = 100
     elif status == INSTALLING:
         progress = min(progress, 99)
-    is_news = queries.note_progress(
+    is_recorded = queries.record_progress(
         device_id=device.pk,
         deployment_id=deployment_id,
         attempt=attempt,
@@ -70,11 +73,11 @@ def tell(
         now=now,
     )
     if status == DOWNLOADING:
-        downloads.keep_place(device.pk)
+        downloads.extend_slot(device.pk)
     else:
-        downloads.leave_place(device.pk)
-    if not is_news:
-        _check(_row(device, deployment_id), attempt, status)
+        downloads.release_slot(device.pk)
+    if not is_recorded:
+        _require_repeatable(_row(device, deployment_id), attempt, status)
 
 
 @transaction.atomic
@@ -86,39 +89,40 @@ def _fail(
     error: str,
     now: datetime,
 ) -> None:
-    mine = UpdateStatus.objects.filter(device=device, deployment=deployment_id)
-    open_ = mine.open().filter(attempt=attempt)
-    rows = status_changes.lock(open_.select_related("deployment"), skip_locked=False)
+    updates = UpdateStatus.objects.filter(device=device, deployment=deployment_id)
+    updates = updates.open().filter(attempt=attempt)
+    rows = status_changes.lock(updates.select_related("deployment"), skip_locked=False)
     if not rows:
-        _check(_row(device, deployment_id), attempt, FAILED)
+        _require_repeatable(_row(device, deployment_id), attempt, FAILED)
         return
-    if _is_closed(rows[0]):
-        raise UpdateIsOver(Status.CANCELLED)
+    if _is_aborted(rows[0]):
+        raise UpdateOver(Status.CANCELLED)
     rows[0].heard_at = now
     status_changes.fail(rows, lambda row: (error_code, error), now=now)
 
 
-def _check(row: UpdateStatus, attempt: int, status: str) -> None:
-    """Why it changes nothing: it came late, and that is all right; or it is over."""
+def _require_repeatable(row: UpdateStatus, attempt: int, status: str) -> None:
+    """Raise an error unless a report that changes nothing is a late or repeated one."""
     if attempt > row.attempt:
-        raise InvalidFeedback("There was no such attempt.", field="attempt")
+        sentence = f"The attempt does not exist. The current one is {row.attempt}."
+        raise InvalidFeedback(sentence, field="attempt")
     if attempt < row.attempt:
-        raise UpdateIsOver("failed")
-    if _is_closed(row):
-        raise UpdateIsOver(Status.CANCELLED)
-    if row.ended_at is not None and status not in LATE_WORDS.get(row.status, ()):  # type: ignore[call-overload]
-        raise UpdateIsOver(row.status)
+        raise UpdateOver("failed")
+    if _is_aborted(row):
+        raise UpdateOver(Status.CANCELLED)
+    if row.ended_at is not None and status not in LATE_STATUSES.get(row.status, ()):  # type: ignore[call-overload]
+        raise UpdateOver(row.status)
 
 
-def _is_closed(row: UpdateStatus) -> bool:
-    """Whether its rollout was aborted before it began to install."""
-    aborted = row.deployment.state == Deployment.State.ABORTED
-    return aborted and row.status in (Status.PENDING, Status.DOWNLOADING)
+def _is_aborted(row: UpdateStatus) -> bool:
+    """Return True if the rollout was aborted before the device started to install."""
+    is_aborted = row.deployment.state == Deployment.State.ABORTED
+    return is_aborted and row.status in (Status.PENDING, Status.DOWNLOADING)
 
 
 def _row(device: Device, deployment_id: UUID) -> UpdateStatus:
     rows = UpdateStatus.objects.filter(device=device, deployment=deployment_id)
     row: UpdateStatus | None = rows.select_related("deployment__product").first()
     if row is None:
-        raise NoUpdateForThisDevice
+        raise UpdateNotFound
     return row

@@ -1,7 +1,7 @@
-"""Whether an update waits for a device, as `connect` answers it.
+"""Maintain the `update_waiting` flag in the `NextSteps` row of each device.
 
-Starting and ending an update locks the device's row of `NextSteps` first, as commands
-do, in the order of the devices' ids.
+Starting and ending an update first locks the `NextSteps` rows, as commands do, in the
+order of the device ids.
 """
 
 from collections.abc import Collection
@@ -11,24 +11,24 @@ from devices.registry import next_steps
 from devices.updates.models import Status, UpdateStatus
 
 
-def announce(device_ids: Collection[UUID]) -> None:
-    """Lock the rows of the tenant's devices and note that an update waits for each."""
+def mark_updates_waiting(device_ids: Collection[UUID]) -> None:
+    """Lock the `NextSteps` rows of the tenant's devices and set `update_waiting`."""
     next_steps.mark_updates_waiting(device_ids)
 
 
-def hold(device_ids: Collection[UUID], *, skip_held: bool = False) -> set[UUID]:
-    """Lock the rows of devices; return which are locked now.
+def lock(device_ids: Collection[UUID], *, skip_locked: bool = False) -> set[UUID]:
+    """Lock the `NextSteps` rows of devices. Return the ids of the locked devices.
 
     Args:
-        skip_held: leave out rows that another transaction has locked.
+        skip_locked: skip rows that another transaction has locked.
     """
-    return set(next_steps.lock(device_ids, skip_locked=skip_held))
+    return set(next_steps.lock(device_ids, skip_locked=skip_locked))
 
 
-def settle(device_ids: Collection[UUID]) -> None:
-    """Note for locked devices whether an update still waits for each.
+def refresh_updates_waiting(device_ids: Collection[UUID]) -> None:
+    """Recompute `update_waiting` for locked devices.
 
-    An installed update that is still in its soak time does not.
+    An installed update in its soak time does not count as waiting.
     """
     waiting = UpdateStatus.every_tenant.filter(
         device__in=device_ids,

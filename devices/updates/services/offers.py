@@ -1,4 +1,4 @@
-"""What a device is to install now, and whether it may have the file."""
+"""Select the update that a device is offered, and hand out its package file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from django.db.models import Case, IntegerField, Value, When
 
 from devices.configurations.services.effective import document_of
 from devices.registry.models import Device, NextSteps
-from devices.updates.errors import DownloadsBusy, NotYet, NoUpdateForThisDevice
+from devices.updates.errors import DownloadsBusy, UpdateNotFound, UpdateNotYet
 from devices.updates.models import (
     Deployment,
     SoftwareUpdate,
@@ -21,33 +21,34 @@ from devices.updates.models import (
 )
 from devices.updates.services import (
     downloads,
+    next_steps,
     policies,
     signing,
     status_changes,
     targets,
 )
-from devices.updates.services import (
-    next_steps as steps,
-)
-from devices.updates.update_windows import Opening, opening
-from devices.updates.versions import compared
+from devices.updates.update_windows import WindowState, window_state
+from devices.updates.versions import compare_versions
 
-MOST_WAIT = 3600  # seconds
-USUAL_ZONE = "UTC"
-LEFT_OUT = {
-    "newer": "The device has a newer version by now.",
+MAX_WAIT = 3600  # seconds
+DEFAULT_ZONE = "UTC"
+EXCLUSION_MESSAGES = {
+    "newer": "The device runs a newer version now.",
     "model": "The package is for other models.",
-    "moved_on": "The device runs another version by now.",
-    "minimum_version": "The device's version is too old for it by now.",
+    "moved_on": "The device runs another version now.",
+    "minimum_version": "The device's version is older than the minimum version.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An update for a device, with whether it may begin now; `order` is a JWS."""
+    """An update that a device is offered, with the state of its maintenance window.
+
+    `order` is a signed instruction for this device (see `signing.order`).
+    """
 
     status: UpdateStatus
-    window: Opening
+    window: WindowState
     order: str
 
     @property
@@ -55,74 +56,82 @@ class Offer:
         return None if self.window.is_open else self.window.until
 
 
-def current(device: Device, *, now: datetime) -> Offer | None:
-    """What the current tenant's device is to have: the newest that is meant for it.
+def current_offer(device: Device, *, now: datetime) -> Offer | None:
+    """Return the update that the current tenant's device should install now, if any.
 
-    What is being installed comes to its end first. A rollout that is paused is offered
-    to whom has begun only.
+    An update that is being installed comes first, then the newest one. A paused rollout
+    is offered only to devices that have started the download. Updates that are not for
+    the device any more are ended.
     """
-    for row in _meant_for(device):
-        reason = None if row.status == Status.INSTALLING else _left_out(row, device)
+    for row in _offered_updates(device):
+        reason = None
+        if row.status != Status.INSTALLING:
+            reason = _exclusion_reason(row, device)
         if reason is None:
             window = _window(row.deployment, device, now)
             return Offer(row, window, signing.order(row, _key(now), now=now))
-        _leave_out(row, reason, now)
+        _end_excluded(row, reason, now)
     return None
 
 
-def file_for(device: Device, package_id: UUID, *, now: datetime) -> SoftwareUpdate:
-    """The package whose file a device may have now; it is downloading from now on.
+def claim_download(
+    device: Device, package_id: UUID, *, now: datetime
+) -> SoftwareUpdate:
+    """Acquire a download slot for a device and mark its update as downloading.
+
+    Returns:
+        The package to send.
 
     Raises:
-        NoUpdateForThisDevice: it is not meant to have it.
-        NotYet: its window is closed.
-        DownloadsBusy: others have their turn.
+        UpdateNotFound: the package is not what the device is offered now.
+        UpdateNotYet: the maintenance window is closed.
+        DownloadsBusy: all download slots are in use.
     """
-    offer = current(device, now=now)
+    offer = current_offer(device, now=now)
     package = None if offer is None else offer.status.package
     if offer is None or package is None or package.pk != package_id:
-        raise NoUpdateForThisDevice
+        raise UpdateNotFound
     row = offer.status
     if not offer.window.is_open:
-        raise NotYet(_wait(offer.window.until, now))
-    most = policies.of_tenant().concurrent_downloads
-    wait = downloads.take_place(device.pk, most=most)
+        raise UpdateNotYet(_wait(offer.window.until, now))
+    limit = policies.current_policy().concurrent_downloads
+    wait = downloads.acquire_slot(device.pk, limit=limit)
     if wait is not None:
         raise DownloadsBusy(wait)
-    begun = UpdateStatus.objects.filter(pk=row.pk)
-    had = getattr(device, row.deployment.product.reports)
-    keeps = row.from_version != "" and (row.attempt > 1 or had == row.version)
-    begun.filter(status=Status.PENDING).update(
+    rows = UpdateStatus.objects.filter(pk=row.pk)
+    reported = getattr(device, row.deployment.product.reports)
+    keeps = row.from_version != "" and (row.attempt > 1 or reported == row.version)
+    rows.filter(status=Status.PENDING).update(
         status=Status.DOWNLOADING,
         started_at=now,
         heard_at=now,
-        from_version=row.from_version if keeps else had,
+        from_version=row.from_version if keeps else reported,
     )
-    begun.filter(status=Status.DOWNLOADING).update(heard_at=now)
+    rows.filter(status=Status.DOWNLOADING).update(heard_at=now)
     return package
 
 
-def _meant_for(device: Device) -> Iterator[UpdateStatus]:
-    """What a device may have, in turn; what has only to prove itself waits for nobody."""
+def _offered_updates(device: Device) -> Iterator[UpdateStatus]:
+    """Yield the device's open updates in the order in which they are offered.
+
+    Installed updates in their soak time need nothing from the device and are left out.
+    """
     installing_first = Case(
         When(status=Status.INSTALLING, then=Value(0)),
         default=Value(1),
         output_field=IntegerField(),
     )
     rows = UpdateStatus.objects.open().filter(device=device, installed_at__isnull=True)
-    related = (
-        *("deployment__product", "package__product"),
-        "deployment__rolls_back__package",
+    rows = rows.select_related(
+        "deployment__product", "package__product", "deployment__rolls_back__package"
     )
-    for row in rows.select_related(*related).order_by(
-        installing_first, "-opened_at", "-id"
-    ):
+    for row in rows.order_by(installing_first, "-opened_at", "-id"):
         if is_offered(row):
             yield row
 
 
 def is_offered(row: UpdateStatus) -> bool:
-    """Whether its rollout, and its package, still let a device have it."""
+    """Return True if the states of the rollout and the package allow the update."""
     state = row.deployment.state
     if row.package is not None and row.package.state != SoftwareUpdate.State.RELEASED:
         return False
@@ -134,62 +143,63 @@ def is_offered(row: UpdateStatus) -> bool:
 
 
 def _key(now: datetime) -> UpdateSigningKey:
-    """The key that signs now; without waiting for who replaces it."""
-    found: UpdateSigningKey | None = UpdateSigningKey.objects.filter(
+    """Return the current signing key, without waiting for a concurrent replacement."""
+    key: UpdateSigningKey | None = UpdateSigningKey.objects.filter(
         replaced_at__isnull=True
     ).first()
-    if found is not None:
-        return found
+    if key is not None:
+        return key
     with transaction.atomic():
         return signing.current_key(now=now)
 
 
-def _left_out(row: UpdateStatus, device: Device) -> str | None:
-    """Why a device is not to begin what it was given; None if it is."""
+def _exclusion_reason(row: UpdateStatus, device: Device) -> str | None:
+    """Return why a device should not start its update any more; None if it should."""
     reported = getattr(device, row.deployment.product.reports)
     versioning = row.deployment.product.versioning
-    back_from = row.deployment.rolls_back
-    if back_from is not None:
-        if compared(reported, row.version, versioning) == 0:
+    original = row.deployment.rolls_back
+    if original is not None:
+        if compare_versions(reported, row.version, versioning) == 0:
             return "up_to_date"
-        assert back_from.package is not None
-        runs_it = compared(reported, back_from.package.version, versioning) == 0
-        return None if runs_it else "moved_on"
+        assert original.package is not None
+        order = compare_versions(reported, original.package.version, versioning)
+        return None if order == 0 else "moved_on"
     assert row.package is not None
-    return targets.unfit(row.package, model=device.model, version=reported)
+    return targets.exclusion_reason(row.package, model=device.model, version=reported)
 
 
-def _window(deployment: Deployment, device: Device, now: datetime) -> Opening:
-    """By the device's own clock, if its configuration says where it hangs."""
-    if not deployment.windows:
-        return Opening(True, None)
-    steps: NextSteps | None = NextSteps.objects.filter(device=device).first()
-    version = steps.configuration_version if steps else None
+def _window(rollout: Deployment, device: Device, now: datetime) -> WindowState:
+    """Return the window state in the time zone of the device's configuration."""
+    if not rollout.windows:
+        return WindowState(True, None)
+    row: NextSteps | None = NextSteps.objects.filter(device=device).first()
+    version = row.configuration_version if row else None
     document = document_of(version) if version else None
-    zone = (document or {}).get("time_zone", USUAL_ZONE)
-    return opening(deployment.windows, ZoneInfo(zone), now)
+    zone = (document or {}).get("time_zone", DEFAULT_ZONE)
+    return window_state(rollout.windows, ZoneInfo(zone), now)
 
 
 @transaction.atomic
-def _leave_out(row: UpdateStatus, reason: str, now: datetime) -> None:
-    """The device came to another version since it was given this."""
+def _end_excluded(row: UpdateStatus, reason: str, now: datetime) -> None:
+    """End an update that the device no longer needs, because of its present version."""
     same = UpdateStatus.objects.stoppable().filter(pk=row.pk)
     rows = status_changes.lock(same.select_related("deployment"))
     if reason != "up_to_date":
-        sentence = LEFT_OUT.get(reason, "")
+        sentence = EXCLUSION_MESSAGES.get(reason, "")
         status_changes.cancel(rows, code=reason, sentence=sentence, now=now)
     elif row.status == Status.PENDING and row.attempt == 1:
-        status_changes.complete(rows, now=now)  # in another way: nothing was tried
-    else:  # it has tried: it has to prove that it works now
-        for one in rows:
-            one.status, one.progress, one.installed_at = Status.INSTALLING, 100, now
-            one.started_at = one.heard_at = now
+        # The device got the version in another way and never tried this update.
+        status_changes.complete(rows, now=now)
+    else:  # the device tried the update: its soak time starts
+        for locked in rows:
+            locked.status, locked.progress = Status.INSTALLING, 100
+            locked.installed_at = locked.started_at = locked.heard_at = now
         names = ["status", "progress", "installed_at", "started_at", "heard_at"]
         UpdateStatus.objects.bulk_update(rows, names)
-        steps.settle({one.device_id for one in rows})
+        next_steps.refresh_updates_waiting({locked.device_id for locked in rows})
 
 
 def _wait(until: datetime | None, now: datetime) -> int:
     if until is None:
-        return MOST_WAIT
-    return max(1, min(MOST_WAIT, int((until - now).total_seconds()) + 1))
+        return MAX_WAIT
+    return max(1, min(MAX_WAIT, int((until - now).total_seconds()) + 1))

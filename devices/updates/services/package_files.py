@@ -1,4 +1,4 @@
-"""Where the files of packages are: on the disk, or in a store that speaks S3."""
+"""Store package files on the disk or in S3-compatible object storage."""
 
 import os
 from collections.abc import Iterator
@@ -15,29 +15,29 @@ from core.uploads import Spooled
 
 
 class _Movable(File):
-    """A file that a disk may take by moving it."""
+    """A file that file system storage moves instead of copying it."""
 
     def temporary_file_path(self) -> str:
         return str(self.name)
 
 
-def keep(package_id: UUID, spooled: Spooled) -> str:
-    """Store what has come, under a name that nothing else has; that name."""
+def store(package_id: UUID, spooled: Spooled) -> str:
+    """Store an uploaded file under a unique name. Return that name."""
     name = f"{package_id}-{uuid4()}"
     with open(spooled.path, "rb") as file:
         stored = str(_storage().save(name, _Movable(file, spooled.path)))
     if (path := local_path(stored)) is not None:
-        _sync(os.path.dirname(path))  # before a row says that it is here
+        _sync(os.path.dirname(path))  # before a row refers to the file
     return stored
 
 
-def drop(name: str) -> None:
+def delete(name: str) -> None:
     if name:
         _storage().delete(name)
 
 
 def size_of(name: str) -> int | None:
-    """Bytes; None if it is not there."""
+    """Return the size of a stored file in bytes; None if it does not exist."""
     if not name:
         return None
     try:
@@ -51,32 +51,32 @@ def size_of(name: str) -> int | None:
 
 
 def local_path(name: str) -> str | None:
-    """Where it lies on this host's disk; None if it does not."""
+    """Return the path of a stored file; None if it is in object storage."""
     try:
         return str(_storage().path(name))
     except NotImplementedError:
         return None
 
 
-def chunks(name: str, start: int, end: int) -> Iterator[bytes]:
-    """The bytes from `start` up to and without `end`, from wherever it is."""
+def read_range(name: str, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes of a stored file from `start` to `end` (exclusive)."""
     if start >= end:
         return
     with _storage().open(name) as file:
         stored: Any = getattr(file, "obj", None)
-        if stored is not None:  # S3: it sends the part alone
+        if stored is not None:  # S3: request the range only
             body = stored.get(Range=f"bytes={start}-{end - 1}")["Body"]
             yield from body.iter_chunks(CHUNK)
             return
         file.seek(start)
-        left = end - start
-        while left and (data := file.read(min(CHUNK, left))):
-            left -= len(data)
+        remaining = end - start
+        while remaining and (data := file.read(min(CHUNK, remaining))):
+            remaining -= len(data)
             yield data
 
 
-def stored_before(moment: datetime) -> Iterator[str]:
-    """The names of what was stored before a moment."""
+def names_stored_before(moment: datetime) -> Iterator[str]:
+    """Yield the names of the files that were stored before a time."""
     storage = _storage()
     try:
         _, names = storage.listdir("")
@@ -88,11 +88,11 @@ def stored_before(moment: datetime) -> Iterator[str]:
 
 
 def _sync(folder: str) -> None:
-    number = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 def _storage() -> Any:

@@ -1,4 +1,4 @@
-"""Packages: made, filled with a file, released, withdrawn."""
+"""Create packages, receive their files, release and withdraw them."""
 
 import re
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from devices.updates.errors import (
     InvalidApk,
     InvalidPackage,
     InvalidVersion,
-    NoSuchPackage,
-    OtherFile,
-    PackageIsReleased,
+    PackageFileChanged,
+    PackageImmutable,
+    PackageNotFound,
     PackageNotReleased,
     PackageWithoutFile,
     QuotaExceeded,
@@ -30,19 +30,19 @@ from devices.updates.errors import (
 from devices.updates.events import PackageReleased, PackageUploaded, PackageWithdrawn
 from devices.updates.models import SoftwareProduct, SoftwareUpdate
 from devices.updates.services import package_files, products, rollout_control, signing
-from devices.updates.versions import NoVersion, compared, parsed
+from devices.updates.versions import MalformedVersion, compare_versions, parse_version
 from events.services.outbox import record
 from tenants.context import current_caller
 
-MOST_MODELS = 100
-LONGEST_CHANGELOG = 20_000  # characters
+MAX_TARGET_MODELS = 100
+MAX_CHANGELOG_LENGTH = 20_000  # characters
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 State = SoftwareUpdate.State
 
 
 def largest() -> int:
-    """So many bytes may a package have."""
+    """Return the maximum size of a package in bytes."""
     return int(settings.PACKAGE_LIMIT_MB) * 1_000_000
 
 
@@ -57,109 +57,113 @@ def create(
     minimum_version: str = "",
     now: datetime,
 ) -> SoftwareUpdate:
-    """A draft of a version, still without its file.
+    """Create a draft of a package, without its file.
 
     Args:
-        target_models: of devices that it is for; none is all of them.
-        minimum_version: a device has to have this one at least.
+        target_models: device models that the package is for; empty means all models.
+        minimum_version: oldest version from which a device can be updated.
 
     Raises:
-        NoSuchProduct, InvalidVersion, InvalidPackage: it cannot be as it is said.
-        VersionExists: there is this version, written like this or otherwise.
+        ProductNotFound: the product was deleted.
+        InvalidVersion, InvalidPackage: a value is invalid.
+        VersionExists: the product has an equal version, even if written differently.
     """
-    product = products.hold(product)
+    product = products.lock_product(product)
     _check_version(product, version)
-    said = {
-        "changelog": changelog,
-        "platform": platform,
-        "target_models": list(target_models),
-        "minimum_version": minimum_version,
-    }
     row = SoftwareUpdate(
         product=product,
         version=version,
+        changelog=changelog,
+        platform=platform,
+        target_models=list(target_models),
+        minimum_version=minimum_version,
         created_by=current_caller().name,
         created_at=now,
-        **said,
     )
-    _check(row)
+    _validate(row)
     row.save(force_insert=True)
     return row
 
 
 @transaction.atomic
-def change(*, package: SoftwareUpdate, **said: Any) -> SoftwareUpdate:
-    """Say something else of a draft: changelog, platform, target_models, minimum_version.
+def change(*, package: SoftwareUpdate, **values: Any) -> SoftwareUpdate:
+    """Change a draft.
+
+    Args:
+        values: `changelog`, `platform`, `target_models` or `minimum_version`.
 
     Raises:
-        PackageIsReleased: it is none any more.
-        InvalidVersion, InvalidPackage: see `create`.
+        PackageImmutable: the package is not a draft.
+        InvalidVersion, InvalidPackage: a value is invalid.
     """
-    row = _draft(package)
-    for name, value in said.items():
+    row = _lock_draft(package)
+    for name, value in values.items():
         setattr(row, name, list(value) if name == "target_models" else value)
-    _check(row)
-    row.save(update_fields=list(said))
+    _validate(row)
+    row.save(update_fields=list(values))
     return row
 
 
 @transaction.atomic
 def delete(*, package: SoftwareUpdate) -> None:
-    """Drop a draft.
+    """Delete a draft and its file.
 
     Raises:
-        PackageIsReleased: it is none any more: withdraw it.
+        PackageImmutable: the package is not a draft; it can be withdrawn.
     """
-    row = _draft(package)
-    transaction.on_commit(partial(package_files.drop, row.stored_name), robust=True)
+    row = _lock_draft(package)
+    transaction.on_commit(partial(package_files.delete, row.stored_name), robust=True)
     row.delete()
 
 
 def receive(
     *, package: SoftwareUpdate, spooled: Spooled, sha256: str = "", now: datetime
 ) -> SoftwareUpdate:
-    """Take a draft's file, in the place of the one before, and sign it.
+    """Store and sign the file of a draft. It replaces the draft's previous file.
 
-    What is stored and belongs to nobody, because we were killed in between or nobody
-    knows whether it was committed, is dropped by `drop_orphans`.
+    A file without a package can be left behind if the process is killed, or if the
+    result of the commit is unknown. `delete_orphaned_files` deletes it.
 
     Args:
-        sha256: what it has to be, in hexadecimal; empty: whatever came.
+        sha256: expected hash in hexadecimal; empty means that it is not checked.
 
     Raises:
-        PackageIsReleased: it is immutable.
-        InvalidPackage: it is empty.
-        WrongChecksum, InvalidApk: nothing is kept.
+        PackageImmutable: the package is not a draft.
+        InvalidPackage: the file is empty, or `sha256` is malformed.
+        WrongChecksum: the hash of the file differs. Nothing is stored.
+        InvalidApk: the Android package is damaged, or is another version or
+            application. Nothing is stored.
+        UploadTooLarge, QuotaExceeded: the file is too large. Nothing is stored.
     """
     check_sha256(sha256)
     if sha256 and sha256.lower() != spooled.sha256:
         raise WrongChecksum
     if not spooled.size:
         raise InvalidPackage("The file is empty.")
-    facts = _facts(package, spooled.path)
+    manifest = _read_apk(package, spooled.path)
     check_receivable(package, length=spooled.size)
-    name = package_files.keep(package.pk, spooled)
+    name = package_files.store(package.pk, spooled)
     try:
         with transaction.atomic():
             key = signing.current_key(now=now)
-            row = _draft(package)
+            row = _lock_draft(package)
             transaction.on_commit(
-                partial(package_files.drop, row.stored_name), robust=True
+                partial(package_files.delete, row.stored_name), robust=True
             )
             row.stored_name, row.uploaded_at = name, now
             row.size, row.sha256 = spooled.size, spooled.sha256
-            row.apk = facts.as_json() if facts else None
+            row.apk = manifest.as_json() if manifest else None
             row.signature = signing.signature(row, key, now=now)
             row.save()
             record(
                 [
                     PackageUploaded(
-                        **about(row, now), size=spooled.size, sha256=row.sha256
+                        **event_fields(row, now), size=spooled.size, sha256=row.sha256
                     )
                 ]
             )
     except DomainError:
-        package_files.drop(name)
+        package_files.delete(name)
         raise
     return row
 
@@ -168,90 +172,96 @@ def receive(
 def release(
     *, package: SoftwareUpdate, sha256: str | None = None, now: datetime
 ) -> SoftwareUpdate:
-    """From now on it may be rolled out, and is not changed any more.
+    """Release a draft. It can be rolled out then, and is immutable.
 
     Args:
-        sha256: of the file that was looked at; None: whatever is there.
+        sha256: hash of the file that the member has checked; None means any file.
 
     Raises:
-        OtherFile: that is another one by now.
+        PackageFileChanged: the file has another hash now.
         InvalidApk: another application was released for this product meanwhile.
-        PackageIsReleased: it is already, or was withdrawn.
-        PackageWithoutFile: there is nothing to be released.
+        PackageImmutable: the package is not a draft.
+        PackageWithoutFile: the package has no file.
     """
-    products.hold(package.product)
-    row = _draft(package)
+    products.lock_product(package.product)
+    row = _lock_draft(package)
     if not row.sha256:
         raise PackageWithoutFile
     if sha256 is not None and sha256 != row.sha256:
-        raise OtherFile
+        raise PackageFileChanged
     if row.apk is not None:
         _check_application(row, row.apk["application_id"])
     row.state, row.released_at = State.RELEASED, now
     row.save(update_fields=["state", "released_at"])
-    record([PackageReleased(**about(row, now), sha256=row.sha256)])
+    record([PackageReleased(**event_fields(row, now), sha256=row.sha256)])
     return row
 
 
 @transaction.atomic
 def withdraw(*, package: SoftwareUpdate, reason: str, now: datetime) -> SoftwareUpdate:
-    """Nobody gets it any more: its rollouts end, and so does what devices have begun.
+    """Withdraw a released package and abort its rollouts.
+
+    Updates that are not being installed yet are cancelled.
 
     Raises:
-        PackageNotReleased: there is nothing to withdraw.
+        PackageNotReleased: the package is not released.
     """
-    row = _held(package)
+    row = _lock_package(package)
     if row.state != State.RELEASED:
         raise PackageNotReleased(row.state)
     row.state, row.withdrawn_at = State.WITHDRAWN, now
     row.withdrawn_because, row.is_closing = reason.strip()[:500], True
     row.save(update_fields=["state", "withdrawn_at", "withdrawn_because", "is_closing"])
     rollout_control.abort_all(package=row, now=now)
-    record([PackageWithdrawn(**about(row, now), reason=row.withdrawn_because)])
+    record([PackageWithdrawn(**event_fields(row, now), reason=row.withdrawn_because)])
     return row
 
 
 def check_receivable(package: SoftwareUpdate, *, length: int | None = None) -> None:
-    """Before anybody sends a file for it.
+    """Check that a package accepts a file, before the file is received.
 
     Args:
-        length: of the file, in bytes.
+        length: size of the file in bytes; None if there is no file to check.
 
     Raises:
-        PackageIsReleased: it takes none any more.
-        UploadTooLarge, QuotaExceeded: there is no room for it.
+        PackageImmutable: the package is not a draft.
+        UploadTooLarge: the file is larger than the limit.
+        QuotaExceeded: the tenant's packages would exceed the quota.
     """
     if package.state != State.DRAFT:
-        raise PackageIsReleased(package.state)
+        raise PackageImmutable(package.state)
     if (length or 0) > largest():
         raise UploadTooLarge(largest())
     others = SoftwareUpdate.objects.exclude(pk=package.pk).exclude(stored_name="")
     used = others.aggregate(used=Sum("size"))["used"] or 0
-    most = int(settings.PACKAGE_QUOTA_MB) * 1_000_000
-    if used + (length or 0) > most:
-        raise QuotaExceeded(used, most)
+    quota = int(settings.PACKAGE_QUOTA_MB) * 1_000_000
+    if used + (length or 0) > quota:
+        raise QuotaExceeded(used, quota)
 
 
 def check_sha256(sha256: str) -> None:
-    """
+    """Check the form of an expected hash; empty is accepted.
+
     Raises:
-        InvalidPackage: it is none.
+        InvalidPackage: the hash is not hexadecimal with 64 digits.
     """
     if sha256 and not SHA256.fullmatch(sha256.lower()):
-        raise InvalidPackage("64 hexadecimal digits.", field="sha256")
+        sentence = "The SHA-256 must have 64 hexadecimal digits."
+        raise InvalidPackage(sentence, field="sha256")
 
 
-def drop_orphans(*, before: datetime) -> int:
-    """Remove what was stored before a moment and is no package's file; how many."""
-    dropped = 0
-    for name in package_files.stored_before(before):
+def delete_orphaned_files(*, before: datetime) -> int:
+    """Delete files stored before a time that belong to no package. Return how many."""
+    deleted = 0
+    for name in package_files.names_stored_before(before):
         if not SoftwareUpdate.every_tenant.filter(stored_name=name).exists():
-            package_files.drop(name)
-            dropped += 1
-    return dropped
+            package_files.delete(name)
+            deleted += 1
+    return deleted
 
 
-def about(row: SoftwareUpdate, now: datetime) -> dict[str, Any]:
+def event_fields(row: SoftwareUpdate, now: datetime) -> dict[str, Any]:
+    """Return the fields that all events of a package have."""
     return {
         "tenant_id": row.tenant_id,
         "at": now,
@@ -263,82 +273,90 @@ def about(row: SoftwareUpdate, now: datetime) -> dict[str, Any]:
 
 def _check_version(product: SoftwareProduct, version: str) -> None:
     try:
-        parsed(version, product.versioning)
-    except NoVersion as error:
-        sentence = f"This is no version by {product.get_versioning_display()}."
+        parse_version(version, product.versioning)
+    except MalformedVersion as error:
+        sentence = f"Not a valid {product.get_versioning_display()} version."
         raise InvalidVersion(sentence, field="version") from error
     others = SoftwareUpdate.objects.filter(product=product)
     for other in others.values_list("version", flat=True):
-        if compared(version, other, product.versioning) == 0:
+        if compare_versions(version, other, product.versioning) == 0:
             raise VersionExists(other)
 
 
-def _check(row: SoftwareUpdate) -> None:
+def _validate(row: SoftwareUpdate) -> None:
     if row.platform not in SoftwareUpdate.Platform.values:
-        raise InvalidPackage("There is no such platform.", field="platform")
-    if len(row.changelog) > LONGEST_CHANGELOG:
-        sentence = f"At most {LONGEST_CHANGELOG:,} characters."
+        choices = ", ".join(SoftwareUpdate.Platform.values)
+        sentence = f"Unknown platform. Choose one of {choices}."
+        raise InvalidPackage(sentence, field="platform")
+    if len(row.changelog) > MAX_CHANGELOG_LENGTH:
+        sentence = (
+            f"The changelog can have at most {MAX_CHANGELOG_LENGTH:,} characters."
+        )
         raise InvalidPackage(sentence, field="changelog")
-    if len(row.target_models) > MOST_MODELS or not all(
+    if len(row.target_models) > MAX_TARGET_MODELS or not all(
         0 < len(name.strip()) <= 64 for name in row.target_models
     ):
-        sentence = f"At most {MOST_MODELS} models, each of 1 to 64 characters."
+        sentence = (
+            f"Give at most {MAX_TARGET_MODELS} models of 1 to 64 characters each."
+        )
         raise InvalidPackage(sentence, field="target_models")
     if not row.minimum_version:
         return
     versioning = row.product.versioning
     try:
-        parsed(row.minimum_version, versioning)
-    except NoVersion as error:
-        sentence = f"This is no version by {row.product.get_versioning_display()}."
+        parse_version(row.minimum_version, versioning)
+    except MalformedVersion as error:
+        sentence = f"Not a valid {row.product.get_versioning_display()} version."
         raise InvalidVersion(sentence, field="minimum_version") from error
-    if compared(row.minimum_version, row.version, versioning) != -1:
-        sentence = "It has to be an earlier version than the package's own."
+    if compare_versions(row.minimum_version, row.version, versioning) != -1:
+        sentence = "The minimum version must be older than the package's version."
         raise InvalidVersion(sentence, field="minimum_version")
 
 
-def _facts(package: SoftwareUpdate, path: str) -> apk.ApkManifest | None:
-    """
+def _read_apk(package: SoftwareUpdate, path: str) -> apk.ApkManifest | None:
+    """Read the manifest of a file; None if it is not an Android package.
+
     Raises:
-        InvalidApk: it is another version, or another application, than is expected.
+        InvalidApk: the file is damaged, or is another version or application.
     """
     try:
-        facts = apk.facts(path)
-    except apk.NoApk as error:
+        manifest = apk.read_manifest(path)
+    except apk.MalformedApk as error:
         raise InvalidApk(str(error)) from error
-    if facts is None:
+    if manifest is None:
         return None
-    if facts.version_name is not None and facts.version_name != package.version:
-        sentence = f"The file says that it is version {facts.version_name}."
-        raise InvalidApk(sentence)
-    _check_application(package, facts.application_id)
-    return facts
+    version = manifest.version_name
+    if version is not None and version != package.version:
+        raise InvalidApk(f"The file is version {version}, not {package.version}.")
+    _check_application(package, manifest.application_id)
+    return manifest
 
 
 def _check_application(package: SoftwareUpdate, application_id: str) -> None:
-    """
+    """Check that a package is the same application as the product's released packages.
+
     Raises:
-        InvalidApk: the product's packages before are another application.
+        InvalidApk: it is another application.
     """
-    earlier = SoftwareUpdate.objects.filter(product=package.product).released()
-    known = earlier.exclude(apk=None).values_list("apk__application_id", flat=True)
-    last = known.first()
-    if last is not None and last != application_id:
-        sentence = f"The file is {application_id}; this product is {last}."
+    released = SoftwareUpdate.objects.filter(product=package.product).released()
+    ids = released.exclude(apk=None).values_list("apk__application_id", flat=True)
+    expected = ids.first()
+    if expected is not None and expected != application_id:
+        sentence = f"The file is application {application_id}, not {expected}."
         raise InvalidApk(sentence)
 
 
-def _draft(package: SoftwareUpdate) -> SoftwareUpdate:
-    row = _held(package)
+def _lock_draft(package: SoftwareUpdate) -> SoftwareUpdate:
+    row = _lock_package(package)
     check_receivable(row)
     return row
 
 
-def _held(package: SoftwareUpdate) -> SoftwareUpdate:
+def _lock_package(package: SoftwareUpdate) -> SoftwareUpdate:
     rows = SoftwareUpdate.objects.select_related("product")
     row: SoftwareUpdate | None = (
         rows.select_for_update(of=("self",), no_key=True).filter(pk=package.pk).first()
     )
     if row is None:
-        raise NoSuchPackage
+        raise PackageNotFound
     return row

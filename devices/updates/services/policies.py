@@ -1,4 +1,4 @@
-"""What a tenant wants of its rollouts: when a second person is asked, how many download."""
+"""Read and change a tenant's update policy."""
 
 from datetime import datetime
 
@@ -14,10 +14,10 @@ from tenants.context import current_tenant_id
 LIMITS = {"approval_above": (0, 10_000_000), "concurrent_downloads": (1, 100_000)}
 
 
-def of_tenant() -> UpdatePolicy:
-    """The current tenant's policy; the usual one where it has said nothing."""
-    found: UpdatePolicy | None = UpdatePolicy.objects.first()
-    return found or UpdatePolicy()
+def current_policy() -> UpdatePolicy:
+    """Return the current tenant's policy, or one with the defaults if it has none."""
+    policy: UpdatePolicy | None = UpdatePolicy.objects.first()
+    return policy or UpdatePolicy()
 
 
 @transaction.atomic
@@ -27,24 +27,29 @@ def change(
     concurrent_downloads: int | None = None,
     now: datetime,
 ) -> UpdatePolicy:
-    """Change what is said; what is left out stays.
+    """Change the given limits of the current tenant's policy.
+
+    Args:
+        approval_above: number of devices above which a rollout needs an approval.
+        concurrent_downloads: number of devices.
 
     Raises:
-        InvalidUpdatePolicy: a limit that is none.
+        InvalidUpdatePolicy: a limit is out of range.
     """
     in_turn(f"update policy of {current_tenant_id()}")
-    policy = of_tenant()
-    said = {
+    policy = current_policy()
+    values = {
         "approval_above": approval_above,
         "concurrent_downloads": concurrent_downloads,
     }
     changes = {}
-    for name, value in said.items():
+    for name, value in values.items():
         if value is None or value == getattr(policy, name):
             continue
-        least, most = LIMITS[name]
-        if not least <= value <= most:
-            raise InvalidUpdatePolicy(f"From {least:,} to {most:,}.", field=name)
+        minimum, maximum = LIMITS[name]
+        if not minimum <= value <= maximum:
+            sentence = f"The value must be between {minimum:,} and {maximum:,}."
+            raise InvalidUpdatePolicy(sentence, field=name)
         changes[name] = (getattr(policy, name), value)
         setattr(policy, name, value)
     if changes:

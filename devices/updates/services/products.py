@@ -1,4 +1,4 @@
-"""What is installed on devices: products, and how their versions are numbered."""
+"""Create, rename and delete products."""
 
 from datetime import datetime
 
@@ -7,9 +7,9 @@ from django.db import transaction
 from core.locks import in_turn
 from devices.updates.errors import (
     InvalidProduct,
-    NoSuchProduct,
     ProductExists,
     ProductInUse,
+    ProductNotFound,
 )
 from devices.updates.events import ProductRenamed
 from devices.updates.models import SoftwareProduct, SoftwareUpdate
@@ -29,21 +29,27 @@ def create(
     reports: str = Reports.APP_VERSION,
     now: datetime,
 ) -> SoftwareProduct:
-    """
+    """Create a product.
+
     Args:
-        reports: which of the versions that a device reports is this product's.
+        versioning: versioning scheme, `pep440` or `semver`.
+        reports: which version reported by a device is the version of this product.
 
     Raises:
-        InvalidProduct: it has no name, or is numbered in no known way.
-        ProductExists: there is one of this name.
+        InvalidProduct: the name is empty, or another value is not a valid choice.
+        ProductExists: a product with this name exists.
     """
     name = name.strip()
     if not name:
-        raise InvalidProduct("It needs a name.", field="name")
+        raise InvalidProduct("The name must not be empty.", field="name")
     if versioning not in dict(CHOICES):
-        raise InvalidProduct("There is no such way of numbering.", field="versioning")
+        sentence = (
+            f"Unknown versioning scheme. Choose one of {', '.join(dict(CHOICES))}."
+        )
+        raise InvalidProduct(sentence, field="versioning")
     if reports not in Reports.values:
-        raise InvalidProduct("A device reports no such version.", field="reports")
+        sentence = f"Unknown version. Choose one of {', '.join(Reports.values)}."
+        raise InvalidProduct(sentence, field="reports")
     in_turn(f"products of {current_tenant_id()}")
     if SoftwareProduct.objects.filter(name=name).exists():
         raise ProductExists
@@ -54,48 +60,55 @@ def create(
 
 @transaction.atomic
 def rename(*, product: SoftwareProduct, name: str, now: datetime) -> SoftwareProduct:
-    """Call it otherwise; what was signed under its name is signed anew.
+    """Rename a product and sign its packages again: the signature contains the name.
 
     Raises:
         InvalidProduct, ProductExists: see `create`.
     """
     name = name.strip()
     if not name:
-        raise InvalidProduct("It needs a name.", field="name")
+        raise InvalidProduct("The name must not be empty.", field="name")
     in_turn(f"products of {current_tenant_id()}")
     key = signing.current_key_if_any()
-    row = hold(product)
+    row = lock_product(product)
     if SoftwareProduct.objects.filter(name=name).exclude(pk=row.pk).exists():
         raise ProductExists
     before, row.name = row.name, name
     row.save(update_fields=["name"])
     if key is not None:
-        signing.sign_anew(key, product=row, now=now)
+        signing.sign_packages(key, product=row, now=now)
     if before != name:
-        tenant_id, changes = current_tenant_id(), {"name": (before, name)}
-        fact = ProductRenamed(
-            tenant_id=tenant_id, at=now, product=str(row.pk), changes=changes
+        event = ProductRenamed(
+            tenant_id=current_tenant_id(),
+            at=now,
+            product=str(row.pk),
+            changes={"name": (before, name)},
         )
-        record([fact])
+        record([event])
     return row
 
 
 @transaction.atomic
 def delete(*, product: SoftwareProduct) -> None:
-    """
+    """Delete a product.
+
     Raises:
-        ProductInUse: there are packages of it.
+        ProductInUse: the product has packages.
     """
-    row = hold(product)
+    row = lock_product(product)
     if SoftwareUpdate.objects.filter(product=row).exists():
         raise ProductInUse
     row.delete()
 
 
-def hold(product: SoftwareProduct) -> SoftwareProduct:
-    """Lock it: its versions are compared with each other."""
+def lock_product(product: SoftwareProduct) -> SoftwareProduct:
+    """Lock a product, so that no other version of it is added or released meanwhile.
+
+    Raises:
+        ProductNotFound: the product was deleted.
+    """
     rows = SoftwareProduct.objects.select_for_update().filter(pk=product.pk)
     row: SoftwareProduct | None = rows.first()
     if row is None:
-        raise NoSuchProduct
+        raise ProductNotFound
     return row

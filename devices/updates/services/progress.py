@@ -1,4 +1,4 @@
-"""How far a rollout is, as a person looks at it: shares, a chart, failures by kind."""
+"""Prepare the progress of a rollout for display: shares, a chart and its settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from django.db.models import Count, DateTimeField, F, Func, Value
 from core.charts import Chart, Point, chart
 from devices.updates.models import Deployment, DeploymentWave, Status, UpdateStatus
 
-POINTS = 120  # of a chart at most
-PARTS = (  # of a bar: its class, what it is called, which statuses
+MAX_POINTS = 120  # of a chart
+PARTS = (  # of a progress bar: CSS class, label, statuses
     ("done", "updated", (Status.COMPLETED,)),
     ("back", "rolled back", (Status.ROLLED_BACK,)),
-    ("busy", "under way", (Status.DOWNLOADING, Status.INSTALLING)),
+    ("busy", "in progress", (Status.DOWNLOADING, Status.INSTALLING)),
     ("bad", "failed", (Status.FAILED,)),
     ("gone", "cancelled", (Status.CANCELLED,)),
 )
@@ -22,7 +22,7 @@ PARTS = (  # of a bar: its class, what it is called, which statuses
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of a bar: so many devices, that are so many percent."""
+    """A part of a progress bar; `kind` is its CSS class."""
 
     kind: str
     label: str
@@ -31,55 +31,60 @@ class Part:
 
 
 def bar(counts: Mapping[str, int], total: int) -> list[Part]:
-    """The parts of a bar for so many devices; those that wait are its end."""
-    found = [
+    """Return the parts of a progress bar, without empty ones; waiting devices last.
+
+    Args:
+        counts: devices by status, as in `DeploymentWave.counts`.
+        total: devices of the rollout or wave.
+    """
+    parts = [
         (kind, label, sum(counts.get(status, 0) for status in statuses))
         for kind, label, statuses in PARTS
     ]
     unreached = counts.get("unreached", 0)
     waiting = counts.get(Status.PENDING, 0) - unreached
-    found += [("waits", "waiting", waiting), ("away", "unreached", unreached)]
-    known = sum(number for _, _, number in found)
-    found.append(("later", "in a later wave", max(0, total - known)))
-    whole = max(total, known, 1)
+    parts += [("waits", "waiting", waiting), ("away", "unreachable", unreached)]
+    offered = sum(number for _, _, number in parts)
+    parts.append(("later", "in a later wave", max(0, total - offered)))
+    whole = max(total, offered, 1)
     return [
         Part(kind, label, number, round(100 * number / whole, 2))
-        for kind, label, number in found
+        for kind, label, number in parts
         if number > 0
     ]
 
 
-def all_counts(row: Deployment) -> dict[str, int]:
-    """Those of all waves together."""
-    told: dict[str, int] = {}
-    for wave in row.waves.all():
+def total_counts(rollout: Deployment) -> dict[str, int]:
+    """Return the devices by status, summed over all waves."""
+    totals: dict[str, int] = {}
+    for wave in rollout.waves.all():
         for name, number in wave.counts.items():
-            told[name] = told.get(name, 0) + number
-    return told
+            totals[name] = totals.get(name, 0) + number
+    return totals
 
 
-def done_in_words(row: Deployment) -> str:
-    """Of a row whose waves are at hand."""
-    told = all_counts(row)
-    done = told.get(Status.COMPLETED, 0) + told.get(Status.ROLLED_BACK, 0)
-    return f"{done:,} of {row.counted:,}"
+def completed_text(rollout: Deployment) -> str:
+    """Return for example `4 of 10`. The caller has prefetched the waves."""
+    counts = total_counts(rollout)
+    completed = counts.get(Status.COMPLETED, 0) + counts.get(Status.ROLLED_BACK, 0)
+    return f"{completed:,} of {rollout.counted:,}"
 
 
-def size_in_words(wave: DeploymentWave) -> str:
-    """How far a wave goes."""
+def size_text(wave: DeploymentWave) -> str:
+    """Return the size of a wave, for example `up to 25 %`."""
     if wave.percent is not None:
         return f"up to {wave.percent:g} %"
     return f"up to {wave.count:,} devices"
 
 
-def over_time(row: Deployment, *, now: datetime) -> Chart | None:
-    """How many devices were updated, and how many failed, since it was begun."""
-    if row.begun_at is None:
+def completion_chart(rollout: Deployment, *, now: datetime) -> Chart | None:
+    """Chart updated and failed devices since the start; None if it has not started."""
+    if rollout.begun_at is None:
         return None
-    start, end = row.begun_at, row.ended_at or now
+    start, end = rollout.begun_at, rollout.ended_at or now
     end = max(end, start + timedelta(minutes=5))
-    step = max(timedelta(seconds=5), (end - start) / POINTS)
-    place = Func(
+    step = max(timedelta(seconds=5), (end - start) / MAX_POINTS)
+    bucket = Func(
         Value(step),
         F("ended_at"),
         Value(start),
@@ -87,66 +92,61 @@ def over_time(row: Deployment, *, now: datetime) -> Chart | None:
         output_field=DateTimeField(),
     )
     ended = UpdateStatus.objects.filter(
-        deployment=row, ended_at__gte=start, ended_at__lte=end
+        deployment=rollout, ended_at__gte=start, ended_at__lte=end
     ).exclude(status=Status.CANCELLED)
-    rows = ended.order_by().annotate(place=place).values_list("place", "status")
-    good: dict[datetime, int] = {}
-    bad: dict[datetime, int] = {}
+    rows = ended.order_by().annotate(bucket=bucket).values_list("bucket", "status")
+    updated: dict[datetime, int] = {}
+    failed: dict[datetime, int] = {}
     for at, status, number in rows.annotate(devices=Count("pk")):
-        counted = bad if status == Status.FAILED else good
-        counted[at] = counted.get(at, 0) + number
+        counts = failed if status == Status.FAILED else updated
+        counts[at] = counts.get(at, 0) + number
     return chart(
         "Devices over time",
-        _summed(good, start, min(now, end), step),
+        _cumulative(updated, start, min(now, end), step),
         start=start,
         end=end,
         step=step,
         floor=0,
-        against=_summed(bad, start, min(now, end), step) if bad else (),
+        against=_cumulative(failed, start, min(now, end), step) if failed else (),
         unit="updated",
     )
 
 
-def _summed(
-    counted: Mapping[datetime, int], start: datetime, end: datetime, step: timedelta
+def _cumulative(
+    counts: Mapping[datetime, int], start: datetime, end: datetime, step: timedelta
 ) -> list[Point]:
     points, total, at = [Point(start, 0)], 0, start
     while at < end:
-        total += counted.get(at, 0)
+        total += counts.get(at, 0)
         at += step
         points.append(Point(min(at, end), total))
     return points
 
 
-def facts_of(row: Deployment) -> list[tuple[str, Any]]:
-    """Its terms, in words."""
-    told: list[tuple[str, Any]] = []
-    if row.rolls_back is None:
-        said = [f"{name} {value}" for name, value in sorted(row.filter.items())]
-        told.append(("For", ", ".join(said) or "every device"))
-        told.append(
+def settings_summary(rollout: Deployment) -> list[tuple[str, Any]]:
+    """Return the settings of a rollout as labels and texts."""
+    summary: list[tuple[str, Any]] = []
+    if rollout.rolls_back is None:
+        filters = [f"{name} {value}" for name, value in sorted(rollout.filter.items())]
+        summary += [
+            ("Devices", ", ".join(filters) or "all devices"),
             (
-                "Goes on",
-                f"when {row.success_percent:g} % of those that have begun have succeeded",
-            )
-        )
-        told.append(
+                "Success threshold",
+                f"{rollout.success_percent:g} % of the devices that started must succeed"
+                " before the next wave starts",
+            ),
             (
-                "Pauses",
-                f"when it is certain that more than {row.failure_percent:g} % fail",
-            )
-        )
-    told.append(
-        (
-            "Succeeded",
-            f"is a device that is back with the version and well for {row.soak_minutes} minutes",
-        )
-    )
-    if row.rate:
-        told.append(("Pace", f"{row.rate:,} devices a minute"))
-    for window in row.windows:
+                "Failure threshold",
+                "the rollout pauses when more than"
+                f" {rollout.failure_percent:g} % of the devices certainly fail",
+            ),
+        ]
+    soak = f"{rollout.soak_minutes} minutes online with the version without a new alert"
+    summary.append(("Soak time", soak))
+    if rollout.rate:
+        summary.append(("Rate", f"{rollout.rate:,} devices per minute"))
+    for window in rollout.windows:
         days = ", ".join(day[:3].capitalize() for day in window["days"])
-        told.append(
-            ("Only", f"{days} {window['from']} to {window['until']}, local time")
-        )
-    return told
+        hours = f"{window['from']} to {window['until']}"
+        summary.append(("Maintenance window", f"{days} {hours}, device local time"))
+    return summary

@@ -53,7 +53,7 @@ def apply_to_devices(
     if decision.wait_until is not None:
         return False
     if decision.starts:
-        rollouts.move(rollout, Deployment.State.RUNNING, now)
+        rollouts.change_state(rollout, Deployment.State.RUNNING, now)
     if decision.opening is not None:
         _open(rollout, decision.opening, now)
     is_busy = decision.starts or decision.opening is not None
@@ -83,20 +83,20 @@ def apply_to_waves(
         [waves[figures.number] for figures in counted], ["counts", "counted_at"]
     )
     for number, state in decision.moves:
-        rollouts.move_wave(rollout, waves[number], state, now)
+        rollouts.change_wave_state(rollout, waves[number], state, now)
     if decision.pause_reason:
         rollout.paused_because = decision.pause_reason[:200]
         state = Deployment.State.PAUSED
-        rollouts.move(rollout, state, now, reason=decision.pause_reason)
+        rollouts.change_state(rollout, state, now, reason=decision.pause_reason)
     if decision.finishes:
         rollout.ended_at = now
-        rollouts.move(rollout, Deployment.State.FINISHED, now)
+        rollouts.change_state(rollout, Deployment.State.FINISHED, now)
     if decision.held is not None:
         number, reason = decision.held
         waves[number].held_at = now
         waves[number].save(update_fields=["held_at"])
-        about = rollouts.about(rollout, now)
-        record([RolloutHeld(**about, wave=number, reason=reason)])
+        event_fields = rollouts.event_fields(rollout, now)
+        record([RolloutHeld(**event_fields, wave=number, reason=reason)])
 
 
 def _open(rollout: Deployment, opening: Opening, now: datetime) -> None:
@@ -122,7 +122,7 @@ def _offer(
     offered = {candidate.device_id: candidate for candidate in candidates}
     if not offered:
         return 0
-    next_steps.announce(offered)
+    next_steps.mark_updates_waiting(offered)
     # Read after locking: devices retired or quarantined since then get nothing.
     eligible = Device.objects.living().filter(quarantined_at__isnull=True)
     ids: set[UUID] = set(eligible.filter(pk__in=offered).values_list("pk", flat=True))
@@ -142,7 +142,7 @@ def _offer(
         ]
     )
     if excluded := offered.keys() - ids:
-        next_steps.settle(excluded)
+        next_steps.refresh_updates_waiting(excluded)
     push_notifications.tell_of_updates(ids)
     return len(ids)
 
@@ -225,7 +225,7 @@ def _write(rows: Sequence[Row], *, also: Collection[str] = (), **columns: Any) -
         for name, value in columns.items():
             setattr(row, name, value)
     UpdateStatus.objects.bulk_update(rows, [*columns, *also], batch_size=500)
-    next_steps.settle({row.device_id for row in rows})
+    next_steps.refresh_updates_waiting({row.device_id for row in rows})
 
 
 _HANDLERS: Mapping[Finding, Handler] = {

@@ -1,4 +1,4 @@
-"""Rollouts under way: begun, approved, paused, ended, taken back."""
+"""Start, approve, pause, resume, abort, retry and roll back rollouts."""
 
 from datetime import datetime
 
@@ -6,9 +6,9 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from devices.updates.errors import (
-    RolloutDecided,
     RolloutOfNothing,
-    SecondPersonNeeded,
+    RolloutStateConflict,
+    SecondApproverRequired,
 )
 from devices.updates.events import RolloutRetried
 from devices.updates.models import (
@@ -20,17 +20,17 @@ from devices.updates.models import (
 )
 from devices.updates.services import policies, targets, terms
 from devices.updates.services.rollouts import (
-    GOING,
-    NOT_BEGUN,
+    ACTIVE,
+    NOT_STARTED,
     State,
     Wave,
-    about,
+    build_plan,
+    change_state,
+    change_wave_state,
     check_released,
-    created,
-    hold,
-    move,
-    move_wave,
-    plan_of,
+    created_event,
+    event_fields,
+    lock_rollout,
     write_waves,
 )
 from devices.updates.services.wave_candidates import rollback_candidates
@@ -42,186 +42,201 @@ WITHDRAWN = "The package was withdrawn."
 
 @transaction.atomic
 def start(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
-    """Let it begin, now or at its time; a large one when a second person approves.
+    """Start a draft, now or at its start time. A large rollout waits for approval.
 
-    It is for the devices that there are now and no more than are counted now.
+    The rollout is for devices that are registered now, and for no more devices than are
+    counted now.
 
     Raises:
-        RolloutDecided: it is no draft.
-        RolloutOfNothing, PackageNotReleased: there is nothing to do any more.
+        RolloutStateConflict: the rollout is not a draft.
+        RolloutOfNothing: no device would be updated any more.
+        PackageNotReleased: the package was withdrawn.
     """
-    row = hold(deployment)
-    if row.state != State.DRAFT or row.package is None:
-        raise RolloutDecided(row.state)
-    check_released(row.package)
-    agreed = terms.of(row)
-    plan = plan_of(row.package, agreed, now=now)
-    write_waves(row, agreed.waves, plan)
-    row.counted, row.begun_at = plan.eligible, now
-    row.requested_by, row.requested_at = by, now
-    if plan.eligible > policies.of_tenant().approval_above:
-        move(row, State.WAITING, now)
+    rollout = lock_rollout(deployment)
+    if rollout.state != State.DRAFT or rollout.package is None:
+        raise RolloutStateConflict(rollout.state)
+    check_released(rollout.package)
+    settings = terms.settings_of(rollout)
+    plan = build_plan(rollout.package, settings, now=now)
+    write_waves(rollout, settings.waves, plan)
+    rollout.counted, rollout.begun_at = plan.eligible, now
+    rollout.requested_by, rollout.requested_at = by, now
+    if plan.eligible > policies.current_policy().approval_above:
+        change_state(rollout, State.WAITING, now)
     else:
-        _go(row, now)
-    return row
+        _start_or_schedule(rollout, now)
+    return rollout
 
 
 @transaction.atomic
 def approve(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
-    """Let one begin that somebody else has asked for.
+    """Approve a rollout that another member created and started.
 
     Raises:
-        RolloutDecided: it waits for nobody.
-        SecondPersonNeeded: it is one's own.
-        PackageNotReleased: the package was withdrawn meanwhile.
+        RolloutStateConflict: the rollout does not wait for approval.
+        SecondApproverRequired: `by` created or started the rollout.
+        PackageNotReleased: the package was withdrawn.
     """
-    row = hold(deployment)
-    if row.state != State.WAITING or row.package is None:
-        raise RolloutDecided(row.state)
-    if by.pk in (row.requested_by_id, row.created_by_id):
-        raise SecondPersonNeeded
-    check_released(row.package)
-    row.approved_by = by
-    _go(row, now)
-    return row
+    rollout = lock_rollout(deployment)
+    if rollout.state != State.WAITING or rollout.package is None:
+        raise RolloutStateConflict(rollout.state)
+    if by.pk in (rollout.requested_by_id, rollout.created_by_id):
+        raise SecondApproverRequired
+    check_released(rollout.package)
+    rollout.approved_by = by
+    _start_or_schedule(rollout, now)
+    return rollout
 
 
 @transaction.atomic
 def pause(*, deployment: Deployment, reason: str = "", now: datetime) -> Deployment:
-    """Nobody begins; who has begun goes on.
+    """Pause a rollout. Devices that have started the update continue.
 
     Raises:
-        RolloutDecided: it is not under way, nor does anybody still wait for it.
+        RolloutStateConflict: the rollout is not scheduled or running, nor finished with
+            open updates.
     """
-    row = hold(deployment)
-    if row.state not in (State.RUNNING, State.SCHEDULED) and not _is_waited_for(row):
-        raise RolloutDecided(row.state)
-    row.paused_because = reason.strip()[:200]
-    move(row, State.PAUSED, now, reason=row.paused_because)
-    return row
+    rollout = lock_rollout(deployment)
+    is_active = rollout.state in (State.RUNNING, State.SCHEDULED)
+    if not is_active and not _has_late_devices(rollout):
+        raise RolloutStateConflict(rollout.state)
+    rollout.paused_because = reason.strip()[:200]
+    change_state(rollout, State.PAUSED, now, reason=rollout.paused_because)
+    return rollout
 
 
 @transaction.atomic
 def resume(*, deployment: Deployment, now: datetime) -> Deployment:
-    """Go on; what failed until now does not count against it any more.
+    """Resume a paused rollout. Earlier failures no longer count for the threshold.
 
     Raises:
-        RolloutDecided: it is not paused.
+        RolloutStateConflict: the rollout is not paused.
     """
-    row = hold(deployment)
-    if row.state != State.PAUSED:
-        raise RolloutDecided(row.state)
-    row.counts_from, row.paused_because = now, ""
-    row.waves.filter(state=Wave.FAILED).update(
+    rollout = lock_rollout(deployment)
+    if rollout.state != State.PAUSED:
+        raise RolloutStateConflict(rollout.state)
+    rollout.counts_from, rollout.paused_because = now, ""
+    rollout.waves.filter(state=Wave.FAILED).update(
         state=Wave.RUNNING, ended_at=None, held_at=None
     )
-    _go(row, now)
-    return row
+    _start_or_schedule(rollout, now)
+    return rollout
 
 
 @transaction.atomic
 def abort(*, deployment: Deployment, reason: str = "", now: datetime) -> Deployment:
-    """End it. Who has not begun to install does not; who has is still waited for.
+    """Abort a rollout. Updates that are not being installed yet are cancelled.
+
+    Devices that are installing are still followed to the end.
 
     Raises:
-        RolloutDecided: it is over.
+        RolloutStateConflict: the rollout is a draft or over.
     """
-    row = hold(deployment)
-    if row.state not in (*GOING, State.WAITING) and not _is_waited_for(row):
-        raise RolloutDecided(row.state)
-    _abort(row, reason, now)
-    return row
+    rollout = lock_rollout(deployment)
+    is_active = rollout.state in (*ACTIVE, State.WAITING)
+    if not is_active and not _has_late_devices(rollout):
+        raise RolloutStateConflict(rollout.state)
+    _abort(rollout, reason, now)
+    return rollout
 
 
 def abort_all(*, package: SoftwareUpdate, now: datetime) -> None:
-    """End every rollout of a package, in the transaction that withdraws it."""
+    """Abort all rollouts of a package, in the transaction that withdraws it."""
     rows = Deployment.objects.filter(package=package).exclude(state=State.ABORTED)
-    for row in rows.select_for_update(of=("self",)).order_by("pk"):
-        _abort(row, WITHDRAWN, now)
+    for rollout in rows.select_for_update(of=("self",)).order_by("pk"):
+        _abort(rollout, WITHDRAWN, now)
 
 
 @transaction.atomic
 def retry(*, deployment: Deployment, now: datetime) -> Deployment:
-    """Have the devices try again that have failed until now, and only those.
+    """Give the devices that have failed until now another attempt.
 
     Raises:
-        RolloutDecided: it does not go on any more, or nothing has failed.
+        RolloutStateConflict: the rollout's state does not allow it, no device has
+            failed, or the rollout is rolled back.
     """
-    row = hold(deployment)
-    if row.state not in (State.RUNNING, State.PAUSED, State.FINISHED):
-        raise RolloutDecided(row.state)
-    failed = UpdateStatus.objects.filter(deployment=row, status="failed")
+    rollout = lock_rollout(deployment)
+    if rollout.state not in (State.RUNNING, State.PAUSED, State.FINISHED):
+        raise RolloutStateConflict(rollout.state)
+    failed = UpdateStatus.objects.filter(deployment=rollout, status="failed")
     if not failed.exists():
-        raise RolloutDecided(row.state, "No device has failed.")
-    if _ways_back(row).exists():
-        raise RolloutDecided(row.state, "It is taken back.")
-    row.retries_before = row.counts_from = now
-    waves = row.waves.filter(pk__in=failed.values("wave")) | row.waves.filter(
+        raise RolloutStateConflict(rollout.state, "No device has failed.")
+    if _active_rollbacks(rollout).exists():
+        raise RolloutStateConflict(rollout.state, "The rollout is rolled back.")
+    rollout.retries_before = rollout.counts_from = now
+    waves = rollout.waves.filter(pk__in=failed.values("wave")) | rollout.waves.filter(
         state=Wave.FAILED
     )
-    row.waves.filter(pk__in=list(waves.values_list("pk", flat=True))).update(
+    rollout.waves.filter(pk__in=list(waves.values_list("pk", flat=True))).update(
         state=Wave.RUNNING, ended_at=None, held_at=None
     )
-    record([RolloutRetried(**about(row, now))])
-    _go(row, now)
-    return row
+    record([RolloutRetried(**event_fields(rollout, now))])
+    _start_or_schedule(rollout, now)
+    return rollout
 
 
 @transaction.atomic
-def open_next_wave(*, deployment: Deployment, now: datetime) -> Deployment:
-    """Let the next wave begin, whatever is known of the one before.
+def start_next_wave(*, deployment: Deployment, now: datetime) -> Deployment:
+    """Start the next wave, whatever the results of the current one.
 
     Raises:
-        RolloutDecided: it is not running, or there is no other wave.
+        RolloutStateConflict: the rollout is not running, the current wave is still being
+            opened, or there is no other wave.
     """
-    row = hold(deployment)
-    if row.state != State.RUNNING:
-        raise RolloutDecided(row.state)
-    present = list(row.waves.filter(state=Wave.RUNNING))
-    following = row.waves.filter(state=Wave.WAITING).first()
+    rollout = lock_rollout(deployment)
+    if rollout.state != State.RUNNING:
+        raise RolloutStateConflict(rollout.state)
+    running = list(rollout.waves.filter(state=Wave.RUNNING))
+    following = rollout.waves.filter(state=Wave.WAITING).first()
     if following is None:
-        raise RolloutDecided(row.state, "There is no other wave.")
-    if not all(wave.is_open for wave in present):
-        raise RolloutDecided(row.state, "The wave before is still being opened.")
-    for wave in present:
-        move_wave(row, wave, Wave.PASSED, now)
+        raise RolloutStateConflict(rollout.state, "The rollout has no other wave.")
+    if not all(wave.is_open for wave in running):
+        sentence = "The update is still being offered to the devices of the wave."
+        raise RolloutStateConflict(rollout.state, sentence)
+    for wave in running:
+        change_wave_state(rollout, wave, Wave.PASSED, now)
     following.starts_at = None
     following.save(update_fields=["starts_at"])
-    _go(row, now)
-    return row
+    _start_or_schedule(rollout, now)
+    return rollout
 
 
 @transaction.atomic
 def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
-    """Tell each device that took the update to go back to the version it had.
+    """Return each device that installed the update to its previous version.
 
-    That is a rollout of its own, with one wave and no gate. The one that is taken back
-    ends with it, if it has not yet. Who is installing it at this moment is told when it
-    is done (`widen`).
+    A rollback is a rollout of its own, with one wave and without thresholds. The
+    original rollout is aborted. Devices that are installing the update now are added
+    when they have finished (`extend_rollback`).
+
+    Returns:
+        The rollback.
 
     Raises:
-        RolloutDecided: it has not begun, is a way back itself, or has one already.
-        RolloutOfNothing: no device took it.
+        RolloutStateConflict: the rollout has not started, is a rollback itself, or is
+            rolled back already.
+        RolloutOfNothing: no device installed the update.
     """
-    row = hold(deployment)
-    if row.package is None or row.state in (*NOT_BEGUN, State.SCHEDULED):
-        raise RolloutDecided(row.state)
-    if (known := _ways_back(row).first()) is not None:
-        if not widen(row, now):
-            raise RolloutDecided(row.state, "It has been rolled back already.")
-        return hold(known)
-    number = rollback_candidates(row).count()
-    if not number and not row.statuses.filter(status__in=UNDER_WAY).exists():
+    rollout = lock_rollout(deployment)
+    if rollout.package is None or rollout.state in (*NOT_STARTED, State.SCHEDULED):
+        raise RolloutStateConflict(rollout.state)
+    if (existing := _active_rollbacks(rollout).first()) is not None:
+        if not extend_rollback(rollout, now):
+            sentence = "The rollout is already rolled back."
+            raise RolloutStateConflict(rollout.state, sentence)
+        return lock_rollout(existing)
+    number = rollback_candidates(rollout).count()
+    if not number and not rollout.statuses.filter(status__in=UNDER_WAY).exists():
         raise RolloutOfNothing({})
-    if row.state != State.ABORTED:
-        _abort(row, "It is rolled back.", now)
-    back = Deployment.objects.create(
-        name=f"Back from {row.name}"[:120],
-        product=row.product,
-        rolls_back=row,
+    if rollout.state != State.ABORTED:
+        _abort(rollout, "The rollout is rolled back.", now)
+    rollback = Deployment.objects.create(
+        name=f"Rollback of {rollout.name}"[:120],
+        product=rollout.product,
+        rolls_back=rollout,
         state=State.DRAFT,
-        soak_minutes=row.soak_minutes,
-        deadline_minutes=row.deadline_minutes,
+        soak_minutes=rollout.soak_minutes,
+        deadline_minutes=rollout.deadline_minutes,
         success_percent=0.0,
         failure_percent=100.0,
         created_by=by,
@@ -232,53 +247,59 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
         counted=number,
     )
     DeploymentWave.objects.create(
-        deployment=back, number=1, percent=100.0, ceiling=targets.PLACES
+        deployment=rollback, number=1, percent=100.0, ceiling=targets.POSITIONS
     )
-    record([created(back, now)])
-    _go(back, now)
-    return back
+    record([created_event(rollback, now)])
+    _start_or_schedule(rollback, now)
+    return rollback
 
 
-def _is_waited_for(row: Deployment) -> bool:
-    """Whether a finished one has devices that it has not reached yet."""
-    waits = UpdateStatus.objects.open().filter(deployment=row)
-    return row.state == State.FINISHED and waits.exists()
+def _has_late_devices(rollout: Deployment) -> bool:
+    """Return True if the rollout is finished and has updates that are not over."""
+    updates = UpdateStatus.objects.open().filter(deployment=rollout)
+    return rollout.state == State.FINISHED and updates.exists()
 
 
-def _ways_back(row: Deployment) -> QuerySet[Deployment]:
-    found: QuerySet[Deployment] = Deployment.objects.filter(rolls_back=row)
-    return found.exclude(state=State.ABORTED)
+def _active_rollbacks(rollout: Deployment) -> QuerySet[Deployment]:
+    rollbacks: QuerySet[Deployment] = Deployment.objects.filter(rolls_back=rollout)
+    return rollbacks.exclude(state=State.ABORTED)
 
 
-def widen(row: Deployment, now: datetime) -> bool:
-    """Lead those back as well that run a held deployment's version since then."""
-    found = _ways_back(row).first()
-    if found is None:
+def extend_rollback(rollout: Deployment, now: datetime) -> bool:
+    """Add devices that installed a locked rollout's version since its rollback started.
+
+    Returns:
+        True if devices were added.
+    """
+    existing = _active_rollbacks(rollout).first()
+    if existing is None:
         return False
-    back = hold(found)
-    has_it = back.statuses.filter(device=OuterRef("device"))
-    new = rollback_candidates(row).filter(~Exists(has_it)).count()
-    if not new or back.opened + new <= back.counted:
+    rollback = lock_rollout(existing)
+    statuses = rollback.statuses.filter(device=OuterRef("device"))
+    new = rollback_candidates(rollout).filter(~Exists(statuses)).count()
+    if not new or rollback.opened + new <= rollback.counted:
         return False
-    back.counted = back.opened + new
-    back.waves.update(state=Wave.RUNNING, position=None, is_open=False, ended_at=None)
-    if back.state == State.PAUSED:  # it goes on when somebody says so
-        back.save(update_fields=["counted"])
+    rollback.counted = rollback.opened + new
+    rollback.waves.update(
+        state=Wave.RUNNING, position=None, is_open=False, ended_at=None
+    )
+    if rollback.state == State.PAUSED:  # only a member resumes it
+        rollback.save(update_fields=["counted"])
     else:
-        _go(back, now)
+        _start_or_schedule(rollback, now)
     return True
 
 
-def _go(row: Deployment, now: datetime) -> None:
-    is_early = row.starts_at is not None and row.starts_at > now
-    row.counts_from = row.counts_from or now
-    row.ended_at = None
-    move(row, State.SCHEDULED if is_early else State.RUNNING, now)
+def _start_or_schedule(rollout: Deployment, now: datetime) -> None:
+    is_early = rollout.starts_at is not None and rollout.starts_at > now
+    rollout.counts_from = rollout.counts_from or now
+    rollout.ended_at = None
+    change_state(rollout, State.SCHEDULED if is_early else State.RUNNING, now)
 
 
-def _abort(row: Deployment, reason: str, now: datetime) -> None:
-    row.ended_at = row.ended_at or now
-    row.retries_before = None  # what has failed stays as it was said
-    for wave in row.waves.filter(state=Wave.RUNNING):
-        move_wave(row, wave, Wave.FAILED, now)
-    move(row, State.ABORTED, now, reason=reason.strip()[:200])
+def _abort(rollout: Deployment, reason: str, now: datetime) -> None:
+    rollout.ended_at = rollout.ended_at or now
+    rollout.retries_before = None  # failed devices get no other attempt
+    for wave in rollout.waves.filter(state=Wave.RUNNING):
+        change_wave_state(rollout, wave, Wave.FAILED, now)
+    change_state(rollout, State.ABORTED, now, reason=reason.strip()[:200])

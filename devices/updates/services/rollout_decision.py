@@ -34,7 +34,7 @@ RECENT = timedelta(days=1)
 
 
 class Finding(StrEnum):
-    """What is to be done with a device of a rollout, in the order of handling."""
+    """A reason to handle a device of a rollout, in the order of handling."""
 
     ARRIVED = "arrived"  # online with the new version: its soak time starts
     SUPERSEDED = "superseded"  # runs a newer version than the rollout's
@@ -66,11 +66,11 @@ class Candidate:
 class Batch:
     """The next devices of the wave that is being opened, in the order of their ids.
 
-    `room` is how many may be opened now. `is_last` is True if no devices follow.
+    `capacity` is how many may be opened now. `is_last` is True if no devices follow.
     """
 
     wave: int
-    room: int
+    capacity: int
     candidates: Sequence[Candidate] = ()
     is_last: bool = False
 
@@ -101,7 +101,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceDecision:
-    """What a step does with devices, findings in the order of handling."""
+    """The actions of a step on devices; findings are in the order of handling."""
 
     wait_until: datetime | None = None
     starts: bool = False
@@ -110,7 +110,7 @@ class DeviceDecision:
 
 
 class Wave(Protocol):
-    """What is decided from: a row of `DeploymentWave`, or its figures."""
+    """Fields of a wave that decisions use: of a `DeploymentWave`, or `WaveFigures`."""
 
     @property
     def state(self) -> str: ...
@@ -162,7 +162,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaveDecision:
-    """What a step does with waves. `held` is a wave that needs a person, and why."""
+    """The actions of a step on waves.
+
+    `held` is the number of a wave that needs a member's decision, and the reason.
+    """
 
     pause_reason: str = ""
     moves: Sequence[tuple[int, str]] = ()  # wave number, new state
@@ -186,7 +189,7 @@ class FailedDevice:
 
 
 def decide_devices(snapshot: Devices, *, now: datetime) -> DeviceDecision:
-    """What to do with a rollout's devices."""
+    """Decide which devices get the update and which findings are handled."""
     if snapshot.state == State.SCHEDULED:
         starts_at = snapshot.starts_at
         if starts_at is not None and starts_at > now:
@@ -255,7 +258,7 @@ def retry_status(device: FailedDevice) -> Status:
 
 
 def too_many_fail(progress: Progress) -> str:
-    """Why the rollout pauses; empty if it does not.
+    """Return the reason to pause the rollout; empty if there is none.
 
     Compares the lower confidence bound of the share of failures with the threshold, so
     that few devices prove nothing. Devices that are under way count as tried: failures
@@ -274,7 +277,7 @@ def too_many_fail(progress: Progress) -> str:
 
 
 def has_passed(wave: Wave, *, success_percent: float) -> bool:
-    """Whether the next wave may start, judging by the counts of this one.
+    """Return True if a wave has passed, so that the next one may start.
 
     Every device must have got the update, and enough of those that can be reached must
     have succeeded. Reachable devices that have not started count as tried, so a few of
@@ -289,7 +292,7 @@ def has_passed(wave: Wave, *, success_percent: float) -> bool:
 
 
 def is_settled(wave: Wave, *, now: datetime) -> bool:
-    """Whether no more results are expected from a wave.
+    """Return True if no more results are expected from a wave.
 
     Devices that came back with the version and went offline are waited for, for a day.
     """
@@ -302,7 +305,7 @@ def is_settled(wave: Wave, *, now: datetime) -> bool:
 
 
 def waits_for(wave: Wave, *, success_percent: float, now: datetime) -> str:
-    """What keeps a running wave from passing, as a sentence; empty if nothing does."""
+    """Return what a running wave waits for, as a sentence; empty if nothing."""
     passed = has_passed(wave, success_percent=success_percent)
     if wave.state != WaveState.RUNNING or passed:
         return ""
@@ -335,13 +338,13 @@ def _held(
 
 def _opening(batch: Batch) -> Opening | None:
     """Take the first devices that fit; None if the rate allows none now."""
-    if batch.room <= 0 and not batch.is_last:
+    if batch.capacity <= 0 and not batch.is_last:
         return None
     devices: list[Candidate] = []
     for candidate in batch.candidates:
         if candidate.fits:
             devices.append(candidate)
-        if len(devices) == batch.room:
+        if len(devices) == batch.capacity:
             return Opening(
                 wave=batch.wave,
                 devices=devices,
@@ -355,7 +358,7 @@ def _opening(batch: Batch) -> Opening | None:
 
 
 def _interval(progress: Progress, now: datetime) -> timedelta | None:
-    """How long until the next step; None when there is nothing left to see."""
+    """Return the time until the next step; None if no step is needed."""
     if progress.state not in (State.FINISHED, State.ABORTED):
         return INTERVAL
     if not progress.is_waiting:
@@ -366,7 +369,7 @@ def _interval(progress: Progress, now: datetime) -> timedelta | None:
 
 
 def _figures(counts: Counts) -> tuple[int, int, int]:
-    """How many succeeded, how many tried, how many are reachable and have not started."""
+    """Return the devices that succeeded, that tried, and that could start now."""
     succeeded = sum(counts.get(status, 0) for status in SUCCEEDED)
     tried = sum(counts.get(status, 0) for status in (*UNDER_WAY, *ENDED))
     reachable = counts.get(Status.PENDING, 0) - counts.get("unreached", 0)

@@ -19,7 +19,7 @@ from devices.updates.services.rollout_decision import (
     WaveFigures,
 )
 from devices.updates.services.wave_candidates import next_batch
-from devices.updates.versions import compared
+from devices.updates.versions import compare_versions
 
 State = Deployment.State
 Wave = DeploymentWave.State
@@ -43,7 +43,7 @@ def load_devices(rollout: Deployment, *, now: datetime) -> Devices:
 
 
 def load_progress(rollout: Deployment, *, now: datetime) -> Progress:
-    """How far the rollout and each of its waves are."""
+    """Load the figures of a rollout and its waves."""
     statuses = UpdateStatus.objects.filter(deployment=rollout)
     failed, tried = _failures(rollout, statuses)
     remaining = statuses.open()
@@ -66,7 +66,7 @@ def load_progress(rollout: Deployment, *, now: datetime) -> Progress:
 def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
     """The rows with each finding, in the order of handling.
 
-    Versions are compared as versions: `2.1` is `2.1.0`. The devices under way report few
+    Versions are compared by their scheme: `2.1` is `2.1.0`. Devices under way report few
     different ones, so each finding stays one query.
     """
     under_way: Rows = UpdateStatus.objects.under_way().filter(deployment=rollout)
@@ -112,7 +112,7 @@ def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
 def failed_devices(
     rollout: Deployment, rows: Collection[UpdateStatus]
 ) -> dict[int, FailedDevice]:
-    """What decides whether failed devices try again, by the key of their row."""
+    """Load what decides whether failed devices are retried, by the key of their row."""
     others = UpdateStatus.objects.filter(
         device__in=[row.device_id for row in rows], deployment__product=rollout.product
     )
@@ -124,7 +124,7 @@ def failed_devices(
         latest[device_id] = max(opened_at, latest.get(device_id, opened_at))
     return {
         row.pk: FailedDevice(
-            order=compared(
+            order=compare_versions(
                 getattr(row.device, rollout.product.reports),
                 row.version,
                 rollout.product.versioning,
@@ -144,7 +144,7 @@ def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
     has_version = has_newer = Q(pk__in=())
     pairs = under_way.order_by().values_list("version", reported).distinct()
     for version, value in pairs:
-        order = compared(value, version, product.versioning)
+        order = compare_versions(value, version, product.versioning)
         condition = Q(version=version, **{reported: value})
         if order == 0:
             has_version |= condition
@@ -154,7 +154,7 @@ def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
 
 
 def _failures(rollout: Deployment, statuses: Rows) -> tuple[int, int]:
-    """How many devices failed, of how many that tried, since failures count."""
+    """Return how many devices failed and how many tried since failures count."""
     ended = statuses.filter(
         ended_at__gte=rollout.counts_from, status__in=ENDED
     ).aggregate(tried=Count("pk"), failed=Count("pk", filter=Q(status=Status.FAILED)))

@@ -47,7 +47,7 @@ def advance(rollout: Deployment, *, now: datetime) -> None:
     """Do one step of a locked rollout: its devices, then, if none are left, its waves."""
     started = time.monotonic()
     if rollout.state == Deployment.State.ABORTED:
-        rollout_control.widen(rollout, now)
+        rollout_control.extend_rollback(rollout, now)
     decision = decide_devices(load_devices(rollout, now=now), now=now)
     due_at: datetime | None = now
     if decision.wait_until is not None:
@@ -82,7 +82,7 @@ def cancel_updates_of_withdrawn_package(*, now: datetime) -> bool:
     sentence = "The package was withdrawn."
     status_changes.cancel(rows, code="withdrawn", sentence=sentence, now=now)
     if not waiting.exists():
-        delete_file = partial(package_files.drop, package.stored_name)
+        delete_file = partial(package_files.delete, package.stored_name)
         transaction.on_commit(delete_file, robust=True)
         package.is_closing, package.stored_name = False, ""
         package.save(update_fields=["is_closing", "stored_name"])
@@ -93,6 +93,6 @@ def _advance_safely(rollout: Deployment, now: datetime) -> None:
     try:
         with transaction.atomic():
             advance(rollout, now=now)
-    except Exception:  # it is logged, and the other rollouts go on
+    except Exception:  # logged; other rollouts continue
         logger.exception("A step of a rollout failed", extra={"rollout": rollout.pk})
         Deployment.objects.filter(pk=rollout.pk).update(due_at=now + RETRY_AFTER)

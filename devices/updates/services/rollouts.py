@@ -1,4 +1,4 @@
-"""Rollouts as they are made and changed; and what moves them from state to state."""
+"""Create, change and delete rollouts, and change their states."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,16 +8,16 @@ from django.db import transaction
 
 from core.tasks import enqueue_on_commit
 from devices.updates.errors import (
-    NoSuchRollout,
     PackageNotReleased,
-    RolloutDecided,
+    RolloutNotFound,
     RolloutOfNothing,
+    RolloutStateConflict,
 )
 from devices.updates.events import (
     RolloutChanged,
     RolloutCreated,
-    RolloutMoved,
-    RolloutWaveMoved,
+    RolloutStateChanged,
+    RolloutWaveStateChanged,
 )
 from devices.updates.models import (
     Deployment,
@@ -26,27 +26,30 @@ from devices.updates.models import (
 )
 from devices.updates.services import targets, terms
 from devices.updates.services.targets import Plan, Size
-from devices.updates.services.terms import Terms
+from devices.updates.services.terms import RolloutSettings
 from events.services.outbox import record
 from tenants.models import User
 
 State = Deployment.State
 Wave = DeploymentWave.State
 
-NOT_BEGUN = (State.DRAFT, State.WAITING)
-GOING = (State.SCHEDULED, State.RUNNING, State.PAUSED)
+NOT_STARTED = (State.DRAFT, State.WAITING)
+ACTIVE = (State.SCHEDULED, State.RUNNING, State.PAUSED)
 
 
 def preview(*, package: SoftwareUpdate, said: Mapping[str, Any], now: datetime) -> Plan:
-    """What a rollout would come to now; nothing is changed.
+    """Return the devices that a rollout would reach now. Nothing is stored.
+
+    Args:
+        said: settings that differ from the defaults.
 
     Raises:
-        InvalidRollout, InvalidFilter: its terms cannot be.
-        PackageNotReleased: the package is a draft, or was withdrawn.
+        InvalidRollout, InvalidFilter: the settings are invalid.
+        PackageNotReleased: the package is a draft or withdrawn.
     """
-    agreed = terms.checked(Terms(), said)
+    settings = terms.validate(RolloutSettings(), said)
     check_released(package)
-    return targets.plan(package, filter=agreed.filter, sizes=agreed.waves, now=now)
+    return targets.plan(package, filter=settings.filter, sizes=settings.waves, now=now)
 
 
 @transaction.atomic
@@ -58,19 +61,20 @@ def create(
     by: User,
     now: datetime,
 ) -> Deployment:
-    """A draft of a rollout. No device has it before it is started.
+    """Create a draft of a rollout. No device is offered the update before the start.
 
     Args:
-        said: of its terms those that are not the usual ones.
+        name: the default is product and version.
+        said: settings that differ from the defaults.
 
     Raises:
-        RolloutOfNothing: there is no device that would be updated.
+        RolloutOfNothing: no device would be updated.
         InvalidRollout, InvalidFilter, PackageNotReleased: see `preview`.
     """
-    agreed = terms.checked(Terms(), said)
+    settings = terms.validate(RolloutSettings(), said)
     check_released(package)
-    plan = plan_of(package, agreed, now=now)
-    row = Deployment(
+    plan = build_plan(package, settings, now=now)
+    rollout = Deployment(
         name=name.strip()[:120] or f"{package.product.name} {package.version}",
         product=package.product,
         package=package,
@@ -78,142 +82,166 @@ def create(
         created_by=by,
         created_at=now,
     )
-    terms.write(row, agreed)
-    row.save(force_insert=True)
-    write_waves(row, agreed.waves, plan)
-    record([created(row, now)])
-    return row
+    terms.apply_settings(rollout, settings)
+    rollout.save(force_insert=True)
+    write_waves(rollout, settings.waves, plan)
+    record([created_event(rollout, now)])
+    return rollout
 
 
 @transaction.atomic
 def change(
-    *, deployment: Deployment, name: str | None = None, now: datetime, **said: Any
+    *, deployment: Deployment, name: str | None = None, now: datetime, **values: Any
 ) -> Deployment:
-    """Say other terms. One that waits for a second person is a draft again then.
+    """Change a rollout's settings. A rollout awaiting approval becomes a draft again.
 
-    Of one that has begun, waves may be made larger or added (that adds devices and
-    moves none), and everything else but the filter and the start may be changed.
+    A started rollout keeps its filter and its start. Its waves may be made larger or
+    added, which adds devices and moves none.
+
+    Args:
+        values: new values by field of `RolloutSettings`.
 
     Raises:
-        InvalidRollout, InvalidFilter: they cannot be.
-        RolloutOfNothing: no device would be left.
-        RolloutDecided: it is over, or it is a way back.
+        InvalidRollout, InvalidFilter: the settings are invalid.
+        RolloutOfNothing: no device would be updated.
+        RolloutStateConflict: the rollout is over, or it is a rollback.
     """
-    row = hold(deployment)
-    is_over = row.state in (State.FINISHED, State.ABORTED)
-    if is_over or row.package is None:
-        raise RolloutDecided(row.state, "Its terms are not changed any more.")
-    before = terms.of(row)
-    agreed = terms.checked(before, said)
-    has_begun = row.state in GOING
-    if has_begun:
-        terms.check_change(row, before, agreed)
+    rollout = lock_rollout(deployment)
+    is_over = rollout.state in (State.FINISHED, State.ABORTED)
+    if is_over or rollout.package is None:
+        sentence = "The settings of this rollout cannot be changed any more."
+        raise RolloutStateConflict(rollout.state, sentence)
+    before = terms.settings_of(rollout)
+    settings = terms.validate(before, values)
+    is_started = rollout.state in ACTIVE
+    if is_started:
+        terms.validate_change(rollout, before, settings)
     else:
-        row.state = State.DRAFT
-        row.requested_by, row.requested_at = None, None
-    changes = terms.changes(before, agreed)
-    if name is not None and name.strip() and name.strip() != row.name:
-        changes["name"] = (row.name, name.strip()[:120])
-        row.name = name.strip()[:120]
-    terms.write(row, agreed)
-    if before.waves != agreed.waves or before.filter != agreed.filter:
-        plan = plan_of(row.package, agreed, row if has_begun else None, now=now)
-        if not has_begun:  # later no more than were counted, and approved
-            row.counted = plan.eligible
-        write_waves(row, agreed.waves, plan)
-    row.due_at = now if has_begun else None
-    row.save()
+        rollout.state = State.DRAFT
+        rollout.requested_by, rollout.requested_at = None, None
+    changes = terms.changes(before, settings)
+    if name is not None and name.strip() and name.strip() != rollout.name:
+        changes["name"] = (rollout.name, name.strip()[:120])
+        rollout.name = name.strip()[:120]
+    terms.apply_settings(rollout, settings)
+    if before.waves != settings.waves or before.filter != settings.filter:
+        started = rollout if is_started else None
+        plan = build_plan(rollout.package, settings, started, now=now)
+        if not is_started:  # afterwards, only the approved number of devices
+            rollout.counted = plan.eligible
+        write_waves(rollout, settings.waves, plan)
+    rollout.due_at = now if is_started else None
+    rollout.save()
     if changes:
-        record([RolloutChanged(**about(row, now), changes=changes)])
-    start_work_on_commit()
-    return row
+        record([RolloutChanged(**event_fields(rollout, now), changes=changes)])
+    advance_on_commit()
+    return rollout
 
 
 @transaction.atomic
 def delete(*, deployment: Deployment) -> None:
-    """Drop one that has not begun.
+    """Delete a rollout that has not started.
 
     Raises:
-        RolloutDecided: it has: abort it.
+        RolloutStateConflict: the rollout has started; it can be aborted.
     """
-    row = hold(deployment)
-    if row.state not in NOT_BEGUN:
-        raise RolloutDecided(row.state)
-    row.delete()
+    rollout = lock_rollout(deployment)
+    if rollout.state not in NOT_STARTED:
+        raise RolloutStateConflict(rollout.state)
+    rollout.delete()
 
 
-def hold(deployment: Deployment) -> Deployment:
-    """Lock it, as whoever changes it does first.
+def lock_rollout(deployment: Deployment) -> Deployment:
+    """Lock and return a rollout. Every change of a rollout locks it first.
 
     Raises:
-        NoSuchRollout: it was dropped meanwhile.
+        RolloutNotFound: the rollout was deleted.
     """
     rows = Deployment.objects.select_related("product", "package__product")
-    row: Deployment | None = (
+    rollout: Deployment | None = (
         rows.select_for_update(of=("self",)).filter(pk=deployment.pk).first()
     )
-    if row is None:
-        raise NoSuchRollout
-    return row
+    if rollout is None:
+        raise RolloutNotFound
+    return rollout
 
 
-def move_wave(row: Deployment, wave: DeploymentWave, state: str, now: datetime) -> None:
-    """A wave of a held deployment is in another state now."""
+def change_wave_state(
+    rollout: Deployment, wave: DeploymentWave, state: str, now: datetime
+) -> None:
+    """Set the state of a wave of a locked rollout, and record the event."""
     wave.state = state
     if state == Wave.RUNNING:
         wave.opened_at = wave.opened_at or now
     wave.held_at = None
     wave.ended_at = None if state == Wave.RUNNING else now
     wave.save(update_fields=["state", "opened_at", "ended_at", "held_at"])
-    record([RolloutWaveMoved(**about(row, now), wave=wave.number, state=state)])
+    event = RolloutWaveStateChanged(
+        **event_fields(rollout, now), wave=wave.number, state=state
+    )
+    record([event])
 
 
-def move(row: Deployment, state: str, now: datetime, *, reason: str = "") -> None:
-    """A held deployment is in another state now; it is saved."""
-    before, row.state = row.state, state
-    row.due_at = None if state in NOT_BEGUN else now
-    row.save()
+def change_state(
+    rollout: Deployment, state: str, now: datetime, *, reason: str = ""
+) -> None:
+    """Set the state of a locked rollout, save it, and record the event."""
+    before, rollout.state = rollout.state, state
+    rollout.due_at = None if state in NOT_STARTED else now
+    rollout.save()
     if before != state:
-        fact = RolloutMoved(
-            **about(row, now),
+        event = RolloutStateChanged(
+            **event_fields(rollout, now),
             state=state,
-            devices=row.counted,
+            devices=rollout.counted,
             reason=reason,
             changes={"state": (before, state)},
         )
-        record([fact])
-    start_work_on_commit()
+        record([event])
+    advance_on_commit()
 
 
-def about(row: Deployment, now: datetime) -> dict[str, Any]:
+def event_fields(rollout: Deployment, now: datetime) -> dict[str, Any]:
+    """Return the fields that all events of a rollout have."""
     return {
-        "tenant_id": row.tenant_id,
+        "tenant_id": rollout.tenant_id,
         "at": now,
-        "rollout": str(row.pk),
-        "title": row.name,
+        "rollout": str(rollout.pk),
+        "title": rollout.name,
     }
 
 
-def plan_of(
+def build_plan(
     package: SoftwareUpdate,
-    agreed: Terms,
-    begun: Deployment | None = None,
+    settings: RolloutSettings,
+    started: Deployment | None = None,
     *,
     now: datetime,
 ) -> Plan:
+    """Count the devices of a rollout, wave by wave.
+
+    Args:
+        started: the rollout, if it has started.
+
+    Raises:
+        RolloutOfNothing: no device would be updated.
+        InvalidFilter: the filter is invalid.
+    """
     plan = targets.plan(
-        package, filter=agreed.filter, sizes=agreed.waves, begun=begun, now=now
+        package, filter=settings.filter, sizes=settings.waves, rollout=started, now=now
     )
     if not plan.eligible:
         raise RolloutOfNothing(plan.left_out)
     return plan
 
 
-def write_waves(row: Deployment, sizes: Sequence[Size], plan: Plan) -> None:
-    """Those that have begun are gone through once more, if they are larger now."""
-    known = {wave.number: wave for wave in row.waves.all()}
+def write_waves(rollout: Deployment, sizes: Sequence[Size], plan: Plan) -> None:
+    """Store the sizes of the waves. A started wave that changed is opened once more."""
+    waves = {wave.number: wave for wave in rollout.waves.all()}
     for number, size in enumerate(sizes, start=1):
-        wave = known.pop(number, None) or DeploymentWave(deployment=row, number=number)
+        wave = waves.pop(number, None)
+        if wave is None:
+            wave = DeploymentWave(deployment=rollout, number=number)
         ceiling = plan.waves[number - 1].ceiling
         if wave.state != Wave.WAITING:
             ceiling = max(ceiling, wave.ceiling or 0)
@@ -223,7 +251,7 @@ def write_waves(row: Deployment, sizes: Sequence[Size], plan: Plan) -> None:
         wave.percent, wave.count = size.percent, size.count
         wave.starts_at, wave.ceiling = size.starts_at, ceiling
         wave.save()
-    for wave in known.values():
+    for wave in waves.values():
         wave.delete()
 
 
@@ -232,13 +260,14 @@ def check_released(package: SoftwareUpdate) -> None:
         raise PackageNotReleased(package.state)
 
 
-def created(row: Deployment, now: datetime) -> RolloutCreated:
+def created_event(rollout: Deployment, now: datetime) -> RolloutCreated:
     return RolloutCreated(
-        **about(row, now),
-        package=str(row.package_id) if row.package_id else None,
-        rolls_back=str(row.rolls_back_id) if row.rolls_back_id else None,
+        **event_fields(rollout, now),
+        package=str(rollout.package_id) if rollout.package_id else None,
+        rolls_back=str(rollout.rolls_back_id) if rollout.rolls_back_id else None,
     )
 
 
-def start_work_on_commit() -> None:
+def advance_on_commit() -> None:
+    """Run the task that advances rollouts after the transaction."""
     enqueue_on_commit("devices.updates.tasks.advance_rollouts", expires=55)

@@ -1,8 +1,8 @@
-"""Packages as a device can believe them: signed by its tenant.
+"""Sign packages and update orders with the tenant's key, so that devices can verify them.
 
-What is signed are the facts of a package, as a JSON Web Signature in compact form
-(RFC 7515) by an Ed25519 key of its tenant (RFC 8037): its hash among them, so the file
-may come from anywhere. The key's public half is in the configuration of every device.
+A signature is a JSON Web Signature in compact form (RFC 7515) by an Ed25519 key of the
+tenant (RFC 8037). It covers the hash of the file, so the file may come from anywhere.
+The public key is part of the configuration of every device.
 """
 
 from datetime import datetime, timedelta
@@ -23,32 +23,36 @@ from devices.updates.models import (
 from events.services.outbox import record
 from tenants.context import current_tenant_id
 
-ORDERED = timedelta(hours=1)  # for so long an order is good; then it is asked for anew
+ORDER_VALIDITY = timedelta(hours=1)  # then the device requests a new order
 
 
 def current_key(*, now: datetime) -> UpdateSigningKey:
-    """The key that signs for the current tenant; its devices hear of the first one.
+    """Return the current tenant's signing key. Create the first one if there is none.
 
-    In a transaction, up to whose end nobody replaces it.
+    Call it in a transaction: the key is not replaced before the transaction ends. A new
+    key is published to the devices with their configurations.
     """
     signing_keys.take_turn(UpdateSigningKey)
-    if (found := _current()) is not None:
-        return found
+    if (key := _current()) is not None:
+        return key
     recalculation.ask(now=now)
     return signing_keys.current(UpdateSigningKey, now=now)
 
 
 def current_key_if_any() -> UpdateSigningKey | None:
-    """The same, if there is one already."""
+    """Return the current tenant's signing key, locked as in `current_key`, or None."""
     signing_keys.take_turn(UpdateSigningKey)
     return _current()
 
 
 @transaction.atomic
 def replace_key(*, now: datetime) -> UpdateSigningKey:
-    """Sign with a new key: all packages anew, and every device is told of it."""
+    """Replace the tenant's signing key, and sign all packages again.
+
+    Devices get the new public key with their configurations.
+    """
     key = signing_keys.replace(UpdateSigningKey, now=now)
-    sign_anew(key, now=now)
+    sign_packages(key, now=now)
     recalculation.ask(now=now)
     record(
         [
@@ -60,11 +64,11 @@ def replace_key(*, now: datetime) -> UpdateSigningKey:
     return key
 
 
-def sign_anew(
+def sign_packages(
     key: UpdateSigningKey, *, product: SoftwareProduct | None = None, now: datetime
 ) -> None:
-    """Every package that a device may still be given, or those of a product."""
-    packages = SoftwareUpdate.objects.signed_ones().select_related("product")
+    """Sign all packages that devices may still get, or only those of a product."""
+    packages = SoftwareUpdate.objects.active_with_file().select_related("product")
     if product is not None:
         packages = packages.filter(product=product)
     rows = list(packages.select_for_update(of=("self",), no_key=True).order_by("pk"))
@@ -74,7 +78,7 @@ def sign_anew(
 
 
 def signature(package: SoftwareUpdate, key: UpdateSigningKey, *, now: datetime) -> str:
-    """What is believed of a package; `iat` as in RFC 7519."""
+    """Return the signature of a package as a JWS; `iat` as in RFC 7519."""
     header = {"kid": key.thumbprint, "typ": "update+jws"}
     claims = {
         "package": str(package.pk),
@@ -88,9 +92,10 @@ def signature(package: SoftwareUpdate, key: UpdateSigningKey, *, now: datetime) 
 
 
 def order(status: UpdateStatus, key: UpdateSigningKey, *, now: datetime) -> str:
-    """What a device is told to do, for it alone and for a time; `exp` as in RFC 7519.
+    """Return a signed update order as a JWS; `aud` and `exp` as in RFC 7519.
 
-    So nobody can have it go back, or install an earlier package, by what was signed once.
+    The order is valid for one device and for `ORDER_VALIDITY`. So nobody can replay an
+    earlier signature to downgrade a device.
     """
     header = {"kid": key.thumbprint, "typ": "update-order+jws"}
     package = status.package
@@ -103,28 +108,28 @@ def order(status: UpdateStatus, key: UpdateSigningKey, *, now: datetime) -> str:
         "rollback": status.deployment.rolls_back_id is not None,
         "sha256": package.sha256 if package else None,
         "iat": int(now.timestamp()),
-        "exp": int((now + ORDERED).timestamp()),
+        "exp": int((now + ORDER_VALIDITY).timestamp()),
     }
     return jws.signed(header, claims, signing_keys.private_half(key))
 
 
 def reencrypt() -> dict[str, int]:
-    """Encrypt every tenant's keys with the present `SECRET_KEY`; return how many.
+    """Encrypt the keys of all tenants with the current `SECRET_KEY`. Return how many.
 
     Raises:
-        NotReadable: one was encrypted with a key that is not among the fallbacks.
+        NotReadable: a key was encrypted with a secret that is not among the fallbacks.
     """
     return {"update_signing_keys": signing_keys.reencrypt(UpdateSigningKey)}
 
 
-def in_configurations() -> dict[str, Any]:
-    """What the configuration of each device of the current tenant says of the keys."""
+def configuration_keys() -> dict[str, Any]:
+    """Return the public key as part of the configurations of the tenant's devices."""
     key = _current()
     return {} if key is None else {"update_keys": [signing_keys.jwk(key)]}
 
 
 def _current() -> UpdateSigningKey | None:
-    found: UpdateSigningKey | None = UpdateSigningKey.objects.filter(
+    key: UpdateSigningKey | None = UpdateSigningKey.objects.filter(
         replaced_at__isnull=True
     ).first()
-    return found
+    return key

@@ -1,4 +1,4 @@
-"""How updates of devices end: each way with what has to be written along."""
+"""End updates of devices: complete, fail, cancel or supersede them."""
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
@@ -19,102 +19,111 @@ from events.domain_events import DomainEvent
 from events.services.outbox import record
 
 BATCH = 2_000  # rows in one transaction
-SUPERSEDED = "Something newer is meant for the device."
+SUPERSEDED = "A newer update replaced this one."
 
 Rows = QuerySet[UpdateStatus, Any]
-Say = Callable[[UpdateStatus], tuple[str, str]]  # error code, sentence
+ReasonFor = Callable[[UpdateStatus], tuple[str, str]]  # error code, sentence
 
 
 def lock(rows: Rows, *, skip_locked: bool = True) -> list[UpdateStatus]:
     """Lock the first `BATCH` rows, after the `NextSteps` rows of their devices.
 
-    A row that no longer belongs to `rows` once it is locked is left out.
+    Rows that no longer match the query after locking are left out.
 
     Args:
-        skip_locked: leave out rows that another transaction has locked.
+        skip_locked: skip devices whose `NextSteps` another transaction has locked.
     """
     devices = dict(rows.order_by("device_id").values_list("pk", "device_id")[:BATCH])
     if not devices:
         return []
-    locked = next_steps.hold(set(devices.values()), skip_held=skip_locked)
+    locked = next_steps.lock(set(devices.values()), skip_locked=skip_locked)
     keys = [key for key, device_id in devices.items() if device_id in locked]
-    again = rows.filter(pk__in=keys).select_for_update(of=("self",))
-    return list(again.order_by("device_id"))
+    matches = rows.filter(pk__in=keys).select_for_update(of=("self",))
+    return list(matches.order_by("device_id"))
 
 
 def complete(rows: Collection[UpdateStatus], *, now: datetime) -> None:
-    """Held rows: the update works."""
+    """Complete updates whose rows are locked.
+
+    If the update was part of a rollback, the original update becomes rolled back.
+    """
     _end(rows, now=now, status=Status.COMPLETED, progress=100)
-    back = [row for row in rows if row.deployment.rolls_back_id is not None]
-    for original in {row.deployment.rolls_back_id for row in back}:
-        took_it = UpdateStatus.every_tenant.filter(
+    rollbacks = [row for row in rows if row.deployment.rolls_back_id is not None]
+    for original in {row.deployment.rolls_back_id for row in rollbacks}:
+        rolled_back = UpdateStatus.every_tenant.filter(
             deployment=original,
             device__in=[
                 row.device_id
-                for row in back
+                for row in rollbacks
                 if row.deployment.rolls_back_id == original
             ],
         )
-        took_it.update(status=Status.ROLLED_BACK, ended_at=now)
+        rolled_back.update(status=Status.ROLLED_BACK, ended_at=now)
     record(
         [
-            DeviceRolledBack(**_about(row, now))
+            DeviceRolledBack(**_event_fields(row, now))
             if row.deployment.rolls_back_id
-            else DeviceUpdateCompleted(**_about(row, now))
+            else DeviceUpdateCompleted(**_event_fields(row, now))
             for row in rows
         ]
     )
 
 
-def fail(rows: Collection[UpdateStatus], say: Say, *, now: datetime) -> None:
-    """Held rows: it did not work, each for a reason."""
-    facts: list[DomainEvent] = []
+def fail(
+    rows: Collection[UpdateStatus], reason_for: ReasonFor, *, now: datetime
+) -> None:
+    """Fail updates whose rows are locked.
+
+    Args:
+        reason_for: returns the error code and the message of a row.
+    """
+    events: list[DomainEvent] = []
     for row in rows:
-        code, sentence = say(row)
+        code, sentence = reason_for(row)
         row.error_code, row.error = code[:64], sentence[:500]
-        facts.append(
+        events.append(
             DeviceUpdateFailed(
-                **_about(row, now), error_code=row.error_code, error=row.error
+                **_event_fields(row, now), error_code=row.error_code, error=row.error
             )
         )
     _end(rows, now=now, status=Status.FAILED)
-    record(facts)
+    record(events)
 
 
 def cancel(
     rows: Collection[UpdateStatus], *, code: str, sentence: str, now: datetime
 ) -> None:
-    """Held rows: nobody is to do it any more."""
+    """Cancel updates whose rows are locked."""
     for row in rows:
         row.error_code, row.error = code, sentence[:500]
     _end(rows, now=now, status=Status.CANCELLED)
 
 
 def supersede(device_ids: Collection[UUID], by: Deployment, *, now: datetime) -> None:
-    """What devices have before them of the same product makes way; they are held.
+    """Cancel the open updates of locked devices to the product of rollout `by`.
 
-    So does what is installed and has still to prove itself, but nothing that is being
-    installed at this moment.
+    Updates in their soak time are cancelled too, but not those being installed now.
+    Rollbacks that have arrived are completed instead.
     """
-    makes_way = Q(status__in=STOPPABLE) | Q(
+    replaceable = Q(status__in=STOPPABLE) | Q(
         status=Status.INSTALLING, installed_at__isnull=False
     )
     older = UpdateStatus.objects.filter(
-        makes_way, device__in=device_ids, deployment__product=by.product_id
+        replaceable, device__in=device_ids, deployment__product=by.product_id
     )
     older = older.exclude(deployment=by)
-    # Who is back already, and nobody has noted it yet.
-    back = older.filter(
+    # The device runs the rollback's version, and no step has recorded it yet.
+    arrived = older.filter(
         **{f"device__{by.product.reports}": F("version")},
         deployment__rolls_back__isnull=False,
     )
-    if rows := list(back.select_related("deployment")):
+    if rows := list(arrived.select_related("deployment")):
         complete(rows, now=now)
-        # What makes it make way is written after this, and waits for them again.
-        next_steps.announce({row.device_id for row in rows})
+        # The caller adds the update of `by` afterwards, and it waits for the device.
+        next_steps.mark_updates_waiting({row.device_id for row in rows})
     keys = list(older.values_list("pk", flat=True))
     if keys:
-        UpdateStatus.objects.filter(makes_way, pk__in=keys).update(
+        UpdateStatus.objects.filter(replaceable, pk__in=keys).update(
             status=Status.CANCELLED,
             error_code="superseded",
             error=SUPERSEDED,
@@ -122,9 +131,9 @@ def supersede(device_ids: Collection[UUID], by: Deployment, *, now: datetime) ->
         )
 
 
-def let_go(device_id: UUID, now: datetime) -> None:
-    """A device that is retired is updated no more, within that transaction."""
-    next_steps.hold([device_id])
+def cancel_for_retired_device(device_id: UUID, now: datetime) -> None:
+    """Cancel the open updates of a device, in the transaction that retires it."""
+    next_steps.lock([device_id])
     rows = UpdateStatus.every_tenant.open().filter(device=device_id)
     rows.update(
         status=Status.CANCELLED,
@@ -132,7 +141,7 @@ def let_go(device_id: UUID, now: datetime) -> None:
         error="The device was retired.",
         ended_at=now,
     )
-    next_steps.settle([device_id])
+    next_steps.refresh_updates_waiting([device_id])
 
 
 def _end(rows: Collection[UpdateStatus], *, now: datetime, **columns: Any) -> None:
@@ -144,10 +153,10 @@ def _end(rows: Collection[UpdateStatus], *, now: datetime, **columns: Any) -> No
             setattr(row, name, value)
     names = ["ended_at", "error_code", "error", *columns]
     UpdateStatus.every_tenant.bulk_update(rows, names, batch_size=500)
-    next_steps.settle({row.device_id for row in rows})
+    next_steps.refresh_updates_waiting({row.device_id for row in rows})
 
 
-def _about(row: UpdateStatus, now: datetime) -> Mapping[str, Any]:
+def _event_fields(row: UpdateStatus, now: datetime) -> Mapping[str, Any]:
     return {
         "tenant_id": row.tenant_id,
         "device_id": row.device_id,

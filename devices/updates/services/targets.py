@@ -1,8 +1,8 @@
-"""For which devices a rollout is, and in which wave each of them comes.
+"""Find the devices of a rollout, and the wave to which each of them belongs.
 
-A device's place in the order of a package's rollouts is a hash of both ids. So the same
-devices are the first ones in the dry run and in the rollout, a larger share adds devices
-and moves none, and another package begins with others.
+The position of a device in the order of a package's rollouts is a hash of both ids. So
+the dry run and the rollout start with the same devices, a larger wave adds devices and
+moves none, and another package starts with other devices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,15 +27,15 @@ from django.db.models.functions import Cast
 from devices.registry import device_filters
 from devices.registry.models import Device
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
-from devices.updates.versions import compared
+from devices.updates.versions import compare_versions
 
-PLACES = 1 << 32
-SAMPLE = 20  # devices of each wave that a dry run names
+POSITIONS = 1 << 32
+SAMPLE = 20  # devices of each wave that a dry run lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How far a wave goes, together with those before it: a share, or so many devices."""
+    """Size of a wave including the waves before it: a percentage or a device count."""
 
     percent: float | None = None
     count: int | None = None
@@ -43,8 +43,8 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A device that a dry run names."""
+class SampleDevice:
+    """A device that a dry run lists."""
 
     id: UUID
     name: str
@@ -53,17 +53,25 @@ class Named:
 
 @dataclass(slots=True)
 class PlannedWave:
-    """`devices` come with this wave, up to the place `ceiling`; `first` are some."""
+    """A wave of a dry run.
+
+    `devices` is how many devices start with this wave, and `first` lists some of them.
+    `ceiling` is the first position after the wave's devices.
+    """
 
     number: int
     devices: int
     ceiling: int
-    first: list[Named] = field(default_factory=list)
+    first: list[SampleDevice] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """What a rollout would come to now; `left_out` says how many, and why."""
+    """The devices that a rollout would reach now.
+
+    `found` devices match the filter, `eligible` of them would be updated, `online` of
+    those are online. `left_out` has the number of other devices by reason.
+    """
 
     found: int
     eligible: int
@@ -72,32 +80,42 @@ class Plan:
     waves: list[PlannedWave] = field(default_factory=list)
 
 
-def unfit(package: SoftwareUpdate, *, model: str, version: str) -> str | None:
-    """Why a device is not given a package; None if it is.
+def exclusion_reason(
+    package: SoftwareUpdate, *, model: str, version: str
+) -> str | None:
+    """Return why a package is not for a device; None if it is.
 
-    What version a device has that never said, nobody knows: it gets the package, unless
-    that wants another one before.
+    A device whose version is unknown gets the package, unless the package has a minimum
+    version.
+
+    Args:
+        version: version that the device reports; empty if unknown.
+
+    Returns:
+        `model`, `up_to_date`, `newer` or `minimum_version`, or None.
     """
     if package.target_models and model not in package.target_models:
         return "model"
     versioning = package.product.versioning
-    order = compared(version, package.version, versioning) if version else None
+    order = compare_versions(version, package.version, versioning) if version else None
     if order == 0:
         return "up_to_date"
     if order == 1:
         return "newer"
     if package.minimum_version:
-        since = compared(version, package.minimum_version, versioning)
-        if since is None or since < 0:
+        order = compare_versions(version, package.minimum_version, versioning)
+        if order is None or order < 0:
             return "minimum_version"
     return None
 
 
-def found(filter: Mapping[str, str], *, now: datetime) -> QuerySet[Device]:
-    """The current tenant's devices that a filter finds and that may be updated.
+def matching_devices(filter: Mapping[str, str], *, now: datetime) -> QuerySet[Device]:
+    """Return the tenant's devices that match a filter and may be updated.
+
+    Retired and quarantined devices are left out.
 
     Raises:
-        InvalidFilter: it is none.
+        InvalidFilter: the filter is invalid.
     """
     devices = device_filters.select(filter, now=now)
     return devices.living().filter(quarantined_at__isnull=True)
@@ -108,123 +126,136 @@ def plan(
     *,
     filter: Mapping[str, str],
     sizes: Sequence[Size],
-    begun: Deployment | None = None,
+    rollout: Deployment | None = None,
     now: datetime,
 ) -> Plan:
-    """Count a rollout's devices, wave by wave.
+    """Count the devices of a rollout, wave by wave.
 
     Args:
-        begun: whose devices count as well, whatever version they have by now.
+        rollout: a started rollout. Its devices count as eligible, whatever version they
+            run now.
 
     Raises:
-        InvalidFilter: the filter is none.
+        InvalidFilter: the filter is invalid.
     """
-    devices = found(filter, now=now) if begun is None else of_deployment(begun, now=now)
-    told = _counted(package, devices)
+    if rollout is None:
+        devices = matching_devices(filter, now=now)
+    else:
+        devices = devices_of_rollout(rollout, now=now)
+    result = _count_devices(package, devices)
     fit = eligible(package, devices)
-    if begun is not None:
-        has_it = UpdateStatus.objects.filter(deployment=begun).order_by()
-        either = fit.order_by().values("pk").union(has_it.values("device_id"))
-        fit = with_place(package.pk, Device.objects.filter(pk__in=either))
-        told.eligible = fit.count()
-    if told.eligible:
-        told.waves = _waves(package, fit, sizes, told.eligible)
-    return told
+    if rollout is not None:
+        offered = UpdateStatus.objects.filter(deployment=rollout).order_by()
+        keys = fit.order_by().values("pk").union(offered.values("device_id"))
+        fit = with_position(package.pk, Device.objects.filter(pk__in=keys))
+        result.eligible = fit.count()
+    if result.eligible:
+        result.waves = _waves(package, fit, sizes, result.eligible)
+    return result
 
 
-def _counted(package: SoftwareUpdate, devices: QuerySet[Device]) -> Plan:
+def _count_devices(package: SoftwareUpdate, devices: QuerySet[Device]) -> Plan:
     groups = devices.order_by().values_list("model", package.product.reports)
-    told = Plan(found=0, eligible=0, online=0, left_out={})
-    counted = groups.annotate(
-        devices=Count("pk"), here=Count("pk", filter=Q(status=Device.Status.ONLINE))
+    result = Plan(found=0, eligible=0, online=0, left_out={})
+    counts = groups.annotate(
+        devices=Count("pk"), online=Count("pk", filter=Q(status=Device.Status.ONLINE))
     )
-    for model, version, number, here in counted:
-        reason = unfit(package, model=model, version=version)
-        told.found += number
+    for model, version, number, online in counts:
+        reason = exclusion_reason(package, model=model, version=version)
+        result.found += number
         if reason is None:
-            told.eligible, told.online = told.eligible + number, told.online + here
+            result.eligible += number
+            result.online += online
         else:
-            told.left_out[reason] = told.left_out.get(reason, 0) + number
-    return told
+            result.left_out[reason] = result.left_out.get(reason, 0) + number
+    return result
 
 
 def eligible(package: SoftwareUpdate, devices: QuerySet[Device]) -> QuerySet[Any, Any]:
-    """Of some devices those that a package is for, with their places."""
+    """Return those of the devices that the package is for, with their positions."""
     reports = package.product.reports
     versions = devices.order_by().values_list(reports, flat=True).distinct()
     fits = Q(**{f"{reports}__in": [v for v in versions if _is_fit(package, v)]})
     if package.target_models:
         fits &= Q(model__in=package.target_models)
-    return with_place(package.pk, devices.filter(fits))
+    return with_position(package.pk, devices.filter(fits))
 
 
-def with_place(package_id: UUID, devices: QuerySet[Device]) -> QuerySet[Any, Any]:
-    hashed = Func(
+def with_position(package_id: UUID, devices: QuerySet[Device]) -> QuerySet[Any, Any]:
+    """Annotate devices with their `position` in the order of a package's rollouts."""
+    position = Func(
         Cast("pk", TextField()),
         template=(
             f"('x' || left(md5('{package_id}' || %(expressions)s), 8))::bit(32)::bigint"
         ),
         output_field=BigIntegerField(),
     )
-    return devices.annotate(place=hashed)
+    return devices.annotate(position=position)
 
 
-def of_deployment(deployment: Deployment, *, now: datetime) -> QuerySet[Device]:
-    """Those that its filter finds and that were there when it was begun."""
-    devices = found(deployment.filter, now=now)
-    return devices.filter(registered_at__lte=deployment.begun_at)
+def devices_of_rollout(rollout: Deployment, *, now: datetime) -> QuerySet[Device]:
+    """Return the devices that match the filter and were registered at the start."""
+    devices = matching_devices(rollout.filter, now=now)
+    return devices.filter(registered_at__lte=rollout.begun_at)
 
 
 def _waves(
     package: SoftwareUpdate,
-    fit: QuerySet[Any, Any],
+    devices: QuerySet[Any, Any],
     sizes: Sequence[Size],
     total: int,
 ) -> list[PlannedWave]:
-    upto = [_number(size, total) for size in sizes]
-    ceilings = _ceilings(fit, upto, total)
-    waves, low, before = [], 0, 0
-    for number, (so_far, high) in enumerate(zip(upto, ceilings, strict=True), start=1):
-        some = fit.filter(place__gte=low, place__lt=high).order_by("pk")[:SAMPLE]
-        columns = some.values_list("pk", "name", package.product.reports)
-        first = [Named(*row) for row in columns] if high > low else []
-        waves.append(PlannedWave(number, max(0, so_far - before), high, first))
-        low, before = max(low, high), max(before, so_far)
+    counts = [_cumulative_count(size, total) for size in sizes]
+    ceilings = _ceilings(devices, counts, total)
+    waves, floor, before = [], 0, 0
+    for number, (count, ceiling) in enumerate(
+        zip(counts, ceilings, strict=True), start=1
+    ):
+        first: list[SampleDevice] = []
+        if ceiling > floor:
+            sample = devices.filter(position__gte=floor, position__lt=ceiling)
+            columns = sample.order_by("pk")[:SAMPLE].values_list(
+                "pk", "name", package.product.reports
+            )
+            first = [SampleDevice(*row) for row in columns]
+        waves.append(PlannedWave(number, max(0, count - before), ceiling, first))
+        floor, before = max(floor, ceiling), max(before, count)
     return waves
 
 
-def _number(size: Size, total: int) -> int:
-    """So many devices, with the waves before; a share of some is at least one."""
+def _cumulative_count(size: Size, total: int) -> int:
+    """Return the devices of a wave and the waves before; a share has at least one."""
     if size.percent is None:
         return min(total, size.count or 0)
     return min(total, ceil(total * size.percent / 100 - 1e-9))
 
 
 def _ceilings(
-    devices: QuerySet[Device, Any], numbers: Sequence[int], total: int
+    devices: QuerySet[Device, Any], counts: Sequence[int], total: int
 ) -> list[int]:
-    """Before which place the first so many devices are."""
-    # Half a device less, so that no rounding gives the next one's place.
-    shares = [max(0.0, (number - 0.5) / total) for number in numbers]
-    places = devices.order_by().aggregate(at=_PlacesAt("place", shares=shares))["at"]
+    """Return the first position after the first `count` devices, for each count."""
+    # Half a device less, so that rounding never selects the next device.
+    shares = [max(0.0, (count - 0.5) / total) for count in counts]
+    aggregate = _PositionsAt("position", shares=shares)
+    positions = devices.order_by().aggregate(at=aggregate)["at"]
     return [
-        PLACES if number >= total else int(place) + 1
-        for number, place in zip(numbers, places, strict=True)
+        POSITIONS if count >= total else int(position) + 1
+        for count, position in zip(counts, positions, strict=True)
     ]
 
 
-class _PlacesAt(Aggregate):
-    """The values at some shares of the rows in their order: one sort for all of them."""
+class _PositionsAt(Aggregate):
+    """The positions at several shares of the ordered rows, with a single sort."""
 
     function = "percentile_disc"
     template = "%(function)s(%(shares)s) WITHIN GROUP (ORDER BY %(expressions)s)"
     output_field = ArrayField(BigIntegerField())
 
     def __init__(self, expression: str, *, shares: Sequence[float]) -> None:
-        said = ", ".join(repr(share) for share in shares)
-        super().__init__(expression, shares=f"ARRAY[{said}]::float8[]")
+        values = ", ".join(repr(share) for share in shares)
+        super().__init__(expression, shares=f"ARRAY[{values}]::float8[]")
 
 
 def _is_fit(package: SoftwareUpdate, version: str) -> bool:
     model = package.target_models[0] if package.target_models else ""
-    return unfit(package, model=model, version=version) is None
+    return exclusion_reason(package, model=model, version=version) is None

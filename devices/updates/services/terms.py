@@ -1,4 +1,4 @@
-"""The terms of a rollout: whom it is for, in which steps, when, and when it stops."""
+"""The settings of a rollout: validate, compare and store them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,15 +11,15 @@ from devices.updates import update_windows as maintenance
 from devices.updates.errors import InvalidRollout
 from devices.updates.models import Deployment, DeploymentWave
 from devices.updates.models.deployments import (
-    USUAL_DEADLINE,
-    USUAL_FAILURE,
-    USUAL_SOAK,
-    USUAL_SUCCESS,
+    DEFAULT_DEADLINE_MINUTES,
+    DEFAULT_FAILURE_PERCENT,
+    DEFAULT_SOAK_MINUTES,
+    DEFAULT_SUCCESS_PERCENT,
 )
 from devices.updates.services.targets import Size
 
-MOST_WAVES = 20
-MOST = {"percent": 100, "count": 10_000_000}
+MAX_WAVES = 20
+MAX_SIZES = {"percent": 100, "count": 10_000_000}
 LIMITS = {
     "rate": (1, 1_000_000),
     "soak_minutes": (0, 7 * 24 * 60),
@@ -27,150 +27,167 @@ LIMITS = {
     "success_percent": (0, 100),
     "failure_percent": (0, 100),
 }
-ONCE = ("filter", "starts_at")  # not changed any more when it has begun
-USUAL_WAVES = (Size(percent=5.0), Size(percent=25.0), Size(percent=100.0))
+FIXED_AFTER_START = ("filter", "starts_at")
+DEFAULT_WAVES = (Size(percent=5.0), Size(percent=25.0), Size(percent=100.0))
 
 _windows = Draft202012Validator(maintenance.SCHEMA)
 
-Faults = list[tuple[str, str]]
+Errors = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """Percentages are of devices; see `Deployment` for the rest."""
+class RolloutSettings:
+    """The settings of a rollout. Units are those of the fields of `Deployment`."""
 
     filter: Mapping[str, str] = field(default_factory=dict)
-    waves: Sequence[Size] = USUAL_WAVES
+    waves: Sequence[Size] = DEFAULT_WAVES
     starts_at: datetime | None = None
     windows: Sequence[Mapping[str, Any]] = ()
     rate: int | None = None
-    soak_minutes: int = USUAL_SOAK
-    deadline_minutes: int = USUAL_DEADLINE
-    success_percent: float = USUAL_SUCCESS
-    failure_percent: float = USUAL_FAILURE
+    soak_minutes: int = DEFAULT_SOAK_MINUTES
+    deadline_minutes: int = DEFAULT_DEADLINE_MINUTES
+    success_percent: float = DEFAULT_SUCCESS_PERCENT
+    failure_percent: float = DEFAULT_FAILURE_PERCENT
 
 
-def checked(before: Terms, said: Mapping[str, Any]) -> Terms:
-    """The terms with what is said in the place of what was; the filter is not judged.
+def validate(before: RolloutSettings, values: Mapping[str, Any]) -> RolloutSettings:
+    """Return the settings with some values replaced. The filter is not checked.
+
+    Args:
+        values: new values by field of `RolloutSettings`.
 
     Raises:
-        InvalidRollout: every fault, with its place.
+        InvalidRollout: a value is invalid; has all errors with their fields.
     """
-    agreed = replace(before, **said)
-    faults: Faults = []
-    for name, (least, most) in LIMITS.items():
-        value = getattr(agreed, name)
-        if value is not None and not least <= value <= most:
-            faults.append((name, f"From {least:,} to {most:,}."))
-    if agreed.success_percent > 100 - agreed.failure_percent and not faults:
+    settings = replace(before, **values)
+    errors: Errors = []
+    for name, (minimum, maximum) in LIMITS.items():
+        value = getattr(settings, name)
+        if value is not None and not minimum <= value <= maximum:
+            sentence = f"The value must be between {minimum:,} and {maximum:,}."
+            errors.append((name, sentence))
+    highest = 100 - settings.failure_percent
+    if settings.success_percent > highest and not errors:
         sentence = (
-            f"With {agreed.failure_percent:g} % allowed to fail, at most"
-            f" {100 - agreed.failure_percent:g} % can be asked to succeed:"
-            " else it might neither go on nor stop."
+            f"With a failure threshold of {settings.failure_percent:g} %, the success"
+            f" threshold can be at most {highest:g} %. Otherwise a wave might neither"
+            " pass nor fail."
         )
-        faults.append(("success_percent", sentence))
-    faults += _faults_of_waves(agreed.waves, agreed.starts_at)
-    faults += [
-        ("windows", error.message) for error in _windows.iter_errors([*agreed.windows])
+        errors.append(("success_percent", sentence))
+    errors += _wave_errors(settings.waves, settings.starts_at)
+    errors += [
+        ("windows", error.message)
+        for error in _windows.iter_errors([*settings.windows])
     ][:5]
-    if faults:
-        raise InvalidRollout(faults)
-    return agreed
+    if errors:
+        raise InvalidRollout(errors)
+    return settings
 
 
-def check_change(row: Deployment, before: Terms, agreed: Terms) -> None:
-    """Whether a rollout that has begun may have other terms.
+def validate_change(
+    rollout: Deployment, before: RolloutSettings, after: RolloutSettings
+) -> None:
+    """Check that a started rollout may change its settings.
 
     Raises:
-        InvalidRollout: it would take an update from devices that have it before them.
+        InvalidRollout: the filter or the start differs, or a started wave would be
+            removed or would lose devices.
     """
-    faults: Faults = [
-        (name, "This is settled: the rollout has begun.")
-        for name in ONCE
-        if getattr(before, name) != getattr(agreed, name)
+    errors: Errors = [
+        (name, "The rollout has started. This cannot be changed any more.")
+        for name in FIXED_AFTER_START
+        if getattr(before, name) != getattr(after, name)
     ]
-    begun = row.waves.exclude(state=DeploymentWave.State.WAITING)
-    for wave in begun:
-        if wave.number > len(agreed.waves):
-            faults.append(("waves", f"Wave {wave.number} has begun."))
+    started = rollout.waves.exclude(state=DeploymentWave.State.WAITING)
+    for wave in started:
+        if wave.number > len(after.waves):
+            sentence = f"Wave {wave.number} has started and cannot be removed."
+            errors.append(("waves", sentence))
             continue
-        size = agreed.waves[wave.number - 1]
+        size = after.waves[wave.number - 1]
         same_kind = (size.percent is None) == (wave.percent is None)
-        had, gets = wave.percent or wave.count or 0, size.percent or size.count or 0
-        if not same_kind or gets < had:
-            sentence = f"Wave {wave.number} has begun: it can be made larger only."
-            faults.append(("waves", sentence))
-    if faults:
-        raise InvalidRollout(faults)
+        old_size = wave.percent or wave.count or 0
+        new_size = size.percent or size.count or 0
+        if not same_kind or new_size < old_size:
+            sentence = f"Wave {wave.number} has started and can only be made larger."
+            errors.append(("waves", sentence))
+    if errors:
+        raise InvalidRollout(errors)
 
 
-def changes(before: Terms, after: Terms) -> dict[str, tuple[Any, Any]]:
-    """Field by field, as an event has them."""
-    told = {}
-    for name in Terms.__dataclass_fields__:
-        was, is_now = getattr(before, name), getattr(after, name)
-        if was != is_now:
-            told[name] = (_plain(was), _plain(is_now))
-    return told
+def changes(
+    before: RolloutSettings, after: RolloutSettings
+) -> dict[str, tuple[Any, Any]]:
+    """Return the values before and after of each changed field, for an event."""
+    changed = {}
+    for name in RolloutSettings.__dataclass_fields__:
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            changed[name] = (_json_value(old), _json_value(new))
+    return changed
 
 
-def of(row: Deployment) -> Terms:
-    """The terms of a rollout as they stand."""
-    own = {n: getattr(row, n) for n in Terms.__dataclass_fields__ if n != "waves"}
+def settings_of(rollout: Deployment) -> RolloutSettings:
+    """Return the current settings of a rollout."""
+    names = [name for name in RolloutSettings.__dataclass_fields__ if name != "waves"]
     sizes = [
         Size(percent=wave.percent, count=wave.count, starts_at=wave.starts_at)
-        for wave in row.waves.all()
+        for wave in rollout.waves.all()
     ]
-    return Terms(**own, waves=sizes)
+    return RolloutSettings(
+        **{name: getattr(rollout, name) for name in names}, waves=sizes
+    )
 
 
-def write(row: Deployment, agreed: Terms) -> None:
-    """Note them on the row, for the caller to save; the waves are rows of their own."""
-    for name in Terms.__dataclass_fields__:
+def apply_settings(rollout: Deployment, settings: RolloutSettings) -> None:
+    """Set the fields of a rollout. The caller saves it and writes the waves."""
+    for name in RolloutSettings.__dataclass_fields__:
         if name != "waves":
-            setattr(row, name, _plain(getattr(agreed, name)))
-    row.starts_at = agreed.starts_at
+            setattr(rollout, name, _json_value(getattr(settings, name)))
+    rollout.starts_at = settings.starts_at
 
 
-def _faults_of_waves(waves: Sequence[Size], starts_at: datetime | None) -> Faults:
-    if not 1 <= len(waves) <= MOST_WAVES:
-        return [("waves", f"From 1 to {MOST_WAVES} waves.")]
-    faults: Faults = []
-    last: dict[str, float] = {}
-    moment = starts_at
+def _wave_errors(waves: Sequence[Size], starts_at: datetime | None) -> Errors:
+    if not 1 <= len(waves) <= MAX_WAVES:
+        return [("waves", f"A rollout has between 1 and {MAX_WAVES} waves.")]
+    errors: Errors = []
+    previous: dict[str, float] = {}
+    earliest = starts_at
     for number, size in enumerate(waves):
-        place = f"waves.{number}"
-        said = {"percent": size.percent, "count": size.count}
-        named = [(kind, value) for kind, value in said.items() if value is not None]
-        if len(named) != 1:
-            faults.append((place, "Either a percentage or a count."))
+        field_name = f"waves.{number}"
+        sizes = {"percent": size.percent, "count": size.count}
+        given = [(kind, value) for kind, value in sizes.items() if value is not None]
+        if len(given) != 1:
+            errors.append((field_name, "Give either a percentage or a device count."))
             continue
-        kind, value = named[0]
-        if not 0 < value <= MOST[kind]:
-            limits = f"More than 0, at most {MOST[kind]:,}."
-            faults.append((f"{place}.{kind}", limits))
-        elif value <= last.get(kind, 0):
-            sentence = "It goes further than the wave before: sizes are added up."
-            faults.append((f"{place}.{kind}", sentence))
-        last[kind] = value
+        kind, value = given[0]
+        if not 0 < value <= MAX_SIZES[kind]:
+            sentence = (
+                f"The size must be greater than 0 and at most {MAX_SIZES[kind]:,}."
+            )
+            errors.append((f"{field_name}.{kind}", sentence))
+        elif value <= previous.get(kind, 0):
+            sentence = "A wave must be larger than the wave before, which it includes."
+            errors.append((f"{field_name}.{kind}", sentence))
+        previous[kind] = value
         if size.starts_at is not None:
-            if moment is not None and size.starts_at < moment:
-                sentence = "Not before what comes before it."
-                faults.append((f"{place}.starts_at", sentence))
-            moment = size.starts_at
-    return faults
+            if earliest is not None and size.starts_at < earliest:
+                sentence = "A wave cannot start before the previous wave."
+                errors.append((f"{field_name}.starts_at", sentence))
+            earliest = size.starts_at
+    return errors
 
 
-def _plain(value: Any) -> Any:
-    """As JSON and the columns have it."""
+def _json_value(value: Any) -> Any:
+    """Convert a setting to a value for JSON and for the columns of `Deployment`."""
     if isinstance(value, Size):
         return {
-            name: _plain(getattr(value, name))
+            name: _json_value(getattr(value, name))
             for name in ("percent", "count", "starts_at")
             if getattr(value, name) is not None
         }
     if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: _json_value(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     return value.isoformat() if isinstance(value, datetime) else value

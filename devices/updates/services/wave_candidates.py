@@ -18,7 +18,7 @@ from devices.updates.models import (
 )
 from devices.updates.services import targets
 from devices.updates.services.rollout_decision import Batch, Candidate
-from devices.updates.versions import compared
+from devices.updates.versions import compare_versions
 
 BATCH = 5_000  # devices in one step
 MINUTE = timedelta(minutes=1)
@@ -33,14 +33,14 @@ def next_batch(rollout: Deployment, *, now: datetime) -> Batch | None:
         return None
     remaining = rollout.counted - rollout.opened
     if remaining <= 0:
-        return Batch(wave=wave.number, room=0, is_last=True)
-    room = min(BATCH, opened_in_minute(rollout, now=now)[2], remaining)
-    if room <= 0:
-        return Batch(wave=wave.number, room=0)
+        return Batch(wave=wave.number, capacity=0, is_last=True)
+    capacity = min(BATCH, opened_in_minute(rollout, now=now)[2], remaining)
+    if capacity <= 0:
+        return Batch(wave=wave.number, capacity=0)
     candidates = _candidates(rollout, wave, now)
     return Batch(
         wave=wave.number,
-        room=room,
+        capacity=capacity,
         candidates=candidates,
         is_last=len(candidates) < BATCH,
     )
@@ -53,14 +53,14 @@ def opened_in_minute(
     since, opened = rollout.paced_from, rollout.paced
     if since is None or since + MINUTE <= now:
         since, opened = now, 0
-    room = BATCH if rollout.rate is None else rollout.rate - opened
-    return since, opened, room
+    capacity = BATCH if rollout.rate is None else rollout.rate - opened
+    return since, opened, capacity
 
 
 def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
     """Rows of devices that run the rollout's version now and had another one before.
 
-    Versions are compared as versions; there are few different ones.
+    Versions are compared by their scheme; there are few different ones.
     """
     product = rollout.product
     reported = f"device__{product.reports}"
@@ -70,8 +70,9 @@ def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
     matching = Q(pk__in=())
     combinations = rows.order_by().values_list("version", reported, "from_version")
     for version, value, before in combinations.distinct():
-        runs_it = compared(value, version, product.versioning) == 0
-        if runs_it and before and compared(before, version, product.versioning) != 0:
+        runs_it = compare_versions(value, version, product.versioning) == 0
+        was_same = compare_versions(before, version, product.versioning) == 0
+        if runs_it and before and not was_same:
             matching |= Q(version=version, from_version=before, **{reported: value})
     return rows.filter(matching)
 
@@ -89,15 +90,15 @@ def _to_update(
     rollout: Deployment, package: SoftwareUpdate, wave: DeploymentWave, now: datetime
 ) -> Sequence[Candidate]:
     try:
-        devices = targets.with_place(
-            package.pk, targets.of_deployment(rollout, now=now)
+        devices = targets.with_position(
+            package.pk, targets.devices_of_rollout(rollout, now=now)
         )
     except InvalidFilter:
         return []  # a later release no longer has one of the filter's conditions
     if package.target_models:
         devices = devices.filter(model__in=package.target_models)
     columns = ("pk", "model", package.product.reports)
-    in_wave = _after(devices.filter(place__lt=wave.ceiling), "pk", wave.position)
+    in_wave = _after(devices.filter(position__lt=wave.ceiling), "pk", wave.position)
     rows = _of_small_wave(rollout, wave, in_wave.values_list(*columns))
     if rows is None:
         known = UpdateStatus.objects.filter(deployment=rollout, device=OuterRef("pk"))
@@ -110,7 +111,7 @@ def _to_update(
             package_id=package.pk,
             from_version=version,
             fits=pk not in promised
-            and targets.unfit(package, model=model, version=version) is None,
+            and targets.exclusion_reason(package, model=model, version=version) is None,
         )
         for pk, model, version in rows
     ]
@@ -127,10 +128,10 @@ def _of_small_wave(
     lower = rollout.waves.filter(number__lt=wave.number).aggregate(
         ceiling=Max("ceiling")
     )["ceiling"]
-    share = ((wave.ceiling or 0) - (lower or 0)) / targets.PLACES
+    share = ((wave.ceiling or 0) - (lower or 0)) / targets.POSITIONS
     if share * rollout.counted > 1.5 * BATCH or rollout.counted <= BATCH:
         return None
-    scanned = list(rows.filter(place__gte=lower or 0).order_by()[: 2 * BATCH + 1])
+    scanned = list(rows.filter(position__gte=lower or 0).order_by()[: 2 * BATCH + 1])
     if len(scanned) > 2 * BATCH:
         return None
     known = UpdateStatus.objects.filter(
@@ -154,7 +155,8 @@ def _promised(
     return {
         device_id
         for device_id, version in others.values_list("device_id", "version")
-        if compared(version, package.version, rollout.product.versioning) in (0, 1)
+        if compare_versions(version, package.version, rollout.product.versioning)
+        in (0, 1)
     }
 
 

@@ -1,4 +1,4 @@
-"""Files of packages in a folder of its own for each test."""
+"""Fixtures: a folder for package files, and no download slots in use."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,7 @@ from redis import Redis
 
 @pytest.fixture(autouse=True)
 def package_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Store package files and uploads in temporary folders. Return the former."""
     root, uploads = tmp_path / "packages", tmp_path / "uploads"
     monkeypatch.setenv("PACKAGES_ROOT", str(root))  # for other processes
     monkeypatch.setenv("UPLOADS_ROOT", str(uploads))
@@ -26,8 +27,8 @@ def package_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 
 @pytest.fixture(autouse=True)
-def nobody_downloads() -> Iterator[None]:
-    """Places among those that download are in Redis, which no rollback empties."""
+def no_download_slots() -> Iterator[None]:
+    """Delete download slots after each test: they are in Redis, not in the transaction."""
     yield
     with Redis.from_url(settings.REDIS_URL) as redis:
         for key in redis.scan_iter(f"{settings.KEY_PREFIX}downloads:*"):

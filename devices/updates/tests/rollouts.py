@@ -1,4 +1,4 @@
-"""Products, packages, rollouts and devices that obey, for tests."""
+"""Test helpers: create products, packages, rollouts and devices, and report as a device."""
 
 import hashlib
 import io
@@ -24,16 +24,14 @@ from devices.updates.services import (
     products,
     rollout_control,
     rollout_tick,
-)
-from devices.updates.services import (
-    rollouts as deployments,
+    rollouts,
 )
 from devices.updates.services.targets import Size
 from tenants.models import Role, Tenant, User
 from tenants.tests.factories import MembershipFactory
 
 CONTENT = bytes(range(256)) * 40  # 10,240 bytes
-BY_RESOURCE = {
+RESOURCE_IDS = {
     "versionCode": 0x0101021B,
     "versionName": 0x0101021C,
     "minSdkVersion": 0x0101020C,
@@ -46,18 +44,18 @@ def person(tenant: Tenant, role: Role = Role.ADMIN) -> User:
     return user
 
 
-def product(now: datetime, name: str = "player", **more: Any) -> SoftwareProduct:
-    known = SoftwareProduct.objects.filter(name=name).first()
-    return known or products.create(name=name, now=now, **more)
+def create_product(now: datetime, name: str = "player", **more: Any) -> SoftwareProduct:
+    existing = SoftwareProduct.objects.filter(name=name).first()
+    return existing or products.create(name=name, now=now, **more)
 
 
-def draft(now: datetime, version: str = "2.0.0", **more: Any) -> SoftwareUpdate:
-    of = more.pop("product", None) or product(now)
-    return packages.create(product=of, version=version, now=now, **more)
+def create_draft(now: datetime, version: str = "2.0.0", **more: Any) -> SoftwareUpdate:
+    product = more.pop("product", None) or create_product(now)
+    return packages.create(product=product, version=version, now=now, **more)
 
 
-def spooled(folder: Path, content: bytes = CONTENT) -> Spooled:
-    """A file that has come in."""
+def spool_file(folder: Path, content: bytes = CONTENT) -> Spooled:
+    """Return a file as if it had been uploaded."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"upload-{len(list(folder.iterdir()))}"
     path.write_bytes(content)
@@ -67,41 +65,41 @@ def spooled(folder: Path, content: bytes = CONTENT) -> Spooled:
 def released(
     now: datetime, folder: Path, version: str = "2.0.0", **more: Any
 ) -> SoftwareUpdate:
-    """A package that may be rolled out."""
+    """Create and release a package."""
     content = more.pop("content", CONTENT)
-    row = draft(now, version, **more)
-    packages.receive(package=row, spooled=spooled(folder, content), now=now)
+    row = create_draft(now, version, **more)
+    packages.receive(package=row, spooled=spool_file(folder, content), now=now)
     return packages.release(package=row, now=now)
 
 
-def fleet(tenant: Tenant, size: int, **fields: Any) -> list[Device]:
-    """Devices that are online with version 1.0.0."""
-    usual = {"status": "online", "app_version": "1.0.0", "model": "X96"}
-    made: list[Device] = DeviceFactory.create_batch(
-        size, tenant=tenant, **{**usual, **fields}
+def create_devices(tenant: Tenant, size: int, **fields: Any) -> list[Device]:
+    """Create devices that are online with version 1.0.0."""
+    defaults = {"status": "online", "app_version": "1.0.0", "model": "X96"}
+    devices: list[Device] = DeviceFactory.create_batch(
+        size, tenant=tenant, **{**defaults, **fields}
     )
-    return made
+    return devices
 
 
 def started(
-    package: SoftwareUpdate, by: User, now: datetime, **said: Any
+    package: SoftwareUpdate, by: User, now: datetime, **settings: Any
 ) -> Deployment:
-    """A rollout that has begun: by default to everybody at once, without soaking."""
-    terms = {"waves": sizes(100), "soak_minutes": 0, **said}
-    row = deployments.create(package=package, said=terms, by=by, now=now)
-    return rollout_control.start(deployment=row, by=by, now=now)
+    """Create and start a rollout: by default with one wave and without a soak time."""
+    settings = {"waves": wave_sizes(100), "soak_minutes": 0, **settings}
+    rollout = rollouts.create(package=package, said=settings, by=by, now=now)
+    return rollout_control.start(deployment=rollout, by=by, now=now)
 
 
-def sizes(*percents: float) -> list[Any]:
+def wave_sizes(*percents: float) -> list[Any]:
     return [Size(percent=percent) for percent in percents]
 
 
 def tick(now: datetime) -> int:
-    """All that is due; how many steps that were."""
+    """Run all due steps of rollouts. Return how many were run."""
     steps = 0
     while rollout_tick.tick(now=now):
         steps += 1
-        assert steps < 500, "it never comes to rest"
+        assert steps < 500, "the rollouts never come to an end"
     return steps
 
 
@@ -109,76 +107,84 @@ def later(now: datetime, minutes: float = 1) -> datetime:
     return now + timedelta(minutes=minutes)
 
 
-def statuses(row: Deployment) -> dict[str, int]:
-    counted: dict[str, int] = {}
-    for status in UpdateStatus.objects.filter(deployment=row).values_list(
+def status_counts(rollout: Deployment) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for status in UpdateStatus.objects.filter(deployment=rollout).values_list(
         "status", flat=True
     ):
-        counted[status] = counted.get(status, 0) + 1
-    return counted
+        counts[status] = counts.get(status, 0) + 1
+    return counts
 
 
-def given(row: Deployment, wave: int | None = None) -> set[Any]:
-    """The devices that have the update before them."""
-    rows = UpdateStatus.objects.filter(deployment=row)
+def devices_in(rollout: Deployment, wave: int | None = None) -> set[Any]:
+    """Return the ids of the devices that were offered the update."""
+    rows = UpdateStatus.objects.filter(deployment=rollout)
     if wave is not None:
         rows = rows.filter(wave__number=wave)
     return set(rows.values_list("device_id", flat=True))
 
 
-def says(
-    row: Deployment, device_id: Any, status: str, now: datetime, **more: Any
+def send_report(
+    rollout: Deployment, device_id: Any, status: str, now: datetime, **more: Any
 ) -> None:
     device = Device.objects.get(pk=device_id)
-    mine = UpdateStatus.objects.get(deployment=row, device=device_id)
-    said = {"attempt": mine.attempt, **more}
-    feedback.tell(device=device, deployment_id=row.pk, status=status, now=now, **said)
-
-
-def updates(row: Deployment, device_id: Any, now: datetime) -> None:
-    """A device does all that it is told and comes back with the version."""
-    mine = UpdateStatus.objects.get(deployment=row, device=device_id)
-    says(row, device_id, "downloading", now, progress=50)
-    says(row, device_id, "installing", now)
-    says(row, device_id, "installed", now)
-    Device.objects.filter(pk=device_id).update(
-        app_version=mine.version, status="online", last_seen=now
+    update = UpdateStatus.objects.get(deployment=rollout, device=device_id)
+    fields = {"attempt": update.attempt, **more}
+    feedback.record_feedback(
+        device=device, deployment_id=rollout.pk, status=status, now=now, **fields
     )
 
 
-def fails(row: Deployment, device_id: Any, now: datetime, **more: Any) -> None:
-    said = {"error_code": "no_space", "error": "The disk is full.", **more}
-    says(row, device_id, "failed", now, **said)
+def install_update(rollout: Deployment, device_id: Any, now: datetime) -> None:
+    """Report a complete installation, and come back with the new version."""
+    update = UpdateStatus.objects.get(deployment=rollout, device=device_id)
+    send_report(rollout, device_id, "downloading", now, progress=50)
+    send_report(rollout, device_id, "installing", now)
+    send_report(rollout, device_id, "installed", now)
+    Device.objects.filter(pk=device_id).update(
+        app_version=update.version, status="online", last_seen=now
+    )
 
 
-def apk(
+def report_failure(
+    rollout: Deployment, device_id: Any, now: datetime, **more: Any
+) -> None:
+    fields = {"error_code": "no_space", "error": "The disk is full.", **more}
+    send_report(rollout, device_id, "failed", now, **fields)
+
+
+def build_apk(
     application_id: str = "com.example.player", *, utf8: bool = True, **attributes: Any
 ) -> bytes:
-    """A package with a binary manifest, as Android's own tools write it."""
+    """Build an Android package with a binary manifest, as Android's tools write it."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(
-            "AndroidManifest.xml", manifest(application_id, utf8, attributes)
+            "AndroidManifest.xml", build_manifest(application_id, utf8, attributes)
         )
         archive.writestr("classes.dex", b"dex" * 100)
     return data.getvalue()
 
 
-def manifest(application_id: str, utf8: bool, attributes: dict[str, Any]) -> bytes:
-    said = {"versionCode": 7, "versionName": "2.0.0", **attributes}
-    named = [name for name in said if name in BY_RESOURCE]
-    texts = [*named, "package", "manifest", "application", application_id]
-    texts += [value for value in said.values() if isinstance(value, str)]
+def build_manifest(
+    application_id: str, utf8: bool, attributes: dict[str, Any]
+) -> bytes:
+    attributes = {"versionCode": 7, "versionName": "2.0.0", **attributes}
+    names = [name for name in attributes if name in RESOURCE_IDS]
+    texts = [*names, "package", "manifest", "application", application_id]
+    texts += [value for value in attributes.values() if isinstance(value, str)]
     rows = [_attribute(texts, "package", application_id)]
-    rows += [_attribute(texts, name, said[name]) for name in named]
-    numbers = struct.pack(
-        f"<HHI{len(named)}I",
-        *(0x0180, 8, 8 + 4 * len(named)),
-        *(BY_RESOURCE[name] for name in named),
+    rows += [_attribute(texts, name, attributes[name]) for name in names]
+    resources = struct.pack(
+        f"<HHI{len(names)}I",
+        0x0180,
+        8,
+        8 + 4 * len(names),
+        *(RESOURCE_IDS[name] for name in names),
     )
     chunks = (
         _strings(texts, utf8)
-        + numbers
+        + resources
         + _element(texts.index("manifest"), rows)
         + _element(texts.index("application"), [])
     )
@@ -186,9 +192,9 @@ def manifest(application_id: str, utf8: bool, attributes: dict[str, Any]) -> byt
 
 
 def _strings(texts: list[str], utf8: bool) -> bytes:
-    places, data = [], b""
+    offsets, data = [], b""
     for text in texts:
-        places.append(len(data))
+        offsets.append(len(data))
         if utf8:
             raw = text.encode()
             data += bytes([len(text), len(raw)]) + raw + b"\0"
@@ -198,9 +204,16 @@ def _strings(texts: list[str], utf8: bool) -> bytes:
     start = 28 + 4 * len(texts)
     head = struct.pack(
         "<HHIIIIII",
-        *(1, 28, start + len(data), len(texts), 0, 0x100 if utf8 else 0, start, 0),
+        1,
+        28,
+        start + len(data),
+        len(texts),
+        0,
+        0x100 if utf8 else 0,
+        start,
+        0,
     )
-    return head + struct.pack(f"<{len(texts)}I", *places) + data
+    return head + struct.pack(f"<{len(texts)}I", *offsets) + data
 
 
 def _attribute(texts: list[str], name: str, value: Any) -> bytes:
@@ -216,7 +229,16 @@ def _attribute(texts: list[str], name: str, value: Any) -> bytes:
 def _element(name: int, rows: list[bytes]) -> bytes:
     body = struct.pack(
         "<IIIIHHHHHH",
-        *(1, 0xFFFFFFFF, 0xFFFFFFFF, name, 20, 20, len(rows), 0, 0, 0),
+        1,
+        0xFFFFFFFF,
+        0xFFFFFFFF,
+        name,
+        20,
+        20,
+        len(rows),
+        0,
+        0,
+        0,
     )
     data = body + b"".join(rows)
     return struct.pack("<HHI", 0x0102, 16, 8 + len(data)) + data
@@ -225,37 +247,37 @@ def _element(name: int, rows: list[bytes]) -> bytes:
 def in_a_rollout(
     device: Device, now: datetime, *, by: User
 ) -> tuple[SoftwareProduct, SoftwareUpdate, Deployment, UpdateStatus]:
-    """A product, a package of it, and a rollout that a device is in."""
+    """Create a product, a package, a rollout and the update of a device in it."""
     tenant = device.tenant
-    of = SoftwareProduct.every_tenant.create(
+    product = SoftwareProduct.every_tenant.create(
         tenant=tenant, name="Ours Unmistakably", created_at=now
     )
     package = SoftwareUpdate.every_tenant.create(
         tenant=tenant,
-        product=of,
+        product=product,
         version="7.7.7",
         changelog="Ours Unmistakably",
         created_by=by.email,
         created_at=now,
     )
-    row = Deployment.every_tenant.create(
+    rollout = Deployment.every_tenant.create(
         tenant=tenant,
         name="Ours Unmistakably",
-        product=of,
+        product=product,
         package=package,
         created_by=by,
         created_at=now,
     )
     wave = DeploymentWave.every_tenant.create(
-        tenant=tenant, deployment=row, number=1, percent=100.0
+        tenant=tenant, deployment=rollout, number=1, percent=100.0
     )
     status = UpdateStatus.every_tenant.create(
         tenant=tenant,
-        deployment=row,
+        deployment=rollout,
         wave=wave,
         device=device,
         package=package,
         version=package.version,
         opened_at=now,
     )
-    return of, package, row, status
+    return product, package, rollout, status

@@ -1,4 +1,4 @@
-"""What an Android package says of itself."""
+"""Tests of reading the manifest of an Android package."""
 
 import io
 import random
@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from devices.updates.apk import MANIFEST, ApkManifest, NoApk, facts
-from devices.updates.tests.rollouts import apk, manifest
+from devices.updates.apk import MANIFEST, ApkManifest, MalformedApk, read_manifest
+from devices.updates.tests.rollouts import build_apk, build_manifest
 
 
 def read(folder: Path, content: bytes) -> ApkManifest | None:
     path = folder / "file"
     path.write_bytes(content)
-    return facts(str(path))
+    return read_manifest(str(path))
 
 
 @pytest.mark.parametrize("utf8", [True, False])
 def test_the_manifest_is_read(tmp_path: Path, utf8: bool) -> None:
-    said = read(tmp_path, apk("com.example.tv", utf8=utf8, minSdkVersion=28))
+    values = read(tmp_path, build_apk("com.example.tv", utf8=utf8, minSdkVersion=28))
 
-    assert said == ApkManifest(
+    assert values == ApkManifest(
         application_id="com.example.tv",
         version_name="2.0.0",
         version_code=7,
@@ -31,7 +31,7 @@ def test_the_manifest_is_read(tmp_path: Path, utf8: bool) -> None:
     )
 
 
-def test_what_is_no_android_package_has_no_facts(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_android_package_has_no_manifest(tmp_path: Path) -> None:
     other = io.BytesIO()
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("readme", "hello")
@@ -52,48 +52,46 @@ def zipped(content: bytes) -> bytes:
     [
         b"",
         b"<manifest/>",
-        b"\0" * (2 << 20),  # small when it is compressed
+        b"\0" * (2 << 20),  # small when compressed
         struct.pack("<HHI", 3, 8, 8) + struct.pack("<HHI", 1, 28, 28) + b"\xff" * 20,
     ],
 )
-def test_a_manifest_that_cannot_be_read_is_refused(
-    tmp_path: Path, content: bytes
-) -> None:
-    with pytest.raises(NoApk):
+def test_an_unreadable_manifest_is_rejected(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(MalformedApk):
         read(tmp_path, zipped(content))
 
 
-def test_a_package_that_is_not_whole_is_told(tmp_path: Path) -> None:
-    whole = apk()
+def test_a_truncated_package_is_rejected(tmp_path: Path) -> None:
+    whole = build_apk()
 
-    with pytest.raises(NoApk):
+    with pytest.raises(MalformedApk):
         read(tmp_path, whole[: len(whole) * 6 // 10])
 
 
-def test_a_manifest_that_unfolds_without_bounds_is_refused(tmp_path: Path) -> None:
+def test_an_unsupported_compression_method_is_rejected(tmp_path: Path) -> None:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr(MANIFEST, b"\0" * (64 << 20))
 
-    with pytest.raises(NoApk, match="packed"):
+    with pytest.raises(MalformedApk, match="compression"):
         read(tmp_path, data.getvalue())
 
 
-def test_a_directory_of_too_many_entries_is_refused(tmp_path: Path) -> None:
+def test_an_archive_with_too_many_entries_is_rejected(tmp_path: Path) -> None:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
         for number in range(66_000):
             archive.writestr(str(number), b"")
 
-    with pytest.raises(NoApk, match="entries"):
+    with pytest.raises(MalformedApk, match="entries"):
         read(tmp_path, data.getvalue())
 
 
-def test_a_damaged_manifest_is_read_or_refused_and_never_worse(tmp_path: Path) -> None:
-    whole, chance = manifest("com.example.tv", True, {}), random.Random(1)
+def test_a_damaged_manifest_raises_no_other_error(tmp_path: Path) -> None:
+    whole, rng = build_manifest("com.example.tv", True, {}), random.Random(1)
     for _ in range(300):
         damaged = bytearray(whole)
-        for _ in range(chance.randint(1, 8)):
-            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
-        with suppress(NoApk):
-            read(tmp_path, zipped(bytes(damaged)[: chance.randint(0, len(whole))]))
+        for _ in range(rng.randint(1, 8)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        with suppress(MalformedApk):
+            read(tmp_path, zipped(bytes(damaged)[: rng.randint(0, len(whole))]))

@@ -1,4 +1,4 @@
-"""What a device is offered, the file it fetches, and what it says of it."""
+"""Tests of the API for devices: offers, downloads and feedback."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,27 +19,27 @@ from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import policies, rollout_control
 from devices.updates.tests.rollouts import (
     CONTENT,
-    fails,
-    fleet,
+    create_devices,
+    install_update,
     person,
     released,
+    report_failure,
     started,
     tick,
-    updates,
 )
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db
-MINE = "/devices/me/update"
+MY_UPDATE = "/devices/me/update"
 
 Calling = Callable[[Device], APIClient]
 
 
 @pytest.fixture
 def clock() -> datetime:
-    """What devices do is done now."""
+    """Use the real time, because the API does."""
     return datetime.now(UTC)
 
 
@@ -50,56 +50,56 @@ def package(acting: Tenant, clock: datetime, tmp_path: Path) -> SoftwareUpdate:
 
 @pytest.fixture
 def devices(acting: Tenant) -> list[Device]:
-    return fleet(acting, 2)
+    return create_devices(acting, 2)
 
 
 @pytest.fixture
 def rollout(
     acting: Tenant, devices: list[Device], package: SoftwareUpdate, clock: datetime
 ) -> Deployment:
-    row = started(package, person(acting), clock)
+    rollout = started(package, person(acting), clock)
     tick(clock)
-    return row
+    return rollout
 
 
 @pytest.fixture
-def box(devices: list[Device], rollout: Deployment, as_device: Calling) -> APIClient:
+def client(devices: list[Device], rollout: Deployment, as_device: Calling) -> APIClient:
     return as_device(devices[0])
 
 
-def feedback(box: APIClient, row: Deployment, status: str, **more: Any) -> Any:
-    said = {"attempt": 1, "status": status, **more}
-    return box.post(f"/devices/me/updates/{row.pk}/feedback", said)
+def feedback(client: APIClient, rollout: Deployment, status: str, **more: Any) -> Any:
+    fields = {"attempt": 1, "status": status, **more}
+    return client.post(f"/devices/me/updates/{rollout.pk}/feedback", fields)
 
 
-def mine(device: Device) -> UpdateStatus:
+def update_of(device: Device) -> UpdateStatus:
     return UpdateStatus.objects.get(device=device)
 
 
-def body(answer: Any) -> bytes:
-    return b"".join(answer.streaming_content)
+def body(response: Any) -> bytes:
+    return b"".join(response.streaming_content)
 
 
-def file_of(package: SoftwareUpdate) -> str:
+def file_path(package: SoftwareUpdate) -> str:
     return f"/updates/packages/{package.pk}/file"
 
 
 class TestOffer:
-    def test_a_device_is_told_what_to_install(
+    def test_a_device_gets_its_update(
         self,
-        box: APIClient,
+        client: APIClient,
         devices: list[Device],
         rollout: Deployment,
         package: SoftwareUpdate,
     ) -> None:
-        told = box.get(MINE)
+        response = client.get(MY_UPDATE)
 
-        assert told.status_code == 200
-        order = told.json().pop("order")
+        assert response.status_code == 200
+        order = response.json().pop("order")
         assert claims(order)["aud"] == str(devices[0].pk)
         assert claims(order)["sha256"] == package.sha256
         assert claims(order)["rollback"] is False
-        assert {**told.json(), "order": ""} == {
+        assert {**response.json(), "order": ""} == {
             "order": "",
             "rollout": str(rollout.pk),
             "attempt": 1,
@@ -111,7 +111,7 @@ class TestOffer:
             "window_ends": None,
             "package": {
                 "id": str(package.pk),
-                "url": f"{settings.PUBLIC_URL}{file_of(package)}",
+                "url": f"{settings.PUBLIC_URL}{file_path(package)}",
                 "size": len(CONTENT),
                 "sha256": package.sha256,
                 "signature": package.signature,
@@ -119,22 +119,22 @@ class TestOffer:
             },
         }
 
-    def test_connect_says_that_something_waits(self, box: APIClient) -> None:
-        told = box.post("/devices/connect", {})
+    def test_connect_says_that_an_update_is_waiting(self, client: APIClient) -> None:
+        response = client.post("/devices/connect", {})
 
-        assert told.json()["next_steps"]["update_waiting"] is True
+        assert response.json()["next_steps"]["update_waiting"] is True
 
-    def test_a_device_that_has_nothing_before_it_is_told_nothing(
+    def test_a_device_without_an_update_gets_204(
         self, acting: Tenant, as_device: Calling
     ) -> None:
-        (other,) = fleet(acting, 1)
+        (other,) = create_devices(acting, 1)
 
-        assert as_device(other).get(MINE).status_code == 204
+        assert as_device(other).get(MY_UPDATE).status_code == 204
 
-    def test_the_newest_is_offered(
+    def test_the_newest_update_is_offered(
         self,
         acting: Tenant,
-        box: APIClient,
+        client: APIClient,
         rollout: Deployment,
         clock: datetime,
         tmp_path: Path,
@@ -142,60 +142,60 @@ class TestOffer:
         started(released(clock, tmp_path / "in", "3.0"), person(acting), clock)
         tick(clock)
 
-        assert box.get(MINE).json()["version"] == "3.0"
+        assert client.get(MY_UPDATE).json()["version"] == "3.0"
 
-    def test_what_is_being_installed_comes_to_its_end_first(
+    def test_an_update_that_is_being_installed_is_offered_first(
         self,
         acting: Tenant,
-        box: APIClient,
+        client: APIClient,
         rollout: Deployment,
         clock: datetime,
         tmp_path: Path,
     ) -> None:
-        feedback(box, rollout, "installing")
+        feedback(client, rollout, "installing")
         started(released(clock, tmp_path / "in", "3.0"), person(acting), clock)
         tick(clock)
 
-        told = box.get(MINE).json()
+        response = client.get(MY_UPDATE).json()
 
-        assert (told["version"], told["status"]) == ("2.0.0", "installing")
+        assert (response["version"], response["status"]) == ("2.0.0", "installing")
 
-    def test_who_came_to_the_version_in_another_way_has_nothing_to_do(
-        self, box: APIClient, devices: list[Device], rollout: Deployment
+    def test_an_update_is_completed_if_the_device_has_the_version_already(
+        self, client: APIClient, devices: list[Device], rollout: Deployment
     ) -> None:
         Device.objects.update(app_version="2.0.0")
 
-        assert box.get(MINE).status_code == 204
-        row = mine(devices[0])
+        assert client.get(MY_UPDATE).status_code == 204
+        row = update_of(devices[0])
         assert (row.status, row.started_at) == ("completed", None)
         assert (
-            box.post("/devices/connect", {}).json()["next_steps"]["update_waiting"]
+            client.post("/devices/connect", {}).json()["next_steps"]["update_waiting"]
             is False
         )
 
-    def test_a_rollout_that_rests_is_offered_to_whom_has_begun(
+    def test_a_paused_rollout_is_offered_to_devices_that_have_started(
         self,
-        box: APIClient,
+        client: APIClient,
         devices: list[Device],
         rollout: Deployment,
         clock: datetime,
         as_device: Calling,
     ) -> None:
-        feedback(box, rollout, "downloading", progress=5)
+        feedback(client, rollout, "downloading", progress=5)
         rollout_control.pause(deployment=rollout, now=clock)
 
-        assert box.get(MINE).status_code == 200
-        assert as_device(devices[1]).get(MINE).status_code == 204
+        assert client.get(MY_UPDATE).status_code == 200
+        assert as_device(devices[1]).get(MY_UPDATE).status_code == 204
 
-    def test_a_way_back_says_that_it_is_one(
+    def test_a_rollback_is_marked_in_the_offer(
         self,
         acting: Tenant,
-        box: APIClient,
+        client: APIClient,
         devices: list[Device],
         rollout: Deployment,
         clock: datetime,
     ) -> None:
-        updates(rollout, devices[0].pk, clock)
+        install_update(rollout, devices[0].pk, clock)
         tick(clock + timedelta(minutes=1))
         rollout_control.roll_back(
             deployment=rollout,
@@ -204,39 +204,39 @@ class TestOffer:
         )
         tick(clock + timedelta(minutes=1))
 
-        told = box.get(MINE).json()
+        response = client.get(MY_UPDATE).json()
 
-        assert (told["version"], told["rollback"], told["package"]) == (
+        assert (response["version"], response["rollback"], response["package"]) == (
             "1.0.0",
             True,
             None,
         )
 
-    def test_a_way_back_to_a_version_that_is_here_is_offered_with_its_file(
+    def test_a_rollback_to_an_existing_package_is_offered_with_its_file(
         self,
         acting: Tenant,
-        box: APIClient,
+        client: APIClient,
         devices: list[Device],
         rollout: Deployment,
         clock: datetime,
         tmp_path: Path,
     ) -> None:
         earlier = released(clock, tmp_path / "in", "1.0.0", content=b"one")
-        updates(rollout, devices[0].pk, clock)
+        install_update(rollout, devices[0].pk, clock)
         tick(clock + timedelta(minutes=1))
         soon = clock + timedelta(minutes=1)
         rollout_control.roll_back(deployment=rollout, by=person(acting), now=soon)
         tick(soon)
 
-        told = box.get(MINE).json()
-        assert (told["version"], told["rollback"]) == ("1.0.0", True)
-        assert told["package"]["id"] == str(earlier.pk)
-        assert body(box.get(file_of(earlier))) == b"one"
+        response = client.get(MY_UPDATE).json()
+        assert (response["version"], response["rollback"]) == ("1.0.0", True)
+        assert response["package"]["id"] == str(earlier.pk)
+        assert body(client.get(file_path(earlier))) == b"one"
 
         Device.objects.filter(pk=devices[0].pk).update(app_version="2.5")
-        assert box.get(MINE).status_code == 204  # it has moved on
+        assert client.get(MY_UPDATE).status_code == 204  # it runs another version
 
-    def test_windows_are_by_the_clock_of_the_device(
+    def test_maintenance_windows_use_the_local_time_of_the_device(
         self,
         acting: Tenant,
         devices: list[Device],
@@ -244,9 +244,9 @@ class TestOffer:
         clock: datetime,
         as_device: Calling,
     ) -> None:
-        """Whatever the time is: a window that is open in one zone, closed in the other."""
-        here = clock.astimezone(UTC)
-        day = f"{here:%A}".lower()
+        """The window is open now in one time zone, and closed in the other."""
+        utc = clock.astimezone(UTC)
+        day = f"{utc:%A}".lower()
         for device, zone in zip(devices, ("UTC", "Pacific/Kiritimati"), strict=True):
             layers.save(
                 subject=Subject(scope="device", device=device),
@@ -254,45 +254,45 @@ class TestOffer:
                 now=clock,
             )
         window = {
-            "days": [day, f"{here - timedelta(days=1):%A}".lower()],
-            "from": f"{here - timedelta(hours=1):%H:%M}",
-            "until": f"{here + timedelta(hours=1):%H:%M}",
+            "days": [day, f"{utc - timedelta(days=1):%A}".lower()],
+            "from": f"{utc - timedelta(hours=1):%H:%M}",
+            "until": f"{utc + timedelta(hours=1):%H:%M}",
         }
         started(package, person(acting), clock, windows=[window])
         tick(clock)
 
-        told = [as_device(device).get(MINE).json() for device in devices]
+        offers = [as_device(device).get(MY_UPDATE).json() for device in devices]
 
-        assert told[0]["not_before"] is None
-        assert told[0]["window_ends"] is not None
-        assert told[1]["not_before"] is not None
-        early = as_device(devices[1]).get(file_of(package))
+        assert offers[0]["not_before"] is None
+        assert offers[0]["window_ends"] is not None
+        assert offers[1]["not_before"] is not None
+        early = as_device(devices[1]).get(file_path(package))
         assert errors(early) == (429, [("update_not_yet", None)])
         assert int(early["Retry-After"]) > 0
 
-    def test_a_device_in_quarantine_gets_nothing(
-        self, box: APIClient, devices: list[Device], clock: datetime
+    def test_a_quarantined_device_gets_403(
+        self, client: APIClient, devices: list[Device], clock: datetime
     ) -> None:
         Device.objects.update(quarantined_at=clock)
 
-        assert box.get(MINE).status_code == 403
+        assert client.get(MY_UPDATE).status_code == 403
 
 
 class TestFile:
-    def test_a_device_that_is_meant_to_have_it_gets_it(
-        self, box: APIClient, devices: list[Device], package: SoftwareUpdate
+    def test_a_device_in_the_rollout_downloads_the_file(
+        self, client: APIClient, devices: list[Device], package: SoftwareUpdate
     ) -> None:
-        answer = box.get(file_of(package))
+        response = client.get(file_path(package))
 
-        assert answer.status_code == 200
-        assert body(answer) == CONTENT
-        assert answer["Content-Length"] == str(len(CONTENT))
-        assert answer["Accept-Ranges"] == "bytes"
-        assert answer["ETag"] == f'"{package.sha256}"'
-        row = mine(devices[0])
+        assert response.status_code == 200
+        assert body(response) == CONTENT
+        assert response["Content-Length"] == str(len(CONTENT))
+        assert response["Accept-Ranges"] == "bytes"
+        assert response["ETag"] == f'"{package.sha256}"'
+        row = update_of(devices[0])
         assert (row.status, row.from_version) == ("downloading", "1.0.0")
 
-    def test_nobody_else_does(
+    def test_other_callers_cannot_download_the_file(
         self,
         acting: Tenant,
         rollout: Deployment,
@@ -300,14 +300,14 @@ class TestFile:
         as_device: Calling,
         member: Callable[..., APIClient],
     ) -> None:
-        (other,) = fleet(acting, 1)
+        (other,) = create_devices(acting, 1)
 
-        assert errors(as_device(other).get(file_of(package))) == (
+        assert errors(as_device(other).get(file_path(package))) == (
             404,
             [("update_not_found", None)],
         )
-        assert member().get(file_of(package)).status_code == 403
-        assert APIClient().get(file_of(package)).status_code == 401
+        assert member().get(file_path(package)).status_code == 403
+        assert APIClient().get(file_path(package)).status_code == 401
 
     @pytest.mark.parametrize(
         ("range_", "start", "end"),
@@ -320,81 +320,88 @@ class TestFile:
             ("bytes=-99999999", 0, len(CONTENT)),
         ],
     )
-    def test_a_part_of_it_may_be_asked_for(
-        self, box: APIClient, package: SoftwareUpdate, range_: str, start: int, end: int
+    def test_a_range_is_sent(
+        self,
+        client: APIClient,
+        package: SoftwareUpdate,
+        range_: str,
+        start: int,
+        end: int,
     ) -> None:
-        answer = box.get(file_of(package), headers={"Range": range_})
+        response = client.get(file_path(package), headers={"Range": range_})
 
-        assert answer.status_code == 206
-        assert body(answer) == CONTENT[start:end]
-        assert answer["Content-Range"] == f"bytes {start}-{end - 1}/{len(CONTENT)}"
-        assert answer["Content-Length"] == str(end - start)
+        assert response.status_code == 206
+        assert body(response) == CONTENT[start:end]
+        assert response["Content-Range"] == f"bytes {start}-{end - 1}/{len(CONTENT)}"
+        assert response["Content-Length"] == str(end - start)
 
     @pytest.mark.parametrize(
         "range_", ["bytes=10240-", "bytes=99999-100000", "bytes=-0"]
     )
-    def test_a_range_beyond_the_end_is_told_where_that_is(
-        self, box: APIClient, package: SoftwareUpdate, range_: str
+    def test_a_range_beyond_the_end_gets_416_with_the_size(
+        self, client: APIClient, package: SoftwareUpdate, range_: str
     ) -> None:
-        answer = box.get(file_of(package), headers={"Range": range_})
+        response = client.get(file_path(package), headers={"Range": range_})
 
-        assert errors(answer) == (416, [("range_not_satisfiable", None)])
-        assert answer["Content-Range"] == f"bytes */{len(CONTENT)}"
+        assert errors(response) == (416, [("range_not_satisfiable", None)])
+        assert response["Content-Range"] == f"bytes */{len(CONTENT)}"
 
     @pytest.mark.parametrize(
         "range_", ["bytes=5-2", "bytes=-", "lines=0-9", "bytes=0-1,5-6", "bytes=x-"]
     )
-    def test_what_is_no_range_of_ours_gets_everything(
-        self, box: APIClient, package: SoftwareUpdate, range_: str
+    def test_an_unsupported_range_gets_the_whole_file(
+        self, client: APIClient, package: SoftwareUpdate, range_: str
     ) -> None:
-        answer = box.get(file_of(package), headers={"Range": range_})
+        response = client.get(file_path(package), headers={"Range": range_})
 
-        assert (answer.status_code, body(answer)) == (200, CONTENT)
+        assert (response.status_code, body(response)) == (200, CONTENT)
 
-    def test_a_part_of_another_file_is_not_gone_on_with(
-        self, box: APIClient, package: SoftwareUpdate
+    def test_if_range_with_another_etag_gets_the_whole_file(
+        self, client: APIClient, package: SoftwareUpdate
     ) -> None:
         part = {"Range": "bytes=100-"}
-        same = box.get(
-            file_of(package), headers={**part, "If-Range": f'"{package.sha256}"'}
+        same = client.get(
+            file_path(package), headers={**part, "If-Range": f'"{package.sha256}"'}
         )
-        other = box.get(file_of(package), headers={**part, "If-Range": '"other"'})
+        other = client.get(file_path(package), headers={**part, "If-Range": '"other"'})
 
         assert (same.status_code, body(same)) == (206, CONTENT[100:])
         assert (other.status_code, body(other)) == (200, CONTENT)
 
-    def test_it_may_be_gone_on_with_at_any_byte(
-        self, box: APIClient, package: SoftwareUpdate
+    def test_a_download_can_be_resumed_at_any_byte(
+        self, client: APIClient, package: SoftwareUpdate
     ) -> None:
-        got = b""
-        while len(got) < len(CONTENT):
-            answer = box.get(file_of(package), headers={"Range": f"bytes={len(got)}-"})
-            got += body(answer)[:1537]  # then the connection breaks
+        received = b""
+        while len(received) < len(CONTENT):
+            response = client.get(
+                file_path(package), headers={"Range": f"bytes={len(received)}-"}
+            )
+            received += body(response)[:1537]  # then the connection is lost
 
-        assert got == CONTENT
+        assert received == CONTENT
 
     @override_settings(PACKAGES_ACCEL="/packages")
-    def test_in_production_the_proxy_hands_it_out(
-        self, box: APIClient, package: SoftwareUpdate
+    def test_with_packages_accel_the_proxy_sends_the_file(
+        self, client: APIClient, package: SoftwareUpdate
     ) -> None:
-        answer = box.get(file_of(package))
+        response = client.get(file_path(package))
 
-        assert answer["X-Accel-Redirect"] == f"/packages/{package.stored_name}"
-        assert answer.content == b""
+        assert response["X-Accel-Redirect"] == f"/packages/{package.stored_name}"
+        assert response.content == b""
 
-    def test_a_file_that_a_restored_back_up_has_not_is_told_apart(
-        self, box: APIClient, package: SoftwareUpdate, package_files: Path
+    def test_a_missing_file_gets_503(
+        self, client: APIClient, package: SoftwareUpdate, package_files: Path
     ) -> None:
         (package_files / package.stored_name).unlink()
-        box.raise_request_exception = False  # it is an answer
+        client.raise_request_exception = False  # the error becomes a response
 
-        answer = box.get(file_of(package))
+        response = client.get(file_path(package))
 
-        assert errors(answer) == (503, [("package_file_missing", None)])
+        assert errors(response) == (503, [("package_file_missing", None)])
 
-    def test_so_many_devices_download_at_a_time(
+    def test_concurrent_downloads_are_limited(
         self,
-        box: APIClient,
+        client: APIClient,
         devices: list[Device],
         package: SoftwareUpdate,
         rollout: Deployment,
@@ -403,57 +410,57 @@ class TestFile:
     ) -> None:
         policies.change(concurrent_downloads=1, now=clock)
         other = as_device(devices[1])
-        assert box.get(file_of(package)).status_code == 200
+        assert client.get(file_path(package)).status_code == 200
 
-        waits = other.get(file_of(package))
-        assert errors(waits) == (429, [("downloads_busy", None)])
-        assert int(waits["Retry-After"]) > 0
-        assert mine(devices[1]).status == "pending"
-        assert box.get(file_of(package)).status_code == 200  # it has its place
+        busy = other.get(file_path(package))
+        assert errors(busy) == (429, [("downloads_busy", None)])
+        assert int(busy["Retry-After"]) > 0
+        assert update_of(devices[1]).status == "pending"
+        assert client.get(file_path(package)).status_code == 200  # it keeps its slot
 
-        feedback(box, rollout, "installing")
-        assert other.get(file_of(package)).status_code == 200
+        feedback(client, rollout, "installing")
+        assert other.get(file_path(package)).status_code == 200
 
-    def test_a_place_is_free_again_when_nothing_was_heard_for_a_while(
+    def test_a_download_slot_expires(
         self,
-        box: APIClient,
+        client: APIClient,
         devices: list[Device],
         package: SoftwareUpdate,
         as_device: Calling,
         clock: datetime,
     ) -> None:
         policies.change(concurrent_downloads=1, now=clock)
-        box.get(file_of(package))
+        client.get(file_path(package))
         key = f"{settings.KEY_PREFIX}downloads:{devices[0].tenant_id}"
         with Redis.from_url(settings.REDIS_URL) as redis:
-            redis.zadd(key, {str(devices[0].pk): 1})  # its time was over in 1970
+            redis.zadd(key, {str(devices[0].pk): 1})  # expired in 1970
 
-        assert as_device(devices[1]).get(file_of(package)).status_code == 200
+        assert as_device(devices[1]).get(file_path(package)).status_code == 200
 
     @override_settings(REDIS_URL="redis://127.0.0.1:1/0")
-    def test_without_redis_an_update_is_not_held_up(
-        self, box: APIClient, package: SoftwareUpdate
+    def test_without_redis_downloads_are_not_limited(
+        self, client: APIClient, package: SoftwareUpdate
     ) -> None:
-        assert box.get(file_of(package)).status_code == 200
+        assert client.get(file_path(package)).status_code == 200
 
 
 class TestFeedback:
-    def test_a_device_says_how_far_it_is(
-        self, box: APIClient, devices: list[Device], rollout: Deployment
+    def test_progress_is_recorded(
+        self, client: APIClient, devices: list[Device], rollout: Deployment
     ) -> None:
-        assert feedback(box, rollout, "downloading", progress=40).status_code == 204
+        assert feedback(client, rollout, "downloading", progress=40).status_code == 204
 
-        row = mine(devices[0])
+        row = update_of(devices[0])
         assert (row.status, row.progress, row.from_version) == (
             "downloading",
             40,
             "1.0.0",
         )
 
-    def test_a_late_word_undoes_nothing(
-        self, box: APIClient, devices: list[Device], rollout: Deployment
+    def test_late_reports_do_not_reset_the_status(
+        self, client: APIClient, devices: list[Device], rollout: Deployment
     ) -> None:
-        words = [
+        reports = [
             ("downloading", 80),
             ("downloading", 40),
             ("installing", 10),
@@ -462,90 +469,93 @@ class TestFeedback:
             ("installing", 50),
         ]
 
-        answers = [feedback(box, rollout, word, progress=n) for word, n in words]
+        responses = [
+            feedback(client, rollout, status, progress=percent)
+            for status, percent in reports
+        ]
 
-        row = mine(devices[0])
-        assert {answer.status_code for answer in answers} == {204}
+        row = update_of(devices[0])
+        assert {response.status_code for response in responses} == {204}
         assert (row.status, row.progress) == ("installing", 100)
 
-    def test_a_late_downloading_never_undoes_completed(
+    def test_a_late_downloading_report_does_not_reset_completed(
         self,
-        box: APIClient,
+        client: APIClient,
         devices: list[Device],
         rollout: Deployment,
         clock: datetime,
     ) -> None:
-        updates(rollout, devices[0].pk, clock)
+        install_update(rollout, devices[0].pk, clock)
         tick(clock + timedelta(minutes=1))
 
-        late = feedback(box, rollout, "downloading", progress=10)
-        failed = feedback(box, rollout, "failed")
+        late = feedback(client, rollout, "downloading", progress=10)
+        failed = feedback(client, rollout, "failed")
 
         assert late.status_code == 204
         assert errors(failed) == (410, [("update_over", None)])
-        assert mine(devices[0]).status == "completed"
+        assert update_of(devices[0]).status == "completed"
 
-    def test_a_failure_says_why_and_is_said_once(
-        self, box: APIClient, devices: list[Device], rollout: Deployment
+    def test_a_repeated_failure_report_has_no_further_effect(
+        self, client: APIClient, devices: list[Device], rollout: Deployment
     ) -> None:
-        said = {"error_code": "no_space", "error": "The disk is full."}
+        fields = {"error_code": "no_space", "error": "The disk is full."}
 
-        first = feedback(box, rollout, "failed", **said)
-        again = feedback(box, rollout, "failed", **said)
+        first = feedback(client, rollout, "failed", **fields)
+        again = feedback(client, rollout, "failed", **fields)
 
-        row = mine(devices[0])
+        row = update_of(devices[0])
         assert (first.status_code, again.status_code) == (204, 204)
         assert (row.status, row.error_code, row.error) == (
             "failed",
             "no_space",
             "The disk is full.",
         )
-        assert box.get(MINE).status_code == 204
+        assert client.get(MY_UPDATE).status_code == 204
 
-    def test_feedback_on_a_closed_rollout_comes_too_late(
-        self, box: APIClient, rollout: Deployment, clock: datetime
+    def test_feedback_on_an_aborted_rollout_gets_410(
+        self, client: APIClient, rollout: Deployment, clock: datetime
     ) -> None:
         rollout_control.abort(deployment=rollout, now=clock)
 
-        before_it_is_noted = feedback(box, rollout, "downloading", progress=1)
+        before_the_step = feedback(client, rollout, "downloading", progress=1)
         tick(clock)
-        after = feedback(box, rollout, "failed")
+        after = feedback(client, rollout, "failed")
 
-        for answer in (before_it_is_noted, after):
-            assert errors(answer) == (410, [("update_over", None)])
-            assert answer.json()["current"] == {"status": "cancelled"}
+        for response in (before_the_step, after):
+            assert errors(response) == (410, [("update_over", None)])
+            assert response.json()["current"] == {"status": "cancelled"}
 
-    def test_what_was_said_of_an_attempt_before_comes_too_late(
+    def test_feedback_on_an_earlier_attempt_gets_410(
         self,
-        box: APIClient,
+        client: APIClient,
         devices: list[Device],
         rollout: Deployment,
         clock: datetime,
     ) -> None:
-        fails(rollout, devices[0].pk, clock)
+        report_failure(rollout, devices[0].pk, clock)
         rollout_control.retry(deployment=rollout, now=clock)
         tick(clock)
 
-        late = feedback(box, rollout, "downloading", progress=50)
-        current = feedback(box, rollout, "downloading", progress=5, attempt=2)
-        unheard = feedback(box, rollout, "downloading", attempt=9)
+        late = feedback(client, rollout, "downloading", progress=50)
+        current = feedback(client, rollout, "downloading", progress=5, attempt=2)
+        unknown = feedback(client, rollout, "downloading", attempt=9)
 
         assert errors(late) == (410, [("update_over", None)])
         assert current.status_code == 204
-        assert errors(unheard) == (400, [("invalid_feedback", "attempt")])
-        assert mine(devices[0]).progress == 5
+        assert errors(unknown) == (400, [("invalid_feedback", "attempt")])
+        assert update_of(devices[0]).progress == 5
 
-    def test_a_device_that_is_not_in_the_rollout_is_told_so(
+    def test_feedback_of_a_device_outside_the_rollout_gets_404(
         self, acting: Tenant, rollout: Deployment, as_device: Calling
     ) -> None:
-        (other,) = fleet(acting, 1)
+        (other,) = create_devices(acting, 1)
 
-        answer = feedback(as_device(other), rollout, "downloading")
+        response = feedback(as_device(other), rollout, "downloading")
 
-        assert errors(answer) == (404, [("update_not_found", None)])
+        assert errors(response) == (404, [("update_not_found", None)])
 
     @pytest.mark.parametrize(
-        ("said", "field"),
+        ("fields", "field"),
         [
             ({"status": "done"}, "status"),
             ({"progress": 101}, "progress"),
@@ -554,33 +564,33 @@ class TestFeedback:
             ({"speed": 3}, "speed"),
         ],
     )
-    def test_what_cannot_be_is_refused(
-        self, box: APIClient, rollout: Deployment, said: dict[str, Any], field: str
+    def test_invalid_feedback_is_rejected(
+        self, client: APIClient, rollout: Deployment, fields: dict[str, Any], field: str
     ) -> None:
-        answer = box.post(
+        response = client.post(
             f"/devices/me/updates/{rollout.pk}/feedback",
-            {"attempt": 1, "status": "downloading", **said},
+            {"attempt": 1, "status": "downloading", **fields},
         )
 
-        assert answer.status_code == 400
-        assert [each[1] for each in errors(answer)[1]] == [field]
+        assert response.status_code == 400
+        assert [error[1] for error in errors(response)[1]] == [field]
 
 
-def test_the_push_channels_answer_says_whether_an_update_waits(
-    box: APIClient, devices: list[Device], as_device: Calling
+def test_the_command_stream_says_whether_an_update_is_waiting(
+    client: APIClient, devices: list[Device], as_device: Calling
 ) -> None:
-    told = box.get("/devices/me/commands/stream").json()
+    response = client.get("/devices/me/commands/stream").json()
 
-    assert told == {"sequence": 0, "update_waiting": True}
+    assert response == {"sequence": 0, "update_waiting": True}
 
 
-def test_no_device_sees_another_tenants_rollout(
+def test_a_device_cannot_see_the_rollout_of_another_tenant(
     rollout: Deployment, as_device: Calling, db: None
 ) -> None:
     other = TenantFactory.create()
     with tenant_scope(other.pk):
-        (stranger,) = fleet(other, 1)
+        (device,) = create_devices(other, 1)
 
-    answer = feedback(as_device(stranger), rollout, "downloading")
+    response = feedback(as_device(device), rollout, "downloading")
 
-    assert answer.status_code == 404
+    assert response.status_code == 404

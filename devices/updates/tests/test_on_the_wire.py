@@ -1,4 +1,4 @@
-"""Files over a real web server, in and out: from a disk, and from a store that speaks S3."""
+"""Tests of uploads and downloads over a real web server, from a disk and from S3."""
 
 import hashlib
 import http.client
@@ -22,7 +22,13 @@ from certificates.tests.peers import found, needs
 from devices.registry.services.credentials import renew_device_token
 from devices.registry.tests.waiting import until
 from devices.updates.models import SoftwareUpdate
-from devices.updates.tests.rollouts import draft, fleet, person, started, tick
+from devices.updates.tests.rollouts import (
+    create_devices,
+    create_draft,
+    person,
+    started,
+    tick,
+)
 from provisioning.embedded.endpoints import answers
 from provisioning.roles import command_of
 from provisioning.tests.processes import other_process
@@ -34,25 +40,25 @@ from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SIZE = 64 << 20  # bytes: many times what a process may keep of it
-ROOM = 40 << 20  # bytes by which it may grow meanwhile
+SIZE = 64 << 20  # bytes; many times what a process may keep in memory
+MAX_GROWTH = 40 << 20  # bytes of memory
 PIECE = bytes(range(256)) * 4096  # 1 MB
 BUCKET = "packages"
 
 
 @pytest.fixture
 def store(request: Any, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Where packages are: the settings that say so."""
+    """Return the environment variables that select the package storage."""
     if request.param != "s3":
-        said = {"PACKAGES_ROOT": str(tmp_path / "packages")}
+        variables = {"PACKAGES_ROOT": str(tmp_path / "packages")}
         if request.param == "proxied disk":
-            said["PACKAGES_ACCEL"] = "/packages"
-        yield said
+            variables["PACKAGES_ACCEL"] = "/packages"
+        yield variables
         return
     (port,) = free_ports(1)
     server = ThreadedMotoServer(port=port)
     server.start()
-    said = {
+    variables = {
         "PACKAGES_S3_BUCKET": BUCKET,
         "PACKAGES_S3_ENDPOINT": f"http://127.0.0.1:{port}",
         "PACKAGES_S3_REGION": "us-east-1",
@@ -62,12 +68,12 @@ def store(request: Any, tmp_path: Path) -> Iterator[dict[str, str]]:
     }
     boto3.client(
         "s3",
-        endpoint_url=said["PACKAGES_S3_ENDPOINT"],
+        endpoint_url=variables["PACKAGES_S3_ENDPOINT"],
         region_name="us-east-1",
         aws_access_key_id="key",
         aws_secret_access_key="secret",
     ).create_bucket(Bucket=BUCKET)
-    yield said
+    yield variables
     server.stop()
 
 
@@ -76,7 +82,7 @@ class Server:
     port: int
     process: "subprocess.Popen[bytes]"
     uploads: Path
-    token: str  # of who makes packages
+    token: str  # of a member who may upload packages
     open: ExitStack = field(default_factory=ExitStack)
 
     def connect(self) -> http.client.HTTPConnection:
@@ -86,25 +92,26 @@ class Server:
 
     def put(self, package: SoftwareUpdate, body: Any, **headers: str) -> Any:
         connection = self.connect()
-        said = {"Authorization": f"Bearer {self.token}", **headers}
-        connection.request("PUT", path_of(package), body, said)
-        with connection.getresponse() as answer:
-            return answer.status, json.loads(answer.read())
+        headers = {"Authorization": f"Bearer {self.token}", **headers}
+        connection.request("PUT", path_of(package), body, headers)
+        with connection.getresponse() as response:
+            return response.status, json.loads(response.read())
 
     def get(self, package: SoftwareUpdate, token: str, **headers: str) -> Any:
         connection = self.connect()
-        said = {"Authorization": f"Bearer {token}", **headers}
-        connection.request("GET", path_of(package), headers=said)
+        headers = {"Authorization": f"Bearer {token}", **headers}
+        connection.request("GET", path_of(package), headers=headers)
         return self.open.enter_context(connection.getresponse())
 
     def memory(self) -> int:
-        """Bytes of all its processes."""
+        """Return the memory of all processes of the server, in bytes."""
         root = psutil.Process(self.process.pid)
         return sum(
-            each.memory_info().rss for each in [root, *root.children(recursive=True)]
+            process.memory_info().rss
+            for process in [root, *root.children(recursive=True)]
         )
 
-    def left(self) -> list[str]:
+    def leftover_files(self) -> list[str]:
         return os.listdir(self.uploads) if self.uploads.exists() else []
 
 
@@ -128,19 +135,19 @@ def server(store: dict[str, str], tenant: Tenant, tmp_path: Path) -> Iterator[Se
         membership=membership, name="test", now=datetime.now(UTC)
     )
     running = Server(port, process, uploads, token)
-    until(lambda: _answers(running), within=90)
+    until(lambda: _is_live(running), within=90)
     with running.open:
         yield running
     process.terminate()
     process.wait(timeout=60)
 
 
-def _answers(server: Server) -> bool:
+def _is_live(server: Server) -> bool:
     connection = server.connect()
     with suppress(OSError):
         connection.request("GET", "/health/live")
-        with connection.getresponse() as answer:
-            return answer.status == 200
+        with connection.getresponse() as response:
+            return response.status == 200
     return False
 
 
@@ -162,13 +169,13 @@ def digest() -> str:
 
 @pytest.fixture
 def package(acting: Tenant) -> SoftwareUpdate:
-    return draft(datetime.now(UTC))
+    return create_draft(datetime.now(UTC))
 
 
-def rolled_out(tenant: Tenant, package: SoftwareUpdate) -> str:
-    """To a device, whose token this is."""
+def roll_out(tenant: Tenant, package: SoftwareUpdate) -> str:
+    """Roll a package out to a device. Return the token of the device."""
     now = datetime.now(UTC)
-    (device,) = fleet(tenant, 1)
+    (device,) = create_devices(tenant, 1)
     package.refresh_from_db()
     package.state = SoftwareUpdate.State.RELEASED
     package.save()
@@ -183,55 +190,57 @@ on_disk = pytest.mark.parametrize("store", ["disk"], indirect=True)
 
 
 @both
-def test_a_large_file_goes_in_and_out_and_the_memory_stays_flat(
+def test_large_files_are_streamed_with_constant_memory(
     server: Server, acting: Tenant, package: SoftwareUpdate
 ) -> None:
-    """Each thread takes what it needs once; so the same is done before it is measured."""
+    """Each thread allocates its buffers once, so requests are sent before measuring."""
     large = {"Content-Length": str(SIZE)}
     for _ in range(3):
-        status, told = server.put(package, pieces(), **large)
+        status, response = server.put(package, pieces(), **large)
     before = server.memory()
-    status, told = server.put(package, pieces(), **large)
-    assert (status, told["size"], told["sha256"]) == (200, SIZE, digest())
-    assert server.memory() - before < ROOM
+    status, response = server.put(package, pieces(), **large)
+    assert (status, response["size"], response["sha256"]) == (200, SIZE, digest())
+    assert server.memory() - before < MAX_GROWTH
 
-    token = rolled_out(acting, package)
+    token = roll_out(acting, package)
     for _ in range(3):
-        fetched(server, package, token)
+        download_digest(server, package, token)
     before = server.memory()
-    assert fetched(server, package, token) == (200, digest())
-    assert server.memory() - before < ROOM
-    assert server.left() == []
+    assert download_digest(server, package, token) == (200, digest())
+    assert server.memory() - before < MAX_GROWTH
+    assert server.leftover_files() == []
 
 
-def fetched(server: Server, package: SoftwareUpdate, token: str) -> tuple[int, str]:
-    answer, whole = server.get(package, token), hashlib.sha256()
-    while piece := answer.read(1 << 20):
+def download_digest(
+    server: Server, package: SoftwareUpdate, token: str
+) -> tuple[int, str]:
+    response, whole = server.get(package, token), hashlib.sha256()
+    while piece := response.read(1 << 20):
         whole.update(piece)
-    return answer.status, whole.hexdigest()
+    return response.status, whole.hexdigest()
 
 
 @both
-def test_a_download_that_broke_off_goes_on_where_it_was(
+def test_an_interrupted_download_is_resumed(
     server: Server, acting: Tenant, package: SoftwareUpdate
 ) -> None:
     content = os.urandom(3_000_017)
-    status, told = server.put(package, content)
-    assert status == 200, told
-    token = rolled_out(acting, package)
+    status, response = server.put(package, content)
+    assert status == 200, response
+    token = roll_out(acting, package)
 
     broken = server.get(package, token)
-    got = broken.read(1_000_003)
+    received = broken.read(1_000_003)
     broken.close()
     rest = server.get(
         package,
         token,
-        **{"Range": f"bytes={len(got)}-", "If-Range": broken.headers["ETag"]},
+        **{"Range": f"bytes={len(received)}-", "If-Range": broken.headers["ETag"]},
     )
 
     assert rest.status == 206
-    assert rest.headers["Content-Range"] == f"bytes {len(got)}-3000016/3000017"
-    assert got + rest.read() == content
+    assert rest.headers["Content-Range"] == f"bytes {len(received)}-3000016/3000017"
+    assert received + rest.read() == content
     one = server.get(package, token, Range="bytes=5-5")
     assert (one.status, one.read(), one.headers["Content-Length"]) == (
         206,
@@ -246,18 +255,18 @@ def test_a_download_that_broke_off_goes_on_where_it_was(
 
 
 @on_disk
-def test_a_file_whose_length_nobody_says_is_not_taken(
+def test_a_file_without_a_content_length_is_rejected(
     server: Server, package: SoftwareUpdate
 ) -> None:
-    """It could break off in the middle, and nobody would see that it has."""
-    status, told = server.put(package, iter([PIECE, PIECE[:100]]))
+    """Without a length the server could not notice an interrupted upload."""
+    status, response = server.put(package, iter([PIECE, PIECE[:100]]))
 
-    assert (status, told["errors"][0]["code"]) == (400, "length_required")
-    assert server.left() == []
+    assert (status, response["errors"][0]["code"]) == (400, "length_required")
+    assert server.leftover_files() == []
 
 
 @on_disk
-def test_an_upload_that_breaks_off_keeps_nothing(
+def test_an_interrupted_upload_stores_nothing(
     server: Server, package: SoftwareUpdate
 ) -> None:
     connection = server.connect()
@@ -266,16 +275,16 @@ def test_an_upload_that_breaks_off_keeps_nothing(
     connection.putheader("Content-Length", str(10 * len(PIECE)))
     connection.endheaders()
     connection.send(PIECE)
-    until(lambda: bool(server.left()))
+    until(lambda: bool(server.leftover_files()))
     connection.close()
 
-    until(lambda: server.left() == [])
+    until(lambda: server.leftover_files() == [])
     package.refresh_from_db()
     assert (package.sha256, package.stored_name) == ("", "")
 
 
 @on_disk
-def test_nobody_fills_the_disk_who_may_not(
+def test_an_unauthenticated_upload_stores_nothing(
     server: Server, package: SoftwareUpdate
 ) -> None:
     connection = server.connect()
@@ -284,14 +293,14 @@ def test_nobody_fills_the_disk_who_may_not(
     connection.endheaders()
     connection.send(PIECE[:1000])
 
-    answer = server.open.enter_context(connection.getresponse())
+    response = server.open.enter_context(connection.getresponse())
 
-    assert answer.status == 401
-    assert server.left() == []
+    assert response.status == 401
+    assert server.leftover_files() == []
 
 
 @on_disk
-def test_what_is_said_to_be_too_large_is_refused_before_it_comes(
+def test_a_declared_size_above_the_limit_is_rejected_before_the_upload(
     server: Server, package: SoftwareUpdate
 ) -> None:
     connection = server.connect()
@@ -300,20 +309,20 @@ def test_what_is_said_to_be_too_large_is_refused_before_it_comes(
     connection.putheader("Content-Length", str(10**13))
     connection.endheaders()
 
-    answer = server.open.enter_context(connection.getresponse())
+    response = server.open.enter_context(connection.getresponse())
 
-    assert answer.status == 400
-    assert json.loads(answer.read())["errors"][0]["code"] == "upload_too_large"
+    assert response.status == 400
+    assert json.loads(response.read())["errors"][0]["code"] == "upload_too_large"
 
 
 @contextmanager
 def proxied(server: Server, root: Path, folder: Path) -> Iterator[int]:
-    """nginx before the server, with the lines of `deploy/nginx` that are about files."""
+    """Run nginx before the server, with the file locations of `deploy/nginx`."""
     (port,) = free_ports(1)
-    written = (BASE / "deploy/nginx/provisioning.conf").read_text()
-    ours = written[written.index("    # A package's file:") :]
-    ours = ours[: ours.index("    location /metrics")]
-    ours = ours.replace("/var/lib/packages/", f"{root}/")
+    configuration = (BASE / "deploy/nginx/provisioning.conf").read_text()
+    locations = configuration[configuration.index("    # A package's file:") :]
+    locations = locations[: locations.index("    location /metrics")]
+    locations = locations.replace("/var/lib/packages/", f"{root}/")
     conf = folder / "nginx.conf"
     conf.write_text(
         f"daemon off; pid {folder}/pid; error_log stderr crit; events {{}}"
@@ -322,12 +331,12 @@ def proxied(server: Server, root: Path, folder: Path) -> Iterator[int]:
         f" uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;"
         f" upstream web {{ server 127.0.0.1:{server.port}; }}"
         f" server {{ listen 127.0.0.1:{port}; proxy_http_version 1.1;"
-        f" proxy_set_header Host localhost; {ours} }} }}"
+        f" proxy_set_header Host localhost; {locations} }} }}"
     )
     nginx = found("nginx")
     assert nginx is not None
-    who = ["-g", "user root;"] if os.geteuid() == 0 else []
-    process = subprocess.Popen([nginx, "-c", str(conf), "-p", str(folder), *who])
+    arguments = ["-g", "user root;"] if os.geteuid() == 0 else []
+    process = subprocess.Popen([nginx, "-c", str(conf), "-p", str(folder), *arguments])
     direct, server.port = server.port, port
     until(lambda: answers(port))
     try:
@@ -340,28 +349,28 @@ def proxied(server: Server, root: Path, folder: Path) -> Iterator[int]:
 
 @needs("nginx")
 @pytest.mark.parametrize("store", ["proxied disk"], indirect=True)
-def test_behind_the_proxy_files_go_straight_in_and_it_hands_them_out(
+def test_the_proxy_streams_uploads_and_sends_files(
     server: Server, acting: Tenant, package: SoftwareUpdate, tmp_path: Path
 ) -> None:
     content = os.urandom(3_000_017)
     with proxied(server, tmp_path / "packages", tmp_path):
-        status, told = server.put(package, content)
-        assert status == 200, told
-        token = rolled_out(acting, package)
+        status, response = server.put(package, content)
+        assert status == 200, response
+        token = roll_out(acting, package)
 
         whole = server.get(package, token)
         part = server.get(package, token, Range="bytes=1000-1999")
         again = {"Range": "bytes=5-", "If-Range": whole.headers["ETag"]}
         rest = server.get(package, token, **again)
         beyond = server.get(package, token, Range="bytes=3000017-")
-        nobody = server.get(package, "dev_unknown")
+        unauthenticated = server.get(package, "dev_unknown")
 
         assert (whole.status, whole.read()) == (200, content)
         assert whole.headers["Server"].startswith("nginx")
         assert (part.status, part.read()) == (206, content[1000:2000])
         assert (rest.status, rest.read()) == (206, content[5:])
         assert beyond.status == 416
-        assert nobody.status == 401
+        assert unauthenticated.status == 401
         direct = http.client.HTTPConnection("127.0.0.1", server.port)
         server.open.callback(direct.close)
         direct.request("GET", f"/packages/{package.pk}")

@@ -1,4 +1,4 @@
-"""What a rollout does next, decided from snapshots without a database."""
+"""Tests of the decisions about rollouts, from snapshots without a database."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -66,8 +66,8 @@ class TestDevices:
 
         assert decide_devices(snapshot, now=NOW).starts
 
-    def test_no_more_devices_get_the_update_than_there_is_room_for(self) -> None:
-        batch = Batch(wave=1, room=2, candidates=[candidate(pk) for pk in IDS])
+    def test_the_capacity_limits_how_many_devices_get_the_update(self) -> None:
+        batch = Batch(wave=1, capacity=2, candidates=[candidate(pk) for pk in IDS])
 
         opening = decide_devices(Devices(state="running", batch=batch), now=NOW).opening
 
@@ -77,7 +77,7 @@ class TestDevices:
 
     def test_devices_that_the_package_is_not_for_are_passed_over(self) -> None:
         candidates = [candidate(IDS[0], fits=False), candidate(IDS[1])]
-        batch = Batch(wave=1, room=5, candidates=candidates, is_last=True)
+        batch = Batch(wave=1, capacity=5, candidates=candidates, is_last=True)
 
         opening = decide_devices(Devices(state="running", batch=batch), now=NOW).opening
 
@@ -87,7 +87,7 @@ class TestDevices:
 
     def test_a_page_without_a_fitting_device_moves_the_position(self) -> None:
         candidates = [candidate(pk, fits=False) for pk in IDS]
-        batch = Batch(wave=1, room=5, candidates=candidates)
+        batch = Batch(wave=1, capacity=5, candidates=candidates)
 
         opening = decide_devices(Devices(state="running", batch=batch), now=NOW).opening
 
@@ -96,12 +96,12 @@ class TestDevices:
         assert not opening.is_complete
 
     def test_nothing_is_opened_while_the_rate_is_used_up(self) -> None:
-        snapshot = Devices(state="running", batch=Batch(wave=1, room=0))
+        snapshot = Devices(state="running", batch=Batch(wave=1, capacity=0))
 
         assert decide_devices(snapshot, now=NOW).opening is None
 
     def test_a_wave_is_complete_when_all_counted_devices_have_the_update(self) -> None:
-        batch = Batch(wave=1, room=0, is_last=True)
+        batch = Batch(wave=1, capacity=0, is_last=True)
 
         opening = decide_devices(Devices(state="running", batch=batch), now=NOW).opening
 
@@ -163,14 +163,14 @@ class TestWaves:
     def test_too_few_successes_hold_the_wave_for_a_person_once(self) -> None:
         counts = {Status.COMPLETED: 4, Status.FAILED: 1}
         waves = (wave(counts=counts), wave(2, "waiting"))
-        told = (wave(counts=counts, is_held=True), wave(2, "waiting"))
+        held_waves = (wave(counts=counts, is_held=True), wave(2, "waiting"))
 
         assert decide_waves(progress(*waves), now=NOW).held == (
             1,
             "Only 4 of 5 devices succeeded (90 % required). The rollout waits for your"
             " decision.",
         )
-        assert decide_waves(progress(*told), now=NOW).held is None
+        assert decide_waves(progress(*held_waves), now=NOW).held is None
 
     def test_too_few_successes_in_the_last_wave_fail_it(self) -> None:
         counts = {Status.COMPLETED: 4, Status.FAILED: 1}
@@ -232,7 +232,7 @@ class TestIntervals:
             ),
         ],
     )
-    def test_a_rollout_is_looked_at_as_often_as_it_may_change(
+    def test_the_interval_depends_on_the_expected_changes(
         self, fields: dict[str, Any], interval: timedelta | None
     ) -> None:
         quiet = progress(wave(is_open=False), **fields)

@@ -1,4 +1,4 @@
-"""Rollouts: for whom, in which steps, by whom; and what is no rollout."""
+"""Tests of creating, approving and changing rollouts, and of their devices."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,15 +17,15 @@ from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import policies, rollout_control, rollouts, targets
 from devices.updates.services.targets import Size
 from devices.updates.tests.rollouts import (
-    fleet,
-    given,
+    create_devices,
+    devices_in,
+    install_update,
     person,
     released,
-    sizes,
     started,
-    statuses,
+    status_counts,
     tick,
-    updates,
+    wave_sizes,
 )
 from tenants.models import Role, Tenant, User
 
@@ -41,25 +41,25 @@ def package(acting: Tenant, now: datetime, tmp_path: Path) -> SoftwareUpdate:
 
 
 @pytest.fixture
-def by(acting: Tenant) -> User:
+def admin(acting: Tenant) -> User:
     return person(acting)
 
 
-def opened(row: Deployment, now: datetime) -> None:
-    """The next wave, whatever is known of the one before."""
-    rollout_control.open_next_wave(deployment=row, now=now)
+def start_next_wave(rollout: Deployment, now: datetime) -> None:
+    """Start the next wave and offer the update to its devices."""
+    rollout_control.start_next_wave(deployment=rollout, now=now)
     tick(now)
 
 
-def test_a_dry_run_says_which_devices_and_which_waves(
+def test_a_dry_run_returns_devices_and_waves(
     acting: Tenant, package: SoftwareUpdate, member: Member
 ) -> None:
-    fleet(acting, 10)
-    fleet(acting, 2, app_version="2.0.0")
-    fleet(acting, 1, app_version="2.1.0")
-    fleet(acting, 3, status="offline")
+    create_devices(acting, 10)
+    create_devices(acting, 2, app_version="2.0.0")
+    create_devices(acting, 1, app_version="2.1.0")
+    create_devices(acting, 3, status="offline")
 
-    told = member().post(
+    response = member().post(
         ROLLOUTS,
         {
             "package": str(package.pk),
@@ -68,8 +68,8 @@ def test_a_dry_run_says_which_devices_and_which_waves(
         },
     )
 
-    assert told.status_code == 200
-    plan = told.json()
+    assert response.status_code == 200
+    plan = response.json()
     assert (plan["found"], plan["eligible"], plan["online"]) == (16, 13, 10)
     assert plan["left_out"] == {"up_to_date": 2, "newer": 1}
     assert [wave["devices"] for wave in plan["waves"]] == [2, 5, 6]
@@ -77,74 +77,80 @@ def test_a_dry_run_says_which_devices_and_which_waves(
     assert not Deployment.objects.exists()
 
 
-def test_the_dry_run_names_the_devices_that_the_rollout_takes(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_a_dry_run_lists_the_devices_of_the_first_wave(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 20)
+    create_devices(acting, 20)
     plan = rollouts.preview(
-        package=package, said={"waves": sizes(20, 100)}, now=datetime.now(UTC)
+        package=package, said={"waves": wave_sizes(20, 100)}, now=datetime.now(UTC)
     )
 
-    row = started(package, by, now, waves=sizes(20, 100))
+    rollout = started(package, admin, now, waves=wave_sizes(20, 100))
     tick(now)
 
-    assert given(row) == {each.id for each in plan.waves[0].first}
-    assert len(given(row)) == 4
+    assert devices_in(rollout) == {device.id for device in plan.waves[0].first}
+    assert len(devices_in(rollout)) == 4
 
 
-def test_the_place_of_a_device_is_a_hash_that_stays(
+def test_the_position_of_a_device_is_a_hash_of_both_ids(
     acting: Tenant, package: SoftwareUpdate
 ) -> None:
-    fleet(acting, 30)
+    create_devices(acting, 30)
 
-    places = targets.with_place(package.pk, Device.objects.all())
+    devices = targets.with_position(package.pk, Device.objects.all())
 
-    assert dict(places.values_list("pk", "place")) == {
+    assert dict(devices.values_list("pk", "position")) == {
         pk: int(md5(f"{package.pk}{pk}".encode()).hexdigest()[:8], 16)
         for pk in Device.objects.values_list("pk", flat=True)
     }
 
 
-def test_a_larger_share_adds_devices_and_moves_none(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_a_larger_wave_adds_devices_and_moves_none(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 50)
-    row = started(package, by, now, waves=sizes(10, 100))
+    create_devices(acting, 50)
+    rollout = started(package, admin, now, waves=wave_sizes(10, 100))
     tick(now)
-    first = given(row)
+    first = devices_in(rollout)
     for device_id in first:
-        updates(row, device_id, now)  # they count, whatever version they have by now
+        install_update(
+            rollout, device_id, now
+        )  # they still count as devices of the rollout
 
-    rollouts.change(deployment=row, waves=sizes(20, 100), now=now)
+    rollouts.change(deployment=rollout, waves=wave_sizes(20, 100), now=now)
     tick(now)
 
-    assert (len(first), len(given(row, wave=1))) == (5, 10)
-    assert first < given(row, wave=1)
+    assert (len(first), len(devices_in(rollout, wave=1))) == (5, 10)
+    assert first < devices_in(rollout, wave=1)
 
 
-def test_waves_by_percentage_and_by_count_add_up_to_everybody(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_waves_by_percentage_and_by_count_reach_all_devices(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 30)
+    create_devices(acting, 30)
     waves = [Size(count=3), Size(percent=50.0), Size(percent=100.0)]
-    row = started(package, by, now, waves=waves)
+    rollout = started(package, admin, now, waves=waves)
     tick(now)
-    opened(row, now)
-    opened(row, now)
+    start_next_wave(rollout, now)
+    start_next_wave(rollout, now)
 
-    assert [len(given(row, wave=number)) for number in (1, 2, 3)] == [3, 12, 15]
-    assert len(given(row)) == 30
+    assert [len(devices_in(rollout, wave=number)) for number in (1, 2, 3)] == [
+        3,
+        12,
+        15,
+    ]
+    assert len(devices_in(rollout)) == 30
 
 
-def test_a_share_of_few_devices_is_one_at_least(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_a_percentage_of_few_devices_is_at_least_one_device(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 4)
+    create_devices(acting, 4)
 
-    row = started(package, by, now, waves=sizes(1, 100))
+    rollout = started(package, admin, now, waves=wave_sizes(1, 100))
     tick(now)
 
-    assert len(given(row)) == 1
+    assert len(devices_in(rollout)) == 1
 
 
 @pytest.mark.parametrize(
@@ -157,77 +163,77 @@ def test_a_share_of_few_devices_is_one_at_least(
         ({"search": "TV-one"}, 1),
     ],
 )
-def test_it_is_for_the_devices_that_its_filter_finds(
+def test_a_rollout_reaches_the_devices_that_match_its_filter(
     acting: Tenant,
     package: SoftwareUpdate,
-    by: User,
+    admin: User,
     now: datetime,
     filter: dict[str, str],
     number: int,
 ) -> None:
-    fleet(acting, 2)
-    fleet(acting, 2, model="H96")
-    (other,) = fleet(acting, 1, app_version="1.1", name="TV-one")
+    create_devices(acting, 2)
+    create_devices(acting, 2, model="H96")
+    (other,) = create_devices(acting, 1, app_version="1.1", name="TV-one")
     tag = TagFactory.create(tenant=acting, name="lobby")
     other.device_tags.create(tenant=acting, tag=tag)
 
-    row = started(package, by, now, filter=filter)
+    rollout = started(package, admin, now, filter=filter)
     tick(now)
 
-    assert len(given(row)) == number
+    assert len(devices_in(rollout)) == number
 
 
-def test_it_may_be_for_one_device(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_a_rollout_can_have_a_single_device(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    one, _ = fleet(acting, 2)
+    one, _ = create_devices(acting, 2)
 
-    row = started(package, by, now, filter={"device": str(one.pk)})
+    rollout = started(package, admin, now, filter={"device": str(one.pk)})
     tick(now)
 
-    assert given(row) == {one.pk}
+    assert devices_in(rollout) == {one.pk}
 
 
-def test_who_registers_later_is_not_among_them(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_devices_registered_after_the_start_are_left_out(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 2)
-    row = started(package, by, now)
-    fleet(acting, 3, registered_at=now + timedelta(seconds=1))
+    create_devices(acting, 2)
+    rollout = started(package, admin, now)
+    create_devices(acting, 3, registered_at=now + timedelta(seconds=1))
 
     tick(now)
 
-    assert len(given(row)) == 2
+    assert len(devices_in(rollout)) == 2
 
 
-def test_never_more_devices_have_it_than_were_counted(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_a_rollout_never_exceeds_the_counted_devices(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 2, model="X96")
-    others = fleet(acting, 3, model="H96")
-    row = started(package, by, now, filter={"model": "X96"})
-    Device.objects.filter(pk__in=[each.pk for each in others]).update(model="X96")
+    create_devices(acting, 2, model="X96")
+    others = create_devices(acting, 3, model="H96")
+    rollout = started(package, admin, now, filter={"model": "X96"})
+    Device.objects.filter(pk__in=[device.pk for device in others]).update(model="X96")
 
     tick(now)
 
-    assert len(given(row)) == 2
+    assert len(devices_in(rollout)) == 2
 
 
-def test_devices_in_quarantine_and_retired_ones_are_left_alone(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_quarantined_and_retired_devices_are_left_out(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 1)
-    fleet(acting, 1, quarantined_at=now)
-    fleet(acting, 1, status="retired", retired_at=now)
+    create_devices(acting, 1)
+    create_devices(acting, 1, quarantined_at=now)
+    create_devices(acting, 1, status="retired", retired_at=now)
 
-    row = started(package, by, now)
+    rollout = started(package, admin, now)
     tick(now)
 
-    assert (row.counted, len(given(row))) == (1, 1)
+    assert (rollout.counted, len(devices_in(rollout))) == (1, 1)
 
 
 @pytest.mark.parametrize(
-    ("terms", "device", "left_out"),
+    ("requirements", "device", "left_out"),
     [
         ({"target_models": ["H96"]}, {}, {"model": 1}),
         ({"minimum_version": "1.5"}, {}, {"minimum_version": 1}),
@@ -236,38 +242,38 @@ def test_devices_in_quarantine_and_retired_ones_are_left_alone(
         ({}, {"app_version": "2.1"}, {"newer": 1}),
     ],
 )
-def test_a_rollout_of_nothing_is_refused_with_the_reason(
+def test_a_rollout_without_devices_is_rejected_with_the_reason(
     acting: Tenant,
-    by: User,
+    admin: User,
     now: datetime,
     tmp_path: Path,
-    terms: dict[str, Any],
+    requirements: dict[str, Any],
     device: dict[str, Any],
     left_out: dict[str, int],
 ) -> None:
-    fleet(acting, 1, **device)
-    package = released(now, tmp_path / "in", **terms)
+    create_devices(acting, 1, **device)
+    package = released(now, tmp_path / "in", **requirements)
 
-    with pytest.raises(RolloutOfNothing) as refusal:
-        rollouts.create(package=package, said={}, by=by, now=now)
+    with pytest.raises(RolloutOfNothing) as error:
+        rollouts.create(package=package, said={}, by=admin, now=now)
 
-    assert refusal.value.current == {"left_out": left_out}
+    assert error.value.current == {"left_out": left_out}
     assert not Deployment.objects.exists()
 
 
-def test_a_device_of_which_no_version_is_known_gets_it(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_a_device_without_a_known_version_is_eligible(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 1, app_version="")
-    fleet(acting, 1, app_version="nightly")
+    create_devices(acting, 1, app_version="")
+    create_devices(acting, 1, app_version="nightly")
 
-    row = started(package, by, now)
+    rollout = started(package, admin, now)
 
-    assert row.counted == 2
+    assert rollout.counted == 2
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("settings", "field"),
     [
         ({"waves": [{"percent": 10}, {"percent": 10}]}, "waves.1.percent"),
         ({"waves": [{"percent": 0}]}, "waves.0.percent"),
@@ -284,24 +290,24 @@ def test_a_device_of_which_no_version_is_known_gets_it(
         ),
     ],
 )
-def test_terms_that_contradict_each_other_are_refused(
+def test_contradicting_settings_are_rejected(
     acting: Tenant,
     package: SoftwareUpdate,
     member: Member,
-    said: dict[str, Any],
+    settings: dict[str, Any],
     field: str | None,
 ) -> None:
-    fleet(acting, 1)
+    create_devices(acting, 1)
 
-    answer = member().post(ROLLOUTS, {"package": str(package.pk), **said})
+    response = member().post(ROLLOUTS, {"package": str(package.pk), **settings})
 
-    assert answer.status_code == 400
+    assert response.status_code == 400
     if field is not None:
-        assert errors(answer)[1] == [("invalid_rollout", field)]
+        assert errors(response)[1] == [("invalid_rollout", field)]
     assert not Deployment.objects.exists()
 
 
-def test_an_unknown_filter_is_refused(
+def test_an_unknown_filter_is_rejected(
     acting: Tenant, package: SoftwareUpdate, member: Member
 ) -> None:
     body = {"package": str(package.pk), "filter": {"colour": "red"}}
@@ -312,70 +318,70 @@ def test_an_unknown_filter_is_refused(
     )
 
 
-def test_a_draft_of_a_package_is_not_rolled_out(
+def test_a_draft_package_cannot_be_rolled_out(
     acting: Tenant, package: SoftwareUpdate, member: Member
 ) -> None:
-    fleet(acting, 1)
+    create_devices(acting, 1)
     SoftwareUpdate.objects.update(state="draft")
 
-    answer = member().post(ROLLOUTS, {"package": str(package.pk)})
+    response = member().post(ROLLOUTS, {"package": str(package.pk)})
 
-    assert errors(answer) == (409, [("package_not_released", "package")])
+    assert errors(response) == (409, [("package_not_released", "package")])
 
 
-def test_a_large_rollout_waits_for_a_second_person(
+def test_a_large_rollout_waits_for_the_approval_of_a_second_member(
     acting: Tenant, package: SoftwareUpdate, member: Member, now: datetime
 ) -> None:
-    fleet(acting, 3)
+    create_devices(acting, 3)
     policies.change(approval_above=2, now=now)
     first, second = member(), member()
     body = {"package": str(package.pk), "waves": [{"percent": 100}]}
     rollout = first.post(ROLLOUTS, body).json()["id"]
 
-    asked = first.post(f"{ROLLOUTS}/{rollout}/start")
+    requested = first.post(f"{ROLLOUTS}/{rollout}/start")
     own = first.post(f"{ROLLOUTS}/{rollout}/approve")
     tick(now)
-    assert (asked.json()["state"], UpdateStatus.objects.count()) == ("waiting", 0)
+    assert (requested.json()["state"], UpdateStatus.objects.count()) == ("waiting", 0)
     assert errors(own) == (403, [("second_person_needed", None)])
 
     approved = second.post(f"{ROLLOUTS}/{rollout}/approve")
     assert approved.json()["state"] == "running"
 
 
-def test_who_changes_what_waits_for_approval_has_to_ask_again(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_a_changed_rollout_needs_a_new_approval(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 3)
+    create_devices(acting, 3)
     policies.change(approval_above=2, now=now)
-    row = started(package, by, now)
+    rollout = started(package, admin, now)
 
-    changed = rollouts.change(deployment=row, rate=5, now=now)
+    changed = rollouts.change(deployment=rollout, rate=5, now=now)
 
     assert (changed.state, changed.requested_by) == ("draft", None)
 
 
-def test_it_starts_at_its_time(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_a_scheduled_rollout_starts_at_its_time(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 1)
+    create_devices(acting, 1)
     at = now + timedelta(hours=2)
-    row = started(package, by, now, starts_at=at)
+    rollout = started(package, admin, now, starts_at=at)
     tick(now)
-    assert (row.state, given(row)) == ("scheduled", set())
+    assert (rollout.state, devices_in(rollout)) == ("scheduled", set())
 
     tick(at)
 
-    row.refresh_from_db()
-    assert (row.state, len(given(row))) == ("running", 1)
+    rollout.refresh_from_db()
+    assert (rollout.state, len(devices_in(rollout))) == ("running", 1)
 
 
-def test_what_has_begun_keeps_its_filter_and_its_waves_only_grow(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, member: Member
+def test_a_started_rollout_keeps_its_filter_and_its_waves_only_grow(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, member: Member
 ) -> None:
-    fleet(acting, 10)
-    row = started(package, by, now, waves=sizes(50, 100))
+    create_devices(acting, 10)
+    rollout = started(package, admin, now, waves=wave_sizes(50, 100))
     tick(now)
-    path = f"{ROLLOUTS}/{row.pk}"
+    path = f"{ROLLOUTS}/{rollout.pk}"
 
     smaller = member().patch(path, {"waves": [{"percent": 10}, {"percent": 100}]})
     other = member().patch(path, {"filter": {"model": "X96"}})
@@ -386,71 +392,73 @@ def test_what_has_begun_keeps_its_filter_and_its_waves_only_grow(
     assert (slower.json()["rate"], slower.json()["name"]) == (5, "Slowly")
 
 
-def test_no_more_devices_than_were_counted_whatever_is_changed_later(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_a_later_change_never_exceeds_the_counted_devices(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    """Else the second person could be gone round."""
-    fleet(acting, 4, model="X96")
-    others = fleet(acting, 20, model="H96")
-    row = started(package, by, now, filter={"model": "X96"}, waves=sizes(50))
+    """Otherwise a change could avoid the approval of a second member."""
+    create_devices(acting, 4, model="X96")
+    others = create_devices(acting, 20, model="H96")
+    rollout = started(
+        package, admin, now, filter={"model": "X96"}, waves=wave_sizes(50)
+    )
     tick(now)
-    Device.objects.filter(pk__in=[each.pk for each in others]).update(model="X96")
+    Device.objects.filter(pk__in=[device.pk for device in others]).update(model="X96")
 
-    rollouts.change(deployment=row, waves=sizes(100), now=now)
+    rollouts.change(deployment=rollout, waves=wave_sizes(100), now=now)
     tick(now)
 
-    assert len(given(row)) == 4
+    assert len(devices_in(rollout)) == 4
 
 
-def test_waves_may_grow_though_those_that_have_it_match_no_more(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_waves_can_grow_when_updated_devices_no_longer_match_the_filter(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 20)
+    create_devices(acting, 20)
     filter = {"app_version": "1.0.0"}
-    row = started(package, by, now, filter=filter, waves=sizes(20, 100))
+    rollout = started(package, admin, now, filter=filter, waves=wave_sizes(20, 100))
     tick(now)
-    for device_id in given(row):
-        updates(row, device_id, now)
+    for device_id in devices_in(rollout):
+        install_update(rollout, device_id, now)
 
-    rollouts.change(deployment=row, waves=sizes(40, 100), now=now)
+    rollouts.change(deployment=rollout, waves=wave_sizes(40, 100), now=now)
     tick(now)
-    assert len(given(row, wave=1)) == 8
+    assert len(devices_in(rollout, wave=1)) == 8
 
     soon = now + timedelta(minutes=1)
-    for one in UpdateStatus.objects.filter(status="pending"):
-        updates(row, one.device_id, soon)
+    for update in UpdateStatus.objects.filter(status="pending"):
+        install_update(rollout, update.device_id, soon)
     tick(soon)
-    assert len(given(row)) == 20
+    assert len(devices_in(rollout)) == 20
 
 
-def test_a_passed_wave_that_grows_does_not_end_the_rollout(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_a_rollout_continues_after_a_passed_wave_has_grown(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 20)
-    row = started(package, by, now, waves=sizes(10, 100), rate=4)
+    create_devices(acting, 20)
+    rollout = started(package, admin, now, waves=wave_sizes(10, 100), rate=4)
     tick(now)
-    for device_id in given(row):
-        updates(row, device_id, now)
+    for device_id in devices_in(rollout):
+        install_update(rollout, device_id, now)
     tick(now + timedelta(seconds=20))
-    assert list(row.waves.values_list("state", flat=True)) == ["passed", "running"]
+    assert list(rollout.waves.values_list("state", flat=True)) == ["passed", "running"]
 
-    rollouts.change(deployment=row, waves=sizes(20, 100), rate=None, now=now)
+    rollouts.change(deployment=rollout, waves=wave_sizes(20, 100), rate=None, now=now)
     for minutes in (2, 3, 4):
         moment = now + timedelta(minutes=minutes)
-        for one in UpdateStatus.objects.filter(status="pending"):
-            updates(row, one.device_id, moment)
+        for update in UpdateStatus.objects.filter(status="pending"):
+            install_update(rollout, update.device_id, moment)
         tick(moment)
 
-    row.refresh_from_db()
-    assert (row.state, statuses(row)) == ("finished", {"completed": 20})
+    rollout.refresh_from_db()
+    assert (rollout.state, status_counts(rollout)) == ("finished", {"completed": 20})
 
 
-def test_only_a_draft_is_dropped(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, member: Member
+def test_only_a_draft_can_be_deleted(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, member: Member
 ) -> None:
-    fleet(acting, 1)
-    draft = rollouts.create(package=package, said={}, by=by, now=now)
-    running = started(package, by, now)
+    create_devices(acting, 1)
+    draft = rollouts.create(package=package, said={}, by=admin, now=now)
+    running = started(package, admin, now)
 
     assert member().delete(f"{ROLLOUTS}/{draft.pk}").status_code == 204
     assert errors(member().delete(f"{ROLLOUTS}/{running.pk}")) == (
@@ -460,46 +468,46 @@ def test_only_a_draft_is_dropped(
 
 
 @pytest.mark.parametrize(
-    "verb", ["approve", "resume", "retry", "next-wave", "rollback"]
+    "action", ["approve", "resume", "retry", "next-wave", "rollback"]
 )
-def test_what_its_state_does_not_allow_is_refused(
+def test_an_action_that_the_state_does_not_allow_is_rejected(
     acting: Tenant,
     package: SoftwareUpdate,
-    by: User,
+    admin: User,
     now: datetime,
     member: Member,
-    verb: str,
+    action: str,
 ) -> None:
-    fleet(acting, 1)
-    row = rollouts.create(package=package, said={}, by=by, now=now)
+    create_devices(acting, 1)
+    rollout = rollouts.create(package=package, said={}, by=admin, now=now)
 
-    answer = member().post(f"{ROLLOUTS}/{row.pk}/{verb}")
+    response = member().post(f"{ROLLOUTS}/{rollout.pk}/{action}")
 
-    assert errors(answer) == (409, [("rollout_state", None)])
-    assert answer.json()["current"] == {"state": "draft"}
+    assert errors(response) == (409, [("rollout_state", None)])
+    assert response.json()["current"] == {"state": "draft"}
 
 
-def test_an_aborted_rollout_lets_go_of_who_has_not_begun_to_install(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime
+def test_aborting_a_rollout_cancels_pending_updates(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    fleet(acting, 4)
-    row = started(package, by, now)
+    create_devices(acting, 4)
+    rollout = started(package, admin, now)
     tick(now)
 
-    aborted = rollout_control.abort(deployment=row, reason="A mistake.", now=now)
+    aborted = rollout_control.abort(deployment=rollout, reason="A mistake.", now=now)
     tick(now)
 
     assert aborted.state == "aborted"
-    assert statuses(row) == {"cancelled": 4}
+    assert status_counts(rollout) == {"cancelled": 4}
     assert not Device.objects.filter(next_steps__update_waiting=True).exists()
 
 
-def test_viewers_look_on(
-    acting: Tenant, package: SoftwareUpdate, by: User, now: datetime, member: Member
+def test_viewers_can_read_but_not_change_rollouts(
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, member: Member
 ) -> None:
-    fleet(acting, 1)
-    row = started(package, by, now)
+    create_devices(acting, 1)
+    rollout = started(package, admin, now)
     viewer = member(Role.VIEWER)
 
-    assert viewer.get(f"{ROLLOUTS}/{row.pk}").status_code == 200
-    assert viewer.post(f"{ROLLOUTS}/{row.pk}/pause", {}).status_code == 403
+    assert viewer.get(f"{ROLLOUTS}/{rollout.pk}").status_code == 200
+    assert viewer.post(f"{ROLLOUTS}/{rollout.pk}/pause", {}).status_code == 403

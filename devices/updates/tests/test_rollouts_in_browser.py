@@ -1,4 +1,4 @@
-"""Rollouts to simulated fleets that obey, begun and watched in a real browser."""
+"""Tests of rollouts to simulated fleets, controlled in a real browser."""
 
 import os
 import threading
@@ -20,7 +20,7 @@ from devices.simulation.fleet import Fleet
 from devices.simulation.tests.living import living
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import rollout_tick
-from devices.updates.tests.rollouts import product, released, statuses
+from devices.updates.tests.rollouts import create_product, released, status_counts
 from provisioning.tests.browser import MARKS, InBrowser, in_browser, sign_in
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant, User
@@ -29,31 +29,32 @@ from tenants.tests.factories import MembershipFactory, TenantFactory
 __all__ = ["in_browser"]  # a fixture
 pytestmark = [pytest.mark.django_db(transaction=True), *MARKS]
 PASSWORD = "correct horse battery"
-BOXES = 20
-ONE_IN_TWENTY, SIX_IN_TWENTY = ("b", 0.05), ("browser", 0.3)  # seed, share that fails
+DEVICE_COUNT = 20
+# Seed of the simulation, and share of devices that fail.
+ONE_IN_TWENTY, SIX_IN_TWENTY = ("b", 0.05), ("browser", 0.3)
 VERSION = "9.0.0"
 
 
 @pytest.fixture
 def tenant() -> Tenant:
-    made: Tenant = TenantFactory.create()
-    return made
+    row: Tenant = TenantFactory.create()
+    return row
 
 
 @pytest.fixture
-def boxes(tenant: Tenant, live_server: Any, settings: Any) -> Any:
-    """Let a fleet live, of which some fail to update themselves."""
+def run_fleet(tenant: Tenant, live_server: Any, settings: Any) -> Any:
+    """Return a context manager that runs a fleet in which some updates fail."""
     settings.RATES = dict.fromkeys(settings.RATES)
     settings.PUBLIC_URL = live_server.url
     with tenant_scope(tenant.pk):
         _, token = create_enrollment_token(name="fleet", now=datetime.now(UTC))
 
     @contextmanager
-    def live(seed: str, faults: float) -> Iterator[None]:
+    def run(seed: str, faults: float) -> Iterator[None]:
         fleet = Fleet(
             url=live_server.url,
             enrollment_token=token,
-            devices=BOXES,
+            devices=DEVICE_COUNT,
             seed=seed,
             pace=Pace(
                 connect_every=1.0,
@@ -66,22 +67,22 @@ def boxes(tenant: Tenant, live_server: Any, settings: Any) -> Any:
             ),
             now=lambda: datetime.now(UTC),
         )
-        with living(fleet), ticking():
+        with living(fleet), running_steps():
             online = Device.every_tenant.filter(status="online")
-            until(lambda: online.count() == BOXES, within=60)
+            until(lambda: online.count() == DEVICE_COUNT, within=60)
             yield
 
-    return live
+    return run
 
 
 @contextmanager
-def ticking() -> Iterator[None]:
-    """What beat and a worker do, in a thread beside the test."""
-    over = threading.Event()
+def running_steps() -> Iterator[None]:
+    """Run due steps in a thread, as beat and a worker do."""
+    stop = threading.Event()
 
     def run() -> None:
         with every_tenant_scope():
-            while not over.wait(0.2):
+            while not stop.wait(0.2):
                 Deployment.every_tenant.exclude(due_at=None).update(
                     due_at=datetime.now(UTC)
                 )
@@ -94,7 +95,7 @@ def ticking() -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        stop.set()
         thread.join()
 
 
@@ -102,7 +103,7 @@ def ticking() -> Iterator[None]:
 def as_admin(
     tenant: Tenant, live_server: Any, in_browser: InBrowser
 ) -> Callable[..., Any]:
-    """Steps of an administrator who is signed in."""
+    """Return a function that runs steps in a browser as a signed-in administrator."""
     user = User.objects.create_user("admin@ours.example", PASSWORD)
     MembershipFactory.create(tenant=tenant, user=user, role=Role.ADMIN)
 
@@ -124,84 +125,86 @@ def package(tenant: Tenant, tmp_path: Path) -> SoftwareUpdate:
         return released(datetime.now(UTC), tmp_path / "in", VERSION)
 
 
-def begin(page: Page, base: str, package: SoftwareUpdate, waves: str) -> None:
-    """Fill in a rollout, look what it comes to, and start it."""
+def start_rollout(page: Page, base: str, package: SoftwareUpdate, waves: str) -> None:
+    """Fill in the form of a rollout, preview its devices, and start it."""
     page.goto(f"{base}/admin/updates/deployment/add/?package={package.pk}")
-    terms = {
+    values = {
         "waves": waves,
         "soak_minutes": "0",
         "success_percent": "60",
         "failure_percent": "10",
     }
-    for name, value in terms.items():
+    for name, value in values.items():
         page.fill(f"#id_{name}", value)
-    page.get_by_role("button", name="Look what it comes to").click()
-    expect(page.locator("#rollout-plan")).to_contain_text(f"{BOXES} devices")
-    page.get_by_role("button", name=f"Start: update {BOXES} devices").click()
+    page.get_by_role("button", name="Preview devices").click()
+    expect(page.locator("#rollout-plan")).to_contain_text(f"{DEVICE_COUNT} devices")
+    page.get_by_role("button", name=f"Start update of {DEVICE_COUNT} devices").click()
 
 
-def test_a_rollout_in_which_one_in_twenty_fails_comes_to_its_end(
-    boxes: Any, as_admin: Any, live_server: Any, package: SoftwareUpdate
+def test_a_rollout_with_few_failures_finishes(
+    run_fleet: Any, as_admin: Any, live_server: Any, package: SoftwareUpdate
 ) -> None:
     def steps(page: Page) -> None:
-        begin(page, live_server.url, package, "50 %, 100 %")
-        until_state(page, "Finished")
+        start_rollout(page, live_server.url, package, "50 %, 100 %")
+        wait_for_state(page, "Finished")
         page.reload()
-        expect(page.locator("#rollout")).to_contain_text("19 of 20 devices are updated")
+        expect(page.locator("#rollout")).to_contain_text("19 of 20 devices updated")
         expect(page.locator("#rollout-waves")).to_contain_text("Passed")
         expect(page.locator("#rollout-failures tbody tr")).to_have_count(1)
 
-    with boxes(*ONE_IN_TWENTY):
+    with run_fleet(*ONE_IN_TWENTY):
         as_admin(steps)
 
-    row = Deployment.every_tenant.get()
-    with tenant_scope(row.tenant_id):
-        assert statuses(row) == {"completed": 19, "failed": 1}
+    rollout = Deployment.every_tenant.get()
+    with tenant_scope(rollout.tenant_id):
+        assert status_counts(rollout) == {"completed": 19, "failed": 1}
     assert Device.every_tenant.filter(app_version=VERSION).count() == 19
 
 
-def test_a_rollout_in_which_six_in_twenty_fail_pauses_by_itself_and_goes_back(
-    boxes: Any, as_admin: Any, live_server: Any, package: SoftwareUpdate
+def test_a_rollout_with_many_failures_pauses_and_can_be_rolled_back(
+    run_fleet: Any, as_admin: Any, live_server: Any, package: SoftwareUpdate
 ) -> None:
     def steps(page: Page) -> None:
-        begin(page, live_server.url, package, "100 %")
-        until_state(page, "Paused")
+        start_rollout(page, live_server.url, package, "100 %")
+        wait_for_state(page, "Paused")
         page.reload()
-        expect(page.locator("#rollout")).to_contain_text("devices have failed")
+        expect(page.locator("#rollout")).to_contain_text("devices failed")
         expect(page.locator("#rollout-waves")).to_contain_text("Failed")
         page.get_by_text("Roll back…").click()
-        page.get_by_role("button", name="Roll it back").click()
-        until_state(page, "Finished")
+        page.get_by_role("button", name="Roll back devices").click()
+        wait_for_state(page, "Finished")
 
-    with boxes(*SIX_IN_TWENTY):
+    with run_fleet(*SIX_IN_TWENTY):
         as_admin(steps)
         updated = Device.every_tenant.filter(app_version=VERSION)
         until(lambda: not updated.exists(), within=60)
         under_way = UpdateStatus.every_tenant.open()
         until(lambda: not under_way.exists(), within=60)
 
-    back = Deployment.every_tenant.get(rolls_back__isnull=False)
-    with tenant_scope(back.tenant_id):
-        assert set(statuses(back)) == {"completed"}
-        assert "rolled_back" in statuses(Deployment.objects.get(ways_back=back))
+    rollback = Deployment.every_tenant.get(rolls_back__isnull=False)
+    with tenant_scope(rollback.tenant_id):
+        assert set(status_counts(rollback)) == {"completed"}
+        assert "rolled_back" in status_counts(
+            Deployment.objects.get(rollbacks=rollback)
+        )
 
 
-def until_state(page: Page, state: str) -> None:
-    """The page looks by itself when something has happened; without a stream, seldom."""
+def wait_for_state(page: Page, state: str) -> None:
+    """Wait for a state. Reload, because without a stream the page polls rarely."""
     heading = page.locator("#rollout-title")
     for _ in range(60):
         if heading.inner_text() == state:
             return
         page.wait_for_timeout(1000)
         page.reload()
-    raise AssertionError(f"It is {heading.inner_text()}, not {state}.")
+    raise AssertionError(f"The rollout is {heading.inner_text()}, not {state}.")
 
 
-def test_a_file_goes_up_with_a_bar_and_what_is_refused_is_said(
+def test_a_file_is_uploaded_with_progress_and_errors_are_shown(
     as_admin: Any, live_server: Any, tenant: Tenant, tmp_path: Path
 ) -> None:
     with tenant_scope(tenant.pk):
-        product(datetime.now(UTC))
+        create_product(datetime.now(UTC))
     wrong, right = tmp_path / "empty.bin", tmp_path / "player.bin"
     wrong.write_bytes(b"")
     right.write_bytes(os.urandom(300_000))

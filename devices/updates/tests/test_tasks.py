@@ -1,4 +1,4 @@
-"""The tasks of software updates, in a real worker; and many ticks at once."""
+"""Tests of the tasks in a Celery worker, and of steps that run in parallel."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +14,12 @@ from devices.updates import tasks
 from devices.updates.models import UpdateStatus
 from devices.updates.services import rollout_tick
 from devices.updates.tests.rollouts import (
-    fleet,
-    given,
+    create_devices,
+    devices_in,
     person,
     released,
-    sizes,
     started,
+    wave_sizes,
 )
 from events.models import Event
 from tenants.context import every_tenant_scope
@@ -27,19 +27,19 @@ from tenants.models import Tenant
 
 
 @pytest.mark.usefixtures("celery_worker")
-def test_a_rollout_begins_soon_after_it_was_started(
+def test_a_started_rollout_is_advanced_by_the_worker(
     acting: Tenant, tmp_path: Path
 ) -> None:
     now = datetime.now(UTC)
-    fleet(acting, 3)
-    row = started(released(now, tmp_path / "in"), person(acting), now)
+    create_devices(acting, 3)
+    rollout = started(released(now, tmp_path / "in"), person(acting), now)
 
-    until(lambda: len(given(row)) == 3)
+    until(lambda: len(devices_in(rollout)) == 3)
 
 
 @pytest.mark.usefixtures("celery_worker")
-def test_files_that_belong_to_nobody_are_dropped(db: None) -> None:
-    orphan = Path(settings.UPLOADS_ROOT) / "upload-left"
+def test_leftover_uploads_are_deleted(db: None) -> None:
+    orphan = Path(settings.UPLOADS_ROOT) / "upload-leftover"
     orphan.parent.mkdir(parents=True, exist_ok=True)
     orphan.write_bytes(b"half")
     os.utime(orphan, (0, 0))
@@ -50,23 +50,28 @@ def test_files_that_belong_to_nobody_are_dropped(db: None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_ticks_at_once_do_no_harm(acting: Tenant, tmp_path: Path) -> None:
+def test_parallel_steps_open_each_wave_once(acting: Tenant, tmp_path: Path) -> None:
     now = datetime.now(UTC)
-    fleet(acting, 40)
-    row = started(
-        released(now, tmp_path / "in"), person(acting), now, waves=sizes(25, 50, 100)
+    create_devices(acting, 40)
+    rollout = started(
+        released(now, tmp_path / "in"),
+        person(acting),
+        now,
+        waves=wave_sizes(25, 50, 100),
     )
 
-    def ticking(_: int) -> None:
+    def run_steps(_: int) -> None:
         with every_tenant_scope():
             while rollout_tick.tick(now=datetime.now(UTC)):
                 pass
         connection.close()
 
-    with ThreadPoolExecutor(4) as together:
-        list(together.map(ticking, range(4)))
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(run_steps, range(4)))
 
-    row.refresh_from_db()
-    assert row.opened == UpdateStatus.objects.count() == len(given(row)) == 10
+    rollout.refresh_from_db()
+    assert (
+        rollout.opened == UpdateStatus.objects.count() == len(devices_in(rollout)) == 10
+    )
     opened = Event.objects.filter(name="rollout.wave", data__state="running")
     assert opened.count() == 1

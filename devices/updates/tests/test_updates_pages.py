@@ -1,4 +1,4 @@
-"""Software updates in the portal, without a browser: forms, buttons, what they refuse."""
+"""Tests of the portal pages of software updates: forms, actions and errors."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,23 +11,23 @@ from devices.updates.models import Deployment, SoftwareProduct, SoftwareUpdate
 from devices.updates.services import rollouts
 from devices.updates.services.targets import Size
 from devices.updates.tests.rollouts import (
-    draft,
-    fails,
-    fleet,
-    given,
+    create_devices,
+    create_draft,
+    create_product,
+    devices_in,
+    install_update,
     person,
-    product,
     released,
+    report_failure,
     started,
     tick,
-    updates,
 )
 from tenants.models import Role, Tenant, User
 
 pytestmark = pytest.mark.django_db
 ROLLOUTS = "/admin/updates/deployment/"
 PACKAGES = "/admin/updates/softwareupdate/"
-TERMS = {
+SETTINGS = {
     "waves": "2, 50 %, 100 %",
     "soak_minutes": "10",
     "deadline_minutes": "60",
@@ -47,272 +47,292 @@ def package(acting: Tenant, moment: datetime, tmp_path: Path) -> SoftwareUpdate:
 
 
 @pytest.fixture
-def by(acting: Tenant) -> User:
+def admin(acting: Tenant) -> User:
     return person(acting)
 
 
 @pytest.fixture
-def portal(by: User) -> Client:
+def portal(admin: User) -> Client:
     client = Client()
-    client.force_login(by)
+    client.force_login(admin)
     return client
 
 
-def said(answer: Any) -> str:
-    return str(answer.content.decode())
+def html(response: Any) -> str:
+    return str(response.content.decode())
 
 
-def test_a_rollout_is_looked_at_before_it_is_made(
+def test_a_rollout_is_previewed_before_it_is_created(
     acting: Tenant, portal: Client, package: SoftwareUpdate
 ) -> None:
-    fleet(acting, 4)
-    form = {**TERMS, "package": str(package.pk), "name": "Ours"}
+    create_devices(acting, 4)
+    form = {**SETTINGS, "package": str(package.pk), "name": "Ours"}
 
-    looked = portal.post(f"{ROLLOUTS}add/", form)
-    assert "4 devices" in said(looked)
+    preview = portal.post(f"{ROLLOUTS}add/", form)
+    assert "4 devices" in html(preview)
     assert not Deployment.objects.exists()
 
-    made = portal.post(f"{ROLLOUTS}add/", {**form, "eligible": "4", "draft": "1"})
-    row = Deployment.objects.get()
-    assert made.status_code == 302
-    assert (row.name, row.state, row.waves.count()) == ("Ours", "draft", 3)
+    created = portal.post(f"{ROLLOUTS}add/", {**form, "eligible": "4", "draft": "1"})
+    rollout = Deployment.objects.get()
+    assert created.status_code == 302
+    assert (rollout.name, rollout.state, rollout.waves.count()) == ("Ours", "draft", 3)
 
 
-def test_when_it_would_be_for_others_by_now_it_is_looked_at_again(
+def test_a_changed_number_of_devices_is_previewed_again(
     acting: Tenant, portal: Client, package: SoftwareUpdate
 ) -> None:
-    fleet(acting, 4)
-    form = {**TERMS, "package": str(package.pk), "eligible": "3", "start": "1"}
+    create_devices(acting, 4)
+    form = {**SETTINGS, "package": str(package.pk), "eligible": "3", "start": "1"}
 
-    assert "4 devices" in said(portal.post(f"{ROLLOUTS}add/", form))
+    assert "4 devices" in html(portal.post(f"{ROLLOUTS}add/", form))
     assert not Deployment.objects.exists()
 
 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"waves": "ten"}, "Such as 10, 25 %, 100 %."),
-        ({"waves": "1.5"}, "A number of devices has no fraction."),
+        ({"waves": "ten"}, "sizes, separated by commas."),
+        ({"waves": "1.5"}, "A number of devices must be a whole number."),
         ({"waves": "99999999999"}, "at most 10,000,000"),
-        ({"waves": "50 %, 20 %"}, "sizes are added up"),
-        ({"success_percent": "99"}, "can be asked to succeed"),
-        ({"window_from": "02:00"}, "A window has days, a beginning and an end."),
+        ({"waves": "50 %, 20 %"}, "must be larger than the wave before"),
+        ({"success_percent": "99"}, "threshold can be at most"),
+        (
+            {"window_from": "02:00"},
+            "A maintenance window needs days, a start and an end.",
+        ),
         ({"device": "nobody"}, "Enter a valid UUID."),
         ({"rate": "-1"}, "greater than or equal to 1"),
         ({"failure_percent": "nan"}, "Enter a number."),
     ],
 )
-def test_what_is_no_rollout_is_said_beside_its_field_and_nothing_is_lost(
+def test_invalid_settings_are_shown_at_their_field_and_keep_the_input(
     acting: Tenant,
     portal: Client,
     package: SoftwareUpdate,
     wrong: dict[str, str],
     sentence: str,
 ) -> None:
-    fleet(acting, 1)
-    form = {**TERMS, "package": str(package.pk), "name": "As I typed it", **wrong}
+    create_devices(acting, 1)
+    form = {**SETTINGS, "package": str(package.pk), "name": "Typed name", **wrong}
 
-    answer = portal.post(f"{ROLLOUTS}add/", form)
+    response = portal.post(f"{ROLLOUTS}add/", form)
 
-    assert answer.status_code == 200
-    assert sentence in said(answer)
-    assert "As I typed it" in said(answer)
+    assert response.status_code == 200
+    assert sentence in html(response)
+    assert "Typed name" in html(response)
     assert not Deployment.objects.exists()
 
 
-def test_terms_that_the_form_cannot_show_stay_as_they_are(
+def test_settings_that_the_form_cannot_show_are_kept(
     acting: Tenant,
     portal: Client,
     package: SoftwareUpdate,
-    by: User,
+    admin: User,
     moment: datetime,
 ) -> None:
-    fleet(acting, 9, os_version="11")
+    create_devices(acting, 9, os_version="11")
     later = datetime(2030, 1, 1, tzinfo=UTC)
     window = {"days": ["monday"], "from": "01:00", "until": "02:00"}
-    terms = {
+    settings = {
         "filter": {"os_version": "11"},
         "windows": [window, {**window, "days": ["friday"]}],
         "waves": [Size(percent=100 / 3), Size(percent=100.0, starts_at=later)],
     }
-    row = rollouts.create(package=package, said=terms, by=by, now=moment)
-    page = portal.get(f"{ROLLOUTS}{row.pk}/terms/")
-    shown = page.context["form"].initial
+    rollout = rollouts.create(package=package, said=settings, by=admin, now=moment)
+    page = portal.get(f"{ROLLOUTS}{rollout.pk}/terms/")
+    initial = page.context["form"].initial
 
-    form = {name: value for name, value in shown.items() if value not in (None, "")}
+    form = {name: value for name, value in initial.items() if value not in (None, "")}
     portal.post(
-        f"{ROLLOUTS}{row.pk}/terms/",
+        f"{ROLLOUTS}{rollout.pk}/terms/",
         {**form, "package": str(package.pk), "name": "Renamed", "soak_minutes": "5"},
     )
 
-    row.refresh_from_db()
-    assert (row.name, row.soak_minutes) == ("Renamed", 5)
-    assert row.filter == {"os_version": "11"}
-    assert len(row.windows) == 2
-    assert [wave.starts_at for wave in row.waves.all()] == [None, later]
+    rollout.refresh_from_db()
+    assert (rollout.name, rollout.soak_minutes) == ("Renamed", 5)
+    assert rollout.filter == {"os_version": "11"}
+    assert len(rollout.windows) == 2
+    assert [wave.starts_at for wave in rollout.waves.all()] == [None, later]
 
 
-def test_the_terms_of_what_goes_on_may_be_changed(
+def test_the_settings_of_a_running_rollout_can_be_changed(
     acting: Tenant,
     portal: Client,
     package: SoftwareUpdate,
-    by: User,
+    admin: User,
     moment: datetime,
 ) -> None:
-    fleet(acting, 20)
-    row = started(package, by, moment, waves=[Size(percent=10.0), Size(percent=100.0)])
+    create_devices(acting, 20)
+    rollout = started(
+        package, admin, moment, waves=[Size(percent=10.0), Size(percent=100.0)]
+    )
     tick(moment)
-    form = {**TERMS, "waves": "20 %, 100 %", "soak_minutes": "0"}
+    form = {**SETTINGS, "waves": "20 %, 100 %", "soak_minutes": "0"}
 
-    portal.post(f"{ROLLOUTS}{row.pk}/terms/", {**form, "name": row.name})
-    smaller = portal.post(f"{ROLLOUTS}{row.pk}/terms/", {**form, "waves": "5 %, 100 %"})
+    portal.post(f"{ROLLOUTS}{rollout.pk}/terms/", {**form, "name": rollout.name})
+    smaller = portal.post(
+        f"{ROLLOUTS}{rollout.pk}/terms/", {**form, "waves": "5 %, 100 %"}
+    )
 
-    assert [wave.percent for wave in row.waves.all()] == [20.0, 100.0]
-    assert "it can be made larger only" in said(smaller)
+    assert [wave.percent for wave in rollout.waves.all()] == [20.0, 100.0]
+    assert "can only be made larger" in html(smaller)
 
 
-def test_the_page_shows_how_far_it_is_and_what_failed(
-    acting: Tenant, portal: Client, package: SoftwareUpdate, by: User, moment: datetime
+def test_the_page_of_a_rollout_shows_progress_and_failures(
+    acting: Tenant,
+    portal: Client,
+    package: SoftwareUpdate,
+    admin: User,
+    moment: datetime,
 ) -> None:
-    fleet(acting, 10)
-    row = started(package, by, moment)
+    create_devices(acting, 10)
+    rollout = started(package, admin, moment)
     tick(moment)
-    first, *others = sorted(given(row))
-    fails(row, first, moment)
+    first, *others = sorted(devices_in(rollout))
+    report_failure(rollout, first, moment)
     for device_id in others[:4]:
-        updates(row, device_id, moment)
+        install_update(rollout, device_id, moment)
     tick(datetime.now(UTC))
     Deployment.objects.update(due_at=moment)
     tick(datetime.now(UTC))
 
-    page = said(portal.get(f"{ROLLOUTS}{row.pk}/change/"))
+    page = html(portal.get(f"{ROLLOUTS}{rollout.pk}/change/"))
 
-    for words in (
-        "4 of 10 devices are updated",
+    for text in (
+        "4 of 10 devices updated",
         "no_space",
         "The disk is full.",
         "Pause",
     ):
-        assert words in page
+        assert text in page
 
 
 @pytest.mark.parametrize(
     ("verb", "state"), [("pause", "paused"), ("abort", "aborted"), ("start", "running")]
 )
-def test_buttons_do_what_they_say_or_why_not(
+def test_buttons_run_the_action_or_show_the_error(
     acting: Tenant,
     portal: Client,
     package: SoftwareUpdate,
-    by: User,
+    admin: User,
     moment: datetime,
     verb: str,
     state: str,
 ) -> None:
-    fleet(acting, 1)
-    row = started(package, by, moment)
+    create_devices(acting, 1)
+    rollout = started(package, admin, moment)
 
-    answer = portal.post(
-        f"{ROLLOUTS}{row.pk}/act/", {"verb": verb, "reason": "a\x00b"}, follow=True
+    response = portal.post(
+        f"{ROLLOUTS}{rollout.pk}/act/", {"verb": verb, "reason": "a\x00b"}, follow=True
     )
 
-    row.refresh_from_db()
-    assert answer.status_code == 200
-    assert row.state == state
+    rollout.refresh_from_db()
+    assert response.status_code == 200
+    assert rollout.state == state
     if verb == "start":
-        assert "The rollout is running." in said(answer)
+        assert "The rollout is running." in html(response)
 
 
-def test_what_no_button_says_is_nothing(
-    acting: Tenant, portal: Client, package: SoftwareUpdate, by: User, moment: datetime
+def test_an_unknown_action_gets_404(
+    acting: Tenant,
+    portal: Client,
+    package: SoftwareUpdate,
+    admin: User,
+    moment: datetime,
 ) -> None:
-    fleet(acting, 1)
-    row = started(package, by, moment)
+    create_devices(acting, 1)
+    rollout = started(package, admin, moment)
 
     assert (
-        portal.post(f"{ROLLOUTS}{row.pk}/act/", {"verb": "explode"}).status_code == 404
+        portal.post(f"{ROLLOUTS}{rollout.pk}/act/", {"verb": "explode"}).status_code
+        == 404
     )
     assert portal.post(f"{PACKAGES}{package.pk}/act/", {}).status_code == 404
     package.refresh_from_db()
     assert package.state == "released"
 
 
-def test_a_package_is_withdrawn_for_a_reason(
+def test_withdrawing_a_package_needs_a_reason(
     portal: Client, package: SoftwareUpdate
 ) -> None:
     path = f"{PACKAGES}{package.pk}/act/"
 
-    silent = portal.post(path, {"withdraw": "1"}, follow=True)
-    assert "Say why it is withdrawn." in said(silent)
+    without_reason = portal.post(path, {"withdraw": "1"}, follow=True)
+    assert "Enter the reason for the withdrawal." in html(without_reason)
     portal.post(path, {"withdraw": "1", "reason": "It crashes."})
 
     package.refresh_from_db()
     assert (package.state, package.withdrawn_because) == ("withdrawn", "It crashes.")
 
 
-def test_a_draft_is_made_and_dropped(
+def test_a_draft_is_created_and_deleted(
     acting: Tenant, portal: Client, moment: datetime
 ) -> None:
-    of = product(moment)
-    form = {"product": str(of.pk), "version": "3.0", "platform": "android"}
+    product = create_product(moment)
+    form = {"product": str(product.pk), "version": "3.0", "platform": "android"}
 
     portal.post(f"{PACKAGES}add/", {**form, "target_models": "X96, H96"})
-    row = SoftwareUpdate.objects.get()
-    assert row.target_models == ["X96", "H96"]
+    package = SoftwareUpdate.objects.get()
+    assert package.target_models == ["X96", "H96"]
     again = portal.post(f"{PACKAGES}add/", form)
-    assert "There is version 3.0 already." in said(again)
+    assert "Version 3.0 already exists." in html(again)
 
-    portal.post(f"{PACKAGES}{row.pk}/delete/", {"post": "yes"})
+    portal.post(f"{PACKAGES}{package.pk}/delete/", {"post": "yes"})
     assert not SoftwareUpdate.objects.exists()
 
 
-def test_a_product_that_has_packages_is_not_dropped(
+def test_a_product_with_packages_cannot_be_deleted_in_the_portal(
     acting: Tenant, portal: Client, moment: datetime
 ) -> None:
-    of = draft(moment).product
-    path = f"/admin/updates/softwareproduct/{of.pk}/delete/"
+    product = create_draft(moment).product
+    path = f"/admin/updates/softwareproduct/{product.pk}/delete/"
 
-    answer = portal.post(path, {"post": "yes"}, follow=True)
+    response = portal.post(path, {"post": "yes"}, follow=True)
 
-    assert "protected" in said(answer)
-    assert "deleted successfully" not in said(answer)
+    assert "protected" in html(response)
+    assert "deleted successfully" not in html(response)
     assert SoftwareProduct.objects.exists()
 
 
-def test_who_looks_on_has_no_buttons(
-    acting: Tenant, package: SoftwareUpdate, by: User, moment: datetime
+def test_a_viewer_has_no_buttons(
+    acting: Tenant, package: SoftwareUpdate, admin: User, moment: datetime
 ) -> None:
-    fleet(acting, 1)
-    row = started(package, by, moment)
+    create_devices(acting, 1)
+    rollout = started(package, admin, moment)
     viewer = Client()
     viewer.force_login(person(acting, Role.VIEWER))
 
-    page = said(viewer.get(f"{ROLLOUTS}{row.pk}/change/"))
-    refused = viewer.post(f"{ROLLOUTS}{row.pk}/act/", {"verb": "abort"})
+    page = html(viewer.get(f"{ROLLOUTS}{rollout.pk}/change/"))
+    rejected = viewer.post(f"{ROLLOUTS}{rollout.pk}/act/", {"verb": "abort"})
 
     assert "rollout-actions" not in page
-    assert refused.status_code == 403
+    assert rejected.status_code == 403
 
 
-def test_a_superuser_sees_whose_package_it_is(
+def test_a_superuser_sees_the_tenant_of_a_package(
     acting: Tenant, package: SoftwareUpdate
 ) -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("root@example.com"))
 
-    page = said(client.get(f"{ROLLOUTS}add/?package={package.pk}"))
+    page = html(client.get(f"{ROLLOUTS}add/?package={package.pk}"))
 
     assert f"player 2.0.0 ({acting.name})" in page
 
 
-def test_the_devices_page_has_its_updates(
-    acting: Tenant, portal: Client, package: SoftwareUpdate, by: User, moment: datetime
+def test_the_page_of_a_device_shows_its_updates(
+    acting: Tenant,
+    portal: Client,
+    package: SoftwareUpdate,
+    admin: User,
+    moment: datetime,
 ) -> None:
-    (device,) = fleet(acting, 1)
-    row = started(package, by, moment)
+    (device,) = create_devices(acting, 1)
+    rollout = started(package, admin, moment)
     tick(moment)
-    fails(row, device.pk, moment)
+    report_failure(rollout, device.pk, moment)
 
-    page = said(portal.get(f"/admin/devices/device/{device.pk}/change/"))
+    page = html(portal.get(f"/admin/devices/device/{device.pk}/change/"))
 
     assert "Software updates" in page
     assert "The disk is full." in page

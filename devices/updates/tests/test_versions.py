@@ -1,8 +1,14 @@
-"""Which version comes after which."""
+"""Tests of parsing and comparing versions."""
 
 import pytest
 
-from devices.updates.versions import PEP_440, SEMANTIC, NoVersion, compared, parsed
+from devices.updates.versions import (
+    PEP_440,
+    SEMANTIC,
+    MalformedVersion,
+    compare_versions,
+    parse_version,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,8 +27,8 @@ from devices.updates.versions import PEP_440, SEMANTIC, NoVersion, compared, par
 def test_versions_are_ordered(
     one: str, other: str, versioning: str, order: int
 ) -> None:
-    assert compared(one, other, versioning) == order
-    assert compared(other, one, versioning) == -order
+    assert compare_versions(one, other, versioning) == order
+    assert compare_versions(other, one, versioning) == -order
 
 
 @pytest.mark.parametrize(
@@ -36,11 +42,11 @@ def test_versions_are_ordered(
         ("1" * 65, PEP_440),
     ],
 )
-def test_what_is_no_version_is_told(text: str, versioning: str) -> None:
-    with pytest.raises(NoVersion):
-        parsed(text, versioning)
+def test_a_malformed_version_raises_an_error(text: str, versioning: str) -> None:
+    with pytest.raises(MalformedVersion):
+        parse_version(text, versioning)
 
 
-def test_nobody_knows_how_a_version_compares_with_what_is_none() -> None:
-    assert compared("nightly", "1.0.0", SEMANTIC) is None
-    assert compared("nightly", "nightly", SEMANTIC) == 0
+def test_a_malformed_version_compares_only_with_itself() -> None:
+    assert compare_versions("nightly", "1.0.0", SEMANTIC) is None
+    assert compare_versions("nightly", "nightly", SEMANTIC) == 0

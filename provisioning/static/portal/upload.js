@@ -1,66 +1,63 @@
-// Upload a package file with a progress bar, then reload the page.
+// Upload the file of a package with a progress bar, then reload the page.
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.getElementById("package-upload");
   if (!form) return;
   const input = form.querySelector("input[type=file]");
-  const bar = form.querySelector("progress");
+  const progressBar = form.querySelector("progress");
   const status = form.querySelector("[role=status]");
   const button = form.querySelector("button[type=submit]");
-  const stop = document.getElementById("package-stop");
-  const maxSize = Number(form.dataset.largest);
+  const cancel = document.getElementById("package-stop");
+  const maxSize = Number(form.dataset.maxSize);
   const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
-  let upload = null;
+  let request = null;
 
-  function show(message, isError) {
+  function showStatus(message, isError) {
     status.textContent = message;
     status.className = isError ? "portal-fault" : "portal-empty";
   }
 
-  function fail(message) {
-    upload = null;
-    bar.hidden = stop.hidden = true;
+  function finish(message) {
+    request = null;
+    progressBar.hidden = cancel.hidden = true;
     button.disabled = input.disabled = false;
-    show(message, true);
+    showStatus(message, true);
   }
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const file = input.files[0];
-    if (!file || upload) return;
+    if (!file || request) return;
     if (file.size > maxSize) {
-      show(
-        `The file is too large: ${inMegabytes(file.size)}. At most ${inMegabytes(maxSize)} are allowed.`,
-        true,
-      );
+      showStatus(`The file has ${inMegabytes(file.size)}. The maximum is ${inMegabytes(maxSize)}.`, true);
       return;
     }
-    upload = new XMLHttpRequest();
-    upload.open("PUT", form.dataset.address);
-    upload.setRequestHeader("X-CSRFToken", form.querySelector("[name=csrfmiddlewaretoken]").value);
-    upload.setRequestHeader("Content-Type", "application/octet-stream");
-    upload.upload.onprogress = (progress) => {
-      bar.value = (100 * progress.loaded) / (progress.total || file.size);
-      show(`${inMegabytes(progress.loaded)} of ${inMegabytes(file.size)}`);
+    request = new XMLHttpRequest();
+    request.open("PUT", form.dataset.address);
+    request.setRequestHeader("X-CSRFToken", form.querySelector("[name=csrfmiddlewaretoken]").value);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.onprogress = (event) => {
+      progressBar.value = (100 * event.loaded) / (event.total || file.size);
+      showStatus(`${inMegabytes(event.loaded)} of ${inMegabytes(file.size)}`);
     };
-    upload.upload.onload = () => show("Upload complete. The file is being checked and signed.");
-    upload.onload = () => {
-      if (upload.status === 200) {
+    request.upload.onload = () => showStatus("The file is uploaded. It is being checked and signed.");
+    request.onload = () => {
+      if (request.status === 200) {
         location.reload();
         return;
       }
       let message = "The server rejected the file.";
       try {
-        const body = JSON.parse(upload.responseText);
-        message = body.error || body.errors[0].detail;
-      } catch { /* the body is not JSON */ }
-      fail(message);
+        const response = JSON.parse(request.responseText);
+        message = response.error || response.errors[0].detail;
+      } catch { /* no JSON */ }
+      finish(message);
     };
-    upload.onerror = () => fail("The connection was lost. Nothing was stored. Try again.");
-    upload.onabort = () => fail("The upload was cancelled. Nothing was stored.");
-    bar.value = 0;
-    bar.hidden = stop.hidden = false;
+    request.onerror = () => finish("The connection was lost. Nothing was stored. Try again.");
+    request.onabort = () => finish("The upload was cancelled. Nothing was stored.");
+    progressBar.value = 0;
+    progressBar.hidden = cancel.hidden = false;
     button.disabled = input.disabled = true;
-    upload.send(file);
+    request.send(file);
   });
-  stop.addEventListener("click", () => { if (upload) upload.abort(); });
+  cancel.addEventListener("click", () => { if (request) request.abort(); });
 });
