@@ -24,7 +24,7 @@ from devices.registry.services.credentials import (
     renew_device_token,
 )
 from devices.registry.tests.factories import DeviceFactory
-from provisioning.tests.processes import other_process
+from provisioning.tests.processes import subprocess_environment
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
 from tenants.models import Membership, Role, Tenant
 from tenants.tests.factories import MembershipFactory, TenantFactory
@@ -101,7 +101,7 @@ def member(tenant: Tenant) -> Callable[..., APIClient]:
         _, token = issue_api_token(
             membership=membership, name="test", now=datetime.now(UTC)
         )
-        return bearing(token)
+        return client_with_token(token)
 
     return calling
 
@@ -115,7 +115,7 @@ def enrollment(tenant: Tenant) -> Callable[..., tuple[EnrollmentToken, APIClient
             row, token = create_enrollment_token(
                 name="test", now=datetime.now(UTC), **limits
             )
-        return row, bearing(token)
+        return row, client_with_token(token)
 
     return made
 
@@ -127,7 +127,7 @@ def as_device() -> Callable[[Device], APIClient]:
     def calling(device: Device) -> APIClient:
         with tenant_scope(device.tenant_id):
             token = renew_device_token(device, now=datetime.now(UTC))
-        return bearing(token)
+        return client_with_token(token)
 
     return calling
 
@@ -145,7 +145,7 @@ def celery_worker(transactional_db: None) -> Iterator[None]:
     command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     worker = subprocess.Popen(
         command,
-        env=other_process(),
+        env=subprocess_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -160,14 +160,14 @@ def celery_worker(transactional_db: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def pieces_dropped(transactional_db: None) -> Iterator[None]:
+def partitions_dropped(transactional_db: None) -> Iterator[None]:
     """No piece that was committed is left: each makes the emptying after a test slower."""
     yield
     for table in (partitions.SAMPLES, *partitions.ROLL_UPS):
-        partitions.drop_outlived(table, before=datetime(9000, 1, 1, tzinfo=UTC))
+        partitions.drop_expired(table, before=datetime(9000, 1, 1, tzinfo=UTC))
 
 
-def bearing(token: str) -> APIClient:
+def client_with_token(token: str) -> APIClient:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     return client

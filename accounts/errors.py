@@ -37,9 +37,9 @@ class WrongCode(Invalid):
     code = "code_wrong"
 
 
-class TooManyCodes(Refused):
+class TooManyAttempts(Refused):
     code = "too_many_codes"
 
 
-class FactorNotYours(Refused):
+class SecondFactorRefused(Refused):
     code = "second_factor_refused"

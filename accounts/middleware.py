@@ -24,7 +24,7 @@ BEFORE_SECOND_FACTOR_SETUP = WITH_INITIAL_PASSWORD | {
     "set-up-second-factor",
     "choose-tenant",
 }
-SECOND_FACTOR_SHOWN = "second_factor_shown"
+VERIFIED_SECOND_FACTOR = "second_factor_shown"
 SESSION_KEY = "tenant_id"
 
 
@@ -50,8 +50,8 @@ class PortalMiddleware:
             return None
         if user.password_is_first and match.url_name not in WITH_INITIAL_PASSWORD:
             return redirect("admin:password_change")
-        factor = second_factor.mark(user)
-        verified = second_factor_shown(request, factor)
+        factor = second_factor.active_version(user)
+        verified = second_factor_verified(request, factor)
         if factor and not verified and match.url_name not in BEFORE_SECOND_FACTOR:
             return redirect("admin:second-factor")
         bind_caller("member", id=user.pk, name=user.email)
@@ -68,9 +68,9 @@ class PortalMiddleware:
         return None
 
 
-def second_factor_shown(request: HttpRequest, factor: str | None) -> bool:
+def second_factor_verified(request: HttpRequest, factor: str | None) -> bool:
     """Return whether the session was verified with the user's current second factor."""
-    return factor is not None and request.session.get(SECOND_FACTOR_SHOWN) == factor
+    return factor is not None and request.session.get(VERIFIED_SECOND_FACTOR) == factor
 
 
 def chosen_membership(request: HttpRequest, user: User) -> Membership | None:

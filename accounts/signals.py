@@ -15,7 +15,7 @@ from tenants.context import bind_caller
 from tenants.models import User
 
 
-def account(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str:
+def submitted_email(request: HttpRequest, credentials: Mapping[str, Any] | None) -> str:
     """Return the normalised e-mail address of a sign-in attempt."""
     data = credentials or request.POST
     return User.objects.normalize(str(data.get("username") or ""))[:254]
@@ -32,7 +32,7 @@ def record_failed_sign_in(
     credentials: Mapping[str, Any], request: Any, **kwargs: Any
 ) -> None:
     if request is not None:
-        _record(SignInFailed, account(request, credentials))
+        _record(SignInFailed, submitted_email(request, credentials))
 
 
 @transaction.atomic

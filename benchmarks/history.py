@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils import timezone
 
-from devices.metrics.admin.device_panel import DRAWN, charts
+from devices.metrics.admin.device_panel import CHART_MEASURES, charts
 from devices.metrics.measures import MEASURE, MEASURES
 from devices.metrics.models import ROLL_UPS, DeviceMetrics
 from devices.metrics.services import history, partitions
@@ -66,7 +66,7 @@ def _add_devices(tenant: Tenant, existing: int, devices: int, end: datetime) -> 
         cursor.execute(INSERT_DEVICES, [tenant.pk, existing, devices])
     for day in range(DAYS):
         start = end - timedelta(days=DAYS - day)
-        partitions.make_for([start, start + timedelta(days=1)])
+        partitions.create_for([start, start + timedelta(days=1)])
         with connection.cursor() as cursor:
             cursor.execute(INSERT_SAMPLES, {"start": start, "new": devices - existing})
     for bucket, model in ROLL_UPS.items():
@@ -110,7 +110,7 @@ def _measure_charts(tenant: Tenant, end: datetime) -> None:
         chart_times, panel_times, bare_times = [], [], []
         for device in devices:  # each only once, so that its rows are not cached
             started = time.perf_counter()
-            rows = history.rolled_up(device, period, bucket="hour", measures=measures)
+            rows = history.roll_ups(device, period, bucket="hour", measures=measures)
             chart_times.append(time.perf_counter() - started)
             assert len(rows) in (DAYS * 24, DAYS * 24 + 1), len(rows)
             started = time.perf_counter()
@@ -120,7 +120,7 @@ def _measure_charts(tenant: Tenant, end: datetime) -> None:
     median = REPEATS // 2
     print(
         f"  hourly chart of a month {sorted(chart_times)[median] * 1000:.1f} ms (target 30 ms),"
-        f" {len(DRAWN) + 1} charts as the portal draws them {sorted(panel_times)[median] * 1000:.0f} ms;"
+        f" {len(CHART_MEASURES) + 1} charts as the portal draws them {sorted(panel_times)[median] * 1000:.0f} ms;"
         f" ratio to grouping the samples {sorted(chart_times)[median] / sorted(bare_times)[median]:.2f}"
     )
 

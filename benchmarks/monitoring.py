@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def _insert_data(tenant: Tenant, now: datetime) -> None:
-    partitions.make_for([now, now - timedelta(hours=1)])
+    partitions.create_for([now, now - timedelta(hours=1)])
     with connection.cursor() as cursor:
         cursor.execute(INSERT_DEVICES, [tenant.pk, now, DEVICES])
         cursor.execute(INSERT_SAMPLES, {"now": now, "faulty": FAULTY_DEVICES})

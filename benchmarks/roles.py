@@ -6,16 +6,16 @@ from contextlib import contextmanager
 
 from provisioning.embedded import endpoints
 from provisioning.processes import Program, start, stop
-from provisioning.roles import command_of
+from provisioning.roles import command_line
 
 
 @contextmanager
 def running_role(role: str, port: int) -> Iterator[int]:
     """Run a role in a new process. Yield the process id."""
-    program = Program(name=role, command=command_of(role, port=port))
+    program = Program(name=role, command=command_line(role, port=port))
     process = start(program, quiet=True)
     try:
-        while role == "stream" and not endpoints.answers(port):
+        while role == "stream" and not endpoints.accepts_connections(port):
             time.sleep(0.1)
         time.sleep(4)
         yield process.pid

@@ -21,7 +21,7 @@ from benchmarks import load
 from benchmarks.connect import create_bare_table, create_devices
 from benchmarks.million import INSERT_DEVICES
 from benchmarks.stage import web
-from core.uploads import Spooled
+from core.uploads import UploadedFile
 from devices.registry.models import Device, DeviceToken
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import (
@@ -32,7 +32,7 @@ from devices.updates.services import (
     rollouts,
     wave_candidates,
 )
-from devices.updates.services.targets import Size
+from devices.updates.services.targets import WaveSize
 from provisioning.embedded import endpoints
 from tenants import tokens
 from tenants.context import tenant_scope
@@ -71,8 +71,8 @@ def _measure_creation() -> None:
     user = User.objects.create_user("bench@example.com")
     with tenant_scope(tenant.pk):
         package = _package("9.0.0", b"package")
-        wave_sizes = [Size(count=WAVE_SIZE * n) for n in range(1, WAVES + 1)]
-        terms = {"waves": [*wave_sizes, Size(percent=100.0)], "soak_minutes": 0}
+        wave_sizes = [WaveSize(count=WAVE_SIZE * n) for n in range(1, WAVES + 1)]
+        terms = {"waves": [*wave_sizes, WaveSize(percent=100.0)], "soak_minutes": 0}
         bare_seconds = _seconds(_bare_count)
         seconds = _seconds(
             lambda: rollouts.create(
@@ -96,7 +96,10 @@ def _measure_wave(row: Deployment) -> None:
     previous, longest = _status_count(), 0.0
     while _status_count() < previous + WAVE_SIZE:
         Deployment.every_tenant.update(due_at=timezone.now())
-        longest = max(longest, _seconds(lambda: rollout_tick.tick(now=timezone.now())))
+        longest = max(
+            longest,
+            _seconds(lambda: rollout_tick.advance_next_rollout(now=timezone.now())),
+        )
     bare_seconds = _seconds(lambda: _execute(BARE_INSERT, WAVE_SIZE))
     _report(
         f"a tick that opens a wave of {wave_candidates.BATCH:,}",
@@ -106,8 +109,9 @@ def _measure_wave(row: Deployment) -> None:
     )
     UpdateStatus.every_tenant.update(status="completed", ended_at=timezone.now())
     Deployment.every_tenant.update(due_at=timezone.now())
-    while _status_count() < previous + WAVE_SIZE + 1 and rollout_tick.tick(
-        now=timezone.now()
+    while (
+        _status_count() < previous + WAVE_SIZE + 1
+        and rollout_tick.advance_next_rollout(now=timezone.now())
     ):
         if row.waves.filter(state="running", is_open=False).exists():
             break
@@ -120,10 +124,10 @@ def _measure_feedback() -> None:
     user = User.objects.get(email="bench@example.com")
     with tenant_scope(tenant.pk):
         package = _package("9.0.0", b"package")
-        terms = {"waves": [Size(percent=100.0)]}
+        terms = {"waves": [WaveSize(percent=100.0)]}
         row = rollouts.create(package=package, said=terms, by=user, now=timezone.now())
         rollout_control.start(deployment=row, by=user, now=timezone.now())
-        while rollout_tick.tick(now=timezone.now()):
+        while rollout_tick.advance_next_rollout(now=timezone.now()):
             pass
     path = f"/devices/me/updates/{row.pk}/feedback"
     feedback_requests = [
@@ -162,10 +166,13 @@ def _measure_download() -> None:
         package = _package("10.0.0", os.urandom(1 << 20) * (FILE_SIZE >> 20))
         device = Device.objects.first()
         assert device is not None
-        terms = {"waves": [Size(percent=100.0)], "filter": {"device": str(device.pk)}}
+        terms = {
+            "waves": [WaveSize(percent=100.0)],
+            "filter": {"device": str(device.pk)},
+        }
         row = rollouts.create(package=package, said=terms, by=user, now=timezone.now())
         rollout_control.start(deployment=row, by=user, now=timezone.now())
-        while rollout_tick.tick(now=timezone.now()):
+        while rollout_tick.advance_next_rollout(now=timezone.now()):
             pass
         token = tokens.make(DeviceToken.prefix)
         DeviceToken.objects.filter(device=device).update(digest=tokens.digest(token))
@@ -230,7 +237,7 @@ def _nginx(root: Path) -> Iterator[None]:
         os.chmod(root, 0o755)
         command = ["nginx", "-c", str(configuration), "-p", folder, "-g", "user root;"]
         server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        while not endpoints.answers(NGINX_PORT):
+        while not endpoints.accepts_connections(NGINX_PORT):
             time.sleep(0.1)
         try:
             yield
@@ -247,7 +254,7 @@ def _package(version: str, content: bytes) -> SoftwareUpdate:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "bench"
     path.write_bytes(content)
-    spooled = Spooled(str(path), len(content), hashlib.sha256(content).hexdigest())
+    spooled = UploadedFile(str(path), len(content), hashlib.sha256(content).hexdigest())
     packages.receive(package=row, spooled=spooled, now=now)
     return packages.release(package=row, now=now)
 

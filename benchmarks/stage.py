@@ -60,7 +60,7 @@ def web(application: str, port: int) -> Iterator[None]:
     process = start(program, quiet=True)
     try:
         deadline = time.monotonic() + 30
-        while not endpoints.answers(port):
+        while not endpoints.accepts_connections(port):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{application} does not answer.")
             time.sleep(0.1)

@@ -11,13 +11,17 @@ from typing import Any
 from uuid import UUID
 
 from certificates.models import DeviceCertificate
-from core.prepared_statements import Prepared
+from core.prepared_statements import PreparedStatement
 from devices.registry.models import Device
-from devices.registry.queries import DEVICE, STEPS, device_with_steps
+from devices.registry.queries import (
+    DEVICE_COLUMNS,
+    NEXT_STEPS_COLUMNS,
+    device_with_steps,
+)
 from tenants.context import every_tenant_scope
 
 _CERTIFICATE = ("id", "device_id", "serial_number", "status", "confirmed_at")
-_KEY_REFUSED = Prepared(
+_KEY_REFUSED = PreparedStatement(
     "certificate_key_barred",
     "varchar, uuid[]",
     """
@@ -35,7 +39,7 @@ _KEY_REFUSED = Prepared(
     LIMIT 1
     """,
 )
-_SIGNING_AUTHORITY = Prepared(
+_SIGNING_AUTHORITY = PreparedStatement(
     "certificate_signing_place",
     "varchar, integer",
     """
@@ -46,7 +50,7 @@ _SIGNING_AUTHORITY = Prepared(
     WHERE authority.status = 'signing'
     """,
 )
-_IN_USE = Prepared(
+_IN_USE = PreparedStatement(
     "certificate_in_use",
     "uuid",
     """
@@ -54,7 +58,7 @@ _IN_USE = Prepared(
     WHERE device_id = $1 AND status = 'active' AND handover_until IS NULL
     """,
 )
-_RESERVE = Prepared(
+_RESERVE = PreparedStatement(
     "certificate_reserve",
     "uuid, uuid, varchar, varchar, varchar, varchar, varchar, timestamptz, uuid, bigint",
     """
@@ -65,20 +69,20 @@ _RESERVE = Prepared(
     ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', '', '', 0)
     """,
 )
-_CERTIFICATE_AND_DEVICE = Prepared(
+_CERTIFICATE_AND_DEVICE = PreparedStatement(
     "certificate_and_device",
     "varchar",
     f"""
     SELECT {", ".join(f"certificate.{name}" for name in _CERTIFICATE)},
-        {", ".join(f"device.{name}" for name in DEVICE)},
-        {", ".join(f"steps.{name}" for name in STEPS)}
+        {", ".join(f"device.{name}" for name in DEVICE_COLUMNS)},
+        {", ".join(f"steps.{name}" for name in NEXT_STEPS_COLUMNS)}
     FROM certificates_devicecertificate certificate
     JOIN devices_device device ON device.id = certificate.device_id
     LEFT JOIN devices_nextsteps steps ON steps.device_id = device.id
     WHERE certificate.fingerprint = $1 AND certificate.fingerprint <> ''
     """,
 )
-_STATUS = Prepared(
+_STATUS = PreparedStatement(
     "certificate_status",
     "varchar, varchar",
     """
@@ -87,7 +91,7 @@ _STATUS = Prepared(
     WHERE authority_key_id = $1 AND serial_number = $2
     """,
 )
-_START_HANDOVER = Prepared(
+_START_HANDOVER = PreparedStatement(
     "certificate_hand_over",
     "uuid, timestamptz",
     """
@@ -96,7 +100,7 @@ _START_HANDOVER = Prepared(
     RETURNING id, serial_number
     """,
 )
-_ACTIVATE = Prepared(
+_ACTIVATE = PreparedStatement(
     "certificate_activate",
     "uuid, text, varchar, timestamptz, timestamptz, timestamptz, uuid",
     """
@@ -114,7 +118,7 @@ _REFUSAL_REASONS = {
 }
 
 
-def why_key_is_barred(digest: str, *, for_devices: Iterable[UUID]) -> str | None:
+def key_refusal_reason(digest: str, *, for_devices: Iterable[UUID]) -> str | None:
     """Return why a device may not use a key; None if it may.
 
     A key is refused if a device other than `for_devices`, of any tenant and not

@@ -64,7 +64,7 @@ def inspect_certificates() -> int:
     """Audit the next slice of all certificates. Return how many."""
     store = CertificateManagementService().ca.store
     with every_tenant_scope():
-        return inspection.inspect_some(store=store, now=timezone.now())
+        return inspection.inspect_next_slice(store=store, now=timezone.now())
 
 
 @shared_task(

@@ -30,7 +30,7 @@ class LocalFile:
                 yield data
 
 
-class LocalFileAnswer(StreamingHttpResponse):
+class LocalFileResponse(StreamingHttpResponse):
     """A response whose file the web server may read from the disk directly."""
 
     def __init__(self, local: LocalFile, *, status: int) -> None:
@@ -38,11 +38,11 @@ class LocalFileAnswer(StreamingHttpResponse):
         self.local = local
 
 
-class Unsatisfiable(Exception):
+class RangeNotSatisfiable(Exception):
     """The requested range starts beyond the end of the file."""
 
 
-def answer(
+def file_response(
     request: HttpRequest,
     *,
     size: int,
@@ -62,7 +62,7 @@ def answer(
     Raises:
         Unsatisfiable: answer with 416 and `Content-Range: bytes */size`.
     """
-    requested = part(
+    requested = requested_range(
         request.headers.get("Range", ""),
         request.headers.get("If-Range", ""),
         size=size,
@@ -72,7 +72,7 @@ def answer(
     status = 206 if requested else 200
     response: StreamingHttpResponse
     if path is not None:
-        response = LocalFileAnswer(LocalFile(path, start, end), status=status)
+        response = LocalFileResponse(LocalFile(path, start, end), status=status)
     else:
         assert chunks is not None
         response = StreamingHttpResponse(chunks(start, end), status=status)
@@ -85,7 +85,9 @@ def answer(
     return response
 
 
-def part(range_: str, if_range: str, *, size: int, etag: str) -> tuple[int, int] | None:
+def requested_range(
+    range_: str, if_range: str, *, size: int, etag: str
+) -> tuple[int, int] | None:
     """Return the single byte range that is requested, as (start, end), end exclusive.
 
     Return None if the whole file is to be sent: without a range, for several ranges, for
@@ -109,10 +111,10 @@ def part(range_: str, if_range: str, *, size: int, etag: str) -> tuple[int, int]
         return None
     if not first:  # a suffix range: the last bytes of the file
         if int(last) == 0:
-            raise Unsatisfiable
+            raise RangeNotSatisfiable
         return max(0, size - int(last)), size
     if last and int(last) < int(first):
         return None  # an invalid range is ignored (§14.1.1)
     if int(first) >= size:
-        raise Unsatisfiable
+        raise RangeNotSatisfiable
     return int(first), min(size, int(last) + 1) if last else size

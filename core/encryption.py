@@ -24,7 +24,7 @@ reencryption: ExtensionPoint[Callable[[], dict[str, int]]] = ExtensionPoint(
 )
 
 
-class NotReadable(Exception):
+class DecryptionError(Exception):
     """The text was encrypted with an unknown key, or it was modified."""
 
 
@@ -42,7 +42,7 @@ def decrypt(encrypted: str, *, purpose: str) -> str:
     try:
         return _cipher(purpose).decrypt(encrypted.encode()).decode()
     except InvalidToken as error:
-        raise NotReadable from error
+        raise DecryptionError from error
 
 
 def keyed_digests(text: str, *, purpose: str) -> list[str]:

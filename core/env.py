@@ -57,7 +57,7 @@ def rate(name: str, default: str) -> Rate | None:
         raise ImproperlyConfigured(f"{name}: {error}") from error
 
 
-def words(name: str, default: str = "") -> list[str]:
+def string_list(name: str, default: str = "") -> list[str]:
     """Return a list of strings, separated by commas or spaces."""
     return [word for word in text(name, default).replace(",", " ").split() if word]
 
@@ -65,7 +65,7 @@ def words(name: str, default: str = "") -> list[str]:
 def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     """Return a list of IP addresses and networks in CIDR notation. Default: empty."""
     try:
-        return [ipaddress.ip_network(word) for word in words(name)]
+        return [ipaddress.ip_network(word) for word in string_list(name)]
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: {error}") from error
 

@@ -7,12 +7,12 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
-def signed(
+def sign(
     header: dict[str, Any], claims: dict[str, Any], private: Ed25519PrivateKey
 ) -> str:
     """Return a JWS that is signed with an Ed25519 key (RFC 8037 §3.1)."""
     text = signing_input({"alg": "EdDSA", **header}, claims)
-    return f"{text}.{encoded(private.sign(text.encode()))}"
+    return f"{text}.{base64url_encode(private.sign(text.encode()))}"
 
 
 def signing_input(header: dict[str, Any], claims: dict[str, Any]) -> str:
@@ -21,14 +21,14 @@ def signing_input(header: dict[str, Any], claims: dict[str, Any]) -> str:
 
 
 def encoded_json(value: dict[str, Any]) -> str:
-    return encoded(json.dumps(value, separators=(",", ":")).encode())
+    return base64url_encode(json.dumps(value, separators=(",", ":")).encode())
 
 
-def encoded(data: bytes) -> str:
+def base64url_encode(data: bytes) -> str:
     """Encode in base64url without padding (RFC 7515 §2)."""
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def decoded(text: str) -> bytes:
+def base64url_decode(text: str) -> bytes:
     """Decode base64url without padding."""
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -48,7 +48,7 @@ return '0'
 """
 
 
-class LimitsUnknown(Exception):
+class LimiterUnavailable(Exception):
     """Redis does not answer, so the limit cannot be checked."""
 
 
@@ -127,7 +127,7 @@ class Limit:
         except RedisError as error:
             if self.fails_open:
                 return None
-            raise LimitsUnknown from error
+            raise LimiterUnavailable from error
         return wait or None
 
     def _reset_if_needed(self, window: int) -> None:

@@ -7,7 +7,7 @@ from django.db import connection
 
 
 @contextmanager
-def alone(number: int) -> Iterator[bool]:
+def try_session_lock(number: int) -> Iterator[bool]:
     """Try to take a session-level lock for the `with` block; yield whether it was free.
 
     The lock belongs to the connection, so PostgreSQL releases it if the process dies.
@@ -26,7 +26,7 @@ def alone(number: int) -> Iterator[bool]:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
 
 
-def in_turn(subject: str) -> None:
+def transaction_lock(subject: str) -> None:
     """Wait for the lock named `subject` and keep it until the transaction ends.
 
     Use it for a change that takes several statements and has no row to lock.
@@ -37,7 +37,7 @@ def in_turn(subject: str) -> None:
         )
 
 
-def in_turn_if_free(subject: str) -> bool:
+def try_transaction_lock(subject: str) -> bool:
     """Take the lock of `in_turn` without waiting; return whether it was free."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -15,7 +15,7 @@ _prepared_names: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # by co
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedStatement:
     """A statement with $1, $2, … for its values."""
 
     name: str

@@ -21,8 +21,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-ENVIRON = "provisioning.upload"  # WSGI environ key; no header can have this name
-ADMITTED = "X-Upload-Admitted"  # response header: the maximum size in bytes
+ENVIRON_KEY = "provisioning.upload"  # WSGI environ key; no header can have this name
+ADMITTED_HEADER = "X-Upload-Admitted"  # response header: the maximum size in bytes
 CHUNK = 1 << 20  # bytes
 RESERVED_SPACE = 500_000_000  # bytes of disk space that uploads must leave free
 
@@ -35,23 +35,23 @@ class LengthUnknown(Exception):
     """The request declares no length, so an interrupted upload could not be detected."""
 
 
-class NoRoom(Exception):
+class InsufficientDiskSpace(Exception):
     """There is not enough disk space."""
 
 
-class BrokenOff(Exception):
+class IncompleteUpload(Exception):
     """The body is shorter than its declared length."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AdmissionRequest:
     """Asks the view whether it would accept an upload, before the body is read."""
 
     length: int | None  # bytes, as declared by the client
 
 
 @dataclass(frozen=True, slots=True)
-class Spooled:
+class UploadedFile:
     """A complete uploaded file. It is deleted at the end of the request."""
 
     path: str
@@ -59,7 +59,7 @@ class Spooled:
     sha256: str  # hexadecimal
 
 
-class Spool:
+class UploadWriter:
     """Writes a request body to a temporary file, chunk by chunk.
 
     Args:
@@ -86,11 +86,11 @@ class Spool:
         self._digest.update(data)
         self._file.write(data)
 
-    def finish(self) -> Spooled:
+    def finish(self) -> UploadedFile:
         self._file.flush()
         os.fsync(self._file.fileno())  # the file must be durable before it is reported
         self._file.close()
-        return Spooled(self.path, self.size, self._digest.hexdigest())
+        return UploadedFile(self.path, self.size, self._digest.hexdigest())
 
     def remove(self) -> None:
         """Delete the file, unless it was moved."""
@@ -102,17 +102,17 @@ class Spool:
             self._file.close()
 
 
-def said_length(request: HttpRequest) -> int | None:
+def declared_length(request: HttpRequest) -> int | None:
     """Return the declared length of the body in bytes, or None."""
-    upload: Any = request.META.get(ENVIRON)
-    if isinstance(upload, Question):
+    upload: Any = request.META.get(ENVIRON_KEY)
+    if isinstance(upload, AdmissionRequest):
         return upload.length
     header = str(request.META.get("CONTENT_LENGTH") or "")
     return int(header) if header.isdecimal() else None
 
 
 @contextmanager
-def received(request: HttpRequest, *, most: int) -> Iterator[Spooled | None]:
+def receive_upload(request: HttpRequest, *, most: int) -> Iterator[UploadedFile | None]:
     """Yield the body as a file, or None for a `Question`: then answer with `admitted`.
 
     Args:
@@ -121,33 +121,33 @@ def received(request: HttpRequest, *, most: int) -> Iterator[Spooled | None]:
     Raises:
         LengthUnknown, TooLarge, NoRoom, BrokenOff: no file is kept.
     """
-    upload: Any = request.META.get(ENVIRON)
-    length = said_length(request)
-    if length is None and not isinstance(upload, Spooled):
+    upload: Any = request.META.get(ENVIRON_KEY)
+    length = declared_length(request)
+    if length is None and not isinstance(upload, UploadedFile):
         raise LengthUnknown
     if length is not None and length > most:
         raise TooLarge
-    if not isinstance(upload, Spooled) and _free_space() < (length or 0):
-        raise NoRoom
-    if isinstance(upload, Question):
+    if not isinstance(upload, UploadedFile) and _free_space() < (length or 0):
+        raise InsufficientDiskSpace
+    if isinstance(upload, AdmissionRequest):
         yield None
-    elif isinstance(upload, Spooled):
+    elif isinstance(upload, UploadedFile):
         yield upload
     else:
-        spool = Spool(most)
+        spool = UploadWriter(most)
         try:
             while chunk := request.read(CHUNK):
                 spool.write(chunk)
             if spool.size < (length or 0):
-                raise BrokenOff
+                raise IncompleteUpload
             yield spool.finish()
         finally:
             spool.remove()
 
 
-def admitted(most: int) -> HttpResponse:
+def admission_response(most: int) -> HttpResponse:
     """Return the response that accepts an upload of at most `most` bytes."""
-    return HttpResponse(status=202, headers={ADMITTED: str(most)})
+    return HttpResponse(status=202, headers={ADMITTED_HEADER: str(most)})
 
 
 def _free_space() -> int:
@@ -157,7 +157,7 @@ def _free_space() -> int:
     return shutil.disk_usage(folder).free - RESERVED_SPACE
 
 
-def drop_left(*, before: datetime) -> int:
+def delete_leftover_files(*, before: datetime) -> int:
     """Delete temporary files of uploads whose process was killed.
 
     Args:

@@ -4,7 +4,7 @@ from functools import cache
 
 from django.db import connection
 
-from core.prepared_statements import Prepared
+from core.prepared_statements import PreparedStatement
 from events.models import Event
 
 _FIELDS = [field for field in Event._meta.concrete_fields if not field.primary_key]
@@ -22,11 +22,11 @@ def write(event: Event) -> None:
 
 
 @cache
-def _insert() -> Prepared:
+def _insert() -> PreparedStatement:
     types = (str(field.db_type(connection)) for field in _FIELDS)
     columns = ", ".join(field.column for field in _FIELDS)
     placeholders = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
-    return Prepared(
+    return PreparedStatement(
         "event_insert",
         ", ".join(types),
         f"INSERT INTO {Event._meta.db_table} ({columns}) VALUES ({placeholders}) RETURNING id",

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from core.locks import alone
+from core.locks import try_session_lock
 from events.services import audit_log, channel_delivery, delivery
 from tenants.context import every_tenant_scope
 
@@ -53,7 +53,7 @@ def send_to_channels() -> int:
     """
     started = timezone.now()
     total = 0
-    with every_tenant_scope(), alone(SEND_LOCK) as acquired:
+    with every_tenant_scope(), try_session_lock(SEND_LOCK) as acquired:
         while acquired and (count := channel_delivery.send_due(now=timezone.now())):
             total += count
             if timezone.now() - started > LONGEST_RUN:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 from provisioning.portal.live import push_server_origin
-from tenants.middleware import comes_from_proxy
+from tenants.middleware import is_from_trusted_proxy
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -31,7 +31,9 @@ class ProxyHeadersMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "HTTP_X_FORWARDED_PROTO" in request.META and not comes_from_proxy(request):
+        if "HTTP_X_FORWARDED_PROTO" in request.META and not is_from_trusted_proxy(
+            request
+        ):
             del request.META["HTTP_X_FORWARDED_PROTO"]
         return self.get_response(request)
 

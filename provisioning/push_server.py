@@ -35,7 +35,7 @@ def create(application: Application) -> Starlette:
     devices, pages = DevicePush(admission), live.PagePush(admission)
     handlers = {
         push_notifications.topic(): devices.on_message,
-        topics.live(): pages.on_message,
+        topics.page_updates_channel(): pages.on_message,
     }
 
     @asynccontextmanager

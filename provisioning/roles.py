@@ -10,7 +10,7 @@ CELERY = (str(SCRIPTS / "celery"), "--app", "provisioning", "--quiet")
 ROLES = ("web", "stream", "worker", "beat")
 
 
-def command_of(role: str, *, port: int) -> tuple[str, ...]:
+def command_line(role: str, *, port: int) -> tuple[str, ...]:
     """Return the command line of one of `ROLES`.
 
     Args:

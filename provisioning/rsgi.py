@@ -21,8 +21,8 @@ from urllib.parse import unquote_to_bytes
 from django.conf import settings
 
 from core import uploads
-from core.downloads import LocalFile, LocalFileAnswer
-from provisioning.wsgi import begun
+from core.downloads import LocalFile, LocalFileResponse
+from provisioning.wsgi import open_response
 
 MAX_BODY_SECONDS = 15.0  # for a body that is kept in memory
 logger = logging.getLogger(__name__)
@@ -83,19 +83,23 @@ class Application:
         """Ask Django whether it accepts the file; read it; pass it on."""
         environ = _environ(scope, b"")
         length = _content_length(scope)
-        environ[uploads.ENVIRON] = uploads.Question(length)
+        environ[uploads.ENVIRON_KEY] = uploads.AdmissionRequest(length)
         status, headers, content = await _answered(environ)
-        limit = next((v for name, v in headers if name == uploads.ADMITTED), None)
+        limit = next(
+            (v for name, v in headers if name == uploads.ADMITTED_HEADER), None
+        )
         if limit is None:
             return status, [*headers, ("connection", "close")], content
         if self.uploads >= MAX_UPLOADS:
             raise Refusal(429, "uploads_busy", "Too many files are being uploaded now.")
         self.uploads += 1
         try:
-            spool = uploads.Spool(int(limit))
+            spool = uploads.UploadWriter(int(limit))
             try:
                 environ = _environ(scope, b"")
-                environ[uploads.ENVIRON] = await _spooled(protocol, spool, length or 0)
+                environ[uploads.ENVIRON_KEY] = await _spooled(
+                    protocol, spool, length or 0
+                )
                 return await _answered(environ, upload_threads)
             finally:
                 spool.remove()
@@ -112,8 +116,8 @@ async def _answered(
 
 def _answer(environ: dict[str, Any]) -> Answer:
     """The complete answer; only files are read later, when they are sent."""
-    status, headers, response = begun(environ)
-    if isinstance(response, LocalFileAnswer):
+    status, headers, response = open_response(environ)
+    if isinstance(response, LocalFileResponse):
         response.close()
         return status, headers, response.local
     if getattr(response, "streaming", False):
@@ -157,7 +161,9 @@ async def _send_chunks(transport: Any, response: Any) -> None:
         await loop.run_in_executor(files, response.close)
 
 
-async def _spooled(protocol: Any, spool: uploads.Spool, length: int) -> uploads.Spooled:
+async def _spooled(
+    protocol: Any, spool: uploads.UploadWriter, length: int
+) -> uploads.UploadedFile:
     """Write the body to the disk; a sender that is too slow is refused."""
     try:
         async with asyncio.timeout(MAX_CHUNK_SECONDS + length / MIN_UPLOAD_RATE):
@@ -179,7 +185,7 @@ async def _spooled(protocol: Any, spool: uploads.Spool, length: int) -> uploads.
     return await loop.run_in_executor(files, spool.finish)
 
 
-async def _write(protocol: Any, spool: uploads.Spool) -> None:
+async def _write(protocol: Any, spool: uploads.UploadWriter) -> None:
     loop, chunks, buffer = asyncio.get_running_loop(), aiter(protocol), bytearray()
     chunk: bytes | None = b""
     while chunk is not None:

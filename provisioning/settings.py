@@ -108,7 +108,7 @@ ALLOWED_HOSTS = [
     *_loopback,
     _public.hostname,
     _pki.hostname,
-    *env.words("ALLOWED_HOSTS"),
+    *env.string_list("ALLOWED_HOSTS"),
 ]
 WEB_WORKERS = env.number("WEB_WORKERS", 2, least=1)  # processes
 WEB_THREADS = env.number("WEB_THREADS", 4, least=1)  # per process
@@ -230,7 +230,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_CLIENT_IP_CALLABLE = "tenants.middleware.client_address"
 AXES_USERNAME_FORM_FIELD = "username"
-AXES_USERNAME_CALLABLE = "accounts.signals.account"
+AXES_USERNAME_CALLABLE = "accounts.signals.submitted_email"
 AXES_LOCKOUT_CALLABLE = "provisioning.portal.sign_in.locked_out"
 AXES_DISABLE_ACCESS_LOG = True  # sign-ins are in the audit log
 AXES_ENABLE_ADMIN = False

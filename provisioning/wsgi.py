@@ -10,7 +10,7 @@ from django.core.wsgi import get_wsgi_application
 from django.db import OperationalError, connections
 
 from provisioning.processes import die_with_parent
-from tenants.postgresql.row_security import refuse_to_start_without_wall
+from tenants.postgresql.row_security import require_row_security
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ Headers = list[tuple[str, str]]
 
 def full_response(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
     """Handle one request. Return status, headers and the complete body."""
-    status, headers, response = begun(environ)
+    status, headers, response = open_response(environ)
     try:
         content = b"".join(response)
     finally:
@@ -35,7 +35,7 @@ def full_response(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
     return status, headers, content
 
 
-def begun(environ: dict[str, Any]) -> tuple[int, Headers, Any]:
+def open_response(environ: dict[str, Any]) -> tuple[int, Headers, Any]:
     """Handle one request. Return status, headers and Django's response.
 
     The response yields the body in pieces. The caller must close it.
@@ -51,7 +51,7 @@ def begun(environ: dict[str, Any]) -> tuple[int, Headers, Any]:
 
 def _check_row_security() -> None:
     try:
-        refuse_to_start_without_wall()
+        require_row_security()
     except OperationalError:
         logger.warning("The database is unreachable: row-level security is unchecked.")
     finally:

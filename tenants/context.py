@@ -45,7 +45,7 @@ def current_caller() -> Caller:
     return _caller.get()
 
 
-def callers_network() -> str:
+def caller_network() -> str:
     """Return the caller's IPv4 address, or the /64 prefix of an IPv6 address.
 
     One customer usually has a whole /64 network, so it counts as one caller.

@@ -45,7 +45,7 @@ def client_address(request: HttpRequest) -> str | None:
     return None if address is None else str(address)
 
 
-def comes_from_proxy(request: HttpRequest) -> bool:
+def is_from_trusted_proxy(request: HttpRequest) -> bool:
     """Return True if the connection comes from one of `TRUSTED_PROXIES`."""
     peer = _address(request.META.get("REMOTE_ADDR", ""))
     return peer is not None and _trusted(peer)

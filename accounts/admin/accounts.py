@@ -16,16 +16,16 @@ from unfold.widgets import (
 from accounts.admin.issued_tokens import IssuedTokenAdmin
 from accounts.errors import RoleTooLow
 from accounts.services import members, second_factor, tenants, tokens
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from tenants.admin.base import (
-    MOST_AT_ONCE,
+    MAX_ROWS_PER_ACTION,
     PortalAdmin,
-    act_on_each,
-    person,
-    report_page,
+    results_page,
+    run_for_each,
     secret_page,
+    signed_in_user,
 )
-from tenants.admin.forms import ServiceForm, tenant_field, text
+from tenants.admin.forms import ServiceForm, tenant_field, text_field
 from tenants.models import ApiToken, Membership, Role, Tenant, User
 from tenants.roles import role_in_current_tenant, visible_to
 
@@ -33,14 +33,14 @@ from tenants.roles import role_in_current_tenant, visible_to
 class TenantForm(ServiceForm):
     """Add a tenant with its owner, or change a tenant."""
 
-    slug = text(
+    slug = text_field(
         "Slug",
         required=True,
         help_text="Name of the tenant in commands: letters, digits, hyphens and"
         " underscores. It cannot be changed later.",
     )
-    name = text("Name", required=True, length=120)
-    owner = text(
+    name = text_field("Name", required=True, length=120)
+    owner = text_field(
         "Owner's e-mail address",
         length=254,
         help_text="The user becomes a member with the role owner and gets an API token.",
@@ -87,7 +87,7 @@ class TenantAdmin(PortalAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        form = TenantForm.for_person(person(request))
+        form = TenantForm.for_person(signed_in_user(request))
         unused = ("slug", "owner") if obj else ("requires_second_factor",)
         for name in unused:
             del form.base_fields[name]
@@ -98,7 +98,7 @@ class TenantAdmin(PortalAdmin):
         return ((None, {"fields": editable if obj else ("slug", "name", "owner")}),)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return person(request).is_superuser
+        return signed_in_user(request).is_superuser
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -114,7 +114,7 @@ class TenantAdmin(PortalAdmin):
 
     @admin.display(description="Created", ordering="created_at")
     def made(self, tenant: Tenant) -> str:
-        return moment_in_words(tenant.created_at)
+        return relative_time(tenant.created_at)
 
 
 class MembershipForm(ServiceForm):
@@ -160,7 +160,7 @@ class MembershipAdmin(PortalAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        form = MembershipForm.for_person(person(request))
+        form = MembershipForm.for_person(signed_in_user(request))
         form.by = role_of(request)
         if obj is not None:
             form.base_fields = {"role": form.base_fields["role"]}
@@ -170,7 +170,7 @@ class MembershipAdmin(PortalAdmin):
         if obj is not None:
             return ((None, {"fields": ("role",)}),)
         fields = ["tenant", "email", "role"]
-        if not person(request).is_superuser:
+        if not signed_in_user(request).is_superuser:
             fields.remove("tenant")
         return ((None, {"fields": fields}),)
 
@@ -199,8 +199,8 @@ class MembershipAdmin(PortalAdmin):
             removed = second_factor.remove_for(membership, now=timezone.now())
             return "Removed." if removed else "The member has no second factor."
 
-        outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove)
-        return report_page(self, request, "Remove second factors", outcomes)
+        outcomes = run_for_each(memberships[:MAX_ROWS_PER_ACTION], remove)
+        return results_page(self, request, "Remove second factors", outcomes)
 
     @admin.action(description="Remove selected members", permissions=["change"])
     def remove_selected(
@@ -212,12 +212,12 @@ class MembershipAdmin(PortalAdmin):
             members.remove_member(membership=membership, by=by, now=timezone.now())
             return "Removed. The member's API tokens in this tenant were deleted too."
 
-        outcomes = act_on_each(memberships[:MOST_AT_ONCE], remove)
-        return report_page(self, request, "Remove members", outcomes)
+        outcomes = run_for_each(memberships[:MAX_ROWS_PER_ACTION], remove)
+        return results_page(self, request, "Remove members", outcomes)
 
     @admin.display(description="Member since", ordering="created_at")
     def since(self, membership: Membership) -> str:
-        return moment_in_words(membership.created_at)
+        return relative_time(membership.created_at)
 
 
 class ApiTokenForm(ServiceForm):
@@ -228,7 +228,7 @@ class ApiTokenForm(ServiceForm):
         queryset=Membership.objects.none(),
         widget=UnfoldAdminSelectWidget(),
     )
-    name = text(
+    name = text_field(
         "Name",
         required=True,
         length=120,
@@ -284,9 +284,11 @@ class ApiTokenAdmin(IssuedTokenAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        form = ApiTokenForm.for_person(person(request))
+        form = ApiTokenForm.for_person(signed_in_user(request))
         form.by = role_of(request)
-        form.members = visible_to(person(request), Membership).select_related("user")
+        form.members = visible_to(signed_in_user(request), Membership).select_related(
+            "user"
+        )
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -313,7 +315,7 @@ class UserAdmin(PortalAdmin):
 
 def role_of(request: HttpRequest) -> Role:
     """Return the role of the signed-in user. Superusers count as owners."""
-    user = person(request)
+    user = signed_in_user(request)
     if user.is_superuser:
         return Role.OWNER
     return role_in_current_tenant(user) or Role.VIEWER

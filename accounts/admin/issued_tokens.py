@@ -9,12 +9,12 @@ from django.utils import timezone
 from unfold.decorators import display
 
 from accounts.services.tokens import revoke_token
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from tenants.admin.base import (
-    MOST_AT_ONCE,
+    MAX_ROWS_PER_ACTION,
     PortalAdmin,
-    act_on_each,
-    report_page,
+    results_page,
+    run_for_each,
     secret_page,
 )
 from tenants.models import IssuedToken
@@ -48,11 +48,11 @@ class IssuedTokenAdmin(PortalAdmin):
 
     @admin.display(description="Expires", ordering="expires_at")
     def expires(self, token: IssuedToken) -> str:
-        return moment_in_words(token.expires_at)
+        return relative_time(token.expires_at)
 
     @admin.display(description="Created", ordering="created_at")
     def made(self, token: IssuedToken) -> str:
-        return moment_in_words(token.created_at)
+        return relative_time(token.created_at)
 
     @admin.action(description="Revoke selected tokens", permissions=["change"])
     def revoke_selected(
@@ -62,5 +62,5 @@ class IssuedTokenAdmin(PortalAdmin):
             revoke_token(token, now=timezone.now())
             return "Revoked."
 
-        outcomes = act_on_each(tokens[:MOST_AT_ONCE], revoke)
-        return report_page(self, request, "Revoke tokens", outcomes)
+        outcomes = run_for_each(tokens[:MAX_ROWS_PER_ACTION], revoke)
+        return results_page(self, request, "Revoke tokens", outcomes)

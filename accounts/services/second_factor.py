@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.db import transaction
 
-from accounts.errors import FactorNotYours, TooManyCodes, WrongCode
+from accounts.errors import SecondFactorRefused, TooManyAttempts, WrongCode
 from accounts.events import (
     PersonEvent,
     RecoveryCodeUsed,
@@ -16,7 +16,7 @@ from accounts.events import (
     SecondFactorRemoved,
 )
 from core.encryption import decrypt, encrypt
-from core.limits import Limit, LimitsUnknown
+from core.limits import Limit, LimiterUnavailable
 from events.services.outbox import record
 from tenants import tokens
 from tenants.context import every_tenant_scope
@@ -41,7 +41,7 @@ class Setup:
     uri: str  # otpauth://…, for a QR code
 
 
-def begin(user: User, *, now: datetime) -> Setup:
+def begin_setup(user: User, *, now: datetime) -> Setup:
     """Return a secret to set up a second factor, which `confirm` activates.
 
     The secret stays the same for ten minutes, so that the page can be loaded again. After
@@ -55,7 +55,7 @@ def begin(user: User, *, now: datetime) -> Setup:
         defaults={"secret": _new_secret(), "made_at": now},
     )
     if row.confirmed_at is not None:
-        raise FactorNotYours("The user already has a second factor.")
+        raise SecondFactorRefused("The user already has a second factor.")
     if row.made_at <= now - PENDING_FOR:
         row.secret, row.made_at = _new_secret(), now
         row.save(update_fields=["secret", "made_at"])
@@ -129,7 +129,7 @@ def remove_for(membership: Membership, *, now: datetime) -> bool:
     with every_tenant_scope():  # row-level security would hide the other memberships
         protects_others = user.is_superuser or others.exists()
     if protects_others:
-        raise FactorNotYours(
+        raise SecondFactorRefused(
             "This second factor also protects other tenants."
             " Only the operator of the installation can remove it."
         )
@@ -157,12 +157,12 @@ def reencrypt() -> dict[str, int]:
     return {"second_factors": count}
 
 
-def is_in_use(user: User) -> bool:
+def is_active(user: User) -> bool:
     """Return whether the user has an active second factor."""
-    return mark(user) is not None
+    return active_version(user) is not None
 
 
-def mark(user: User) -> str | None:
+def active_version(user: User) -> str | None:
     """Return an identifier of the user's active second factor, or None.
 
     Sessions store it after verification. A session with another identifier was verified
@@ -176,12 +176,12 @@ def mark(user: User) -> str | None:
 def _count_attempt(user: User) -> None:
     try:
         wait = ATTEMPTS.spend(str(user.pk))
-    except LimitsUnknown as error:
-        raise TooManyCodes(
+    except LimiterUnavailable as error:
+        raise TooManyAttempts(
             "Codes cannot be checked at the moment. Try again in a minute."
         ) from error
     if wait is not None:
-        raise TooManyCodes(
+        raise TooManyAttempts(
             "Too many attempts. Try again in a few minutes.", field="code"
         )
 

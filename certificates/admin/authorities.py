@@ -20,14 +20,14 @@ from certificates.models import (
     RevocationList,
 )
 from certificates.services import renewal_campaigns
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from tenants.admin.base import (
-    MOST_AT_ONCE,
+    MAX_ROWS_PER_ACTION,
     PortalAdmin,
     ReadOnlyAdmin,
     ReadOnlyInline,
-    act_on_each,
-    report_page,
+    results_page,
+    run_for_each,
 )
 
 EXPIRES_SOON = timedelta(hours=48)  # before a revocation list ends
@@ -52,7 +52,7 @@ class ListInline(ReadOnlyInline):
 
     @admin.display(description="Built")
     def built(self, row: RevocationList) -> str:
-        return moment_in_words(row.this_update)
+        return relative_time(row.this_update)
 
     @display(
         description="Valid until", label={"valid": "success", "expires": "warning"}
@@ -107,7 +107,7 @@ class CertificateAuthorityAdmin(ReadOnlyAdmin):
             "No. {}, {} entries, built {}",
             complete.number,
             complete.entries,
-            moment_in_words(complete.this_update),
+            relative_time(complete.this_update),
         )
 
     @admin.display(description="OCSP responder")
@@ -115,7 +115,7 @@ class CertificateAuthorityAdmin(ReadOnlyAdmin):
         newest = row.responders.order_by("-not_after").first()
         if newest is None:
             return "None yet. It is issued on the first OCSP request."
-        return format_html("Ends {}", moment_in_words(newest.not_after))
+        return format_html("Ends {}", relative_time(newest.not_after))
 
     @admin.display(description="Chain (PEM)")
     def chain_pem(self, row: CertificateAuthority) -> str:
@@ -177,7 +177,7 @@ class RenewalCampaignAdmin(PortalAdmin):
 
     @admin.display(description="Started")
     def started(self, row: RenewalCampaign) -> str:
-        return moment_in_words(row.started_at)
+        return relative_time(row.started_at)
 
     @admin.action(description="Stop selected campaigns", permissions=["change"])
     def stop_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
@@ -185,8 +185,8 @@ class RenewalCampaignAdmin(PortalAdmin):
             renewal_campaigns.stop(row.pk, now=timezone.now())
             return "Stopped."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], stop)
-        return report_page(self, request, "Stop campaigns", outcomes)
+        outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], stop)
+        return results_page(self, request, "Stop campaigns", outcomes)
 
 
 @admin.register(Inspection)
@@ -217,8 +217,8 @@ class DriftAdmin(ReadOnlyAdmin):
 
     @admin.display(description="First found")
     def first_found(self, row: Drift) -> str:
-        return moment_in_words(row.found_at)
+        return relative_time(row.found_at)
 
     @admin.display(description="Last seen")
     def last_seen(self, row: Drift) -> str:
-        return moment_in_words(row.seen_at)
+        return relative_time(row.seen_at)

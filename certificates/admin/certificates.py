@@ -16,17 +16,17 @@ from certificates.services.certificate_management import (
     CertificateManagementService,
     certificate_in_use,
 )
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from devices.registry.admin.devices import DeviceAdmin
 from devices.registry.models import Device
 from tenants.admin.base import (
-    MOST_AT_ONCE,
+    MAX_ROWS_PER_ACTION,
     ReadOnlyAdmin,
     ReadOnlyInline,
-    act_on_each,
     confirmation_page,
-    person,
-    report_page,
+    results_page,
+    run_for_each,
+    signed_in_user,
 )
 
 STATUS_LABELS = {
@@ -74,7 +74,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeviceCertificate]:
         certificates = DeviceCertificate.objects.signed()
-        if not person(request).is_superuser:
+        if not signed_in_user(request).is_superuser:
             certificates = certificates.owned()
         return certificates.order_by("-reserved_at", "-id")
 
@@ -91,7 +91,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Issued")
     def issued(self, row: DeviceCertificate) -> str:
-        return moment_in_words(row.issued_at)
+        return relative_time(row.issued_at)
 
     @admin.display(description="Ends", ordering="not_after")
     def ends(self, row: DeviceCertificate) -> str:
@@ -116,14 +116,14 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
             renewed = service.renew_certificate(row, now=timezone.now())
             return f"Renewed until {renewed.not_after:%Y-%m-%d}."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], renew, of_tenant=_tenant_id)
-        return report_page(self, request, "Renew certificates", outcomes)
+        outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], renew, of_tenant=_tenant_id)
+        return results_page(self, request, "Renew certificates", outcomes)
 
     @admin.action(description="Revoke selected certificates", permissions=["manage"])
     def revoke_selected(
         self, request: HttpRequest, rows: QuerySet[DeviceCertificate]
     ) -> HttpResponse:
-        selected = rows[:MOST_AT_ONCE]
+        selected = rows[:MAX_ROWS_PER_ACTION]
         if "confirmed" not in request.POST:
             return confirmation_page(
                 self,
@@ -143,8 +143,8 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
             service.revoke_certificate(row, reason=reason, now=timezone.now())
             return "Revoked."
 
-        outcomes = act_on_each(selected, revoke, of_tenant=_tenant_id)
-        return report_page(self, request, "Revoke certificates", outcomes)
+        outcomes = run_for_each(selected, revoke, of_tenant=_tenant_id)
+        return results_page(self, request, "Revoke certificates", outcomes)
 
     @action(description="Renew", url_path="renew", permissions=["manage"])
     def renew_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
@@ -183,7 +183,11 @@ class CertificateInline(ReadOnlyInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         certificates = DeviceCertificate.objects.signed()
-        return certificates if person(request).is_superuser else certificates.owned()
+        return (
+            certificates
+            if signed_in_user(request).is_superuser
+            else certificates.owned()
+        )
 
 
 class DeviceWithCertificatesAdmin(DeviceAdmin):
@@ -213,11 +217,11 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
                 f"{row.not_after:%Y-%m-%d}."
             )
 
-        selected = devices[:MOST_AT_ONCE]
-        outcomes = act_on_each(
+        selected = devices[:MAX_ROWS_PER_ACTION]
+        outcomes = run_for_each(
             selected, issue, of_tenant=lambda device: device.tenant_id
         )
-        return report_page(self, request, "Issue certificates", outcomes)
+        return results_page(self, request, "Issue certificates", outcomes)
 
     @admin.action(
         description="Renew certificates of selected devices", permissions=["change"]
@@ -233,11 +237,11 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
             )
             return f"Renewed until {row.not_after:%Y-%m-%d}."
 
-        selected = devices[:MOST_AT_ONCE]
-        outcomes = act_on_each(
+        selected = devices[:MAX_ROWS_PER_ACTION]
+        outcomes = run_for_each(
             selected, renew, of_tenant=lambda device: device.tenant_id
         )
-        return report_page(self, request, "Renew certificates", outcomes)
+        return results_page(self, request, "Renew certificates", outcomes)
 
     @admin.action(
         description="Revoke certificates of selected devices", permissions=["change"]
@@ -245,7 +249,7 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
     def revoke_for_selected(
         self, request: HttpRequest, devices: QuerySet[Device]
     ) -> HttpResponse:
-        selected = devices[:MOST_AT_ONCE]
+        selected = devices[:MAX_ROWS_PER_ACTION]
         if "confirmed" not in request.POST:
             return confirmation_page(
                 self,
@@ -269,10 +273,10 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
             )
             return f"Certificates revoked: {count}."
 
-        outcomes = act_on_each(
+        outcomes = run_for_each(
             selected, revoke, of_tenant=lambda device: device.tenant_id
         )
-        return report_page(self, request, "Revoke certificates", outcomes)
+        return results_page(self, request, "Revoke certificates", outcomes)
 
     @action(
         description="Issue certificate",

@@ -8,14 +8,14 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 
 from certificates.models import RenewalCampaign
 from certificates.services import renewal_campaigns
-from tenants.admin.forms import ServiceForm, text
+from tenants.admin.forms import ServiceForm, text_field
 from tenants.models import Tenant
 
 
 class CampaignForm(ServiceForm):
     """Start a renewal campaign for all certificates, a tenant or a device model."""
 
-    reason = text(
+    reason = text_field(
         "Reason",
         required=True,
         length=200,
@@ -34,7 +34,7 @@ class CampaignForm(ServiceForm):
         widget=UnfoldAdminSelectWidget(),
         help_text="Leave empty for all tenants.",
     )
-    model = text("Model", help_text="Leave empty for all device models.")
+    model = text_field("Model", help_text="Leave empty for all device models.")
 
     class Meta:
         model = RenewalCampaign

@@ -18,7 +18,7 @@ from certificates.services import client_certificates, handover
 from devices.registry.api.authentication import DeviceAuthentication
 from devices.registry.models import Device, DeviceToken
 from tenants import tokens
-from tenants.api.authentication import refused_token
+from tenants.api.authentication import invalid_token
 from tenants.context import bind_caller, bind_tenant, every_tenant_scope
 
 HEADER = "HTTP_X_SSL_CLIENT_CERT"  # URL-encoded PEM, nginx's $ssl_client_escaped_cert
@@ -66,14 +66,14 @@ class BasicDeviceAuthentication(DeviceAuthentication):
         try:
             text = base64.b64decode(encoded, validate=True).decode("ascii")
         except (binascii.Error, UnicodeDecodeError) as error:
-            raise refused_token() from error
+            raise invalid_token() from error
         username, _, token = text.partition(":")
         if tokens.prefix_of(token) != DeviceToken.prefix:
-            raise refused_token()
+            raise invalid_token()
         with every_tenant_scope():
             device, credential, tenant_id = self.identify(token)
         if not _is_id_of(username, device):
-            raise refused_token()
+            raise invalid_token()
         bind_tenant(tenant_id)
         return device, credential
 

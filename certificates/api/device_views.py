@@ -23,7 +23,7 @@ from certificates.services.certificate_management import (
     certificate_in_use,
 )
 from core.errors import Invalid
-from core.rest.negotiation import OneFormOnly
+from core.rest.negotiation import SingleFormatNegotiation
 from devices.registry.api.authentication import IsDevice, calling_device
 
 PEM, PKCS_12 = "application/x-pem-file", "application/x-pkcs12"
@@ -88,7 +88,7 @@ class BundleView(APIView):
     """
 
     permission_classes = (IsDevice,)
-    content_negotiation_class = OneFormOnly
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(
         request=BundleRequestSerializer,

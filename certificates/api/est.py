@@ -18,7 +18,7 @@ from certificates.models import DeviceCertificate
 from certificates.pki import est
 from certificates.services import authorities, est_enrollment
 from certificates.services.certificate_management import CertificateManagementService
-from core.rest.negotiation import OneFormOnly
+from core.rest.negotiation import SingleFormatNegotiation
 from devices.registry.api.authentication import (
     DeviceAuthentication,
     MayConnect,
@@ -64,7 +64,7 @@ class EnrollView(APIView):
     )
     permission_classes = (MayConnect,)
     parser_classes = (RawParser,)
-    content_negotiation_class = OneFormOnly
+    content_negotiation_class = SingleFormatNegotiation
     reenroll = False
 
     @extend_schema(

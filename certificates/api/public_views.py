@@ -20,7 +20,7 @@ from certificates.models import CertificateAuthority, RevocationList
 from certificates.services import authorities, ocsp_responses, revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
 from core.limits import Limit
-from core.rest.negotiation import OneFormOnly
+from core.rest.negotiation import SingleFormatNegotiation
 
 PEM, CERTIFICATE = "application/x-pem-file", "application/pkix-cert"
 CRL, OCSP = "application/pkix-crl", "application/ocsp-response"
@@ -32,7 +32,7 @@ class PublicView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    content_negotiation_class = OneFormOnly
+    content_negotiation_class = SingleFormatNegotiation
 
 
 class VerifierView(PublicView):
@@ -157,7 +157,7 @@ class OcspGetView(VerifierView):
 
 def _ocsp_response(request: Request, der: bytes) -> HttpResponseBase:
     now = timezone.now()
-    ocsp = ocsp_responses.answer(der, ca=CertificateManagementService().ca, now=now)
+    ocsp = ocsp_responses.respond(der, ca=CertificateManagementService().ca, now=now)
     if ocsp.this_update is None or ocsp.until is None:
         return HttpResponse(
             ocsp.der, content_type=OCSP, headers={"Cache-Control": "no-store"}

@@ -9,9 +9,9 @@ from certificates.pki.bundles import FORMS
 from certificates.pki.csr import MAX_LENGTH
 from certificates.pki.keys import KEY_TYPES
 from certificates.services import authorities
-from core.rest.fields import PEM, Text
-from core.rest.strict import Strict
-from devices.registry.api.serializers import BoxSerializer, DeviceSerializer
+from core.rest.fields import PEM, StrictCharField
+from core.rest.strict import StrictSerializer
+from devices.registry.api.serializers import DeviceReportSerializer, DeviceSerializer
 
 
 class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):
@@ -64,10 +64,10 @@ class CertificateWithChainSerializer(CertificateSerializer):
         read_only_fields: tuple[str, ...] = fields
 
 
-class IssueSerializer(Strict):
+class IssueSerializer(StrictSerializer):
     """A CSR for the device's own key, or the type of a key that the server generates."""
 
-    csr = Text(
+    csr = StrictCharField(
         max_length=MAX_LENGTH,
         required=False,
         pattern=PEM,
@@ -87,21 +87,21 @@ class IssueSerializer(Strict):
         return attrs
 
 
-class AcknowledgementSerializer(Strict):
-    serial_number = Text(
+class AcknowledgementSerializer(StrictSerializer):
+    serial_number = StrictCharField(
         max_length=64,
         pattern=r"[0-9A-Fa-f: ]+",
         help_text="Hexadecimal; colons, spaces and leading zeros are ignored.",
     )
 
 
-class BundleRequestSerializer(Strict):
+class BundleRequestSerializer(StrictSerializer):
     """The file format of the key, certificate and chain."""
 
     form = serializers.ChoiceField(
         choices=FORMS, default="pem", help_text="File format of the bundle."
     )
-    passphrase = Text(
+    passphrase = StrictCharField(
         max_length=256,
         required=False,
         pattern=r"[ -~]+",
@@ -125,7 +125,7 @@ class RenewalInfoSerializer(serializers.Serializer[Any]):
     )
 
 
-class RevocationSerializer(Strict):
+class RevocationSerializer(StrictSerializer):
     reason = serializers.ChoiceField(
         choices=DeviceCertificate.Reason.choices,
         default=DeviceCertificate.Reason.UNSPECIFIED,
@@ -133,8 +133,8 @@ class RevocationSerializer(Strict):
     )
 
 
-class ValidationRequestSerializer(Strict):
-    certificate = Text(
+class ValidationRequestSerializer(StrictSerializer):
+    certificate = StrictCharField(
         max_length=MAX_LENGTH, pattern=r"[\s\S]+", help_text="The certificate in PEM."
     )
 
@@ -163,10 +163,10 @@ class ValidationSerializer(serializers.Serializer[Any]):
     )
 
 
-class AutoRegistrationSerializer(BoxSerializer):
+class AutoRegistrationSerializer(DeviceReportSerializer):
     """What a device sends to register itself. With a CSR it also gets a certificate."""
 
-    csr = Text(
+    csr = StrictCharField(
         max_length=MAX_LENGTH,
         required=False,
         pattern=PEM,

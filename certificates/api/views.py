@@ -32,15 +32,15 @@ from certificates.services.certificate_management import (
 from certificates.services.enrollment import enroll
 from certificates.services.renewal_windows import RETRY_AFTER, window_of
 from certificates.services.validation import validate_certificate
-from core.rest.pagination import CursorPages
-from core.rest.strict import KnownParameters
+from core.rest.pagination import KeysetPagination
+from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.authentication import IsDeviceOrMember, MayEnroll
-from devices.registry.api.views import found, shown
+from devices.registry.api.views import device_response, get_device
 from devices.registry.models import Device, EnrollmentToken
-from devices.registry.services.registration import living_device
+from devices.registry.services.registration import get_not_retired_device
 
 
-class NewestFirst(CursorPages):
+class NewestFirst(KeysetPagination):
     ordering = ("-reserved_at", "-id")
 
 
@@ -70,7 +70,7 @@ class AutoRegisterView(APIView):
         registered, certificate = enrollment.registration, enrollment.certificate
         return Response(
             {
-                "device": shown(registered.device.pk),
+                "device": device_response(registered.device.pk),
                 "token": registered.token,
                 "certificate": with_chain(certificate) if certificate else None,
             },
@@ -83,10 +83,10 @@ class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
 
     serializer_class = CertificateSerializer
     pagination_class = NewestFirst
-    filter_backends = (KnownParameters,)
+    filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[DeviceCertificate]:
-        device = found(self.kwargs["device_id"])
+        device = get_device(self.kwargs["device_id"])
         certificates = DeviceCertificate.objects.signed().of_device(device.pk)
         return certificates.select_related("replaces")
 
@@ -97,7 +97,7 @@ class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
         body = IssueSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         certificate = CertificateManagementService().issue_certificate(
-            device=living_device(device_id),
+            device=get_not_retired_device(device_id),
             csr_pem=body.validated_data.get("csr"),
             key_type=body.validated_data.get("key_type", "rsa"),
             now=timezone.now(),

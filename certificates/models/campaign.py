@@ -62,10 +62,10 @@ class RenewalCampaign(models.Model):
     def expected_renewal_at(self, serial_number: str) -> datetime:
         """Estimate when the campaign reaches a certificate, if it is not interrupted."""
         span = timedelta(minutes=self.certificates / self.per_minute)
-        return self.started_at + span * position(serial_number)
+        return self.started_at + span * serial_position(serial_number)
 
 
-def position(serial_number: str) -> float:
+def serial_position(serial_number: str) -> float:
     """Return the relative position (0 to 1) of a serial number in text order.
 
     Serial numbers are random, so the position is also the share of all serial numbers

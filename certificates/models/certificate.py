@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 
 from certificates.models.revocation_list import RevocationList
-from certificates.pki.keys import DevicePublicKey, acceptable
+from certificates.pki.keys import DevicePublicKey, require_acceptable_key
 from devices.registry.models import Device
 from tenants.models import Role
 
@@ -277,7 +277,7 @@ class DeviceCertificate(models.Model):
         return x509.load_pem_x509_certificate(self.pem.encode())
 
     def public_key(self) -> DevicePublicKey:
-        return acceptable(self.signed_certificate().public_key())
+        return require_acceptable_key(self.signed_certificate().public_key())
 
     def set_certificate(self, certificate: x509.Certificate) -> None:
         """Set the fields that are taken from the signed certificate."""

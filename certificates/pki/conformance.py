@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from certificates.pki.errors import WeakKey
 from certificates.pki.issuer import is_issued_by
-from certificates.pki.keys import acceptable
+from certificates.pki.keys import require_acceptable_key
 
 MIN_SERIAL_BITS = 64
 MAX_SERIAL_BITS = 159  # with a zero sign bit, twenty octets (RFC 5280 §4.1.2.2)
@@ -77,7 +77,7 @@ def _field_deviations(
     if certificate.issuer.public_bytes() != issuer.subject.public_bytes():
         yield "the issuer name is not byte for byte the subject of the issuer"
     try:
-        acceptable(certificate.public_key())
+        require_acceptable_key(certificate.public_key())
     except WeakKey as error:
         yield str(error)
 

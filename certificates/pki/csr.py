@@ -4,13 +4,13 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from certificates.pki.errors import BadRequest, WeakKey
-from certificates.pki.keys import DevicePublicKey, acceptable
+from certificates.pki.keys import DevicePublicKey, require_acceptable_key
 
 PARSE_ERRORS = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 MAX_LENGTH = 16_384  # characters; an RSA-8192 request has about 2,800
 
 
-def proven_key(pem: str) -> DevicePublicKey:
+def verified_public_key(pem: str) -> DevicePublicKey:
     """Parse a CSR in PEM, verify its proof of possession and return its public key.
 
     The names and extensions in the CSR are ignored: the CA decides what it certifies.
@@ -32,6 +32,6 @@ def proven_key(pem: str) -> DevicePublicKey:
             "its signature does not verify with its own key, or uses a weak hash"
         )
     try:
-        return acceptable(public_key)
+        return require_acceptable_key(public_key)
     except WeakKey as error:
         raise BadRequest(str(error)) from error

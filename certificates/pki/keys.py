@@ -36,7 +36,7 @@ def generate_for_authority(kind: KeyType) -> IssuerPrivateKey:
     return rsa.generate_private_key(PUBLIC_EXPONENT, AUTHORITY_RSA_BITS)
 
 
-def acceptable(key: object) -> DevicePublicKey:
+def require_acceptable_key(key: object) -> DevicePublicKey:
     """Return the key if a device certificate may contain it.
 
     Accepted are EC P-256, EC P-384, and RSA of 2048 to 8192 bits with an odd exponent

@@ -23,7 +23,7 @@ from certificates.pki import keys
 from certificates.pki.issuer import Addresses, Issuer, is_issued_by, key_identifier
 from certificates.services import authority_files
 from certificates.services.device_certificates import DeviceCertificatesService
-from core.locks import in_turn
+from core.locks import transaction_lock
 
 Level, Status = CertificateAuthority.Level, CertificateAuthority.Status
 
@@ -149,7 +149,7 @@ def claimed_issuer(certificate: x509.Certificate) -> CertificateAuthority | None
     return row
 
 
-def is_ours(certificate: x509.Certificate) -> bool:
+def is_issued_by_trusted_ca(certificate: x509.Certificate) -> bool:
     """Return True if a trusted CA of this installation signed the certificate."""
     row = claimed_issuer(certificate)
     return row is not None and is_issued_by(certificate, row.certificate())
@@ -249,4 +249,4 @@ def _create_shard(authority_id: int, host: str, slot: int) -> None:
 
 def lock_authorities() -> None:
     """Lock out other changes of authorities, on all hosts, until the transaction ends."""
-    in_turn("certificate authorities")
+    transaction_lock("certificate authorities")

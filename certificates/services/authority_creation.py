@@ -27,7 +27,7 @@ from certificates.services.file_store import AuthorityFiles, CertificateStore
 DEVICE_CA, ROOT_CA = "Device CA", "Root CA"
 
 
-def holder_of(*, key: bytes | None, address: str | None) -> KeyHolder:
+def load_key_holder(*, key: bytes | None, address: str | None) -> KeyHolder:
     """Load a CA key from PEM, or from a token by its address.
 
     Args:

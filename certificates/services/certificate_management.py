@@ -28,7 +28,7 @@ MAX_DUE = 20_000  # certificates returned by one run; the next run returns the r
 
 
 @dataclass(frozen=True, slots=True)
-class Monitored:
+class ExpirationCheck:
     """The result of `check_expirations`. `due` are the ids of certificates to renew."""
 
     warned: int
@@ -115,7 +115,7 @@ class CertificateManagementService:
             InvalidRequest: the CSR is invalid or its key is not acceptable.
         """
         try:
-            return csr.proven_key(csr_pem)
+            return csr.verified_public_key(csr_pem)
         except PkiError as error:
             raise InvalidRequest(
                 f"The CSR is invalid: {error}.", field="csr"
@@ -188,7 +188,7 @@ class CertificateManagementService:
 
     # --- Monitor -----------------------------------------------------------------------
 
-    def check_expirations(self, *, now: datetime) -> Monitored:
+    def check_expirations(self, *, now: datetime) -> ExpirationCheck:
         """Process all time-based changes of certificates that are due.
 
         Mark ended certificates as expired, end handovers that are over, publish renewal
@@ -197,10 +197,10 @@ class CertificateManagementService:
         """
         window = timedelta(days=settings.RENEWAL_WARNING_DAYS)
         expired = sum(in_batches(lambda: expire_batch(now)))
-        for _ in in_batches(lambda: handover.end_some(now)):
+        for _ in in_batches(lambda: handover.end_overdue_handovers(now)):
             pass
         warned = sum(in_batches(lambda: warn_batch(now, window)))
-        return Monitored(warned, expired, self.due_for_renewal(now=now))
+        return ExpirationCheck(warned, expired, self.due_for_renewal(now=now))
 
     def due_for_renewal(self, *, now: datetime) -> list[UUID]:
         """Return up to `MAX_DUE` certificates to renew, those that end first coming first."""

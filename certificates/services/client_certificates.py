@@ -31,7 +31,7 @@ def verify(pem: str, *, now: datetime) -> tuple[DeviceCertificate, Device]:
     certificate = _parse(pem)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise ClientCertificateRefused("The client certificate is not valid now.")
-    if not authorities.is_ours(certificate):
+    if not authorities.is_issued_by_trusted_ca(certificate):
         raise ClientCertificateRefused(
             "The client certificate was not issued by a CA of this server."
         )

@@ -79,7 +79,7 @@ class DeviceCertificatesService:
         authority_creation.import_authority(
             self.store,
             self.store.first,
-            holder=authority_creation.holder_of(key=key, address=address),
+            holder=authority_creation.load_key_holder(key=key, address=address),
             chain=chain,
             now=now,
         )
@@ -97,7 +97,7 @@ class DeviceCertificatesService:
             AuthorityExists: there is a CA; it is never overwritten.
             AuthorityUnavailable: the token or its key cannot be used.
         """
-        holder = authority_creation.holder_of(key=None, address=address)
+        holder = authority_creation.load_key_holder(key=None, address=address)
         with self.store.locked():
             if self.exists():
                 raise AuthorityExists("A CA already exists. It is not overwritten.")

@@ -10,11 +10,11 @@ from certificates.errors import KeyInUse
 from certificates.models import DeviceCertificate
 from certificates.pki import keys
 from certificates.services.certificate_management import CertificateManagementService
-from devices.registry.device_report import Box
+from devices.registry.device_report import DeviceReport
 from devices.registry.models import DeviceToken, EnrollmentToken
-from devices.registry.queries import devices_known_by, hold
+from devices.registry.queries import device_ids_with_identifiers, lock_device
 from devices.registry.services import registration
-from devices.registry.services.credentials import give_back
+from devices.registry.services.credentials import refund_use
 from devices.registry.services.registration import Registration
 from tenants import tokens
 
@@ -29,7 +29,7 @@ class Enrollment:
 
 def enroll(
     *,
-    report: Box,
+    report: DeviceReport,
     csr_pem: str | None,
     admission: EnrollmentToken | None,
     service: CertificateManagementService,
@@ -72,7 +72,10 @@ def enroll(
 
 
 def _check_csr(
-    report: Box, csr_pem: str, service: CertificateManagementService, now: datetime
+    report: DeviceReport,
+    csr_pem: str,
+    service: CertificateManagementService,
+    now: datetime,
 ) -> str:
     """Check before the registration that the CSR can be signed. Return its key's digest."""
     digest = keys.public_digest(service.requested_key(csr_pem))
@@ -86,9 +89,9 @@ def _check_csr(
     return digest
 
 
-def _refusal_reason(report: Box, digest: str) -> str | None:
-    device_ids = devices_known_by(report.identifiers())
-    return queries.why_key_is_barred(digest, for_devices=device_ids)
+def _refusal_reason(report: DeviceReport, digest: str) -> str | None:
+    device_ids = device_ids_with_identifiers(report.identifiers())
+    return queries.key_refusal_reason(digest, for_devices=device_ids)
 
 
 @transaction.atomic
@@ -96,7 +99,7 @@ def _undo_registration(
     registered: Registration, admission: EnrollmentToken | None, now: datetime
 ) -> None:
     """Retire a new device, unless it has registered again or got a certificate."""
-    device = hold(registered.device.pk)
+    device = lock_device(registered.device.pk)
     token = DeviceToken.objects.filter(
         device=device, digest=tokens.digest(registered.token)
     )
@@ -104,4 +107,4 @@ def _undo_registration(
     if token.exists() and not certificates.exists():
         registration.retire(device=device, reason="enrollment failed", now=now)
         if admission is not None:
-            give_back(admission)
+            refund_use(admission)

@@ -13,7 +13,7 @@ from certificates.models import DeviceCertificate
 from certificates.pki import serials
 from certificates.services.expirations import BATCH
 from devices.registry.models import Device
-from devices.registry.queries import hold
+from devices.registry.queries import lock_device
 from events.services.outbox import record
 
 Status = DeviceCertificate.Status
@@ -41,7 +41,7 @@ def acknowledge(
 @transaction.atomic
 def confirm(certificate: DeviceCertificate, *, now: datetime) -> DeviceCertificate:
     """Record that a device uses a certificate, and supersede its earlier ones."""
-    device = hold(certificate.device_id, even_retired=True)
+    device = lock_device(certificate.device_id, even_retired=True)
     certificates = DeviceCertificate.objects.of_device(device.pk)
     row = certificates.select_related("replaces").get(pk=certificate.pk)
     if row.status != Status.ACTIVE:
@@ -57,7 +57,7 @@ def confirm(certificate: DeviceCertificate, *, now: datetime) -> DeviceCertifica
 
 
 @transaction.atomic
-def end_some(now: datetime) -> int:
+def end_overdue_handovers(now: datetime) -> int:
     """Supersede up to `BATCH` certificates whose successor was not confirmed in time.
 
     Returns:

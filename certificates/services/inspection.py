@@ -20,9 +20,9 @@ from certificates.pki.conformance import deviations
 from certificates.pki.serials import to_text
 from certificates.services.file_comparison import file_differences
 from certificates.services.file_store import CertificateStore
-from core.locks import in_turn_if_free
+from core.locks import try_transaction_lock
 
-LEAST_SLICE, MAX_SLICE = 200, 5_000  # certificates per run
+MIN_SLICE, MAX_SLICE = 200, 5_000  # certificates per run
 RUNS_PER_HOUR = 60
 LISTED_WITHIN = timedelta(minutes=10)  # a revocation must be on every list by then
 MAX_SENTENCE = 400  # characters; `Drift.sentence`
@@ -32,7 +32,7 @@ Problem = tuple[str, str]  # kind, sentence
 Status = DeviceCertificate.Status
 
 
-def inspect_some(*, store: CertificateStore, now: datetime) -> int:
+def inspect_next_slice(*, store: CertificateStore, now: datetime) -> int:
     """Audit the next slice of the current pass, or start a new pass when it is time.
 
     Only one run is active at a time; a concurrent one does nothing.
@@ -71,7 +71,7 @@ def _lock_pass(now: datetime) -> Inspection | None:
     Returns:
         None if no pass is due, or another process is running one.
     """
-    if not in_turn_if_free("inspection"):
+    if not try_transaction_lock("inspection"):
         return None
     running = Inspection.objects.filter(ended_at__isnull=True).first()
     if running is not None:
@@ -94,7 +94,7 @@ def _next_slice(inspection: Inspection) -> list[DeviceCertificate]:
     if inspection.reached is not None:
         certificates = certificates.filter(pk__gt=inspection.reached)
     runs = settings.INSPECTION_HOURS * RUNS_PER_HOUR
-    size = min(max(_estimated_count() // runs, LEAST_SLICE), MAX_SLICE)
+    size = min(max(_estimated_count() // runs, MIN_SLICE), MAX_SLICE)
     return list(certificates.order_by("pk")[:size])
 
 
@@ -112,7 +112,9 @@ def _estimated_count() -> int:
 def _problems(row: DeviceCertificate, references: "_References") -> Iterator[Problem]:
     try:
         certificate = row.signed_certificate()
-        digest = keys.public_digest(keys.acceptable(certificate.public_key()))
+        digest = keys.public_digest(
+            keys.require_acceptable_key(certificate.public_key())
+        )
     except (ValueError, x509.InvalidVersion):
         yield "record_unreadable", "The certificate in the record cannot be read."
         return

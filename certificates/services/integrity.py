@@ -32,8 +32,8 @@ from certificates.services.file_store import (
 )
 from certificates.services.issuance import ABANDONED_AFTER
 from core.errors import DomainError
-from devices.registry.errors import NoSuchDevice
-from devices.registry.queries import hold
+from devices.registry.errors import DeviceNotFound
+from devices.registry.queries import lock_device
 
 
 class IntegrityCheck:
@@ -140,13 +140,13 @@ class IntegrityCheck:
         """
         try:
             with transaction.atomic():
-                hold(UUID(device_id), even_retired=True)
+                lock_device(UUID(device_id), even_retired=True)
                 if _expects_key(device_id):
                     return False
                 if self.fix:
                     path.unlink(missing_ok=True)
                 return True
-        except (NoSuchDevice, ValueError):
+        except (DeviceNotFound, ValueError):
             if self.fix:
                 path.unlink(missing_ok=True)
             return True
@@ -154,7 +154,7 @@ class IntegrityCheck:
     def _mended(self, row: DeviceCertificate) -> Iterator[Difference]:
         """Check again with the device locked and, with `fix`, repair the differences."""
         with transaction.atomic():
-            hold(row.device_id, even_retired=True)
+            lock_device(row.device_id, even_retired=True)
             is_active = DeviceCertificate.objects.active().filter(pk=row.pk).exists()
             differences = list(file_differences(row, self.store)) if is_active else []
             for difference in differences:
@@ -198,7 +198,7 @@ def find_signed(row: DeviceCertificate, store: CertificateStore) -> Signed | Non
             key_digest(store.key_of(row.device_id)),
         }
         has_key = not from_server or row.public_key_digest in digests
-        if has_key and authorities.is_ours(certificate):
+        if has_key and authorities.is_issued_by_trusted_ca(certificate):
             return Signed(certificate, key_made_here=from_server)
     return None
 

@@ -15,10 +15,10 @@ from certificates.events import issued_or_renewed
 from certificates.models import DeviceCertificate
 from certificates.services.device_certificates import Signed
 from certificates.services.file_store import CertificateStore
-from core.locks import in_turn
+from core.locks import transaction_lock
 from devices.registry import next_steps
 from devices.registry.models import Device
-from devices.registry.queries import hold
+from devices.registry.queries import lock_device
 from events.services.outbox import record
 
 Status = DeviceCertificate.Status
@@ -37,7 +37,7 @@ def reserve(row: DeviceCertificate) -> None:
     """
     try:
         with transaction.atomic(durable=True):
-            hold(row.device_id)
+            lock_device(row.device_id)
             if row.replaces_id is not None:
                 _check_renewable(row)
             # A key that the server has just generated cannot be in use.
@@ -68,7 +68,7 @@ def activate(
         IssuanceInterrupted: the reservation is no longer pending, the certificate to
             renew has ended, or there is a newer certificate.
     """
-    device = hold(row.device_id)
+    device = lock_device(row.device_id)
     grace = timedelta(days=settings.HANDOVER_DAYS)
     current = queries.start_handover(device.pk, until=now + grace)
     is_renewal = row.replaces_id is not None
@@ -133,8 +133,8 @@ def _set_next_steps(device: Device, row: DeviceCertificate | None) -> None:
 
 def _check_key(row: DeviceCertificate) -> None:
     """Check that the device may use its key. Concurrent checks of one key are serialised."""
-    in_turn(row.public_key_digest)
-    reason = queries.why_key_is_barred(
+    transaction_lock(row.public_key_digest)
+    reason = queries.key_refusal_reason(
         row.public_key_digest, for_devices=[row.device_id]
     )
     if reason is not None:

@@ -17,7 +17,7 @@ from certificates.services.certificate_management import certificate_in_use
 from certificates.services.file_store import CertificateStore, InsecureFile, read_secret
 from certificates.services.key_removal import remove_delivered_key
 from devices.registry.models import Device
-from devices.registry.queries import hold
+from devices.registry.queries import lock_device
 from events.services.outbox import record
 
 
@@ -55,7 +55,7 @@ def deliver(
         AuthorityUnavailable: the key cannot be decrypted.
     """
     with transaction.atomic():
-        locked_device = hold(device.pk)
+        locked_device = lock_device(device.pk)
         row = certificate_in_use(locked_device)
         key = _load_key(row, store)
         row.key_delivered_at = now

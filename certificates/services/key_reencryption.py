@@ -15,8 +15,8 @@ from certificates.services.file_store import (
     read_secret,
     write,
 )
-from devices.registry.errors import NoSuchDevice
-from devices.registry.queries import hold
+from devices.registry.errors import DeviceNotFound
+from devices.registry.queries import lock_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ def _reencrypt_device_key(path: Path) -> bool:
     try:
         device_id = UUID(path.name.removesuffix("-key.pem"))
         with transaction.atomic():
-            hold(device_id, even_retired=True)
+            lock_device(device_id, even_retired=True)
             return _reencrypt(path, authority=False)
-    except (ValueError, NoSuchDevice) as error:
+    except (ValueError, DeviceNotFound) as error:
         if isinstance(error, PkiError):
             raise
         return False  # not a device's key: `check_integrity` reports it

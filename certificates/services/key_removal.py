@@ -9,7 +9,7 @@ from certificates.models import DeviceCertificate
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.file_comparison import key_digest
 from certificates.services.file_store import PUBLIC, CertificateStore, write
-from devices.registry.queries import hold
+from devices.registry.queries import lock_device
 
 
 @transaction.atomic
@@ -19,7 +19,7 @@ def remove_delivered_key(row: DeviceCertificate, store: CertificateStore) -> boo
     Returns:
         True if the key was removed.
     """
-    hold(row.device_id, even_retired=True)
+    lock_device(row.device_id, even_retired=True)
     path = store.key_of(row.device_id)
     if key_digest(path) != row.public_key_digest:
         return False
@@ -46,7 +46,7 @@ def destroy_revoked_key(*, device_id: UUID, serial_number: str) -> None:
 
     If the device has another certificate in use, write that to the certificate file.
     """
-    hold(device_id, even_retired=True)
+    lock_device(device_id, even_retired=True)
     revoked = DeviceCertificate.objects.of_device(device_id).filter(
         serial_number=serial_number, status=DeviceCertificate.Status.REVOKED
     )

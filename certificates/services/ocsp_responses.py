@@ -19,14 +19,14 @@ from certificates.pki.keys import DevicePrivateKey
 from certificates.pki.ocsp import CertificateStatus, ErrorResponse, StatusRequest
 from certificates.services.device_certificates import DeviceCertificatesService
 from core import encryption
-from core.locks import in_turn
+from core.locks import transaction_lock
 
 PURPOSE = "ocsp responder"
 log = logging.getLogger(__name__)
 Status = DeviceCertificate.Status
 GOOD = {Status.ACTIVE.value, Status.SUPERSEDED.value, Status.EXPIRED.value}
 
-_open: dict[int, ocsp.Responder] = {}  # by id; decrypted once per process
+_decrypted: dict[int, ocsp.Responder] = {}  # by id; decrypted once per process
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,9 @@ class OcspResponse:
     until: datetime | None = None
 
 
-def answer(der: bytes, *, ca: DeviceCertificatesService, now: datetime) -> OcspResponse:
+def respond(
+    der: bytes, *, ca: DeviceCertificatesService, now: datetime
+) -> OcspResponse:
     """Answer an OCSP request, on failure with an error response (RFC 6960 §2.3)."""
     try:
         request = ocsp.parse(der)
@@ -120,17 +122,17 @@ def _responder(
         AuthorityUnavailable: there is none, and the CA cannot sign now.
     """
     newest = _responder_valid_for(authority, now, timedelta(days=1))
-    if newest is not None and newest.pk in _open:
-        return _open[newest.pk]
+    if newest is not None and newest.pk in _decrypted:
+        return _decrypted[newest.pk]
     row = newest or _issue_responder(authority, ca, timedelta(days=1), now)
     try:
         responder = _decrypt(row)
-    except encryption.NotReadable:
+    except encryption.DecryptionError:
         # SECRET_KEY has changed. A responder can be replaced at any time.
         row.delete()
         row = _issue_responder(authority, ca, timedelta(days=1), now)
         responder = _decrypt(row)
-    _open[row.pk] = responder
+    _decrypted[row.pk] = responder
     return responder
 
 
@@ -169,7 +171,7 @@ def _issue_responder(
     Raises:
         AuthorityUnavailable: the CA cannot sign now.
     """
-    in_turn(f"responder {authority.key_identifier}")
+    transaction_lock(f"responder {authority.key_identifier}")
     existing = _responder_valid_for(authority, now, span)
     if existing is not None:
         return existing

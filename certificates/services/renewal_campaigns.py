@@ -67,7 +67,7 @@ def pull_forward(
             "A renewal campaign with the same scope is already running."
         ) from error
     record([_event(campaign, now)])
-    forget()
+    clear_cache()
     return campaign
 
 
@@ -88,7 +88,7 @@ def stop(campaign_id: UUID, *, now: datetime) -> RenewalCampaign:
         campaign.ended_at, campaign.stopped = now, True
         campaign.save(update_fields=["ended_at", "stopped"])
         record([_event(campaign, now)])
-    forget()
+    clear_cache()
     return campaign
 
 
@@ -125,7 +125,7 @@ def early_renewal(
     return None
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Clear the cache of running campaigns."""
     global _running
     _running = None

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from certificates.models import DeviceCertificate
-from certificates.models.campaign import position
+from certificates.models.campaign import serial_position
 from certificates.services import renewal_campaigns
 from devices.registry.models import Device, NextSteps
 
@@ -85,7 +85,7 @@ def _window(
     Args:
         early: time and reason of a renewal campaign; used if it is earlier.
     """
-    jitter = SPREAD * (1 - position(serial_number))
+    jitter = SPREAD * (1 - serial_position(serial_number))
     start, reason = due_at - LENGTH - jitter, "expiry"
     if early is not None and early[0] < start:
         start, reason = early

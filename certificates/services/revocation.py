@@ -10,7 +10,7 @@ from certificates.events import revoked
 from certificates.models import DeviceCertificate
 from certificates.services import issuance
 from devices.registry.models import Device
-from devices.registry.queries import hold
+from devices.registry.queries import lock_device
 from events.services.outbox import record
 
 Status = DeviceCertificate.Status
@@ -34,7 +34,7 @@ def revoke(
         NotRevocable: the certificate was never active, or has expired.
     """
     parsed = parse_reason(reason)
-    device = hold(certificate.device_id, even_retired=True)
+    device = lock_device(certificate.device_id, even_retired=True)
     row = DeviceCertificate.objects.get(pk=certificate.pk)
     if row.status == Status.REVOKED:
         if parsed == Reason.KEY_COMPROMISE != row.revocation_reason:
@@ -63,7 +63,7 @@ def revoke_all_of_device(device_id: UUID, *, reason: str, now: datetime) -> int:
         InvalidReason: the reason does not exist or does not apply to devices.
     """
     parsed = parse_reason(reason)
-    device = hold(device_id, even_retired=True)
+    device = lock_device(device_id, even_retired=True)
     rows = list(DeviceCertificate.objects.unended().of_device(device_id))
     for row in rows:
         _revoke(row, device, parsed, now)

@@ -105,7 +105,7 @@ def build(list_id: int, issuer: Issuer, *, now: datetime) -> RevocationList:
     return _build(list_id, issuer, now)[0]
 
 
-def take_over(der: bytes) -> RevocationList:
+def import_list(der: bytes) -> RevocationList:
     """Import a list that a CA signed elsewhere, such as an offline root.
 
     Raises:

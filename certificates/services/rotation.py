@@ -184,7 +184,7 @@ class AuthorityUsage:
     superseded: int
 
 
-def standings() -> list[AuthorityUsage]:
+def authority_usages() -> list[AuthorityUsage]:
     """Return the usage of every trusted issuing CA, the oldest first."""
     usages = []
     for row in CertificateAuthority.objects.trusted().issuing().order_by("created_at"):
@@ -254,7 +254,7 @@ def destroy_retired_keys(ca: DeviceCertificatesService) -> bool:
     return any(destroyed)
 
 
-def former() -> list[CertificateAuthority]:
+def former_authorities() -> list[CertificateAuthority]:
     """Return the CAs that signed before and are still trusted, the oldest first."""
     trusted = CertificateAuthority.objects.issuing().filter(status=Status.TRUSTED)
     return list(trusted.order_by("created_at"))
@@ -281,7 +281,7 @@ def check_not_in_use(authority: CertificateAuthority, *, unconfirmed: bool) -> N
         )
 
 
-def end_former(
+def revoke_and_retire(
     authority: CertificateAuthority,
     service: CertificateManagementService,
     *,
@@ -300,7 +300,7 @@ def end_former(
         NotReadyForRotation: devices need certificates of the CA. Nothing was revoked.
     """
     check_not_in_use(authority, unconfirmed=unconfirmed)
-    for row in unneeded(authority, unconfirmed=unconfirmed).iterator():
+    for row in replaced_certificates(authority, unconfirmed=unconfirmed).iterator():
         yield service.revoke_certificate(
             row, reason=DeviceCertificate.Reason.SUPERSEDED, now=now
         )
@@ -308,7 +308,7 @@ def end_former(
     retire(key_identifier=authority.key_identifier, now=now)
 
 
-def unneeded(
+def replaced_certificates(
     authority: CertificateAuthority, *, unconfirmed: bool
 ) -> CertificateQuerySet:
     """Return the valid certificates of a former CA that have a successor.

@@ -53,7 +53,7 @@ def validate_certificate(pem: str, *, now: datetime) -> Validation:
         problems.append("unknown")
     elif row.fingerprint != fingerprint:
         problems.append("fingerprint_mismatch")
-    if not authorities.is_ours(certificate):
+    if not authorities.is_issued_by_trusted_ca(certificate):
         problems.append("signature_invalid")
     if now < certificate.not_valid_before_utc:
         problems.append("not_yet_valid")

@@ -28,13 +28,13 @@ def tool_marks(*tools: str) -> list[pytest.MarkDecorator]:
 
     Such tests are skipped where a tool is missing, unless `PKI_PEERS=required`.
     """
-    missing = [tool for tool in tools if not found(tool)]
+    missing = [tool for tool in tools if not find_tool(tool)]
     reason = f"not installed: {', '.join(missing)}"
     skipped = pytest.mark.skipif(bool(missing) and not REQUIRED, reason=reason)
     return [pytest.mark.peer, skipped]
 
 
-def needs(*tools: str) -> Callable[[Any], Any]:
+def requires_tools(*tools: str) -> Callable[[Any], Any]:
     """Decorate one test with the marks for these tools."""
 
     def mark(test: Any) -> Any:
@@ -45,7 +45,7 @@ def needs(*tools: str) -> Callable[[Any], Any]:
     return mark
 
 
-def found(tool: str) -> str | None:
+def find_tool(tool: str) -> str | None:
     """Return the path of a tool, or None if it or its plugins are not installed."""
     if tool == "pki" and not all(plugin.exists() for plugin in STRONGSWAN_PLUGINS):
         return None
@@ -69,7 +69,7 @@ def softhsm_library() -> str:
 def run_tool(*command: str, stdin: bytes | None = None, **options: Any) -> str:
     """Run a tool that must succeed. Return its standard output and error."""
     process = subprocess.run(
-        [found(command[0]) or command[0], *command[1:]],
+        [find_tool(command[0]) or command[0], *command[1:]],
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -85,7 +85,7 @@ def run_tool(*command: str, stdin: bytes | None = None, **options: Any) -> str:
 def run_failing_tool(*command: str, **options: Any) -> str:
     """Run a tool that must fail. Return its standard output and error."""
     process = subprocess.run(
-        [found(command[0]) or command[0], *command[1:]],
+        [find_tool(command[0]) or command[0], *command[1:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,

@@ -18,7 +18,7 @@ from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.file_store import CertificateStore
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
-from devices.registry.queries import devices_known_by
+from devices.registry.queries import device_ids_with_identifiers
 from devices.registry.tests.factories import DeviceFactory
 from tenants.models import Role
 
@@ -326,7 +326,7 @@ def test_a_device_registered_between_two_lookups_is_not_registered_twice(
 ) -> None:
     _, client = enrollment()
     body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
-    original = devices_known_by
+    original = device_ids_with_identifiers
     calls: list[bool] = []
 
     def register_meanwhile(identifiers: Any) -> Any:

@@ -24,7 +24,7 @@ from certificates.services.key_removal import remove_delivered_keys
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
-from provisioning.tests.processes import other_process
+from provisioning.tests.processes import subprocess_environment
 from provisioning.var import BASE
 from tenants.context import tenant_scope
 
@@ -54,7 +54,7 @@ def crash(transactional_db: None) -> Iterator[Crash]:
     with subprocess.Popen(
         [sys.executable, "-m", "certificates.tests.crash_points"],
         cwd=BASE,
-        env={**other_process(), "CRL_SHARDS": "1"},
+        env={**subprocess_environment(), "CRL_SHARDS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -144,7 +144,9 @@ def assert_consistent(service: CertificateManagementService, crash_step: str) ->
         certificate_path = store.public / path.name.replace("-key", "-cert")
         if certificate_path.exists():
             certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-            expected = keys.public_digest(keys.acceptable(certificate.public_key()))
+            expected = keys.public_digest(
+                keys.require_acceptable_key(certificate.public_key())
+            )
             assert key_digest(path) == expected, (
                 f"{crash_step}: {path.name} is of another key"
             )
@@ -175,7 +177,7 @@ def assert_device_is_well(
     if in_use is not None:
         on_file = service.ca.store.certificate_of(device.pk).read_text()
         assert on_file == in_use.pem, crash_step
-        assert authorities.is_ours(in_use.signed_certificate())
+        assert authorities.is_issued_by_trusted_ca(in_use.signed_certificate())
         service.renew_certificate(in_use, now=LATER)
     else:
         service.issue_certificate(device=device, key_type="ec", now=LATER)

@@ -16,7 +16,7 @@ from certificates.models import DeviceCertificate
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.issued import issue_certificate
 from certificates.tests.keys import DeviceKey, ec_key, request_for
-from certificates.tests.peers import needs, run_tool
+from certificates.tests.peers import requires_tools, run_tool
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from devices.registry.tests.factories import DeviceFactory
@@ -79,7 +79,7 @@ def test_cacerts_is_public(client: Any, device: Device) -> None:
     assert parse_certificates(response) == [ca]
 
 
-@needs("openssl")
+@requires_tools("openssl")
 def test_csrattrs_is_public(client: Any, tmp_path: Any) -> None:
     response = client.get(f"{EST}/csrattrs")
 

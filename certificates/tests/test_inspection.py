@@ -16,7 +16,7 @@ from certificates.tasks import inspect_certificates
 from certificates.tests.issued import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory
 
@@ -26,7 +26,7 @@ HOUR = timedelta(hours=1)
 
 def inspect_slice(now: datetime) -> int:
     store = DeviceCertificatesService().store
-    return inspection.inspect_some(store=store, now=now)
+    return inspection.inspect_next_slice(store=store, now=now)
 
 
 def run_full_pass(now: datetime) -> None:
@@ -153,7 +153,7 @@ def test_a_repaired_finding_is_deleted_and_a_lasting_one_keeps_its_start(
 def test_a_pass_runs_in_slices_and_resumes(
     now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspection, "LEAST_SLICE", 2)
+    monkeypatch.setattr(inspection, "MIN_SLICE", 2)
     for device in DeviceFactory.create_batch(5):
         issue_certificate(device, now)
 
@@ -179,7 +179,7 @@ def test_the_worker_inspects_certificates(celery_worker: None, device: Device) -
 
     inspect_certificates.delay()
 
-    until(lambda: Inspection.objects.filter(inspected=1).exists())
+    wait_until(lambda: Inspection.objects.filter(inspected=1).exists())
 
 
 def test_the_start_page_shows_the_last_pass_and_the_tenants_findings(

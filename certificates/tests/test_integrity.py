@@ -19,7 +19,7 @@ from certificates.tasks import repair_certificates
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.services import registration
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from events.services.delivery import deliver
 
 pytestmark = pytest.mark.django_db
@@ -227,7 +227,7 @@ def test_the_worker_repairs_certificates(
 
     repair_certificates.delay()
 
-    until(lambda: DeviceCertificate.objects.get().status == "active")
+    wait_until(lambda: DeviceCertificate.objects.get().status == "active")
 
 
 def test_an_interrupted_issuance_does_not_supersede_a_newer_certificate(

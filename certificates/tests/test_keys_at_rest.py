@@ -29,10 +29,10 @@ from certificates.services.file_store import InsecureFile, read_secret
 from certificates.services.integrity import IntegrityCheck
 from certificates.tests.issued import issue_certificate
 from certificates.tests.keys import ec_key, request_for
-from certificates.tests.peers import needs, run_tool, softhsm_library
+from certificates.tests.peers import requires_tools, run_tool, softhsm_library
 from devices.registry.models import Device
 from events.models import Event
-from provisioning.tests.processes import other_process
+from provisioning.tests.processes import subprocess_environment
 
 pytestmark = pytest.mark.django_db
 AsDevice = Callable[[Device], APIClient]
@@ -311,7 +311,7 @@ def test_a_passphrase_encrypts_the_key_in_pem(
     assert load_pem_private_key(response.content, b"correct horse")
 
 
-@needs("openssl")
+@requires_tools("openssl")
 def test_openssl_reads_the_pkcs_12_bundle(
     device: Device,
     as_device: AsDevice,
@@ -414,7 +414,7 @@ with every_tenant_scope():
 """
 
 
-@needs("softhsm2-util", "pkcs11-tool")
+@requires_tools("softhsm2-util", "pkcs11-tool")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("kind", "expected"),
@@ -436,7 +436,7 @@ def test_a_key_in_a_token_signs_certificates_lists_and_responders(
     process = subprocess.run(
         [sys.executable, "-c", TOKEN_SCRIPT, uri],
         env={
-            **other_process(),
+            **subprocess_environment(),
             "PKCS11_MODULE": softhsm_library(),
             "PKCS11_PIN": "87654321",
         },
@@ -462,9 +462,11 @@ def test_a_missing_token_makes_the_ca_unavailable(
     settings.PKCS11_MODULE = "/no/such/library.so"
 
     with pytest.raises(AuthorityUnavailable, match="token"):
-        authority_creation.holder_of(key=None, address="pkcs11:token=none;object=ca")
+        authority_creation.load_key_holder(
+            key=None, address="pkcs11:token=none;object=ca"
+        )
     with pytest.raises(AuthorityUnavailable, match="pkcs11:"):
-        authority_creation.holder_of(key=None, address="file:/etc/passwd")
+        authority_creation.load_key_holder(key=None, address="file:/etc/passwd")
 
 
 def test_a_ca_below_a_root_is_imported_with_its_chain(

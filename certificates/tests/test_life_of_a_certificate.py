@@ -8,7 +8,7 @@ from certificates.models import DeviceCertificate
 from certificates.services import handover
 from certificates.services.certificate_management import (
     CertificateManagementService,
-    Monitored,
+    ExpirationCheck,
 )
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
@@ -48,7 +48,7 @@ def test_a_certificate_is_renewed_superseded_expired_and_revoked(
     assert event_names(device) == ["certificate.issued"]
 
     # For eleven months nothing is due.
-    assert service.check_expirations(now=end - days(31)) == Monitored(0, 0, [])
+    assert service.check_expirations(now=end - days(31)) == ExpirationCheck(0, 0, [])
 
     # Thirty days before the end there is one warning, however often the check runs.
     assert service.check_expirations(now=end - days(30)).warned == 1
@@ -93,7 +93,7 @@ def test_a_certificate_is_renewed_superseded_expired_and_revoked(
     assert event_names(device)[5:] == ["certificate.revoked"]
 
     # A revoked certificate is never renewed, warned about or expired.
-    assert service.check_expirations(now=end_of(second) + days(1)) == Monitored(
+    assert service.check_expirations(now=end_of(second) + days(1)) == ExpirationCheck(
         0, 0, []
     )
 
@@ -108,7 +108,7 @@ def test_the_expiration_check_catches_up_after_an_outage(
 
     result = service.check_expirations(now=end_of(row) - days(3))
 
-    assert result == Monitored(warned=1, expired=0, due=[row.pk])
+    assert result == ExpirationCheck(warned=1, expired=0, due=[row.pk])
 
 
 def test_the_expiry_event_of_an_unrenewed_certificate_says_it_was_in_use(

@@ -32,7 +32,7 @@ from devices.registry.errors import DeviceIsRetired
 from devices.registry.models import Device
 from devices.registry.services import registration
 from devices.registry.tests.factories import DeviceFactory
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from events.models import Event
 from tenants.context import every_tenant_scope
 
@@ -357,7 +357,7 @@ def test_the_expiration_check_runs_when_a_worker_starts(
 
     request.getfixturevalue("celery_worker")
 
-    until(lambda: row.successors.filter(status="active").exists())
+    wait_until(lambda: row.successors.filter(status="active").exists())
 
 
 @pytest.mark.django_db(transaction=True)
@@ -368,7 +368,7 @@ def test_the_worker_renews_due_certificates(
 
     check_expirations.delay()
 
-    until(lambda: row.successors.filter(status="active").exists())
+    wait_until(lambda: row.successors.filter(status="active").exists())
     assert Event.every_tenant.named("certificate.renewal_warning").count() == 1
 
 

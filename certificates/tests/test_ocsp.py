@@ -20,9 +20,9 @@ from certificates.services import authorities, ocsp_responses
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import renew_responders
 from certificates.tests.issued import issue_certificate, revoke_certificate
-from certificates.tests.peers import needs, run_tool
+from certificates.tests.peers import requires_tools, run_tool
 from devices.registry.models import Device
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +58,7 @@ def ocsp_request(
 
 
 def fetch_response(request_der: bytes, now: datetime) -> ocsp.OCSPResponse:
-    response = ocsp_responses.answer(
+    response = ocsp_responses.respond(
         request_der, ca=DeviceCertificatesService(), now=now
     )
     return ocsp.load_der_ocsp_response(response.der)
@@ -319,7 +319,7 @@ def test_a_responder_whose_key_cannot_be_decrypted_is_replaced(
 ) -> None:
     """After a change of SECRET_KEY the old key cannot be decrypted."""
     settings.SECRET_KEY = "another"
-    ocsp_responses._open.clear()  # discards the cached key, as in a new process
+    ocsp_responses._decrypted.clear()  # discards the cached key, as in a new process
 
     response = fetch_response(ocsp_request(1), now)
 
@@ -332,7 +332,7 @@ def test_the_responder_key_is_rejected_for_devices(
     responder: x509.Certificate, tenant: Tenant
 ) -> None:
     digest = Responder.objects.get().public_key_digest
-    assert queries.why_key_is_barred(digest, for_devices=[]) is not None
+    assert queries.key_refusal_reason(digest, for_devices=[]) is not None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -341,7 +341,7 @@ def test_the_worker_renews_the_responder(celery_worker: None, device: Device) ->
 
     renew_responders.delay()
 
-    until(lambda: Responder.objects.exists())
+    wait_until(lambda: Responder.objects.exists())
 
 
 def test_a_request_for_a_retired_ca_is_unauthorized(
@@ -418,7 +418,7 @@ def test_a_request_with_an_invalid_credential_is_answered(device: Device) -> Non
     assert response.status_code == 200
 
 
-@needs("openssl")
+@requires_tools("openssl")
 def test_a_request_about_two_certificates_is_malformed(
     client: Any, device: Device, tmp_path: Any
 ) -> None:

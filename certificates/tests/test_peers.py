@@ -16,8 +16,8 @@ from certificates.services import authorities, ocsp_responses, revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.issued import issue_certificate, revoke_certificate
 from certificates.tests.peers import (
-    found,
-    needs,
+    find_tool,
+    requires_tools,
     run_failing_tool,
     run_tool,
     tool_marks,
@@ -98,7 +98,7 @@ def write_files(
 # --- OpenSSL -------------------------------------------------------------------------------
 
 
-@needs("openssl")
+@requires_tools("openssl")
 def test_openssl_verifies_the_chain_and_the_revocation_lists(
     files: IssuedFiles,
 ) -> None:
@@ -126,7 +126,7 @@ def test_openssl_verifies_the_chain_and_the_revocation_lists(
     assert "OK" in run_tool(*extended, files.path("good.pem"))
 
 
-@needs("openssl")
+@requires_tools("openssl")
 def test_openssl_accepts_a_shard_as_the_only_list(
     files: IssuedFiles,
 ) -> None:
@@ -148,7 +148,7 @@ def test_openssl_accepts_a_shard_as_the_only_list(
     assert "revoked" in run_failing_tool(*verify, files.path("bad.pem"))
 
 
-@needs("openssl")
+@requires_tools("openssl")
 def test_openssl_rejects_a_certificate_for_a_server_and_after_expiry(
     files: IssuedFiles,
 ) -> None:
@@ -175,7 +175,7 @@ def test_openssl_rejects_a_certificate_for_a_server_and_after_expiry(
     )
 
 
-@needs("openssl")
+@requires_tools("openssl")
 def test_openssl_reads_the_contents_of_a_list(files: IssuedFiles) -> None:
     output = run_tool("openssl", "crl", "-in", files.path("shard.crl.pem"), "-text")
 
@@ -198,7 +198,7 @@ def test_openssl_reads_the_contents_of_a_list(files: IssuedFiles) -> None:
     assert "verify OK" in verified
 
 
-@needs("openssl")
+@requires_tools("openssl")
 @pytest.mark.parametrize("digest", ["-sha1", "-sha256"])
 def test_openssl_verifies_ocsp_responses(
     files: IssuedFiles, client: Any, digest: str
@@ -244,7 +244,7 @@ def test_openssl_verifies_ocsp_responses(
 # --- GnuTLS ----------------------------------------------------------------------------------
 
 
-@needs("certtool")
+@requires_tools("certtool")
 def test_gnutls_verifies_the_chain_and_the_lists(files: IssuedFiles) -> None:
     chain = Path(files.path("whole.pem"))
     chain.write_bytes(
@@ -275,7 +275,7 @@ def test_gnutls_verifies_the_chain_and_the_lists(files: IssuedFiles) -> None:
         assert "Verified" in output, output
 
 
-@needs("ocsptool", "openssl")
+@requires_tools("ocsptool", "openssl")
 def test_gnutls_verifies_ocsp_responses(files: IssuedFiles, client: Any) -> None:
     for name, status in (("good.pem", "good"), ("bad.pem", "revoked")):
         request_path, response_path = files.path("q.der"), files.path("a.der")
@@ -321,7 +321,7 @@ FALSE_POSITIVE = 'Invalid URI syntax: ""urn:uuid:'
 def lint(tool: str, path: str, *options: str) -> list[str]:
     """Return the findings of a linter at level WARNING or above."""
     process = subprocess.run(
-        [found(tool) or tool, "lint", *options, "-s", "WARNING", "-f", "CSV", path],
+        [find_tool(tool) or tool, "lint", *options, "-s", "WARNING", "-f", "CSV", path],
         capture_output=True,
         text=True,
         check=False,
@@ -332,7 +332,7 @@ def lint(tool: str, path: str, *options: str) -> list[str]:
     return [line for line in lines if line and FALSE_POSITIVE not in line]
 
 
-@needs("lint_pkix_cert", "lint_crl", "lint_ocsp_response")
+@requires_tools("lint_pkix_cert", "lint_crl", "lint_ocsp_response")
 def test_pkilint_reports_nothing(files: IssuedFiles, client: Any) -> None:
     for name in ("good", "ca", "root", "responder"):
         assert lint("lint_pkix_cert", files.path(f"{name}.pem")) == [], name
@@ -355,13 +355,13 @@ def test_pkilint_reports_nothing(files: IssuedFiles, client: Any) -> None:
         assert lint("lint_ocsp_response", files.path("a.der")) == []
 
 
-@needs("lint_pkix_signer_signee_cert_chain")
+@requires_tools("lint_pkix_signer_signee_cert_chain")
 def test_pkilint_reports_no_error_in_the_chain(
     files: IssuedFiles,
 ) -> None:
     process = subprocess.run(
         [
-            found("lint_pkix_signer_signee_cert_chain") or "",
+            find_tool("lint_pkix_signer_signee_cert_chain") or "",
             "lint",
             files.path("ca.pem"),
             files.path("good.pem"),
@@ -374,7 +374,7 @@ def test_pkilint_reports_no_error_in_the_chain(
     assert "ERROR" not in process.stdout, process.stdout
 
 
-@needs("faketime", "openssl")
+@requires_tools("faketime", "openssl")
 def test_openssl_rejects_an_expired_list(files: IssuedFiles) -> None:
     later = (datetime.now(UTC) + timedelta(days=8)).strftime("%Y-%m-%d %H:%M:%S")
 
@@ -404,5 +404,5 @@ def test_the_trusted_bundle_contains_the_whole_chain(files: IssuedFiles) -> None
 def test_all_tools_are_installed_when_required() -> None:
     if os.environ.get("PKI_PEERS") == "required":
         for tool in ("openssl", "certtool", "ocsptool", "pki", "nginx", "curl"):
-            assert found(tool), tool
+            assert find_tool(tool), tool
     assert tool_marks("no-such-tool")

@@ -28,7 +28,7 @@ from certificates.pki import issuing, serials
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.keys import DeviceKey, ec_key, request_for
-from certificates.tests.peers import needs
+from certificates.tests.peers import requires_tools
 from devices.registry.models import Device
 
 pytestmark = pytest.mark.django_db
@@ -307,7 +307,7 @@ def test_a_device_key_can_be_rsa_or_p_384(
     assert row.public_key() == device_key.public_key()
 
 
-@needs("openssl")
+@requires_tools("openssl")
 def test_openssl_accepts_a_certificate_for_tls_clients_only(
     device: Device, tmp_path: Path, now: datetime
 ) -> None:

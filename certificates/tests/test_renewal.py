@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from certificates.errors import AlreadyRunning, NothingToRenew
 from certificates.models import DeviceCertificate, RenewalCampaign
-from certificates.models.campaign import position
+from certificates.models.campaign import serial_position
 from certificates.services import handover, renewal_campaigns, renewals
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import DeviceCertificatesService
@@ -22,7 +22,7 @@ from certificates.tests.issued import issue_certificate, revoke_certificate
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from events.models import Event
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory
@@ -40,7 +40,7 @@ def service() -> CertificateManagementService:
 
 @pytest.fixture(autouse=True)
 def clear_cache() -> None:
-    renewal_campaigns.forget()
+    renewal_campaigns.clear_cache()
 
 
 def renew(row: DeviceCertificate, now: datetime) -> DeviceCertificate:
@@ -101,7 +101,7 @@ def test_an_unacknowledged_handover_ends_after_the_grace_period(
     grace_period = timedelta(days=configured.HANDOVER_DAYS)
 
     def end_at(moment: datetime) -> int:
-        return sum(in_batches(lambda: handover.end_some(moment)))
+        return sum(in_batches(lambda: handover.end_overdue_handovers(moment)))
 
     assert end_at(now + grace_period - MINUTE) == 0
     assert status(old) == "active"
@@ -334,11 +334,11 @@ def test_the_worker_renews_due_and_campaign_certificates(
 
     renew_due.delay()
 
-    until(lambda: DeviceCertificate.objects.filter(replaces=row).exists())
+    wait_until(lambda: DeviceCertificate.objects.filter(replaces=row).exists())
     renewal_campaigns.pull_forward(reason="drill", per_minute=9, now=datetime.now(UTC))
     newest = DeviceCertificate.objects.active().get()
     renew_due.delay()
-    until(lambda: DeviceCertificate.objects.filter(replaces=newest).exists())
+    wait_until(lambda: DeviceCertificate.objects.filter(replaces=newest).exists())
 
 
 def advance(now: datetime) -> list[Any]:
@@ -518,7 +518,9 @@ def test_pull_renewals_forward_starts_lists_and_stops_campaigns(
 
 
 def test_serial_positions_are_ordered_between_zero_and_one() -> None:
-    positions = [position(text) for text in ("1", "10", "8000", "ffffffff", "f" * 40)]
+    positions = [
+        serial_position(text) for text in ("1", "10", "8000", "ffffffff", "f" * 40)
+    ]
 
     assert positions == sorted(positions)
     assert 0 <= positions[0] <= positions[-1] <= 1

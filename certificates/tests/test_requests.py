@@ -11,34 +11,34 @@ from certificates.tests.keys import ec_key, request_for
 def test_a_csr_returns_its_verified_public_key() -> None:
     key = ec_key()
 
-    assert csr.proven_key(request_for(key)) == key.public_key()
+    assert csr.verified_public_key(request_for(key)) == key.public_key()
 
 
 def test_a_p384_key_is_accepted() -> None:
     key = ec.generate_private_key(ec.SECP384R1())
 
-    assert csr.proven_key(request_for(key)) == key.public_key()
+    assert csr.verified_public_key(request_for(key)) == key.public_key()
 
 
 def test_a_short_rsa_key_is_rejected_with_its_size() -> None:
     key = rsa.generate_private_key(65537, 1024)
 
     with pytest.raises(BadRequest, match="1024"):
-        csr.proven_key(request_for(key))
+        csr.verified_public_key(request_for(key))
 
 
 def test_a_small_exponent_is_rejected() -> None:
     key = rsa.generate_private_key(3, 2048)
 
     with pytest.raises(BadRequest, match="exponent"):
-        csr.proven_key(request_for(key))
+        csr.verified_public_key(request_for(key))
 
 
 def test_an_unsupported_curve_is_rejected() -> None:
     key = ec.generate_private_key(ec.SECP256K1())
 
     with pytest.raises(BadRequest, match="P-256"):
-        csr.proven_key(request_for(key))
+        csr.verified_public_key(request_for(key))
 
 
 def test_a_csr_with_an_invalid_signature_is_rejected() -> None:
@@ -48,7 +48,7 @@ def test_a_csr_with_an_invalid_signature_is_rejected() -> None:
     forged = "\n".join([lines[0], body[:-6] + swapped + body[-5:], lines[-1], ""])
 
     with pytest.raises(BadRequest):
-        csr.proven_key(forged)
+        csr.verified_public_key(forged)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_csr_with_an_invalid_signature_is_rejected() -> None:
 )
 def test_an_unreadable_csr_is_rejected(text: str) -> None:
     with pytest.raises(BadRequest):
-        csr.proven_key(text)
+        csr.verified_public_key(text)
 
 
 @pytest.mark.parametrize(

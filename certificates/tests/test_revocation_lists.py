@@ -26,7 +26,7 @@ from certificates.tasks import build_revocation_lists
 from certificates.tests.issued import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from tenants.context import every_tenant_scope
 
 pytestmark = pytest.mark.django_db
@@ -303,8 +303,8 @@ def test_the_worker_builds_revocation_lists(
 
     build_revocation_lists.delay()
 
-    until(lambda: RevocationList.objects.get(slot=None).number > 0)
-    until(lambda: DeviceCertificate.objects.unlisted().count() == 0)
+    wait_until(lambda: RevocationList.objects.get(slot=None).number > 0)
+    wait_until(lambda: DeviceCertificate.objects.unlisted().count() == 0)
     assert serials(complete()) == {int(row.serial_number, 16)}
 
 
@@ -392,7 +392,7 @@ def test_an_invalid_imported_list_is_rejected(
     client.get("/certificates/ca.pem")
     other_ca = DeviceCertificatesService(tmp_path / "other-ca")
     other_ca.initialize_ca(now=now, key_type="ec", with_root=True)
-    revocation_lists.take_over(root_list(external_root, now, 7))
+    revocation_lists.import_list(root_list(external_root, now, 7))
     for der, message in (
         (root_list(external_root, now, 7), "here already"),
         (root_list(other_ca.issuer(), now, 8), "No CA"),
@@ -400,7 +400,7 @@ def test_an_invalid_imported_list_is_rejected(
         (b"nothing", "no revocation list"),
     ):
         with pytest.raises(InvalidList, match=message):
-            revocation_lists.take_over(der)
+            revocation_lists.import_list(der)
     root = RevocationList.objects.get(authority__level="root")
     assert root.number == 7
 

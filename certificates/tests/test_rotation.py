@@ -44,7 +44,7 @@ def prepare_next_ca(
 
 
 def next_step() -> str:
-    return rotation.next_step(rotation.standings())[0]
+    return rotation.next_step(rotation.authority_usages())[0]
 
 
 def move_devices(service: CertificateManagementService, now: datetime) -> None:
@@ -100,11 +100,11 @@ def test_a_rotation_from_prepare_to_retire(
     assert next_step() == "retire"
     with pytest.raises(NotReadyForRotation, match="valid still"):
         rotation.retire(key_identifier=former_ca.key_identifier, now=now)
-    for row in rotation.unneeded(former_ca, unconfirmed=False):
+    for row in rotation.replaced_certificates(former_ca, unconfirmed=False):
         revoke_certificate(row, now, reason="superseded")
     with pytest.raises(NotReadyForRotation, match="on no list yet"):
         rotation.retire(key_identifier=former_ca.key_identifier, now=now)
-    revoked = rotation.end_former(former_ca, service, unconfirmed=False, now=now)
+    revoked = rotation.revoke_and_retire(former_ca, service, unconfirmed=False, now=now)
     assert list(revoked) == [], "all certificates were revoked before"
 
     assert next_step() == "prepare"
@@ -160,7 +160,7 @@ def test_a_retired_ca_below_a_root_is_on_the_roots_list(
     rotation.prepare(service.ca, key_type="ec", with_root=True, now=now)
     rotation.switch(service.ca, now=now)
     later = now + timedelta(hours=1)
-    for row in rotation.former():
+    for row in rotation.former_authorities():
         rotation.retire(key_identifier=row.key_identifier, now=later)
 
     revocation_lists.rebuild_due(service.ca, now=later)
@@ -179,7 +179,7 @@ def test_a_root_without_cas_below_it_is_not_trusted(
     service.authority(now=now)
     next_ca = prepare_next_ca(service, now)  # the next CA has no root
     rotation.switch(service.ca, now=now)
-    for row in rotation.former():
+    for row in rotation.former_authorities():
         rotation.retire(key_identifier=row.key_identifier, now=now)
 
     assert authorities.trusted_certificates() == [next_ca.certificate()]

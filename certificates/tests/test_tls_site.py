@@ -17,12 +17,12 @@ from certificates.services import revocation_lists
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tests.issued import issue_certificate, revoke_certificate
 from certificates.tests.keys import ec_key, request_for
-from certificates.tests.peers import needs, run_tool, tool_marks
+from certificates.tests.peers import requires_tools, run_tool, tool_marks
 from certificates.tests.tls_site import Site, running_site
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from devices.remote_control.services.connect_response import PATH
-from devices.remote_control.tests.remote_control import person, told
+from devices.remote_control.tests.remote_control import create_member, issue_command
 from tenants.context import tenant_scope
 
 pytestmark = [
@@ -144,7 +144,7 @@ def test_addresses_named_in_certificates_are_served_over_http(
     assert f"{device}: good" in output
 
 
-@needs("pki")
+@requires_tools("pki")
 def test_strongswan_enrolls_and_re_enrolls_by_est(site: Site, device: Device) -> None:
     folder = site.folder
     with tenant_scope(device.tenant_id):
@@ -227,7 +227,9 @@ def test_push_notifications_pass_the_proxy_without_delay(
     with subscriber:
         assert subscriber.stdout is not None
         assert subscriber.stdout.readline().startswith("retry: ")
-        told(device, "reload", by=person(device.tenant), now=datetime.now(UTC))
+        issue_command(
+            device, "reload", by=create_member(device.tenant), now=datetime.now(UTC)
+        )
         lines = [subscriber.stdout.readline().strip() for _ in range(3)]
         subscriber.terminate()
     assert lines == ["", "id: 1", 'data: {"sequence": 1}']

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from certificates.tests.peers import found, run_tool
-from devices.registry.tests.waiting import until
-from provisioning.tests.processes import other_process
+from certificates.tests.peers import find_tool, run_tool
+from devices.registry.tests.waiting import wait_until
+from provisioning.tests.processes import subprocess_environment
 from provisioning.var import BASE
 
 NAME = "localhost"
@@ -81,11 +81,11 @@ def running_site() -> Iterator[Site]:
         web, stream = (_application(site, role) for role in ("web", "stream"))
         nginx = None
         try:
-            until(lambda: _is_ready(site.application), within=60)
-            until(lambda: _is_ready(site.stream), within=60)
+            wait_until(lambda: _is_ready(site.application), within=60)
+            wait_until(lambda: _is_ready(site.stream), within=60)
             site.refresh_trust()
             nginx = _nginx(site)
-            until(lambda: _is_ready(site.http, "/health/live"), within=30)
+            wait_until(lambda: _is_ready(site.http, "/health/live"), within=30)
             yield site
         except AssertionError:
             for log in ("web.log", "error.log"):  # printed with the failure
@@ -105,7 +105,7 @@ def _application(site: Site, role: str) -> "subprocess.Popen[bytes]":
             [sys.executable, "manage.py", "serve", role],
             cwd=BASE,
             env={
-                **other_process(),
+                **subprocess_environment(),
                 "PORT": str(site.application),
                 "STREAM_PORT": str(site.stream),
                 "PUBLIC_URL": site.url,
@@ -166,7 +166,7 @@ def _nginx(site: Site) -> "subprocess.Popen[bytes]":
         f"error_log {site.folder}/error.log;\n"
         f"events {{}}\nhttp {{ access_log off;\n{folders}\n{deployed}\n}}\n"
     )
-    command = [found("nginx") or "nginx", "-c", str(configuration)]
+    command = [find_tool("nginx") or "nginx", "-c", str(configuration)]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 

@@ -12,7 +12,7 @@ CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?"
 PEM = r"\s*-----BEGIN [A-Z ]+-----[\s\S]+-----END [A-Z ]+-----\s*"
 
 
-class Text(serializers.CharField):
+class StrictCharField(serializers.CharField):
     """A single line of text. Unlike `CharField`, it does not accept numbers.
 
     Args:
@@ -37,7 +37,7 @@ class Text(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
-class WholeNumber(serializers.IntegerField):
+class StrictIntegerField(serializers.IntegerField):
     """A JSON number without a fraction. Strings and booleans are not accepted."""
 
     def to_internal_value(self, data: Any) -> int:
@@ -48,7 +48,7 @@ class WholeNumber(serializers.IntegerField):
         return int(super().to_internal_value(int(data)))
 
 
-class Truth(serializers.BooleanField):
+class StrictBooleanField(serializers.BooleanField):
     """A JSON boolean. Strings and numbers are not accepted."""
 
     def to_internal_value(self, data: Any) -> bool:
@@ -58,7 +58,7 @@ class Truth(serializers.BooleanField):
 
 
 @extend_schema_field({"type": "string", "pattern": f"^{CLOCK}$"})
-class ClockTime(serializers.TimeField):
+class LocalTimeField(serializers.TimeField):
     """A local time of day without a UTC offset: `07:30` or `07:30:00`."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -71,12 +71,12 @@ class ClockTime(serializers.TimeField):
 
 
 @extend_schema_field({})
-class Value(serializers.JSONField):
+class JSONValueField(serializers.JSONField):
     """Any JSON value. The service validates it."""
 
 
 @extend_schema_field(
     {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
 )
-class Address(serializers.IPAddressField):
+class IPAddressField(serializers.IPAddressField):
     """An IPv4 or IPv6 address."""

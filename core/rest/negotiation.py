@@ -6,7 +6,7 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 
 
-class OneFormOnly(BaseContentNegotiation):
+class SingleFormatNegotiation(BaseContentNegotiation):
     """Use the view's first parser and renderer, whatever the client sends or accepts."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:

@@ -20,7 +20,7 @@ class Row(Func):
     output_field = TextField()  # never used, because rows are only compared
 
 
-class CursorPages(CursorPagination):
+class KeysetPagination(CursorPagination):
     """Pages after or before one row, read from the index that provides the order.
 
     Rows are ordered by one field and the id, both in the same direction. The id makes the

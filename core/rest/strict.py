@@ -10,7 +10,7 @@ from rest_framework.filters import BaseFilterBackend, OrderingFilter
 from rest_framework.request import Request
 
 
-class Strict(serializers.Serializer[Any]):
+class StrictSerializer(serializers.Serializer[Any]):
     """Base class of request bodies. An unknown field is an error.
 
     Otherwise a misspelled optional field would be ignored without notice.
@@ -26,7 +26,7 @@ class Strict(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
-class KnownParameters(BaseFilterBackend):
+class RejectUnknownParameters(BaseFilterBackend):
     """Filter backend that rejects unknown query parameters of a list."""
 
     def filter_queryset(

@@ -11,7 +11,7 @@ register = template.Library()
 
 
 @register.filter
-def moment_in_words(moment: datetime | None, *, never: str = "never") -> str:
+def relative_time(moment: datetime | None, *, never: str = "never") -> str:
     """Render a time relative to now, with the exact time as a tooltip.
 
     Args:
@@ -35,7 +35,7 @@ def moment_in_words(moment: datetime | None, *, never: str = "never") -> str:
 
 
 @register.filter
-def kind_in_words(kind: str) -> str:
+def identifier_kind_label(kind: str) -> str:
     """Return the label of an identifier kind: `mac_address` becomes "MAC address"."""
     label = kind.replace("_", " ").capitalize()
     return label.replace("Mac ", "MAC ")

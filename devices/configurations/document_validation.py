@@ -65,7 +65,7 @@ def find_faults(document: Any) -> list[Fault]:
     """Return all errors of a layer's document, at most `MAX_FAULTS`."""
     if not isinstance(document, dict):
         return [Fault("", "The configuration must be a JSON object.")]
-    if faults := unstorable(document):
+    if faults := find_storage_faults(document):
         return faults
     faults = [
         fault for error in _schema_errors(document) for fault in _faults_of(error)
@@ -77,7 +77,7 @@ def find_faults(document: Any) -> list[Fault]:
     return list(dict.fromkeys(faults))[:MAX_FAULTS]
 
 
-def unstorable(document: dict[str, Any]) -> list[Fault]:
+def find_storage_faults(document: dict[str, Any]) -> list[Fault]:
     """Return the reasons why an object cannot be stored, regardless of its keys."""
     return list(islice(_check_values(document, ()), MAX_FAULTS)) or _check_size(
         document

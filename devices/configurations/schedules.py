@@ -56,7 +56,9 @@ def find_overlaps(schedule: Sequence[Entry]) -> list[tuple[int, int]]:
     return list(dict.fromkeys(overlaps))
 
 
-def screen(schedule: Sequence[Entry], zone: ZoneInfo, at: datetime) -> ScreenState:
+def screen_state(
+    schedule: Sequence[Entry], zone: ZoneInfo, at: datetime
+) -> ScreenState:
     """Return the state of the screen at a time, and when it changes next."""
     today = at.astimezone(zone).date()
     start, end = today - timedelta(days=2), today + timedelta(days=9)

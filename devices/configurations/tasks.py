@@ -7,7 +7,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from core.locks import alone
+from core.locks import try_session_lock
 from devices.configurations.services import drift, recalculation, retention
 from tenants.context import every_tenant_scope
 
@@ -21,7 +21,7 @@ PAUSE_FACTOR = 1.0  # pause as long as the batch took, so that connects stay fas
 def recalculate() -> int:
     """Recalculate the devices' effective documents. Return the number of batches."""
     start, batches = timezone.now(), 0
-    with alone(RECALCULATION_LOCK) as is_locked:
+    with try_session_lock(RECALCULATION_LOCK) as is_locked:
         while is_locked and timezone.now() - start < MAX_RUN_TIME:
             batch_start = time.monotonic()
             if not recalculation.process_batch(now=timezone.now()):

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from core.prepared_statements import Prepared
+from core.prepared_statements import PreparedStatement
 from devices.metrics.measures import FIELDS, MEASURES
 from devices.metrics.models import (
     ROLL_UPS,
@@ -73,12 +73,12 @@ def _row_as_json(row: Row) -> str:
 
 
 @cache
-def _statement() -> Prepared:
+def _statement() -> PreparedStatement:
     columns = ", ".join(COLUMNS)
     types = ", ".join(
         f"{field.attname} {field.db_type(connection)}" for field in _SAMPLE_FIELDS
     )
-    return Prepared(
+    return PreparedStatement(
         "store_samples",
         "uuid, uuid, timestamptz, text, json",
         f"""

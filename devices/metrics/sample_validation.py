@@ -63,7 +63,7 @@ class Clock:
     limit: timedelta  # by which a device's clock may differ
 
 
-def judge(
+def validate_samples(
     samples: list[Any], *, sent_at: datetime | None, clock: Clock
 ) -> ValidationResult:
     """Validate each sample. An invalid sample does not affect the others.

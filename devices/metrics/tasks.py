@@ -5,7 +5,7 @@ from datetime import timedelta
 from celery import shared_task
 from django.utils import timezone
 
-from core.locks import alone
+from core.locks import try_session_lock
 from devices.metrics.models import ROLL_UPS
 from devices.metrics.services import partitions, retention, rollups
 from tenants.context import every_tenant_scope
@@ -17,14 +17,14 @@ PERCENTILES_LOCK = 7_205_759_407  # advisory lock: one process computes at a tim
 @shared_task(ignore_result=True)
 def create_partitions() -> int:
     """Create the partitions for the coming days. Return how many were missing."""
-    return partitions.make_ahead(now=timezone.now())
+    return partitions.create_ahead(now=timezone.now())
 
 
 @shared_task(ignore_result=True)
 def finalise_rollups() -> int:
     """Compute due percentiles for at most `MAX_RUN_TIME`. Return how many roll-ups."""
     started_at, total = timezone.now(), 0
-    with every_tenant_scope(), alone(PERCENTILES_LOCK) as is_locked:
+    with every_tenant_scope(), try_session_lock(PERCENTILES_LOCK) as is_locked:
         # Hours come first: they are read more often than days.
         for bucket in ROLL_UPS if is_locked else ():
             while timezone.now() - started_at < MAX_RUN_TIME:

@@ -8,5 +8,5 @@ class DevicesConfig(AppConfig):
     label = "devices"
 
     def ready(self) -> None:
-        device_names.register("devices.registry.services.tags.names_of")
+        device_names.register("devices.registry.services.tags.device_names")
         devices_with_tag.register("devices.registry.services.tags.device_ids_with_tag")

@@ -11,7 +11,7 @@ from devices.registry.identifiers import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class DeviceReport:
     """A device's identifiers, hardware and versions, sent by it or entered by a member.
 
     The screen size is in pixels. An empty string or None means not specified.

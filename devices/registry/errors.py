@@ -42,7 +42,7 @@ class InvalidTag(Invalid):
     code = "tag_invalid"
 
 
-class NoSuchDevice(Missing):
+class DeviceNotFound(Missing):
     code = "device_not_found"
     sentence = "The device does not exist."
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from core.prepared_statements import Prepared
+from core.prepared_statements import PreparedStatement
 from devices.registry.models import Device, NextSteps
 from tenants.context import current_tenant_id
 
@@ -186,14 +186,14 @@ def as_response(steps: NextSteps | None, *, now: datetime) -> dict[str, Any]:
 
 
 @cache
-def _upsert(columns: tuple[str, ...]) -> Prepared:
+def _upsert(columns: tuple[str, ...]) -> PreparedStatement:
     placeholders = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
     assignments = ", ".join(f"{name} = excluded.{name}" for name in columns)
     types = (str(field.db_type(connection)) for field in _FIELDS.values())
     digest = sha256(assignments.encode()).hexdigest()[
         :16
     ]  # names have at most 63 characters
-    return Prepared(
+    return PreparedStatement(
         f"next_steps_{digest}",
         ", ".join(types),
         f"INSERT INTO devices_nextsteps ({', '.join(_FIELDS)}) VALUES ({placeholders})"

@@ -9,30 +9,30 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from core.prepared_statements import Prepared
-from devices.registry.errors import DeviceIsRetired, NoSuchDevice
+from core.prepared_statements import PreparedStatement
+from devices.registry.errors import DeviceIsRetired, DeviceNotFound
 from devices.registry.identifiers import Identifier
 from devices.registry.models import Device, EnrollmentToken, NextSteps
 from tenants.context import current_tenant_id
 
-DEVICE = tuple(field.attname for field in Device._meta.concrete_fields)
-STEPS = tuple(field.attname for field in NextSteps._meta.concrete_fields)
+DEVICE_COLUMNS = tuple(field.attname for field in Device._meta.concrete_fields)
+NEXT_STEPS_COLUMNS = tuple(field.attname for field in NextSteps._meta.concrete_fields)
 _ENROLLMENT = tuple(field.attname for field in EnrollmentToken._meta.concrete_fields)
 
-_DEVICE_OF_TOKEN = Prepared(
+_DEVICE_OF_TOKEN = PreparedStatement(
     "device_of_token",
     "varchar",
     f"""
     SELECT token.digest,
-        {", ".join(f"device.{name}" for name in DEVICE)},
-        {", ".join(f"steps.{name}" for name in STEPS)}
+        {", ".join(f"device.{name}" for name in DEVICE_COLUMNS)},
+        {", ".join(f"steps.{name}" for name in NEXT_STEPS_COLUMNS)}
     FROM devices_devicetoken token
     JOIN devices_device device ON device.id = token.device_id
     LEFT JOIN devices_nextsteps steps ON steps.device_id = token.device_id
     WHERE token.digest = $1
     """,
 )
-_ENROLLMENT_TOKEN = Prepared(
+_ENROLLMENT_TOKEN = PreparedStatement(
     "enrollment_token",
     "varchar, timestamptz",
     f"""
@@ -41,7 +41,7 @@ _ENROLLMENT_TOKEN = Prepared(
         AND (expires_at IS NULL OR expires_at > $2)
     """,
 )
-_DEVICES_WITH_IDENTIFIERS = Prepared(
+_DEVICES_WITH_IDENTIFIERS = PreparedStatement(
     "devices_known_by",
     "uuid, varchar[], varchar[]",
     """
@@ -51,7 +51,7 @@ _DEVICES_WITH_IDENTIFIERS = Prepared(
     ORDER BY device_id
     """,
 )
-_UPDATE_LAST_SEEN = Prepared(
+_UPDATE_LAST_SEEN = PreparedStatement(
     "update_last_seen",
     "timestamptz, uuid, uuid",
     """
@@ -59,10 +59,10 @@ _UPDATE_LAST_SEEN = Prepared(
     WHERE id = $2 AND tenant_id = $3 AND status = 'online'
     """,
 )
-_LOCK_DEVICE = Prepared(
+_LOCK_DEVICE = PreparedStatement(
     "lock_device",
     "uuid",
-    f"SELECT {', '.join(DEVICE)} FROM devices_device WHERE id = $1 FOR NO KEY UPDATE",
+    f"SELECT {', '.join(DEVICE_COLUMNS)} FROM devices_device WHERE id = $1 FOR NO KEY UPDATE",
 )
 
 
@@ -81,10 +81,14 @@ def device_with_steps(columns: Sequence[Any]) -> Device:
         columns: the values of `DEVICE`, followed by those of `STEPS`. The latter are
             None if the device has no next steps.
     """
-    end = len(DEVICE)
-    device = Device.from_db("default", DEVICE, columns[:end])
-    has_steps = columns[end + STEPS.index("device_id")] is not None
-    steps = NextSteps.from_db("default", STEPS, columns[end:]) if has_steps else None
+    end = len(DEVICE_COLUMNS)
+    device = Device.from_db("default", DEVICE_COLUMNS, columns[:end])
+    has_steps = columns[end + NEXT_STEPS_COLUMNS.index("device_id")] is not None
+    steps = (
+        NextSteps.from_db("default", NEXT_STEPS_COLUMNS, columns[end:])
+        if has_steps
+        else None
+    )
     device._state.fields_cache["next_steps"] = steps
     return device
 
@@ -97,7 +101,7 @@ def enrollment_token(digest: str, *, now: datetime) -> EnrollmentToken | None:
     return EnrollmentToken.from_db("default", _ENROLLMENT, row)
 
 
-def devices_known_by(identifiers: Iterable[Identifier]) -> list[UUID]:
+def device_ids_with_identifiers(identifiers: Iterable[Identifier]) -> list[UUID]:
     """Return the current tenant's devices that use any of these identifiers.
 
     Retired devices do not count: their identifiers are released.
@@ -114,7 +118,7 @@ def update_last_seen_if_online(device: Device, *, now: datetime) -> bool:
     return _UPDATE_LAST_SEEN.changes(now, device.pk, device.tenant_id) > 0
 
 
-def hold(device_id: UUID, *, even_retired: bool = False) -> Device:
+def lock_device(device_id: UUID, *, even_retired: bool = False) -> Device:
     """Lock the row of a device of any tenant until the transaction ends.
 
     Every operation that ends or renews something of a device locks its row first, so
@@ -130,8 +134,8 @@ def hold(device_id: UUID, *, even_retired: bool = False) -> Device:
     """
     row = _LOCK_DEVICE.row(device_id)
     if row is None:
-        raise NoSuchDevice
-    device = Device.from_db("default", DEVICE, row)
+        raise DeviceNotFound
+    device = Device.from_db("default", DEVICE_COLUMNS, row)
     if device.status == Device.Status.RETIRED and not even_retired:
         raise DeviceIsRetired
     return device

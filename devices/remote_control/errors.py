@@ -143,7 +143,7 @@ class GestureInBulk(Invalid):
     code = "gesture_to_many"
 
 
-class NobodyFound(Conflict):
+class NoDevicesFound(Conflict):
     code = "no_devices_found"
     sentence = "The filter matches no devices."
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from core.prepared_statements import Prepared
+from core.prepared_statements import PreparedStatement
 from devices.remote_control.models import CommandHistory, CommandSigningKey
 from tenants.context import current_tenant_id
 
@@ -16,7 +16,7 @@ _COMMAND_FIELDS = tuple(field.attname for field in CommandHistory._meta.concrete
 _KEY_FIELDS = tuple(field.attname for field in CommandSigningKey._meta.concrete_fields)
 _COMMAND_COLUMNS = ", ".join(_COMMAND_FIELDS)
 
-_OPEN_COMMANDS = Prepared(
+_OPEN_COMMANDS = PreparedStatement(
     "commands_unseen",
     "uuid, uuid, bigint, timestamptz, int",
     f"""
@@ -29,7 +29,7 @@ _OPEN_COMMANDS = Prepared(
 # The statement locks the queue's row itself. PostgreSQL checks rows again that changed
 # while it waited for the lock. It does not see commands added meanwhile; the device
 # receives a push notification for those.
-_MARK_SENT = Prepared(
+_MARK_SENT = PreparedStatement(
     "commands_hand_out",
     "uuid, uuid, bigint, bigint, timestamptz",
     f"""
@@ -43,7 +43,7 @@ _MARK_SENT = Prepared(
     RETURNING {_COMMAND_COLUMNS}
     """,
 )
-_SIGNING_KEY = Prepared(
+_SIGNING_KEY = PreparedStatement(
     "command_signing_key",
     "uuid",
     f"""

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from core.locks import alone
+from core.locks import try_session_lock
 from devices.remote_control.services import (
     bulk_commands,
     command_expiry,
@@ -31,7 +31,7 @@ def run_bulk_commands() -> int:
     started_at, batches = timezone.now(), 0
     with every_tenant_scope():
         while bulk_commands.any_running() and timezone.now() - started_at < MAX_RUN:
-            with alone(BULK_COMMANDS_LOCK) as is_locked:
+            with try_session_lock(BULK_COMMANDS_LOCK) as is_locked:
                 if not is_locked:
                     break
                 while timezone.now() - started_at < MAX_RUN:

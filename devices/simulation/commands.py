@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from devices.simulation.screen import DEFAULT_WIDTH, Screen
-from devices.simulation.tally import NETWORK, Tally
+from devices.simulation.tally import NETWORK, RunStatistics
 
 COMMANDS_PATH = "/devices/me/commands"
 STREAM_TIMEOUT = 60.0  # seconds without data after which the stream counts as broken
@@ -42,7 +42,7 @@ class CommandClient:
     """The state of a device's remote control and the execution of its commands."""
 
     call: Call
-    tally: Tally
+    tally: RunStatistics
     random: Random
     now: Callable[[], float]  # seconds since 1970
     screen: Screen

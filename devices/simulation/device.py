@@ -21,7 +21,7 @@ from devices.simulation.plausible import (
     sample,
 )
 from devices.simulation.screen import Screen
-from devices.simulation.tally import NETWORK, Tally
+from devices.simulation.tally import NETWORK, RunStatistics
 from devices.simulation.updates import UpdateClient
 from devices.simulation.wire import send_request
 
@@ -33,7 +33,7 @@ MAX_RETRY_DELAY = 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class FleetTiming:
     """Intervals and failure probabilities of the simulated devices."""
 
     connect_every: float | None = None  # seconds; None: as the server asks
@@ -57,8 +57,8 @@ class FleetContext:
     url: str
     enrollment_token: str
     seed: str
-    pace: Pace
-    tally: Tally
+    pace: FleetTiming
+    tally: RunStatistics
     now: Callable[[], datetime]
 
 

@@ -10,8 +10,8 @@ from datetime import datetime
 import aiohttp
 
 from devices.simulation.commands import STREAM_TIMEOUT
-from devices.simulation.device import FleetContext, Pace, SimulatedDevice
-from devices.simulation.tally import Tally
+from devices.simulation.device import FleetContext, FleetTiming, SimulatedDevice
+from devices.simulation.tally import RunStatistics
 
 MAX_CONNECTIONS = 200  # shared by all devices, as behind a proxy
 RESPONSE_TIMEOUT = 30.0  # seconds
@@ -33,10 +33,10 @@ class Fleet:
     enrollment_token: str
     devices: int
     seed: str
-    pace: Pace
+    pace: FleetTiming
     now: Callable[[], datetime]
 
-    async def run(self, tally: Tally, seconds: float | None = None) -> None:
+    async def run(self, tally: RunStatistics, seconds: float | None = None) -> None:
         """Run the devices and count their requests.
 
         Args:

@@ -46,7 +46,7 @@ class RequestStatistics:
 
 
 @dataclass(slots=True)
-class Tally:
+class RunStatistics:
     """The statistics of a run."""
 
     kinds: dict[str, RequestStatistics] = field(default_factory=dict)

@@ -13,7 +13,7 @@ import aiohttp
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from devices.simulation.tally import NETWORK, Tally
+from devices.simulation.tally import NETWORK, RunStatistics
 
 UPDATE_PATH = "/devices/me/update"
 MAX_DOWNLOAD_ATTEMPTS = 200  # per file, including interrupted and throttled ones
@@ -39,7 +39,7 @@ class UpdateClient:
     url: str
     device_id: Callable[[], str]
     now: Callable[[], float]  # seconds since 1970, by the server's clock
-    tally: Tally
+    tally: RunStatistics
     seed: str
     version: str  # of the installed app
     connect: Callable[[], Awaitable[object]]  # called after the restart of the app

@@ -7,12 +7,12 @@ from typing import Any
 
 import aiohttp
 
-from devices.simulation.tally import NETWORK, Tally
+from devices.simulation.tally import NETWORK, RunStatistics
 
 
 async def send_request(
     http: aiohttp.ClientSession,
-    tally: Tally,
+    tally: RunStatistics,
     kind: str,
     method: str,
     url: str,

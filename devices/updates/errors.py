@@ -202,7 +202,7 @@ class InvalidRollout(Invalid):
         ]
 
 
-class RolloutOfNothing(Conflict):
+class NoEligibleDevices(Conflict):
     """No device would be updated; `current` has the number of devices by reason."""
 
     code = "rollout_of_nothing"

@@ -6,11 +6,11 @@ Thousands of devices can download at once, and each reports every few seconds.
 from datetime import datetime
 from uuid import UUID
 
-from core.prepared_statements import Prepared
+from core.prepared_statements import PreparedStatement
 from tenants.context import current_tenant_id
 
 # A report of an earlier status, or of less progress in the same status, changes nothing.
-_PROGRESS = Prepared(
+_PROGRESS = PreparedStatement(
     "update_progress",
     "uuid, uuid, uuid, int, varchar, int, timestamptz",
     """

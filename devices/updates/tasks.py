@@ -22,7 +22,7 @@ def advance_rollouts() -> int:
     started, steps = timezone.now(), 0
     with every_tenant_scope():
         while timezone.now() - started < MAX_DURATION:
-            if not rollout_tick.tick(now=timezone.now()):
+            if not rollout_tick.advance_next_rollout(now=timezone.now()):
                 break
             steps += 1
     return steps
@@ -33,6 +33,6 @@ def delete_orphaned_files() -> int:
     """Delete files that interrupted uploads left behind. Return how many."""
     with every_tenant_scope():
         before = timezone.now() - MIN_ORPHAN_AGE
-        return packages.delete_orphaned_files(before=before) + uploads.drop_left(
+        return packages.delete_orphaned_files(
             before=before
-        )
+        ) + uploads.delete_leftover_files(before=before)

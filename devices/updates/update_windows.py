@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from devices.configurations.schedules import DAYS, screen
+from devices.configurations.schedules import DAYS, screen_state
 
 Window = Mapping[str, Any]  # {"days": ["monday"], "from": "02:00", "until": "05:00"}
 MAX_WINDOWS = 20
@@ -61,5 +61,5 @@ def window_state(
         {"days": window["days"], "on": window["from"], "off": window["until"]}
         for window in windows
     ]
-    state = screen(schedule, zone, at)
+    state = screen_state(schedule, zone, at)
     return WindowState(state.is_on, state.until)

@@ -10,20 +10,20 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from events.admin.forms import ChannelForm
 from events.errors import InvalidChannel
 from events.models import Channel, ChannelDelivery
 from events.services import channels
 from tenants.admin.base import (
-    MOST_AT_ONCE,
-    DeletesWhole,
+    MAX_ROWS_PER_ACTION,
+    CascadeDeleteMixin,
     PortalAdmin,
     ReadOnlyAdmin,
-    act_on_each,
-    person,
-    report_page,
+    results_page,
+    run_for_each,
     secret_page,
+    signed_in_user,
 )
 from tenants.context import tenant_scope
 
@@ -31,7 +31,7 @@ STATES = {"delivered": "success", "waiting": "info", "dead": "danger"}
 
 
 @admin.register(Channel)
-class ChannelAdmin(DeletesWhole, PortalAdmin):
+class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
     """The tenant's webhooks and mail recipients for events."""
 
     list_display = ("name", "kind", "destination", "event_filter", "state")
@@ -44,11 +44,11 @@ class ChannelAdmin(DeletesWhole, PortalAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return ChannelForm.for_person(person(request))
+        return ChannelForm.for_person(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = ["name", "kind", "url", "recipients", "is_enabled"]
-        if obj is None and person(request).is_superuser:
+        if obj is None and signed_in_user(request).is_superuser:
             fields.insert(0, "tenant")
         filters = ("events", "least_severity", "tag")
         return ((None, {"fields": fields}), ("Event filter", {"fields": filters}))
@@ -95,8 +95,8 @@ class ChannelAdmin(DeletesWhole, PortalAdmin):
                 raise InvalidChannel(f"The test message failed: {answer}"[:300])
             return f"Delivered in {attempt['milliseconds']} ms: {answer}"[:300]
 
-        outcomes = act_on_each(rows[:3], test)  # each may take several seconds
-        return report_page(self, request, "Test messages", outcomes)
+        outcomes = run_for_each(rows[:3], test)  # each may take several seconds
+        return results_page(self, request, "Test messages", outcomes)
 
     @admin.action(description="Rotate secrets", permissions=["change"])
     def rotate_selected(
@@ -109,9 +109,9 @@ class ChannelAdmin(DeletesWhole, PortalAdmin):
             secrets[str(channel)] = secret
             return "Rotated. The former secret is valid for another day."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], rotate)
+        outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], rotate)
         if not secrets:
-            return report_page(self, request, "Rotate secrets", outcomes)
+            return results_page(self, request, "Rotate secrets", outcomes)
         return secret_page(self, request, title="New secrets", secrets=secrets)
 
 
@@ -165,12 +165,12 @@ class MessageAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Created", ordering="created_at")
     def created(self, message: ChannelDelivery) -> str:
-        return moment_in_words(message.created_at)
+        return relative_time(message.created_at)
 
     @admin.display(description="Next attempt")
     def due(self, message: ChannelDelivery) -> str:
         waiting = message.state == "waiting"
-        return moment_in_words(message.due_at if waiting else None)
+        return relative_time(message.due_at if waiting else None)
 
     @admin.display(description="Last response")
     def last_answer(self, message: ChannelDelivery) -> str:
@@ -196,8 +196,8 @@ class MessageAdmin(ReadOnlyAdmin):
             channels.replay(message_id=message.pk, now=timezone.now())
             return "The message will be sent again shortly."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], replay)
-        return report_page(self, request, "Send messages again", outcomes)
+        outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], replay)
+        return results_page(self, request, "Send messages again", outcomes)
 
 
 def _attempt_result(attempt: dict[str, Any]) -> str:

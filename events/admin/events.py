@@ -7,10 +7,15 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import display
 
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from events.models import Delivery, Event
 from events.services import delivery
-from tenants.admin.base import MOST_AT_ONCE, Outcome, ReadOnlyAdmin, report_page
+from tenants.admin.base import (
+    MAX_ROWS_PER_ACTION,
+    ActionResult,
+    ReadOnlyAdmin,
+    results_page,
+)
 
 
 @admin.register(Event)
@@ -40,7 +45,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Time")
     def when(self, event: Event) -> str:
-        return moment_in_words(event.at)
+        return relative_time(event.at)
 
     @admin.display(description="Caller")
     def by(self, event: Event) -> str:
@@ -79,18 +84,18 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Next attempt", ordering="due_at")
     def due(self, row: Delivery) -> str:
-        return moment_in_words(row.due_at)
+        return relative_time(row.due_at)
 
     @admin.action(description="Retry dead deliveries", permissions=["manage"])
     def try_again(self, request: HttpRequest, rows: QuerySet[Delivery]) -> HttpResponse:
-        selected = list(rows[:MOST_AT_ONCE])
+        selected = list(rows[:MAX_ROWS_PER_ACTION])
         delivery.retry(delivery_ids=[row.pk for row in selected], now=timezone.now())
         outcomes = [
-            Outcome(str(row), True, "The delivery will be retried shortly.")
+            ActionResult(str(row), True, "The delivery will be retried shortly.")
             if row.dead_at is not None
-            else Outcome(
+            else ActionResult(
                 str(row), False, "Only dead deliveries can be retried. This one waits."
             )
             for row in selected
         ]
-        return report_page(self, request, "Retry deliveries", outcomes)
+        return results_page(self, request, "Retry deliveries", outcomes)

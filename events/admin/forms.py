@@ -14,7 +14,7 @@ from unfold.widgets import (
 from events.models import Channel
 from events.services import channels
 from events.severity import Severity
-from tenants.admin.forms import ServiceForm, tenant_field, text
+from tenants.admin.forms import ServiceForm, tenant_field, text_field
 
 ANY = [("", "All events, also without a severity"), *Severity.choices]
 
@@ -33,12 +33,12 @@ class ChannelForm(ServiceForm):
     """Add or change a channel. A new webhook's row carries its secret to the next page."""
 
     tenant = tenant_field()
-    name = text("Name", required=True, length=120)
+    name = text_field("Name", required=True, length=120)
     kind = forms.ChoiceField(
         choices=Channel.Kind.choices,
         widget=UnfoldAdminSelectWidget(choices=Channel.Kind.choices),
     )
-    url = text(
+    url = text_field(
         "URL",
         length=500,
         help_text="For a webhook, such as https://example.com/hook.",
@@ -59,7 +59,7 @@ class ChannelForm(ServiceForm):
         required=False,
         widget=UnfoldAdminSelectWidget(choices=ANY),
     )
-    tag = text(
+    tag = text_field(
         "Tag",
         help_text="Only events of devices with this tag. Leave empty for all events.",
     )

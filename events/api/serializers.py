@@ -4,27 +4,27 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core.rest.fields import Text, Truth
-from core.rest.strict import Strict
+from core.rest.fields import StrictBooleanField, StrictCharField
+from core.rest.strict import StrictSerializer
 from events.models import Channel, ChannelDelivery
 from events.severity import Severity
 
 
-class ChannelUpdateSerializer(Strict):
+class ChannelUpdateSerializer(StrictSerializer):
     """Changes of a channel. Omitted fields keep their values."""
 
-    name = Text(max_length=120, required=False)
-    url = Text(
+    name = StrictCharField(max_length=120, required=False)
+    url = StrictCharField(
         max_length=500, required=False, help_text="URL of a webhook (http or https)."
     )
     recipients = serializers.ListField(
-        child=Text(max_length=254),
+        child=StrictCharField(max_length=254),
         max_length=20,
         required=False,
         help_text="E-mail addresses of a mail channel.",
     )
     events = serializers.ListField(
-        child=Text(max_length=64, pattern=r"[a-z_*]+(\.[a-z_*]+)?"),
+        child=StrictCharField(max_length=64, pattern=r"[a-z_*]+(\.[a-z_*]+)?"),
         min_length=1,
         max_length=50,
         required=False,
@@ -36,13 +36,13 @@ class ChannelUpdateSerializer(Strict):
         allow_null=True,
         help_text="Minimum severity. If set, events without a severity are not sent.",
     )
-    tag = Text(
+    tag = StrictCharField(
         max_length=64,
         required=False,
         allow_null=True,
         help_text="If set, only events of devices with this tag are sent.",
     )
-    is_enabled = Truth(required=False)
+    is_enabled = StrictBooleanField(required=False)
 
     def service_arguments(self) -> dict[str, Any]:
         """Return the validated data with empty strings instead of null."""
@@ -54,7 +54,7 @@ class ChannelUpdateSerializer(Strict):
 
 
 class ChannelFields(ChannelUpdateSerializer):
-    name = Text(max_length=120)
+    name = StrictCharField(max_length=120)
     kind = serializers.ChoiceField(choices=Channel.Kind.choices)
 
 

@@ -12,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import CursorPages
-from core.rest.strict import KnownParameters
+from core.rest.pagination import KeysetPagination
+from core.rest.strict import RejectUnknownParameters
 from events.api.serializers import (
     ChannelFields,
     ChannelSerializer,
@@ -28,12 +28,12 @@ from events.services import channels
 from tenants.api.permissions import IsAdmin
 
 
-class ByName(CursorPages):
+class ByName(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("name", "id")
 
 
-class NewestFirst(CursorPages):
+class NewestFirst(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("-id",)
 
@@ -44,7 +44,7 @@ class ChannelsView(ListAPIView[Channel]):
     permission_classes = (IsAdmin,)
     serializer_class = ChannelSerializer
     pagination_class = ByName
-    filter_backends = (KnownParameters,)
+    filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[Channel]:
         queryset: QuerySet[Channel] = Channel.objects.all()
@@ -119,7 +119,7 @@ class MessagesView(ListAPIView[ChannelDelivery]):
     permission_classes = (IsAdmin,)
     serializer_class = MessageSerializer
     pagination_class = NewestFirst
-    filter_backends = (KnownParameters,)
+    filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[ChannelDelivery]:
         if getattr(self, "swagger_fake_view", False):  # generating the OpenAPI document

@@ -18,7 +18,7 @@ from uuid import UUID
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 
-from core.locks import in_turn_if_free
+from core.locks import try_transaction_lock
 from events.models import Delivery, Event, Seal, Unsealed
 
 BATCH = 5_000  # events sealed per transaction
@@ -137,7 +137,7 @@ def digest_of(event: Event) -> bytes:
 
 @transaction.atomic
 def _seal_batch(now: datetime) -> int:
-    if not in_turn_if_free("seal events"):
+    if not try_transaction_lock("seal events"):
         return 0  # another process is sealing
     rows = list(Unsealed.objects.order_by("event_id")[:BATCH])
     rows.sort(key=lambda row: (str(row.chain), row.event_id))

@@ -6,12 +6,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 from uuid import UUID
 
-from core.prepared_statements import Prepared
+from core.prepared_statements import PreparedStatement
 from events import extension_points
 from events.models import ChannelDelivery, Event
 from events.severity import Severity
 
-_CHANNELS = Prepared(
+_CHANNELS = PreparedStatement(
     "channels_of_tenants",
     "text[]",
     """
@@ -20,7 +20,7 @@ _CHANNELS = Prepared(
     """,
 )
 
-_LOCK_EXISTING = Prepared(
+_LOCK_EXISTING = PreparedStatement(
     "channels_still_there",
     "text[]",
     "SELECT id FROM events_channel WHERE id = ANY($1::uuid[]) FOR KEY SHARE",

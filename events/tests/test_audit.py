@@ -8,9 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 
-from devices.registry.device_report import Box
+from devices.registry.device_report import DeviceReport
 from devices.registry.services import registration
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from events.models import Event, Seal, Unsealed
 from events.services import audit_log
 from events.tasks import seal_events as seal_task
@@ -42,7 +42,7 @@ def write(tenant: Tenant, now: datetime, count: int = 3) -> list[int]:
     with tenant_scope(tenant.pk):
         for number in range(count):
             registration.register(
-                box=Box(serial_number=f"SN-{start}-{number}"), now=now
+                box=DeviceReport(serial_number=f"SN-{start}-{number}"), now=now
             )
     return sorted(Event.every_tenant.filter(tenant=tenant).values_list("pk", flat=True))
 
@@ -226,5 +226,5 @@ def test_a_worker_seals_events(
 
     seal_task.delay()
 
-    until(lambda: not Unsealed.objects.exists())
+    wait_until(lambda: not Unsealed.objects.exists())
     assert Seal.objects.count() == 1

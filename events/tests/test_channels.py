@@ -24,7 +24,7 @@ from devices.monitoring.events import AlertOpened
 from devices.registry.events import DeviceQuarantined
 from devices.registry.models import Device, DeviceTag
 from devices.registry.tests.factories import DeviceFactory, TagFactory
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from events.domain_events import DomainEvent
 from events.models import Channel, ChannelDelivery, Event
 from events.services import channel_delivery, channel_secrets, channels, outbound_http
@@ -594,7 +594,7 @@ def test_a_worker_sends_soon_after_the_commit(
         with transaction.atomic():
             publish(alert_opened(channel.tenant, timezone.now()))
 
-        until(lambda: endpoint.received)
+        wait_until(lambda: endpoint.received)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -613,4 +613,4 @@ def test_a_worker_deletes_old_messages(celery_worker: None) -> None:
 
     delete_expired_messages.delay()
 
-    until(lambda: not ChannelDelivery.every_tenant.exists())
+    wait_until(lambda: not ChannelDelivery.every_tenant.exists())

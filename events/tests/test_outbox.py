@@ -9,7 +9,7 @@ from django.db import transaction
 
 from certificates.events import CertificateRevoked
 from devices.registry.models import Tag
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from events.domain_events import DomainEvent
 from events.extension_points import on, subscribers
 from events.models import Delivery, Event
@@ -17,7 +17,7 @@ from events.services import audit_log, delivery
 from events.services.outbox import record
 from events.tasks import delete_expired_events
 from events.tasks import deliver_events as deliver_task
-from provisioning.tests.processes import other_process
+from provisioning.tests.processes import subprocess_environment
 from tenants.context import current_caller, current_tenant_id, tenant_scope
 from tenants.models import Tenant
 
@@ -270,7 +270,7 @@ time.sleep(60)
 def test_a_commit_does_not_wait_for_an_unavailable_broker(tenant: Tenant) -> None:
     committing = subprocess.Popen(
         [sys.executable, "-c", COMMIT_AN_EVENT, str(tenant.pk)],
-        env={**other_process(), "REDIS_URL": "redis://127.0.0.1:1/0"},
+        env={**subprocess_environment(), "REDIS_URL": "redis://127.0.0.1:1/0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -305,7 +305,7 @@ def test_a_real_worker_delivers(celery_worker: None, tenant: Tenant) -> None:
 
     deliver_task.delay()
 
-    until(lambda: not Delivery.objects.exists())
+    wait_until(lambda: not Delivery.objects.exists())
 
 
 @pytest.mark.django_db(transaction=True)
@@ -318,4 +318,4 @@ def test_a_real_worker_deletes_expired_events(
 
     delete_expired_events.delay()
 
-    until(lambda: not Event.every_tenant.exists())
+    wait_until(lambda: not Event.every_tenant.exists())

@@ -17,7 +17,7 @@ from core.errors import (
     Refused,
     Unavailable,
 )
-from tenants.api.throttles import wait_after_refusal
+from tenants.api.throttles import count_rejected_request
 
 HTTP_STATUS: dict[type[DomainError], int] = {
     Invalid: status.HTTP_400_BAD_REQUEST,
@@ -48,7 +48,7 @@ class ExceptionHandler(handler.ExceptionHandler):
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         match exc:
-            case Refused() if wait := wait_after_refusal():
+            case Refused() if wait := count_rejected_request():
                 return exceptions.Throttled(wait)
             case DomainError():
                 return DomainRefusal(exc)
@@ -60,7 +60,7 @@ class ExceptionHandler(handler.ExceptionHandler):
                 exceptions.NotAuthenticated()
                 | exceptions.AuthenticationFailed()
                 | exceptions.PermissionDenied()
-            ) if wait := wait_after_refusal():
+            ) if wait := count_rejected_request():
                 return exceptions.Throttled(wait)
             case _:
                 converted: Exception = super().convert_known_exceptions(exc)

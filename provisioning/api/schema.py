@@ -146,7 +146,7 @@ class DocumentedSchema(AutoSchema):
 class TextField(OpenApiSerializerFieldExtension):
     """Document pattern and length of text fields."""
 
-    target_class = "core.rest.fields.Text"
+    target_class = "core.rest.fields.StrictCharField"
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class TextField(OpenApiSerializerFieldExtension):
 class StrictBody(OpenApiSerializerExtension):
     """Document that a request body must not contain unknown fields."""
 
-    target_class = "core.rest.strict.Strict"
+    target_class = "core.rest.strict.StrictSerializer"
     match_subclasses = True
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Endpoints:
     def accept_connections(self, wanted: Set[str]) -> bool:
         """Return True if the wanted servers accept connections."""
         ports = {"postgres": self.postgres_port, "valkey": self.valkey_port}
-        return all(answers(ports[server]) for server in wanted)
+        return all(accepts_connections(ports[server]) for server in wanted)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -89,7 +89,9 @@ def with_free_ports(var: Path) -> Endpoints:
     """
     endpoints = load_or_create(var)
     deadline = time.monotonic() + ORPHAN_TIMEOUT
-    while answers(endpoints.postgres_port) or answers(endpoints.valkey_port):
+    while accepts_connections(endpoints.postgres_port) or accepts_connections(
+        endpoints.valkey_port
+    ):
         if time.monotonic() > deadline:
             endpoints = replace(
                 endpoints, postgres_port=_free_port(), valkey_port=_free_port()
@@ -100,7 +102,7 @@ def with_free_ports(var: Path) -> Endpoints:
     return endpoints
 
 
-def answers(port: int) -> bool:
+def accepts_connections(port: int) -> bool:
     """Return True if something accepts connections on this loopback port."""
     with socket.socket() as probe:
         probe.settimeout(1)

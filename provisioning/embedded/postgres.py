@@ -18,7 +18,7 @@ from pathlib import Path
 from provisioning.embedded.endpoints import (
     EmbeddedError,
     Endpoints,
-    answers,
+    accepts_connections,
     is_traversable_by_all,
     write_private,
 )
@@ -65,7 +65,7 @@ def program(endpoints: Endpoints, *, durable: bool) -> Program:
         stop_signal=signal.SIGINT,  # fast shutdown: close sessions, write a checkpoint
         orphan_signal=signal.SIGQUIT,  # immediate shutdown, including its children
         grace=4.0,
-        ready=lambda: answers(endpoints.postgres_port),
+        ready=lambda: accepts_connections(endpoints.postgres_port),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from provisioning.embedded.endpoints import (
     EmbeddedError,
     Endpoints,
-    answers,
+    accepts_connections,
     write_private,
 )
 from provisioning.processes import Program
@@ -31,7 +31,7 @@ def program(endpoints: Endpoints, *, durable: bool) -> Program:
     return Program(
         name="valkey",
         command=(str(_binary()), str(configuration)),
-        ready=lambda: answers(endpoints.valkey_port),
+        ready=lambda: accepts_connections(endpoints.valkey_port),
         grace=3.0,
     )
 

@@ -16,13 +16,13 @@ from certificates.models import DeviceCertificate, Drift, Inspection
 from certificates.services.inspection import last_full_pass
 from core.charts import Chart, Point, chart
 from devices.metrics.measures import MEASURE
-from devices.metrics.services.aggregates import by_the_hour
+from devices.metrics.services.aggregates import fleet_by_hour
 from devices.metrics.services.history import Period
 from devices.monitoring.models import Alert
 from devices.registry.models import Device
 from events.models import Event
 from events.severity import Severity
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 from tenants.context import current_tenant_id
 from tenants.models import User
 from tenants.roles import visible_to
@@ -36,7 +36,7 @@ _SEVERITY_RANKS = list(enumerate(Severity.values))
 
 def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Return the template's context. The number of queries does not depend on the data."""
-    user, now = person(request), timezone.now()
+    user, now = signed_in_user(request), timezone.now()
     devices = visible_to(user, Device)
     certificates = DeviceCertificate.objects.active()
     if not user.is_superuser:
@@ -122,7 +122,7 @@ def _charts(now: datetime) -> list[Chart]:
 def _fleet_charts(now: datetime) -> Iterator[Chart]:
     start = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=24)
     measures = [MEASURE[name] for name in FLEET_MEASURES]
-    hours = by_the_hour(measures, Period(start=start, end=now))
+    hours = fleet_by_hour(measures, Period(start=start, end=now))
     axis: dict[str, Any] = {"start": start, "end": now, "step": timedelta(hours=1)}
     counts = [Point(hour.starts_at, hour.devices) for hour in hours]
     yield chart("Reporting devices per hour", counts, floor=0, **axis)

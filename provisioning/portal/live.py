@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from core.push.admission import PUSH_ENVIRON, Admission, error, plain, stream_headers
 from core.push.listeners import EventStream, Listener, Listeners
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 from tenants.context import EVERY_TENANT, current_tenant_id
 
 TOPIC_HEADER = "X-Live-Topic"  # whose pages the connection is for; for the push server
@@ -34,7 +34,7 @@ def stream(request: HttpRequest) -> HttpResponse:
         response["Location"] = f"{origin.strip()}{PATH}"
         response["Cache-Control"] = "no-store"
         return response
-    is_superuser = person(request).is_superuser
+    is_superuser = signed_in_user(request).is_superuser
     topic = EVERY_TENANT if is_superuser else str(current_tenant_id() or "")
     response = HttpResponse(FALLBACK, content_type="text/event-stream")
     response["Cache-Control"] = "no-store"

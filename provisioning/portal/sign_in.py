@@ -13,12 +13,12 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from accounts.middleware import SECOND_FACTOR_SHOWN, second_factor_shown
+from accounts.middleware import VERIFIED_SECOND_FACTOR, second_factor_verified
 from accounts.services import second_factor
 from core.errors import DomainError
 from core.limits import Limit
-from tenants.admin.base import person
-from tenants.context import callers_network
+from tenants.admin.base import signed_in_user
+from tenants.context import caller_network
 
 SIGN_IN = Limit("sign_in")
 TITLE = "Two-factor authentication"
@@ -44,7 +44,7 @@ def rate_limit_response(request: HttpRequest) -> HttpResponse | None:
     """Return a 429 response if the address has tried to sign in too often, else None."""
     if request.method != "POST":
         return None
-    wait = SIGN_IN.spend(callers_network())
+    wait = SIGN_IN.spend(caller_network())
     if wait is None:
         return None
     return locked_out(request, minutes=1 + int(wait // 60))
@@ -73,9 +73,9 @@ def locked_out(
 @never_cache
 def ask_second_factor(request: HttpRequest) -> HttpResponse:
     """Ask for a code after the password, if the user has a second factor."""
-    user = person(request)
-    factor = second_factor.mark(user)
-    if factor is None or second_factor_shown(request, factor):
+    user = signed_in_user(request)
+    factor = second_factor.active_version(user)
+    if factor is None or second_factor_verified(request, factor):
         return redirect("admin:index")
     form = CodeForm(request.POST or None)
     if form.is_valid() and _succeeds(
@@ -85,7 +85,7 @@ def ask_second_factor(request: HttpRequest) -> HttpResponse:
         ),
     ):
         request.session.cycle_key()
-        request.session[SECOND_FACTOR_SHOWN] = factor
+        request.session[VERIFIED_SECOND_FACTOR] = factor
         return redirect("admin:index")
     return _page(request, "portal/second_factor.html", TITLE, form=form)
 
@@ -96,10 +96,10 @@ def set_up_second_factor(request: HttpRequest) -> HttpResponse:
 
     If a second factor is active already, show the page that removes it.
     """
-    user, now = person(request), timezone.now()
-    if second_factor.is_in_use(user):
+    user, now = signed_in_user(request), timezone.now()
+    if second_factor.is_active(user):
         return _remove(request)
-    setup = second_factor.begin(user, now=now)
+    setup = second_factor.begin_setup(user, now=now)
     form = CodeForm(request.POST or None)
     codes: list[str] = []
 
@@ -108,7 +108,7 @@ def set_up_second_factor(request: HttpRequest) -> HttpResponse:
 
     if form.is_valid() and _succeeds(form, confirm):
         request.session.cycle_key()
-        request.session[SECOND_FACTOR_SHOWN] = second_factor.mark(user)
+        request.session[VERIFIED_SECOND_FACTOR] = second_factor.active_version(user)
     qr_code = segno.make(setup.uri, error="m").svg_data_uri(scale=5, border=2)
     return _page(
         request,
@@ -123,14 +123,14 @@ def set_up_second_factor(request: HttpRequest) -> HttpResponse:
 
 def _remove(request: HttpRequest) -> HttpResponse:
     """Remove the second factor. The user must enter one of its codes to do so."""
-    user = person(request)
+    user = signed_in_user(request)
     form = CodeForm(request.POST or None)
 
     def remove() -> None:
         now = timezone.now()
         second_factor.verify(user, form.cleaned_data["code"], now=now)
         second_factor.remove(user, now=now)
-        request.session.pop(SECOND_FACTOR_SHOWN, None)
+        request.session.pop(VERIFIED_SECOND_FACTOR, None)
 
     if form.is_valid() and _succeeds(form, remove):
         messages.success(request, "Two-factor authentication was removed.")

@@ -10,7 +10,7 @@ from unfold.sites import UnfoldAdminSite
 
 from accounts.middleware import SESSION_KEY, chosen_membership, memberships_of
 from provisioning.portal import live, sign_in
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 from tenants.models import User
 
 # A path, imported when the URLs are built: admin classes need the site to exist first.
@@ -70,7 +70,9 @@ class PortalSite(UnfoldAdminSite):
 
 def choose_tenant(request: HttpRequest, tenant_id: Any) -> HttpResponse:
     """Switch to another tenant of the signed-in member for the rest of the session."""
-    allowed = {membership.tenant_id for membership in memberships_of(person(request))}
+    allowed = {
+        membership.tenant_id for membership in memberships_of(signed_in_user(request))
+    }
     if tenant_id in allowed:
         request.session[SESSION_KEY] = str(tenant_id)
     return HttpResponseRedirect(reverse("admin:index"))

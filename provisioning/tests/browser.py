@@ -21,7 +21,7 @@ MARKS = [
 Steps = Callable[[Page], T]
 
 
-class InBrowser:
+class BrowserRunner:
     """Run steps on a new page, in a separate thread.
 
     Playwright's synchronous API runs an event loop, and Django refuses database queries
@@ -60,14 +60,14 @@ def _check_host(url: str, errors: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def in_browser() -> Iterator[InBrowser]:
+def in_browser() -> Iterator[BrowserRunner]:
     with ThreadPoolExecutor(1) as thread:
         playwright: Any = thread.submit(lambda: sync_playwright().start()).result()
         launch = playwright.chromium.launch
         browser = thread.submit(
             lambda: launch(executable_path=CHROMIUM, args=ARGUMENTS)
         ).result()
-        yield InBrowser(thread, browser)
+        yield BrowserRunner(thread, browser)
         thread.submit(browser.close).result()
         thread.submit(playwright.stop).result()
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import aiohttp
 
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from devices.remote_control.services.connect_response import PATH
-from provisioning.roles import command_of
-from provisioning.tests.processes import other_process
+from provisioning.roles import command_line
+from provisioning.tests.processes import subprocess_environment
 from provisioning.tests.running import free_ports
 
 
@@ -53,17 +53,17 @@ def start_channel(**environment: str) -> Channel:
     """Start a push server and wait until it responds."""
     (port,) = free_ports(1)
     server = subprocess.Popen(
-        command_of("stream", port=port),
-        env={**other_process(), **environment},
+        command_line("stream", port=port),
+        env={**subprocess_environment(), **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     channel = Channel(port, server)
-    until(lambda: asyncio.run(_responds(channel)), within=90)
+    wait_until(lambda: asyncio.run(_responds(channel)), within=90)
     return channel
 
 
-def serving(**environment: str) -> Iterator[Channel]:
+def running_channel(**environment: str) -> Iterator[Channel]:
     """Run a push server for a fixture. It must still run at the end."""
     channel = start_channel(**environment)
     yield channel

@@ -5,7 +5,7 @@ import os
 from django.conf import settings
 
 
-def other_process() -> dict[str, str]:
+def subprocess_environment() -> dict[str, str]:
     """Return the environment for a subprocess on the test's database and files."""
     server = os.environ["DATABASE_URL"].rsplit("/", 1)[0]
     return {

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from provisioning.embedded.endpoints import load_or_create
 from provisioning.var import BASE
 
@@ -55,7 +55,7 @@ class Up:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-        until(lambda: self.ready(), within=90)
+        wait_until(lambda: self.ready(), within=90)
 
     def output(self) -> str:
         return (self.var.parent / "up.log").read_text()

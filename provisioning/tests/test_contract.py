@@ -18,7 +18,7 @@ from schemathesis.specs.openapi import checks
 from accounts.services.tokens import issue_api_token
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
-from devices.configurations.tests.documents import for_tenant
+from devices.configurations.tests.documents import save_for_tenant
 from devices.registry.models import Device
 from devices.registry.services.credentials import (
     create_enrollment_token,
@@ -147,7 +147,7 @@ class ExistingObjects:
 
     def configuration_id(self) -> str:
         document, now = {"volume": 5}, datetime.now(UTC)
-        return str(for_tenant(self.tenant, document, now=now).pk)
+        return str(save_for_tenant(self.tenant, document, now=now).pk)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from certificates.models import DeviceCertificate
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
 from devices.configurations.models import DeviceConfiguration
-from devices.configurations.tests.documents import for_device
+from devices.configurations.tests.documents import save_for_device
 from devices.monitoring.models import (
     Alert,
     AlertComment,
@@ -41,14 +41,14 @@ from devices.remote_control.models import (
     RemoteControlSession,
     Screenshot,
 )
-from devices.remote_control.tests.remote_control import remote_controlled
+from devices.remote_control.tests.remote_control import create_remote_control_rows
 from devices.updates.models import (
     Deployment,
     SoftwareProduct,
     SoftwareUpdate,
     UpdateStatus,
 )
-from devices.updates.tests.rollouts import in_a_rollout
+from devices.updates.tests.rollouts import create_rollout_rows
 from events.models import Channel, ChannelDelivery
 from events.tests.factories import ChannelFactory
 from tenants import tokens
@@ -285,7 +285,9 @@ def protected() -> Protected:
         due_at=now,
         delivered_at=now,
     )
-    configuration = for_device(device, {"extra": {"text": "Protected Text"}}, now=now)
+    configuration = save_for_device(
+        device, {"extra": {"text": "Protected Text"}}, now=now
+    )
     with tenant_scope(tenant.pk):
         definitions.define(
             key="protected_preference",
@@ -295,8 +297,8 @@ def protected() -> Protected:
             now=now,
         )
     by = User.objects.create_user("protected@example.com")
-    product, package, rollout, update = in_a_rollout(device, now, by=by)
-    command, bulk, screenshot = remote_controlled(device, now, by=by)
+    product, package, rollout, update = create_rollout_rows(device, now, by=by)
+    command, bulk, screenshot = create_remote_control_rows(device, now, by=by)
     return Protected(
         tenant=tenant,
         device=device,

@@ -26,7 +26,7 @@ from certificates.models import (
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.tests.keys import ec_key, request_for
 from devices.configurations.models import DeviceConfiguration
-from devices.configurations.tests.documents import for_device
+from devices.configurations.tests.documents import save_for_device
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
@@ -45,7 +45,7 @@ from devices.remote_control.models import (
     RemoteControlSession,
 )
 from devices.remote_control.services import policies
-from devices.remote_control.tests.remote_control import remote_controlled
+from devices.remote_control.tests.remote_control import create_remote_control_rows
 from devices.updates.models import (
     Deployment,
     SoftwareProduct,
@@ -54,7 +54,7 @@ from devices.updates.models import (
     UpdateStatus,
 )
 from devices.updates.services import policies as update_policies
-from devices.updates.tests.rollouts import in_a_rollout
+from devices.updates.tests.rollouts import create_rollout_rows
 from events.models import Channel, ChannelDelivery, Delivery, Event
 from events.tests.factories import ChannelFactory
 from tenants.context import tenant_scope
@@ -142,7 +142,7 @@ def protected() -> dict[str, Any]:
         created_at=now,
         due_at=now,
     )
-    configuration = for_device(device, {"extra": {"text": NAME}}, now=now)
+    configuration = save_for_device(device, {"extra": {"text": NAME}}, now=now)
     with tenant_scope(tenant.pk):
         preference = definitions.define(
             key="protected", label=NAME, kind="boolean", default=True, now=now
@@ -156,8 +156,8 @@ def protected() -> dict[str, Any]:
             device=device, controller=user, started_at=now, last_used_at=now
         )
         update_policy = update_policies.change(approval_above=7, now=now)
-    command, bulk, _ = remote_controlled(device, now, by=user)
-    product, package, rollout, status = in_a_rollout(device, now, by=user)
+    command, bulk, _ = create_remote_control_rows(device, now, by=user)
+    product, package, rollout, status = create_rollout_rows(device, now, by=user)
     return {
         RemoteControlPolicy._meta.label_lower: policy,
         RemoteControlSession._meta.label_lower: session,

@@ -24,10 +24,10 @@ from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.services import presence
 from devices.registry.tests.factories import DeviceFactory
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from events.models import Event
 from provisioning.embedded.endpoints import load_or_create
-from provisioning.tests.processes import other_process
+from provisioning.tests.processes import subprocess_environment
 from provisioning.tests.running import Up, call, running_up
 from tenants.models import Tenant
 
@@ -115,9 +115,9 @@ def test_no_acknowledged_data_is_lost_when_postgresql_is_killed(
         count_before = len(load.registered)
         victim = up.children()["postgres"]
         victim.kill()
-        until(lambda: up.replaced("postgres", victim))
-        until(up.ready)
-        until(lambda: len(load.registered) > count_before + 20)
+        wait_until(lambda: up.replaced("postgres", victim))
+        wait_until(up.ready)
+        wait_until(lambda: len(load.registered) > count_before + 20)
 
     assert count_before > 0
     assert load.failures > 0, "PostgreSQL was never unavailable"
@@ -163,8 +163,8 @@ def test_requests_succeed_and_events_wait_while_redis_hangs(
     assert load.failures == 0
     assert load.connects > 20
     assert load.max_seconds < 3
-    until(up.ready)
-    until(lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)])
+    wait_until(up.ready)
+    wait_until(lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)])
     assert rows(
         up, "SELECT count(*) FROM events_delivery WHERE dead_at IS NOT NULL"
     ) == [(0,)]
@@ -214,10 +214,12 @@ def test_the_tasks_of_a_killed_worker_are_run_by_the_next_worker(
             victim = up.children()["celery"]
             for process in (*victim.children(), victim):
                 process.kill()
-            until(lambda victim=victim: up.replaced("celery", victim))  # type: ignore[misc]
+            wait_until(lambda victim=victim: up.replaced("celery", victim))  # type: ignore[misc]
 
     assert load.failures == 0
-    until(lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)], within=60)
+    wait_until(
+        lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)], within=60
+    )
     assert '"breaks": []' in up.manage("verify_audit_log", "--json")
 
 
@@ -251,7 +253,7 @@ def test_a_killed_sweep_publishes_one_event_per_device(
 
     process = subprocess.run(
         [sys.executable, "-c", SWEEP_KILLED_IN_SECOND_BATCH],
-        env=other_process(),
+        env=subprocess_environment(),
         check=False,
     )
 
@@ -290,7 +292,7 @@ def test_a_full_disk_leaves_no_incomplete_certificate(
 
     process = subprocess.run(
         [sys.executable, "-c", DISK_FULL, str(device.pk), csr],
-        env=other_process(),
+        env=subprocess_environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -319,7 +321,7 @@ def test_presence_is_correct_after_the_clock_was_set_back(
     for minute in range(6):
         at = now + timedelta(minutes=minute)
         Device.every_tenant.get(pk=talking.pk)
-        presence.connect(device=talking, report=presence.Report(), now=at)
+        presence.connect(device=talking, report=presence.ConnectReport(), now=at)
         presence.sweep(now=at, threshold=threshold)
 
     talking.refresh_from_db()

@@ -25,7 +25,7 @@ from certificates.services.certificate_management import (
 )
 from certificates.tests.keys import ec_key, request_for
 from core.errors import DomainError
-from devices.registry.device_report import Box
+from devices.registry.device_report import DeviceReport
 from devices.registry.models import Device, Pairing
 from devices.registry.services import (
     credentials,
@@ -93,7 +93,7 @@ class TwoTenants(RuleBasedStateMachine):
         result = self.act(
             tenant,
             lambda: registration.auto_register(
-                box=Box(serial_number=serial), now=self.now
+                box=DeviceReport(serial_number=serial), now=self.now
             ),
         )
         return result.device.pk if result else multiple()
@@ -103,7 +103,7 @@ class TwoTenants(RuleBasedStateMachine):
         device = self.act(
             tenant,
             lambda: registration.register(
-                box=Box(serial_number=serial), tags=["hall"], now=self.now
+                box=DeviceReport(serial_number=serial), tags=["hall"], now=self.now
             ),
         )
         return device.pk if device else multiple()
@@ -111,7 +111,7 @@ class TwoTenants(RuleBasedStateMachine):
     @rule(target=devices, tenant=tenants, serial=serials)
     def pair_device(self, tenant: int, serial: str) -> Any:
         def pair() -> Any:
-            codes = pairing.start(box=Box(serial_number=serial), now=self.now)
+            codes = pairing.start(box=DeviceReport(serial_number=serial), now=self.now)
             row = Pairing.objects.waiting(self.now).latest("requested_at")
             device = pairing.approve(pairing_id=row.pk, now=self.now)
             pairing.poll(device_code=codes.device_code, now=self.now)
@@ -128,10 +128,12 @@ class TwoTenants(RuleBasedStateMachine):
     )
     def change_device(self, tenant: int, device: UUID, action: str) -> None:
         def change() -> None:
-            row = registration.living_device(device)
+            row = registration.get_not_retired_device(device)
             match action:
                 case "connect":
-                    presence.connect(device=row, report=presence.Report(), now=self.now)
+                    presence.connect(
+                        device=row, report=presence.ConnectReport(), now=self.now
+                    )
                 case "update":
                     registration.update(device=row, tags=["north"], now=self.now)
                 case "retire":
@@ -154,7 +156,7 @@ class TwoTenants(RuleBasedStateMachine):
         by = self.users[tenant]
 
         def control() -> None:
-            row = registration.living_device(device)
+            row = registration.get_not_retired_device(device)
             common: dict[str, Any] = {"device": row, "now": self.now}
             command = CommandHistory.every_tenant.filter(device=device).first()
             match action:
@@ -184,7 +186,7 @@ class TwoTenants(RuleBasedStateMachine):
         certificate = self.act(
             tenant,
             lambda: self.service.issue_certificate(
-                device=registration.living_device(device),
+                device=registration.get_not_retired_device(device),
                 csr_pem=request_for(key),
                 now=self.now,
             ),
@@ -214,7 +216,7 @@ class TwoTenants(RuleBasedStateMachine):
             assert visible == (owner == current_tenant_id())
             if not visible:
                 with pytest.raises(DomainError):
-                    registration.living_device(device)
+                    registration.get_not_retired_device(device)
 
     @invariant()
     def no_row_has_changed_its_tenant(self) -> None:

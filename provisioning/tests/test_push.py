@@ -16,10 +16,17 @@ from devices.registry.services.credentials import renew_device_token
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.push.device_push import DevicePush
 from devices.remote_control.services.connect_response import PATH
-from devices.remote_control.tests.remote_control import online, person, told
-from devices.updates.tests.rollouts import person as administrator
-from devices.updates.tests.rollouts import released, started, tick
-from provisioning.tests.channel import Channel, serving, start_channel
+from devices.remote_control.tests.remote_control import (
+    create_member,
+    issue_command,
+    online_device,
+)
+from devices.updates.tests.rollouts import create_member as administrator
+from devices.updates.tests.rollouts import (
+    create_released_package,
+    run_due_steps,
+)
+from provisioning.tests.channel import Channel, running_channel, start_channel
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
 from tenants.tests.factories import TenantFactory
@@ -42,12 +49,12 @@ async def next_event(lines: Any) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def channel(django_db_setup: None) -> Iterator[Channel]:
-    yield from serving()
+    yield from running_channel()
 
 
 @pytest.fixture
 def channel_without_redis() -> Iterator[Channel]:
-    yield from serving(REDIS_URL="redis://127.0.0.1:1/0")
+    yield from running_channel(REDIS_URL="redis://127.0.0.1:1/0")
 
 
 @pytest.fixture
@@ -58,12 +65,12 @@ def tenant() -> Tenant:
 
 @pytest.fixture
 def device(tenant: Tenant) -> Device:
-    return online(tenant)
+    return online_device(tenant)
 
 
 @pytest.fixture
 def operator(tenant: Tenant) -> User:
-    return person(tenant)
+    return create_member(tenant)
 
 
 def token_of(device: Device) -> str:
@@ -76,7 +83,7 @@ def issue_reload(device: Device, by: User) -> Awaitable[CommandHistory]:
 
     def issue() -> CommandHistory:
         try:
-            return told(device, "reload", by=by, now=datetime.now(UTC))
+            return issue_command(device, "reload", by=by, now=datetime.now(UTC))
         finally:
             connection.close()  # the connection of this thread
 
@@ -109,8 +116,10 @@ def test_a_connected_device_is_notified_of_an_update(
 
     def start_rollout() -> None:
         with tenant_scope(tenant.pk):
-            started(released(now, tmp_path), administrator(tenant), now)
-            tick(now)
+            start_rollout(
+                create_released_package(now, tmp_path), administrator(tenant), now
+            )
+            run_due_steps(now)
         connection.close()  # the connection of this thread
 
     async def receive_update_event() -> list[str]:
@@ -128,7 +137,7 @@ def test_a_connected_device_is_notified_of_an_update(
 def test_a_device_is_not_notified_of_commands_to_other_devices(
     channel: Channel, device: Device, operator: User, tenant: Tenant
 ) -> None:
-    token, other_device = token_of(device), online(tenant)
+    token, other_device = token_of(device), online_device(tenant)
 
     async def receive_event() -> tuple[str, str]:
         async with channel.stream(token) as lines:
@@ -146,7 +155,7 @@ def test_a_reconnecting_device_is_notified_once_of_missed_commands(
     token = token_of(device)
     now = datetime.now(UTC)
     for _ in range(3):
-        told(device, "reload", by=operator, now=now)
+        issue_command(device, "reload", by=operator, now=now)
 
     async def reconnect() -> tuple[tuple[str, str], tuple[str, str]]:
         async with channel.stream(token, **{"Last-Event-ID": "1"}) as lines:
@@ -265,7 +274,7 @@ def test_the_push_server_only_serves_the_push_channel(
 def test_many_devices_can_reconnect_at_the_same_time(
     channel: Channel, tenant: Tenant, operator: User
 ) -> None:
-    devices = [online(tenant) for _ in range(150)]
+    devices = [online_device(tenant) for _ in range(150)]
     tokens = [token_of(device) for device in devices]
 
     async def connect(token: str, disconnect: asyncio.Event) -> None:

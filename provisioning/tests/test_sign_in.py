@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.core.management import call_command
 from django.test import Client
 
-from accounts.errors import FactorNotYours, TooManyCodes, WrongCode
+from accounts.errors import SecondFactorRefused, TooManyAttempts, WrongCode
 from accounts.services import second_factor
 from core.encryption import decrypt
 from core.limits import Rate
@@ -54,7 +54,7 @@ def code_of(user: User, at: datetime) -> str:
 def set_up_factor(user: User) -> list[str]:
     """Set up a second factor as of an hour ago. Return the recovery codes."""
     past = datetime.now(UTC) - timedelta(hours=1)
-    second_factor.begin(user, now=past)
+    second_factor.begin_setup(user, now=past)
     return second_factor.confirm(user, code_of(user, past), now=past)
 
 
@@ -124,7 +124,7 @@ def test_setting_up_a_second_factor_shows_a_qr_code_and_recovery_codes(
     assert "data:image/svg+xml" in page
     assert len(re.findall(r"<code>[2-9A-Z]{12}</code>", codes_page)) == 10
     assert client.get("/admin/").status_code == 200
-    assert second_factor.is_in_use(membership.user)
+    assert second_factor.is_active(membership.user)
 
 
 def test_a_second_factor_is_required_after_the_password(
@@ -179,10 +179,10 @@ def test_a_removed_factor_must_be_set_up_again_if_the_tenant_requires_one(
 
 def test_an_unconfirmed_secret_expires(now: datetime) -> None:
     user = UserFactory.create()
-    setup = second_factor.begin(user, now=now)
+    setup = second_factor.begin_setup(user, now=now)
 
-    soon = second_factor.begin(user, now=now + timedelta(minutes=1))
-    later = second_factor.begin(user, now=now + timedelta(minutes=11))
+    soon = second_factor.begin_setup(user, now=now + timedelta(minutes=1))
+    later = second_factor.begin_setup(user, now=now + timedelta(minutes=11))
 
     assert soon.secret == setup.secret
     assert later.secret != setup.secret
@@ -219,7 +219,7 @@ def test_attempts_with_codes_are_rate_limited(
     for _ in range(2):
         with pytest.raises(WrongCode):
             second_factor.verify(membership.user, "000000", now=now)
-    with pytest.raises(TooManyCodes):
+    with pytest.raises(TooManyAttempts):
         second_factor.verify(membership.user, code_of(membership.user, now), now=now)
 
 
@@ -284,16 +284,16 @@ def test_a_tenant_can_remove_the_factor_of_members_without_another_tenant(
 
     set_up_factor(member.user)
     MembershipFactory.create(user=member.user)
-    with tenant_scope(membership.tenant_id), pytest.raises(FactorNotYours):
+    with tenant_scope(membership.tenant_id), pytest.raises(SecondFactorRefused):
         second_factor.remove_for(member, now=datetime.now(UTC))
     call_command("remove_second_factor", member.user.email)
-    assert not second_factor.is_in_use(member.user)
+    assert not second_factor.is_active(member.user)
 
 
 def test_the_secret_is_encrypted_and_the_codes_are_hashed_at_rest() -> None:
     user = UserFactory.create()
     now = datetime.now(UTC)
-    setup = second_factor.begin(user, now=now)
+    setup = second_factor.begin_setup(user, now=now)
     codes = second_factor.confirm(user, code_of(user, now), now=now)
 
     row = SecondFactor.objects.get(user=user)

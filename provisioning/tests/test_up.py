@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from provisioning.tests.running import Up, call, running_up, succeeds
 from provisioning.var import BASE
 
@@ -52,10 +52,10 @@ def test_up_starts_restarts_and_stops_all_processes(up: Up) -> None:
     for role in ("postgres", "valkey", "granian", "uvicorn", "celery", "beat"):
         victim = up.children()[role]
         victim.kill()
-        until(partial(up.replaced, role, victim))
-        until(lambda: succeeds(connect))
-        until(up.ready)
-        until(up.push_server_ready)
+        wait_until(partial(up.replaced, role, victim))
+        wait_until(lambda: succeeds(connect))
+        wait_until(up.ready)
+        wait_until(up.push_server_ready)
 
     # A signal stops all processes.
     assert up.stop(signal.SIGINT) < 10

@@ -24,7 +24,9 @@ from tenants.models import User
 from tenants.roles import visible_to
 
 M = TypeVar("M", bound=models.Model)
-MOST_AT_ONCE = 500  # maximum number of rows of one action; use a command for more
+MAX_ROWS_PER_ACTION = (
+    500  # maximum number of rows of one action; use a command for more
+)
 
 
 class PortalAdmin(ModelAdmin):
@@ -57,19 +59,19 @@ class PortalAdmin(ModelAdmin):
             super().save_model(request, obj, form, change)
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        queryset = visible_to(person(request), self.model)
+        queryset = visible_to(signed_in_user(request), self.model)
         ordering = self.get_ordering(request)
         return queryset.order_by(*ordering) if ordering else queryset
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns = list(super().get_list_display(request))
-        if _has_tenant(self.model) and person(request).is_superuser:
+        if _has_tenant(self.model) and signed_in_user(request).is_superuser:
             columns.insert(1, "tenant")
         return columns
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
         filters = list(super().get_list_filter(request))
-        if _has_tenant(self.model) and person(request).is_superuser:
+        if _has_tenant(self.model) and signed_in_user(request).is_superuser:
             filters.insert(0, "tenant")
         return filters
 
@@ -77,11 +79,11 @@ class PortalAdmin(ModelAdmin):
         self, db_field: Any, request: HttpRequest, **kwargs: Any
     ) -> Any:
         related = db_field.remote_field.model
-        kwargs.setdefault("queryset", visible_to(person(request), related))
+        kwargs.setdefault("queryset", visible_to(signed_in_user(request), related))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
-class OneRowAdmin(PortalAdmin):
+class SingletonAdmin(PortalAdmin):
     """Admin of a model with at most one row per tenant, such as a policy.
 
     The list page redirects members to the row of their tenant, or to the form that adds
@@ -96,7 +98,9 @@ class OneRowAdmin(PortalAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: Any = None
     ) -> HttpResponse:
-        if person(request).is_superuser or not self.has_view_permission(request):
+        if signed_in_user(request).is_superuser or not self.has_view_permission(
+            request
+        ):
             return super().changelist_view(request, extra_context)
         pages = f"admin:{self.opts.app_label}_{self.opts.model_name}"
         row = self.get_queryset(request).first()
@@ -108,7 +112,7 @@ class OneRowAdmin(PortalAdmin):
         return super().changelist_view(request, extra_context)
 
 
-class DeletesWhole:
+class CascadeDeleteMixin:
     """Mixin: the permission to delete a row includes the rows that are deleted with it."""
 
     def delete_queryset(
@@ -160,11 +164,11 @@ class ReadOnlyInline(TabularInline):
         return False
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        return visible_to(person(request), self.model)
+        return visible_to(signed_in_user(request), self.model)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ActionResult:
     """The result of an action for one row, or the reason why it failed."""
 
     subject: str
@@ -172,12 +176,12 @@ class Outcome:
     sentence: str
 
 
-def act_on_each(
+def run_for_each(
     rows: Iterable[M],
     action: Callable[[M], str],
     *,
     of_tenant: Callable[[M], Any] = attrgetter("tenant_id"),
-) -> list[Outcome]:
+) -> list[ActionResult]:
     """Run an action for each row, in the scope of the row's tenant.
 
     An error of one row does not stop the others. Rows without a tenant are processed in
@@ -194,14 +198,14 @@ def act_on_each(
             with tenant_scope(tenant_id) if tenant_id else nullcontext():
                 sentence = action(row)
         except DomainError as error:
-            outcomes.append(Outcome(str(row), False, str(error)))
+            outcomes.append(ActionResult(str(row), False, str(error)))
         else:
-            outcomes.append(Outcome(str(row), True, sentence))
+            outcomes.append(ActionResult(str(row), True, sentence))
     return outcomes
 
 
-def report_page(
-    admin: ModelAdmin, request: HttpRequest, title: str, outcomes: list[Outcome]
+def results_page(
+    admin: ModelAdmin, request: HttpRequest, title: str, outcomes: list[ActionResult]
 ) -> HttpResponse:
     """Return the page with the result of an action for each row."""
     context = {
@@ -270,7 +274,7 @@ def list_url(admin: ModelAdmin) -> str:
     return reverse(f"admin:{options.app_label}_{options.model_name}_changelist")
 
 
-def person(request: HttpRequest) -> User:
+def signed_in_user(request: HttpRequest) -> User:
     """Return the signed-in user. All pages of the portal require one."""
     assert isinstance(request.user, User)
     return request.user

@@ -23,7 +23,9 @@ def tenant_field() -> Any:
     )
 
 
-def text(label: str, *, required: bool = False, length: int = 64, **kwargs: Any) -> Any:
+def text_field(
+    label: str, *, required: bool = False, length: int = 64, **kwargs: Any
+) -> Any:
     return forms.CharField(
         label=label,
         required=required,

@@ -52,7 +52,7 @@ class MemberAuthentication(BearerAuthentication):
             .first()
         )
         if row is None or not tokens.matches(token, row.digest):
-            raise refused_token()
+            raise invalid_token()
         user = row.membership.user
         bind_caller("member", id=user.pk, name=user.email)
         return user, row, row.tenant_id
@@ -69,10 +69,10 @@ def bearer_token(request: Request) -> str | None:
         return None
     text = words[0].decode("latin-1") if len(words) == 1 else ""
     if tokens.prefix_of(text) is None:
-        raise refused_token()
+        raise invalid_token()
     return text
 
 
-def refused_token() -> AuthenticationFailed:
+def invalid_token() -> AuthenticationFailed:
     """Return the same error for unknown, revoked and expired tokens, to reveal nothing."""
     return AuthenticationFailed("The token is not valid.", code="invalid_token")

@@ -16,7 +16,7 @@ class TenantIsBound(BasePermission):
         return current_tenant_id() is not None
 
 
-def calling_member(request: Request) -> User:
+def current_member(request: Request) -> User:
     """Return the user whose token the request has. Only for views that use `IsMember`."""
     caller: object = request.user
     assert isinstance(caller, User)

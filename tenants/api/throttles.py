@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from core.limits import Limit
-from tenants.context import callers_network, current_caller, current_tenant_id
+from tenants.context import caller_network, current_caller, current_tenant_id
 
 BY_TENANT = Limit("tenant")
 BY_TOKEN = {
@@ -15,7 +15,7 @@ BY_TOKEN = {
     "enrollment_token": Limit("enrollment"),
 }
 BY_ADDRESS = Limit("address")
-REFUSED = Limit("refused")
+REJECTED = Limit("refused")
 
 
 class CallerThrottle(BaseThrottle):
@@ -39,9 +39,9 @@ class CallerThrottle(BaseThrottle):
         if caller.kind == "anonymous":
             limit: Limit = getattr(view, "address_limit", BY_ADDRESS)
             additional: Limit | None = getattr(view, "limit_by_address", None)
-            self.seconds = limit.spend(callers_network())
+            self.seconds = limit.spend(caller_network())
             if additional is not None and self.seconds is None:
-                self.seconds = additional.spend(callers_network())
+                self.seconds = additional.spend(caller_network())
         else:
             token = getattr(request.auth, "pk", caller.id)
             view_limit: Limit | None = getattr(view, "caller_limit", None)
@@ -55,10 +55,10 @@ class CallerThrottle(BaseThrottle):
         return self.seconds
 
 
-def wait_after_refusal() -> float | None:
+def count_rejected_request() -> float | None:
     """Count a rejected request of the caller's address.
 
     Returns:
         None below the limit, else the seconds until the address may send requests again.
     """
-    return REFUSED.spend(callers_network())
+    return REJECTED.spend(caller_network())

@@ -14,7 +14,7 @@ from tenants.context import every_tenant_scope
 T = TypeVar("T")
 
 
-class Refused(CommandError):
+class CommandFailed(CommandError):
     """A failed command that also has a result for the JSON output."""
 
     def __init__(self, message: str, result: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ class OperatorCommand(BaseCommand):
         try:
             with every_tenant_scope():
                 result, text = self.run(**options)
-        except Refused as error:
+        except CommandFailed as error:
             if as_json:
                 self.stdout.write(json.dumps(error.result, cls=DjangoJSONEncoder))
             raise

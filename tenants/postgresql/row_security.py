@@ -45,10 +45,10 @@ def create_missing_policies(**kwargs: Any) -> None:
     quote = connections[using].ops.quote_name
     with connections[using].cursor() as cursor:
         for table in map(quote, sorted(tables_without_row_security(using))):
-            guard(cursor, table)
+            enable_row_security(cursor, table)
 
 
-def guard(cursor: Any, table: str) -> None:
+def enable_row_security(cursor: Any, table: str) -> None:
     """Create the policy of a table and enable row-level security on it.
 
     Args:
@@ -119,7 +119,7 @@ def check_row_security(
     return checks
 
 
-def refuse_to_start_without_wall() -> None:
+def require_row_security() -> None:
     """Check row-level security at the start of a server.
 
     Raises:

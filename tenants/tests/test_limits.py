@@ -12,7 +12,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from core import limits
-from core.limits import Limit, LimitsUnknown, Rate
+from core.limits import Limit, LimiterUnavailable, Rate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from tenants.models import Tenant
@@ -202,7 +202,7 @@ def test_without_redis_device_limits_fail_open_and_code_limits_fail_closed(
     rates["device"] = rates["second_factor"] = Rate(1, 60)
 
     assert [Limit("device").spend(address) for _ in range(3)] == [None] * 3
-    with pytest.raises(LimitsUnknown):
+    with pytest.raises(LimiterUnavailable):
         Limit("second_factor", fails_open=False).spend(address)
 
 

@@ -13,7 +13,7 @@ from tenants.context import every_tenant_scope, tenant_scope
 from tenants.postgresql.row_security import (
     POLICY,
     create_missing_policies,
-    refuse_to_start_without_wall,
+    require_row_security,
     scoped_models,
     tables_without_row_security,
 )
@@ -139,14 +139,14 @@ def test_no_scope_remains_on_the_connection(devices: tuple[Device, Device]) -> N
 
 
 def test_servers_do_not_start_without_row_level_security(settings: Any) -> None:
-    refuse_to_start_without_wall()
+    require_row_security()
     sql(f"DROP POLICY {POLICY} ON devices_device")
 
     with pytest.raises(ImproperlyConfigured, match="devices_device"):
-        refuse_to_start_without_wall()
+        require_row_security()
     assert [item.id for item in run_checks(databases=["default"])] == ["tenants.W001"]
     create_missing_policies()
-    refuse_to_start_without_wall()
+    require_row_security()
 
 
 def test_the_database_role_does_not_bypass_row_level_security() -> None:

@@ -35,7 +35,7 @@ class Command(OperatorCommand):
     ) -> tuple[Mapping[str, Any], str]:
         ca, now = DeviceCertificatesService(), timezone.now()
         if given is not None:
-            row = revocation_lists.take_over(_read(given))
+            row = revocation_lists.import_list(_read(given))
             text = f"Imported list {row.number}, valid until {row.next_update}."
             return {"number": row.number, "next_update": row.next_update}, text
         authorities.signing_issuer(ca, now=now)

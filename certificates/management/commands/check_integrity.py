@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.integrity import IntegrityCheck
-from tenants.management.operator_command import OperatorCommand, Refused
+from tenants.management.operator_command import CommandFailed, OperatorCommand
 
 
 class Command(OperatorCommand):
@@ -32,12 +32,12 @@ class Command(OperatorCommand):
         }
         count = len(differences)
         if differences and not fix:
-            raise Refused(
+            raise CommandFailed(
                 f"Differences found: {count}. Repair them with --fix.", result
             )
         remaining = sum(not difference.mended for difference in differences)
         if remaining:
-            raise Refused(
+            raise CommandFailed(
                 f"Differences repaired: {count - remaining}. "
                 f"To be repaired by you: {remaining}.",
                 result,

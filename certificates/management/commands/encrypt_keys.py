@@ -6,7 +6,7 @@ from django.core.management.base import CommandError
 
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.key_reencryption import reencrypt_keys
-from tenants.management.operator_command import OperatorCommand, Refused
+from tenants.management.operator_command import CommandFailed, OperatorCommand
 
 
 class Command(OperatorCommand):
@@ -31,5 +31,7 @@ class Command(OperatorCommand):
             self.stderr.write(f"{item.path}: {item.error}")
         result = {"rewritten": rewritten, "refused": failed}
         if failed:
-            raise Refused(f"{rewritten} keys rewritten, {len(failed)} failed.", result)
+            raise CommandFailed(
+                f"{rewritten} keys rewritten, {len(failed)} failed.", result
+            )
         return result, f"{rewritten} keys rewritten. All keys are up to date."

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from certificates.pki.keys import KEY_TYPES, KeyType
 from certificates.services.certificate_management import CertificateManagementService
-from devices.registry.errors import NoSuchDevice
+from devices.registry.errors import DeviceNotFound
 from devices.registry.models import Device
 from tenants.management.operator_command import OperatorCommand, table
 
@@ -38,7 +38,7 @@ class Command(OperatorCommand):
     ) -> tuple[Mapping[str, Any], str]:
         device = Device.every_tenant.living().filter(pk=device_id).first()
         if device is None:
-            raise NoSuchDevice
+            raise DeviceNotFound
         service = CertificateManagementService()
         row = service.issue_certificate(
             device=device,

@@ -12,7 +12,7 @@ from certificates.management.key_arguments import (
     read_key_arguments,
 )
 from certificates.services import renewal_campaigns, rotation
-from certificates.services.authority_creation import holder_of
+from certificates.services.authority_creation import load_key_holder
 from certificates.services.certificate_management import CertificateManagementService
 from tenants.management.operator_command import OperatorCommand, table
 
@@ -76,7 +76,7 @@ class Command(OperatorCommand):
         arguments = read_key_arguments(key, token_key, chain, with_root=with_root)
         holder = None
         if arguments.key is not None or arguments.address is not None:
-            holder = holder_of(key=arguments.key, address=arguments.address)
+            holder = load_key_holder(key=arguments.key, address=arguments.address)
         rotation.prepare(
             self.service.ca,
             key_type=key_type,
@@ -109,13 +109,13 @@ class Command(OperatorCommand):
         destroy_key: bool,
         **options: Any,
     ) -> None:
-        former = rotation.former()
+        former = rotation.former_authorities()
         for authority in former:
             if revoke_superseded or revoke_unconfirmed:
-                total = rotation.unneeded(
+                total = rotation.replaced_certificates(
                     authority, unconfirmed=revoke_unconfirmed
                 ).count()
-                revoked = rotation.end_former(
+                revoked = rotation.revoke_and_retire(
                     authority,
                     self.service,
                     unconfirmed=revoke_unconfirmed,
@@ -131,14 +131,14 @@ class Command(OperatorCommand):
             raise NotReadyForRotation("There is no former CA.")
 
     def _former(self) -> list[Any]:
-        former = rotation.former()
+        former = rotation.former_authorities()
         if not former:
             raise NotReadyForRotation("There is no former CA.")
         return former
 
 
 def _status_report() -> tuple[Mapping[str, Any], str]:
-    usages = rotation.standings()
+    usages = rotation.authority_usages()
     step, sentence = rotation.next_step(usages)
     rows = [
         {

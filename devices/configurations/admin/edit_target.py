@@ -18,7 +18,7 @@ from devices.configurations.models import (
 from devices.configurations.services import layers
 from devices.configurations.services.layers import Subject
 from devices.registry.models import Device, Tag
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
 from tenants.roles import visible_to
@@ -66,7 +66,7 @@ def resolve_target(request: HttpRequest, scope: str, subject_id: str) -> EditTar
         Http404: the subject does not exist or is not visible to the user.
         PermissionDenied: the user may not view configurations.
     """
-    user = person(request)
+    user = signed_in_user(request)
     if scope == Scope.PLATFORM and user.is_superuser and subject_id == "all":
         layer = PlatformConfiguration.objects.first()
         return EditTarget(Subject(Scope.PLATFORM), subject_id, None, layer)
@@ -90,7 +90,7 @@ def resolve_target(request: HttpRequest, scope: str, subject_id: str) -> EditTar
 
 def may_manage(request: HttpRequest, scope: str) -> bool:
     if scope == Scope.PLATFORM:
-        return person(request).is_superuser
+        return signed_in_user(request).is_superuser
     return request.user.has_perm(MANAGE)
 
 

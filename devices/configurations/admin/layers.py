@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
 
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from devices.configurations import value_formatting
 from devices.configurations.admin import editor
 from devices.configurations.admin.edit_target import MANAGE, edit_url
@@ -20,7 +20,7 @@ from devices.configurations.models import (
     Scope,
 )
 from devices.registry.models import Tag
-from tenants.admin.base import ReadOnlyAdmin, person
+from tenants.admin.base import ReadOnlyAdmin, signed_in_user
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant
 from tenants.roles import visible_to
@@ -107,7 +107,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Saved", ordering="updated_at")
     def saved(self, layer: DeviceConfiguration) -> str:
-        return moment_in_words(layer.updated_at)
+        return relative_time(layer.updated_at)
 
     def _tenant(self, request: HttpRequest) -> Tenant | None:
         """Return the tenant whose layers are shown in order.
@@ -115,7 +115,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         For a superuser this is the chosen tenant, or the only one.
         """
         tenant_id = current_tenant_id()
-        if not person(request).is_superuser:
+        if not signed_in_user(request).is_superuser:
             return Tenant.objects.filter(pk=tenant_id).first() if tenant_id else None
         chosen = request.GET.get("tenant__id__exact", "")
         rows = Tenant.objects.filter(pk=chosen) if _is_uuid(chosen) else Tenant.objects
@@ -123,7 +123,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         return tenants[0] if len(tenants) == 1 else None
 
     def _tenant_choices(self, request: HttpRequest) -> list[tuple[str, str]]:
-        tenants = visible_to(person(request), Tenant).order_by("name")
+        tenants = visible_to(signed_in_user(request), Tenant).order_by("name")
         return [
             (tenant.name, f"?tenant__id__exact={tenant.pk}")
             for tenant in tenants[:MAX_TENANTS]
@@ -134,7 +134,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         layers: QuerySet[DeviceConfiguration] = DeviceConfiguration.objects.all()
         tenant_layer = layers.filter(scope=Scope.TENANT).first()
         tag_layers = list(DeviceConfiguration.objects.of_tags().select_related("tag"))
-        is_superuser = person(request).is_superuser
+        is_superuser = signed_in_user(request).is_superuser
         used = [layer.tag_id for layer in tag_layers]
         unused = Tag.objects.exclude(pk__in=used).order_by("name")[:MAX_UNUSED_TAGS]
         return {

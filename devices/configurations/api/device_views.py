@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.caching import unchanged
-from core.rest.negotiation import OneFormOnly
+from core.rest.caching import not_modified_response
+from core.rest.negotiation import SingleFormatNegotiation
 from devices.configurations.api.serializers import (
     MyConfigurationSerializer,
     ReportFields,
@@ -29,7 +29,7 @@ class MyConfigurationView(APIView):
 
     # The version was loaded with the credential, so a 304 reads only one row.
     permission_classes = (IsDevice,)
-    content_negotiation_class = OneFormOnly
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(
         parameters=[
@@ -48,7 +48,7 @@ class MyConfigurationView(APIView):
         device = calling_device(request)
         version = connect_response.version_for(device, now=timezone.now())
         etag = f'"{version}"'
-        response: Any = unchanged(request, etag) or Response(
+        response: Any = not_modified_response(request, etag) or Response(
             {"version": version, "configuration": effective.document_of(version)},
             headers={"ETag": etag},
         )

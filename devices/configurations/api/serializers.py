@@ -5,8 +5,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.rest.fields import Text, Value, WholeNumber
-from core.rest.strict import Strict
+from core.rest.fields import JSONValueField, StrictCharField, StrictIntegerField
+from core.rest.strict import StrictSerializer
 from devices.configurations.document_validation import SCHEMA
 from devices.configurations.models import (
     ConfigurationVersion,
@@ -41,11 +41,11 @@ class JSONObjectField(serializers.JSONField):
         return data
 
 
-class SubjectFields(Strict):
+class SubjectFields(StrictSerializer):
     """The devices that a layer applies to."""
 
     scope = serializers.ChoiceField(choices=SCOPES)
-    tag = Text(
+    tag = StrictCharField(
         max_length=64,
         required=False,
         help_text="The name of the tag. Required with the scope `tag`.",
@@ -58,8 +58,8 @@ class SubjectFields(Strict):
 
 class ConfigurationFields(SubjectFields):
     document = DocumentField()
-    note = Text(max_length=MAX_NOTE_LENGTH, required=False, allow_blank=True)
-    based_on = WholeNumber(
+    note = StrictCharField(max_length=MAX_NOTE_LENGTH, required=False, allow_blank=True)
+    based_on = StrictIntegerField(
         min_value=0,
         max_value=2_147_483_647,
         required=False,
@@ -67,16 +67,16 @@ class ConfigurationFields(SubjectFields):
     )
 
 
-class NewVersionFields(Strict):
+class NewVersionFields(StrictSerializer):
     document = DocumentField()
-    note = Text(max_length=MAX_NOTE_LENGTH, required=False, allow_blank=True)
-    based_on = WholeNumber(
+    note = StrictCharField(max_length=MAX_NOTE_LENGTH, required=False, allow_blank=True)
+    based_on = StrictIntegerField(
         min_value=0, max_value=2_147_483_647, required=False, help_text=BASED_ON_HELP
     )
 
 
-class RestoreFields(Strict):
-    based_on = WholeNumber(
+class RestoreFields(StrictSerializer):
+    based_on = StrictIntegerField(
         min_value=0, max_value=2_147_483_647, required=False, help_text=BASED_ON_HELP
     )
 
@@ -86,7 +86,7 @@ class PreviewFields(SubjectFields):
     after = serializers.UUIDField(
         required=False, help_text="Continue the list of devices after this device."
     )
-    limit = WholeNumber(
+    limit = StrictIntegerField(
         min_value=1,
         max_value=5 * MAX_LISTED,
         required=False,
@@ -94,9 +94,9 @@ class PreviewFields(SubjectFields):
     )
 
 
-class OrderFields(Strict):
+class OrderFields(StrictSerializer):
     tags = serializers.ListField(
-        child=Text(max_length=64),
+        child=StrictCharField(max_length=64),
         max_length=10_000,
         help_text="All tags that have a configuration, the strongest last.",
     )
@@ -144,8 +144,8 @@ class DifferenceSerializer(serializers.Serializer[Any]):
     """A key with different values in two documents."""
 
     key = serializers.CharField()
-    before = Value()
-    after = Value()
+    before = JSONValueField()
+    after = JSONValueField()
     was_said = serializers.BooleanField(
         help_text=(
             "True if the first document contains the key. If it contains the key with "
@@ -163,7 +163,7 @@ class DifferencesSerializer(serializers.Serializer[Any]):
     differences = DifferenceSerializer(many=True)
 
 
-class DifferenceQuerySerializer(Strict):
+class DifferenceQuerySerializer(StrictSerializer):
     first = serializers.IntegerField(min_value=1, max_value=2_147_483_647)
     second = serializers.IntegerField(min_value=1, max_value=2_147_483_647)
 
@@ -284,14 +284,14 @@ class MyConfigurationSerializer(serializers.Serializer[Any]):
     configuration = JSONObjectField()
 
 
-class ReportFields(Strict):
+class ReportFields(StrictSerializer):
     """A device's report that it has applied a version, or why it could not."""
 
-    version = Text(max_length=64, pattern=VERSION_PATTERN)
+    version = StrictCharField(max_length=64, pattern=VERSION_PATTERN)
     outcome = serializers.ChoiceField(choices=ReportedConfiguration.Outcome.choices)
-    reason = Text(max_length=500, required=False, allow_blank=True)
+    reason = StrictCharField(max_length=500, required=False, allow_blank=True)
     failed_keys = serializers.ListField(
-        child=Text(max_length=80), max_length=200, required=False
+        child=StrictCharField(max_length=80), max_length=200, required=False
     )
     document = JSONObjectField(
         required=False,

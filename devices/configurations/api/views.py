@@ -14,8 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import CursorPages
-from core.rest.strict import KnownParameters
+from core.rest.pagination import KeysetPagination
+from core.rest.strict import RejectUnknownParameters
 from devices.configurations.api.serializers import (
     ConfigurationFields,
     ConfigurationSerializer,
@@ -46,7 +46,7 @@ from devices.configurations.models import (
 from devices.configurations.services import device_configuration, layers
 from devices.configurations.services.layers import Subject
 from devices.configurations.services.preview import MAX_LISTED, preview
-from devices.registry.api.views import found
+from devices.registry.api.views import get_device
 from devices.registry.models import Device, Tag
 
 
@@ -61,12 +61,12 @@ class SchemaView(APIView):
         return Response(SCHEMA, content_type="application/schema+json")
 
 
-class LayerPages(CursorPages):
+class LayerPages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("id",)
 
 
-class ScopeFilter(KnownParameters):
+class ScopeFilter(RejectUnknownParameters):
     """Filter by `scope` and reject unknown query parameters."""
 
     def filter_queryset(
@@ -171,7 +171,7 @@ class ConfigurationView(APIView):
         return Response(ConfigurationSerializer(layer).data)
 
 
-class VersionPages(CursorPages):
+class VersionPages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("-number",)
 
@@ -181,7 +181,7 @@ class VersionsView(ListAPIView[ConfigurationVersion]):
 
     serializer_class = VersionSerializer
     pagination_class = VersionPages
-    filter_backends = (KnownParameters,)
+    filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[ConfigurationVersion]:
         layer = _layer(self.kwargs["configuration_id"])
@@ -241,7 +241,7 @@ class DeviceConfigurationView(APIView):
 
     @extend_schema(responses=DeviceConfigurationSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
-        device = found(device_id)
+        device = get_device(device_id)
         result = device_configuration.get_status(device, now=timezone.now())
         return Response(DeviceConfigurationSerializer(result).data)
 

@@ -72,4 +72,4 @@ def screen_state(configuration: Document, *, now: datetime) -> ScreenState | Non
     schedule, zone = configuration.get("schedule"), configuration.get("time_zone")
     if schedule is None or zone is None:
         return None
-    return schedules.screen(schedule, ZoneInfo(zone), now)
+    return schedules.screen_state(schedule, ZoneInfo(zone), now)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from core.locks import in_turn, in_turn_if_free
+from core.locks import transaction_lock, try_transaction_lock
 from devices.configurations.documents import (
     EMPTY_VERSION,
     MergedDocument,
@@ -111,8 +111,8 @@ def lock_calculation(*, wait: bool = True) -> bool:
     """
     subject = f"effective configurations of {current_tenant_id()}"
     if not wait:
-        return in_turn_if_free(subject)
-    in_turn(subject)
+        return try_transaction_lock(subject)
+    transaction_lock(subject)
     return True
 
 

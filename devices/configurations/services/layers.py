@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
-from core.locks import in_turn
+from core.locks import transaction_lock
 from devices.configurations.document_validation import find_faults
 from devices.configurations.documents import differences, normalise
 from devices.configurations.errors import (
@@ -125,9 +125,9 @@ def save(
     # Request the round before locking the calculation. The worker uses the same order;
     # the opposite order could deadlock.
     if is_first:  # devices without this layer get the empty version assigned
-        recalculation.ask(now=now)
+        recalculation.request(now=now)
     elif subject.device is None:
-        recalculation.ask(tag=subject.tag, now=now)
+        recalculation.request(tag=subject.tag, now=now)
     if subject.device is not None:
         effective.refresh([subject.device.pk], now=now)
     return layer
@@ -195,7 +195,7 @@ def put_in_order(*, tags: Sequence[str], now: datetime) -> list[DeviceConfigurat
     Raises:
         InvalidOrder: a tag is named twice, has no configuration, or is missing.
     """
-    in_turn(f"order of configurations of {current_tenant_id()}")
+    transaction_lock(f"order of configurations of {current_tenant_id()}")
     layers = list(DeviceConfiguration.objects.of_tags().select_related("tag"))
     by_name = {layer.tag.name: layer for layer in layers if layer.tag}
     for index, name in enumerate(tags):
@@ -221,7 +221,7 @@ def put_in_order(*, tags: Sequence[str], now: datetime) -> list[DeviceConfigurat
         tenant_id=current_tenant_id(), at=now, changes={"tags": (before, list(tags))}
     )
     record([event])
-    recalculation.ask(now=now)
+    recalculation.request(now=now)
     return ordered
 
 
@@ -233,7 +233,7 @@ def _lock_layer(subject: Subject, now: datetime) -> DeviceConfiguration:
     """Lock a layer's row until the commit. Create the row if it does not exist."""
     rank = None
     if subject.scope == Scope.TAG and layer_of(subject) is None:
-        in_turn(f"order of configurations of {current_tenant_id()}")
+        transaction_lock(f"order of configurations of {current_tenant_id()}")
         rank = _next_rank()
     fields = {"scope": subject.scope, "tag": subject.tag, "device": subject.device}
     if subject.scope != Scope.TAG or rank is not None:

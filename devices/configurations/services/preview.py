@@ -20,7 +20,7 @@ from devices.configurations.services import effective
 from devices.configurations.services.effective import Layers
 from devices.configurations.services.layers import Subject, layer_of, validated
 from devices.registry.models import Device
-from devices.registry.services.tags import names_of
+from devices.registry.services.tags import device_names
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant
 
@@ -237,7 +237,7 @@ def _list_devices(
         after = ids[-1] if len(ids) == STEP else None
         if after is None or len(changed) > limit:
             break
-    names = names_of([pk for pk, _ in changed[:limit]])
+    names = device_names([pk for pk, _ in changed[:limit]])
     result.devices += [
         ChangedDevice(pk, names.get(pk, ""), items) for pk, items in changed[:limit]
     ]

@@ -21,7 +21,7 @@ from tenants.context import current_tenant_id, every_tenant_scope, tenant_scope
 BATCH = 2_000  # devices in one transaction, which takes about a tenth of a second
 
 
-def ask(*, tag: Tag | None = None, now: datetime) -> None:
+def request(*, tag: Tag | None = None, now: datetime) -> None:
     """Request a round for the current tenant's devices, or for those with a tag.
 
     Call this in the transaction that changes the layer. A round in progress is

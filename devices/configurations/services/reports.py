@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
-from devices.configurations.document_validation import unstorable
+from devices.configurations.document_validation import find_storage_faults
 from devices.configurations.documents import (
     EMPTY_VERSION,
     Difference,
@@ -125,7 +125,7 @@ def _check(
 ) -> None:
     if outcome == Outcome.FAILED and not reason:
         raise InvalidReport("A failure requires a reason.", field="reason")
-    if document is not None and (faults := unstorable(document)):
+    if document is not None and (faults := find_storage_faults(document)):
         raise InvalidDocument(faults)
     if effective.document_of(version) is None:
         raise UnknownVersion

@@ -11,7 +11,7 @@ from tenants.context import tenant_scope
 from tenants.models import Tenant
 
 
-def for_tenant(
+def save_for_tenant(
     tenant: Tenant, document: Any, *, now: datetime, **options: Any
 ) -> DeviceConfiguration:
     with tenant_scope(tenant.pk):
@@ -27,7 +27,7 @@ def save_for_tag(
         return layers.save(subject=subject, document=document, now=now, **options)
 
 
-def for_device(
+def save_for_device(
     device: Device, document: Any, *, now: datetime, **options: Any
 ) -> DeviceConfiguration:
     with tenant_scope(device.tenant_id):

@@ -12,10 +12,10 @@ from devices.configurations.services import layers
 from devices.configurations.services.reports import report
 from devices.configurations.tests.documents import (
     add_tag,
-    for_device,
-    for_tenant,
     process_rounds,
+    save_for_device,
     save_for_tag,
+    save_for_tenant,
 )
 from devices.registry.models import Device, Tag
 from devices.registry.tests.factories import DeviceFactory, TagFactory
@@ -59,7 +59,7 @@ def test_the_list_shows_the_layers_in_order(
     operator: Client, tenant: Tenant, tag: Tag, now: datetime
 ) -> None:
     TagFactory.create(tenant=tenant, name="terrace")
-    for_tenant(tenant, {"volume": 1}, now=now)
+    save_for_tenant(tenant, {"volume": 1}, now=now)
     save_for_tag(tag, {"brightness": 1}, now=now)
     content = text(operator.get(PAGES))
     assert (
@@ -74,7 +74,7 @@ def test_the_list_shows_the_layers_in_order(
 def test_a_row_opens_the_editor_of_its_layer(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:
-    layer = for_tenant(tenant, {"volume": 1}, now=now)
+    layer = save_for_tenant(tenant, {"volume": 1}, now=now)
     response = operator.get(f"{PAGES}{layer.pk}/change/")
     assert response["Location"] == f"{PAGES}edit/tenant/{tenant.pk}/"
 
@@ -97,7 +97,7 @@ def test_an_invalid_document_does_not_hide_a_concurrent_save(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:
     for volume in (1, 2):
-        for_tenant(tenant, {"volume": volume}, now=now)
+        save_for_tenant(tenant, {"volume": volume}, now=now)
     page = f"{PAGES}edit/tenant/{tenant.pk}/"
     response = operator.post(page, {"document": '{"volume": 999}', "based_on": "1"})
     assert 'name="based_on" value="1"' in text(response)
@@ -127,7 +127,7 @@ def test_an_unpaired_surrogate_is_shown_as_an_error(
 def test_an_extra_key_can_have_the_name_of_a_schema_key(
     operator: Client, tenant: Tenant, tag: Tag, now: datetime, name: str
 ) -> None:
-    for_tenant(tenant, {"extra": {name: "kiosk"}}, now=now)
+    save_for_tenant(tenant, {"extra": {name: "kiosk"}}, now=now)
     response = operator.get(f"{PAGES}edit/tag/{tag.pk}/")
     assert "kiosk" in text(response)
 
@@ -135,7 +135,7 @@ def test_an_extra_key_can_have_the_name_of_a_schema_key(
 def test_a_save_without_changes_shows_a_message(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:
-    for_tenant(tenant, {"volume": 1}, now=now)
+    save_for_tenant(tenant, {"volume": 1}, now=now)
     data = {"document": '{"volume": 1}', "based_on": "1"}
     response = operator.post(f"{PAGES}edit/tenant/{tenant.pk}/", data, follow=True)
     assert "Nothing was changed." in text(response)
@@ -233,7 +233,7 @@ def test_the_device_page_shows_desired_and_reported_values(
     operator: Client, device: Device, tag: Tag, now: datetime
 ) -> None:
     add_tag(device, tag)
-    for_tenant(device.tenant, {"volume": 1, "locale": "de"}, now=now)
+    save_for_tenant(device.tenant, {"volume": 1, "locale": "de"}, now=now)
     process_rounds(now)
     with tenant_scope(device.tenant_id):
         version = version_of({"volume": 1, "locale": "de"})
@@ -251,7 +251,7 @@ def test_the_device_page_shows_desired_and_reported_values(
 def test_the_device_page_shows_the_reason_of_a_failure(
     operator: Client, device: Device, now: datetime
 ) -> None:
-    for_device(device, {"volume": 1}, now=now)
+    save_for_device(device, {"volume": 1}, now=now)
     with tenant_scope(device.tenant_id):
         report(
             device=device,
@@ -268,7 +268,7 @@ def test_the_device_page_shows_the_schedule_in_the_devices_time_zone(
     operator: Client, device: Device, now: datetime
 ) -> None:
     schedule = [{"days": ["monday"], "on": "00:00", "off": "00:00"}]
-    for_device(device, {"schedule": schedule, "time_zone": "Asia/Tokyo"}, now=now)
+    save_for_device(device, {"schedule": schedule, "time_zone": "Asia/Tokyo"}, now=now)
     content = text(operator.get(f"/admin/devices/device/{device.pk}/change/"))
     assert "By the schedule, the screen is" in content
     assert "Monday 00:00" in content or "Tuesday 00:00" in content
@@ -278,7 +278,7 @@ def test_the_device_list_can_be_filtered_by_drift(
     operator: Client, device: Device, now: datetime
 ) -> None:
     DeviceFactory.create(tenant=device.tenant, name="Converged")
-    for_device(device, {"volume": 1}, now=now)
+    save_for_device(device, {"volume": 1}, now=now)
     content = text(operator.get("/admin/devices/device/?configuration=drifted"))
     assert (device.name in content, "Converged" in content) == (True, False)
     content = text(operator.get("/admin/devices/device/?configuration=applied"))
@@ -288,7 +288,7 @@ def test_the_device_list_can_be_filtered_by_drift(
 def test_an_invalid_old_version_can_be_viewed_but_not_restored(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:
-    layer = for_tenant(tenant, {"volume": 1}, now=now)
+    layer = save_for_tenant(tenant, {"volume": 1}, now=now)
     with tenant_scope(tenant.pk):
         layer.versions.create(
             number=2, document={"gone": 1}, author_name="x", saved_at=now
@@ -301,7 +301,7 @@ def test_an_invalid_old_version_can_be_viewed_but_not_restored(
 def test_the_editor_shows_a_running_recalculation(
     operator: Client, tenant: Tenant, now: datetime
 ) -> None:
-    for_tenant(tenant, {"volume": 1}, now=now)
+    save_for_tenant(tenant, {"volume": 1}, now=now)
     page = f"{PAGES}edit/tenant/{tenant.pk}/"
     assert "are being recalculated" in text(operator.get(page))
     process_rounds(now)

@@ -13,10 +13,10 @@ from rest_framework.test import APIClient
 from devices.configurations.documents import EMPTY_VERSION, version_of
 from devices.configurations.tests.documents import (
     add_tag,
-    for_device,
-    for_tenant,
     process_rounds,
+    save_for_device,
     save_for_tag,
+    save_for_tenant,
 )
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory, TagFactory
@@ -132,7 +132,7 @@ def test_an_invalid_save_is_rejected_with_the_path_of_the_key(
 def test_a_stale_save_is_rejected_with_the_present_number(
     operator: APIClient, tenant: Tenant, now: datetime
 ) -> None:
-    layer = for_tenant(tenant, {"volume": 1}, now=now)
+    layer = save_for_tenant(tenant, {"volume": 1}, now=now)
     response = operator.put(
         f"/configurations/{layer.pk}", {"document": {}, "based_on": 0}
     )
@@ -144,7 +144,7 @@ def test_versions_can_be_listed_compared_and_restored(
     operator: APIClient, tenant: Tenant, now: datetime
 ) -> None:
     for volume in (1, 2, 3):
-        layer = for_tenant(tenant, {"volume": volume}, now=now)
+        layer = save_for_tenant(tenant, {"volume": volume}, now=now)
     url = f"/configurations/{layer.pk}"
     listed = operator.get(f"{url}/versions").json()["results"]
     assert [version["number"] for version in listed] == [3, 2, 1]
@@ -213,7 +213,7 @@ def test_a_devices_configuration_has_its_layers_and_sources(
 ) -> None:
     tag = TagFactory.create(tenant=device.tenant, name="lobby")
     add_tag(device, tag)
-    for_tenant(device.tenant, {"volume": 1, "locale": "de"}, now=now)
+    save_for_tenant(device.tenant, {"volume": 1, "locale": "de"}, now=now)
     save_for_tag(tag, {"volume": 2}, now=now)
     process_rounds(now)
     result = operator.get(f"/devices/{device.pk}/configuration").json()
@@ -231,9 +231,9 @@ def test_a_devices_configuration_has_its_layers_and_sources(
 def test_working_out_is_true_until_the_version_is_recalculated(
     operator: APIClient, device: Device, now: datetime
 ) -> None:
-    for_tenant(device.tenant, {"volume": 1}, now=now)
+    save_for_tenant(device.tenant, {"volume": 1}, now=now)
     process_rounds(now)
-    for_tenant(device.tenant, {"volume": 2}, now=now)
+    save_for_tenant(device.tenant, {"volume": 2}, now=now)
     result = operator.get(f"/devices/{device.pk}/configuration").json()
     assert (result["working_out"], result["configuration"]) == (True, {"volume": 2})
     assert result["version"] == version_of({"volume": 1})
@@ -252,7 +252,7 @@ def test_a_devices_configuration_has_the_state_of_the_screen(
         "sunday",
     ]
     always = [{"days": days, "on": "00:00", "off": "00:00"}]
-    for_device(device, {"schedule": always, "time_zone": "Asia/Tokyo"}, now=now)
+    save_for_device(device, {"schedule": always, "time_zone": "Asia/Tokyo"}, now=now)
     result = operator.get(f"/devices/{device.pk}/configuration").json()
     assert result["screen"] == {"is_on": True, "until": None}
 
@@ -260,7 +260,7 @@ def test_a_devices_configuration_has_the_state_of_the_screen(
 def test_a_device_fetches_its_desired_configuration(
     device: Device, as_device: Callable[..., APIClient], now: datetime
 ) -> None:
-    for_device(device, {"volume": 5}, now=now)
+    save_for_device(device, {"volume": 5}, now=now)
     response = as_device(device).get(MY_CONFIGURATION)
     version = version_of({"volume": 5})
     assert response.json() == {"version": version, "configuration": {"volume": 5}}
@@ -278,7 +278,7 @@ def test_a_device_without_layers_gets_an_empty_configuration(
 def test_an_unchanged_configuration_is_a_304_with_one_query(
     device: Device, as_device: Callable[..., APIClient], now: datetime, form: str
 ) -> None:
-    for_device(device, {"volume": 5}, now=now)
+    save_for_device(device, {"volume": 5}, now=now)
     client = as_device(device)
     etags = form.format(version_of({"volume": 5}))
     client.get(MY_CONFIGURATION)  # prepares the statements
@@ -291,7 +291,7 @@ def test_an_unchanged_configuration_is_a_304_with_one_query(
 def test_if_match_is_ignored_when_reading(
     device: Device, as_device: Callable[..., APIClient], now: datetime
 ) -> None:
-    for_device(device, {"volume": 5}, now=now)
+    save_for_device(device, {"volume": 5}, now=now)
     for path in (MY_CONFIGURATION, "/devices/me/settings"):
         response = as_device(device).get(path, HTTP_IF_MATCH='"other"')
         assert response.status_code == 200
@@ -306,7 +306,7 @@ def test_connect_announces_a_new_version_until_it_is_applied(
         None,
         False,
     )
-    for_device(device, {"volume": 5}, now=now)
+    save_for_device(device, {"volume": 5}, now=now)
     steps = client.post("/devices/connect", {}).json()["next_steps"]
     version = version_of({"volume": 5})
     assert (steps["configuration_version"], steps["configuration_waiting"]) == (
@@ -347,7 +347,7 @@ def test_devices_can_be_filtered_by_drift(
     operator: APIClient, device: Device, now: datetime
 ) -> None:
     other = DeviceFactory.create(tenant=device.tenant)
-    for_device(device, {"volume": 5}, now=now)
+    save_for_device(device, {"volume": 5}, now=now)
     for value, expected in (("true", device), ("false", other)):
         [result] = operator.get(f"/devices?drifted={value}").json()["results"]
         assert result["id"] == str(expected.pk)
@@ -357,7 +357,7 @@ def test_devices_can_be_filtered_by_drift(
 def test_a_viewer_can_read_but_not_save(
     member: Callable[..., APIClient], tenant: Tenant, now: datetime
 ) -> None:
-    layer = for_tenant(tenant, {"volume": 1}, now=now)
+    layer = save_for_tenant(tenant, {"volume": 1}, now=now)
     viewer = member(Role.VIEWER)
     assert viewer.get(f"/configurations/{layer.pk}").status_code == 200
     response = viewer.put(f"/configurations/{layer.pk}", {"document": {}})

@@ -9,7 +9,7 @@ from devices.configurations.documents import version_of
 from devices.configurations.models import ConfigurationDrift
 from devices.configurations.services import drift, reports
 from devices.configurations.services.drift import DriftCounts
-from devices.configurations.tests.documents import for_device
+from devices.configurations.tests.documents import save_for_device
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from events.models import Event
@@ -30,7 +30,7 @@ def detect(now: datetime) -> DriftCounts:
 def drifting(tenant: Tenant, now: datetime) -> Device:
     """An online device that got a new volume at `now` and has not reported."""
     device: Device = DeviceFactory.create(tenant=tenant, status="online", last_seen=now)
-    for_device(device, {"volume": 50}, now=now)
+    save_for_device(device, {"volume": 50}, now=now)
     return device
 
 
@@ -97,7 +97,7 @@ def test_the_end_of_a_drift_is_announced(drifting: Device, now: datetime) -> Non
 def test_an_offline_device_does_not_drift(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    for_device(device, {"volume": 50}, now=now)
+    save_for_device(device, {"volume": 50}, now=now)
     for hours in range(48):
         run_until_announced(now + timedelta(hours=hours))
     assert event_names() == []
@@ -141,7 +141,7 @@ def test_a_device_quarantined_before_the_limit_is_not_announced(
 
 def test_another_change_does_not_end_a_drift(drifting: Device, now: datetime) -> None:
     run_until_announced(now)
-    for_device(drifting, {"volume": 5}, now=now + LIMIT)
+    save_for_device(drifting, {"volume": 5}, now=now + LIMIT)
     assert detect(now + LIMIT) == DriftCounts(noticed=0, announced=0, ended=0)
     with tenant_scope(drifting.tenant_id):
         assert drift.announced_drifts().get().since == now

@@ -7,7 +7,7 @@ import pytest
 from accounts.services.tenants import create_tenant
 from devices.configurations.documents import version_of
 from devices.configurations.services import drift, reports
-from devices.configurations.tests.documents import for_device
+from devices.configurations.tests.documents import save_for_device
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import back_testing, evaluation, rules
@@ -43,7 +43,7 @@ def rule(tenant: Tenant) -> MonitoringRule:
 def drifting(tenant: Tenant, now: datetime) -> Device:
     """An online device with an announced drift since `now`."""
     device: Device = DeviceFactory.create(tenant=tenant, status="online", last_seen=now)
-    for_device(device, {"volume": 50}, now=now)
+    save_for_device(device, {"volume": 50}, now=now)
     for moment in (now + LIMIT / 2, now + LIMIT):
         drift.detect(now=moment, limit=LIMIT)
     return device
@@ -81,7 +81,7 @@ def test_an_alert_closes_when_the_device_converges(
 def test_an_unannounced_drift_opens_no_alert(
     rule: MonitoringRule, tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    for_device(device, {"volume": 50}, now=now)  # offline devices do not drift
+    save_for_device(device, {"volume": 50}, now=now)  # offline devices do not drift
     evaluate(tenant, now + 10 * LIMIT)
     assert not Alert.every_tenant.exists()
 

@@ -8,10 +8,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from devices.configurations.models import ConfigurationVersion, DeviceConfiguration
-from devices.configurations.tests.documents import add_tag, for_tenant, save_for_tag
+from devices.configurations.tests.documents import (
+    add_tag,
+    save_for_tag,
+    save_for_tenant,
+)
 from devices.registry.models import Device, Tag
 from devices.registry.tests.factories import DeviceFactory, TagFactory
-from provisioning.tests.browser import MARKS, InBrowser, in_browser, sign_in
+from provisioning.tests.browser import MARKS, BrowserRunner, in_browser, sign_in
 from tenants.models import Role, User
 from tenants.tests.factories import MembershipFactory, TenantFactory
 
@@ -30,12 +34,14 @@ def tag() -> Tag:
     tag: Tag = TagFactory.create(tenant=tenant, name="lobby")
     for device in DeviceFactory.create_batch(3, tenant=tenant)[:2]:
         add_tag(device, tag)
-    for_tenant(tenant, {"volume": 80, "time_zone": "Europe/Berlin"}, now=now)
+    save_for_tenant(tenant, {"volume": 80, "time_zone": "Europe/Berlin"}, now=now)
     return tag
 
 
 @pytest.fixture
-def signed_in(tag: Tag, live_server: Any, in_browser: InBrowser) -> Callable[..., Any]:
+def signed_in(
+    tag: Tag, live_server: Any, in_browser: BrowserRunner
+) -> Callable[..., Any]:
     """Run browser steps as a member who is signed in to the portal."""
 
     def run(
@@ -165,7 +171,7 @@ def test_every_key_has_a_field_that_writes_valid_values(
 def test_a_layer_contains_only_its_own_extra_keys(
     tag: Tag, signed_in: Callable[..., Any]
 ) -> None:
-    for_tenant(tag.tenant, {"extra": {"ticker": True}}, now=datetime.now(UTC))
+    save_for_tenant(tag.tenant, {"extra": {"ticker": True}}, now=datetime.now(UTC))
 
     def steps(page: Page, base_url: str) -> None:
         page.goto(f"{base_url}edit/tag/{tag.pk}/")

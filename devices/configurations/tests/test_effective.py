@@ -19,17 +19,17 @@ from devices.configurations.services import (
 )
 from devices.configurations.tests.documents import (
     add_tag,
-    for_device,
-    for_tenant,
     next_steps_of,
     process_rounds,
+    save_for_device,
     save_for_tag,
+    save_for_tenant,
 )
-from devices.registry.device_report import Box
+from devices.registry.device_report import DeviceReport
 from devices.registry.events import DeviceUpdated
 from devices.registry.models import Device, NextSteps
 from devices.registry.services import presence, registration
-from devices.registry.services.presence import Report
+from devices.registry.services.presence import ConnectReport
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.domain_events import event_from
 from events.models import Event
@@ -53,10 +53,10 @@ def test_layers_are_merged_from_the_platform_to_the_device(
     layers.save_platform(
         document={"volume": 1, "brightness": 1, "locale": "en"}, now=now
     )
-    for_tenant(device.tenant, {"volume": 2, "brightness": 2}, now=now)
+    save_for_tenant(device.tenant, {"volume": 2, "brightness": 2}, now=now)
     save_for_tag(low, {"volume": 3, "extra": {"a": 1}}, now=now)
     save_for_tag(high, {"volume": 4}, now=now)
-    for_device(device, {"extra": {"b": 2}}, now=now)
+    save_for_device(device, {"extra": {"b": 2}}, now=now)
     process_rounds(now)
     with tenant_scope(device.tenant_id):
         merged, source_layers = effective.explain(device)
@@ -79,8 +79,8 @@ def test_layers_are_merged_from_the_platform_to_the_device(
 
 def test_the_version_is_the_hash_of_the_document(device: Device, now: datetime) -> None:
     other = DeviceFactory.create(tenant=device.tenant)
-    for_device(device, {"volume": 5}, now=now)
-    for_device(other, {"volume": 5}, now=now)
+    save_for_device(device, {"volume": 5}, now=now)
+    save_for_device(other, {"volume": 5}, now=now)
     assert (
         assigned_version(device) == assigned_version(other) == version_of({"volume": 5})
     )
@@ -90,12 +90,12 @@ def test_the_version_is_the_hash_of_the_document(device: Device, now: datetime) 
 def test_a_devices_own_layer_is_applied_immediately(
     device: Device, now: datetime
 ) -> None:
-    for_device(device, {"volume": 5}, now=now)
+    save_for_device(device, {"volume": 5}, now=now)
     assert next_steps_of(device).configuration_waiting_since == now
 
 
 def test_a_tenants_layer_is_applied_by_a_round(device: Device, now: datetime) -> None:
-    for_tenant(device.tenant, {"volume": 5}, now=now)
+    save_for_tenant(device.tenant, {"volume": 5}, now=now)
     assert not NextSteps.every_tenant.exists()
     process_rounds(now)
     assert assigned_version(device) == version_of({"volume": 5})
@@ -119,8 +119,8 @@ def test_the_last_tag_in_the_order_is_the_strongest(
 def test_removing_the_last_key_assigns_the_empty_version(
     device: Device, now: datetime
 ) -> None:
-    for_device(device, {"volume": 5}, now=now)
-    for_device(device, {}, now=now)
+    save_for_device(device, {"volume": 5}, now=now)
+    save_for_device(device, {}, now=now)
     assert assigned_version(device) == EMPTY_VERSION
 
 
@@ -131,9 +131,9 @@ def test_nothing_is_written_without_layers(device: Device, now: datetime) -> Non
 
 
 def test_an_unchanged_version_is_not_written(device: Device, now: datetime) -> None:
-    for_device(device, {"volume": 5}, now=now)
+    save_for_device(device, {"volume": 5}, now=now)
     later = now + timedelta(hours=1)
-    for_tenant(
+    save_for_tenant(
         device.tenant, {"volume": 4}, now=later
     )  # weaker than the device's layer
     process_rounds(later)
@@ -155,7 +155,7 @@ def test_a_layer_does_not_apply_to_another_tenants_devices(
     device: Device, now: datetime
 ) -> None:
     DeviceFactory.create(tenant=TenantFactory.create())
-    for_tenant(device.tenant, {"volume": 5}, now=now)
+    save_for_tenant(device.tenant, {"volume": 5}, now=now)
     process_rounds(now)
     assert [steps.device_id for steps in NextSteps.every_tenant.all()] == [device.pk]
 
@@ -167,11 +167,11 @@ def test_a_save_requests_the_round_before_it_locks_the_calculation(
     calls = []
     with (
         patch.object(
-            recalculation, "ask", side_effect=lambda **_: calls.append("round")
+            recalculation, "request", side_effect=lambda **_: calls.append("round")
         ),
         patch.object(effective, "in_turn", side_effect=lambda _: calls.append("lock")),
     ):
-        for_device(device, {"volume": 5}, now=now)
+        save_for_device(device, {"volume": 5}, now=now)
     assert calls == ["round", "lock"]
 
 
@@ -180,14 +180,14 @@ def test_a_round_locks_the_calculation_before_it_selects_devices(
 ) -> None:
     """A device that got the tag before the lock is therefore recalculated too."""
     with patch.object(effective, "lock_calculation") as lock:
-        for_tenant(device.tenant, {"volume": 5}, now=now)
+        save_for_tenant(device.tenant, {"volume": 5}, now=now)
         recalculation.process_batch(now=now)
     assert lock.call_count == 2  # once before the devices are selected
 
 
 def test_a_retired_device_is_not_recalculated(tenant: Tenant, now: datetime) -> None:
     DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
-    for_tenant(tenant, {"volume": 5}, now=now)
+    save_for_tenant(tenant, {"volume": 5}, now=now)
     process_rounds(now)
     assert not NextSteps.every_tenant.exists()
 
@@ -195,7 +195,7 @@ def test_a_retired_device_is_not_recalculated(tenant: Tenant, now: datetime) -> 
 def test_a_retired_device_does_not_wait_for_a_configuration(
     device: Device, now: datetime
 ) -> None:
-    for_device(device, {"volume": 5}, now=now)
+    save_for_device(device, {"volume": 5}, now=now)
     with tenant_scope(device.tenant_id):
         registration.retire(device=device, now=now)
     assert next_steps_of(device).configuration_waiting_since is None
@@ -205,7 +205,7 @@ def connect(device: Device, now: datetime) -> Any:
     """Return the connect response of a device that is loaded with its next steps."""
     with tenant_scope(device.tenant_id):
         device = Device.objects.select_related("next_steps").get(pk=device.pk)
-        return presence.connect(device=device, report=Report(), now=now)
+        return presence.connect(device=device, report=ConnectReport(), now=now)
 
 
 class TestFirstConnect:
@@ -214,10 +214,12 @@ class TestFirstConnect:
         connect_response.clear_cache()
 
     def test_a_new_device_gets_its_version(self, tenant: Tenant, now: datetime) -> None:
-        for_tenant(tenant, {"volume": 5}, now=now)
+        save_for_tenant(tenant, {"volume": 5}, now=now)
         process_rounds(now)
         with tenant_scope(tenant.pk):
-            device = registration.register(box=Box(serial_number="SN-1"), now=now)
+            device = registration.register(
+                box=DeviceReport(serial_number="SN-1"), now=now
+            )
         steps = connect(device, now)
         assert steps["configuration_version"] == version_of({"volume": 5})
         assert steps["configuration_waiting"] is True
@@ -236,7 +238,7 @@ class TestFirstConnect:
     def test_connect_does_not_wait_for_the_lock(
         self, tenant: Tenant, device: Device, now: datetime
     ) -> None:
-        for_tenant(tenant, {"volume": 5}, now=now)
+        save_for_tenant(tenant, {"volume": 5}, now=now)
         with patch.object(effective, "in_turn_if_free", return_value=False):
             assert connect(device, now)["configuration_version"] is None
         assert connect(device, now)["configuration_version"] == version_of(
@@ -246,7 +248,7 @@ class TestFirstConnect:
     def test_fetching_the_configuration_waits_for_the_lock(
         self, device: Device, as_device: Callable[..., APIClient], now: datetime
     ) -> None:
-        for_tenant(device.tenant, {"volume": 5}, now=now)
+        save_for_tenant(device.tenant, {"volume": 5}, now=now)
         with patch.object(effective, "in_turn_if_free", return_value=False):
             response = as_device(device).get("/devices/me/configuration")
         assert response.json()["configuration"] == {"volume": 5}
@@ -260,7 +262,7 @@ class TestFirstConnect:
     def test_a_quarantined_device_gets_no_version(
         self, tenant: Tenant, now: datetime
     ) -> None:
-        for_tenant(tenant, {"volume": 5}, now=now)
+        save_for_tenant(tenant, {"volume": 5}, now=now)
         device = DeviceFactory.create(tenant=tenant, quarantined_at=now)
         assert connect(device, now)["configuration_version"] is None
 
@@ -298,7 +300,7 @@ class TestRounds:
     def test_a_round_processes_all_devices(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
-        for_tenant(tenant, {"volume": 5}, now=now)
+        save_for_tenant(tenant, {"volume": 5}, now=now)
         assert process_rounds(now) == 3
         assert self.versions(fleet) == [version_of({"volume": 5})] * 5
         assert not Round.every_tenant.exists()
@@ -306,7 +308,7 @@ class TestRounds:
     def test_an_interrupted_round_continues_after_the_last_batch(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
-        for_tenant(tenant, {"volume": 5}, now=now)
+        save_for_tenant(tenant, {"volume": 5}, now=now)
         recalculation.process_batch(now=now)
         with (
             patch.object(effective, "_assign", side_effect=KeyboardInterrupt),
@@ -320,9 +322,9 @@ class TestRounds:
     def test_a_change_during_a_round_reaches_processed_devices(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
-        for_tenant(tenant, {"volume": 5}, now=now)
+        save_for_tenant(tenant, {"volume": 5}, now=now)
         recalculation.process_batch(now=now)
-        for_tenant(tenant, {"volume": 6}, now=now)
+        save_for_tenant(tenant, {"volume": 6}, now=now)
         assert Round.every_tenant.count() == 1
         process_rounds(now)
         assert self.versions(fleet) == [version_of({"volume": 6})] * 5
@@ -331,7 +333,7 @@ class TestRounds:
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
         for volume in range(4):
-            for_tenant(tenant, {"volume": volume}, now=now)
+            save_for_tenant(tenant, {"volume": volume}, now=now)
             recalculation.process_batch(now=now)
         assert None not in self.versions(fleet)
         process_rounds(now)
@@ -343,7 +345,7 @@ class TestRounds:
         tag = TagFactory.create(tenant=tenant)
         for device in fleet[:3]:
             add_tag(device, tag)
-        for_tenant(tenant, {"volume": 4}, now=now)
+        save_for_tenant(tenant, {"volume": 4}, now=now)
         process_rounds(now)
         save_for_tag(tag, {"volume": 5}, now=now)
         assert Round.every_tenant.get().tag == tag
@@ -354,7 +356,7 @@ class TestRounds:
     def test_a_tenants_first_layer_assigns_versions_to_all_devices(
         self, tenant: Tenant, fleet: list[Device], now: datetime
     ) -> None:
-        for_device(fleet[0], {"volume": 5}, now=now)
+        save_for_device(fleet[0], {"volume": 5}, now=now)
         process_rounds(now)
         assert self.versions(fleet) == [version_of({"volume": 5}), *[EMPTY_VERSION] * 4]
 
@@ -363,8 +365,8 @@ class TestRounds:
     ) -> None:
         other = TenantFactory.create()
         other_device = DeviceFactory.create(tenant=other)
-        for_tenant(tenant, {"volume": 5}, now=now)
-        for_tenant(other, {"volume": 6}, now=now)
+        save_for_tenant(tenant, {"volume": 5}, now=now)
+        save_for_tenant(other, {"volume": 6}, now=now)
         for second in range(1, 3):
             recalculation.process_batch(now=now + timedelta(seconds=second))
         assert assigned_version(other_device) == version_of({"volume": 6})

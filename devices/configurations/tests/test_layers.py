@@ -20,7 +20,11 @@ from devices.configurations.models import (
 )
 from devices.configurations.services import layers
 from devices.configurations.services.layers import Subject
-from devices.configurations.tests.documents import for_device, for_tenant, save_for_tag
+from devices.configurations.tests.documents import (
+    save_for_device,
+    save_for_tag,
+    save_for_tenant,
+)
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
@@ -35,7 +39,7 @@ def test_every_save_creates_a_version_with_author_and_note(
     tenant: Tenant, now: datetime
 ) -> None:
     for volume, note in ((10, "quiet"), (20, "louder")):
-        for_tenant(tenant, {"volume": volume}, note=note, now=now)
+        save_for_tenant(tenant, {"volume": volume}, note=note, now=now)
     versions = ConfigurationVersion.every_tenant.order_by("number")
     assert list(versions.values_list("number", "document", "note", "author_name")) == [
         (1, {"volume": 10}, "quiet", "system"),
@@ -46,14 +50,14 @@ def test_every_save_creates_a_version_with_author_and_note(
 def test_an_unchanged_document_creates_no_version(
     tenant: Tenant, now: datetime
 ) -> None:
-    for_tenant(tenant, {"volume": 10}, now=now)
-    assert for_tenant(tenant, {"volume": 10.0}, now=now).number == 1
+    save_for_tenant(tenant, {"volume": 10}, now=now)
+    assert save_for_tenant(tenant, {"volume": 10.0}, now=now).number == 1
 
 
 def test_the_database_rejects_changes_of_versions(
     tenant: Tenant, now: datetime
 ) -> None:
-    for_tenant(tenant, {"volume": 10}, now=now)
+    save_for_tenant(tenant, {"volume": 10}, now=now)
     with pytest.raises(ProgrammingError, match="never changed"), transaction.atomic():
         ConfigurationVersion.every_tenant.update(note="other")
     with pytest.raises(ProgrammingError, match="never changed"), transaction.atomic():
@@ -63,8 +67,8 @@ def test_the_database_rejects_changes_of_versions(
 def test_the_audit_log_has_the_old_and_new_values_of_a_save(
     tenant: Tenant, now: datetime
 ) -> None:
-    for_tenant(tenant, {"volume": 10, "brightness": 1}, now=now)
-    for_tenant(tenant, {"volume": 20, "brightness": 1}, note="louder", now=now)
+    save_for_tenant(tenant, {"volume": 10, "brightness": 1}, now=now)
+    save_for_tenant(tenant, {"volume": 20, "brightness": 1}, note="louder", now=now)
     event = Event.every_tenant.filter(name="configuration.saved").latest("id")
     assert event.changes == {"volume": [10, 20]}
     assert (event.data["number"], event.data["note"]) == (2, "louder")
@@ -73,17 +77,17 @@ def test_the_audit_log_has_the_old_and_new_values_of_a_save(
 def test_a_save_based_on_an_old_version_is_rejected(
     tenant: Tenant, now: datetime
 ) -> None:
-    for_tenant(tenant, {"volume": 10}, based_on=0, now=now)
-    for_tenant(tenant, {"volume": 20}, based_on=1, now=now)
+    save_for_tenant(tenant, {"volume": 10}, based_on=0, now=now)
+    save_for_tenant(tenant, {"volume": 20}, based_on=1, now=now)
     with pytest.raises(ConfigurationChanged) as error:
-        for_tenant(tenant, {"volume": 30}, based_on=1, now=now)
+        save_for_tenant(tenant, {"volume": 30}, based_on=1, now=now)
     assert error.value.current == {"number": 2}
     assert DeviceConfiguration.every_tenant.get().document == {"volume": 20}
 
 
 def test_an_invalid_document_is_not_saved(tenant: Tenant, now: datetime) -> None:
     with pytest.raises(InvalidDocument) as error:
-        for_tenant(tenant, {"volume": 1000, "brightness": 1000}, now=now)
+        save_for_tenant(tenant, {"volume": 1000, "brightness": 1000}, now=now)
     assert [detail.field for detail in error.value.details] == [
         "document.brightness",
         "document.volume",
@@ -92,8 +96,8 @@ def test_an_invalid_document_is_not_saved(tenant: Tenant, now: datetime) -> None
 
 
 def test_a_version_is_restored_as_a_new_version(tenant: Tenant, now: datetime) -> None:
-    layer = for_tenant(tenant, {"volume": 10}, now=now)
-    layer = for_tenant(tenant, {"volume": 20}, now=now)
+    layer = save_for_tenant(tenant, {"volume": 10}, now=now)
+    layer = save_for_tenant(tenant, {"volume": 20}, now=now)
     with tenant_scope(tenant.pk):
         restored = layers.restore(layer=layer, number=1, now=now)
     assert (restored.number, restored.document) == (3, {"volume": 10})
@@ -102,7 +106,7 @@ def test_a_version_is_restored_as_a_new_version(tenant: Tenant, now: datetime) -
 
 
 def test_an_unknown_version_cannot_be_restored(tenant: Tenant, now: datetime) -> None:
-    layer = for_tenant(tenant, {"volume": 10}, now=now)
+    layer = save_for_tenant(tenant, {"volume": 10}, now=now)
     with tenant_scope(tenant.pk), pytest.raises(NoSuchVersion):
         layers.restore(layer=layer, number=7, now=now)
 
@@ -159,7 +163,7 @@ def test_a_retired_device_cannot_have_a_new_layer(
 ) -> None:
     device = DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
     with pytest.raises(InvalidSubject):
-        for_device(device, {"volume": 1}, now=now)
+        save_for_device(device, {"volume": 1}, now=now)
 
 
 def test_the_platforms_layer_has_versions(now: datetime) -> None:
@@ -176,22 +180,22 @@ def test_tenants_have_separate_layers(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     other = TenantFactory.create()
-    for_tenant(tenant, {"volume": 1}, now=now)
-    for_tenant(other, {"volume": 2}, now=now)
+    save_for_tenant(tenant, {"volume": 1}, now=now)
+    save_for_tenant(other, {"volume": 2}, now=now)
     with tenant_scope(tenant.pk):
         assert DeviceConfiguration.objects.get().document == {"volume": 1}
 
 
 def test_the_author_of_a_version_is_the_caller(tenant: Tenant, now: datetime) -> None:
     with caller_scope(type(SYSTEM)(kind="member", name="ann@example.com")):
-        for_tenant(tenant, {"volume": 1}, now=now)
+        save_for_tenant(tenant, {"volume": 1}, now=now)
     assert ConfigurationVersion.every_tenant.get().author_name == "ann@example.com"
 
 
 def test_layers_of_every_scope_can_be_saved(device: Device, now: datetime) -> None:
     tag = TagFactory.create(tenant=device.tenant)
-    for_tenant(device.tenant, {"volume": 1}, now=now)
+    save_for_tenant(device.tenant, {"volume": 1}, now=now)
     save_for_tag(tag, {"volume": 2}, now=now)
-    for_device(device, {"volume": 3}, now=now)
+    save_for_device(device, {"volume": 3}, now=now)
     scopes = DeviceConfiguration.every_tenant.values_list("scope", flat=True)
     assert set(scopes) == {Scope.TENANT, Scope.TAG, Scope.DEVICE}

@@ -13,11 +13,11 @@ from devices.configurations.services.layers import Subject
 from devices.configurations.services.preview import Preview
 from devices.configurations.tests.documents import (
     add_tag,
-    for_device,
-    for_tenant,
     next_steps_of,
     process_rounds,
+    save_for_device,
     save_for_tag,
+    save_for_tenant,
 )
 from devices.registry.models import Device, NextSteps, Tag
 from devices.registry.tests.factories import DeviceFactory, TagFactory
@@ -61,8 +61,8 @@ def test_only_devices_without_a_stronger_layer_change(
 def test_a_preview_lists_devices_with_their_changes(
     tenant: Tenant, fleet: list[Device], now: datetime
 ) -> None:
-    for_device(fleet[0], {"volume": 5}, now=now)
-    for_tenant(tenant, {"volume": 1}, now=now)
+    save_for_device(fleet[0], {"volume": 5}, now=now)
+    save_for_tenant(tenant, {"volume": 1}, now=now)
     result = make_preview(tenant, {"volume": 9})
     assert [device.name for device in result.devices] == [
         device.name for device in fleet[1:]
@@ -74,7 +74,7 @@ def test_a_preview_lists_devices_with_their_changes(
 def test_an_unchanged_document_changes_no_device(
     tenant: Tenant, fleet: list[Device], now: datetime
 ) -> None:
-    for_tenant(tenant, {"volume": 1}, now=now)
+    save_for_tenant(tenant, {"volume": 1}, now=now)
     result = make_preview(tenant, {"volume": 1})
     assert (result.looked_at, result.changing, result.devices) == (5, 0, [])
 
@@ -118,7 +118,7 @@ def test_a_tag_without_a_layer_would_be_the_strongest(
 def test_a_devices_layer_changes_only_that_device(
     tenant: Tenant, fleet: list[Device], now: datetime
 ) -> None:
-    for_tenant(tenant, {"volume": 3}, now=now)
+    save_for_tenant(tenant, {"volume": 3}, now=now)
     subject = Subject("device", device=fleet[2])
     assert make_preview(tenant, {"volume": 3}, subject=subject).changing == 0
     result = make_preview(tenant, {"volume": None}, subject=subject)
@@ -130,7 +130,7 @@ def test_an_empty_document_restores_the_values_of_weaker_layers(
     tenant: Tenant, fleet: list[Device], now: datetime
 ) -> None:
     layers.save_platform(document={"volume": 7}, now=now)
-    for_tenant(tenant, {"volume": 3}, now=now)
+    save_for_tenant(tenant, {"volume": 3}, now=now)
     result = make_preview(tenant, {})
     (change,) = result.devices[0].changes
     assert (change.before, change.after) == (3, 7)
@@ -149,7 +149,7 @@ def test_the_list_skips_devices_that_do_not_change(
     tenant: Tenant, fleet: list[Device], now: datetime
 ) -> None:
     for device in fleet[:4]:
-        for_device(device, {"volume": 5}, now=now)
+        save_for_device(device, {"volume": 5}, now=now)
     with patch.object(preview, "STEP", 1):
         result = make_preview(tenant, {"volume": 1})
     assert [device.device_id for device in result.devices] == [fleet[4].pk]
@@ -159,7 +159,7 @@ def test_too_many_combinations_make_the_preview_incomplete(
     tenant: Tenant, fleet: list[Device], now: datetime
 ) -> None:
     for device in fleet:
-        for_device(device, {"brightness": 5}, now=now)
+        save_for_device(device, {"brightness": 5}, now=now)
     DeviceFactory.create_batch(3, tenant=tenant)  # the largest group is examined first
     with patch.object(preview, "MAX_COMBINATIONS", 2):
         result = make_preview(tenant, {"volume": 1})
@@ -183,14 +183,14 @@ def test_a_preview_lists_exactly_the_devices_that_a_save_changes(
     tenant: Tenant, fleet: list[Device], tag: Tag, now: datetime
 ) -> None:
     save_for_tag(tag, {"volume": 5, "locale": "de"}, now=now)
-    for_device(fleet[4], {"volume": 6}, now=now)
-    for_tenant(tenant, {"volume": 1}, now=now)
+    save_for_device(fleet[4], {"volume": 6}, now=now)
+    save_for_tenant(tenant, {"volume": 1}, now=now)
     process_rounds(now)
     before = {
         device.pk: next_steps_of(device).configuration_version for device in fleet
     }
     result = make_preview(tenant, {"volume": 2})
-    for_tenant(tenant, {"volume": 2}, now=now)
+    save_for_tenant(tenant, {"volume": 2}, now=now)
     process_rounds(now)
     changed = {
         device.pk

@@ -17,7 +17,7 @@ from devices.configurations.errors import (
 from devices.configurations.models import EffectiveDocument, ReportedConfiguration
 from devices.configurations.services import reports, retention
 from devices.configurations.services.reports import Comparison
-from devices.configurations.tests.documents import for_device, next_steps_of
+from devices.configurations.tests.documents import next_steps_of, save_for_device
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from events.models import Event
@@ -44,7 +44,7 @@ def compare(device: Device) -> Comparison:
 
 @pytest.fixture
 def loud(device: Device, now: datetime) -> Device:
-    for_device(device, {"volume": 50}, now=now)
+    save_for_device(device, {"volume": 50}, now=now)
     return device
 
 
@@ -67,7 +67,7 @@ def test_differences_are_from_the_applied_to_the_desired_document(
     loud: Device, now: datetime
 ) -> None:
     report(loud, LOUD, now=now)
-    for_device(loud, {"volume": 5}, now=now)
+    save_for_device(loud, {"volume": 5}, now=now)
     (difference,) = compare(loud).differences
     assert (difference.before, difference.after) == (50, 5)
 
@@ -91,7 +91,7 @@ def test_a_device_waits_after_a_failure(loud: Device, now: datetime) -> None:
 
 def test_a_failure_keeps_the_applied_version(loud: Device, now: datetime) -> None:
     report(loud, LOUD, now=now)
-    for_device(loud, {"volume": 5}, now=now)
+    save_for_device(loud, {"volume": 5}, now=now)
     report(loud, QUIET, outcome="failed", reason="No mixer.", now=now)
     assert compare(loud).applied_version == LOUD
 
@@ -172,7 +172,7 @@ def test_one_and_true_are_different_reports(loud: Device, now: datetime) -> None
 
 
 def test_another_change_keeps_the_start_of_waiting(loud: Device, now: datetime) -> None:
-    for_device(loud, {"volume": 5}, now=now + timedelta(hours=1))
+    save_for_device(loud, {"volume": 5}, now=now + timedelta(hours=1))
     assert next_steps_of(loud).configuration_waiting_since == now
 
 
@@ -193,7 +193,7 @@ def test_a_repeated_report_has_no_effect(loud: Device, now: datetime) -> None:
 def test_a_late_report_of_an_old_version_makes_the_device_wait(
     loud: Device, now: datetime
 ) -> None:
-    for_device(loud, {"volume": 5}, now=now)
+    save_for_device(loud, {"volume": 5}, now=now)
     report(loud, QUIET, now=now)
     later = now + timedelta(minutes=1)
     report(loud, LOUD, now=later)
@@ -211,15 +211,15 @@ def test_restoring_the_applied_configuration_ends_waiting(
     loud: Device, now: datetime
 ) -> None:
     report(loud, LOUD, now=now)
-    for_device(loud, {"volume": 5}, now=now)
-    for_device(loud, {"volume": 50}, now=now)
+    save_for_device(loud, {"volume": 5}, now=now)
+    save_for_device(loud, {"volume": 50}, now=now)
     assert next_steps_of(loud).configuration_waiting_since is None
 
 
 def test_documents_that_no_device_has_are_deleted(loud: Device, now: datetime) -> None:
     report(loud, LOUD, now=now)
     for volume in (1, 2):
-        for_device(loud, {"volume": volume}, now=now)
+        save_for_device(loud, {"volume": volume}, now=now)
     assert retention.delete_unused(before=now + timedelta(days=1)) == 1
     kept = set(EffectiveDocument.every_tenant.values_list("version", flat=True))
     assert kept == {LOUD, version_of({"volume": 2})}
@@ -228,10 +228,10 @@ def test_documents_that_no_device_has_are_deleted(loud: Device, now: datetime) -
 def test_the_retention_time_starts_at_the_last_assignment(
     loud: Device, now: datetime
 ) -> None:
-    for_device(loud, {"volume": 1}, now=now + timedelta(days=91))
+    save_for_device(loud, {"volume": 1}, now=now + timedelta(days=91))
     assert retention.delete_unused(before=now + timedelta(days=1)) == 0
 
 
 def test_recent_documents_are_kept(loud: Device, now: datetime) -> None:
-    for_device(loud, {"volume": 1}, now=now)
+    save_for_device(loud, {"volume": 1}, now=now)
     assert retention.delete_unused(before=now) == 0

@@ -7,7 +7,12 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.configurations.schedules import DAYS, ScreenState, find_overlaps, screen
+from devices.configurations.schedules import (
+    DAYS,
+    ScreenState,
+    find_overlaps,
+    screen_state,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -21,7 +26,7 @@ def berlin(text: str, fold: int = 0) -> datetime:
 
 
 def state(schedule: list[dict[str, Any]], at: datetime) -> ScreenState:
-    return screen(schedule, BERLIN, at)
+    return screen_state(schedule, BERLIN, at)
 
 
 def test_the_start_is_inclusive_and_the_end_exclusive() -> None:

@@ -8,11 +8,11 @@ from django.utils import timezone
 from devices.configurations import tasks
 from devices.configurations.documents import version_of
 from devices.configurations.models import ConfigurationDrift, EffectiveDocument
-from devices.configurations.tests.documents import for_device, for_tenant
+from devices.configurations.tests.documents import save_for_device, save_for_tenant
 from devices.registry.models import NextSteps
 from devices.registry.services import registration
 from devices.registry.tests.factories import DeviceFactory, TagFactory
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from events.models import Event
 from tenants.context import tenant_scope
 
@@ -23,27 +23,27 @@ def test_a_worker_recalculates_detects_drift_and_deletes_documents(
 ) -> None:
     now = timezone.now()
     device = DeviceFactory.create(status="online", last_seen=now)
-    for_tenant(device.tenant, {"volume": 5}, now=now)
+    save_for_tenant(device.tenant, {"volume": 5}, now=now)
     versions = NextSteps.every_tenant.values_list("configuration_version", flat=True)
-    until(lambda: list(versions.all()) == [version_of({"volume": 5})])
+    wait_until(lambda: list(versions.all()) == [version_of({"volume": 5})])
 
     new = DeviceFactory.create(tenant=device.tenant)
     TagFactory.create(tenant=device.tenant, name="lobby")
     with tenant_scope(device.tenant_id):
         registration.update(device=new, tags=["lobby"], now=now)
-    until(lambda: NextSteps.every_tenant.filter(device=new).exists())
+    wait_until(lambda: NextSteps.every_tenant.filter(device=new).exists())
 
     long_ago = now - timedelta(days=1)
     NextSteps.every_tenant.update(configuration_waiting_since=long_ago)
     tasks.detect_drift.delay()
-    until(lambda: ConfigurationDrift.every_tenant.filter(device=device).exists())
+    wait_until(lambda: ConfigurationDrift.every_tenant.filter(device=device).exists())
     ConfigurationDrift.every_tenant.update(noticed_at=long_ago)
     tasks.detect_drift.delay()
     drifted = Event.every_tenant.filter(name="configuration.drifted")
-    until(lambda: drifted.filter(device_id=device.pk).exists())
+    wait_until(lambda: drifted.filter(device_id=device.pk).exists())
 
-    for_device(new, {"volume": 6}, now=now)
-    for_device(new, {"volume": 7}, now=now)
+    save_for_device(new, {"volume": 6}, now=now)
+    save_for_device(new, {"volume": 7}, now=now)
     EffectiveDocument.every_tenant.update(wanted_at=now - timedelta(days=365))
     tasks.delete_unused_documents.delay()
-    until(lambda: EffectiveDocument.every_tenant.count() == 2)
+    wait_until(lambda: EffectiveDocument.every_tenant.count() == 2)

@@ -22,7 +22,7 @@ SPANS = {
     "week": timedelta(days=7),
     "month": timedelta(days=30),
 }
-DRAWN = (
+CHART_MEASURES = (
     "cpu_usage",
     "ram_usage",
     "storage_usage",
@@ -65,7 +65,7 @@ def charts(device: Device, *, span: str, now: datetime) -> list[Chart]:
     minimum and maximum of each hour.
     """
     period = Period(start=now - SPANS[span], end=now)
-    measures = [MEASURE[name] for name in DRAWN]
+    measures = [MEASURE[name] for name in CHART_MEASURES]
     if span == "day":
         series, step, counts = _series_from_samples(device, period, measures)
     else:
@@ -133,7 +133,7 @@ def _series_from_samples(
 def _series_from_hours(
     device: Device, period: Period, measures: list[Measure]
 ) -> Series:
-    rows = history.rolled_up(device, period, bucket="hour", measures=measures)
+    rows = history.roll_ups(device, period, bucket="hour", measures=measures)
     series = [
         [
             Point(

@@ -4,8 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core.rest.fields import Text
-from core.rest.strict import Strict
+from core.rest.fields import StrictCharField
+from core.rest.strict import StrictSerializer
 from devices.metrics.measures import CHOICES
 from devices.metrics.models import ROLL_UPS
 from devices.metrics.services.aggregates import GROUPINGS
@@ -13,7 +13,7 @@ from devices.metrics.services.aggregates import GROUPINGS
 BUCKETS = ("raw", *ROLL_UPS)
 
 
-class PeriodSerializer(Strict):
+class PeriodSerializer(StrictSerializer):
     """A period; `from` is inclusive, `to` is exclusive."""
 
     from_ = serializers.DateTimeField(required=False)
@@ -36,7 +36,7 @@ class HistoryQuerySerializer(PeriodSerializer):
         required=False,
         help_text="Limit roll-ups to this measure.",
     )
-    cursor = Text(max_length=1000, required=False)
+    cursor = StrictCharField(max_length=1000, required=False)
     page_size = serializers.IntegerField(required=False, min_value=1, max_value=500)
 
 
@@ -47,9 +47,9 @@ class AggregateQuerySerializer(PeriodSerializer):
         required=False,
         help_text="Return one group for each value. One group in total if left out.",
     )
-    model = Text(max_length=64, required=False)
-    app_version = Text(max_length=64, required=False)
-    tag = Text(max_length=64, required=False)
+    model = StrictCharField(max_length=64, required=False)
+    app_version = StrictCharField(max_length=64, required=False)
+    tag = StrictCharField(max_length=64, required=False)
 
 
 class FaultSerializer(serializers.Serializer[Any]):

@@ -11,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.negotiation import OneFormOnly
-from core.rest.pagination import CursorPages
+from core.rest.negotiation import SingleFormatNegotiation
+from core.rest.pagination import KeysetPagination
 from devices.metrics.api import documentation
 from devices.metrics.api.parsing import SamplesParser
 from devices.metrics.api.serializers import (
@@ -27,7 +27,7 @@ from devices.metrics.sample_validation import Fault
 from devices.metrics.services import aggregates, history, ingest
 from devices.metrics.services.history import Period
 from devices.registry.api.authentication import IsDevice, calling_device
-from devices.registry.api.views import found
+from devices.registry.api.views import get_device
 
 BATCH_FIELDS = {"samples", "sent_at"}
 
@@ -40,7 +40,7 @@ class MetricsView(APIView):
 
     permission_classes = (IsDevice,)
     parser_classes = (SamplesParser,)
-    content_negotiation_class = OneFormOnly
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(
         request=documentation.body(),
@@ -71,7 +71,7 @@ class MetricsView(APIView):
         )
 
 
-class SamplePages(CursorPages):
+class SamplePages(KeysetPagination):
     """Pages of samples, newest first. A device has at most one sample for a time."""
 
     page_size = 300  # a day at the default interval
@@ -89,7 +89,7 @@ class DeviceMetricsView(APIView):
     )
     def get(self, request: Request, device_id: UUID) -> Response:
         query = _query(HistoryQuerySerializer, request)
-        device, now = found(device_id), timezone.now()
+        device, now = get_device(device_id), timezone.now()
         bucket = query["bucket"]
         period = Period.with_defaults(
             bucket=bucket, start=query.get("from"), end=query.get("to"), now=now
@@ -105,7 +105,7 @@ class DeviceMetricsView(APIView):
         if bucket == "raw":
             return Response(data | self._page(request, history.samples(device, period)))
         measures = [MEASURE[query["measure"]]] if "measure" in query else MEASURES
-        rows = history.rolled_up(device, period, bucket=bucket, measures=measures)
+        rows = history.roll_ups(device, period, bucket=bucket, measures=measures)
         return Response(data | {"next": None, "previous": None, "results": rows})
 
     def _page(self, request: Request, samples: Any) -> dict[str, Any]:

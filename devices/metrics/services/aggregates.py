@@ -173,7 +173,7 @@ class Hour:
     averages: dict[str, float | None]  # by measure name
 
 
-def by_the_hour(measures: Iterable[Measure], period: Period) -> list[Hour]:
+def fleet_by_hour(measures: Iterable[Measure], period: Period) -> list[Hour]:
     """Return hourly averages of the fleet for charts, oldest first, in one query."""
     names = [measure.name for measure in measures]
     table = ROLL_UPS["hour"]._meta.db_table

@@ -81,7 +81,7 @@ def samples(device: Device, period: Period) -> QuerySet[DeviceMetrics]:
     return queryset
 
 
-def rolled_up(
+def roll_ups(
     device: Device,
     period: Period,
     *,

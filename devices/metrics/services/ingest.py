@@ -38,8 +38,8 @@ from devices.metrics.sample_validation import (
     Row,
     ValidationResult,
     check_time,
-    judge,
     parse_time,
+    validate_samples,
 )
 from devices.metrics.services import partitions
 from devices.registry.models import Device
@@ -92,7 +92,7 @@ def ingest(
             f"A request may have at most {MAX_SAMPLES:,} samples.", field="samples"
         )
     sent = None if sent_at is None else _parse_sent_at(sent_at, now)
-    result = judge(samples, sent_at=sent, clock=_clock(now))
+    result = validate_samples(samples, sent_at=sent, clock=_clock(now))
     stored = with_retries(lambda: _store(device, result, now)) if result.rows else 0
     if stored:
         _call_extension_point(device, max(result.rows, key=_recorded_at))
@@ -143,7 +143,7 @@ def _store(device: Device, result: ValidationResult, now: datetime) -> int:
     except IntegrityError as error:
         if _sqlstate(error) != NO_PARTITION:
             raise
-    partitions.make_for({row["recorded_at"] for row in result.rows})
+    partitions.create_for({row["recorded_at"] for row in result.rows})
     return _store_in_transaction(device, result, now)
 
 
@@ -152,7 +152,7 @@ def _store_in_transaction(
     device: Device, result: ValidationResult, now: datetime
 ) -> int:
     # This locks the device row, so two requests of one device are stored in turn.
-    presence.heard(device=device, now=now)
+    presence.record_sign_of_life(device=device, now=now)
     return store(
         result.rows,
         device_id=device.pk,

@@ -12,10 +12,10 @@ from typing import Literal
 from django.conf import settings
 from django.db import connection, transaction
 
-from core.locks import in_turn
+from core.locks import transaction_lock
 from devices.metrics.models import DailyMetrics, DeviceMetrics, HourlyMetrics
 from tenants.context import tenant_scope
-from tenants.postgresql.row_security import guard
+from tenants.postgresql.row_security import enable_row_security
 
 AHEAD = timedelta(days=3)
 Span = Literal["day", "month"]
@@ -54,7 +54,7 @@ ROLL_UPS = tuple(
 )
 
 
-def make_for(moments: Iterable[datetime]) -> int:
+def create_for(moments: Iterable[datetime]) -> int:
     """Create the missing partitions for rows of these times. Return how many."""
     required = {
         (table.partition_name(moment), table, table.partition_bounds(moment))
@@ -72,16 +72,16 @@ def make_for(moments: Iterable[datetime]) -> int:
     return len(missing)
 
 
-def make_ahead(*, now: datetime) -> int:
+def create_ahead(*, now: datetime) -> int:
     """Create the missing partitions for the coming days and for late samples.
 
     Late samples may be as old as the retention. Return how many were missing.
     """
     days = range(-settings.METRICS_RETENTION_DAYS, AHEAD.days + 1)
-    return make_for(now + timedelta(days=day) for day in days)
+    return create_for(now + timedelta(days=day) for day in days)
 
 
-def drop_outlived(table: PartitionedTable, *, before: datetime) -> list[str]:
+def drop_expired(table: PartitionedTable, *, before: datetime) -> list[str]:
     """Drop the partitions that end at or before a time. Return their names.
 
     A partition is detached before it is dropped, without blocking readers and writers
@@ -102,7 +102,7 @@ def _create(
 ) -> None:
     """Create a separate table and attach it: this does not block readers and writers."""
     quote = connection.ops.quote_name
-    in_turn("metrics partitions")
+    transaction_lock("metrics partitions")
     if _exists(name):
         return
     with connection.cursor() as cursor:
@@ -110,7 +110,7 @@ def _create(
             f"CREATE TABLE {quote(name)} (LIKE {quote(table.table)} INCLUDING ALL)"
             + (" WITH (fillfactor = 80)" if table in ROLL_UPS else "")
         )
-        guard(cursor, quote(name))
+        enable_row_security(cursor, quote(name))
         cursor.execute(
             f"ALTER TABLE {quote(table.table)} ATTACH PARTITION {quote(name)}"
             " FOR VALUES FROM (%s) TO (%s)",

@@ -18,7 +18,7 @@ def drop_expired(*, now: datetime) -> list[str]:
     for bucket in ROLL_UPS:
         while rollups.compute_percentiles(bucket, now=now, started_before=samples):
             pass
-    dropped = partitions.drop_outlived(partitions.SAMPLES, before=samples)
+    dropped = partitions.drop_expired(partitions.SAMPLES, before=samples)
     for table in partitions.ROLL_UPS:
-        dropped += partitions.drop_outlived(table, before=aggregates)
+        dropped += partitions.drop_expired(table, before=aggregates)
     return dropped

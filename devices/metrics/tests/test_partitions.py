@@ -32,13 +32,13 @@ def test_storing_a_sample_creates_its_missing_partition(device: Device) -> None:
 
 @pytest.mark.django_db
 def test_partitions_for_coming_days_and_late_samples_are_created_once() -> None:
-    missing = partitions.make_ahead(now=NOW)
+    missing = partitions.create_ahead(now=NOW)
 
     assert (
         missing == 94 + 2 * 4
     )  # retention and three days; four months of each roll-up
     assert f"metrics_devicemetrics_{NOW + 3 * DAY:%Y%m%d}" in partition_names()
-    assert partitions.make_ahead(now=NOW) == 0
+    assert partitions.create_ahead(now=NOW) == 0
 
 
 @pytest.mark.django_db
@@ -73,13 +73,13 @@ def test_expired_partitions_are_dropped_and_roll_ups_are_kept_longer() -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("pieces_dropped")
 def test_a_partition_that_a_crash_left_detached_is_dropped_later() -> None:
-    partitions.make_for([NOW])
+    partitions.create_for([NOW])
     with connection.cursor() as cursor:
         cursor.execute(
             "ALTER TABLE metrics_devicemetrics"
             " DETACH PARTITION metrics_devicemetrics_20350301"
         )
 
-    partitions.drop_outlived(SAMPLES, before=NOW + 2 * DAY)
+    partitions.drop_expired(SAMPLES, before=NOW + 2 * DAY)
 
     assert "metrics_devicemetrics_20350301" not in partition_names()

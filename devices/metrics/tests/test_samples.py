@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devices.metrics.measures import FIELDS
-from devices.metrics.sample_validation import Clock, ValidationResult, judge
+from devices.metrics.sample_validation import Clock, ValidationResult, validate_samples
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLOCK = Clock(now=NOW, oldest=NOW - timedelta(days=90), limit=timedelta(minutes=10))
@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 
 def validate(*samples: Any, sent_at: datetime | None = None) -> ValidationResult:
-    return judge(list(samples), sent_at=sent_at, clock=CLOCK)
+    return validate_samples(list(samples), sent_at=sent_at, clock=CLOCK)
 
 
 def faults_of(sample: Any) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from devices.metrics.models import DeviceMetrics, HourlyMetrics
 from devices.metrics.services.partitions import SAMPLES, _exists
 from devices.metrics.tests.reporting import at, report
 from devices.registry.tests.factories import DeviceFactory
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 
 
 @pytest.mark.django_db(transaction=True)
@@ -25,11 +25,11 @@ def test_a_worker_creates_partitions_computes_percentiles_and_drops_expired_samp
     report(device, at(late, cpu_usage=7), now=now - timedelta(minutes=5))
 
     tasks.create_partitions.delay()
-    until(lambda: _exists(SAMPLES.partition_name(now + timedelta(days=3))))
+    wait_until(lambda: _exists(SAMPLES.partition_name(now + timedelta(days=3))))
     tasks.finalise_rollups.delay()
     percentiles = HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True)
-    until(lambda: 7 in percentiles.all())
+    wait_until(lambda: 7 in percentiles.all())
     tasks.drop_expired_partitions.delay()
-    until(lambda: DeviceMetrics.every_tenant.count() == 1)
+    wait_until(lambda: DeviceMetrics.every_tenant.count() == 1)
 
     assert HourlyMetrics.every_tenant.count() == 2

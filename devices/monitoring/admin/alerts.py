@@ -12,10 +12,15 @@ from django.utils.html import format_html
 from unfold.decorators import display
 
 from core.errors import DomainError
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from devices.monitoring.models import Alert
 from devices.monitoring.services import alerts
-from tenants.admin.base import MOST_AT_ONCE, ReadOnlyAdmin, act_on_each, report_page
+from tenants.admin.base import (
+    MAX_ROWS_PER_ACTION,
+    ReadOnlyAdmin,
+    results_page,
+    run_for_each,
+)
 from tenants.context import tenant_scope
 from tenants.models import Membership
 
@@ -147,11 +152,11 @@ class AlertAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Opened", ordering="opened_at")
     def opened(self, alert: Alert) -> str:
-        return moment_in_words(alert.opened_at)
+        return relative_time(alert.opened_at)
 
     @admin.display(description="Cause since")
     def cause_since(self, alert: Alert) -> str:
-        return moment_in_words(alert.since)
+        return relative_time(alert.since)
 
     @admin.display(description="Acknowledged")
     def acknowledged(self, alert: Alert) -> str:
@@ -159,14 +164,14 @@ class AlertAdmin(ReadOnlyAdmin):
             return "no"
         user = alert.acknowledged_by
         name = user.email if user else "unknown user"
-        return format_html("{}, by {}", moment_in_words(alert.acknowledged_at), name)
+        return format_html("{}, by {}", relative_time(alert.acknowledged_at), name)
 
     @admin.display(description="Closed")
     def closed(self, alert: Alert) -> str:
         if alert.closed_at is None:
             return "no"
         reason = alert.get_closing_display()
-        return format_html("{}: {}", moment_in_words(alert.closed_at), reason)
+        return format_html("{}: {}", relative_time(alert.closed_at), reason)
 
     @admin.action(description="Acknowledge selected alerts", permissions=["manage"])
     def acknowledge_selected(
@@ -176,8 +181,8 @@ class AlertAdmin(ReadOnlyAdmin):
             alerts.acknowledge(alert_id=alert.pk, now=timezone.now())
             return "Acknowledged."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], acknowledge)
-        return report_page(self, request, "Acknowledged", outcomes)
+        outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], acknowledge)
+        return results_page(self, request, "Acknowledged", outcomes)
 
     @admin.action(description="Close selected alerts", permissions=["manage"])
     def close_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
@@ -185,8 +190,8 @@ class AlertAdmin(ReadOnlyAdmin):
             alerts.close(alert_id=alert.pk, now=timezone.now())
             return CLOSED_MESSAGE
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], close)
-        return report_page(self, request, "Closed", outcomes)
+        outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], close)
+        return results_page(self, request, "Closed", outcomes)
 
     def acknowledge(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._change(

@@ -19,7 +19,7 @@ from devices.monitoring.models import EVERY_DAY, MonitoringRule, RuleOverride
 from devices.monitoring.services import rules
 from devices.registry.models import Device, Tag
 from events.severity import Severity
-from tenants.admin.forms import ServiceForm, tenant_field, text
+from tenants.admin.forms import ServiceForm, tenant_field, text_field
 
 MAX_MINUTES = 366 * 24 * 60
 WEEKDAYS = [
@@ -102,7 +102,7 @@ class RuleForm(SubjectForm):
     """Form for a rule, with durations in minutes."""
 
     tenant = tenant_field()
-    name = text("Name", required=True, length=120)
+    name = text_field("Name", required=True, length=120)
     kind = choice("Kind", MonitoringRule.Kind.choices)
     measure = choice(
         "Metric", CHOICES, required=False, help_text="Required for rules on a metric."
@@ -147,8 +147,10 @@ class RuleForm(SubjectForm):
         "Escalation severity", Severity.choices, required=False
     )
     scope = choice("Scope", MonitoringRule.Scope.choices)
-    tag_name = text("Tag", help_text="Required for the scope “Devices with a tag”.")
-    device_id = text(
+    tag_name = text_field(
+        "Tag", help_text="Required for the scope “Devices with a tag”."
+    )
+    device_id = text_field(
         "Device",
         length=120,
         help_text="ID or name. Required for the scope “One device”.",
@@ -188,7 +190,7 @@ class RuleForm(SubjectForm):
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
     )
-    time_zone = text(
+    time_zone = text_field(
         "Time zone",
         required=True,
         initial="UTC",
@@ -243,8 +245,8 @@ class OverrideForm(SubjectForm):
     """Form for an override of a rule for a tag or a device."""
 
     rule: Any = forms.ModelChoiceField(queryset=None, widget=UnfoldAdminSelectWidget())
-    tag_name = text("Tag", help_text="Enter either a tag or a device.")
-    device_id = text("Device", length=120, help_text="ID or name.")
+    tag_name = text_field("Tag", help_text="Enter either a tag or a device.")
+    device_id = text_field("Device", length=120, help_text="ID or name.")
     threshold = number(
         "Threshold", help_text="Leave empty for the threshold of the rule."
     )

@@ -17,13 +17,13 @@ from devices.monitoring.admin.forms import OverrideForm, RuleForm
 from devices.monitoring.models import MonitoringRule, RuleOverride
 from devices.monitoring.services import back_testing, rules
 from tenants.admin.base import (
-    MOST_AT_ONCE,
-    DeletesWhole,
+    MAX_ROWS_PER_ACTION,
+    CascadeDeleteMixin,
     PortalAdmin,
     ReadOnlyInline,
-    act_on_each,
-    person,
-    report_page,
+    results_page,
+    run_for_each,
+    signed_in_user,
 )
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
@@ -47,7 +47,7 @@ class OverrideInline(ReadOnlyInline):
 
 
 @admin.register(MonitoringRule)
-class RuleAdmin(DeletesWhole, PortalAdmin):
+class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
     """Rules: list, form, actions, and a back-test page."""
 
     list_display = ("name", "condition", "severity_label", "scope_label", "state")
@@ -62,11 +62,11 @@ class RuleAdmin(DeletesWhole, PortalAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return RuleForm.for_person(person(request))
+        return RuleForm.for_person(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         first = ["name", "kind", ("measure", "operator"), "threshold", "is_enabled"]
-        if obj is None and person(request).is_superuser:
+        if obj is None and signed_in_user(request).is_superuser:
             first.insert(0, "tenant")
         alerts = (
             "severity",
@@ -122,8 +122,8 @@ class RuleAdmin(DeletesWhole, PortalAdmin):
             rules.update(rule=rule, is_enabled=is_enabled, now=timezone.now())
             return "Enabled." if is_enabled else "Disabled."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], update)
-        return report_page(self, request, "Rules", outcomes)
+        outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], update)
+        return results_page(self, request, "Rules", outcomes)
 
     @action(description="Back-test", url_path="back-test", permissions=["view"])
     def back_test(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
@@ -157,7 +157,7 @@ class RuleAdmin(DeletesWhole, PortalAdmin):
 
 
 @admin.register(RuleOverride)
-class OverrideAdmin(DeletesWhole, PortalAdmin):
+class OverrideAdmin(CascadeDeleteMixin, PortalAdmin):
     """Overrides for tags and devices. They are replaced instead of changed."""
 
     list_display = ("rule", "subject", "threshold", "severity", "is_enabled")
@@ -167,9 +167,9 @@ class OverrideAdmin(DeletesWhole, PortalAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        form = OverrideForm.for_person(person(request))
+        form = OverrideForm.for_person(signed_in_user(request))
         rule_field: Any = form.base_fields["rule"]
-        rule_field.queryset = visible_to(person(request), MonitoringRule)
+        rule_field.queryset = visible_to(signed_in_user(request), MonitoringRule)
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -15,8 +15,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import CursorPages
-from core.rest.strict import KnownParameters
+from core.rest.pagination import KeysetPagination
+from core.rest.strict import RejectUnknownParameters
 from devices.monitoring.api.serializers import (
     AlertDetailSerializer,
     AlertSerializer,
@@ -30,7 +30,7 @@ from devices.monitoring.services import alerts
 from events.severity import Severity
 
 
-class AlertPages(CursorPages):
+class AlertPages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("-opened_at", "-id")
 
@@ -71,7 +71,7 @@ class AlertsView(ListAPIView[Alert]):
 
     serializer_class = AlertSerializer
     pagination_class = AlertPages
-    filter_backends = (KnownParameters, DjangoFilterBackend)
+    filter_backends = (RejectUnknownParameters, DjangoFilterBackend)
     filterset_class = AlertFilter
 
     def get_queryset(self) -> QuerySet[Alert]:

@@ -4,8 +4,13 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
-from core.rest.fields import ClockTime, Text, Truth, WholeNumber
-from core.rest.strict import Strict
+from core.rest.fields import (
+    LocalTimeField,
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+)
+from core.rest.strict import StrictSerializer
 from devices.metrics.measures import CHOICES
 from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
 from devices.monitoring.services.back_testing import MAX_DAYS
@@ -24,17 +29,17 @@ class Number(serializers.FloatField):
         return float(super().to_internal_value(data))
 
 
-class Seconds(WholeNumber):
+class Seconds(StrictIntegerField):
     """A whole number of seconds, at most one year."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_value=0, max_value=31_622_400, **kwargs)
 
 
-class RuleFields(Strict):
+class RuleFields(StrictSerializer):
     """The fields of a rule."""
 
-    name = Text(max_length=120)
+    name = StrictCharField(max_length=120)
     kind = serializers.ChoiceField(choices=MonitoringRule.Kind.choices)
     measure = serializers.ChoiceField(
         choices=CHOICES, required=False, help_text="Required for rules on a metric."
@@ -58,7 +63,7 @@ class RuleFields(Strict):
     scope = serializers.ChoiceField(
         choices=MonitoringRule.Scope.choices, required=False
     )
-    tag = Text(max_length=64, required=False, allow_null=True)
+    tag = StrictCharField(max_length=64, required=False, allow_null=True)
     device = serializers.UUIDField(required=False, allow_null=True)
     cool_down_seconds = Seconds(required=False)
     no_data = serializers.ChoiceField(
@@ -67,16 +72,16 @@ class RuleFields(Strict):
         help_text="What happens when a device does not send the measure.",
     )
     weekdays = serializers.ListField(
-        child=WholeNumber(min_value=1, max_value=7),
+        child=StrictIntegerField(min_value=1, max_value=7),
         min_length=1,
         max_length=7,
         required=False,
         help_text="Weekdays on which alerts may be opened; 1 is Monday.",
     )
-    opens_at = ClockTime(required=False, allow_null=True)
-    closes_at = ClockTime(required=False, allow_null=True)
-    time_zone = Text(max_length=64, required=False)
-    is_enabled = Truth(required=False)
+    opens_at = LocalTimeField(required=False, allow_null=True)
+    closes_at = LocalTimeField(required=False, allow_null=True)
+    time_zone = StrictCharField(max_length=64, required=False)
+    is_enabled = StrictBooleanField(required=False)
 
 
 class RuleUpdateSerializer(RuleFields):
@@ -90,10 +95,10 @@ class RuleUpdateSerializer(RuleFields):
         return fields
 
 
-class OverrideFields(Strict):
+class OverrideFields(StrictSerializer):
     """An override of a rule for a tag or a device; null: as in the rule."""
 
-    tag = Text(max_length=64, required=False)
+    tag = StrictCharField(max_length=64, required=False)
     device = serializers.UUIDField(required=False)
     threshold = Number(required=False, allow_null=True)
     clear_threshold = Number(required=False, allow_null=True)
@@ -101,7 +106,7 @@ class OverrideFields(Strict):
     severity = serializers.ChoiceField(
         choices=Severity.choices, required=False, allow_null=True
     )
-    is_enabled = Truth(required=False, allow_null=True)
+    is_enabled = StrictBooleanField(required=False, allow_null=True)
 
 
 class OverrideSerializer(serializers.ModelSerializer[RuleOverride]):
@@ -131,8 +136,8 @@ class RuleSerializer(serializers.ModelSerializer[MonitoringRule]):
     escalation_severity = serializers.CharField(help_text="Empty: no escalation.")
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True)
-    opens_at = ClockTime(allow_null=True)
-    closes_at = ClockTime(allow_null=True)
+    opens_at = LocalTimeField(allow_null=True)
+    closes_at = LocalTimeField(allow_null=True)
     overrides = OverrideSerializer(many=True)
 
     class Meta:
@@ -166,8 +171,8 @@ class RuleSerializer(serializers.ModelSerializer[MonitoringRule]):
         read_only_fields = fields
 
 
-class BackTestParametersSerializer(Strict):
-    days = WholeNumber(min_value=1, max_value=MAX_DAYS, required=False)
+class BackTestParametersSerializer(StrictSerializer):
+    days = StrictIntegerField(min_value=1, max_value=MAX_DAYS, required=False)
 
 
 class FiredDaySerializer(serializers.Serializer[Any]):
@@ -260,15 +265,15 @@ class AlertDetailSerializer(AlertSerializer):
         return [str(pk) for pk in silent.values_list("device_id", flat=True)[:500]]
 
 
-class AssignSerializer(Strict):
+class AssignSerializer(StrictSerializer):
     assignee = serializers.EmailField(
         allow_null=True,
         help_text="The email address of a member; null removes the assignee.",
     )
 
 
-class CommentTextSerializer(Strict):
-    text = Text(max_length=2000, pattern=r"[^\x00]*[^\s\x00][^\x00]*")
+class CommentTextSerializer(StrictSerializer):
+    text = StrictCharField(max_length=2000, pattern=r"[^\x00]*[^\s\x00][^\x00]*")
 
 
 class EffectiveRuleSerializer(serializers.Serializer[Any]):

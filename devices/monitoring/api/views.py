@@ -12,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import CursorPages
-from core.rest.strict import KnownParameters
+from core.rest.pagination import KeysetPagination
+from core.rest.strict import RejectUnknownParameters
 from devices.monitoring.api.alert_views import with_users
 from devices.monitoring.api.serializers import (
     BackTestParametersSerializer,
@@ -33,11 +33,11 @@ from devices.monitoring.errors import (
 )
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.services import back_testing, overview, rules
-from devices.registry.api.views import found
+from devices.registry.api.views import get_device
 from devices.registry.models import Device, Tag
 
 
-class RulePages(CursorPages):
+class RulePages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("name", "id")
 
@@ -47,7 +47,7 @@ class RulesView(ListAPIView[MonitoringRule]):
 
     serializer_class = RuleSerializer
     pagination_class = RulePages
-    filter_backends = (KnownParameters,)
+    filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[MonitoringRule]:
         return with_overrides(MonitoringRule.objects.all())
@@ -141,7 +141,7 @@ class DeviceMonitoringView(APIView):
 
     @extend_schema(responses=DeviceMonitoringSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
-        device = found(device_id)
+        device = get_device(device_id)
         device_rules = [
             {
                 "rule_id": item.rule.pk,

@@ -15,7 +15,7 @@ from devices.monitoring.services.alert_events import opened_event
 from devices.monitoring.services.violations import Violation
 from devices.registry.events import FleetSilence
 from devices.registry.models import Device
-from devices.registry.services.fleet_silence import is_a_share
+from devices.registry.services.fleet_silence import is_large_share
 from events.services.outbox import record
 from events.severity import Severity
 
@@ -142,7 +142,7 @@ def _is_large_share_silent(recent: datetime, now: datetime) -> bool:
             silent=Count("pk", filter=Q(last_seen__lte=now - missed)), all=Count("pk")
         )
     )
-    return is_a_share(counts["silent"], counts["all"] - counts["silent"])
+    return is_large_share(counts["silent"], counts["all"] - counts["silent"])
 
 
 @transaction.atomic

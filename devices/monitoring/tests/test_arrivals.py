@@ -14,7 +14,7 @@ from devices.monitoring.tasks import evaluate_rules
 from devices.monitoring.tests.factories import RuleFactory, silence_rule
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from tenants.models import Tenant
 
 
@@ -73,11 +73,11 @@ def test_a_worker_opens_the_alert_and_closes_it(
     client = as_device(device)
 
     assert client.post("/devices/metrics", {"cpu_usage": 95}).status_code == 200
-    until(lambda: Alert.every_tenant.open().filter(device=device).exists())
+    wait_until(lambda: Alert.every_tenant.open().filter(device=device).exists())
 
     immediate_checks.clear_cache()  # it expires after some seconds anyway
     client.post("/devices/metrics", {"cpu_usage": 10})
-    until(lambda: not Alert.every_tenant.open().exists())
+    wait_until(lambda: not Alert.every_tenant.open().exists())
 
 
 @pytest.mark.django_db(transaction=True)
@@ -90,4 +90,4 @@ def test_the_periodic_task_evaluates_every_tenant_in_a_worker(
 
     evaluate_rules.delay()
 
-    until(lambda: Alert.every_tenant.filter(kind="silence").count() == 2)
+    wait_until(lambda: Alert.every_tenant.filter(kind="silence").count() == 2)

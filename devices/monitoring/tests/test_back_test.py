@@ -153,7 +153,7 @@ def test_a_silence_rule_is_back_tested_on_pauses_from_events(tenant: Tenant) -> 
     for minute in (0, 5, 20, 40, 41):  # silent for 5, 15 and 20 minutes
         with tenant_scope(tenant.pk):
             current = Device.objects.get(pk=device.pk)
-            presence.heard(device=current, now=NOON + minute * MINUTE)
+            presence.record_sign_of_life(device=current, now=NOON + minute * MINUTE)
         presence.sweep(now=NOON + (minute + 4) * MINUTE, threshold=3 * MINUTE)
 
     with tenant_scope(tenant.pk):

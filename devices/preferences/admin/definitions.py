@@ -17,7 +17,7 @@ from devices.preferences.admin.forms import (
 )
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
-from tenants.admin.base import DeletesWhole, PortalAdmin, person
+from tenants.admin.base import CascadeDeleteMixin, PortalAdmin, signed_in_user
 from tenants.context import tenant_scope
 
 FIELDS = (
@@ -32,7 +32,7 @@ FIELDS = (
 )
 
 
-class DefinitionAdmin(DeletesWhole, PortalAdmin):
+class DefinitionAdmin(CascadeDeleteMixin, PortalAdmin):
     """Base of the admin classes for definitions."""
 
     list_display = ("label", "key", "kind", "default_text", "writable_by")
@@ -66,10 +66,10 @@ class PreferenceAdmin(DefinitionAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return PreferenceForm.for_person(person(request))
+        return PreferenceForm.for_person(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        chooses_tenant = obj is None and person(request).is_superuser
+        chooses_tenant = obj is None and signed_in_user(request).is_superuser
         fields = ("tenant", *FIELDS) if chooses_tenant else FIELDS
         return ((None, {"fields": fields}),)
 
@@ -86,7 +86,7 @@ class PreferenceAdmin(DefinitionAdmin):
         context = {
             **(extra_context or {}),
             "platform": [(row, text, row.key in own) for row, text in platform],
-            "may_add": may_add and not person(request).is_superuser,
+            "may_add": may_add and not signed_in_user(request).is_superuser,
         }
         return super().changelist_view(request, context)
 
@@ -123,7 +123,7 @@ class PlatformPreferenceAdmin(DefinitionAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return PlatformPreferenceForm.for_person(person(request))
+        return PlatformPreferenceForm.for_person(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return ((None, {"fields": FIELDS}),)

@@ -18,7 +18,7 @@ from devices.preferences.models import Kind
 from devices.preferences.services import device_settings
 from devices.preferences.services.device_settings import Change, Setting
 from devices.registry.models import Device
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
 
@@ -54,7 +54,7 @@ def panel(request: HttpRequest, device: Device) -> SafeString | str:
 
 def write(request: HttpRequest, device_id: UUID) -> HttpResponse:
     """Change a setting of a device from the form on its page."""
-    device = visible_to(person(request), Device).filter(pk=device_id).first()
+    device = visible_to(signed_in_user(request), Device).filter(pk=device_id).first()
     if device is None or request.method != "POST":
         raise Http404
     if not request.user.has_perm(MANAGE):

@@ -15,7 +15,7 @@ from unfold.widgets import (
 from devices.preferences.errors import UnreadableValue
 from devices.preferences.models import Kind, PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
-from tenants.admin.forms import ServiceForm, tenant_field, text
+from tenants.admin.forms import ServiceForm, tenant_field, text_field
 
 
 def bound_field(label: str) -> Any:
@@ -30,15 +30,15 @@ def bound_field(label: str) -> Any:
 class DefinitionFields(ServiceForm):
     """Base of the forms for definitions."""
 
-    key = text(
+    key = text_field(
         "Key", required=True, help_text="The name that devices use, such as font_size."
     )
-    label = text(
+    label = text_field(
         "Label",
         length=120,
         help_text="The name in the portal. Leave empty to derive it from the key.",
     )
-    description = text("Description", length=500)
+    description = text_field("Description", length=500)
     kind = forms.ChoiceField(
         label="Kind",
         choices=Kind.choices,

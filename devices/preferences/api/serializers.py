@@ -4,8 +4,13 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core.rest.fields import Text, Truth, Value, WholeNumber
-from core.rest.strict import Strict
+from core.rest.fields import (
+    JSONValueField,
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+)
+from core.rest.strict import StrictSerializer
 from devices.preferences.models import Kind
 from devices.preferences.value_kinds import KEY, LARGEST, MAX_CHOICES
 
@@ -14,28 +19,28 @@ SOURCES_OF_DEFAULTS = [(name, name) for name in ("platform", "tenant")]
 SOURCES = [*SOURCES_OF_DEFAULTS, ("device", "device"), ("member", "member")]
 
 
-class BoundField(WholeNumber):
+class BoundField(StrictIntegerField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_value=-LARGEST, max_value=LARGEST, **kwargs)
 
 
-class DefinitionFields(Strict):
+class DefinitionFields(StrictSerializer):
     """A definition. For a platform's preference, `kind` and the limits are ignored."""
 
-    label = Text(max_length=120, required=False, allow_blank=True)  # type: ignore[assignment] # JSON name
-    description = Text(max_length=500, required=False, allow_blank=True)
+    label = StrictCharField(max_length=120, required=False, allow_blank=True)  # type: ignore[assignment] # JSON name
+    description = StrictCharField(max_length=500, required=False, allow_blank=True)
     kind = serializers.ChoiceField(choices=Kind.choices, required=False)
     minimum = BoundField(required=False, allow_null=True)
     maximum = BoundField(required=False, allow_null=True)
     choices = serializers.ListField(
-        child=Text(max_length=64), max_length=MAX_CHOICES, required=False
+        child=StrictCharField(max_length=64), max_length=MAX_CHOICES, required=False
     )
-    default = Value()
-    device_may_write = Truth(required=False)
+    default = JSONValueField()
+    device_may_write = StrictBooleanField(required=False)
 
 
 class NewDefinitionFields(DefinitionFields):
-    key = Text(max_length=64, pattern=KEY)
+    key = StrictCharField(max_length=64, pattern=KEY)
 
 
 class PreferenceSerializer(serializers.Serializer[Any]):
@@ -48,7 +53,7 @@ class PreferenceSerializer(serializers.Serializer[Any]):
     minimum = serializers.IntegerField(allow_null=True)
     maximum = serializers.IntegerField(allow_null=True)
     choices = serializers.ListField(child=serializers.CharField())
-    default = Value()
+    default = JSONValueField()
     device_may_write = serializers.BooleanField()
     source = serializers.ChoiceField(choices=SOURCES_OF_DEFAULTS)  # type: ignore[assignment] # JSON name
     default_source = serializers.ChoiceField(choices=SOURCES_OF_DEFAULTS)
@@ -61,14 +66,14 @@ class PreferencesSerializer(serializers.Serializer[Any]):
 
 
 class SettingSerializer(serializers.Serializer[Any]):
-    value = Value()
+    value = JSONValueField()
     version = serializers.IntegerField(
         help_text="The version of the setting, 0 if it was never written."
     )
     source = serializers.ChoiceField(  # type: ignore[assignment] # JSON name
         choices=SOURCES, help_text="Who set the value, or whose default it is."
     )
-    default = Value(source="preference.default")
+    default = JSONValueField(source="preference.default")
     kind = serializers.ChoiceField(source="preference.kind", choices=Kind.choices)
     locked = serializers.BooleanField(source="is_locked")
     device_may_write = serializers.BooleanField(
@@ -86,10 +91,10 @@ class SettingsSerializer(serializers.Serializer[Any]):
     settings = serializers.DictField(child=SettingSerializer())
 
 
-class ChangeFields(Strict):
+class ChangeFields(StrictSerializer):
     """A change of one setting: a new value or a reset."""
 
-    version = WholeNumber(
+    version = StrictIntegerField(
         min_value=0,
         max_value=2_147_483_647,
         help_text=(
@@ -97,19 +102,19 @@ class ChangeFields(Strict):
             "response is 409 with the present value."
         ),
     )
-    value = Value(required=False, allow_null=True)
-    reset = Truth(required=False, help_text="Reset to the default.")
+    value = JSONValueField(required=False, allow_null=True)
+    reset = StrictBooleanField(required=False, help_text="Reset to the default.")
 
 
 class MemberChangeFields(ChangeFields):
     """A change of one setting: a new value, a reset, or a lock."""
 
-    locked = Truth(
+    locked = StrictBooleanField(
         required=False, help_text="Keep the device from changing the setting."
     )
 
 
-class SettingsFields(Strict):
+class SettingsFields(StrictSerializer):
     settings = serializers.DictField(child=ChangeFields(), allow_empty=False)
 
     def validate_settings(self, changes: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.caching import unchanged
+from core.rest.caching import not_modified_response
 from devices.preferences.api.serializers import (
     DefinitionFields,
     MemberSettingsFields,
@@ -25,7 +25,7 @@ from devices.preferences.errors import NoSuchDefinition
 from devices.preferences.services import definitions, device_settings
 from devices.preferences.services.device_settings import Change
 from devices.registry.api.authentication import IsDevice, calling_device
-from devices.registry.api.views import found
+from devices.registry.api.views import get_device
 from devices.registry.models import Device
 from tenants.api.permissions import IsMember
 from tenants.models import Role
@@ -96,7 +96,7 @@ class MySettingsView(APIView):
     def get(self, request: Request) -> HttpResponseBase:
         settings = device_settings.read(calling_device(request))
         etag = f'"{settings.version}"'
-        response: Any = unchanged(request, etag) or Response(
+        response: Any = not_modified_response(request, etag) or Response(
             SettingsSerializer(settings).data, headers={"ETag": etag}
         )
         response.headers["Cache-Control"] = "private, no-cache"
@@ -113,12 +113,12 @@ class DeviceSettingsView(APIView):
 
     @extend_schema(responses=SettingsSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
-        settings = device_settings.read(found(device_id))
+        settings = device_settings.read(get_device(device_id))
         return Response(SettingsSerializer(settings).data)
 
     @extend_schema(request=MemberSettingsFields, responses=SettingsSerializer)
     def patch(self, request: Request, device_id: UUID) -> Response:
-        device = found(device_id)
+        device = get_device(device_id)
         return _write(MemberSettingsFields, request, device, by_device=False)
 
 

@@ -28,7 +28,7 @@ def response_fields(
     return {"settings_version": f"{fingerprint}-{revision}"}
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Clear the cache of fingerprints. For tests."""
     _cache.clear()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import transaction
 
-from core.locks import in_turn
+from core.locks import transaction_lock
 from devices.configurations.documents import json_equal
 from devices.preferences.errors import (
     InvalidDefinition,
@@ -99,7 +99,7 @@ def define(
         InvalidDefinition: the definition is invalid, or the default has another type.
         TooManyDefinitions: the tenant has `MAX_DEFINITIONS` definitions.
     """
-    in_turn(f"preferences of {current_tenant_id()}")
+    transaction_lock(f"preferences of {current_tenant_id()}")
     platform_row = PlatformPreference.objects.filter(key=key).first()
     if platform_row is not None:
         fields |= {name: getattr(platform_row, name) for name in TYPE_FIELDS}
@@ -122,7 +122,7 @@ def define_for_platform(
     *, key: str, must_be_new: bool = False, now: datetime, **fields: Any
 ) -> PlatformPreference:
     """Create or change a preference of all tenants' devices. See `define`."""
-    in_turn("preferences of the platform")
+    transaction_lock("preferences of the platform")
     row = PlatformPreference.objects.filter(key=key).first()
     if row is not None and must_be_new:
         raise PreferenceExists

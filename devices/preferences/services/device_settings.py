@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from core.errors import Detail
-from core.locks import in_turn
+from core.locks import transaction_lock
 from devices.configurations.documents import json_equal
 from devices.preferences.errors import (
     InvalidSettings,
@@ -111,7 +111,7 @@ def write(
     """
     if device.status == Device.Status.RETIRED:
         raise DeviceIsRetired
-    in_turn(f"settings of {device.pk}")
+    transaction_lock(f"settings of {device.pk}")
     present = read(device)
     _check(present.settings, changes, by_device=by_device)
     rows = {row.key: row for row in DeviceSettings.objects.filter(device=device)}

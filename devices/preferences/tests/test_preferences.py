@@ -418,7 +418,7 @@ class TestSettings:
         client = as_device(device)
 
         def settings_version() -> Any:
-            connect_response.forget()
+            connect_response.clear_cache()
             steps = client.post("/devices/connect", {}).json()["next_steps"]
             return steps["settings_version"]
 
@@ -451,7 +451,7 @@ class TestSettings:
 def test_connect_without_preferences_has_no_version(
     device: Device, as_device: Callable[..., APIClient]
 ) -> None:
-    connect_response.forget()
+    connect_response.clear_cache()
     steps = as_device(device).post("/devices/connect", {}).json()["next_steps"]
     assert steps["settings_version"] is None
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import action, display
 
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from devices.registry.admin.filters import DriftFilter, TagFilter
 from devices.registry.admin.forms import RegistrationForm, UpdateForm
 from devices.registry.admin.quarantine import (
@@ -25,14 +25,14 @@ from devices.registry.models import Device, DeviceIdentifier, DeviceQuerySet
 from devices.registry.services import credentials, registration
 from events.models import Event
 from tenants.admin.base import (
-    MOST_AT_ONCE,
+    MAX_ROWS_PER_ACTION,
     PortalAdmin,
     ReadOnlyInline,
-    act_on_each,
     confirmation_page,
-    person,
-    report_page,
+    results_page,
+    run_for_each,
     secret_page,
+    signed_in_user,
 )
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
@@ -98,13 +98,13 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
         form = UpdateForm if obj else RegistrationForm
-        return form.for_person(person(request))
+        return form.for_person(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             fields = list(RegistrationForm.base_fields)
             fields.remove("tenant")
-            if person(request).is_superuser:
+            if signed_in_user(request).is_superuser:
                 fields.insert(0, "tenant")
             return ((None, {"fields": fields}),)
         return (
@@ -171,7 +171,9 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
             with tenant_scope(device.tenant_id):  # the superuser has no tenant
                 panels = [render(request, device) for render in device_page]
         if request.user.has_perm("events.view_event") and is_uuid(object_id):
-            events = visible_to(person(request), Event).filter(device_id=object_id)
+            events = visible_to(signed_in_user(request), Event).filter(
+                device_id=object_id
+            )
             history = list(events[:HISTORY_ROWS])
         context = {**(extra_context or {}), "history": history, "panels": panels}
         return super().change_view(request, object_id, form_url, context)
@@ -199,15 +201,15 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
 
     @admin.display(description="Last seen")
     def seen(self, device: Device) -> str:
-        return moment_in_words(device.last_seen)
+        return relative_time(device.last_seen)
 
     @admin.display(description="Registered", ordering="registered_at")
     def registered(self, device: Device) -> str:
-        return moment_in_words(device.registered_at)
+        return relative_time(device.registered_at)
 
     @admin.display(description="Retired")
     def retired(self, device: Device) -> str:
-        return moment_in_words(device.retired_at, never="-")
+        return relative_time(device.retired_at, never="-")
 
     @admin.display(description="Hardware")
     def hardware_summary(self, device: Device) -> str:
@@ -222,7 +224,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
     def retire_selected(
         self, request: HttpRequest, devices: QuerySet[Device]
     ) -> HttpResponse:
-        selected = devices[:MOST_AT_ONCE]
+        selected = devices[:MAX_ROWS_PER_ACTION]
         if "confirmed" not in request.POST:
             return confirmation_page(
                 self,
@@ -240,8 +242,8 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
             )
             return "Retired. Its certificates and token were revoked."
 
-        outcomes = act_on_each(selected, retire)
-        return report_page(self, request, "Retired", outcomes)
+        outcomes = run_for_each(selected, retire)
+        return results_page(self, request, "Retired", outcomes)
 
     @admin.action(
         description="Issue a new token for selected devices", permissions=["change"]
@@ -256,10 +258,10 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
             secrets[str(device)] = token
             return "New token issued."
 
-        selected = devices[:MOST_AT_ONCE]
-        outcomes = act_on_each(selected, renew)
+        selected = devices[:MAX_ROWS_PER_ACTION]
+        outcomes = run_for_each(selected, renew)
         if not secrets:
-            return report_page(self, request, "New tokens", outcomes)
+            return results_page(self, request, "New tokens", outcomes)
         return secret_page(self, request, title="New device tokens", secrets=secrets)
 
     @action(description="Retire", url_path="retire", permissions=["change"])

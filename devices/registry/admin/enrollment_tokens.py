@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from accounts.admin.issued_tokens import IssuedTokenAdmin
 from devices.registry.admin.forms import EnrollmentTokenForm
 from devices.registry.models import EnrollmentToken
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 
 
 @admin.register(EnrollmentToken)
@@ -28,11 +28,11 @@ class EnrollmentTokenAdmin(IssuedTokenAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return EnrollmentTokenForm.for_person(person(request))
+        return EnrollmentTokenForm.for_person(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = ["tenant", "name", "max_uses", "expires_at", "reregistration"]
-        if not person(request).is_superuser:
+        if not signed_in_user(request).is_superuser:
             fields.remove("tenant")
         return ((None, {"fields": fields}),)
 

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from devices.registry.models import DeviceQuerySet, Tag
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 from tenants.roles import visible_to
 
 MAX_TAGS = 200  # a longer list is not usable as a filter
@@ -20,7 +20,7 @@ class TagFilter(admin.SimpleListFilter):
     parameter_name = "tag"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        tags = visible_to(person(request), Tag).order_by("name")
+        tags = visible_to(signed_in_user(request), Tag).order_by("name")
         names = tags.values_list("name", flat=True).distinct()[:MAX_TAGS]
         return [(name, name) for name in names]
 

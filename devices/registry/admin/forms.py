@@ -12,7 +12,7 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from devices.registry.device_report import Box
+from devices.registry.device_report import DeviceReport
 from devices.registry.models import (
     Device,
     DeviceTag,
@@ -20,27 +20,29 @@ from devices.registry.models import (
     ReregistrationPolicy,
 )
 from devices.registry.services import credentials, registration
-from tenants.admin.forms import ServiceForm, tenant_field, text
+from tenants.admin.forms import ServiceForm, tenant_field, text_field
 
 
 class RegistrationForm(ServiceForm):
     """Register a device by hand. It claims the row when it registers itself."""
 
     tenant = tenant_field()
-    name = text("Name", length=120, help_text="Leave empty to use the serial number.")
-    serial_number = text(
+    name = text_field(
+        "Name", length=120, help_text="Leave empty to use the serial number."
+    )
+    serial_number = text_field(
         "Serial number", help_text="At least one identifier is required."
     )
-    android_id = text("Android ID")
+    android_id = text_field("Android ID")
     mac_addresses = forms.CharField(
         label="MAC addresses",
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         help_text="One per line, for example AA:BB:CC:DD:EE:0F.",
     )
-    manufacturer = text("Manufacturer")
-    model = text("Model")
-    tags = text("Tags", length=500, help_text="Separate tags with commas.")
+    manufacturer = text_field("Manufacturer")
+    model = text_field("Model")
+    tags = text_field("Tags", length=500, help_text="Separate tags with commas.")
 
     class Meta:
         model = Device
@@ -49,7 +51,7 @@ class RegistrationForm(ServiceForm):
     def act(self) -> Device:
         data = self.cleaned_data
         macs = re.split(r"[\s,;]+", data["mac_addresses"].strip())
-        report = Box(
+        report = DeviceReport(
             serial_number=data["serial_number"],
             android_id=data["android_id"],
             mac_addresses=tuple(mac for mac in macs if mac),
@@ -64,8 +66,8 @@ class RegistrationForm(ServiceForm):
 class UpdateForm(ServiceForm):
     """Change the name and the tags of a device."""
 
-    name = text("Name", required=True, length=120)
-    tags = text("Tags", length=500, help_text="Separate tags with commas.")
+    name = text_field("Name", required=True, length=120)
+    tags = text_field("Tags", length=500, help_text="Separate tags with commas.")
 
     class Meta:
         model = Device
@@ -93,7 +95,7 @@ class EnrollmentTokenForm(ServiceForm):
     """
 
     tenant = tenant_field()
-    name = text("Name", required=True, length=120)
+    name = text_field("Name", required=True, length=120)
     max_uses = forms.IntegerField(
         label="Maximum devices",
         required=False,

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from accounts.middleware import memberships_of, second_factor_shown
+from accounts.middleware import memberships_of, second_factor_verified
 from accounts.services import second_factor
 from core.errors import DomainError
 from devices.registry.errors import (
@@ -25,8 +25,8 @@ from devices.registry.errors import (
 )
 from devices.registry.models import Device, Pairing
 from devices.registry.services import pairing
-from tenants.admin.base import person
-from tenants.admin.forms import text
+from tenants.admin.base import signed_in_user
+from tenants.admin.forms import text_field
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Role, Tenant
 
@@ -54,12 +54,12 @@ class ApprovalForm(forms.Form):
         widget=UnfoldAdminSelectWidget(),
         empty_label=None,
     )
-    name = text(
+    name = text_field(
         "Name",
         length=120,
         help_text="Leave empty to use the name that the device reports, or its serial number.",
     )
-    tags = text("Tags", length=500, help_text="Separate tags with commas.")
+    tags = text_field("Tags", length=500, help_text="Separate tags with commas.")
 
 
 @never_cache
@@ -94,8 +94,10 @@ def tenant_ids_for_pairing(request: HttpRequest) -> list[Any]:
     Tenants that require a second factor are left out until the user has presented one,
     whichever tenant the session has chosen.
     """
-    user = person(request)
-    has_second_factor = second_factor_shown(request, second_factor.mark(user))
+    user = signed_in_user(request)
+    has_second_factor = second_factor_verified(
+        request, second_factor.active_version(user)
+    )
     if user.is_superuser:
         return list(Tenant.objects.values_list("pk", flat=True)[:1000])
     return [
@@ -135,7 +137,7 @@ def _decide(request: HttpRequest, tenant_ids: list[Any]) -> HttpResponse:
         request,
         f"{device.name} is registered in {data['tenant']} and fetches its token.",
     )
-    if device.tenant_id == current_tenant_id() or person(request).is_superuser:
+    if device.tenant_id == current_tenant_id() or signed_in_user(request).is_superuser:
         return redirect("admin:devices_device_change", device.pk)
     return redirect("admin:pair")
 

@@ -10,17 +10,17 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import action
 
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from devices.registry.models import Device, DeviceQuerySet
 from devices.registry.services import quarantine, reregistration
 from devices.registry.services.reregistration import REQUEST_VALIDITY
 from tenants.admin.base import (
-    MOST_AT_ONCE,
+    MAX_ROWS_PER_ACTION,
     PortalAdmin,
-    act_on_each,
     confirmation_page,
-    person,
-    report_page,
+    results_page,
+    run_for_each,
+    signed_in_user,
 )
 from tenants.roles import visible_to
 
@@ -61,7 +61,7 @@ class QuarantineActions(PortalAdmin):
     def pending_decisions(self, device: Device) -> str:
         items = []
         if device.quarantined_at is not None:
-            since = moment_in_words(device.quarantined_at)
+            since = relative_time(device.quarantined_at)
             items.append(format_html("In quarantine, {}", since))
         request = getattr(device, "reregistration", None)
         if request is not None and request.decided_at is None:
@@ -78,8 +78,8 @@ class QuarantineActions(PortalAdmin):
             quarantine.quarantine(device=device, now=timezone.now())
             return "In quarantine: it gets nothing but connect responses."
 
-        outcomes = act_on_each(devices[:MOST_AT_ONCE], put)
-        return report_page(self, request, "In quarantine", outcomes)
+        outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], put)
+        return results_page(self, request, "In quarantine", outcomes)
 
     @admin.action(description="Release from quarantine", permissions=["change"])
     def release_selected(
@@ -89,8 +89,8 @@ class QuarantineActions(PortalAdmin):
             quarantine.release(device=device, now=timezone.now())
             return "Released."
 
-        outcomes = act_on_each(devices[:MOST_AT_ONCE], release)
-        return report_page(self, request, "Released", outcomes)
+        outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], release)
+        return results_page(self, request, "Released", outcomes)
 
     @admin.action(description="Allow re-registration", permissions=["change"])
     def allow_selected(
@@ -111,8 +111,8 @@ class QuarantineActions(PortalAdmin):
             reregistration.decide(device=device, allow=allow, now=timezone.now())
             return "May register again once." if allow else "Re-registration denied."
 
-        outcomes = act_on_each(devices[:MOST_AT_ONCE], decide)
-        return report_page(self, request, "Re-registration", outcomes)
+        outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], decide)
+        return results_page(self, request, "Re-registration", outcomes)
 
     @action(description="Quarantine", url_path="quarantine", permissions=["quarantine"])
     def quarantine_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
@@ -141,7 +141,7 @@ class QuarantineActions(PortalAdmin):
     def has_quarantine_permission(
         self, request: HttpRequest, object_id: Any = None
     ) -> bool:
-        devices = visible_to(person(request), Device).filter(
+        devices = visible_to(signed_in_user(request), Device).filter(
             quarantined_at=None, retired_at=None
         )
         return self._may_change(request) and _exists(devices, object_id)
@@ -149,7 +149,9 @@ class QuarantineActions(PortalAdmin):
     def has_release_permission(
         self, request: HttpRequest, object_id: Any = None
     ) -> bool:
-        devices = visible_to(person(request), Device).exclude(quarantined_at=None)
+        devices = visible_to(signed_in_user(request), Device).exclude(
+            quarantined_at=None
+        )
         return self._may_change(request) and _exists(devices, object_id)
 
     def _may_change(self, request: HttpRequest) -> bool:

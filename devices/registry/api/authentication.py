@@ -10,7 +10,7 @@ from devices.registry.errors import DeviceIsQuarantined
 from devices.registry.models import Device, DeviceToken, EnrollmentToken
 from devices.registry.queries import device_of_token, enrollment_token
 from tenants import tokens
-from tenants.api.authentication import BearerAuthentication, refused_token
+from tenants.api.authentication import BearerAuthentication, invalid_token
 from tenants.api.permissions import IsMember, TenantIsBound
 from tenants.context import bind_caller
 
@@ -23,7 +23,7 @@ class DeviceAuthentication(BearerAuthentication):
     def identify(self, token: str) -> tuple[Device, str, UUID | None]:
         match = device_of_token(tokens.digest(token))
         if match is None or not tokens.matches(token, match[0]):
-            raise refused_token()
+            raise invalid_token()
         digest, device = match
         bind_caller("device", id=device.pk, name=device.name)
         return device, digest, device.tenant_id
@@ -39,7 +39,7 @@ class EnrollmentAuthentication(BearerAuthentication):
     ) -> tuple[EnrollmentToken, EnrollmentToken, UUID | None]:
         row = enrollment_token(tokens.digest(token), now=timezone.now())
         if row is None or not tokens.matches(token, row.digest):
-            raise refused_token()
+            raise invalid_token()
         bind_caller("enrollment_token", id=row.pk, name=row.name)
         return row, row, row.tenant_id
 

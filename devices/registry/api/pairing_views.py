@@ -18,7 +18,7 @@ from devices.registry.api.serializers import (
     PairingSerializer,
     PairSerializer,
 )
-from devices.registry.api.views import shown
+from devices.registry.api.views import device_response
 from devices.registry.services import pairing
 from tenants.context import bind_tenant
 
@@ -70,5 +70,5 @@ class PairTokenView(APIView):
         registration = pairing.poll(device_code=code, now=timezone.now())
         device = registration.device
         bind_tenant(device.tenant_id)
-        data = {"device": shown(device.pk), "token": registration.token}
+        data = {"device": device_response(device.pk), "token": registration.token}
         return Response(data, headers=NO_STORE)

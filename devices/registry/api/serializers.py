@@ -5,35 +5,40 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.rest.fields import Address, Text, Truth, WholeNumber
-from core.rest.strict import Strict
-from devices.registry.device_report import Box
+from core.rest.fields import (
+    IPAddressField,
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+)
+from core.rest.strict import StrictSerializer
+from devices.registry.device_report import DeviceReport
 from devices.registry.identifiers import MAX_MAC_ADDRESSES
 from devices.registry.models import Device, Reregistration
 from devices.registry.services.tags import TAG_PATTERN
 
 
-class BoxSerializer(Strict):
+class DeviceReportSerializer(StrictSerializer):
     """The identifiers, the hardware and the versions of a device."""
 
-    serial_number = Text(max_length=64, required=False, allow_blank=True)
-    android_id = Text(max_length=64, required=False, allow_blank=True)
+    serial_number = StrictCharField(max_length=64, required=False, allow_blank=True)
+    android_id = StrictCharField(max_length=64, required=False, allow_blank=True)
     mac_addresses = serializers.ListField(
-        child=Text(max_length=32),
+        child=StrictCharField(max_length=32),
         required=False,
         max_length=MAX_MAC_ADDRESSES,
     )
-    manufacturer = Text(max_length=64, required=False, allow_blank=True)
-    model = Text(max_length=64, required=False, allow_blank=True)
-    os_version = Text(max_length=64, required=False, allow_blank=True)
-    app_version = Text(max_length=64, required=False, allow_blank=True)
-    screen_width = WholeNumber(
+    manufacturer = StrictCharField(max_length=64, required=False, allow_blank=True)
+    model = StrictCharField(max_length=64, required=False, allow_blank=True)
+    os_version = StrictCharField(max_length=64, required=False, allow_blank=True)
+    app_version = StrictCharField(max_length=64, required=False, allow_blank=True)
+    screen_width = StrictIntegerField(
         min_value=1, max_value=100_000, required=False, allow_null=True
     )
-    screen_height = WholeNumber(
+    screen_height = StrictIntegerField(
         min_value=1, max_value=100_000, required=False, allow_null=True
     )
-    name = Text(max_length=120, required=False, allow_blank=True)
+    name = StrictCharField(max_length=120, required=False, allow_blank=True)
 
     REPORT_FIELDS: ClassVar = (
         "serial_number",
@@ -47,27 +52,31 @@ class BoxSerializer(Strict):
         "name",
     )
 
-    def box(self) -> Box:
+    def box(self) -> DeviceReport:
         """Return the validated data as a device report."""
         data: dict[str, Any] = self.validated_data
-        return Box(
+        return DeviceReport(
             mac_addresses=tuple(data.get("mac_addresses", ())),
             **{name: data[name] for name in self.REPORT_FIELDS if name in data},
         )
 
 
-class ManualRegistrationSerializer(BoxSerializer):
+class ManualRegistrationSerializer(DeviceReportSerializer):
     tags = serializers.ListField(
-        child=Text(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
+        child=StrictCharField(max_length=64, pattern=TAG_PATTERN),
+        max_length=100,
+        required=False,
     )
 
 
-class DeviceUpdateSerializer(Strict):
+class DeviceUpdateSerializer(StrictSerializer):
     """The fields of a device that members may change."""
 
-    name = Text(max_length=120, required=False)
+    name = StrictCharField(max_length=120, required=False)
     tags = serializers.ListField(
-        child=Text(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
+        child=StrictCharField(max_length=64, pattern=TAG_PATTERN),
+        max_length=100,
+        required=False,
     )
 
 
@@ -160,12 +169,12 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
         return [item.value for item in device.identifiers.all() if item.kind == kind]
 
 
-class ConnectSerializer(Strict):
+class ConnectSerializer(StrictSerializer):
     """The data that a device sends with each connect."""
 
-    app_version = Text(max_length=64, required=False, allow_blank=True)
-    os_version = Text(max_length=64, required=False, allow_blank=True)
-    ip_address = Address(required=False)
+    app_version = StrictCharField(max_length=64, required=False, allow_blank=True)
+    os_version = StrictCharField(max_length=64, required=False, allow_blank=True)
+    ip_address = IPAddressField(required=False)
 
 
 class RenewalWindowSerializer(serializers.Serializer[Any]):
@@ -215,15 +224,15 @@ class ConnectedSerializer(serializers.Serializer[Any]):
     next_steps = NextStepsSerializer()
 
 
-class QuarantineSerializer(Strict):
-    reason = Text(max_length=200, required=False, allow_blank=True)
+class QuarantineSerializer(StrictSerializer):
+    reason = StrictCharField(max_length=200, required=False, allow_blank=True)
 
 
-class ReregistrationDecisionSerializer(Strict):
-    allow = Truth()
+class ReregistrationDecisionSerializer(StrictSerializer):
+    allow = StrictBooleanField()
 
 
-class PairSerializer(BoxSerializer):
+class PairSerializer(DeviceReportSerializer):
     """The identifiers and the hardware of the device to pair."""
 
 
@@ -241,8 +250,8 @@ class PairingSerializer(serializers.Serializer[Any]):
     interval = serializers.IntegerField(help_text="Minimum seconds between two polls.")
 
 
-class DeviceCodeSerializer(Strict):
-    device_code = Text(max_length=100, pattern=r"pai_[A-Za-z0-9_-]{43}")
+class DeviceCodeSerializer(StrictSerializer):
+    device_code = StrictCharField(max_length=100, pattern=r"pai_[A-Za-z0-9_-]{43}")
 
 
 class PairedSerializer(serializers.Serializer[Any]):

@@ -13,8 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.negotiation import OneFormOnly
-from core.rest.strict import KnownParameters
+from core.rest.negotiation import SingleFormatNegotiation
+from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.authentication import IsDevice, MayConnect, calling_device
 from devices.registry.api.filters import DeviceListFilter, DeviceOrdering
 from devices.registry.api.serializers import (
@@ -27,7 +27,7 @@ from devices.registry.api.serializers import (
     ReregistrationDecisionSerializer,
     TokenSerializer,
 )
-from devices.registry.errors import NoSuchDevice
+from devices.registry.errors import DeviceNotFound
 from devices.registry.models import Device
 from devices.registry.services import (
     credentials,
@@ -43,7 +43,11 @@ class DevicesView(ListAPIView[Device]):
     """List the tenant's devices; register a device by hand."""
 
     serializer_class = DeviceSerializer
-    filter_backends = (KnownParameters, DeviceListFilter.Backend, DeviceOrdering)
+    filter_backends = (
+        RejectUnknownParameters,
+        DeviceListFilter.Backend,
+        DeviceOrdering,
+    )
     filterset_class = DeviceListFilter
 
     def get_queryset(self) -> QuerySet[Device]:
@@ -58,7 +62,7 @@ class DevicesView(ListAPIView[Device]):
         device = registration.register(
             box=body.box(), tags=body.validated_data.get("tags", ()), now=timezone.now()
         )
-        return Response(shown(device.pk), status.HTTP_201_CREATED)
+        return Response(device_response(device.pk), status.HTTP_201_CREATED)
 
 
 class DeviceView(APIView):
@@ -66,21 +70,21 @@ class DeviceView(APIView):
 
     @extend_schema(responses=DeviceSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
-        return Response(shown(device_id))
+        return Response(device_response(device_id))
 
     @extend_schema(request=DeviceUpdateSerializer, responses=DeviceSerializer)
     def patch(self, request: Request, device_id: UUID) -> Response:
         body = DeviceUpdateSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        device = found(device_id)
+        device = get_device(device_id)
         registration.update(device=device, now=timezone.now(), **body.validated_data)
-        return Response(shown(device_id))
+        return Response(device_response(device_id))
 
     @extend_schema(
         responses={204: None}, description="Retire the device. This cannot be undone."
     )
     def delete(self, request: Request, device_id: UUID) -> Response:
-        registration.retire(device=found(device_id), now=timezone.now())
+        registration.retire(device=get_device(device_id), now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -89,7 +93,9 @@ class DeviceTokenView(APIView):
 
     @extend_schema(request=None, responses={201: TokenSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
-        token = credentials.issue_device_token(found(device_id), now=timezone.now())
+        token = credentials.issue_device_token(
+            get_device(device_id), now=timezone.now()
+        )
         return Response({"token": token}, status.HTTP_201_CREATED)
 
 
@@ -102,9 +108,9 @@ class QuarantineView(APIView):
         body.is_valid(raise_exception=True)
         reason = body.validated_data.get("reason", "")
         quarantine.quarantine(
-            device=found(device_id), reason=reason, now=timezone.now()
+            device=get_device(device_id), reason=reason, now=timezone.now()
         )
-        return Response(shown(device_id))
+        return Response(device_response(device_id))
 
 
 class ReleaseView(APIView):
@@ -112,8 +118,8 @@ class ReleaseView(APIView):
 
     @extend_schema(request=None, responses=DeviceSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
-        quarantine.release(device=found(device_id), now=timezone.now())
-        return Response(shown(device_id))
+        quarantine.release(device=get_device(device_id), now=timezone.now())
+        return Response(device_response(device_id))
 
 
 class ReregistrationView(APIView):
@@ -124,18 +130,18 @@ class ReregistrationView(APIView):
         body = ReregistrationDecisionSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         reregistration.decide(
-            device=found(device_id),
+            device=get_device(device_id),
             allow=body.validated_data["allow"],
             now=timezone.now(),
         )
-        return Response(shown(device_id))
+        return Response(device_response(device_id))
 
 
 class ConnectView(APIView):
     """Record a sign of life of the calling device; return what it should do next."""
 
     permission_classes = (MayConnect,)
-    content_negotiation_class = OneFormOnly
+    content_negotiation_class = SingleFormatNegotiation
 
     # Created once: a serializer per request would copy its fields each time.
     body = ConnectSerializer()
@@ -143,7 +149,7 @@ class ConnectView(APIView):
     @extend_schema(request=ConnectSerializer, responses=ConnectedSerializer)
     def post(self, request: Request) -> Response:
         data: dict[str, Any] = self.body.run_validation(request.data)
-        report = presence.Report(
+        report = presence.ConnectReport(
             app_version=data.get("app_version"),
             os_version=data.get("os_version"),
             ip_address=data.get("ip_address") or current_caller().address,
@@ -169,7 +175,7 @@ class MeView(APIView):
 
     @extend_schema(responses=DeviceSerializer)
     def get(self, request: Request) -> Response:
-        return Response(shown(calling_device(request).pk))
+        return Response(device_response(calling_device(request).pk))
 
 
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:
@@ -179,7 +185,7 @@ def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:
     ).prefetch_related("identifiers", "device_tags__tag")
 
 
-def found(device_id: UUID) -> Device:
+def get_device(device_id: UUID) -> Device:
     """Return the current tenant's device with this id.
 
     Raises:
@@ -187,11 +193,11 @@ def found(device_id: UUID) -> Device:
     """
     device: Device | None = Device.objects.filter(pk=device_id).first()
     if device is None:
-        raise NoSuchDevice
+        raise DeviceNotFound
     return device
 
 
-def shown(device_id: UUID) -> dict[str, Any]:
+def device_response(device_id: UUID) -> dict[str, Any]:
     """Return the serialized device with this id.
 
     Raises:
@@ -199,5 +205,5 @@ def shown(device_id: UUID) -> dict[str, Any]:
     """
     device = with_details(Device.objects.filter(pk=device_id)).first()
     if device is None:
-        raise NoSuchDevice
+        raise DeviceNotFound
     return dict(DeviceSerializer(device).data)

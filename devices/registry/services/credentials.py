@@ -14,7 +14,7 @@ from devices.registry.models import (
     EnrollmentToken,
     ReregistrationPolicy,
 )
-from devices.registry.queries import hold
+from devices.registry.queries import lock_device
 from events.services.outbox import record
 from tenants import tokens
 
@@ -73,7 +73,7 @@ def create_enrollment_token(
     )
 
 
-def spend(token: EnrollmentToken) -> None:
+def count_use(token: EnrollmentToken) -> None:
     """Count one use of a limited token, in the transaction of the registration.
 
     Raises:
@@ -86,7 +86,7 @@ def spend(token: EnrollmentToken) -> None:
         raise EnrollmentTokenUsedUp("The enrollment token has no uses left.")
 
 
-def give_back(token: EnrollmentToken) -> None:
+def refund_use(token: EnrollmentToken) -> None:
     """Refund one use of a limited token after a registration that failed."""
     if token.max_uses is not None:
         spent = EnrollmentToken.objects.filter(pk=token.pk, uses__gt=0)
@@ -112,7 +112,7 @@ def issue_device_token(device: Device, *, now: datetime) -> str:
     Raises:
         DeviceIsRetired: the device is retired.
     """
-    device = hold(device.pk)
+    device = lock_device(device.pk)
     token = renew_device_token(device, now=now)
     event = DeviceTokenIssued(tenant_id=device.tenant_id, device_id=device.pk, at=now)
     record([event])

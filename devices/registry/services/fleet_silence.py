@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Count
 
-from core.locks import in_turn
+from core.locks import transaction_lock
 from devices.registry.events import DeviceStatusChanged, FleetSilence
 from devices.registry.models import Device
 from events.domain_events import DomainEvent
@@ -31,7 +31,7 @@ def fleet_silences(*, now: datetime) -> list[DomainEvent]:
     silent_counts = _count_silent(since=now - WINDOW)
     if not silent_counts:
         return []
-    in_turn("fleet silence")  # concurrent sweeps must not both record it
+    transaction_lock("fleet silence")  # concurrent sweeps must not both record it
     is_ingest_fault = not Device.every_tenant.online().exists()
     online_counts = dict(
         Device.every_tenant.online()
@@ -55,7 +55,7 @@ def fleet_silences(*, now: datetime) -> list[DomainEvent]:
         )
         for tenant_id, count in silent_counts.items()
         if tenant_id not in recently_reported
-        and is_a_share(count, online_counts.get(tenant_id, 0))
+        and is_large_share(count, online_counts.get(tenant_id, 0))
     ]
 
 
@@ -71,7 +71,7 @@ def _count_silent(*, since: datetime) -> dict[UUID, int]:
     )
 
 
-def is_a_share(silent: int, still_online: int) -> bool:
+def is_large_share(silent: int, still_online: int) -> bool:
     """Return True if `FLEET_SILENCE_PERCENT` of the devices online before are silent."""
     online_before = silent + still_online
     return 100 * silent >= settings.FLEET_SILENCE_PERCENT * online_before

@@ -15,8 +15,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from core.encryption import keyed_digests
-from core.limits import Limit, LimitsUnknown
-from devices.registry.device_report import Box
+from core.limits import Limit, LimiterUnavailable
+from devices.registry.device_report import DeviceReport
 from devices.registry.errors import (
     AccessDenied,
     AuthorizationPending,
@@ -29,14 +29,14 @@ from devices.registry.errors import (
 )
 from devices.registry.events import PairingApproved
 from devices.registry.models import Device, Pairing
-from devices.registry.queries import devices_known_by
+from devices.registry.queries import device_ids_with_identifiers
 from devices.registry.services import registration
 from devices.registry.services.registration import Registration
 from devices.registry.services.tags import tag_names
 from events.services.outbox import record
 from tenants import tokens
 from tenants.context import (
-    callers_network,
+    caller_network,
     current_caller,
     current_tenant_id,
     tenant_scope,
@@ -66,7 +66,7 @@ class PairingCodes:
     interval: int  # seconds
 
 
-def start(*, box: Box, now: datetime) -> PairingCodes:
+def start(*, box: DeviceReport, now: datetime) -> PairingCodes:
     """Start a pairing and return its two codes.
 
     Raises:
@@ -146,11 +146,11 @@ def approve(
     pairing = _lock_pending(pairing_id, now)
     report = report_of(pairing)
     identifiers = report.identifiers()
-    device_ids = devices_known_by(identifiers)
+    device_ids = device_ids_with_identifiers(identifiers)
     if len(device_ids) > 1:
         raise IdentifiersDisagree(Device.objects.filter(pk__in=device_ids))
     if device_ids:
-        device = registration.living_device(device_ids[0])
+        device = registration.get_not_retired_device(device_ids[0])
         tags = {*tag_names(device), *tags}
         registration.update(device=device, name=name or None, tags=tags, now=now)
     else:
@@ -216,10 +216,10 @@ def normalize_user_code(user_code: str) -> str:
     return "".join(letter for letter in user_code.upper() if letter in ALPHABET)
 
 
-def report_of(pairing: Pairing) -> Box:
+def report_of(pairing: Pairing) -> DeviceReport:
     """Return the device report that started the pairing."""
     fields: dict[str, Any] = dict(pairing.box)
-    return Box(**{**fields, "mac_addresses": tuple(fields["mac_addresses"])})
+    return DeviceReport(**{**fields, "mac_addresses": tuple(fields["mac_addresses"])})
 
 
 @transaction.atomic
@@ -255,7 +255,7 @@ def _complete(
     pairing.status = Pairing.Status.COMPLETED
     with tenant_scope(pairing.tenant_id):
         report = report_of(pairing)
-        if devices_known_by(report.identifiers()) != [pairing.device_id]:
+        if device_ids_with_identifiers(report.identifiers()) != [pairing.device_id]:
             return AccessDenied("The device was retired or changed after the approval.")
         return registration.auto_register(box=report, now=now)
 
@@ -284,9 +284,9 @@ def _delete_expired_code(user_code: str, now: datetime) -> None:
 def _limit_lookups() -> None:
     try:
         wait = BY_MEMBER.spend(current_caller().id) or BY_ADDRESS.spend(
-            callers_network()
+            caller_network()
         )
-    except LimitsUnknown as error:
+    except LimiterUnavailable as error:
         raise TooManyPairings(
             "Codes cannot be checked now. Try again in a minute."
         ) from error

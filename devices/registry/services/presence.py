@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from devices.registry.errors import NoSuchDevice
+from devices.registry.errors import DeviceNotFound
 from devices.registry.events import DeviceStatusChanged, DeviceUpdated
 from devices.registry.extension_points import connect_response
 from devices.registry.models import Device
@@ -22,7 +22,7 @@ SWEEP_BATCH = 20_000  # each batch scans the whole table; its events fit in memo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ConnectReport:
     """The data that a device sends when it connects; None if a field is missing."""
 
     app_version: str | None = None
@@ -43,7 +43,7 @@ class Report:
         }
 
 
-def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
+def connect(*, device: Device, report: ConnectReport, now: datetime) -> dict[str, Any]:
     """Record a sign of life and return the fields of the `connect` response.
 
     The usual case is a device that is online and unchanged. It takes one statement and
@@ -63,14 +63,14 @@ def connect(*, device: Device, report: Report, now: datetime) -> dict[str, Any]:
     return response
 
 
-def heard(*, device: Device, now: datetime) -> None:
+def record_sign_of_life(*, device: Device, now: datetime) -> None:
     """Record a sign of life without device data, such as the arrival of metrics.
 
     Raises:
         NoSuchDevice: the device was retired concurrently.
     """
     if not update_last_seen_if_online(device, now=now):
-        _update_device(device.pk, Report(), now)
+        _update_device(device.pk, ConnectReport(), now)
 
 
 def sweep(*, now: datetime, threshold: timedelta) -> int:
@@ -94,11 +94,11 @@ def sweep(*, now: datetime, threshold: timedelta) -> int:
 
 
 @transaction.atomic
-def _update_device(device_id: UUID, report: Report, now: datetime) -> None:
+def _update_device(device_id: UUID, report: ConnectReport, now: datetime) -> None:
     devices = Device.objects.select_for_update(no_key=True).living()
     device: Device | None = devices.filter(pk=device_id).first()
     if device is None:
-        raise NoSuchDevice
+        raise DeviceNotFound
     events: list[DomainEvent] = []
     new_values = report.differences(device)
     changes: Changes = {

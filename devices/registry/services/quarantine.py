@@ -15,10 +15,10 @@ from django.db import transaction
 from devices.registry.errors import NotQuarantined
 from devices.registry.events import DeviceQuarantined, DeviceReleased
 from devices.registry.models import Device, Sighting
-from devices.registry.queries import hold
+from devices.registry.queries import lock_device
 from events.domain_events import DomainEvent
 from events.services.outbox import record
-from tenants.context import callers_network, current_caller
+from tenants.context import caller_network, current_caller
 
 # A registration voids the token of the other clone, which then registers at once, so
 # one return is enough. Connects of one device may alternate between two uplinks.
@@ -39,7 +39,7 @@ def record_registration_sighting(
         The events to record.
     """
     sightings = _add_sighting(
-        device, callers_network(), key_digest, now=now, registering=True
+        device, caller_network(), key_digest, now=now, registering=True
     )
     return _quarantine_clone(device, sightings, MIN_RETURNS_OF_REGISTRATIONS)
 
@@ -48,7 +48,7 @@ def record_first_sighting(device: Device, *, key_digest: str, now: datetime) -> 
     """Record the network and the key of a new device. It has no earlier sightings."""
     if settings.CLONE_WINDOW_SECONDS:
         _create_sighting(
-            device, callers_network(), key_digest, now=now, registering=True
+            device, caller_network(), key_digest, now=now, registering=True
         )
 
 
@@ -64,7 +64,7 @@ def record_connect_sighting(device: Device, *, now: datetime) -> list[DomainEven
     address = current_caller().address
     if address is None or not ip_address(address).is_global:
         return []
-    sightings = _add_sighting(device, callers_network(), "", now=now, registering=False)
+    sightings = _add_sighting(device, caller_network(), "", now=now, registering=False)
     return _quarantine_clone(device, sightings, MIN_RETURNS_OF_CONNECTS)
 
 
@@ -75,7 +75,7 @@ def quarantine(*, device: Device, reason: str = "", now: datetime) -> Device:
     Raises:
         DeviceIsRetired: the device is retired.
     """
-    device = hold(device.pk)
+    device = lock_device(device.pk)
     record(_set_quarantined(device, reason or "quarantined by a member", [], now))
     return device
 
@@ -88,7 +88,7 @@ def release(*, device: Device, now: datetime) -> Device:
         NotQuarantined: the device is not in quarantine.
         DeviceIsRetired: the device is retired.
     """
-    device = hold(device.pk)
+    device = lock_device(device.pk)
     if device.quarantined_at is None:
         raise NotQuarantined("The device is not in quarantine.")
     before, device.quarantined_at = device.quarantined_at, None

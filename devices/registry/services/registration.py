@@ -8,13 +8,13 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from devices.registry.device_report import Box
+from devices.registry.device_report import DeviceReport
 from devices.registry.errors import (
     AlreadyRegistered,
     DeviceIsQuarantined,
     DeviceIsRetired,
+    DeviceNotFound,
     IdentifiersDisagree,
-    NoSuchDevice,
 )
 from devices.registry.events import (
     DeviceClaimed,
@@ -33,8 +33,8 @@ from devices.registry.models import (
     DeviceToken,
     EnrollmentToken,
 )
-from devices.registry.queries import devices_known_by, hold
-from devices.registry.services.credentials import renew_device_token, spend
+from devices.registry.queries import device_ids_with_identifiers, lock_device
+from devices.registry.services.credentials import count_use, renew_device_token
 from devices.registry.services.presence import mark_online, online_event
 from devices.registry.services.quarantine import (
     record_first_sighting,
@@ -68,7 +68,7 @@ class _RetiredConcurrently(Exception):
 
 def auto_register(
     *,
-    box: Box,
+    box: DeviceReport,
     now: datetime,
     admission: EnrollmentToken | None = None,
     key_digest: str = "",
@@ -107,7 +107,7 @@ def auto_register(
     raise AlreadyRegistered("Another request is registering this device. Try again.")
 
 
-def register(*, box: Box, tags: Iterable[str] = (), now: datetime) -> Device:
+def register(*, box: DeviceReport, tags: Iterable[str] = (), now: datetime) -> Device:
     """Register a device by hand, before it connects.
 
     The device claims the row when it registers itself with one of the identifiers.
@@ -156,7 +156,7 @@ def update(
         DeviceIsRetired: the device is retired.
         InvalidTag: see `set_tags`.
     """
-    device = hold(device.pk)
+    device = lock_device(device.pk)
     changes: Changes = {}
     if name is not None and name != device.name:
         changes["name"] = (device.name, name)
@@ -179,7 +179,7 @@ def retire(*, device: Device, reason: str = "", now: datetime) -> None:
     no effect.
     """
     try:
-        device = hold(device.pk)
+        device = lock_device(device.pk)
     except DeviceIsRetired:
         return
     for callback in device_retiring:
@@ -194,7 +194,7 @@ def retire(*, device: Device, reason: str = "", now: datetime) -> None:
     record([_event(DeviceRetired, device, now, reason=reason, changes=changes)])
 
 
-def living_device(device_id: Any) -> Device:
+def get_not_retired_device(device_id: Any) -> Device:
     """Return the current tenant's device with this id, if it is not retired.
 
     Raises:
@@ -202,19 +202,19 @@ def living_device(device_id: Any) -> Device:
     """
     device: Device | None = Device.objects.living().filter(pk=device_id).first()
     if device is None:
-        raise NoSuchDevice
+        raise DeviceNotFound
     return device
 
 
 @transaction.atomic
 def _auto_register(
-    report: Box,
+    report: DeviceReport,
     identifiers: list[Identifier],
     now: datetime,
     enrollment_token: EnrollmentToken | None,
     key_digest: str,
 ) -> Registration:
-    device_ids = devices_known_by(identifiers)
+    device_ids = device_ids_with_identifiers(identifiers)
     if len(device_ids) > 1:
         raise IdentifiersDisagree(Device.objects.filter(pk__in=device_ids))
     if not device_ids:
@@ -224,7 +224,7 @@ def _auto_register(
         token = renew_device_token(device, now=now)
         if enrollment_token is not None:
             # Last, because other registrations wait for this row until the commit.
-            spend(enrollment_token)
+            count_use(enrollment_token)
         return Registration(device, token, created=True)
     device = _lock_known_device(device_ids[0])
     is_claim = not DeviceToken.objects.filter(device=device).exists()
@@ -237,7 +237,7 @@ def _auto_register(
 
 def _lock_known_device(device_id: UUID) -> Device:
     try:
-        device = hold(device_id)
+        device = lock_device(device_id)
     except DeviceIsRetired as error:
         raise _RetiredConcurrently from error
     if device.quarantined_at is not None:
@@ -247,7 +247,7 @@ def _lock_known_device(device_id: UUID) -> Device:
 
 def _update_registered_device(
     device: Device,
-    report: Box,
+    report: DeviceReport,
     identifiers: list[Identifier],
     now: datetime,
     *,
@@ -268,7 +268,7 @@ def _update_registered_device(
 
 
 def _create(
-    report: Box,
+    report: DeviceReport,
     identifiers: list[Identifier],
     *,
     by: Literal["auto", "manual"],
@@ -326,7 +326,7 @@ def _is_lost_race(error: IntegrityError) -> bool:
     return ACTIVE_IDENTIFIER_CONSTRAINT in str(error)
 
 
-def _update_from_report(device: Device, report: Box) -> Changes:
+def _update_from_report(device: Device, report: DeviceReport) -> Changes:
     """Overwrite the fields that the device sent; leave the others unchanged."""
     changes: Changes = {}
     hardware, _ = DeviceHardware.objects.get_or_create(device=device)

@@ -16,7 +16,7 @@ from devices.registry.models import (
     Reregistration,
     ReregistrationPolicy,
 )
-from devices.registry.queries import hold
+from devices.registry.queries import lock_device
 from events.services.outbox import record
 from tenants.context import current_caller
 
@@ -71,7 +71,7 @@ def request_decision(device: Device, *, now: datetime) -> ReregistrationPending:
     Returns:
         The error to raise for the device.
     """
-    hold(device.pk)
+    lock_device(device.pk)
     request = Reregistration.objects.filter(device=device).first()
     cutoff = now - REQUEST_VALIDITY
     if request is None or (request.decided_at or request.asked_at) <= cutoff:
@@ -99,7 +99,7 @@ def decide(*, device: Device, allow: bool, now: datetime) -> None:
         ReregistrationNotRequested: the device has not requested it within the last day.
         DeviceIsRetired: the device is retired.
     """
-    hold(device.pk)
+    lock_device(device.pk)
     requests = Reregistration.objects.filter(
         device=device, asked_at__gt=now - REQUEST_VALIDITY
     )

@@ -17,7 +17,7 @@ def tag_names(device: Device) -> list[str]:
     return sorted(device_tags.values_list("tag__name", flat=True))
 
 
-def names_of(device_ids: Collection[UUID]) -> dict[UUID, str]:
+def device_names(device_ids: Collection[UUID]) -> dict[UUID, str]:
     """Return the names of devices of any tenant, by id."""
     devices = Device.every_tenant.filter(pk__in=device_ids)
     return dict(devices.values_list("pk", "name"))

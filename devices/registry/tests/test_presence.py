@@ -10,10 +10,10 @@ from rest_framework.test import APIClient
 
 from devices.registry.models import Device
 from devices.registry.services import presence
-from devices.registry.services.presence import Report
+from devices.registry.services.presence import ConnectReport
 from devices.registry.tasks import sweep_device_status
 from devices.registry.tests.factories import DeviceFactory
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from events.models import Event
 from tenants.context import tenant_scope
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 def connect(device: Device, now: datetime, **fields: str) -> dict[str, Any]:
     with tenant_scope(device.tenant_id):
         device = Device.objects.get(pk=device.pk)
-        return presence.connect(device=device, report=Report(**fields), now=now)
+        return presence.connect(device=device, report=ConnectReport(**fields), now=now)
 
 
 def status_changes() -> list[Any]:
@@ -222,5 +222,5 @@ def test_a_celery_worker_runs_the_sweep(celery_worker: None) -> None:
 
     sweep_device_status.delay()
 
-    until(lambda: Device.every_tenant.get(pk=device.pk).status == "offline")
+    wait_until(lambda: Device.every_tenant.get(pk=device.pk).status == "offline")
     assert status_changes() == [["online", "offline"]]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], *, within: float = 30.0) -> None:
+def wait_until(condition: Callable[[], object], *, within: float = 30.0) -> None:
     """Wait until the condition is true.
 
     Args:

@@ -17,7 +17,7 @@ from devices.remote_control.admin.control_page import MANAGE
 from devices.remote_control.admin.forms import BulkForm
 from devices.remote_control.models import BulkCommand
 from devices.remote_control.services import bulk_commands
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.roles import visible_to
 
@@ -33,7 +33,7 @@ def new(request: HttpRequest) -> HttpResponse:
     """Show the form; preview the number of devices, then request the bulk command."""
     if not request.user.has_perm(MANAGE):
         raise PermissionDenied
-    form = BulkForm(request.POST or None, user=person(request))
+    form = BulkForm(request.POST or None, user=signed_in_user(request))
     if request.method != "POST" or not form.is_valid():
         return _page(request, form)
     tenant = form.cleaned_data.get("tenant")
@@ -45,7 +45,9 @@ def new(request: HttpRequest) -> HttpResponse:
             # see the new number before anything is sent.
             if request.POST.get("found") != str(preview.found):
                 return _page(request, form, preview=preview)
-            row = bulk_commands.request(by=person(request), now=timezone.now(), **order)
+            row = bulk_commands.request(
+                by=signed_in_user(request), now=timezone.now(), **order
+            )
         except DomainError as error:
             field = (error.details[0].field if error.details else error.field) or ""
             name = FORM_FIELDS.get(field, field.removeprefix("filter."))
@@ -64,7 +66,7 @@ def new(request: HttpRequest) -> HttpResponse:
 @require_POST
 def decide(request: HttpRequest, bulk_id: UUID) -> HttpResponse:
     """Confirm or cancel a bulk command."""
-    row = visible_to(person(request), BulkCommand).filter(pk=bulk_id).first()
+    row = visible_to(signed_in_user(request), BulkCommand).filter(pk=bulk_id).first()
     if row is None:
         raise Http404
     if not request.user.has_perm(MANAGE):
@@ -72,7 +74,9 @@ def decide(request: HttpRequest, bulk_id: UUID) -> HttpResponse:
     with tenant_scope(row.tenant_id):
         try:
             if "confirm" in request.POST:
-                bulk_commands.confirm(bulk=row, by=person(request), now=timezone.now())
+                bulk_commands.confirm(
+                    bulk=row, by=signed_in_user(request), now=timezone.now()
+                )
                 messages.success(request, "Bulk command confirmed and started.")
             else:
                 bulk_commands.cancel(bulk=row, now=timezone.now())
@@ -87,7 +91,7 @@ def progress(request: HttpRequest, row: BulkCommand) -> dict[str, Any]:
     counts = bulk_commands.outcomes(row)
     ended = sum(counts.get(name, 0) for name in FINAL_STATUSES)
     state = bulk_commands.state_at(row, timezone.now())
-    is_requester = row.requested_by_id == person(request).pk
+    is_requester = row.requested_by_id == signed_in_user(request).pk
     may_manage = request.user.has_perm(MANAGE)
     commands_url = reverse("admin:remote_control_commandhistory_changelist")
     return {

@@ -9,7 +9,7 @@ from django.urls import path
 from django.utils import timezone
 from unfold.decorators import display
 
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from devices.remote_control.admin import bulk_pages, control_page
 from devices.remote_control.admin.forms import PolicyForm
 from devices.remote_control.command_types import TYPES
@@ -21,12 +21,12 @@ from devices.remote_control.models import (
 )
 from devices.remote_control.services import bulk_commands, command_expiry
 from tenants.admin.base import (
-    MOST_AT_ONCE,
-    OneRowAdmin,
+    MAX_ROWS_PER_ACTION,
     ReadOnlyAdmin,
-    act_on_each,
-    person,
-    report_page,
+    SingletonAdmin,
+    results_page,
+    run_for_each,
+    signed_in_user,
 )
 from tenants.context import tenant_scope
 
@@ -91,20 +91,20 @@ class CommandAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Issued", ordering="issued_at")
     def issued(self, row: CommandHistory) -> str:
-        return moment_in_words(row.issued_at)
+        return relative_time(row.issued_at)
 
     @admin.action(description="Cancel selected commands", permissions=["manage"])
     def cancel_commands(
         self, request: HttpRequest, rows: QuerySet[CommandHistory]
     ) -> HttpResponse:
-        by = person(request).email
+        by = signed_in_user(request).email
 
         def cancel(row: CommandHistory) -> str:
             command_expiry.cancel(command=row, by=by, now=timezone.now())
             return "Cancelled."
 
-        outcomes = act_on_each(rows[:MOST_AT_ONCE], cancel)
-        return report_page(self, request, "Cancelled commands", outcomes)
+        outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], cancel)
+        return results_page(self, request, "Cancelled commands", outcomes)
 
 
 @admin.register(RemoteControlSession)
@@ -147,11 +147,11 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Started", ordering="started_at")
     def started(self, row: RemoteControlSession) -> str:
-        return moment_in_words(row.started_at)
+        return relative_time(row.started_at)
 
     @admin.display(description="Ended")
     def ended(self, row: RemoteControlSession) -> str:
-        return moment_in_words(row.ended_at, never="active")
+        return relative_time(row.ended_at, never="active")
 
     @admin.display(description="End reason")
     def end_reason(self, row: RemoteControlSession) -> str:
@@ -241,11 +241,11 @@ class BulkCommandAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Requested", ordering="requested_at")
     def requested(self, row: BulkCommand) -> str:
-        return moment_in_words(row.requested_at)
+        return relative_time(row.requested_at)
 
 
 @admin.register(RemoteControlPolicy)
-class PolicyAdmin(OneRowAdmin):
+class PolicyAdmin(SingletonAdmin):
     """The remote control policy of each tenant."""
 
     list_display = ("policy", "allowed", "blast_radius")
@@ -259,10 +259,12 @@ class PolicyAdmin(OneRowAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return PolicyForm.for_person(person(request))
+        return PolicyForm.for_person(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        tenant = ("tenant",) if obj is None and person(request).is_superuser else ()
+        tenant = (
+            ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
+        )
         return ((None, {"fields": (*tenant, "allowed_types", "blast_radius")}),)
 
     @admin.display(description="Policy")

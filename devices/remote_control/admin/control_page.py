@@ -30,7 +30,7 @@ from devices.remote_control.services import (
     screen_size,
     sessions,
 )
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
 
@@ -127,7 +127,7 @@ def screenshot(request: HttpRequest, screenshot_id: UUID) -> HttpResponse:
     """Return the image of a screenshot."""
     if not request.user.has_perm(VIEW):
         raise PermissionDenied
-    rows = visible_to(person(request), Screenshot).filter(pk=screenshot_id)
+    rows = visible_to(signed_in_user(request), Screenshot).filter(pk=screenshot_id)
     shot = rows.first()
     if shot is None:
         raise Http404
@@ -137,14 +137,14 @@ def screenshot(request: HttpRequest, screenshot_id: UUID) -> HttpResponse:
 def _device(request: HttpRequest, device_id: UUID) -> Device:
     if not request.user.has_perm(VIEW):
         raise PermissionDenied
-    device = visible_to(person(request), Device).filter(pk=device_id).first()
+    device = visible_to(signed_in_user(request), Device).filter(pk=device_id).first()
     if device is None:
         raise Http404
     return device
 
 
 def _act(request: HttpRequest, device: Device, now: datetime) -> None:
-    data, by = request.POST, person(request)
+    data, by = request.POST, signed_in_user(request)
     match data.get("action"):
         case "start":
             sessions.start(device=device, controller=by, now=now)
@@ -174,7 +174,9 @@ def _state(request: HttpRequest, device: Device) -> dict[str, Any]:
     device.refresh_from_db()
     now = timezone.now()
     session = sessions.current(device, now=now)
-    is_mine = session is not None and session.controller_id == person(request).pk
+    is_mine = (
+        session is not None and session.controller_id == signed_in_user(request).pk
+    )
     shots = Screenshot.objects.filter(device=device).defer("image")
     shot = shots.first()
     size = screen_size.size_of(device)

@@ -16,7 +16,7 @@ from devices.remote_control.models import RemoteControlPolicy
 from devices.remote_control.models.policies import DEFAULT_BLAST_RADIUS
 from devices.remote_control.services import policies
 from devices.remote_control.services.policies import MAX_BLAST_RADIUS
-from tenants.admin.forms import ServiceForm, tenant_field, text
+from tenants.admin.forms import ServiceForm, tenant_field, text_field
 from tenants.models import User
 
 BULK_TYPES = [
@@ -81,15 +81,15 @@ class BulkForm(forms.Form):
         help_text="From 1 to 720. Leave empty for 24 hours. “Screenshot” and “Wake up”"
         " do not wait.",
     )
-    tag = text("Tag", help_text="Only devices with this tag.")
-    model = text("Model", help_text="Only devices of this model.")
+    tag = text_field("Tag", help_text="Only devices with this tag.")
+    model = text_field("Model", help_text="Only devices of this model.")
     status = forms.ChoiceField(
         label="Status",
         required=False,
         choices=STATUSES,
         widget=UnfoldAdminSelectWidget(choices=STATUSES),
     )
-    search = text(
+    search = text_field(
         "Name or identifier",
         length=120,
         help_text="Any part of the name, or the start of an identifier.",

@@ -12,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import CursorPages
-from core.rest.strict import KnownParameters
+from core.rest.pagination import KeysetPagination
+from core.rest.strict import RejectUnknownParameters
 from devices.remote_control.api.permissions import MayControl
 from devices.remote_control.api.serializers import (
     BulkFields,
@@ -21,14 +21,14 @@ from devices.remote_control.api.serializers import (
     BulkSerializer,
     OutcomesSerializer,
 )
-from devices.remote_control.api.views import parsed, wait_from
+from devices.remote_control.api.views import validated_body, wait_from
 from devices.remote_control.errors import NoSuchBulkCommand
 from devices.remote_control.models import BulkCommand
 from devices.remote_control.services import bulk_commands
-from tenants.api.permissions import calling_member
+from tenants.api.permissions import current_member
 
 
-class BulkPages(CursorPages):
+class BulkPages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("-requested_at", "-id")
 
@@ -39,7 +39,7 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
     permission_classes = (MayControl,)
     serializer_class = BulkSerializer
     pagination_class = BulkPages
-    filter_backends = (KnownParameters,)
+    filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[BulkCommand]:
         return BulkCommand.objects.select_related("requested_by", "confirmed_by")
@@ -51,7 +51,7 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
         " counts the devices that the bulk command would reach.",
     )
     def post(self, request: Request) -> Response:
-        data = parsed(BulkFields, request)
+        data = validated_body(BulkFields, request)
         order = {
             "type": data["type"],
             "parameters": data.get("parameters", {}),
@@ -62,7 +62,7 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
             preview = bulk_commands.preview(now=timezone.now(), **order)
             return Response(BulkPreviewSerializer(preview).data)
         row = bulk_commands.request(
-            by=calling_member(request), now=timezone.now(), **order
+            by=current_member(request), now=timezone.now(), **order
         )
         return Response(BulkSerializer(row).data, status.HTTP_201_CREATED)
 
@@ -86,7 +86,7 @@ class ConfirmView(APIView):
     def post(self, request: Request, bulk_id: UUID) -> Response:
         row = bulk_commands.confirm(
             bulk=bulk_command_or_404(bulk_id),
-            by=calling_member(request),
+            by=current_member(request),
             now=timezone.now(),
         )
         return Response(BulkSerializer(row).data)

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.limits import Limit
-from core.rest.negotiation import OneFormOnly
+from core.rest.negotiation import SingleFormatNegotiation
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.remote_control.api.serializers import (
     AfterParameters,
@@ -23,7 +23,7 @@ from devices.remote_control.api.serializers import (
     ScreenshotSerializer,
     SequenceSerializer,
 )
-from devices.remote_control.api.views import parsed
+from devices.remote_control.api.views import validated_body
 from devices.remote_control.models import CommandHistory, CommandSigningKey
 from devices.remote_control.services import fetching, screenshots, signing
 from devices.remote_control.services.fetching import MAX_SEQUENCE
@@ -45,7 +45,7 @@ class MyCommandsView(APIView):
 
     permission_classes = (IsDevice,)
     caller_limit = CONTROLLED
-    content_negotiation_class = OneFormOnly
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(parameters=[AFTER], responses=MyCommandsSerializer)
     def get(self, request: Request) -> Response:
@@ -66,7 +66,7 @@ class MyAnswerView(APIView):
 
     @extend_schema(request=AnswerFields, responses={204: None})
     def post(self, request: Request, command_id: UUID) -> Response:
-        data = parsed(AnswerFields, request)
+        data = validated_body(AnswerFields, request)
         fetching.answer(
             device=calling_device(request),
             command_id=command_id,
@@ -86,7 +86,7 @@ class MyCommandKeysView(APIView):
     def get(self, request: Request) -> Response:
         device, now = calling_device(request), timezone.now()
         keys = signing.key_set(now=now)
-        endorsement = signing.endorsed(keys, device=device, now=now)
+        endorsement = signing.endorsement(keys, device=device, now=now)
         return Response(
             {"keys": keys, "endorsement": endorsement},
             headers={"Cache-Control": "no-store"},
@@ -109,7 +109,7 @@ class MyStreamView(APIView):
 
     permission_classes = (IsDevice,)
     caller_limit = CONTROLLED
-    content_negotiation_class = OneFormOnly
+    content_negotiation_class = SingleFormatNegotiation
 
     @extend_schema(
         parameters=[
@@ -199,5 +199,5 @@ def _signed(row: CommandHistory, key: CommandSigningKey) -> dict[str, Any]:
     return {
         "id": str(row.pk),
         "sequence": row.sequence,
-        "signed": signing.signed(row, key, more=more),
+        "signed": signing.sign_command(row, key, more=more),
     }

@@ -10,15 +10,15 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from core.rest.pagination import CursorPages
-from core.rest.strict import KnownParameters
-from devices.registry.api.views import found
+from core.rest.pagination import KeysetPagination
+from core.rest.strict import RejectUnknownParameters
+from devices.registry.api.views import get_device
 from devices.remote_control.api.serializers import ScreenshotSerializer
 from devices.remote_control.errors import NoSuchScreenshot
 from devices.remote_control.models import Screenshot
 
 
-class ScreenshotPages(CursorPages):
+class ScreenshotPages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("-taken_at", "-id")
 
@@ -28,10 +28,10 @@ class ScreenshotsView(ListAPIView[Screenshot]):
 
     serializer_class = ScreenshotSerializer
     pagination_class = ScreenshotPages
-    filter_backends = (KnownParameters,)
+    filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[Screenshot]:
-        device = found(self.kwargs["device_id"])
+        device = get_device(self.kwargs["device_id"])
         return Screenshot.objects.filter(device=device).defer("image")
 
 

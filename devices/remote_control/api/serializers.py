@@ -5,8 +5,13 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core.rest.fields import Text, Truth, Value, WholeNumber
-from core.rest.strict import Strict
+from core.rest.fields import (
+    JSONValueField,
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+)
+from core.rest.strict import StrictSerializer
 from devices.remote_control.command_types import (
     CHOICES,
     DEFAULT_ANSWER_TIMEOUT,
@@ -26,12 +31,12 @@ WAIT_HELP = (
 )
 
 
-class CommandFields(Strict):
+class CommandFields(StrictSerializer):
     """A command to one device."""
 
     type = serializers.ChoiceField(choices=CHOICES)
     parameters = serializers.DictField(
-        child=Value(allow_null=True),
+        child=JSONValueField(allow_null=True),
         required=False,
         help_text="Parameters that match the JSON Schema of the command type.",
     )
@@ -40,7 +45,7 @@ class CommandFields(Strict):
         help_text="Id of the session that the client believes is active. The command is"
         " refused if this session has ended.",
     )
-    wait_seconds = WholeNumber(
+    wait_seconds = StrictIntegerField(
         required=False,
         min_value=int(DEFAULT_ANSWER_TIMEOUT.total_seconds()),
         max_value=int(MAX_WAIT.total_seconds()),
@@ -48,26 +53,26 @@ class CommandFields(Strict):
     )
 
 
-class BulkFields(Strict):
+class BulkFields(StrictSerializer):
     """A command to every device that matches a filter."""
 
     type = serializers.ChoiceField(choices=CHOICES)
     parameters = serializers.DictField(
-        child=Value(allow_null=True),
+        child=JSONValueField(allow_null=True),
         required=False,
         help_text="Parameters that match the JSON Schema of the command type.",
     )
     filter = serializers.DictField(
-        child=Text(max_length=120, allow_blank=True),
+        child=StrictCharField(max_length=120, allow_blank=True),
         help_text="Query parameters of `GET /devices`. `{}` matches every device.",
     )
-    wait_seconds = WholeNumber(
+    wait_seconds = StrictIntegerField(
         required=False,
         min_value=int(DEFAULT_ANSWER_TIMEOUT.total_seconds()),
         max_value=int(MAX_WAIT.total_seconds()),
         help_text=WAIT_HELP,
     )
-    dry_run = Truth(
+    dry_run = StrictBooleanField(
         required=False, help_text="Count the devices without issuing commands."
     )
 
@@ -79,16 +84,16 @@ class BulkFields(Strict):
         return filter
 
 
-class AnswerFields(Strict):
+class AnswerFields(StrictSerializer):
     """A device's answer to one of its commands."""
 
     status = serializers.ChoiceField(choices=ANSWERS)
     result = serializers.DictField(
-        child=Value(allow_null=True),
+        child=JSONValueField(allow_null=True),
         required=False,
         help_text="Accepted with the status `succeeded` or `failed` only.",
     )
-    reason = Text(
+    reason = StrictCharField(
         max_length=fetching.MAX_REASON_LENGTH,
         required=False,
         allow_blank=True,
@@ -96,7 +101,7 @@ class AnswerFields(Strict):
     )
 
 
-class PolicyFields(Strict):
+class PolicyFields(StrictSerializer):
     """Changes to the remote control policy; omitted fields stay unchanged."""
 
     allowed_types = serializers.ListField(
@@ -104,7 +109,7 @@ class PolicyFields(Strict):
         max_length=len(TYPES),
         required=False,
     )
-    blast_radius = WholeNumber(
+    blast_radius = StrictIntegerField(
         min_value=0,
         max_value=MAX_BLAST_RADIUS,
         required=False,
@@ -166,7 +171,7 @@ class CommandSerializer(serializers.Serializer[Any]):
         help_text="Sequence number of the command, counted per device."
     )
     type = serializers.ChoiceField(choices=CHOICES)
-    parameters = serializers.DictField(child=Value(allow_null=True))
+    parameters = serializers.DictField(child=JSONValueField(allow_null=True))
     status = serializers.SerializerMethodField()
     session = serializers.UUIDField(source="session_id", allow_null=True)
     bulk = serializers.UUIDField(source="bulk_id", allow_null=True)
@@ -183,7 +188,9 @@ class CommandSerializer(serializers.Serializer[Any]):
     delivered_at = serializers.DateTimeField(allow_null=True)
     started_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
-    result = serializers.DictField(child=Value(allow_null=True), allow_null=True)
+    result = serializers.DictField(
+        child=JSONValueField(allow_null=True), allow_null=True
+    )
     reason = serializers.CharField(
         allow_blank=True, help_text="Why the command did not succeed."
     )
@@ -198,7 +205,7 @@ class CommandTypeSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment] # its name in JSON
     schema = serializers.DictField(
-        child=Value(allow_null=True),
+        child=JSONValueField(allow_null=True),
         help_text="JSON Schema of the parameters (draft 2020-12).",
     )
     is_gesture = serializers.BooleanField(
@@ -232,7 +239,7 @@ class BulkSerializer(serializers.Serializer[Any]):
 
     id = serializers.UUIDField()
     type = serializers.ChoiceField(choices=CHOICES)
-    parameters = serializers.DictField(child=Value(allow_null=True))
+    parameters = serializers.DictField(child=JSONValueField(allow_null=True))
     filter = serializers.DictField(child=serializers.CharField())
     state = serializers.ChoiceField(choices=BulkCommand.State.choices)
     found = serializers.IntegerField(

@@ -13,9 +13,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import CursorPages
-from core.rest.strict import KnownParameters
-from devices.registry.api.views import found
+from core.rest.pagination import KeysetPagination
+from core.rest.strict import RejectUnknownParameters
+from devices.registry.api.views import get_device
 from devices.registry.models import Device, NextSteps
 from devices.remote_control.api.filters import CommandFilter
 from devices.remote_control.api.permissions import MayControl, MaySetPolicy
@@ -40,7 +40,7 @@ from devices.remote_control.services import (
     sessions,
     signing,
 )
-from tenants.api.permissions import calling_member
+from tenants.api.permissions import current_member
 
 
 class StartView(APIView):
@@ -56,8 +56,8 @@ class StartView(APIView):
     )
     def post(self, request: Request, device_id: UUID) -> Response:
         session, is_new = sessions.start(
-            device=found(device_id),
-            controller=calling_member(request),
+            device=get_device(device_id),
+            controller=current_member(request),
             now=timezone.now(),
         )
         code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
@@ -72,8 +72,8 @@ class EndView(APIView):
     @extend_schema(request=None, responses=SessionSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
         session = sessions.end(
-            device=found(device_id),
-            by=calling_member(request),
+            device=get_device(device_id),
+            by=current_member(request),
             may_end_others=request.user.has_perm("remote_control.end_any_session"),
             now=timezone.now(),
         )
@@ -85,7 +85,7 @@ class StatusView(APIView):
 
     @extend_schema(responses=StatusSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
-        device, now = found(device_id), timezone.now()
+        device, now = get_device(device_id), timezone.now()
         session = sessions.current(device, now=now)
         steps = NextSteps.objects.filter(device=device)
         size = screen_size.size_of(device)
@@ -109,12 +109,12 @@ class CommandView(APIView):
 
     @extend_schema(request=CommandFields, responses={201: CommandSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
-        data, now = parsed(CommandFields, request), timezone.now()
+        data, now = validated_body(CommandFields, request), timezone.now()
         command = issuing.issue(
-            device=found(device_id),
+            device=get_device(device_id),
             type=data["type"],
             parameters=data.get("parameters", {}),
-            by=calling_member(request),
+            by=current_member(request),
             session_id=data.get("session"),
             wait=wait_from(data),
             now=now,
@@ -122,7 +122,7 @@ class CommandView(APIView):
         return Response(command_data(command), status.HTTP_201_CREATED)
 
 
-class CommandPages(CursorPages):
+class CommandPages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("-issued_at", "-id")
 
@@ -132,7 +132,7 @@ class CommandListView(ListAPIView[CommandHistory]):
 
     serializer_class = CommandSerializer
     pagination_class = CommandPages
-    filter_backends = (KnownParameters, CommandFilter.Backend)
+    filter_backends = (RejectUnknownParameters, CommandFilter.Backend)
     filterset_class = CommandFilter
 
     def get_serializer_context(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class DeviceCommandsView(CommandListView):
         # Schema generation passes no device id.
         if getattr(self, "swagger_fake_view", False):
             return CommandHistory.objects.none()
-        device = found(self.kwargs["device_id"])
+        device = get_device(self.kwargs["device_id"])
         return CommandHistory.objects.filter(device=device)
 
 
@@ -175,7 +175,7 @@ class CancelView(APIView):
     def post(self, request: Request, command_id: UUID) -> Response:
         row = command_expiry.cancel(
             command=command_or_404(command_id),
-            by=calling_member(request).email,
+            by=current_member(request).email,
             now=timezone.now(),
         )
         return Response(command_data(row))
@@ -218,7 +218,7 @@ class PolicyView(APIView):
 
     @extend_schema(request=PolicyFields, responses=PolicySerializer)
     def patch(self, request: Request) -> Response:
-        data = parsed(PolicyFields, request)
+        data = validated_body(PolicyFields, request)
         policy = policies.change(now=timezone.now(), **data)
         return Response(PolicySerializer(policy).data)
 
@@ -258,7 +258,7 @@ def command_data(command: CommandHistory) -> dict[str, Any]:
     return dict(CommandSerializer(command, context={"now": timezone.now()}).data)
 
 
-def parsed(
+def validated_body(
     serializer_class: type[serializers.Serializer[Any]], request: Request
 ) -> dict[str, Any]:
     """Validate the request body; return the validated data.

@@ -17,7 +17,7 @@ from devices.remote_control.command_types import TYPES, CommandType
 from devices.remote_control.errors import (
     BulkCommandAlreadyDecided,
     GestureInBulk,
-    NobodyFound,
+    NoDevicesFound,
     NoSuchBulkCommand,
     SecondPersonRequired,
 )
@@ -123,7 +123,7 @@ def request(
         type=type, parameters=parameters, filter=filter, wait=wait, now=now
     )
     if not counts.found:
-        raise NobodyFound
+        raise NoDevicesFound
     bulk = BulkCommand.objects.create(
         type=type,
         parameters=parameters,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from devices.configurations.document_validation import unstorable
+from devices.configurations.document_validation import find_storage_faults
 from devices.registry.models import Device
 from devices.remote_control import queries
 from devices.remote_control.command_types import TYPES
@@ -187,7 +187,7 @@ def _check_answer(status: str, result: Any, reason: str) -> None:
         raise InvalidAnswer("Required with the status failed.", field="reason")
     if result is None:
         return
-    if problems := unstorable(result):
+    if problems := find_storage_faults(result):
         raise InvalidAnswer(problems[0].sentence, field=f"result.{problems[0].path}")
     if len(json.dumps(result)) > MAX_RESULT_LENGTH:
         raise InvalidAnswer(

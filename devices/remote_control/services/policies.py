@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from core.locks import in_turn
+from core.locks import transaction_lock
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.errors import InvalidPolicy
 from devices.remote_control.events import RemoteControlPolicyChanged
@@ -40,7 +40,7 @@ def change(
     Raises:
         InvalidPolicy: a type does not exist, or the blast radius is out of range.
     """
-    in_turn(f"remote control policy of {current_tenant_id()}")
+    transaction_lock(f"remote control policy of {current_tenant_id()}")
     policy = of_tenant()
     values: dict[str, Any] = {
         "allowed_types": policy.allowed_types

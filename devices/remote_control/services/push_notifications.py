@@ -38,7 +38,7 @@ def notify_commands(sequences: Mapping[UUID, int]) -> None:
     transaction.on_commit(partial(_add_commands, dict(sequences)), robust=True)
 
 
-def tell_of_updates(device_ids: Collection[UUID]) -> None:
+def notify_updates(device_ids: Collection[UUID]) -> None:
     """Notify devices on commit that an update is available for them."""
     transaction.on_commit(partial(_add_updates, set(device_ids)), robust=True)
 

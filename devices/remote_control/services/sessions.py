@@ -7,8 +7,8 @@ from uuid import UUID
 
 from django.db import transaction
 
-from core.locks import in_turn
-from devices.registry.errors import DeviceIsRetired, NoSuchDevice
+from core.locks import transaction_lock
+from devices.registry.errors import DeviceIsRetired, DeviceNotFound
 from devices.registry.models import Device
 from devices.remote_control.errors import (
     DeviceIsControlled,
@@ -45,7 +45,7 @@ def start(
             controlled.
         DeviceIsControlled: another member controls the device.
     """
-    in_turn(f"control of {device.pk}")
+    transaction_lock(f"control of {device.pk}")
     check_reachable(_reloaded(device))
     active = current(device, now=now)
     if active is not None and active.controller_id != controller.pk:
@@ -84,7 +84,7 @@ def end(
         NotTheController: the session belongs to another member, and
             `may_end_others` is false.
     """
-    in_turn(f"control of {device.pk}")
+    transaction_lock(f"control of {device.pk}")
     active = current(device, now=now)
     if active is None:
         raise NoActiveSession
@@ -123,7 +123,7 @@ def touch(
         SessionEnded: the session `session_id` has ended.
         SessionRequired: no session is active, and one is required.
     """
-    in_turn(f"control of {device.pk}")
+    transaction_lock(f"control of {device.pk}")
     active = current(device, now=now)
     if active is not None and active.controller_id != by.pk:
         raise DeviceIsControlled(summary(active))
@@ -177,7 +177,7 @@ def end_expired(*, now: datetime) -> int:
 @transaction.atomic
 def end_of_retired_device(device_id: UUID, now: datetime) -> None:
     """End the session of a device that is being retired."""
-    in_turn(f"control of {device_id}")
+    transaction_lock(f"control of {device_id}")
     sessions = RemoteControlSession.every_tenant.open().filter(device=device_id)
     _end(sessions, End.DEVICE, now)
 
@@ -207,7 +207,7 @@ def _touch(session: RemoteControlSession, now: datetime) -> bool:
 def _reloaded(device: Device) -> Device:
     current_device: Device | None = Device.objects.filter(pk=device.pk).first()
     if current_device is None:
-        raise NoSuchDevice
+        raise DeviceNotFound
     return current_device
 
 

@@ -39,7 +39,7 @@ ENDORSEMENT_LIFETIME = timedelta(days=1)
 ECDSA_ALGORITHMS = {256: ("ES256", hashes.SHA256()), 384: ("ES384", hashes.SHA384())}
 
 
-def signed(
+def sign_command(
     command: CommandHistory, key: CommandSigningKey, *, more: dict[str, Any]
 ) -> str:
     """Return a command as a signed JWS for its device, with claims of RFC 7519.
@@ -60,7 +60,7 @@ def signed(
         "iat": int(command.issued_at.timestamp()),
         "exp": int(command.expires_at.timestamp()),
     }
-    return jws.signed(header, claims, signing_keys.private_half(key))
+    return jws.sign(header, claims, signing_keys.private_key(key))
 
 
 def current_key(*, now: datetime) -> CommandSigningKey:
@@ -109,7 +109,7 @@ def key_set(*, now: datetime) -> list[dict[str, str]]:
     return [signing_keys.jwk(row) for row in rows]
 
 
-def endorsed(
+def endorsement(
     key_set: list[dict[str, str]], *, device: Device, now: datetime
 ) -> str | None:
     """Return the key set as a JWS signed by a CA for this device, valid for one day.
@@ -173,4 +173,4 @@ def _signed_by_authority(
         size = key.curve.key_size // 8
         pair = decode_dss_signature(key.sign(signing_input.encode(), ec.ECDSA(digest)))
         signature = b"".join(number.to_bytes(size, "big") for number in pair)
-    return f"{signing_input}.{jws.encoded(signature)}"
+    return f"{signing_input}.{jws.base64url_encode(signature)}"

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import transaction
 
 from core.encryption import decrypt, encrypt
-from core.jws import decoded, encoded
-from core.locks import in_turn
+from core.jws import base64url_decode, base64url_encode
+from core.locks import transaction_lock
 from devices.remote_control.models import SigningKey
 from tenants.context import current_tenant_id
 
@@ -30,18 +30,18 @@ def current(kind: type[K], *, now: datetime) -> K:
 @transaction.atomic
 def replace(kind: type[K], *, now: datetime) -> K:
     """Replace the current tenant's active key; return the new key."""
-    take_turn(kind)
+    lock_active_key(kind)
     old = current(kind, now=now)
     kind.objects.filter(pk=old.pk).update(replaced_at=now)
     return _create(kind, now)
 
 
-def take_turn(kind: type[K]) -> None:
+def lock_active_key(kind: type[K]) -> None:
     """Lock the current tenant's key against replacement until the transaction ends."""
-    in_turn(f"{kind.purpose} of {current_tenant_id()}")
+    transaction_lock(f"{kind.purpose} of {current_tenant_id()}")
 
 
-def private_half(key: SigningKey) -> Ed25519PrivateKey:
+def private_key(key: SigningKey) -> Ed25519PrivateKey:
     """Decrypt and return the private key.
 
     Raises:
@@ -85,16 +85,16 @@ def _active(kind: type[K]) -> K | None:
 
 @transaction.atomic
 def _create(kind: type[K], now: datetime) -> K:
-    take_turn(kind)
+    lock_active_key(kind)
     if (key := _active(kind)) is not None:
         return key  # another transaction created it while this one waited
     private = Ed25519PrivateKey.generate()
-    public = encoded(private.public_key().public_bytes_raw())
+    public = base64url_encode(private.public_key().public_bytes_raw())
     members = {"crv": "Ed25519", "kty": "OKP", "x": public}  # in the order of RFC 7638
     text = json.dumps(members, separators=(",", ":"))
-    secret = encoded(private.private_bytes_raw())
+    secret = base64url_encode(private.private_bytes_raw())
     new_key: K = kind.objects.create(
-        thumbprint=encoded(sha256(text.encode()).digest()),
+        thumbprint=base64url_encode(sha256(text.encode()).digest()),
         public_key=public,
         private_key=encrypt(secret, purpose=kind.purpose),
         made_at=now,
@@ -104,5 +104,5 @@ def _create(kind: type[K], now: datetime) -> K:
 
 @lru_cache(maxsize=1000)
 def _decrypted(encrypted: str, purpose: str) -> Ed25519PrivateKey:
-    secret = decoded(decrypt(encrypted, purpose=purpose))
+    secret = base64url_decode(decrypt(encrypted, purpose=purpose))
     return Ed25519PrivateKey.from_private_bytes(secret)

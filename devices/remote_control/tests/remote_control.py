@@ -17,17 +17,17 @@ from tenants.models import Role, Tenant, User
 from tenants.tests.factories import MembershipFactory
 
 
-def online(tenant: Tenant, **fields: Any) -> Device:
+def online_device(tenant: Tenant, **fields: Any) -> Device:
     device: Device = DeviceFactory.create(tenant=tenant, status="online", **fields)
     return device
 
 
-def person(tenant: Tenant, role: Role = Role.OPERATOR) -> User:
+def create_member(tenant: Tenant, role: Role = Role.OPERATOR) -> User:
     user: User = MembershipFactory.create(tenant=tenant, role=role).user
     return user
 
 
-def told(
+def issue_command(
     device: Device, type: str, *, by: User, now: datetime, **arguments: Any
 ) -> CommandHistory:
     """Issue a command to a device as a member."""
@@ -63,7 +63,7 @@ def errors(response: Any) -> tuple[int, list[tuple[str, str | None]]]:
     return response.status_code, [(error["code"], error["attr"]) for error in details]
 
 
-def remote_controlled(
+def create_remote_control_rows(
     device: Device, now: datetime, *, by: User
 ) -> tuple[CommandHistory, BulkCommand, Screenshot]:
     """Create a command, a bulk command that waits for confirmation, and a screenshot."""

@@ -14,7 +14,11 @@ from devices.registry.models import Device
 from devices.registry.tests.factories import TagFactory
 from devices.remote_control.models import BulkCommand, CommandHistory
 from devices.remote_control.services import bulk_commands, policies, sessions
-from devices.remote_control.tests.remote_control import errors, online, person
+from devices.remote_control.tests.remote_control import (
+    create_member,
+    errors,
+    online_device,
+)
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant, User
 
@@ -25,12 +29,12 @@ REBOOT: dict[str, Any] = {"type": "reboot", "filter": {}}
 
 @pytest.fixture
 def fleet(acting: Tenant) -> list[Device]:
-    return [online(acting, model="X96" if n < 3 else "H96") for n in range(5)]
+    return [online_device(acting, model="X96" if n < 3 else "H96") for n in range(5)]
 
 
 @pytest.fixture
 def operator(tenant: Tenant) -> User:
-    return person(tenant)
+    return create_member(tenant)
 
 
 def request(by: User, now: datetime, **filter: str) -> BulkCommand:
@@ -132,7 +136,7 @@ def test_devices_registered_after_the_request_are_skipped(
     acting: Tenant, fleet: list[Device], operator: User, now: datetime
 ) -> None:
     request(operator, now)
-    new = online(acting, registered_at=now + timedelta(seconds=1))
+    new = online_device(acting, registered_at=now + timedelta(seconds=1))
     sessions.start(device=fleet[0], controller=operator, now=now)
 
     process_all(now)

@@ -11,7 +11,12 @@ from devices.registry.services import quarantine, registration
 from devices.remote_control.errors import CommandNotAllowed
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.services import command_expiry, fetching, policies, sessions
-from devices.remote_control.tests.remote_control import errors, online, person, told
+from devices.remote_control.tests.remote_control import (
+    create_member,
+    errors,
+    issue_command,
+    online_device,
+)
 from events.models import Event
 from tenants.models import Role, Tenant, User
 
@@ -21,12 +26,12 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def device(tenant: Tenant) -> Device:
-    return online(tenant)
+    return online_device(tenant)
 
 
 @pytest.fixture
 def operator(tenant: Tenant) -> User:
-    return person(tenant)
+    return create_member(tenant)
 
 
 @pytest.fixture
@@ -172,7 +177,7 @@ class TestApi:
     def test_a_queued_command_can_be_cancelled_once(
         self, tenant: Tenant, client: APIClient
     ) -> None:
-        device = online(tenant)
+        device = online_device(tenant)
         Device.every_tenant.filter(pk=device.pk).update(status="offline")
         issued = client.post(
             f"/remote-control/{device.pk}/command", {"type": "reboot"}
@@ -192,10 +197,12 @@ class TestQueue:
     def test_sequence_numbers_rise_by_one_per_device(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
-        other = online(acting)
+        other = online_device(acting)
 
-        commands = [told(device, "reload", by=operator, now=now) for _ in range(3)]
-        other_command = told(other, "reload", by=operator, now=now)
+        commands = [
+            issue_command(device, "reload", by=operator, now=now) for _ in range(3)
+        ]
+        other_command = issue_command(other, "reload", by=operator, now=now)
 
         assert [command.sequence for command in commands] == [1, 2, 3]
         assert other_command.sequence == 1
@@ -203,12 +210,12 @@ class TestQueue:
     def test_a_new_command_supersedes_a_queued_one_of_its_type(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
-        loud = told(
+        loud = issue_command(
             device, "set_volume", parameters={"volume": 90}, by=operator, now=now
         )
-        reload = told(device, "reload", by=operator, now=now)
+        reload = issue_command(device, "reload", by=operator, now=now)
 
-        quiet = told(
+        quiet = issue_command(
             device, "set_volume", parameters={"volume": 10}, by=operator, now=now
         )
 
@@ -220,10 +227,10 @@ class TestQueue:
     def test_a_sent_command_is_not_superseded(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
-        first = told(device, "reboot", by=operator, now=now)
+        first = issue_command(device, "reboot", by=operator, now=now)
         fetching.fetch(device=device, after=0, now=now)
 
-        told(device, "reboot", by=operator, now=now)
+        issue_command(device, "reboot", by=operator, now=now)
 
         assert status(first) == "sent"
 
@@ -233,7 +240,9 @@ class TestQueue:
         sessions.start(device=device, controller=operator, now=now)
 
         keys = [
-            told(device, "keypress", parameters={"key": "down"}, by=operator, now=now)
+            issue_command(
+                device, "keypress", parameters={"key": "down"}, by=operator, now=now
+            )
             for _ in range(2)
         ]
 
@@ -242,10 +251,12 @@ class TestQueue:
     def test_a_command_waits_for_an_offline_device_until_its_deadline(
         self, acting: Tenant, operator: User, now: datetime
     ) -> None:
-        device = online(acting)
+        device = online_device(acting)
         Device.every_tenant.filter(pk=device.pk).update(status="offline")
 
-        reboot = told(device, "reboot", by=operator, now=now, wait=timedelta(hours=6))
+        reboot = issue_command(
+            device, "reboot", by=operator, now=now, wait=timedelta(hours=6)
+        )
         command_expiry.expire_overdue(now=now + timedelta(hours=6) - SECOND)
         assert status(reboot) == "queued"
 
@@ -257,7 +268,7 @@ class TestQueue:
     def test_a_command_that_does_not_wait_expires_after_30_seconds(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
-        wake_up = told(device, "wake_up", by=operator, now=now)
+        wake_up = issue_command(device, "wake_up", by=operator, now=now)
 
         assert wake_up.status_at(now + timedelta(seconds=29)) == "queued"
         assert wake_up.status_at(now + timedelta(seconds=30)) == "expired"
@@ -267,7 +278,7 @@ class TestQueue:
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
         sessions.start(device=device, controller=operator, now=now)
-        typed = told(
+        typed = issue_command(
             device, "input", parameters={"text": "pa55word"}, by=operator, now=now
         )
 
@@ -280,7 +291,7 @@ class TestQueue:
     def test_retiring_a_device_cancels_its_commands(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
-        reboot = told(device, "reboot", by=operator, now=now)
+        reboot = issue_command(device, "reboot", by=operator, now=now)
 
         registration.retire(device=device, now=now)
 
@@ -301,7 +312,7 @@ class TestQueue:
     def test_a_command_publishes_an_event_when_issued_and_when_ended(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
-        reboot = told(device, "reboot", by=operator, now=now)
+        reboot = issue_command(device, "reboot", by=operator, now=now)
         command_expiry.expire_overdue(now=now + timedelta(days=2))
 
         events = Event.objects.filter(name__startswith="command.").order_by("id")
@@ -313,10 +324,10 @@ class TestQueue:
     def test_the_default_policy_allows_all_types(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
-        told(device, "reboot", by=operator, now=now)
+        issue_command(device, "reboot", by=operator, now=now)
 
         policies.change(allowed_types=["tap"], now=now)
         with pytest.raises(CommandNotAllowed):
-            told(device, "reboot", by=operator, now=now)
+            issue_command(device, "reboot", by=operator, now=now)
         policies.change(allowed_types=["reboot"], now=now)
-        told(device, "reboot", by=operator, now=now)
+        issue_command(device, "reboot", by=operator, now=now)

@@ -9,14 +9,14 @@ from playwright.sync_api import Page, expect
 
 from devices.registry.models import Device
 from devices.registry.services.credentials import create_enrollment_token
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.services import sessions
-from devices.remote_control.tests.remote_control import person
-from devices.simulation.device import Pace
+from devices.remote_control.tests.remote_control import create_member
+from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet
-from devices.simulation.tests.living import living
-from provisioning.tests.browser import MARKS, InBrowser, in_browser, sign_in
+from devices.simulation.tests.living import running_fleet
+from provisioning.tests.browser import MARKS, BrowserRunner, in_browser, sign_in
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant, User
 from tenants.tests.factories import MembershipFactory, TenantFactory
@@ -25,7 +25,7 @@ __all__ = ["in_browser"]  # a fixture
 pytestmark = [pytest.mark.django_db(transaction=True), *MARKS]
 PASSWORD = "correct horse battery"
 # No push server runs in these tests, so the device finds commands by connecting.
-PACE = Pace(
+PACE = FleetTiming(
     connect_every=0.25,
     report_every=60,
     start_within=0,
@@ -56,15 +56,15 @@ def device(tenant: Tenant, live_server: Any, settings: Any) -> Iterator[Device]:
         pace=PACE,
         now=lambda: datetime.now(UTC),
     )
-    with living(fleet):
+    with running_fleet(fleet):
         online = Device.every_tenant.filter(status="online")
-        until(online.exists)
+        wait_until(online.exists)
         yield online.get()
 
 
 @pytest.fixture
 def on_control_page(
-    device: Device, live_server: Any, in_browser: InBrowser
+    device: Device, live_server: Any, in_browser: BrowserRunner
 ) -> Callable[..., Any]:
     """Runs steps as a member who has opened the control page of the device."""
 
@@ -161,7 +161,7 @@ def test_the_volume_is_set_and_a_reboot_is_confirmed_first(
 def test_a_device_that_another_member_controls_is_shown_only(
     device: Device, on_control_page: Callable[..., Any]
 ) -> None:
-    other = person(device.tenant)
+    other = create_member(device.tenant)
     with tenant_scope(device.tenant_id):
         sessions.start(device=device, controller=other, now=datetime.now(UTC))
 
@@ -182,7 +182,9 @@ def test_an_administrator_ends_the_session(
 ) -> None:
     with tenant_scope(device.tenant_id):
         sessions.start(
-            device=device, controller=person(device.tenant), now=datetime.now(UTC)
+            device=device,
+            controller=create_member(device.tenant),
+            now=datetime.now(UTC),
         )
 
     def steps(page: Page) -> None:

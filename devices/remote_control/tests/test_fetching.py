@@ -12,12 +12,17 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from devices.registry.models import Device, NextSteps
-from devices.registry.queries import hold
+from devices.registry.queries import lock_device
 from devices.remote_control import queries
 from devices.remote_control.errors import CommandIsClosed
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.services import fetching, sessions
-from devices.remote_control.tests.remote_control import errors, online, person, told
+from devices.remote_control.tests.remote_control import (
+    create_member,
+    errors,
+    issue_command,
+    online_device,
+)
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
 
@@ -27,18 +32,18 @@ COMMANDS = "/devices/me/commands"
 
 @pytest.fixture
 def device(acting: Tenant) -> Device:
-    return online(acting)
+    return online_device(acting)
 
 
 @pytest.fixture
 def operator(tenant: Tenant) -> User:
-    return person(tenant)
+    return create_member(tenant)
 
 
 @pytest.fixture
 def command(device: Device, operator: User) -> CommandHistory:
     """A queued command, issued at the real current time."""
-    return told(device, "reboot", by=operator, now=datetime.now().astimezone())
+    return issue_command(device, "reboot", by=operator, now=datetime.now().astimezone())
 
 
 def reloaded(device: Device) -> Device:
@@ -65,14 +70,14 @@ class TestFetching:
         self, device: Device, operator: User, now: datetime
     ) -> None:
         for type in ("reload", "reboot", "restart"):
-            told(device, type, by=operator, now=now)
+            issue_command(device, type, by=operator, now=now)
 
         assert fetch(device, 0, now) == ["reload", "reboot", "restart"]
 
     def test_commands_are_returned_again_if_the_response_was_lost(
         self, device: Device, operator: User, now: datetime
     ) -> None:
-        reload = told(device, "reload", by=operator, now=now)
+        reload = issue_command(device, "reload", by=operator, now=now)
         fetch(device, 0, now)
 
         assert fetch(device, 0, now) == ["reload"]
@@ -82,9 +87,9 @@ class TestFetching:
     def test_commands_that_the_device_has_seen_are_delivered_and_not_returned_again(
         self, device: Device, operator: User, now: datetime
     ) -> None:
-        reload = told(device, "reload", by=operator, now=now)
+        reload = issue_command(device, "reload", by=operator, now=now)
         fetch(device, 0, now)
-        told(device, "reboot", by=operator, now=now)
+        issue_command(device, "reboot", by=operator, now=now)
 
         assert fetch(device, 1, now) == ["reboot"]
         reload.refresh_from_db()
@@ -93,14 +98,14 @@ class TestFetching:
     def test_expired_commands_are_not_returned(
         self, device: Device, operator: User, now: datetime
     ) -> None:
-        told(device, "wake_up", by=operator, now=now)
+        issue_command(device, "wake_up", by=operator, now=now)
 
         assert fetch(device, 0, now + timedelta(seconds=30)) == []
 
     def test_a_device_that_lost_its_state_gets_all_open_commands(
         self, device: Device, operator: User, now: datetime
     ) -> None:
-        told(device, "reload", by=operator, now=now)
+        issue_command(device, "reload", by=operator, now=now)
         fetch(device, 0, now)
         fetch(device, 1, now)
 
@@ -139,20 +144,20 @@ class TestFetching:
     def test_after_a_restore_numbers_continue_above_the_last_seen_number(
         self, device: Device, operator: User, now: datetime
     ) -> None:
-        told(device, "reload", by=operator, now=now)
-        told(device, "reboot", by=operator, now=now)
+        issue_command(device, "reload", by=operator, now=now)
+        issue_command(device, "reboot", by=operator, now=now)
 
         assert fetch(device, 500, now) == ["reload", "reboot"]
 
         sequences = CommandHistory.objects.order_by("sequence").values_list("sequence")
         assert list(sequences) == [(501,), (502,)]
-        assert told(device, "restart", by=operator, now=now).sequence == 503
+        assert issue_command(device, "restart", by=operator, now=now).sequence == 503
 
     def test_two_concurrent_fetches_both_return_all_commands(
         self, device: Device, operator: User, now: datetime
     ) -> None:
         """One of the two responses may be lost."""
-        told(device, "reload", by=operator, now=now)
+        issue_command(device, "reload", by=operator, now=now)
         original = queries.open_commands
         concurrent: list[str] = []
 
@@ -161,7 +166,7 @@ class TestFetching:
             if not concurrent:
                 concurrent.append("started")
                 concurrent[0] = ",".join(fetch(device, 0, now))
-                told(device, "reboot", by=operator, now=now)
+                issue_command(device, "reboot", by=operator, now=now)
             return rows
 
         with patch.object(queries, "open_commands", side_effect=open_commands):
@@ -182,7 +187,7 @@ class TestFetching:
         sessions.start(device=device, controller=operator, now=now)
         for _ in range(70):
             key = {"key": "down"}
-            told(device, "keypress", parameters=key, by=operator, now=now)
+            issue_command(device, "keypress", parameters=key, by=operator, now=now)
 
         counts, after = [], 0
         while rows := fetching.fetch(device=reloaded(device), after=after, now=now):
@@ -205,7 +210,7 @@ class TestAnswering:
     def test_each_status_sets_its_time(
         self, device: Device, operator: User, now: datetime
     ) -> None:
-        reboot = told(device, "reboot", by=operator, now=now)
+        reboot = issue_command(device, "reboot", by=operator, now=now)
         later = [now + timedelta(seconds=number) for number in range(1, 5)]
         fetch(device, 0, later[0])
 
@@ -228,7 +233,7 @@ class TestAnswering:
     def test_answers_out_of_order_change_nothing(
         self, device: Device, operator: User, now: datetime
     ) -> None:
-        reboot = told(device, "reboot", by=operator, now=now)
+        reboot = issue_command(device, "reboot", by=operator, now=now)
         answer(reboot, "running", now)
 
         assert answer(reboot, "delivered", now) == "running"
@@ -258,7 +263,7 @@ class TestAnswering:
         command: CommandHistory,
         as_device: Callable[..., APIClient],
     ) -> None:
-        client = as_device(online(device.tenant))
+        client = as_device(online_device(device.tenant))
 
         refused = client.post(
             f"{COMMANDS}/{command.pk}/answer", {"status": "succeeded"}
@@ -271,7 +276,7 @@ class TestAnswering:
     def test_an_answer_after_the_deadline_is_refused(
         self, device: Device, operator: User, now: datetime
     ) -> None:
-        wake_up = told(device, "wake_up", by=operator, now=now)
+        wake_up = issue_command(device, "wake_up", by=operator, now=now)
         fetch(device, 0, now)
 
         with pytest.raises(CommandIsClosed):
@@ -281,7 +286,7 @@ class TestAnswering:
         self, device: Device, operator: User, now: datetime
     ) -> None:
         late = now + timedelta(hours=23, minutes=59)
-        reboot = told(device, "reboot", by=operator, now=now)
+        reboot = issue_command(device, "reboot", by=operator, now=now)
         fetch(device, 0, late)
 
         answer(reboot, "running", late)
@@ -336,7 +341,9 @@ class TestAnswering:
         self, device: Device, operator: User, now: datetime
     ) -> None:
         sessions.start(device=device, controller=operator, now=now)
-        key = told(device, "keypress", parameters={"key": "up"}, by=operator, now=now)
+        key = issue_command(
+            device, "keypress", parameters={"key": "up"}, by=operator, now=now
+        )
         fetch(device, 0, now)
 
         answer(key, "succeeded", now)
@@ -350,8 +357,8 @@ def test_an_answer_does_not_wait_for_the_lock_of_the_device(
     tenant: Tenant, now: datetime
 ) -> None:
     """Otherwise it would deadlock with a retirement, which locks the device first."""
-    device, by = online(tenant), person(tenant)
-    reboot = told(device, "reboot", by=by, now=now)
+    device, by = online_device(tenant), create_member(tenant)
+    reboot = issue_command(device, "reboot", by=by, now=now)
 
     def answer_in_thread() -> str:
         try:
@@ -361,5 +368,5 @@ def test_an_answer_does_not_wait_for_the_lock_of_the_device(
             connection.close()
 
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
-        hold(device.pk)
+        lock_device(device.pk)
         assert pool.submit(answer_in_thread).result(timeout=20) == "succeeded"

@@ -18,11 +18,11 @@ from devices.remote_control.models import (
 )
 from devices.remote_control.services import bulk_commands, policies, sessions
 from devices.remote_control.tests.remote_control import (
-    online,
-    person,
+    create_member,
+    create_remote_control_rows,
+    issue_command,
+    online_device,
     picture,
-    remote_controlled,
-    told,
 )
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant, User
@@ -36,14 +36,14 @@ SignedIn = Callable[..., Client]
 
 @pytest.fixture
 def device(tenant: Tenant) -> Device:
-    return online(tenant, name="lobby")
+    return online_device(tenant, name="lobby")
 
 
 @pytest.fixture
 def signed_in(tenant: Tenant) -> SignedIn:
     def sign_in(role: Role = Role.OPERATOR) -> Client:
         client = Client()
-        client.force_login(person(tenant, role))
+        client.force_login(create_member(tenant, role))
         return client
 
     return sign_in
@@ -110,7 +110,9 @@ class TestControlPage:
     def test_a_command_is_cancelled(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
-        reboot = told(device, "reboot", by=person(tenant), now=datetime.now(UTC))
+        reboot = issue_command(
+            device, "reboot", by=create_member(tenant), now=datetime.now(UTC)
+        )
 
         response = act(signed_in(), device, action="cancel", command=reboot.pk)
 
@@ -132,7 +134,9 @@ class TestControlPage:
     def test_the_last_screenshot_is_served_as_an_image_only(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
-        _, _, shot = remote_controlled(device, datetime.now(UTC), by=person(tenant))
+        _, _, shot = create_remote_control_rows(
+            device, datetime.now(UTC), by=create_member(tenant)
+        )
         Screenshot.every_tenant.filter(pk=shot.pk).update(image=picture())
         client = signed_in(Role.VIEWER)
         url = f"{PORTAL}/remotecontrolsession/device/{device.pk}/state/"
@@ -155,7 +159,7 @@ class TestControlPage:
     def test_the_device_page_names_the_controller(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
-        controller = person(tenant)
+        controller = create_member(tenant)
         with tenant_scope(tenant.pk):
             now = datetime.now(UTC)
             sessions.start(device=device, controller=controller, now=now)
@@ -182,7 +186,7 @@ class TestBulkCommands:
     def test_a_changed_count_is_previewed_again(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
-        online(tenant)
+        online_device(tenant)
 
         preview = signed_in().post(NEW, {**RELOAD, "found": "1"})
 
@@ -227,7 +231,7 @@ class TestBulkCommands:
                 type="reload",
                 parameters={},
                 filter={},
-                by=person(tenant),
+                by=create_member(tenant),
                 now=datetime.now(UTC),
             )
 
@@ -268,9 +272,9 @@ def test_the_history_is_filtered_and_its_commands_are_cancelled(
     device: Device, tenant: Tenant, signed_in: SignedIn
 ) -> None:
     now = datetime.now(UTC)
-    by = person(tenant)
-    waiting = told(device, "reboot", by=by, now=now)
-    expired = told(device, "wake_up", by=by, now=now - timedelta(minutes=2))
+    by = create_member(tenant)
+    waiting = issue_command(device, "reboot", by=by, now=now)
+    expired = issue_command(device, "wake_up", by=by, now=now - timedelta(minutes=2))
     client = signed_in()
     url = f"{PORTAL}/commandhistory/"
 

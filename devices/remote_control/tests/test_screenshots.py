@@ -13,11 +13,11 @@ from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.services import fetching, screen_size, screenshots
 from devices.remote_control.tests.remote_control import (
     claims,
+    create_member,
     errors,
-    online,
-    person,
+    issue_command,
+    online_device,
     picture,
-    told,
 )
 from tenants.models import Role, Tenant
 
@@ -26,13 +26,13 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def device(acting: Tenant) -> Device:
-    return online(acting)
+    return online_device(acting)
 
 
 @pytest.fixture
 def command(device: Device) -> CommandHistory:
-    by, now = person(device.tenant), datetime.now().astimezone()
-    return told(device, "screenshot", by=by, now=now)
+    by, now = create_member(device.tenant), datetime.now().astimezone()
+    return issue_command(device, "screenshot", by=by, now=now)
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_a_wrong_key_is_refused(command: CommandHistory, upload_path: str) -> No
 def test_an_upload_after_the_command_expired_is_refused(
     device: Device, now: datetime, acting: Tenant
 ) -> None:
-    command = told(device, "screenshot", by=person(acting), now=now)
+    command = issue_command(device, "screenshot", by=create_member(acting), now=now)
     fetching.fetch(device=device, after=0, now=now)
     url = urlsplit(screenshots.upload_url(command))
 

@@ -16,7 +16,12 @@ from devices.remote_control.errors import DeviceIsControlled
 from devices.remote_control.models import CommandHistory, RemoteControlSession
 from devices.remote_control.services import sessions
 from devices.remote_control.services.sessions import IDLE
-from devices.remote_control.tests.remote_control import errors, online, person, told
+from devices.remote_control.tests.remote_control import (
+    create_member,
+    errors,
+    issue_command,
+    online_device,
+)
 from events.models import Event
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant, User
@@ -27,7 +32,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def device(tenant: Tenant) -> Device:
-    return online(tenant, name="lobby")
+    return online_device(tenant, name="lobby")
 
 
 def test_a_second_member_cannot_start_a_session(
@@ -81,7 +86,7 @@ def test_a_viewer_cannot_control_a_device(
 def test_an_offline_device_cannot_be_controlled(
     tenant: Tenant, member: Callable[..., APIClient]
 ) -> None:
-    device = online(tenant)
+    device = online_device(tenant)
     Device.every_tenant.filter(pk=device.pk).update(status="offline")
 
     refused = member().post(f"/remote-control/{device.pk}/session/start")
@@ -125,7 +130,7 @@ def test_ending_without_an_active_session_is_refused(
 class TestAutomaticEnd:
     @pytest.fixture
     def controller(self, tenant: Tenant) -> User:
-        return person(tenant)
+        return create_member(tenant)
 
     @pytest.fixture
     def session(
@@ -151,7 +156,7 @@ class TestAutomaticEnd:
         session: RemoteControlSession,
         now: datetime,
     ) -> None:
-        told(
+        issue_command(
             device,
             "keypress",
             parameters={"key": "home"},
@@ -164,7 +169,7 @@ class TestAutomaticEnd:
     def test_an_idle_session_does_not_block_a_new_one(
         self, device: Device, session: RemoteControlSession, now: datetime
     ) -> None:
-        other = person(session.tenant)
+        other = create_member(session.tenant)
 
         new, is_new = sessions.start(device=device, controller=other, now=now + IDLE)
 
@@ -204,10 +209,10 @@ class TestAutomaticEnd:
         session: RemoteControlSession,
         now: datetime,
     ) -> None:
-        key = told(
+        key = issue_command(
             device, "keypress", parameters={"key": "home"}, by=controller, now=now
         )
-        reboot = told(device, "reboot", by=controller, now=now)
+        reboot = issue_command(device, "reboot", by=controller, now=now)
 
         sessions.end(device=device, by=controller, may_end_others=False, now=now)
 
@@ -232,13 +237,13 @@ def test_commanding_and_retiring_a_device_do_not_deadlock(
     tenant: Tenant, now: datetime
 ) -> None:
     """Both take the same locks in the same order."""
-    by = person(tenant)
+    by = create_member(tenant)
 
     def issue_commands(device: Device) -> None:
         try:
             for _ in range(5):
                 with suppress(DomainError):
-                    told(device, "reboot", by=by, now=now)
+                    issue_command(device, "reboot", by=by, now=now)
         finally:
             connection.close()
 
@@ -250,7 +255,7 @@ def test_commanding_and_retiring_a_device_do_not_deadlock(
             connection.close()
 
     with ThreadPoolExecutor(8) as pool:
-        for device in [online(tenant) for _ in range(12)]:
+        for device in [online_device(tenant) for _ in range(12)]:
             futures = [pool.submit(issue_commands, device), pool.submit(retire, device)]
             for future in futures:
                 future.result()
@@ -263,7 +268,7 @@ def test_commanding_and_retiring_a_device_do_not_deadlock(
 def test_one_of_many_concurrent_starts_succeeds(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    members = [person(tenant) for _ in range(8)]
+    members = [create_member(tenant) for _ in range(8)]
 
     def attempt(controller: User) -> bool:
         try:

@@ -24,10 +24,10 @@ from devices.remote_control.models import CommandHistory, CommandSigningKey
 from devices.remote_control.services import signing
 from devices.remote_control.tests.remote_control import (
     claims,
+    create_member,
     decoded,
-    online,
-    person,
-    told,
+    issue_command,
+    online_device,
 )
 from events.models import Event
 from tenants.context import every_tenant_scope, tenant_scope
@@ -39,16 +39,16 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def device(acting: Tenant) -> Device:
-    return online(acting)
+    return online_device(acting)
 
 
 @pytest.fixture
 def command(device: Device) -> CommandHistory:
-    return told(
+    return issue_command(
         device,
         "set_volume",
         parameters={"volume": 7},
-        by=person(device.tenant),
+        by=create_member(device.tenant),
         now=datetime.now().astimezone(),
     )
 
@@ -91,7 +91,7 @@ def test_a_modified_command_does_not_verify(
     device: Device, command: CommandHistory, now: datetime
 ) -> None:
     key = signing.current_key(now=now)
-    header, payload, signature = signing.signed(command, key, more={}).split(".")
+    header, payload, signature = signing.sign_command(command, key, more={}).split(".")
     modified = payload[:-4] + ("AAAA" if payload[-4:] != "AAAA" else "BBBB")
 
     with pytest.raises(InvalidSignature):
@@ -152,14 +152,16 @@ def test_the_private_key_is_encrypted_in_the_database(
 def test_the_key_stays_readable_after_the_secret_key_changes(
     device: Device, command: CommandHistory, now: datetime, settings: Any
 ) -> None:
-    before = signing.signed(command, signing.current_key(now=now), more={})
+    before = signing.sign_command(command, signing.current_key(now=now), more={})
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another key that is as long as it has to be, and longer"
 
     call_command("reencrypt_secrets")
 
     settings.SECRET_KEY_FALLBACKS = []
-    assert signing.signed(command, signing.current_key(now=now), more={}) == before
+    assert (
+        signing.sign_command(command, signing.current_key(now=now), more={}) == before
+    )
 
 
 def test_only_an_admin_replaces_the_key(
@@ -189,7 +191,7 @@ def test_the_ca_of_the_devices_certificate_signs_the_keys(
         rotation.prepare(ca, key_type="ec", now=now)
         rotation.switch(ca, now=now)
 
-    endorsement = signing.endorsed(signing.key_set(now=now), device=device, now=now)
+    endorsement = signing.endorsement(signing.key_set(now=now), device=device, now=now)
 
     assert endorsement is not None
     der = json.loads(decoded(endorsement.split(".")[0]))["x5c"][0]
@@ -204,7 +206,7 @@ def test_a_ca_with_any_key_type_signs_the_keys(
     issuer = DeviceCertificatesService().initialize_ca(now=now, key_type=key_type)
 
     keys = signing.key_set(now=now)
-    endorsement = signing.endorsed(keys, device=device, now=now)
+    endorsement = signing.endorsement(keys, device=device, now=now)
 
     assert endorsement is not None
     header, payload, signature = endorsement.split(".")

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from devices.simulation.fleet import Fleet
-from devices.simulation.tally import Tally
+from devices.simulation.tally import RunStatistics
 
 
 @contextmanager
-def living(fleet: Fleet) -> Iterator[Tally]:
+def running_fleet(fleet: Fleet) -> Iterator[RunStatistics]:
     """Run the fleet in a thread during the block. Yield its statistics."""
-    loop, tally = asyncio.new_event_loop(), Tally()
+    loop, tally = asyncio.new_event_loop(), RunStatistics()
     task = loop.create_task(fleet.run(tally))
 
     def run() -> None:

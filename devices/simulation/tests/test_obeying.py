@@ -13,17 +13,21 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certificates.services.device_certificates import DeviceCertificatesService
 from devices.registry.models import Device
 from devices.registry.services import credentials
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.services import signing
-from devices.remote_control.tests.remote_control import online, person, told
+from devices.remote_control.tests.remote_control import (
+    create_member,
+    issue_command,
+    online_device,
+)
 from devices.simulation.commands import CommandClient
-from devices.simulation.device import Pace
+from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet
 from devices.simulation.screen import Screen
-from devices.simulation.tally import Tally
-from devices.simulation.tests.living import living
-from provisioning.tests.channel import Channel, serving
+from devices.simulation.tally import RunStatistics
+from devices.simulation.tests.living import running_fleet
+from provisioning.tests.channel import Channel, running_channel
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory
@@ -40,7 +44,7 @@ class TestPushNotifications:
 
     @pytest.fixture
     def channel(self) -> Iterator[Channel]:
-        yield from serving()
+        yield from running_channel()
 
     @pytest.fixture
     def devices(
@@ -56,21 +60,23 @@ class TestPushNotifications:
             enrollment_token=token,
             devices=3,
             seed="push",
-            pace=Pace(connect_every=600, start_within=0.1, silence=0, clumsiness=0),
+            pace=FleetTiming(
+                connect_every=600, start_within=0.1, silence=0, clumsiness=0
+            ),
             now=lambda: datetime.now(UTC),
         )
-        with living(fleet) as tally:
-            until(lambda: tally.listening == 3)
+        with running_fleet(fleet) as tally:
+            wait_until(lambda: tally.listening == 3)
             yield list(Device.every_tenant.order_by("name"))
 
     def test_pushed_commands_are_executed(self, devices: list[Device]) -> None:
-        operator = person(devices[0].tenant)
+        operator = create_member(devices[0].tenant)
         for device in devices:
-            told(device, "reload", by=operator, now=datetime.now(UTC))
-        told(devices[0], "screenshot", by=operator, now=datetime.now(UTC))
+            issue_command(device, "reload", by=operator, now=datetime.now(UTC))
+        issue_command(devices[0], "screenshot", by=operator, now=datetime.now(UTC))
 
         succeeded = CommandHistory.every_tenant.filter(status="succeeded")
-        until(lambda: succeeded.count() == 4)
+        wait_until(lambda: succeeded.count() == 4)
         assert Screenshot.every_tenant.get().device == devices[0]
 
 
@@ -90,7 +96,7 @@ class Server:
         self.device = device
         self.commands: list[dict[str, Any]] = []
         keys = signing.key_set(now=NOW)
-        endorsement = signing.endorsed(keys, device=device, now=NOW)
+        endorsement = signing.endorsement(keys, device=device, now=NOW)
         self.keys: dict[str, Any] = {"keys": keys, "endorsement": endorsement}
         self.answers: list[tuple[str, str]] = []
 
@@ -98,7 +104,7 @@ class Server:
         key = signing.current_key(now=NOW)
         for name, value in claims.items():
             setattr(command, name, value)
-        signed = signing.signed(command, key, more={})
+        signed = signing.sign_command(command, key, more={})
         row = {"id": str(command.pk), "sequence": command.sequence, "signed": signed}
         self.commands.append(row)
 
@@ -119,15 +125,15 @@ class Server:
 class TestCommandVerification:
     @pytest.fixture
     def device(self, acting: Tenant) -> Device:
-        return online(acting)
+        return online_device(acting)
 
     @pytest.fixture
     def command(self, device: Device) -> CommandHistory:
-        return told(
+        return issue_command(
             device,
             "set_volume",
             parameters={"volume": 80},
-            by=person(device.tenant),
+            by=create_member(device.tenant),
             now=NOW,
         )
 
@@ -139,7 +145,7 @@ class TestCommandVerification:
     def client(self, device: Device, server: Server) -> CommandClient:
         return CommandClient(
             call=server.call,
-            tally=Tally(),
+            tally=RunStatistics(),
             random=Random(1),
             now=lambda: NOW.timestamp(),
             screen=Screen("device", hue=0.5),
@@ -231,9 +237,9 @@ class TestCommandVerification:
         fetch: Callable[[], int],
     ) -> None:
         trust_ca(client)
-        other = online(server.device.tenant)
+        other = online_device(server.device.tenant)
         keys = server.keys["keys"]
-        endorsement = signing.endorsed(keys, device=other, now=NOW)
+        endorsement = signing.endorsement(keys, device=other, now=NOW)
         server.keys = {"keys": keys, "endorsement": endorsement}
         server.add_command(command)
 

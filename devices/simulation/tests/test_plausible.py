@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from devices.metrics.sample_validation import Clock, judge
+from devices.metrics.sample_validation import Clock, validate_samples
 from devices.simulation.plausible import (
     HEALTHY,
     HOT,
@@ -51,7 +51,7 @@ def test_every_sample_is_valid(seed: int) -> None:
     clock = Clock(
         now=NOON, oldest=NOON - timedelta(days=90), limit=timedelta(minutes=10)
     )
-    result = judge(samples, sent_at=None, clock=clock)
+    result = validate_samples(samples, sent_at=None, clock=clock)
     assert result.faults == []
 
 

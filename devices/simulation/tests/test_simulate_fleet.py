@@ -17,15 +17,15 @@ from django.db import connection
 
 from certificates.models import DeviceCertificate
 from devices.configurations.models import ReportedConfiguration
-from devices.configurations.tests.documents import for_tenant
+from devices.configurations.tests.documents import save_for_tenant
 from devices.metrics.models import DeviceMetrics
 from devices.preferences.services import connect_response, definitions
 from devices.registry.models import Device, DeviceToken
 from devices.registry.services import credentials
-from devices.registry.tests.waiting import until
-from devices.simulation.device import Pace
+from devices.registry.tests.waiting import wait_until
+from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet
-from devices.simulation.tally import Tally
+from devices.simulation.tally import RunStatistics
 from provisioning.var import BASE
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("pieces_dropped"),
 ]
-FAST_PACE = Pace(
+FAST_PACE = FleetTiming(
     connect_every=0.2, report_every=0.2, start_within=0.2, silence=0.0, listens=False
 )
 
@@ -62,8 +62,8 @@ def enrollment_token(tenant: Tenant) -> str:
 
 
 def run_fleet(
-    url: str, token: str, *, pace: Pace = FAST_PACE, seconds: float = 3
-) -> Tally:
+    url: str, token: str, *, pace: FleetTiming = FAST_PACE, seconds: float = 3
+) -> RunStatistics:
     """Run three devices for some seconds."""
     fleet = Fleet(
         url=url,
@@ -73,12 +73,12 @@ def run_fleet(
         pace=pace,
         now=lambda: datetime.now(UTC),
     )
-    tally = Tally()
+    tally = RunStatistics()
     asyncio.run(fleet.run(tally, seconds))
     return tally
 
 
-def failed_requests(tally: Tally) -> dict[str, int]:
+def failed_requests(tally: RunStatistics) -> dict[str, int]:
     return {name: kind.failed for name, kind in tally.kinds.items() if kind.failed}
 
 
@@ -109,10 +109,10 @@ def test_devices_follow_the_next_steps_of_connect(
     live_server: Any, enrollment_token: str, tenant: Tenant
 ) -> None:
     now = datetime.now(UTC)
-    for_tenant(tenant, {"volume": 5}, now=now)
+    save_for_tenant(tenant, {"volume": 5}, now=now)
     with tenant_scope(tenant.pk):
         definitions.define(key="size", kind="integer", default=5, now=now)
-    connect_response.forget()
+    connect_response.clear_cache()
     tally = run_fleet(live_server.url, enrollment_token)
     applied = ReportedConfiguration.every_tenant.filter(outcome="applied")
     assert applied.count() == 3
@@ -123,10 +123,10 @@ def test_devices_follow_the_next_steps_of_connect(
 def test_a_device_with_a_deleted_token_registers_again(
     live_server: Any, enrollment_token: str
 ) -> None:
-    pace = Pace(**{**_fields(FAST_PACE), "connect_every": 0.5})
+    pace = FleetTiming(**{**_fields(FAST_PACE), "connect_every": 0.5})
 
-    async def run() -> Tally:
-        tally = Tally()
+    async def run() -> RunStatistics:
+        tally = RunStatistics()
         fleet = Fleet(
             url=live_server.url,
             enrollment_token=enrollment_token,
@@ -150,7 +150,7 @@ def test_a_device_with_a_deleted_token_registers_again(
 def test_new_devices_report_their_history(
     live_server: Any, enrollment_token: str
 ) -> None:
-    pace = Pace(**{**_fields(FAST_PACE), "history": timedelta(hours=2)})
+    pace = FleetTiming(**{**_fields(FAST_PACE), "history": timedelta(hours=2)})
     run_fleet(live_server.url, enrollment_token, pace=pace, seconds=2)
     history_rows = DeviceMetrics.every_tenant.filter(
         recorded_at__lt=datetime.now(UTC) - timedelta(minutes=4)
@@ -161,7 +161,9 @@ def test_new_devices_report_their_history(
 def test_a_device_goes_silent_and_comes_back(
     live_server: Any, enrollment_token: str
 ) -> None:
-    pace = Pace(**{**_fields(FAST_PACE), "silence": 0.5, "silent_for": (0.3, 0.4)})
+    pace = FleetTiming(
+        **{**_fields(FAST_PACE), "silence": 0.5, "silent_for": (0.3, 0.4)}
+    )
     tally = run_fleet(live_server.url, enrollment_token, pace=pace)
     assert failed_requests(tally) == {}
     assert tally.kinds["connect"].answered > 3
@@ -232,14 +234,14 @@ def test_an_interrupted_run_prints_its_statistics(
         text=True,
     )
     reporting_devices = DeviceMetrics.every_tenant.values("device_id").distinct()
-    until(lambda: reporting_devices.count() == 2, within=60)
+    wait_until(lambda: reporting_devices.count() == 2, within=60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert json.loads(out)["requests"]["register"]["statuses"] == {"201": 2}
 
 
-def _fields(pace: Pace) -> dict[str, Any]:
+def _fields(pace: FleetTiming) -> dict[str, Any]:
     return {name: getattr(pace, name) for name in pace.__slots__}
 
 

@@ -1,10 +1,10 @@
 """Tests of the request statistics."""
 
-from devices.simulation.tally import NETWORK, Tally
+from devices.simulation.tally import NETWORK, RunStatistics
 
 
 def test_requests_are_counted_by_kind_and_status() -> None:
-    tally = Tally()
+    tally = RunStatistics()
     for status in (200, 200, 304, 429, NETWORK):
         tally.note("connect", status, 0.01)
     statistics = tally.figures()["requests"]["connect"]
@@ -13,7 +13,7 @@ def test_requests_are_counted_by_kind_and_status() -> None:
 
 
 def test_percentiles_include_only_requests_with_a_response() -> None:
-    tally = Tally()
+    tally = RunStatistics()
     for milliseconds in range(1, 101):
         tally.note("connect", 200, milliseconds / 1000)
     tally.note("connect", NETWORK, 30)  # a time-out has no latency
@@ -22,14 +22,14 @@ def test_percentiles_include_only_requests_with_a_response() -> None:
 
 
 def test_a_request_without_a_response_has_no_latency() -> None:
-    tally = Tally()
+    tally = RunStatistics()
     tally.note("connect", NETWORK, 1)
     assert tally.figures()["requests"]["connect"]["p50_ms"] is None
     assert "-" in tally.table()
 
 
 def test_devices_are_counted_by_state() -> None:
-    tally = Tally()
+    tally = RunStatistics()
     tally.move("", "registering")
     tally.move("", "registering")
     tally.move("registering", "online")
@@ -39,7 +39,7 @@ def test_devices_are_counted_by_state() -> None:
 
 
 def test_the_table_has_a_line_per_kind() -> None:
-    tally = Tally()
+    tally = RunStatistics()
     tally.move("", "online")
     tally.note("connect", 200, 0.012)
     assert tally.table().splitlines()[0] == "devices: 1 online; 0 listening"

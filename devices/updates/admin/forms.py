@@ -23,7 +23,7 @@ from devices.updates.services import packages, policies, products
 from devices.updates.services.packages import MAX_CHANGELOG_LENGTH
 from devices.updates.services.policies import LIMITS
 from devices.updates.versions import CHOICES, MAX_VERSION_LENGTH, PEP_440
-from tenants.admin.forms import ServiceForm, tenant_field, text
+from tenants.admin.forms import ServiceForm, tenant_field, text_field
 from tenants.models import User
 from tenants.roles import visible_to
 
@@ -35,7 +35,7 @@ class ProductForm(ServiceForm):
     """Create or rename a product."""
 
     tenant = tenant_field()
-    name = text("Name", required=True, help_text="For example: player.")
+    name = text_field("Name", required=True, help_text="For example: player.")
     versioning = choice_field(
         "Versioning scheme",
         CHOICES,
@@ -76,7 +76,7 @@ class PackageForm(ServiceForm):
     product = forms.ModelChoiceField(
         queryset=SoftwareProduct.objects.none(), widget=UnfoldAdminSelectWidget
     )
-    version = text("Version", required=True, length=MAX_VERSION_LENGTH)
+    version = text_field("Version", required=True, length=MAX_VERSION_LENGTH)
     changelog = forms.CharField(
         label="Changelog",
         required=False,
@@ -84,13 +84,13 @@ class PackageForm(ServiceForm):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
     )
     platform = choice_field("Platform", Platform.choices, initial=Platform.ANDROID)
-    target_models = text(
+    target_models = text_field(
         "Device models",
         length=2000,
         help_text="Separate models with commas, for example: X96, H96. Leave empty for"
         " all models.",
     )
-    minimum_version = text(
+    minimum_version = text_field(
         "Minimum version",
         length=MAX_VERSION_LENGTH,
         help_text="Oldest version from which a device can be updated. Leave empty for"

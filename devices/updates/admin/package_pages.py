@@ -17,7 +17,7 @@ from core.errors import DomainError
 from devices.updates.api.package_views import store_uploaded_file
 from devices.updates.models import Deployment, SoftwareUpdate
 from devices.updates.services import packages, progress
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
 
@@ -38,7 +38,7 @@ def upload(request: HttpRequest, package_id: UUID) -> HttpResponseBase:
         except DomainError as error:
             return JsonResponse({"error": str(error)}, status=409)
     if uploaded is None:
-        return uploads.admitted(packages.largest())
+        return uploads.admission_response(packages.max_package_size())
     return JsonResponse({"size": uploaded.size, "sha256": uploaded.sha256})
 
 
@@ -95,8 +95,8 @@ def page_context(request: HttpRequest, package: SoftwareUpdate) -> dict[str, Any
         "upload_url": reverse("admin:updates_package_file", args=[package.pk]),
         "action_url": reverse("admin:updates_package_act", args=[package.pk]),
         "rollout_url": f"{new}?package={package.pk}",
-        "max_size": packages.largest(),
-        "max_size_text": size_text(packages.largest()),
+        "max_size": packages.max_package_size(),
+        "max_size_text": size_text(packages.max_package_size()),
     }
 
 
@@ -111,7 +111,9 @@ def change_url(package: SoftwareUpdate) -> str:
 def _package(request: HttpRequest, package_id: UUID) -> SoftwareUpdate:
     if not request.user.has_perm(CHANGE):
         raise PermissionDenied
-    visible = visible_to(person(request), SoftwareUpdate).select_related("product")
+    visible = visible_to(signed_in_user(request), SoftwareUpdate).select_related(
+        "product"
+    )
     package: SoftwareUpdate | None = visible.filter(pk=package_id).first()
     if package is None:
         raise Http404

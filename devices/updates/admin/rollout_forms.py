@@ -21,10 +21,10 @@ from devices.updates.models.deployments import (
     DEFAULT_SOAK_MINUTES,
     DEFAULT_SUCCESS_PERCENT,
 )
-from devices.updates.services.targets import Size
+from devices.updates.services.targets import WaveSize
 from devices.updates.services.terms import LIMITS as TERMS
 from devices.updates.services.terms import MAX_WAVES
-from tenants.admin.forms import text
+from tenants.admin.forms import text_field
 from tenants.models import User
 from tenants.roles import visible_to
 
@@ -49,24 +49,24 @@ class RolloutForm(forms.Form):
     package = PackageChoice(
         queryset=SoftwareUpdate.objects.none(), widget=UnfoldAdminSelectWidget
     )
-    name = text(
+    name = text_field(
         "Name",
         length=120,
         help_text="Leave empty to use the product and the version.",
     )
-    tag = text("Tag", help_text="Only devices with this tag.")
-    model = text("Model", help_text="Only devices of this model.")
-    app_version = text(
+    tag = text_field("Tag", help_text="Only devices with this tag.")
+    model = text_field("Model", help_text="Only devices of this model.")
+    app_version = text_field(
         "Installed version", help_text="Only devices with this app version."
     )
     status = choice_field("Status", STATUSES, required=False)
-    search = text(
+    search = text_field(
         "Search",
         length=120,
         help_text="A part of the device name, or the start of an identifier.",
     )
-    device = text("Device id", help_text="Only this device.")
-    waves = text(
+    device = text_field("Device id", help_text="Only this device.")
+    waves = text_field(
         "Waves",
         required=True,
         length=300,
@@ -166,8 +166,8 @@ class RolloutForm(forms.Form):
         package: Any = self.fields["package"]
         return bool(package.queryset.exists())
 
-    def clean_waves(self) -> list[Size]:
-        sizes: list[Size] = []
+    def clean_waves(self) -> list[WaveSize]:
+        sizes: list[WaveSize] = []
         for part in filter(None, map(str.strip, self.cleaned_data["waves"].split(","))):
             match = WAVE.fullmatch(part)
             if match is None or len(sizes) >= MAX_WAVES:
@@ -180,7 +180,9 @@ class RolloutForm(forms.Form):
             if not is_percent and not value.is_integer():
                 message = "A number of devices must be a whole number."
                 raise forms.ValidationError(message)
-            sizes.append(Size(percent=value) if is_percent else Size(count=int(value)))
+            sizes.append(
+                WaveSize(percent=value) if is_percent else WaveSize(count=int(value))
+            )
         return sizes
 
     def clean(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from devices.updates.services import (
     rollouts,
 )
 from devices.updates.services.targets import Plan
-from tenants.admin.base import person
+from tenants.admin.base import signed_in_user
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
 
@@ -44,7 +44,7 @@ def add_rollout(request: HttpRequest) -> HttpResponse:
     """
     if not request.user.has_perm(ADD):
         raise PermissionDenied
-    user = person(request)
+    user = signed_in_user(request)
     package_id = request.GET.get("package", "")
     package_id = package_id if is_uuid(package_id) else ""
     form = RolloutForm(request.POST or None, user=user, package_id=package_id)
@@ -79,7 +79,9 @@ def add_rollout(request: HttpRequest) -> HttpResponse:
 def change_settings(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
     """Change the settings of a rollout."""
     rollout = _rollout(request, rollout_id)
-    form = RolloutForm(request.POST or None, user=person(request), rollout=rollout)
+    form = RolloutForm(
+        request.POST or None, user=signed_in_user(request), rollout=rollout
+    )
     if request.method != "POST" or not form.is_valid():
         return _form_page(request, form, rollout=rollout)
     values = form.changed_values(rollout)
@@ -103,7 +105,7 @@ def act(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
     """Run the action of a button: start, approve, pause, resume, abort and so on."""
     rollout = _rollout(request, rollout_id)
     name = request.POST.get("verb", "")
-    by, now = person(request), timezone.now()
+    by, now = signed_in_user(request), timezone.now()
     reason = request.POST.get("reason", "").replace("\x00", "")[:200]
     actions: dict[str, tuple[Action, dict[str, Any], str]] = {
         "start": (rollout_control.start, {"by": by}, ""),
@@ -206,7 +208,7 @@ def _permitted_actions(
     if not request.user.has_perm(MANAGE):
         return {}
     state = rollout.state
-    by = person(request).pk
+    by = signed_in_user(request).pk
     is_active = state in (State.SCHEDULED, State.RUNNING, State.PAUSED)
     started = rollout.statuses.filter(started_at__isnull=False)
     is_rolled_back = rollout.rollbacks.exclude(state=State.ABORTED).exists()
@@ -310,7 +312,7 @@ def _field_groups(form: RolloutForm) -> list[tuple[str, list[Any]]]:
 def _rollout(request: HttpRequest, rollout_id: UUID) -> Deployment:
     if not request.user.has_perm(MANAGE):
         raise PermissionDenied
-    visible = visible_to(person(request), Deployment).select_related(
+    visible = visible_to(signed_in_user(request), Deployment).select_related(
         "product", "package__product"
     )
     rollout: Deployment | None = visible.filter(pk=rollout_id).first()

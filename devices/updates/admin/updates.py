@@ -9,7 +9,7 @@ from django.urls import path
 from unfold.decorators import display
 
 from core.errors import DomainError
-from core.templatetags.portal import moment_in_words
+from core.templatetags.portal import relative_time
 from devices.updates.admin import package_pages, rollout_pages
 from devices.updates.admin.forms import PackageForm, ProductForm, UpdatePolicyForm
 from devices.updates.models import (
@@ -20,7 +20,13 @@ from devices.updates.models import (
     UpdateStatus,
 )
 from devices.updates.services import packages, products, progress
-from tenants.admin.base import OneRowAdmin, PortalAdmin, ReadOnlyAdmin, list_url, person
+from tenants.admin.base import (
+    PortalAdmin,
+    ReadOnlyAdmin,
+    SingletonAdmin,
+    list_url,
+    signed_in_user,
+)
 from tenants.context import tenant_scope
 
 STATES = {
@@ -72,10 +78,12 @@ class ProductAdmin(SingleDeleteAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return ProductForm.for_person(person(request))
+        return ProductForm.for_person(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = ("tenant",) if obj is None and person(request).is_superuser else ()
+        first = (
+            ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
+        )
         return ((None, {"fields": (*first, "name", "versioning", "reports")}),)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
@@ -108,8 +116,8 @@ class PackageAdmin(SingleDeleteAdmin):
     ) -> Any:
         if obj is not None and not self.has_change_permission(request, obj):
             return super().get_form(request, obj, change, **kwargs)
-        form = PackageForm.for_person(person(request))
-        form.user = person(request)
+        form = PackageForm.for_person(signed_in_user(request))
+        form.user = signed_in_user(request)
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -187,7 +195,7 @@ class PackageAdmin(SingleDeleteAdmin):
 
     @admin.display(description="Created", ordering="created_at")
     def created(self, row: SoftwareUpdate) -> str:
-        return moment_in_words(row.created_at)
+        return relative_time(row.created_at)
 
 
 @admin.register(Deployment)
@@ -266,7 +274,7 @@ class RolloutAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Created", ordering="created_at")
     def created(self, row: Deployment) -> str:
-        return moment_in_words(row.created_at)
+        return relative_time(row.created_at)
 
 
 @admin.register(UpdateStatus)
@@ -331,11 +339,11 @@ class StatusAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Last report")
     def last_report(self, row: UpdateStatus) -> str:
-        return moment_in_words(row.ended_at or row.heard_at, never="not yet")
+        return relative_time(row.ended_at or row.heard_at, never="not yet")
 
 
 @admin.register(UpdatePolicy)
-class PolicyAdmin(OneRowAdmin):
+class PolicyAdmin(SingletonAdmin):
     """The update policy of each tenant."""
 
     list_display = ("policy_name", "approval_above", "concurrent_downloads")
@@ -346,10 +354,12 @@ class PolicyAdmin(OneRowAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return UpdatePolicyForm.for_person(person(request))
+        return UpdatePolicyForm.for_person(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = ("tenant",) if obj is None and person(request).is_superuser else ()
+        first = (
+            ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
+        )
         fields = (*first, "approval_above", "concurrent_downloads")
         return ((None, {"fields": fields}),)
 

@@ -6,8 +6,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.rest.fields import Text, WholeNumber
-from core.rest.strict import Strict
+from core.rest.fields import StrictCharField, StrictIntegerField
+from core.rest.strict import StrictSerializer
 from devices.updates.models import SoftwareUpdate, Status
 from devices.updates.services.feedback import MAX_ERROR_LENGTH, STATUSES
 from devices.updates.services.offers import Offer
@@ -71,18 +71,18 @@ class OfferSerializer(serializers.Serializer[Any]):
         return dict(OfferedFileSerializer(fields).data)
 
 
-class FeedbackFields(Strict):
+class FeedbackFields(StrictSerializer):
     """The progress report of a device."""
 
-    attempt = WholeNumber(min_value=1, max_value=MAX_ATTEMPT)
+    attempt = StrictIntegerField(min_value=1, max_value=MAX_ATTEMPT)
     status = serializers.ChoiceField(choices=FEEDBACK)
-    progress = WholeNumber(
+    progress = StrictIntegerField(
         min_value=0,
         max_value=100,
         required=False,
         help_text="Percent of the download or of the installation.",
     )
-    error_code = Text(
+    error_code = StrictCharField(
         max_length=64,
         pattern="[a-z0-9_.-]*",
         allow_blank=True,
@@ -90,7 +90,7 @@ class FeedbackFields(Strict):
         help_text="For `failed`: the code by which failures are grouped, for example"
         " `no_space`.",
     )
-    error = Text(
+    error = StrictCharField(
         max_length=MAX_ERROR_LENGTH,
         allow_blank=True,
         required=False,

@@ -17,16 +17,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core import downloads, uploads
-from core.rest.caching import unchanged
-from core.rest.negotiation import OneFormOnly
-from core.rest.pagination import CursorPages
-from core.rest.strict import KnownParameters
+from core.rest.caching import not_modified_response
+from core.rest.negotiation import SingleFormatNegotiation
+from core.rest.pagination import KeysetPagination
+from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.authentication import (
     IsDevice,
     IsDeviceOrMember,
     calling_device,
 )
-from devices.remote_control.api.views import parsed
+from devices.remote_control.api.views import validated_body
 from devices.remote_control.services import signing_keys
 from devices.updates.api.filters import PackageFilter
 from devices.updates.api.permissions import MayPublish, MayUseKeys
@@ -57,7 +57,7 @@ from devices.updates.services import offers, package_files, packages, products, 
 BINARY = {"application/octet-stream": {"type": "string", "format": "binary"}}
 
 
-class ProductPages(CursorPages):
+class ProductPages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("name", "id")
 
@@ -68,14 +68,14 @@ class ProductsView(ListAPIView[SoftwareProduct]):
     permission_classes = (MayPublish,)
     serializer_class = ProductSerializer
     pagination_class = ProductPages
-    filter_backends = (KnownParameters,)
+    filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[SoftwareProduct]:
         return SoftwareProduct.objects.all()
 
     @extend_schema(request=ProductFields, responses={201: ProductSerializer})
     def post(self, request: Request) -> Response:
-        fields = parsed(ProductFields, request)
+        fields = validated_body(ProductFields, request)
         row = products.create(now=timezone.now(), **fields)
         return Response(ProductSerializer(row).data, status.HTTP_201_CREATED)
 
@@ -92,7 +92,7 @@ class ProductView(APIView):
     @extend_schema(request=ProductName, responses=ProductSerializer)
     def patch(self, request: Request, product_id: UUID) -> Response:
         product = _product(pk=product_id)
-        name = parsed(ProductName, request).get("name", product.name)
+        name = validated_body(ProductName, request).get("name", product.name)
         row = products.rename(product=product, name=name, now=timezone.now())
         return Response(ProductSerializer(row).data)
 
@@ -102,7 +102,7 @@ class ProductView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class PackagePages(CursorPages):
+class PackagePages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("-created_at", "-id")
 
@@ -113,7 +113,7 @@ class PackagesView(ListAPIView[SoftwareUpdate]):
     permission_classes = (MayPublish,)
     serializer_class = PackageSerializer
     pagination_class = PackagePages
-    filter_backends = (KnownParameters, PackageFilter.Backend)
+    filter_backends = (RejectUnknownParameters, PackageFilter.Backend)
     filterset_class = PackageFilter
 
     def get_queryset(self) -> QuerySet[SoftwareUpdate]:
@@ -121,7 +121,7 @@ class PackagesView(ListAPIView[SoftwareUpdate]):
 
     @extend_schema(request=PackageFields, responses={201: PackageSerializer})
     def post(self, request: Request) -> Response:
-        fields = parsed(PackageFields, request)
+        fields = validated_body(PackageFields, request)
         product = _product(name=fields.pop("product"))
         row = packages.create(product=product, now=timezone.now(), **fields)
         return Response(PackageSerializer(row).data, status.HTTP_201_CREATED)
@@ -138,7 +138,7 @@ class PackageView(APIView):
 
     @extend_schema(request=PackageChanges, responses=PackageSerializer)
     def patch(self, request: Request, package_id: UUID) -> Response:
-        fields = parsed(PackageChanges, request)
+        fields = validated_body(PackageChanges, request)
         row = packages.change(package=get_package(package_id), **fields)
         return Response(PackageSerializer(row).data)
 
@@ -155,7 +155,7 @@ class ReleaseView(APIView):
 
     @extend_schema(request=ReleaseFields, responses=PackageSerializer)
     def post(self, request: Request, package_id: UUID) -> Response:
-        fields = parsed(ReleaseFields, request)
+        fields = validated_body(ReleaseFields, request)
         if "sha256" in fields:
             fields["sha256"] = fields["sha256"].lower()
         row = packages.release(
@@ -171,7 +171,7 @@ class WithdrawView(APIView):
 
     @extend_schema(request=WithdrawFields, responses=PackageSerializer)
     def post(self, request: Request, package_id: UUID) -> Response:
-        fields = parsed(WithdrawFields, request)
+        fields = validated_body(WithdrawFields, request)
         row = packages.withdraw(
             package=get_package(package_id), now=timezone.now(), **fields
         )
@@ -189,7 +189,7 @@ class PackageFileView(APIView):
 
     http_method_names = ("get", "put", "options")  # HEAD would use a download slot
     parser_classes = (AnyParser,)
-    content_negotiation_class = OneFormOnly
+    content_negotiation_class = SingleFormatNegotiation
 
     def get_permissions(self) -> list[Any]:
         by_method: dict[str | None, Any] = {"GET": IsDevice, "PUT": MayPublish}
@@ -237,7 +237,7 @@ class PackageFileView(APIView):
             sha256=request.query_params.get("sha256", ""),
         )
         if row is None:
-            return uploads.admitted(packages.largest())
+            return uploads.admission_response(packages.max_package_size())
         return Response(PackageSerializer(row).data)
 
 
@@ -278,10 +278,12 @@ def store_uploaded_file(
         DiskFull: the disk is nearly full.
         DomainError: see `packages.receive`.
     """
-    packages.check_receivable(package, length=uploads.said_length(request))
+    packages.check_receivable(package, length=uploads.declared_length(request))
     packages.check_sha256(sha256)
     try:
-        with uploads.received(request, most=packages.largest()) as spooled:
+        with uploads.receive_upload(
+            request, most=packages.max_package_size()
+        ) as spooled:
             if spooled is None:
                 return None
             return packages.receive(
@@ -289,11 +291,11 @@ def store_uploaded_file(
             )
     except uploads.LengthUnknown as error:
         raise LengthRequired from error
-    except uploads.NoRoom as error:
+    except uploads.InsufficientDiskSpace as error:
         raise DiskFull from error
     except uploads.TooLarge as error:
-        raise UploadTooLarge(packages.largest()) from error
-    except uploads.BrokenOff as error:
+        raise UploadTooLarge(packages.max_package_size()) from error
+    except uploads.IncompleteUpload as error:
         raise UploadTruncated from error
 
 
@@ -311,12 +313,12 @@ def package_file_response(
     size = package.size or 0
     if size != package_files.size_of(package.stored_name):
         raise PackageFileMissing
-    if (not_modified := unchanged(request, etag)) is not None:
+    if (not_modified := not_modified_response(request, etag)) is not None:
         return not_modified
     path = package_files.local_path(package.stored_name)
     response: HttpResponseBase
     try:
-        response = downloads.answer(
+        response = downloads.file_response(
             request,
             size=size,
             etag=etag,
@@ -326,7 +328,7 @@ def package_file_response(
                 package.stored_name, start, end
             ),
         )
-    except downloads.Unsatisfiable:
+    except downloads.RangeNotSatisfiable:
         return _range_not_satisfiable(size)
     if settings.PACKAGES_ACCEL and path is not None:
         location = f"{settings.PACKAGES_ACCEL}/{package.stored_name}"

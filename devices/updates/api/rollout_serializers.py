@@ -4,12 +4,12 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core.rest.fields import Text, Truth, WholeNumber
-from core.rest.strict import Strict
+from core.rest.fields import StrictBooleanField, StrictCharField, StrictIntegerField
+from core.rest.strict import StrictSerializer
 from devices.configurations.schedules import DAYS
 from devices.updates.models import Deployment, DeploymentWave, Status
 from devices.updates.services.rollout_decision import waits_for
-from devices.updates.services.targets import Size
+from devices.updates.services.targets import WaveSize
 from devices.updates.services.terms import LIMITS as TERMS
 from devices.updates.services.terms import MAX_WAVES
 from devices.updates.update_windows import MAX_WINDOWS
@@ -18,11 +18,11 @@ WEEKDAYS = [(day, day) for day in DAYS]
 MAX_FILTERS = 20
 
 
-class ReasonFields(Strict):
-    reason = Text(max_length=200, allow_blank=True, required=False)
+class ReasonFields(StrictSerializer):
+    reason = StrictCharField(max_length=200, allow_blank=True, required=False)
 
 
-class SizeFields(Strict):
+class SizeFields(StrictSerializer):
     """The size of a wave, including the waves before it: `percent` or `count`."""
 
     percent = serializers.FloatField(
@@ -31,7 +31,7 @@ class SizeFields(Strict):
         max_value=100,
         help_text="Percentage of the rollout's devices.",
     )
-    count = WholeNumber(
+    count = StrictIntegerField(
         required=False,
         min_value=1,
         max_value=10_000_000,
@@ -39,11 +39,11 @@ class SizeFields(Strict):
     )
     starts_at = serializers.DateTimeField(required=False, allow_null=True)
 
-    def to_internal_value(self, data: Any) -> Size:
-        return Size(**super().to_internal_value(data))
+    def to_internal_value(self, data: Any) -> WaveSize:
+        return WaveSize(**super().to_internal_value(data))
 
 
-class WindowFields(Strict):
+class WindowFields(StrictSerializer):
     """A maintenance window in the local time of each device.
 
     A window whose end is not after its start ends on the next day.
@@ -52,18 +52,18 @@ class WindowFields(Strict):
     days = serializers.ListField(
         child=serializers.ChoiceField(choices=WEEKDAYS), min_length=1, max_length=7
     )
-    until = Text(pattern="([01][0-9]|2[0-3]):[0-5][0-9]")
+    until = StrictCharField(pattern="([01][0-9]|2[0-3]):[0-5][0-9]")
 
     def get_fields(self) -> dict[str, Any]:
-        start = Text(pattern="([01][0-9]|2[0-3]):[0-5][0-9]")
+        start = StrictCharField(pattern="([01][0-9]|2[0-3]):[0-5][0-9]")
         return {**super().get_fields(), "from": start}
 
 
-class TermFields(Strict):
+class TermFields(StrictSerializer):
     """The settings of a rollout. An omitted field keeps its value or its default."""
 
     filter = serializers.DictField(
-        child=Text(max_length=120, allow_blank=True),
+        child=StrictCharField(max_length=120, allow_blank=True),
         required=False,
         help_text="Filter parameters of `GET /devices`, and `app_version`, `os_version`"
         " and `device` (its id). `{}` means all devices.",
@@ -79,21 +79,21 @@ class TermFields(Strict):
         help_text="Maintenance windows in which devices may be updated. Empty means at"
         " any time.",
     )
-    rate = WholeNumber(
+    rate = StrictIntegerField(
         required=False,
         allow_null=True,
         min_value=TERMS["rate"][0],
         max_value=TERMS["rate"][1],
         help_text="Maximum number of devices per minute; null means no limit.",
     )
-    soak_minutes = WholeNumber(
+    soak_minutes = StrictIntegerField(
         required=False,
         min_value=TERMS["soak_minutes"][0],
         max_value=TERMS["soak_minutes"][1],
         help_text="Minutes that a device must be online with the new version without a"
         " new alert to succeed.",
     )
-    deadline_minutes = WholeNumber(
+    deadline_minutes = StrictIntegerField(
         required=False,
         min_value=TERMS["deadline_minutes"][0],
         max_value=TERMS["deadline_minutes"][1],
@@ -126,12 +126,12 @@ class TermFields(Strict):
 
 
 class RolloutChanges(TermFields):
-    name = Text(max_length=120, required=False)
+    name = StrictCharField(max_length=120, required=False)
 
 
 class RolloutFields(RolloutChanges):
     package = serializers.UUIDField()
-    dry_run = Truth(
+    dry_run = StrictBooleanField(
         required=False, help_text="Return the devices of the rollout, create nothing."
     )
 

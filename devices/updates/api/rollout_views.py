@@ -13,10 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import CursorPages
-from core.rest.strict import KnownParameters
-from devices.registry.api.views import found
-from devices.remote_control.api.views import parsed
+from core.rest.pagination import KeysetPagination
+from core.rest.strict import RejectUnknownParameters
+from devices.registry.api.views import get_device
+from devices.remote_control.api.views import validated_body
 from devices.updates.api.filters import RolloutListFilter, StatusFilter
 from devices.updates.api.package_views import get_package
 from devices.updates.api.permissions import MaySetPolicy
@@ -34,10 +34,10 @@ from devices.updates.api.serializers import UpdatePolicyFields, UpdatePolicySeri
 from devices.updates.errors import RolloutNotFound
 from devices.updates.models import Deployment, UpdateStatus
 from devices.updates.services import failures, policies, rollout_control, rollouts
-from tenants.api.permissions import calling_member
+from tenants.api.permissions import current_member
 
 
-class RolloutPages(CursorPages):
+class RolloutPages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("-created_at", "-id")
 
@@ -47,7 +47,7 @@ class RolloutsView(ListAPIView[Deployment]):
 
     serializer_class = RolloutSerializer
     pagination_class = RolloutPages
-    filter_backends = (KnownParameters, RolloutListFilter.Backend)
+    filter_backends = (RejectUnknownParameters, RolloutListFilter.Backend)
     filterset_class = RolloutListFilter
 
     def get_queryset(self) -> QuerySet[Deployment]:
@@ -60,7 +60,7 @@ class RolloutsView(ListAPIView[Deployment]):
         " 200 with the devices that the rollout would reach.",
     )
     def post(self, request: Request) -> Response:
-        fields = parsed(RolloutFields, request)
+        fields = validated_body(RolloutFields, request)
         package = get_package(fields.pop("package"))
         name, is_dry_run = fields.pop("name", ""), fields.pop("dry_run", False)
         if is_dry_run:
@@ -70,7 +70,7 @@ class RolloutsView(ListAPIView[Deployment]):
             package=package,
             name=name,
             said=fields,
-            by=calling_member(request),
+            by=current_member(request),
             now=timezone.now(),
         )
         return Response(_rollout_data(rollout.pk), status.HTTP_201_CREATED)
@@ -91,7 +91,7 @@ class RolloutView(APIView):
         " moves none. A rollout that waits for approval becomes a draft again.",
     )
     def patch(self, request: Request, rollout_id: UUID) -> Response:
-        fields = parsed(RolloutChanges, request)
+        fields = validated_body(RolloutChanges, request)
         rollout = get_rollout(rollout_id)
         rollouts.change(deployment=rollout, now=timezone.now(), **fields)
         return Response(_rollout_data(rollout_id))
@@ -102,7 +102,7 @@ class RolloutView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class StatusPages(CursorPages):
+class StatusPages(KeysetPagination):
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         return ("-opened_at", "-id")
 
@@ -110,7 +110,7 @@ class StatusPages(CursorPages):
 class StatusesView(ListAPIView[UpdateStatus]):
     serializer_class = DeviceUpdateSerializer
     pagination_class = StatusPages
-    filter_backends = (KnownParameters, StatusFilter.Backend)
+    filter_backends = (RejectUnknownParameters, StatusFilter.Backend)
     filterset_class = StatusFilter
 
 
@@ -133,7 +133,7 @@ class DeviceUpdatesView(StatusesView):
         rows = UpdateStatus.objects.select_related("device", "deployment", "wave")
         if getattr(self, "swagger_fake_view", False):  # schema generation: no device
             return rows.none()
-        return rows.filter(device=found(self.kwargs["device_id"]))
+        return rows.filter(device=get_device(self.kwargs["device_id"]))
 
 
 class FailuresView(APIView):
@@ -156,7 +156,7 @@ class PolicyView(APIView):
 
     @extend_schema(request=UpdatePolicyFields, responses=UpdatePolicySerializer)
     def patch(self, request: Request) -> Response:
-        fields = parsed(UpdatePolicyFields, request)
+        fields = validated_body(UpdatePolicyFields, request)
         policy = policies.change(now=timezone.now(), **fields)
         return Response(UpdatePolicySerializer(policy).data)
 
@@ -182,9 +182,9 @@ def _action_view(
             description=description,
         )
         def post(self, request: Request, rollout_id: UUID) -> Response:
-            fields = parsed(body, request) if body else {}
+            fields = validated_body(body, request) if body else {}
             if needs_member:
-                fields["by"] = calling_member(request)
+                fields["by"] = current_member(request)
             rollout = get_rollout(rollout_id)
             rollout = act(deployment=rollout, now=timezone.now(), **fields)
             return Response(_rollout_data(rollout.pk))

@@ -4,8 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core.rest.fields import Text, WholeNumber
-from core.rest.strict import Strict
+from core.rest.fields import StrictCharField, StrictIntegerField
+from core.rest.strict import StrictSerializer
 from devices.updates.models import (
     SoftwareProduct,
     SoftwareUpdate,
@@ -17,8 +17,8 @@ from devices.updates.versions import CHOICES, MAX_VERSION_LENGTH
 HEX = "[0-9A-Fa-f]{64}"
 
 
-class ProductFields(Strict):
-    name = Text(max_length=64)
+class ProductFields(StrictSerializer):
+    name = StrictCharField(max_length=64)
     versioning = serializers.ChoiceField(choices=CHOICES, required=False)
     reports = serializers.ChoiceField(
         choices=SoftwareProduct.Reports.choices,
@@ -27,8 +27,8 @@ class ProductFields(Strict):
     )
 
 
-class ProductName(Strict):
-    name = Text(max_length=64, required=False)
+class ProductName(StrictSerializer):
+    name = StrictCharField(max_length=64, required=False)
 
 
 class ProductSerializer(serializers.Serializer[Any]):
@@ -39,7 +39,7 @@ class ProductSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
 
 
-class PackageChanges(Strict):
+class PackageChanges(StrictSerializer):
     """The fields of a draft that can be changed."""
 
     changelog = serializers.CharField(
@@ -49,12 +49,12 @@ class PackageChanges(Strict):
         choices=SoftwareUpdate.Platform.choices, required=False
     )
     target_models = serializers.ListField(
-        child=Text(max_length=64),
+        child=StrictCharField(max_length=64),
         max_length=MAX_TARGET_MODELS,
         required=False,
         help_text="Device models that the package is for. Empty means all models.",
     )
-    minimum_version = Text(
+    minimum_version = StrictCharField(
         max_length=MAX_VERSION_LENGTH,
         allow_blank=True,
         required=False,
@@ -65,8 +65,8 @@ class PackageChanges(Strict):
 class PackageFields(PackageChanges):
     """The fields of a new draft. The file is uploaded separately."""
 
-    product = Text(max_length=64, help_text="Name of the product.")
-    version = Text(max_length=MAX_VERSION_LENGTH)
+    product = StrictCharField(max_length=64, help_text="Name of the product.")
+    version = StrictCharField(max_length=MAX_VERSION_LENGTH)
 
 
 class ApkSerializer(serializers.Serializer[Any]):
@@ -104,8 +104,8 @@ class PackageSerializer(serializers.Serializer[Any]):
     withdrawn_because = serializers.CharField()
 
 
-class ReleaseFields(Strict):
-    sha256 = Text(
+class ReleaseFields(StrictSerializer):
+    sha256 = StrictCharField(
         pattern=HEX,
         required=False,
         help_text="SHA-256 of the file you have checked. If the file has another hash,"
@@ -113,19 +113,19 @@ class ReleaseFields(Strict):
     )
 
 
-class WithdrawFields(Strict):
-    reason = Text(max_length=500)
+class WithdrawFields(StrictSerializer):
+    reason = StrictCharField(max_length=500)
 
 
-class UpdatePolicyFields(Strict):
-    approval_above = WholeNumber(
+class UpdatePolicyFields(StrictSerializer):
+    approval_above = StrictIntegerField(
         min_value=LIMITS["approval_above"][0],
         max_value=LIMITS["approval_above"][1],
         required=False,
         help_text="Rollouts to more devices than this need the approval of a second"
         " member.",
     )
-    concurrent_downloads = WholeNumber(
+    concurrent_downloads = StrictIntegerField(
         min_value=LIMITS["concurrent_downloads"][0],
         max_value=LIMITS["concurrent_downloads"][1],
         required=False,

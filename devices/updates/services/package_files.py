@@ -11,7 +11,7 @@ from django.core.files import File
 from django.core.files.storage import storages
 
 from core.downloads import CHUNK
-from core.uploads import Spooled
+from core.uploads import UploadedFile
 
 
 class _Movable(File):
@@ -21,7 +21,7 @@ class _Movable(File):
         return str(self.name)
 
 
-def store(package_id: UUID, spooled: Spooled) -> str:
+def store(package_id: UUID, spooled: UploadedFile) -> str:
     """Store an uploaded file under a unique name. Return that name."""
     name = f"{package_id}-{uuid4()}"
     with open(spooled.path, "rb") as file:

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Sum
 
 from core.errors import DomainError
-from core.uploads import Spooled
+from core.uploads import UploadedFile
 from devices.updates import apk
 from devices.updates.errors import (
     InvalidApk,
@@ -41,7 +41,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 State = SoftwareUpdate.State
 
 
-def largest() -> int:
+def max_package_size() -> int:
     """Return the maximum size of a package in bytes."""
     return int(settings.PACKAGE_LIMIT_MB) * 1_000_000
 
@@ -117,7 +117,7 @@ def delete(*, package: SoftwareUpdate) -> None:
 
 
 def receive(
-    *, package: SoftwareUpdate, spooled: Spooled, sha256: str = "", now: datetime
+    *, package: SoftwareUpdate, spooled: UploadedFile, sha256: str = "", now: datetime
 ) -> SoftwareUpdate:
     """Store and sign the file of a draft. It replaces the draft's previous file.
 
@@ -230,8 +230,8 @@ def check_receivable(package: SoftwareUpdate, *, length: int | None = None) -> N
     """
     if package.state != State.DRAFT:
         raise PackageImmutable(package.state)
-    if (length or 0) > largest():
-        raise UploadTooLarge(largest())
+    if (length or 0) > max_package_size():
+        raise UploadTooLarge(max_package_size())
     others = SoftwareUpdate.objects.exclude(pk=package.pk).exclude(stored_name="")
     used = others.aggregate(used=Sum("size"))["used"] or 0
     quota = int(settings.PACKAGE_QUOTA_MB) * 1_000_000

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from core.locks import in_turn
+from core.locks import transaction_lock
 from devices.updates.errors import InvalidUpdatePolicy
 from devices.updates.events import UpdatePolicyChanged
 from devices.updates.models import UpdatePolicy
@@ -36,7 +36,7 @@ def change(
     Raises:
         InvalidUpdatePolicy: a limit is out of range.
     """
-    in_turn(f"update policy of {current_tenant_id()}")
+    transaction_lock(f"update policy of {current_tenant_id()}")
     policy = current_policy()
     values = {
         "approval_above": approval_above,

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from core.locks import in_turn
+from core.locks import transaction_lock
 from devices.updates.errors import (
     InvalidProduct,
     ProductExists,
@@ -50,7 +50,7 @@ def create(
     if reports not in Reports.values:
         sentence = f"Unknown version. Choose one of {', '.join(Reports.values)}."
         raise InvalidProduct(sentence, field="reports")
-    in_turn(f"products of {current_tenant_id()}")
+    transaction_lock(f"products of {current_tenant_id()}")
     if SoftwareProduct.objects.filter(name=name).exists():
         raise ProductExists
     return SoftwareProduct.objects.create(
@@ -68,7 +68,7 @@ def rename(*, product: SoftwareProduct, name: str, now: datetime) -> SoftwarePro
     name = name.strip()
     if not name:
         raise InvalidProduct("The name must not be empty.", field="name")
-    in_turn(f"products of {current_tenant_id()}")
+    transaction_lock(f"products of {current_tenant_id()}")
     key = signing.current_key_if_any()
     row = lock_product(product)
     if SoftwareProduct.objects.filter(name=name).exclude(pk=row.pk).exists():

@@ -143,7 +143,7 @@ def _offer(
     )
     if excluded := offered.keys() - ids:
         next_steps.refresh_updates_waiting(excluded)
-    push_notifications.tell_of_updates(ids)
+    push_notifications.notify_updates(ids)
     return len(ids)
 
 

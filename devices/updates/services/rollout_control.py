@@ -6,7 +6,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from devices.updates.errors import (
-    RolloutOfNothing,
+    NoEligibleDevices,
     RolloutStateConflict,
     SecondApproverRequired,
 )
@@ -227,7 +227,7 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
         return lock_rollout(existing)
     number = rollback_candidates(rollout).count()
     if not number and not rollout.statuses.filter(status__in=UNDER_WAY).exists():
-        raise RolloutOfNothing({})
+        raise NoEligibleDevices({})
     if rollout.state != State.ABORTED:
         _abort(rollout, "The rollout is rolled back.", now)
     rollback = Deployment.objects.create(

@@ -25,7 +25,7 @@ RETRY_AFTER = timedelta(minutes=1)  # after a step that failed
 LOAD_FACTOR = 20  # a step is not repeated before this many times its duration
 
 
-def tick(*, now: datetime) -> bool:
+def advance_next_rollout(*, now: datetime) -> bool:
     """Do one step of the rollout that is due longest; return whether there was work."""
     with transaction.atomic():
         has_cancelled = cancel_updates_of_withdrawn_package(now=now)

@@ -8,9 +8,9 @@ from django.db import transaction
 
 from core.tasks import enqueue_on_commit
 from devices.updates.errors import (
+    NoEligibleDevices,
     PackageNotReleased,
     RolloutNotFound,
-    RolloutOfNothing,
     RolloutStateConflict,
 )
 from devices.updates.events import (
@@ -25,7 +25,7 @@ from devices.updates.models import (
     SoftwareUpdate,
 )
 from devices.updates.services import targets, terms
-from devices.updates.services.targets import Plan, Size
+from devices.updates.services.targets import Plan, WaveSize
 from devices.updates.services.terms import RolloutSettings
 from events.services.outbox import record
 from tenants.models import User
@@ -231,11 +231,11 @@ def build_plan(
         package, filter=settings.filter, sizes=settings.waves, rollout=started, now=now
     )
     if not plan.eligible:
-        raise RolloutOfNothing(plan.left_out)
+        raise NoEligibleDevices(plan.left_out)
     return plan
 
 
-def write_waves(rollout: Deployment, sizes: Sequence[Size], plan: Plan) -> None:
+def write_waves(rollout: Deployment, sizes: Sequence[WaveSize], plan: Plan) -> None:
     """Store the sizes of the waves. A started wave that changed is opened once more."""
     waves = {wave.number: wave for wave in rollout.waves.all()}
     for number, size in enumerate(sizes, start=1):

@@ -32,16 +32,16 @@ def current_key(*, now: datetime) -> UpdateSigningKey:
     Call it in a transaction: the key is not replaced before the transaction ends. A new
     key is published to the devices with their configurations.
     """
-    signing_keys.take_turn(UpdateSigningKey)
+    signing_keys.lock_active_key(UpdateSigningKey)
     if (key := _current()) is not None:
         return key
-    recalculation.ask(now=now)
+    recalculation.request(now=now)
     return signing_keys.current(UpdateSigningKey, now=now)
 
 
 def current_key_if_any() -> UpdateSigningKey | None:
     """Return the current tenant's signing key, locked as in `current_key`, or None."""
-    signing_keys.take_turn(UpdateSigningKey)
+    signing_keys.lock_active_key(UpdateSigningKey)
     return _current()
 
 
@@ -53,7 +53,7 @@ def replace_key(*, now: datetime) -> UpdateSigningKey:
     """
     key = signing_keys.replace(UpdateSigningKey, now=now)
     sign_packages(key, now=now)
-    recalculation.ask(now=now)
+    recalculation.request(now=now)
     record(
         [
             UpdateKeyReplaced(
@@ -88,7 +88,7 @@ def signature(package: SoftwareUpdate, key: UpdateSigningKey, *, now: datetime) 
         "sha256": package.sha256,
         "iat": int(now.timestamp()),
     }
-    return jws.signed(header, claims, signing_keys.private_half(key))
+    return jws.sign(header, claims, signing_keys.private_key(key))
 
 
 def order(status: UpdateStatus, key: UpdateSigningKey, *, now: datetime) -> str:
@@ -110,7 +110,7 @@ def order(status: UpdateStatus, key: UpdateSigningKey, *, now: datetime) -> str:
         "iat": int(now.timestamp()),
         "exp": int((now + ORDER_VALIDITY).timestamp()),
     }
-    return jws.signed(header, claims, signing_keys.private_half(key))
+    return jws.sign(header, claims, signing_keys.private_key(key))
 
 
 def reencrypt() -> dict[str, int]:

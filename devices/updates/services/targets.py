@@ -34,7 +34,7 @@ SAMPLE = 20  # devices of each wave that a dry run lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
+class WaveSize:
     """Size of a wave including the waves before it: a percentage or a device count."""
 
     percent: float | None = None
@@ -125,7 +125,7 @@ def plan(
     package: SoftwareUpdate,
     *,
     filter: Mapping[str, str],
-    sizes: Sequence[Size],
+    sizes: Sequence[WaveSize],
     rollout: Deployment | None = None,
     now: datetime,
 ) -> Plan:
@@ -202,7 +202,7 @@ def devices_of_rollout(rollout: Deployment, *, now: datetime) -> QuerySet[Device
 def _waves(
     package: SoftwareUpdate,
     devices: QuerySet[Any, Any],
-    sizes: Sequence[Size],
+    sizes: Sequence[WaveSize],
     total: int,
 ) -> list[PlannedWave]:
     counts = [_cumulative_count(size, total) for size in sizes]
@@ -223,7 +223,7 @@ def _waves(
     return waves
 
 
-def _cumulative_count(size: Size, total: int) -> int:
+def _cumulative_count(size: WaveSize, total: int) -> int:
     """Return the devices of a wave and the waves before; a share has at least one."""
     if size.percent is None:
         return min(total, size.count or 0)

@@ -16,7 +16,7 @@ from devices.updates.models.deployments import (
     DEFAULT_SOAK_MINUTES,
     DEFAULT_SUCCESS_PERCENT,
 )
-from devices.updates.services.targets import Size
+from devices.updates.services.targets import WaveSize
 
 MAX_WAVES = 20
 MAX_SIZES = {"percent": 100, "count": 10_000_000}
@@ -28,7 +28,7 @@ LIMITS = {
     "failure_percent": (0, 100),
 }
 FIXED_AFTER_START = ("filter", "starts_at")
-DEFAULT_WAVES = (Size(percent=5.0), Size(percent=25.0), Size(percent=100.0))
+DEFAULT_WAVES = (WaveSize(percent=5.0), WaveSize(percent=25.0), WaveSize(percent=100.0))
 
 _windows = Draft202012Validator(maintenance.SCHEMA)
 
@@ -40,7 +40,7 @@ class RolloutSettings:
     """The settings of a rollout. Units are those of the fields of `Deployment`."""
 
     filter: Mapping[str, str] = field(default_factory=dict)
-    waves: Sequence[Size] = DEFAULT_WAVES
+    waves: Sequence[WaveSize] = DEFAULT_WAVES
     starts_at: datetime | None = None
     windows: Sequence[Mapping[str, Any]] = ()
     rate: int | None = None
@@ -131,7 +131,7 @@ def settings_of(rollout: Deployment) -> RolloutSettings:
     """Return the current settings of a rollout."""
     names = [name for name in RolloutSettings.__dataclass_fields__ if name != "waves"]
     sizes = [
-        Size(percent=wave.percent, count=wave.count, starts_at=wave.starts_at)
+        WaveSize(percent=wave.percent, count=wave.count, starts_at=wave.starts_at)
         for wave in rollout.waves.all()
     ]
     return RolloutSettings(
@@ -147,7 +147,7 @@ def apply_settings(rollout: Deployment, settings: RolloutSettings) -> None:
     rollout.starts_at = settings.starts_at
 
 
-def _wave_errors(waves: Sequence[Size], starts_at: datetime | None) -> Errors:
+def _wave_errors(waves: Sequence[WaveSize], starts_at: datetime | None) -> Errors:
     if not 1 <= len(waves) <= MAX_WAVES:
         return [("waves", f"A rollout has between 1 and {MAX_WAVES} waves.")]
     errors: Errors = []
@@ -180,7 +180,7 @@ def _wave_errors(waves: Sequence[Size], starts_at: datetime | None) -> Errors:
 
 def _json_value(value: Any) -> Any:
     """Convert a setting to a value for JSON and for the columns of `Deployment`."""
-    if isinstance(value, Size):
+    if isinstance(value, WaveSize):
         return {
             name: _json_value(getattr(value, name))
             for name in ("percent", "count", "starts_at")

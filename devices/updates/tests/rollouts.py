@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from core.uploads import Spooled
+from core.uploads import UploadedFile
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from devices.updates.models import (
@@ -26,7 +26,7 @@ from devices.updates.services import (
     rollout_tick,
     rollouts,
 )
-from devices.updates.services.targets import Size
+from devices.updates.services.targets import WaveSize
 from tenants.models import Role, Tenant, User
 from tenants.tests.factories import MembershipFactory
 
@@ -39,7 +39,7 @@ RESOURCE_IDS = {
 }
 
 
-def person(tenant: Tenant, role: Role = Role.ADMIN) -> User:
+def create_member(tenant: Tenant, role: Role = Role.ADMIN) -> User:
     user: User = MembershipFactory.create(tenant=tenant, role=role).user
     return user
 
@@ -54,15 +54,15 @@ def create_draft(now: datetime, version: str = "2.0.0", **more: Any) -> Software
     return packages.create(product=product, version=version, now=now, **more)
 
 
-def spool_file(folder: Path, content: bytes = CONTENT) -> Spooled:
+def spool_file(folder: Path, content: bytes = CONTENT) -> UploadedFile:
     """Return a file as if it had been uploaded."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"upload-{len(list(folder.iterdir()))}"
     path.write_bytes(content)
-    return Spooled(str(path), len(content), hashlib.sha256(content).hexdigest())
+    return UploadedFile(str(path), len(content), hashlib.sha256(content).hexdigest())
 
 
-def released(
+def create_released_package(
     now: datetime, folder: Path, version: str = "2.0.0", **more: Any
 ) -> SoftwareUpdate:
     """Create and release a package."""
@@ -81,7 +81,7 @@ def create_devices(tenant: Tenant, size: int, **fields: Any) -> list[Device]:
     return devices
 
 
-def started(
+def start_rollout(
     package: SoftwareUpdate, by: User, now: datetime, **settings: Any
 ) -> Deployment:
     """Create and start a rollout: by default with one wave and without a soak time."""
@@ -91,13 +91,13 @@ def started(
 
 
 def wave_sizes(*percents: float) -> list[Any]:
-    return [Size(percent=percent) for percent in percents]
+    return [WaveSize(percent=percent) for percent in percents]
 
 
-def tick(now: datetime) -> int:
+def run_due_steps(now: datetime) -> int:
     """Run all due steps of rollouts. Return how many were run."""
     steps = 0
-    while rollout_tick.tick(now=now):
+    while rollout_tick.advance_next_rollout(now=now):
         steps += 1
         assert steps < 500, "the rollouts never come to an end"
     return steps
@@ -244,7 +244,7 @@ def _element(name: int, rows: list[bytes]) -> bytes:
     return struct.pack("<HHI", 0x0102, 16, 8 + len(data)) + data
 
 
-def in_a_rollout(
+def create_rollout_rows(
     device: Device, now: datetime, *, by: User
 ) -> tuple[SoftwareProduct, SoftwareUpdate, Deployment, UpdateStatus]:
     """Create a product, a package, a rollout and the update of a device in it."""

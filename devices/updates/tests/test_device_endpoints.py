@@ -20,12 +20,12 @@ from devices.updates.services import policies, rollout_control
 from devices.updates.tests.rollouts import (
     CONTENT,
     create_devices,
+    create_member,
+    create_released_package,
     install_update,
-    person,
-    released,
     report_failure,
-    started,
-    tick,
+    run_due_steps,
+    start_rollout,
 )
 from tenants.context import tenant_scope
 from tenants.models import Tenant
@@ -45,7 +45,7 @@ def clock() -> datetime:
 
 @pytest.fixture
 def package(acting: Tenant, clock: datetime, tmp_path: Path) -> SoftwareUpdate:
-    return released(clock, tmp_path / "in")
+    return create_released_package(clock, tmp_path / "in")
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def devices(acting: Tenant) -> list[Device]:
 def rollout(
     acting: Tenant, devices: list[Device], package: SoftwareUpdate, clock: datetime
 ) -> Deployment:
-    rollout = started(package, person(acting), clock)
-    tick(clock)
+    rollout = start_rollout(package, create_member(acting), clock)
+    run_due_steps(clock)
     return rollout
 
 
@@ -139,8 +139,12 @@ class TestOffer:
         clock: datetime,
         tmp_path: Path,
     ) -> None:
-        started(released(clock, tmp_path / "in", "3.0"), person(acting), clock)
-        tick(clock)
+        start_rollout(
+            create_released_package(clock, tmp_path / "in", "3.0"),
+            create_member(acting),
+            clock,
+        )
+        run_due_steps(clock)
 
         assert client.get(MY_UPDATE).json()["version"] == "3.0"
 
@@ -153,8 +157,12 @@ class TestOffer:
         tmp_path: Path,
     ) -> None:
         feedback(client, rollout, "installing")
-        started(released(clock, tmp_path / "in", "3.0"), person(acting), clock)
-        tick(clock)
+        start_rollout(
+            create_released_package(clock, tmp_path / "in", "3.0"),
+            create_member(acting),
+            clock,
+        )
+        run_due_steps(clock)
 
         response = client.get(MY_UPDATE).json()
 
@@ -196,13 +204,13 @@ class TestOffer:
         clock: datetime,
     ) -> None:
         install_update(rollout, devices[0].pk, clock)
-        tick(clock + timedelta(minutes=1))
+        run_due_steps(clock + timedelta(minutes=1))
         rollout_control.roll_back(
             deployment=rollout,
-            by=person(acting),
+            by=create_member(acting),
             now=clock + timedelta(minutes=1),
         )
-        tick(clock + timedelta(minutes=1))
+        run_due_steps(clock + timedelta(minutes=1))
 
         response = client.get(MY_UPDATE).json()
 
@@ -221,12 +229,16 @@ class TestOffer:
         clock: datetime,
         tmp_path: Path,
     ) -> None:
-        earlier = released(clock, tmp_path / "in", "1.0.0", content=b"one")
+        earlier = create_released_package(
+            clock, tmp_path / "in", "1.0.0", content=b"one"
+        )
         install_update(rollout, devices[0].pk, clock)
-        tick(clock + timedelta(minutes=1))
+        run_due_steps(clock + timedelta(minutes=1))
         soon = clock + timedelta(minutes=1)
-        rollout_control.roll_back(deployment=rollout, by=person(acting), now=soon)
-        tick(soon)
+        rollout_control.roll_back(
+            deployment=rollout, by=create_member(acting), now=soon
+        )
+        run_due_steps(soon)
 
         response = client.get(MY_UPDATE).json()
         assert (response["version"], response["rollback"]) == ("1.0.0", True)
@@ -258,8 +270,8 @@ class TestOffer:
             "from": f"{utc - timedelta(hours=1):%H:%M}",
             "until": f"{utc + timedelta(hours=1):%H:%M}",
         }
-        started(package, person(acting), clock, windows=[window])
-        tick(clock)
+        start_rollout(package, create_member(acting), clock, windows=[window])
+        run_due_steps(clock)
 
         offers = [as_device(device).get(MY_UPDATE).json() for device in devices]
 
@@ -486,7 +498,7 @@ class TestFeedback:
         clock: datetime,
     ) -> None:
         install_update(rollout, devices[0].pk, clock)
-        tick(clock + timedelta(minutes=1))
+        run_due_steps(clock + timedelta(minutes=1))
 
         late = feedback(client, rollout, "downloading", progress=10)
         failed = feedback(client, rollout, "failed")
@@ -518,7 +530,7 @@ class TestFeedback:
         rollout_control.abort(deployment=rollout, now=clock)
 
         before_the_step = feedback(client, rollout, "downloading", progress=1)
-        tick(clock)
+        run_due_steps(clock)
         after = feedback(client, rollout, "failed")
 
         for response in (before_the_step, after):
@@ -534,7 +546,7 @@ class TestFeedback:
     ) -> None:
         report_failure(rollout, devices[0].pk, clock)
         rollout_control.retry(deployment=rollout, now=clock)
-        tick(clock)
+        run_due_steps(clock)
 
         late = feedback(client, rollout, "downloading", progress=50)
         current = feedback(client, rollout, "downloading", progress=5, attempt=2)

@@ -18,20 +18,20 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from accounts.services.tokens import issue_api_token
-from certificates.tests.peers import found, needs
+from certificates.tests.peers import find_tool, requires_tools
 from devices.registry.services.credentials import renew_device_token
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from devices.updates.models import SoftwareUpdate
 from devices.updates.tests.rollouts import (
     create_devices,
     create_draft,
-    person,
-    started,
-    tick,
+    create_member,
+    run_due_steps,
+    start_rollout,
 )
-from provisioning.embedded.endpoints import answers
-from provisioning.roles import command_of
-from provisioning.tests.processes import other_process
+from provisioning.embedded.endpoints import accepts_connections
+from provisioning.roles import command_line
+from provisioning.tests.processes import subprocess_environment
 from provisioning.tests.running import free_ports
 from provisioning.var import BASE
 from tenants.context import tenant_scope
@@ -120,9 +120,9 @@ def server(store: dict[str, str], tenant: Tenant, tmp_path: Path) -> Iterator[Se
     (port,) = free_ports(1)
     uploads = tmp_path / "spool"
     process = subprocess.Popen(
-        command_of("web", port=port),
+        command_line("web", port=port),
         env={
-            **other_process(),
+            **subprocess_environment(),
             **store,
             "UPLOADS_ROOT": str(uploads),
             "WEB_WORKERS": "1",
@@ -135,7 +135,7 @@ def server(store: dict[str, str], tenant: Tenant, tmp_path: Path) -> Iterator[Se
         membership=membership, name="test", now=datetime.now(UTC)
     )
     running = Server(port, process, uploads, token)
-    until(lambda: _is_live(running), within=90)
+    wait_until(lambda: _is_live(running), within=90)
     with running.open:
         yield running
     process.terminate()
@@ -179,8 +179,8 @@ def roll_out(tenant: Tenant, package: SoftwareUpdate) -> str:
     package.refresh_from_db()
     package.state = SoftwareUpdate.State.RELEASED
     package.save()
-    started(package, person(tenant), now)
-    tick(now)
+    start_rollout(package, create_member(tenant), now)
+    run_due_steps(now)
     with tenant_scope(tenant.pk):
         return renew_device_token(device, now=now)
 
@@ -275,10 +275,10 @@ def test_an_interrupted_upload_stores_nothing(
     connection.putheader("Content-Length", str(10 * len(PIECE)))
     connection.endheaders()
     connection.send(PIECE)
-    until(lambda: bool(server.leftover_files()))
+    wait_until(lambda: bool(server.leftover_files()))
     connection.close()
 
-    until(lambda: server.leftover_files() == [])
+    wait_until(lambda: server.leftover_files() == [])
     package.refresh_from_db()
     assert (package.sha256, package.stored_name) == ("", "")
 
@@ -333,12 +333,12 @@ def proxied(server: Server, root: Path, folder: Path) -> Iterator[int]:
         f" server {{ listen 127.0.0.1:{port}; proxy_http_version 1.1;"
         f" proxy_set_header Host localhost; {locations} }} }}"
     )
-    nginx = found("nginx")
+    nginx = find_tool("nginx")
     assert nginx is not None
     arguments = ["-g", "user root;"] if os.geteuid() == 0 else []
     process = subprocess.Popen([nginx, "-c", str(conf), "-p", str(folder), *arguments])
     direct, server.port = server.port, port
-    until(lambda: answers(port))
+    wait_until(lambda: accepts_connections(port))
     try:
         yield port
     finally:
@@ -347,7 +347,7 @@ def proxied(server: Server, root: Path, folder: Path) -> Iterator[int]:
         process.wait(timeout=30)
 
 
-@needs("nginx")
+@requires_tools("nginx")
 @pytest.mark.parametrize("store", ["proxied disk"], indirect=True)
 def test_the_proxy_streams_uploads_and_sends_files(
     server: Server, acting: Tenant, package: SoftwareUpdate, tmp_path: Path

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.test import override_settings
 from rest_framework.test import APIClient
 
-from core.jws import decoded
+from core.jws import base64url_decode
 from devices.configurations.services import effective
 from devices.registry.models import Device
 from devices.remote_control.tests.remote_control import claims, errors
@@ -23,13 +23,13 @@ from devices.updates.tests.rollouts import (
     build_apk,
     create_devices,
     create_draft,
+    create_member,
     create_product,
-    person,
-    released,
+    create_released_package,
+    run_due_steps,
     spool_file,
-    started,
+    start_rollout,
     status_counts,
-    tick,
 )
 from tenants.models import Role, Tenant
 
@@ -88,8 +88,8 @@ def test_the_configuration_has_the_key_that_verifies_the_signature(
     configuration, _ = effective.explain(device)
     (key,) = configuration.document["update_keys"]
     text, _, signed = signature.rpartition(".")
-    public = Ed25519PublicKey.from_public_bytes(decoded(key["x"]))
-    public.verify(decoded(signed), text.encode())
+    public = Ed25519PublicKey.from_public_bytes(base64url_decode(key["x"]))
+    public.verify(base64url_decode(signed), text.encode())
     payload = claims(signature)
     assert payload["package"] == package["id"]
     assert payload["version"] == "2.0.0"
@@ -112,8 +112,8 @@ def test_replacing_the_key_signs_packages_again_and_changes_configurations(
     assert before.version != after.version
     (key,) = after.document["update_keys"]
     text, _, signed = row.signature.rpartition(".")
-    public = Ed25519PublicKey.from_public_bytes(decoded(key["x"]))
-    public.verify(decoded(signed), text.encode())
+    public = Ed25519PublicKey.from_public_bytes(base64url_decode(key["x"]))
+    public.verify(base64url_decode(signed), text.encode())
 
 
 def test_the_private_key_is_encrypted(acting: Tenant, now: datetime) -> None:
@@ -128,7 +128,7 @@ def test_the_private_key_is_encrypted(acting: Tenant, now: datetime) -> None:
 def test_a_released_package_is_immutable(
     publisher: APIClient, now: datetime, tmp_path: Path
 ) -> None:
-    row = released(now, tmp_path / "in")
+    row = create_released_package(now, tmp_path / "in")
     path = f"{PACKAGES}/{row.pk}"
 
     responses = [
@@ -279,7 +279,9 @@ def test_the_manifest_of_an_android_package_is_stored(
 def test_an_android_package_of_another_version_or_application_is_rejected(
     publisher: APIClient, now: datetime, tmp_path: Path, package_files: Path
 ) -> None:
-    released(now, tmp_path / "in", "1.9", content=build_apk("com.a", versionName="1.9"))
+    create_released_package(
+        now, tmp_path / "in", "1.9", content=build_apk("com.a", versionName="1.9")
+    )
     package = post_package(publisher, now)
     before = files(package_files)
 
@@ -295,14 +297,16 @@ def test_withdrawing_a_package_cancels_pending_updates(
     publisher: APIClient, acting: Tenant, now: datetime, tmp_path: Path
 ) -> None:
     create_devices(acting, 3)
-    rollout = started(released(now, tmp_path / "in"), person(acting), now)
-    tick(now)
+    rollout = start_rollout(
+        create_released_package(now, tmp_path / "in"), create_member(acting), now
+    )
+    run_due_steps(now)
     assert status_counts(rollout) == {"pending": 3}
 
     response = publisher.post(
         f"{PACKAGES}/{rollout.package_id}/withdraw", {"reason": "It crashes."}
     )
-    tick(now)
+    run_due_steps(now)
 
     rollout.refresh_from_db()
     assert response.json()["withdrawn_because"] == "It crashes."
@@ -319,11 +323,11 @@ def test_the_file_of_a_withdrawn_package_is_deleted(
     package_files: Path,
     django_capture_on_commit_callbacks: Any,
 ) -> None:
-    row = released(now, tmp_path / "in")
+    row = create_released_package(now, tmp_path / "in")
     packages.withdraw(package=row, reason="It crashes.", now=now)
 
     with django_capture_on_commit_callbacks(execute=True):
-        tick(now)
+        run_due_steps(now)
 
     assert files(package_files) == []
     assert publisher.get(f"{PACKAGES}/{row.pk}").json()["sha256"] == row.sha256
@@ -333,7 +337,7 @@ def test_the_file_of_a_withdrawn_package_is_deleted(
 def test_the_packages_of_a_tenant_have_a_quota(
     publisher: APIClient, now: datetime, tmp_path: Path, package_files: Path
 ) -> None:
-    released(now, tmp_path / "in", "1.9", content=b"\0" * 900_000)
+    create_released_package(now, tmp_path / "in", "1.9", content=b"\0" * 900_000)
     package = post_package(publisher, now)
 
     response = put(publisher, package["id"], b"\0" * 200_000)
@@ -384,7 +388,7 @@ def test_operators_can_read_but_not_change_packages(
 def test_orphaned_files_are_deleted(
     acting: Tenant, now: datetime, tmp_path: Path, package_files: Path
 ) -> None:
-    released(now, tmp_path / "in")
+    create_released_package(now, tmp_path / "in")
     orphan = package_files / "orphan"
     orphan.write_bytes(b"orphan")
     soon = datetime.fromtimestamp(orphan.stat().st_mtime + 60, tz=now.tzinfo)
@@ -441,7 +445,7 @@ def test_a_second_upload_replaces_the_file_of_a_draft(
 def test_packages_are_filtered(
     publisher: APIClient, now: datetime, tmp_path: Path
 ) -> None:
-    released(now, tmp_path / "in", "1.9")
+    create_released_package(now, tmp_path / "in", "1.9")
     create_draft(now, "2.0.0")
 
     drafts = publisher.get(f"{PACKAGES}?state=draft").json()["results"]

@@ -12,19 +12,19 @@ from rest_framework.test import APIClient
 from devices.registry.models import Device
 from devices.registry.tests.factories import TagFactory
 from devices.remote_control.tests.remote_control import errors
-from devices.updates.errors import RolloutOfNothing
+from devices.updates.errors import NoEligibleDevices
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import policies, rollout_control, rollouts, targets
-from devices.updates.services.targets import Size
+from devices.updates.services.targets import WaveSize
 from devices.updates.tests.rollouts import (
     create_devices,
+    create_member,
+    create_released_package,
     devices_in,
     install_update,
-    person,
-    released,
-    started,
+    run_due_steps,
+    start_rollout,
     status_counts,
-    tick,
     wave_sizes,
 )
 from tenants.models import Role, Tenant, User
@@ -37,18 +37,18 @@ Member = Callable[..., APIClient]
 
 @pytest.fixture
 def package(acting: Tenant, now: datetime, tmp_path: Path) -> SoftwareUpdate:
-    return released(now, tmp_path / "in")
+    return create_released_package(now, tmp_path / "in")
 
 
 @pytest.fixture
 def admin(acting: Tenant) -> User:
-    return person(acting)
+    return create_member(acting)
 
 
 def start_next_wave(rollout: Deployment, now: datetime) -> None:
     """Start the next wave and offer the update to its devices."""
     rollout_control.start_next_wave(deployment=rollout, now=now)
-    tick(now)
+    run_due_steps(now)
 
 
 def test_a_dry_run_returns_devices_and_waves(
@@ -85,8 +85,8 @@ def test_a_dry_run_lists_the_devices_of_the_first_wave(
         package=package, said={"waves": wave_sizes(20, 100)}, now=datetime.now(UTC)
     )
 
-    rollout = started(package, admin, now, waves=wave_sizes(20, 100))
-    tick(now)
+    rollout = start_rollout(package, admin, now, waves=wave_sizes(20, 100))
+    run_due_steps(now)
 
     assert devices_in(rollout) == {device.id for device in plan.waves[0].first}
     assert len(devices_in(rollout)) == 4
@@ -109,8 +109,8 @@ def test_a_larger_wave_adds_devices_and_moves_none(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
     create_devices(acting, 50)
-    rollout = started(package, admin, now, waves=wave_sizes(10, 100))
-    tick(now)
+    rollout = start_rollout(package, admin, now, waves=wave_sizes(10, 100))
+    run_due_steps(now)
     first = devices_in(rollout)
     for device_id in first:
         install_update(
@@ -118,7 +118,7 @@ def test_a_larger_wave_adds_devices_and_moves_none(
         )  # they still count as devices of the rollout
 
     rollouts.change(deployment=rollout, waves=wave_sizes(20, 100), now=now)
-    tick(now)
+    run_due_steps(now)
 
     assert (len(first), len(devices_in(rollout, wave=1))) == (5, 10)
     assert first < devices_in(rollout, wave=1)
@@ -128,9 +128,9 @@ def test_waves_by_percentage_and_by_count_reach_all_devices(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
     create_devices(acting, 30)
-    waves = [Size(count=3), Size(percent=50.0), Size(percent=100.0)]
-    rollout = started(package, admin, now, waves=waves)
-    tick(now)
+    waves = [WaveSize(count=3), WaveSize(percent=50.0), WaveSize(percent=100.0)]
+    rollout = start_rollout(package, admin, now, waves=waves)
+    run_due_steps(now)
     start_next_wave(rollout, now)
     start_next_wave(rollout, now)
 
@@ -147,8 +147,8 @@ def test_a_percentage_of_few_devices_is_at_least_one_device(
 ) -> None:
     create_devices(acting, 4)
 
-    rollout = started(package, admin, now, waves=wave_sizes(1, 100))
-    tick(now)
+    rollout = start_rollout(package, admin, now, waves=wave_sizes(1, 100))
+    run_due_steps(now)
 
     assert len(devices_in(rollout)) == 1
 
@@ -177,8 +177,8 @@ def test_a_rollout_reaches_the_devices_that_match_its_filter(
     tag = TagFactory.create(tenant=acting, name="lobby")
     other.device_tags.create(tenant=acting, tag=tag)
 
-    rollout = started(package, admin, now, filter=filter)
-    tick(now)
+    rollout = start_rollout(package, admin, now, filter=filter)
+    run_due_steps(now)
 
     assert len(devices_in(rollout)) == number
 
@@ -188,8 +188,8 @@ def test_a_rollout_can_have_a_single_device(
 ) -> None:
     one, _ = create_devices(acting, 2)
 
-    rollout = started(package, admin, now, filter={"device": str(one.pk)})
-    tick(now)
+    rollout = start_rollout(package, admin, now, filter={"device": str(one.pk)})
+    run_due_steps(now)
 
     assert devices_in(rollout) == {one.pk}
 
@@ -198,10 +198,10 @@ def test_devices_registered_after_the_start_are_left_out(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
     create_devices(acting, 2)
-    rollout = started(package, admin, now)
+    rollout = start_rollout(package, admin, now)
     create_devices(acting, 3, registered_at=now + timedelta(seconds=1))
 
-    tick(now)
+    run_due_steps(now)
 
     assert len(devices_in(rollout)) == 2
 
@@ -211,10 +211,10 @@ def test_a_rollout_never_exceeds_the_counted_devices(
 ) -> None:
     create_devices(acting, 2, model="X96")
     others = create_devices(acting, 3, model="H96")
-    rollout = started(package, admin, now, filter={"model": "X96"})
+    rollout = start_rollout(package, admin, now, filter={"model": "X96"})
     Device.objects.filter(pk__in=[device.pk for device in others]).update(model="X96")
 
-    tick(now)
+    run_due_steps(now)
 
     assert len(devices_in(rollout)) == 2
 
@@ -226,8 +226,8 @@ def test_quarantined_and_retired_devices_are_left_out(
     create_devices(acting, 1, quarantined_at=now)
     create_devices(acting, 1, status="retired", retired_at=now)
 
-    rollout = started(package, admin, now)
-    tick(now)
+    rollout = start_rollout(package, admin, now)
+    run_due_steps(now)
 
     assert (rollout.counted, len(devices_in(rollout))) == (1, 1)
 
@@ -252,9 +252,9 @@ def test_a_rollout_without_devices_is_rejected_with_the_reason(
     left_out: dict[str, int],
 ) -> None:
     create_devices(acting, 1, **device)
-    package = released(now, tmp_path / "in", **requirements)
+    package = create_released_package(now, tmp_path / "in", **requirements)
 
-    with pytest.raises(RolloutOfNothing) as error:
+    with pytest.raises(NoEligibleDevices) as error:
         rollouts.create(package=package, said={}, by=admin, now=now)
 
     assert error.value.current == {"left_out": left_out}
@@ -267,7 +267,7 @@ def test_a_device_without_a_known_version_is_eligible(
     create_devices(acting, 1, app_version="")
     create_devices(acting, 1, app_version="nightly")
 
-    rollout = started(package, admin, now)
+    rollout = start_rollout(package, admin, now)
 
     assert rollout.counted == 2
 
@@ -340,7 +340,7 @@ def test_a_large_rollout_waits_for_the_approval_of_a_second_member(
 
     requested = first.post(f"{ROLLOUTS}/{rollout}/start")
     own = first.post(f"{ROLLOUTS}/{rollout}/approve")
-    tick(now)
+    run_due_steps(now)
     assert (requested.json()["state"], UpdateStatus.objects.count()) == ("waiting", 0)
     assert errors(own) == (403, [("second_person_needed", None)])
 
@@ -353,7 +353,7 @@ def test_a_changed_rollout_needs_a_new_approval(
 ) -> None:
     create_devices(acting, 3)
     policies.change(approval_above=2, now=now)
-    rollout = started(package, admin, now)
+    rollout = start_rollout(package, admin, now)
 
     changed = rollouts.change(deployment=rollout, rate=5, now=now)
 
@@ -365,11 +365,11 @@ def test_a_scheduled_rollout_starts_at_its_time(
 ) -> None:
     create_devices(acting, 1)
     at = now + timedelta(hours=2)
-    rollout = started(package, admin, now, starts_at=at)
-    tick(now)
+    rollout = start_rollout(package, admin, now, starts_at=at)
+    run_due_steps(now)
     assert (rollout.state, devices_in(rollout)) == ("scheduled", set())
 
-    tick(at)
+    run_due_steps(at)
 
     rollout.refresh_from_db()
     assert (rollout.state, len(devices_in(rollout))) == ("running", 1)
@@ -379,8 +379,8 @@ def test_a_started_rollout_keeps_its_filter_and_its_waves_only_grow(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, member: Member
 ) -> None:
     create_devices(acting, 10)
-    rollout = started(package, admin, now, waves=wave_sizes(50, 100))
-    tick(now)
+    rollout = start_rollout(package, admin, now, waves=wave_sizes(50, 100))
+    run_due_steps(now)
     path = f"{ROLLOUTS}/{rollout.pk}"
 
     smaller = member().patch(path, {"waves": [{"percent": 10}, {"percent": 100}]})
@@ -398,14 +398,14 @@ def test_a_later_change_never_exceeds_the_counted_devices(
     """Otherwise a change could avoid the approval of a second member."""
     create_devices(acting, 4, model="X96")
     others = create_devices(acting, 20, model="H96")
-    rollout = started(
+    rollout = start_rollout(
         package, admin, now, filter={"model": "X96"}, waves=wave_sizes(50)
     )
-    tick(now)
+    run_due_steps(now)
     Device.objects.filter(pk__in=[device.pk for device in others]).update(model="X96")
 
     rollouts.change(deployment=rollout, waves=wave_sizes(100), now=now)
-    tick(now)
+    run_due_steps(now)
 
     assert len(devices_in(rollout)) == 4
 
@@ -415,19 +415,21 @@ def test_waves_can_grow_when_updated_devices_no_longer_match_the_filter(
 ) -> None:
     create_devices(acting, 20)
     filter = {"app_version": "1.0.0"}
-    rollout = started(package, admin, now, filter=filter, waves=wave_sizes(20, 100))
-    tick(now)
+    rollout = start_rollout(
+        package, admin, now, filter=filter, waves=wave_sizes(20, 100)
+    )
+    run_due_steps(now)
     for device_id in devices_in(rollout):
         install_update(rollout, device_id, now)
 
     rollouts.change(deployment=rollout, waves=wave_sizes(40, 100), now=now)
-    tick(now)
+    run_due_steps(now)
     assert len(devices_in(rollout, wave=1)) == 8
 
     soon = now + timedelta(minutes=1)
     for update in UpdateStatus.objects.filter(status="pending"):
         install_update(rollout, update.device_id, soon)
-    tick(soon)
+    run_due_steps(soon)
     assert len(devices_in(rollout)) == 20
 
 
@@ -435,11 +437,11 @@ def test_a_rollout_continues_after_a_passed_wave_has_grown(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
     create_devices(acting, 20)
-    rollout = started(package, admin, now, waves=wave_sizes(10, 100), rate=4)
-    tick(now)
+    rollout = start_rollout(package, admin, now, waves=wave_sizes(10, 100), rate=4)
+    run_due_steps(now)
     for device_id in devices_in(rollout):
         install_update(rollout, device_id, now)
-    tick(now + timedelta(seconds=20))
+    run_due_steps(now + timedelta(seconds=20))
     assert list(rollout.waves.values_list("state", flat=True)) == ["passed", "running"]
 
     rollouts.change(deployment=rollout, waves=wave_sizes(20, 100), rate=None, now=now)
@@ -447,7 +449,7 @@ def test_a_rollout_continues_after_a_passed_wave_has_grown(
         moment = now + timedelta(minutes=minutes)
         for update in UpdateStatus.objects.filter(status="pending"):
             install_update(rollout, update.device_id, moment)
-        tick(moment)
+        run_due_steps(moment)
 
     rollout.refresh_from_db()
     assert (rollout.state, status_counts(rollout)) == ("finished", {"completed": 20})
@@ -458,7 +460,7 @@ def test_only_a_draft_can_be_deleted(
 ) -> None:
     create_devices(acting, 1)
     draft = rollouts.create(package=package, said={}, by=admin, now=now)
-    running = started(package, admin, now)
+    running = start_rollout(package, admin, now)
 
     assert member().delete(f"{ROLLOUTS}/{draft.pk}").status_code == 204
     assert errors(member().delete(f"{ROLLOUTS}/{running.pk}")) == (
@@ -491,11 +493,11 @@ def test_aborting_a_rollout_cancels_pending_updates(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
     create_devices(acting, 4)
-    rollout = started(package, admin, now)
-    tick(now)
+    rollout = start_rollout(package, admin, now)
+    run_due_steps(now)
 
     aborted = rollout_control.abort(deployment=rollout, reason="A mistake.", now=now)
-    tick(now)
+    run_due_steps(now)
 
     assert aborted.state == "aborted"
     assert status_counts(rollout) == {"cancelled": 4}
@@ -506,7 +508,7 @@ def test_viewers_can_read_but_not_change_rollouts(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, member: Member
 ) -> None:
     create_devices(acting, 1)
-    rollout = started(package, admin, now)
+    rollout = start_rollout(package, admin, now)
     viewer = member(Role.VIEWER)
 
     assert viewer.get(f"{ROLLOUTS}/{rollout.pk}").status_code == 200

@@ -14,14 +14,18 @@ from playwright.sync_api import Page, expect
 
 from devices.registry.models import Device
 from devices.registry.services.credentials import create_enrollment_token
-from devices.registry.tests.waiting import until
-from devices.simulation.device import Pace
+from devices.registry.tests.waiting import wait_until
+from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet
-from devices.simulation.tests.living import living
+from devices.simulation.tests.living import running_fleet
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import rollout_tick
-from devices.updates.tests.rollouts import create_product, released, status_counts
-from provisioning.tests.browser import MARKS, InBrowser, in_browser, sign_in
+from devices.updates.tests.rollouts import (
+    create_product,
+    create_released_package,
+    status_counts,
+)
+from provisioning.tests.browser import MARKS, BrowserRunner, in_browser, sign_in
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant, User
 from tenants.tests.factories import MembershipFactory, TenantFactory
@@ -56,7 +60,7 @@ def run_fleet(tenant: Tenant, live_server: Any, settings: Any) -> Any:
             enrollment_token=token,
             devices=DEVICE_COUNT,
             seed=seed,
-            pace=Pace(
+            pace=FleetTiming(
                 connect_every=1.0,
                 report_every=600,
                 start_within=1.0,
@@ -67,9 +71,9 @@ def run_fleet(tenant: Tenant, live_server: Any, settings: Any) -> Any:
             ),
             now=lambda: datetime.now(UTC),
         )
-        with living(fleet), running_steps():
+        with running_fleet(fleet), running_steps():
             online = Device.every_tenant.filter(status="online")
-            until(lambda: online.count() == DEVICE_COUNT, within=60)
+            wait_until(lambda: online.count() == DEVICE_COUNT, within=60)
             yield
 
     return run
@@ -86,7 +90,7 @@ def running_steps() -> Iterator[None]:
                 Deployment.every_tenant.exclude(due_at=None).update(
                     due_at=datetime.now(UTC)
                 )
-                while rollout_tick.tick(now=datetime.now(UTC)):
+                while rollout_tick.advance_next_rollout(now=datetime.now(UTC)):
                     pass
         connection.close()
 
@@ -101,7 +105,7 @@ def running_steps() -> Iterator[None]:
 
 @pytest.fixture
 def as_admin(
-    tenant: Tenant, live_server: Any, in_browser: InBrowser
+    tenant: Tenant, live_server: Any, in_browser: BrowserRunner
 ) -> Callable[..., Any]:
     """Return a function that runs steps in a browser as a signed-in administrator."""
     user = User.objects.create_user("admin@ours.example", PASSWORD)
@@ -122,7 +126,7 @@ def as_admin(
 @pytest.fixture
 def package(tenant: Tenant, tmp_path: Path) -> SoftwareUpdate:
     with tenant_scope(tenant.pk):
-        return released(datetime.now(UTC), tmp_path / "in", VERSION)
+        return create_released_package(datetime.now(UTC), tmp_path / "in", VERSION)
 
 
 def start_rollout(page: Page, base: str, package: SoftwareUpdate, waves: str) -> None:
@@ -177,9 +181,9 @@ def test_a_rollout_with_many_failures_pauses_and_can_be_rolled_back(
     with run_fleet(*SIX_IN_TWENTY):
         as_admin(steps)
         updated = Device.every_tenant.filter(app_version=VERSION)
-        until(lambda: not updated.exists(), within=60)
+        wait_until(lambda: not updated.exists(), within=60)
         under_way = UpdateStatus.every_tenant.open()
-        until(lambda: not under_way.exists(), within=60)
+        wait_until(lambda: not under_way.exists(), within=60)
 
     rollback = Deployment.every_tenant.get(rolls_back__isnull=False)
     with tenant_scope(rollback.tenant_id):

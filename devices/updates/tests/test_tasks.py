@@ -9,16 +9,16 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from devices.registry.tests.waiting import until
+from devices.registry.tests.waiting import wait_until
 from devices.updates import tasks
 from devices.updates.models import UpdateStatus
 from devices.updates.services import rollout_tick
 from devices.updates.tests.rollouts import (
     create_devices,
+    create_member,
+    create_released_package,
     devices_in,
-    person,
-    released,
-    started,
+    start_rollout,
     wave_sizes,
 )
 from events.models import Event
@@ -32,9 +32,11 @@ def test_a_started_rollout_is_advanced_by_the_worker(
 ) -> None:
     now = datetime.now(UTC)
     create_devices(acting, 3)
-    rollout = started(released(now, tmp_path / "in"), person(acting), now)
+    rollout = start_rollout(
+        create_released_package(now, tmp_path / "in"), create_member(acting), now
+    )
 
-    until(lambda: len(devices_in(rollout)) == 3)
+    wait_until(lambda: len(devices_in(rollout)) == 3)
 
 
 @pytest.mark.usefixtures("celery_worker")
@@ -46,23 +48,23 @@ def test_leftover_uploads_are_deleted(db: None) -> None:
 
     tasks.delete_orphaned_files.delay()
 
-    until(lambda: not orphan.exists())
+    wait_until(lambda: not orphan.exists())
 
 
 @pytest.mark.django_db(transaction=True)
 def test_parallel_steps_open_each_wave_once(acting: Tenant, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     create_devices(acting, 40)
-    rollout = started(
-        released(now, tmp_path / "in"),
-        person(acting),
+    rollout = start_rollout(
+        create_released_package(now, tmp_path / "in"),
+        create_member(acting),
         now,
         waves=wave_sizes(25, 50, 100),
     )
 
     def run_steps(_: int) -> None:
         with every_tenant_scope():
-            while rollout_tick.tick(now=datetime.now(UTC)):
+            while rollout_tick.advance_next_rollout(now=datetime.now(UTC)):
                 pass
         connection.close()
 

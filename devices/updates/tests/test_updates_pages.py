@@ -9,18 +9,18 @@ from django.test import Client
 
 from devices.updates.models import Deployment, SoftwareProduct, SoftwareUpdate
 from devices.updates.services import rollouts
-from devices.updates.services.targets import Size
+from devices.updates.services.targets import WaveSize
 from devices.updates.tests.rollouts import (
     create_devices,
     create_draft,
+    create_member,
     create_product,
+    create_released_package,
     devices_in,
     install_update,
-    person,
-    released,
     report_failure,
-    started,
-    tick,
+    run_due_steps,
+    start_rollout,
 )
 from tenants.models import Role, Tenant, User
 
@@ -43,12 +43,12 @@ def moment() -> datetime:
 
 @pytest.fixture
 def package(acting: Tenant, moment: datetime, tmp_path: Path) -> SoftwareUpdate:
-    return released(moment, tmp_path / "in")
+    return create_released_package(moment, tmp_path / "in")
 
 
 @pytest.fixture
 def admin(acting: Tenant) -> User:
-    return person(acting)
+    return create_member(acting)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_settings_that_the_form_cannot_show_are_kept(
     settings = {
         "filter": {"os_version": "11"},
         "windows": [window, {**window, "days": ["friday"]}],
-        "waves": [Size(percent=100 / 3), Size(percent=100.0, starts_at=later)],
+        "waves": [WaveSize(percent=100 / 3), WaveSize(percent=100.0, starts_at=later)],
     }
     rollout = rollouts.create(package=package, said=settings, by=admin, now=moment)
     page = portal.get(f"{ROLLOUTS}{rollout.pk}/terms/")
@@ -163,10 +163,10 @@ def test_the_settings_of_a_running_rollout_can_be_changed(
     moment: datetime,
 ) -> None:
     create_devices(acting, 20)
-    rollout = started(
-        package, admin, moment, waves=[Size(percent=10.0), Size(percent=100.0)]
+    rollout = start_rollout(
+        package, admin, moment, waves=[WaveSize(percent=10.0), WaveSize(percent=100.0)]
     )
-    tick(moment)
+    run_due_steps(moment)
     form = {**SETTINGS, "waves": "20 %, 100 %", "soak_minutes": "0"}
 
     portal.post(f"{ROLLOUTS}{rollout.pk}/terms/", {**form, "name": rollout.name})
@@ -186,15 +186,15 @@ def test_the_page_of_a_rollout_shows_progress_and_failures(
     moment: datetime,
 ) -> None:
     create_devices(acting, 10)
-    rollout = started(package, admin, moment)
-    tick(moment)
+    rollout = start_rollout(package, admin, moment)
+    run_due_steps(moment)
     first, *others = sorted(devices_in(rollout))
     report_failure(rollout, first, moment)
     for device_id in others[:4]:
         install_update(rollout, device_id, moment)
-    tick(datetime.now(UTC))
+    run_due_steps(datetime.now(UTC))
     Deployment.objects.update(due_at=moment)
-    tick(datetime.now(UTC))
+    run_due_steps(datetime.now(UTC))
 
     page = html(portal.get(f"{ROLLOUTS}{rollout.pk}/change/"))
 
@@ -220,7 +220,7 @@ def test_buttons_run_the_action_or_show_the_error(
     state: str,
 ) -> None:
     create_devices(acting, 1)
-    rollout = started(package, admin, moment)
+    rollout = start_rollout(package, admin, moment)
 
     response = portal.post(
         f"{ROLLOUTS}{rollout.pk}/act/", {"verb": verb, "reason": "a\x00b"}, follow=True
@@ -241,7 +241,7 @@ def test_an_unknown_action_gets_404(
     moment: datetime,
 ) -> None:
     create_devices(acting, 1)
-    rollout = started(package, admin, moment)
+    rollout = start_rollout(package, admin, moment)
 
     assert (
         portal.post(f"{ROLLOUTS}{rollout.pk}/act/", {"verb": "explode"}).status_code
@@ -298,9 +298,9 @@ def test_a_viewer_has_no_buttons(
     acting: Tenant, package: SoftwareUpdate, admin: User, moment: datetime
 ) -> None:
     create_devices(acting, 1)
-    rollout = started(package, admin, moment)
+    rollout = start_rollout(package, admin, moment)
     viewer = Client()
-    viewer.force_login(person(acting, Role.VIEWER))
+    viewer.force_login(create_member(acting, Role.VIEWER))
 
     page = html(viewer.get(f"{ROLLOUTS}{rollout.pk}/change/"))
     rejected = viewer.post(f"{ROLLOUTS}{rollout.pk}/act/", {"verb": "abort"})
@@ -328,8 +328,8 @@ def test_the_page_of_a_device_shows_its_updates(
     moment: datetime,
 ) -> None:
     (device,) = create_devices(acting, 1)
-    rollout = started(package, admin, moment)
-    tick(moment)
+    rollout = start_rollout(package, admin, moment)
+    run_due_steps(moment)
     report_failure(rollout, device.pk, moment)
 
     page = html(portal.get(f"/admin/devices/device/{device.pk}/change/"))

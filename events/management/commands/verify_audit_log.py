@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from events.services import audit_log
-from tenants.management.operator_command import OperatorCommand, Refused
+from tenants.management.operator_command import CommandFailed, OperatorCommand
 from tenants.queries import tenant_by_slug
 
 MAX_LISTED = 20
@@ -29,7 +29,7 @@ class Command(OperatorCommand):
         result = dataclasses.asdict(verdict)
         if verdict.breaks:
             lines = "\n".join(self.line(item) for item in verdict.breaks[:MAX_LISTED])
-            raise Refused(f"{len(verdict.breaks)} breaks found.\n{lines}", result)
+            raise CommandFailed(f"{len(verdict.breaks)} breaks found.\n{lines}", result)
         return result, (
             f"{verdict.events} events in {verdict.seals} seals are unchanged."
             f" {verdict.unsealed} events are not sealed yet."

@@ -23,15 +23,15 @@ from devices.configurations.services.layers import Subject
 from devices.preferences.services import definitions
 from devices.registry.models import Device, EnrollmentToken, Tag
 from devices.registry.services import credentials, registration
-from devices.remote_control.errors import NobodyFound
+from devices.remote_control.errors import NoDevicesFound
 from devices.remote_control.services import bulk_commands
-from devices.simulation.device import Pace
+from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet, allow_connections
-from devices.simulation.tally import Tally
-from devices.updates.errors import RolloutOfNothing
+from devices.simulation.tally import RunStatistics
+from devices.updates.errors import NoEligibleDevices
 from devices.updates.models import SoftwareUpdate
 from devices.updates.services import packages, products, rollout_control, rollouts
-from devices.updates.services.targets import Size
+from devices.updates.services.targets import WaveSize
 from tenants.context import tenant_scope
 from tenants.management.operator_command import OperatorCommand
 from tenants.models import Membership, Role, Tenant, User
@@ -115,7 +115,7 @@ class Command(OperatorCommand):
         _require_running_server()
         tenant, password = _get_or_create_tenant()
         token = _prepare(tenant)
-        fleet, tally = _fleet(token, devices), Tally()
+        fleet, tally = _fleet(token, devices), RunStatistics()
         allow_connections(devices)
         try:
             asyncio.run(self._simulate(fleet, tenant, tally, seconds))
@@ -133,7 +133,7 @@ class Command(OperatorCommand):
         return result, _summary(password, token, devices, tally)
 
     async def _simulate(
-        self, fleet: Fleet, tenant: Tenant, tally: Tally, seconds: float
+        self, fleet: Fleet, tenant: Tenant, tally: RunStatistics, seconds: float
     ) -> None:
         """Register the devices, set up the tenant, and run the devices for some time."""
         self.stderr.write(
@@ -159,7 +159,7 @@ class Command(OperatorCommand):
             await running
 
 
-def _registered(tally: Tally) -> int:
+def _registered(tally: RunStatistics) -> int:
     return tally.states["online"] + tally.states["quarantined"]
 
 
@@ -221,7 +221,7 @@ def _prepare(tenant: Tenant) -> str:
 
 
 def _fleet(token: str, devices: int) -> Fleet:
-    pace = Pace(
+    pace = FleetTiming(
         connect_every=10, report_every=60, start_within=3, silence=0, history=HISTORY
     )
     return Fleet(
@@ -273,7 +273,7 @@ def _send_commands(tenant: Tenant) -> None:
     with tenant_scope(tenant.pk):
         owner = _owner()
         for command in COMMANDS:
-            with suppress(NobodyFound):
+            with suppress(NoDevicesFound):
                 bulk_commands.request(by=owner, now=timezone.now(), **command)
 
 
@@ -288,7 +288,7 @@ def _start_rollout(tenant: Tenant) -> None:
         package = packages.create(
             product=product, version="3.0.0", changelog="Starts faster.", now=now
         )
-        spool = uploads.Spool(packages.largest())
+        spool = uploads.UploadWriter(packages.max_package_size())
         try:
             spool.write(b"a demo player package\n" * 100_000)
             packages.receive(package=package, spooled=spool.finish(), now=now)
@@ -296,15 +296,21 @@ def _start_rollout(tenant: Tenant) -> None:
             spool.remove()
         package = packages.release(package=package, now=now)
         terms = {
-            "waves": [Size(percent=10.0), Size(percent=50.0), Size(percent=100.0)],
+            "waves": [
+                WaveSize(percent=10.0),
+                WaveSize(percent=50.0),
+                WaveSize(percent=100.0),
+            ],
             "soak_minutes": 0,
         }
-        with suppress(RolloutOfNothing):
+        with suppress(NoEligibleDevices):
             rollout = rollouts.create(package=package, said=terms, by=owner, now=now)
             rollout_control.start(deployment=rollout, by=owner, now=now)
 
 
-def _summary(password: str | None, token: str, devices: int, tally: Tally) -> str:
+def _summary(
+    password: str | None, token: str, devices: int, tally: RunStatistics
+) -> str:
     return f"""\
 {tally.table()}
 

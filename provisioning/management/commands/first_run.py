@@ -10,12 +10,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.services.tenants import create_tenant
-from core.locks import in_turn
+from core.locks import transaction_lock
 from devices.metrics.services import partitions
 from devices.registry.services.credentials import create_enrollment_token
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant, User
-from tenants.postgresql.row_security import refuse_to_start_without_wall
+from tenants.postgresql.row_security import require_row_security
 
 ADMINISTRATOR = "admin@example.com"
 TENANT = "default"
@@ -29,9 +29,9 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
-        in_turn("first run")  # only one of two simultaneous runs creates
-        refuse_to_start_without_wall()
-        partitions.make_ahead(now=timezone.now())
+        transaction_lock("first run")  # only one of two simultaneous runs creates
+        require_row_security()
+        partitions.create_ahead(now=timezone.now())
         if User.objects.exists() or Tenant.objects.exists():
             return
         password = secrets.token_urlsafe(12)

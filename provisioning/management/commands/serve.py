@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from provisioning.roles import ROLES, command_of
+from provisioning.roles import ROLES, command_line
 
 
 class Command(BaseCommand):
@@ -31,5 +31,5 @@ class Command(BaseCommand):
                 leftover.unlink()
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
         default_port = settings.STREAM_PORT if role == "stream" else settings.PORT
-        command = command_of(role, port=port or default_port)
+        command = command_line(role, port=port or default_port)
         os.execv(command[0], command)  # so that the role receives signals directly

@@ -14,9 +14,9 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from devices.simulation.device import Pace
+from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet, allow_connections
-from devices.simulation.tally import Tally
+from devices.simulation.tally import RunStatistics
 from tenants.management.operator_command import OperatorCommand
 
 MAX_DEVICES = 20_000  # per process
@@ -129,7 +129,7 @@ class Command(OperatorCommand):
     ) -> tuple[Mapping[str, Any], str]:
         if not 0 <= options["history"] <= MAX_HISTORY:
             raise CommandError(f"--history must be from 0 to {MAX_HISTORY} (hours).")
-        pace = Pace(
+        pace = FleetTiming(
             connect_every=options["connect_every"],
             report_every=options["report_every"],
             start_within=options["start_within"],
@@ -148,12 +148,12 @@ class Command(OperatorCommand):
             pace=pace,
             now=timezone.now,
         )
-        tally = Tally()
+        tally = RunStatistics()
         asyncio.run(self._run_with_table(fleet, tally, seconds))
         return tally.figures(), tally.table()
 
     async def _run_with_table(
-        self, fleet: Fleet, tally: Tally, seconds: float | None
+        self, fleet: Fleet, tally: RunStatistics, seconds: float | None
     ) -> None:
         """Run the fleet and redraw the table on a terminal. Ctrl-C stops the run."""
         running = asyncio.create_task(fleet.run(tally, seconds))
@@ -174,7 +174,12 @@ class Command(OperatorCommand):
 
 
 def _validate(
-    url: str, token: str, devices: int, seconds: float | None, seed: str, pace: Pace
+    url: str,
+    token: str,
+    devices: int,
+    seconds: float | None,
+    seed: str,
+    pace: FleetTiming,
 ) -> None:
     """
     Raises:

@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from provisioning.embedded import endpoints, postgres, servers
 from provisioning.embedded.endpoints import EmbeddedError
 from provisioning.processes import Program, Supervisor
-from provisioning.roles import command_of
+from provisioning.roles import command_line
 from provisioning.var import BASE
 
 
@@ -95,21 +95,21 @@ def _programs(port: int, stream_port: int) -> list[Program]:
     return [
         Program(
             name="web",
-            command=command_of("web", port=port),
+            command=command_line("web", port=port),
             environment={"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
         ),
         Program(
             name="stream",
-            command=command_of("stream", port=stream_port),
+            command=command_line("stream", port=stream_port),
             environment={"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
         ),
         Program(
             name="worker",
-            command=command_of("worker", port=port),
+            command=command_line("worker", port=port),
             orphan_signal=signal.SIGQUIT,  # a warm shutdown hangs without the broker
             environment=as_root,
         ),
-        Program(name="beat", command=command_of("beat", port=port)),
+        Program(name="beat", command=command_line("beat", port=port)),
     ]
 
 
