@@ -129,7 +129,7 @@ def key_refusal_reason(digest: str, *, for_devices: Iterable[UUID]) -> str | Non
         digest: SHA-256 of the SubjectPublicKeyInfo, hex.
     """
     with every_tenant_scope():
-        row = _KEY_REFUSED.row(digest, list(for_devices))
+        row = _KEY_REFUSED.fetch_one(digest, list(for_devices))
     if row is None:
         return None
     return _REFUSAL_REASONS[row[0]]
@@ -141,7 +141,7 @@ def reserve(row: DeviceCertificate) -> None:
     Raises:
         IntegrityError: the serial number is taken.
     """
-    _RESERVE.changes(
+    _RESERVE.execute(
         row.pk,
         row.device_id,
         row.serial_number,
@@ -157,7 +157,7 @@ def reserve(row: DeviceCertificate) -> None:
 
 def in_use(device_id: UUID) -> DeviceCertificate | None:
     """Return the device's active certificate, with only its id and serial number."""
-    return _partial_certificate(_IN_USE.row(device_id))
+    return _partial_certificate(_IN_USE.fetch_one(device_id))
 
 
 def start_handover(device_id: UUID, *, until: datetime) -> DeviceCertificate | None:
@@ -166,7 +166,7 @@ def start_handover(device_id: UUID, *, until: datetime) -> DeviceCertificate | N
     Returns:
         The certificate, with only its id and serial number; None if there is none.
     """
-    return _partial_certificate(_START_HANDOVER.row(device_id, until))
+    return _partial_certificate(_START_HANDOVER.fetch_one(device_id, until))
 
 
 def signing_authority(host: str, slot: int) -> tuple[int, str, int | None] | None:
@@ -176,7 +176,7 @@ def signing_authority(host: str, slot: int) -> tuple[int, str, int | None] | Non
         The CA's id, its key identifier, and the shard's id (None if the shard does not
         exist yet); None if no CA signs.
     """
-    row: tuple[int, str, int | None] | None = _SIGNING_AUTHORITY.row(host, slot)
+    row: tuple[int, str, int | None] | None = _SIGNING_AUTHORITY.fetch_one(host, slot)
     return row
 
 
@@ -185,7 +185,7 @@ def certificate_and_device(fingerprint: str) -> tuple[DeviceCertificate, Device]
 
     Of the certificate only the columns `_CERTIFICATE` are loaded.
     """
-    row = _CERTIFICATE_AND_DEVICE.row(fingerprint)
+    row = _CERTIFICATE_AND_DEVICE.fetch_one(fingerprint)
     if row is None:
         return None
     end = len(_CERTIFICATE)
@@ -202,7 +202,7 @@ def status_of(
         authority_key_id: key identifier of the CA, hex.
     """
     row: tuple[str, datetime | None, str] | None
-    row = _STATUS.row(authority_key_id, serial_number)
+    row = _STATUS.fetch_one(authority_key_id, serial_number)
     return row
 
 
@@ -212,7 +212,7 @@ def activate(row: DeviceCertificate) -> bool:
     Returns:
         False if the reservation is no longer pending (compare and set).
     """
-    changed = _ACTIVATE.changes(
+    changed = _ACTIVATE.execute(
         row.pk,
         row.pem,
         row.fingerprint,

@@ -91,7 +91,7 @@ def repair_certificates() -> int:
     service = CertificateManagementService()
     check = IntegrityCheck(service, clock=timezone.now, fix=True)
     with every_tenant_scope():
-        repaired = sum(1 for _ in chain(check.interrupted(), check.left_behind()))
+        repaired = sum(1 for _ in chain(check.interrupted(), check.leftover_files()))
         since = timezone.now() - MAX_OUTAGE
         return repaired + remove_delivered_keys(service.ca.store, since=since)
 

@@ -22,15 +22,15 @@ class PreparedStatement:
     types: str  # PostgreSQL types of the values, such as "uuid, timestamptz"
     sql: str
 
-    def rows(self, *values: Any) -> list[tuple[Any, ...]]:
+    def fetch_all(self, *values: Any) -> list[tuple[Any, ...]]:
         """Run the statement and return all rows."""
         return self._run(values, fetch=True)[0]
 
-    def row(self, *values: Any) -> tuple[Any, ...] | None:
+    def fetch_one(self, *values: Any) -> tuple[Any, ...] | None:
         """Run the statement and return the first row, or None."""
-        return next(iter(self.rows(*values)), None)
+        return next(iter(self.fetch_all(*values)), None)
 
-    def changes(self, *values: Any) -> int:
+    def execute(self, *values: Any) -> int:
         """Run the statement and return the number of affected rows."""
         return self._run(values, fetch=False)[1]
 

@@ -16,7 +16,7 @@ def write(event: Event) -> None:
         field.get_db_prep_save(getattr(event, field.attname), connection)
         for field in _FIELDS
     )
-    row = _insert().row(*values)
+    row = _insert().fetch_one(*values)
     assert row is not None
     event.pk = row[0]
 

@@ -117,8 +117,8 @@ class Tenant(models.Model):
         help_text="Members must set up a second factor before they can use the portal.",
     )
 
-    seen_by: ClassVar[Role] = Role.ADMIN
-    managed_by: ClassVar[Role] = Role.OWNER
+    view_role: ClassVar[Role] = Role.ADMIN
+    manage_role: ClassVar[Role] = Role.OWNER
 
     class Meta:
         ordering = ("slug",)
@@ -143,8 +143,8 @@ class TenantOwned(models.Model):
         db_index=False,  # the indexes of each model start with the tenant
     )
 
-    seen_by: ClassVar[Role] = Role.VIEWER
-    managed_by: ClassVar[Role] = Role.OPERATOR
+    view_role: ClassVar[Role] = Role.VIEWER
+    manage_role: ClassVar[Role] = Role.OPERATOR
 
     objects: ClassVar = TenantManager()
     every_tenant: ClassVar = models.Manager()
@@ -162,8 +162,8 @@ class Membership(TenantOwned):
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    seen_by = Role.ADMIN
-    managed_by = Role.ADMIN
+    view_role = Role.ADMIN
+    manage_role = Role.ADMIN
 
     class Meta(TenantOwned.Meta):
         ordering = ("created_at",)
@@ -204,8 +204,8 @@ class IssuedToken(TenantOwned):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
-    seen_by = Role.ADMIN
-    managed_by = Role.ADMIN
+    view_role = Role.ADMIN
+    manage_role = Role.ADMIN
 
     objects: ClassVar = TenantManager.from_queryset(IssuedTokenQuerySet)()
     every_tenant: ClassVar = IssuedTokenQuerySet.as_manager()

@@ -26,8 +26,8 @@ def role_in_current_tenant(user: User) -> Role | None:
 class RoleBackend(ModelBackend):
     """Authentication backend that grants members the permissions of their role.
 
-    Each model defines the role needed to view it (`seen_by`) and to change it
-    (`managed_by`).
+    Each model defines the role needed to view it (`view_role`) and to change it
+    (`manage_role`).
     """
 
     def has_perm(self, user_obj: object, perm: str, obj: object = None) -> bool:
@@ -57,7 +57,7 @@ def role_needed(permission: str) -> Role | None:
         model = apps.get_model(app_label, model_name)
     except LookupError:
         return None
-    attribute = "seen_by" if action == "view" else "managed_by"
+    attribute = "view_role" if action == "view" else "manage_role"
     return getattr(model, attribute, None)
 
 

@@ -56,7 +56,7 @@ class TenantForm(ServiceForm):
         model = Tenant
         fields = ("slug", "name", "requires_second_factor")
 
-    def act(self) -> Tenant:
+    def call_service(self) -> Tenant:
         values = self.cleaned_data
         if self.instance.pk and not self.instance._state.adding:
             return tenants.update_tenant(
@@ -87,7 +87,7 @@ class TenantAdmin(PortalAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        form = TenantForm.for_person(signed_in_user(request))
+        form = TenantForm.for_user(signed_in_user(request))
         unused = ("slug", "owner") if obj else ("requires_second_factor",)
         for name in unused:
             del form.base_fields[name]
@@ -129,7 +129,7 @@ class MembershipForm(ServiceForm):
         model = Membership
         fields = ("role",)
 
-    def act(self) -> Membership:
+    def call_service(self) -> Membership:
         role = Role(self.cleaned_data["role"])
         if not self.instance._state.adding:
             members.change_role(
@@ -160,7 +160,7 @@ class MembershipAdmin(PortalAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        form = MembershipForm.for_person(signed_in_user(request))
+        form = MembershipForm.for_user(signed_in_user(request))
         form.by = role_of(request)
         if obj is not None:
             form.base_fields = {"role": form.base_fields["role"]}
@@ -256,7 +256,7 @@ class ApiTokenForm(ServiceForm):
     def tenant_id(self) -> Any:
         return self.cleaned_data["membership"].tenant_id
 
-    def act(self) -> ApiToken:
+    def call_service(self) -> ApiToken:
         now, expires_at = timezone.now(), self.cleaned_data["expires_at"]
         membership: Membership = self.cleaned_data["membership"]
         if not self.by.includes(Role(membership.role)):
@@ -284,7 +284,7 @@ class ApiTokenAdmin(IssuedTokenAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        form = ApiTokenForm.for_person(signed_in_user(request))
+        form = ApiTokenForm.for_user(signed_in_user(request))
         form.by = role_of(request)
         form.members = visible_to(signed_in_user(request), Membership).select_related(
             "user"

@@ -75,7 +75,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeviceCertificate]:
         certificates = DeviceCertificate.objects.signed()
         if not signed_in_user(request).is_superuser:
-            certificates = certificates.owned()
+            certificates = certificates.of_current_tenant()
         return certificates.order_by("-reserved_at", "-id")
 
     @display(description="Status", label=STATUS_LABELS)
@@ -186,7 +186,7 @@ class CertificateInline(ReadOnlyInline):
         return (
             certificates
             if signed_in_user(request).is_superuser
-            else certificates.owned()
+            else certificates.of_current_tenant()
         )
 
 

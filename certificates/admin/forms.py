@@ -45,7 +45,7 @@ class CampaignForm(ServiceForm):
         # `ServiceForm` preselects a single tenant; an empty field means all tenants.
         self.fields["tenant"].initial = None
 
-    def act(self) -> RenewalCampaign:
+    def call_service(self) -> RenewalCampaign:
         values = self.cleaned_data
         return renewal_campaigns.pull_forward(
             reason=values["reason"],

@@ -59,11 +59,13 @@ class AutoRegisterView(APIView):
     def post(self, request: Request) -> Response:
         body = AutoRegistrationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        admission = request.auth if isinstance(request.auth, EnrollmentToken) else None
+        enrollment_token = (
+            request.auth if isinstance(request.auth, EnrollmentToken) else None
+        )
         enrollment = enroll(
-            report=body.box(),
+            report=body.report(),
             csr_pem=body.validated_data.get("csr"),
-            admission=admission,
+            enrollment_token=enrollment_token,
             service=CertificateManagementService(),
             now=timezone.now(),
         )

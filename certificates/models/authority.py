@@ -59,8 +59,8 @@ class CertificateAuthority(models.Model):
     superseded_at = models.DateTimeField(null=True)
     retired_at = models.DateTimeField(null=True)
 
-    seen_by: ClassVar[Role | None] = None  # superusers only
-    managed_by: ClassVar[Role | None] = None
+    view_role: ClassVar[Role | None] = None  # superusers only
+    manage_role: ClassVar[Role | None] = None
 
     objects: ClassVar = AuthorityQuerySet.as_manager()
 
@@ -116,8 +116,8 @@ class Responder(models.Model):
     not_after = models.DateTimeField()
     created_at = models.DateTimeField()
 
-    seen_by: ClassVar[Role | None] = None
-    managed_by: ClassVar[Role | None] = None
+    view_role: ClassVar[Role | None] = None
+    manage_role: ClassVar[Role | None] = None
 
     objects: ClassVar = ResponderQuerySet.as_manager()
 

@@ -37,8 +37,8 @@ class RenewalCampaign(models.Model):
     renewed = models.PositiveIntegerField(default=0)  # queued for renewal so far
     reached = models.CharField(max_length=40, blank=True)  # last serial number queued
 
-    seen_by: ClassVar[Role | None] = None
-    managed_by: ClassVar[Role | None] = None
+    view_role: ClassVar[Role | None] = None
+    manage_role: ClassVar[Role | None] = None
 
     objects: ClassVar = CampaignQuerySet.as_manager()
 

@@ -19,7 +19,7 @@ from tenants.models import Role
 class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
     """Filters for certificates."""
 
-    def owned(self) -> Self:
+    def of_current_tenant(self) -> Self:
         """Certificates of the current tenant's devices.
 
         The table has no tenant column, so every query for a member needs this filter.
@@ -63,7 +63,7 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
     def signed_by(self, authority_key_id: str) -> Self:
         return self.filter(authority_key_id=authority_key_id)
 
-    def unended(self) -> Self:
+    def accepted(self) -> Self:
         """Certificates that verifiers accept: neither revoked nor expired."""
         return self.filter(
             status__in=(
@@ -92,7 +92,7 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
 
     def due_for_expiration(self, now: datetime) -> Self:
         """Certificates that have ended and are not marked as expired yet."""
-        return self.unended().filter(not_after__lte=now)
+        return self.accepted().filter(not_after__lte=now)
 
     def stuck(self, before: datetime) -> Self:
         """Reservations that a crash left unfinished, made before the given time."""
@@ -172,8 +172,8 @@ class DeviceCertificate(models.Model):
         db_index=False,
     )
 
-    seen_by: ClassVar[Role] = Role.VIEWER
-    managed_by: ClassVar[Role] = Role.OPERATOR
+    view_role: ClassVar[Role] = Role.VIEWER
+    manage_role: ClassVar[Role] = Role.OPERATOR
 
     objects: ClassVar = CertificateQuerySet.as_manager()
 

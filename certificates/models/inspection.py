@@ -18,8 +18,8 @@ class Inspection(models.Model):
     inspected = models.PositiveBigIntegerField("certificates audited", default=0)
     drifted = models.PositiveIntegerField("certificates with findings", default=0)
 
-    seen_by: ClassVar[Role | None] = None
-    managed_by: ClassVar[Role | None] = None
+    view_role: ClassVar[Role | None] = None
+    manage_role: ClassVar[Role | None] = None
 
     class Meta:
         verbose_name = "audit pass"
@@ -52,8 +52,8 @@ class Drift(models.Model):
     found_at = models.DateTimeField()
     seen_at = models.DateTimeField()
 
-    seen_by: ClassVar[Role | None] = None  # members see it on the certificate's page
-    managed_by: ClassVar[Role | None] = None
+    view_role: ClassVar[Role | None] = None  # members see it on the certificate's page
+    manage_role: ClassVar[Role | None] = None
 
     class Meta:
         verbose_name = "integrity finding"

@@ -51,8 +51,8 @@ class RevocationList(models.Model):
     this_update = models.DateTimeField(null=True)
     next_update = models.DateTimeField(null=True)
 
-    seen_by: ClassVar[Role | None] = None
-    managed_by: ClassVar[Role | None] = None
+    view_role: ClassVar[Role | None] = None
+    manage_role: ClassVar[Role | None] = None
 
     objects: ClassVar = ListQuerySet.as_manager()
 

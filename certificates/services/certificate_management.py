@@ -233,7 +233,9 @@ def owned_certificate(serial_number: str) -> DeviceCertificate:
         NoSuchCertificate: it does not exist, was never signed, or is another tenant's.
     """
     normalised = serials.normalise(serial_number)
-    owned = DeviceCertificate.objects.owned().signed().select_related("device")
+    owned = (
+        DeviceCertificate.objects.of_current_tenant().signed().select_related("device")
+    )
     certificate = owned.filter(serial_number=normalised).first() if normalised else None
     if certificate is None:
         raise NoSuchCertificate

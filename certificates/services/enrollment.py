@@ -31,7 +31,7 @@ def enroll(
     *,
     report: DeviceReport,
     csr_pem: str | None,
-    admission: EnrollmentToken | None,
+    enrollment_token: EnrollmentToken | None,
     service: CertificateManagementService,
     now: datetime,
 ) -> Enrollment:
@@ -44,7 +44,7 @@ def enroll(
     Args:
         report: what the device sends about itself.
         csr_pem: None to register only.
-        admission: the enrollment token it registers with.
+        enrollment_token: the enrollment token it registers with.
 
     Raises:
         DomainError: see `registration.auto_register` and
@@ -52,12 +52,12 @@ def enroll(
     """
     if csr_pem is None:
         registered = registration.auto_register(
-            box=report, admission=admission, now=now
+            report=report, enrollment_token=enrollment_token, now=now
         )
         return Enrollment(registered, None)
     digest = _check_csr(report, csr_pem, service, now)
     registered = registration.auto_register(
-        box=report, admission=admission, key_digest=digest, now=now
+        report=report, enrollment_token=enrollment_token, key_digest=digest, now=now
     )
     device = registered.device
     if device.quarantined_at is not None:
@@ -66,7 +66,7 @@ def enroll(
         certificate = service.issue_certificate(device=device, csr_pem=csr_pem, now=now)
     except Exception:
         if registered.created:
-            _undo_registration(registered, admission, now)
+            _undo_registration(registered, enrollment_token, now)
         raise
     return Enrollment(registered, certificate)
 
@@ -96,7 +96,7 @@ def _refusal_reason(report: DeviceReport, digest: str) -> str | None:
 
 @transaction.atomic
 def _undo_registration(
-    registered: Registration, admission: EnrollmentToken | None, now: datetime
+    registered: Registration, enrollment_token: EnrollmentToken | None, now: datetime
 ) -> None:
     """Retire a new device, unless it has registered again or got a certificate."""
     device = lock_device(registered.device.pk)
@@ -106,5 +106,5 @@ def _undo_registration(
     certificates = DeviceCertificate.objects.active().of_device(device.pk)
     if token.exists() and not certificates.exists():
         registration.retire(device=device, reason="enrollment failed", now=now)
-        if admission is not None:
-            refund_use(admission)
+        if enrollment_token is not None:
+            refund_use(enrollment_token)

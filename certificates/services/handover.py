@@ -41,7 +41,7 @@ def acknowledge(
 @transaction.atomic
 def confirm(certificate: DeviceCertificate, *, now: datetime) -> DeviceCertificate:
     """Record that a device uses a certificate, and supersede its earlier ones."""
-    device = lock_device(certificate.device_id, even_retired=True)
+    device = lock_device(certificate.device_id, allow_retired=True)
     certificates = DeviceCertificate.objects.of_device(device.pk)
     row = certificates.select_related("replaces").get(pk=certificate.pk)
     if row.status != Status.ACTIVE:

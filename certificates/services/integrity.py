@@ -61,7 +61,7 @@ class IntegrityCheck:
         yield from self.interrupted()
         yield from self.active()
         yield from self.unexpected_keys()
-        yield from self.left_behind()
+        yield from self.leftover_files()
 
     def authorities(self) -> Iterator[Difference]:
         """Check that each trusted issuing CA can sign. Only the operator can repair this."""
@@ -92,7 +92,7 @@ class IntegrityCheck:
         """Check the files of all certificates in use."""
         for row in DeviceCertificate.objects.active().iterator(chunk_size=500):
             if next(file_differences(row, self.store), None) is not None:
-                yield from self._mended(row)
+                yield from self._repair(row)
 
     def unexpected_keys(self) -> Iterator[Difference]:
         """Find private keys that do not belong to a certificate in use."""
@@ -106,7 +106,7 @@ class IntegrityCheck:
                     self.fix,
                 )
 
-    def left_behind(self) -> Iterator[Difference]:
+    def leftover_files(self) -> Iterator[Difference]:
         """Find files of finished or failed issuances, and partially written files."""
         pending = DeviceCertificate.objects.pending()
         for path in _files(self.store.staged, ".pem"):
@@ -140,7 +140,7 @@ class IntegrityCheck:
         """
         try:
             with transaction.atomic():
-                lock_device(UUID(device_id), even_retired=True)
+                lock_device(UUID(device_id), allow_retired=True)
                 if _expects_key(device_id):
                     return False
                 if self.fix:
@@ -151,10 +151,10 @@ class IntegrityCheck:
                 path.unlink(missing_ok=True)
             return True
 
-    def _mended(self, row: DeviceCertificate) -> Iterator[Difference]:
+    def _repair(self, row: DeviceCertificate) -> Iterator[Difference]:
         """Check again with the device locked and, with `fix`, repair the differences."""
         with transaction.atomic():
-            lock_device(row.device_id, even_retired=True)
+            lock_device(row.device_id, allow_retired=True)
             is_active = DeviceCertificate.objects.active().filter(pk=row.pk).exists()
             differences = list(file_differences(row, self.store)) if is_active else []
             for difference in differences:

@@ -60,7 +60,7 @@ def _reencrypt_device_key(path: Path) -> bool:
     try:
         device_id = UUID(path.name.removesuffix("-key.pem"))
         with transaction.atomic():
-            lock_device(device_id, even_retired=True)
+            lock_device(device_id, allow_retired=True)
             return _reencrypt(path, authority=False)
     except (ValueError, DeviceNotFound) as error:
         if isinstance(error, PkiError):

@@ -19,7 +19,7 @@ def remove_delivered_key(row: DeviceCertificate, store: CertificateStore) -> boo
     Returns:
         True if the key was removed.
     """
-    lock_device(row.device_id, even_retired=True)
+    lock_device(row.device_id, allow_retired=True)
     path = store.key_of(row.device_id)
     if key_digest(path) != row.public_key_digest:
         return False
@@ -46,7 +46,7 @@ def destroy_revoked_key(*, device_id: UUID, serial_number: str) -> None:
 
     If the device has another certificate in use, write that to the certificate file.
     """
-    lock_device(device_id, even_retired=True)
+    lock_device(device_id, allow_retired=True)
     revoked = DeviceCertificate.objects.of_device(device_id).filter(
         serial_number=serial_number, status=DeviceCertificate.Status.REVOKED
     )

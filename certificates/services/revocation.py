@@ -34,7 +34,7 @@ def revoke(
         NotRevocable: the certificate was never active, or has expired.
     """
     parsed = parse_reason(reason)
-    device = lock_device(certificate.device_id, even_retired=True)
+    device = lock_device(certificate.device_id, allow_retired=True)
     row = DeviceCertificate.objects.get(pk=certificate.pk)
     if row.status == Status.REVOKED:
         if parsed == Reason.KEY_COMPROMISE != row.revocation_reason:
@@ -46,7 +46,7 @@ def revoke(
     else:
         raise NotRevocable(f"The certificate is {row.status}.")
     if parsed == Reason.KEY_COMPROMISE:
-        others = DeviceCertificate.objects.unended().of_device(device.pk)
+        others = DeviceCertificate.objects.accepted().of_device(device.pk)
         for other in others.filter(public_key_digest=row.public_key_digest):
             _revoke(other, device, parsed, now)
         _fail_pending(row.public_key_digest, device)
@@ -63,8 +63,8 @@ def revoke_all_of_device(device_id: UUID, *, reason: str, now: datetime) -> int:
         InvalidReason: the reason does not exist or does not apply to devices.
     """
     parsed = parse_reason(reason)
-    device = lock_device(device_id, even_retired=True)
-    rows = list(DeviceCertificate.objects.unended().of_device(device_id))
+    device = lock_device(device_id, allow_retired=True)
+    rows = list(DeviceCertificate.objects.accepted().of_device(device_id))
     for row in rows:
         _revoke(row, device, parsed, now)
     DeviceCertificate.objects.pending().of_device(device_id).update(

@@ -141,7 +141,7 @@ def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
     if _has_trusted_subordinates(row):
         raise NotReadyForRotation("A trusted CA is below this CA.")
     certificates = DeviceCertificate.objects.signed_by(key_identifier)
-    valid = certificates.unended().count()
+    valid = certificates.accepted().count()
     if valid:
         raise NotReadyForRotation(f"{valid} certificates of the CA are still valid.")
     if certificates.unlisted().exists():
@@ -191,7 +191,7 @@ def authority_usages() -> list[AuthorityUsage]:
         certificates = DeviceCertificate.objects.signed_by(row.key_identifier)
         active = certificates.filter(status=DeviceCertificate.Status.ACTIVE)
         in_use = certificates.active().count()
-        superseded = certificates.unended().count() - active.count()
+        superseded = certificates.accepted().count() - active.count()
         usages.append(AuthorityUsage(row, in_use, active.count() - in_use, superseded))
     return usages
 
@@ -316,7 +316,7 @@ def replaced_certificates(
     Args:
         unconfirmed: include those whose successor the device has not confirmed.
     """
-    valid = DeviceCertificate.objects.signed_by(authority.key_identifier).unended()
+    valid = DeviceCertificate.objects.signed_by(authority.key_identifier).accepted()
     replaced: CertificateQuerySet = valid.exclude(pk__in=valid.active().values("pk"))
     if not unconfirmed:
         replaced = replaced.filter(status=DeviceCertificate.Status.SUPERSEDED)

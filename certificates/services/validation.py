@@ -46,7 +46,7 @@ def validate_certificate(pem: str, *, now: datetime) -> Validation:
         return Validation(["malformed"])
     fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
     serial_number = serials.to_text(certificate.serial_number)
-    owned = DeviceCertificate.objects.owned().signed()
+    owned = DeviceCertificate.objects.of_current_tenant().signed()
     row = owned.filter(serial_number=serial_number).select_related("device").first()
     problems: list[Problem] = []
     if row is None:

@@ -95,7 +95,7 @@ def test_a_registration_with_another_devices_key_registers_nothing(
 
     assert response.status_code == 409
     assert response.json()["errors"][0]["code"] == "key_in_use"
-    assert Device.every_tenant.living().count() == 1
+    assert Device.every_tenant.not_retired().count() == 1
 
 
 def test_a_member_issues_lists_and_reads_certificates(
@@ -296,7 +296,7 @@ def test_a_registration_whose_signing_fails_refunds_the_enrollment_token(
         assert client.post("/devices/auto-register", body).status_code == 500
     token.refresh_from_db()
     assert token.uses == 0
-    assert not Device.every_tenant.living().exists()
+    assert not Device.every_tenant.not_retired().exists()
     assert client.post("/devices/auto-register", body).status_code == 201
 
 
@@ -317,7 +317,7 @@ def test_twenty_concurrent_registrations_with_one_csr_all_succeed(
         statuses = sorted(pool.map(register, range(20)))
 
     assert statuses == [200] * 19 + [201]
-    assert Device.every_tenant.living().count() == 1
+    assert Device.every_tenant.not_retired().count() == 1
     assert DeviceCertificate.objects.active().count() == 1
 
 

@@ -162,7 +162,7 @@ def repair(service: CertificateManagementService, *, by_hand: bool = False) -> N
     check = IntegrityCheck(service, clock=lambda: LATER, fix=True)
     if by_hand:
         list(check.run())
-    list(chain(check.interrupted(), check.left_behind()))
+    list(chain(check.interrupted(), check.leftover_files()))
     remove_delivered_keys(service.ca.store, since=NOW - timedelta(days=1))
     assert list(IntegrityCheck(service, clock=lambda: LATER, fix=False).run()) == []
     assert not DeviceCertificate.objects.pending().exists()

@@ -262,7 +262,7 @@ def test_a_check_with_a_stale_certificate_keeps_the_renewed_file(
     renewed = service.renew_certificate(stale, now=now)
     check = IntegrityCheck(service, clock=lambda: now, fix=True)
 
-    assert list(check._mended(stale)) == []
+    assert list(check._repair(stale)) == []
     assert service.ca.store.certificate_of(device.pk).read_text() == renewed.pem
 
 

@@ -207,7 +207,7 @@ def test_a_concurrent_renewal_and_retirement_leave_no_accepted_certificate(
         renewing.result()
         retiring.result()
 
-    assert not DeviceCertificate.objects.unended().exists()
+    assert not DeviceCertificate.objects.accepted().exists()
 
 
 def test_a_retirement_revokes_certificates_in_its_transaction(
@@ -219,7 +219,7 @@ def test_a_retirement_revokes_certificates_in_its_transaction(
     with pytest.raises(RuntimeError), transaction.atomic():
         registration.retire(device=device, now=now)
         raise RuntimeError
-    assert DeviceCertificate.objects.unended().count() == 2
+    assert DeviceCertificate.objects.accepted().count() == 2
 
     registration.retire(device=device, now=now)
     for row in (first, second):

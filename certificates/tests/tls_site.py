@@ -81,11 +81,11 @@ def running_site() -> Iterator[Site]:
         web, stream = (_application(site, role) for role in ("web", "stream"))
         nginx = None
         try:
-            wait_until(lambda: _is_ready(site.application), within=60)
-            wait_until(lambda: _is_ready(site.stream), within=60)
+            wait_until(lambda: _is_ready(site.application), timeout=60)
+            wait_until(lambda: _is_ready(site.stream), timeout=60)
             site.refresh_trust()
             nginx = _nginx(site)
-            wait_until(lambda: _is_ready(site.http, "/health/live"), within=30)
+            wait_until(lambda: _is_ready(site.http, "/health/live"), timeout=30)
             yield site
         except AssertionError:
             for log in ("web.log", "error.log"):  # printed with the failure

@@ -32,10 +32,10 @@ class RejectUnknownParameters(BaseFilterBackend):
     def filter_queryset(
         self, request: Request, queryset: QuerySet[Any], view: Any
     ) -> QuerySet[Any]:
-        self.refuse_unknown(request.query_params, view)
+        self.reject_unknown(request.query_params, view)
         return queryset
 
-    def refuse_unknown(self, names: Iterable[str], view: Any) -> None:
+    def reject_unknown(self, names: Iterable[str], view: Any) -> None:
         """Raise a `ValidationError` that lists the names the view does not have."""
         known = {"cursor", "page_size"}
         if (filters := getattr(view, "filterset_class", None)) is not None:

@@ -50,7 +50,7 @@ def store(
     now: datetime,
 ) -> int:
     """Store the samples that are not stored yet. Return how many were new."""
-    row = _statement().row(tenant_id, device_id, now, app_version, _as_json(rows))
+    row = _statement().fetch_one(tenant_id, device_id, now, app_version, _as_json(rows))
     assert row is not None
     return int(row[0])
 

@@ -54,8 +54,8 @@ class PreferenceDefinition(TenantOwned, Definition):
     description, the default and whether devices may write it.
     """
 
-    seen_by = Role.VIEWER
-    managed_by = Role.ADMIN
+    view_role = Role.VIEWER
+    manage_role = Role.ADMIN
 
     class Meta(TenantOwned.Meta):
         verbose_name = "preference"

@@ -78,12 +78,12 @@ class DeviceFilter(FilterSet):
         if self.form.cleaned_data["status"]:
             return devices
         assert isinstance(devices, DeviceQuerySet)
-        return devices.living()
+        return devices.not_retired()
 
     def with_tag(
         self, devices: DeviceQuerySet, name: str, value: str
     ) -> QuerySet[Device]:
-        return devices.tagged(value)
+        return devices.with_tag(value)
 
     def in_quarantine(
         self, devices: DeviceQuerySet, name: str, value: bool

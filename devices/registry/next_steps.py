@@ -24,7 +24,7 @@ def write(device: Device, **columns: Any) -> None:
     """Set columns of a device's row. Insert the row if it is missing."""
     values = {name: field.get_default() for name, field in _FIELDS.items()} | columns
     values |= {"device_id": device.pk, "tenant_id": device.tenant_id}
-    _upsert(tuple(columns)).changes(*(values[name] for name in _FIELDS))
+    _upsert(tuple(columns)).execute(*(values[name] for name in _FIELDS))
 
 
 def write_configurations(versions: Mapping[UUID, tuple[str, datetime | None]]) -> None:

@@ -68,7 +68,7 @@ _LOCK_DEVICE = PreparedStatement(
 
 def device_of_token(digest: str) -> tuple[str, Device] | None:
     """Return the stored digest of a device token and its device with its next steps."""
-    row = _DEVICE_OF_TOKEN.row(digest)
+    row = _DEVICE_OF_TOKEN.fetch_one(digest)
     if row is None:
         return None
     return row[0], device_with_steps(row[1:])
@@ -95,7 +95,7 @@ def device_with_steps(columns: Sequence[Any]) -> Device:
 
 def enrollment_token(digest: str, *, now: datetime) -> EnrollmentToken | None:
     """Return the enrollment token with this digest, unless it is revoked or expired."""
-    row = _ENROLLMENT_TOKEN.row(digest, now)
+    row = _ENROLLMENT_TOKEN.fetch_one(digest, now)
     if row is None:
         return None
     return EnrollmentToken.from_db("default", _ENROLLMENT, row)
@@ -107,7 +107,7 @@ def device_ids_with_identifiers(identifiers: Iterable[Identifier]) -> list[UUID]
     Retired devices do not count: their identifiers are released.
     """
     kinds, values = zip(*((item.kind, item.value) for item in identifiers), strict=True)
-    rows = _DEVICES_WITH_IDENTIFIERS.rows(
+    rows = _DEVICES_WITH_IDENTIFIERS.fetch_all(
         current_tenant_id(), list(kinds), list(values)
     )
     return [device_id for (device_id,) in rows]
@@ -115,10 +115,10 @@ def device_ids_with_identifiers(identifiers: Iterable[Identifier]) -> list[UUID]
 
 def update_last_seen_if_online(device: Device, *, now: datetime) -> bool:
     """Set `last_seen` of a device if it is online. Return True if it is."""
-    return _UPDATE_LAST_SEEN.changes(now, device.pk, device.tenant_id) > 0
+    return _UPDATE_LAST_SEEN.execute(now, device.pk, device.tenant_id) > 0
 
 
-def lock_device(device_id: UUID, *, even_retired: bool = False) -> Device:
+def lock_device(device_id: UUID, *, allow_retired: bool = False) -> Device:
     """Lock the row of a device of any tenant until the transaction ends.
 
     Every operation that ends or renews something of a device locks its row first, so
@@ -126,16 +126,16 @@ def lock_device(device_id: UUID, *, even_retired: bool = False) -> Device:
     keep the transaction short.
 
     Args:
-        even_retired: also return a retired device.
+        allow_retired: also return a retired device.
 
     Raises:
         NoSuchDevice: no device has this id.
-        DeviceIsRetired: the device is retired and `even_retired` is false.
+        DeviceIsRetired: the device is retired and `allow_retired` is false.
     """
-    row = _LOCK_DEVICE.row(device_id)
+    row = _LOCK_DEVICE.fetch_one(device_id)
     if row is None:
         raise DeviceNotFound
     device = Device.from_db("default", DEVICE_COLUMNS, row)
-    if device.status == Device.Status.RETIRED and not even_retired:
+    if device.status == Device.Status.RETIRED and not allow_retired:
         raise DeviceIsRetired
     return device

@@ -62,7 +62,7 @@ def open_commands(
         after: only commands with a higher sequence number.
         limit: the maximum number of commands.
     """
-    rows = _OPEN_COMMANDS.rows(current_tenant_id(), device_id, after, now, limit)
+    rows = _OPEN_COMMANDS.fetch_all(current_tenant_id(), device_id, after, now, limit)
     return [_command(row) for row in rows]
 
 
@@ -75,13 +75,13 @@ def mark_sent(
         after: only commands with a higher sequence number.
         up_to: the highest sequence number, inclusive.
     """
-    rows = _MARK_SENT.rows(current_tenant_id(), device_id, after, up_to, now)
+    rows = _MARK_SENT.fetch_all(current_tenant_id(), device_id, after, up_to, now)
     return [_command(row) for row in rows]
 
 
 def signing_key() -> CommandSigningKey | None:
     """Return the key that signs the current tenant's commands, if there is one."""
-    row = _SIGNING_KEY.row(current_tenant_id())
+    row = _SIGNING_KEY.fetch_one(current_tenant_id())
     if row is None:
         return None
     return CommandSigningKey.from_db("default", _KEY_FIELDS, row)

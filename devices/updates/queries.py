@@ -62,4 +62,4 @@ def record_progress(
     """
     tenant_id = current_tenant_id()
     values = (tenant_id, device_id, deployment_id, attempt, status, progress, now)
-    return _PROGRESS.changes(*values) > 0
+    return _PROGRESS.execute(*values) > 0

@@ -44,7 +44,7 @@ class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return ChannelForm.for_person(signed_in_user(request))
+        return ChannelForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = ["name", "kind", "url", "recipients", "is_enabled"]

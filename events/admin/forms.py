@@ -92,7 +92,7 @@ class ChannelForm(ServiceForm):
         )
         self.fields["kind"].disabled = True
 
-    def act(self) -> Channel:
+    def call_service(self) -> Channel:
         values = dict(self.cleaned_data)
         for name in ("recipients", "events"):
             values[name] = [item for item in re.split(r"[\s,;]+", values[name]) if item]

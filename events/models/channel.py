@@ -47,8 +47,8 @@ class Channel(TenantOwned):
     rests_until = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(editable=False)
 
-    seen_by = Role.ADMIN
-    managed_by = Role.ADMIN
+    view_role = Role.ADMIN
+    manage_role = Role.ADMIN
 
     class Meta(TenantOwned.Meta):
         ordering = ("name", "id")
@@ -102,8 +102,8 @@ class ChannelDelivery(TenantOwned):
     dead_at = models.DateTimeField(null=True)
     log = models.JSONField(default=list)  # {at, milliseconds, status, answer}
 
-    seen_by = Role.ADMIN
-    managed_by = Role.ADMIN
+    view_role = Role.ADMIN
+    manage_role = Role.ADMIN
 
     objects: ClassVar = TenantManager.from_queryset(ChannelDeliveryQuerySet)()
     every_tenant: ClassVar = ChannelDeliveryQuerySet.as_manager()

@@ -54,8 +54,8 @@ class Event(models.Model):
     data = models.JSONField(encoder=DjangoJSONEncoder)
     changes = models.JSONField(encoder=DjangoJSONEncoder)  # field: [before, after]
 
-    seen_by: ClassVar[Role] = Role.VIEWER
-    managed_by: ClassVar[Role | None] = None  # no role may change events
+    view_role: ClassVar[Role] = Role.VIEWER
+    manage_role: ClassVar[Role | None] = None  # no role may change events
 
     objects: ClassVar = TenantManager.from_queryset(EventQuerySet)()
     every_tenant: ClassVar = EventQuerySet.as_manager()

@@ -58,14 +58,14 @@ def fan_out(events: Sequence[Event]) -> int:
     tenants = {event.tenant_id for event in events if event.tenant_id is not None}
     if not tenants:
         return 0
-    rows = _CHANNELS.rows([str(tenant_id) for tenant_id in tenants])
+    rows = _CHANNELS.fetch_all([str(tenant_id) for tenant_id in tenants])
     matches = list(_matches(events, [Filter(*row) for row in rows]))
     if not matches:
         return 0
     # Lock the channels until the transaction ends. If one were deleted in the meantime,
     # its foreign key would fail and roll back the whole change.
     ids = {str(channel_id) for _, channel_id in matches}
-    existing = {channel_id for (channel_id,) in _LOCK_EXISTING.rows(sorted(ids))}
+    existing = {channel_id for (channel_id,) in _LOCK_EXISTING.fetch_all(sorted(ids))}
     messages = [
         ChannelDelivery(
             tenant_id=event.tenant_id,

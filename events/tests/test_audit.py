@@ -42,7 +42,7 @@ def write(tenant: Tenant, now: datetime, count: int = 3) -> list[int]:
     with tenant_scope(tenant.pk):
         for number in range(count):
             registration.register(
-                box=DeviceReport(serial_number=f"SN-{start}-{number}"), now=now
+                report=DeviceReport(serial_number=f"SN-{start}-{number}"), now=now
             )
     return sorted(Event.every_tenant.filter(tenant=tenant).values_list("pk", flat=True))
 

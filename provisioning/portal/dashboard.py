@@ -40,7 +40,7 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     devices = visible_to(user, Device)
     certificates = DeviceCertificate.objects.active()
     if not user.is_superuser:
-        certificates = certificates.owned()
+        certificates = certificates.of_current_tenant()
     ending = certificates.expiring(now, timedelta(days=settings.RENEWAL_WARNING_DAYS))
     device_list = reverse("admin:devices_device_changelist")
     return context | {
@@ -67,7 +67,7 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def _fleet(devices: Any) -> dict[str, int]:
     online = Count("pk", filter=Q(status=Device.Status.ONLINE))
-    counts = devices.living().aggregate(total=Count("pk"), online=online)
+    counts = devices.not_retired().aggregate(total=Count("pk"), online=online)
     total = counts["total"]
     share = round(100 * counts["online"] / total) if total else 0
     return {
@@ -170,7 +170,9 @@ def _audit(user: User) -> dict[str, Any]:
     """Return the state of the certificate inspection and its integrity findings."""
     findings = Drift.objects.all()
     if not user.is_superuser:
-        findings = findings.filter(certificate__in=DeviceCertificate.objects.owned())
+        findings = findings.filter(
+            certificate__in=DeviceCertificate.objects.of_current_tenant()
+        )
     last, running = last_full_pass(), Inspection.objects.filter(ended_at=None).first()
     return {
         "ended_at": last.ended_at if last else None,

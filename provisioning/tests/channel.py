@@ -59,7 +59,7 @@ def start_channel(**environment: str) -> Channel:
         stderr=subprocess.DEVNULL,
     )
     channel = Channel(port, server)
-    wait_until(lambda: asyncio.run(_responds(channel)), within=90)
+    wait_until(lambda: asyncio.run(_responds(channel)), timeout=90)
     return channel
 
 

@@ -131,7 +131,7 @@ class ExistingObjects:
         self.tenant = tenant
 
     def device_id(self) -> str:
-        devices = Device.every_tenant.living().filter(tenant=self.tenant)
+        devices = Device.every_tenant.not_retired().filter(tenant=self.tenant)
         device = devices.exclude(name="calling").first()
         if device is None:
             device = DeviceFactory.create(tenant=self.tenant)

@@ -218,7 +218,7 @@ def test_the_tasks_of_a_killed_worker_are_run_by_the_next_worker(
 
     assert load.failures == 0
     wait_until(
-        lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)], within=60
+        lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)], timeout=60
     )
     assert '"breaks": []' in up.manage("verify_audit_log", "--json")
 

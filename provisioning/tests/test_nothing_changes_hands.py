@@ -93,7 +93,7 @@ class TwoTenants(RuleBasedStateMachine):
         result = self.act(
             tenant,
             lambda: registration.auto_register(
-                box=DeviceReport(serial_number=serial), now=self.now
+                report=DeviceReport(serial_number=serial), now=self.now
             ),
         )
         return result.device.pk if result else multiple()
@@ -103,7 +103,7 @@ class TwoTenants(RuleBasedStateMachine):
         device = self.act(
             tenant,
             lambda: registration.register(
-                box=DeviceReport(serial_number=serial), tags=["hall"], now=self.now
+                report=DeviceReport(serial_number=serial), tags=["hall"], now=self.now
             ),
         )
         return device.pk if device else multiple()
@@ -111,7 +111,9 @@ class TwoTenants(RuleBasedStateMachine):
     @rule(target=devices, tenant=tenants, serial=serials)
     def pair_device(self, tenant: int, serial: str) -> Any:
         def pair() -> Any:
-            codes = pairing.start(box=DeviceReport(serial_number=serial), now=self.now)
+            codes = pairing.start(
+                report=DeviceReport(serial_number=serial), now=self.now
+            )
             row = Pairing.objects.waiting(self.now).latest("requested_at")
             device = pairing.approve(pairing_id=row.pk, now=self.now)
             pairing.poll(device_code=codes.device_code, now=self.now)

@@ -529,7 +529,9 @@ def test_every_model_of_the_portal_defines_who_may_see_it() -> None:
     ]
 
     assert len(models) > len(superuser_only)
-    without_role = {model.__name__ for model in models if not hasattr(model, "seen_by")}
+    without_role = {
+        model.__name__ for model in models if not hasattr(model, "view_role")
+    }
     assert without_role == superuser_only
 
 

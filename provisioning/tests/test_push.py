@@ -114,9 +114,9 @@ def test_a_connected_device_is_notified_of_an_update(
 ) -> None:
     token, now = token_of(device), datetime.now(UTC)
 
-    def start_rollout() -> None:
+    def start_a_rollout() -> None:
         with tenant_scope(tenant.pk):
-            start_rollout(
+            begin_rollout(
                 create_released_package(now, tmp_path), administrator(tenant), now
             )
             run_due_steps(now)
@@ -124,7 +124,7 @@ def test_a_connected_device_is_notified_of_an_update(
 
     async def receive_update_event() -> list[str]:
         async with channel.stream(token) as lines:
-            await asyncio.to_thread(start_rollout)
+            await asyncio.to_thread(start_a_rollout)
             async with asyncio.timeout(TIMEOUT):
                 async for line in lines:
                     if line.startswith(b"event"):

@@ -90,7 +90,7 @@ class SingletonAdmin(PortalAdmin):
     it. Members who may not add it see a message with the defaults.
     """
 
-    usual: ClassVar[str]  # message: what applies if the tenant has no row
+    default_message: ClassVar[str]  # message: what applies if the tenant has no row
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -108,7 +108,7 @@ class SingletonAdmin(PortalAdmin):
             return redirect(reverse(f"{pages}_change", args=[row.pk]))
         if self.has_add_permission(request):
             return redirect(f"{pages}_add")
-        messages.info(request, self.usual)
+        messages.info(request, self.default_message)
         return super().changelist_view(request, extra_context)
 
 

@@ -45,7 +45,7 @@ class ServiceForm(ModelForm):
     for_superuser = False
 
     @classmethod
-    def for_person(cls, user: User) -> type[Self]:
+    def for_user(cls, user: User) -> type[Self]:
         """Return the form class for a user. Only superusers choose the tenant."""
         attributes: dict[str, Any] = {"for_superuser": user.is_superuser}
         form_class: Any = type(cls.__name__, (cls,), attributes)
@@ -67,7 +67,7 @@ class ServiceForm(ModelForm):
         """Whether the form adds a row."""
         return bool(self.instance._state.adding)
 
-    def act(self) -> Any:
+    def call_service(self) -> Any:
         """Call the service with `cleaned_data`; return the saved row.
 
         Raises:
@@ -89,7 +89,7 @@ class ServiceForm(ModelForm):
             chosen = self.chosen_tenant
             tenant_id = chosen.pk if chosen else self.tenant_id()
             with tenant_scope(tenant_id) if tenant_id else nullcontext():
-                self.instance = self.act()
+                self.instance = self.call_service()
         except DomainError as error:
             field = error.field if error.field in self.fields else None
             self.add_error(field, str(error))

@@ -32,13 +32,13 @@ class CallerThrottle(BaseThrottle):
         """Count the request. Views may set these attributes:
 
         * `address_limit` replaces the default limit of unauthenticated callers.
-        * `limit_by_address` is an additional limit of unauthenticated callers.
+        * `additional_address_limit` is an additional limit of unauthenticated callers.
         * `caller_limit` replaces the default limit of authenticated callers.
         """
         caller = current_caller()
         if caller.kind == "anonymous":
             limit: Limit = getattr(view, "address_limit", BY_ADDRESS)
-            additional: Limit | None = getattr(view, "limit_by_address", None)
+            additional: Limit | None = getattr(view, "additional_address_limit", None)
             self.seconds = limit.spend(caller_network())
             if additional is not None and self.seconds is None:
                 self.seconds = additional.spend(caller_network())

@@ -36,7 +36,7 @@ class Command(OperatorCommand):
     def run(
         self, device_id: UUID, csr: Path | None, key_type: KeyType, **options: Any
     ) -> tuple[Mapping[str, Any], str]:
-        device = Device.every_tenant.living().filter(pk=device_id).first()
+        device = Device.every_tenant.not_retired().filter(pk=device_id).first()
         if device is None:
             raise DeviceNotFound
         service = CertificateManagementService()

@@ -160,7 +160,9 @@ def put_in_order(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
             except DomainError as error:
                 messages.error(request, str(error))
             else:
-                both = Device.objects.living().tagged(name).tagged(other).count()
+                both = (
+                    Device.objects.not_retired().with_tag(name).with_tag(other).count()
+                )
                 relation = "stronger" if step == "1" else "weaker"
                 messages.success(
                     request,

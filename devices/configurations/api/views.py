@@ -79,7 +79,7 @@ class ScopeFilter(RejectUnknownParameters):
             )
         others = request.query_params.copy()
         others.pop("scope", None)
-        self.refuse_unknown(others, view)
+        self.reject_unknown(others, view)
         return queryset if scope is None else queryset.filter(scope=scope)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:

@@ -139,7 +139,7 @@ def refresh(
     """
     if not lock_calculation(wait=wait):
         return 0
-    living = Device.objects.living().filter(pk__in=device_ids)
+    living = Device.objects.not_retired().filter(pk__in=device_ids)
     ids = list(living.order_by("pk").values_list("pk", flat=True))
     if not ids:
         return 0

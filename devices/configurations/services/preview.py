@@ -245,7 +245,7 @@ def _list_devices(
 
 
 def _next_ids(subject: Subject, after: UUID | None) -> list[UUID]:
-    devices = Device.objects.living().order_by("pk")
+    devices = Device.objects.not_retired().order_by("pk")
     if subject.device is not None:
         devices = devices.filter(pk=subject.device.pk)
     elif subject.tag is not None:

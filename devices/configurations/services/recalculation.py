@@ -95,7 +95,7 @@ def _process(current: Round, now: datetime) -> None:
 
 def _next_ids(current: Round) -> list[UUID]:
     column: str = "pk"
-    rows: QuerySet[Any] = Device.objects.living()
+    rows: QuerySet[Any] = Device.objects.not_retired()
     if current.tag_id is not None:
         column, rows = "device_id", DeviceTag.objects.filter(tag=current.tag_id)
     if current.position is not None:

@@ -218,7 +218,7 @@ class TestFirstConnect:
         process_rounds(now)
         with tenant_scope(tenant.pk):
             device = registration.register(
-                box=DeviceReport(serial_number="SN-1"), now=now
+                report=DeviceReport(serial_number="SN-1"), now=now
             )
         steps = connect(device, now)
         assert steps["configuration_version"] == version_of({"volume": 5})

@@ -84,9 +84,9 @@ class SubjectForm(ServiceForm):
 
     def _device(self, id_or_name: str) -> Device:
         try:
-            queryset = Device.objects.living().filter(pk=UUID(id_or_name))
+            queryset = Device.objects.not_retired().filter(pk=UUID(id_or_name))
         except ValueError:
-            queryset = Device.objects.living().filter(name=id_or_name)
+            queryset = Device.objects.not_retired().filter(name=id_or_name)
         devices = list(queryset[:2])
         if len(devices) != 1:
             raise InvalidRule(
@@ -223,7 +223,7 @@ class RuleForm(SubjectForm):
         )
         self.fields["kind"].disabled = True
 
-    def act(self) -> MonitoringRule:
+    def call_service(self) -> MonitoringRule:
         fields = dict(self.cleaned_data)
         fields |= self.subject()
         del fields["tag_name"], fields["device_id"]
@@ -276,7 +276,7 @@ class OverrideForm(SubjectForm):
     def tenant_id(self) -> Any:
         return self.cleaned_data["rule"].tenant_id
 
-    def act(self) -> RuleOverride:
+    def call_service(self) -> RuleOverride:
         fields = self.cleaned_data
         lasting_minutes = fields["lasting_minutes"]
         return rules.override(

@@ -62,7 +62,7 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return RuleForm.for_person(signed_in_user(request))
+        return RuleForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         first = ["name", "kind", ("measure", "operator"), "threshold", "is_enabled"]
@@ -167,7 +167,7 @@ class OverrideAdmin(CascadeDeleteMixin, PortalAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        form = OverrideForm.for_person(signed_in_user(request))
+        form = OverrideForm.for_user(signed_in_user(request))
         rule_field: Any = form.base_fields["rule"]
         rule_field.queryset = visible_to(signed_in_user(request), MonitoringRule)
         return form

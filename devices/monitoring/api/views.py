@@ -203,7 +203,9 @@ def _validated_fields(serializer_class: Any, request: Request) -> dict[str, Any]
         if fields["tag"] is None:
             raise InvalidRule("There is no such tag.", field="tag")
     if fields.get("device") is not None:
-        fields["device"] = Device.objects.living().filter(pk=fields["device"]).first()
+        fields["device"] = (
+            Device.objects.not_retired().filter(pk=fields["device"]).first()
+        )
         if fields["device"] is None:
             raise InvalidRule("There is no such device.", field="device")
     return fields

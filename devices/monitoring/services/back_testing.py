@@ -261,7 +261,7 @@ def _certificate(
     scope = in_scope(rule)
     certificates = (
         DeviceCertificate.objects.signed()
-        .owned()
+        .of_current_tenant()
         .filter(device__in=scope.values("pk"))
         .order_by("device", "not_after")
         .values_list("device_id", "issued_at", "not_after")

@@ -94,7 +94,7 @@ def open_for_event(event: FleetSilence) -> None:
     This also covers tenants without a rule on silence.
     """
     since = event.at - settings.RECENT_THRESHOLD - JOIN_WINDOW
-    silent = Device.objects.living().filter(
+    silent = Device.objects.not_retired().filter(
         status=Device.Status.OFFLINE, last_seen__gt=since
     )
     members: dict[Any, Any] = dict(silent.values_list("pk", "last_seen"))
@@ -136,7 +136,7 @@ def _is_large_share_silent(recent: datetime, now: datetime) -> bool:
     """Return True if many of the devices seen since `recent` have missed connects."""
     missed = timedelta(seconds=MISSED_CONNECTS * settings.CONNECT_INTERVAL_SECONDS)
     counts = (
-        Device.objects.living()
+        Device.objects.not_retired()
         .filter(last_seen__gt=recent)
         .aggregate(
             silent=Count("pk", filter=Q(last_seen__lte=now - missed)), all=Count("pk")

@@ -28,7 +28,7 @@ class Overview:
 
 def overview(*, now: datetime) -> Overview:
     """Count the devices that are not retired by status, and the alerts of 24 hours."""
-    counts = Device.objects.living().aggregate(
+    counts = Device.objects.not_retired().aggregate(
         total=Count("pk"), active=Count("pk", filter=Q(status=Device.Status.ONLINE))
     )
     opened = Alert.objects.opened_since(now - DAY)

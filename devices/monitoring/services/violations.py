@@ -52,7 +52,7 @@ class Violation:
 
 def in_scope(rule: MonitoringRule) -> QuerySet[Device]:
     """Return the current tenant's devices in the scope of a rule, without retired ones."""
-    devices: QuerySet[Device] = Device.objects.living()
+    devices: QuerySet[Device] = Device.objects.not_retired()
     if rule.scope == MonitoringRule.Scope.TAG:
         return devices.filter(device_tags__tag=rule.tag_id)
     if rule.scope == MonitoringRule.Scope.DEVICE:

@@ -66,7 +66,7 @@ class PreferenceAdmin(DefinitionAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return PreferenceForm.for_person(signed_in_user(request))
+        return PreferenceForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         chooses_tenant = obj is None and signed_in_user(request).is_superuser
@@ -123,7 +123,7 @@ class PlatformPreferenceAdmin(DefinitionAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return PlatformPreferenceForm.for_person(signed_in_user(request))
+        return PlatformPreferenceForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return ((None, {"fields": FIELDS}),)

@@ -113,7 +113,7 @@ class PreferenceForm(DefinitionFields):
         model = PreferenceDefinition
         fields = ("key",)
 
-    def act(self) -> PreferenceDefinition:
+    def call_service(self) -> PreferenceDefinition:
         return definitions.define(now=timezone.now(), **self.service_arguments())
 
 
@@ -124,7 +124,7 @@ class PlatformPreferenceForm(DefinitionFields):
         model = PlatformPreference
         fields = ("key",)
 
-    def act(self) -> PlatformPreference:
+    def call_service(self) -> PlatformPreference:
         return definitions.define_for_platform(
             now=timezone.now(), **self.service_arguments()
         )

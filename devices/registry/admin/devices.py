@@ -98,7 +98,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
         form = UpdateForm if obj else RegistrationForm
-        return form.for_person(signed_in_user(request))
+        return form.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:

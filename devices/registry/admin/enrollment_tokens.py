@@ -28,7 +28,7 @@ class EnrollmentTokenAdmin(IssuedTokenAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return EnrollmentTokenForm.for_person(signed_in_user(request))
+        return EnrollmentTokenForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = ["tenant", "name", "max_uses", "expires_at", "reregistration"]

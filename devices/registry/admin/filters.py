@@ -27,7 +27,7 @@ class TagFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         assert isinstance(queryset, DeviceQuerySet)
         value = self.value()
-        return queryset.tagged(value) if value else queryset
+        return queryset.with_tag(value) if value else queryset
 
 
 class DriftFilter(admin.SimpleListFilter):

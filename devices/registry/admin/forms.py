@@ -48,7 +48,7 @@ class RegistrationForm(ServiceForm):
         model = Device
         fields = ("name",)
 
-    def act(self) -> Device:
+    def call_service(self) -> Device:
         data = self.cleaned_data
         macs = re.split(r"[\s,;]+", data["mac_addresses"].strip())
         report = DeviceReport(
@@ -60,7 +60,7 @@ class RegistrationForm(ServiceForm):
             name=data["name"],
         )
         tags = data["tags"].split(",")
-        return registration.register(box=report, tags=tags, now=timezone.now())
+        return registration.register(report=report, tags=tags, now=timezone.now())
 
 
 class UpdateForm(ServiceForm):
@@ -79,7 +79,7 @@ class UpdateForm(ServiceForm):
         names = device_tags.values_list("tag__name", flat=True)
         self.initial.setdefault("tags", ", ".join(names))
 
-    def act(self) -> Device:
+    def call_service(self) -> Device:
         return registration.update(
             device=self.instance,
             name=self.cleaned_data["name"],
@@ -123,7 +123,7 @@ class EnrollmentTokenForm(ServiceForm):
         model = EnrollmentToken
         fields = ("name", "max_uses", "expires_at", "reregistration")
 
-    def act(self) -> EnrollmentToken:
+    def call_service(self) -> EnrollmentToken:
         now, expires_at = timezone.now(), self.cleaned_data["expires_at"]
         row, token = credentials.create_enrollment_token(
             name=self.cleaned_data["name"],

@@ -103,7 +103,7 @@ def tenant_ids_for_pairing(request: HttpRequest) -> list[Any]:
     return [
         membership.tenant_id
         for membership in memberships_of(user)
-        if Role(membership.role).includes(Device.managed_by)
+        if Role(membership.role).includes(Device.manage_role)
         and (has_second_factor or not membership.tenant.requires_second_factor)
     ]
 

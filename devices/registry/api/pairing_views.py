@@ -31,13 +31,13 @@ class PairView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    limit_by_address = PAIRING_LIMIT
+    additional_address_limit = PAIRING_LIMIT
 
     @extend_schema(request=PairSerializer, responses=PairingSerializer)
     def post(self, request: Request) -> Response:
         body = PairSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        codes = pairing.start(box=body.box(), now=timezone.now())
+        codes = pairing.start(report=body.report(), now=timezone.now())
         url = f"{settings.PUBLIC_URL}/pair"
         complete_url = f"{url}?{urlencode({'code': codes.user_code})}"
         qr_code = segno.make(complete_url, error="m")

@@ -52,7 +52,7 @@ class DeviceReportSerializer(StrictSerializer):
         "name",
     )
 
-    def box(self) -> DeviceReport:
+    def report(self) -> DeviceReport:
         """Return the validated data as a device report."""
         data: dict[str, Any] = self.validated_data
         return DeviceReport(

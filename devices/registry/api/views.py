@@ -60,7 +60,9 @@ class DevicesView(ListAPIView[Device]):
         body = ManualRegistrationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         device = registration.register(
-            box=body.box(), tags=body.validated_data.get("tags", ()), now=timezone.now()
+            report=body.report(),
+            tags=body.validated_data.get("tags", ()),
+            now=timezone.now(),
         )
         return Response(device_response(device.pk), status.HTTP_201_CREATED)
 

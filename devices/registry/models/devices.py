@@ -17,7 +17,7 @@ from tenants.models import TenantOwned
 class DeviceQuerySet(models.QuerySet["Device"]):
     """Query methods of devices."""
 
-    def living(self) -> Self:
+    def not_retired(self) -> Self:
         """Filter devices that are not retired."""
         return self.exclude(status=Device.Status.RETIRED)
 
@@ -37,7 +37,7 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         """Filter devices with status online that were last seen before `since`."""
         return self.online().filter(last_seen__lt=since)
 
-    def tagged(self, tag: str) -> Self:
+    def with_tag(self, tag: str) -> Self:
         """Filter devices with a tag of this name."""
         device_tags = DeviceTag.every_tenant.filter(
             device=OuterRef("pk"), tag__name=tag
@@ -49,7 +49,7 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         waiting = NextSteps.every_tenant.filter(
             device=OuterRef("pk"), configuration_waiting_since__isnull=False
         )
-        return self.living().filter(Exists(waiting))
+        return self.not_retired().filter(Exists(waiting))
 
     def not_drifted(self) -> Self:
         """Filter devices that applied their desired configuration or have none."""

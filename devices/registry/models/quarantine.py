@@ -46,7 +46,7 @@ class Reregistration(TenantOwned):
     decided_at = models.DateTimeField(null=True)
     allowed = models.BooleanField(default=False)
 
-    seen_by: ClassVar[Role] = Role.OPERATOR
+    view_role: ClassVar[Role] = Role.OPERATOR
 
     class Meta(TenantOwned.Meta):
         constraints = (SameTenant("device", name="reregistration_of_its_tenants"),)

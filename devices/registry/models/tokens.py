@@ -59,8 +59,8 @@ class DeviceToken(TenantOwned):
     digest = models.CharField(max_length=64, unique=True)
     issued_at = models.DateTimeField()
 
-    seen_by = Role.ADMIN
-    managed_by = Role.OPERATOR
+    view_role = Role.ADMIN
+    manage_role = Role.OPERATOR
 
     class Meta(TenantOwned.Meta):
         constraints = (SameTenant("device", name="token_of_its_tenants_device"),)

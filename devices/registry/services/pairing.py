@@ -66,14 +66,14 @@ class PairingCodes:
     interval: int  # seconds
 
 
-def start(*, box: DeviceReport, now: datetime) -> PairingCodes:
+def start(*, report: DeviceReport, now: datetime) -> PairingCodes:
     """Start a pairing and return its two codes.
 
     Raises:
         InvalidIdentifier, IdentifierRequired: see `Box.identifiers`.
         TooManyPairings: this address has too many pending pairings.
     """
-    box.identifiers()
+    report.identifiers()
     address = current_caller().address
     pending = Pairing.objects.waiting(now).filter(address=address)
     if pending[:MAX_PENDING_PER_ADDRESS].count() >= MAX_PENDING_PER_ADDRESS:
@@ -87,7 +87,7 @@ def start(*, box: DeviceReport, now: datetime) -> PairingCodes:
                 Pairing.objects.create(
                     device_code_digest=tokens.digest(device_code),
                     user_code_digest=keyed_digests(user_code, purpose=PURPOSE)[0],
-                    box=asdict(box),
+                    box=asdict(report),
                     address=address,
                     requested_at=now,
                     expires_at=now + LIFETIME,
@@ -155,7 +155,7 @@ def approve(
         registration.update(device=device, name=name or None, tags=tags, now=now)
     else:
         report = replace(report, name=name or report.name)
-        device = registration.register(box=report, tags=tags, now=now)
+        device = registration.register(report=report, tags=tags, now=now)
     pairing.status = Pairing.Status.APPROVED
     pairing.tenant_id, pairing.device_id = current_tenant_id(), device.pk
     pairing.decided_at, pairing.expires_at = now, now + LIFETIME
@@ -257,7 +257,7 @@ def _complete(
         report = report_of(pairing)
         if device_ids_with_identifiers(report.identifiers()) != [pairing.device_id]:
             return AccessDenied("The device was retired or changed after the approval.")
-        return registration.auto_register(box=report, now=now)
+        return registration.auto_register(report=report, now=now)
 
 
 def _lock_pending(pairing_id: UUID, now: datetime) -> Pairing:

@@ -95,7 +95,7 @@ def sweep(*, now: datetime, threshold: timedelta) -> int:
 
 @transaction.atomic
 def _update_device(device_id: UUID, report: ConnectReport, now: datetime) -> None:
-    devices = Device.objects.select_for_update(no_key=True).living()
+    devices = Device.objects.select_for_update(no_key=True).not_retired()
     device: Device | None = devices.filter(pk=device_id).first()
     if device is None:
         raise DeviceNotFound

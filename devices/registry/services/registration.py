@@ -68,9 +68,9 @@ class _RetiredConcurrently(Exception):
 
 def auto_register(
     *,
-    box: DeviceReport,
+    report: DeviceReport,
     now: datetime,
-    admission: EnrollmentToken | None = None,
+    enrollment_token: EnrollmentToken | None = None,
     key_digest: str = "",
 ) -> Registration:
     """Register a device that identifies itself, or register a known device again.
@@ -79,8 +79,8 @@ def auto_register(
     race for an identifier is repeated, and then uses the device of the other call.
 
     Args:
-        box: what the device sends.
-        admission: the enrollment token of the call; None if a member calls.
+        report: what the device sends.
+        enrollment_token: the enrollment token of the call; None if a member calls.
         key_digest: hexadecimal SHA-256 of the SPKI in the device's certificate signing
             request; "" if there is none.
 
@@ -93,10 +93,12 @@ def auto_register(
         DeviceIsQuarantined: the device is in quarantine.
         AlreadyRegistered: it lost every race.
     """
-    identifiers = box.identifiers()
+    identifiers = report.identifiers()
     for _ in range(MAX_ATTEMPTS):
         try:
-            return _auto_register(box, identifiers, now, admission, key_digest)
+            return _auto_register(
+                report, identifiers, now, enrollment_token, key_digest
+            )
         except _RetiredConcurrently:
             continue
         except MemberDecisionRequired as error:
@@ -107,7 +109,9 @@ def auto_register(
     raise AlreadyRegistered("Another request is registering this device. Try again.")
 
 
-def register(*, box: DeviceReport, tags: Iterable[str] = (), now: datetime) -> Device:
+def register(
+    *, report: DeviceReport, tags: Iterable[str] = (), now: datetime
+) -> Device:
     """Register a device by hand, before it connects.
 
     The device claims the row when it registers itself with one of the identifiers.
@@ -117,7 +121,7 @@ def register(*, box: DeviceReport, tags: Iterable[str] = (), now: datetime) -> D
         AlreadyRegistered: an unretired device has one of the identifiers.
         InvalidTag: see `set_tags`.
     """
-    identifiers = box.identifiers()
+    identifiers = report.identifiers()
     matches = DeviceIdentifier.objects.matching(identifiers).select_related("device")
     for match in matches:
         raise AlreadyRegistered(
@@ -126,7 +130,7 @@ def register(*, box: DeviceReport, tags: Iterable[str] = (), now: datetime) -> D
         )
     try:
         with transaction.atomic():
-            device, events = _create(box, identifiers, by="manual", now=now)
+            device, events = _create(report, identifiers, by="manual", now=now)
             set_tags(device, tags)
             record(events)
     except IntegrityError as error:
@@ -200,7 +204,7 @@ def get_not_retired_device(device_id: Any) -> Device:
     Raises:
         NoSuchDevice: it is unknown, retired, or belongs to another tenant.
     """
-    device: Device | None = Device.objects.living().filter(pk=device_id).first()
+    device: Device | None = Device.objects.not_retired().filter(pk=device_id).first()
     if device is None:
         raise DeviceNotFound
     return device

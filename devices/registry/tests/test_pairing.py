@@ -251,7 +251,7 @@ def test_a_pairing_that_another_member_has_decided_is_refused(
 
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_approvals_register_one_device(tenant: Tenant) -> None:
-    pairing.start(box=DeviceReport(serial_number="SN-1"), now=datetime.now(UTC))
+    pairing.start(report=DeviceReport(serial_number="SN-1"), now=datetime.now(UTC))
     row = Pairing.objects.get()
 
     def approve(_: int) -> bool:
@@ -323,10 +323,10 @@ def test_a_report_without_a_unique_identifier_gets_no_code(body: Any) -> None:
 def test_pending_pairings_are_limited_per_address() -> None:
     now = datetime.now(UTC)
     for _ in range(pairing.MAX_PENDING_PER_ADDRESS):
-        pairing.start(box=DeviceReport(serial_number="SN-1"), now=now)
+        pairing.start(report=DeviceReport(serial_number="SN-1"), now=now)
 
     with pytest.raises(TooManyPairings):
-        pairing.start(box=DeviceReport(serial_number="SN-1"), now=now)
+        pairing.start(report=DeviceReport(serial_number="SN-1"), now=now)
 
 
 def test_lookups_are_limited_per_member(rates: Any) -> None:
@@ -342,7 +342,7 @@ def test_lookups_are_limited_per_member(rates: Any) -> None:
 
 def test_lookups_are_limited_per_code() -> None:
     now = datetime.now(UTC)
-    codes = pairing.start(box=DeviceReport(serial_number="SN-1"), now=now)
+    codes = pairing.start(report=DeviceReport(serial_number="SN-1"), now=now)
 
     for _ in range(pairing.MAX_LOOKUPS):
         pairing.find(codes.user_code, now=now)
@@ -351,7 +351,7 @@ def test_lookups_are_limited_per_code() -> None:
 
 
 def test_pairings_that_expired_a_day_ago_are_deleted(now: datetime) -> None:
-    pairing.start(box=DeviceReport(serial_number="SN-1"), now=now)
+    pairing.start(report=DeviceReport(serial_number="SN-1"), now=now)
 
     pairing.delete_expired(now=now + timedelta(hours=23))
     assert Pairing.objects.count() == 1

@@ -4,16 +4,16 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], object], *, within: float = 30.0) -> None:
+def wait_until(condition: Callable[[], object], *, timeout: float = 30.0) -> None:
     """Wait until the condition is true.
 
     Args:
-        within: seconds to wait at most.
+        timeout: seconds to wait at most.
 
     Raises:
         AssertionError: the condition is still false then.
     """
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"Not true within {within} seconds."
+        assert time.monotonic() < deadline, f"Not true timeout {timeout} seconds."
         time.sleep(0.05)

@@ -251,7 +251,7 @@ class PolicyAdmin(SingletonAdmin):
     list_display = ("policy", "allowed", "blast_radius")
     list_select_related = ("tenant",)
     ordering = ("tenant",)
-    usual = (
+    default_message = (
         "The default policy applies: all command types are allowed, because no policy"
         " has been saved."
     )
@@ -259,7 +259,7 @@ class PolicyAdmin(SingletonAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return PolicyForm.for_person(signed_in_user(request))
+        return PolicyForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         tenant = (

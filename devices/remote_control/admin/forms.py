@@ -51,7 +51,7 @@ class PolicyForm(ServiceForm):
         model = RemoteControlPolicy
         fields = ("allowed_types", "blast_radius")
 
-    def act(self) -> RemoteControlPolicy:
+    def call_service(self) -> RemoteControlPolicy:
         return policies.change(now=timezone.now(), **self.cleaned_data)
 
 

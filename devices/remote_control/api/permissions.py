@@ -13,4 +13,4 @@ class MayControl(IsMember):
 class MaySetPolicy(IsMember):
     """Every member may read the policy; changing it requires an admin or owner."""
 
-    writes = RemoteControlPolicy.managed_by
+    writes = RemoteControlPolicy.manage_role

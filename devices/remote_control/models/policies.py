@@ -35,8 +35,8 @@ class RemoteControlPolicy(TenantOwned):
     )
     updated_at = models.DateTimeField()
 
-    seen_by = Role.VIEWER
-    managed_by = Role.ADMIN
+    view_role = Role.VIEWER
+    manage_role = Role.ADMIN
 
     class Meta(TenantOwned.Meta):
         verbose_name = "remote control policy"
@@ -61,8 +61,8 @@ class SigningKey(TenantOwned):
     made_at = models.DateTimeField()
     replaced_at = models.DateTimeField(null=True)
 
-    seen_by: ClassVar[Role] = Role.ADMIN
-    managed_by: ClassVar[Role] = Role.ADMIN
+    view_role: ClassVar[Role] = Role.ADMIN
+    manage_role: ClassVar[Role] = Role.ADMIN
 
     class Meta(TenantOwned.Meta):
         abstract = True

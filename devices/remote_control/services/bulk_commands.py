@@ -263,7 +263,7 @@ def _next_batch(row: BulkCommand, now: datetime) -> None:
         sequences = queues.advance([pk for pk in ids if pk not in controlled])
         # Read the devices while their queues are locked, so that devices retired
         # meanwhile are skipped.
-        reachable = Device.objects.living().filter(quarantined_at__isnull=True)
+        reachable = Device.objects.not_retired().filter(quarantined_at__isnull=True)
         commanded = set(reachable.filter(pk__in=sequences).values_list("pk", flat=True))
         order = issuing.CommandOrder(
             type_=TYPES[row.type],

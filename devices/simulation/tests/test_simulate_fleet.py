@@ -234,7 +234,7 @@ def test_an_interrupted_run_prints_its_statistics(
         text=True,
     )
     reporting_devices = DeviceMetrics.every_tenant.values("device_id").distinct()
-    wait_until(lambda: reporting_devices.count() == 2, within=60)
+    wait_until(lambda: reporting_devices.count() == 2, timeout=60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err

@@ -61,7 +61,7 @@ class ProductForm(ServiceForm):
         for name in ("versioning", "reports"):
             self.fields[name].disabled = True
 
-    def act(self) -> SoftwareProduct:
+    def call_service(self) -> SoftwareProduct:
         values = dict(self.cleaned_data)
         if not self.instance._state.adding:
             return products.rename(
@@ -118,7 +118,7 @@ class PackageForm(ServiceForm):
     def tenant_id(self) -> Any:
         return self.cleaned_data["product"].tenant_id
 
-    def act(self) -> SoftwareUpdate:
+    def call_service(self) -> SoftwareUpdate:
         values = dict(self.cleaned_data)
         names = values["target_models"].split(",")
         values["target_models"] = [name.strip() for name in names if name.strip()]
@@ -149,5 +149,5 @@ class UpdatePolicyForm(ServiceForm):
         model = UpdatePolicy
         fields = ("approval_above", "concurrent_downloads")
 
-    def act(self) -> UpdatePolicy:
+    def call_service(self) -> UpdatePolicy:
         return policies.change(now=timezone.now(), **self.cleaned_data)

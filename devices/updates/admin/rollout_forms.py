@@ -34,7 +34,7 @@ FILTERS = ("tag", "model", "app_version", "status", "search", "device")
 STATUSES = [("", "Any"), ("online", "Online"), ("offline", "Offline")]
 
 
-class PackageChoice(forms.ModelChoiceField):
+class PackageChoice(forms.ModelChoiceField):  # type: ignore[type-arg] # not generic at run time
     """A choice of packages. It shows the tenants to users who see all of them."""
 
     shows_tenant = False

@@ -78,7 +78,7 @@ class ProductAdmin(SingleDeleteAdmin):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return ProductForm.for_person(signed_in_user(request))
+        return ProductForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         first = (
@@ -116,7 +116,7 @@ class PackageAdmin(SingleDeleteAdmin):
     ) -> Any:
         if obj is not None and not self.has_change_permission(request, obj):
             return super().get_form(request, obj, change, **kwargs)
-        form = PackageForm.for_person(signed_in_user(request))
+        form = PackageForm.for_user(signed_in_user(request))
         form.user = signed_in_user(request)
         return form
 
@@ -349,12 +349,12 @@ class PolicyAdmin(SingletonAdmin):
     list_display = ("policy_name", "approval_above", "concurrent_downloads")
     list_select_related = ("tenant",)
     ordering = ("tenant",)
-    usual = "No policy is set. The defaults apply."
+    default_message = "No policy is set. The defaults apply."
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        return UpdatePolicyForm.for_person(signed_in_user(request))
+        return UpdatePolicyForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         first = (

@@ -7,15 +7,15 @@ from tenants.api.permissions import IsMember
 class MayPublish(IsMember):
     """All members can read; admins and owners can change products and packages."""
 
-    writes = SoftwareUpdate.managed_by
+    writes = SoftwareUpdate.manage_role
 
 
 class MaySetPolicy(IsMember):
     """All members can read the update policy; admins and owners can change it."""
 
-    writes = UpdatePolicy.managed_by
+    writes = UpdatePolicy.manage_role
 
 
 class MayUseKeys(IsMember):
-    reads = UpdateSigningKey.seen_by
-    writes = UpdateSigningKey.managed_by
+    reads = UpdateSigningKey.view_role
+    writes = UpdateSigningKey.manage_role

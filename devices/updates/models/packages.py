@@ -34,7 +34,7 @@ class SoftwareProduct(TenantOwned):
     )
     created_at = models.DateTimeField()
 
-    managed_by: ClassVar[Role] = Role.ADMIN
+    manage_role: ClassVar[Role] = Role.ADMIN
 
     class Meta(TenantOwned.Meta):
         verbose_name = "product"
@@ -99,7 +99,7 @@ class SoftwareUpdate(TenantOwned):
     withdrawn_because = models.CharField(max_length=500, blank=True)
     is_closing = models.BooleanField(default=False)  # withdrawn, with open updates
 
-    managed_by: ClassVar[Role] = Role.ADMIN
+    manage_role: ClassVar[Role] = Role.ADMIN
 
     objects: ClassVar = TenantManager.from_queryset(PackageQuerySet)()
     every_tenant: ClassVar = PackageQuerySet.as_manager()
@@ -171,8 +171,8 @@ class UpdatePolicy(TenantOwned):
     )
     updated_at = models.DateTimeField()
 
-    seen_by = Role.VIEWER
-    managed_by = Role.ADMIN
+    view_role = Role.VIEWER
+    manage_role = Role.ADMIN
 
     class Meta(TenantOwned.Meta):
         verbose_name = "update policy"

@@ -14,7 +14,7 @@ from core.downloads import CHUNK
 from core.uploads import UploadedFile
 
 
-class _Movable(File):
+class _Movable(File):  # type: ignore[type-arg] # not generic at run time
     """A file that file system storage moves instead of copying it."""
 
     def temporary_file_path(self) -> str:

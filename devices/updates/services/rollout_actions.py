@@ -124,7 +124,7 @@ def _offer(
         return 0
     next_steps.mark_updates_waiting(offered)
     # Read after locking: devices retired or quarantined since then get nothing.
-    eligible = Device.objects.living().filter(quarantined_at__isnull=True)
+    eligible = Device.objects.not_retired().filter(quarantined_at__isnull=True)
     ids: set[UUID] = set(eligible.filter(pk__in=offered).values_list("pk", flat=True))
     status_changes.supersede(ids, rollout, now=now)
     UpdateStatus.objects.bulk_create(

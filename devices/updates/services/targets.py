@@ -118,7 +118,7 @@ def matching_devices(filter: Mapping[str, str], *, now: datetime) -> QuerySet[De
         InvalidFilter: the filter is invalid.
     """
     devices = device_filters.select(filter, now=now)
-    return devices.living().filter(quarantined_at__isnull=True)
+    return devices.not_retired().filter(quarantined_at__isnull=True)
 
 
 def plan(

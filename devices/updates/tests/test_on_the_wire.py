@@ -135,7 +135,7 @@ def server(store: dict[str, str], tenant: Tenant, tmp_path: Path) -> Iterator[Se
         membership=membership, name="test", now=datetime.now(UTC)
     )
     running = Server(port, process, uploads, token)
-    wait_until(lambda: _is_live(running), within=90)
+    wait_until(lambda: _is_live(running), timeout=90)
     with running.open:
         yield running
     process.terminate()

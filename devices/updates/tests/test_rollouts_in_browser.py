@@ -73,7 +73,7 @@ def run_fleet(tenant: Tenant, live_server: Any, settings: Any) -> Any:
         )
         with running_fleet(fleet), running_steps():
             online = Device.every_tenant.filter(status="online")
-            wait_until(lambda: online.count() == DEVICE_COUNT, within=60)
+            wait_until(lambda: online.count() == DEVICE_COUNT, timeout=60)
             yield
 
     return run
@@ -181,9 +181,9 @@ def test_a_rollout_with_many_failures_pauses_and_can_be_rolled_back(
     with run_fleet(*SIX_IN_TWENTY):
         as_admin(steps)
         updated = Device.every_tenant.filter(app_version=VERSION)
-        wait_until(lambda: not updated.exists(), within=60)
+        wait_until(lambda: not updated.exists(), timeout=60)
         under_way = UpdateStatus.every_tenant.open()
-        wait_until(lambda: not under_way.exists(), within=60)
+        wait_until(lambda: not under_way.exists(), timeout=60)
 
     rollback = Deployment.every_tenant.get(rolls_back__isnull=False)
     with tenant_scope(rollback.tenant_id):

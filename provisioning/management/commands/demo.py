@@ -247,7 +247,7 @@ def _set_up(tenant: Tenant) -> None:
 def _assign_tags_and_layers(tenant: Tenant) -> None:
     now = timezone.now()
     with tenant_scope(tenant.pk):
-        devices = Device.objects.living().filter(name__startswith=f"SIM-{SEED}-")
+        devices = Device.objects.not_retired().filter(name__startswith=f"SIM-{SEED}-")
         devices = devices.order_by("name")[:MAX_DEVICES]
         for number, device in enumerate(devices, start=1):
             tags = [tag for tag, interval in TAGS.items() if number % interval == 0]
