@@ -66,10 +66,12 @@ def read_manifest(path: str) -> ApkManifest | None:
             # Android supports no other method, and others decompress without limits.
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise MalformedApk(
-                    "The manifest's compression method is not supported."
+                    "The compression method of the manifest is not supported."
                 )
             with archive.open(entry) as file:
                 manifest = file.read(MAX_MANIFEST_SIZE + 1)
+    except MalformedApk:
+        raise  # a ValueError with a more precise message than the one below
     except KeyError:
         return None  # another kind of archive
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
