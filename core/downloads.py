@@ -60,7 +60,7 @@ def file_response(
         chunks: function that reads the file, if it is stored elsewhere.
 
     Raises:
-        Unsatisfiable: answer with 416 and `Content-Range: bytes */size`.
+        RangeNotSatisfiable: answer with 416 and `Content-Range: bytes */size`.
     """
     requested = requested_range(
         request.headers.get("Range", ""),
@@ -101,7 +101,7 @@ def requested_range(
         size: size of the file in bytes.
 
     Raises:
-        Unsatisfiable: the range starts beyond the end of the file.
+        RangeNotSatisfiable: the range starts beyond the end of the file.
     """
     match = ONE_RANGE.fullmatch(range_.strip())
     if match is None or (if_range and if_range.strip() != etag):

@@ -37,7 +37,7 @@ def decrypt(encrypted: str, *, purpose: str) -> str:
     """Decrypt a text that `encrypt` returned for the same purpose.
 
     Raises:
-        NotReadable: none of the keys decrypts it.
+        DecryptionError: none of the keys decrypts it.
     """
     try:
         return _cipher(purpose).decrypt(encrypted.encode()).decode()
@@ -63,7 +63,7 @@ def reencrypt_all() -> dict[str, int]:
         The number of re-encrypted secrets by kind.
 
     Raises:
-        NotReadable: a secret was encrypted with a key that is not among the fallbacks.
+        DecryptionError: a secret was encrypted with a key that is not among the fallbacks.
     """
     counts: dict[str, int] = {}
     for reencrypt in reencryption:

@@ -91,7 +91,7 @@ class Limit:
             None if the request is allowed, else the seconds to wait.
 
         Raises:
-            LimitsUnknown: Redis is unavailable, and the limit does not fail open.
+            LimiterUnavailable: Redis is unavailable, and the limit does not fail open.
         """
         rate: Rate | None = settings.RATES[self.name]
         if rate is None:

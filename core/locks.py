@@ -38,7 +38,7 @@ def transaction_lock(subject: str) -> None:
 
 
 def try_transaction_lock(subject: str) -> bool:
-    """Take the lock of `in_turn` without waiting; return whether it was free."""
+    """Take the lock of `transaction_lock` without waiting; return whether it was free."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [subject]

@@ -3,7 +3,7 @@
 The project's web server calls the view twice. The first call has no body, only a
 `Question`: the view checks permission and size, and answers with `admitted` or an error.
 Then the server writes the body to a file, computes its hash, and calls the view again
-with a `Spooled` file. So only permitted uploads use disk space, and no thread waits for a
+with a `UploadedFile` file. So only permitted uploads use disk space, and no thread waits for a
 slow sender. Under any other web server, the view reads the body itself.
 """
 
@@ -119,7 +119,7 @@ def receive_upload(request: HttpRequest, *, most: int) -> Iterator[UploadedFile 
         most: maximum size in bytes.
 
     Raises:
-        LengthUnknown, TooLarge, NoRoom, BrokenOff: no file is kept.
+        LengthUnknown, TooLarge, InsufficientDiskSpace, IncompleteUpload: no file is kept.
     """
     upload: Any = request.META.get(ENVIRON_KEY)
     length = declared_length(request)

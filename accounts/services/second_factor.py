@@ -48,7 +48,7 @@ def begin_setup(user: User, *, now: datetime) -> Setup:
     that it is replaced, so that nobody can keep a secret that is activated much later.
 
     Raises:
-        FactorNotYours: the user has an active second factor.
+        SecondFactorRefused: the user has an active second factor.
     """
     row, _ = SecondFactor.objects.get_or_create(
         user=user,
@@ -71,7 +71,7 @@ def confirm(user: User, code: str, *, now: datetime) -> list[str]:
         The recovery codes. Only their digests are stored.
 
     Raises:
-        WrongCode, TooManyCodes: see `verify`.
+        WrongCode, TooManyAttempts: see `verify`.
     """
     _count_attempt(user)
     with transaction.atomic():
@@ -92,7 +92,7 @@ def verify(user: User, code: str, *, now: datetime) -> None:
 
     Raises:
         WrongCode: the code is wrong or was used before.
-        TooManyCodes: there were too many attempts, or they cannot be counted.
+        TooManyAttempts: there were too many attempts, or they cannot be counted.
     """
     _count_attempt(user)
     with transaction.atomic():
@@ -122,7 +122,7 @@ def remove_for(membership: Membership, *, now: datetime) -> bool:
     """Delete the second factor of a member, on behalf of an admin of the tenant.
 
     Raises:
-        FactorNotYours: the user is a superuser or a member of other tenants.
+        SecondFactorRefused: the user is a superuser or a member of other tenants.
     """
     user = membership.user
     others = Membership.every_tenant.filter(user=user).exclude(pk=membership.pk)
@@ -143,7 +143,7 @@ def reencrypt() -> dict[str, int]:
         The number of re-encrypted secrets, as `{"second_factors": count}`.
 
     Raises:
-        NotReadable: a secret was encrypted with a key that is not among the fallbacks.
+        DecryptionError: a secret was encrypted with a key that is not among the fallbacks.
     """
     count = 0
     for pk in list(SecondFactor.objects.values_list("pk", flat=True)):

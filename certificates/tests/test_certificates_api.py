@@ -336,6 +336,8 @@ def test_a_device_registered_between_two_lookups_is_not_registered_twice(
             assert copy(client).post("/devices/auto-register", body).status_code == 201
         return device_ids
 
-    monkeypatch.setattr(certificates_enrollment, "devices_known_by", register_meanwhile)
+    monkeypatch.setattr(
+        certificates_enrollment, "device_ids_with_identifiers", register_meanwhile
+    )
 
     assert client.post("/devices/auto-register", body).status_code == 200

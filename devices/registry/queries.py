@@ -42,7 +42,7 @@ _ENROLLMENT_TOKEN = PreparedStatement(
     """,
 )
 _DEVICES_WITH_IDENTIFIERS = PreparedStatement(
-    "devices_known_by",
+    "device_ids_with_identifiers",
     "uuid, varchar[], varchar[]",
     """
     SELECT DISTINCT device_id FROM devices_deviceidentifier
@@ -129,7 +129,7 @@ def lock_device(device_id: UUID, *, allow_retired: bool = False) -> Device:
         allow_retired: also return a retired device.
 
     Raises:
-        NoSuchDevice: no device has this id.
+        DeviceNotFound: no device has this id.
         DeviceIsRetired: the device is retired and `allow_retired` is false.
     """
     row = _LOCK_DEVICE.fetch_one(device_id)

@@ -34,7 +34,7 @@ def reencrypt() -> dict[str, int]:
         The number of channels, as `{"webhooks": count}`.
 
     Raises:
-        NotReadable: a secret was encrypted with a key that is not among the fallbacks.
+        DecryptionError: a secret was encrypted with a key that is not among the fallbacks.
     """
     count = 0
     with_secret = Channel.every_tenant.exclude(secret="")
@@ -59,7 +59,7 @@ def valid_secrets(channel: Channel, *, now: datetime) -> list[str]:
     """Return the decrypted secrets that sign a request now, the newest first.
 
     Raises:
-        NotReadable: a secret was encrypted with a key that is not among the fallbacks.
+        DecryptionError: a secret was encrypted with a key that is not among the fallbacks.
     """
     encrypted = [channel.secret]
     until = channel.former_secret_until

@@ -20,7 +20,7 @@ from tenants.tests.factories import TenantFactory
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("pieces_dropped"),
+    pytest.mark.usefixtures("partitions_dropped"),
 ]
 
 

@@ -78,7 +78,7 @@ PERSONAL = {  # pages that only show the signed-in user's own data
     "set-up-second-factor",
     "live",
 }
-NAME = "Ours Unmistakably"  # also used by `in_a_rollout`
+NAME = "Ours Unmistakably"  # also used by `create_rollout_rows`
 PROTECTED_VALUES = (NAME, "PROTECTED-SERIAL", "protected-tag", "protected@example.com")
 
 

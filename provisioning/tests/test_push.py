@@ -25,6 +25,7 @@ from devices.updates.tests.rollouts import create_member as administrator
 from devices.updates.tests.rollouts import (
     create_released_package,
     run_due_steps,
+    start_rollout,
 )
 from provisioning.tests.channel import Channel, running_channel, start_channel
 from tenants.context import tenant_scope
@@ -116,7 +117,7 @@ def test_a_connected_device_is_notified_of_an_update(
 
     def start_a_rollout() -> None:
         with tenant_scope(tenant.pk):
-            begin_rollout(
+            start_rollout(
                 create_released_package(now, tmp_path), administrator(tenant), now
             )
             run_due_steps(now)

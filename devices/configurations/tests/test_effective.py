@@ -169,7 +169,9 @@ def test_a_save_requests_the_round_before_it_locks_the_calculation(
         patch.object(
             recalculation, "request", side_effect=lambda **_: calls.append("round")
         ),
-        patch.object(effective, "in_turn", side_effect=lambda _: calls.append("lock")),
+        patch.object(
+            effective, "transaction_lock", side_effect=lambda _: calls.append("lock")
+        ),
     ):
         save_for_device(device, {"volume": 5}, now=now)
     assert calls == ["round", "lock"]
@@ -239,7 +241,7 @@ class TestFirstConnect:
         self, tenant: Tenant, device: Device, now: datetime
     ) -> None:
         save_for_tenant(tenant, {"volume": 5}, now=now)
-        with patch.object(effective, "in_turn_if_free", return_value=False):
+        with patch.object(effective, "try_transaction_lock", return_value=False):
             assert connect(device, now)["configuration_version"] is None
         assert connect(device, now)["configuration_version"] == version_of(
             {"volume": 5}
@@ -249,7 +251,7 @@ class TestFirstConnect:
         self, device: Device, as_device: Callable[..., APIClient], now: datetime
     ) -> None:
         save_for_tenant(device.tenant, {"volume": 5}, now=now)
-        with patch.object(effective, "in_turn_if_free", return_value=False):
+        with patch.object(effective, "try_transaction_lock", return_value=False):
             response = as_device(device).get("/devices/me/configuration")
         assert response.json()["configuration"] == {"volume": 5}
 

@@ -83,7 +83,7 @@ def ingest(
         TooManySamples: the list is longer than `MAX_SAMPLES`.
         InvalidTime: `sent_at` is not a valid time.
         SamplesNotStored: the database cannot store samples now.
-        NoSuchDevice: the device was retired in the meantime.
+        DeviceNotFound: the device was retired in the meantime.
     """
     if not samples:
         raise NoSamples("At least one sample is required.", field="samples")

@@ -32,7 +32,7 @@ def another_connection() -> Any:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("pieces_dropped")
+@pytest.mark.usefixtures("partitions_dropped")
 def test_a_sample_is_stored_after_a_deadlock() -> None:
     device = DeviceFactory.create(status="online", last_seen=NOW)
     report(device, at(NOW - timedelta(minutes=5)), now=NOW)
@@ -59,7 +59,7 @@ def test_a_sample_is_stored_after_a_deadlock() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("pieces_dropped")
+@pytest.mark.usefixtures("partitions_dropped")
 def test_a_sample_is_stored_after_a_lost_connection() -> None:
     device = DeviceFactory.create(status="online", last_seen=NOW)
     connection.ensure_connection()
@@ -99,7 +99,7 @@ def test_a_full_or_read_only_database_answers_503_with_retry_after(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("pieces_dropped")
+@pytest.mark.usefixtures("partitions_dropped")
 def test_concurrent_requests_for_missing_partitions_store_every_sample_once() -> None:
     start = NOW - timedelta(days=70)
     devices = DeviceFactory.create_batch(4, status="online", last_seen=NOW)

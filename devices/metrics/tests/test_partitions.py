@@ -54,7 +54,7 @@ def test_row_level_security_applies_to_each_partition() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("pieces_dropped")
+@pytest.mark.usefixtures("partitions_dropped")
 def test_expired_partitions_are_dropped_and_roll_ups_are_kept_longer() -> None:
     device = DeviceFactory.create()
     old = NOW - 89 * DAY
@@ -71,7 +71,7 @@ def test_expired_partitions_are_dropped_and_roll_ups_are_kept_longer() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("pieces_dropped")
+@pytest.mark.usefixtures("partitions_dropped")
 def test_a_partition_that_a_crash_left_detached_is_dropped_later() -> None:
     partitions.create_for([NOW])
     with connection.cursor() as cursor:

@@ -14,7 +14,7 @@ from devices.registry.tests.waiting import wait_until
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("pieces_dropped")
+@pytest.mark.usefixtures("partitions_dropped")
 def test_a_worker_creates_partitions_computes_percentiles_and_drops_expired_samples(
     celery_worker: None,
 ) -> None:

@@ -191,7 +191,7 @@ def get_device(device_id: UUID) -> Device:
     """Return the current tenant's device with this id.
 
     Raises:
-        NoSuchDevice: the tenant has no device with this id.
+        DeviceNotFound: the tenant has no device with this id.
     """
     device: Device | None = Device.objects.filter(pk=device_id).first()
     if device is None:
@@ -203,7 +203,7 @@ def device_response(device_id: UUID) -> dict[str, Any]:
     """Return the serialized device with this id.
 
     Raises:
-        NoSuchDevice: the tenant has no device with this id.
+        DeviceNotFound: the tenant has no device with this id.
     """
     device = with_details(Device.objects.filter(pk=device_id)).first()
     if device is None:

@@ -70,7 +70,7 @@ def start(*, report: DeviceReport, now: datetime) -> PairingCodes:
     """Start a pairing and return its two codes.
 
     Raises:
-        InvalidIdentifier, IdentifierRequired: see `Box.identifiers`.
+        InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
         TooManyPairings: this address has too many pending pairings.
     """
     report.identifiers()

@@ -50,7 +50,7 @@ def connect(*, device: Device, report: ConnectReport, now: datetime) -> dict[str
     no transaction, because there is no event to record.
 
     Raises:
-        NoSuchDevice: the device was retired concurrently.
+        DeviceNotFound: the device was retired concurrently.
     """
     unchanged = not report.differences(device)
     if not (unchanged and update_last_seen_if_online(device, now=now)):
@@ -67,7 +67,7 @@ def record_sign_of_life(*, device: Device, now: datetime) -> None:
     """Record a sign of life without device data, such as the arrival of metrics.
 
     Raises:
-        NoSuchDevice: the device was retired concurrently.
+        DeviceNotFound: the device was retired concurrently.
     """
     if not update_last_seen_if_online(device, now=now):
         _update_device(device.pk, ConnectReport(), now)

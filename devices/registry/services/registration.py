@@ -85,7 +85,7 @@ def auto_register(
             request; "" if there is none.
 
     Raises:
-        InvalidIdentifier, IdentifierRequired: see `Box.identifiers`.
+        InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
         IdentifiersDisagree: the identifiers belong to several devices.
         EnrollmentTokenUsedUp: the device is new and the token has no uses left.
         ReregistrationPending, ReregistrationRefused: the device is known, and the policy
@@ -117,7 +117,7 @@ def register(
     The device claims the row when it registers itself with one of the identifiers.
 
     Raises:
-        InvalidIdentifier, IdentifierRequired: see `Box.identifiers`.
+        InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
         AlreadyRegistered: an unretired device has one of the identifiers.
         InvalidTag: see `set_tags`.
     """
@@ -202,7 +202,7 @@ def get_not_retired_device(device_id: Any) -> Device:
     """Return the current tenant's device with this id, if it is not retired.
 
     Raises:
-        NoSuchDevice: it is unknown, retired, or belongs to another tenant.
+        DeviceNotFound: it is unknown, retired, or belongs to another tenant.
     """
     device: Device | None = Device.objects.not_retired().filter(pk=device_id).first()
     if device is None:

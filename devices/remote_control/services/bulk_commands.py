@@ -115,7 +115,7 @@ def request(
         filter, wait: see `preview`.
 
     Raises:
-        NobodyFound: the filter matches no devices.
+        NoDevicesFound: the filter matches no devices.
         UnknownCommandType, InvalidParameters, InvalidDeadline, CommandNotAllowed,
         GestureInBulk, InvalidFilter: see `preview`.
     """

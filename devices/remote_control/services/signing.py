@@ -92,7 +92,7 @@ def reencrypt() -> dict[str, int]:
         The number of keys, by their name in the report.
 
     Raises:
-        NotReadable: a key was encrypted with a secret that is not among the fallbacks.
+        DecryptionError: a key was encrypted with a secret that is not among the fallbacks.
     """
     return {"command_signing_keys": signing_keys.reencrypt(CommandSigningKey)}
 

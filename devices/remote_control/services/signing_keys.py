@@ -45,7 +45,7 @@ def private_key(key: SigningKey) -> Ed25519PrivateKey:
     """Decrypt and return the private key.
 
     Raises:
-        NotReadable: it was encrypted with a secret that is not among the fallbacks.
+        DecryptionError: it was encrypted with a secret that is not among the fallbacks.
     """
     return _decrypted(key.private_key, key.purpose)
 
@@ -54,7 +54,7 @@ def reencrypt(kind: type[K]) -> int:
     """Encrypt every tenant's keys with the current `SECRET_KEY`. Return how many.
 
     Raises:
-        NotReadable: a key was encrypted with a secret that is not among the fallbacks.
+        DecryptionError: a key was encrypted with a secret that is not among the fallbacks.
     """
     rows = kind.every_tenant.select_for_update()
     with transaction.atomic():

@@ -33,7 +33,7 @@ from tenants.tests.factories import TenantFactory
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("pieces_dropped"),
+    pytest.mark.usefixtures("partitions_dropped"),
 ]
 FAST_PACE = FleetTiming(
     connect_every=0.2, report_every=0.2, start_within=0.2, silence=0.0, listens=False

@@ -49,7 +49,7 @@ def start(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
 
     Raises:
         RolloutStateConflict: the rollout is not a draft.
-        RolloutOfNothing: no device would be updated any more.
+        NoEligibleDevices: no device would be updated any more.
         PackageNotReleased: the package was withdrawn.
     """
     rollout = lock_rollout(deployment)
@@ -215,7 +215,7 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
     Raises:
         RolloutStateConflict: the rollout has not started, is a rollback itself, or is
             rolled back already.
-        RolloutOfNothing: no device installed the update.
+        NoEligibleDevices: no device installed the update.
     """
     rollout = lock_rollout(deployment)
     if rollout.package is None or rollout.state in (*NOT_STARTED, State.SCHEDULED):

@@ -68,7 +68,7 @@ def create(
         said: settings that differ from the defaults.
 
     Raises:
-        RolloutOfNothing: no device would be updated.
+        NoEligibleDevices: no device would be updated.
         InvalidRollout, InvalidFilter, PackageNotReleased: see `preview`.
     """
     settings = terms.validate(RolloutSettings(), said)
@@ -103,7 +103,7 @@ def change(
 
     Raises:
         InvalidRollout, InvalidFilter: the settings are invalid.
-        RolloutOfNothing: no device would be updated.
+        NoEligibleDevices: no device would be updated.
         RolloutStateConflict: the rollout is over, or it is a rollback.
     """
     rollout = lock_rollout(deployment)
@@ -224,7 +224,7 @@ def build_plan(
         started: the rollout, if it has started.
 
     Raises:
-        RolloutOfNothing: no device would be updated.
+        NoEligibleDevices: no device would be updated.
         InvalidFilter: the filter is invalid.
     """
     plan = targets.plan(

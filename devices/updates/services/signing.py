@@ -117,7 +117,7 @@ def reencrypt() -> dict[str, int]:
     """Encrypt the keys of all tenants with the current `SECRET_KEY`. Return how many.
 
     Raises:
-        NotReadable: a key was encrypted with a secret that is not among the fallbacks.
+        DecryptionError: a key was encrypted with a secret that is not among the fallbacks.
     """
     return {"update_signing_keys": signing_keys.reencrypt(UpdateSigningKey)}
 
