@@ -10,7 +10,7 @@ from django.test import Client
 from certificates.models import CertificateAuthority, Drift, RenewalCampaign
 from certificates.services import ocsp_responses, revocation_lists
 from certificates.services.device_certificates import DeviceCertificatesService
-from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.issuance import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from tenants.models import Role, User
 from tenants.tests.factories import MembershipFactory

@@ -14,7 +14,7 @@ from certificates.models import CertificateAuthority, DeviceCertificate
 from certificates.pki.issuer import Addresses
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import DeviceCertificatesService
-from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.issuance import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.services import registration
 

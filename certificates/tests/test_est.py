@@ -14,9 +14,9 @@ from rest_framework.test import APIClient
 
 from certificates.models import DeviceCertificate
 from certificates.services.device_certificates import DeviceCertificatesService
-from certificates.tests.issued import issue_certificate
+from certificates.tests.external_tools import requires_tools, run_tool
+from certificates.tests.issuance import issue_certificate
 from certificates.tests.keys import DeviceKey, ec_key, request_for
-from certificates.tests.peers import requires_tools, run_tool
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token
 from devices.registry.tests.factories import DeviceFactory

@@ -22,7 +22,7 @@ from rest_framework.test import APIClient
 
 from certificates.models import DeviceCertificate
 from certificates.pki import weak_keys
-from certificates.tests.issued import issue_certificate
+from certificates.tests.issuance import issue_certificate
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token

@@ -13,7 +13,7 @@ from certificates.services import inspection, revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import inspect_certificates
-from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.issuance import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import wait_until

@@ -27,9 +27,9 @@ from certificates.services.certificate_management import CertificateManagementSe
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.file_store import InsecureFile, read_secret
 from certificates.services.integrity import IntegrityCheck
-from certificates.tests.issued import issue_certificate
+from certificates.tests.external_tools import requires_tools, run_tool, softhsm_library
+from certificates.tests.issuance import issue_certificate
 from certificates.tests.keys import ec_key, request_for
-from certificates.tests.peers import requires_tools, run_tool, softhsm_library
 from devices.registry.models import Device
 from events.models import Event
 from provisioning.tests.processes import subprocess_environment

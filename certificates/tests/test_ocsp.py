@@ -19,8 +19,8 @@ from certificates.models import CertificateAuthority, Responder
 from certificates.services import authorities, ocsp_responses
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import renew_responders
-from certificates.tests.issued import issue_certificate, revoke_certificate
-from certificates.tests.peers import requires_tools, run_tool
+from certificates.tests.external_tools import requires_tools, run_tool
+from certificates.tests.issuance import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.waiting import wait_until
 from tenants.models import Tenant

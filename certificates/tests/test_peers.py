@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certificates.models import CertificateAuthority, DeviceCertificate, RevocationList
 from certificates.services import authorities, ocsp_responses, revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
-from certificates.tests.issued import issue_certificate, revoke_certificate
-from certificates.tests.peers import (
+from certificates.tests.external_tools import (
     find_tool,
     requires_tools,
     run_failing_tool,
     run_tool,
     tool_marks,
 )
+from certificates.tests.issuance import issue_certificate, revoke_certificate
 from devices.registry.tests.factories import DeviceFactory
 
 pytestmark = pytest.mark.django_db

@@ -27,8 +27,8 @@ from certificates.models import DeviceCertificate
 from certificates.pki import issuing, serials
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import DeviceCertificatesService
+from certificates.tests.external_tools import requires_tools
 from certificates.tests.keys import DeviceKey, ec_key, request_for
-from certificates.tests.peers import requires_tools
 from devices.registry.models import Device
 
 pytestmark = pytest.mark.django_db

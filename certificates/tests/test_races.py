@@ -29,7 +29,7 @@ from certificates.services import (
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.integrity import IntegrityCheck
 from certificates.tasks import renew
-from certificates.tests.issued import issue_certificate
+from certificates.tests.issuance import issue_certificate
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory

@@ -18,7 +18,7 @@ from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.expirations import in_batches
 from certificates.services.renewal_windows import window_of
 from certificates.tasks import renew_due
-from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.issuance import issue_certificate, revoke_certificate
 from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory

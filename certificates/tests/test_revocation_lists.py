@@ -23,7 +23,7 @@ from certificates.pki.issuer import Issuer, key_identifier
 from certificates.services import revocation_lists
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.tasks import build_revocation_lists
-from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.issuance import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from devices.registry.tests.waiting import wait_until

@@ -24,7 +24,7 @@ from certificates.services import (
 from certificates.services.authority_files import KeyHolder
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.validation import validate_certificate
-from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.issuance import issue_certificate, revoke_certificate
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory
 from tenants.context import tenant_scope

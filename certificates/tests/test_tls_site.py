@@ -15,9 +15,9 @@ from certificates.models import DeviceCertificate
 from certificates.pki import keys
 from certificates.services import revocation_lists
 from certificates.services.device_certificates import DeviceCertificatesService
-from certificates.tests.issued import issue_certificate, revoke_certificate
+from certificates.tests.external_tools import requires_tools, run_tool, tool_marks
+from certificates.tests.issuance import issue_certificate, revoke_certificate
 from certificates.tests.keys import ec_key, request_for
-from certificates.tests.peers import requires_tools, run_tool, tool_marks
 from certificates.tests.tls_site import Site, running_site
 from devices.registry.models import Device
 from devices.registry.services.credentials import renew_device_token

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from certificates.tests.peers import find_tool, run_tool
+from certificates.tests.external_tools import find_tool, run_tool
 from devices.registry.tests.waiting import wait_until
 from provisioning.tests.processes import subprocess_environment
 from provisioning.var import BASE

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from devices.simulation.run_statistics import NETWORK, RunStatistics
 from devices.simulation.screen import DEFAULT_WIDTH, Screen
-from devices.simulation.tally import NETWORK, RunStatistics
 
 COMMANDS_PATH = "/devices/me/commands"
 STREAM_TIMEOUT = 60.0  # seconds without data after which the stream counts as broken
@@ -93,7 +93,7 @@ class CommandClient:
         started, is_open, is_command_event = clock(), False, True
         try:
             async with http.get(url, headers=headers) as response:
-                self.tally.note("stream", response.status, clock() - started)
+                self.tally.count_request("stream", response.status, clock() - started)
                 if response.status != 200:
                     retry_after = response.headers.get("Retry-After", "")
                     return float(retry_after) if retry_after.isdecimal() else None
@@ -114,9 +114,9 @@ class CommandClient:
                         is_command_event = True
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             if not is_open:
-                self.tally.note("stream", NETWORK, clock() - started)
+                self.tally.count_request("stream", NETWORK, clock() - started)
         except (KeyError, TypeError, AttributeError):  # unexpected response
-            self.tally.note("not understood", NETWORK, 0)
+            self.tally.count_request("not understood", NETWORK, 0)
         finally:
             self.tally.listen(-is_open)
         return retry_delay
@@ -157,7 +157,7 @@ class CommandClient:
         try:
             claims = await self._verify(signed)
         except (CommandRejected, InvalidSignature, ValueError, KeyError):
-            self.tally.note("not believed", NETWORK, 0)
+            self.tally.count_request("not believed", NETWORK, 0)
             return
         self.last_sequence = claims["sequence"]
         answer = await self._run(claims)
@@ -199,7 +199,7 @@ class CommandClient:
             raise KeysUnavailable
         until = self._endorsed_until(response) if self.chain else math.inf
         if until <= self.now():
-            self.tally.note("keys not believed", NETWORK, 0)
+            self.tally.count_request("keys not believed", NETWORK, 0)
             raise KeysUnavailable
         self.keys_valid_until = until
         self.keys = {

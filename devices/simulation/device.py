@@ -14,16 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from devices.simulation.commands import CommandClient
-from devices.simulation.plausible import (
+from devices.simulation.device_data import (
     FIXED_ORIENTATION,
     DeviceProfile,
     random_profile,
     sample,
 )
+from devices.simulation.http_requests import send_request
+from devices.simulation.run_statistics import NETWORK, RunStatistics
 from devices.simulation.screen import Screen
-from devices.simulation.tally import NETWORK, RunStatistics
 from devices.simulation.updates import UpdateClient
-from devices.simulation.wire import send_request
 
 JITTER = 0.1  # share of each pause, so that the devices do not connect all at once
 MAX_SAMPLES_PER_REPORT = 500
@@ -39,13 +39,16 @@ class FleetTiming:
     connect_every: float | None = None  # seconds; None: as the server asks
     report_every: float = 300.0  # seconds between two metrics reports
     start_within: float = 10.0  # seconds over which the starts are spread
-    silence: float = 0.002  # probability, at each connect, of going silent
-    silent_for: tuple[float, float] = (360.0, 1200.0)  # shortest, longest, in seconds
+    silence_probability: float = 0.002  # probability, at each connect, of going silent
+    silence_seconds: tuple[float, float] = (
+        360.0,
+        1200.0,
+    )  # shortest, longest, in seconds
     history: timedelta = timedelta(0)  # of metrics, reported after the registration
-    listens: bool = True  # open the push connection if the server offers one
-    clumsiness: float = 0.01  # probability that a command fails
-    faults: float = 0.02  # probability that an update fails
-    installs_for: tuple[float, float] = (2.0, 6.0)  # shortest, longest, in seconds
+    use_push: bool = True  # open the push connection if the server offers one
+    command_failure_probability: float = 0.01  # probability that a command fails
+    update_failure_probability: float = 0.02  # probability that an update fails
+    install_seconds: tuple[float, float] = (2.0, 6.0)  # shortest, longest, in seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +104,7 @@ class SimulatedDevice:
             tally=self.context.tally,
             random=Random(f"{seed}-commands"),
             now=self._server_timestamp,
-            failure_probability=self.context.pace.clumsiness,
+            failure_probability=self.context.pace.command_failure_probability,
             screen=Screen(self.name, hue=self.number * 0.618 % 1),
             start_update_check=self._start_update_check,
         )
@@ -117,8 +120,8 @@ class SimulatedDevice:
             version=self.profile.app_version,
             connect=self._connect,
             fetch_configuration=self._fetch_configuration,
-            failure_probability=self.context.pace.faults,
-            install_seconds=self.context.pace.installs_for,
+            failure_probability=self.context.pace.update_failure_probability,
+            install_seconds=self.context.pace.install_seconds,
         )
 
     @property
@@ -134,7 +137,7 @@ class SimulatedDevice:
                 try:
                     pause = await self._run_due_steps()
                 except (KeyError, TypeError, AttributeError):  # unexpected response
-                    self.context.tally.note("not understood", NETWORK, 0)
+                    self.context.tally.count_request("not understood", NETWORK, 0)
                     pause = self._retry_delay()
                 await asyncio.sleep(pause)
         finally:
@@ -146,11 +149,11 @@ class SimulatedDevice:
         pace = self.context.pace
         if not self.token and not await self._register():
             return self._retry_delay()
-        if self.random.random() < pace.silence:
+        if self.random.random() < pace.silence_probability:
             self._set_state("silent")
             self._close_stream()
             self.updates.stop()
-            return self.random.uniform(*pace.silent_for)
+            return self.random.uniform(*pace.silence_seconds)
         pause = await self._connect()
         if pause is None:
             return self._retry_delay()
@@ -214,7 +217,7 @@ class SimulatedDevice:
         return float(self.context.pace.connect_every or response["next_connect_in"])
 
     async def _run_next_steps(self, steps: dict[str, Any]) -> None:
-        if steps["command_stream"] and self.context.pace.listens:
+        if steps["command_stream"] and self.context.pace.use_push:
             self._open_stream(steps["command_stream"])
         if steps["commands_waiting"]:
             await self.commands.fetch()

@@ -11,7 +11,7 @@ import aiohttp
 
 from devices.simulation.commands import STREAM_TIMEOUT
 from devices.simulation.device import FleetContext, FleetTiming, SimulatedDevice
-from devices.simulation.tally import RunStatistics
+from devices.simulation.run_statistics import RunStatistics
 
 MAX_CONNECTIONS = 200  # shared by all devices, as behind a proxy
 RESPONSE_TIMEOUT = 30.0  # seconds

@@ -13,7 +13,7 @@ import aiohttp
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from devices.simulation.tally import NETWORK, RunStatistics
+from devices.simulation.run_statistics import NETWORK, RunStatistics
 
 UPDATE_PATH = "/devices/me/update"
 MAX_DOWNLOAD_ATTEMPTS = 200  # per file, including interrupted and throttled ones
@@ -63,14 +63,14 @@ class UpdateClient:
         try:
             await self._update()
         except (KeyError, TypeError, AttributeError, ValueError):  # unexpected response
-            self.tally.note("not understood", NETWORK, 0)
+            self.tally.count_request("not understood", NETWORK, 0)
 
     async def _update(self) -> None:
         status, offer = await self.call("update", "GET", UPDATE_PATH)
         if status != 200 or offer["not_before"] is not None:
             return  # no update, or not yet; the next connect checks again
         if not await self._is_ordered(offer):
-            self.tally.note("update not believed", NETWORK, 0)
+            self.tally.count_request("update not believed", NETWORK, 0)
             return
         attempt = offer["rollout"], offer["attempt"]
         if attempt == self.last_attempt:
@@ -96,7 +96,7 @@ class UpdateClient:
         """Download the package. Return True if it is complete and signed."""
         package = offer["package"]
         if not self._is_package_signed(package, offer["version"]):
-            self.tally.note("update not believed", NETWORK, 0)
+            self.tally.count_request("update not believed", NETWORK, 0)
             return False
         sha256 = await self._download(offer, random)
         if sha256 is None:
@@ -163,7 +163,7 @@ class UpdateClient:
                 async with self.http.get(
                     f"{self.url}{path}", headers=headers
                 ) as response:
-                    self.tally.note("download", response.status, 0)
+                    self.tally.count_request("download", response.status, 0)
                     if response.status in (429, 503):
                         value = response.headers.get("Retry-After", "")
                         pause = float(value) if value.isdecimal() else MAX_RETRY_DELAY
@@ -187,7 +187,7 @@ class UpdateClient:
                             if is_interrupted and received * 2 > size:
                                 break
             except (aiohttp.ClientError, TimeoutError, OSError):
-                self.tally.note("download", NETWORK, 0)
+                self.tally.count_request("download", NETWORK, 0)
             if received >= size:
                 return digest.hexdigest()
             await asyncio.sleep(random.uniform(0.5, 1.5) * pause)

@@ -27,7 +27,7 @@ from devices.updates.tests.rollouts import (
     run_due_steps,
     start_rollout,
 )
-from provisioning.tests.channel import Channel, running_channel, start_channel
+from provisioning.tests.push_channel import Channel, running_channel, start_channel
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
 from tenants.tests.factories import TenantFactory

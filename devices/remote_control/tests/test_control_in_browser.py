@@ -15,7 +15,7 @@ from devices.remote_control.services import sessions
 from devices.remote_control.tests.remote_control import create_member
 from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet
-from devices.simulation.tests.living import running_fleet
+from devices.simulation.tests.background_fleet import running_fleet
 from provisioning.tests.browser import MARKS, BrowserRunner, in_browser, sign_in
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant, User
@@ -29,9 +29,9 @@ PACE = FleetTiming(
     connect_every=0.25,
     report_every=60,
     start_within=0,
-    silence=0,
-    listens=False,
-    clumsiness=0,
+    silence_probability=0,
+    use_push=False,
+    command_failure_probability=0,
 )
 
 

@@ -24,10 +24,10 @@ from devices.remote_control.tests.remote_control import (
 from devices.simulation.commands import CommandClient
 from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet
+from devices.simulation.run_statistics import RunStatistics
 from devices.simulation.screen import Screen
-from devices.simulation.tally import RunStatistics
-from devices.simulation.tests.living import running_fleet
-from provisioning.tests.channel import Channel, running_channel
+from devices.simulation.tests.background_fleet import running_fleet
+from provisioning.tests.push_channel import Channel, running_channel
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 from tenants.tests.factories import TenantFactory
@@ -61,7 +61,10 @@ class TestPushNotifications:
             devices=3,
             seed="push",
             pace=FleetTiming(
-                connect_every=600, start_within=0.1, silence=0, clumsiness=0
+                connect_every=600,
+                start_within=0.1,
+                silence_probability=0,
+                command_failure_probability=0,
             ),
             now=lambda: datetime.now(UTC),
         )

@@ -25,7 +25,7 @@ from devices.registry.services import credentials
 from devices.registry.tests.waiting import wait_until
 from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet
-from devices.simulation.tally import RunStatistics
+from devices.simulation.run_statistics import RunStatistics
 from provisioning.var import BASE
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Tenant
@@ -36,7 +36,11 @@ pytestmark = [
     pytest.mark.usefixtures("partitions_dropped"),
 ]
 FAST_PACE = FleetTiming(
-    connect_every=0.2, report_every=0.2, start_within=0.2, silence=0.0, listens=False
+    connect_every=0.2,
+    report_every=0.2,
+    start_within=0.2,
+    silence_probability=0.0,
+    use_push=False,
 )
 
 
@@ -92,7 +96,7 @@ def test_devices_register_enroll_connect_and_report(
     assert DeviceCertificate.objects.filter(status="active").count() == 3
     assert DeviceMetrics.every_tenant.values("device_id").distinct().count() == 3
     assert tally.kinds["connect"].answered > 5
-    assert tally.figures()["devices"] == {"online": 3}
+    assert tally.as_json_values()["devices"] == {"online": 3}
 
 
 def test_the_same_seed_gives_the_same_devices(
@@ -162,7 +166,11 @@ def test_a_device_goes_silent_and_comes_back(
     live_server: Any, enrollment_token: str
 ) -> None:
     pace = FleetTiming(
-        **{**_fields(FAST_PACE), "silence": 0.5, "silent_for": (0.3, 0.4)}
+        **{
+            **_fields(FAST_PACE),
+            "silence_probability": 0.5,
+            "silence_seconds": (0.3, 0.4),
+        }
     )
     tally = run_fleet(live_server.url, enrollment_token, pace=pace)
     assert failed_requests(tally) == {}

@@ -21,9 +21,9 @@ from devices.updates.models.deployments import (
     DEFAULT_SOAK_MINUTES,
     DEFAULT_SUCCESS_PERCENT,
 )
+from devices.updates.services.rollout_settings import LIMITS as TERMS
+from devices.updates.services.rollout_settings import MAX_WAVES
 from devices.updates.services.targets import WaveSize
-from devices.updates.services.terms import LIMITS as TERMS
-from devices.updates.services.terms import MAX_WAVES
 from tenants.admin.forms import text_field
 from tenants.models import User
 from tenants.roles import visible_to

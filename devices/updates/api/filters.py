@@ -11,7 +11,7 @@ from rest_framework.exceptions import ValidationError
 
 from devices.registry.device_filters import IdFilter
 from devices.updates.models import Deployment, SoftwareUpdate, Status, UpdateStatus
-from devices.updates.services.terms import MAX_WAVES
+from devices.updates.services.rollout_settings import MAX_WAVES
 
 
 class _StrictChoicesFilterSet(FilterSet):

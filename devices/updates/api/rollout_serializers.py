@@ -9,9 +9,9 @@ from core.rest.strict import StrictSerializer
 from devices.configurations.schedules import DAYS
 from devices.updates.models import Deployment, DeploymentWave, Status
 from devices.updates.services.rollout_decision import waits_for
+from devices.updates.services.rollout_settings import LIMITS as TERMS
+from devices.updates.services.rollout_settings import MAX_WAVES
 from devices.updates.services.targets import WaveSize
-from devices.updates.services.terms import LIMITS as TERMS
-from devices.updates.services.terms import MAX_WAVES
 from devices.updates.update_windows import MAX_WINDOWS
 
 WEEKDAYS = [(day, day) for day in DAYS]

@@ -18,7 +18,7 @@ from devices.updates.models import (
     SoftwareUpdate,
     UpdateStatus,
 )
-from devices.updates.services import policies, targets, terms
+from devices.updates.services import policies, rollout_settings, targets
 from devices.updates.services.rollouts import (
     ACTIVE,
     NOT_STARTED,
@@ -56,7 +56,7 @@ def start(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
     if rollout.state != State.DRAFT or rollout.package is None:
         raise RolloutStateConflict(rollout.state)
     check_released(rollout.package)
-    settings = terms.settings_of(rollout)
+    settings = rollout_settings.settings_of(rollout)
     plan = build_plan(rollout.package, settings, now=now)
     write_waves(rollout, settings.waves, plan)
     rollout.counted, rollout.begun_at = plan.eligible, now

@@ -24,9 +24,9 @@ from devices.updates.models import (
     DeploymentWave,
     SoftwareUpdate,
 )
-from devices.updates.services import targets, terms
+from devices.updates.services import rollout_settings, targets
+from devices.updates.services.rollout_settings import RolloutSettings
 from devices.updates.services.targets import Plan, WaveSize
-from devices.updates.services.terms import RolloutSettings
 from events.services.outbox import record
 from tenants.models import User
 
@@ -47,7 +47,7 @@ def preview(*, package: SoftwareUpdate, said: Mapping[str, Any], now: datetime) 
         InvalidRollout, InvalidFilter: the settings are invalid.
         PackageNotReleased: the package is a draft or withdrawn.
     """
-    settings = terms.validate(RolloutSettings(), said)
+    settings = rollout_settings.validate(RolloutSettings(), said)
     check_released(package)
     return targets.plan(package, filter=settings.filter, sizes=settings.waves, now=now)
 
@@ -71,7 +71,7 @@ def create(
         NoEligibleDevices: no device would be updated.
         InvalidRollout, InvalidFilter, PackageNotReleased: see `preview`.
     """
-    settings = terms.validate(RolloutSettings(), said)
+    settings = rollout_settings.validate(RolloutSettings(), said)
     check_released(package)
     plan = build_plan(package, settings, now=now)
     rollout = Deployment(
@@ -82,7 +82,7 @@ def create(
         created_by=by,
         created_at=now,
     )
-    terms.apply_settings(rollout, settings)
+    rollout_settings.apply_settings(rollout, settings)
     rollout.save(force_insert=True)
     write_waves(rollout, settings.waves, plan)
     record([created_event(rollout, now)])
@@ -111,19 +111,19 @@ def change(
     if is_over or rollout.package is None:
         sentence = "The settings of this rollout cannot be changed any more."
         raise RolloutStateConflict(rollout.state, sentence)
-    before = terms.settings_of(rollout)
-    settings = terms.validate(before, values)
+    before = rollout_settings.settings_of(rollout)
+    settings = rollout_settings.validate(before, values)
     is_started = rollout.state in ACTIVE
     if is_started:
-        terms.validate_change(rollout, before, settings)
+        rollout_settings.validate_change(rollout, before, settings)
     else:
         rollout.state = State.DRAFT
         rollout.requested_by, rollout.requested_at = None, None
-    changes = terms.changes(before, settings)
+    changes = rollout_settings.changes(before, settings)
     if name is not None and name.strip() and name.strip() != rollout.name:
         changes["name"] = (rollout.name, name.strip()[:120])
         rollout.name = name.strip()[:120]
-    terms.apply_settings(rollout, settings)
+    rollout_settings.apply_settings(rollout, settings)
     if before.waves != settings.waves or before.filter != settings.filter:
         started = rollout if is_started else None
         plan = build_plan(rollout.package, settings, started, now=now)

@@ -18,7 +18,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from accounts.services.tokens import issue_api_token
-from certificates.tests.peers import find_tool, requires_tools
+from certificates.tests.external_tools import find_tool, requires_tools
 from devices.registry.services.credentials import renew_device_token
 from devices.registry.tests.waiting import wait_until
 from devices.updates.models import SoftwareUpdate

@@ -17,7 +17,7 @@ from devices.registry.services.credentials import create_enrollment_token
 from devices.registry.tests.waiting import wait_until
 from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet
-from devices.simulation.tests.living import running_fleet
+from devices.simulation.tests.background_fleet import running_fleet
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import rollout_tick
 from devices.updates.tests.rollouts import (
@@ -64,10 +64,10 @@ def run_fleet(tenant: Tenant, live_server: Any, settings: Any) -> Any:
                 connect_every=1.0,
                 report_every=600,
                 start_within=1.0,
-                silence=0,
-                listens=False,
-                faults=faults,
-                installs_for=(0.1, 0.5),
+                silence_probability=0,
+                use_push=False,
+                update_failure_probability=faults,
+                install_seconds=(0.1, 0.5),
             ),
             now=lambda: datetime.now(UTC),
         )

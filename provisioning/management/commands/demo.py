@@ -27,7 +27,7 @@ from devices.remote_control.errors import NoDevicesFound
 from devices.remote_control.services import bulk_commands
 from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet, allow_connections
-from devices.simulation.tally import RunStatistics
+from devices.simulation.run_statistics import RunStatistics
 from devices.updates.errors import NoEligibleDevices
 from devices.updates.models import SoftwareUpdate
 from devices.updates.services import packages, products, rollout_control, rollouts
@@ -128,7 +128,7 @@ class Command(OperatorCommand):
             "owner": OWNER,
             "password": password,
             "enrollment_token": token,
-            **tally.figures(),
+            **tally.as_json_values(),
         }
         return result, _summary(password, token, devices, tally)
 
@@ -222,7 +222,11 @@ def _prepare(tenant: Tenant) -> str:
 
 def _fleet(token: str, devices: int) -> Fleet:
     pace = FleetTiming(
-        connect_every=10, report_every=60, start_within=3, silence=0, history=HISTORY
+        connect_every=10,
+        report_every=60,
+        start_within=3,
+        silence_probability=0,
+        history=HISTORY,
     )
     return Fleet(
         url=settings.PUBLIC_URL,

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet, allow_connections
-from devices.simulation.tally import RunStatistics
+from devices.simulation.run_statistics import RunStatistics
 from tenants.management.operator_command import OperatorCommand
 
 MAX_DEVICES = 20_000  # per process
@@ -133,10 +133,10 @@ class Command(OperatorCommand):
             connect_every=options["connect_every"],
             report_every=options["report_every"],
             start_within=options["start_within"],
-            silence=options["silence"],
+            silence_probability=options["silence"],
             history=timedelta(hours=options["history"]),
-            listens=not options["no_push"],
-            faults=options["faults"],
+            use_push=not options["no_push"],
+            update_failure_probability=options["faults"],
         )
         _validate(url, token, devices, seconds, seed, pace)
         allow_connections(devices)
@@ -150,7 +150,7 @@ class Command(OperatorCommand):
         )
         tally = RunStatistics()
         asyncio.run(self._run_with_table(fleet, tally, seconds))
-        return tally.figures(), tally.table()
+        return tally.as_json_values(), tally.table()
 
     async def _run_with_table(
         self, fleet: Fleet, tally: RunStatistics, seconds: float | None
@@ -201,9 +201,9 @@ def _validate(
         raise CommandError(
             "--seconds, --connect-every and --report-every must be more than 0."
         )
-    if not 0 <= pace.faults <= 1:
+    if not 0 <= pace.update_failure_probability <= 1:
         raise CommandError("--faults must be from 0 to 1.")
-    if not 0 <= pace.silence <= 1:
+    if not 0 <= pace.silence_probability <= 1:
         raise CommandError("--silence must be from 0 to 1.")
     if not 0 <= pace.start_within <= 3600:
         raise CommandError("--start-within must be from 0 to 3600 (seconds).")

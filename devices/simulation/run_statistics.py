@@ -54,7 +54,7 @@ class RunStatistics:
     listening: int = 0  # number of devices with an open push connection
     is_over: bool = False  # set when the run ends: later disconnects are not counted
 
-    def note(self, kind: str, status: int, seconds: float) -> None:
+    def count_request(self, kind: str, status: int, seconds: float) -> None:
         """Count a request. `status` is `NETWORK` if there was no response."""
         statistics = self.kinds.setdefault(kind, RequestStatistics())
         statistics.statuses[status] += 1
@@ -73,7 +73,7 @@ class RunStatistics:
         if not self.is_over:
             self.listening += change
 
-    def figures(self) -> dict[str, Any]:
+    def as_json_values(self) -> dict[str, Any]:
         """Return the statistics for JSON, with statuses as text because keys are text."""
         return {
             "devices": {name: count for name, count in self.states.items() if count},

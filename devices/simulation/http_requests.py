@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from devices.simulation.tally import NETWORK, RunStatistics
+from devices.simulation.run_statistics import NETWORK, RunStatistics
 
 
 async def send_request(
@@ -55,8 +55,8 @@ async def send_request(
             retry_after = response.headers.get("Retry-After", "")
         content = json.loads(text) if text and status < 400 else None
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        tally.note(kind, NETWORK, clock() - started)
+        tally.count_request(kind, NETWORK, clock() - started)
         return NETWORK, None, 0.0
-    tally.note(kind, status, clock() - started)
+    tally.count_request(kind, status, clock() - started)
     must_wait = status in (429, 503) and retry_after.isdecimal()
     return status, content, float(retry_after) if must_wait else 0.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from devices.simulation.fleet import Fleet
-from devices.simulation.tally import RunStatistics
+from devices.simulation.run_statistics import RunStatistics
 
 
 @contextmanager

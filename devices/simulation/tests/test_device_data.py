@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from devices.metrics.sample_validation import Clock, validate_samples
-from devices.simulation.plausible import (
+from devices.simulation.device_data import (
     HEALTHY,
     HOT,
     LEAKING,
