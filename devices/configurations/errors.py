@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.errors import Conflict, Detail, Invalid, Missing
-from devices.configurations.document_validation import Fault
+from core.json_schema import SchemaError
 
 
 class InvalidDocument(Invalid):
@@ -11,7 +11,9 @@ class InvalidDocument(Invalid):
 
     code = "invalid_configuration"
 
-    def __init__(self, faults: Sequence[Fault], *, field: str = "document") -> None:
+    def __init__(
+        self, faults: Sequence[SchemaError], *, field: str = "document"
+    ) -> None:
         super().__init__(faults[0].sentence, field=field)
         self.faults = faults
         self.details = [

@@ -5,13 +5,14 @@ expire after 30 seconds. Other commands require no session; those with a `defaul
 stay queued for an offline device until their deadline.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
+
+from core.json_schema import SchemaError, find_errors
 
 DEFAULT_ANSWER_TIMEOUT = timedelta(seconds=30)
 DEFAULT_WAIT = timedelta(days=1)
@@ -24,6 +25,8 @@ ERROR_CODES = {  # JSON Schema keyword → error code, as used by the rest of th
     "minLength": "blank",
     "maxLength": "max_length",
     "enum": "invalid_choice",
+    "additionalProperties": "unknown_field",
+    "required": "required",
 }
 REDACTED = "…"  # replaces values that must not be stored
 KEYS = (
@@ -93,19 +96,6 @@ class CommandType:
             name: REDACTED if name in self.redacted else value
             for name, value in parameters.items()
         }
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterError:
-    """An error in a command's parameters.
-
-    Attributes:
-        path: dotted path of the invalid parameter, such as `to.x`; "" for all of them.
-    """
-
-    path: str
-    code: str
-    message: str
 
 
 def _coordinate() -> dict[str, Any]:
@@ -244,14 +234,15 @@ CHOICES = [(name, type_.label) for name, type_ in TYPES.items()]
 
 def parameter_errors(
     type_: CommandType, parameters: Any, *, screen: tuple[int, int] | None
-) -> list[ParameterError]:
+) -> list[SchemaError]:
     """Return every error in the parameters of a command.
 
     Args:
         screen: width and height of the screen in pixels, in its current orientation.
             None if unknown; points are not checked then.
     """
-    errors = list(_schema_errors(_validator(type_.name).iter_errors(parameters)))
+    validator = _validator(type_.name)
+    errors = list(find_errors(validator, parameters, codes=ERROR_CODES))
     if errors or screen is None:
         return errors
     for name in type_.points:
@@ -263,48 +254,10 @@ def parameter_errors(
                     "The point must be on the screen, which has"
                     f" {screen[0]}×{screen[1]} pixels."
                 )
-                errors.append(ParameterError(path, "off_screen", message))
+                errors.append(SchemaError(path, message, "off_screen"))
     return errors
 
 
 @cache
 def _validator(name: str) -> Any:
     return Draft202012Validator(TYPES[name].schema)
-
-
-def _schema_errors(errors: Iterable[Any]) -> Iterable[ParameterError]:
-    for error in sorted(errors, key=lambda error: list(map(str, error.path))):
-        path = ".".join(map(str, error.path))
-        if error.validator == "additionalProperties":
-            for name in sorted(set(error.instance) - set(error.schema["properties"])):
-                full_path = f"{path}.{name}" if path else name
-                yield ParameterError(
-                    full_path[:80], "unknown_field", "This parameter does not exist."
-                )
-        elif error.validator == "required":
-            name = error.message.split("'")[1]
-            full_path = f"{path}.{name}" if path else name
-            yield ParameterError(full_path, "required", "This field is required.")
-        else:
-            code = ERROR_CODES.get(error.validator, "invalid")
-            yield ParameterError(path, code, _message(error))
-
-
-def _message(error: Any) -> str:
-    limit = error.validator_value
-    match error.validator:
-        case "type":
-            return f"Must be of type {limit}."
-        case "minimum":
-            return f"Must be at least {limit}."
-        case "maximum":
-            return f"Must be at most {limit}."
-        case "minLength":
-            return "Must not be empty."
-        case "maxLength":
-            return f"Must have at most {limit} characters."
-        case "enum":
-            return f"Must be one of {', '.join(map(str, limit))}."
-        case "pattern":
-            return "Must not contain NUL characters."
-    return "The value has the wrong format."

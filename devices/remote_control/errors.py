@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.errors import Conflict, Detail, Gone, Invalid, Missing, Refused
-from devices.remote_control.command_types import ParameterError
+from core.json_schema import SchemaError
 
 
 class UnknownCommandType(Invalid):
@@ -18,12 +18,12 @@ class InvalidParameters(Invalid):
 
     code = "invalid_parameters"
 
-    def __init__(self, errors: Sequence[ParameterError]) -> None:
-        super().__init__(errors[0].message, field="parameters")
+    def __init__(self, errors: Sequence[SchemaError]) -> None:
+        super().__init__(errors[0].sentence, field="parameters")
         self.details = [
             Detail(
                 code=error.code,
-                sentence=error.message,
+                sentence=error.sentence,
                 field=f"parameters.{error.path}" if error.path else "parameters",
             )
             for error in errors

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from core.errors import DomainError
+from core.json_schema import SchemaError
 from devices.configurations.admin.edit_target import (
     EditTarget,
     may_manage,
@@ -25,12 +26,7 @@ from devices.configurations.admin.editor_feedback import (
     parse_document,
     preview_context,
 )
-from devices.configurations.document_validation import (
-    SCHEMA,
-    Fault,
-    find_faults,
-    time_zones,
-)
+from devices.configurations.document_validation import SCHEMA, find_faults, time_zones
 from devices.configurations.documents import differences
 from devices.configurations.errors import ConfigurationChanged, InvalidDocument
 from devices.configurations.models import (
@@ -72,7 +68,7 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
     except ConfigurationChanged:
         return _conflict_page(request, scope, subject_id, text, based_on)
     except DomainError as error:
-        faults = [Fault("", str(error))]
+        faults = [SchemaError("", str(error))]
         return _page(request, target, text, faults=faults, based_on=based_on)
     if layer.number == target.number:
         messages.info(request, "Nothing was changed.")
@@ -202,7 +198,7 @@ def _page(
     request: HttpRequest,
     target: EditTarget,
     text: str,
-    faults: list[Fault] | None = None,
+    faults: list[SchemaError] | None = None,
     based_on: int | None = None,
     status: int = 200,
     context: dict[str, Any] | None = None,

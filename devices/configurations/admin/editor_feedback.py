@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from core.errors import DomainError
+from core.json_schema import SchemaError
 from devices.configurations import value_formatting
 from devices.configurations.admin.edit_target import EditTarget
-from devices.configurations.document_validation import Fault, find_faults
+from devices.configurations.document_validation import find_faults
 from devices.configurations.documents import Difference, differences
 from devices.configurations.errors import InvalidDocument
 from devices.configurations.models import Scope
@@ -18,7 +19,7 @@ MAX_LISTED = 20  # devices in the preview
 
 
 def preview_context(
-    target: EditTarget, text: str, faults: list[Fault] | None = None
+    target: EditTarget, text: str, faults: list[SchemaError] | None = None
 ) -> dict[str, Any]:
     """Return the template context of the preview of a document.
 
@@ -95,6 +96,6 @@ def parse_document(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise InvalidDocument([Fault("", f"Invalid JSON: {error}.")]) from error
+        raise InvalidDocument([SchemaError("", f"Invalid JSON: {error}.")]) from error
     except RecursionError as error:
-        raise InvalidDocument([Fault("", "Nested too deeply.")]) from error
+        raise InvalidDocument([SchemaError("", "Nested too deeply.")]) from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from core.json_schema import find_errors
 from devices.updates import update_windows as maintenance
 from devices.updates.errors import InvalidRollout
 from devices.updates.models import Deployment, DeploymentWave
@@ -76,8 +77,8 @@ def validate(before: RolloutSettings, values: Mapping[str, Any]) -> RolloutSetti
         errors.append(("success_percent", sentence))
     errors += _wave_errors(settings.waves, settings.starts_at)
     errors += [
-        ("windows", error.message)
-        for error in _windows.iter_errors([*settings.windows])
+        ("windows", error.sentence)
+        for error in find_errors(_windows, [*settings.windows], codes={})
     ][:5]
     if errors:
         raise InvalidRollout(errors)
