@@ -26,7 +26,7 @@ from devices.registry.services.credentials import (
 from devices.registry.tests.factories import DeviceFactory
 from provisioning.tests.processes import subprocess_environment
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
-from tenants.models import Membership, Role, Tenant
+from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory, TenantFactory
 
 
@@ -95,9 +95,7 @@ def member(tenant: Tenant) -> Callable[..., APIClient]:
     """A client that calls as a member of the tenant in some role."""
 
     def calling(role: Role = Role.OPERATOR, of: Tenant | None = None) -> APIClient:
-        membership: Membership = MembershipFactory.create(
-            tenant=of or tenant, role=role
-        )
+        membership = MembershipFactory.create(tenant=of or tenant, role=role)
         _, token = issue_api_token(
             membership=membership, name="test", now=datetime.now(UTC)
         )

@@ -176,7 +176,7 @@ def signing_authority(host: str, slot: int) -> tuple[int, str, int | None] | Non
         The CA's id, its key identifier, and the shard's id (None if the shard does not
         exist yet); None if no CA signs.
     """
-    row: tuple[int, str, int | None] | None = _SIGNING_AUTHORITY.fetch_one(host, slot)
+    row = _SIGNING_AUTHORITY.fetch_one(host, slot)
     return row
 
 

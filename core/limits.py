@@ -93,7 +93,7 @@ class Limit:
         Raises:
             LimiterUnavailable: Redis is unavailable, and the limit does not fail open.
         """
-        rate: Rate | None = settings.RATES[self.name]
+        rate = settings.RATES[self.name]
         if rate is None:
             return None
         now = time.monotonic()
@@ -158,5 +158,5 @@ def _count(key: str, limit: int, seconds: int, cost: int) -> float:
 
 @lru_cache(maxsize=4)
 def _script(url: str) -> Any:
-    client: Any = Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=0.5)
+    client = Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=0.5)
     return client.register_script(SCRIPT)

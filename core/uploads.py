@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -104,7 +103,7 @@ class UploadWriter:
 
 def declared_length(request: HttpRequest) -> int | None:
     """Return the declared length of the body in bytes, or None."""
-    upload: Any = request.META.get(ENVIRON_KEY)
+    upload = request.META.get(ENVIRON_KEY)
     if isinstance(upload, AdmissionRequest):
         return upload.length
     header = str(request.META.get("CONTENT_LENGTH") or "")
@@ -121,7 +120,7 @@ def receive_upload(request: HttpRequest, *, most: int) -> Iterator[UploadedFile 
     Raises:
         LengthUnknown, TooLarge, InsufficientDiskSpace, IncompleteUpload: no file is kept.
     """
-    upload: Any = request.META.get(ENVIRON_KEY)
+    upload = request.META.get(ENVIRON_KEY)
     length = declared_length(request)
     if length is None and not isinstance(upload, UploadedFile):
         raise LengthUnknown

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import prometheus_client
 import psutil
@@ -189,7 +188,7 @@ def _database_reachable() -> bool:
 
 
 def _broker_reachable() -> bool:
-    client: Any = Redis.from_url(
+    client = Redis.from_url(
         settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1
     )
     try:

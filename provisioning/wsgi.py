@@ -45,7 +45,7 @@ def open_response(environ: dict[str, Any]) -> tuple[int, Headers, Any]:
     def start_response(status: str, headers: Headers, *args: Any) -> None:
         start_line.append((int(status[:3]), headers))
 
-    response: Any = application(environ, start_response)  # type: ignore[arg-type]
+    response = application(environ, start_response)  # type: ignore[arg-type]
     return *start_line[0], response
 
 

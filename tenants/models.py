@@ -64,7 +64,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     # The initial password is known to somebody else, so the user must change it.
     password_is_first = models.BooleanField(default=False, editable=False)
 
-    objects: ClassVar = UserManager()
+    objects = UserManager()
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
@@ -146,8 +146,8 @@ class TenantOwned(models.Model):
     view_role: ClassVar[Role] = Role.VIEWER
     manage_role: ClassVar[Role] = Role.OPERATOR
 
-    objects: ClassVar = TenantManager()
-    every_tenant: ClassVar = models.Manager()
+    objects = TenantManager()
+    every_tenant = models.Manager()
 
     class Meta:
         abstract = True
@@ -207,8 +207,8 @@ class IssuedToken(TenantOwned):
     view_role = Role.ADMIN
     manage_role = Role.ADMIN
 
-    objects: ClassVar = TenantManager.from_queryset(IssuedTokenQuerySet)()
-    every_tenant: ClassVar = IssuedTokenQuerySet.as_manager()
+    objects = TenantManager.from_queryset(IssuedTokenQuerySet)()
+    every_tenant = IssuedTokenQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         abstract = True

@@ -76,6 +76,6 @@ def visible_to(user: User, model: type[M]) -> models.QuerySet[M]:
     if model is Tenant and not user.is_superuser:
         return model._default_manager.filter(pk=current_tenant_id())
     if issubclass(model, TenantOwned) or hasattr(model, "every_tenant"):
-        all_rows: models.QuerySet[M] = model.every_tenant.all()  # type: ignore[attr-defined]
+        all_rows = model.every_tenant.all()  # type: ignore[attr-defined]
         return all_rows if user.is_superuser else model._default_manager.all()
     return model._default_manager.all()

@@ -258,7 +258,7 @@ class ApiTokenForm(ServiceForm):
 
     def call_service(self) -> ApiToken:
         now, expires_at = timezone.now(), self.cleaned_data["expires_at"]
-        membership: Membership = self.cleaned_data["membership"]
+        membership = self.cleaned_data["membership"]
         if not self.by.includes(Role(membership.role)):
             raise RoleTooLow(
                 "The member has a higher role than you. Choose another member.",

@@ -63,7 +63,7 @@ def add_member(
         user.save()
     try:
         with transaction.atomic():
-            membership: Membership = Membership.objects.create(user=user, role=role)
+            membership = Membership.objects.create(user=user, role=role)
     except IntegrityError as error:
         raise AlreadyMember(f"{email} is already a member.", field="email") from error
     record([MemberAdded(**_event_fields(membership, now), role=role.value)])
@@ -115,7 +115,7 @@ def user_by_email(email: str) -> User:
     Raises:
         UserNotFound: no account has this address.
     """
-    user: User | None = User.objects.filter(email=User.objects.normalize(email)).first()
+    user = User.objects.filter(email=User.objects.normalize(email)).first()
     if user is None:
         raise UserNotFound(f"There is no account {email!r}.")
     return user

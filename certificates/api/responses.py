@@ -26,7 +26,7 @@ class RawParser(BaseParser):
 
 def raw(request: Request) -> bytes:
     """Return the body read by `RawParser`; empty if the request has none."""
-    content: Any = request.data
+    content = request.data
     return content if isinstance(content, bytes) else b""
 
 
@@ -54,7 +54,7 @@ def cacheable(
     response["Cache-Control"] = (
         f"public, no-transform, must-revalidate, max-age={seconds}"
     )
-    conditional: HttpResponseBase | None = get_conditional_response(
+    conditional = get_conditional_response(
         request,
         etag=response["ETag"],
         last_modified=int(made_at.timestamp()),

@@ -62,7 +62,7 @@ class CertificateAuthority(models.Model):
     view_role: ClassVar[Role | None] = None  # superusers only
     manage_role: ClassVar[Role | None] = None
 
-    objects: ClassVar = AuthorityQuerySet.as_manager()
+    objects = AuthorityQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "certificate authorities"
@@ -119,7 +119,7 @@ class Responder(models.Model):
     view_role: ClassVar[Role | None] = None
     manage_role: ClassVar[Role | None] = None
 
-    objects: ClassVar = ResponderQuerySet.as_manager()
+    objects = ResponderQuerySet.as_manager()
 
     class Meta:
         verbose_name = "OCSP responder"

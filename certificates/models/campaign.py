@@ -40,7 +40,7 @@ class RenewalCampaign(models.Model):
     view_role: ClassVar[Role | None] = None
     manage_role: ClassVar[Role | None] = None
 
-    objects: ClassVar = CampaignQuerySet.as_manager()
+    objects = CampaignQuerySet.as_manager()
 
     class Meta:
         ordering = ("-started_at", "-id")

@@ -175,7 +175,7 @@ class DeviceCertificate(models.Model):
     view_role: ClassVar[Role] = Role.VIEWER
     manage_role: ClassVar[Role] = Role.OPERATOR
 
-    objects: ClassVar = CertificateQuerySet.as_manager()
+    objects = CertificateQuerySet.as_manager()
 
     class Meta:
         ordering = ("-reserved_at", "-id")

@@ -54,7 +54,7 @@ class RevocationList(models.Model):
     view_role: ClassVar[Role | None] = None
     manage_role: ClassVar[Role | None] = None
 
-    objects: ClassVar = ListQuerySet.as_manager()
+    objects = ListQuerySet.as_manager()
 
     class Meta:
         ordering = ("authority", "id")

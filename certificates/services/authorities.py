@@ -95,7 +95,7 @@ def signing_row(
     Raises:
         AuthorityUnavailable: there is no record and the CA cannot be created.
     """
-    row: CertificateAuthority | None = CertificateAuthority.objects.signing().first()
+    row = CertificateAuthority.objects.signing().first()
     return row or ensure_recorded(ca, now=now)
 
 
@@ -111,7 +111,7 @@ def ensure_recorded(
         AuthorityUnavailable: see `signing_issuer`.
     """
     lock_authorities()
-    row: CertificateAuthority | None = CertificateAuthority.objects.signing().first()
+    row = CertificateAuthority.objects.signing().first()
     if row is not None:
         return row
     if not ca.exists() and DeviceCertificate.objects.exists():
@@ -143,9 +143,7 @@ def claimed_issuer(certificate: x509.Certificate) -> CertificateAuthority | None
     except (ValueError, x509.ExtensionNotFound):
         return None
     trusted = CertificateAuthority.objects.trusted().issuing()
-    row: CertificateAuthority | None = trusted.with_key_identifier(
-        (key_id or b"").hex()
-    ).first()
+    row = trusted.with_key_identifier((key_id or b"").hex()).first()
     return row
 
 

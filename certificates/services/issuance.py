@@ -112,7 +112,7 @@ def restore_previous_certificate(device: Device) -> None:
         key_source=DeviceCertificate.KeySource.SERVER, key_delivered_at__isnull=True
     )
     without_key.update(status=Status.SUPERSEDED)
-    previous: DeviceCertificate | None = in_handover.order_by("-reserved_at").first()
+    previous = in_handover.order_by("-reserved_at").first()
     if previous is not None:
         previous.handover_until = None
         previous.save(update_fields=["handover_until"])

@@ -56,7 +56,7 @@ def is_current(pem: bytes, *, authority: bool = False) -> bool:
 
 
 def _current_passphrase(*, authority: bool) -> str:
-    ca_passphrase: str = settings.CA_KEY_PASSPHRASE if authority else ""
+    ca_passphrase = settings.CA_KEY_PASSPHRASE if authority else ""
     return ca_passphrase or settings.KEY_ENCRYPTION_KEY
 
 

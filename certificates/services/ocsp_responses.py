@@ -148,7 +148,7 @@ def _responder_valid_for(
     authority: CertificateAuthority, now: datetime, span: timedelta
 ) -> Responder | None:
     """Return a responder that is valid for `span`, or for as long as its CA."""
-    newest: Responder | None = (
+    newest = (
         authority.responders.valid_for(now, timedelta(0)).order_by("-not_after").first()
     )
     if newest is None:
@@ -177,7 +177,7 @@ def _issue_responder(
         return existing
     key = keys.generate("ec", rsa_bits=0)
     certificate = _sign_responder(key, ca.issuer(authority.key_identifier), now)
-    row: Responder = Responder.objects.create(
+    row = Responder.objects.create(
         authority=authority,
         serial_number=serials.to_text(certificate.serial_number),
         public_key_digest=keys.public_digest(key.public_key()),

@@ -81,7 +81,7 @@ def stop(campaign_id: UUID, *, now: datetime) -> RenewalCampaign:
         NoSuchCampaign: no campaign has this id.
     """
     locked = RenewalCampaign.objects.select_for_update()
-    campaign: RenewalCampaign | None = locked.filter(pk=campaign_id).first()
+    campaign = locked.filter(pk=campaign_id).first()
     if campaign is None:
         raise NoSuchCampaign
     if campaign.ended_at is None:
@@ -134,7 +134,7 @@ def clear_cache() -> None:
 @transaction.atomic
 def _advance(campaign_id: UUID, now: datetime) -> list[UUID]:
     locked = RenewalCampaign.objects.running().select_for_update(skip_locked=True)
-    campaign: RenewalCampaign | None = locked.filter(pk=campaign_id).first()
+    campaign = locked.filter(pk=campaign_id).first()
     if campaign is None:
         return []
     limit = _allowance(campaign, now)
@@ -183,7 +183,7 @@ def _scope(campaign: RenewalCampaign) -> CertificateQuerySet:
 
     A renewed certificate leaves the scope because its successor was issued later.
     """
-    certificates: CertificateQuerySet = DeviceCertificate.objects.active().filter(
+    certificates = DeviceCertificate.objects.active().filter(
         issued_at__lt=campaign.started_at
     )
     if campaign.authority_key_id:

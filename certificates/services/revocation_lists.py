@@ -156,7 +156,7 @@ def shard(number: int) -> RevocationList:
 
 
 def _first(lists: ListQuerySet) -> RevocationList:
-    row: RevocationList | None = lists.without_content().first()
+    row = lists.without_content().first()
     if row is None:
         raise NoSuchList
     return row
@@ -305,7 +305,7 @@ def _mark_listed(on_complete: NewEntries, on_shard: NewEntries, now: datetime) -
 
 def _certificates_on(row: RevocationList) -> CertificateQuerySet:
     """Return the revoked certificates that belong on a list."""
-    revoked: CertificateQuerySet = DeviceCertificate.objects.revoked()
+    revoked = DeviceCertificate.objects.revoked()
     if row.slot is None:
         return revoked.signed_by(row.authority.key_identifier)
     return revoked.filter(distribution_point=row)

@@ -317,7 +317,7 @@ def replaced_certificates(
         unconfirmed: include those whose successor the device has not confirmed.
     """
     valid = DeviceCertificate.objects.signed_by(authority.key_identifier).accepted()
-    replaced: CertificateQuerySet = valid.exclude(pk__in=valid.active().values("pk"))
+    replaced = valid.exclude(pk__in=valid.active().values("pk"))
     if not unconfirmed:
         replaced = replaced.filter(status=DeviceCertificate.Status.SUPERSEDED)
     return replaced

@@ -89,7 +89,7 @@ class KeysetPagination(CursorPagination):
         return int(text)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        parameters = super().get_schema_operation_parameters(view)
         for parameter in parameters:
             if parameter["name"] == self.page_size_query_param:
                 limits = {"minimum": 1, "maximum": self.max_page_size}
@@ -122,5 +122,5 @@ class KeysetPagination(CursorPagination):
             row = self.page[index]
             values = [str(getattr(row, name.lstrip("-"))) for name in self.ordering]
             position = json.dumps(values, separators=(",", ":"))
-        link: str = self.encode_cursor(Cursor(0, reverse, position))  # type: ignore[arg-type] # a JSON text
+        link = self.encode_cursor(Cursor(0, reverse, position))  # type: ignore[arg-type] # a JSON text
         return link

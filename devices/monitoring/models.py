@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -101,8 +101,8 @@ class MonitoringRule(TenantOwned):
     template = models.CharField(max_length=32, blank=True, editable=False)
     created_at = models.DateTimeField(editable=False)
 
-    objects: ClassVar = TenantManager.from_queryset(RuleQuerySet)()
-    every_tenant: ClassVar = RuleQuerySet.as_manager()
+    objects = TenantManager.from_queryset(RuleQuerySet)()
+    every_tenant = RuleQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         ordering = ("name", "id")
@@ -244,8 +244,8 @@ class Alert(TenantOwned):
     settled_at = models.DateTimeField(null=True)
     devices = models.PositiveIntegerField(default=1)
 
-    objects: ClassVar = TenantManager.from_queryset(AlertQuerySet)()
-    every_tenant: ClassVar = AlertQuerySet.as_manager()
+    objects = TenantManager.from_queryset(AlertQuerySet)()
+    every_tenant = AlertQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         ordering = ("-opened_at", "-id")

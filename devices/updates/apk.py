@@ -196,8 +196,8 @@ class _Strings:
         A length has one or two units. The highest bit of the first unit tells which.
         """
         unit, top = ("<B", 0x80) if width == 1 else ("<H", 0x8000)
-        first: int = struct.unpack_from(unit, self._data, position)[0]
+        first = struct.unpack_from(unit, self._data, position)[0]
         if not first & top:
             return first, position + width
-        second: int = struct.unpack_from(unit, self._data, position + width)[0]
+        second = struct.unpack_from(unit, self._data, position + width)[0]
         return (first & (top - 1)) << (8 * width) | second, position + 2 * width

@@ -47,7 +47,7 @@ class ChannelsView(ListAPIView[Channel]):
     filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[Channel]:
-        queryset: QuerySet[Channel] = Channel.objects.all()
+        queryset = Channel.objects.all()
         return queryset
 
     @extend_schema(request=ChannelFields, responses={201: NewChannelSerializer})
@@ -125,9 +125,7 @@ class MessagesView(ListAPIView[ChannelDelivery]):
         if getattr(self, "swagger_fake_view", False):  # generating the OpenAPI document
             return ChannelDelivery.objects.none()
         channel = get_channel(self.kwargs["channel_id"])
-        queryset: QuerySet[ChannelDelivery] = ChannelDelivery.objects.filter(
-            channel=channel
-        )
+        queryset = ChannelDelivery.objects.filter(channel=channel)
         return queryset
 
 
@@ -146,7 +144,7 @@ class ReplayView(APIView):
 
 
 def get_channel(channel_id: UUID) -> Channel:
-    channel: Channel | None = Channel.objects.filter(pk=channel_id).first()
+    channel = Channel.objects.filter(pk=channel_id).first()
     if channel is None:
         raise NoSuchChannel
     return channel

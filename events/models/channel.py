@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -105,8 +105,8 @@ class ChannelDelivery(TenantOwned):
     view_role = Role.ADMIN
     manage_role = Role.ADMIN
 
-    objects: ClassVar = TenantManager.from_queryset(ChannelDeliveryQuerySet)()
-    every_tenant: ClassVar = ChannelDeliveryQuerySet.as_manager()
+    objects = TenantManager.from_queryset(ChannelDeliveryQuerySet)()
+    every_tenant = ChannelDeliveryQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         verbose_name = "message"

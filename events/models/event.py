@@ -57,8 +57,8 @@ class Event(models.Model):
     view_role: ClassVar[Role] = Role.VIEWER
     manage_role: ClassVar[Role | None] = None  # no role may change events
 
-    objects: ClassVar = TenantManager.from_queryset(EventQuerySet)()
-    every_tenant: ClassVar = EventQuerySet.as_manager()
+    objects = TenantManager.from_queryset(EventQuerySet)()
+    every_tenant = EventQuerySet.as_manager()
 
     class Meta:
         base_manager_name = "every_tenant"
@@ -110,7 +110,7 @@ class Delivery(models.Model):
     last_error = models.TextField(blank=True)
     dead_at = models.DateTimeField(null=True)
 
-    objects: ClassVar = DeliveryQuerySet.as_manager()
+    objects = DeliveryQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "deliveries"

@@ -168,7 +168,7 @@ def replay(*, message_id: int, now: datetime) -> ChannelDelivery:
         EventGone: the event was deleted.
     """
     messages = ChannelDelivery.objects.select_for_update(of=("self",))
-    message: ChannelDelivery | None = messages.filter(pk=message_id).first()
+    message = messages.filter(pk=message_id).first()
     if message is None:
         raise NoSuchMessage
     if message.state == "waiting":
@@ -183,9 +183,7 @@ def replay(*, message_id: int, now: datetime) -> ChannelDelivery:
 
 def _lock(channel: Channel) -> Channel:
     """Lock the channel until the transaction ends. This excludes `fan_out`."""
-    locked: Channel | None = (
-        Channel.objects.select_for_update().filter(pk=channel.pk).first()
-    )
+    locked = Channel.objects.select_for_update().filter(pk=channel.pk).first()
     if locked is None:
         raise NoSuchChannel
     return locked

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 from uuid import UUID
 
 from core.prepared_statements import PreparedStatement
@@ -89,7 +88,7 @@ def _matches(
     for item in filters:
         matches = [event for event in events if item.passes(event)]
         if item.tag and matches:
-            ids: set[Any] = {event.device_id for event in matches if event.device_id}
+            ids = {event.device_id for event in matches if event.device_id}
             tagged = extension_points.with_tag(item.tag, ids)
             matches = [event for event in matches if event.device_id in tagged]
         for event in matches:

@@ -63,7 +63,7 @@ class ExceptionHandler(handler.ExceptionHandler):
             ) if wait := count_rejected_request():
                 return exceptions.Throttled(wait)
             case _:
-                converted: Exception = super().convert_known_exceptions(exc)
+                converted = super().convert_known_exceptions(exc)
                 return converted
 
 

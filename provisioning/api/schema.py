@@ -10,7 +10,7 @@ from drf_spectacular.extensions import (
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from rest_framework import serializers
-from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.permissions import AllowAny
 
 from devices.registry.api.authentication import IsDeviceOrMember, MayConnect, MayEnroll
 
@@ -105,12 +105,12 @@ class DocumentedSchema(AutoSchema):
     """Document the accepted credentials and the possible errors of each endpoint."""
 
     def get_auth(self) -> list[dict[str, list[str]]]:
-        requirements: list[dict[str, list[str]]] = super().get_auth()
+        requirements = super().get_auth()
         schemes = self._schemes()
         return [item for item in requirements if schemes >= set(item)]
 
     def _schemes(self) -> set[str]:
-        permissions: list[BasePermission] = self.view.get_permissions()
+        permissions = self.view.get_permissions()
         if any(isinstance(item, AllowAny) for item in permissions):
             return set()
         if any(isinstance(item, MayConnect) for item in permissions):
@@ -122,7 +122,7 @@ class DocumentedSchema(AutoSchema):
         return {"member"}
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
-        bodies: dict[str, Any] = super()._get_response_bodies(direction=direction)
+        bodies = super()._get_response_bodies(direction=direction)
         if direction != "response":
             return bodies
         for status in self._errors():
@@ -166,7 +166,7 @@ class StrictBody(OpenApiSerializerExtension):
     match_subclasses = True
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        schema: dict[str, Any] = auto_schema._map_serializer(
+        schema = auto_schema._map_serializer(
             self.target, direction, bypass_extensions=True
         )
         if direction == "request":

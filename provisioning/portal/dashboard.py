@@ -107,7 +107,7 @@ def _charts(now: datetime) -> list[Chart]:
     previous ones instead of waiting.
     """
     key = f"fleet-charts:{current_tenant_id()}"
-    cached: tuple[datetime, list[Chart]] | None = cache.get(key)
+    cached = cache.get(key)
     fresh = cached is not None and now - cached[0] < CHARTS_MAX_AGE
     if not fresh and cache.add(f"{key}:being-made", True, timeout=60):
         cached = now, list(_fleet_charts(now))

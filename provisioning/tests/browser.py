@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -62,7 +62,7 @@ def _check_host(url: str, errors: list[str]) -> None:
 @pytest.fixture(scope="module")
 def in_browser() -> Iterator[BrowserRunner]:
     with ThreadPoolExecutor(1) as thread:
-        playwright: Any = thread.submit(lambda: sync_playwright().start()).result()
+        playwright = thread.submit(lambda: sync_playwright().start()).result()
         launch = playwright.chromium.launch
         browser = thread.submit(
             lambda: launch(executable_path=CHROMIUM, args=ARGUMENTS)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def no_leader() -> Iterator[None]:
-    client: Any = Redis.from_url(settings.REDIS_URL)
+    client = Redis.from_url(settings.REDIS_URL)
     client.delete(f"{settings.KEY_PREFIX}beat")
     yield
     client.delete(f"{settings.KEY_PREFIX}beat")
@@ -43,7 +43,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def every_second() -> PeriodicTask:
     PeriodicTask.objects.all().delete()
     interval = IntervalSchedule.objects.create(every=1, period="seconds")
-    task: PeriodicTask = PeriodicTask.objects.create(
+    task = PeriodicTask.objects.create(
         name="tick",
         task="devices.registry.tasks.sweep_device_status",
         interval=interval,
@@ -112,7 +112,7 @@ def test_tasks_are_still_sent_after_the_clock_was_set_back(
     run(scheduler_ahead, seconds=1.2)
     for entry in scheduler_ahead.schedule.values():
         entry.last_run_at = timezone.now() + timedelta(hours=1)
-    due_at: Any = time.time() + 3600
+    due_at = time.time() + 3600
     scheduler_ahead._heap = [  # type: ignore[assignment]
         event_t(due_at, 5, entry) for entry in scheduler_ahead.schedule.values()
     ]

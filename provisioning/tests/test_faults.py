@@ -100,7 +100,7 @@ def rows(up: Up, sql: str, *values: Any) -> list[Any]:
     with connection, connection.cursor() as cursor:
         cursor.execute("SET provisioning.scope = '*'")
         cursor.execute(sql, values)
-        result: list[Any] = cursor.fetchall()
+        result = cursor.fetchall()
     connection.close()
     return result
 

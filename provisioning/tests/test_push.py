@@ -60,7 +60,7 @@ def channel_without_redis() -> Iterator[Channel]:
 
 @pytest.fixture
 def tenant() -> Tenant:
-    tenant: Tenant = TenantFactory.create()
+    tenant = TenantFactory.create()
     return tenant
 
 

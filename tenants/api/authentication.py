@@ -45,7 +45,7 @@ class MemberAuthentication(BearerAuthentication):
     prefix = ApiToken.prefix
 
     def identify(self, token: str) -> tuple[User, ApiToken, UUID | None]:
-        row: ApiToken | None = (
+        row = (
             ApiToken.every_tenant.usable(timezone.now())
             .select_related("membership__user")
             .filter(digest=tokens.digest(token), membership__user__is_active=True)

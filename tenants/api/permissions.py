@@ -18,7 +18,7 @@ class TenantIsBound(BasePermission):
 
 def current_member(request: Request) -> User:
     """Return the user whose token the request has. Only for views that use `IsMember`."""
-    caller: object = request.user
+    caller = request.user
     assert isinstance(caller, User)
     return caller
 

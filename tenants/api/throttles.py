@@ -37,14 +37,14 @@ class CallerThrottle(BaseThrottle):
         """
         caller = current_caller()
         if caller.kind == "anonymous":
-            limit: Limit = getattr(view, "address_limit", BY_ADDRESS)
-            additional: Limit | None = getattr(view, "additional_address_limit", None)
+            limit = getattr(view, "address_limit", BY_ADDRESS)
+            additional = getattr(view, "additional_address_limit", None)
             self.seconds = limit.spend(caller_network())
             if additional is not None and self.seconds is None:
                 self.seconds = additional.spend(caller_network())
         else:
             token = getattr(request.auth, "pk", caller.id)
-            view_limit: Limit | None = getattr(view, "caller_limit", None)
+            view_limit = getattr(view, "caller_limit", None)
             limit = view_limit or BY_TOKEN[caller.kind]
             self.seconds = limit.spend(str(token)) or BY_TENANT.spend(
                 str(current_tenant_id())

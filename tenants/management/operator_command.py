@@ -37,7 +37,7 @@ class OperatorCommand(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        as_json: bool = options.pop("as_json", False)
+        as_json = options.pop("as_json", False)
         try:
             with every_tenant_scope():
                 result, text = self.run(**options)

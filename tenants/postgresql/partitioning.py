@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import migrations, models
+from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
@@ -24,7 +24,7 @@ class CreatePartitionedModel(migrations.CreateModel):
         from_state: Any,
         to_state: Any,
     ) -> None:
-        model: type[models.Model] = to_state.apps.get_model(app_label, self.name)
+        model = to_state.apps.get_model(app_label, self.name)
         sql, params = schema_editor.table_sql(model)
         column = schema_editor.quote_name(self.column)
         schema_editor.execute(f"{sql} PARTITION BY RANGE ({column})", params or None)

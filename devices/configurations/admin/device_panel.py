@@ -1,6 +1,5 @@
 """Configuration panel of the device page: layers, desired and reported values."""
 
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest
@@ -54,7 +53,7 @@ def _rows(columns: list[Column], status: ConfigurationStatus) -> list[Row]:
 
 def _with_reported(row: Row, status: ConfigurationStatus) -> tuple[Row, str, bool]:
     """Return a row, the device's value, and whether it differs from the desired one."""
-    applied: dict[str, Any] = flatten(status.applied or {})
+    applied = flatten(status.applied or {})
     differing = {item.key for item in status.differences}
     if status.applied is None:
         return row, "–", False

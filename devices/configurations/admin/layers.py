@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
@@ -131,7 +130,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
 
     def _layers(self, request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
         platform = PlatformConfiguration.objects.first()
-        layers: QuerySet[DeviceConfiguration] = DeviceConfiguration.objects.all()
+        layers = DeviceConfiguration.objects.all()
         tenant_layer = layers.filter(scope=Scope.TENANT).first()
         tag_layers = list(DeviceConfiguration.objects.of_tags().select_related("tag"))
         is_superuser = signed_in_user(request).is_superuser

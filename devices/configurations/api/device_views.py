@@ -1,7 +1,5 @@
 """API endpoints with which devices fetch and report their configuration."""
 
-from typing import Any
-
 from django.http import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -48,7 +46,7 @@ class MyConfigurationView(APIView):
         device = calling_device(request)
         version = connect_response.version_for(device, now=timezone.now())
         etag = f'"{version}"'
-        response: Any = not_modified_response(request, etag) or Response(
+        response = not_modified_response(request, etag) or Response(
             {"version": version, "configuration": effective.document_of(version)},
             headers={"ETag": etag},
         )

@@ -248,7 +248,7 @@ class DeviceConfigurationView(APIView):
 
 def _layer(configuration_id: UUID) -> DeviceConfiguration:
     rows = DeviceConfiguration.objects.select_related("tag", "device")
-    layer: DeviceConfiguration | None = rows.filter(pk=configuration_id).first()
+    layer = rows.filter(pk=configuration_id).first()
     if layer is None:
         raise NoSuchConfiguration
     return layer
@@ -256,7 +256,7 @@ def _layer(configuration_id: UUID) -> DeviceConfiguration:
 
 def _version(layer: DeviceConfiguration, number: int) -> ConfigurationVersion:
     versions = ConfigurationVersion.objects.filter(configuration=layer, number=number)
-    version: ConfigurationVersion | None = versions.first()
+    version = versions.first()
     if version is None:
         raise NoSuchVersion
     return version

@@ -1,6 +1,6 @@
 """Models of each device's effective configuration, reports, drift and recalculation."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -87,8 +87,8 @@ class ConfigurationDrift(TenantOwned):
     noticed_at = models.DateTimeField()
     announced_at = models.DateTimeField(null=True)
 
-    objects: ClassVar = TenantManager.from_queryset(DriftQuerySet)()
-    every_tenant: ClassVar = DriftQuerySet.as_manager()
+    objects = TenantManager.from_queryset(DriftQuerySet)()
+    every_tenant = DriftQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         constraints = (SameTenant("device", name="drift_of_its_tenants_device"),)
@@ -121,8 +121,8 @@ class Round(TenantOwned):
     done = models.PositiveIntegerField(default=0)
     changed = models.PositiveIntegerField(default=0)
 
-    objects: ClassVar = TenantManager.from_queryset(RoundQuerySet)()
-    every_tenant: ClassVar = RoundQuerySet.as_manager()
+    objects = TenantManager.from_queryset(RoundQuerySet)()
+    every_tenant = RoundQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         constraints = (

@@ -111,8 +111,8 @@ class DeviceConfiguration(TenantOwned, Layer):
     )
     rank = models.PositiveIntegerField(null=True)
 
-    objects: ClassVar = TenantManager.from_queryset(ConfigurationQuerySet)()
-    every_tenant: ClassVar = ConfigurationQuerySet.as_manager()
+    objects = TenantManager.from_queryset(ConfigurationQuerySet)()
+    every_tenant = ConfigurationQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         verbose_name = "configuration"

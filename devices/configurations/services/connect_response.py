@@ -46,7 +46,7 @@ def version_for(device: Device, *, wait: bool = True, now: datetime) -> str:
     if _is_unassigned(device):
         effective.refresh([device.pk], write_empty=True, wait=wait, now=now)
         device.next_steps = NextSteps.objects.filter(device=device).first()
-    steps: NextSteps | None = getattr(device, "next_steps", None)
+    steps = getattr(device, "next_steps", None)
     return (steps.configuration_version if steps else None) or EMPTY_VERSION
 
 
@@ -57,7 +57,7 @@ def clear_cache() -> None:
 
 def _is_unassigned(device: Device) -> bool:
     """Return True if a device has no version yet although its tenant has layers."""
-    steps: NextSteps | None = getattr(device, "next_steps", None)
+    steps = getattr(device, "next_steps", None)
     is_assigned = steps is not None and steps.configuration_version is not None
     if is_assigned or device.quarantined_at is not None or device.tenant_id is None:
         return False

@@ -46,7 +46,7 @@ def detect(*, now: datetime, limit: timedelta) -> DriftCounts:
 
 def announced_drifts() -> QuerySet[Any]:
     """Return the current tenant's announced drifts, annotated with their start."""
-    drifts: QuerySet[Any] = ConfigurationDrift.objects.announced().annotate(
+    drifts = ConfigurationDrift.objects.announced().annotate(
         since=F("device__next_steps__configuration_waiting_since")
     )
     return drifts

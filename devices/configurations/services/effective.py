@@ -90,7 +90,7 @@ def platform_document() -> dict[str, Any]:
 def tenant_document() -> dict[str, Any]:
     """Return the document of the current tenant's own layer, empty if there is none."""
     layers = DeviceConfiguration.objects.filter(scope=Scope.TENANT)
-    document: dict[str, Any] = layers.values_list("document", flat=True).first() or {}
+    document = layers.values_list("document", flat=True).first() or {}
     return document
 
 
@@ -99,7 +99,7 @@ def document_of(version: str) -> dict[str, Any] | None:
     if version == EMPTY_VERSION:
         return {}
     rows = EffectiveDocument.objects.filter(version=version)
-    document: dict[str, Any] | None = rows.values_list("document", flat=True).first()
+    document = rows.values_list("document", flat=True).first()
     return document
 
 

@@ -1,6 +1,6 @@
 """Save, restore and order the configuration layers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -84,7 +84,7 @@ def validated(document: Any) -> dict[str, Any]:
 def layer_of(subject: Subject) -> DeviceConfiguration | None:
     """Return the current tenant's layer of a subject, None if it was never saved."""
     layers = DeviceConfiguration.objects.select_related("tag", "device")
-    layer: DeviceConfiguration | None = layers.filter(
+    layer = layers.filter(
         scope=subject.scope, tag=subject.tag, device=subject.device
     ).first()
     return layer
@@ -269,7 +269,7 @@ def _write(
     layer.document, layer.updated_at = document, now
     layer.save(update_fields=["number", "document", "updated_at"])
     caller = current_caller()
-    create: Callable[..., Any] = (
+    create = (
         PlatformConfigurationVersion.objects.create
         if isinstance(layer, PlatformConfiguration)
         else ConfigurationVersion.objects.create

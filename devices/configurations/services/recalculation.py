@@ -47,7 +47,7 @@ def process_batch(*, now: datetime) -> bool:
             rounds = Round.every_tenant.longest_waiting_first().select_for_update(
                 skip_locked=True, of=("self",)
             )
-            current: Round | None = rounds.first()
+            current = rounds.first()
         if current is None:
             return False
         with tenant_scope(current.tenant_id):

@@ -74,7 +74,7 @@ def report(
     """
     _check(version, outcome, reason, document)
     locking = NextSteps.objects.select_for_update(no_key=True).filter(device=device)
-    steps: NextSteps | None = locking.first()
+    steps = locking.first()
     before = ReportedConfiguration.objects.filter(device=device).first()
     values: dict[str, Any] = {
         "version": version,
@@ -97,7 +97,7 @@ def report(
 
 def compare(device: Device) -> Comparison:
     """Compare a device's desired configuration with its reported one."""
-    steps: NextSteps | None = NextSteps.objects.filter(device=device).first()
+    steps = NextSteps.objects.filter(device=device).first()
     row = ReportedConfiguration.objects.filter(device=device).first()
     version = (steps.configuration_version if steps else None) or EMPTY_VERSION
     desired = effective.document_of(version) or {}

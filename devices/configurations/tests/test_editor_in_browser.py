@@ -77,7 +77,7 @@ def save(page: Page) -> None:
 
 
 def layer(tag: Tag) -> DeviceConfiguration:
-    row: DeviceConfiguration = DeviceConfiguration.every_tenant.get(tag=tag)
+    row = DeviceConfiguration.every_tenant.get(tag=tag)
     return row
 
 

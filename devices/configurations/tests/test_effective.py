@@ -290,7 +290,7 @@ class TestRounds:
 
     @pytest.fixture
     def fleet(self, tenant: Tenant) -> list[Device]:
-        devices: list[Device] = DeviceFactory.create_batch(5, tenant=tenant)
+        devices = DeviceFactory.create_batch(5, tenant=tenant)
         return sorted(devices, key=lambda device: device.pk)
 
     def versions(self, fleet: list[Device]) -> list[str | None]:

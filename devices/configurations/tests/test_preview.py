@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def fleet(tenant: Tenant) -> list[Device]:
-    devices: list[Device] = DeviceFactory.create_batch(5, tenant=tenant)
+    devices = DeviceFactory.create_batch(5, tenant=tenant)
     return sorted(devices, key=lambda device: device.pk)
 
 

@@ -56,7 +56,7 @@ def body() -> dict[str, Any]:
 
 def sample_response() -> dict[str, Any]:
     """Return the schema of a sample in a response, with the computed fields."""
-    schema: dict[str, Any] = sample()
+    schema = sample()
     schema["properties"] |= {
         "received_at": {"type": "string", "format": "date-time"},
         "device_time": {

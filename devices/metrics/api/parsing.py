@@ -53,7 +53,7 @@ class UnknownEncoding(exceptions.APIException):
 
 
 def _content_encoding(request: Request) -> str:
-    header: str = request.headers.get("Content-Encoding", "").strip().lower()
+    header = request.headers.get("Content-Encoding", "").strip().lower()
     return {"": "identity", "x-gzip": "gzip"}.get(header, header)
 
 

@@ -22,7 +22,6 @@ from devices.metrics.api.serializers import (
     StoredSerializer,
 )
 from devices.metrics.measures import MEASURE, MEASURES
-from devices.metrics.models import DeviceMetrics
 from devices.metrics.sample_validation import Fault
 from devices.metrics.services import aggregates, history, ingest
 from devices.metrics.services.history import Period
@@ -110,7 +109,7 @@ class DeviceMetricsView(APIView):
 
     def _page(self, request: Request, samples: Any) -> dict[str, Any]:
         pages = SamplePages()
-        rows: list[DeviceMetrics] = pages.paginate_queryset(samples, request, self)
+        rows = pages.paginate_queryset(samples, request, self)
         return {
             "next": pages.get_next_link(),
             "previous": pages.get_previous_link(),
@@ -183,5 +182,5 @@ def _query(
 ) -> dict[str, Any]:
     serializer = serializer_class(data=request.query_params.dict())
     serializer.is_valid(raise_exception=True)
-    values: dict[str, Any] = serializer.validated_data
+    values = serializer.validated_data
     return values

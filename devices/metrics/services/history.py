@@ -67,13 +67,13 @@ class Period:
 
 def latest(device: Device) -> AbstractSample | None:
     """Return the device's newest sample."""
-    sample: AbstractSample | None = LatestMetrics.objects.filter(device=device).first()
+    sample = LatestMetrics.objects.filter(device=device).first()
     return sample
 
 
 def samples(device: Device, period: Period) -> QuerySet[DeviceMetrics]:
     """Return the device's samples in a period."""
-    queryset: QuerySet[DeviceMetrics] = DeviceMetrics.objects.filter(
+    queryset = DeviceMetrics.objects.filter(
         device_id=device.pk,
         recorded_at__gte=period.start,
         recorded_at__lt=period.end,

@@ -94,7 +94,7 @@ class SubjectForm(ServiceForm):
                 " Enter the ID from the device's page.",
                 field="device_id",
             )
-        device: Device = devices[0]
+        device = devices[0]
         return device
 
 

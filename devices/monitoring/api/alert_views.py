@@ -54,7 +54,7 @@ class AlertFilter(FilterSet):
         if empty:
             message = "The value is empty. Leave out the parameter to list all alerts."
             raise ValidationError(dict.fromkeys(empty, message))
-        filtered: QuerySet[Any] = super().filter_queryset(queryset)
+        filtered = super().filter_queryset(queryset)
         return filtered
 
     def with_status(

@@ -172,7 +172,7 @@ class OverviewView(APIView):
 
 
 def get_rule(rule_id: UUID) -> MonitoringRule:
-    rule: MonitoringRule | None = MonitoringRule.objects.filter(pk=rule_id).first()
+    rule = MonitoringRule.objects.filter(pk=rule_id).first()
     if rule is None:
         raise NoSuchRule
     return rule

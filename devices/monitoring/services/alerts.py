@@ -62,7 +62,7 @@ def comment(*, alert_id: UUID, text: str, now: datetime) -> AlertComment:
         NoSuchAlert: there is no such alert.
     """
     alert = _lock_alert(alert_id, allow_closed=True)
-    new_comment: AlertComment = AlertComment.objects.create(
+    new_comment = AlertComment.objects.create(
         alert=alert, author_name=current_caller().name, text=text, at=now
     )
     record([AlertCommented(**event_fields(alert, now), text=text)])
@@ -89,7 +89,7 @@ def close(*, alert_id: UUID, now: datetime) -> Alert:
 
 def _lock_alert(alert_id: UUID, *, allow_closed: bool = False) -> Alert:
     queryset = Alert.objects.select_for_update(of=("self",)).select_related("assignee")
-    alert: Alert | None = queryset.filter(pk=alert_id).first()
+    alert = queryset.filter(pk=alert_id).first()
     if alert is None:
         raise NoSuchAlert
     if alert.closed_at is not None and not allow_closed:
@@ -101,7 +101,7 @@ def _caller() -> User | None:
     caller = current_caller()
     if caller.kind != "member":
         return None
-    user: User | None = User.objects.filter(pk=caller.id).first()
+    user = User.objects.filter(pk=caller.id).first()
     return user
 
 
@@ -113,5 +113,5 @@ def _member(email: str) -> User:
     )
     if membership is None:
         raise NotAMember(f"{email} is not a member of this tenant.", field="assignee")
-    user: User = membership.user
+    user = membership.user
     return user

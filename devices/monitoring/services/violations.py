@@ -52,7 +52,7 @@ class Violation:
 
 def in_scope(rule: MonitoringRule) -> QuerySet[Device]:
     """Return the current tenant's devices in the scope of a rule, without retired ones."""
-    devices: QuerySet[Device] = Device.objects.not_retired()
+    devices = Device.objects.not_retired()
     if rule.scope == MonitoringRule.Scope.TAG:
         return devices.filter(device_tags__tag=rule.tag_id)
     if rule.scope == MonitoringRule.Scope.DEVICE:
@@ -155,7 +155,7 @@ class RuleQueries:
         return self._alerts().exclude(device__in=devices.values("pk"))
 
     def _alerts(self) -> QuerySet[Alert]:
-        alerts: QuerySet[Alert] = Alert.objects.unsettled().filter(rule=self.rule)
+        alerts = Alert.objects.unsettled().filter(rule=self.rule)
         if self.device_ids is not None:
             alerts = alerts.filter(device__in=self.device_ids)
         return alerts
@@ -306,9 +306,7 @@ class RuleQueries:
         if self.has_overrides:
             rows = rows.filter(self._is_enabled(device="subject_id"))
         rows = rows.annotate(alert_severity=self._effective("severity", None))
-        values: QuerySet[Any] = rows.values_list(
-            "subject_id", "observed", "alert_severity"
-        )
+        values = rows.values_list("subject_id", "observed", "alert_severity")
         return values
 
     def _is_enabled(self, *, device: str) -> "Exact[Any]":
@@ -324,7 +322,7 @@ class RuleQueries:
         rule_value = Value(getattr(self.rule, name), output_field=field)
         if not self.has_overrides:
             return rule_value
-        value: Any = NullIf(F(name), Value("")) if name == "severity" else F(name)
+        value = NullIf(F(name), Value("")) if name == "severity" else F(name)
         overrides = RuleOverride.objects.filter(rule=self.rule).annotate(value=value)
         of_device = overrides.filter(device_id=OuterRef(device))
         of_tags = overrides.filter(

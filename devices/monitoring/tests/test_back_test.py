@@ -11,7 +11,6 @@ from certificates.services.certificate_management import CertificateManagementSe
 from certificates.tests.keys import ec_key, request_for
 from devices.metrics.tests.reporting import every_five_minutes, report
 from devices.monitoring.conditions import Condition, OpeningHours
-from devices.monitoring.models import MonitoringRule
 from devices.monitoring.services.back_testing import Simulation, back_test
 from devices.monitoring.tests.factories import RuleFactory, silence_rule
 from devices.registry.models import Device
@@ -148,7 +147,7 @@ def test_a_metric_rule_is_back_tested_on_the_tenants_devices(tenant: Tenant) -> 
 
 @pytest.mark.django_db
 def test_a_silence_rule_is_back_tested_on_pauses_from_events(tenant: Tenant) -> None:
-    rule: MonitoringRule = silence_rule(tenant=tenant, threshold=10)
+    rule = silence_rule(tenant=tenant, threshold=10)
     device = DeviceFactory.create(tenant=tenant)
     for minute in (0, 5, 20, 40, 41):  # silent for 5, 15 and 20 minutes
         with tenant_scope(tenant.pk):

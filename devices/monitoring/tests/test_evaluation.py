@@ -42,7 +42,7 @@ def report_cpu(device: Device, now: datetime, value: float) -> None:
 
 
 def get_alert() -> Alert:
-    alert: Alert = Alert.every_tenant.get()
+    alert = Alert.every_tenant.get()
     return alert
 
 

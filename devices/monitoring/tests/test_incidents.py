@@ -28,7 +28,7 @@ def evaluate(tenant: Tenant, now: datetime) -> EvaluationResult:
 
 
 def create_devices(tenant: Tenant, count: int, **fields: Any) -> list[Device]:
-    devices: list[Device] = DeviceFactory.create_batch(count, tenant=tenant, **fields)
+    devices = DeviceFactory.create_batch(count, tenant=tenant, **fields)
     return devices
 
 

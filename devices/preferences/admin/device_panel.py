@@ -103,7 +103,7 @@ def _last_result(request: HttpRequest, device: Device) -> dict[str, Any]:
 
     An open page reloads itself after events. These requests do not count.
     """
-    result: dict[str, Any] = request.session.get(RESULT) or {}
+    result = request.session.get(RESULT) or {}
     if result.get("device") != str(device.pk):
         return {}
     if request.headers.get("X-Requested-With") != "live":

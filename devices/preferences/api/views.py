@@ -96,7 +96,7 @@ class MySettingsView(APIView):
     def get(self, request: Request) -> HttpResponseBase:
         settings = device_settings.read(calling_device(request))
         etag = f'"{settings.version}"'
-        response: Any = not_modified_response(request, etag) or Response(
+        response = not_modified_response(request, etag) or Response(
             SettingsSerializer(settings).data, headers={"ETag": etag}
         )
         response.headers["Cache-Control"] = "private, no-cache"

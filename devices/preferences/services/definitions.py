@@ -103,9 +103,7 @@ def define(
     platform_row = PlatformPreference.objects.filter(key=key).first()
     if platform_row is not None:
         fields |= {name: getattr(platform_row, name) for name in TYPE_FIELDS}
-    row: PreferenceDefinition | None = PreferenceDefinition.objects.filter(
-        key=key
-    ).first()
+    row = PreferenceDefinition.objects.filter(key=key).first()
     if row is not None and must_be_new:
         raise PreferenceExists
     if row is None and PreferenceDefinition.objects.count() >= MAX_DEFINITIONS:

@@ -166,12 +166,12 @@ def _pending_pairing(text: str) -> Pairing | None:
     except ValueError:
         return None
     pending = Pairing.objects.waiting(timezone.now())
-    row: Pairing | None = pending.filter(pk=pairing_id).first()
+    row = pending.filter(pk=pairing_id).first()
     return row
 
 
 def _page(request: HttpRequest, **extra_context: Any) -> TemplateResponse:
-    row: Pairing | None = extra_context.get("pairing")
+    row = extra_context.get("pairing")
     context = {
         **admin.site.each_context(request),
         "title": "Pair a device",

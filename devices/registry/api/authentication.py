@@ -46,7 +46,7 @@ class EnrollmentAuthentication(BearerAuthentication):
 
 def calling_device(request: Request) -> Device:
     """Return the device that sent the request. Requires `MayConnect` or `IsDevice`."""
-    caller: object = request.user
+    caller = request.user
     assert isinstance(caller, Device)
     return caller
 

@@ -37,7 +37,7 @@ class DeviceOrdering(OrderingFilter):
     accepted_values = ("registered_at", "-registered_at", "name", "-name")
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        parameters = super().get_schema_operation_parameters(view)
         parameters[0]["schema"] = {"type": "string", "enum": list(self.accepted_values)}
         return parameters
 

@@ -54,7 +54,7 @@ class DeviceReportSerializer(StrictSerializer):
 
     def report(self) -> DeviceReport:
         """Return the validated data as a device report."""
-        data: dict[str, Any] = self.validated_data
+        data = self.validated_data
         return DeviceReport(
             mac_addresses=tuple(data.get("mac_addresses", ())),
             **{name: data[name] for name in self.REPORT_FIELDS if name in data},

@@ -150,7 +150,7 @@ class ConnectView(APIView):
 
     @extend_schema(request=ConnectSerializer, responses=ConnectedSerializer)
     def post(self, request: Request) -> Response:
-        data: dict[str, Any] = self.body.run_validation(request.data)
+        data = self.body.run_validation(request.data)
         report = presence.ConnectReport(
             app_version=data.get("app_version"),
             os_version=data.get("os_version"),
@@ -193,7 +193,7 @@ def get_device(device_id: UUID) -> Device:
     Raises:
         DeviceNotFound: the tenant has no device with this id.
     """
-    device: Device | None = Device.objects.filter(pk=device_id).first()
+    device = Device.objects.filter(pk=device_id).first()
     if device is None:
         raise DeviceNotFound
     return device

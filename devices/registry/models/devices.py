@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
@@ -94,8 +94,8 @@ class Device(TenantOwned):
     retired_at = models.DateTimeField(null=True, blank=True)
     quarantined_at = models.DateTimeField(null=True, blank=True)
 
-    objects: ClassVar = TenantManager.from_queryset(DeviceQuerySet)()
-    every_tenant: ClassVar = DeviceQuerySet.as_manager()
+    objects = TenantManager.from_queryset(DeviceQuerySet)()
+    every_tenant = DeviceQuerySet.as_manager()
 
     is_authenticated: Literal[True] = True  # a device may be DRF's `request.user`
     is_active: Literal[True] = True
@@ -179,8 +179,8 @@ class DeviceIdentifier(TenantOwned):
     value = models.CharField(max_length=64)
     released_at = models.DateTimeField(null=True, blank=True)
 
-    objects: ClassVar = TenantManager.from_queryset(DeviceIdentifierQuerySet)()
-    every_tenant: ClassVar = DeviceIdentifierQuerySet.as_manager()
+    objects = TenantManager.from_queryset(DeviceIdentifierQuerySet)()
+    every_tenant = DeviceIdentifierQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         ordering = ("id",)

@@ -114,7 +114,7 @@ def find(user_code: str, *, now: datetime) -> Pairing:
     _limit_lookups()
     digests = keyed_digests(normalize_user_code(user_code), purpose=PURPOSE)
     pending = Pairing.objects.waiting(now).filter(user_code_digest__in=digests)
-    pairing: Pairing | None = pending.first()
+    pairing = pending.first()
     if pairing is None:
         raise PairingNotFound(
             "No device shows this code now. A code is valid for ten minutes. Restart"
@@ -202,7 +202,7 @@ def poll(*, device_code: str, now: datetime) -> Registration:
 
 def delete_expired(*, now: datetime) -> int:
     """Delete pairings that expired more than a day ago. Return how many."""
-    count: int = Pairing.objects.expired_before(now - timedelta(days=1)).delete()[0]
+    count = Pairing.objects.expired_before(now - timedelta(days=1)).delete()[0]
     return count
 
 
@@ -226,7 +226,7 @@ def report_of(pairing: Pairing) -> DeviceReport:
 def _poll(device_code: str, now: datetime) -> Registration | Exception:
     digest = tokens.digest(device_code)
     rows = Pairing.objects.select_for_update().filter(device_code_digest=digest)
-    pairing: Pairing | None = rows.first()
+    pairing = rows.first()
     if pairing is None or not tokens.matches(device_code, pairing.device_code_digest):
         return ExpiredToken("The device code is unknown.")
     too_soon = pairing.polled_at is not None and now < pairing.polled_at + timedelta(
@@ -262,7 +262,7 @@ def _complete(
 
 def _lock_pending(pairing_id: UUID, now: datetime) -> Pairing:
     rows = Pairing.objects.select_for_update().filter(pk=pairing_id)
-    pairing: Pairing | None = rows.first()
+    pairing = rows.first()
     if pairing is None or pairing.expires_at <= now:
         raise PairingAlreadyDecided(
             "The code has expired. Restart pairing on the device."

@@ -15,7 +15,7 @@ from devices.registry.next_steps import as_response
 from devices.registry.queries import update_last_seen_if_online
 from devices.registry.services.fleet_silence import fleet_silences
 from devices.registry.services.quarantine import record_connect_sighting
-from events.domain_events import Changes, DomainEvent
+from events.domain_events import DomainEvent
 from events.services.outbox import record
 
 SWEEP_BATCH = 20_000  # each batch scans the whole table; its events fit in memory
@@ -96,12 +96,12 @@ def sweep(*, now: datetime, threshold: timedelta) -> int:
 @transaction.atomic
 def _update_device(device_id: UUID, report: ConnectReport, now: datetime) -> None:
     devices = Device.objects.select_for_update(no_key=True).not_retired()
-    device: Device | None = devices.filter(pk=device_id).first()
+    device = devices.filter(pk=device_id).first()
     if device is None:
         raise DeviceNotFound
     events: list[DomainEvent] = []
     new_values = report.differences(device)
-    changes: Changes = {
+    changes = {
         name: (getattr(device, name), value)
         for name, value in new_values.items()
         if name != "ip_address"  # on some networks it changes many times a day

@@ -204,7 +204,7 @@ def get_not_retired_device(device_id: Any) -> Device:
     Raises:
         DeviceNotFound: it is unknown, retired, or belongs to another tenant.
     """
-    device: Device | None = Device.objects.not_retired().filter(pk=device_id).first()
+    device = Device.objects.not_retired().filter(pk=device_id).first()
     if device is None:
         raise DeviceNotFound
     return device
@@ -283,7 +283,7 @@ def _create(
     A device that registers itself is online. One entered by a member was never seen.
     """
     serial = (item.value for item in identifiers if item.kind == "serial_number")
-    device: Device = Device.objects.create(
+    device = Device.objects.create(
         name=report.name or next(serial, identifiers[0].value),
         model=report.model,
         status=Device.Status.ONLINE if by == "auto" else Device.Status.OFFLINE,

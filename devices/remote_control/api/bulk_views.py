@@ -107,7 +107,7 @@ class CancelBulkView(APIView):
 
 def bulk_command_or_404(bulk_id: UUID) -> BulkCommand:
     rows = BulkCommand.objects.select_related("requested_by", "confirmed_by")
-    row: BulkCommand | None = rows.filter(pk=bulk_id).first()
+    row = rows.filter(pk=bulk_id).first()
     if row is None:
         raise NoSuchBulkCommand
     return row

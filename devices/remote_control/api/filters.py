@@ -32,5 +32,5 @@ class CommandFilter(FilterSet):
                 raise ValidationError(
                     {name: "Must not be blank. Omit the parameter to list all."}
                 )
-        filtered: QuerySet[Any] = super().filter_queryset(queryset)
+        filtered = super().filter_queryset(queryset)
         return filtered

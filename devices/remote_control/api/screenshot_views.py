@@ -69,7 +69,7 @@ def image_response(screenshot: Screenshot) -> HttpResponse:
 
 def screenshot_or_404(screenshot_id: UUID) -> Screenshot:
     rows = Screenshot.objects.filter(pk=screenshot_id)
-    screenshot: Screenshot | None = rows.first()
+    screenshot = rows.first()
     if screenshot is None:
         raise NoSuchScreenshot
     return screenshot

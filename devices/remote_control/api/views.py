@@ -248,7 +248,7 @@ def _key_set() -> dict[str, Any]:
 
 def command_or_404(command_id: UUID) -> CommandHistory:
     rows = CommandHistory.objects.filter(pk=command_id)
-    command: CommandHistory | None = rows.first()
+    command = rows.first()
     if command is None:
         raise NoSuchCommand
     return command

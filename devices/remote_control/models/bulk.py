@@ -1,7 +1,7 @@
 """Bulk commands: one command to many devices."""
 
 import uuid
-from typing import ClassVar, Self
+from typing import Self
 
 from django.db import models
 from django.db.models import Q
@@ -55,8 +55,8 @@ class BulkCommand(TenantOwned):
     )
     ended_at = models.DateTimeField(null=True)
 
-    objects: ClassVar = TenantManager.from_queryset(BulkQuerySet)()
-    every_tenant: ClassVar = BulkQuerySet.as_manager()
+    objects = TenantManager.from_queryset(BulkQuerySet)()
+    every_tenant = BulkQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         verbose_name = "bulk command"

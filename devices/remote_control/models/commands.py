@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Self
 
 from django.db import models
 from django.db.models import Q
@@ -81,8 +81,8 @@ class CommandHistory(TenantOwned):
     result = models.JSONField(null=True)
     reason = models.CharField(max_length=500, blank=True)  # why it did not succeed
 
-    objects: ClassVar = TenantManager.from_queryset(CommandHistoryQuerySet)()
-    every_tenant: ClassVar = CommandHistoryQuerySet.as_manager()
+    objects = TenantManager.from_queryset(CommandHistoryQuerySet)()
+    every_tenant = CommandHistoryQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         verbose_name = "command"

@@ -54,8 +54,8 @@ class RemoteControlSession(TenantOwned):
         "end_any_session": Role.ADMIN,
     }
 
-    objects: ClassVar = TenantManager.from_queryset(SessionQuerySet)()
-    every_tenant: ClassVar = SessionQuerySet.as_manager()
+    objects = TenantManager.from_queryset(SessionQuerySet)()
+    every_tenant = SessionQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         verbose_name = "remote control session"

@@ -197,7 +197,7 @@ def process_next_batch(*, now: datetime) -> bool:
     """
     with transaction.atomic():
         running = BulkCommand.every_tenant.running().order_by("worked_at")
-        row: BulkCommand | None = running.select_for_update(skip_locked=True).first()
+        row = running.select_for_update(skip_locked=True).first()
         if row is None:
             return False
         _next_batch(row, now)
@@ -318,7 +318,7 @@ def _checked_command(type: str, parameters: Any, wait: timedelta | None) -> Comm
 
 def _locked(bulk: BulkCommand) -> BulkCommand:
     rows = BulkCommand.objects.select_for_update(of=("self",)).filter(pk=bulk.pk)
-    row: BulkCommand | None = rows.first()
+    row = rows.first()
     if row is None:
         raise NoSuchBulkCommand
     return row

@@ -81,7 +81,7 @@ def cancel(*, command: CommandHistory, by: str, now: datetime) -> CommandHistory
         CommandNotCancellable: the device has fetched it, or it has ended.
     """
     queues.lock([command.device_id])
-    row: CommandHistory | None = CommandHistory.objects.filter(pk=command.pk).first()
+    row = CommandHistory.objects.filter(pk=command.pk).first()
     if row is None:
         raise NoSuchCommand
     if row.status_at(now) != Status.QUEUED:

@@ -152,7 +152,7 @@ def answer(
     _check_answer(status, result, reason)
     queues.lock([device.pk])
     rows = CommandHistory.objects.filter(pk=command_id, device=device)
-    row: CommandHistory | None = rows.first()
+    row = rows.first()
     if row is None:
         raise NoSuchCommand
     current_status = row.status_at(now)

@@ -19,7 +19,7 @@ MAX_BLAST_RADIUS = 1_000_000  # devices
 
 def of_tenant() -> RemoteControlPolicy:
     """Return the current tenant's policy, or the default policy if it has none."""
-    policy: RemoteControlPolicy | None = RemoteControlPolicy.objects.first()
+    policy = RemoteControlPolicy.objects.first()
     return policy or RemoteControlPolicy()
 
 

@@ -63,7 +63,7 @@ def receive(*, command_id: UUID, secret: str, data: bytes, now: datetime) -> Scr
         raise NoSuchUpload
     with every_tenant_scope():  # the tenant is known only once the command is read
         rows = CommandHistory.every_tenant.filter(pk=command_id, type="screenshot")
-        command: CommandHistory | None = rows.first()
+        command = rows.first()
     if command is None:
         raise NoSuchUpload
     _check_expected(command, now)

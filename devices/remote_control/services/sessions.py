@@ -129,7 +129,7 @@ def touch(
         raise DeviceIsControlled(summary(active))
     if session_id is not None and (active is None or active.pk != session_id):
         sessions = RemoteControlSession.objects.filter(pk=session_id, device=device)
-        session: RemoteControlSession | None = sessions.first()
+        session = sessions.first()
         raise SessionEnded((session.end or End.IDLE) if session else None)
     if active is None and is_required:
         raise SessionRequired
@@ -141,7 +141,7 @@ def touch(
 def current(device: Device, *, now: datetime) -> RemoteControlSession | None:
     """Return the device's active session, or None. Idle sessions are not active."""
     sessions = RemoteControlSession.objects.in_use(now - IDLE).filter(device=device)
-    session: RemoteControlSession | None = sessions.select_related("controller").first()
+    session = sessions.select_related("controller").first()
     return session
 
 
@@ -205,7 +205,7 @@ def _touch(session: RemoteControlSession, now: datetime) -> bool:
 
 
 def _reloaded(device: Device) -> Device:
-    current_device: Device | None = Device.objects.filter(pk=device.pk).first()
+    current_device = Device.objects.filter(pk=device.pk).first()
     if current_device is None:
         raise DeviceNotFound
     return current_device

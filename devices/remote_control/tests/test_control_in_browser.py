@@ -37,7 +37,7 @@ PACE = FleetTiming(
 
 @pytest.fixture
 def tenant() -> Tenant:
-    result: Tenant = TenantFactory.create()
+    result = TenantFactory.create()
     return result
 
 
@@ -96,7 +96,7 @@ def command_status(page: Page, text: str) -> Any:
 
 
 def last_command(type: str) -> CommandHistory:
-    command: CommandHistory = CommandHistory.every_tenant.filter(type=type)[0]
+    command = CommandHistory.every_tenant.filter(type=type)[0]
     return command
 
 

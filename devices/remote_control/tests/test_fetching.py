@@ -49,7 +49,7 @@ def command(device: Device, operator: User) -> CommandHistory:
 def reloaded(device: Device) -> Device:
     """Return the device as authentication loads it, with its next steps."""
     rows = Device.every_tenant.select_related("next_steps")
-    current: Device = rows.get(pk=device.pk)
+    current = rows.get(pk=device.pk)
     return current
 
 

@@ -39,7 +39,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 class TestPushNotifications:
     @pytest.fixture
     def tenant(self) -> Tenant:
-        created: Tenant = TenantFactory.create()
+        created = TenantFactory.create()
         return created
 
     @pytest.fixture

@@ -52,7 +52,7 @@ def disable_rate_limits(settings: Any) -> None:
 
 @pytest.fixture
 def tenant() -> Tenant:
-    created: Tenant = TenantFactory.create()
+    created = TenantFactory.create()
     return created
 
 

@@ -114,7 +114,7 @@ def _package(request: HttpRequest, package_id: UUID) -> SoftwareUpdate:
     visible = visible_to(signed_in_user(request), SoftwareUpdate).select_related(
         "product"
     )
-    package: SoftwareUpdate | None = visible.filter(pk=package_id).first()
+    package = visible.filter(pk=package_id).first()
     if package is None:
         raise Http404
     return package

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 from django import forms
@@ -250,7 +250,7 @@ def _initial_values(rollout: Deployment) -> dict[str, Any]:
         for wave in rollout.waves.all()
     ]
     window = rollout.windows[0] if rollout.windows else {}
-    starts_at: datetime | None = rollout.starts_at
+    starts_at = rollout.starts_at
     return {
         **{name: rollout.filter.get(name, "") for name in FILTERS},
         "package": rollout.package,

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 from core.errors import DomainError
 from devices.registry.admin.quarantine import is_uuid
 from devices.updates.admin.rollout_forms import FILTERS, RolloutForm
-from devices.updates.models import Deployment, SoftwareUpdate
+from devices.updates.models import Deployment
 from devices.updates.services import (
     failures,
     progress,
@@ -50,7 +50,7 @@ def add_rollout(request: HttpRequest) -> HttpResponse:
     form = RolloutForm(request.POST or None, user=user, package_id=package_id)
     if request.method != "POST" or not form.is_valid():
         return _form_page(request, form)
-    package: SoftwareUpdate = form.cleaned_data["package"]
+    package = form.cleaned_data["package"]
     with tenant_scope(package.tenant_id):
         try:
             plan = rollouts.preview(
@@ -315,7 +315,7 @@ def _rollout(request: HttpRequest, rollout_id: UUID) -> Deployment:
     visible = visible_to(signed_in_user(request), Deployment).select_related(
         "product", "package__product"
     )
-    rollout: Deployment | None = visible.filter(pk=rollout_id).first()
+    rollout = visible.filter(pk=rollout_id).first()
     if rollout is None:
         raise Http404
     return rollout

@@ -25,7 +25,7 @@ class _StrictChoicesFilterSet(FilterSet):
             if is_choice and self.data.get(name) == "":
                 message = "The filter must not be blank. Omit it to get all rows."
                 raise ValidationError({name: message})
-        filtered: QuerySet[Any] = super().filter_queryset(queryset)
+        filtered = super().filter_queryset(queryset)
         return filtered
 
 

@@ -359,14 +359,14 @@ def _content_type(package: SoftwareUpdate) -> str:
 
 def get_package(package_id: UUID) -> SoftwareUpdate:
     queryset = SoftwareUpdate.objects.select_related("product")
-    package: SoftwareUpdate | None = queryset.filter(pk=package_id).first()
+    package = queryset.filter(pk=package_id).first()
     if package is None:
         raise PackageNotFound
     return package
 
 
 def _product(**lookup: Any) -> SoftwareProduct:
-    product: SoftwareProduct | None = SoftwareProduct.objects.filter(**lookup).first()
+    product = SoftwareProduct.objects.filter(**lookup).first()
     if product is None:
         raise ProductNotFound
     return product

@@ -242,14 +242,14 @@ ACTIONS: dict[str, type[APIView]] = {
 
 
 def get_rollout(rollout_id: UUID) -> Deployment:
-    rollout: Deployment | None = _rollouts().filter(pk=rollout_id).first()
+    rollout = _rollouts().filter(pk=rollout_id).first()
     if rollout is None:
         raise RolloutNotFound
     return rollout
 
 
 def _rollouts() -> QuerySet[Deployment]:
-    queryset: QuerySet[Deployment] = Deployment.objects.select_related(
+    queryset = Deployment.objects.select_related(
         "product", "package", "created_by", "requested_by", "approved_by"
     )
     return queryset

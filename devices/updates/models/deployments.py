@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Self
 
 from django.db import models
 from django.db.models import Q
@@ -80,8 +80,8 @@ class Deployment(TenantOwned):
     paced = models.PositiveIntegerField(default=0)  # devices offered it in that minute
     due_at = models.DateTimeField(null=True)
 
-    objects: ClassVar = TenantManager.from_queryset(DeploymentQuerySet)()
-    every_tenant: ClassVar = DeploymentQuerySet.as_manager()
+    objects = TenantManager.from_queryset(DeploymentQuerySet)()
+    every_tenant = DeploymentQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         verbose_name = "rollout"

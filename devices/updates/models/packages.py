@@ -101,8 +101,8 @@ class SoftwareUpdate(TenantOwned):
 
     manage_role: ClassVar[Role] = Role.ADMIN
 
-    objects: ClassVar = TenantManager.from_queryset(PackageQuerySet)()
-    every_tenant: ClassVar = PackageQuerySet.as_manager()
+    objects = TenantManager.from_queryset(PackageQuerySet)()
+    every_tenant = PackageQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         verbose_name = "package"

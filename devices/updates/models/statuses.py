@@ -1,6 +1,6 @@
 """Model of the status of each device in a rollout."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 from django.db import models
 from django.db.models import Q
@@ -86,8 +86,8 @@ class UpdateStatus(TenantOwned):
     installed_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
 
-    objects: ClassVar = TenantManager.from_queryset(UpdateStatusQuerySet)()
-    every_tenant: ClassVar = UpdateStatusQuerySet.as_manager()
+    objects = TenantManager.from_queryset(UpdateStatusQuerySet)()
+    every_tenant = UpdateStatusQuerySet.as_manager()
 
     class Meta(TenantOwned.Meta):
         verbose_name = "update of a device"

@@ -122,7 +122,7 @@ def _is_aborted(row: UpdateStatus) -> bool:
 
 def _row(device: Device, deployment_id: UUID) -> UpdateStatus:
     rows = UpdateStatus.objects.filter(device=device, deployment=deployment_id)
-    row: UpdateStatus | None = rows.select_related("deployment__product").first()
+    row = rows.select_related("deployment__product").first()
     if row is None:
         raise UpdateNotFound
     return row

@@ -144,9 +144,7 @@ def is_offered(row: UpdateStatus) -> bool:
 
 def _key(now: datetime) -> UpdateSigningKey:
     """Return the current signing key, without waiting for a concurrent replacement."""
-    key: UpdateSigningKey | None = UpdateSigningKey.objects.filter(
-        replaced_at__isnull=True
-    ).first()
+    key = UpdateSigningKey.objects.filter(replaced_at__isnull=True).first()
     if key is not None:
         return key
     with transaction.atomic():
@@ -172,7 +170,7 @@ def _window(rollout: Deployment, device: Device, now: datetime) -> WindowState:
     """Return the window state in the time zone of the device's configuration."""
     if not rollout.windows:
         return WindowState(True, None)
-    row: NextSteps | None = NextSteps.objects.filter(device=device).first()
+    row = NextSteps.objects.filter(device=device).first()
     version = row.configuration_version if row else None
     document = document_of(version) if version else None
     zone = (document or {}).get("time_zone", DEFAULT_ZONE)

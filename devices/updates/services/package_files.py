@@ -63,7 +63,7 @@ def read_range(name: str, start: int, end: int) -> Iterator[bytes]:
     if start >= end:
         return
     with _storage().open(name) as file:
-        stored: Any = getattr(file, "obj", None)
+        stored = getattr(file, "obj", None)
         if stored is not None:  # S3: request the range only
             body = stored.get(Range=f"bytes={start}-{end - 1}")["Body"]
             yield from body.iter_chunks(CHUNK)

@@ -354,7 +354,7 @@ def _lock_draft(package: SoftwareUpdate) -> SoftwareUpdate:
 
 def _lock_package(package: SoftwareUpdate) -> SoftwareUpdate:
     rows = SoftwareUpdate.objects.select_related("product")
-    row: SoftwareUpdate | None = (
+    row = (
         rows.select_for_update(of=("self",), no_key=True).filter(pk=package.pk).first()
     )
     if row is None:

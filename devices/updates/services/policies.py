@@ -16,7 +16,7 @@ LIMITS = {"approval_above": (0, 10_000_000), "concurrent_downloads": (1, 100_000
 
 def current_policy() -> UpdatePolicy:
     """Return the current tenant's policy, or one with the defaults if it has none."""
-    policy: UpdatePolicy | None = UpdatePolicy.objects.first()
+    policy = UpdatePolicy.objects.first()
     return policy or UpdatePolicy()
 
 

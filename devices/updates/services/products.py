@@ -108,7 +108,7 @@ def lock_product(product: SoftwareProduct) -> SoftwareProduct:
         ProductNotFound: the product was deleted.
     """
     rows = SoftwareProduct.objects.select_for_update().filter(pk=product.pk)
-    row: SoftwareProduct | None = rows.first()
+    row = rows.first()
     if row is None:
         raise ProductNotFound
     return row

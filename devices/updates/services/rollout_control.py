@@ -261,7 +261,7 @@ def _has_late_devices(rollout: Deployment) -> bool:
 
 
 def _active_rollbacks(rollout: Deployment) -> QuerySet[Deployment]:
-    rollbacks: QuerySet[Deployment] = Deployment.objects.filter(rolls_back=rollout)
+    rollbacks = Deployment.objects.filter(rolls_back=rollout)
     return rollbacks.exclude(state=State.ABORTED)
 
 

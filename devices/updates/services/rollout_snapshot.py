@@ -69,7 +69,7 @@ def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
     Versions are compared by their scheme: `2.1` is `2.1.0`. Devices under way report few
     different ones, so each finding stays one query.
     """
-    under_way: Rows = UpdateStatus.objects.under_way().filter(deployment=rollout)
+    under_way = UpdateStatus.objects.under_way().filter(deployment=rollout)
     has_version, has_newer = _reported_versions(rollout, under_way)
     online = Q(device__status=Device.Status.ONLINE)
     installed = under_way.filter(installed_at__isnull=False)

@@ -33,9 +33,7 @@ def advance_next_rollout(*, now: datetime) -> bool:
         due = Deployment.every_tenant.due(now).select_related(
             "product", "package__product", "rolls_back__product"
         )
-        rollout: Deployment | None = due.select_for_update(
-            skip_locked=True, of=("self",)
-        ).first()
+        rollout = due.select_for_update(skip_locked=True, of=("self",)).first()
         if rollout is None:
             return has_cancelled
         with tenant_scope(rollout.tenant_id):
@@ -70,7 +68,7 @@ def cancel_updates_of_withdrawn_package(*, now: datetime) -> bool:
     The package's file is deleted once no update waits for it.
     """
     closing = SoftwareUpdate.every_tenant.filter(is_closing=True)
-    package: SoftwareUpdate | None = (
+    package = (
         closing.order_by("withdrawn_at")
         .select_for_update(skip_locked=True, no_key=True, of=("self",))
         .first()

@@ -158,9 +158,7 @@ def lock_rollout(deployment: Deployment) -> Deployment:
         RolloutNotFound: the rollout was deleted.
     """
     rows = Deployment.objects.select_related("product", "package__product")
-    rollout: Deployment | None = (
-        rows.select_for_update(of=("self",)).filter(pk=deployment.pk).first()
-    )
+    rollout = rows.select_for_update(of=("self",)).filter(pk=deployment.pk).first()
     if rollout is None:
         raise RolloutNotFound
     return rollout

@@ -129,7 +129,5 @@ def configuration_keys() -> dict[str, Any]:
 
 
 def _current() -> UpdateSigningKey | None:
-    key: UpdateSigningKey | None = UpdateSigningKey.objects.filter(
-        replaced_at__isnull=True
-    ).first()
+    key = UpdateSigningKey.objects.filter(replaced_at__isnull=True).first()
     return key

@@ -64,7 +64,7 @@ def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
     """
     product = rollout.product
     reported = f"device__{product.reports}"
-    rows: QuerySet[UpdateStatus] = UpdateStatus.objects.filter(
+    rows = UpdateStatus.objects.filter(
         deployment=rollout, device__quarantined_at__isnull=True
     ).exclude(device__status=Device.Status.RETIRED)
     matching = Q(pk__in=())

@@ -35,7 +35,7 @@ from provisioning.tests.processes import subprocess_environment
 from provisioning.tests.running import free_ports
 from provisioning.var import BASE
 from tenants.context import tenant_scope
-from tenants.models import Membership, Role, Tenant
+from tenants.models import Role, Tenant
 from tenants.tests.factories import MembershipFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,7 +130,7 @@ def server(store: dict[str, str], tenant: Tenant, tmp_path: Path) -> Iterator[Se
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    membership: Membership = MembershipFactory.create(tenant=tenant, role=Role.ADMIN)
+    membership = MembershipFactory.create(tenant=tenant, role=Role.ADMIN)
     _, token = issue_api_token(
         membership=membership, name="test", now=datetime.now(UTC)
     )

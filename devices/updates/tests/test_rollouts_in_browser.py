@@ -41,7 +41,7 @@ VERSION = "9.0.0"
 
 @pytest.fixture
 def tenant() -> Tenant:
-    row: Tenant = TenantFactory.create()
+    row = TenantFactory.create()
     return row
 
 
