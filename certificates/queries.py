@@ -176,8 +176,7 @@ def signing_authority(host: str, slot: int) -> tuple[int, str, int | None] | Non
         The CA's id, its key identifier, and the shard's id (None if the shard does not
         exist yet); None if no CA signs.
     """
-    row = _SIGNING_AUTHORITY.fetch_one(host, slot)
-    return row
+    return _SIGNING_AUTHORITY.fetch_one(host, slot)
 
 
 def certificate_and_device(fingerprint: str) -> tuple[DeviceCertificate, Device] | None:

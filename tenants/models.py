@@ -147,7 +147,7 @@ class TenantOwned(models.Model):
     manage_role: ClassVar[Role] = Role.OPERATOR
 
     objects = TenantManager()
-    every_tenant = models.Manager()
+    every_tenant = models.Manager()  # noqa: DJ012 # a manager, no field
 
     class Meta:
         abstract = True

@@ -143,8 +143,7 @@ def claimed_issuer(certificate: x509.Certificate) -> CertificateAuthority | None
     except (ValueError, x509.ExtensionNotFound):
         return None
     trusted = CertificateAuthority.objects.trusted().issuing()
-    row = trusted.with_key_identifier((key_id or b"").hex()).first()
-    return row
+    return trusted.with_key_identifier((key_id or b"").hex()).first()
 
 
 def is_issued_by_trusted_ca(certificate: x509.Certificate) -> bool:

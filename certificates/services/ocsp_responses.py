@@ -177,7 +177,7 @@ def _issue_responder(
         return existing
     key = keys.generate("ec", rsa_bits=0)
     certificate = _sign_responder(key, ca.issuer(authority.key_identifier), now)
-    row = Responder.objects.create(
+    return Responder.objects.create(
         authority=authority,
         serial_number=serials.to_text(certificate.serial_number),
         public_key_digest=keys.public_digest(key.public_key()),
@@ -186,7 +186,6 @@ def _issue_responder(
         not_after=certificate.not_valid_after_utc,
         created_at=now,
     )
-    return row
 
 
 def _sign_responder(

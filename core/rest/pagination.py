@@ -122,5 +122,4 @@ class KeysetPagination(CursorPagination):
             row = self.page[index]
             values = [str(getattr(row, name.lstrip("-"))) for name in self.ordering]
             position = json.dumps(values, separators=(",", ":"))
-        link = self.encode_cursor(Cursor(0, reverse, position))  # type: ignore[arg-type] # a JSON text
-        return link
+        return self.encode_cursor(Cursor(0, reverse, position))  # type: ignore[arg-type] # a JSON text

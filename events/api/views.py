@@ -47,8 +47,7 @@ class ChannelsView(ListAPIView[Channel]):
     filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[Channel]:
-        queryset = Channel.objects.all()
-        return queryset
+        return Channel.objects.all()
 
     @extend_schema(request=ChannelFields, responses={201: NewChannelSerializer})
     def post(self, request: Request) -> Response:
@@ -125,8 +124,7 @@ class MessagesView(ListAPIView[ChannelDelivery]):
         if getattr(self, "swagger_fake_view", False):  # generating the OpenAPI document
             return ChannelDelivery.objects.none()
         channel = get_channel(self.kwargs["channel_id"])
-        queryset = ChannelDelivery.objects.filter(channel=channel)
-        return queryset
+        return ChannelDelivery.objects.filter(channel=channel)
 
 
 class ReplayView(APIView):

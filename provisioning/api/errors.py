@@ -63,8 +63,7 @@ class ExceptionHandler(handler.ExceptionHandler):
             ) if wait := count_rejected_request():
                 return exceptions.Throttled(wait)
             case _:
-                converted = super().convert_known_exceptions(exc)
-                return converted
+                return super().convert_known_exceptions(exc)
 
 
 class TooBig(exceptions.APIException):

@@ -43,12 +43,11 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def every_second() -> PeriodicTask:
     PeriodicTask.objects.all().delete()
     interval = IntervalSchedule.objects.create(every=1, period="seconds")
-    task = PeriodicTask.objects.create(
+    return PeriodicTask.objects.create(
         name="tick",
         task="devices.registry.tasks.sweep_device_status",
         interval=interval,
     )
-    return task
 
 
 def scheduler() -> Scheduler:

@@ -60,8 +60,7 @@ def channel_without_redis() -> Iterator[Channel]:
 
 @pytest.fixture
 def tenant() -> Tenant:
-    tenant = TenantFactory.create()
-    return tenant
+    return TenantFactory.create()
 
 
 @pytest.fixture

@@ -247,8 +247,7 @@ def _round(target: EditTarget) -> Round | None:
     if target.tenant_id is None:
         return None
     rounds = Round.objects.filter(Q(tag=target.subject.tag) | Q(tag__isnull=True))
-    current = rounds.first()
-    return current
+    return rounds.first()
 
 
 def _parse_number(text: str) -> int | None:

@@ -46,10 +46,9 @@ def detect(*, now: datetime, limit: timedelta) -> DriftCounts:
 
 def announced_drifts() -> QuerySet[Any]:
     """Return the current tenant's announced drifts, annotated with their start."""
-    drifts = ConfigurationDrift.objects.announced().annotate(
+    return ConfigurationDrift.objects.announced().annotate(
         since=F("device__next_steps__configuration_waiting_since")
     )
-    return drifts
 
 
 def _repeat(batch: Callable[[], int]) -> int:

@@ -90,8 +90,7 @@ def platform_document() -> dict[str, Any]:
 def tenant_document() -> dict[str, Any]:
     """Return the document of the current tenant's own layer, empty if there is none."""
     layers = DeviceConfiguration.objects.filter(scope=Scope.TENANT)
-    document = layers.values_list("document", flat=True).first() or {}
-    return document
+    return layers.values_list("document", flat=True).first() or {}
 
 
 def document_of(version: str) -> dict[str, Any] | None:
@@ -99,8 +98,7 @@ def document_of(version: str) -> dict[str, Any] | None:
     if version == EMPTY_VERSION:
         return {}
     rows = EffectiveDocument.objects.filter(version=version)
-    document = rows.values_list("document", flat=True).first()
-    return document
+    return rows.values_list("document", flat=True).first()
 
 
 def lock_calculation(*, wait: bool = True) -> bool:

@@ -84,10 +84,9 @@ def validated(document: Any) -> dict[str, Any]:
 def layer_of(subject: Subject) -> DeviceConfiguration | None:
     """Return the current tenant's layer of a subject, None if it was never saved."""
     layers = DeviceConfiguration.objects.select_related("tag", "device")
-    layer = layers.filter(
+    return layers.filter(
         scope=subject.scope, tag=subject.tag, device=subject.device
     ).first()
-    return layer
 
 
 @transaction.atomic

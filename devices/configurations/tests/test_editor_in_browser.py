@@ -77,8 +77,7 @@ def save(page: Page) -> None:
 
 
 def layer(tag: Tag) -> DeviceConfiguration:
-    row = DeviceConfiguration.every_tenant.get(tag=tag)
-    return row
+    return DeviceConfiguration.every_tenant.get(tag=tag)
 
 
 def test_a_layer_is_edited_with_fields_previewed_and_saved(

@@ -182,5 +182,4 @@ def _query(
 ) -> dict[str, Any]:
     serializer = serializer_class(data=request.query_params.dict())
     serializer.is_valid(raise_exception=True)
-    values = serializer.validated_data
-    return values
+    return serializer.validated_data

@@ -67,18 +67,16 @@ class Period:
 
 def latest(device: Device) -> AbstractSample | None:
     """Return the device's newest sample."""
-    sample = LatestMetrics.objects.filter(device=device).first()
-    return sample
+    return LatestMetrics.objects.filter(device=device).first()
 
 
 def samples(device: Device, period: Period) -> QuerySet[DeviceMetrics]:
     """Return the device's samples in a period."""
-    queryset = DeviceMetrics.objects.filter(
+    return DeviceMetrics.objects.filter(
         device_id=device.pk,
         recorded_at__gte=period.start,
         recorded_at__lt=period.end,
     )
-    return queryset
 
 
 def roll_ups(

@@ -94,8 +94,7 @@ class SubjectForm(ServiceForm):
                 " Enter the ID from the device's page.",
                 field="device_id",
             )
-        device = devices[0]
-        return device
+        return devices[0]
 
 
 class RuleForm(SubjectForm):

@@ -54,8 +54,7 @@ class AlertFilter(FilterSet):
         if empty:
             message = "The value is empty. Leave out the parameter to list all alerts."
             raise ValidationError(dict.fromkeys(empty, message))
-        filtered = super().filter_queryset(queryset)
-        return filtered
+        return super().filter_queryset(queryset)
 
     def with_status(
         self, queryset: QuerySet[Alert], name: str, value: str

@@ -101,8 +101,7 @@ def _caller() -> User | None:
     caller = current_caller()
     if caller.kind != "member":
         return None
-    user = User.objects.filter(pk=caller.id).first()
-    return user
+    return User.objects.filter(pk=caller.id).first()
 
 
 def _member(email: str) -> User:
@@ -113,5 +112,4 @@ def _member(email: str) -> User:
     )
     if membership is None:
         raise NotAMember(f"{email} is not a member of this tenant.", field="assignee")
-    user = membership.user
-    return user
+    return membership.user

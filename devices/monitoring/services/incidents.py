@@ -104,8 +104,7 @@ def open_for_event(event: FleetSilence) -> None:
 
 def current_incident() -> Alert | None:
     """Return the current tenant's unsettled incident, if there is one."""
-    incident = Alert.objects.unsettled().incidents().first()
-    return incident
+    return Alert.objects.unsettled().incidents().first()
 
 
 def update_incident(*, now: datetime) -> None:

@@ -306,8 +306,7 @@ class RuleQueries:
         if self.has_overrides:
             rows = rows.filter(self._is_enabled(device="subject_id"))
         rows = rows.annotate(alert_severity=self._effective("severity", None))
-        values = rows.values_list("subject_id", "observed", "alert_severity")
-        return values
+        return rows.values_list("subject_id", "observed", "alert_severity")
 
     def _is_enabled(self, *, device: str) -> "Exact[Any]":
         enabled = self._effective("is_enabled", BooleanField(), device=device)

@@ -42,8 +42,7 @@ def report_cpu(device: Device, now: datetime, value: float) -> None:
 
 
 def get_alert() -> Alert:
-    alert = Alert.every_tenant.get()
-    return alert
+    return Alert.every_tenant.get()
 
 
 def test_a_value_beyond_the_threshold_opens_one_alert(

@@ -28,8 +28,7 @@ def evaluate(tenant: Tenant, now: datetime) -> EvaluationResult:
 
 
 def create_devices(tenant: Tenant, count: int, **fields: Any) -> list[Device]:
-    devices = DeviceFactory.create_batch(count, tenant=tenant, **fields)
-    return devices
+    return DeviceFactory.create_batch(count, tenant=tenant, **fields)
 
 
 def set_seen(devices: list[Device], now: datetime) -> None:

@@ -166,8 +166,7 @@ def _pending_pairing(text: str) -> Pairing | None:
     except ValueError:
         return None
     pending = Pairing.objects.waiting(timezone.now())
-    row = pending.filter(pk=pairing_id).first()
-    return row
+    return pending.filter(pk=pairing_id).first()
 
 
 def _page(request: HttpRequest, **extra_context: Any) -> TemplateResponse:

@@ -202,8 +202,7 @@ def poll(*, device_code: str, now: datetime) -> Registration:
 
 def delete_expired(*, now: datetime) -> int:
     """Delete pairings that expired more than a day ago. Return how many."""
-    count = Pairing.objects.expired_before(now - timedelta(days=1)).delete()[0]
-    return count
+    return Pairing.objects.expired_before(now - timedelta(days=1)).delete()[0]
 
 
 def format_user_code(user_code: str) -> str:

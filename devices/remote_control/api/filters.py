@@ -32,5 +32,4 @@ class CommandFilter(FilterSet):
                 raise ValidationError(
                     {name: "Must not be blank. Omit the parameter to list all."}
                 )
-        filtered = super().filter_queryset(queryset)
-        return filtered
+        return super().filter_queryset(queryset)

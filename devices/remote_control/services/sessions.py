@@ -141,8 +141,7 @@ def touch(
 def current(device: Device, *, now: datetime) -> RemoteControlSession | None:
     """Return the device's active session, or None. Idle sessions are not active."""
     sessions = RemoteControlSession.objects.in_use(now - IDLE).filter(device=device)
-    session = sessions.select_related("controller").first()
-    return session
+    return sessions.select_related("controller").first()
 
 
 def summary(session: RemoteControlSession) -> dict[str, Any]:

@@ -79,8 +79,7 @@ def jwk(key: SigningKey) -> dict[str, str]:
 
 
 def _active(kind: type[K]) -> K | None:
-    key = kind.objects.filter(replaced_at__isnull=True).first()
-    return key
+    return kind.objects.filter(replaced_at__isnull=True).first()
 
 
 @transaction.atomic
@@ -93,13 +92,12 @@ def _create(kind: type[K], now: datetime) -> K:
     members = {"crv": "Ed25519", "kty": "OKP", "x": public}  # in the order of RFC 7638
     text = json.dumps(members, separators=(",", ":"))
     secret = base64url_encode(private.private_bytes_raw())
-    new_key = kind.objects.create(
+    return kind.objects.create(
         thumbprint=base64url_encode(sha256(text.encode()).digest()),
         public_key=public,
         private_key=encrypt(secret, purpose=kind.purpose),
         made_at=now,
     )
-    return new_key
 
 
 @lru_cache(maxsize=1000)

@@ -37,8 +37,7 @@ PACE = FleetTiming(
 
 @pytest.fixture
 def tenant() -> Tenant:
-    result = TenantFactory.create()
-    return result
+    return TenantFactory.create()
 
 
 @pytest.fixture
@@ -96,8 +95,7 @@ def command_status(page: Page, text: str) -> Any:
 
 
 def last_command(type: str) -> CommandHistory:
-    command = CommandHistory.every_tenant.filter(type=type)[0]
-    return command
+    return CommandHistory.every_tenant.filter(type=type)[0]
 
 
 def test_a_member_controls_a_device_during_a_session(

@@ -49,8 +49,7 @@ def command(device: Device, operator: User) -> CommandHistory:
 def reloaded(device: Device) -> Device:
     """Return the device as authentication loads it, with its next steps."""
     rows = Device.every_tenant.select_related("next_steps")
-    current = rows.get(pk=device.pk)
-    return current
+    return rows.get(pk=device.pk)
 
 
 def fetch(device: Device, after: int, now: datetime) -> list[str]:

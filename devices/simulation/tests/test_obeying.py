@@ -39,8 +39,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 class TestPushNotifications:
     @pytest.fixture
     def tenant(self) -> Tenant:
-        created = TenantFactory.create()
-        return created
+        return TenantFactory.create()
 
     @pytest.fixture
     def channel(self) -> Iterator[Channel]:

@@ -52,8 +52,7 @@ def disable_rate_limits(settings: Any) -> None:
 
 @pytest.fixture
 def tenant() -> Tenant:
-    created = TenantFactory.create()
-    return created
+    return TenantFactory.create()
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ class _StrictChoicesFilterSet(FilterSet):
             if is_choice and self.data.get(name) == "":
                 message = "The filter must not be blank. Omit it to get all rows."
                 raise ValidationError({name: message})
-        filtered = super().filter_queryset(queryset)
-        return filtered
+        return super().filter_queryset(queryset)
 
 
 class PackageFilter(_StrictChoicesFilterSet):

@@ -249,10 +249,9 @@ def get_rollout(rollout_id: UUID) -> Deployment:
 
 
 def _rollouts() -> QuerySet[Deployment]:
-    queryset = Deployment.objects.select_related(
+    return Deployment.objects.select_related(
         "product", "package", "created_by", "requested_by", "approved_by"
     )
-    return queryset
 
 
 def _rollout_data(rollout_id: UUID) -> dict[str, Any]:

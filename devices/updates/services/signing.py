@@ -129,5 +129,4 @@ def configuration_keys() -> dict[str, Any]:
 
 
 def _current() -> UpdateSigningKey | None:
-    key = UpdateSigningKey.objects.filter(replaced_at__isnull=True).first()
-    return key
+    return UpdateSigningKey.objects.filter(replaced_at__isnull=True).first()

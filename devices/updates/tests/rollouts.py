@@ -75,8 +75,7 @@ def create_released_package(
 def create_devices(tenant: Tenant, size: int, **fields: Any) -> list[Device]:
     """Create devices that are online with version 1.0.0."""
     defaults = {"status": "online", "app_version": "1.0.0", "model": "X96"}
-    devices = DeviceFactory.create_batch(size, tenant=tenant, **{**defaults, **fields})
-    return devices
+    return DeviceFactory.create_batch(size, tenant=tenant, **{**defaults, **fields})
 
 
 def start_rollout(

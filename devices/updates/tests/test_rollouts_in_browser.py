@@ -41,8 +41,7 @@ VERSION = "9.0.0"
 
 @pytest.fixture
 def tenant() -> Tenant:
-    row = TenantFactory.create()
-    return row
+    return TenantFactory.create()
 
 
 @pytest.fixture
