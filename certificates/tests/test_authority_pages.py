@@ -53,7 +53,7 @@ def test_the_ca_page_shows_its_revocation_lists_and_no_private_key(
         f"{PAGES}/certificateauthority/{authority.pk}/change/"
     ).content.decode()
 
-    assert "no. 1, 1 entries" in list_page
+    assert "No. 1, 1 entries" in list_page
     assert authority.key_identifier in page
     assert f"/certificates/crl/{row.distribution_point_id}.crl" in page
     assert "PRIVATE" not in page
@@ -81,7 +81,7 @@ def test_a_renewal_campaign_is_started_listed_and_stopped(
     [
         ({"per_minute": "0"}, "greater than or equal to 1"),
         ({"reason": ""}, "required"),
-        ({"model": "none such"}, "No certificate in use is in this scope"),
+        ({"model": "none such"}, "No certificate in use matches this scope"),
     ],
 )
 def test_an_invalid_campaign_form_shows_its_errors_and_starts_nothing(
@@ -101,17 +101,17 @@ def test_a_certificate_page_shows_its_integrity_findings(
 ) -> None:
     row, now = issue_certificate(device, datetime.now(UTC)), datetime.now(UTC)
     url = f"{PAGES}/devicecertificate/{row.pk}/change/"
-    assert "nothing found" in operator.get(url).content.decode()
+    assert "No findings" in operator.get(url).content.decode()
 
     Drift.objects.create(
         certificate=row,
         kind="record_differs",
-        sentence="The record's end is not the certificate's.",
+        sentence="The end of validity in the record differs from the certificate.",
         found_at=now,
         seen_at=now,
     )
 
-    assert "end is not the certificate" in operator.get(url).content.decode()
+    assert "end of validity in the record differs" in operator.get(url).content.decode()
 
 
 def test_a_tenant_owner_cannot_open_operator_pages(device: Device) -> None:

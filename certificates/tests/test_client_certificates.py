@@ -118,7 +118,9 @@ def test_a_certificate_of_another_ca_is_rejected(device: Device, tmp_path: Any) 
     )
     pem = other_ca.store.staged_certificate(f"{2**70:x}").read_text()
 
-    assert "not of this CA" in rejection_detail(tls_client(pem).get("/devices/me"))
+    assert "was not issued by a CA of this server" in rejection_detail(
+        tls_client(pem).get("/devices/me")
+    )
 
 
 def test_an_unrecorded_certificate_is_rejected(
@@ -141,7 +143,9 @@ def test_a_certificate_that_is_not_accepted_is_rejected(
 def test_a_certificate_of_a_retired_ca_is_rejected(row: DeviceCertificate) -> None:
     CertificateAuthority.objects.update(status="retired")
 
-    assert "not of this CA" in rejection_detail(tls_client(row.pem).get("/devices/me"))
+    assert "was not issued by a CA of this server" in rejection_detail(
+        tls_client(row.pem).get("/devices/me")
+    )
 
 
 def test_a_certificate_of_a_retired_device_is_rejected(

@@ -195,7 +195,7 @@ def test_check_integrity_reports_and_repairs_differences(
     call_command("check_integrity")
     service.ca.store.certificate_of(device.pk).unlink()
 
-    with pytest.raises(CommandError, match="1 differ"):
+    with pytest.raises(CommandError, match="Differences found: 1"):
         call_command("check_integrity")
     call_command("check_integrity", fix=True)
     call_command("check_integrity")
@@ -203,7 +203,7 @@ def test_check_integrity_reports_and_repairs_differences(
     output = capsys.readouterr()
     assert output.out.splitlines() == [
         "Records and files agree.",
-        "1 mended.",
+        "Differences repaired: 1.",
         "Records and files agree.",
     ]
     assert f"{device.pk}-cert.pem is missing" in output.err

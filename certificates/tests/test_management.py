@@ -343,7 +343,7 @@ def test_check_expirations_reports_warnings_renewals_and_expiries(
     call_command("check_expirations", as_json=True)
 
     assert capsys.readouterr().out.splitlines() == [
-        "Would be: 1 warned, 1 renewed, 0 expired.",
+        "Dry run: 1 warned, 1 renewed, 0 expired.",
         "1 warned, 1 renewed, 0 expired.",
         '{"warned": 0, "renewed": 0, "expired": 0, "dry_run": false}',
     ]

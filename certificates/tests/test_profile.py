@@ -198,7 +198,7 @@ def test_a_certificate_that_violates_the_profile_is_not_activated(
     original = issuing.device_certificate
     monkeypatch.setattr(issuing, "device_certificate", with_serial_number_one)
 
-    with pytest.raises(AuthorityUnavailable, match="not a random one"):
+    with pytest.raises(AuthorityUnavailable, match="not a positive number of"):
         CertificateManagementService().issue_certificate(
             device=device, csr_pem=request_for(ec_key()), now=now
         )

@@ -504,7 +504,7 @@ def test_pull_renewals_forward_starts_lists_and_stops_campaigns(
         call_command("pull_renewals_forward", *arguments)
         return str(capsys.readouterr().out)
 
-    assert "No renewals" in run()
+    assert "No renewal campaign" in run()
     assert "incident" in run("--reason", "incident", "--per-minute", "5")
     campaign = RenewalCampaign.objects.get()
     assert str(campaign.pk) in run()

@@ -98,11 +98,11 @@ def test_a_rotation_from_prepare_to_retire(
     # The former CA can be retired when none of its certificates is valid.
     renewal_campaigns.advance(now=now + timedelta(minutes=2))
     assert next_step() == "retire"
-    with pytest.raises(NotReadyForRotation, match="valid still"):
+    with pytest.raises(NotReadyForRotation, match="still valid"):
         rotation.retire(key_identifier=former_ca.key_identifier, now=now)
     for row in rotation.replaced_certificates(former_ca, unconfirmed=False):
         revoke_certificate(row, now, reason="superseded")
-    with pytest.raises(NotReadyForRotation, match="on no list yet"):
+    with pytest.raises(NotReadyForRotation, match="not on a revocation list yet"):
         rotation.retire(key_identifier=former_ca.key_identifier, now=now)
     revoked = rotation.revoke_and_retire(former_ca, service, unconfirmed=False, now=now)
     assert list(revoked) == [], "all certificates were revoked before"
@@ -127,7 +127,7 @@ def test_the_former_ca_is_kept_while_a_device_has_not_confirmed(
     service.renew_certificate(old, now=now)  # the device does not fetch it
 
     assert next_step() == "wait"
-    with pytest.raises(CommandError, match="nothing is done"):
+    with pytest.raises(CommandError, match="Nothing was revoked"):
         call_command("rotate_ca", "retire", revoke_superseded=True)
     old.refresh_from_db()
     assert old.status == "active"
@@ -207,7 +207,7 @@ def test_steps_out_of_order_are_rejected(
     with pytest.raises(NotReadyForRotation, match="signs"):
         rotation.retire(key_identifier=signing_ca.key_identifier, now=now)
     prepare_next_ca(service, now)
-    with pytest.raises(NotReadyForRotation, match="prepared already"):
+    with pytest.raises(NotReadyForRotation, match="already prepared"):
         prepare_next_ca(service, now)
 
 
@@ -219,7 +219,7 @@ def test_a_switch_to_a_ca_without_its_key_is_rejected(
     service.ca.store.authority(next_ca.key_identifier).key.unlink()
     service.ca.store.authority(next_ca.key_identifier).certificate.touch()
 
-    with pytest.raises(Exception, match="key is not there"):
+    with pytest.raises(Exception, match="key is missing"):
         rotation.switch(service.ca, now=now)
 
     assert CertificateAuthority.objects.signing().get() != next_ca
@@ -237,7 +237,7 @@ def test_the_next_ca_is_created_below_the_existing_root(
 
     roots = CertificateAuthority.objects.filter(level="root")
     assert next_ca.certificates()[1] == roots.get().certificate()
-    with pytest.raises(NotReadyForRotation, match="above"):
+    with pytest.raises(NotReadyForRotation, match="is below this CA"):
         rotation.retire(key_identifier=roots.get().key_identifier, now=now)
 
 
@@ -256,11 +256,11 @@ def test_rotate_ca_guides_the_operator_through_the_rotation(
     with pytest.raises(CommandError) as error:
         run("move")
     assert error.value.returncode == 2
-    assert "come again later" in run("move", "--per-minute", "60")
+    assert "Check again later" in run("move", "--per-minute", "60")
     move_devices(service, datetime.now(UTC))
     renewal_campaigns.advance(now=datetime.now(UTC) + timedelta(minutes=2))
     assert "--revoke-superseded" in run()
-    with pytest.raises(CommandError, match="valid still"):
+    with pytest.raises(CommandError, match="still valid"):
         run("retire")
     assert "rotate_ca prepare" in run("retire", "--revoke-superseded", "--destroy-key")
     old.refresh_from_db()

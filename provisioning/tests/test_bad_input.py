@@ -160,7 +160,7 @@ def test_an_error_names_the_invalid_field(member: Callable[..., APIClient]) -> N
     assert response.json()["errors"] == [
         {
             "code": "identifier_invalid",
-            "detail": "'zz' is not a mac address.",
+            "detail": "'zz' is not a valid MAC address.",
             "attr": "mac_addresses",
         }
     ]
@@ -243,5 +243,5 @@ def test_an_error_names_the_unknown_field(member: Callable[..., APIClient]) -> N
     response = member().post("/devices", {"serial_number": "SN-1", "modell": "X96"})
 
     assert response.json()["errors"] == [
-        {"code": "unknown_field", "detail": "There is no such field.", "attr": "modell"}
+        {"code": "unknown_field", "detail": "Unknown field.", "attr": "modell"}
     ]

@@ -89,7 +89,7 @@ def test_the_web_server_sends_the_browser_to_the_push_servers_port(
     tenant: Tenant, settings: Any
 ) -> None:
     settings.PUBLIC_URL, settings.STREAM_URL = "http://a:8000", "http://a:9000"
-    client = Client(SERVER_NAME="localhost", SERVER_PORT="8000")
+    client = Client(headers={"Host": "localhost:8000"})
     client.force_login(MembershipFactory.create(tenant=tenant, role=Role.VIEWER).user)
 
     response = client.get("/admin/live/")

@@ -142,7 +142,7 @@ def test_a_second_factor_is_required_after_the_password(
     ):
         assert client.get(path)["Location"] == "/admin/second-factor/"
     response = client.post("/admin/second-factor/", {"code": "000000"})
-    assert "not right" in response.content.decode()
+    assert "code is wrong" in response.content.decode()
     code = code_of(membership.user, datetime.now(UTC))
     assert client.post("/admin/second-factor/", {"code": code})["Location"] == "/admin/"
     assert client.get("/admin/").status_code == 200

@@ -159,7 +159,7 @@ def test_several_alerts_can_be_acknowledged_at_once(
 
     page = portal().post(ALERTS, data).content.decode()
 
-    assert "3 done" in page
+    assert "3 succeeded" in page
     assert not Alert.every_tenant.filter(acknowledged_at=None).exists()
 
 

@@ -88,7 +88,7 @@ def test_an_update_records_an_event_with_the_caller_and_the_changes(
     assert event.changes["name"] == [device.name, "Lobby"]
     assert event.changes["tags"] == [[], ["a", "b"]]
     assert event.caller_kind == "member"
-    assert event.caller_name.startswith("person-")
+    assert event.caller_name.startswith("user-")
     assert event.address == "127.0.0.1"
     assert event.request_id == response["X-Request-ID"]
 

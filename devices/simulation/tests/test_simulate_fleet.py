@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -138,11 +139,16 @@ def test_a_device_with_a_deleted_token_registers_again(
             pace=pace,
             now=lambda: datetime.now(UTC),
         )
-        running = asyncio.create_task(fleet.run(tally, 6))
-        while "connect" not in tally.kinds:
-            await asyncio.sleep(0.1)
-        await asyncio.to_thread(_delete_tokens)
-        await running
+        running = asyncio.create_task(fleet.run(tally, 120))
+        async with asyncio.timeout(120):
+            while "connect" not in tally.kinds:
+                await asyncio.sleep(0.1)
+            await asyncio.to_thread(_delete_tokens)
+            while 200 not in tally.kinds["register"].statuses:
+                await asyncio.sleep(0.1)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
         return tally
 
     tally = asyncio.run(run())
@@ -205,14 +211,14 @@ def test_devices_keep_running_after_an_unexpected_response(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--history", "nan"], "--history is at most"),
-        (["--url", "localhost"], "--url is like"),
-        (["--token", "dev_x"], "--token is an enrollment token"),
-        (["--devices", "0"], "--devices is from 1"),
+        (["--history", "nan"], "--history must be from 0"),
+        (["--url", "localhost"], "--url must be an HTTP URL"),
+        (["--token", "dev_x"], "--token must be an enrollment token"),
+        (["--devices", "0"], "--devices must be from 1"),
         (["--seconds", "-1"], "more than 0"),
-        (["--seed", "a b"], "--seed has letters"),
-        (["--silence", "2"], "--silence is from 0 to 1"),
-        (["--history", "10000"], "--history is at most"),
+        (["--seed", "a b"], "--seed must have 1 to 32 letters"),
+        (["--silence", "2"], "--silence must be from 0 to 1"),
+        (["--history", "10000"], "--history must be from 0"),
     ],
 )
 def test_invalid_options_are_rejected(options: list[str], message: str) -> None:
