@@ -73,7 +73,7 @@ with every_tenant_scope():
     while delivery.deliver(now=later):
         pass
     left = list(Delivery.objects.values_list("listener", "last_error"))
-    while rollout_tick.tick(now=later):
+    while rollout_tick.advance_next_rollout(now=later):
         pass
     wave = DeploymentWave.every_tenant.get(deployment=known["rollout"], number=1)
     scheduler = Scheduler(app=app, lazy=True)
