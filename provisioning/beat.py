@@ -31,7 +31,7 @@ return 1
 """
 
 
-class Entry(ModelEntry):  # type: ignore[misc] # untyped
+class Entry(ModelEntry):
     """A scheduled task whose last run is never in the future."""
 
     last_run_at: datetime
@@ -47,7 +47,7 @@ class Entry(ModelEntry):  # type: ignore[misc] # untyped
             self.last_run_at = self.model.last_run_at = now
 
 
-class Scheduler(DatabaseScheduler):  # type: ignore[misc] # untyped
+class Scheduler(DatabaseScheduler):
     """Send due tasks while this process holds the lease."""
 
     Entry = Entry

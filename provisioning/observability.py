@@ -114,7 +114,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # all processes of this machine
         registry = CollectorRegistry()
         _remove_dead_processes(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        multiprocess.MultiProcessCollector(registry)
     database = CollectorRegistry()
     database.register(DatabaseCollector())
     text = prometheus_client.generate_latest(registry)
@@ -128,7 +128,7 @@ def _remove_dead_processes(folder: Path) -> None:
         pid = int(file.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):
             with suppress(FileNotFoundError):  # another scrape has removed it
-                multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+                multiprocess.mark_process_dead(pid)
 
 
 class DatabaseCollector(Collector):

@@ -87,7 +87,7 @@ def error(status: int, code: str, detail: str) -> Response:
 def _environ(request: Request) -> dict[str, Any]:
     named = [pair for pair in request.scope["headers"] if b"_" not in pair[0]]
     kept = [pair for pair in named if pair[0] not in (b"content-length", b"expect")]
-    instance: Any = WsgiToAsgiInstance(None)  # type: ignore[no-untyped-call]
+    instance: Any = WsgiToAsgiInstance(None)
     instance.scope = {**request.scope, "headers": kept}
     environ: dict[str, Any] = instance.build_environ(instance.scope, BytesIO())
     return {**environ, PUSH_ENVIRON: True}

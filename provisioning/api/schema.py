@@ -80,7 +80,7 @@ class ErrorsSerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(
         choices=("validation_error", "client_error", "server_error")
     )
-    errors = ErrorSerializer(many=True)  # type: ignore[assignment] # its name in JSON
+    errors: Any = ErrorSerializer(many=True)
     current = serializers.DictField(
         required=False,
         help_text="Only for a write based on an old version (409): the stored state.",

@@ -108,14 +108,15 @@ def version(
     """Compare a version with another one. POST restores it."""
     target = resolve_target(request, scope, subject_id)
     with target.scope():
-        chosen = target.layer and target.layer.versions.filter(number=number).first()
-        if not chosen:
+        layer = target.layer
+        chosen = layer.versions.filter(number=number).first() if layer else None
+        if layer is None or chosen is None:
             raise Http404
         if request.method == "POST":
             require_manage(request, scope)
             return _restore(request, target, number)
         other_number = _parse_number(request.GET.get("against", "")) or target.number
-        other = target.layer.versions.filter(number=other_number).first()  # type: ignore[union-attr] # the layer exists
+        other = layer.versions.filter(number=other_number).first()
         if other is None:
             raise Http404
         numbers = _versions(target).values_list("number", flat=True)

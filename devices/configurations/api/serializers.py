@@ -204,13 +204,13 @@ class SourceSerializer(serializers.Serializer[Any]):
     """The layer that set a key."""
 
     scope = serializers.ChoiceField(choices=Scope.choices)
-    label = serializers.CharField()  # type: ignore[assignment] # JSON name
+    label: Any = serializers.CharField()
     configuration_id = serializers.UUIDField(allow_null=True)
     number = serializers.IntegerField()
 
 
 class LayerOfDeviceSerializer(serializers.Serializer[Any]):
-    source = SourceSerializer()  # type: ignore[assignment] # JSON name
+    source: Any = SourceSerializer()
     document = JSONObjectField()
 
 

@@ -3,9 +3,8 @@
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import QuerySet
 
-from devices.monitoring.models import Alert
+from devices.monitoring.models import Alert, AlertQuerySet
 from devices.monitoring.services.alert_events import closed_event
 from events.services.outbox import record
 
@@ -13,7 +12,7 @@ BATCH = 5_000  # alerts in one transaction
 
 
 def settle_alerts(
-    alerts: QuerySet[Alert], *, closing: Alert.Closing, now: datetime
+    alerts: AlertQuerySet, *, closing: Alert.Closing, now: datetime
 ) -> int:
     """Settle the alerts, and close those that are open. Return how many were closed.
 
@@ -23,7 +22,7 @@ def settle_alerts(
     while True:
         with transaction.atomic():
             locked_alerts = list(
-                alerts.unsettled()  # type: ignore[attr-defined] # of AlertQuerySet
+                alerts.unsettled()
                 .select_for_update(skip_locked=True, of=("self",))
                 .order_by("pk")[:BATCH]
             )

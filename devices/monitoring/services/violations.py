@@ -32,7 +32,7 @@ from certificates.models import DeviceCertificate
 from devices.metrics.models import DeviceMetrics, LatestMetrics
 from devices.monitoring.conditions import LOOKUP, NEGATED
 from devices.monitoring.extension_points import configuration_drifts
-from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
+from devices.monitoring.models import Alert, AlertQuerySet, MonitoringRule, RuleOverride
 from devices.registry.models import Device
 from events.severity import Severity
 
@@ -102,7 +102,7 @@ class RuleQueries:
             for device_id, last_seen, severity in rows
         ]
 
-    def to_settle(self) -> QuerySet[Alert]:
+    def to_settle(self) -> AlertQuerySet:
         """Return alerts whose cause is gone."""
         bound = self._effective("threshold", FloatField())
         if self.rule.clear_threshold is not None or self.has_overrides:
@@ -135,7 +135,7 @@ class RuleQueries:
             for severity in Severity.values
             if Severity(self.rule.escalation_severity).exceeds(severity)
         ]
-        alerts = self._alerts().open().filter(severity__in=lower_severities)  # type: ignore[attr-defined] # of AlertQuerySet
+        alerts = self._alerts().open().filter(severity__in=lower_severities)
         by_device = {alert.device_id: alert for alert in alerts}
         if not by_device:
             return []
@@ -147,14 +147,14 @@ class RuleQueries:
         ]
         return [(alert, value) for alert, value in escalating if value is not None]
 
-    def not_watched(self) -> QuerySet[Alert]:
+    def not_watched(self) -> AlertQuerySet:
         """Return alerts of devices to which the rule does not apply any more."""
         devices = self._devices()
         if self.has_overrides:
             devices = devices.filter(self._is_enabled(device="pk"))
         return self._alerts().exclude(device__in=devices.values("pk"))
 
-    def _alerts(self) -> QuerySet[Alert]:
+    def _alerts(self) -> AlertQuerySet:
         alerts = Alert.objects.unsettled().filter(rule=self.rule)
         if self.device_ids is not None:
             alerts = alerts.filter(device__in=self.device_ids)

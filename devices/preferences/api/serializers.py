@@ -27,7 +27,7 @@ class BoundField(StrictIntegerField):
 class DefinitionFields(StrictSerializer):
     """A definition. For a platform's preference, `kind` and the limits are ignored."""
 
-    label = StrictCharField(max_length=120, required=False, allow_blank=True)  # type: ignore[assignment] # JSON name
+    label: Any = StrictCharField(max_length=120, required=False, allow_blank=True)
     description = StrictCharField(max_length=500, required=False, allow_blank=True)
     kind = serializers.ChoiceField(choices=Kind.choices, required=False)
     minimum = BoundField(required=False, allow_null=True)
@@ -47,7 +47,7 @@ class PreferenceSerializer(serializers.Serializer[Any]):
     """A preference as it applies to the tenant's devices."""
 
     key = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment] # JSON name
+    label: Any = serializers.CharField()
     description = serializers.CharField(allow_blank=True)
     kind = serializers.ChoiceField(choices=Kind.choices)
     minimum = serializers.IntegerField(allow_null=True)
@@ -55,7 +55,7 @@ class PreferenceSerializer(serializers.Serializer[Any]):
     choices = serializers.ListField(child=serializers.CharField())
     default = JSONValueField()
     device_may_write = serializers.BooleanField()
-    source = serializers.ChoiceField(choices=SOURCES_OF_DEFAULTS)  # type: ignore[assignment] # JSON name
+    source: Any = serializers.ChoiceField(choices=SOURCES_OF_DEFAULTS)
     default_source = serializers.ChoiceField(choices=SOURCES_OF_DEFAULTS)
 
 
@@ -70,7 +70,7 @@ class SettingSerializer(serializers.Serializer[Any]):
     version = serializers.IntegerField(
         help_text="The version of the setting, 0 if it was never written."
     )
-    source = serializers.ChoiceField(  # type: ignore[assignment] # JSON name
+    source: Any = serializers.ChoiceField(
         choices=SOURCES, help_text="Who set the value, or whose default it is."
     )
     default = JSONValueField(source="preference.default")

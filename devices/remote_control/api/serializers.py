@@ -203,7 +203,7 @@ class CommandTypeSerializer(serializers.Serializer[Any]):
     """A command type."""
 
     name = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment] # its name in JSON
+    label: Any = serializers.CharField()
     schema = serializers.DictField(
         child=JSONValueField(allow_null=True),
         help_text="JSON Schema of the parameters (draft 2020-12).",

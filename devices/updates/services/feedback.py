@@ -23,7 +23,7 @@ STATUSES = (DOWNLOADING, INSTALLING, INSTALLED, FAILED)
 MAX_ERROR_LENGTH = 500  # characters
 
 # Reports accepted after the end of an update: the device may not know about it yet.
-LATE_STATUSES = {
+LATE_STATUSES: dict[str, tuple[str, ...]] = {
     Status.COMPLETED: (DOWNLOADING, INSTALLING, INSTALLED),
     Status.ROLLED_BACK: (DOWNLOADING, INSTALLING, INSTALLED),
     Status.FAILED: STATUSES,
@@ -110,7 +110,7 @@ def _require_repeatable(row: UpdateStatus, attempt: int, status: str) -> None:
         raise UpdateOver("failed")
     if _is_aborted(row):
         raise UpdateOver(Status.CANCELLED)
-    if row.ended_at is not None and status not in LATE_STATUSES.get(row.status, ()):  # type: ignore[call-overload]
+    if row.ended_at is not None and status not in LATE_STATUSES.get(row.status, ()):
         raise UpdateOver(row.status)
 
 
