@@ -57,7 +57,7 @@ def start(program: Program, *, quiet: bool = False) -> subprocess.Popen[str]:
         text=True,
         errors="replace",
         start_new_session=True,
-        preexec_fn=end_with_parent,
+        preexec_fn=end_with_parent,  # noqa: PLW1509 # it takes no lock
         **_identity(program.user),  # type: ignore[call-overload] # three keywords at once
     )
     return child

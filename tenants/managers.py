@@ -6,7 +6,7 @@ from django.db import models
 
 from tenants.context import current_tenant_id
 
-M = TypeVar("M", bound=models.Model, covariant=True)
+M = TypeVar("M", bound=models.Model, covariant=True)  # noqa: PLC0105
 
 
 class TenantManager(models.Manager[M]):

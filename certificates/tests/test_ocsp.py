@@ -341,7 +341,7 @@ def test_the_worker_renews_the_responder(celery_worker: None, device: Device) ->
 
     renew_responders.delay()
 
-    wait_until(lambda: Responder.objects.exists())
+    wait_until(Responder.objects.exists)
 
 
 def test_a_request_for_a_retired_ca_is_unauthorized(

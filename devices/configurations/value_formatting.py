@@ -21,7 +21,7 @@ def label(key: str) -> str:
 def sort_key(key: str) -> tuple[int, str]:
     """Sort keys in the order of the schema, with a tenant's own keys last."""
     known = list(SCHEMA["properties"])
-    name = key.split(".")[0]
+    name = key.split(".", 1)[0]
     return (known.index(name) if name in known else len(known), key)
 
 

@@ -55,7 +55,7 @@ class Up:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-        wait_until(lambda: self.ready(), timeout=90)
+        wait_until(self.ready, timeout=90)
 
     def output(self) -> str:
         return (self.var.parent / "up.log").read_text()

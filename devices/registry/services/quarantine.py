@@ -153,11 +153,11 @@ def _create_sighting(
 def _quarantine_clone(
     device: Device, sightings: list[Sighting], min_returns: int
 ) -> list[DomainEvent]:
-    for plural, values in (
+    for plural, seen in (
         ("addresses", [item.network for item in sightings]),
         ("keys", [item.key_digest for item in sightings]),
     ):
-        values = [value for value in values if value]
+        values = [value for value in seen if value]
         if count_returns(values) >= min_returns:
             reason = f"alternates between different {plural}"
             return _set_quarantined(device, reason, values[-8:], sightings[-1].at)

@@ -149,7 +149,7 @@ class TestCommandVerification:
             call=server.call,
             tally=RunStatistics(),
             random=Random(1),
-            now=lambda: NOW.timestamp(),
+            now=NOW.timestamp,
             screen=Screen("device", hue=0.5),
             start_update_check=lambda: None,
             device_id=str(device.pk),

@@ -42,7 +42,7 @@ def load_devices(rollout: Deployment, *, now: datetime) -> Devices:
     )
 
 
-def load_progress(rollout: Deployment, *, now: datetime) -> Progress:
+def load_progress(rollout: Deployment) -> Progress:
     """Load the figures of a rollout and its waves."""
     statuses = UpdateStatus.objects.filter(deployment=rollout)
     failed, tried = _failures(rollout, statuses)

@@ -40,7 +40,7 @@ from tenants.queries import tenant_by_slug
 SLUG = "demo"
 OWNER = "demo@example.com"
 SEED = "demo"
-TOKEN_NAME = "demo devices"
+TOKEN_NAME = "demo devices"  # noqa: S105 # not a secret
 NOTE = "Created by the demo"
 MAX_DEVICES = 2_000
 HISTORY = timedelta(hours=24)
@@ -169,7 +169,7 @@ def _require_running_server() -> None:
         CommandError: no server responds at `PUBLIC_URL`.
     """
     try:
-        with urllib.request.urlopen(f"{settings.PUBLIC_URL}/health/ready", timeout=10):
+        with urllib.request.urlopen(f"{settings.PUBLIC_URL}/health/ready", timeout=10):  # noqa: S310 # our own address
             return
     except OSError as error:
         raise CommandError(

@@ -32,4 +32,4 @@ class Command(BaseCommand):
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
         default_port = settings.STREAM_PORT if role == "stream" else settings.PORT
         command = command_line(role, port=port or default_port)
-        os.execv(command[0], command)  # so that the role receives signals directly
+        os.execv(command[0], command)  # noqa: S606 # so that the role receives signals directly
