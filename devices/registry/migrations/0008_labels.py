@@ -11,6 +11,16 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AlterField(
+            model_name='device',
+            name='os_version',
+            field=models.CharField(blank=True, max_length=64, verbose_name='OS version'),
+        ),
+        migrations.AlterField(
+            model_name='device',
+            name='ip_address',
+            field=models.GenericIPAddressField(blank=True, null=True, verbose_name='IP address'),
+        ),
+        migrations.AlterField(
             model_name='enrollmenttoken',
             name='reregistration',
             field=models.CharField(choices=[('rotate', 'Issue a new token'), ('ask', 'Ask a member'), ('refuse', 'Refuse')], default='rotate', max_length=8, verbose_name='re-registration'),
