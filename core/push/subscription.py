@@ -89,4 +89,7 @@ class Subscription:
 
     async def _catch_up(self) -> None:
         for call in self._catch_up_calls:
-            await call()
+            try:
+                await call()
+            except Exception:  # the next interruption catches up again
+                logger.exception("Catching up with missed messages failed")

@@ -190,9 +190,8 @@ def _upsert(columns: tuple[str, ...]) -> PreparedStatement:
     placeholders = ", ".join(f"${number}" for number in range(1, len(_FIELDS) + 1))
     assignments = ", ".join(f"{name} = excluded.{name}" for name in columns)
     types = (str(field.db_type(connection)) for field in _FIELDS.values())
-    digest = sha256(assignments.encode()).hexdigest()[
-        :16
-    ]  # names have at most 63 characters
+    # The name of a prepared statement has at most 63 characters.
+    digest = sha256(assignments.encode()).hexdigest()[:16]
     return PreparedStatement(
         f"next_steps_{digest}",
         ", ".join(types),
