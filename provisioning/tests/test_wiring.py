@@ -82,8 +82,8 @@ def test_every_function_registered_at_an_extension_point_exists() -> None:
 def test_the_check_names_a_registered_function_that_does_not_exist(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(ExtensionPoint, "known", [])
     point: ExtensionPoint[Any] = ExtensionPoint("a test")
-    monkeypatch.setattr(ExtensionPoint, "known", [point])
     point.register("core.nothing.here")
 
     (error,) = check_extension_points()
