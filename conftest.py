@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures shared by the tests of all packages."""
 
 import shutil
 import subprocess
@@ -32,7 +32,7 @@ from tenants.tests.factories import MembershipFactory, TenantFactory
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """After a test that commits, all tables are emptied; even the audit log."""
+    """Allow the audit log to be emptied after a test that commits."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         for table in ("event", "seal"):
             cursor.execute(f"DROP TRIGGER {table}_not_emptied ON events_{table}")
@@ -45,14 +45,14 @@ def now() -> datetime:
 
 @pytest.fixture(autouse=True)
 def unbound() -> Iterator[None]:
-    """Every test starts as the system does: no tenant's, and over the wall."""
+    """Start each test as the system caller, without a tenant, with all tenants visible."""
     with tenant_scope(None), every_tenant_scope(), caller_scope(SYSTEM):
         yield
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a CA, made once per process; valid whatever the clock says."""
+    """Create the files of a CA once per process; it is valid at any time of a test."""
     root = tmp_path_factory.mktemp("authority")
     with override_settings(CA_VALIDITY_DAYS=200 * 365):
         DeviceCertificatesService(root).initialize_ca(
@@ -63,7 +63,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def certificates_root(tmp_path: Path, authority: Path) -> Iterator[Path]:
-    """Certificate files of its own for each test, under the process's CA."""
+    """Give each test a separate certificates folder with the CA of this process."""
     root = tmp_path / "certificates"
     shutil.copytree(authority, root)
     before = settings.CERTIFICATES_ROOT
@@ -79,7 +79,7 @@ def tenant(db: None) -> Tenant:
 
 @pytest.fixture
 def acting(tenant: Tenant) -> Iterator[Tenant]:
-    """Act for the tenant in the whole test."""
+    """Use the tenant as the current tenant during the test."""
     with tenant_scope(tenant.pk):
         yield tenant
 
@@ -92,7 +92,7 @@ def device(tenant: Tenant) -> Device:
 
 @pytest.fixture
 def member(tenant: Tenant) -> Callable[..., APIClient]:
-    """A client that calls as a member of the tenant in some role."""
+    """Return a function that returns an API client of a member with a role."""
 
     def calling(role: Role = Role.OPERATOR, of: Tenant | None = None) -> APIClient:
         membership = MembershipFactory.create(tenant=of or tenant, role=role)
@@ -106,7 +106,7 @@ def member(tenant: Tenant) -> Callable[..., APIClient]:
 
 @pytest.fixture
 def enrollment(tenant: Tenant) -> Callable[..., tuple[EnrollmentToken, APIClient]]:
-    """An enrollment token of the tenant, and a client that bears it."""
+    """Return a function that creates an enrollment token and a client that uses it."""
 
     def made(**limits: Any) -> tuple[EnrollmentToken, APIClient]:
         with tenant_scope(tenant.pk):
@@ -120,7 +120,7 @@ def enrollment(tenant: Tenant) -> Callable[..., tuple[EnrollmentToken, APIClient
 
 @pytest.fixture
 def as_device() -> Callable[[Device], APIClient]:
-    """A client that calls as a device."""
+    """Return a function that returns an API client of a device."""
 
     def calling(device: Device) -> APIClient:
         with tenant_scope(device.tenant_id):
@@ -132,9 +132,9 @@ def as_device() -> Callable[[Device], APIClient]:
 
 @pytest.fixture
 def celery_worker(transactional_db: None) -> Iterator[None]:
-    """A real worker in a process of its own, over this test's database and broker.
+    """Run a Celery worker in a separate process on the test's database and broker.
 
-    What an earlier test's worker left in the queues is not this one's work.
+    The queues are emptied first: they may contain tasks of an earlier test.
     """
     with Redis.from_url(settings.REDIS_URL) as broker:
         broker.flushdb()
@@ -152,14 +152,14 @@ def celery_worker(transactional_db: None) -> Iterator[None]:
     try:
         worker.wait(timeout=60)
     except subprocess.TimeoutExpired:
-        worker.kill()  # it must not go on in the tests that follow
+        worker.kill()  # it must not run during the next tests
         worker.wait()
         raise
 
 
 @pytest.fixture
 def partitions_dropped(transactional_db: None) -> Iterator[None]:
-    """No piece that was committed is left: each makes the emptying after a test slower."""
+    """Drop all partitions after a test: each one makes emptying the tables slower."""
     yield
     for table in (partitions.SAMPLES, *partitions.ROLL_UPS):
         partitions.drop_expired(table, before=datetime(9000, 1, 1, tzinfo=UTC))

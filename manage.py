@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The operator's door: runs a command with the servers that it needs."""
+"""Run a management command, with embedded servers for those not configured."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ def main() -> None:
     alone = command in WITHOUT_SERVERS or not endpoints.missing_servers(os.environ)
     wanted = endpoints.missing_servers(os.environ)
     try:
-        settings.INSTALLED_APPS  # noqa: B018 # what is wrong there is one sentence
+        settings.INSTALLED_APPS  # noqa: B018 # raises ImproperlyConfigured here
         with nullcontext() if alone else servers.running(var_folder(), wanted=wanted):
             execute_from_command_line(sys.argv)
     except (EmbeddedError, ImproperlyConfigured) as error:

@@ -8,7 +8,7 @@ class TenantExists(Conflict):
 
 
 class UserNotFound(Missing):
-    code = "person_not_found"
+    code = "user_not_found"
 
 
 class InvalidTenant(Invalid):
@@ -22,7 +22,7 @@ class AlreadyMember(Conflict):
 class FirstSignInPending(Conflict):
     """The user was invited by another tenant and has never signed in."""
 
-    code = "person_unknown_yet"
+    code = "first_sign_in_pending"
 
 
 class LastOwner(Conflict):
@@ -34,7 +34,7 @@ class RoleTooLow(Refused):
 
 
 class WrongCode(Invalid):
-    code = "code_wrong"
+    code = "wrong_code"
 
 
 class TooManyAttempts(Refused):

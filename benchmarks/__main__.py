@@ -24,7 +24,7 @@ NAMES = (
     "simulation",
     "push",
     "rollouts",
-    "wall",
+    "row_security",
     "million",
 )
 

@@ -76,7 +76,7 @@ def _measure_creation() -> None:
         bare_seconds = _seconds(_bare_count)
         seconds = _seconds(
             lambda: rollouts.create(
-                package=package, said=terms, by=user, now=timezone.now()
+                package=package, values=terms, by=user, now=timezone.now()
             )
         )
         _report(
@@ -125,7 +125,9 @@ def _measure_feedback() -> None:
     with tenant_scope(tenant.pk):
         package = _package("9.0.0", b"package")
         terms = {"waves": [WaveSize(percent=100.0)]}
-        row = rollouts.create(package=package, said=terms, by=user, now=timezone.now())
+        row = rollouts.create(
+            package=package, values=terms, by=user, now=timezone.now()
+        )
         rollout_control.start(deployment=row, by=user, now=timezone.now())
         while rollout_tick.advance_next_rollout(now=timezone.now()):
             pass
@@ -170,7 +172,9 @@ def _measure_download() -> None:
             "waves": [WaveSize(percent=100.0)],
             "filter": {"device": str(device.pk)},
         }
-        row = rollouts.create(package=package, said=terms, by=user, now=timezone.now())
+        row = rollouts.create(
+            package=package, values=terms, by=user, now=timezone.now()
+        )
         rollout_control.start(deployment=row, by=user, now=timezone.now())
         while rollout_tick.advance_next_rollout(now=timezone.now()):
             pass

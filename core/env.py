@@ -27,7 +27,7 @@ def flag(name: str, *, default: bool = False) -> bool:
     return value in {"true", "1"}
 
 
-def number(name: str, default: int, *, least: int = 0) -> int:
+def number(name: str, default: int, *, minimum: int = 0) -> int:
     value = os.environ.get(name, str(default))
     try:
         parsed = int(value)
@@ -35,8 +35,8 @@ def number(name: str, default: int, *, least: int = 0) -> int:
         raise ImproperlyConfigured(
             f"{name} must be a whole number, not {value!r}."
         ) from error
-    if parsed < least:
-        raise ImproperlyConfigured(f"{name} must be at least {least}.")
+    if parsed < minimum:
+        raise ImproperlyConfigured(f"{name} must be at least {minimum}.")
     return parsed
 
 

@@ -1,4 +1,7 @@
-"""The container's health: what listens answers; of the other roles their process is proof."""
+"""Health check of a container: request `/health/live` from the roles that listen.
+
+For the other roles, a running process is sufficient.
+"""
 
 import os
 import sys
@@ -11,5 +14,5 @@ if role in PORTS:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/health/live", headers={"Host": "localhost"}
     )
-    with urllib.request.urlopen(request, timeout=4) as answer:  # noqa: S310
-        sys.exit(0 if answer.status == 200 else 1)
+    with urllib.request.urlopen(request, timeout=4) as response:  # noqa: S310
+        sys.exit(0 if response.status == 200 else 1)

@@ -22,11 +22,11 @@ SECRET_KEY_FALLBACKS = env.secret("SECRET_KEY_FALLBACKS", "").split()
 
 # --- Device management ---------------------------------------------------------------
 
-DEFAULT_CERT_VALIDITY_DAYS = env.number("DEFAULT_CERT_VALIDITY_DAYS", 365, least=1)
+DEFAULT_CERT_VALIDITY_DAYS = env.number("DEFAULT_CERT_VALIDITY_DAYS", 365, minimum=1)
 RENEWAL_WARNING_DAYS = env.number("RENEWAL_WARNING_DAYS", 30)
 AUTO_RENEWAL_DAYS = env.number("AUTO_RENEWAL_DAYS", 7)
-DEFAULT_KEY_SIZE = env.number("DEFAULT_KEY_SIZE", 2048, least=2048)
-RECENT_THRESHOLD_MS = env.number("RECENT_THRESHOLD_MS", 5 * 60 * 1000, least=1)
+DEFAULT_KEY_SIZE = env.number("DEFAULT_KEY_SIZE", 2048, minimum=2048)
+RECENT_THRESHOLD_MS = env.number("RECENT_THRESHOLD_MS", 5 * 60 * 1000, minimum=1)
 RECENT_THRESHOLD = timedelta(milliseconds=RECENT_THRESHOLD_MS)
 CERTIFICATES_ROOT = env.text("CERTIFICATES_ROOT", str(VAR / "certificates"))
 CERT_SUBJECT_ORGANIZATION = env.text("CERT_SUBJECT_ORGANIZATION", "BTManagement")
@@ -44,7 +44,7 @@ if not 0 < len(CERT_SUBJECT_ORGANIZATION) <= 50:
     raise ImproperlyConfigured(
         "CERT_SUBJECT_ORGANIZATION must have 1 to 50 characters."
     )
-CA_VALIDITY_DAYS = env.number("CA_VALIDITY_DAYS", 3650, least=1)
+CA_VALIDITY_DAYS = env.number("CA_VALIDITY_DAYS", 3650, minimum=1)
 CA_KEY_PASSPHRASE = env.secret("CA_KEY_PASSPHRASE", "")
 KEY_ENCRYPTION_KEY = env.secret("KEY_ENCRYPTION_KEY", "")
 KEY_ENCRYPTION_KEY_FALLBACKS = env.secret("KEY_ENCRYPTION_KEY_FALLBACKS", "").split()
@@ -54,39 +54,47 @@ if KEY_ENCRYPTION_KEY and not re.fullmatch(r"\S{32,1000}", KEY_ENCRYPTION_KEY):
     )
 PKCS11_MODULE = env.text("PKCS11_MODULE", "")  # library path, for a CA key in an HSM
 PKCS11_PIN = env.secret("PKCS11_PIN", "")
-CRL_SHARDS = env.number("CRL_SHARDS", 64, least=1)
-CRL_VALIDITY_HOURS = env.number("CRL_VALIDITY_HOURS", 168, least=4)  # 7 days
-CRL_REBUILD_HOURS = env.number("CRL_REBUILD_HOURS", 24, least=1)  # without revocations
-OCSP_VALIDITY_HOURS = env.number("OCSP_VALIDITY_HOURS", 12, least=1)
-OCSP_RESPONDER_DAYS = env.number("OCSP_RESPONDER_DAYS", 14, least=2)
+CRL_SHARDS = env.number("CRL_SHARDS", 64, minimum=1)
+CRL_VALIDITY_HOURS = env.number("CRL_VALIDITY_HOURS", 168, minimum=4)  # 7 days
+CRL_REBUILD_HOURS = env.number(
+    "CRL_REBUILD_HOURS", 24, minimum=1
+)  # without revocations
+OCSP_VALIDITY_HOURS = env.number("OCSP_VALIDITY_HOURS", 12, minimum=1)
+OCSP_RESPONDER_DAYS = env.number("OCSP_RESPONDER_DAYS", 14, minimum=2)
 HANDOVER_DAYS = env.number("HANDOVER_DAYS", 7)  # old and new certificate both valid
-RENEWALS_PER_MINUTE = env.number("RENEWALS_PER_MINUTE", 3000, least=1)
-INSPECTION_HOURS = env.number("INSPECTION_HOURS", 24, least=1)  # for a full pass
+RENEWALS_PER_MINUTE = env.number("RENEWALS_PER_MINUTE", 3000, minimum=1)
+INSPECTION_HOURS = env.number("INSPECTION_HOURS", 24, minimum=1)  # for a full pass
 if CRL_VALIDITY_HOURS < 2 * CRL_REBUILD_HOURS:
     raise ImproperlyConfigured(
         "CRL_VALIDITY_HOURS must be at least twice CRL_REBUILD_HOURS."
     )
-CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, least=1)
+CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, minimum=1)
 CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 600)  # 0: no clone detection
-FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, least=1)
-FLEET_SILENCE_LEAST = env.number("FLEET_SILENCE_LEAST", 10, least=1)  # devices
-CONFIGURATION_DRIFT_MINUTES = env.number("CONFIGURATION_DRIFT_MINUTES", 60, least=2)
-CONFIGURATION_RETENTION_DAYS = env.number("CONFIGURATION_RETENTION_DAYS", 90, least=1)
-SCREENSHOT_RETENTION_DAYS = env.number("SCREENSHOT_RETENTION_DAYS", 7, least=1)
-COMMAND_RETENTION_DAYS = env.number("COMMAND_RETENTION_DAYS", 365, least=1)
-PACKAGE_LIMIT_MB = env.number("PACKAGE_LIMIT_MB", 2048, least=1)
-PACKAGE_QUOTA_MB = env.number("PACKAGE_QUOTA_MB", 20_000, least=1)  # per tenant
-METRICS_INTERVAL_SECONDS = env.number("METRICS_INTERVAL_SECONDS", 300, least=1)
-METRICS_RETENTION_DAYS = env.number("METRICS_RETENTION_DAYS", 90, least=1)  # of samples
+FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, minimum=1)
+FLEET_SILENCE_MINIMUM = env.number(
+    "FLEET_SILENCE_MINIMUM",
+    env.number("FLEET_SILENCE_LEAST", 10, minimum=1),  # the name in release 1
+    minimum=1,
+)  # devices
+CONFIGURATION_DRIFT_MINUTES = env.number("CONFIGURATION_DRIFT_MINUTES", 60, minimum=2)
+CONFIGURATION_RETENTION_DAYS = env.number("CONFIGURATION_RETENTION_DAYS", 90, minimum=1)
+SCREENSHOT_RETENTION_DAYS = env.number("SCREENSHOT_RETENTION_DAYS", 7, minimum=1)
+COMMAND_RETENTION_DAYS = env.number("COMMAND_RETENTION_DAYS", 365, minimum=1)
+PACKAGE_LIMIT_MB = env.number("PACKAGE_LIMIT_MB", 2048, minimum=1)
+PACKAGE_QUOTA_MB = env.number("PACKAGE_QUOTA_MB", 20_000, minimum=1)  # per tenant
+METRICS_INTERVAL_SECONDS = env.number("METRICS_INTERVAL_SECONDS", 300, minimum=1)
+METRICS_RETENTION_DAYS = env.number(
+    "METRICS_RETENTION_DAYS", 90, minimum=1
+)  # of samples
 METRICS_AGGREGATE_RETENTION_DAYS = env.number(
-    "METRICS_AGGREGATE_RETENTION_DAYS", 730, least=1
+    "METRICS_AGGREGATE_RETENTION_DAYS", 730, minimum=1
 )
-METRICS_CLOCK_LIMIT_SECONDS = env.number("METRICS_CLOCK_LIMIT_SECONDS", 600, least=1)
-EVENT_RETENTION_DAYS = env.number("EVENT_RETENTION_DAYS", 365, least=1)
+METRICS_CLOCK_LIMIT_SECONDS = env.number("METRICS_CLOCK_LIMIT_SECONDS", 600, minimum=1)
+EVENT_RETENTION_DAYS = env.number("EVENT_RETENTION_DAYS", 365, minimum=1)
 
 # --- Addresses, processes, TLS -------------------------------------------------------
 
-PORT = env.number("PORT", 8000, least=1)
+PORT = env.number("PORT", 8000, minimum=1)
 PUBLIC_URL = env.text("PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 if _public.scheme not in {"http", "https"} or not _public.hostname:
@@ -110,19 +118,19 @@ ALLOWED_HOSTS = [
     _pki.hostname,
     *env.string_list("ALLOWED_HOSTS"),
 ]
-WEB_WORKERS = env.number("WEB_WORKERS", 2, least=1)  # processes
-WEB_THREADS = env.number("WEB_THREADS", 4, least=1)  # per process
+WEB_WORKERS = env.number("WEB_WORKERS", 2, minimum=1)  # processes
+WEB_THREADS = env.number("WEB_THREADS", 4, minimum=1)  # per process
 STREAM_PORT = env.number(
-    "STREAM_PORT", PORT + 1000 if PORT < 60_000 else PORT - 1000, least=1
+    "STREAM_PORT", PORT + 1000 if PORT < 60_000 else PORT - 1000, minimum=1
 )
-STREAM_WORKERS = env.number("STREAM_WORKERS", 2, least=1)  # processes
+STREAM_WORKERS = env.number("STREAM_WORKERS", 2, minimum=1)  # processes
 # A proxy serves the web and the push server at one address. Without a proxy, the push
 # server has its own port.
 _stream = f"{_public.scheme}://{_public.hostname}:{STREAM_PORT}"
 STREAM_URL = env.text(
     "STREAM_URL", _stream if _public.port == PORT else PUBLIC_URL
 ).rstrip("/")
-WORKER_PROCESSES = env.number("WORKER_PROCESSES", 2, least=1)
+WORKER_PROCESSES = env.number("WORKER_PROCESSES", 2, minimum=1)
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 CLIENT_CERTIFICATE_PROXIES = env.networks(
@@ -224,7 +232,7 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "tenants.roles.RoleBackend",
 ]
-AXES_FAILURE_LIMIT = env.number("SIGN_IN_FAILURES", 5, least=1)
+AXES_FAILURE_LIMIT = env.number("SIGN_IN_FAILURES", 5, minimum=1)
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
@@ -269,7 +277,7 @@ STORAGES = stores.STORAGES
 # Private networks to which webhooks may be sent.
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 EMAIL_HOST = env.text("EMAIL_HOST", "")  # empty: no mail is sent
-EMAIL_PORT = env.number("EMAIL_PORT", 587, least=1)
+EMAIL_PORT = env.number("EMAIL_PORT", 587, minimum=1)
 EMAIL_HOST_USER = env.text("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = env.secret("EMAIL_HOST_PASSWORD", "")
 EMAIL_USE_SSL = env.flag("EMAIL_USE_SSL")  # TLS from the first byte, as on port 465

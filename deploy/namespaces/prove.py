@@ -5,11 +5,11 @@ Run by hand, as root, on Debian, from the project's folder once `./run` has made
     apt-get install -y postgresql redis-server nginx iproute2 openssl
     .venv/bin/python deploy/namespaces/prove.py
 
-Each host is a network namespace with an address of its own: one database host, two web
-hosts, two worker hosts (each with a worker and a beat), one proxy with TLS, and a client
-with boxes that register and connect all the time. Then a web host is cut off, the other
-is killed and comes back, a worker host is cut off, and the database is restarted. At the
-end every acknowledged registration must be there, once, and its token must work.
+Each host is a network namespace with its own address: one database host, two web hosts,
+two worker hosts (each with a worker and a beat), one proxy with TLS, and a client with
+devices that register and connect continuously. During this, a web host is disconnected,
+the other one is killed and restarted, a worker host is disconnected, and the database is
+killed and restarted. Afterwards, every acknowledged registration must exist exactly once.
 """
 
 import json
@@ -54,7 +54,7 @@ def inside(host: str, *command: str) -> tuple[str, ...]:
 
 
 class Stage:
-    """The hosts, and what runs on them."""
+    """The processes that run on the hosts."""
 
     def __init__(self) -> None:
         self.running: dict[str, subprocess.Popen[Any]] = {}
@@ -104,17 +104,17 @@ def environment() -> dict[str, str]:
     }
 
 
-def lay_cables() -> None:
+def create_hosts() -> None:
     run("ip", "link", "add", "prove", "type", "bridge")
     run("ip", "link", "set", "prove", "up")
     for host, number in HOSTS.items():
         run("ip", "netns", "add", f"prove-{host}")
-        cable = f"prove{number}"
+        interface = f"prove{number}"
         run(
             "ip",
             "link",
             "add",
-            cable,
+            interface,
             "type",
             "veth",
             "peer",
@@ -123,17 +123,17 @@ def lay_cables() -> None:
             "netns",
             f"prove-{host}",
         )
-        run("ip", "link", "set", cable, "master", "prove", "up")
+        run("ip", "link", "set", interface, "master", "prove", "up")
         run(*inside(host, "ip", "address", "add", f"{address(host)}/24", "dev", "eth0"))
         run(*inside(host, "ip", "link", "set", "eth0", "up"))
         run(*inside(host, "ip", "link", "set", "lo", "up"))
 
 
-def cut_off(host: str) -> None:
+def disconnect(host: str) -> None:
     run("ip", "link", "set", f"prove{HOSTS[host]}", "down")
 
 
-def connect_again(host: str) -> None:
+def reconnect(host: str) -> None:
     run("ip", "link", "set", f"prove{HOSTS[host]}", "up")
 
 
@@ -214,7 +214,7 @@ def start_proxy(stage: Stage) -> None:
     script = str(PROJECT / "deploy/nginx/trust.sh")
     run(*inside("proxy", *fetch, f"TRUST={FOLDER}/trust", "sh", script))
     site = site.replace("/etc/nginx/trust", f"{FOLDER}/trust")
-    site = site.replace("rate=2000r/s", "rate=5000r/s")  # the boxes share an address
+    site = site.replace("rate=2000r/s", "rate=5000r/s")  # the devices share an address
     configuration = FOLDER / "nginx.conf"
     configuration.write_text(
         f"daemon off; pid {FOLDER}/nginx.pid; error_log {FOLDER}/nginx.log;\n"
@@ -223,11 +223,11 @@ def start_proxy(stage: Stage) -> None:
     stage.start("nginx", "proxy", "nginx", "-c", str(configuration))
 
 
-# --- The boxes, in the client's namespace -----------------------------------------------
+# --- The devices, in the client's namespace ---------------------------------------------
 
 
-def boxes(token: str, seconds: float) -> None:
-    """Register and connect until told to end; print what was acknowledged."""
+def run_devices(token: str, seconds: float) -> None:
+    """Register and connect for some seconds; print the acknowledged registrations."""
     trust = ssl.create_default_context(cafile=str(FOLDER / "server.pem"))
     acknowledged: dict[str, Any] = {}
     figures = {"answered": 0, "failed": 0, "slowest": 0.0}
@@ -240,7 +240,7 @@ def boxes(token: str, seconds: float) -> None:
             headers={
                 "Authorization": f"Bearer {bearer}",
                 "Content-Type": "application/json",
-                "X-Forwarded-For": "203.0.113.66",  # forged; it must change nothing
+                "X-Forwarded-For": "203.0.113.66",  # forged, must be ignored
             },
         )
         with urllib.request.urlopen(request, timeout=10, context=trust) as answer:
@@ -272,15 +272,15 @@ def boxes(token: str, seconds: float) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["boxes"]:
-        boxes(sys.argv[2], float(sys.argv[3]))
+    if sys.argv[1:2] == ["devices"]:
+        run_devices(sys.argv[2], float(sys.argv[3]))
         return
     assert BINARIES, "apt-get install -y postgresql"
     FOLDER.chmod(0o755)
     stage = Stage()
     with ExitStack() as stack:
         stack.callback(stage.end)
-        lay_cables()
+        create_hosts()
         start_database(stage)
         stage.start(
             "valkey",
@@ -335,36 +335,36 @@ def main() -> None:
 
 def prove(stage: Stage, token: str) -> None:
     client = subprocess.Popen(
-        inside("client", PYTHON, str(Path(__file__)), "boxes", token, "70"),
+        inside("client", PYTHON, str(Path(__file__)), "devices", token, "70"),
         env={**environment(), "PROVE": str(FOLDER)},
         stdout=subprocess.PIPE,
         text=True,
     )
     steps: list[tuple[float, str, Any]] = [
-        (8, "a web host is cut off", lambda: cut_off("web-1")),
-        (10, "it is there again", lambda: connect_again("web-1")),
+        (8, "a web host is disconnected", lambda: disconnect("web-1")),
+        (10, "it is connected again", lambda: reconnect("web-1")),
         (6, "the other one is killed", lambda: stage.stop("web-2", signal.SIGKILL)),
         (
             6,
-            "it comes back",
+            "it is restarted",
             lambda: stage.start("web-2", "web-2", PYTHON, "manage.py", "serve", "web"),
         ),
-        (6, "a worker host is cut off", lambda: cut_off("work-1")),
-        (8, "it is there again", lambda: connect_again("work-1")),
+        (6, "a worker host is disconnected", lambda: disconnect("work-1")),
+        (8, "it is connected again", lambda: reconnect("work-1")),
         (6, "the database is killed", lambda: stage.stop("postgresql", signal.SIGKILL)),
-        (3, "it comes back", lambda: start_database(stage)),
+        (3, "it is restarted", lambda: start_database(stage)),
     ]
     for seconds, what, act in steps:
         time.sleep(seconds)
         print(what, flush=True)
         act()
-    said = json.loads(client.communicate()[0])
+    result = json.loads(client.communicate()[0])
     print(
-        f"{said['answered']} requests answered, {said['failed']} failed,"
-        f" the slowest pair took {said['slowest']:.1f} s"
+        f"{result['answered']} requests answered, {result['failed']} failed,"
+        f" the slowest pair took {result['slowest']:.1f} s"
     )
-    time.sleep(25)  # beat seals what is left
-    check(said["acknowledged"])
+    time.sleep(25)  # until beat has sealed the remaining events
+    check(result["acknowledged"])
 
 
 def check(acknowledged: dict[str, str]) -> None:
@@ -410,11 +410,11 @@ def check(acknowledged: dict[str, str]) -> None:
     ).strip()
     print(
         f"{len(acknowledged)} registrations acknowledged, {len(lost)} lost,"
-        f" {twice.strip()} announced twice"
+        f" {twice.strip()} with two events"
     )
-    print(f"callers' addresses: {', '.join(addresses)}; unsealed: {waiting}; {audit}")
+    print(f"addresses of callers: {', '.join(addresses)}; unsealed: {waiting}; {audit}")
     good = not lost and twice.strip() == "0" and addresses == [address("client")]
-    print("PROVED" if good and waiting == "0" else f"FAILED; the logs are in {FOLDER}")
+    print("PASSED" if good and waiting == "0" else f"FAILED; the logs are in {FOLDER}")
     sys.exit(0 if good and waiting == "0" else 1)
 
 

@@ -1,29 +1,29 @@
 #!/bin/sh
-# Keep the CA certificates and revocation lists that nginx verifies devices with as the
-# application serves them. Run at the start of nginx (as an entry point of its image, or
-# by ExecStartPre): it waits for the first copy, then goes on in the background and has
-# nginx read them again when they change. With ONCE=1 it fetches once and ends.
+# Fetch the CA certificates and CRLs with which nginx verifies client certificates. Run it
+# when nginx starts (as an entry point of its image, or with ExecStartPre). It waits for the
+# first copy, then continues in the background and reloads nginx after a change. With ONCE=1
+# it fetches once and exits.
 #
-#   TRUST_FROM  where the application listens, within; one   http://127.0.0.1:8000
-#               or several, of which the first that answers
-#   TRUST       the folder that nginx reads                  /etc/nginx/trust
-#   EVERY       seconds                                      60
+#   TRUST_FROM  internal URLs of the application, separated by   http://127.0.0.1:8000
+#               spaces; the first one that responds is used
+#   TRUST       the folder that nginx reads                      /etc/nginx/trust
+#   EVERY       interval in seconds                              60
 set -u
 folder=${TRUST:-/etc/nginx/trust}
 every=${EVERY:-60}
 mkdir -p "$folder"
 
-take() { # both files from one host, whole
+download() { # both files from the same host, complete
     for name in trusted.pem trusted.crl.pem; do
         curl --silent --show-error --fail --max-time 20 --header "Host: localhost" \
             --output "$folder/.$name" "$1/certificates/$name" || return 1
-        grep -q -- "-----END" "$folder/.$name" || return 1 # never an empty file
+        grep -q -- "-----END" "$folder/.$name" || return 1 # do not accept an empty file
     done
 }
 
-fetch() { # then both in their places, and a mark that nginx has not read them yet
+fetch() { # replace both files; `.unread` exists until nginx has loaded them
     for from in ${TRUST_FROM:-http://127.0.0.1:8000}; do
-        take "$from" || continue
+        download "$from" || continue
         for name in trusted.pem trusted.crl.pem; do
             cmp -s "$folder/.$name" "$folder/$name" || : > "$folder/.unread"
         done

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The application's role: it owns its database and is no superuser, so that row
-# security holds it. The password is mounted, as the application's own is.
+# Create the application's role and database. The role is not a superuser, so row-level
+# security applies to it. The password is the same mounted secret as the application's.
 set -eu
 psql --username "$POSTGRES_USER" --set ON_ERROR_STOP=1 \
     --set password="$(cat /run/secrets/database_password)" <<'SQL'

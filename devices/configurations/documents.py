@@ -117,15 +117,15 @@ def json_equal(one: Any, other: Any) -> bool:
 class Difference:
     """A key with different values in two documents.
 
-    `before` and `after` are None for a missing key and for null. `was_said` and
-    `is_said` are True where the document contains the key.
+    `before` and `after` are None for a missing key and for null. `was_set` and
+    `is_set` are True where the document contains the key.
     """
 
     key: str
     before: Any
     after: Any
-    was_said: bool = True
-    is_said: bool = True
+    was_set: bool = True
+    is_set: bool = True
 
 
 def differences(before: Document, after: Document) -> list[Difference]:

@@ -18,7 +18,7 @@ class InvalidTime(Invalid):
 class InvalidQuery(Invalid):
     """The requested period or grouping is not supported."""
 
-    code = "invalid_question"
+    code = "invalid_query"
 
 
 class SamplesNotStored(Unavailable):

@@ -12,7 +12,7 @@ class NoSuchRule(Missing):
     sentence = "There is no such rule."
 
 
-class NoSuchOverride(Missing):
+class OverrideNotFound(Missing):
     code = "override_not_found"
     sentence = "There is no such override."
 

@@ -72,7 +72,7 @@ class ReregistrationRefused(Refused):
 
 
 class ReregistrationNotRequested(Conflict):
-    code = "reregistration_not_asked"
+    code = "reregistration_not_requested"
 
 
 class AuthorizationPending(Invalid):

@@ -64,7 +64,7 @@ class DeviceIsQuarantined(Conflict):
 
 
 class SessionRequired(Conflict):
-    code = "session_needed"
+    code = "session_required"
     sentence = "This command requires a session. Start a session first."
 
 
@@ -98,7 +98,7 @@ class NoSuchCommand(Missing):
 class CommandIsClosed(Gone):
     """The command expired, was cancelled or was superseded before the device answered."""
 
-    code = "command_over"
+    code = "command_ended"
 
     def __init__(self, status: str) -> None:
         super().__init__(f"The command is {status}.")
@@ -154,7 +154,7 @@ class NoSuchBulkCommand(Missing):
 
 
 class SecondPersonRequired(Refused):
-    code = "second_person_needed"
+    code = "second_approver_required"
     sentence = "A member other than the requester must confirm this bulk command."
 
 
@@ -178,7 +178,7 @@ class NoSuchUpload(Missing):
 class UploadIsClosed(Gone):
     """The upload address was used or has expired. `current` has the command's status."""
 
-    code = "upload_over"
+    code = "upload_ended"
 
     def __init__(self, status: str) -> None:
         super().__init__(
@@ -189,8 +189,8 @@ class UploadIsClosed(Gone):
         self.current = {"status": status}
 
 
-class InvalidPicture(Invalid):
-    code = "invalid_picture"
+class InvalidImage(Invalid):
+    code = "invalid_image"
 
 
 class NoSuchScreenshot(Missing):

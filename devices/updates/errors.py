@@ -157,19 +157,19 @@ class UpdateNotFound(Missing):
     sentence = "There is no such update for this device."
 
 
-class UpdateNotYet(Busy):
+class UpdateNotDue(Busy):
     """The device's maintenance window is closed."""
 
-    code = "update_not_yet"
+    code = "update_not_due"
 
     def __init__(self, wait: int) -> None:
         super().__init__("The maintenance window is closed.", retry_after=wait)
 
 
-class UpdateOver(Gone):
+class UpdateEnded(Gone):
     """The update, or this attempt, has ended; no more feedback is accepted."""
 
-    code = "update_over"
+    code = "update_ended"
 
     def __init__(self, status: str) -> None:
         super().__init__(f"The update has ended: {status}.")
@@ -205,7 +205,7 @@ class InvalidRollout(Invalid):
 class NoEligibleDevices(Conflict):
     """No device would be updated; `current` has the number of devices by reason."""
 
-    code = "rollout_of_nothing"
+    code = "rollout_without_devices"
 
     def __init__(self, left_out: dict[str, int]) -> None:
         super().__init__(
@@ -234,7 +234,7 @@ class RolloutStateConflict(Conflict):
 
 
 class SecondApproverRequired(Refused):
-    code = "second_person_needed"
+    code = "second_approver_required"
     sentence = "Another member must approve the rollout."
 
 

@@ -77,11 +77,9 @@ def format_changes(changes: list[Difference]) -> list[tuple[str, str, str]]:
         (
             value_formatting.label(item.key),
             value_formatting.format_value(item.key, item.before)
-            if item.was_said
+            if item.was_set
             else "–",
-            value_formatting.format_value(item.key, item.after)
-            if item.is_said
-            else "–",
+            value_formatting.format_value(item.key, item.after) if item.is_set else "–",
         )
         for item in changes
     ]

@@ -146,13 +146,13 @@ class DifferenceSerializer(serializers.Serializer[Any]):
     key = serializers.CharField()
     before = JSONValueField()
     after = JSONValueField()
-    was_said = serializers.BooleanField(
+    was_set = serializers.BooleanField(
         help_text=(
             "True if the first document contains the key. If it contains the key with "
             "null, the key is left to the device."
         )
     )
-    is_said = serializers.BooleanField(
+    is_set = serializers.BooleanField(
         help_text="True if the second document contains the key."
     )
 

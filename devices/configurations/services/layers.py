@@ -284,8 +284,8 @@ def _write(
     )
     return {
         item.key: (
-            _audit_value(item.before, is_set=item.was_said),
-            _audit_value(item.after, is_set=item.is_said),
+            _audit_value(item.before, is_set=item.was_set),
+            _audit_value(item.after, is_set=item.is_set),
         )
         for item in changed_keys
     }

@@ -196,8 +196,8 @@ def test_a_preview_lists_the_devices_that_would_change(
             "key": "volume",
             "before": None,
             "after": 5,
-            "was_said": False,
-            "is_said": True,
+            "was_set": False,
+            "is_set": True,
         }
     ]
 

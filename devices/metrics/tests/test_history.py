@@ -260,7 +260,7 @@ def test_grouping_by_hour_allows_at_most_a_week(
         "/devices/metrics/aggregate?measure=cpu_usage&by=hour&from=2026-02-01T00:00:00Z"
         "&to=2026-03-01T00:00:00Z"
     )
-    assert response.json()["errors"][0]["code"] == "invalid_question"
+    assert response.json()["errors"][0]["code"] == "invalid_query"
 
 
 def test_aggregates_do_not_include_another_tenants_devices(

@@ -28,8 +28,8 @@ from devices.monitoring.api.serializers import (
 )
 from devices.monitoring.errors import (
     InvalidRule,
-    NoSuchOverride,
     NoSuchRule,
+    OverrideNotFound,
 )
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.services import back_testing, overview, rules
@@ -131,7 +131,7 @@ class OverrideView(APIView):
         overrides = RuleOverride.objects.filter(rule=get_rule(rule_id), pk=override_id)
         override = overrides.select_related("rule", "tag", "device").first()
         if override is None:
-            raise NoSuchOverride
+            raise OverrideNotFound
         rules.remove_override(override=override, now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 

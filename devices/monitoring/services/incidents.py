@@ -52,7 +52,7 @@ def group_into_incident(
     recently_silent = {
         item.device_id: item.since for item in rest if item.since > recent
     }
-    is_few = len(recently_silent) < settings.FLEET_SILENCE_LEAST
+    is_few = len(recently_silent) < settings.FLEET_SILENCE_MINIMUM
     if is_few or not _is_large_share_silent(recent, now):
         return rest
     if incident is not None:  # its join window is over, so this is another outage

@@ -82,7 +82,7 @@ def pair(request: HttpRequest) -> HttpResponse:
     initial = {
         "pairing": row.pk,
         "tenant": current_tenant_id(),
-        "name": row.box["name"],
+        "name": row.report["name"],
     }
     approval = _approval_form(tenant_ids, initial=initial)
     return _page(request, approval=approval, pairing=row)

@@ -37,7 +37,7 @@ class Pairing(models.Model):
     user_code_digest = models.CharField(
         max_length=64
     )  # keyed, because the code is short
-    box = models.JSONField()  # the fields of a device report
+    report = models.JSONField()  # the fields of a device report
     address = models.GenericIPAddressField(null=True)
     status = models.CharField(
         max_length=9, choices=Status.choices, default=Status.PENDING
@@ -67,4 +67,4 @@ class Pairing(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.box.get('model') or 'device'} at {self.address}"
+        return f"{self.report.get('model') or 'device'} at {self.address}"

@@ -60,14 +60,14 @@ def fleet_silences(*, now: datetime) -> list[DomainEvent]:
 
 
 def _count_silent(*, since: datetime) -> dict[UUID, int]:
-    """Count the devices that went offline, by tenant, if `FLEET_SILENCE_LEAST` or more."""
+    """Count the devices that went offline, by tenant, if `FLEET_SILENCE_MINIMUM` or more."""
     events = Event.every_tenant.named(DeviceStatusChanged.name).since(since)
     return dict(
         events.filter(data__status=Device.Status.OFFLINE.value)
         .order_by()
         .values_list("tenant")
         .annotate(count=Count("pk"))
-        .filter(count__gte=settings.FLEET_SILENCE_LEAST)
+        .filter(count__gte=settings.FLEET_SILENCE_MINIMUM)
     )
 
 

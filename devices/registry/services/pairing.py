@@ -87,7 +87,7 @@ def start(*, report: DeviceReport, now: datetime) -> PairingCodes:
                 Pairing.objects.create(
                     device_code_digest=tokens.digest(device_code),
                     user_code_digest=keyed_digests(user_code, purpose=PURPOSE)[0],
-                    box=asdict(report),
+                    report=asdict(report),
                     address=address,
                     requested_at=now,
                     expires_at=now + LIFETIME,
@@ -217,7 +217,7 @@ def normalize_user_code(user_code: str) -> str:
 
 def report_of(pairing: Pairing) -> DeviceReport:
     """Return the device report that started the pairing."""
-    fields: dict[str, Any] = dict(pairing.box)
+    fields: dict[str, Any] = dict(pairing.report)
     return DeviceReport(**{**fields, "mac_addresses": tuple(fields["mac_addresses"])})
 
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from PIL import Image
 
 from core.encryption import keyed_digests
-from devices.remote_control.errors import InvalidPicture, NoSuchUpload, UploadIsClosed
+from devices.remote_control.errors import InvalidImage, NoSuchUpload, UploadIsClosed
 from devices.remote_control.models import CommandHistory, Screenshot, Status
 from devices.remote_control.services import queues
 from devices.remote_control.services.command_expiry import finish
@@ -54,7 +54,7 @@ def receive(*, command_id: UUID, secret: str, data: bytes, now: datetime) -> Scr
     Raises:
         NoSuchUpload: the command or the key is wrong.
         UploadIsClosed: the screenshot was uploaded already, or the command has ended.
-        InvalidPicture: the data is not a supported image, or it is too large.
+        InvalidImage: the data is not a supported image, or it is too large.
     """
     digests = keyed_digests(str(command_id), purpose=PURPOSE)
     if not any(
@@ -110,25 +110,25 @@ def inspect_image(data: bytes) -> ImageInfo:
     """Decode an image completely, whatever content type was declared for it.
 
     Raises:
-        InvalidPicture: the data is not a supported image, or it is too large.
+        InvalidImage: the data is not a supported image, or it is too large.
     """
     if not data:
-        raise InvalidPicture("The image is empty.")
+        raise InvalidImage("The image is empty.")
     if len(data) > MAX_BYTES:
-        raise InvalidPicture(f"The image must have at most {MAX_BYTES // 1024:,} KB.")
+        raise InvalidImage(f"The image must have at most {MAX_BYTES // 1024:,} KB.")
     try:
         with Image.open(io.BytesIO(data), formats=list(CONTENT_TYPES)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise InvalidPicture(
+                raise InvalidImage(
                     f"The image must have at most {MAX_PIXELS:,} pixels."
                 )
             image.load()
             content_type = CONTENT_TYPES[str(image.format)]
             return ImageInfo(content_type, image.width, image.height)
-    except InvalidPicture:
+    except InvalidImage:
         raise
     except Exception as error:  # Pillow raises many types on broken images
-        raise InvalidPicture(
+        raise InvalidImage(
             "The image must be a valid PNG, JPEG or WebP file."
         ) from error
 

@@ -107,7 +107,7 @@ def test_exceeding_the_blast_radius_requires_a_second_member(
     own = first.post(f"{BULK}/{requested['id']}/confirm")
     assert requested["state"] == "waiting"
     assert requested["confirm_by"]
-    assert errors(own) == (403, [("second_person_needed", None)])
+    assert errors(own) == (403, [("second_approver_required", None)])
     assert commanded_ids() == set()
 
     confirmed = second.post(f"{BULK}/{requested['id']}/confirm")

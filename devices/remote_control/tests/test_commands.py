@@ -59,7 +59,7 @@ class TestApi:
         client.post(f"{path}/session/start")
         issued = client.post(f"{path}/command", tap)
 
-        assert errors(refused) == (409, [("session_needed", None)])
+        assert errors(refused) == (409, [("session_required", None)])
         assert issued.status_code == 201
         assert (issued.json()["status"], issued.json()["sequence"]) == ("queued", 1)
 

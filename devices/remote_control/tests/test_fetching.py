@@ -305,7 +305,7 @@ class TestAnswering:
             f"{COMMANDS}/{command.pk}/answer", {"status": "running"}
         )
 
-        assert errors(refused) == (410, [("command_over", None)])
+        assert errors(refused) == (410, [("command_ended", None)])
         assert refused.json()["current"] == {"status": "cancelled"}
 
     @pytest.mark.parametrize(

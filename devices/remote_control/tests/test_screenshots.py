@@ -113,7 +113,7 @@ def test_an_upload_address_accepts_one_upload(upload_path: str) -> None:
 
     again = upload(upload_path, picture())
 
-    assert errors(again) == (410, [("upload_over", None)])
+    assert errors(again) == (410, [("upload_ended", None)])
     assert again.json()["current"] == {
         "status": "succeeded"
     }  # shows a device that lost the response that the upload succeeded
@@ -148,7 +148,7 @@ def test_data_that_is_not_an_image_is_refused_whatever_its_content_type(
 ) -> None:
     refused = upload(upload_path, data)
 
-    assert errors(refused) == (400, [("invalid_picture", None)])
+    assert errors(refused) == (400, [("invalid_image", None)])
     command.refresh_from_db()
     assert command.status == "sent"
     assert upload(upload_path, picture()).status_code == 201
@@ -158,13 +158,13 @@ def test_an_image_with_too_many_pixels_is_refused(upload_path: str) -> None:
     bomb = picture(size=(9000, 9000))
     assert len(bomb) < screenshots.MAX_BYTES
 
-    assert errors(upload(upload_path, bomb)) == (400, [("invalid_picture", None)])
+    assert errors(upload(upload_path, bomb)) == (400, [("invalid_image", None)])
 
 
 def test_an_image_with_too_many_bytes_is_refused(upload_path: str) -> None:
     refused = upload(upload_path, picture() + b"\x00" * screenshots.MAX_BYTES)
 
-    assert errors(refused) == (400, [("invalid_picture", None)])
+    assert errors(refused) == (400, [("invalid_image", None)])
 
 
 def test_a_wrong_key_is_refused(command: CommandHistory, upload_path: str) -> None:
@@ -186,7 +186,7 @@ def test_an_upload_after_the_command_expired_is_refused(
 
     refused = upload(f"{url.path}?{url.query}", picture())
 
-    assert errors(refused) == (410, [("upload_over", None)])
+    assert errors(refused) == (410, [("upload_ended", None)])
 
 
 def test_old_screenshots_are_deleted(

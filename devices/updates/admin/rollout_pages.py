@@ -54,14 +54,14 @@ def add_rollout(request: HttpRequest) -> HttpResponse:
     with tenant_scope(package.tenant_id):
         try:
             plan = rollouts.preview(
-                package=package, said=form.rollout_values(), now=timezone.now()
+                package=package, values=form.rollout_values(), now=timezone.now()
             )
             if request.POST.get("eligible") != str(plan.eligible) or not plan.eligible:
                 return _form_page(request, form, plan=plan)
             rollout = rollouts.create(
                 package=package,
                 name=form.cleaned_data["name"],
-                said=form.rollout_values(),
+                values=form.rollout_values(),
                 by=user,
                 now=timezone.now(),
             )

@@ -64,12 +64,12 @@ class RolloutsView(ListAPIView[Deployment]):
         package = get_package(fields.pop("package"))
         name, is_dry_run = fields.pop("name", ""), fields.pop("dry_run", False)
         if is_dry_run:
-            plan = rollouts.preview(package=package, said=fields, now=timezone.now())
+            plan = rollouts.preview(package=package, values=fields, now=timezone.now())
             return Response(PlanSerializer(plan).data)
         rollout = rollouts.create(
             package=package,
             name=name,
-            said=fields,
+            values=fields,
             by=current_member(request),
             now=timezone.now(),
         )

@@ -9,8 +9,8 @@ from devices.registry.models import Device
 from devices.updates import queries
 from devices.updates.errors import (
     InvalidFeedback,
+    UpdateEnded,
     UpdateNotFound,
-    UpdateOver,
 )
 from devices.updates.models import Deployment, Status, UpdateStatus
 from devices.updates.services import downloads, status_changes
@@ -53,7 +53,7 @@ def record_feedback(
 
     Raises:
         UpdateNotFound: the device is not in this rollout.
-        UpdateOver: the update or this attempt has ended.
+        UpdateEnded: the update or this attempt has ended.
         InvalidFeedback: the attempt does not exist.
     """
     if status == FAILED:
@@ -96,7 +96,7 @@ def _fail(
         _require_repeatable(_row(device, deployment_id), attempt, FAILED)
         return
     if _is_aborted(rows[0]):
-        raise UpdateOver(Status.CANCELLED)
+        raise UpdateEnded(Status.CANCELLED)
     rows[0].heard_at = now
     status_changes.fail(rows, lambda row: (error_code, error), now=now)
 
@@ -107,11 +107,11 @@ def _require_repeatable(row: UpdateStatus, attempt: int, status: str) -> None:
         sentence = f"The attempt does not exist. The current one is {row.attempt}."
         raise InvalidFeedback(sentence, field="attempt")
     if attempt < row.attempt:
-        raise UpdateOver("failed")
+        raise UpdateEnded("failed")
     if _is_aborted(row):
-        raise UpdateOver(Status.CANCELLED)
+        raise UpdateEnded(Status.CANCELLED)
     if row.ended_at is not None and status not in LATE_STATUSES.get(row.status, ()):
-        raise UpdateOver(row.status)
+        raise UpdateEnded(row.status)
 
 
 def _is_aborted(row: UpdateStatus) -> bool:

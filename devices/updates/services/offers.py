@@ -11,7 +11,7 @@ from django.db.models import Case, IntegerField, Value, When
 
 from devices.configurations.services.effective import document_of
 from devices.registry.models import Device, NextSteps
-from devices.updates.errors import DownloadsBusy, UpdateNotFound, UpdateNotYet
+from devices.updates.errors import DownloadsBusy, UpdateNotDue, UpdateNotFound
 from devices.updates.models import (
     Deployment,
     SoftwareUpdate,
@@ -84,7 +84,7 @@ def claim_download(
 
     Raises:
         UpdateNotFound: the package is not what the device is offered now.
-        UpdateNotYet: the maintenance window is closed.
+        UpdateNotDue: the maintenance window is closed.
         DownloadsBusy: all download slots are in use.
     """
     offer = current_offer(device, now=now)
@@ -93,7 +93,7 @@ def claim_download(
         raise UpdateNotFound
     row = offer.status
     if not offer.window.is_open:
-        raise UpdateNotYet(_wait(offer.window.until, now))
+        raise UpdateNotDue(_wait(offer.window.until, now))
     limit = policies.current_policy().concurrent_downloads
     wait = downloads.acquire_slot(device.pk, limit=limit)
     if wait is not None:

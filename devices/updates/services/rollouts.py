@@ -37,17 +37,19 @@ NOT_STARTED = (State.DRAFT, State.WAITING)
 ACTIVE = (State.SCHEDULED, State.RUNNING, State.PAUSED)
 
 
-def preview(*, package: SoftwareUpdate, said: Mapping[str, Any], now: datetime) -> Plan:
+def preview(
+    *, package: SoftwareUpdate, values: Mapping[str, Any], now: datetime
+) -> Plan:
     """Return the devices that a rollout would reach now. Nothing is stored.
 
     Args:
-        said: settings that differ from the defaults.
+        values: settings that differ from the defaults.
 
     Raises:
         InvalidRollout, InvalidFilter: the settings are invalid.
         PackageNotReleased: the package is a draft or withdrawn.
     """
-    settings = rollout_settings.validate(RolloutSettings(), said)
+    settings = rollout_settings.validate(RolloutSettings(), values)
     check_released(package)
     return targets.plan(package, filter=settings.filter, sizes=settings.waves, now=now)
 
@@ -57,7 +59,7 @@ def create(
     *,
     package: SoftwareUpdate,
     name: str = "",
-    said: Mapping[str, Any],
+    values: Mapping[str, Any],
     by: User,
     now: datetime,
 ) -> Deployment:
@@ -65,13 +67,13 @@ def create(
 
     Args:
         name: the default is product and version.
-        said: settings that differ from the defaults.
+        values: settings that differ from the defaults.
 
     Raises:
         NoEligibleDevices: no device would be updated.
         InvalidRollout, InvalidFilter, PackageNotReleased: see `preview`.
     """
-    settings = rollout_settings.validate(RolloutSettings(), said)
+    settings = rollout_settings.validate(RolloutSettings(), values)
     check_released(package)
     plan = build_plan(package, settings, now=now)
     rollout = Deployment(

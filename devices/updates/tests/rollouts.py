@@ -83,7 +83,7 @@ def start_rollout(
 ) -> Deployment:
     """Create and start a rollout: by default with one wave and without a soak time."""
     settings = {"waves": wave_sizes(100), "soak_minutes": 0, **settings}
-    rollout = rollouts.create(package=package, said=settings, by=by, now=now)
+    rollout = rollouts.create(package=package, values=settings, by=by, now=now)
     return rollout_control.start(deployment=rollout, by=by, now=now)
 
 

@@ -279,7 +279,7 @@ class TestOffer:
         assert offers[0]["window_ends"] is not None
         assert offers[1]["not_before"] is not None
         early = as_device(devices[1]).get(file_path(package))
-        assert errors(early) == (429, [("update_not_yet", None)])
+        assert errors(early) == (429, [("update_not_due", None)])
         assert int(early["Retry-After"]) > 0
 
     def test_a_quarantined_device_gets_403(
@@ -504,7 +504,7 @@ class TestFeedback:
         failed = feedback(client, rollout, "failed")
 
         assert late.status_code == 204
-        assert errors(failed) == (410, [("update_over", None)])
+        assert errors(failed) == (410, [("update_ended", None)])
         assert update_of(devices[0]).status == "completed"
 
     def test_a_repeated_failure_report_has_no_further_effect(
@@ -534,7 +534,7 @@ class TestFeedback:
         after = feedback(client, rollout, "failed")
 
         for response in (before_the_step, after):
-            assert errors(response) == (410, [("update_over", None)])
+            assert errors(response) == (410, [("update_ended", None)])
             assert response.json()["current"] == {"status": "cancelled"}
 
     def test_feedback_on_an_earlier_attempt_gets_410(
@@ -552,7 +552,7 @@ class TestFeedback:
         current = feedback(client, rollout, "downloading", progress=5, attempt=2)
         unknown = feedback(client, rollout, "downloading", attempt=9)
 
-        assert errors(late) == (410, [("update_over", None)])
+        assert errors(late) == (410, [("update_ended", None)])
         assert current.status_code == 204
         assert errors(unknown) == (400, [("invalid_feedback", "attempt")])
         assert update_of(devices[0]).progress == 5

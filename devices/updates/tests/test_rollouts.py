@@ -82,7 +82,7 @@ def test_a_dry_run_lists_the_devices_of_the_first_wave(
 ) -> None:
     create_devices(acting, 20)
     plan = rollouts.preview(
-        package=package, said={"waves": wave_sizes(20, 100)}, now=datetime.now(UTC)
+        package=package, values={"waves": wave_sizes(20, 100)}, now=datetime.now(UTC)
     )
 
     rollout = start_rollout(package, admin, now, waves=wave_sizes(20, 100))
@@ -255,7 +255,7 @@ def test_a_rollout_without_devices_is_rejected_with_the_reason(
     package = create_released_package(now, tmp_path / "in", **requirements)
 
     with pytest.raises(NoEligibleDevices) as error:
-        rollouts.create(package=package, said={}, by=admin, now=now)
+        rollouts.create(package=package, values={}, by=admin, now=now)
 
     assert error.value.current == {"left_out": left_out}
     assert not Deployment.objects.exists()
@@ -342,7 +342,7 @@ def test_a_large_rollout_waits_for_the_approval_of_a_second_member(
     own = first.post(f"{ROLLOUTS}/{rollout}/approve")
     run_due_steps(now)
     assert (requested.json()["state"], UpdateStatus.objects.count()) == ("waiting", 0)
-    assert errors(own) == (403, [("second_person_needed", None)])
+    assert errors(own) == (403, [("second_approver_required", None)])
 
     approved = second.post(f"{ROLLOUTS}/{rollout}/approve")
     assert approved.json()["state"] == "running"
@@ -459,7 +459,7 @@ def test_only_a_draft_can_be_deleted(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, member: Member
 ) -> None:
     create_devices(acting, 1)
-    draft = rollouts.create(package=package, said={}, by=admin, now=now)
+    draft = rollouts.create(package=package, values={}, by=admin, now=now)
     running = start_rollout(package, admin, now)
 
     assert member().delete(f"{ROLLOUTS}/{draft.pk}").status_code == 204
@@ -481,7 +481,7 @@ def test_an_action_that_the_state_does_not_allow_is_rejected(
     action: str,
 ) -> None:
     create_devices(acting, 1)
-    rollout = rollouts.create(package=package, said={}, by=admin, now=now)
+    rollout = rollouts.create(package=package, values={}, by=admin, now=now)
 
     response = member().post(f"{ROLLOUTS}/{rollout.pk}/{action}")
 

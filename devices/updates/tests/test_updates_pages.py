@@ -138,7 +138,7 @@ def test_settings_that_the_form_cannot_show_are_kept(
         "windows": [window, {**window, "days": ["friday"]}],
         "waves": [WaveSize(percent=100 / 3), WaveSize(percent=100.0, starts_at=later)],
     }
-    rollout = rollouts.create(package=package, said=settings, by=admin, now=moment)
+    rollout = rollouts.create(package=package, values=settings, by=admin, now=moment)
     page = portal.get(f"{ROLLOUTS}{rollout.pk}/terms/")
     initial = page.context["form"].initial
 

@@ -308,7 +308,7 @@ def _start_rollout(tenant: Tenant) -> None:
             "soak_minutes": 0,
         }
         with suppress(NoEligibleDevices):
-            rollout = rollouts.create(package=package, said=terms, by=owner, now=now)
+            rollout = rollouts.create(package=package, values=terms, by=owner, now=now)
             rollout_control.start(deployment=rollout, by=owner, now=now)
 
 

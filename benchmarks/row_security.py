@@ -54,7 +54,7 @@ def main() -> None:
             ratios.append(with_security / without_security)
         overhead = (statistics.median(ratios) - 1) * 100
         print(
-            f"wall: {name} {with_security / count * 1000:.2f} ms with, "
+            f"row security: {name} {with_security / count * 1000:.2f} ms with, "
             f"{without_security / count * 1000:.2f} ms without; overhead {overhead:.0f} % "
             "(target at most 10 %)"
         )
