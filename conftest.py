@@ -19,10 +19,7 @@ from accounts.services.tokens import issue_api_token
 from certificates.services.device_certificates import DeviceCertificatesService
 from devices.metrics.services import partitions
 from devices.registry.models import Device, EnrollmentToken
-from devices.registry.services.credentials import (
-    create_enrollment_token,
-    renew_device_token,
-)
+from devices.registry.services.credentials import create_enrollment_token, renew_device_token
 from devices.registry.tests.factories import DeviceFactory
 from provisioning.tests.processes import subprocess_environment
 from tenants.context import SYSTEM, caller_scope, every_tenant_scope, tenant_scope
@@ -96,9 +93,7 @@ def member(tenant: Tenant) -> Callable[..., APIClient]:
 
     def calling(role: Role = Role.OPERATOR, of: Tenant | None = None) -> APIClient:
         membership = MembershipFactory.create(tenant=of or tenant, role=role)
-        _, token = issue_api_token(
-            membership=membership, name="test", now=datetime.now(UTC)
-        )
+        _, token = issue_api_token(membership=membership, name="test", now=datetime.now(UTC))
         return client_with_token(token)
 
     return calling
@@ -110,9 +105,7 @@ def enrollment(tenant: Tenant) -> Callable[..., tuple[EnrollmentToken, APIClient
 
     def made(**limits: Any) -> tuple[EnrollmentToken, APIClient]:
         with tenant_scope(tenant.pk):
-            row, token = create_enrollment_token(
-                name="test", now=datetime.now(UTC), **limits
-            )
+            row, token = create_enrollment_token(name="test", now=datetime.now(UTC), **limits)
         return row, client_with_token(token)
 
     return made
@@ -142,10 +135,7 @@ def celery_worker(transactional_db: None) -> Iterator[None]:
     command += ["worker", "-Q", "prompt,bulk", "-c", "1", "--loglevel", "error"]
     command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     worker = subprocess.Popen(
-        command,
-        env=subprocess_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        command, env=subprocess_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     yield
     worker.terminate()

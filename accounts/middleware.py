@@ -6,12 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from accounts.services import second_factor
-from tenants.context import (
-    bind_caller,
-    bind_every_tenant,
-    bind_tenant,
-    every_tenant_scope,
-)
+from tenants.context import bind_caller, bind_every_tenant, bind_tenant, every_tenant_scope
 from tenants.models import Membership, User
 
 GetResponse = Callable[[HttpRequest], HttpResponse]

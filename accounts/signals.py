@@ -28,9 +28,7 @@ def record_sign_in(user: User, **kwargs: Any) -> None:
 
 
 @receiver(user_login_failed, dispatch_uid="accounts.sign_in_failed")
-def record_failed_sign_in(
-    credentials: Mapping[str, Any], request: Any, **kwargs: Any
-) -> None:
+def record_failed_sign_in(credentials: Mapping[str, Any], request: Any, **kwargs: Any) -> None:
     if request is not None:
         _record(SignInFailed, submitted_email(request, credentials))
 

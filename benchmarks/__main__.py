@@ -32,9 +32,7 @@ NAMES = (
 def main() -> None:
     selected_names = sys.argv[1:] or NAMES
     if unknown := set(selected_names) - set(NAMES):
-        sys.exit(
-            f"Unknown benchmark: {', '.join(unknown)}. Available: {', '.join(NAMES)}."
-        )
+        sys.exit(f"Unknown benchmark: {', '.join(unknown)}. Available: {', '.join(NAMES)}.")
     print(f"Python {platform.python_version()}, {platform.machine()}")
     with running_servers():
         for name in selected_names:

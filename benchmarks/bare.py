@@ -20,11 +20,7 @@ if not settings.configured:
         ROOT_URLCONF=__name__,
         MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
         INSTALLED_APPS=[],
-        DATABASES={
-            "default": dj_database_url.parse(
-                os.environ["DATABASE_URL"], conn_max_age=600
-            )
-        },
+        DATABASES={"default": dj_database_url.parse(os.environ["DATABASE_URL"], conn_max_age=600)},
         USE_TZ=True,
     )
     django.setup()
@@ -55,8 +51,5 @@ def select(request: HttpRequest, number: int) -> JsonResponse:
     return JsonResponse({"seen": values.first()})
 
 
-urlpatterns: list[Any] = [
-    path("<int:number>", update),
-    path("select/<int:number>", select),
-]
+urlpatterns: list[Any] = [path("<int:number>", update), path("select/<int:number>", select)]
 application = get_wsgi_application()

@@ -8,9 +8,7 @@ CONNECTIONS = 16
 BARE_SECONDS = 4.0
 
 
-def compare_with_bare_update(
-    requests: list[bytes], *, port: int, seconds: float
-) -> str:
+def compare_with_bare_update(requests: list[bytes], *, port: int, seconds: float) -> str:
     """Measure an endpoint and the bare view. Return a summary with the ratio.
 
     Args:
@@ -21,9 +19,7 @@ def compare_with_bare_update(
     create_bare_table()
     with web("benchmarks.bare:application", port):
         bare_requests = [load.post(f"/{number}", b"{}") for number in range(1000)]
-        baseline = load.run(
-            port, bare_requests, connections=CONNECTIONS, seconds=BARE_SECONDS
-        )
+        baseline = load.run(port, bare_requests, connections=CONNECTIONS, seconds=BARE_SECONDS)
     with web("provisioning.rsgi:app", port):
         result = load.run(port, requests, connections=CONNECTIONS, seconds=seconds)
     return (

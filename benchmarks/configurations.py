@@ -62,13 +62,8 @@ def _measure_polls(device_tokens: list[str]) -> None:
     """Poll with devices whose configuration is current."""
     create_bare_table()
     etag = f'If-None-Match: "{version_of(DOCUMENT)}"\r\n'
-    polls = [
-        load.get("/devices/me/configuration", token, headers=etag)
-        for token in device_tokens
-    ]
-    bare_requests = [
-        load.get(f"/select/{number}", "") for number in range(POLLING_DEVICES)
-    ]
+    polls = [load.get("/devices/me/configuration", token, headers=etag) for token in device_tokens]
+    bare_requests = [load.get(f"/select/{number}", "") for number in range(POLLING_DEVICES)]
     ratios = []
     for run in (1, 2, 3):
         baseline = _measure("benchmarks.bare:application", bare_requests)
@@ -93,13 +88,9 @@ def _measure_change(tenant: Tenant, device_tokens: list[str]) -> None:
         baseline_rates = [_connect_rate(connects) for _ in range(3)]
         with tenant_scope(tenant.pk):
             document = {**DOCUMENT, "volume": 31}
-            layers.save(
-                subject=Subject("tenant"), document=document, now=timezone.now()
-            )
+            layers.save(subject=Subject("tenant"), document=document, now=timezone.now())
         started = time.monotonic()
-        worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER], stdout=subprocess.PIPE, text=True
-        )
+        worker = subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE, text=True)
         concurrent_rates = list(_rates_during(worker, connects))
         seconds = time.monotonic() - started
         baseline_rates += [_connect_rate(connects) for _ in range(2)]
@@ -123,9 +114,7 @@ def _measure_change(tenant: Tenant, device_tokens: list[str]) -> None:
     )
 
 
-def _rates_during(
-    worker: "subprocess.Popen[str]", connects: list[bytes]
-) -> Iterator[float]:
+def _rates_during(worker: "subprocess.Popen[str]", connects: list[bytes]) -> Iterator[float]:
     """Yield the rate of connects in each time slice until the worker ends."""
     while worker.poll() is None:
         yield _connect_rate(connects)
@@ -151,17 +140,14 @@ def _create_devices(tenant: Tenant) -> None:
         for number in range(TAGS):
             tag = Tag.objects.create(name=f"tag-{number}")
             DeviceTag.objects.bulk_create(
-                [DeviceTag(device_id=pk, tag=tag) for pk in ids[number::10]],
-                batch_size=5_000,
+                [DeviceTag(device_id=pk, tag=tag) for pk in ids[number::10]], batch_size=5_000
             )
             subject = Subject("tag", tag=tag)
             layers.save(subject=subject, document={"brightness": number}, now=now)
         for number, pk in enumerate(ids[::100]):
             device = Device.objects.get(pk=pk)
             document = {"extra": {"number": number}}
-            layers.save(
-                subject=Subject("device", device=device), document=document, now=now
-            )
+            layers.save(subject=Subject("device", device=device), document=document, now=now)
         Round.objects.all().delete()
         for start in range(0, len(ids), 2_000):
             effective.refresh(ids[start : start + 2_000], now=now)
@@ -174,7 +160,5 @@ def _check_next_steps(tenant: Tenant) -> None:
     with every_tenant_scope():
         assert not Round.every_tenant.exists()
         current = NextSteps.every_tenant.exclude(configuration_version=None).count()
-        outdated = NextSteps.every_tenant.filter(
-            configuration_version=version_of(DOCUMENT)
-        )
+        outdated = NextSteps.every_tenant.filter(configuration_version=version_of(DOCUMENT))
         assert (current, outdated.count()) == (DEVICES, 0)

@@ -19,9 +19,7 @@ def main() -> None:
     device_tokens = create_devices(DEVICES)
     create_bare_table()
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
-    connect_requests = [
-        load.post("/devices/connect", body, token) for token in device_tokens
-    ]
+    connect_requests = [load.post("/devices/connect", body, token) for token in device_tokens]
     bare_requests = [load.post(f"/{number}", body) for number in range(DEVICES)]
     ratios = []
     for run in (1, 2, 3):
@@ -61,9 +59,7 @@ def create_devices(size: int) -> list[str]:
     )
     device_tokens = [tokens.make(DeviceToken.prefix) for _ in devices]
     DeviceToken.every_tenant.bulk_create(
-        DeviceToken(
-            tenant=tenant, device=device, digest=tokens.digest(token), issued_at=now
-        )
+        DeviceToken(tenant=tenant, device=device, digest=tokens.digest(token), issued_at=now)
         for device, token in zip(devices, device_tokens, strict=True)
     )
     return device_tokens
@@ -73,6 +69,4 @@ def create_bare_table() -> None:
     """Create the table of the bare view, with one row per device."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE bare (id integer PRIMARY KEY, seen timestamptz)")
-        cursor.execute(
-            "INSERT INTO bare SELECT g, now() FROM generate_series(0, %s) g", [DEVICES]
-        )
+        cursor.execute("INSERT INTO bare SELECT g, now() FROM generate_series(0, %s) g", [DEVICES])

@@ -31,8 +31,7 @@ def _requests() -> list[bytes]:
     now = timezone.now()
     tenant = Tenant.objects.create(slug="bench", name="Bench")
     devices = Device.every_tenant.bulk_create(
-        Device(tenant=tenant, name=f"TV-{number}", registered_at=now)
-        for number in range(DEVICES)
+        Device(tenant=tenant, name=f"TV-{number}", registered_at=now) for number in range(DEVICES)
     )
     requests = []
     with tenant_scope(tenant.pk):

@@ -55,9 +55,7 @@ def main() -> None:
         _add_devices(tenant, existing, devices, end)
         existing = devices
         seconds = time.perf_counter() - started
-        print(
-            f"history: {devices * SAMPLES_PER_DEVICE:,} samples, inserted in {seconds:.0f} s"
-        )
+        print(f"history: {devices * SAMPLES_PER_DEVICE:,} samples, inserted in {seconds:.0f} s")
         _measure_charts(tenant, end)
 
 
@@ -83,15 +81,9 @@ def _add_devices(tenant: Tenant, existing: int, devices: int, end: datetime) -> 
 def _roll_up_statement(bucket: str) -> str:
     """Return the statement that rolls up all samples, as ingestion does for each."""
     names = [measure.name for measure in MEASURES]
-    columns = [
-        f"{name}_{suffix}"
-        for name in names
-        for suffix in ("count", "sum", "least", "most")
-    ]
+    columns = [f"{name}_{suffix}" for name in names for suffix in ("count", "sum", "least", "most")]
     aggregates = [
-        f"{aggregate}({name})"
-        for name in names
-        for aggregate in ("count", "sum", "min", "max")
+        f"{aggregate}({name})" for name in names for aggregate in ("count", "sum", "min", "max")
     ]
     return f"""
         INSERT INTO {ROLL_UPS[bucket]._meta.db_table} (tenant_id, device_id, starts_at,

@@ -24,8 +24,7 @@ def main() -> None:
     service = CertificateManagementService()
     service.authority(now=now)
     devices = Device.every_tenant.bulk_create(
-        Device(tenant=tenant, name=f"TV-{number}", registered_at=now)
-        for number in range(RENEWALS)
+        Device(tenant=tenant, name=f"TV-{number}", registered_at=now) for number in range(RENEWALS)
     )
     for device in devices:  # EC keys are fast; the renewals generate RSA keys
         service.issue_certificate(device=device, key_type="ec", now=now)
@@ -41,9 +40,7 @@ def main() -> None:
     )
 
 
-def _run_in_parallel(
-    work: Callable[[list[Device]], None], shares: list[list[Device]]
-) -> float:
+def _run_in_parallel(work: Callable[[list[Device]], None], shares: list[list[Device]]) -> float:
     """Run work in one process per share. Return the seconds until all are done."""
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=work, args=(share,)) for share in shares]

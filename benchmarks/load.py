@@ -70,9 +70,7 @@ def json_client(port: int) -> Iterator[Callable[[bytes], Any]]:
         yield send
 
 
-def run(
-    port: int, requests: Sequence[bytes], *, connections: int, seconds: float
-) -> LoadResult:
+def run(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> LoadResult:
     """Send the requests repeatedly over some connections and measure the latencies.
 
     The load generator runs in a separate process, so that it does not wait for the GIL
@@ -122,11 +120,7 @@ def _run_connections(
 
 
 def _run_connection(
-    port: int,
-    requests: Sequence[bytes],
-    until: float,
-    latencies: list[float],
-    failures: list[int],
+    port: int, requests: Sequence[bytes], until: float, latencies: list[float], failures: list[int]
 ) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -156,9 +150,7 @@ def _read_response(connection: socket.socket) -> tuple[int, bytes]:
         received += chunk
     head = received[:end].lower()
     header_start = head.find(b"content-length:")
-    length = (
-        int(head[header_start + 15 :].split(b"\r\n", 1)[0]) if header_start >= 0 else 0
-    )
+    length = int(head[header_start + 15 :].split(b"\r\n", 1)[0]) if header_start >= 0 else 0
     while len(received) < end + 4 + length:
         chunk = connection.recv(65536)
         if not chunk:

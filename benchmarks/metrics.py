@@ -38,9 +38,7 @@ def main() -> None:
         previous_count = DeviceMetrics.every_tenant.count()
         with web("provisioning.rsgi:app", PORT):
             load.run(PORT, batches[:64], connections=CONNECTIONS, seconds=1)
-            result = load.run(
-                PORT, batches[64:], connections=CONNECTIONS, seconds=SECONDS
-            )
+            result = load.run(PORT, batches[64:], connections=CONNECTIONS, seconds=SECONDS)
         stored = DeviceMetrics.every_tenant.count() - previous_count
         rate = min(BATCH * result.rate, stored / result.seconds)
         copy_rate = _measure_copy()
@@ -61,9 +59,7 @@ def main() -> None:
     ]
     with web("provisioning.rsgi:app", PORT):
         load.run(PORT, single_requests[:64], connections=CONNECTIONS, seconds=1)
-        result = load.run(
-            PORT, single_requests[64:], connections=CONNECTIONS, seconds=SECONDS
-        )
+        result = load.run(PORT, single_requests[64:], connections=CONNECTIONS, seconds=SECONDS)
     print(
         f"metrics one by one: {result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms,"
         f" p99 {result.percentile(0.99):.1f} ms, {result.failed} failed (target 500/s)"
@@ -122,9 +118,7 @@ def _measure_copy() -> float:
         cursor.execute(f"CREATE TABLE bare_samples (LIKE {table} INCLUDING ALL)")
         cursor.execute("SET provisioning.scope = '*'")
         text = io.StringIO()
-        cursor.copy_expert(
-            f"COPY (SELECT {columns} FROM {table} LIMIT 100000) TO STDOUT", text
-        )
+        cursor.copy_expert(f"COPY (SELECT {columns} FROM {table} LIMIT 100000) TO STDOUT", text)
         rows = text.getvalue().count("\n")
         text.seek(0)
         started = time.perf_counter()

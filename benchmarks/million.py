@@ -48,9 +48,7 @@ def main() -> None:
     tenant = _create_devices()
     client, portal_client = member_client(tenant), _superuser_client()
     bare_times = _measure(_select_one)
-    print(
-        f"{DEVICES:,} devices in {TENANTS} tenants; a bare SELECT 1 {bare_times[0]:.2f} ms"
-    )
+    print(f"{DEVICES:,} devices in {TENANTS} tenants; a bare SELECT 1 {bare_times[0]:.2f} ms")
     deep_url = _ten_thousandth_page(client)
     for name, path, target in (
         ("first page", "/devices", 150),
@@ -83,9 +81,7 @@ def _create_devices() -> Tenant:
     devices_per_tenant = DEVICES // TENANTS
     for number in range(TENANTS):
         tenant = Tenant.objects.create(slug=f"bench-{number}", name=f"Bench {number}")
-        execute(
-            "INSERT INTO devices_tag (tenant_id, name) VALUES (%s, 'hall')", tenant.pk
-        )
+        execute("INSERT INTO devices_tag (tenant_id, name) VALUES (%s, 'hall')", tenant.pk)
         execute(
             INSERT_DEVICES,
             tenant.pk,
@@ -111,8 +107,7 @@ def member_client(tenant: Tenant) -> Client:
 def _superuser_client() -> Client:
     client = Client()
     client.force_login(
-        User.objects.create_superuser(f"{uuid4()}@example.com"),
-        backend="tenants.roles.RoleBackend",
+        User.objects.create_superuser(f"{uuid4()}@example.com"), backend="tenants.roles.RoleBackend"
     )
     return client
 

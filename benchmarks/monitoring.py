@@ -81,12 +81,8 @@ def main() -> None:
             f" with {opened:,} alerts opened, {repeated_seconds[1]:.2f} s with none"
             f" (target 5 s); ratio to ten bare scans {repeated_seconds[1] / bare_seconds:.1f}"
         )
-        overview_seconds = sorted(
-            _measure(lambda: overview.overview(now=now)) for _ in range(5)
-        )
-    print(
-        f"overview of {DEVICES:,} devices: {overview_seconds[2] * 1000:.0f} ms (target 100 ms)"
-    )
+        overview_seconds = sorted(_measure(lambda: overview.overview(now=now)) for _ in range(5))
+    print(f"overview of {DEVICES:,} devices: {overview_seconds[2] * 1000:.0f} ms (target 100 ms)")
 
 
 def _insert_data(tenant: Tenant, now: datetime) -> None:

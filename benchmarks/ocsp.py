@@ -31,13 +31,9 @@ def _requests() -> list[bytes]:
     )
     requests = []
     for device in devices:
-        row = service.issue_certificate(
-            device=device, csr_pem=request_for(ec_key()), now=now
-        )
+        row = service.issue_certificate(device=device, csr_pem=request_for(ec_key()), now=now)
         certificates = (row.signed_certificate(), service.ca.issuer().certificate)
-        builder = ocsp.OCSPRequestBuilder().add_certificate(
-            *certificates, hashes.SHA256()
-        )
+        builder = ocsp.OCSPRequestBuilder().add_certificate(*certificates, hashes.SHA256())
         der = builder.build().public_bytes(Encoding.DER)
         requests.append(load.post("/certificates/ocsp", der))
     return requests

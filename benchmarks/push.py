@@ -47,11 +47,7 @@ def main() -> None:
         running_role("worker", PORT),
         running_role("stream", STREAM_PORT) as stream,
     ):
-        asyncio.run(
-            _measure_latencies(
-                dict(list(device_tokens.items())[:DEVICES]), member_token
-            )
-        )
+        asyncio.run(_measure_latencies(dict(list(device_tokens.items())[:DEVICES]), member_token))
         _measure_memory(stream, device_tokens)
 
 
@@ -77,9 +73,7 @@ async def _measure_latencies(device_tokens: dict[UUID, str], member_token: str) 
 class Fleet:
     """Devices with an open push connection that fetch commands when notified."""
 
-    def __init__(
-        self, http: aiohttp.ClientSession, device_tokens: dict[UUID, str]
-    ) -> None:
+    def __init__(self, http: aiohttp.ClientSession, device_tokens: dict[UUID, str]) -> None:
         self.http, self.device_tokens = http, device_tokens
         # The time of receipt, by command id and by device id.
         self.received: dict[str, float] = {}
@@ -154,9 +148,7 @@ async def _measure_bare_requests(fleet: Fleet) -> LoadResult:
 
 async def _measure_single_commands(fleet: Fleet, member_token: str) -> LoadResult:
     """Send commands to one device after the other, with several controllers."""
-    devices = iter(
-        list(fleet.device_tokens) * (COMMANDS // len(fleet.device_tokens) + 1)
-    )
+    devices = iter(list(fleet.device_tokens) * (COMMANDS // len(fleet.device_tokens) + 1))
     started = time.perf_counter()
     sent_times: dict[str, float] = {}
 
@@ -171,8 +163,7 @@ async def _measure_single_commands(fleet: Fleet, member_token: str) -> LoadResul
     await asyncio.gather(*(run_controller() for _ in range(CONTROLLERS)))
     await asyncio.sleep(EXECUTION_SECONDS + 2)
     latencies = sorted(
-        fleet.received[command_id] - sent_at
-        for command_id, sent_at in sent_times.items()
+        fleet.received[command_id] - sent_at for command_id, sent_at in sent_times.items()
     )
     return LoadResult(len(latencies), 0, time.perf_counter() - started, latencies)
 
@@ -186,9 +177,7 @@ async def _measure_bulk_command(fleet: Fleet, member_token: str) -> float:
     while not expected <= fleet.received.keys():
         await asyncio.sleep(0.01)
         if time.perf_counter() - started > 60:
-            raise RuntimeError(
-                f"{len(expected & fleet.received.keys())} devices have fetched it."
-            )
+            raise RuntimeError(f"{len(expected & fleet.received.keys())} devices have fetched it.")
     return max(fleet.received[name] for name in expected) - started
 
 
@@ -206,8 +195,7 @@ def _measure_memory(stream: int, device_tokens: dict[UUID, str]) -> None:
     previous_memory = _memory(stream)
     asyncio.run(
         _hold_connections(
-            device_tokens,
-            lambda: _print_memory(stream, previous_memory, len(device_tokens)),
+            device_tokens, lambda: _print_memory(stream, previous_memory, len(device_tokens))
         )
     )
 
@@ -224,9 +212,7 @@ async def _hold_connections(device_tokens: dict[UUID, str], callback: Any) -> No
         writer.close()
 
 
-async def _open_connection(
-    token: str,
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _open_connection(token: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", STREAM_PORT, limit=4096)
     head = (
         "GET /devices/me/commands/stream HTTP/1.1\r\nHost: localhost\r\n"

@@ -62,8 +62,7 @@ def _create_devices() -> list[str]:
     tenant = Tenant.objects.create(slug="bench", name="Bench")
     service = CertificateManagementService()
     devices = Device.every_tenant.bulk_create(
-        Device(tenant=tenant, name=f"TV-{number}", registered_at=now)
-        for number in range(DEVICES)
+        Device(tenant=tenant, name=f"TV-{number}", registered_at=now) for number in range(DEVICES)
     )
     tokens = []
     service.authority(now=now - CERTIFICATE_AGE)
@@ -85,9 +84,7 @@ def _start_devices(tokens: list[str]) -> "multiprocessing.process.BaseProcess":
 
 def _poll_all(tokens: list[str]) -> None:
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        list(
-            pool.map(_poll, [tokens[part::CONNECTIONS] for part in range(CONNECTIONS)])
-        )
+        list(pool.map(_poll, [tokens[part::CONNECTIONS] for part in range(CONNECTIONS)]))
 
 
 def _poll(tokens: list[str]) -> None:
@@ -108,9 +105,7 @@ def _poll(tokens: list[str]) -> None:
                     unchanged.append(token)
                     continue
                 certificate = send(load.get("/devices/me/certificate", token))
-                body = json.dumps(
-                    {"serial_number": certificate["serial_number"]}
-                ).encode()
+                body = json.dumps({"serial_number": certificate["serial_number"]}).encode()
                 send(load.post("/devices/me/certificate/acknowledge", body, token))
             waiting = unchanged
             time.sleep(1)  # stay below the rate limit of a device

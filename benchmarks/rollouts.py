@@ -75,13 +75,9 @@ def _measure_creation() -> None:
         terms = {"waves": [*wave_sizes, WaveSize(percent=100.0)], "soak_minutes": 0}
         bare_seconds = _seconds(_bare_count)
         seconds = _seconds(
-            lambda: rollouts.create(
-                package=package, values=terms, by=user, now=timezone.now()
-            )
+            lambda: rollouts.create(package=package, values=terms, by=user, now=timezone.now())
         )
-        _report(
-            f"a rollout over {DEVICES:,} devices, created", seconds, 5, bare_seconds
-        )
+        _report(f"a rollout over {DEVICES:,} devices, created", seconds, 5, bare_seconds)
         row = Deployment.objects.get()
         rollout_control.start(deployment=row, by=user, now=timezone.now())
         if Deployment.objects.get().state == "waiting":
@@ -97,21 +93,14 @@ def _measure_wave(row: Deployment) -> None:
     while _status_count() < previous + WAVE_SIZE:
         Deployment.every_tenant.update(due_at=timezone.now())
         longest = max(
-            longest,
-            _seconds(lambda: rollout_tick.advance_next_rollout(now=timezone.now())),
+            longest, _seconds(lambda: rollout_tick.advance_next_rollout(now=timezone.now()))
         )
     bare_seconds = _seconds(lambda: _execute(BARE_INSERT, WAVE_SIZE))
-    _report(
-        f"a tick that opens a wave of {wave_candidates.BATCH:,}",
-        longest,
-        2,
-        bare_seconds,
-    )
+    _report(f"a tick that opens a wave of {wave_candidates.BATCH:,}", longest, 2, bare_seconds)
     UpdateStatus.every_tenant.update(status="completed", ended_at=timezone.now())
     Deployment.every_tenant.update(due_at=timezone.now())
-    while (
-        _status_count() < previous + WAVE_SIZE + 1
-        and rollout_tick.advance_next_rollout(now=timezone.now())
+    while _status_count() < previous + WAVE_SIZE + 1 and rollout_tick.advance_next_rollout(
+        now=timezone.now()
     ):
         if row.waves.filter(state="running", is_open=False).exists():
             break
@@ -125,18 +114,14 @@ def _measure_feedback() -> None:
     with tenant_scope(tenant.pk):
         package = _package("9.0.0", b"package")
         terms = {"waves": [WaveSize(percent=100.0)]}
-        row = rollouts.create(
-            package=package, values=terms, by=user, now=timezone.now()
-        )
+        row = rollouts.create(package=package, values=terms, by=user, now=timezone.now())
         rollout_control.start(deployment=row, by=user, now=timezone.now())
         while rollout_tick.advance_next_rollout(now=timezone.now()):
             pass
     path = f"/devices/me/updates/{row.pk}/feedback"
     feedback_requests = [
         load.post(
-            path,
-            b'{"attempt": 1, "status": "downloading", "progress": %d}' % progress,
-            token,
+            path, b'{"attempt": 1, "status": "downloading", "progress": %d}' % progress, token
         )
         for progress in range(1, 51)
         for token in device_tokens
@@ -144,14 +129,10 @@ def _measure_feedback() -> None:
     bare_requests = [load.post(f"/{number}", b"{}") for number in range(1000)]
     with web("benchmarks.bare:application", PORT):
         load.run(PORT, bare_requests, connections=CONNECTIONS, seconds=2)
-        baseline = load.run(
-            PORT, bare_requests, connections=CONNECTIONS, seconds=SECONDS
-        )
+        baseline = load.run(PORT, bare_requests, connections=CONNECTIONS, seconds=SECONDS)
     with web("provisioning.rsgi:app", PORT):
         load.run(PORT, feedback_requests[:1000], connections=CONNECTIONS, seconds=2)
-        result = load.run(
-            PORT, feedback_requests, connections=CONNECTIONS, seconds=SECONDS
-        )
+        result = load.run(PORT, feedback_requests, connections=CONNECTIONS, seconds=SECONDS)
     mark = "" if result.rate >= 500 else "  <-- under"
     print(
         f"feedback: {result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms,"
@@ -168,13 +149,8 @@ def _measure_download() -> None:
         package = _package("10.0.0", os.urandom(1 << 20) * (FILE_SIZE >> 20))
         device = Device.objects.first()
         assert device is not None
-        terms = {
-            "waves": [WaveSize(percent=100.0)],
-            "filter": {"device": str(device.pk)},
-        }
-        row = rollouts.create(
-            package=package, values=terms, by=user, now=timezone.now()
-        )
+        terms = {"waves": [WaveSize(percent=100.0)], "filter": {"device": str(device.pk)}}
+        row = rollouts.create(package=package, values=terms, by=user, now=timezone.now())
         rollout_control.start(deployment=row, by=user, now=timezone.now())
         while rollout_tick.advance_next_rollout(now=timezone.now()):
             pass
@@ -187,9 +163,7 @@ def _measure_download() -> None:
         previous, memory = _memory(), 0
         times = []
         for _ in range(3):
-            times.append(
-                _seconds(lambda: _fetch_in_ranges(PORT, path, token, package.size or 0))
-            )
+            times.append(_seconds(lambda: _fetch_in_ranges(PORT, path, token, package.size or 0)))
             memory = max(memory, _memory() - previous)
     rate = (package.size or 0) / sorted(times)[1] / 1e6
     summary = f"download of {FILE_SIZE / 1e6:.0f} MB in ranges: {rate:,.0f} MB/s"
@@ -200,16 +174,12 @@ def _measure_download() -> None:
     with _nginx(stored.parent):
         nginx_times = [
             _seconds(
-                lambda: _fetch_in_ranges(
-                    NGINX_PORT, f"/{stored.name}", token, package.size or 0
-                )
+                lambda: _fetch_in_ranges(NGINX_PORT, f"/{stored.name}", token, package.size or 0)
             )
             for _ in range(4)
         ][1:]
     nginx_rate = (package.size or 0) / sorted(nginx_times)[1] / 1e6
-    print(
-        f"{summary}; bare nginx {nginx_rate:,.0f} MB/s; ratio {rate / nginx_rate:.2f}"
-    )
+    print(f"{summary}; bare nginx {nginx_rate:,.0f} MB/s; ratio {rate / nginx_rate:.2f}")
 
 
 def _fetch_in_ranges(port: int, path: str, token: str, size: int) -> None:

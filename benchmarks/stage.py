@@ -86,6 +86,5 @@ def reset_data() -> None:
     connection.close()
     shutil.rmtree(VAR / "certificates", ignore_errors=True)
     subprocess.run(
-        [sys.executable, str(BASE / "manage.py"), "migrate", "--no-input", "-v", "0"],
-        check=True,
+        [sys.executable, str(BASE / "manage.py"), "migrate", "--no-input", "-v", "0"], check=True
     )

@@ -11,9 +11,5 @@ class CertificatesConfig(AppConfig):
         device_retiring.register(
             "certificates.services.subscribers.revoke_certificates_of_retired_device"
         )
-        connect_response.register(
-            "certificates.services.renewal_windows.connect_response_fields"
-        )
-        subscribers.register(
-            "certificates.services.subscribers.destroy_key_of_revoked_certificate"
-        )
+        connect_response.register("certificates.services.renewal_windows.connect_response_fields")
+        subscribers.register("certificates.services.subscribers.destroy_key_of_revoked_certificate")

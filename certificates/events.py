@@ -109,13 +109,9 @@ def issued_or_renewed(
     """Return the event for a certificate that was just activated."""
     fields = event_fields(row, device, now)
     if row.replaces is None or not renewed:
-        return CertificateIssued(
-            **fields, fingerprint=row.fingerprint, key_source=row.key_source
-        )
+        return CertificateIssued(**fields, fingerprint=row.fingerprint, key_source=row.key_source)
     return CertificateRenewed(
-        **fields,
-        fingerprint=row.fingerprint,
-        replaced_serial_number=row.replaces.serial_number,
+        **fields, fingerprint=row.fingerprint, replaced_serial_number=row.replaces.serial_number
     )
 
 
@@ -126,14 +122,10 @@ def superseded(
 
 
 def revoked(row: DeviceCertificate, device: Device, now: datetime) -> DomainEvent:
-    return CertificateRevoked(
-        **event_fields(row, device, now), reason=row.revocation_reason
-    )
+    return CertificateRevoked(**event_fields(row, device, now), reason=row.revocation_reason)
 
 
-def event_fields(
-    row: DeviceCertificate, device: Device, now: datetime
-) -> dict[str, Any]:
+def event_fields(row: DeviceCertificate, device: Device, now: datetime) -> dict[str, Any]:
     """Return the fields that all `CertificateEvent` classes have."""
     return {
         "tenant_id": device.tenant_id,

@@ -13,11 +13,7 @@ from uuid import UUID
 from certificates.models import DeviceCertificate
 from core.prepared_statements import PreparedStatement
 from devices.registry.models import Device
-from devices.registry.queries import (
-    DEVICE_COLUMNS,
-    NEXT_STEPS_COLUMNS,
-    device_with_steps,
-)
+from devices.registry.queries import DEVICE_COLUMNS, NEXT_STEPS_COLUMNS, device_with_steps
 from tenants.context import every_tenant_scope
 
 _CERTIFICATE = ("id", "device_id", "serial_number", "status", "confirmed_at")
@@ -192,9 +188,7 @@ def certificate_and_device(fingerprint: str) -> tuple[DeviceCertificate, Device]
     return certificate, device_with_steps(row[end:])
 
 
-def status_of(
-    authority_key_id: str, serial_number: str
-) -> tuple[str, datetime | None, str] | None:
+def status_of(authority_key_id: str, serial_number: str) -> tuple[str, datetime | None, str] | None:
     """Return status, revocation time and revocation reason of a certificate.
 
     Args:

@@ -67,17 +67,12 @@ def inspect_certificates() -> int:
         return inspection.inspect_next_slice(store=store, now=timezone.now())
 
 
-@shared_task(
-    autoretry_for=(OperationalError, OSError), retry_backoff=True, max_retries=5
-)
+@shared_task(autoretry_for=(OperationalError, OSError), retry_backoff=True, max_retries=5)
 def renew(certificate_id: str) -> None:
     """Renew one certificate. Running it again has no further effect."""
     certificate = DeviceCertificate.objects.get(pk=UUID(certificate_id))
     service = CertificateManagementService()
-    with (
-        every_tenant_scope(),
-        suppress(NotRenewable, IssuanceInterrupted, DeviceIsRetired),
-    ):
+    with every_tenant_scope(), suppress(NotRenewable, IssuanceInterrupted, DeviceIsRetired):
         service.renew_certificate(certificate, now=timezone.now())
 
 

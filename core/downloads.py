@@ -63,10 +63,7 @@ def file_response(
         RangeNotSatisfiable: answer with 416 and `Content-Range: bytes */size`.
     """
     requested = requested_range(
-        request.headers.get("Range", ""),
-        request.headers.get("If-Range", ""),
-        size=size,
-        etag=etag,
+        request.headers.get("Range", ""), request.headers.get("If-Range", ""), size=size, etag=etag
     )
     start, end = requested or (0, size)
     status = 206 if requested else 200
@@ -85,9 +82,7 @@ def file_response(
     return response
 
 
-def requested_range(
-    range_: str, if_range: str, *, size: int, etag: str
-) -> tuple[int, int] | None:
+def requested_range(range_: str, if_range: str, *, size: int, etag: str) -> tuple[int, int] | None:
     """Return the single byte range that is requested, as (start, end), end exclusive.
 
     Return None if the whole file is to be sent: without a range, for several ranges, for

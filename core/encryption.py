@@ -19,9 +19,7 @@ from core.extension_points import ExtensionPoint
 
 # Each function re-encrypts the secrets of its package with the current key and returns
 # the number of re-encrypted secrets by kind.
-reencryption: ExtensionPoint[Callable[[], dict[str, int]]] = ExtensionPoint(
-    "secrets to re-encrypt"
-)
+reencryption: ExtensionPoint[Callable[[], dict[str, int]]] = ExtensionPoint("secrets to re-encrypt")
 
 
 class DecryptionError(Exception):
@@ -51,8 +49,7 @@ def keyed_digests(text: str, *, purpose: str) -> list[str]:
     Use it for texts that are too short for a plain hash, because they could be guessed.
     """
     return [
-        hmac.new(_key(secret, purpose), text.encode(), sha256).hexdigest()
-        for secret in _secrets()
+        hmac.new(_key(secret, purpose), text.encode(), sha256).hexdigest() for secret in _secrets()
     ]
 
 

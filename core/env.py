@@ -32,9 +32,7 @@ def number(name: str, default: int, *, minimum: int = 0) -> int:
     try:
         parsed = int(value)
     except ValueError as error:
-        raise ImproperlyConfigured(
-            f"{name} must be a whole number, not {value!r}."
-        ) from error
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from error
     if parsed < minimum:
         raise ImproperlyConfigured(f"{name} must be at least {minimum}.")
     return parsed
@@ -43,9 +41,7 @@ def number(name: str, default: int, *, minimum: int = 0) -> int:
 def choice(name: str, default: str, *choices: str) -> str:
     value = text(name, default)
     if value not in choices:
-        raise ImproperlyConfigured(
-            f"{name} must be one of {', '.join(choices)}, not {value!r}."
-        )
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
     return value
 
 

@@ -30,9 +30,7 @@ class SchemaError:
     code: str = "invalid"
 
 
-def find_errors(
-    validator: Any, value: Any, *, codes: Mapping[str, str]
-) -> Iterator[SchemaError]:
+def find_errors(validator: Any, value: Any, *, codes: Mapping[str, str]) -> Iterator[SchemaError]:
     """Yield the errors of a value, ordered by place.
 
     Args:
@@ -67,8 +65,7 @@ def _describe(error: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
         case "pattern" if "propertyNames" in error.absolute_schema_path:
             yield (
                 (*path, str(error.instance)[:64]),
-                "A key must start with a letter and contain only letters, digits, _"
-                " and -.",
+                "A key must start with a letter and contain only letters, digits, _ and -.",
             )
         case _:
             yield path, _sentence(error, limit)
@@ -83,9 +80,7 @@ def _sentence(error: Any, limit: Any) -> str:
             values = ("null" if value is None else str(value) for value in limit)
             return f"Must be one of: {', '.join(values)}."
         case "minimum" | "maximum":
-            return (
-                f"Must be from {error.schema['minimum']} to {error.schema['maximum']}."
-            )
+            return f"Must be from {error.schema['minimum']} to {error.schema['maximum']}."
         case "minProperties" | "maxProperties" if error.schema.get("properties"):
             return f"Set exactly one of {' or '.join(error.schema['properties'])}."
         case "maxLength" | "maxItems" | "maxProperties":

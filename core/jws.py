@@ -7,9 +7,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
-def sign(
-    header: dict[str, Any], claims: dict[str, Any], private: Ed25519PrivateKey
-) -> str:
+def sign(header: dict[str, Any], claims: dict[str, Any], private: Ed25519PrivateKey) -> str:
     """Return a JWS that is signed with an Ed25519 key (RFC 8037 §3.1)."""
     text = signing_input({"alg": "EdDSA", **header}, claims)
     return f"{text}.{base64url_encode(private.sign(text.encode()))}"

@@ -21,9 +21,7 @@ from redis import Redis, RedisError
 logger = logging.getLogger(__name__)
 
 UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hour": 3600, "day": 86_400}
-NOTATION = re.compile(
-    r"(?P<limit>[1-9]\d{0,8})/(?P<count>[1-9]\d{0,3})?(?P<unit>[a-z]+)"
-)
+NOTATION = re.compile(r"(?P<limit>[1-9]\d{0,8})/(?P<count>[1-9]\d{0,3})?(?P<unit>[a-z]+)")
 BATCHES = 20  # Redis requests per limit
 MAX_KEYS = 100_000  # keys that one process counts
 REDIS_RETRY_AFTER = 5.0  # seconds without requests to a Redis that did not answer
@@ -119,10 +117,7 @@ class Limit:
     def _count_in_redis(self, key: str, rate: Rate, *, cost: int) -> float | None:
         try:
             wait = _count(
-                f"{settings.KEY_PREFIX}limit:{self.name}:{key}",
-                rate.most,
-                rate.seconds,
-                cost,
+                f"{settings.KEY_PREFIX}limit:{self.name}:{key}", rate.most, rate.seconds, cost
             )
         except RedisError as error:
             if self.fails_open:
@@ -145,14 +140,10 @@ def _count(key: str, limit: int, seconds: int, cost: int) -> float:
     if time.monotonic() < _redis_retry_at:
         raise RedisError("Redis did not answer a moment ago.")
     try:
-        return float(
-            _script(settings.REDIS_URL)(keys=[key], args=[limit, seconds, cost])
-        )
+        return float(_script(settings.REDIS_URL)(keys=[key], args=[limit, seconds, cost]))
     except RedisError:
         _redis_retry_at = time.monotonic() + REDIS_RETRY_AFTER
-        logger.warning(
-            "Redis is unavailable. Rate limits that fail open are not applied."
-        )
+        logger.warning("Redis is unavailable. Rate limits that fail open are not applied.")
         raise
 
 

@@ -32,15 +32,11 @@ def transaction_lock(subject: str) -> None:
     Use it for a change that takes several statements and has no row to lock.
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [subject]
-        )
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [subject])
 
 
 def try_transaction_lock(subject: str) -> bool:
     """Take the lock of `transaction_lock` without waiting; return whether it was free."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [subject]
-        )
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [subject])
         return bool(cursor.fetchone()[0])

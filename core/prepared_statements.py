@@ -34,9 +34,7 @@ class PreparedStatement:
         """Run the statement and return the number of affected rows."""
         return self._run(values, fetch=False)[1]
 
-    def _run(
-        self, values: Sequence[Any], *, fetch: bool
-    ) -> tuple[list[tuple[Any, ...]], int]:
+    def _run(self, values: Sequence[Any], *, fetch: bool) -> tuple[list[tuple[Any, ...]], int]:
         with connection.cursor() as cursor:
             names = _prepared_names.setdefault(connection.connection, set())
             if self.name not in names:

@@ -95,9 +95,7 @@ class UploadWriter:
         """Delete the file, unless it was moved."""
         with suppress(FileNotFoundError):
             os.unlink(self.path)
-        with suppress(
-            OSError
-        ):  # buffered data may not fit on the disk; it is not needed
+        with suppress(OSError):  # buffered data may not fit on the disk; it is not needed
             self._file.close()
 
 

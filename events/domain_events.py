@@ -15,9 +15,7 @@ Changes = dict[str, tuple[Any, Any]]
 
 _converter = Converter()
 _converter.register_structure_hook(UUID, lambda value, _: UUID(str(value)))
-_converter.register_structure_hook(
-    datetime, lambda value, _: datetime.fromisoformat(str(value))
-)
+_converter.register_structure_hook(datetime, lambda value, _: datetime.fromisoformat(str(value)))
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)

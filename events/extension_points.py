@@ -15,11 +15,11 @@ DomainEventT = TypeVar("DomainEventT", bound="DomainEvent")
 Subscriber = Callable[[Any], None]
 
 subscribers: ExtensionPoint[Subscriber] = ExtensionPoint("event subscribers")
-device_names: ExtensionPoint[Callable[[Collection[UUID]], dict[UUID, str]]] = (
-    ExtensionPoint("names of devices")
+device_names: ExtensionPoint[Callable[[Collection[UUID]], dict[UUID, str]]] = ExtensionPoint(
+    "names of devices"
 )
-devices_with_tag: ExtensionPoint[Callable[[str, Collection[UUID]], set[UUID]]] = (
-    ExtensionPoint("devices with a tag")
+devices_with_tag: ExtensionPoint[Callable[[str, Collection[UUID]], set[UUID]]] = ExtensionPoint(
+    "devices with a tag"
 )
 
 # Deliveries written before release 2 contain the former path of their subscriber.
@@ -48,9 +48,7 @@ def on(
     deletes the delivery. Calling it twice with the same event must be harmless.
     """
 
-    def declare(
-        subscriber: Callable[[DomainEventT], None],
-    ) -> Callable[[DomainEventT], None]:
+    def declare(subscriber: Callable[[DomainEventT], None]) -> Callable[[DomainEventT], None]:
         _event_types[subscriber] = kind
         return subscriber
 

@@ -13,8 +13,7 @@ _FIELDS = [field for field in Event._meta.concrete_fields if not field.primary_k
 def write(event: Event) -> None:
     """Insert an event and set its id, as `save` does."""
     values = (
-        field.get_db_prep_save(getattr(event, field.attname), connection)
-        for field in _FIELDS
+        field.get_db_prep_save(getattr(event, field.attname), connection) for field in _FIELDS
     )
     row = _insert().fetch_one(*values)
     assert row is not None

@@ -9,9 +9,7 @@ from tenants.middleware import is_from_trusted_proxy
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-API_POLICY = (
-    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
+API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 PAGE_POLICY = (
     "default-src 'none'; connect-src 'self'; font-src 'self'; img-src 'self' data:;"
     " style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none';"
@@ -31,9 +29,7 @@ class ProxyHeadersMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "HTTP_X_FORWARDED_PROTO" in request.META and not is_from_trusted_proxy(
-            request
-        ):
+        if "HTTP_X_FORWARDED_PROTO" in request.META and not is_from_trusted_proxy(request):
             del request.META["HTTP_X_FORWARDED_PROTO"]
         return self.get_response(request)
 

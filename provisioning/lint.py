@@ -22,10 +22,7 @@ CHECKS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "mypy": ((str(SCRIPTS / "mypy"), "."), {}),
     "import contracts": ((str(SCRIPTS / "lint-imports"), "--no-logo"), {}),
     "migrations": ((*MANAGE, "makemigrations", "--check", "--dry-run"), {}),
-    "deployment": (
-        (*MANAGE, "check", "--deploy", "--fail-level", "WARNING"),
-        PRODUCTION,
-    ),
+    "deployment": ((*MANAGE, "check", "--deploy", "--fail-level", "WARNING"), PRODUCTION),
 }
 
 

@@ -31,15 +31,9 @@ def logging_config(*, level: str, formatter: str) -> dict[str, Any]:
             "json": {
                 "()": "pythonjsonlogger.json.JsonFormatter",
                 "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-                "rename_fields": {
-                    "asctime": "at",
-                    "levelname": "level",
-                    "name": "logger",
-                },
+                "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"},
             },
-            "text": {
-                "format": "%(levelname)s %(name)s: %(message)s",
-            },
+            "text": {"format": "%(levelname)s %(name)s: %(message)s"},
         },
         "handlers": {
             "console": {

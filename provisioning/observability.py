@@ -14,12 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    multiprocess,
-)
+from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis import Redis, RedisError
@@ -32,9 +27,7 @@ from tenants.context import current_caller, every_tenant_scope
 
 logger = logging.getLogger("provisioning.request")
 
-REQUESTS = Counter(
-    "http_requests_total", "HTTP responses sent", ["method", "view", "code"]
-)
+REQUESTS = Counter("http_requests_total", "HTTP responses sent", ["method", "view", "code"])
 SECONDS = Histogram(
     "http_request_seconds",
     "Time from request to response",
@@ -61,11 +54,7 @@ class RequestLogMiddleware:
         view = match.view_name if match else "none"
         REQUESTS.labels(request.method, view, response.status_code).inc()
         SECONDS.labels(view).observe(seconds)
-        level = (
-            logging.INFO
-            if response.status_code >= 400 or seconds > 1
-            else logging.DEBUG
-        )
+        level = logging.INFO if response.status_code >= 400 or seconds > 1 else logging.DEBUG
         if logger.isEnabledFor(level):
             logger.log(
                 level,
@@ -138,9 +127,7 @@ class DatabaseCollector(Collector):
         devices = GaugeMetricFamily("devices", "Devices by status", labels=["status"])
         with every_tenant_scope():
             counts = dict(
-                Device.every_tenant.order_by()
-                .values_list("status")
-                .annotate(count=Count("pk"))
+                Device.every_tenant.order_by().values_list("status").annotate(count=Count("pk"))
             )
         for status in Device.Status.values:
             devices.add_metric([status], counts.get(status, 0))
@@ -188,9 +175,7 @@ def _database_reachable() -> bool:
 
 
 def _broker_reachable() -> bool:
-    client = Redis.from_url(
-        settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1
-    )
+    client = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
     try:
         with client:
             return bool(client.ping())

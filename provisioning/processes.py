@@ -178,9 +178,7 @@ class Supervisor:
             process.failures += 1
             process.restart_at = now + delay
             code = process.child.returncode
-            self.log(
-                process.program.name, f"exited with {code}; restart in {delay:g} s"
-            )
+            self.log(process.program.name, f"exited with {code}; restart in {delay:g} s")
         elif now >= process.restart_at:
             process.restart_at = None
             self._start(process)

@@ -85,9 +85,7 @@ class Application:
         length = _content_length(scope)
         environ[uploads.ENVIRON_KEY] = uploads.AdmissionRequest(length)
         status, headers, content = await _answered(environ)
-        limit = next(
-            (v for name, v in headers if name == uploads.ADMITTED_HEADER), None
-        )
+        limit = next((v for name, v in headers if name == uploads.ADMITTED_HEADER), None)
         if limit is None:
             return status, [*headers, ("connection", "close")], content
         if self.uploads >= MAX_UPLOADS:
@@ -97,9 +95,7 @@ class Application:
             spool = uploads.UploadWriter(int(limit))
             try:
                 environ = _environ(scope, b"")
-                environ[uploads.ENVIRON_KEY] = await _spooled(
-                    protocol, spool, length or 0
-                )
+                environ[uploads.ENVIRON_KEY] = await _spooled(protocol, spool, length or 0)
                 return await _answered(environ, upload_threads)
             finally:
                 spool.remove()
@@ -107,9 +103,7 @@ class Application:
             self.uploads -= 1
 
 
-async def _answered(
-    environ: dict[str, Any], pool: ThreadPoolExecutor = threads
-) -> Answer:
+async def _answered(environ: dict[str, Any], pool: ThreadPoolExecutor = threads) -> Answer:
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(pool, _answer, environ)
 
@@ -128,16 +122,12 @@ def _answer(environ: dict[str, Any]) -> Answer:
         response.close()
 
 
-async def _send(
-    protocol: Any, status: int, headers: list[tuple[str, str]], content: Any
-) -> None:
+async def _send(protocol: Any, status: int, headers: list[tuple[str, str]], content: Any) -> None:
     if isinstance(content, LocalFile):
         if content.end == content.start:
             protocol.response_bytes(status, headers, b"")
             return
-        protocol.response_file_range(
-            status, headers, content.path, content.start, content.end
-        )
+        protocol.response_file_range(status, headers, content.path, content.start, content.end)
         return
     if not isinstance(content, bytes):
         await _send_chunks(protocol.response_stream(status, headers), content)
@@ -149,9 +139,7 @@ async def _send_chunks(transport: Any, response: Any) -> None:
     """Send a file from object storage, chunk by chunk."""
     loop, chunks = asyncio.get_running_loop(), iter(response)
     try:
-        while (
-            chunk := await loop.run_in_executor(files, next, chunks, None)
-        ) is not None:
+        while (chunk := await loop.run_in_executor(files, next, chunks, None)) is not None:
             await transport.send_bytes(chunk)
     except (RuntimeError, OSError):
         pass  # the client disconnected; it resumes the download later
@@ -161,17 +149,13 @@ async def _send_chunks(transport: Any, response: Any) -> None:
         await loop.run_in_executor(files, response.close)
 
 
-async def _spooled(
-    protocol: Any, spool: uploads.UploadWriter, length: int
-) -> uploads.UploadedFile:
+async def _spooled(protocol: Any, spool: uploads.UploadWriter, length: int) -> uploads.UploadedFile:
     """Write the body to the disk; a sender that is too slow is refused."""
     try:
         async with asyncio.timeout(MAX_CHUNK_SECONDS + length / MIN_UPLOAD_RATE):
             await _write(protocol, spool)
     except TimeoutError:
-        raise Refusal(
-            408, "request_timeout", "The file did not arrive in time."
-        ) from None
+        raise Refusal(408, "request_timeout", "The file did not arrive in time.") from None
     except uploads.TooLarge:
         raise _TOO_LARGE from None
     except RuntimeError:
@@ -212,19 +196,13 @@ def _content_length(scope: Any) -> int | None:
 
 _TOO_LARGE = Refusal(413, "request_too_large", "The request body is too large.")
 _NOT_STORED = Refusal(503, "unavailable", "The server cannot store the file now.")
-_TRUNCATED = Refusal(
-    400, "upload_truncated", "The upload was interrupted. Nothing of it was kept."
-)
+_TRUNCATED = Refusal(400, "upload_truncated", "The upload was interrupted. Nothing of it was kept.")
 
 
 async def _body(scope: Any, protocol: Any) -> bytes:
     headers, limit = scope.headers, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     has_length = "content-length" in headers
-    if (
-        not has_length
-        and "transfer-encoding" not in headers
-        and scope.http_version[0] == "1"
-    ):
+    if not has_length and "transfer-encoding" not in headers and scope.http_version[0] == "1":
         return b""
     length = headers.get("content-length", "0")
     if not length.isdecimal() or len(length) > 15 or int(length) > limit:
@@ -235,9 +213,7 @@ async def _body(scope: Any, protocol: Any) -> bytes:
                 return bytes(await protocol())
             return await _chunks(protocol, limit)
     except TimeoutError:
-        raise Refusal(
-            408, "request_timeout", "The request body did not arrive in time."
-        ) from None
+        raise Refusal(408, "request_timeout", "The request body did not arrive in time.") from None
 
 
 async def _chunks(protocol: Any, limit: int) -> bytes:

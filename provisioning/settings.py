@@ -33,17 +33,14 @@ CERT_SUBJECT_ORGANIZATION = env.text("CERT_SUBJECT_ORGANIZATION", "BTManagement"
 CERT_SUBJECT_COUNTRY = env.text("CERT_SUBJECT_COUNTRY", "IL")
 if not (0 < AUTO_RENEWAL_DAYS <= RENEWAL_WARNING_DAYS < DEFAULT_CERT_VALIDITY_DAYS):
     raise ImproperlyConfigured(
-        "Required: 0 < AUTO_RENEWAL_DAYS <= RENEWAL_WARNING_DAYS"
-        " < DEFAULT_CERT_VALIDITY_DAYS."
+        "Required: 0 < AUTO_RENEWAL_DAYS <= RENEWAL_WARNING_DAYS < DEFAULT_CERT_VALIDITY_DAYS."
     )
 if not re.fullmatch(r"[A-Z]{2}", CERT_SUBJECT_COUNTRY):
     raise ImproperlyConfigured(
         "CERT_SUBJECT_COUNTRY must be a country code of two capital letters."
     )
 if not 0 < len(CERT_SUBJECT_ORGANIZATION) <= 50:
-    raise ImproperlyConfigured(
-        "CERT_SUBJECT_ORGANIZATION must have 1 to 50 characters."
-    )
+    raise ImproperlyConfigured("CERT_SUBJECT_ORGANIZATION must have 1 to 50 characters.")
 CA_VALIDITY_DAYS = env.number("CA_VALIDITY_DAYS", 3650, minimum=1)
 CA_KEY_PASSPHRASE = env.secret("CA_KEY_PASSPHRASE", "")
 KEY_ENCRYPTION_KEY = env.secret("KEY_ENCRYPTION_KEY", "")
@@ -56,18 +53,14 @@ PKCS11_MODULE = env.text("PKCS11_MODULE", "")  # library path, for a CA key in a
 PKCS11_PIN = env.secret("PKCS11_PIN", "")
 CRL_SHARDS = env.number("CRL_SHARDS", 64, minimum=1)
 CRL_VALIDITY_HOURS = env.number("CRL_VALIDITY_HOURS", 168, minimum=4)  # 7 days
-CRL_REBUILD_HOURS = env.number(
-    "CRL_REBUILD_HOURS", 24, minimum=1
-)  # without revocations
+CRL_REBUILD_HOURS = env.number("CRL_REBUILD_HOURS", 24, minimum=1)  # without revocations
 OCSP_VALIDITY_HOURS = env.number("OCSP_VALIDITY_HOURS", 12, minimum=1)
 OCSP_RESPONDER_DAYS = env.number("OCSP_RESPONDER_DAYS", 14, minimum=2)
 HANDOVER_DAYS = env.number("HANDOVER_DAYS", 7)  # old and new certificate both valid
 RENEWALS_PER_MINUTE = env.number("RENEWALS_PER_MINUTE", 3000, minimum=1)
 INSPECTION_HOURS = env.number("INSPECTION_HOURS", 24, minimum=1)  # for a full pass
 if CRL_VALIDITY_HOURS < 2 * CRL_REBUILD_HOURS:
-    raise ImproperlyConfigured(
-        "CRL_VALIDITY_HOURS must be at least twice CRL_REBUILD_HOURS."
-    )
+    raise ImproperlyConfigured("CRL_VALIDITY_HOURS must be at least twice CRL_REBUILD_HOURS.")
 CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, minimum=1)
 CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 600)  # 0: no clone detection
 FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, minimum=1)
@@ -83,12 +76,8 @@ COMMAND_RETENTION_DAYS = env.number("COMMAND_RETENTION_DAYS", 365, minimum=1)
 PACKAGE_LIMIT_MB = env.number("PACKAGE_LIMIT_MB", 2048, minimum=1)
 PACKAGE_QUOTA_MB = env.number("PACKAGE_QUOTA_MB", 20_000, minimum=1)  # per tenant
 METRICS_INTERVAL_SECONDS = env.number("METRICS_INTERVAL_SECONDS", 300, minimum=1)
-METRICS_RETENTION_DAYS = env.number(
-    "METRICS_RETENTION_DAYS", 90, minimum=1
-)  # of samples
-METRICS_AGGREGATE_RETENTION_DAYS = env.number(
-    "METRICS_AGGREGATE_RETENTION_DAYS", 730, minimum=1
-)
+METRICS_RETENTION_DAYS = env.number("METRICS_RETENTION_DAYS", 90, minimum=1)  # of samples
+METRICS_AGGREGATE_RETENTION_DAYS = env.number("METRICS_AGGREGATE_RETENTION_DAYS", 730, minimum=1)
 METRICS_CLOCK_LIMIT_SECONDS = env.number("METRICS_CLOCK_LIMIT_SECONDS", 600, minimum=1)
 EVENT_RETENTION_DAYS = env.number("EVENT_RETENTION_DAYS", 365, minimum=1)
 
@@ -101,46 +90,29 @@ if _public.scheme not in {"http", "https"} or not _public.hostname:
     raise ImproperlyConfigured(
         "PUBLIC_URL must be an HTTP URL, for example https://devices.example.com."
     )
-_plain_http = (
-    f"http://{_public.hostname if _public.scheme == 'https' else _public.netloc}"
-)
+_plain_http = f"http://{_public.hostname if _public.scheme == 'https' else _public.netloc}"
 PKI_URL = env.text("PKI_URL", _plain_http).rstrip("/")  # written into certificates
 _pki = urlsplit(PKI_URL)
 if _pki.scheme not in {"http", "https"} or not _pki.hostname:
-    raise ImproperlyConfigured(
-        "PKI_URL must be an HTTP URL, for example http://pki.example.com."
-    )
+    raise ImproperlyConfigured("PKI_URL must be an HTTP URL, for example http://pki.example.com.")
 _loopback = ["localhost", "127.0.0.1", "[::1]"]
 HOST = env.text("HOST", "127.0.0.1" if _public.hostname in _loopback else "0.0.0.0")
-ALLOWED_HOSTS = [
-    *_loopback,
-    _public.hostname,
-    _pki.hostname,
-    *env.string_list("ALLOWED_HOSTS"),
-]
+ALLOWED_HOSTS = [*_loopback, _public.hostname, _pki.hostname, *env.string_list("ALLOWED_HOSTS")]
 WEB_WORKERS = env.number("WEB_WORKERS", 2, minimum=1)  # processes
 WEB_THREADS = env.number("WEB_THREADS", 4, minimum=1)  # per process
-STREAM_PORT = env.number(
-    "STREAM_PORT", PORT + 1000 if PORT < 60_000 else PORT - 1000, minimum=1
-)
+STREAM_PORT = env.number("STREAM_PORT", PORT + 1000 if PORT < 60_000 else PORT - 1000, minimum=1)
 STREAM_WORKERS = env.number("STREAM_WORKERS", 2, minimum=1)  # processes
 # A proxy serves the web and the push server at one address. Without a proxy, the push
 # server has its own port.
 _stream = f"{_public.scheme}://{_public.hostname}:{STREAM_PORT}"
-STREAM_URL = env.text(
-    "STREAM_URL", _stream if _public.port == PORT else PUBLIC_URL
-).rstrip("/")
+STREAM_URL = env.text("STREAM_URL", _stream if _public.port == PORT else PUBLIC_URL).rstrip("/")
 WORKER_PROCESSES = env.number("WORKER_PROCESSES", 2, minimum=1)
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
-CLIENT_CERTIFICATE_PROXIES = env.networks(
-    "CLIENT_CERTIFICATE_PROXIES"
-)  # terminate mTLS
+CLIENT_CERTIFICATE_PROXIES = env.networks("CLIENT_CERTIFICATE_PROXIES")  # terminate mTLS
 
 _https = _public.scheme == "https"
-SECURE_PROXY_SSL_HEADER = (
-    ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
-)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_SSL_REDIRECT = _https
 SECURE_REDIRECT_EXEMPT = [
     r"^health/",
@@ -228,10 +200,7 @@ TEMPLATES = [
 AUTH_USER_MODEL = "tenants.User"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
-AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
-    "tenants.roles.RoleBackend",
-]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "tenants.roles.RoleBackend"]
 AXES_FAILURE_LIMIT = env.number("SIGN_IN_FAILURES", 5, minimum=1)
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
@@ -310,16 +279,12 @@ RATES = {
 # --- PostgreSQL, Redis, Celery -------------------------------------------------------
 
 _embedded = (
-    endpoints.load_or_create(VAR).environment
-    if endpoints.missing_servers(os.environ)
-    else {}
+    endpoints.load_or_create(VAR).environment if endpoints.missing_servers(os.environ) else {}
 )
 DATABASE_URL = env.secret("DATABASE_URL", _embedded.get("DATABASE_URL"))
 REDIS_URL = env.secret("REDIS_URL", _embedded.get("REDIS_URL"))
 DATABASES = {
-    "default": dj_database_url.parse(
-        DATABASE_URL, conn_max_age=600, conn_health_checks=True
-    )
+    "default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)
 }
 if "postgresql" not in str(DATABASES["default"]["ENGINE"]):
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database.")
@@ -367,8 +332,6 @@ SPECTACULAR_SETTINGS = api.SPECTACULAR_SETTINGS
 # --- Logs and metrics ----------------------------------------------------------------
 
 METRICS_TOKEN = env.secret("METRICS_TOKEN", "")
-LOG_LEVEL = env.choice(
-    "LOG_LEVEL", "INFO", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"
-)
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMAT = env.choice("LOG_FORMAT", "json", "json", "text")
 LOGGING = logs.logging_config(level=LOG_LEVEL, formatter=LOG_FORMAT)

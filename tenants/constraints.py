@@ -65,9 +65,7 @@ class SameTenant(models.BaseConstraint):
         if target is None or (exclude and self.field in exclude):
             return
         if target.tenant_id != getattr(instance, "tenant_id", None):
-            raise ValidationError(
-                self.get_violation_error_message(), code="different_tenant"
-            )
+            raise ValidationError(self.get_violation_error_message(), code="different_tenant")
 
     def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         path, _, _ = super().deconstruct()

@@ -68,10 +68,7 @@ def database_scope() -> str:
 @contextmanager
 def tenant_scope(tenant_id: UUID | None) -> Iterator[None]:
     """Set the current tenant for the `with` block. Restore the previous scope after it."""
-    tenant_token, every_tenant_token = (
-        _tenant_id.set(tenant_id),
-        _every_tenant.set(False),
-    )
+    tenant_token, every_tenant_token = (_tenant_id.set(tenant_id), _every_tenant.set(False))
     try:
         yield
     finally:

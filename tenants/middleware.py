@@ -23,9 +23,7 @@ class TenantMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         caller = Caller(
-            kind="anonymous",
-            address=client_address(request),
-            request_id=uuid.uuid4().hex,
+            kind="anonymous", address=client_address(request), request_id=uuid.uuid4().hex
         )
         with tenant_scope(None), caller_scope(caller):
             response = self.get_response(request)

@@ -4,11 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from django.contrib.auth.models import (
-    AbstractBaseUser,
-    BaseUserManager,
-    PermissionsMixin,
-)
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.db.models import Q
 from django.utils.functional import cached_property
@@ -83,10 +79,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     def is_staff(self) -> bool:
         """Return whether the user may use the portal: superusers and members may."""
         with every_tenant_scope():
-            return (
-                self.is_superuser
-                or Membership.every_tenant.filter(user_id=self.pk).exists()
-            )
+            return self.is_superuser or Membership.every_tenant.filter(user_id=self.pk).exists()
 
 
 class SecondFactor(models.Model):
@@ -168,12 +161,8 @@ class Membership(TenantOwned):
     class Meta(TenantOwned.Meta):
         ordering = ("created_at",)
         constraints = (
-            models.UniqueConstraint(
-                fields=("tenant", "user"), name="membership_once_per_tenant"
-            ),
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="membership_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "user"), name="membership_once_per_tenant"),
+            models.UniqueConstraint(fields=("tenant", "id"), name="membership_with_its_tenant"),
         )
 
     def __str__(self) -> str:
@@ -232,12 +221,8 @@ class ApiToken(IssuedToken):
     prefix = "usr_"
     noun = "api_token"
 
-    membership = models.ForeignKey(
-        Membership, on_delete=models.CASCADE, related_name="api_tokens"
-    )
+    membership = models.ForeignKey(Membership, on_delete=models.CASCADE, related_name="api_tokens")
 
     class Meta(IssuedToken.Meta):
         abstract = False
-        constraints = (
-            SameTenant("membership", name="api_token_of_its_members_tenant"),
-        )
+        constraints = (SameTenant("membership", name="api_token_of_its_members_tenant"),)

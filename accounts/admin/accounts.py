@@ -132,17 +132,13 @@ class MembershipForm(ServiceForm):
     def call_service(self) -> Membership:
         role = Role(self.cleaned_data["role"])
         if not self.instance._state.adding:
-            members.change_role(
-                membership=self.instance, role=role, by=self.by, now=timezone.now()
-            )
+            members.change_role(membership=self.instance, role=role, by=self.by, now=timezone.now())
             self.instance.role = role
             return self.instance
         if role is Role.OWNER and self.by is not Role.OWNER:
             raise RoleTooLow("Only an owner can add another owner.", field="role")
         email = self.cleaned_data["email"]
-        membership, password = members.add_member(
-            email=email, role=role, now=timezone.now()
-        )
+        membership, password = members.add_member(email=email, role=role, now=timezone.now())
         membership.__dict__["shown_once"] = password
         return membership
 
@@ -189,8 +185,7 @@ class MembershipAdmin(PortalAdmin):
     actions = ("remove_selected", "remove_second_factor")
 
     @admin.action(
-        description="Remove the second factor of selected members",
-        permissions=["change"],
+        description="Remove the second factor of selected members", permissions=["change"]
     )
     def remove_second_factor(
         self, request: HttpRequest, memberships: QuerySet[Membership]
@@ -224,9 +219,7 @@ class ApiTokenForm(ServiceForm):
     """Create a token for a member. The row carries the token to the page that shows it."""
 
     membership = forms.ModelChoiceField(
-        label="Member",
-        queryset=Membership.objects.none(),
-        widget=UnfoldAdminSelectWidget(),
+        label="Member", queryset=Membership.objects.none(), widget=UnfoldAdminSelectWidget()
     )
     name = text_field(
         "Name",
@@ -261,8 +254,7 @@ class ApiTokenForm(ServiceForm):
         membership = self.cleaned_data["membership"]
         if not self.by.includes(Role(membership.role)):
             raise RoleTooLow(
-                "The member has a higher role than you. Choose another member.",
-                field="membership",
+                "The member has a higher role than you. Choose another member.", field="membership"
             )
         row, token = tokens.issue_api_token(
             membership=membership,
@@ -286,9 +278,7 @@ class ApiTokenAdmin(IssuedTokenAdmin):
     ) -> Any:
         form = ApiTokenForm.for_user(signed_in_user(request))
         form.by = role_of(request)
-        form.members = visible_to(signed_in_user(request), Membership).select_related(
-            "user"
-        )
+        form.members = visible_to(signed_in_user(request), Membership).select_related("user")
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:

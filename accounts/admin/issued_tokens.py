@@ -40,8 +40,7 @@ class IssuedTokenAdmin(PortalAdmin):
         return secret_page(self, request, title=title, secrets=secrets)
 
     @display(
-        description="State",
-        label={"usable": "success", "expired": "warning", "revoked": "danger"},
+        description="State", label={"usable": "success", "expired": "warning", "revoked": "danger"}
     )
     def state(self, token: IssuedToken) -> str:
         return token.state(timezone.now())
@@ -55,9 +54,7 @@ class IssuedTokenAdmin(PortalAdmin):
         return relative_time(token.created_at)
 
     @admin.action(description="Revoke selected tokens", permissions=["change"])
-    def revoke_selected(
-        self, request: HttpRequest, tokens: QuerySet[Any]
-    ) -> HttpResponse:
+    def revoke_selected(self, request: HttpRequest, tokens: QuerySet[Any]) -> HttpResponse:
         def revoke(token: IssuedToken) -> str:
             revoke_token(token, now=timezone.now())
             return "Revoked."

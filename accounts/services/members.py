@@ -52,8 +52,7 @@ def add_member(
     if user is not None and user.last_login is None and not by_operator:
         # The member who invited the user may still know the initial password.
         raise FirstSignInPending(
-            f"Another tenant has invited {email}. The user must sign in there first.",
-            field="email",
+            f"Another tenant has invited {email}. The user must sign in there first.", field="email"
         )
     if user is None or user.last_login is None:
         password = secrets.token_urlsafe(12)
@@ -122,11 +121,7 @@ def user_by_email(email: str) -> User:
 
 
 def _event_fields(membership: Membership, now: datetime) -> dict[str, Any]:
-    return {
-        "tenant_id": membership.tenant_id,
-        "at": now,
-        "email": membership.user.email,
-    }
+    return {"tenant_id": membership.tenant_id, "at": now, "email": membership.user.email}
 
 
 def _require_another_owner(membership: Membership) -> None:

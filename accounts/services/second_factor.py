@@ -9,12 +9,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.db import transaction
 
 from accounts.errors import SecondFactorRefused, TooManyAttempts, WrongCode
-from accounts.events import (
-    PersonEvent,
-    RecoveryCodeUsed,
-    SecondFactorAdded,
-    SecondFactorRemoved,
-)
+from accounts.events import PersonEvent, RecoveryCodeUsed, SecondFactorAdded, SecondFactorRemoved
 from core.encryption import decrypt, encrypt
 from core.limits import Limit, LimiterUnavailable
 from events.services.outbox import record
@@ -51,8 +46,7 @@ def begin_setup(user: User, *, now: datetime) -> Setup:
         SecondFactorRefused: the user has an active second factor.
     """
     row, _ = SecondFactor.objects.get_or_create(
-        user=user,
-        defaults={"secret": _new_secret(), "made_at": now},
+        user=user, defaults={"secret": _new_secret(), "made_at": now}
     )
     if row.confirmed_at is not None:
         raise SecondFactorRefused("The user already has a second factor.")
@@ -181,9 +175,7 @@ def _count_attempt(user: User) -> None:
             "Codes cannot be checked at the moment. Try again in a minute."
         ) from error
     if wait is not None:
-        raise TooManyAttempts(
-            "Too many attempts. Try again in a few minutes.", field="code"
-        )
+        raise TooManyAttempts("Too many attempts. Try again in a few minutes.", field="code")
 
 
 def _step_of(row: SecondFactor, code: str, now: datetime) -> int | None:

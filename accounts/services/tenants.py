@@ -43,9 +43,7 @@ def create_tenant(
         "A slug may contain only letters, digits, hyphens and underscores.",
     )
     if len(slug) > 64 or len(name) > 120:
-        raise InvalidTenant(
-            "The slug may have at most 64 characters and the name at most 120."
-        )
+        raise InvalidTenant("The slug may have at most 64 characters and the name at most 120.")
     try:
         with transaction.atomic():
             tenant = Tenant.objects.create(slug=slug, name=name or slug)

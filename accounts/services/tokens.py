@@ -38,9 +38,7 @@ def issue_token(model: type[T], *, now: datetime, **fields: object) -> tuple[T, 
         The row and the token. The token itself is not stored.
     """
     token = tokens.make(model.prefix)
-    row = model(
-        digest=tokens.digest(token), hint=tokens.hint(token), created_at=now, **fields
-    )
+    row = model(digest=tokens.digest(token), hint=tokens.hint(token), created_at=now, **fields)
     row.save(force_insert=True)
     issued, _ = _EVENTS[model.noun]
     record([issued(**_event_fields(row, now))])
@@ -48,11 +46,7 @@ def issue_token(model: type[T], *, now: datetime, **fields: object) -> tuple[T, 
 
 
 def issue_api_token(
-    *,
-    membership: Membership,
-    name: str,
-    now: datetime,
-    lifetime: timedelta | None = None,
+    *, membership: Membership, name: str, now: datetime, lifetime: timedelta | None = None
 ) -> tuple[ApiToken, str]:
     """Create an API token (prefix `usr_`) for a member.
 
@@ -82,9 +76,4 @@ def revoke_token(token: IssuedToken, *, now: datetime) -> None:
 
 
 def _event_fields(row: IssuedToken, now: datetime) -> dict[str, Any]:
-    return {
-        "tenant_id": row.tenant_id,
-        "at": now,
-        "token_name": row.name,
-        "hint": row.hint,
-    }
+    return {"tenant_id": row.tenant_id, "at": now, "token_name": row.name, "hint": row.hint}

@@ -7,9 +7,7 @@ from django.core.exceptions import ValidationError
 from accounts.errors import InvalidTenant
 
 
-def check(
-    validator: Callable[[str], object], value: str, field: str, sentence: str
-) -> None:
+def check(validator: Callable[[str], object], value: str, field: str, sentence: str) -> None:
     """Apply a validator to a value.
 
     Args:

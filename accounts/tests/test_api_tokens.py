@@ -6,13 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
-from accounts.errors import (
-    AlreadyMember,
-    FirstSignInPending,
-    InvalidTenant,
-    LastOwner,
-    RoleTooLow,
-)
+from accounts.errors import AlreadyMember, FirstSignInPending, InvalidTenant, LastOwner, RoleTooLow
 from accounts.services import members, tenants
 from accounts.services import tokens as token_service
 from events.models import Event
@@ -54,9 +48,7 @@ def test_only_the_hash_of_a_token_is_stored() -> None:
 def test_revocation_and_expiry_take_effect_at_once() -> None:
     now = datetime.now(UTC)
     membership = MembershipFactory.create(role=Role.VIEWER)
-    revoked, first = token_service.issue_api_token(
-        membership=membership, name="a", now=now
-    )
+    revoked, first = token_service.issue_api_token(membership=membership, name="a", now=now)
     expired, second = token_service.issue_api_token(
         membership=membership, name="b", now=now, lifetime=timedelta(hours=1)
     )
@@ -72,9 +64,7 @@ def test_revocation_and_expiry_take_effect_at_once() -> None:
 
 def test_the_token_of_a_deactivated_user_is_rejected_at_once() -> None:
     membership = MembershipFactory.create(role=Role.VIEWER)
-    _, token = token_service.issue_api_token(
-        membership=membership, name="a", now=datetime.now(UTC)
-    )
+    _, token = token_service.issue_api_token(membership=membership, name="a", now=datetime.now(UTC))
     User.objects.filter(pk=membership.user_id).update(is_active=False)
 
     assert client_with_token(token).get("/devices").status_code == 401
@@ -115,12 +105,8 @@ def test_a_role_includes_the_lower_roles() -> None:
     assert not Role.VIEWER.includes(Role.OPERATOR)
 
 
-def test_the_owner_of_a_tenant_created_by_command_can_sign_in(
-    client: Any, capsys: Any
-) -> None:
-    call_command(
-        "create_tenant", "acme", name="Acme", owner="Boss@Acme.test", as_json=True
-    )
+def test_the_owner_of_a_tenant_created_by_command_can_sign_in(client: Any, capsys: Any) -> None:
+    call_command("create_tenant", "acme", name="Acme", owner="Boss@Acme.test", as_json=True)
 
     result = json.loads(capsys.readouterr().out)
     assert result["tenant"] == "acme"
@@ -140,9 +126,7 @@ def test_an_invalid_slug_is_an_error(slug: str) -> None:
 
 def test_no_tenant_is_created_if_the_owner_is_invalid() -> None:
     with pytest.raises(InvalidTenant):
-        tenants.create_tenant(
-            slug="acme", owner_email="nonsense", now=datetime.now(UTC)
-        )
+        tenants.create_tenant(slug="acme", owner_email="nonsense", now=datetime.now(UTC))
     assert not Tenant.objects.exists()
 
 
@@ -178,8 +162,7 @@ def test_the_last_owner_cannot_be_removed(tenant: Tenant) -> None:
 
 def test_only_an_owner_can_add_or_remove_an_owner(tenant: Tenant) -> None:
     owner, member = (
-        MembershipFactory.create(tenant=tenant, role=role)
-        for role in (Role.OWNER, Role.VIEWER)
+        MembershipFactory.create(tenant=tenant, role=role) for role in (Role.OWNER, Role.VIEWER)
     )
 
     with pytest.raises(RoleTooLow):
@@ -191,9 +174,7 @@ def test_only_an_owner_can_add_or_remove_an_owner(tenant: Tenant) -> None:
 def test_tokens_of_a_removed_member_are_rejected(tenant: Tenant) -> None:
     MembershipFactory.create(tenant=tenant, role=Role.OWNER)
     member = MembershipFactory.create(tenant=tenant, role=Role.VIEWER)
-    _, token = token_service.issue_api_token(
-        membership=member, name="a", now=datetime.now(UTC)
-    )
+    _, token = token_service.issue_api_token(membership=member, name="a", now=datetime.now(UTC))
 
     members.remove_member(membership=member, by=Role.OWNER, now=NOW)
 
@@ -278,9 +259,7 @@ def test_an_initial_password_must_be_changed_before_anything_else(
     client: Any, tenant: Tenant
 ) -> None:
     with tenant_scope(tenant.pk):
-        _, password = members.add_member(
-            email="new@acme.test", role=Role.VIEWER, now=NOW
-        )
+        _, password = members.add_member(email="new@acme.test", role=Role.VIEWER, now=NOW)
     data = {"username": "new@acme.test", "password": password}
     assert client.post("/admin/login/?next=/admin/", data).status_code == 302
 

@@ -54,9 +54,7 @@ class ListInline(ReadOnlyInline):
     def built(self, row: RevocationList) -> str:
         return relative_time(row.this_update)
 
-    @display(
-        description="Valid until", label={"valid": "success", "expires": "warning"}
-    )
+    @display(description="Valid until", label={"valid": "success", "expires": "warning"})
     def valid_until(self, row: RevocationList) -> tuple[str, str]:
         if row.next_update is None:
             return "expires", "Not built yet"
@@ -88,8 +86,7 @@ class CertificateAuthorityAdmin(ReadOnlyAdmin):
     readonly_fields = ("responder", "chain_pem")
 
     @display(
-        description="Status",
-        label={"signing": "success", "next": "info", "trusted": "default"},
+        description="Status", label={"signing": "success", "next": "info", "trusted": "default"}
     )
     def status_label(self, row: CertificateAuthority) -> tuple[str, str]:
         return row.status, row.get_status_display()
@@ -153,8 +150,7 @@ class RenewalCampaignAdmin(PortalAdmin):
         return ", ".join(parts)
 
     @display(
-        description="Status",
-        label={"Running": "info", "Stopped": "warning", "Done": "success"},
+        description="Status", label={"Running": "info", "Stopped": "warning", "Done": "success"}
     )
     def state(self, row: RenewalCampaign) -> str:
         if row.ended_at is None:
@@ -210,9 +206,7 @@ class DriftAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Certificate")
     def certificate_link(self, row: Drift) -> str:
-        address = reverse(
-            "admin:certificates_devicecertificate_change", args=[row.certificate_id]
-        )
+        address = reverse("admin:certificates_devicecertificate_change", args=[row.certificate_id])
         return format_html('<a href="{}">{}</a>', address, row.certificate)
 
     @admin.display(description="First found")

@@ -131,9 +131,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
                 title="Revoke certificates",
                 action="revoke_selected",
                 rows=selected,
-                explanation=(
-                    "Verifiers will reject these certificates. This cannot be undone."
-                ),
+                explanation=("Verifiers will reject these certificates. This cannot be undone."),
                 choices=DeviceCertificate.Reason.choices,
                 button="Revoke",
             )
@@ -154,9 +152,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
             title="Renew certificate",
             action="renew_selected",
             rows=self.get_queryset(request).filter(pk=object_id),
-            explanation=(
-                "The device gets the new certificate after its next connect request."
-            ),
+            explanation=("The device gets the new certificate after its next connect request."),
             button="Renew",
         )
 
@@ -202,53 +198,32 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
     )
     actions_detail = ("issue_for_one", *DeviceAdmin.actions_detail)
 
-    @admin.action(
-        description="Issue certificates for selected devices", permissions=["change"]
-    )
-    def issue_for_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
+    @admin.action(description="Issue certificates for selected devices", permissions=["change"])
+    def issue_for_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         service = CertificateManagementService()
 
         def issue(device: Device) -> str:
             row = service.issue_certificate(device=device, now=timezone.now())
-            return (
-                f"Issued certificate {row.serial_number}, valid until "
-                f"{row.not_after:%Y-%m-%d}."
-            )
+            return f"Issued certificate {row.serial_number}, valid until {row.not_after:%Y-%m-%d}."
 
         selected = devices[:MAX_ROWS_PER_ACTION]
-        outcomes = run_for_each(
-            selected, issue, of_tenant=lambda device: device.tenant_id
-        )
+        outcomes = run_for_each(selected, issue, of_tenant=lambda device: device.tenant_id)
         return results_page(self, request, "Issue certificates", outcomes)
 
-    @admin.action(
-        description="Renew certificates of selected devices", permissions=["change"]
-    )
-    def renew_for_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
+    @admin.action(description="Renew certificates of selected devices", permissions=["change"])
+    def renew_for_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         service = CertificateManagementService()
 
         def renew(device: Device) -> str:
-            row = service.renew_certificate(
-                certificate_in_use(device), now=timezone.now()
-            )
+            row = service.renew_certificate(certificate_in_use(device), now=timezone.now())
             return f"Renewed until {row.not_after:%Y-%m-%d}."
 
         selected = devices[:MAX_ROWS_PER_ACTION]
-        outcomes = run_for_each(
-            selected, renew, of_tenant=lambda device: device.tenant_id
-        )
+        outcomes = run_for_each(selected, renew, of_tenant=lambda device: device.tenant_id)
         return results_page(self, request, "Renew certificates", outcomes)
 
-    @admin.action(
-        description="Revoke certificates of selected devices", permissions=["change"]
-    )
-    def revoke_for_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
+    @admin.action(description="Revoke certificates of selected devices", permissions=["change"])
+    def revoke_for_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         selected = devices[:MAX_ROWS_PER_ACTION]
         if "confirmed" not in request.POST:
             return confirmation_page(
@@ -268,21 +243,13 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
 
         def revoke(device: Device) -> str:
             certificate_in_use(device)  # a device without one is reported as refused
-            count = service.revoke_all_of_device(
-                device.pk, reason=reason, now=timezone.now()
-            )
+            count = service.revoke_all_of_device(device.pk, reason=reason, now=timezone.now())
             return f"Certificates revoked: {count}."
 
-        outcomes = run_for_each(
-            selected, revoke, of_tenant=lambda device: device.tenant_id
-        )
+        outcomes = run_for_each(selected, revoke, of_tenant=lambda device: device.tenant_id)
         return results_page(self, request, "Revoke certificates", outcomes)
 
-    @action(
-        description="Issue certificate",
-        url_path="issue-certificate",
-        permissions=["change"],
-    )
+    @action(description="Issue certificate", url_path="issue-certificate", permissions=["change"])
     def issue_for_one(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
         return confirmation_page(
             self,

@@ -38,9 +38,7 @@ class ClientCertificateAuthentication(BaseAuthentication):
             return None
         with every_tenant_scope():  # the tenant is not known yet
             try:
-                row, device = client_certificates.verify(
-                    unquote(header), now=timezone.now()
-                )
+                row, device = client_certificates.verify(unquote(header), now=timezone.now())
             except ClientCertificateRefused as error:
                 raise AuthenticationFailed(str(error), code=error.code) from error
             bind_caller("device", id=device.pk, name=device.name)

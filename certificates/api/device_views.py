@@ -46,9 +46,7 @@ class MyCertificateView(APIView):
     def get(self, request: Request) -> Response:
         return Response(with_chain(certificate_in_use(calling_device(request))))
 
-    @extend_schema(
-        request=IssueSerializer, responses={201: CertificateWithChainSerializer}
-    )
+    @extend_schema(request=IssueSerializer, responses={201: CertificateWithChainSerializer})
     def post(self, request: Request) -> Response:
         body = IssueSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -92,10 +90,7 @@ class BundleView(APIView):
 
     @extend_schema(
         request=BundleRequestSerializer,
-        responses={
-            (200, PEM): OpenApiTypes.STR,
-            (200, PKCS_12): OpenApiTypes.BINARY,
-        },
+        responses={(200, PEM): OpenApiTypes.STR, (200, PKCS_12): OpenApiTypes.BINARY},
     )
     def post(self, request: Request) -> HttpResponse:
         body = BundleRequestSerializer(data=request.data)

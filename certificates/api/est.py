@@ -19,11 +19,7 @@ from certificates.pki import est
 from certificates.services import authorities, est_enrollment
 from certificates.services.certificate_management import CertificateManagementService
 from core.rest.negotiation import SingleFormatNegotiation
-from devices.registry.api.authentication import (
-    DeviceAuthentication,
-    MayConnect,
-    calling_device,
-)
+from devices.registry.api.authentication import DeviceAuthentication, MayConnect, calling_device
 
 CERTIFICATES = "application/pkcs7-mime"
 ATTRIBUTES = "application/csrattrs"
@@ -36,9 +32,7 @@ class CaCertificatesView(PublicView):
     @extend_schema(responses={(200, CERTIFICATES): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:
         authorities.signing_row(CertificateManagementService().ca, now=timezone.now())
-        return _base64_response(
-            est.certs_only(authorities.trusted_certificates()), CERTIFICATES
-        )
+        return _base64_response(est.certs_only(authorities.trusted_certificates()), CERTIFICATES)
 
 
 class CsrAttributesView(PublicView):
@@ -67,10 +61,7 @@ class EnrollView(APIView):
     content_negotiation_class = SingleFormatNegotiation
     reenroll = False
 
-    @extend_schema(
-        request=REQUEST,
-        responses={(200, CERTIFICATES): OpenApiTypes.STR, 202: None},
-    )
+    @extend_schema(request=REQUEST, responses={(200, CERTIFICATES): OpenApiTypes.STR, 202: None})
     def post(self, request: Request) -> HttpResponse:
         try:
             certificate = est_enrollment.enroll(
@@ -81,9 +72,7 @@ class EnrollView(APIView):
                 now=timezone.now(),
             )
         except EnrollmentPending as pending:
-            return HttpResponse(
-                status=202, headers={"Retry-After": pending.retry_after}
-            )
+            return HttpResponse(status=202, headers={"Retry-After": pending.retry_after})
         return _certificate_response(certificate)
 
 
@@ -108,7 +97,5 @@ def _base64_response(content: bytes, content_type: str) -> HttpResponse:
     ignore it.
     """
     return HttpResponse(
-        content,
-        content_type=content_type,
-        headers={"Content-Transfer-Encoding": "base64"},
+        content, content_type=content_type, headers={"Content-Transfer-Encoding": "base64"}
     )

@@ -59,9 +59,7 @@ class TrustedView(PublicView):
     def get(self, request: Request) -> HttpResponse:
         _signing_authority()
         trusted = authorities.trusted_certificates()
-        return _cached_response(
-            b"".join(item.public_bytes(Encoding.PEM) for item in trusted), PEM
-        )
+        return _cached_response(b"".join(item.public_bytes(Encoding.PEM) for item in trusted), PEM)
 
 
 class AuthorityCertificateView(VerifierView):
@@ -159,9 +157,7 @@ def _ocsp_response(request: Request, der: bytes) -> HttpResponseBase:
     now = timezone.now()
     ocsp = ocsp_responses.respond(der, ca=CertificateManagementService().ca, now=now)
     if ocsp.this_update is None or ocsp.until is None:
-        return HttpResponse(
-            ocsp.der, content_type=OCSP, headers={"Cache-Control": "no-store"}
-        )
+        return HttpResponse(ocsp.der, content_type=OCSP, headers={"Cache-Control": "no-store"})
     return cacheable(
         request,
         ocsp.der,
@@ -217,7 +213,5 @@ def _from_base64(text: str) -> bytes:
 
 def _cached_response(content: str | bytes, content_type: str) -> HttpResponse:
     return HttpResponse(
-        content,
-        content_type=content_type,
-        headers={"Cache-Control": "public, max-age=300"},
+        content, content_type=content_type, headers={"Cache-Control": "public, max-age=300"}
     )

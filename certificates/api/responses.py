@@ -51,13 +51,8 @@ def cacheable(
     response["ETag"] = quote_etag(etag)
     response["Last-Modified"] = http_date(made_at.timestamp())
     response["Expires"] = http_date((now + timedelta(seconds=seconds)).timestamp())
-    response["Cache-Control"] = (
-        f"public, no-transform, must-revalidate, max-age={seconds}"
-    )
+    response["Cache-Control"] = f"public, no-transform, must-revalidate, max-age={seconds}"
     conditional = get_conditional_response(
-        request,
-        etag=response["ETag"],
-        last_modified=int(made_at.timestamp()),
-        response=response,
+        request, etag=response["ETag"], last_modified=int(made_at.timestamp()), response=response
     )
     return conditional or response

@@ -18,9 +18,7 @@ class CertificateSerializer(serializers.ModelSerializer[DeviceCertificate]):
     """A certificate with its status. It never contains a private key."""
 
     device_id = serializers.UUIDField(read_only=True)
-    certificate = serializers.CharField(
-        source="pem", help_text="The certificate in PEM."
-    )
+    certificate = serializers.CharField(source="pem", help_text="The certificate in PEM.")
     revocation_reason = serializers.CharField(
         read_only=True, help_text="Empty unless the certificate is revoked."
     )
@@ -119,9 +117,7 @@ class RenewalInfoSerializer(serializers.Serializer[Any]):
 
     suggested_window = SuggestedWindowSerializer(source="*")
     reason = serializers.CharField(
-        help_text=(
-            "`expiry`, `superseded`, `revoked`, or the reason of the renewal campaign."
-        )
+        help_text=("`expiry`, `superseded`, `revoked`, or the reason of the renewal campaign.")
     )
 
 
@@ -152,9 +148,7 @@ class ValidationSerializer(serializers.Serializer[Any]):
     serial_number = serializers.CharField(
         source="certificate.serial_number", default=None, allow_null=True
     )
-    device_id = serializers.UUIDField(
-        source="certificate.device_id", default=None, allow_null=True
-    )
+    device_id = serializers.UUIDField(source="certificate.device_id", default=None, allow_null=True)
     status = serializers.ChoiceField(
         source="certificate.status",
         choices=DeviceCertificate.Status.choices,
@@ -178,9 +172,7 @@ class RegisteredSerializer(serializers.Serializer[Any]):
     """The registered device, its token and its certificate, if it sent a CSR."""
 
     device = DeviceSerializer()
-    token = serializers.CharField(
-        help_text="The device's token. It is returned this once only."
-    )
+    token = serializers.CharField(help_text="The device's token. It is returned this once only.")
     certificate = CertificateWithChainSerializer(allow_null=True)
 
 

@@ -59,9 +59,7 @@ class AutoRegisterView(APIView):
     def post(self, request: Request) -> Response:
         body = AutoRegistrationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        enrollment_token = (
-            request.auth if isinstance(request.auth, EnrollmentToken) else None
-        )
+        enrollment_token = request.auth if isinstance(request.auth, EnrollmentToken) else None
         enrollment = enroll(
             report=body.report(),
             csr_pem=body.validated_data.get("csr"),
@@ -92,9 +90,7 @@ class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
         certificates = DeviceCertificate.objects.signed().of_device(device.pk)
         return certificates.select_related("replaces")
 
-    @extend_schema(
-        request=IssueSerializer, responses={201: CertificateWithChainSerializer}
-    )
+    @extend_schema(request=IssueSerializer, responses={201: CertificateWithChainSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
         body = IssueSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -151,9 +147,7 @@ class ValidateView(APIView):
     def post(self, request: Request) -> Response:
         body = ValidationRequestSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        validation = validate_certificate(
-            body.validated_data["certificate"], now=timezone.now()
-        )
+        validation = validate_certificate(body.validated_data["certificate"], now=timezone.now())
         return Response(ValidationSerializer(validation).data)
 
 
@@ -169,6 +163,5 @@ class RenewalInfoView(APIView):
             certificate = of_device(certificate, request.user)
         window = window_of(certificate, now=timezone.now())
         return Response(
-            RenewalInfoSerializer(window).data,
-            headers={"Retry-After": str(RETRY_AFTER)},
+            RenewalInfoSerializer(window).data, headers={"Retry-After": str(RETRY_AFTER)}
         )

@@ -19,9 +19,7 @@ class KeyArguments:
 
 
 def add_key_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--key", type=Path, metavar="FILE", help="CA key to import, in PEM."
-    )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="CA key to import, in PEM.")
     parser.add_argument(
         "--token-key",
         metavar="URI",
@@ -55,17 +53,13 @@ def read_key_arguments(
         CommandError: the arguments exclude each other, or a file cannot be read.
     """
     if key is not None and token_key is not None:
-        raise CommandError(
-            "--key and --token-key cannot be used together.", returncode=2
-        )
+        raise CommandError("--key and --token-key cannot be used together.", returncode=2)
     if key is not None and chain is None:
         raise CommandError("--key requires --chain.", returncode=2)
     if chain is not None and key is None and token_key is None:
         raise CommandError("--chain requires --key or --token-key.", returncode=2)
     if chain is not None and with_root:
-        raise CommandError(
-            "--chain and --with-root cannot be used together.", returncode=2
-        )
+        raise CommandError("--chain and --with-root cannot be used together.", returncode=2)
     return KeyArguments(_read(key), token_key, _read(chain))
 
 

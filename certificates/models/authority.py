@@ -69,14 +69,10 @@ class CertificateAuthority(models.Model):
         ordering = ("-created_at", "-id")
         constraints = (
             models.UniqueConstraint(
-                fields=("status",),
-                condition=Q(status="signing"),
-                name="authority_one_signs",
+                fields=("status",), condition=Q(status="signing"), name="authority_one_signs"
             ),
             models.UniqueConstraint(
-                fields=("status",),
-                condition=Q(status="next"),
-                name="authority_one_is_next",
+                fields=("status",), condition=Q(status="next"), name="authority_one_is_next"
             ),
         )
 
@@ -125,15 +121,10 @@ class Responder(models.Model):
         verbose_name = "OCSP responder"
         constraints = (
             models.UniqueConstraint(
-                fields=("authority", "serial_number"),
-                name="responder_serial_once_per_authority",
+                fields=("authority", "serial_number"), name="responder_serial_once_per_authority"
             ),
         )
-        indexes = (
-            models.Index(
-                fields=("authority", "-not_after"), name="responder_of_authority"
-            ),
-        )
+        indexes = (models.Index(fields=("authority", "-not_after"), name="responder_of_authority"),)
 
     def __str__(self) -> str:
         return self.serial_number

@@ -51,9 +51,7 @@ class RenewalCampaign(models.Model):
                 nulls_distinct=False,
                 name="campaign_of_a_scope_once_at_a_time",
             ),
-            models.CheckConstraint(
-                name="campaign_has_a_rate", condition=Q(per_minute__gte=1)
-            ),
+            models.CheckConstraint(name="campaign_has_a_rate", condition=Q(per_minute__gte=1)),
         )
 
     def __str__(self) -> str:

@@ -32,10 +32,7 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
     def signed(self) -> Self:
         """Rows whose certificate was signed and activated."""
         return self.exclude(
-            status__in=(
-                DeviceCertificate.Status.PENDING,
-                DeviceCertificate.Status.FAILED,
-            )
+            status__in=(DeviceCertificate.Status.PENDING, DeviceCertificate.Status.FAILED)
         )
 
     def pending(self) -> Self:
@@ -43,15 +40,11 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
 
     def active(self) -> Self:
         """The certificate that a device should use now; at most one per device."""
-        return self.filter(
-            status=DeviceCertificate.Status.ACTIVE, handover_until__isnull=True
-        )
+        return self.filter(status=DeviceCertificate.Status.ACTIVE, handover_until__isnull=True)
 
     def past_handover(self, now: datetime) -> Self:
         """Active certificates that have a successor and whose handover period is over."""
-        return self.filter(
-            status=DeviceCertificate.Status.ACTIVE, handover_until__lte=now
-        )
+        return self.filter(status=DeviceCertificate.Status.ACTIVE, handover_until__lte=now)
 
     def revoked(self) -> Self:
         return self.filter(status=DeviceCertificate.Status.REVOKED)
@@ -66,10 +59,7 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
     def accepted(self) -> Self:
         """Certificates that verifiers accept: neither revoked nor expired."""
         return self.filter(
-            status__in=(
-                DeviceCertificate.Status.ACTIVE,
-                DeviceCertificate.Status.SUPERSEDED,
-            )
+            status__in=(DeviceCertificate.Status.ACTIVE, DeviceCertificate.Status.SUPERSEDED)
         )
 
     def expiring(self, now: datetime, window: timedelta) -> Self:
@@ -77,9 +67,7 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         return self.active().filter(not_after__lte=now + window)
 
     def due_for_warning(self, now: datetime, window: timedelta) -> Self:
-        return self.expiring(now, window).filter(
-            not_after__gt=now, warned_at__isnull=True
-        )
+        return self.expiring(now, window).filter(not_after__gt=now, warned_at__isnull=True)
 
     def due_for_renewal(self, now: datetime, window: timedelta) -> Self:
         """Certificates that end within `window` and may be tried now."""
@@ -135,9 +123,7 @@ class DeviceCertificate(models.Model):
     )
     serial_number = models.CharField(max_length=40)  # hex, lower case, no leading zero
     authority_key_id = models.CharField(max_length=64)  # key identifier of the CA, hex
-    status = models.CharField(
-        max_length=10, choices=Status.choices, default=Status.PENDING
-    )
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
     key_source = models.CharField(max_length=6, choices=KeySource.choices)
     public_key_digest = models.CharField(max_length=64)  # SHA-256 of the SPKI, hex
     fingerprint = models.CharField(max_length=64, blank=True)  # SHA-256, hex
@@ -154,15 +140,9 @@ class DeviceCertificate(models.Model):
     renewal_attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
     revoked_at = models.DateTimeField(null=True)
     listed_at = models.DateTimeField(null=True)  # on all its revocation lists since
-    revocation_reason = models.CharField(
-        max_length=24, choices=Reason.choices, blank=True
-    )
+    revocation_reason = models.CharField(max_length=24, choices=Reason.choices, blank=True)
     replaces = models.ForeignKey(
-        "self",
-        on_delete=models.PROTECT,
-        related_name="successors",
-        null=True,
-        db_index=False,
+        "self", on_delete=models.PROTECT, related_name="successors", null=True, db_index=False
     )
     distribution_point = models.ForeignKey(
         RevocationList,
@@ -200,8 +180,7 @@ class DeviceCertificate(models.Model):
                 name="certificate_one_valid_successor",
             ),
             models.CheckConstraint(
-                name="certificate_validity_is_forward",
-                condition=Q(not_after__gt=F("not_before")),
+                name="certificate_validity_is_forward", condition=Q(not_after__gt=F("not_before"))
             ),
             models.CheckConstraint(
                 name="certificate_signed_is_whole",
@@ -214,15 +193,12 @@ class DeviceCertificate(models.Model):
             ),
             models.CheckConstraint(
                 name="certificate_revoked_with_reason",
-                condition=Q(status="revoked", revoked_at__isnull=False)
-                & ~Q(revocation_reason="")
+                condition=Q(status="revoked", revoked_at__isnull=False) & ~Q(revocation_reason="")
                 | (~Q(status="revoked") & Q(revoked_at__isnull=True)),
             ),
         )
         indexes = (
-            models.Index(
-                fields=("device", "-reserved_at"), name="certificate_of_device_newest"
-            ),
+            models.Index(fields=("device", "-reserved_at"), name="certificate_of_device_newest"),
             models.Index(fields=("-reserved_at", "-id"), name="certificate_newest"),
             models.Index(fields=("serial_number",), name="certificate_by_serial"),
             models.Index(fields=("public_key_digest",), name="certificate_by_key"),
@@ -257,9 +233,7 @@ class DeviceCertificate(models.Model):
                 name="certificate_handover",
             ),
             models.Index(
-                fields=("reserved_at",),
-                condition=Q(status="pending"),
-                name="certificate_stuck",
+                fields=("reserved_at",), condition=Q(status="pending"), name="certificate_stuck"
             ),
         )
 

@@ -68,9 +68,7 @@ class RevocationList(models.Model):
                 fields=("authority", "host", "slot"), name="revocation_list_slot_once"
             ),
         )
-        indexes = (
-            models.Index(fields=("this_update",), name="revocation_list_oldest_build"),
-        )
+        indexes = (models.Index(fields=("this_update",), name="revocation_list_oldest_build"),)
 
     def __str__(self) -> str:
         return f"list {self.pk}" if self.slot is not None else "complete list"

@@ -4,11 +4,7 @@ from collections.abc import Iterable
 from typing import Literal, get_args
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    pkcs12,
-)
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
 
 from certificates.pki import keys
 from certificates.pki.keys import DevicePrivateKey
@@ -48,9 +44,5 @@ def pkcs_12(
         name: the friendly name of the entry.
     """
     return pkcs12.serialize_key_and_certificates(
-        name.encode(),
-        key,
-        certificate,
-        list(chain),
-        BestAvailableEncryption(passphrase.encode()),
+        name.encode(), key, certificate, list(chain), BestAvailableEncryption(passphrase.encode())
     )

@@ -32,11 +32,7 @@ CRITICALITY: dict[type[x509.ExtensionType], bool] = {
 
 
 def deviations(
-    certificate: x509.Certificate,
-    *,
-    issuer: x509.Certificate,
-    device_id: UUID,
-    crl: str | None,
+    certificate: x509.Certificate, *, issuer: x509.Certificate, device_id: UUID, crl: str | None
 ) -> Iterator[str]:
     """Yield a description of each difference from the profile of `issuing.device_certificate`.
 
@@ -60,9 +56,7 @@ def deviations(
         yield "the CRL distribution point is not the one address of its shard"
 
 
-def _field_deviations(
-    certificate: x509.Certificate, issuer: x509.Certificate
-) -> Iterator[str]:
+def _field_deviations(certificate: x509.Certificate, issuer: x509.Certificate) -> Iterator[str]:
     bits = certificate.serial_number.bit_length()
     expected_size = MIN_SERIAL_BITS <= bits <= MAX_SERIAL_BITS
     if certificate.serial_number <= 0 or not expected_size:
@@ -93,9 +87,7 @@ def _usage_deviations(certificate: x509.Certificate) -> Iterator[str]:
     if usage is not None and usage.value != digital_signature_only:
         yield "the key usage is not digitalSignature only"
     purposes = _extension(certificate, x509.ExtendedKeyUsage)
-    if purposes is not None and list(purposes.value) != [
-        ExtendedKeyUsageOID.CLIENT_AUTH
-    ]:
+    if purposes is not None and list(purposes.value) != [ExtendedKeyUsageOID.CLIENT_AUTH]:
         yield "the extended key usage is not clientAuth only"
 
 
@@ -106,15 +98,12 @@ def _name_deviations(
     if [name.value for name in common_names] != [f"Device-{device_id}"]:
         yield "the common name is not the device's"
     names = _extension(certificate, x509.SubjectAlternativeName)
-    if names is not None and list(names.value) != [
-        x509.UniformResourceIdentifier(device_id.urn)
-    ]:
+    if names is not None and list(names.value) != [x509.UniformResourceIdentifier(device_id.urn)]:
         yield "the subject alternative name is not the device's UUID"
     authority = _extension(certificate, x509.AuthorityKeyIdentifier)
     issuer_subject = _extension(issuer, x509.SubjectKeyIdentifier)
     if authority is not None and (
-        issuer_subject is None
-        or authority.value.key_identifier != issuer_subject.value.digest
+        issuer_subject is None or authority.value.key_identifier != issuer_subject.value.digest
     ):
         yield "the authority key identifier is not the issuer's subject key identifier"
 
@@ -123,14 +112,10 @@ def _distribution_points(certificate: x509.Certificate) -> list[list[str]]:
     extension = _extension(certificate, x509.CRLDistributionPoints)
     if extension is None:
         return []
-    return [
-        [str(name.value) for name in point.full_name or ()] for point in extension.value
-    ]
+    return [[str(name.value) for name in point.full_name or ()] for point in extension.value]
 
 
-def _extension(
-    certificate: x509.Certificate, extension_type: type
-) -> x509.Extension[Any] | None:
+def _extension(certificate: x509.Certificate, extension_type: type) -> x509.Extension[Any] | None:
     try:
         return certificate.extensions.get_extension_for_class(extension_type)
     except x509.ExtensionNotFound:

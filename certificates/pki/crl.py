@@ -62,17 +62,12 @@ def revocation_list(
     return builder.sign(issuer.key, SIGNATURE_HASH)
 
 
-def is_signed_by(
-    revocation_list: x509.CertificateRevocationList, issuer: x509.Certificate
-) -> bool:
+def is_signed_by(revocation_list: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
     """Return True if the list names this CA as issuer and its signature verifies."""
     key = issuer.public_key()
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         return False
-    return (
-        revocation_list.issuer == issuer.subject
-        and revocation_list.is_signature_valid(key)
-    )
+    return revocation_list.issuer == issuer.subject and revocation_list.is_signature_valid(key)
 
 
 def _issuing_distribution_point(address: str) -> x509.IssuingDistributionPoint:

@@ -28,9 +28,7 @@ def verified_public_key(pem: str) -> DevicePublicKey:
     except PARSE_ERRORS as error:
         raise BadRequest("it is not a readable PKCS #10 request in PEM") from error
     if not signature_is_valid:
-        raise BadRequest(
-            "its signature does not verify with its own key, or uses a weak hash"
-        )
+        raise BadRequest("its signature does not verify with its own key, or uses a weak hash")
     try:
         return require_acceptable_key(public_key)
     except WeakKey as error:

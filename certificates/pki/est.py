@@ -76,9 +76,7 @@ def _alternative_names(
     source: x509.CertificateSigningRequest | x509.Certificate,
 ) -> x509.SubjectAlternativeName | None:
     try:
-        return source.extensions.get_extension_for_class(
-            x509.SubjectAlternativeName
-        ).value
+        return source.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return None
 

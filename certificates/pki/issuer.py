@@ -91,9 +91,7 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     return True
 
 
-def check_authority(
-    chain: tuple[x509.Certificate, ...], key: IssuerPrivateKey
-) -> Issuer:
+def check_authority(chain: tuple[x509.Certificate, ...], key: IssuerPrivateKey) -> Issuer:
     """Check that a chain and a key can issue certificates together.
 
     Args:
@@ -112,8 +110,7 @@ def check_authority(
     for certificate, issuer in pairwise(chain):
         if not is_issued_by(certificate, issuer):
             raise BadAuthority(
-                "the chain is not in order: each certificate must be followed by its "
-                "issuer"
+                "the chain is not in order: each certificate must be followed by its issuer"
             )
     return Issuer(certificate=ca, key=key, chain=chain)
 
@@ -135,6 +132,4 @@ def _check_may_sign(ca: x509.Certificate) -> None:
 
 
 def _subject_key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
-    return certificate.extensions.get_extension_for_class(
-        x509.SubjectKeyIdentifier
-    ).value
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value

@@ -6,11 +6,7 @@ from uuid import UUID
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.x509.oid import (
-    AuthorityInformationAccessOID,
-    ExtendedKeyUsageOID,
-    NameOID,
-)
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from certificates.pki.errors import BadAuthority
 from certificates.pki.issuer import Addresses, Issuer
@@ -79,9 +75,7 @@ def subordinate_authority(
         ValueError: `now` is naive, or `lifetime` is not positive.
         BadAuthority: the root is not valid at `now`.
     """
-    builder = _builder(
-        subject, public_key, random_serial_number(), issuer, now, lifetime
-    )
+    builder = _builder(subject, public_key, random_serial_number(), issuer, now, lifetime)
     extensions = (
         *_ca_extensions(public_key, path_length=0),
         (issuer.authority_key_identifier, False),
@@ -235,10 +229,7 @@ def _address_extensions(addresses: Addresses) -> Extensions:
     ]
     if addresses.ocsp is not None:
         responder = x509.UniformResourceIdentifier(addresses.ocsp)
-        access.insert(
-            0,
-            x509.AccessDescription(AuthorityInformationAccessOID.OCSP, responder),
-        )
+        access.insert(0, x509.AccessDescription(AuthorityInformationAccessOID.OCSP, responder))
     point = x509.DistributionPoint(
         full_name=[x509.UniformResourceIdentifier(addresses.crl)],
         relative_name=None,
@@ -252,10 +243,7 @@ def _address_extensions(addresses: Addresses) -> Extensions:
 
 
 def _key_usage(
-    *,
-    digital_signature: bool = False,
-    key_cert_sign: bool = False,
-    crl_sign: bool = False,
+    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
 ) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=digital_signature,

@@ -54,9 +54,7 @@ def require_acceptable_key(key: object) -> DevicePublicKey:
                 )
             exponent = key.public_numbers().e
             if exponent % 2 == 0 or not PUBLIC_EXPONENT <= exponent < 2**32:
-                raise WeakKey(
-                    f"the RSA exponent must be odd and from {PUBLIC_EXPONENT} to 2^32"
-                )
+                raise WeakKey(f"the RSA exponent must be odd and from {PUBLIC_EXPONENT} to 2^32")
             if (flaw := weak_keys.flaw(key.public_numbers().n)) is not None:
                 raise WeakKey(f"the RSA key is weak: {flaw}")
             return key
@@ -95,9 +93,7 @@ def to_pem(key: DevicePrivateKey, passphrase: str = "") -> bytes:
     )
 
 
-def from_pem(
-    pem: bytes, passphrase: str = "", *, made_here: bool = False
-) -> DevicePrivateKey:
+def from_pem(pem: bytes, passphrase: str = "", *, made_here: bool = False) -> DevicePrivateKey:
     """Parse a private key in PEM and check its consistency (about 32 ms for RSA-2048).
 
     Args:
@@ -118,9 +114,7 @@ def from_pem(
             "the key needs a passphrase, or a passphrase was given and it has none"
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise PkiError(
-            "it is not a readable private key, or the passphrase is wrong"
-        ) from error
+        raise PkiError("it is not a readable private key, or the passphrase is wrong") from error
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise PkiError("the key must be RSA or EC")
     return key

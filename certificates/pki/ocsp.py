@@ -89,9 +89,7 @@ def parse(der: bytes) -> StatusRequest:
             uses an unsupported hash algorithm.
     """
     if len(der) > MAX_REQUEST_LENGTH:
-        raise MalformedRequest(
-            f"the request is longer than {MAX_REQUEST_LENGTH} octets"
-        )
+        raise MalformedRequest(f"the request is longer than {MAX_REQUEST_LENGTH} octets")
     try:
         request = ocsp.load_der_ocsp_request(der)
         algorithm = _HASHES.get(request.hash_algorithm.name)
@@ -161,10 +159,7 @@ def _issuer_hashes(issuer: x509.Certificate, algorithm: str) -> tuple[bytes, byt
 
 def _key_encoding(issuer: x509.Certificate) -> tuple[Encoding, PublicFormat]:
     """Return the encoding that yields the bits of the SubjectPublicKeyInfo bit string."""
-    if (
-        issuer.public_key_algorithm_oid
-        == x509.oid.PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5
-    ):
+    if issuer.public_key_algorithm_oid == x509.oid.PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5:
         return Encoding.DER, PublicFormat.PKCS1
     return Encoding.X962, PublicFormat.UncompressedPoint
 

@@ -49,6 +49,4 @@ def _powers(prime: int) -> frozenset[int]:
 
 @cache
 def _small_primes(limit: int) -> tuple[int, ...]:
-    return tuple(
-        n for n in range(2, limit) if all(n % d for d in range(2, isqrt(n) + 1))
-    )
+    return tuple(n for n in range(2, limit) if all(n % d for d in range(2, isqrt(n) + 1)))

@@ -9,15 +9,8 @@ from django.conf import settings
 from django.db import transaction
 
 from certificates import queries
-from certificates.errors import (
-    AuthorityUnavailable,
-    NoAuthority,
-)
-from certificates.models import (
-    CertificateAuthority,
-    DeviceCertificate,
-    RevocationList,
-)
+from certificates.errors import AuthorityUnavailable, NoAuthority
+from certificates.models import CertificateAuthority, DeviceCertificate, RevocationList
 from certificates.models.revocation_list import shard_address
 from certificates.pki import keys
 from certificates.pki.issuer import Addresses, Issuer, is_issued_by, key_identifier
@@ -87,9 +80,7 @@ def signing_issuer(ca: DeviceCertificatesService, *, now: datetime) -> Issuer:
     return ca.issuer(signing_row(ca, now=now).key_identifier)
 
 
-def signing_row(
-    ca: DeviceCertificatesService, *, now: datetime
-) -> CertificateAuthority:
+def signing_row(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
     """Return the record of the signing CA. Its key is not loaded if the record exists.
 
     Raises:
@@ -100,9 +91,7 @@ def signing_row(
 
 
 @transaction.atomic
-def ensure_recorded(
-    ca: DeviceCertificatesService, *, now: datetime
-) -> CertificateAuthority:
+def ensure_recorded(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
     """Return the record of the signing CA; record the CA in the files if there is none.
 
     If there are no files either, create the CA.
@@ -116,8 +105,7 @@ def ensure_recorded(
         return row
     if not ca.exists() and DeviceCertificate.objects.exists():
         raise AuthorityUnavailable(
-            "The files of the CA that signed the existing certificates are missing: "
-            "restore them."
+            "The files of the CA that signed the existing certificates are missing: restore them."
         )
     issuer = ca.initialize_ca(now=now)
     identifier = issuer.key_identifier.hex()
@@ -194,9 +182,7 @@ def trusted_certificates() -> list[x509.Certificate]:
     return list(certificates.values())
 
 
-def record_authority(
-    issuer: Issuer, status: str, now: datetime
-) -> CertificateAuthority:
+def record_authority(issuer: Issuer, status: str, now: datetime) -> CertificateAuthority:
     """Create the record of an issuing CA and its empty complete list."""
     row = _row(issuer.chain, Level.ISSUING, status, now)
     row.signing_since = now if status == Status.SIGNING else None
@@ -239,8 +225,7 @@ def _row(
 
 def _create_shard(authority_id: int, host: str, slot: int) -> None:
     RevocationList.objects.bulk_create(
-        [RevocationList(authority_id=authority_id, host=host, slot=slot)],
-        ignore_conflicts=True,
+        [RevocationList(authority_id=authority_id, host=host, slot=slot)], ignore_conflicts=True
     )
 
 

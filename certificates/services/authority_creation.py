@@ -124,9 +124,7 @@ def import_authority(
     return load(files)
 
 
-def _check_import(
-    chain: bytes, holder: KeyHolder, now: datetime
-) -> tuple[x509.Certificate, ...]:
+def _check_import(chain: bytes, holder: KeyHolder, now: datetime) -> tuple[x509.Certificate, ...]:
     """Parse the chain and check that it and the key can act as a CA now."""
     try:
         certificates = tuple(x509.load_pem_x509_certificates(chain))
@@ -142,11 +140,7 @@ def _check_import(
 
 
 def _is_taken(
-    files: AuthorityFiles,
-    holder: KeyHolder,
-    chain: tuple[x509.Certificate, ...],
-    *,
-    resume: bool,
+    files: AuthorityFiles, holder: KeyHolder, chain: tuple[x509.Certificate, ...], *, resume: bool
 ) -> bool:
     """Return True if the files are anything but a part of this CA."""
     has_key, has_chain = files.has_key(), files.certificate.exists()

@@ -170,9 +170,7 @@ def write_key(files: AuthorityFiles, holder: KeyHolder) -> None:
 
 
 def write_chain(
-    store: CertificateStore,
-    files: AuthorityFiles,
-    chain: tuple[x509.Certificate, ...],
+    store: CertificateStore, files: AuthorityFiles, chain: tuple[x509.Certificate, ...]
 ) -> None:
     store.prepare()
     files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

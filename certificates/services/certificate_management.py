@@ -6,11 +6,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from certificates.errors import (
-    InvalidRequest,
-    NoSuchCertificate,
-    NotRenewable,
-)
+from certificates.errors import InvalidRequest, NoSuchCertificate, NotRenewable
 from certificates.models import DeviceCertificate
 from certificates.pki import csr, keys, serials
 from certificates.pki.errors import PkiError
@@ -68,11 +64,7 @@ class CertificateManagementService:
         return self._issue(device.pk, public_key, key_type, None, now)
 
     def renew_certificate(
-        self,
-        certificate: DeviceCertificate,
-        *,
-        csr_pem: str | None = None,
-        now: datetime,
+        self, certificate: DeviceCertificate, *, csr_pem: str | None = None, now: datetime
     ) -> DeviceCertificate:
         """Issue the successor of a certificate in use.
 
@@ -101,11 +93,7 @@ class CertificateManagementService:
         key_type = keys.kind_of(public_key)
         from_server = certificate.key_source == DeviceCertificate.KeySource.SERVER
         return self._issue(
-            certificate.device_id,
-            None if from_server else public_key,
-            key_type,
-            certificate,
-            now,
+            certificate.device_id, None if from_server else public_key, key_type, certificate, now
         )
 
     def requested_key(self, csr_pem: str) -> DevicePublicKey:
@@ -117,9 +105,7 @@ class CertificateManagementService:
         try:
             return csr.verified_public_key(csr_pem)
         except PkiError as error:
-            raise InvalidRequest(
-                f"The CSR is invalid: {error}.", field="csr"
-            ) from error
+            raise InvalidRequest(f"The CSR is invalid: {error}.", field="csr") from error
 
     def _issue(
         self,
@@ -131,9 +117,7 @@ class CertificateManagementService:
     ) -> DeviceCertificate:
         """Reserve, commit, sign and stage; then install and activate in one transaction."""
         serial_number = serials.random_serial_number()
-        context = authorities.signing_context(
-            self.ca, serial_number=serial_number, now=now
-        )
+        context = authorities.signing_context(self.ca, serial_number=serial_number, now=now)
         row = DeviceCertificate(
             device_id=device_id,
             serial_number=serials.to_text(serial_number),
@@ -177,11 +161,7 @@ class CertificateManagementService:
         return revocation.revoke(certificate, reason=reason, now=now)
 
     def revoke_all_of_device(
-        self,
-        device_id: UUID,
-        *,
-        reason: str = Reason.CESSATION_OF_OPERATION,
-        now: datetime,
+        self, device_id: UUID, *, reason: str = Reason.CESSATION_OF_OPERATION, now: datetime
     ) -> int:
         """Revoke all certificates of a device; see `revocation.revoke_all_of_device`."""
         return revocation.revoke_all_of_device(device_id, reason=reason, now=now)
@@ -233,9 +213,7 @@ def owned_certificate(serial_number: str) -> DeviceCertificate:
         NoSuchCertificate: it does not exist, was never signed, or is another tenant's.
     """
     normalised = serials.normalise(serial_number)
-    owned = (
-        DeviceCertificate.objects.of_current_tenant().signed().select_related("device")
-    )
+    owned = DeviceCertificate.objects.of_current_tenant().signed().select_related("device")
     certificate = owned.filter(serial_number=normalised).first() if normalised else None
     if certificate is None:
         raise NoSuchCertificate

@@ -14,10 +14,7 @@ from certificates.services import authorities
 from devices.registry.models import Device
 
 MAX_LENGTH = 8192  # characters of PEM
-ACCEPTED = {
-    DeviceCertificate.Status.ACTIVE.value,
-    DeviceCertificate.Status.SUPERSEDED.value,
-}
+ACCEPTED = {DeviceCertificate.Status.ACTIVE.value, DeviceCertificate.Status.SUPERSEDED.value}
 
 
 def verify(pem: str, *, now: datetime) -> tuple[DeviceCertificate, Device]:
@@ -55,6 +52,4 @@ def _parse(pem: str) -> x509.Certificate:
     try:
         return parse_certificate(pem)
     except PkiError as error:
-        raise ClientCertificateRefused(
-            "The client certificate cannot be read as PEM."
-        ) from error
+        raise ClientCertificateRefused("The client certificate cannot be read as PEM.") from error

@@ -58,12 +58,7 @@ class DeviceCertificatesService:
         return self.issuer()
 
     def import_ca(
-        self,
-        *,
-        chain: bytes,
-        key: bytes | None = None,
-        address: str | None = None,
-        now: datetime,
+        self, *, chain: bytes, key: bytes | None = None, address: str | None = None, now: datetime
     ) -> Issuer:
         """Import an existing CA as the first one. Give either `key` or `address`.
 
@@ -85,9 +80,7 @@ class DeviceCertificatesService:
         )
         return self.issuer()
 
-    def certify_token_key(
-        self, address: str, *, now: datetime, with_root: bool = False
-    ) -> Issuer:
+    def certify_token_key(self, address: str, *, now: datetime, with_root: bool = False) -> Issuer:
         """Create the first CA with a key in a token. The server signs its certificate.
 
         Args:
@@ -146,9 +139,7 @@ class DeviceCertificatesService:
             private_key = keys.generate(key_type, rsa_bits=settings.DEFAULT_KEY_SIZE)
             public_key = private_key.public_key()
         signing(public_key)
-        certificate = _sign(
-            device_id, public_key, serial_number, issuer, addresses, now
-        )
+        certificate = _sign(device_id, public_key, serial_number, issuer, addresses, now)
         self.store.stage(
             serials.to_text(serial_number),
             key=key_encryption.encrypt_key(private_key) if private_key else None,
@@ -179,14 +170,9 @@ def _sign(
             lifetime=timedelta(days=settings.DEFAULT_CERT_VALIDITY_DAYS),
         )
     except PkiError as error:
-        raise AuthorityUnavailable(
-            f"The certificate cannot be signed: {error}."
-        ) from error
+        raise AuthorityUnavailable(f"The certificate cannot be signed: {error}.") from error
     for deviation in deviations(
-        certificate,
-        issuer=issuer.certificate,
-        device_id=device_id,
-        crl=addresses.crl,
+        certificate, issuer=issuer.certificate, device_id=device_id, crl=addresses.crl
     ):
         raise AuthorityUnavailable(
             f"The new certificate does not conform to the profile: {deviation}."

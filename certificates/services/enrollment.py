@@ -72,10 +72,7 @@ def enroll(
 
 
 def _check_csr(
-    report: DeviceReport,
-    csr_pem: str,
-    service: CertificateManagementService,
-    now: datetime,
+    report: DeviceReport, csr_pem: str, service: CertificateManagementService, now: datetime
 ) -> str:
     """Check before the registration that the CSR can be signed. Return its key's digest."""
     digest = keys.public_digest(service.requested_key(csr_pem))
@@ -100,9 +97,7 @@ def _undo_registration(
 ) -> None:
     """Retire a new device, unless it has registered again or got a certificate."""
     device = lock_device(registered.device.pk)
-    token = DeviceToken.objects.filter(
-        device=device, digest=tokens.digest(registered.token)
-    )
+    token = DeviceToken.objects.filter(device=device, digest=tokens.digest(registered.token))
     certificates = DeviceCertificate.objects.active().of_device(device.pk)
     if token.exists() and not certificates.exists():
         registration.retire(device=device, reason="enrollment failed", now=now)

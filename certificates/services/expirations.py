@@ -5,11 +5,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from certificates.events import (
-    CertificateExpired,
-    CertificateRenewalWarning,
-    event_fields,
-)
+from certificates.events import CertificateExpired, CertificateRenewalWarning, event_fields
 from certificates.models import DeviceCertificate
 from events.services.outbox import record
 
@@ -28,9 +24,7 @@ def expire_batch(now: datetime) -> int:
     """Mark up to `BATCH` ended certificates as expired. Return how many."""
     due = DeviceCertificate.objects.due_for_expiration(now).select_related("device")
     rows = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
-    DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(
-        status=Status.EXPIRED
-    )
+    DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(status=Status.EXPIRED)
     record(
         CertificateExpired(
             **event_fields(row, row.device, now),
@@ -44,14 +38,8 @@ def expire_batch(now: datetime) -> int:
 @transaction.atomic
 def warn_batch(now: datetime, window: timedelta) -> int:
     """Publish up to `BATCH` renewal warnings. Return how many."""
-    due = DeviceCertificate.objects.due_for_warning(now, window).select_related(
-        "device"
-    )
+    due = DeviceCertificate.objects.due_for_warning(now, window).select_related("device")
     rows = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
-    DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(
-        warned_at=now
-    )
-    record(
-        CertificateRenewalWarning(**event_fields(row, row.device, now)) for row in rows
-    )
+    DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(warned_at=now)
+    record(CertificateRenewalWarning(**event_fields(row, row.device, now)) for row in rows)
     return len(rows)

@@ -48,9 +48,7 @@ class Difference:
     mended: bool = False
 
 
-def file_differences(
-    row: DeviceCertificate, store: CertificateStore
-) -> Iterator[Difference]:
+def file_differences(row: DeviceCertificate, store: CertificateStore) -> Iterator[Difference]:
     """Yield each difference between the files of a certificate in use and its record."""
     subject = str(row.device_id)
     path = store.certificate_of(row.device_id)

@@ -92,9 +92,7 @@ class CertificateStore:
     def staged_certificate(self, serial_number: str) -> Path:
         return self.staged / f"{serial_number}-cert.pem"
 
-    def stage(
-        self, serial_number: str, *, key: bytes | None, certificate: bytes
-    ) -> None:
+    def stage(self, serial_number: str, *, key: bytes | None, certificate: bytes) -> None:
         """Write a key and its certificate to the staging folder, the key first."""
         if not self.staged.is_dir():
             self.prepare()
@@ -135,9 +133,7 @@ def write(path: Path, content: bytes, *, mode: int, sync_folder: bool = True) ->
             from the database.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    descriptor = os.open(
-        temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode
-    )
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), mode)

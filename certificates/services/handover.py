@@ -19,9 +19,7 @@ from events.services.outbox import record
 Status = DeviceCertificate.Status
 
 
-def acknowledge(
-    *, device: Device, serial_number: str, now: datetime
-) -> DeviceCertificate:
+def acknowledge(*, device: Device, serial_number: str, now: datetime) -> DeviceCertificate:
     """Record that a device has received a certificate. Repeating it has no effect.
 
     Raises:
@@ -49,9 +47,9 @@ def confirm(certificate: DeviceCertificate, *, now: datetime) -> DeviceCertifica
     if row.confirmed_at is None:
         row.confirmed_at = now
         row.save(update_fields=["confirmed_at"])
-    earlier = certificates.filter(
-        status=Status.ACTIVE, reserved_at__lte=row.reserved_at
-    ).exclude(pk=row.pk)
+    earlier = certificates.filter(status=Status.ACTIVE, reserved_at__lte=row.reserved_at).exclude(
+        pk=row.pk
+    )
     _supersede(list(earlier), device, confirmed=True, now=now)
     return row
 

@@ -112,9 +112,7 @@ def _estimated_count() -> int:
 def _problems(row: DeviceCertificate, references: "_References") -> Iterator[Problem]:
     try:
         certificate = row.signed_certificate()
-        digest = keys.public_digest(
-            keys.require_acceptable_key(certificate.public_key())
-        )
+        digest = keys.public_digest(keys.require_acceptable_key(certificate.public_key()))
     except (ValueError, x509.InvalidVersion):
         yield "record_unreadable", "The certificate in the record cannot be read."
         return
@@ -126,9 +124,7 @@ def _problems(row: DeviceCertificate, references: "_References") -> Iterator[Pro
         yield from _file_problems(row, references.store)
 
 
-def _file_problems(
-    row: DeviceCertificate, store: CertificateStore
-) -> Iterator[Problem]:
+def _file_problems(row: DeviceCertificate, store: CertificateStore) -> Iterator[Problem]:
     """Compare the files with the record, and again with the record's current state.
 
     Issuances continue during the audit, so the record may have changed.
@@ -146,10 +142,7 @@ def _record_problems(
 ) -> Iterator[Problem]:
     fields = {
         "serial number": (row.serial_number, to_text(certificate.serial_number)),
-        "fingerprint": (
-            row.fingerprint,
-            certificate.fingerprint(hashes.SHA256()).hex(),
-        ),
+        "fingerprint": (row.fingerprint, certificate.fingerprint(hashes.SHA256()).hex()),
         "start of validity": (row.not_before, certificate.not_valid_before_utc),
         "end of validity": (row.not_after, certificate.not_valid_after_utc),
         "public key": (row.public_key_digest, key_digest),
@@ -161,27 +154,20 @@ def _record_problems(
 
 
 def _profile_problems(
-    row: DeviceCertificate,
-    certificate: x509.Certificate,
-    issuer: x509.Certificate | None,
+    row: DeviceCertificate, certificate: x509.Certificate, issuer: x509.Certificate | None
 ) -> Iterator[Problem]:
     if issuer is None:
         yield "authority_unknown", "There is no record of the CA that signed it."
         return
     point = row.distribution_point
     for deviation in deviations(
-        certificate,
-        issuer=issuer,
-        device_id=row.device_id,
-        crl=point.address if point else None,
+        certificate, issuer=issuer, device_id=row.device_id, crl=point.address if point else None
     ):
         sentence = f"It differs from the certificate profile: {deviation}."
         yield "profile_differs", sentence
 
 
-def _save_findings(
-    problems_by_row: dict[DeviceCertificate, list[Problem]], now: datetime
-) -> None:
+def _save_findings(problems_by_row: dict[DeviceCertificate, list[Problem]], now: datetime) -> None:
     """Create or update findings. Delete those of earlier passes that no longer hold."""
     for row, problems in problems_by_row.items():
         for kind, sentence in problems:
@@ -211,17 +197,13 @@ class _References:
         key_identifiers = {row.authority_key_id for row in rows}
         self._issuers = {
             authority.key_identifier: authority.certificate()
-            for authority in CertificateAuthority.objects.filter(
-                key_identifier__in=key_identifiers
-            )
+            for authority in CertificateAuthority.objects.filter(key_identifier__in=key_identifiers)
         }
         revoked = [row for row in rows if row.status == Status.REVOKED]
         # Serial numbers by list: a shard's id, or a CA's key identifier.
         self._lists: dict[int | str, set[int]] = {}
         shard_ids = {
-            row.distribution_point_id
-            for row in revoked
-            if row.distribution_point_id is not None
+            row.distribution_point_id for row in revoked if row.distribution_point_id is not None
         }
         lists = RevocationList.objects.select_related("authority")
         for shard_id in shard_ids:
@@ -243,9 +225,7 @@ class _References:
             ("complete revocation list", row.authority_key_id),
             ("revocation list of its shard", row.distribution_point_id),
         ):
-            if key is not None and int(row.serial_number, 16) not in self._lists.get(
-                key, set()
-            ):
+            if key is not None and int(row.serial_number, 16) not in self._lists.get(key, set()):
                 yield "not_on_list", f"It is revoked but not on the {name}."
 
 

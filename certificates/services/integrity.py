@@ -23,13 +23,7 @@ from certificates.services.file_comparison import (
     file_differences,
     key_digest,
 )
-from certificates.services.file_store import (
-    PUBLIC,
-    SECRET,
-    CertificateStore,
-    read,
-    write,
-)
+from certificates.services.file_store import PUBLIC, SECRET, CertificateStore, read, write
 from certificates.services.issuance import ABANDONED_AFTER
 from core.errors import DomainError
 from devices.registry.errors import DeviceNotFound
@@ -45,11 +39,7 @@ class IntegrityCheck:
     """
 
     def __init__(
-        self,
-        service: CertificateManagementService,
-        *,
-        clock: Callable[[], datetime],
-        fix: bool,
+        self, service: CertificateManagementService, *, clock: Callable[[], datetime], fix: bool
     ) -> None:
         self.service = service
         self.store: CertificateStore = service.ca.store
@@ -67,9 +57,7 @@ class IntegrityCheck:
         """Check that each trusted issuing CA can sign. Only the operator can repair this."""
         for row in CertificateAuthority.objects.trusted().issuing():
             try:
-                authority_files.load_uncached(
-                    authority_files.find(self.store, row.key_identifier)
-                )
+                authority_files.load_uncached(authority_files.find(self.store, row.key_identifier))
             except AuthorityUnavailable as error:
                 yield Difference("authority_unusable", row.key_identifier, str(error))
 
@@ -126,9 +114,7 @@ class IntegrityCheck:
     def _finish(self, row: DeviceCertificate, signed: Signed) -> bool:
         """Activate a signed certificate. Return False if that is no longer possible."""
         with suppress(DomainError):
-            issuance.activate(
-                row, signed, store=self.store, now=self.clock(), unless_newer=True
-            )
+            issuance.activate(row, signed, store=self.store, now=self.clock(), unless_newer=True)
             return True
         return False
 
@@ -228,9 +214,7 @@ def _parse_certificate(pem: bytes | None) -> x509.Certificate | None:
 
 def _files(folder: Path, ending: str) -> Iterator[Path]:
     if folder.is_dir():
-        yield from (
-            path for path in sorted(folder.iterdir()) if path.name.endswith(ending)
-        )
+        yield from (path for path in sorted(folder.iterdir()) if path.name.endswith(ending))
 
 
 def _partial_files(folder: Path, before: datetime) -> Iterator[Path]:

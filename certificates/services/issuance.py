@@ -73,9 +73,7 @@ def activate(
     current = queries.start_handover(device.pk, until=now + grace)
     is_renewal = row.replaces_id is not None
     if is_renewal and (current is None or current.pk != row.replaces_id):
-        raise IssuanceInterrupted(
-            "The certificate to renew was revoked or replaced meanwhile."
-        )
+        raise IssuanceInterrupted("The certificate to renew was revoked or replaced meanwhile.")
     if unless_newer and _has_newer(row):
         raise IssuanceInterrupted("The device has a newer certificate.")
     row.replaces = current
@@ -134,9 +132,7 @@ def _set_next_steps(device: Device, row: DeviceCertificate | None) -> None:
 def _check_key(row: DeviceCertificate) -> None:
     """Check that the device may use its key. Concurrent checks of one key are serialised."""
     transaction_lock(row.public_key_digest)
-    reason = queries.key_refusal_reason(
-        row.public_key_digest, for_devices=[row.device_id]
-    )
+    reason = queries.key_refusal_reason(row.public_key_digest, for_devices=[row.device_id])
     if reason is not None:
         raise KeyInUse(reason, field="csr")
 

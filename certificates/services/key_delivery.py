@@ -30,12 +30,7 @@ class Bundle:
 
 
 def deliver(
-    *,
-    device: Device,
-    form: Form,
-    passphrase: str,
-    store: CertificateStore,
-    now: datetime,
+    *, device: Device, form: Form, passphrase: str, store: CertificateStore, now: datetime
 ) -> Bundle:
     """Return the key of the device's certificate in use, with the certificate and chain.
 
@@ -71,30 +66,22 @@ def _load_key(row: DeviceCertificate, store: CertificateStore) -> DevicePrivateK
     if row.key_source != DeviceCertificate.KeySource.SERVER:
         raise NoKeyToDeliver("The device generated this key itself.")
     if row.key_delivered_at is not None:
-        raise NoKeyToDeliver(
-            "The key was already delivered. Request a new certificate."
-        )
+        raise NoKeyToDeliver("The key was already delivered. Request a new certificate.")
     try:
         pem = read_secret(store.key_of(row.device_id))
         if pem is None:
             raise NoKeyToDeliver("The key is missing. Request a new certificate.")
         key = key_encryption.decrypt_key(pem, made_here=True)
     except InsecureFile as error:
-        raise NoKeyToDeliver(
-            "The key file is not secure. Request a new certificate."
-        ) from error
+        raise NoKeyToDeliver("The key file is not secure. Request a new certificate.") from error
     except PkiError as error:
         raise AuthorityUnavailable(f"The key cannot be read: {error}.") from error
     if keys.public_digest(key.public_key()) != row.public_key_digest:
-        raise NoKeyToDeliver(
-            "The key is not that of the certificate. Request a new certificate."
-        )
+        raise NoKeyToDeliver("The key is not that of the certificate. Request a new certificate.")
     return key
 
 
-def _serialise(
-    row: DeviceCertificate, key: DevicePrivateKey, form: Form, passphrase: str
-) -> bytes:
+def _serialise(row: DeviceCertificate, key: DevicePrivateKey, form: Form, passphrase: str) -> bytes:
     certificate = row.signed_certificate()
     chain = authorities.chain_certificates(row.authority_key_id)
     if form == "pem":

@@ -9,12 +9,7 @@ from django.db import transaction
 
 from certificates.pki.errors import PkiError
 from certificates.services import key_encryption
-from certificates.services.file_store import (
-    SECRET,
-    CertificateStore,
-    read_secret,
-    write,
-)
+from certificates.services.file_store import SECRET, CertificateStore, read_secret, write
 from devices.registry.errors import DeviceNotFound
 from devices.registry.queries import lock_device
 
@@ -40,9 +35,7 @@ def reencrypt_keys(store: CertificateStore) -> Iterator[Reencryption]:
     """
     for files in store.all_authorities():
         if files.key.exists():
-            yield from _results(
-                files.key, lambda path: _reencrypt(path, authority=True)
-            )
+            yield from _results(files.key, lambda path: _reencrypt(path, authority=True))
     if store.private.is_dir():
         for path in sorted(store.private.glob("*-key.pem")):
             yield from _results(path, _reencrypt_device_key)

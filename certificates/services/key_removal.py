@@ -34,9 +34,7 @@ def remove_delivered_keys(store: CertificateStore, *, since: datetime) -> int:
         How many keys were removed.
     """
     delivered = DeviceCertificate.objects.filter(key_delivered_at__gte=since)
-    remaining = [
-        row for row in delivered.iterator() if store.key_of(row.device_id).exists()
-    ]
+    remaining = [row for row in delivered.iterator() if store.key_of(row.device_id).exists()]
     return sum(remove_delivered_key(row, store) for row in remaining)
 
 

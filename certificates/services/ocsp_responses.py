@@ -42,9 +42,7 @@ class OcspResponse:
     until: datetime | None = None
 
 
-def respond(
-    der: bytes, *, ca: DeviceCertificatesService, now: datetime
-) -> OcspResponse:
+def respond(der: bytes, *, ca: DeviceCertificatesService, now: datetime) -> OcspResponse:
     """Answer an OCSP request, on failure with an error response (RFC 6960 §2.3)."""
     try:
         request = ocsp.parse(der)
@@ -148,23 +146,16 @@ def _responder_valid_for(
     authority: CertificateAuthority, now: datetime, span: timedelta
 ) -> Responder | None:
     """Return a responder that is valid for `span`, or for as long as its CA."""
-    newest = (
-        authority.responders.valid_for(now, timedelta(0)).order_by("-not_after").first()
-    )
+    newest = authority.responders.valid_for(now, timedelta(0)).order_by("-not_after").first()
     if newest is None:
         return None
-    sufficient = (
-        newest.not_after > now + span or newest.not_after >= authority.not_after
-    )
+    sufficient = newest.not_after > now + span or newest.not_after >= authority.not_after
     return newest if sufficient else None
 
 
 @transaction.atomic
 def _issue_responder(
-    authority: CertificateAuthority,
-    ca: DeviceCertificatesService,
-    span: timedelta,
-    now: datetime,
+    authority: CertificateAuthority, ca: DeviceCertificatesService, span: timedelta, now: datetime
 ) -> Responder:
     """Issue and save a responder, unless another process just issued one for `span`.
 
@@ -188,9 +179,7 @@ def _issue_responder(
     )
 
 
-def _sign_responder(
-    key: DevicePrivateKey, issuer: Issuer, now: datetime
-) -> x509.Certificate:
+def _sign_responder(key: DevicePrivateKey, issuer: Issuer, now: datetime) -> x509.Certificate:
     organization = settings.CERT_SUBJECT_ORGANIZATION
     try:
         return issuing.responder_certificate(

@@ -8,11 +8,7 @@ from django.db.models import Exists, OuterRef
 
 from certificates.errors import AlreadyRunning, NoSuchCampaign, NothingToRenew
 from certificates.events import RenewalsPulledForward
-from certificates.models import (
-    CertificateQuerySet,
-    DeviceCertificate,
-    RenewalCampaign,
-)
+from certificates.models import CertificateQuerySet, DeviceCertificate, RenewalCampaign
 from devices.registry.models import Device
 from events.services.outbox import record
 from tenants.context import tenant_scope
@@ -153,16 +149,12 @@ def _advance(campaign_id: UUID, now: datetime) -> list[UUID]:
     return [pk for pk, _ in leased]
 
 
-def _lease_next(
-    campaign: RenewalCampaign, limit: int, now: datetime
-) -> list[tuple[UUID, str]]:
+def _lease_next(campaign: RenewalCampaign, limit: int, now: datetime) -> list[tuple[UUID, str]]:
     """Lease the next certificates in the order of their serial numbers."""
     remaining = _scope(campaign).filter(serial_number__gt=campaign.reached)
     ordered = remaining.ready_for_renewal(now).order_by("serial_number")
     rows = list(ordered.values_list("pk", "serial_number")[:limit])
-    DeviceCertificate.objects.filter(pk__in=[pk for pk, _ in rows]).update(
-        renew_after=now + LEASE
-    )
+    DeviceCertificate.objects.filter(pk__in=[pk for pk, _ in rows]).update(renew_after=now + LEASE)
     return rows
 
 
@@ -183,9 +175,7 @@ def _scope(campaign: RenewalCampaign) -> CertificateQuerySet:
 
     A renewed certificate leaves the scope because its successor was issued later.
     """
-    certificates = DeviceCertificate.objects.active().filter(
-        issued_at__lt=campaign.started_at
-    )
+    certificates = DeviceCertificate.objects.active().filter(issued_at__lt=campaign.started_at)
     if campaign.authority_key_id:
         certificates = certificates.signed_by(campaign.authority_key_id)
     if campaign.tenant_id is None and not campaign.model:

@@ -41,10 +41,7 @@ def window_of(certificate: DeviceCertificate, *, now: datetime) -> Window:
     device = Device.every_tenant.get(pk=certificate.device_id)
     due_at = certificate.not_after - timedelta(days=settings.AUTO_RENEWAL_DAYS)
     early = renewal_campaigns.early_renewal(
-        device,
-        serial_number=certificate.serial_number,
-        issued_at=certificate.issued_at,
-        now=now,
+        device, serial_number=certificate.serial_number, issued_at=certificate.issued_at, now=now
     )
     return _window(certificate.serial_number, due_at, early)
 
@@ -57,10 +54,7 @@ def connect_response_fields(
         return {"certificate_renewal": None}
     serial_number = steps.certificate_serial_number or "1"
     early = renewal_campaigns.early_renewal(
-        device,
-        serial_number=serial_number,
-        issued_at=steps.certificate_issued_at,
-        now=now,
+        device, serial_number=serial_number, issued_at=steps.certificate_issued_at, now=now
     )
     window = _window(serial_number, steps.certificate_renewal_due_at, early)
     fields: dict[str, Any] = {
@@ -75,9 +69,7 @@ def connect_response_fields(
     return fields
 
 
-def _window(
-    serial_number: str, due_at: datetime, early: tuple[datetime, str] | None
-) -> Window:
+def _window(serial_number: str, due_at: datetime, early: tuple[datetime, str] | None) -> Window:
     """Return a window that ends before the server itself renews at `due_at`.
 
     The windows are spread by serial number, so that devices do not renew all at once.

@@ -18,9 +18,7 @@ Reason = DeviceCertificate.Reason
 
 
 @transaction.atomic
-def revoke(
-    certificate: DeviceCertificate, *, reason: str, now: datetime
-) -> DeviceCertificate:
+def revoke(certificate: DeviceCertificate, *, reason: str, now: datetime) -> DeviceCertificate:
     """Revoke a certificate. Revoking it again has no effect, with one exception.
 
     The reason of a revoked certificate can be changed to key compromise. For key
@@ -67,9 +65,7 @@ def revoke_all_of_device(device_id: UUID, *, reason: str, now: datetime) -> int:
     rows = list(DeviceCertificate.objects.accepted().of_device(device_id))
     for row in rows:
         _revoke(row, device, parsed, now)
-    DeviceCertificate.objects.pending().of_device(device_id).update(
-        status=Status.FAILED
-    )
+    DeviceCertificate.objects.pending().of_device(device_id).update(status=Status.FAILED)
     return len(rows)
 
 
@@ -98,9 +94,7 @@ def parse_reason(text: str) -> Reason:
     raise InvalidReason(f"The reason must be one of: {accepted}.", field="reason")
 
 
-def _revoke(
-    row: DeviceCertificate, device: Device, reason: Reason, now: datetime
-) -> None:
+def _revoke(row: DeviceCertificate, device: Device, reason: Reason, now: datetime) -> None:
     row.status, row.revoked_at, row.revocation_reason = Status.REVOKED, now, reason
     row.save(update_fields=["status", "revoked_at", "revocation_reason"])
     record([revoked(row, device, now)])

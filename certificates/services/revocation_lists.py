@@ -34,9 +34,7 @@ NewEntries = dict[UUID, tuple[str, int | None]]
 log = logging.getLogger(__name__)
 
 
-def rebuild_due(
-    ca: DeviceCertificatesService, *, now: datetime, every: bool = False
-) -> int:
+def rebuild_due(ca: DeviceCertificatesService, *, now: datetime, every: bool = False) -> int:
     """Build the lists with new entries and those due for a rebuild. Return how many.
 
     A certificate is marked as listed when all lists that should contain it were built
@@ -64,9 +62,7 @@ def rebuild_due(
     return count
 
 
-def ensure_built(
-    row: RevocationList, ca: DeviceCertificatesService, *, now: datetime
-) -> None:
+def ensure_built(row: RevocationList, ca: DeviceCertificatesService, *, now: datetime) -> None:
     """Build a list if it was never built.
 
     Raises:
@@ -77,9 +73,7 @@ def ensure_built(
         row.refresh_from_db()
 
 
-def built_complete_lists(
-    ca: DeviceCertificatesService, *, now: datetime
-) -> list[RevocationList]:
+def built_complete_lists(ca: DeviceCertificatesService, *, now: datetime) -> list[RevocationList]:
     """Return the complete lists of all trusted CAs, built if necessary.
 
     Lists that were never built and cannot be built now are left out, such as that of an
@@ -116,9 +110,7 @@ def import_list(der: bytes) -> RevocationList:
         imported = x509.load_der_x509_crl(der)
         number = imported.extensions.get_extension_for_class(x509.CRLNumber)
     except (ValueError, x509.ExtensionNotFound) as error:
-        raise InvalidList(
-            "The file is not a revocation list in DER with a CRL number."
-        ) from error
+        raise InvalidList("The file is not a revocation list in DER with a CRL number.") from error
     if imported.next_update_utc is None:
         raise InvalidList("The revocation list has no nextUpdate.")
     for row in complete_lists():
@@ -163,9 +155,7 @@ def _first(lists: ListQuerySet) -> RevocationList:
 
 
 @transaction.atomic
-def _build(
-    list_id: int, issuer: Issuer, now: datetime
-) -> tuple[RevocationList, NewEntries]:
+def _build(list_id: int, issuer: Issuer, now: datetime) -> tuple[RevocationList, NewEntries]:
     """Build, check and save a list. Return it and its entries not marked as listed."""
     lists = RevocationList.objects.without_content()
     row = lists.select_for_update(of=("self",)).get(pk=list_id)
@@ -209,14 +199,10 @@ def _build(
 
 
 @transaction.atomic
-def _import(
-    list_id: int, imported: x509.CertificateRevocationList, number: int
-) -> RevocationList:
+def _import(list_id: int, imported: x509.CertificateRevocationList, number: int) -> RevocationList:
     row = RevocationList.objects.select_for_update().get(pk=list_id)
     if number <= row.number:
-        raise InvalidList(
-            f"The CRL number {number} must be higher than the current {row.number}."
-        )
+        raise InvalidList(f"The CRL number {number} must be higher than the current {row.number}.")
     row.number = number
     row.this_update = imported.last_update_utc
     row.next_update = imported.next_update_utc
@@ -226,16 +212,7 @@ def _import(
 
 def _save(row: RevocationList, der: bytes, entries: int) -> None:
     row.der, row.digest, row.entries = der, sha256(der).hexdigest(), entries
-    row.save(
-        update_fields=[
-            "number",
-            "this_update",
-            "next_update",
-            "der",
-            "digest",
-            "entries",
-        ]
-    )
+    row.save(update_fields=["number", "this_update", "next_update", "der", "digest", "entries"])
 
 
 def _due(now: datetime, *, every: bool) -> list[RevocationList]:
@@ -244,9 +221,7 @@ def _due(now: datetime, *, every: bool) -> list[RevocationList]:
     if every:
         return list(lists)
     unlisted = DeviceCertificate.objects.unlisted()
-    unlisted_in = set(
-        unlisted.values_list("authority_key_id", "distribution_point_id").distinct()
-    )
+    unlisted_in = set(unlisted.values_list("authority_key_id", "distribution_point_id").distinct())
     rebuild_before = now - timedelta(hours=settings.CRL_REBUILD_HOURS)
     rebuild_root_before = now - ROOT_VALIDITY / 2
     root = Q(authority__level=CertificateAuthority.Level.ROOT)
@@ -274,9 +249,7 @@ def _lacking_retirement(roots: Iterable[RevocationList]) -> list[int]:
     ]
 
 
-def _retired_below(
-    root: CertificateAuthority,
-) -> Iterator[tuple[CertificateAuthority, datetime]]:
+def _retired_below(root: CertificateAuthority) -> Iterator[tuple[CertificateAuthority, datetime]]:
     """Yield the retired CAs that a root signed directly, and when they were retired."""
     for row in authorities.subordinates_of(root):
         if row.retired_at is not None and row.certificates()[1] == root.certificate():
@@ -298,9 +271,7 @@ def _mark_listed(on_complete: NewEntries, on_shard: NewEntries, now: datetime) -
         if shard_id is None or on_shard.get(pk) == (reason, shard_id):
             by_reason[reason].append(pk)
     for reason, ids in by_reason.items():
-        DeviceCertificate.objects.filter(pk__in=ids, revocation_reason=reason).update(
-            listed_at=now
-        )
+        DeviceCertificate.objects.filter(pk__in=ids, revocation_reason=reason).update(listed_at=now)
 
 
 def _certificates_on(row: RevocationList) -> CertificateQuerySet:
@@ -317,9 +288,7 @@ def _validity(row: RevocationList) -> timedelta:
     return timedelta(hours=settings.CRL_VALIDITY_HOURS)
 
 
-def _check(
-    revocation_list: x509.CertificateRevocationList, issuer: Issuer, entries: int
-) -> None:
+def _check(revocation_list: x509.CertificateRevocationList, issuer: Issuer, entries: int) -> None:
     """Check the number of entries and the signature of a list before it is published.
 
     Raises:

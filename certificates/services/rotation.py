@@ -16,12 +16,7 @@ from certificates.models import (
 )
 from certificates.pki import keys
 from certificates.pki.keys import KeyType
-from certificates.services import (
-    authorities,
-    authority_creation,
-    authority_files,
-    revocation_lists,
-)
+from certificates.services import authorities, authority_creation, authority_files, revocation_lists
 from certificates.services.authority_creation import DEVICE_CA
 from certificates.services.authority_files import KeyHolder
 from certificates.services.certificate_management import CertificateManagementService
@@ -59,9 +54,7 @@ def prepare(
     if CertificateAuthority.objects.filter(status=Status.NEXT).exists():
         raise NotReadyForRotation("A new CA is already prepared. Switch to it first.")
     if holder is not None and _is_in_use(holder):
-        raise NotReadyForRotation(
-            "This key is another CA's on this server. Use a new key."
-        )
+        raise NotReadyForRotation("This key is another CA's on this server. Use a new key.")
     if chain is not None and holder is not None:
         files = ca.store.authority(authority_files.identifier_of(holder.key))
         issuer = authority_creation.import_authority(
@@ -218,14 +211,8 @@ def next_step(usages: list[AuthorityUsage]) -> tuple[str, str]:
         return "prepare", "No rotation is in progress. To start one: rotate_ca prepare"
     if any(usage.in_use for usage in former):
         if RenewalCampaign.objects.running().exclude(authority_key_id="").exists():
-            return (
-                "wait",
-                "Certificates of the former CA are being renewed. Check again later.",
-            )
-        return (
-            "move",
-            "Renew the certificates of the former CA: rotate_ca move --per-minute N",
-        )
+            return ("wait", "Certificates of the former CA are being renewed. Check again later.")
+        return ("move", "Renew the certificates of the former CA: rotate_ca move --per-minute N")
     if any(usage.handed_over for usage in former):
         return (
             "wait",
@@ -248,9 +235,7 @@ def destroy_retired_keys(ca: DeviceCertificatesService) -> bool:
     Processes that have already loaded such a key keep it in memory until they restart.
     """
     retired = CertificateAuthority.objects.filter(status=Status.RETIRED)
-    destroyed = [
-        authority_files.destroy_key(ca.store, row.key_identifier) for row in retired
-    ]
+    destroyed = [authority_files.destroy_key(ca.store, row.key_identifier) for row in retired]
     return any(destroyed)
 
 
@@ -276,8 +261,7 @@ def check_not_in_use(authority: CertificateAuthority, *, unconfirmed: bool) -> N
     count = needed.count()
     if count:
         raise NotReadyForRotation(
-            f"{count} certificates of the CA are still valid and in use. "
-            "Nothing was revoked."
+            f"{count} certificates of the CA are still valid and in use. Nothing was revoked."
         )
 
 
@@ -301,9 +285,7 @@ def revoke_and_retire(
     """
     check_not_in_use(authority, unconfirmed=unconfirmed)
     for row in replaced_certificates(authority, unconfirmed=unconfirmed).iterator():
-        yield service.revoke_certificate(
-            row, reason=DeviceCertificate.Reason.SUPERSEDED, now=now
-        )
+        yield service.revoke_certificate(row, reason=DeviceCertificate.Reason.SUPERSEDED, now=now)
     revocation_lists.rebuild_due(service.ca, now=now)
     retire(key_identifier=authority.key_identifier, now=now)
 

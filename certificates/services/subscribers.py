@@ -20,6 +20,4 @@ def destroy_key_of_revoked_certificate(event: CertificateRevoked) -> None:
     """Remove the server-generated private key of a revoked certificate."""
     assert event.device_id is not None
     with suppress(DeviceNotFound):
-        destroy_revoked_key(
-            device_id=event.device_id, serial_number=event.serial_number
-        )
+        destroy_revoked_key(device_id=event.device_id, serial_number=event.serial_number)

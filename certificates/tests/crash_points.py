@@ -57,9 +57,7 @@ def instrument(steps: Steps) -> None:
 
     def counting_open(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
         if flags & os.O_CREAT:
-            return int(
-                steps.around("open", original_open)(path, flags, *args, **kwargs)
-            )
+            return int(steps.around("open", original_open)(path, flags, *args, **kwargs))
         return original_open(path, flags, *args, **kwargs)
 
     os.open = counting_open
@@ -88,10 +86,7 @@ def run_operation(request: dict[str, Any]) -> None:
     from devices.registry.models import Device
     from tenants.context import every_tenant_scope, tenant_scope
 
-    service, now = (
-        CertificateManagementService(),
-        datetime.fromisoformat(request["now"]),
-    )
+    service, now = (CertificateManagementService(), datetime.fromisoformat(request["now"]))
     with every_tenant_scope():
         device = Device.every_tenant.get(pk=request["device"])
         with tenant_scope(device.tenant_id):
@@ -108,11 +103,7 @@ def run_operation(request: dict[str, Any]) -> None:
                     )
                 case "deliver":
                     deliver(
-                        device=device,
-                        form="pem",
-                        passphrase="",
-                        store=service.ca.store,
-                        now=now,
+                        device=device, form="pem", passphrase="", store=service.ca.store, now=now
                     )
 
 

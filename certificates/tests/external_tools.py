@@ -13,8 +13,7 @@ import pytest
 REQUIRED = os.environ.get("PKI_PEERS") == "required"  # set by `./run test --pki`
 VENV = Path(sys.executable).parent
 STRONGSWAN_PLUGINS = [
-    Path(f"/usr/lib/ipsec/plugins/libstrongswan-{name}.so")
-    for name in ("openssl", "curl")
+    Path(f"/usr/lib/ipsec/plugins/libstrongswan-{name}.so") for name in ("openssl", "curl")
 ]
 SOFTHSM = (
     "/usr/lib/softhsm/libsofthsm2.so",

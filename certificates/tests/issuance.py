@@ -9,9 +9,7 @@ from certificates.tests.keys import ec_key, request_for
 from devices.registry.models import Device
 
 
-def issue_certificate(
-    device: Device, now: datetime, key: Any = None
-) -> DeviceCertificate:
+def issue_certificate(device: Device, now: datetime, key: Any = None) -> DeviceCertificate:
     """Issue a certificate for a device-generated key."""
     return CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(key or ec_key()), now=now
@@ -21,6 +19,4 @@ def issue_certificate(
 def revoke_certificate(
     row: DeviceCertificate, now: datetime, reason: str = "keyCompromise"
 ) -> DeviceCertificate:
-    return CertificateManagementService().revoke_certificate(
-        row, reason=reason, now=now
-    )
+    return CertificateManagementService().revoke_certificate(row, reason=reason, now=now)

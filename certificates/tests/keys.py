@@ -14,9 +14,7 @@ def ec_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def request_for(
-    key: DeviceKey, *, common_name: str = "whatever", ca: bool = False
-) -> str:
+def request_for(key: DeviceKey, *, common_name: str = "whatever", ca: bool = False) -> str:
     """Build a PKCS #10 request in PEM.
 
     Args:
@@ -27,7 +25,5 @@ def request_for(
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     if ca:
-        builder = builder.add_extension(
-            x509.BasicConstraints(True, None), critical=True
-        )
+        builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()

@@ -98,17 +98,13 @@ def test_an_import_never_overwrites(tmp_path: Path, now: datetime) -> None:
         ca.import_ca(key=key, chain=chain, now=now)
 
 
-def test_an_import_of_a_chain_for_another_key_is_rejected(
-    tmp_path: Path, now: datetime
-) -> None:
+def test_an_import_of_a_chain_for_another_key_is_rejected(tmp_path: Path, now: datetime) -> None:
     other = DeviceCertificatesService(tmp_path / "other")
     chain = other.initialize_ca(now=now, key_type="ec").certificate
     ca = DeviceCertificatesService(tmp_path / "ca")
 
     with pytest.raises(InvalidAuthority, match="not the key's"):
-        ca.import_ca(
-            key=keys.to_pem(ec_key()), chain=chain.public_bytes(Encoding.PEM), now=now
-        )
+        ca.import_ca(key=keys.to_pem(ec_key()), chain=chain.public_bytes(Encoding.PEM), now=now)
     assert not ca.exists()
 
 
@@ -157,8 +153,6 @@ def test_the_ca_certificate_is_public(client: Any, now: datetime) -> None:
 def test_the_validity_of_the_ca_starts_from_the_given_time(tmp_path: Path) -> None:
     moment = datetime(2040, 1, 1, tzinfo=UTC)
 
-    issuer = DeviceCertificatesService(tmp_path / "ca").initialize_ca(
-        now=moment, key_type="ec"
-    )
+    issuer = DeviceCertificatesService(tmp_path / "ca").initialize_ca(now=moment, key_type="ec")
 
     assert issuer.certificate.not_valid_before_utc.year == 2039

@@ -27,13 +27,7 @@ def operator() -> Client:
 
 
 def start_campaign(operator: Client, **fields: Any) -> Any:
-    form = {
-        "reason": "incident",
-        "per_minute": "5",
-        "tenant": "",
-        "model": "",
-        **fields,
-    }
+    form = {"reason": "incident", "per_minute": "5", "tenant": "", "model": "", **fields}
     return operator.post(f"{PAGES}/renewalcampaign/add/", form)
 
 
@@ -49,9 +43,7 @@ def test_the_ca_page_shows_its_revocation_lists_and_no_private_key(
     authority = CertificateAuthority.objects.get()
 
     list_page = operator.get(f"{PAGES}/certificateauthority/").content.decode()
-    page = operator.get(
-        f"{PAGES}/certificateauthority/{authority.pk}/change/"
-    ).content.decode()
+    page = operator.get(f"{PAGES}/certificateauthority/{authority.pk}/change/").content.decode()
 
     assert "No. 1, 1 entries" in list_page
     assert authority.key_identifier in page
@@ -59,9 +51,7 @@ def test_the_ca_page_shows_its_revocation_lists_and_no_private_key(
     assert "PRIVATE" not in page
 
 
-def test_a_renewal_campaign_is_started_listed_and_stopped(
-    operator: Client, device: Device
-) -> None:
+def test_a_renewal_campaign_is_started_listed_and_stopped(operator: Client, device: Device) -> None:
     issue_certificate(device, datetime.now(UTC) - timedelta(days=1))
 
     assert start_campaign(operator).status_code == 302
@@ -96,9 +86,7 @@ def test_an_invalid_campaign_form_shows_its_errors_and_starts_nothing(
     assert not RenewalCampaign.objects.exists()
 
 
-def test_a_certificate_page_shows_its_integrity_findings(
-    operator: Client, device: Device
-) -> None:
+def test_a_certificate_page_shows_its_integrity_findings(operator: Client, device: Device) -> None:
     row, now = issue_certificate(device, datetime.now(UTC)), datetime.now(UTC)
     url = f"{PAGES}/devicecertificate/{row.pk}/change/"
     assert "No findings" in operator.get(url).content.decode()

@@ -36,15 +36,11 @@ def row(device: Device) -> DeviceCertificate:
 @pytest.fixture
 def other_tenants_certificate() -> DeviceCertificate:
     return CertificateManagementService().issue_certificate(
-        device=DeviceFactory.create(),
-        csr_pem=request_for(ec_key()),
-        now=datetime.now(UTC),
+        device=DeviceFactory.create(), csr_pem=request_for(ec_key()), now=datetime.now(UTC)
     )
 
 
-def test_a_registration_with_a_csr_returns_a_certificate(
-    enrollment: Callable[..., Any],
-) -> None:
+def test_a_registration_with_a_csr_returns_a_certificate(enrollment: Callable[..., Any]) -> None:
     _, client = enrollment()
     body = {"serial_number": "SN-1", "csr": request_for(ec_key())}
 
@@ -73,9 +69,7 @@ def test_a_registration_with_an_invalid_csr_registers_nothing(
 ) -> None:
     _, client = enrollment()
 
-    response = client.post(
-        "/devices/auto-register", {"serial_number": "SN-1", "csr": csr}
-    )
+    response = client.post("/devices/auto-register", {"serial_number": "SN-1", "csr": csr})
 
     assert response.status_code == 400
     assert response.json()["errors"][0]["attr"] == "csr"
@@ -89,18 +83,14 @@ def test_a_registration_with_another_devices_key_registers_nothing(
     request = request_for(ec_key())
     client.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
 
-    response = client.post(
-        "/devices/auto-register", {"serial_number": "SN-2", "csr": request}
-    )
+    response = client.post("/devices/auto-register", {"serial_number": "SN-2", "csr": request})
 
     assert response.status_code == 409
     assert response.json()["errors"][0]["code"] == "key_in_use"
     assert Device.every_tenant.not_retired().count() == 1
 
 
-def test_a_member_issues_lists_and_reads_certificates(
-    member: Member, device: Device
-) -> None:
+def test_a_member_issues_lists_and_reads_certificates(member: Member, device: Device) -> None:
     url = f"/devices/{device.pk}/certificates"
     first = member().post(url, {"csr": request_for(ec_key())})
     second = member().post(url, {"key_type": "ec"})
@@ -122,9 +112,7 @@ def test_a_serial_number_is_accepted_in_any_notation(
     assert member().get(f"/certificates/{colons}").status_code == 200
 
 
-def test_a_member_renews_and_revokes_a_certificate(
-    member: Member, row: DeviceCertificate
-) -> None:
+def test_a_member_renews_and_revokes_a_certificate(member: Member, row: DeviceCertificate) -> None:
     renewed = member().post(f"/certificates/{row.serial_number}/renew")
     assert renewed.status_code == 201
     assert renewed.json()["replaces"] == row.serial_number
@@ -136,9 +124,7 @@ def test_a_member_renews_and_revokes_a_certificate(
     assert again.json()["revoked_at"] == revoked.json()["revoked_at"]
 
 
-def test_a_viewer_cannot_renew_or_revoke(
-    member: Member, row: DeviceCertificate
-) -> None:
+def test_a_viewer_cannot_renew_or_revoke(member: Member, row: DeviceCertificate) -> None:
     viewer = member(Role.VIEWER)
 
     for action in ("renew", "revoke"):
@@ -154,13 +140,9 @@ def test_another_tenants_certificate_is_not_found(
     assert client.get(f"/certificates/{serial}").status_code == 404
     assert client.post(f"/certificates/{serial}/renew").status_code == 404
     assert client.post(f"/certificates/{serial}/revoke", {}).status_code == 404
-    response = client.get(
-        f"/devices/{other_tenants_certificate.device_id}/certificates"
-    )
+    response = client.get(f"/devices/{other_tenants_certificate.device_id}/certificates")
     assert response.status_code == 404
-    response = client.post(
-        f"/devices/{other_tenants_certificate.device_id}/certificates", {}
-    )
+    response = client.post(f"/devices/{other_tenants_certificate.device_id}/certificates", {})
     assert response.status_code == 404
     other_tenants_certificate.refresh_from_db()
     assert other_tenants_certificate.status == "active"
@@ -193,10 +175,7 @@ def test_validation_reports_every_problem(
     DeviceCertificate.objects.filter(pk=old.pk).update(fingerprint="0" * 64)
 
     assert validate(member(), row.pem)["problems"] == ["revoked"]
-    assert validate(member(), old.pem)["problems"] == [
-        "fingerprint_mismatch",
-        "expired",
-    ]
+    assert validate(member(), old.pem)["problems"] == ["fingerprint_mismatch", "expired"]
     assert validate(member(), "nonsense")["problems"] == ["malformed"]
 
 
@@ -271,9 +250,7 @@ def test_a_rejected_registration_leaves_the_known_device_its_token(
     client.post("/devices/auto-register", {"serial_number": "SN-1", "csr": request})
     registered = client.post("/devices/auto-register", {"serial_number": "SN-2"}).json()
 
-    response = client.post(
-        "/devices/auto-register", {"serial_number": "SN-2", "csr": request}
-    )
+    response = client.post("/devices/auto-register", {"serial_number": "SN-2", "csr": request})
 
     assert response.status_code == 409
     device_client = APIClient()
@@ -336,8 +313,6 @@ def test_a_device_registered_between_two_lookups_is_not_registered_twice(
             assert copy(client).post("/devices/auto-register", body).status_code == 201
         return device_ids
 
-    monkeypatch.setattr(
-        certificates_enrollment, "device_ids_with_identifiers", register_meanwhile
-    )
+    monkeypatch.setattr(certificates_enrollment, "device_ids_with_identifiers", register_meanwhile)
 
     assert client.post("/devices/auto-register", body).status_code == 200

@@ -47,9 +47,7 @@ def rejection_detail(response: Any) -> str:
     return str(error["detail"])
 
 
-def test_a_client_certificate_identifies_the_device(
-    row: DeviceCertificate, device: Device
-) -> None:
+def test_a_client_certificate_identifies_the_device(row: DeviceCertificate, device: Device) -> None:
     client = tls_client(row.pem)
 
     assert client.get("/devices/me").json()["id"] == str(device.pk)
@@ -58,9 +56,7 @@ def test_a_client_certificate_identifies_the_device(
     assert device.status == "online"
 
 
-def test_a_certificate_header_from_another_address_is_ignored(
-    row: DeviceCertificate,
-) -> None:
+def test_a_certificate_header_from_another_address_is_ignored(row: DeviceCertificate) -> None:
     response = tls_client(row.pem, address=OTHER_ADDRESS).get("/devices/me")
 
     assert response.status_code == 401
@@ -70,9 +66,7 @@ def test_a_certificate_header_from_another_address_is_ignored(
 def test_no_proxy_is_trusted_by_default(row: DeviceCertificate, settings: Any) -> None:
     settings.CLIENT_CERTIFICATE_PROXIES = []
 
-    assert (
-        tls_client(row.pem, address="127.0.0.1").get("/devices/me").status_code == 401
-    )
+    assert tls_client(row.pem, address="127.0.0.1").get("/devices/me").status_code == 401
 
 
 def test_a_proxy_trusted_for_other_headers_is_not_trusted_for_certificates(
@@ -80,9 +74,7 @@ def test_a_proxy_trusted_for_other_headers_is_not_trusted_for_certificates(
 ) -> None:
     settings.TRUSTED_PROXIES = [ip_network(OTHER_ADDRESS)]
 
-    assert (
-        tls_client(row.pem, address=OTHER_ADDRESS).get("/devices/me").status_code == 401
-    )
+    assert tls_client(row.pem, address=OTHER_ADDRESS).get("/devices/me").status_code == 401
 
 
 def test_a_revoked_certificate_is_rejected_at_once(row: DeviceCertificate) -> None:
@@ -95,9 +87,7 @@ def test_a_revoked_certificate_is_rejected_at_once(row: DeviceCertificate) -> No
 
 
 def test_an_expired_certificate_is_rejected(device: Device) -> None:
-    issued_at = datetime.now(UTC) - timedelta(
-        days=configured.DEFAULT_CERT_VALIDITY_DAYS + 1
-    )
+    issued_at = datetime.now(UTC) - timedelta(days=configured.DEFAULT_CERT_VALIDITY_DAYS + 1)
 
     assert "not valid now" in rejection_detail(
         tls_client(issue_certificate(device, issued_at).pem).get("/devices/me")
@@ -123,9 +113,7 @@ def test_a_certificate_of_another_ca_is_rejected(device: Device, tmp_path: Any) 
     )
 
 
-def test_an_unrecorded_certificate_is_rejected(
-    row: DeviceCertificate,
-) -> None:
+def test_an_unrecorded_certificate_is_rejected(row: DeviceCertificate) -> None:
     DeviceCertificate.objects.filter(pk=row.pk).update(fingerprint="0" * 64)
 
     assert "not on record" in rejection_detail(tls_client(row.pem).get("/devices/me"))
@@ -156,18 +144,12 @@ def test_a_certificate_of_a_retired_device_is_rejected(
     assert tls_client(row.pem).get("/devices/me").status_code == 401
 
 
-@pytest.mark.parametrize(
-    "text", ["x", "-----BEGIN CERTIFICATE-----", "%00", "A" * 20_000]
-)
-def test_an_unreadable_certificate_is_rejected(
-    row: DeviceCertificate, text: str
-) -> None:
+@pytest.mark.parametrize("text", ["x", "-----BEGIN CERTIFICATE-----", "%00", "A" * 20_000])
+def test_an_unreadable_certificate_is_rejected(row: DeviceCertificate, text: str) -> None:
     assert rejection_detail(tls_client(text).get("/devices/me"))
 
 
-def test_a_client_certificate_grants_no_access_to_member_endpoints(
-    row: DeviceCertificate,
-) -> None:
+def test_a_client_certificate_grants_no_access_to_member_endpoints(row: DeviceCertificate) -> None:
     client = tls_client(row.pem)
 
     for path in ("/devices", f"/certificates/{row.serial_number}"):
@@ -187,19 +169,13 @@ def test_a_quarantined_device_can_connect_and_nothing_else(
 def test_a_bearer_token_takes_precedence_over_a_client_certificate(
     row: DeviceCertificate, member: Callable[..., APIClient]
 ) -> None:
-    response = member().get(
-        "/devices", HTTP_X_SSL_CLIENT_CERT=quote(row.pem), REMOTE_ADDR=PROXY
-    )
+    response = member().get("/devices", HTTP_X_SSL_CLIENT_CERT=quote(row.pem), REMOTE_ADDR=PROXY)
 
     assert response.status_code == 200
 
 
-def test_the_first_use_of_a_new_certificate_supersedes_the_old_one(
-    row: DeviceCertificate,
-) -> None:
-    renewed_row = CertificateManagementService().renew_certificate(
-        row, now=datetime.now(UTC)
-    )
+def test_the_first_use_of_a_new_certificate_supersedes_the_old_one(row: DeviceCertificate) -> None:
+    renewed_row = CertificateManagementService().renew_certificate(row, now=datetime.now(UTC))
     assert tls_client(row.pem).get("/devices/me").status_code == 200
     row.refresh_from_db()
     assert row.status == "active"

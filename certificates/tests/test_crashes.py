@@ -63,15 +63,8 @@ def crash(transactional_db: None) -> Iterator[Crash]:
         assert stdin is not None
         assert stdout is not None
 
-        def run(
-            operation: str, device: Device, step: int, **more: Any
-        ) -> dict[str, Any]:
-            request = {
-                "operation": operation,
-                "device": str(device.pk),
-                "step": step,
-                **more,
-            }
+        def run(operation: str, device: Device, step: int, **more: Any) -> dict[str, Any]:
+            request = {"operation": operation, "device": str(device.pk), "step": step, **more}
             stdin.write(json.dumps({"now": NOW.isoformat(), **request}) + "\n")
             stdin.flush()
             outcome: dict[str, Any] = json.loads(stdout.readline())
@@ -118,9 +111,7 @@ def kill_at_every_step(
         if "steps" in outcome:
             assert outcome["steps"] == step
             assert {"before commit", "after commit"} <= set(killed_at)
-            assert (
-                operation not in ("issue", "renew") or set(killed_at) >= SIGNATURE_STEPS
-            )
+            assert operation not in ("issue", "renew") or set(killed_at) >= SIGNATURE_STEPS
             yield device, "never"
             return
         killed_at.append(outcome["killed_at"])
@@ -134,9 +125,7 @@ def assert_consistent(service: CertificateManagementService, crash_step: str) ->
     folders = (store.public, store.staged)
     for path in (path for folder in folders for path in folder.glob("*-cert.pem")):
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
-        recorded = DeviceCertificate.objects.filter(
-            serial_number=f"{certificate.serial_number:x}"
-        )
+        recorded = DeviceCertificate.objects.filter(serial_number=f"{certificate.serial_number:x}")
         assert recorded.exists(), f"{crash_step}: {path.name} cannot be revoked"
     for path in (path for folder in folders for path in folder.glob("*-key.pem")):
         assert key_digest(path), f"{crash_step}: {path.name} is incomplete"
@@ -144,12 +133,8 @@ def assert_consistent(service: CertificateManagementService, crash_step: str) ->
         certificate_path = store.public / path.name.replace("-key", "-cert")
         if certificate_path.exists():
             certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-            expected = keys.public_digest(
-                keys.require_acceptable_key(certificate.public_key())
-            )
-            assert key_digest(path) == expected, (
-                f"{crash_step}: {path.name} is of another key"
-            )
+            expected = keys.public_digest(keys.require_acceptable_key(certificate.public_key()))
+            assert key_digest(path) == expected, f"{crash_step}: {path.name} is of another key"
 
 
 def repair(service: CertificateManagementService, *, by_hand: bool = False) -> None:

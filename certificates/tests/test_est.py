@@ -136,30 +136,23 @@ def test_enrollment_requires_the_credential_of_the_device(
         assert not DeviceCertificate.objects.exists()
 
 
-def test_an_unauthenticated_client_is_challenged_for_basic_authentication(
-    device: Device,
-) -> None:
+def test_an_unauthenticated_client_is_challenged_for_basic_authentication(device: Device) -> None:
     response = enroll(APIClient(), request_for(ec_key()))
 
     assert response["WWW-Authenticate"].startswith("Basic ")
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"%%%", b"aGVsbG8=", b"\x00" * 99, b"A" * 20_000, b"-----BEGIN nothing"],
+    "body", [b"", b"%%%", b"aGVsbG8=", b"\x00" * 99, b"A" * 20_000, b"-----BEGIN nothing"]
 )
-def test_an_unreadable_csr_is_rejected(
-    body: bytes, device: Device, as_device: AsDevice
-) -> None:
+def test_an_unreadable_csr_is_rejected(body: bytes, device: Device, as_device: AsDevice) -> None:
     response = post_est(as_device(device), "simpleenroll", body)
 
     assert response.status_code == 400
     assert response.json()["errors"][0]["code"] == "csr_invalid"
 
 
-def test_a_weak_key_is_rejected_with_the_required_size(
-    device: Device, as_device: AsDevice
-) -> None:
+def test_a_weak_key_is_rejected_with_the_required_size(device: Device, as_device: AsDevice) -> None:
     csr = request_for(rsa.generate_private_key(65537, 1024))
 
     response = enroll(as_device(device), csr)
@@ -171,9 +164,7 @@ def test_a_weak_key_is_rejected_with_the_required_size(
 def test_a_csr_in_pem_is_accepted(device: Device, as_device: AsDevice) -> None:
     body = request_for(ec_key()).encode()
 
-    assert (
-        len(parse_certificates(post_est(as_device(device), "simpleenroll", body))) == 1
-    )
+    assert len(parse_certificates(post_est(as_device(device), "simpleenroll", body))) == 1
 
 
 def test_a_device_re_enrolls_with_the_same_or_a_new_key(
@@ -193,9 +184,7 @@ def test_a_device_re_enrolls_with_the_same_or_a_new_key(
     assert newest.replaces.replaces == row
 
 
-def test_a_re_enrollment_with_other_names_is_rejected(
-    device: Device, as_device: AsDevice
-) -> None:
+def test_a_re_enrollment_with_other_names_is_rejected(device: Device, as_device: AsDevice) -> None:
     row, client = issue_certificate(device, datetime.now(UTC)), as_device(device)
     other = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "other")])
 
@@ -215,9 +204,7 @@ def test_a_re_enrollment_without_a_certificate_is_rejected(
     assert response.status_code == 404
 
 
-def test_a_quarantined_device_is_told_to_retry_later(
-    device: Device, as_device: AsDevice
-) -> None:
+def test_a_quarantined_device_is_told_to_retry_later(device: Device, as_device: AsDevice) -> None:
     client = as_device(device)
     Device.every_tenant.filter(pk=device.pk).update(quarantined_at=datetime.now(UTC))
 

@@ -31,10 +31,7 @@ from tenants.context import tenant_scope
 pytestmark = pytest.mark.django_db
 PROXY = "192.0.2.7"
 EXAMPLES = hypothesis_settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 
 
@@ -81,9 +78,7 @@ def negative_serial(der: bytes) -> bytes:
 
 def request_with(key: Any, **fields: Any) -> bytes:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(
-        fields.get("subject", name)
-    )
+    builder = x509.CertificateSigningRequestBuilder().subject_name(fields.get("subject", name))
     for extension in fields.get("extensions", ()):
         builder = builder.add_extension(extension, critical=False)
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
@@ -91,9 +86,7 @@ def request_with(key: Any, **fields: Any) -> bytes:
 
 
 WILDCARD = x509.SubjectAlternativeName([x509.DNSName("*.example.com")])
-GOOD_REQUEST = x509.load_pem_x509_csr(request_for(ec_key()).encode()).public_bytes(
-    Encoding.DER
-)
+GOOD_REQUEST = x509.load_pem_x509_csr(request_for(ec_key()).encode()).public_bytes(Encoding.DER)
 GOOD_CERTIFICATE = certificate_with()
 GOOD_OCSP_REQUEST = (
     ocsp.OCSPRequestBuilder()
@@ -140,9 +133,7 @@ def pem(kind: str, der: bytes) -> str:
     return f"-----BEGIN {kind}-----\n{body}-----END {kind}-----\n"
 
 
-def send_to_every_parser(
-    device_client: APIClient, member: Any, der: bytes
-) -> dict[str, Any]:
+def send_to_every_parser(device_client: APIClient, member: Any, der: bytes) -> dict[str, Any]:
     """Send the same bytes to every parser. Return the response of each by name."""
     csr, certificate = pem("CERTIFICATE REQUEST", der), pem("CERTIFICATE", der)
     anonymous: Any = APIClient()
@@ -155,9 +146,7 @@ def send_to_every_parser(
             "/devices/auto-register", {"serial_number": "HOSTILE", "csr": csr}
         ),
         "validate": member.post("/certificates/validate", {"certificate": certificate}),
-        "ocsp": anonymous.generic(
-            "POST", "/certificates/ocsp", raw, "application/ocsp-request"
-        ),
+        "ocsp": anonymous.generic("POST", "/certificates/ocsp", raw, "application/ocsp-request"),
         "connection": anonymous.get("/devices/me", **proxy_headers),
         **{
             operation: device_client.generic(
@@ -202,9 +191,7 @@ def test_hostile_bytes_are_rejected_by_every_parser(
 def test_mutated_valid_input_never_causes_a_server_error(
     device_client: APIClient, member: Callable[..., APIClient], data: st.DataObject
 ) -> None:
-    valid = data.draw(
-        st.sampled_from([GOOD_REQUEST, GOOD_CERTIFICATE, GOOD_OCSP_REQUEST])
-    )
+    valid = data.draw(st.sampled_from([GOOD_REQUEST, GOOD_CERTIFICATE, GOOD_OCSP_REQUEST]))
     mutated = bytearray(valid)
     for _ in range(data.draw(st.integers(1, 4))):
         index = data.draw(st.integers(0, len(mutated) - 1))
@@ -222,11 +209,7 @@ def test_mutated_valid_input_never_causes_a_server_error(
     responses = send_to_every_parser(device_client, member(), bytes(mutated[:60_000]))
 
     for parser, response in responses.items():
-        assert response.status_code < 500, (
-            parser,
-            bytes(mutated).hex(),
-            response.content,
-        )
+        assert response.status_code < 500, (parser, bytes(mutated).hex(), response.content)
 
 
 @EXAMPLES
@@ -271,19 +254,11 @@ def test_extensions_requested_in_a_csr_are_ignored(
     response = device_client.post("/devices/me/certificate", {"csr": csr})
 
     assert response.status_code == 201, response.content
-    certificate = x509.load_pem_x509_certificate(
-        response.json()["certificate"].encode()
-    )
-    names = certificate.extensions.get_extension_for_class(
-        x509.SubjectAlternativeName
-    ).value
+    certificate = x509.load_pem_x509_certificate(response.json()["certificate"].encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert list(names) == [x509.UniformResourceIdentifier(device.pk.urn)]
-    assert not certificate.extensions.get_extension_for_class(
-        x509.BasicConstraints
-    ).value.ca
-    purposes = certificate.extensions.get_extension_for_class(
-        x509.ExtendedKeyUsage
-    ).value
+    assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(purposes) == [ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
@@ -301,9 +276,7 @@ def weak_key(kind: str) -> Any:
 @pytest.mark.parametrize(
     "kind", ["too short", "another curve", "a longer curve", "another algorithm"]
 )
-def test_an_unsuitable_key_is_rejected_with_the_reason(
-    device_client: APIClient, kind: str
-) -> None:
+def test_an_unsuitable_key_is_rejected_with_the_reason(device_client: APIClient, kind: str) -> None:
     csr = pem("CERTIFICATE REQUEST", request_with(weak_key(kind)))
 
     response = device_client.post("/devices/me/certificate", {"csr": csr})

@@ -51,11 +51,7 @@ def test_unchanged_certificates_have_no_findings(device: Device, now: datetime) 
     assert finding_kinds() == []
     last_pass = inspection.last_full_pass()
     assert last_pass is not None
-    assert (last_pass.ended_at, last_pass.inspected, last_pass.drifted) == (
-        now + HOUR,
-        3,
-        0,
-    )
+    assert (last_pass.ended_at, last_pass.inspected, last_pass.drifted) == (now + HOUR, 3, 0)
 
 
 Damage = Callable[[DeviceCertificate], object]
@@ -109,9 +105,7 @@ def _make_unreadable(row: DeviceCertificate) -> None:
 def test_each_kind_of_finding_is_detected(
     device: Device, now: datetime, damage: Damage, kind: str
 ) -> None:
-    row = CertificateManagementService().issue_certificate(
-        device=device, key_type="ec", now=now
-    )
+    row = CertificateManagementService().issue_certificate(device=device, key_type="ec", now=now)
     damage(row)
 
     run_full_pass(now + HOUR)
@@ -150,9 +144,7 @@ def test_a_repaired_finding_is_deleted_and_a_lasting_one_keeps_its_start(
     assert finding_kinds() == []
 
 
-def test_a_pass_runs_in_slices_and_resumes(
-    now: datetime, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pass_runs_in_slices_and_resumes(now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "MIN_SLICE", 2)
     for device in DeviceFactory.create_batch(5):
         issue_certificate(device, now)
@@ -186,10 +178,7 @@ def test_the_start_page_shows_the_last_pass_and_the_tenants_findings(
     tenant: Tenant, client: Client
 ) -> None:
     now = datetime.now(UTC)
-    own_device, foreign_device = (
-        DeviceFactory.create(tenant=tenant),
-        DeviceFactory.create(),
-    )
+    own_device, foreign_device = (DeviceFactory.create(tenant=tenant), DeviceFactory.create())
     for device in (own_device, foreign_device):
         issue_certificate(device, now)
         DeviceCertificatesService().store.certificate_of(device.pk).unlink()
@@ -206,9 +195,7 @@ def test_the_start_page_shows_the_last_pass_and_the_tenants_findings(
     assert str(foreign_device.pk) not in page
 
 
-def test_an_expired_list_is_still_compared(
-    device: Device, now: datetime, settings: Any
-) -> None:
+def test_an_expired_list_is_still_compared(device: Device, now: datetime, settings: Any) -> None:
     """An expired list that cannot be rebuilt is still compared with the records."""
     revoke_certificate(issue_certificate(device, now), now)
     revocation_lists.rebuild_due(DeviceCertificatesService(), now=now)

@@ -186,10 +186,7 @@ def test_an_interrupted_issuance_of_a_retired_device_fails(
 
 
 def test_check_integrity_reports_and_repairs_differences(
-    service: CertificateManagementService,
-    device: Device,
-    now: datetime,
-    capsys: Any,
+    service: CertificateManagementService, device: Device, now: datetime, capsys: Any
 ) -> None:
     issue_with_server_key(service, device, now)
     call_command("check_integrity")

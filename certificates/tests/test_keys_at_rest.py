@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    load_pem_private_key,
-    pkcs12,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
@@ -47,9 +44,7 @@ def service() -> CertificateManagementService:
 def issue_with_server_key(
     service: CertificateManagementService, device: Device, now: datetime | None = None
 ) -> tuple[DeviceCertificate, Path]:
-    row = service.issue_certificate(
-        device=device, key_type="ec", now=now or datetime.now(UTC)
-    )
+    row = service.issue_certificate(device=device, key_type="ec", now=now or datetime.now(UTC))
     return row, service.ca.store.key_of(device.pk)
 
 
@@ -165,9 +160,7 @@ def test_a_folder_or_pipe_is_not_accepted_as_a_key(tmp_path: Path, kind: str) ->
         read_secret(path)
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can change the owner of a file"
-)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a file")
 def test_a_key_file_of_another_user_is_not_used(
     service: CertificateManagementService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,10 +173,7 @@ def test_a_key_file_of_another_user_is_not_used(
 
 
 def test_a_device_key_replaced_by_a_link_is_not_delivered(
-    service: CertificateManagementService,
-    device: Device,
-    as_device: AsDevice,
-    tmp_path: Path,
+    service: CertificateManagementService, device: Device, as_device: AsDevice, tmp_path: Path
 ) -> None:
     _, path = issue_with_server_key(service, device)
     path.unlink()
@@ -231,10 +221,7 @@ def test_a_delivered_key_is_deleted_and_an_event_is_recorded(
     row.refresh_from_db()
     assert row.key_delivered_at is not None
     event = Event.every_tenant.named("certificate.key_delivered").get()
-    assert (event.device_id, event.data["serial_number"]) == (
-        device.pk,
-        row.serial_number,
-    )
+    assert (event.device_id, event.data["serial_number"]) == (device.pk, row.serial_number)
     assert "PRIVATE" not in str(event.data)
     check = IntegrityCheck(service, clock=clock, fix=False)
     assert list(check.run()) == [], "a delivered key is not reported as missing"
@@ -266,9 +253,7 @@ def test_after_a_lost_response_a_device_can_request_a_new_key(
     assert client.post("/devices/me/certificate/bundle", {}).status_code == 200
 
 
-def test_a_device_generated_key_is_not_deliverable(
-    device: Device, as_device: AsDevice
-) -> None:
+def test_a_device_generated_key_is_not_deliverable(device: Device, as_device: AsDevice) -> None:
     client = as_device(device)
     assert client.post("/devices/me/certificate/bundle", {}).status_code == 404
 
@@ -289,9 +274,7 @@ def test_a_bundle_can_be_pkcs_12_with_a_passphrase(
     response = client.post("/devices/me/certificate/bundle", body)
 
     assert response["Content-Type"] == "application/x-pkcs12"
-    key, certificate, chain = pkcs12.load_key_and_certificates(
-        response.content, b"correct horse"
-    )
+    key, certificate, chain = pkcs12.load_key_and_certificates(response.content, b"correct horse")
     assert key is not None
     assert certificate == row.signed_certificate()
     assert key.public_key() == row.public_key()
@@ -313,10 +296,7 @@ def test_a_passphrase_encrypts_the_key_in_pem(
 
 @requires_tools("openssl")
 def test_openssl_reads_the_pkcs_12_bundle(
-    device: Device,
-    as_device: AsDevice,
-    service: CertificateManagementService,
-    tmp_path: Path,
+    device: Device, as_device: AsDevice, service: CertificateManagementService, tmp_path: Path
 ) -> None:
     issue_with_server_key(service, device)
     body = {"form": "pkcs12", "passphrase": "horse"}
@@ -325,14 +305,7 @@ def test_openssl_reads_the_pkcs_12_bundle(
     path.write_bytes(response.content)
 
     output = run_tool(
-        "openssl",
-        "pkcs12",
-        "-in",
-        str(path),
-        "-passin",
-        "pass:horse",
-        "-nodes",
-        "-info",
+        "openssl", "pkcs12", "-in", str(path), "-passin", "pass:horse", "-nodes", "-info"
     )
 
     assert "BEGIN PRIVATE KEY" in output
@@ -462,9 +435,7 @@ def test_a_missing_token_makes_the_ca_unavailable(
     settings.PKCS11_MODULE = "/no/such/library.so"
 
     with pytest.raises(AuthorityUnavailable, match="token"):
-        authority_creation.load_key_holder(
-            key=None, address="pkcs11:token=none;object=ca"
-        )
+        authority_creation.load_key_holder(key=None, address="pkcs11:token=none;object=ca")
     with pytest.raises(AuthorityUnavailable, match="pkcs11:"):
         authority_creation.load_key_holder(key=None, address="file:/etc/passwd")
 
@@ -482,9 +453,7 @@ def test_a_ca_below_a_root_is_imported_with_its_chain(
         now=now,
     )
 
-    row = target.issue_certificate(
-        device=device, csr_pem=request_for(ec_key()), now=now
-    )
+    row = target.issue_certificate(device=device, csr_pem=request_for(ec_key()), now=now)
 
     levels = CertificateAuthority.objects.values_list("level", "status")
     assert sorted(levels) == [("issuing", "signing"), ("root", "trusted")]

@@ -37,9 +37,7 @@ def test_a_certificate_is_renewed_superseded_expired_and_revoked(
     service = CertificateManagementService()
 
     # The certificate is valid for a year.
-    first = service.issue_certificate(
-        device=device, csr_pem=request_for(ec_key()), now=now
-    )
+    first = service.issue_certificate(device=device, csr_pem=request_for(ec_key()), now=now)
     end = end_of(first)
     assert (first.status, end - (now - timedelta(minutes=5))) == (
         "active",
@@ -93,18 +91,12 @@ def test_a_certificate_is_renewed_superseded_expired_and_revoked(
     assert event_names(device)[5:] == ["certificate.revoked"]
 
     # A revoked certificate is never renewed, warned about or expired.
-    assert service.check_expirations(now=end_of(second) + days(1)) == ExpirationCheck(
-        0, 0, []
-    )
+    assert service.check_expirations(now=end_of(second) + days(1)) == ExpirationCheck(0, 0, [])
 
 
-def test_the_expiration_check_catches_up_after_an_outage(
-    device: Device, now: datetime
-) -> None:
+def test_the_expiration_check_catches_up_after_an_outage(device: Device, now: datetime) -> None:
     service = CertificateManagementService()
-    row = service.issue_certificate(
-        device=device, csr_pem=request_for(ec_key()), now=now
-    )
+    row = service.issue_certificate(device=device, csr_pem=request_for(ec_key()), now=now)
 
     result = service.check_expirations(now=end_of(row) - days(3))
 
@@ -115,9 +107,7 @@ def test_the_expiry_event_of_an_unrenewed_certificate_says_it_was_in_use(
     device: Device, now: datetime
 ) -> None:
     service = CertificateManagementService()
-    row = service.issue_certificate(
-        device=device, csr_pem=request_for(ec_key()), now=now
-    )
+    row = service.issue_certificate(device=device, csr_pem=request_for(ec_key()), now=now)
 
     service.check_expirations(now=end_of(row) + days(1))
 

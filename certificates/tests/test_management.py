@@ -44,12 +44,8 @@ def service() -> CertificateManagementService:
     return CertificateManagementService()
 
 
-def issue_certificate(
-    service: CertificateManagementService, device: Device, now: datetime
-) -> Any:
-    return service.issue_certificate(
-        device=device, csr_pem=request_for(ec_key()), now=now
-    )
+def issue_certificate(service: CertificateManagementService, device: Device, now: datetime) -> Any:
+    return service.issue_certificate(device=device, csr_pem=request_for(ec_key()), now=now)
 
 
 def test_a_server_generated_key_is_stored_with_its_certificate(
@@ -224,10 +220,7 @@ def test_a_retirement_revokes_certificates_in_its_transaction(
     registration.retire(device=device, now=now)
     for row in (first, second):
         row.refresh_from_db()
-        assert (row.status, row.revocation_reason) == (
-            "revoked",
-            "cessationOfOperation",
-        )
+        assert (row.status, row.revocation_reason) == ("revoked", "cessationOfOperation")
 
 
 def test_no_certificate_is_issued_to_a_retired_device(
@@ -305,9 +298,7 @@ def test_the_database_enforces_unique_serial_numbers(
 
 
 def test_connect_reports_a_new_certificate(
-    service: CertificateManagementService,
-    device: Device,
-    as_device: Callable[[Device], APIClient],
+    service: CertificateManagementService, device: Device, as_device: Callable[[Device], APIClient]
 ) -> None:
     client, now = as_device(device), datetime.now(UTC)
     row = issue_certificate(service, device, now)
@@ -322,9 +313,7 @@ def test_connect_reports_a_new_certificate(
 
 
 def test_connect_reports_a_due_renewal(
-    service: CertificateManagementService,
-    device: Device,
-    as_device: Callable[[Device], APIClient],
+    service: CertificateManagementService, device: Device, as_device: Callable[[Device], APIClient]
 ) -> None:
     issue_certificate(service, device, datetime.now(UTC) - timedelta(days=360))
 

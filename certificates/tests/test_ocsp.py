@@ -44,9 +44,7 @@ def ocsp_request(
     issuer_certificate = issuer or ca_certificate()
     key_hash, name_hash = hashes.Hash(algorithm), hashes.Hash(algorithm)
     key_hash.update(
-        issuer_certificate.public_key().public_bytes(
-            Encoding.X962, PublicFormat.UncompressedPoint
-        )
+        issuer_certificate.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     )
     name_hash.update(issuer_certificate.subject.public_bytes())
     builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(
@@ -58,9 +56,7 @@ def ocsp_request(
 
 
 def fetch_response(request_der: bytes, now: datetime) -> ocsp.OCSPResponse:
-    response = ocsp_responses.respond(
-        request_der, ca=DeviceCertificatesService(), now=now
-    )
+    response = ocsp_responses.respond(request_der, ca=DeviceCertificatesService(), now=now)
     return ocsp.load_der_ocsp_response(response.der)
 
 
@@ -74,9 +70,7 @@ def test_an_active_certificate_is_good_with_either_hash(
 ) -> None:
     row = issue_certificate(device, now)
 
-    response = fetch_response(
-        ocsp_request(int(row.serial_number, 16), algorithm=algorithm), now
-    )
+    response = fetch_response(ocsp_request(int(row.serial_number, 16), algorithm=algorithm), now)
 
     assert response.response_status == Answered.SUCCESSFUL
     assert response.certificate_status == Status.GOOD
@@ -90,26 +84,20 @@ def test_a_revoked_certificate_is_reported_at_once_with_time_and_reason(
     row = issue_certificate(device, now)
     revoke_certificate(row, now + timedelta(hours=1), reason="keyCompromise")
 
-    response = fetch_response(
-        ocsp_request(int(row.serial_number, 16)), now + timedelta(hours=2)
-    )
+    response = fetch_response(ocsp_request(int(row.serial_number, 16)), now + timedelta(hours=2))
 
     assert response.certificate_status == Status.REVOKED
     assert response.revocation_time_utc == now + timedelta(hours=1)
     assert response.revocation_reason == x509.ReasonFlags.key_compromise
 
 
-def test_a_serial_number_that_was_never_issued_is_unknown(
-    device: Device, now: datetime
-) -> None:
+def test_a_serial_number_that_was_never_issued_is_unknown(device: Device, now: datetime) -> None:
     issue_certificate(device, now)
 
     assert fetch_response(ocsp_request(12345), now).certificate_status == Status.UNKNOWN
 
 
-def test_the_serial_number_of_a_failed_issuance_is_unknown(
-    device: Device, now: datetime
-) -> None:
+def test_the_serial_number_of_a_failed_issuance_is_unknown(device: Device, now: datetime) -> None:
     row = issue_certificate(device, now)
     type(row).objects.filter(pk=row.pk).update(status="failed")
 
@@ -122,9 +110,7 @@ def test_a_request_for_another_issuer_is_unauthorized(
     device: Device, now: datetime, tmp_path: Any
 ) -> None:
     issue_certificate(device, now)
-    other = DeviceCertificatesService(tmp_path / "other").initialize_ca(
-        now=now, key_type="ec"
-    )
+    other = DeviceCertificatesService(tmp_path / "other").initialize_ca(now=now, key_type="ec")
 
     response = fetch_response(ocsp_request(7, issuer=other.certificate), now)
 
@@ -136,9 +122,7 @@ def test_a_request_for_an_issuer_of_the_same_name_is_unauthorized(
 ) -> None:
     """The issuer is matched by name and key, because two CAs can have one name."""
     row = issue_certificate(device, now)
-    twin = DeviceCertificatesService(tmp_path / "twin").initialize_ca(
-        now=now, key_type="ec"
-    )
+    twin = DeviceCertificatesService(tmp_path / "twin").initialize_ca(now=now, key_type="ec")
     assert twin.certificate.subject == ca_certificate().subject
 
     response = fetch_response(
@@ -148,9 +132,7 @@ def test_a_request_for_an_issuer_of_the_same_name_is_unauthorized(
     assert response.response_status == Answered.UNAUTHORIZED
 
 
-def test_a_response_is_signed_by_a_delegated_responder(
-    device: Device, now: datetime
-) -> None:
+def test_a_response_is_signed_by_a_delegated_responder(device: Device, now: datetime) -> None:
     row = issue_certificate(device, now)
 
     response = fetch_response(ocsp_request(int(row.serial_number, 16)), now)
@@ -177,23 +159,17 @@ def test_a_response_has_a_validity_period(device: Device, now: datetime) -> None
 def test_a_nonce_is_returned(device: Device, now: datetime, size: int) -> None:
     row = issue_certificate(device, now)
 
-    response = fetch_response(
-        ocsp_request(int(row.serial_number, 16), nonce=b"n" * size), now
-    )
+    response = fetch_response(ocsp_request(int(row.serial_number, 16), nonce=b"n" * size), now)
 
     nonce = response.extensions.get_extension_for_class(x509.OCSPNonce).value
     assert nonce.nonce == b"n" * size
 
 
 @pytest.mark.parametrize("size", [0, 129])
-def test_a_nonce_of_invalid_length_is_ignored(
-    device: Device, now: datetime, size: int
-) -> None:
+def test_a_nonce_of_invalid_length_is_ignored(device: Device, now: datetime, size: int) -> None:
     row = issue_certificate(device, now)
 
-    response = fetch_response(
-        ocsp_request(int(row.serial_number, 16), nonce=b"n" * size), now
-    )
+    response = fetch_response(ocsp_request(int(row.serial_number, 16), nonce=b"n" * size), now)
 
     assert response.certificate_status == Status.GOOD
     with pytest.raises(x509.ExtensionNotFound):
@@ -212,10 +188,7 @@ def test_an_unreadable_request_is_reported_as_malformed(
 
     response = post(client, request_der)
 
-    assert (response.status_code, response["Content-Type"]) == (
-        200,
-        "application/ocsp-response",
-    )
+    assert (response.status_code, response["Content-Type"]) == (200, "application/ocsp-response")
     parsed = ocsp.load_der_ocsp_response(response.content)
     assert parsed.response_status == Answered.MALFORMED_REQUEST
 
@@ -249,23 +222,14 @@ def test_the_responder_certificate_follows_its_profile(
     constraints, critical = value_and_critical(x509.BasicConstraints)
     assert (constraints.ca, critical) == (False, True)
     usage, critical = value_and_critical(x509.KeyUsage)
-    assert (usage.digital_signature, usage.key_cert_sign, critical) == (
-        True,
-        False,
-        True,
-    )
+    assert (usage.digital_signature, usage.key_cert_sign, critical) == (True, False, True)
     purposes, critical = value_and_critical(x509.ExtendedKeyUsage)
     assert (list(purposes), critical) == ([ExtendedKeyUsageOID.OCSP_SIGNING], False)
     assert value_and_critical(x509.OCSPNoCheck)[1] is False
-    expected_identifier = x509.SubjectKeyIdentifier.from_public_key(
-        responder.public_key()
-    )
+    expected_identifier = x509.SubjectKeyIdentifier.from_public_key(responder.public_key())
     assert value_and_critical(x509.SubjectKeyIdentifier) == (expected_identifier, False)
     ca_identifier = DeviceCertificatesService().issuer().key_identifier
-    assert (
-        value_and_critical(x509.AuthorityKeyIdentifier)[0].key_identifier
-        == ca_identifier
-    )
+    assert value_and_critical(x509.AuthorityKeyIdentifier)[0].key_identifier == ca_identifier
     assert len(list(responder.extensions)) == 6
     extension_types = {type(item.value) for item in responder.extensions}
     assert x509.CRLDistributionPoints not in extension_types
@@ -283,9 +247,7 @@ def test_the_responder_is_renewed_after_half_its_validity(
     assert ocsp_responses.renew_responders(ca, now=now + timedelta(days=7)) == 1
     assert Responder.objects.count() == 2
 
-    certificate = fetch_response(ocsp_request(1), now + timedelta(days=8)).certificates[
-        0
-    ]
+    certificate = fetch_response(ocsp_request(1), now + timedelta(days=8)).certificates[0]
     assert certificate.serial_number != responder.serial_number
 
 
@@ -344,9 +306,7 @@ def test_the_worker_renews_the_responder(celery_worker: None, device: Device) ->
     wait_until(Responder.objects.exists)
 
 
-def test_a_request_for_a_retired_ca_is_unauthorized(
-    device: Device, now: datetime
-) -> None:
+def test_a_request_for_a_retired_ca_is_unauthorized(device: Device, now: datetime) -> None:
     row = issue_certificate(device, now)
     CertificateAuthority.objects.update(status="retired")
 
@@ -372,12 +332,7 @@ def test_requests_are_accepted_by_post_and_get(
     for response in (
         post(client, request_der),
         by_get(base64.b64encode(request_der).decode()),
-        by_get(
-            base64.b64encode(request_der)
-            .decode()
-            .replace("+", "%2B")
-            .replace("/", "%2F")
-        ),
+        by_get(base64.b64encode(request_der).decode().replace("+", "%2B").replace("/", "%2F")),
         by_get(base64.urlsafe_b64encode(request_der).decode().rstrip("=")),
     ):
         assert response.status_code == 200
@@ -392,9 +347,7 @@ def test_a_response_has_cache_headers(client: Any, device: Device) -> None:
 
     for name in ("ETag", "Last-Modified", "Expires"):
         assert response[name]
-    assert response["Cache-Control"] == (
-        "public, no-transform, must-revalidate, max-age=300"
-    )
+    assert response["Cache-Control"] == ("public, no-transform, must-revalidate, max-age=300")
 
 
 def test_a_response_with_a_nonce_is_not_cached(client: Any, device: Device) -> None:
@@ -411,9 +364,7 @@ def test_a_request_with_an_invalid_credential_is_answered(device: Device) -> Non
     client.credentials(HTTP_AUTHORIZATION="Bearer nonsense")
 
     request_der: Any = ocsp_request(int(row.serial_number, 16))
-    response = client.generic(
-        "POST", "/certificates/ocsp", request_der, "application/ocsp-request"
-    )
+    response = client.generic("POST", "/certificates/ocsp", request_der, "application/ocsp-request")
 
     assert response.status_code == 200
 

@@ -51,14 +51,10 @@ def files(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Issu
     settings.PKI_URL = "http://pki.example.com"
     now = datetime.now(UTC)
     service = CertificateManagementService()
-    service.ca.initialize_ca(
-        now=now, key_type=kind.split()[0], with_root="root" in kind
-    )
+    service.ca.initialize_ca(now=now, key_type=kind.split()[0], with_root="root" in kind)
     active, revoked = (issue_certificate(DeviceFactory.create(), now) for _ in range(2))
     revoke_certificate(revoked, now, reason="keyCompromise")
-    revoke_certificate(
-        issue_certificate(DeviceFactory.create(), now), now, reason="unspecified"
-    )
+    revoke_certificate(issue_certificate(DeviceFactory.create(), now), now, reason="unspecified")
     revocation_lists.rebuild_due(service.ca, now=now)
     ocsp_responses.renew_responders(service.ca, now=now)
     folder = tmp_path / "files"
@@ -67,9 +63,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Issu
     return IssuedFiles(folder, active, revoked)
 
 
-def write_files(
-    folder: Path, active: DeviceCertificate, revoked: DeviceCertificate
-) -> None:
+def write_files(folder: Path, active: DeviceCertificate, revoked: DeviceCertificate) -> None:
     ca = CertificateAuthority.objects.signing().get()
     chain = ca.certificates()
     contents: dict[str, bytes] = {
@@ -99,9 +93,7 @@ def write_files(
 
 
 @requires_tools("openssl")
-def test_openssl_verifies_the_chain_and_the_revocation_lists(
-    files: IssuedFiles,
-) -> None:
+def test_openssl_verifies_the_chain_and_the_revocation_lists(files: IssuedFiles) -> None:
     verify = [
         "openssl",
         "verify",
@@ -127,9 +119,7 @@ def test_openssl_verifies_the_chain_and_the_revocation_lists(
 
 
 @requires_tools("openssl")
-def test_openssl_accepts_a_shard_as_the_only_list(
-    files: IssuedFiles,
-) -> None:
+def test_openssl_accepts_a_shard_as_the_only_list(files: IssuedFiles) -> None:
     verify = [
         "openssl",
         "verify",
@@ -149,9 +139,7 @@ def test_openssl_accepts_a_shard_as_the_only_list(
 
 
 @requires_tools("openssl")
-def test_openssl_rejects_a_certificate_for_a_server_and_after_expiry(
-    files: IssuedFiles,
-) -> None:
+def test_openssl_rejects_a_certificate_for_a_server_and_after_expiry(files: IssuedFiles) -> None:
     verify = [
         "openssl",
         "verify",
@@ -163,16 +151,10 @@ def test_openssl_rejects_a_certificate_for_a_server_and_after_expiry(
     after_expiry = str(int(datetime.now(UTC).timestamp()) + 400 * 86_400)
 
     server = run_failing_tool(
-        *verify,
-        "-purpose",
-        "sslserver",
-        *files.verification_time(),
-        files.path("good.pem"),
+        *verify, "-purpose", "sslserver", *files.verification_time(), files.path("good.pem")
     )
     assert "purpose" in server
-    assert "expired" in run_failing_tool(
-        *verify, "-attime", after_expiry, files.path("good.pem")
-    )
+    assert "expired" in run_failing_tool(*verify, "-attime", after_expiry, files.path("good.pem"))
 
 
 @requires_tools("openssl")
@@ -183,9 +165,7 @@ def test_openssl_reads_the_contents_of_a_list(files: IssuedFiles) -> None:
     assert "Issuing Distribution Point: critical" in output
     assert "Key Compromise" in output
     assert output.count("Serial Number:") == 2
-    assert output.count("X509v3 CRL Reason Code") == 1, (
-        "the unspecified reason is left out"
-    )
+    assert output.count("X509v3 CRL Reason Code") == 1, "the unspecified reason is left out"
     verified = run_tool(
         "openssl",
         "crl",
@@ -200,26 +180,15 @@ def test_openssl_reads_the_contents_of_a_list(files: IssuedFiles) -> None:
 
 @requires_tools("openssl")
 @pytest.mark.parametrize("digest", ["-sha1", "-sha256"])
-def test_openssl_verifies_ocsp_responses(
-    files: IssuedFiles, client: Any, digest: str
-) -> None:
+def test_openssl_verifies_ocsp_responses(files: IssuedFiles, client: Any, digest: str) -> None:
     """Check the output, because OpenSSL exits with 0 for revoked certificates too."""
     names, expected = ("good.pem", "bad.pem"), ("good", "revoked")
     for name, status in zip(names, expected, strict=True):
         request_path, response_path = files.path("q.der"), files.path("a.der")
-        certificate_options = (
-            "-issuer",
-            files.path("ca.pem"),
-            "-cert",
-            files.path(name),
-        )
-        run_tool(
-            "openssl", "ocsp", digest, *certificate_options, "-reqout", request_path
-        )
+        certificate_options = ("-issuer", files.path("ca.pem"), "-cert", files.path(name))
+        run_tool("openssl", "ocsp", digest, *certificate_options, "-reqout", request_path)
         response = client.post(
-            "/certificates/ocsp",
-            Path(request_path).read_bytes(),
-            "application/ocsp-request",
+            "/certificates/ocsp", Path(request_path).read_bytes(), "application/ocsp-request"
         )
         Path(response_path).write_bytes(response.content)
         output = run_tool(
@@ -248,8 +217,7 @@ def test_openssl_verifies_ocsp_responses(
 def test_gnutls_verifies_the_chain_and_the_lists(files: IssuedFiles) -> None:
     chain = Path(files.path("whole.pem"))
     chain.write_bytes(
-        Path(files.path("good.pem")).read_bytes()
-        + Path(files.path("chain.pem")).read_bytes()
+        Path(files.path("good.pem")).read_bytes() + Path(files.path("chain.pem")).read_bytes()
     )
 
     output = run_tool(
@@ -294,9 +262,7 @@ def test_gnutls_verifies_ocsp_responses(files: IssuedFiles, client: Any) -> None
             "--nonce",
         )
         response = client.post(
-            "/certificates/ocsp",
-            Path(request_path).read_bytes(),
-            "application/ocsp-request",
+            "/certificates/ocsp", Path(request_path).read_bytes(), "application/ocsp-request"
         )
         Path(response_path).write_bytes(response.content)
         output = run_tool("ocsptool", "--response-info", "--infile", response_path)
@@ -343,22 +309,16 @@ def test_pkilint_reports_nothing(files: IssuedFiles, client: Any) -> None:
         request_path = files.path("q.der")
         certificate = files.path("good.pem" if row == files.active else "bad.pem")
         issuer = ("-issuer", files.path("ca.pem"))
-        run_tool(
-            "openssl", "ocsp", *issuer, "-cert", certificate, "-reqout", request_path
-        )
+        run_tool("openssl", "ocsp", *issuer, "-cert", certificate, "-reqout", request_path)
         response = client.post(
-            "/certificates/ocsp",
-            Path(request_path).read_bytes(),
-            "application/ocsp-request",
+            "/certificates/ocsp", Path(request_path).read_bytes(), "application/ocsp-request"
         )
         Path(files.path("a.der")).write_bytes(response.content)
         assert lint("lint_ocsp_response", files.path("a.der")) == []
 
 
 @requires_tools("lint_pkix_signer_signee_cert_chain")
-def test_pkilint_reports_no_error_in_the_chain(
-    files: IssuedFiles,
-) -> None:
+def test_pkilint_reports_no_error_in_the_chain(files: IssuedFiles) -> None:
     process = subprocess.run(
         [
             find_tool("lint_pkix_signer_signee_cert_chain") or "",

@@ -46,9 +46,7 @@ def get_extension(certificate: x509.Certificate, kind: type) -> x509.Extension[A
     return certificate.extensions.get_extension_for_class(kind)
 
 
-def test_the_version_is_3_and_the_signature_uses_sha_256(
-    certificate: x509.Certificate,
-) -> None:
+def test_the_version_is_3_and_the_signature_uses_sha_256(certificate: x509.Certificate) -> None:
     assert certificate.version == x509.Version.v3
     assert isinstance(certificate.signature_hash_algorithm, hashes.SHA256)
     assert certificate.signature_algorithm_oid in (
@@ -57,9 +55,7 @@ def test_the_version_is_3_and_the_signature_uses_sha_256(
     )
 
 
-def test_the_server_sets_the_subject(
-    certificate: x509.Certificate, device: Device
-) -> None:
+def test_the_server_sets_the_subject(certificate: x509.Certificate, device: Device) -> None:
     assert [(part.oid, part.value) for part in certificate.subject] == [
         (NameOID.COMMON_NAME, f"Device-{device.pk}"),
         (NameOID.ORGANIZATION_NAME, "BTManagement"),
@@ -73,17 +69,13 @@ def test_the_serial_number_is_positive_and_has_at_most_twenty_octets(
     assert 2**64 < certificate.serial_number < 2**159
 
 
-def test_the_validity_is_365_days_inclusive(
-    certificate: x509.Certificate, now: datetime
-) -> None:
+def test_the_validity_is_365_days_inclusive(certificate: x509.Certificate, now: datetime) -> None:
     assert certificate.not_valid_before_utc == now - timedelta(minutes=5)
     validity = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     assert validity + timedelta(seconds=1) == timedelta(days=365)
 
 
-def test_basic_constraints_say_the_device_is_no_ca(
-    certificate: x509.Certificate,
-) -> None:
+def test_basic_constraints_say_the_device_is_no_ca(certificate: x509.Certificate) -> None:
     constraints = get_extension(certificate, x509.BasicConstraints)
     assert constraints.critical
     assert not constraints.value.ca
@@ -104,9 +96,7 @@ def test_the_key_usage_is_digital_signature_only(certificate: x509.Certificate) 
         assert not getattr(usage.value, usage_name), usage_name
 
 
-def test_the_extended_key_usage_is_tls_client_only(
-    certificate: x509.Certificate,
-) -> None:
+def test_the_extended_key_usage_is_tls_client_only(certificate: x509.Certificate) -> None:
     assert list(get_extension(certificate, x509.ExtendedKeyUsage).value) == [
         ExtendedKeyUsageOID.CLIENT_AUTH
     ]
@@ -119,9 +109,7 @@ def test_the_alternative_name_is_the_device_uuid(
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [device.pk.urn]
 
 
-def test_the_key_identifiers_match_the_key_and_the_issuer(
-    certificate: x509.Certificate,
-) -> None:
+def test_the_key_identifiers_match_the_key_and_the_issuer(certificate: x509.Certificate) -> None:
     issuer = DeviceCertificatesService().issuer()
     expected = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
     assert get_extension(certificate, x509.SubjectKeyIdentifier).value == expected
@@ -174,9 +162,7 @@ def test_the_issuer_address_serves_the_issuer_certificate_in_der(
     certificate.verify_directly_issued_by(ca)
 
 
-def test_there_are_no_extensions_outside_the_profile(
-    certificate: x509.Certificate,
-) -> None:
+def test_there_are_no_extensions_outside_the_profile(certificate: x509.Certificate) -> None:
     assert {item.oid: item.critical for item in certificate.extensions} == {
         ExtensionOID.BASIC_CONSTRAINTS: True,
         ExtensionOID.KEY_USAGE: True,
@@ -211,18 +197,12 @@ def test_serial_numbers_are_random_and_unique() -> None:
 
     assert len(set(numbers)) == len(numbers)
     assert all(0 < number < 2**159 for number in numbers)
-    assert sum(number > 2**158 for number in numbers) > 4_000, (
-        "the highest bit is random"
-    )
+    assert sum(number > 2**158 for number in numbers) > 4_000, "the highest bit is random"
 
 
-def test_the_issuer_name_equals_the_ca_subject_byte_for_byte(
-    certificate: x509.Certificate,
-) -> None:
+def test_the_issuer_name_equals_the_ca_subject_byte_for_byte(certificate: x509.Certificate) -> None:
     issuer = DeviceCertificatesService().issuer()
-    assert (
-        certificate.issuer.public_bytes() == issuer.certificate.subject.public_bytes()
-    )
+    assert certificate.issuer.public_bytes() == issuer.certificate.subject.public_bytes()
 
 
 def test_a_certificate_never_outlives_its_issuer(device: Device) -> None:
@@ -264,10 +244,7 @@ def test_a_ca_below_a_root_names_the_roots_list_and_certificate(
     for certificate, path_length in ((ca, 0), (root, 1)):
         constraints = get_extension(certificate, x509.BasicConstraints)
         assert constraints.critical
-        assert (constraints.value.ca, constraints.value.path_length) == (
-            True,
-            path_length,
-        )
+        assert (constraints.value.ca, constraints.value.path_length) == (True, path_length)
         usage = get_extension(certificate, x509.KeyUsage)
         assert (usage.critical, usage.value.key_cert_sign, usage.value.crl_sign) == (
             True,
@@ -293,9 +270,7 @@ def test_a_ca_below_a_root_names_the_roots_list_and_certificate(
 
 
 @pytest.mark.parametrize("key", ["rsa", "ec"])
-def test_a_device_key_can_be_rsa_or_p_384(
-    device: Device, now: datetime, key: str
-) -> None:
+def test_a_device_key_can_be_rsa_or_p_384(device: Device, now: datetime, key: str) -> None:
     device_key: DeviceKey = ec.generate_private_key(ec.SECP384R1())
     if key == "rsa":
         device_key = rsa.generate_private_key(65537, 2048)

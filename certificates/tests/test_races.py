@@ -8,24 +8,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from certificates.errors import (
-    AlreadyRunning,
-    IssuanceInterrupted,
-    NoKeyToDeliver,
-    NotRenewable,
-)
-from certificates.models import (
-    CertificateAuthority,
-    DeviceCertificate,
-    RenewalCampaign,
-)
-from certificates.services import (
-    handover,
-    key_delivery,
-    key_removal,
-    renewal_campaigns,
-    renewals,
-)
+from certificates.errors import AlreadyRunning, IssuanceInterrupted, NoKeyToDeliver, NotRenewable
+from certificates.models import CertificateAuthority, DeviceCertificate, RenewalCampaign
+from certificates.services import handover, key_delivery, key_removal, renewal_campaigns, renewals
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.integrity import IntegrityCheck
 from certificates.tasks import renew
@@ -93,9 +78,7 @@ def test_twenty_concurrent_issuances_for_one_device_leave_one_active(
     requests = [request_for(ec_key()) for _ in range(20)]
 
     run_concurrently(
-        lambda number: service.issue_certificate(
-            device=device, csr_pem=requests[number], now=NOW
-        )
+        lambda number: service.issue_certificate(device=device, csr_pem=requests[number], now=NOW)
     )
 
     assert DeviceCertificate.objects.active().count() == 1
@@ -107,9 +90,7 @@ def test_twenty_concurrent_issuances_for_one_device_leave_one_active(
 def test_twenty_concurrent_issuances_leave_a_matching_server_generated_key(
     service: CertificateManagementService, device: Device
 ) -> None:
-    run_concurrently(
-        lambda _: service.issue_certificate(device=device, key_type="ec", now=NOW)
-    )
+    run_concurrently(lambda _: service.issue_certificate(device=device, key_type="ec", now=NOW))
 
     assert DeviceCertificate.objects.active().count() == 1
     assert_no_differences(service)
@@ -147,11 +128,7 @@ def test_twenty_concurrent_deliveries_deliver_the_key_once(
     def deliver(_: int) -> Any:
         with tenant_scope(device.tenant_id):
             return key_delivery.deliver(
-                device=device,
-                form="pem",
-                passphrase="",
-                store=service.ca.store,
-                now=NOW,
+                device=device, form="pem", passphrase="", store=service.ca.store, now=NOW
             )
 
     outcomes = run_concurrently(deliver)
@@ -173,9 +150,7 @@ def test_concurrent_renewals_revocations_and_issuances_stay_consistent(
                 return service.renew_certificate(row, now=NOW)
             case 1:
                 return service.revoke_certificate(row, reason="superseded", now=NOW)
-        return service.issue_certificate(
-            device=device, csr_pem=requests[number], now=NOW
-        )
+        return service.issue_certificate(device=device, csr_pem=requests[number], now=NOW)
 
     outcomes = run_concurrently(work)
 
@@ -197,24 +172,18 @@ def test_a_repeated_renewal_task_renews_once(device: Device) -> None:
     assert event_count("certificate.renewed") == 1
 
 
-def test_twenty_concurrent_campaign_requests_start_one_campaign(
-    device: Device,
-) -> None:
+def test_twenty_concurrent_campaign_requests_start_one_campaign(device: Device) -> None:
     issue_certificate(device, NOW - timedelta(days=1))
 
     outcomes = run_concurrently(
-        lambda _: renewal_campaigns.pull_forward(
-            reason="incident", per_minute=1, now=NOW
-        )
+        lambda _: renewal_campaigns.pull_forward(reason="incident", per_minute=1, now=NOW)
     )
 
     assert sum(isinstance(outcome, RenewalCampaign) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, AlreadyRunning) for outcome in outcomes) == 19
 
 
-def test_concurrent_renewal_claims_do_not_overlap(
-    service: CertificateManagementService,
-) -> None:
+def test_concurrent_renewal_claims_do_not_overlap(service: CertificateManagementService) -> None:
     rows = [
         issue_certificate(device, NOW - timedelta(days=360))
         for device in DeviceFactory.create_batch(12)
@@ -222,9 +191,7 @@ def test_concurrent_renewal_claims_do_not_overlap(
 
     claims = run_concurrently(lambda _: renewals.claim_due(service, now=NOW), count=4)
 
-    assert sorted(pk for claim in claims for pk in claim) == sorted(
-        row.pk for row in rows
-    )
+    assert sorted(pk for claim in claims for pk in claim) == sorted(row.pk for row in rows)
 
 
 def test_a_pending_issuance_for_a_compromised_key_fails(
@@ -233,9 +200,7 @@ def test_a_pending_issuance_for_a_compromised_key_fails(
     key = ec_key()
     row = issue_certificate(device, NOW, key)
     pending = issue_certificate(device, NOW, key)
-    DeviceCertificate.objects.filter(pk=pending.pk).update(
-        status="pending", handover_until=None
-    )
+    DeviceCertificate.objects.filter(pk=pending.pk).update(status="pending", handover_until=None)
     DeviceCertificate.objects.filter(pk=row.pk).update(handover_until=None)
 
     service.revoke_certificate(row, reason="keyCompromise", now=NOW)

@@ -66,12 +66,9 @@ def test_an_old_certificate_is_active_until_the_new_one_is_acknowledged(
 
     certificate = client.get("/devices/me/certificate").json()
     assert certificate["serial_number"] == new.serial_number
-    assert status(old) == "active", (
-        "a fetch is no confirmation, because the response may be lost"
-    )
+    assert status(old) == "active", "a fetch is no confirmation, because the response may be lost"
     response = client.post(
-        "/devices/me/certificate/acknowledge",
-        {"serial_number": certificate["serial_number"]},
+        "/devices/me/certificate/acknowledge", {"serial_number": certificate["serial_number"]}
     )
 
     assert response.status_code == 200
@@ -81,9 +78,7 @@ def test_an_old_certificate_is_active_until_the_new_one_is_acknowledged(
     assert names[-1] == "certificate.superseded"
 
 
-def test_a_repeated_acknowledgement_has_no_effect(
-    device: Device, now: datetime
-) -> None:
+def test_a_repeated_acknowledgement_has_no_effect(device: Device, now: datetime) -> None:
     old = issue_certificate(device, now)
     new = renew(old, now)
 
@@ -187,8 +182,7 @@ def test_the_renewal_window_ends_before_the_automatic_renewal(
 
 def test_renewal_windows_are_spread_over_time(now: datetime) -> None:
     starts = [
-        window_of(issue_certificate(DeviceFactory.create(), now), now=now).start
-        for _ in range(12)
+        window_of(issue_certificate(DeviceFactory.create(), now), now=now).start for _ in range(12)
     ]
 
     assert len(set(starts)) == 12
@@ -258,12 +252,9 @@ def test_the_window_of_a_replaced_or_revoked_certificate_is_past(
 # --- Due renewals -----------------------------------------------------------------------------
 
 
-def issue_to_devices(
-    count: int, now: datetime, **fields: Any
-) -> list[DeviceCertificate]:
+def issue_to_devices(count: int, now: datetime, **fields: Any) -> list[DeviceCertificate]:
     return [
-        issue_certificate(device, now)
-        for device in DeviceFactory.create_batch(count, **fields)
+        issue_certificate(device, now) for device in DeviceFactory.create_batch(count, **fields)
     ]
 
 
@@ -271,19 +262,13 @@ def test_after_an_outage_renewals_run_by_urgency_at_the_configured_rate(
     service: CertificateManagementService, now: datetime, settings: Any
 ) -> None:
     settings.RENEWALS_PER_MINUTE = 3
-    rows = [
-        row
-        for day in range(4)
-        for row in issue_to_devices(2, now - timedelta(days=4 - day))
-    ]
+    rows = [row for day in range(4) for row in issue_to_devices(2, now - timedelta(days=4 - day))]
     assert rows[0].not_after is not None
     now_after_outage = rows[0].not_after - MINUTE  # just before the first expiry
 
     claims = []
     for minute in range(4):
-        due = renewals.claim_due(
-            service, now=now_after_outage + minute * timedelta(seconds=15)
-        )
+        due = renewals.claim_due(service, now=now_after_outage + minute * timedelta(seconds=15))
         claims.append(due)
         for pk in due:
             row = DeviceCertificate.objects.get(pk=pk)
@@ -352,9 +337,7 @@ def advance(now: datetime) -> list[Any]:
 # --- Campaigns --------------------------------------------------------------------------------
 
 
-def test_a_campaign_renews_all_certificates_at_its_rate(
-    now: datetime,
-) -> None:
+def test_a_campaign_renews_all_certificates_at_its_rate(now: datetime) -> None:
     rows = issue_to_devices(7, now)
     campaign = renewal_campaigns.pull_forward(
         reason="weak random numbers", per_minute=3, now=now + MINUTE
@@ -370,9 +353,7 @@ def test_a_campaign_renews_all_certificates_at_its_rate(
     assert not campaign.stopped
 
 
-def test_a_campaign_resumes_at_its_rate_after_an_outage(
-    now: datetime,
-) -> None:
+def test_a_campaign_resumes_at_its_rate_after_an_outage(now: datetime) -> None:
     rows = issue_to_devices(7, now)
     renewal_campaigns.pull_forward(reason="incident", per_minute=2, now=now + MINUTE)
     first_step = advance(now + MINUTE)
@@ -381,20 +362,14 @@ def test_a_campaign_resumes_at_its_rate_after_an_outage(
     later_steps = [advance(now_after_outage + step * MINUTE) for step in range(4)]
 
     assert [len(step) for step in later_steps] == [2, 2, 1, 0]
-    assert {pk for step in [first_step, *later_steps] for pk in step} == {
-        row.pk for row in rows
-    }
+    assert {pk for step in [first_step, *later_steps] for pk in step} == {row.pk for row in rows}
 
 
 def test_a_lost_campaign_renewal_is_sent_again(now: datetime) -> None:
     rows = issue_to_devices(5, now)
-    campaign = renewal_campaigns.pull_forward(
-        reason="incident", per_minute=3, now=now + MINUTE
-    )
+    campaign = renewal_campaigns.pull_forward(reason="incident", per_minute=3, now=now + MINUTE)
 
-    lost_steps = [
-        renewal_campaigns.advance(now=now + step * MINUTE) for step in (1, 2, 3)
-    ]
+    lost_steps = [renewal_campaigns.advance(now=now + step * MINUTE) for step in (1, 2, 3)]
     repeated_steps = [advance(now + step * MINUTE) for step in (11, 12, 13, 14)]
 
     assert [len(step) for step in lost_steps] == [3, 2, 0]
@@ -420,24 +395,17 @@ def test_two_advances_within_a_minute_do_not_exceed_the_rate(now: datetime) -> N
     assert len(renewal_campaigns.advance(now=now + MINUTE + timedelta(seconds=30))) == 1
 
 
-def test_a_campaign_can_be_limited_to_a_tenant_or_a_model(
-    now: datetime, tenant: Tenant
-) -> None:
+def test_a_campaign_can_be_limited_to_a_tenant_or_a_model(now: datetime, tenant: Tenant) -> None:
     tenant_rows = issue_to_devices(2, now, tenant=tenant)
     model_rows = issue_to_devices(2, now, model="X96")
     issue_to_devices(1, now)
 
-    for fields, expected in (
-        ({"tenant": tenant}, tenant_rows),
-        ({"model": "X96"}, model_rows),
-    ):
+    for fields, expected in (({"tenant": tenant}, tenant_rows), ({"model": "X96"}, model_rows)):
         campaign = renewal_campaigns.pull_forward(
             reason="part", per_minute=9, now=now + MINUTE, **fields
         )
         assert campaign.certificates == 2
-        assert set(renewal_campaigns.advance(now=now + MINUTE)) == {
-            row.pk for row in expected
-        }
+        assert set(renewal_campaigns.advance(now=now + MINUTE)) == {row.pk for row in expected}
 
 
 def test_a_campaign_ignores_certificates_issued_after_its_start(now: datetime) -> None:
@@ -445,9 +413,7 @@ def test_a_campaign_ignores_certificates_issued_after_its_start(now: datetime) -
     renewal_campaigns.pull_forward(reason="incident", per_minute=1, now=now + MINUTE)
     issue_to_devices(1, now + 2 * MINUTE)
 
-    claims = [
-        renewal_campaigns.advance(now=now + minute * MINUTE) for minute in range(3, 6)
-    ]
+    claims = [renewal_campaigns.advance(now=now + minute * MINUTE) for minute in range(3, 6)]
 
     assert [pk for step in claims for pk in step] == [row.pk]
 
@@ -475,9 +441,7 @@ def test_a_campaign_moves_renewal_windows_and_sets_their_reason(
 
 def test_a_stopped_campaign_renews_nothing_more(now: datetime) -> None:
     rows = issue_to_devices(3, now)
-    campaign = renewal_campaigns.pull_forward(
-        reason="incident", per_minute=1, now=now + MINUTE
-    )
+    campaign = renewal_campaigns.pull_forward(reason="incident", per_minute=1, now=now + MINUTE)
     renewal_campaigns.advance(now=now + MINUTE)
 
     for _ in range(2):
@@ -518,9 +482,7 @@ def test_pull_renewals_forward_starts_lists_and_stops_campaigns(
 
 
 def test_serial_positions_are_ordered_between_zero_and_one() -> None:
-    positions = [
-        serial_position(text) for text in ("1", "10", "8000", "ffffffff", "f" * 40)
-    ]
+    positions = [serial_position(text) for text in ("1", "10", "8000", "ffffffff", "f" * 40)]
 
     assert positions == sorted(positions)
     assert 0 <= positions[0] <= positions[-1] <= 1

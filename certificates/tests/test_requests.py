@@ -52,8 +52,7 @@ def test_a_csr_with_an_invalid_signature_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "nonsense", "-----BEGIN CERTIFICATE REQUEST-----", "x" * 20_000, "\u0130"],
+    "text", ["", "nonsense", "-----BEGIN CERTIFICATE REQUEST-----", "x" * 20_000, "\u0130"]
 )
 def test_an_unreadable_csr_is_rejected(text: str) -> None:
     with pytest.raises(BadRequest):

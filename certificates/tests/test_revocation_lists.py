@@ -49,9 +49,7 @@ def shard_of(row: DeviceCertificate) -> CRL:
 
 
 def number(revocation_list: CRL) -> int:
-    return revocation_list.extensions.get_extension_for_class(
-        x509.CRLNumber
-    ).value.crl_number
+    return revocation_list.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
 
 def serials(revocation_list: CRL) -> set[int]:
@@ -61,10 +59,7 @@ def serials(revocation_list: CRL) -> set[int]:
 def test_a_revoked_certificate_is_on_the_complete_list_and_its_shard(
     device: Device, now: datetime
 ) -> None:
-    row, other = (
-        issue_certificate(device, now),
-        issue_certificate(DeviceFactory.create(), now),
-    )
+    row, other = (issue_certificate(device, now), issue_certificate(DeviceFactory.create(), now))
     revoke_certificate(row, now + timedelta(hours=1))
 
     rebuild(now + timedelta(hours=2))
@@ -75,9 +70,7 @@ def test_a_revoked_certificate_is_on_the_complete_list_and_its_shard(
         assert serials(shard_of(other)) == set()
 
 
-def test_an_entry_has_the_revocation_time_and_reason(
-    device: Device, now: datetime
-) -> None:
+def test_an_entry_has_the_revocation_time_and_reason(device: Device, now: datetime) -> None:
     row = issue_certificate(device, now)
     revoke_certificate(row, now + timedelta(hours=1), reason="keyCompromise")
 
@@ -86,10 +79,7 @@ def test_an_entry_has_the_revocation_time_and_reason(
     (entry,) = complete()
     assert entry.revocation_date_utc == now + timedelta(hours=1)
     reason = entry.extensions.get_extension_for_class(x509.CRLReason)
-    assert (reason.value.reason, reason.critical) == (
-        x509.ReasonFlags.key_compromise,
-        False,
-    )
+    assert (reason.value.reason, reason.critical) == (x509.ReasonFlags.key_compromise, False)
 
 
 def test_an_unspecified_reason_is_left_out(device: Device, now: datetime) -> None:
@@ -101,9 +91,7 @@ def test_an_unspecified_reason_is_left_out(device: Device, now: datetime) -> Non
     assert list(entry.extensions) == []
 
 
-def test_a_list_has_no_extensions_outside_the_profile(
-    device: Device, now: datetime
-) -> None:
+def test_a_list_has_no_extensions_outside_the_profile(device: Device, now: datetime) -> None:
     row = issue_certificate(device, now)
     revoke_certificate(row, now)
     rebuild(now)
@@ -120,9 +108,7 @@ def test_a_list_has_no_extensions_outside_the_profile(
     }
 
 
-def test_the_validity_of_a_list_covers_a_missed_build(
-    device: Device, now: datetime
-) -> None:
+def test_the_validity_of_a_list_covers_a_missed_build(device: Device, now: datetime) -> None:
     issue_certificate(device, now)
     rebuild(now)
 
@@ -158,9 +144,7 @@ def test_a_shard_names_the_distribution_point_of_the_certificate(
 
     certificate = row.signed_certificate()
     points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints)
-    scope = shard_of(row).extensions.get_extension_for_class(
-        x509.IssuingDistributionPoint
-    )
+    scope = shard_of(row).extensions.get_extension_for_class(x509.IssuingDistributionPoint)
     (point,) = points.value
     assert point.full_name == scope.value.full_name
     assert [name.value for name in point.full_name or ()] == [
@@ -183,17 +167,13 @@ def test_a_changed_pki_url_creates_new_shards_and_keeps_the_old_ones(
 
     assert serials(shard_of(old_row)) == {int(old_row.serial_number, 16)}
     assert serials(shard_of(new_row)) == {int(new_row.serial_number, 16)}
-    scope = shard_of(old_row).extensions.get_extension_for_class(
-        x509.IssuingDistributionPoint
-    )
+    scope = shard_of(old_row).extensions.get_extension_for_class(x509.IssuingDistributionPoint)
     names = [str(name.value) for name in scope.value.full_name or ()]
     assert len(names) == 1
     assert not names[0].startswith("http://elsewhere")
 
 
-def test_an_entry_stays_for_one_list_after_its_expiry(
-    device: Device, now: datetime
-) -> None:
+def test_an_entry_stays_for_one_list_after_its_expiry(device: Device, now: datetime) -> None:
     row = issue_certificate(device, now)
     assert row.not_after is not None
     revoke_certificate(row, now)
@@ -208,9 +188,7 @@ def test_an_entry_stays_for_one_list_after_its_expiry(
     assert not is_listed(row.not_after + timedelta(days=32))
 
 
-def test_an_unchanged_list_is_rebuilt_after_a_day(
-    device: Device, now: datetime
-) -> None:
+def test_an_unchanged_list_is_rebuilt_after_a_day(device: Device, now: datetime) -> None:
     issue_certificate(device, now)
     assert rebuild(now) == 2
 
@@ -228,9 +206,7 @@ def test_a_revocation_rebuilds_two_lists_once(device: Device, now: datetime) -> 
     assert rebuild(now + timedelta(seconds=40)) == 0
 
 
-def test_a_later_key_compromise_rebuilds_the_lists(
-    device: Device, now: datetime
-) -> None:
+def test_a_later_key_compromise_rebuilds_the_lists(device: Device, now: datetime) -> None:
     row = issue_certificate(device, now)
     revoke_certificate(row, now, reason="superseded")
     rebuild(now)
@@ -244,9 +220,7 @@ def test_a_later_key_compromise_rebuilds_the_lists(
     assert entry.revocation_date_utc == now
 
 
-def test_a_failed_build_keeps_the_last_list(
-    device: Device, now: datetime, client: Any
-) -> None:
+def test_a_failed_build_keeps_the_last_list(device: Device, now: datetime, client: Any) -> None:
     row = issue_certificate(device, now)
     rebuild(now)
     revoke_certificate(row, now)
@@ -259,9 +233,7 @@ def test_a_failed_build_keeps_the_last_list(
     assert row.listed_at is None  # not listed yet, so the build is tried again
 
 
-def test_a_clock_set_back_does_not_build_an_older_list(
-    device: Device, now: datetime
-) -> None:
+def test_a_clock_set_back_does_not_build_an_older_list(device: Device, now: datetime) -> None:
     issue_certificate(device, now)
     rebuild(now)
 
@@ -273,9 +245,7 @@ def test_a_clock_set_back_does_not_build_an_older_list(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_concurrent_builds_use_each_number_once(
-    device: Device, now: datetime
-) -> None:
+def test_twenty_concurrent_builds_use_each_number_once(device: Device, now: datetime) -> None:
     issue_certificate(device, now)
     list_id = RevocationList.objects.get(slot=None).pk
     issuer = DeviceCertificatesService().issuer()
@@ -295,9 +265,7 @@ def test_twenty_concurrent_builds_use_each_number_once(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_worker_builds_revocation_lists(
-    celery_worker: None, device: Device
-) -> None:
+def test_the_worker_builds_revocation_lists(celery_worker: None, device: Device) -> None:
     row = issue_certificate(device, datetime.now(UTC))
     revoke_certificate(row, datetime.now(UTC))
 
@@ -408,9 +376,7 @@ def test_an_invalid_imported_list_is_rejected(
 # --- HTTP -----------------------------------------------------------------------------------
 
 
-def test_lists_are_served_as_der_and_pem_with_cache_headers(
-    client: Any, device: Device
-) -> None:
+def test_lists_are_served_as_der_and_pem_with_cache_headers(client: Any, device: Device) -> None:
     row = issue_certificate(device, datetime.now(UTC))
     point = row.distribution_point_id
 
@@ -423,12 +389,8 @@ def test_lists_are_served_as_der_and_pem_with_cache_headers(
         assert response["ETag"]
         assert response["Last-Modified"]
         assert "max-age=300" in response["Cache-Control"]
-    assert (
-        complete_list["Content-Type"] == shard["Content-Type"] == "application/pkix-crl"
-    )
-    assert x509.load_der_x509_crl(complete_list.content) == x509.load_pem_x509_crl(
-        pem_list.content
-    )
+    assert complete_list["Content-Type"] == shard["Content-Type"] == "application/pkix-crl"
+    assert x509.load_der_x509_crl(complete_list.content) == x509.load_pem_x509_crl(pem_list.content)
     assert x509.load_der_x509_crl(shard.content).issuer
 
 

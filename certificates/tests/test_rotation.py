@@ -9,11 +9,7 @@ from cryptography import x509
 from django.core.management import CommandError, call_command
 
 from certificates.errors import NotReadyForRotation
-from certificates.models import (
-    CertificateAuthority,
-    DeviceCertificate,
-    RevocationList,
-)
+from certificates.models import CertificateAuthority, DeviceCertificate, RevocationList
 from certificates.services import (
     authorities,
     handover,
@@ -37,9 +33,7 @@ def service() -> CertificateManagementService:
     return CertificateManagementService()
 
 
-def prepare_next_ca(
-    service: CertificateManagementService, now: datetime
-) -> CertificateAuthority:
+def prepare_next_ca(service: CertificateManagementService, now: datetime) -> CertificateAuthority:
     return rotation.prepare(service.ca, key_type="ec", now=now)
 
 
@@ -68,9 +62,7 @@ def test_a_rotation_from_prepare_to_retire(
     assert issue_certificate(DeviceFactory.create(), now).authority_key_id == (
         former_ca.key_identifier
     )
-    trusted = x509.load_pem_x509_certificates(
-        client.get("/certificates/trusted.pem").content
-    )
+    trusted = x509.load_pem_x509_certificates(client.get("/certificates/trusted.pem").content)
     assert {former_ca.certificate(), next_ca.certificate()} == set(trusted)
 
     # The new CA signs. Certificates and lists of the former CA stay valid.
@@ -108,9 +100,7 @@ def test_a_rotation_from_prepare_to_retire(
     assert list(revoked) == [], "all certificates were revoked before"
 
     assert next_step() == "prepare"
-    trusted = x509.load_pem_x509_certificates(
-        client.get("/certificates/trusted.pem").content
-    )
+    trusted = x509.load_pem_x509_certificates(client.get("/certificates/trusted.pem").content)
     assert trusted == [next_ca.certificate()]
     with tenant_scope(device.tenant_id):
         problems = validate_certificate(old.pem, now=now).problems

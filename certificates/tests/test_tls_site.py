@@ -25,10 +25,7 @@ from devices.remote_control.services.connect_response import PATH
 from devices.remote_control.tests.remote_control import create_member, issue_command
 from tenants.context import tenant_scope
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    *tool_marks("nginx", "curl", "openssl"),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), *tool_marks("nginx", "curl", "openssl")]
 
 
 @pytest.fixture
@@ -84,9 +81,7 @@ def test_a_device_connects_with_its_certificate_until_it_is_revoked(
         assert status in (301, 401)
 
 
-def test_a_certificate_of_another_ca_is_rejected_by_the_proxy(
-    site: Site,
-) -> None:
+def test_a_certificate_of_another_ca_is_rejected_by_the_proxy(site: Site) -> None:
     key, certificate = site.folder / "x-key.pem", site.folder / "x.pem"
     run_tool(
         "openssl",
@@ -105,9 +100,7 @@ def test_a_certificate_of_another_ca_is_rejected_by_the_proxy(
         str(certificate),
     )
 
-    status, body = site.curl(
-        "/devices/me", "--cert", str(certificate), "--key", str(key)
-    )
+    status, body = site.curl("/devices/me", "--cert", str(certificate), "--key", str(key))
 
     assert (status, "invalid_client_certificate" in body) == (401, True), body
 
@@ -151,9 +144,7 @@ def test_strongswan_enrolls_and_re_enrolls_by_est(site: Site, device: Device) ->
         token = renew_device_token(device, now=datetime.now(UTC))
     server = ("--url", site.url, "--cacert", str(folder / "server.pem"))
 
-    run_tool(
-        "pki", "--estca", *server[:2], "--cacert", server[3], "--caout", f"{folder}/ca"
-    )
+    run_tool("pki", "--estca", *server[:2], "--cacert", server[3], "--caout", f"{folder}/ca")
     assert list(folder.glob("ca*")) != []
 
     key = ec_key()
@@ -171,9 +162,7 @@ def test_strongswan_enrolls_and_re_enrolls_by_est(site: Site, device: Device) ->
     (folder / "old.pem").write_text(DeviceCertificate.objects.get().pem)
     subject = first.subject
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    second_csr = (
-        builder.sign(ec_key(), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
-    )
+    second_csr = builder.sign(ec_key(), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
     second = _enroll_by_est(
         folder / "second",
         second_csr,
@@ -227,9 +216,7 @@ def test_push_notifications_pass_the_proxy_without_delay(
     with subscriber:
         assert subscriber.stdout is not None
         assert subscriber.stdout.readline().startswith("retry: ")
-        issue_command(
-            device, "reload", by=create_member(device.tenant), now=datetime.now(UTC)
-        )
+        issue_command(device, "reload", by=create_member(device.tenant), now=datetime.now(UTC))
         lines = [subscriber.stdout.readline().strip() for _ in range(3)]
         subscriber.terminate()
     assert lines == ["", "id: 1", 'data: {"sequence": 1}']

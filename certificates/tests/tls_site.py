@@ -172,9 +172,7 @@ def _nginx(site: Site) -> "subprocess.Popen[bytes]":
 
 def _is_ready(port: int, path: str = "/health/ready") -> bool:
     try:
-        with urllib.request.urlopen(
-            f"http://localhost:{port}{path}", timeout=2
-        ) as response:
+        with urllib.request.urlopen(f"http://localhost:{port}{path}", timeout=2) as response:
             return bool(response.status == 200)
     except OSError:
         return False

@@ -65,8 +65,7 @@ def plain(status: int, headers: Headers, content: bytes) -> Response:
     """A response with exactly these headers."""
     response = Response(content, status)
     response.raw_headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in headers
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
     ]
     return response
 

@@ -105,17 +105,13 @@ class EventStream:
             self._on_end()
 
 
-async def wait_for_change(
-    listener: Listener, request: Request, *, seconds: float
-) -> None:
+async def wait_for_change(listener: Listener, request: Request, *, seconds: float) -> None:
     """Return when the listener changes, when the client leaves, or after the time."""
     disconnected = asyncio.create_task(_until_disconnected(request))
     changed = asyncio.create_task(listener.changed.wait())
     try:
         await asyncio.wait(
-            (disconnected, changed),
-            timeout=seconds,
-            return_when=asyncio.FIRST_COMPLETED,
+            (disconnected, changed), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
     finally:
         disconnected.cancel()

@@ -33,9 +33,7 @@ class Subscription:
     """
 
     def __init__(
-        self,
-        handlers: Mapping[str, Handler],
-        catch_up: Sequence[Callable[[], Awaitable[None]]],
+        self, handlers: Mapping[str, Handler], catch_up: Sequence[Callable[[], Awaitable[None]]]
     ) -> None:
         self._handlers, self._catch_up_calls = handlers, catch_up
         self.is_active = asyncio.Event()

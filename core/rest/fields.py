@@ -75,8 +75,6 @@ class JSONValueField(serializers.JSONField):
     """Any JSON value. The service validates it."""
 
 
-@extend_schema_field(
-    {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
-)
+@extend_schema_field({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})
 class IPAddressField(serializers.IPAddressField):
     """An IPv4 or IPv6 address."""

@@ -12,7 +12,5 @@ class SingleFormatNegotiation(BaseContentNegotiation):
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return next(iter(parsers))
 
-    def select_renderer(
-        self, request: Request, renderers: Any, format_suffix: Any = None
-    ) -> Any:
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
         return renderers[0], renderers[0].media_type

@@ -46,13 +46,7 @@ class KeysetPagination(CursorPagination):
         self.at: Cursor = self.decode_cursor(request) or Cursor(0, False, None)
         try:
             rows = list(self._from_cursor(queryset)[: self.size + 1])
-        except (
-            ValidationError,
-            DataError,
-            ValueError,
-            TypeError,
-            RecursionError,
-        ) as error:
+        except (ValidationError, DataError, ValueError, TypeError, RecursionError) as error:
             raise NotFound(self.invalid_cursor_message) from error
         has_more, self.page = len(rows) > self.size, rows[: self.size]
         has_cursor = self.at.position is not None
@@ -102,9 +96,7 @@ class KeysetPagination(CursorPagination):
         ordered = queryset.order_by(*(f"-{n}" if descending else n for n in names))
         if self.at.position is None:
             return ordered
-        fields: list[Field[Any, Any]] = [
-            queryset.model._meta.get_field(name) for name in names
-        ]
+        fields: list[Field[Any, Any]] = [queryset.model._meta.get_field(name) for name in names]
         position = json.loads(str(self.at.position))
         values = [
             Value(field.to_python(text), output_field=field)
@@ -114,9 +106,7 @@ class KeysetPagination(CursorPagination):
         return ordered.filter(compare(Row(*map(F, names)), Row(*values)))
 
     def _link(self, index: int, *, reverse: bool) -> str:
-        if (
-            not self.page
-        ):  # all rows of this page were deleted: reuse the cursor's position
+        if not self.page:  # all rows of this page were deleted: reuse the cursor's position
             position = str(self.at.position)
         else:
             row = self.page[index]

@@ -23,9 +23,7 @@ class StrictJSONParser(JSONParser):
             parsed = super().parse(stream, media_type, parser_context)
             json.dumps(parsed, ensure_ascii=False).encode()
         except RecursionError as error:
-            raise exceptions.ParseError(
-                "JSON parse error - nested too deeply"
-            ) from error
+            raise exceptions.ParseError("JSON parse error - nested too deeply") from error
         except UnicodeEncodeError as error:
             raise exceptions.ParseError("JSON parse error - lone surrogate") from error
         if not isinstance(parsed, self.takes):

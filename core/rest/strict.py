@@ -20,9 +20,7 @@ class StrictSerializer(serializers.Serializer[Any]):
         if isinstance(data, dict):
             unknown = [name for name in data if name not in self.fields]
             if unknown:
-                raise serializers.ValidationError(
-                    {name: [_unknown()] for name in unknown[:20]}
-                )
+                raise serializers.ValidationError({name: [_unknown()] for name in unknown[:20]})
         return super().to_internal_value(data)
 
 
@@ -44,9 +42,7 @@ class RejectUnknownParameters(BaseFilterBackend):
             known.add("ordering")
         unknown = [name for name in names if name not in known]
         if unknown:
-            raise serializers.ValidationError(
-                {name: [_unknown()] for name in unknown[:20]}
-            )
+            raise serializers.ValidationError({name: [_unknown()] for name in unknown[:20]})
 
 
 def _unknown() -> ErrorDetail:

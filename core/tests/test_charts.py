@@ -48,13 +48,7 @@ def test_a_table_repeats_the_values_of_the_chart() -> None:
 
 
 def test_aggregated_points_have_their_lowest_and_highest_value() -> None:
-    drawn = chart(
-        "RAM",
-        [Point(START, 5, 1, 9)],
-        start=START,
-        end=START + HOUR,
-        step=HOUR,
-    )
+    drawn = chart("RAM", [Point(START, 5, 1, 9)], start=START, end=START + HOUR, step=HOUR)
 
     assert drawn.columns == ["Value", "Lowest", "Highest"]
     assert drawn.rows == [("2026-03-01 00:00", "5", "1", "9")]

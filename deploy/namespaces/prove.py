@@ -169,12 +169,7 @@ def start_database(stage: Stage) -> None:
     )
     psql = (str(binaries / "psql"), "-h", str(data), "-U", "postgres", "-c")
     for _ in range(50):
-        if (
-            subprocess.run(
-                [*psql, "SELECT 1"], capture_output=True, check=False
-            ).returncode
-            == 0
-        ):
+        if subprocess.run([*psql, "SELECT 1"], capture_output=True, check=False).returncode == 0:
             break
         time.sleep(0.2)
     known = run(*psql, "SELECT count(*) FROM pg_roles WHERE rolname = 'provisioning'")
@@ -325,9 +320,7 @@ def main() -> None:
         start_proxy(stage)
         hosts = Path("/etc/netns/prove-client")
         hosts.mkdir(parents=True, exist_ok=True)
-        (hosts / "hosts").write_text(
-            f"{address('proxy')} {NAME}\n127.0.0.1 localhost\n"
-        )
+        (hosts / "hosts").write_text(f"{address('proxy')} {NAME}\n127.0.0.1 localhost\n")
         stack.callback(shutil.rmtree, hosts, True)
         time.sleep(8)
         prove(stage, token)
@@ -368,19 +361,9 @@ def prove(stage: Stage, token: str) -> None:
 
 
 def check(acknowledged: dict[str, str]) -> None:
-    psql = (
-        str(BINARIES[-1] / "psql"),
-        "-h",
-        str(FOLDER / "postgresql"),
-        "-U",
-        "postgres",
-    )
+    psql = (str(BINARIES[-1] / "psql"), "-h", str(FOLDER / "postgresql"), "-U", "postgres")
     rows = run(
-        *psql,
-        "-d",
-        "provisioning",
-        "-Atc",
-        "SELECT value, device_id FROM devices_deviceidentifier",
+        *psql, "-d", "provisioning", "-Atc", "SELECT value, device_id FROM devices_deviceidentifier"
     )
     found = dict(line.split("|") for line in rows.split())
     lost = {s: d for s, d in acknowledged.items() if found.get(s) != d}
@@ -397,16 +380,13 @@ def check(acknowledged: dict[str, str]) -> None:
         "-d",
         "provisioning",
         "-Atc",
-        "SELECT DISTINCT host(address) FROM events_event"
-        " WHERE name = 'device.registered'",
+        "SELECT DISTINCT host(address) FROM events_event WHERE name = 'device.registered'",
     ).split()
     waiting = run(
         *psql, "-d", "provisioning", "-Atc", "SELECT count(*) FROM events_unsealed"
     ).strip()
     audit = run(
-        *inside("web-1", PYTHON, "manage.py", "verify_audit_log"),
-        env=environment(),
-        cwd=PROJECT,
+        *inside("web-1", PYTHON, "manage.py", "verify_audit_log"), env=environment(), cwd=PROJECT
     ).strip()
     print(
         f"{len(acknowledged)} registrations acknowledged, {len(lost)} lost,"

@@ -1,11 +1,7 @@
 from django.apps import AppConfig
 
 from devices.monitoring.extension_points import configuration_drifts
-from devices.registry.extension_points import (
-    connect_response,
-    device_page,
-    device_retiring,
-)
+from devices.registry.extension_points import connect_response, device_page, device_retiring
 from events.extension_points import subscribers
 
 
@@ -14,15 +10,11 @@ class ConfigurationsConfig(AppConfig):
     label = "configurations"
 
     def ready(self) -> None:
-        configuration_drifts.register(
-            "devices.configurations.services.drift.announced_drifts"
-        )
+        configuration_drifts.register("devices.configurations.services.drift.announced_drifts")
         connect_response.register(
             "devices.configurations.services.connect_response.response_fields"
         )
-        device_retiring.register(
-            "devices.configurations.services.effective.stop_waiting"
-        )
+        device_retiring.register("devices.configurations.services.effective.stop_waiting")
         device_page.register("devices.configurations.admin.device_panel.panel")
         subscribers.register(
             "devices.configurations.services.subscribers.recalculate_after_tag_change"

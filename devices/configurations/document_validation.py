@@ -24,18 +24,14 @@ MAX_NUMBER = 1e15  # programming languages represent larger numbers differently
 MAX_FAULTS = 50
 
 
-def _validate_pattern(
-    validator: Any, pattern: str, text: Any, schema: Any
-) -> Iterator[Any]:
+def _validate_pattern(validator: Any, pattern: str, text: Any, schema: Any) -> Iterator[Any]:
     """Match a pattern as ECMA 262 does: `$` does not match before a final line feed."""
     exact = pattern.removesuffix("$") + (r"\Z" if pattern.endswith("$") else "")
     if validator.is_type(text, "string") and not re.search(exact, text):
         yield ValidationError(INVALID_FORMAT)
 
 
-_validator = validators.extend(Draft202012Validator, {"pattern": _validate_pattern})(
-    SCHEMA
-)
+_validator = validators.extend(Draft202012Validator, {"pattern": _validate_pattern})(SCHEMA)
 _CODES = {"additionalProperties": "unknown", "required": "required"}
 
 
@@ -55,9 +51,7 @@ def find_faults(document: Any) -> list[SchemaError]:
 
 def find_storage_faults(document: dict[str, Any]) -> list[SchemaError]:
     """Return the reasons why an object cannot be stored, regardless of its keys."""
-    return list(islice(_check_values(document, ()), MAX_FAULTS)) or _check_size(
-        document
-    )
+    return list(islice(_check_values(document, ()), MAX_FAULTS)) or _check_size(document)
 
 
 def _check_values(value: Any, path: tuple[str | int, ...]) -> Iterator[SchemaError]:
@@ -78,9 +72,7 @@ def _check_values(value: Any, path: tuple[str | int, ...]) -> Iterator[SchemaErr
         case bool() | None:
             pass
         case int() | float() if not abs(value) <= MAX_NUMBER:
-            yield SchemaError(
-                dotted(path), "Numbers must be between -10^15 and 10^15 inclusive."
-            )
+            yield SchemaError(dotted(path), "Numbers must be between -10^15 and 10^15 inclusive.")
 
 
 def _check_text(text: str, path: tuple[str | int, ...]) -> Iterator[SchemaError]:
@@ -96,10 +88,7 @@ def _check_size(document: dict[str, Any]) -> list[SchemaError]:
     size = len(canonical_json(document))
     if size <= MAX_BYTES:
         return []
-    sentence = (
-        f"The document has {size // 1024} KB. At most {MAX_BYTES // 1024} KB are "
-        "allowed."
-    )
+    sentence = f"The document has {size // 1024} KB. At most {MAX_BYTES // 1024} KB are allowed."
     return [SchemaError("", sentence, "too_large")]
 
 
@@ -110,8 +99,7 @@ def _check_time_zone(document: dict[str, Any]) -> list[SchemaError]:
     return [
         SchemaError(
             "time_zone",
-            "Unknown time zone. Use a name of the IANA database, such as "
-            "Europe/Berlin.",
+            "Unknown time zone. Use a name of the IANA database, such as Europe/Berlin.",
             "unknown",
         )
     ]

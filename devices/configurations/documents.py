@@ -19,9 +19,7 @@ def canonical_json(document: Document) -> bytes:
     Raises:
         UnicodeEncodeError: the document contains an unpaired surrogate.
     """
-    text = json.dumps(
-        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    )
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode()
 
 
@@ -39,11 +37,7 @@ def normalise(value: Any) -> Any:
         return {name: normalise(item) for name, item in value.items()}
     if isinstance(value, list):
         return [normalise(item) for item in value]
-    if (
-        isinstance(value, float)
-        and value.is_integer()
-        and abs(value) < EXACT_FLOAT_LIMIT
-    ):
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT_FLOAT_LIMIT:
         return int(value)
     return value
 

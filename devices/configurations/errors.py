@@ -11,9 +11,7 @@ class InvalidDocument(Invalid):
 
     code = "invalid_configuration"
 
-    def __init__(
-        self, faults: Sequence[SchemaError], *, field: str = "document"
-    ) -> None:
+    def __init__(self, faults: Sequence[SchemaError], *, field: str = "document") -> None:
         super().__init__(faults[0].sentence, field=field)
         self.faults = faults
         self.details = [
@@ -69,8 +67,7 @@ class ConfigurationChanged(Conflict):
 
     def __init__(self, number: int) -> None:
         super().__init__(
-            f"The configuration was changed in the meantime. It is now at version "
-            f"{number}.",
+            f"The configuration was changed in the meantime. It is now at version {number}.",
             field="based_on",
         )
         self.current = {"number": number}

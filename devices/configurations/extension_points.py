@@ -8,9 +8,7 @@ from core.extension_points import ExtensionPoint
 # A contribution returns keys for every device of the current tenant. No operator can
 # set these keys. Code that changes what a contribution returns must call
 # `recalculation.ask` in the same transaction.
-server_keys: ExtensionPoint[Callable[[], dict[str, Any]]] = ExtensionPoint(
-    "keys set by the server"
-)
+server_keys: ExtensionPoint[Callable[[], dict[str, Any]]] = ExtensionPoint("keys set by the server")
 
 
 def keys_set_by_server() -> dict[str, Any]:

@@ -12,15 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-DAYS = (
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
-)
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 MINUTES_PER_DAY = 24 * 60
 MINUTES_PER_WEEK = 7 * MINUTES_PER_DAY
 
@@ -56,9 +48,7 @@ def find_overlaps(schedule: Sequence[Entry]) -> list[tuple[int, int]]:
     return list(dict.fromkeys(overlaps))
 
 
-def screen_state(
-    schedule: Sequence[Entry], zone: ZoneInfo, at: datetime
-) -> ScreenState:
+def screen_state(schedule: Sequence[Entry], zone: ZoneInfo, at: datetime) -> ScreenState:
     """Return the state of the screen at a time, and when it changes next."""
     today = at.astimezone(zone).date()
     start, end = today - timedelta(days=2), today + timedelta(days=9)

@@ -34,9 +34,7 @@ def format_value(key: str, value: Any) -> str:
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
         text = None  # a device can report values that do not match the schema
     if text is None:
-        text = (
-            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        )
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text[:MAX_LENGTH]
 
 

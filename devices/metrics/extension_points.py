@@ -14,6 +14,4 @@ if TYPE_CHECKING:  # apps.py imports this module before the models are loaded
 
 # Called with the newest sample of a request, after the request's samples are committed.
 # The call is part of every request: inspect the row only, and leave work to a worker.
-sample_stored: ExtensionPoint[Callable[[Device, Row], None]] = ExtensionPoint(
-    "sample stored"
-)
+sample_stored: ExtensionPoint[Callable[[Device, Row], None]] = ExtensionPoint("sample stored")

@@ -62,9 +62,7 @@ FIELDS: tuple[Field, ...] = (
         maximum=250,
         unit="°C",
     ),
-    Field(
-        column="network_type", path=("network", "type"), kind="string", max_length=32
-    ),
+    Field(column="network_type", path=("network", "type"), kind="string", max_length=32),
     Field(column="ssid", path=("network", "ssid"), kind="string", max_length=64),
     Field(
         column="signal_strength",
@@ -74,21 +72,10 @@ FIELDS: tuple[Field, ...] = (
         maximum=0,
         unit="dBm",
     ),
-    Field(
-        column="latency",
-        path=("network", "latency"),
-        kind="number",
-        maximum=600_000,
-        unit="ms",
-    ),
+    Field(column="latency", path=("network", "latency"), kind="number", maximum=600_000, unit="ms"),
     Field(column="running_apps", path=("running_apps",), kind="strings"),
     Field(column="screen_is_on", path=("screen", "is_on"), kind="boolean"),
-    Field(
-        column="screen_brightness",
-        path=("screen", "brightness"),
-        kind="integer",
-        maximum=255,
-    ),
+    Field(column="screen_brightness", path=("screen", "brightness"), kind="integer", maximum=255),
 )
 GROUPS = frozenset(field.path[0] for field in FIELDS if len(field.path) > 1)
 PERCENTAGES = (  # (column in percent, column of the used part, column of the total)

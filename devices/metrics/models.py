@@ -135,9 +135,7 @@ class RollUp(TenantOwned):
 for _measure in MEASURES:
     RollUp.add_to_class(f"{_measure.name}_count", models.IntegerField(default=0))
     for _aggregate in ("sum", "least", "most", "p95"):
-        RollUp.add_to_class(
-            f"{_measure.name}_{_aggregate}", models.FloatField(null=True)
-        )
+        RollUp.add_to_class(f"{_measure.name}_{_aggregate}", models.FloatField(null=True))
 
 
 class HourlyMetrics(RollUp):

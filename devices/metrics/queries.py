@@ -16,38 +16,22 @@ from django.db import connection
 
 from core.prepared_statements import PreparedStatement
 from devices.metrics.measures import FIELDS, MEASURES
-from devices.metrics.models import (
-    ROLL_UPS,
-    AbstractSample,
-    DeviceMetrics,
-    LatestMetrics,
-    RollUp,
-)
+from devices.metrics.models import ROLL_UPS, AbstractSample, DeviceMetrics, LatestMetrics, RollUp
 from devices.metrics.sample_validation import Row
 
 # The same for all samples of a request, so passed as parameters of the statement.
 _REQUEST_COLUMNS = ("tenant_id", "device_id", "received_at")
 _SAMPLE_FIELDS = [
-    field
-    for field in AbstractSample._meta.local_fields
-    if field.attname not in _REQUEST_COLUMNS
+    field for field in AbstractSample._meta.local_fields if field.attname not in _REQUEST_COLUMNS
 ]
 COLUMNS = tuple(field.attname for field in _SAMPLE_FIELDS)
 # Samples that arrive within this time are included in one computation of a percentile.
 PERCENTILE_DELAY = "interval '1 minute'"
-_JSON_COLUMNS = {
-    "extra",
-    *(field.column for field in FIELDS if field.kind == "strings"),
-}
+_JSON_COLUMNS = {"extra", *(field.column for field in FIELDS if field.kind == "strings")}
 
 
 def store(
-    rows: Sequence[Row],
-    *,
-    device_id: UUID,
-    tenant_id: UUID | None,
-    app_version: str,
-    now: datetime,
+    rows: Sequence[Row], *, device_id: UUID, tenant_id: UUID | None, app_version: str, now: datetime
 ) -> int:
     """Store the samples that are not stored yet. Return how many were new."""
     row = _statement().fetch_one(tenant_id, device_id, now, app_version, _as_json(rows))
@@ -66,18 +50,14 @@ def _row_as_json(row: Row) -> str:
         for name, value in row.items()
         if value is not None and name not in _JSON_COLUMNS
     }
-    nested = [
-        f'"{name}":{row[name]}' for name in _JSON_COLUMNS if row[name] is not None
-    ]
+    nested = [f'"{name}":{row[name]}' for name in _JSON_COLUMNS if row[name] is not None]
     return ",".join([json.dumps(plain)[:-1], *nested]) + "}"
 
 
 @cache
 def _statement() -> PreparedStatement:
     columns = ", ".join(COLUMNS)
-    types = ", ".join(
-        f"{field.attname} {field.db_type(connection)}" for field in _SAMPLE_FIELDS
-    )
+    types = ", ".join(f"{field.attname} {field.db_type(connection)}" for field in _SAMPLE_FIELDS)
     return PreparedStatement(
         "store_samples",
         "uuid, uuid, timestamptz, text, json",
@@ -116,11 +96,7 @@ def _statement() -> PreparedStatement:
 
 def _roll_up(span: str, model: type[RollUp]) -> str:
     starts_at = f"date_trunc('{span}', recorded_at, 'UTC')"
-    columns, values, updates = (
-        ["samples"],
-        ["count(*)"],
-        ["samples = r.samples + new.samples"],
-    )
+    columns, values, updates = (["samples"], ["count(*)"], ["samples = r.samples + new.samples"])
     for name in (measure.name for measure in MEASURES):
         columns += [f"{name}_{part}" for part in ("count", "sum", "least", "most")]
         values += [f"count({name})", f"sum({name})", f"min({name})", f"max({name})"]

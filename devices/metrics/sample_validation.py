@@ -81,9 +81,7 @@ def validate_samples(
             result.faults.append(Fault(index, "", "invalid", message))
             continue
         row, errors = _parse(sample, clock)
-        result.faults += [
-            Fault(index, error.path, error.code, error.message) for error in errors
-        ]
+        result.faults += [Fault(index, error.path, error.code, error.message) for error in errors]
         if not errors:
             parsed.append((index, row))
     _correct_times([row for _, row in parsed], sent_at=sent_at, clock=clock)
@@ -91,9 +89,7 @@ def validate_samples(
         if _is_in_retention(row["recorded_at"], clock):
             result.rows.append(row)
         else:
-            message = (
-                f"The time must be between {clock.oldest:%Y-%m-%d %H:%M} UTC and now."
-            )
+            message = f"The time must be between {clock.oldest:%Y-%m-%d %H:%M} UTC and now."
             result.faults.append(Fault(index, "recorded_at", "not_kept", message))
     return result
 
@@ -137,9 +133,7 @@ def _parse(sample: dict[str, Any], clock: Clock) -> tuple[Row, list[InvalidValue
     for spec in FIELDS:
         try:
             value = _value_at(sample, spec)
-            row[spec.column] = (
-                None if value is None else _PARSERS[spec.kind](value, spec)
-            )
+            row[spec.column] = None if value is None else _PARSERS[spec.kind](value, spec)
         except InvalidValue as error:
             errors.append(error)
     try:
@@ -233,9 +227,7 @@ def _derive(row: Row) -> Iterator[InvalidValue]:
                 yield InvalidValue(used, "more_than_total", message)
             row[percentage] = 100 * row[used] / row[total]
     network_type = row["network_type"]
-    row["is_connected"] = (
-        None if network_type is None else int(network_type.lower() != NO_NETWORK)
-    )
+    row["is_connected"] = None if network_type is None else int(network_type.lower() != NO_NETWORK)
 
 
 _REPORTED_COLUMNS = ("extra", *(spec.column for spec in FIELDS))
@@ -263,9 +255,7 @@ def _extra(sample: dict[str, Any]) -> str | None:
         message = "All numbers must be finite."
         raise InvalidValue(_first(extra), "not_finite", message) from None
     if len(text) > MAX_EXTRA_LENGTH:
-        message = (
-            f"Unknown fields may have at most {MAX_EXTRA_LENGTH:,} characters of JSON."
-        )
+        message = f"Unknown fields may have at most {MAX_EXTRA_LENGTH:,} characters of JSON."
         raise InvalidValue(_first(extra), "too_much_extra", message)
     if "\\u0000" in text:
         message = "Strings must not contain NUL characters."
@@ -294,9 +284,7 @@ def _correct_times(rows: list[Row], *, sent_at: datetime | None, clock: Clock) -
         offset = clock.now - sent_at
         wrong_rows = rows if abs(offset) > clock.limit else []
     else:
-        any_in_retention = any(
-            _is_in_retention(row["recorded_at"], clock) for row in rows
-        )
+        any_in_retention = any(_is_in_retention(row["recorded_at"], clock) for row in rows)
         wrong_rows = [
             row
             for row in rows

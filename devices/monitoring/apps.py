@@ -10,13 +10,9 @@ class MonitoringConfig(AppConfig):
     label = "monitoring"
 
     def ready(self) -> None:
-        sample_stored.register(
-            "devices.monitoring.services.immediate_checks.check_sample"
-        )
+        sample_stored.register("devices.monitoring.services.immediate_checks.check_sample")
         device_page.register("devices.monitoring.admin.device_panel.panel")
         subscribers.register(
             "devices.monitoring.services.subscribers.open_incident_for_fleet_silence"
         )
-        subscribers.register(
-            "devices.monitoring.services.subscribers.give_templates_to_new_tenant"
-        )
+        subscribers.register("devices.monitoring.services.subscribers.give_templates_to_new_tenant")

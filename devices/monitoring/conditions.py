@@ -56,9 +56,7 @@ class OpeningHours:
         opens, closes = self.opens_at or time.min, self.closes_at or time.max
         if opens <= closes:
             until_midnight = closes == time.max
-            is_open = opens <= local.time() and (
-                until_midnight or local.time() < closes
-            )
+            is_open = opens <= local.time() and (until_midnight or local.time() < closes)
             return local.isoweekday() in self.weekdays and is_open
         if local.time() >= opens:
             return local.isoweekday() in self.weekdays

@@ -64,35 +64,21 @@ class MonitoringRule(TenantOwned):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=12, choices=Kind.choices)
-    measure = models.CharField(
-        max_length=32,
-        blank=True,
-        choices=CHOICES,
-    )
-    operator = models.CharField(
-        max_length=2, choices=Operator.choices, default=Operator.ABOVE
-    )
+    measure = models.CharField(max_length=32, blank=True, choices=CHOICES)
+    operator = models.CharField(max_length=2, choices=Operator.choices, default=Operator.ABOVE)
     threshold = models.FloatField()
     clear_threshold = models.FloatField(null=True, blank=True)
     lasting_seconds = models.PositiveIntegerField(default=0)
-    severity = models.CharField(
-        max_length=8, choices=Severity.choices, default=Severity.MEDIUM
-    )
+    severity = models.CharField(max_length=8, choices=Severity.choices, default=Severity.MEDIUM)
     escalation_threshold = models.FloatField(null=True, blank=True)
-    escalation_severity = models.CharField(
-        max_length=8, choices=Severity.choices, blank=True
-    )
+    escalation_severity = models.CharField(max_length=8, choices=Severity.choices, blank=True)
     scope = models.CharField(max_length=6, choices=Scope.choices, default=Scope.ALL)
-    tag = models.ForeignKey(
-        Tag, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
-    )
+    tag = models.ForeignKey(Tag, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
     )
     cool_down_seconds = models.PositiveIntegerField(default=0)
-    no_data = models.CharField(
-        max_length=5, choices=NoData.choices, default=NoData.KEEP
-    )
+    no_data = models.CharField(max_length=5, choices=NoData.choices, default=NoData.KEEP)
     weekdays = ArrayField(models.SmallIntegerField(), default=every_day)
     opens_at = models.TimeField(null=True, blank=True)
     closes_at = models.TimeField(null=True, blank=True)
@@ -108,9 +94,7 @@ class MonitoringRule(TenantOwned):
         ordering = ("name", "id")
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="rule_once"),
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="rule_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="rule_with_its_tenant"),
             SameTenant("tag", name="rule_about_its_tenants_tag"),
             SameTenant("device", name="rule_about_its_tenants_device"),
             models.CheckConstraint(
@@ -138,12 +122,8 @@ class RuleOverride(TenantOwned):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    rule = models.ForeignKey(
-        MonitoringRule, on_delete=models.CASCADE, related_name="overrides"
-    )
-    tag = models.ForeignKey(
-        Tag, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
-    )
+    rule = models.ForeignKey(MonitoringRule, on_delete=models.CASCADE, related_name="overrides")
+    tag = models.ForeignKey(Tag, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
     )
@@ -157,9 +137,7 @@ class RuleOverride(TenantOwned):
         ordering = ("id",)
         constraints = (
             models.UniqueConstraint(fields=("rule", "tag"), name="override_once_a_tag"),
-            models.UniqueConstraint(
-                fields=("rule", "device"), name="override_once_a_device"
-            ),
+            models.UniqueConstraint(fields=("rule", "device"), name="override_once_a_device"),
             SameTenant("rule", name="override_of_its_tenants_rule"),
             SameTenant("tag", name="override_for_its_tenants_tag"),
             SameTenant("device", name="override_for_its_tenants_device"),
@@ -224,9 +202,7 @@ class Alert(TenantOwned):
     rule = models.ForeignKey(
         MonitoringRule, on_delete=models.CASCADE, null=True, related_name="alerts"
     )
-    device = models.ForeignKey(
-        Device, on_delete=models.CASCADE, null=True, related_name="alerts"
-    )
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, null=True, related_name="alerts")
     severity = models.CharField(max_length=8, choices=Severity.choices)
     title = models.CharField(max_length=200)
     value = models.FloatField(null=True)  # when opened or last escalated
@@ -236,9 +212,7 @@ class Alert(TenantOwned):
     acknowledged_by = models.ForeignKey(
         User, on_delete=models.SET_NULL, null=True, related_name="+"
     )
-    assignee = models.ForeignKey(
-        User, on_delete=models.SET_NULL, null=True, related_name="+"
-    )
+    assignee = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     closed_at = models.DateTimeField(null=True)
     closing = models.CharField(max_length=11, choices=Closing.choices, blank=True)
     settled_at = models.DateTimeField(null=True)
@@ -250,9 +224,7 @@ class Alert(TenantOwned):
     class Meta(TenantOwned.Meta):
         ordering = ("-opened_at", "-id")
         constraints = (
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="alert_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="alert_with_its_tenant"),
             models.UniqueConstraint(
                 fields=("rule", "device"),
                 condition=Q(settled_at__isnull=True),
@@ -267,17 +239,13 @@ class Alert(TenantOwned):
             SameTenant("device", name="alert_of_its_tenants_device"),
         )
         indexes = (
-            models.Index(
-                fields=("tenant", "-opened_at", "-id"), name="alert_list_newest"
-            ),
+            models.Index(fields=("tenant", "-opened_at", "-id"), name="alert_list_newest"),
             models.Index(
                 fields=("tenant", "severity", "-opened_at"),
                 condition=Q(closed_at__isnull=True),
                 name="alert_open",
             ),
-            models.Index(
-                fields=("device", "-opened_at"), name="alert_of_device_newest"
-            ),
+            models.Index(fields=("device", "-opened_at"), name="alert_of_device_newest"),
             models.Index(
                 fields=("tenant", "kind"),
                 condition=Q(settled_at__isnull=True),
@@ -323,9 +291,7 @@ class IncidentDevice(TenantOwned):
     class Meta(TenantOwned.Meta):
         ordering = ("id",)
         constraints = (
-            models.UniqueConstraint(
-                fields=("alert", "device"), name="incident_has_a_device_once"
-            ),
+            models.UniqueConstraint(fields=("alert", "device"), name="incident_has_a_device_once"),
             SameTenant("alert", name="incident_of_its_tenant"),
             SameTenant("device", name="incident_with_its_tenants_device"),
         )

@@ -8,7 +8,5 @@ class PreferencesConfig(AppConfig):
     label = "preferences"
 
     def ready(self) -> None:
-        connect_response.register(
-            "devices.preferences.services.connect_response.response_fields"
-        )
+        connect_response.register("devices.preferences.services.connect_response.response_fields")
         device_page.register("devices.preferences.admin.device_panel.panel")

@@ -58,8 +58,7 @@ class SettingsChanged(Conflict):
 
     def __init__(self, current: Mapping[str, Any]) -> None:
         super().__init__(
-            "The setting was changed in the meantime.",
-            field=f"settings.{min(current)}",
+            "The setting was changed in the meantime.", field=f"settings.{min(current)}"
         )
         self.details = [
             Detail(

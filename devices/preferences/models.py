@@ -60,9 +60,7 @@ class PreferenceDefinition(TenantOwned, Definition):
     class Meta(TenantOwned.Meta):
         verbose_name = "preference"
         ordering = ("key",)
-        constraints = (
-            models.UniqueConstraint(fields=("tenant", "key"), name="preference_once"),
-        )
+        constraints = (models.UniqueConstraint(fields=("tenant", "key"), name="preference_once"),)
 
 
 class DeviceSettings(TenantOwned):
@@ -72,9 +70,7 @@ class DeviceSettings(TenantOwned):
     created again.
     """
 
-    device = models.ForeignKey(
-        Device, on_delete=models.CASCADE, related_name="settings"
-    )
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="settings")
     key = models.CharField(max_length=64)
     value = models.JSONField(null=True)  # unused without `has_value`
     has_value = models.BooleanField(default=True)  # False: the default is used
@@ -88,9 +84,7 @@ class DeviceSettings(TenantOwned):
         verbose_name_plural = "device settings"
         ordering = ("key", "id")
         constraints = (
-            models.UniqueConstraint(
-                fields=("device", "key"), name="setting_once_a_device"
-            ),
+            models.UniqueConstraint(fields=("device", "key"), name="setting_once_a_device"),
             SameTenant("device", name="setting_of_its_tenants_device"),
         )
 

@@ -129,8 +129,6 @@ def _depth(value: Any) -> int:
         level = [
             item
             for container in containers
-            for item in (
-                container.values() if isinstance(container, dict) else container
-            )
+            for item in (container.values() if isinstance(container, dict) else container)
         ]
     return depth

@@ -80,14 +80,10 @@ class DeviceFilter(FilterSet):
         assert isinstance(devices, DeviceQuerySet)
         return devices.not_retired()
 
-    def with_tag(
-        self, devices: DeviceQuerySet, name: str, value: str
-    ) -> QuerySet[Device]:
+    def with_tag(self, devices: DeviceQuerySet, name: str, value: str) -> QuerySet[Device]:
         return devices.with_tag(value)
 
-    def in_quarantine(
-        self, devices: DeviceQuerySet, name: str, value: bool
-    ) -> QuerySet[Device]:
+    def in_quarantine(self, devices: DeviceQuerySet, name: str, value: bool) -> QuerySet[Device]:
         return devices.filter(quarantined_at__isnull=not value)
 
     def requesting_reregistration(
@@ -103,9 +99,7 @@ class DeviceFilter(FilterSet):
     ) -> QuerySet[Device]:
         return devices.drifted() if value else devices.not_drifted()
 
-    def matching_text(
-        self, devices: DeviceQuerySet, name: str, value: str
-    ) -> QuerySet[Device]:
+    def matching_text(self, devices: DeviceQuerySet, name: str, value: str) -> QuerySet[Device]:
         return devices.matching_text(value)
 
 
@@ -119,9 +113,7 @@ def select(conditions: Mapping[str, str], *, now: datetime) -> DeviceQuerySet:
         InvalidFilter: a name is unknown, or a value is not accepted.
     """
     if unknown := sorted(set(conditions) - set(DeviceFilter.base_filters)):
-        raise InvalidFilter(
-            dict.fromkeys(unknown[:20], "This parameter does not exist.")
-        )
+        raise InvalidFilter(dict.fromkeys(unknown[:20], "This parameter does not exist."))
     if conditions.get("status") == Device.Status.RETIRED:
         raise InvalidFilter({"status": "Retired devices cannot be selected."})
     if conditions.get("status") == "":
@@ -129,9 +121,7 @@ def select(conditions: Mapping[str, str], *, now: datetime) -> DeviceQuerySet:
     device_filter = DeviceFilter(data=dict(conditions), queryset=Device.objects.all())
     device_filter.now = now
     if not device_filter.is_valid():
-        raise InvalidFilter(
-            {name: str(errors[0]) for name, errors in device_filter.errors.items()}
-        )
+        raise InvalidFilter({name: str(errors[0]) for name, errors in device_filter.errors.items()})
     devices = device_filter.qs
     assert isinstance(devices, DeviceQuerySet)
     return devices

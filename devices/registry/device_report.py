@@ -3,11 +3,7 @@
 from dataclasses import dataclass
 
 from devices.registry.errors import IdentifierRequired, InvalidIdentifier
-from devices.registry.identifiers import (
-    Identifier,
-    MalformedIdentifier,
-    parse_identifiers,
-)
+from devices.registry.identifiers import Identifier, MalformedIdentifier, parse_identifiers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +33,7 @@ class DeviceReport:
         """
         try:
             identifiers, placeholders = parse_identifiers(
-                serial=self.serial_number,
-                android=self.android_id,
-                macs=self.mac_addresses,
+                serial=self.serial_number, android=self.android_id, macs=self.mac_addresses
             )
         except MalformedIdentifier as error:
             name = "mac_addresses" if error.kind == "mac_address" else error.kind

@@ -24,11 +24,9 @@ device_retiring: ExtensionPoint[Callable[[UUID, datetime], None]] = ExtensionPoi
 
 # Returns fields of the `connect` response. It is called on every connect, so it uses
 # its arguments only and sends no database query.
-connect_response: ExtensionPoint[
-    Callable[[Device, NextSteps | None, datetime], dict[str, Any]]
-] = ExtensionPoint("connect response")
+connect_response: ExtensionPoint[Callable[[Device, NextSteps | None, datetime], dict[str, Any]]] = (
+    ExtensionPoint("connect response")
+)
 
 # Returns the HTML of a panel on the device's page in the portal; "" for no panel.
-device_page: ExtensionPoint[Callable[[HttpRequest, Device], str]] = ExtensionPoint(
-    "device page"
-)
+device_page: ExtensionPoint[Callable[[HttpRequest, Device], str]] = ExtensionPoint("device page")

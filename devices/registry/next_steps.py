@@ -109,9 +109,7 @@ def mark_updates_waiting(device_ids: Collection[UUID]) -> None:
     )
 
 
-def write_updates_waiting(
-    device_ids: Collection[UUID], *, waiting: Collection[UUID]
-) -> None:
+def write_updates_waiting(device_ids: Collection[UUID], *, waiting: Collection[UUID]) -> None:
     """Set for locked devices whether an update is waiting.
 
     Args:
@@ -146,9 +144,7 @@ def create_missing(device_id: UUID) -> None:
     )
 
 
-def lock(
-    device_ids: Collection[UUID], *, skip_locked: bool = False
-) -> dict[UUID, NextSteps]:
+def lock(device_ids: Collection[UUID], *, skip_locked: bool = False) -> dict[UUID, NextSteps]:
     """Lock the rows of devices of any tenant in the order of the device ids.
 
     Args:

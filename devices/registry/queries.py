@@ -84,11 +84,7 @@ def device_with_steps(columns: Sequence[Any]) -> Device:
     end = len(DEVICE_COLUMNS)
     device = Device.from_db("default", DEVICE_COLUMNS, columns[:end])
     has_steps = columns[end + NEXT_STEPS_COLUMNS.index("device_id")] is not None
-    steps = (
-        NextSteps.from_db("default", NEXT_STEPS_COLUMNS, columns[end:])
-        if has_steps
-        else None
-    )
+    steps = NextSteps.from_db("default", NEXT_STEPS_COLUMNS, columns[end:]) if has_steps else None
     device._state.fields_cache["next_steps"] = steps
     return device
 
@@ -107,9 +103,7 @@ def device_ids_with_identifiers(identifiers: Iterable[Identifier]) -> list[UUID]
     Retired devices do not count: their identifiers are released.
     """
     kinds, values = zip(*((item.kind, item.value) for item in identifiers), strict=True)
-    rows = _DEVICES_WITH_IDENTIFIERS.fetch_all(
-        current_tenant_id(), list(kinds), list(values)
-    )
+    rows = _DEVICES_WITH_IDENTIFIERS.fetch_all(current_tenant_id(), list(kinds), list(values))
     return [device_id for (device_id,) in rows]
 
 

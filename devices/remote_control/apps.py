@@ -1,11 +1,7 @@
 from django.apps import AppConfig
 
 from core.encryption import reencryption
-from devices.registry.extension_points import (
-    connect_response,
-    device_page,
-    device_retiring,
-)
+from devices.registry.extension_points import connect_response, device_page, device_retiring
 
 
 class RemoteControlConfig(AppConfig):

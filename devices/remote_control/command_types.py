@@ -93,8 +93,7 @@ class CommandType:
     def redact(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters as the history stores them, without redacted values."""
         return {
-            name: REDACTED if name in self.redacted else value
-            for name, value in parameters.items()
+            name: REDACTED if name in self.redacted else value for name, value in parameters.items()
         }
 
 
@@ -121,9 +120,7 @@ _XY = {"x": _coordinate(), "y": _coordinate()}
 TYPES: dict[str, CommandType] = {
     type_.name: type_
     for type_ in (
-        CommandType(
-            name="tap", label="Tap", properties=_XY, is_gesture=True, points=("",)
-        ),
+        CommandType(name="tap", label="Tap", properties=_XY, is_gesture=True, points=("",)),
         CommandType(
             name="swipe",
             label="Swipe",
@@ -135,11 +132,7 @@ TYPES: dict[str, CommandType] = {
         CommandType(
             name="pinch",
             label="Pinch",
-            properties={
-                **_XY,
-                "scale": _number(0.1, 10, "number"),
-                "duration_ms": _DURATION,
-            },
+            properties={**_XY, "scale": _number(0.1, 10, "number"), "duration_ms": _DURATION},
             optional=("duration_ms",),
             is_gesture=True,
             points=("",),
@@ -147,11 +140,7 @@ TYPES: dict[str, CommandType] = {
         CommandType(
             name="rotate",
             label="Rotate",
-            properties={
-                **_XY,
-                "degrees": _number(-360, 360),
-                "duration_ms": _DURATION,
-            },
+            properties={**_XY, "degrees": _number(-360, 360), "duration_ms": _DURATION},
             optional=("duration_ms",),
             is_gesture=True,
             points=("",),
@@ -208,9 +197,7 @@ TYPES: dict[str, CommandType] = {
             optional=("max_width",),
             replaces_waiting=True,
         ),
-        CommandType(
-            name="wake_up", label="Wake up", properties={}, replaces_waiting=True
-        ),
+        CommandType(name="wake_up", label="Wake up", properties={}, replaces_waiting=True),
         CommandType(
             name="set_volume",
             label="Set volume",
@@ -251,8 +238,7 @@ def parameter_errors(
             if point[axis] >= limit:
                 path = f"{name}.{axis}" if name else axis
                 message = (
-                    "The point must be on the screen, which has"
-                    f" {screen[0]}×{screen[1]} pixels."
+                    f"The point must be on the screen, which has {screen[0]}×{screen[1]} pixels."
                 )
                 errors.append(SchemaError(path, message, "off_screen"))
     return errors

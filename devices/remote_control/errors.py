@@ -121,9 +121,7 @@ class CommandNotCancellable(Conflict):
     code = "command_not_cancellable"
 
     def __init__(self, status: str) -> None:
-        super().__init__(
-            f"Only queued commands can be cancelled; this command is {status}."
-        )
+        super().__init__(f"Only queued commands can be cancelled; this command is {status}.")
         self.current = {"status": status}
 
 

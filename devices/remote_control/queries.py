@@ -66,9 +66,7 @@ def open_commands(
     return [_command(row) for row in rows]
 
 
-def mark_sent(
-    device_id: UUID, *, after: int, up_to: int, now: datetime
-) -> list[CommandHistory]:
+def mark_sent(device_id: UUID, *, after: int, up_to: int, now: datetime) -> list[CommandHistory]:
     """Mark a device's queued commands as sent. Return them, in no particular order.
 
     Args:

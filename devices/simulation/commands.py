@@ -56,9 +56,7 @@ class CommandClient:
     keys_valid_until: float = 0.0  # seconds since 1970; end of the endorsement
     fetch_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def listen(
-        self, http: aiohttp.ClientSession, url: str, token: Callable[[], str]
-    ) -> None:
+    async def listen(self, http: aiohttp.ClientSession, url: str, token: Callable[[], str]) -> None:
         """Keep the push connection open until the task is cancelled.
 
         Args:
@@ -76,9 +74,7 @@ class CommandClient:
             await asyncio.sleep(self.random.uniform(0.5, 1.5) * (retry_delay or pause))
             pause = min(MAX_RETRY_DELAY, 2 * pause)
 
-    async def _read_stream(
-        self, http: aiohttp.ClientSession, url: str, token: str
-    ) -> float | None:
+    async def _read_stream(self, http: aiohttp.ClientSession, url: str, token: str) -> float | None:
         """Read events until the connection breaks.
 
         Returns:
@@ -225,9 +221,7 @@ class CommandClient:
         ):
             return 0.0
         claims = json.loads(_base64url_decode(payload))
-        is_valid = (
-            claims["aud"] == self.device_id and claims["keys"] == response["keys"]
-        )
+        is_valid = claims["aud"] == self.device_id and claims["keys"] == response["keys"]
         return float(claims["exp"]) if is_valid else 0.0
 
     async def _run(self, claims: dict[str, Any]) -> dict[str, Any] | None:
@@ -238,19 +232,12 @@ class CommandClient:
         if type_ == "screenshot":
             width = parameters.get("max_width", DEFAULT_WIDTH)
             picture = await asyncio.to_thread(self.screen.picture, width)
-            status, _ = await self.call(
-                "screenshot", "PUT", parameters["upload_url"], picture
-            )
-            failure = {
-                "status": "failed",
-                "reason": "The server did not accept the screenshot.",
-            }
+            status, _ = await self.call("screenshot", "PUT", parameters["upload_url"], picture)
+            failure = {"status": "failed", "reason": "The server did not accept the screenshot."}
             return None if status == 201 else failure
         if type_ in ("reboot", "restart"):
             await self._send_answer(claims["jti"], {"status": "running"})
-            await asyncio.sleep(
-                REBOOT_SECONDS if type_ == "reboot" else RESTART_SECONDS
-            )
+            await asyncio.sleep(REBOOT_SECONDS if type_ == "reboot" else RESTART_SECONDS)
         if type_ == "install_update":
             self.start_update_check()
         self._apply(type_, parameters)
@@ -292,9 +279,7 @@ def _base64url_decode(text: str) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _is_signature_valid(
-    signer: x509.Certificate, text: bytes, signature: bytes
-) -> bool:
+def _is_signature_valid(signer: x509.Certificate, text: bytes, signature: bytes) -> bool:
     """Verify a JWS signature (RS256, ES256 or ES384) with the key of a certificate."""
     key = signer.public_key()
     try:

@@ -14,12 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from devices.simulation.commands import CommandClient
-from devices.simulation.device_data import (
-    FIXED_ORIENTATION,
-    DeviceProfile,
-    random_profile,
-    sample,
-)
+from devices.simulation.device_data import FIXED_ORIENTATION, DeviceProfile, random_profile, sample
 from devices.simulation.http_requests import send_request
 from devices.simulation.run_statistics import NETWORK, RunStatistics
 from devices.simulation.screen import Screen
@@ -40,10 +35,7 @@ class FleetTiming:
     report_every: float = 300.0  # seconds between two metrics reports
     start_within: float = 10.0  # seconds over which the starts are spread
     silence_probability: float = 0.002  # probability, at each connect, of going silent
-    silence_seconds: tuple[float, float] = (
-        360.0,
-        1200.0,
-    )  # shortest, longest, in seconds
+    silence_seconds: tuple[float, float] = (360.0, 1200.0)  # shortest, longest, in seconds
     history: timedelta = timedelta(0)  # of metrics, reported after the registration
     use_push: bool = True  # open the push connection if the server offers one
     command_failure_probability: float = 0.01  # probability that a command fails
@@ -243,9 +235,7 @@ class SimulatedDevice:
         """Fetch and apply the configuration, and report the outcome."""
         path = "/devices/me/configuration"
         headers = {"If-None-Match": f'"{self.configuration_version}"'}
-        status, response = await self._call(
-            "configuration", "GET", path, headers=headers
-        )
+        status, response = await self._call("configuration", "GET", path, headers=headers)
         if status == 200:
             self.configuration_version = response["version"]
             configuration = response["configuration"]
@@ -254,10 +244,7 @@ class SimulatedDevice:
             self.commands.screen.volume = configuration.get("volume", 30)
         if status not in (200, 304):
             return
-        report: dict[str, Any] = {
-            "version": self.configuration_version,
-            "outcome": "applied",
-        }
+        report: dict[str, Any] = {"version": self.configuration_version, "outcome": "applied"}
         is_portrait = self.orientation.endswith("portrait")
         if self.profile.condition == FIXED_ORIENTATION and is_portrait:
             report |= {

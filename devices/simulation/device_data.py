@@ -11,11 +11,7 @@ APP_VERSIONS = ("2.0.4", "2.1.0", "2.1.0", "2.1.0", "2.2.0")
 HEALTHY, HOT, LEAKING, WEAK_SIGNAL = "healthy", "hot", "leaking", "weak_signal"
 FIXED_ORIENTATION = "fixed_orientation"  # the panel does not support portrait
 CONDITIONS = (
-    (HEALTHY,) * 92
-    + (HOT,) * 2
-    + (LEAKING,) * 2
-    + (WEAK_SIGNAL,) * 2
-    + (FIXED_ORIENTATION,) * 2
+    (HEALTHY,) * 92 + (HOT,) * 2 + (LEAKING,) * 2 + (WEAK_SIGNAL,) * 2 + (FIXED_ORIENTATION,) * 2
 )
 OPENING_HOUR, CLOSING_HOUR = 7, 22  # in local time
 
@@ -66,13 +62,9 @@ def sample(profile: DeviceProfile, at: datetime, random: Random) -> dict[str, An
     """
     is_open = profile.is_open(at)
     hour = at.hour + at.minute / 60 + profile.hours_ahead
-    daily_variation = math.sin(
-        (hour - 8) / 24 * 2 * math.pi
-    )  # busiest in the afternoon
+    daily_variation = math.sin((hour - 8) / 24 * 2 * math.pi)  # busiest in the afternoon
     cpu_usage = (
-        profile.idle_load
-        + (22 + 8 * daily_variation if is_open else 0)
-        + random.gauss(0, 3)
+        profile.idle_load + (22 + 8 * daily_variation if is_open else 0) + random.gauss(0, 3)
     )
     ram_share = 0.38 + (0.08 if is_open else 0) + random.gauss(0, 0.01)
     if profile.condition == HOT:

@@ -53,9 +53,7 @@ class Fleet:
         stream_timeout = aiohttp.ClientTimeout(total=None, sock_read=STREAM_TIMEOUT)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as http,
-            aiohttp.ClientSession(
-                connector=stream_connector, timeout=stream_timeout
-            ) as streams,
+            aiohttp.ClientSession(connector=stream_connector, timeout=stream_timeout) as streams,
         ):
             context = FleetContext(
                 http=http,

@@ -47,9 +47,7 @@ async def send_request(
     clock = asyncio.get_running_loop().time
     started = clock()
     try:
-        async with http.request(
-            method, url, data=data, headers=all_headers
-        ) as response:
+        async with http.request(method, url, data=data, headers=all_headers) as response:
             text = await response.text()
             status = response.status
             retry_after = response.headers.get("Retry-After", "")

@@ -19,9 +19,7 @@ class RequestStatistics:
 
     @property
     def answered(self) -> int:
-        return sum(
-            count for status, count in self.statuses.items() if 200 <= status < 400
-        )
+        return sum(count for status, count in self.statuses.items() if 200 <= status < 400)
 
     @property
     def failed(self) -> int:
@@ -94,13 +92,9 @@ class RunStatistics:
         """Return the statistics as a text table."""
         states = ", ".join(f"{n} {name}" for name, n in self.states.items() if n)
         lines = [f"devices: {states or 'none yet'}; {self.listening} listening"]
-        lines.append(
-            f"{'request':<16}{'answered':>10}{'failed':>8}{'p50':>9}{'p95':>9}"
-        )
+        lines.append(f"{'request':<16}{'answered':>10}{'failed':>8}{'p50':>9}{'p95':>9}")
         for name, kind in sorted(self.kinds.items()):
             times = [kind.percentile(share) for share in (0.5, 0.95)]
             p50, p95 = ("-" if time is None else f"{time} ms" for time in times)
-            lines.append(
-                f"{name:<16}{kind.answered:>10,}{kind.failed:>8,}{p50:>9}{p95:>9}"
-            )
+            lines.append(f"{name:<16}{kind.answered:>10,}{kind.failed:>8,}{p50:>9}{p95:>9}")
         return "\n".join(lines)

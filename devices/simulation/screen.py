@@ -66,10 +66,7 @@ class Screen:
             top, bottom = height * band // 12, height * (band + 1) // 12
             draw.rectangle((0, top, width, bottom), fill=colour)
         unit = max(10, width // 24)
-        large, small = (
-            ImageFont.load_default(unit * 1.6),
-            ImageFont.load_default(unit * 0.6),
-        )
+        large, small = (ImageFont.load_default(unit * 1.6), ImageFont.load_default(unit * 0.6))
         draw.text((unit, unit), self.name, LIGHT, large)
         draw.text((unit, unit * 3.2), f"Page loads: {self.loads}", GREY, small)
         if self.last_key:
@@ -77,9 +74,7 @@ class Screen:
         if self.typed:
             draw.text((unit, unit * 5.4), self.typed[-40:], LIGHT, small)
         bar_top = height - unit
-        draw.rectangle(
-            (unit, bar_top, width - unit, bar_top + unit // 4), fill=(60, 66, 78)
-        )
+        draw.rectangle((unit, bar_top, width - unit, bar_top + unit // 4), fill=(60, 66, 78))
         volume_end = unit + (width - 2 * unit) * self.volume // 100
         draw.rectangle((unit, bar_top, volume_end, bar_top + unit // 4), fill=LIGHT)
         for touch_x, touch_y in self.touches:

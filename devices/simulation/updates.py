@@ -132,9 +132,7 @@ class UpdateClient:
             None if no update key of the configuration verifies the signature.
         """
         text, _, signature = jws.rpartition(".")
-        header, payload = (
-            json.loads(_base64url_decode(part)) for part in text.split(".")
-        )
+        header, payload = (json.loads(_base64url_decode(part)) for part in text.split("."))
         jwk = next((key for key in self.keys if key["kid"] == header["kid"]), None)
         if jwk is None or header["alg"] != "EdDSA":
             return None
@@ -160,9 +158,7 @@ class UpdateClient:
                 headers |= {"Range": f"bytes={received}-", "If-Range": etag}
             is_interrupted = random.random() < INTERRUPTION_PROBABILITY
             try:
-                async with self.http.get(
-                    f"{self.url}{path}", headers=headers
-                ) as response:
+                async with self.http.get(f"{self.url}{path}", headers=headers) as response:
                     self.tally.count_request("download", response.status, 0)
                     if response.status in (429, 503):
                         value = response.headers.get("Retry-After", "")
@@ -181,9 +177,7 @@ class UpdateClient:
                             if step > reported_step:
                                 reported_step = step
                                 percent = min(100, 100 * received // size)
-                                await self._report(
-                                    offer, "downloading", progress=percent
-                                )
+                                await self._report(offer, "downloading", progress=percent)
                             if is_interrupted and received * 2 > size:
                                 break
             except (aiohttp.ClientError, TimeoutError, OSError):

@@ -65,9 +65,7 @@ def read_manifest(path: str) -> ApkManifest | None:
             entry = archive.getinfo(MANIFEST)
             # Android supports no other method, and others decompress without limits.
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise MalformedApk(
-                    "The compression method of the manifest is not supported."
-                )
+                raise MalformedApk("The compression method of the manifest is not supported.")
             with archive.open(entry) as file:
                 manifest = file.read(MAX_MANIFEST_SIZE + 1)
     except MalformedApk:
@@ -182,9 +180,9 @@ class _Strings:
         if self._is_utf8:
             _, position = self._length(position, 1)
             size, position = self._length(position, 1)
-            return self._data[
-                position : position + min(size, 4 * MAX_TEXT_LENGTH)
-            ].decode(errors="replace")
+            return self._data[position : position + min(size, 4 * MAX_TEXT_LENGTH)].decode(
+                errors="replace"
+            )
         size, position = self._length(position, 2)
         return self._data[position : position + 2 * min(size, MAX_TEXT_LENGTH)].decode(
             "utf-16-le", errors="replace"

@@ -2,16 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.errors import (
-    Busy,
-    Conflict,
-    Detail,
-    Gone,
-    Invalid,
-    Missing,
-    Refused,
-    Unavailable,
-)
+from core.errors import Busy, Conflict, Detail, Gone, Invalid, Missing, Refused, Unavailable
 
 
 class ProductNotFound(Missing):
@@ -197,8 +188,7 @@ class InvalidRollout(Invalid):
     def __init__(self, errors: Sequence[tuple[str, str]]) -> None:
         super().__init__(errors[0][1], field=errors[0][0])
         self.details = [
-            Detail(code=self.code, sentence=sentence, field=field)
-            for field, sentence in errors
+            Detail(code=self.code, sentence=sentence, field=field) for field, sentence in errors
         ]
 
 
@@ -208,9 +198,7 @@ class NoEligibleDevices(Conflict):
     code = "rollout_without_devices"
 
     def __init__(self, left_out: dict[str, int]) -> None:
-        super().__init__(
-            _SENTENCES[max(left_out, key=left_out.__getitem__, default="")]
-        )
+        super().__init__(_SENTENCES[max(left_out, key=left_out.__getitem__, default="")])
         self.current = {"left_out": left_out}
 
 

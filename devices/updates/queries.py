@@ -44,13 +44,7 @@ _PROGRESS = PreparedStatement(
 
 
 def record_progress(
-    *,
-    device_id: UUID,
-    deployment_id: UUID,
-    attempt: int,
-    status: str,
-    progress: int,
-    now: datetime,
+    *, device_id: UUID, deployment_id: UUID, attempt: int, status: str, progress: int, now: datetime
 ) -> bool:
     """Store the progress of an update of the current tenant's device.
 

@@ -33,6 +33,6 @@ def delete_orphaned_files() -> int:
     """Delete files that interrupted uploads left behind. Return how many."""
     with every_tenant_scope():
         before = timezone.now() - MIN_ORPHAN_AGE
-        return packages.delete_orphaned_files(
+        return packages.delete_orphaned_files(before=before) + uploads.delete_leftover_files(
             before=before
-        ) + uploads.delete_leftover_files(before=before)
+        )

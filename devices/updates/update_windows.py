@@ -42,9 +42,7 @@ class WindowState:
     until: datetime | None
 
 
-def window_state(
-    windows: Sequence[Window], zone: ZoneInfo, at: datetime
-) -> WindowState:
+def window_state(windows: Sequence[Window], zone: ZoneInfo, at: datetime) -> WindowState:
     """Return the state of the maintenance windows at a time.
 
     A window belongs to the day on which it starts. A window whose end is not after its
@@ -58,8 +56,7 @@ def window_state(
     if not windows:
         return WindowState(True, None)
     schedule = [
-        {"days": window["days"], "on": window["from"], "off": window["until"]}
-        for window in windows
+        {"days": window["days"], "on": window["from"], "off": window["until"]} for window in windows
     ]
     state = screen_state(schedule, zone, at)
     return WindowState(state.is_on, state.until)

@@ -83,9 +83,7 @@ class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
     def state(self, channel: Channel) -> str:
         return "on" if channel.is_enabled else "off"
 
-    @admin.action(
-        description="Send a test message (at most 3 channels)", permissions=["change"]
-    )
+    @admin.action(description="Send a test message (at most 3 channels)", permissions=["change"])
     def test_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def test(channel: Channel) -> str:
             message = channels.test(channel=channel, now=timezone.now())
@@ -99,9 +97,7 @@ class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
         return results_page(self, request, "Test messages", outcomes)
 
     @admin.action(description="Rotate secrets", permissions=["change"])
-    def rotate_selected(
-        self, request: HttpRequest, rows: QuerySet[Any]
-    ) -> HttpResponse:
+    def rotate_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         secrets: dict[str, str] = {}
 
         def rotate(channel: Channel) -> str:
@@ -189,9 +185,7 @@ class MessageAdmin(ReadOnlyAdmin):
         return format_html_join(SafeString("<br>"), "{} UTC, {} ms: {}", lines) or "-"
 
     @admin.action(description="Send again", permissions=["manage"])
-    def replay_selected(
-        self, request: HttpRequest, rows: QuerySet[Any]
-    ) -> HttpResponse:
+    def replay_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def replay(message: ChannelDelivery) -> str:
             channels.replay(message_id=message.pk, now=timezone.now())
             return "The message will be sent again shortly."

@@ -10,12 +10,7 @@ from unfold.decorators import display
 from core.templatetags.portal import relative_time
 from events.models import Delivery, Event
 from events.services import delivery
-from tenants.admin.base import (
-    MAX_ROWS_PER_ACTION,
-    ActionResult,
-    ReadOnlyAdmin,
-    results_page,
-)
+from tenants.admin.base import MAX_ROWS_PER_ACTION, ActionResult, ReadOnlyAdmin, results_page
 
 
 @admin.register(Event)
@@ -26,9 +21,7 @@ class EventAdmin(ReadOnlyAdmin):
     list_filter = (("name", FieldTextFilter), "caller_kind")
     list_select_related = ("tenant",)
     search_fields = ("=device_id", "name__startswith", "caller_name__startswith")
-    search_help_text = (
-        "Device id, or the beginning of the event's name or the caller's name"
-    )
+    search_help_text = "Device id, or the beginning of the event's name or the caller's name"
     ordering = ("-id",)
     fields = (
         "name",
@@ -54,8 +47,7 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description="Changes")
     def changed_fields(self, event: Event) -> str:
         return ", ".join(
-            f"{name}: {before} → {after}"
-            for name, (before, after) in event.changes.items()
+            f"{name}: {before} → {after}" for name, (before, after) in event.changes.items()
         )
 
 
@@ -68,15 +60,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     list_select_related = ("event",)
     ordering = ("-id",)
     actions = ("try_again",)
-    fields = (
-        "event",
-        "listener",
-        "stream",
-        "attempts",
-        "due_at",
-        "dead_at",
-        "last_error",
-    )
+    fields = ("event", "listener", "stream", "attempts", "due_at", "dead_at", "last_error")
 
     @display(description="State", label={"waiting": "info", "dead": "danger"})
     def state(self, row: Delivery) -> str:

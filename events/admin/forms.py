@@ -22,10 +22,7 @@ ANY = [("", "All events, also without a severity"), *Severity.choices]
 def lines_field(label: str, **kwargs: Any) -> Any:
     """Return a form field for a list of strings, one per line."""
     return forms.CharField(
-        label=label,
-        max_length=4000,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        **kwargs,
+        label=label, max_length=4000, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), **kwargs
     )
 
 
@@ -35,18 +32,13 @@ class ChannelForm(ServiceForm):
     tenant = tenant_field()
     name = text_field("Name", required=True, length=120)
     kind = forms.ChoiceField(
-        choices=Channel.Kind.choices,
-        widget=UnfoldAdminSelectWidget(choices=Channel.Kind.choices),
+        choices=Channel.Kind.choices, widget=UnfoldAdminSelectWidget(choices=Channel.Kind.choices)
     )
     url = text_field(
-        "URL",
-        length=500,
-        help_text="For a webhook, such as https://example.com/hook.",
+        "URL", length=500, help_text="For a webhook, such as https://example.com/hook."
     )
     recipients = lines_field(
-        "Recipients",
-        required=False,
-        help_text="For mail: e-mail addresses, one per line.",
+        "Recipients", required=False, help_text="For mail: e-mail addresses, one per line."
     )
     events = lines_field(
         "Events",
@@ -60,14 +52,10 @@ class ChannelForm(ServiceForm):
         widget=UnfoldAdminSelectWidget(choices=ANY),
     )
     tag = text_field(
-        "Tag",
-        help_text="Only events of devices with this tag. Leave empty for all events.",
+        "Tag", help_text="Only events of devices with this tag. Leave empty for all events."
     )
     is_enabled = forms.BooleanField(
-        label="Enabled",
-        required=False,
-        initial=True,
-        widget=UnfoldBooleanSwitchWidget(),
+        label="Enabled", required=False, initial=True, widget=UnfoldBooleanSwitchWidget()
     )
 
     class Meta:

@@ -87,27 +87,22 @@ class NewChannelSerializer(serializers.Serializer[Any]):
     channel = ChannelSerializer()
     secret = serializers.CharField(
         allow_null=True,
-        help_text="Secret that signs a webhook's requests. Returned only once."
-        " Null for mail.",
+        help_text="Secret that signs a webhook's requests. Returned only once. Null for mail.",
     )
 
 
 class SecretSerializer(serializers.Serializer[Any]):
-    secret = serializers.CharField(
-        help_text="Secret that signs the requests. Returned only once."
-    )
+    secret = serializers.CharField(help_text="Secret that signs the requests. Returned only once.")
 
 
 class AttemptSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     milliseconds = serializers.IntegerField()
     status = serializers.IntegerField(
-        allow_null=True,
-        help_text="HTTP status. Null without a response, and for mail.",
+        allow_null=True, help_text="HTTP status. Null without a response, and for mail."
     )
     answer = serializers.CharField(
-        allow_blank=True,
-        help_text="Beginning of the response body, or the error message.",
+        allow_blank=True, help_text="Beginning of the response body, or the error message."
     )
 
 

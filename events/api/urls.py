@@ -5,20 +5,14 @@ from events.api import views
 urlpatterns = [
     path("channels", views.ChannelsView.as_view(), name="channels"),
     path("channels/<uuid:channel_id>", views.ChannelView.as_view(), name="channel"),
-    path(
-        "channels/<uuid:channel_id>/test",
-        views.TestView.as_view(),
-        name="channel-test",
-    ),
+    path("channels/<uuid:channel_id>/test", views.TestView.as_view(), name="channel-test"),
     path(
         "channels/<uuid:channel_id>/rotate-secret",
         views.RotateSecretView.as_view(),
         name="channel-rotate-secret",
     ),
     path(
-        "channels/<uuid:channel_id>/messages",
-        views.MessagesView.as_view(),
-        name="channel-messages",
+        "channels/<uuid:channel_id>/messages", views.MessagesView.as_view(), name="channel-messages"
     ),
     path(
         "channels/<uuid:channel_id>/messages/<int:message_id>/replay",

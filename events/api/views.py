@@ -53,9 +53,7 @@ class ChannelsView(ListAPIView[Channel]):
     def post(self, request: Request) -> Response:
         body = ChannelFields(data=request.data)
         body.is_valid(raise_exception=True)
-        channel, secret = channels.create(
-            now=timezone.now(), **body.service_arguments()
-        )
+        channel, secret = channels.create(now=timezone.now(), **body.service_arguments())
         response = NewChannelSerializer({"channel": channel, "secret": secret})
         return Response(response.data, status.HTTP_201_CREATED)
 
@@ -74,9 +72,7 @@ class ChannelView(APIView):
         channel = get_channel(channel_id)
         body = ChannelUpdateSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        updated = channels.update(
-            channel=channel, now=timezone.now(), **body.service_arguments()
-        )
+        updated = channels.update(channel=channel, now=timezone.now(), **body.service_arguments())
         return Response(ChannelSerializer(updated).data)
 
     @extend_schema(responses={204: None})
@@ -106,9 +102,7 @@ class RotateSecretView(APIView):
 
     @extend_schema(request=None, responses={201: SecretSerializer})
     def post(self, request: Request, channel_id: UUID) -> Response:
-        secret = channels.rotate_secret(
-            channel=get_channel(channel_id), now=timezone.now()
-        )
+        secret = channels.rotate_secret(channel=get_channel(channel_id), now=timezone.now())
         return Response({"secret": secret}, status.HTTP_201_CREATED)
 
 

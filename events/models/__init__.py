@@ -1,14 +1,7 @@
 """Models of events, their deliveries to subscribers and channels, and the audit log."""
 
 from events.models.channel import Channel, ChannelDelivery, ChannelDeliveryQuerySet
-from events.models.event import (
-    Delivery,
-    DeliveryQuerySet,
-    Event,
-    EventQuerySet,
-    Seal,
-    Unsealed,
-)
+from events.models.event import Delivery, DeliveryQuerySet, Event, EventQuerySet, Seal, Unsealed
 
 __all__ = [
     "Channel",

@@ -36,9 +36,7 @@ class Channel(TenantOwned):
     url = models.CharField(max_length=500, blank=True)  # of a webhook
     recipients = ArrayField(models.EmailField(), default=list, blank=True)  # of mails
     events = ArrayField(models.CharField(max_length=64), default=alerts)
-    least_severity = models.CharField(
-        max_length=8, choices=Severity.choices, blank=True
-    )
+    least_severity = models.CharField(max_length=8, choices=Severity.choices, blank=True)
     tag = models.CharField(max_length=64, blank=True)  # name of a device tag
     is_enabled = models.BooleanField(default=True)
     secret = models.CharField(max_length=255, blank=True, editable=False)  # encrypted
@@ -54,9 +52,7 @@ class Channel(TenantOwned):
         ordering = ("name", "id")
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="channel_once"),
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="channel_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="channel_with_its_tenant"),
         )
 
     def __str__(self) -> str:
@@ -78,9 +74,7 @@ class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
         So the messages of a device are sent to a channel in order.
         """
         older = ChannelDelivery.every_tenant.waiting().filter(
-            channel=OuterRef("channel"),
-            device_id=OuterRef("device_id"),
-            id__lt=OuterRef("id"),
+            channel=OuterRef("channel"), device_id=OuterRef("device_id"), id__lt=OuterRef("id")
         )
         return self.waiting().filter(~Exists(older), due_at__lte=now)
 
@@ -89,9 +83,7 @@ class ChannelDelivery(TenantOwned):
     """A message: one event for one channel. It is kept for a week with its attempts."""
 
     id = models.BigAutoField(primary_key=True)
-    channel = models.ForeignKey(
-        Channel, on_delete=models.CASCADE, related_name="deliveries"
-    )
+    channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="deliveries")
     event_id = models.BigIntegerField()  # no foreign key: events are deleted separately
     name = models.CharField(max_length=64)
     device_id = models.UUIDField(null=True)  # messages of a device are sent in order
@@ -112,9 +104,7 @@ class ChannelDelivery(TenantOwned):
         verbose_name = "message"
         ordering = ("-id",)
         constraints = (
-            models.UniqueConstraint(
-                fields=("channel", "event_id"), name="told_once_per_channel"
-            ),
+            models.UniqueConstraint(fields=("channel", "event_id"), name="told_once_per_channel"),
             SameTenant("channel", name="told_on_its_tenants_channel"),
         )
         indexes = (

@@ -127,9 +127,7 @@ class Delivery(models.Model):
                 name="delivery_order",
             ),
             models.Index(
-                fields=("due_at",),
-                condition=Q(dead_at__isnull=True),
-                name="delivery_due",
+                fields=("due_at",), condition=Q(dead_at__isnull=True), name="delivery_due"
             ),
         )
 
@@ -168,9 +166,7 @@ class Seal(models.Model):
         ordering = ("chain", "number")
         constraints = (
             models.UniqueConstraint(
-                fields=("chain", "number"),
-                nulls_distinct=False,
-                name="seal_once_per_place",
+                fields=("chain", "number"), nulls_distinct=False, name="seal_once_per_place"
             ),
         )
         indexes = (models.Index(fields=("sealed_at",), name="seal_retention"),)

@@ -129,9 +129,7 @@ def digest_of(event: Event) -> bytes:
         event.data,
         event.changes,
     ]
-    text = json.dumps(
-        values, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":")
-    )
+    text = json.dumps(values, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).digest()
 
 
@@ -159,9 +157,7 @@ def _new_links(
     for start in range(0, len(ids), MAX_EVENTS_PER_SEAL):
         seal_ids = ids[start : start + MAX_EVENTS_PER_SEAL]
         # An event that was removed before sealing gets a digest that no event can have.
-        digests = [
-            digest_of(events[pk]) if pk in events else ZERO_DIGEST for pk in seal_ids
-        ]
+        digests = [digest_of(events[pk]) if pk in events else ZERO_DIGEST for pk in seal_ids]
         number += 1
         link = Seal(
             chain=chain,
@@ -212,14 +208,10 @@ def _use_one_snapshot() -> None:
 
 def _split(digests: bytes | memoryview) -> Sequence[bytes]:
     data = bytes(digests)
-    return [
-        data[start : start + DIGEST_SIZE] for start in range(0, len(data), DIGEST_SIZE)
-    ]
+    return [data[start : start + DIGEST_SIZE] for start in range(0, len(data), DIGEST_SIZE)]
 
 
-def _breaks_of_unsealed_events(
-    tenant_id: UUID | None, *, every: bool
-) -> Iterable[Break]:
+def _breaks_of_unsealed_events(tenant_id: UUID | None, *, every: bool) -> Iterable[Break]:
     """Yield events that are in no seal and not marked as unsealed.
 
     Such events were inserted without the trigger.

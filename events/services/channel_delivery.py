@@ -89,9 +89,7 @@ def _send(batch: list[ChannelDelivery], now: datetime) -> int:
     if not batch:
         return 0
     with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as pool:
-        futures = {
-            pool.submit(send): messages for messages, send in _prepare(batch, now=now)
-        }
+        futures = {pool.submit(send): messages for messages, send in _prepare(batch, now=now)}
         for future in as_completed(futures):
             _store_result(futures[future], future.result(), now=now)
     return len(batch)
@@ -117,9 +115,7 @@ def _lease_mails(now: datetime) -> list[ChannelDelivery]:
     )
     due = due.exclude(_is_paused(now))
     channels = list(
-        due.order_by("channel")
-        .values_list("channel", flat=True)
-        .distinct()[:MAIL_BATCH]
+        due.order_by("channel").values_list("channel", flat=True).distinct()[:MAIL_BATCH]
     )
     ids: list[int] = []
     for channel_id in channels:
@@ -156,17 +152,13 @@ def _prepare(batch: list[ChannelDelivery], *, now: datetime) -> Iterator[Transmi
         yield messages, _mail(messages[0].channel, mail_events, names)
 
 
-def _webhook(
-    message: ChannelDelivery, event: Event, names: dict[Any, str], now: datetime
-) -> Send:
+def _webhook(message: ChannelDelivery, event: Event, names: dict[Any, str], now: datetime) -> Send:
     channel = message.channel
 
     def send() -> tuple[bool, int | None, str]:
         body = encode(payload(event, names.get(event.device_id, "")))
         secrets = valid_secrets(channel, now=now)
-        headers = signed_headers(
-            body, message_id=message.event_id, secrets=secrets, now=now
-        )
+        headers = signed_headers(body, message_id=message.event_id, secrets=secrets, now=now)
         answer = outbound_http.post(channel.url, body, headers)
         return 200 <= answer.status < 300, answer.status, answer.text
 
@@ -175,12 +167,7 @@ def _webhook(
 
 def _mail(channel: Channel, events: list[Event], names: dict[Any, str]) -> Send:
     def send() -> tuple[bool, int | None, str]:
-        email = mail(
-            events,
-            names=names,
-            recipients=channel.recipients,
-            channel_name=channel.name,
-        )
+        email = mail(events, names=names, recipients=channel.recipients, channel_name=channel.name)
         email.send()
         return True, None, "The mail server accepted the mail."
 
@@ -201,17 +188,13 @@ def _timed(send: Callable[[], tuple[bool, int | None, str]]) -> Send:
         except Exception as error:  # one failing receiver must not affect the others
             succeeded, status, answer = False, None, str(error) or type(error).__name__
         milliseconds = round(1000 * (time.perf_counter() - start))
-        return AttemptResult(
-            succeeded, status, answer.replace("\x00", ""), milliseconds
-        )
+        return AttemptResult(succeeded, status, answer.replace("\x00", ""), milliseconds)
 
     return timed
 
 
 @transaction.atomic
-def _store_result(
-    messages: list[ChannelDelivery], result: AttemptResult, *, now: datetime
-) -> None:
+def _store_result(messages: list[ChannelDelivery], result: AttemptResult, *, now: datetime) -> None:
     """Store the result of an attempt, except for messages leased again meanwhile."""
     attempt = {
         "at": now.isoformat(),
@@ -239,7 +222,5 @@ def _store_result(
         still_leased, ["log", "delivered_at", "dead_at", "due_at"], batch_size=500
     )
     if not result.succeeded and result.status is None:
-        channels = Channel.every_tenant.filter(
-            pk=messages[0].channel_id, kind=Channel.Kind.WEBHOOK
-        )
+        channels = Channel.every_tenant.filter(pk=messages[0].channel_id, kind=Channel.Kind.WEBHOOK)
         channels.update(rests_until=now + FAILURE_PAUSE)

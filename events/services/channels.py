@@ -248,20 +248,15 @@ def _validate_url(url: str) -> None:
         return
     if not is_allowed(address):
         raise InvalidChannel(
-            "The address is in an internal network. Enter a public address.",
-            field="url",
+            "The address is in an internal network. Enter a public address.", field="url"
         )
 
 
 def _validate_recipients(recipients: list[str]) -> None:
     if not settings.EMAIL_HOST:
-        raise InvalidChannel(
-            "This installation cannot send mail because EMAIL_HOST is not set."
-        )
+        raise InvalidChannel("This installation cannot send mail because EMAIL_HOST is not set.")
     if not 1 <= len(recipients) <= MAX_RECIPIENTS:
-        raise InvalidChannel(
-            f"Enter from 1 to {MAX_RECIPIENTS} recipients.", field="recipients"
-        )
+        raise InvalidChannel(f"Enter from 1 to {MAX_RECIPIENTS} recipients.", field="recipients")
     for recipient in recipients:
         try:
             validate_email(recipient)

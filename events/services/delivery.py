@@ -50,9 +50,7 @@ def _attempt(delivery: Delivery, *, now: datetime) -> None:
         with transaction.atomic():
             _call_subscriber(delivery, event)
     except Exception as error:  # a failing subscriber must not block other deliveries
-        logger.exception(
-            "An event subscriber failed.", extra={"listener": delivery.listener}
-        )
+        logger.exception("An event subscriber failed.", extra={"listener": delivery.listener})
         delivery.last_error = f"{type(error).__name__}: {error}"[:2000]
         LEASES.fail(delivery, now=now)
         delivery.save(update_fields=["last_error", "due_at", "dead_at"])

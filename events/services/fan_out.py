@@ -82,9 +82,7 @@ def fan_out(events: Sequence[Event]) -> int:
     return len(messages)
 
 
-def _matches(
-    events: Sequence[Event], filters: Iterable[Filter]
-) -> Iterable[tuple[Event, UUID]]:
+def _matches(events: Sequence[Event], filters: Iterable[Filter]) -> Iterable[tuple[Event, UUID]]:
     for item in filters:
         matches = [event for event in events if item.passes(event)]
         if item.tag and matches:

@@ -32,10 +32,7 @@ def mail(
     portal_url = f"{settings.PUBLIC_URL}{reverse('admin:index')}"
     footer = f'You receive this mail through the channel "{channel_name}".'
     lines += ["", portal_url, footer]
-    if len(events) == 1:
-        subject = _headline(events[0], names)
-    else:
-        subject = f"{len(events):,} events"
+    subject = _headline(events[0], names) if len(events) == 1 else f"{len(events):,} events"
     return EmailMessage(
         subject=f"[provisioning] {' '.join(subject.split())}"[:200],
         body="\n".join(lines),
@@ -50,11 +47,7 @@ def _line(event: Event, names: dict[object, str]) -> str:
 def _headline(event: Event, names: dict[object, str]) -> str:
     severity = event.data.get("severity")
     title = event.data.get("title") or ""
-    parts = [
-        f"{severity}:" if severity else "",
-        event.name,
-        f"- {title}" if title else "",
-    ]
+    parts = [f"{severity}:" if severity else "", event.name, f"- {title}" if title else ""]
     device = names.get(event.device_id, "")
     if device:
         parts.append(f"({device})")

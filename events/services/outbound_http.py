@@ -53,16 +53,12 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Answer:
         parts = urlsplit(url)
         is_https = parts.scheme == "https"
         port = parts.port or (443 if is_https else 80)
-        connection_class = (
-            _CheckedHTTPSConnection if is_https else _CheckedHTTPConnection
-        )
+        connection_class = _CheckedHTTPSConnection if is_https else _CheckedHTTPConnection
         connection = connection_class(parts.hostname or "", port, timeout=TIMEOUT)
         path = parts.path or "/"
         path += f"?{parts.query}" if parts.query else ""
         with _deadline(connection):
-            connection.request(
-                "POST", path, body=body, headers=headers, preload_content=False
-            )
+            connection.request("POST", path, body=body, headers=headers, preload_content=False)
             response = connection.getresponse()
             text = response.read(MAX_RESPONSE).decode("utf-8", "replace")
             return Answer(response.status, text.replace("\x00", ""))
@@ -112,9 +108,7 @@ class _CheckedConnection:
         try:
             items = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise Unreachable(
-                f"The host name {self.host} cannot be resolved."
-            ) from error
+            raise Unreachable(f"The host name {self.host} cannot be resolved.") from error
         texts = list(dict.fromkeys(str(item[4][0]).partition("%")[0] for item in items))
         allowed = [text for text in texts if is_allowed(ipaddress.ip_address(text))]
         if not allowed:
@@ -125,9 +119,7 @@ class _CheckedConnection:
             if remaining <= 0:
                 break
             try:
-                connected = socket.create_connection(
-                    (text, port), min(remaining, TIMEOUT / 2)
-                )
+                connected = socket.create_connection((text, port), min(remaining, TIMEOUT / 2))
             except OSError as error:
                 failure = error
             else:
@@ -146,9 +138,7 @@ class _CheckedHTTPSConnection(_CheckedConnection, HTTPSConnection):
 
 
 @contextmanager
-def _deadline(
-    connection: _CheckedHTTPConnection | _CheckedHTTPSConnection,
-) -> Iterator[None]:
+def _deadline(connection: _CheckedHTTPConnection | _CheckedHTTPSConnection) -> Iterator[None]:
     """Abort the request after `TIMEOUT`, even if the server keeps sending single bytes."""
     connection.ends_at = time.monotonic() + TIMEOUT
     timed_out = threading.Event()

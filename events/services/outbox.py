@@ -48,10 +48,7 @@ def record(events: Iterable[DomainEvent]) -> None:
 def _add_deliveries(rows: Sequence[Event]) -> None:
     deliveries = [
         Delivery(
-            event_id=row.pk,
-            listener=path,
-            stream=row.device_id or row.tenant_id,
-            due_at=row.at,
+            event_id=row.pk, listener=path, stream=row.device_id or row.tenant_id, due_at=row.at
         )
         for row in rows
         for path in subscribers_of(row.name)

@@ -36,11 +36,7 @@ class Hint:
         if len(self.devices) <= MAX_DEVICES:
             devices = sorted(map(str, self.devices))
         return json.dumps(
-            {
-                "tenant": str(tenant_id or ""),
-                "names": sorted(self.names),
-                "devices": devices,
-            }
+            {"tenant": str(tenant_id or ""), "names": sorted(self.names), "devices": devices}
         )
 
 
@@ -69,9 +65,7 @@ def publish() -> None:
         hints = dict(_hints)
         _hints.clear()
     for tenant_id, hint in hints.items():
-        _client(settings.REDIS_URL).publish(
-            topics.page_updates_channel(), hint.as_json(tenant_id)
-        )
+        _client(settings.REDIS_URL).publish(topics.page_updates_channel(), hint.as_json(tenant_id))
 
 
 @cache

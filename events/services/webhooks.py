@@ -54,9 +54,7 @@ def signed_headers(
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
     """Return the signature of a body in hex: HMAC-SHA-256 (RFC 2104)."""
-    return hmac.new(
-        secret.encode(), f"{timestamp}.".encode() + body, sha256
-    ).hexdigest()
+    return hmac.new(secret.encode(), f"{timestamp}.".encode() + body, sha256).hexdigest()
 
 
 def encode(body: dict[str, Any]) -> bytes:

@@ -70,9 +70,7 @@ def test_the_applications_role_cannot_change_or_delete_events_and_seals(
         sql(statement)
 
 
-def test_events_are_sealed_in_their_tenants_chain(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_events_are_sealed_in_their_tenants_chain(tenant: Tenant, now: datetime) -> None:
     other = TenantFactory.create()
     write(tenant, now)
     write(other, now, 2)
@@ -89,9 +87,7 @@ def test_events_are_sealed_in_their_tenants_chain(
     assert verdict.breaks == []
 
 
-def test_unsealed_events_are_counted_and_are_no_break(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_unsealed_events_are_counted_and_are_no_break(tenant: Tenant, now: datetime) -> None:
     write(tenant, now)
 
     assert audit_log.verify().unsealed == 3
@@ -116,9 +112,7 @@ def test_a_deleted_event_is_detected(tenant: Tenant, now: datetime) -> None:
     assert breaks() == [(ids[0], "the event is missing")]
 
 
-def test_an_event_deleted_before_it_was_sealed_is_detected(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_an_event_deleted_before_it_was_sealed_is_detected(tenant: Tenant, now: datetime) -> None:
     ids = write(tenant, now)
     tamper("DELETE FROM events_event WHERE id = %s", ids[0])
 
@@ -127,9 +121,7 @@ def test_an_event_deleted_before_it_was_sealed_is_detected(
     assert breaks() == [(ids[0], "the event is missing")]
 
 
-def test_an_event_inserted_without_the_trigger_is_detected(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_an_event_inserted_without_the_trigger_is_detected(tenant: Tenant, now: datetime) -> None:
     ids = write(tenant, now)
     audit_log.seal(now=now)
 
@@ -144,19 +136,14 @@ def test_an_event_inserted_without_the_trigger_is_detected(
     assert [what for _, what in breaks()] == ["the event is in no seal"]
 
 
-def test_a_deleted_seal_and_its_events_are_detected(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_a_deleted_seal_and_its_events_are_detected(tenant: Tenant, now: datetime) -> None:
     for _ in range(3):
         write(tenant, now, 1)
         audit_log.seal(now=now)
 
     tamper("DELETE FROM events_seal WHERE number = 2")
 
-    assert [what for _, what in breaks()] == [
-        "seals 2 to 2 are missing",
-        "the event is in no seal",
-    ]
+    assert [what for _, what in breaks()] == ["seals 2 to 2 are missing", "the event is in no seal"]
 
 
 def test_an_event_changed_together_with_its_seal_breaks_the_next_seal(
@@ -181,9 +168,7 @@ def test_an_event_changed_together_with_its_seal_breaks_the_next_seal(
     ]
 
 
-def test_events_deleted_after_their_retention_are_no_break(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_events_deleted_after_their_retention_are_no_break(tenant: Tenant, now: datetime) -> None:
     write(tenant, now - timedelta(days=2))
     audit_log.seal(now=now - timedelta(days=2))
     write(tenant, now)
@@ -196,9 +181,7 @@ def test_events_deleted_after_their_retention_are_no_break(
     assert Seal.objects.get().number == 2
 
 
-def test_the_command_reports_an_unchanged_log(
-    tenant: Tenant, now: datetime, capsys: Any
-) -> None:
+def test_the_command_reports_an_unchanged_log(tenant: Tenant, now: datetime, capsys: Any) -> None:
     write(tenant, now)
     audit_log.seal(now=now)
 
@@ -219,9 +202,7 @@ def test_the_command_reports_a_break(tenant: Tenant, now: datetime) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_seals_events(
-    tenant: Tenant, now: datetime, celery_worker: None
-) -> None:
+def test_a_worker_seals_events(tenant: Tenant, now: datetime, celery_worker: None) -> None:
     write(tenant, now)
 
     seal_task.delay()

@@ -28,9 +28,7 @@ def run_action(client: Client, url: str, action: str, row: Any) -> str:
     return client.post(url, data).content.decode()
 
 
-def test_a_webhook_is_created_and_tested_and_its_message_replayed(
-    admin: Client,
-) -> None:
+def test_a_webhook_is_created_and_tested_and_its_message_replayed(admin: Client) -> None:
     with receiver() as endpoint:
         data = {
             "name": "Ops",
@@ -63,12 +61,7 @@ def test_a_webhook_is_created_and_tested_and_its_message_replayed(
 
 
 def test_an_internal_url_is_an_error_of_its_field(admin: Client) -> None:
-    data = {
-        "name": "Ops",
-        "kind": "webhook",
-        "url": "http://10.0.0.1/",
-        "events": "alert.*",
-    }
+    data = {"name": "Ops", "kind": "webhook", "url": "http://10.0.0.1/", "events": "alert.*"}
 
     response = admin.post(f"{CHANNELS}add/", data)
 

@@ -50,9 +50,7 @@ def endpoint() -> Iterator[Receiver]:
 @pytest.fixture
 def webhook(tenant: Tenant, endpoint: Receiver, now: datetime) -> Channel:
     with tenant_scope(tenant.pk):
-        channel, _ = channels.create(
-            name="Ops", kind="webhook", url=endpoint.url, now=now
-        )
+        channel, _ = channels.create(name="Ops", kind="webhook", url=endpoint.url, now=now)
     return channel
 
 
@@ -138,9 +136,7 @@ def test_an_event_without_severity_passes_no_severity_filter(
     ChannelFactory.create(tenant=tenant, events=["*"], least_severity="low")
 
     publish(
-        DeviceQuarantined(
-            tenant_id=tenant.pk, device_id=device.pk, at=now, reason="x", seen=[]
-        )
+        DeviceQuarantined(tenant_id=tenant.pk, device_id=device.pk, at=now, reason="x", seen=[])
     )
 
     assert messages() == []
@@ -265,9 +261,7 @@ def test_internal_addresses_are_not_contacted(address: str) -> None:
         outbound_http.post(f"http://{host}:9/", b"", {})
 
 
-def test_a_host_name_of_an_internal_address_is_not_contacted(
-    endpoint: Receiver,
-) -> None:
+def test_a_host_name_of_an_internal_address_is_not_contacted(endpoint: Receiver) -> None:
     with (
         override_settings(WEBHOOK_ALLOWED_NETWORKS=[]),
         pytest.raises(outbound_http.Unreachable, match="internal network"),
@@ -302,9 +296,7 @@ def test_a_server_that_sends_single_bytes_is_disconnected_at_the_timeout(
         thread = threading.Thread(target=send_single_bytes)
         thread.start()
         with pytest.raises(outbound_http.Unreachable):
-            outbound_http.post(
-                f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {}
-            )
+            outbound_http.post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {})
         thread.join()
 
 
@@ -372,9 +364,7 @@ def test_a_worker_with_an_expired_lease_does_not_overwrite_a_newer_result(
     channel_delivery.send_due(now=now + channel_delivery.LEASES.duration)
     failure = channel_delivery.AttemptResult(False, None, "too slow", 9)
 
-    channel_delivery._store_result(
-        stale, failure, now=now + channel_delivery.LEASES.duration
-    )
+    channel_delivery._store_result(stale, failure, now=now + channel_delivery.LEASES.duration)
 
     assert messages()[0].state == "delivered"
 
@@ -434,9 +424,7 @@ def test_a_channel_is_created_tested_changed_and_deleted_over_the_api(
     member: Callable[..., APIClient], endpoint: Receiver
 ) -> None:
     admin = member(Role.ADMIN)
-    created = admin.post(
-        "/channels", {"name": "Ops", "kind": "webhook", "url": endpoint.url}
-    )
+    created = admin.post("/channels", {"name": "Ops", "kind": "webhook", "url": endpoint.url})
     assert created.status_code == 201, created.content
     assert created.json()["secret"].startswith("whs_")
     url = f"/channels/{created.json()['channel']['id']}"
@@ -512,12 +500,7 @@ def test_a_single_event_is_sent_as_a_mail_and_several_as_a_digest(
     with mail_server() as mailbox:
         assert get_connection() is not None
         with tenant_scope(tenant.pk):
-            channels.create(
-                name="Ops",
-                kind="mail",
-                recipients=["ops@example.com"],
-                now=now,
-            )
+            channels.create(name="Ops", kind="mail", recipients=["ops@example.com"], now=now)
         publish(alert_opened(tenant, now, device_id=device.pk))
         channel_delivery.send_due(now=now)
         for number in range(150):
@@ -535,9 +518,7 @@ def test_a_single_event_is_sent_as_a_mail_and_several_as_a_digest(
 
 
 def test_a_mail_that_cannot_be_sent_is_retried(tenant: Tenant, now: datetime) -> None:
-    ChannelFactory.create(
-        tenant=tenant, kind="mail", url="", recipients=["a@b.example"]
-    )
+    ChannelFactory.create(tenant=tenant, kind="mail", url="", recipients=["a@b.example"])
     publish(alert_opened(tenant, now))
     backend = "django.core.mail.backends.smtp.EmailBackend"
     with override_settings(EMAIL_BACKEND=backend, EMAIL_HOST="127.0.0.1", EMAIL_PORT=9):
@@ -546,9 +527,7 @@ def test_a_mail_that_cannot_be_sent_is_retried(tenant: Tenant, now: datetime) ->
     assert (messages()[0].state, messages()[0].attempts) == ("waiting", 1)
 
 
-def test_a_mail_channel_without_a_mail_server_is_an_error(
-    member: Callable[..., APIClient],
-) -> None:
+def test_a_mail_channel_without_a_mail_server_is_an_error(member: Callable[..., APIClient]) -> None:
     data = {"name": "Ops", "kind": "mail", "recipients": ["ops@example.com"]}
 
     response = member(Role.ADMIN).post("/channels", data)
@@ -556,9 +535,7 @@ def test_a_mail_channel_without_a_mail_server_is_an_error(
     assert response.json()["errors"][0]["code"] == "invalid_channel"
 
 
-def test_messages_are_kept_for_a_week(
-    tenant: Tenant, webhook: Channel, now: datetime
-) -> None:
+def test_messages_are_kept_for_a_week(tenant: Tenant, webhook: Channel, now: datetime) -> None:
     publish(alert_opened(tenant, now))
     channel_delivery.send_due(now=now)
 

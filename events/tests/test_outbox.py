@@ -45,9 +45,7 @@ def delivered(monkeypatch: pytest.MonkeyPatch) -> list[SomethingHappened]:
     return events
 
 
-def new_event(
-    tenant: Tenant, at: datetime, what: str = "it", **fields: Any
-) -> DomainEvent:
+def new_event(tenant: Tenant, at: datetime, what: str = "it", **fields: Any) -> DomainEvent:
     return SomethingHappened(tenant_id=tenant.pk, at=at, what=what, **fields)
 
 
@@ -62,9 +60,7 @@ def deliver_all(now: datetime) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_recording_outside_a_transaction_is_an_error(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_recording_outside_a_transaction_is_an_error(tenant: Tenant, now: datetime) -> None:
     with pytest.raises(transaction.TransactionManagementError):
         record([new_event(tenant, now)])
 
@@ -213,9 +209,7 @@ def test_a_worker_killed_after_the_lease_loses_nothing(
     assert len(delivered) == 1
 
 
-def test_an_event_without_subscribers_has_no_delivery(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_an_event_without_subscribers_has_no_delivery(tenant: Tenant, now: datetime) -> None:
     write(new_event(tenant, now))
 
     assert Event.every_tenant.exists()
@@ -309,9 +303,7 @@ def test_a_real_worker_delivers(celery_worker: None, tenant: Tenant) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_worker_deletes_expired_events(
-    celery_worker: None, tenant: Tenant
-) -> None:
+def test_a_real_worker_deletes_expired_events(celery_worker: None, tenant: Tenant) -> None:
     long_ago = datetime(2001, 1, 1, tzinfo=UTC)
     write(new_event(tenant, long_ago))
     audit_log.seal(now=long_ago)

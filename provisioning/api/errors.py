@@ -7,16 +7,7 @@ from drf_standardized_errors import formatter, handler
 from drf_standardized_errors.types import VALIDATION_ERROR, Error, ErrorResponse
 from rest_framework import exceptions, status
 
-from core.errors import (
-    Busy,
-    Conflict,
-    DomainError,
-    Gone,
-    Invalid,
-    Missing,
-    Refused,
-    Unavailable,
-)
+from core.errors import Busy, Conflict, DomainError, Gone, Invalid, Missing, Refused, Unavailable
 from tenants.api.throttles import count_rejected_request
 
 HTTP_STATUS: dict[type[DomainError], int] = {

@@ -14,10 +14,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     if _in_portal(request):
         return defaults.permission_denied(request, exception)
     return _error(
-        403,
-        "client_error",
-        "permission_denied",
-        "You do not have permission to do this.",
+        403, "client_error", "permission_denied", "You do not have permission to do this."
     )
 
 

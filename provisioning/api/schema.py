@@ -78,9 +78,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
 class ErrorsSerializer(serializers.Serializer[Any]):
     """The format of every error response."""
 
-    type = serializers.ChoiceField(
-        choices=("validation_error", "client_error", "server_error")
-    )
+    type = serializers.ChoiceField(choices=("validation_error", "client_error", "server_error"))
     errors: Any = ErrorSerializer(many=True)
     current = serializers.DictField(
         required=False,
@@ -167,9 +165,7 @@ class StrictBody(OpenApiSerializerExtension):
     match_subclasses = True
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        schema = auto_schema._map_serializer(
-            self.target, direction, bypass_extensions=True
-        )
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
         if direction == "request":
             schema["additionalProperties"] = False
         return schema

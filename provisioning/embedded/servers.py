@@ -37,16 +37,12 @@ def programs(
     """
     factories = {"postgres": postgres.program, "valkey": valkey.program}
     return [
-        factory(endpoints, durable=durable)
-        for name, factory in factories.items()
-        if name in wanted
+        factory(endpoints, durable=durable) for name, factory in factories.items() if name in wanted
     ]
 
 
 @contextmanager
-def running(
-    var: Path, *, wanted: Set[str] = BOTH, durable: bool = True
-) -> Iterator[Endpoints]:
+def running(var: Path, *, wanted: Set[str] = BOTH, durable: bool = True) -> Iterator[Endpoints]:
     """Ensure that the wanted servers run inside the block.
 
     They are started here unless another process runs them already.

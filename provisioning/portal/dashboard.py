@@ -70,20 +70,13 @@ def _fleet(devices: Any) -> dict[str, int]:
     counts = devices.not_retired().aggregate(total=Count("pk"), online=online)
     total = counts["total"]
     share = round(100 * counts["online"] / total) if total else 0
-    return {
-        **counts,
-        "offline": total - counts["online"],
-        "share": share,
-        "rest": 100 - share,
-    }
+    return {**counts, "offline": total - counts["online"], "share": share, "rest": 100 - share}
 
 
 def _alerts(alerts: Any) -> dict[str, Any]:
     """Count and list the open alerts that are not acknowledged, most severe first."""
     unacknowledged = alerts.open().filter(acknowledged_at=None)
-    counts = dict(
-        unacknowledged.order_by().values_list("severity").annotate(count=Count("pk"))
-    )
+    counts = dict(unacknowledged.order_by().values_list("severity").annotate(count=Count("pk")))
     by_severity = Case(
         *(When(severity=name, then=Value(-rank)) for rank, name in _SEVERITY_RANKS),
         output_field=IntegerField(),
@@ -170,9 +163,7 @@ def _audit(user: User) -> dict[str, Any]:
     """Return the state of the certificate inspection and its integrity findings."""
     findings = Drift.objects.all()
     if not user.is_superuser:
-        findings = findings.filter(
-            certificate__in=DeviceCertificate.objects.of_current_tenant()
-        )
+        findings = findings.filter(certificate__in=DeviceCertificate.objects.of_current_tenant())
     last, running = last_full_pass(), Inspection.objects.filter(ended_at=None).first()
     return {
         "ended_at": last.ended_at if last else None,

@@ -13,9 +13,7 @@ def _has_permission(permission: str) -> Callable[[HttpRequest], bool]:
 
 
 def _is_member(request: HttpRequest) -> bool:
-    return not request.user.is_superuser and request.user.has_perm(
-        "tenants.view_tenant"
-    )
+    return not request.user.is_superuser and request.user.has_perm("tenants.view_tenant")
 
 
 def _page(title: str, icon: str, model: str) -> dict[str, Any]:
@@ -45,11 +43,7 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("portal/charts.js"),
     ],
     "SITE_FAVICONS": [
-        {
-            "rel": "icon",
-            "type": "image/svg+xml",
-            "href": lambda request: static("portal/icon.svg"),
-        }
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("portal/icon.svg")}
     ],
     "SITE_DROPDOWN": "provisioning.portal.site.tenant_choices",
     "ACCOUNT": {
@@ -82,11 +76,7 @@ UNFOLD: dict[str, Any] = {
         "navigation": [
             {
                 "items": [
-                    {
-                        "title": "Overview",
-                        "icon": "dashboard",
-                        "link": reverse_lazy("admin:index"),
-                    },
+                    {"title": "Overview", "icon": "dashboard", "link": reverse_lazy("admin:index")},
                     _page("Devices", "tv_gen", "devices.device"),
                     {
                         "title": "Pair a device",
@@ -94,11 +84,7 @@ UNFOLD: dict[str, Any] = {
                         "link": reverse_lazy("admin:pair"),
                         "permission": _has_permission("devices.add_device"),
                     },
-                    _page(
-                        "Certificates",
-                        "workspace_premium",
-                        "certificates.devicecertificate",
-                    ),
+                    _page("Certificates", "workspace_premium", "certificates.devicecertificate"),
                     _page("Events", "history", "events.event"),
                 ]
             },
@@ -107,9 +93,7 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _page(
-                        "Configurations",
-                        "display_settings",
-                        "configurations.deviceconfiguration",
+                        "Configurations", "display_settings", "configurations.deviceconfiguration"
                     ),
                     _page("Preferences", "tune", "preferences.preferencedefinition"),
                 ],
@@ -120,16 +104,8 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _page("Commands", "terminal", "remote_control.commandhistory"),
                     _page("Bulk commands", "groups", "remote_control.bulkcommand"),
-                    _page(
-                        "Sessions",
-                        "settings_remote",
-                        "remote_control.remotecontrolsession",
-                    ),
-                    _page(
-                        "Remote control policy",
-                        "policy",
-                        "remote_control.remotecontrolpolicy",
-                    ),
+                    _page("Sessions", "settings_remote", "remote_control.remotecontrolsession"),
+                    _page("Remote control policy", "policy", "remote_control.remotecontrolpolicy"),
                 ],
             },
             {
@@ -150,9 +126,7 @@ UNFOLD: dict[str, Any] = {
                     _page("Rules", "rule_settings", "monitoring.monitoringrule"),
                     _page("Rule overrides", "alt_route", "monitoring.ruleoverride"),
                     _page("Notification channels", "campaign", "events.channel"),
-                    _page(
-                        "Channel messages", "outgoing_mail", "events.channeldelivery"
-                    ),
+                    _page("Channel messages", "outgoing_mail", "events.channeldelivery"),
                 ],
             },
             {
@@ -162,10 +136,7 @@ UNFOLD: dict[str, Any] = {
                     _page("Enrollment tokens", "key", "devices.enrollmenttoken"),
                     _page("Members", "group", "tenants.membership"),
                     _page("API tokens", "vpn_key", "tenants.apitoken"),
-                    {
-                        **_page("Tenant", "domain", "tenants.tenant"),
-                        "permission": _is_member,
-                    },
+                    {**_page("Tenant", "domain", "tenants.tenant"), "permission": _is_member},
                 ],
             },
             {
@@ -180,38 +151,22 @@ UNFOLD: dict[str, Any] = {
                     {
                         "title": "Platform configuration",
                         "icon": "layers",
-                        "link": reverse_lazy(
-                            "admin:configurations_edit", args=["platform", "all"]
-                        ),
+                        "link": reverse_lazy("admin:configurations_edit", args=["platform", "all"]),
                         "permission": lambda request: request.user.is_superuser,
                     },
                     _page(
-                        "Platform preferences",
-                        "settings_suggest",
-                        "preferences.platformpreference",
+                        "Platform preferences", "settings_suggest", "preferences.platformpreference"
                     ),
                     _page(
                         "Certificate authorities",
                         "verified_user",
                         "certificates.certificateauthority",
                     ),
-                    _page(
-                        "Renewal campaigns",
-                        "update",
-                        "certificates.renewalcampaign",
-                    ),
-                    _page(
-                        "Certificate inspections",
-                        "fact_check",
-                        "certificates.inspection",
-                    ),
+                    _page("Renewal campaigns", "update", "certificates.renewalcampaign"),
+                    _page("Certificate inspections", "fact_check", "certificates.inspection"),
                     _page("Integrity findings", "rule", "certificates.drift"),
                     _page("Event deliveries", "outbox", "events.delivery"),
-                    _page(
-                        "Scheduled tasks",
-                        "schedule",
-                        "django_celery_beat.periodictask",
-                    ),
+                    _page("Scheduled tasks", "schedule", "django_celery_beat.periodictask"),
                 ],
             },
         ],

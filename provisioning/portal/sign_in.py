@@ -31,11 +31,7 @@ class CodeForm(forms.Form):
         label="Code",
         max_length=20,
         widget=UnfoldAdminTextInputWidget(
-            attrs={
-                "autocomplete": "one-time-code",
-                "inputmode": "numeric",
-                "autofocus": True,
-            }
+            attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}
         ),
     )
 
@@ -50,22 +46,14 @@ def rate_limit_response(request: HttpRequest) -> HttpResponse | None:
     return locked_out(request, minutes=1 + int(wait // 60))
 
 
-def locked_out(
-    request: HttpRequest, *args: Any, minutes: int = 15, **kwargs: Any
-) -> HttpResponse:
+def locked_out(request: HttpRequest, *args: Any, minutes: int = 15, **kwargs: Any) -> HttpResponse:
     """Return the page shown after too many attempts, even to a correct password.
 
     Args:
         minutes: how long the lock lasts.
     """
-    context = {
-        **admin.site.each_context(request),
-        "title": "Sign-in locked",
-        "minutes": minutes,
-    }
-    response = TemplateResponse(
-        request, "portal/locked_out.html", context, status=429
-    ).render()
+    context = {**admin.site.each_context(request), "title": "Sign-in locked", "minutes": minutes}
+    response = TemplateResponse(request, "portal/locked_out.html", context, status=429).render()
     response["Retry-After"] = str(minutes * 60)
     return response
 
@@ -79,10 +67,7 @@ def ask_second_factor(request: HttpRequest) -> HttpResponse:
         return redirect("admin:index")
     form = CodeForm(request.POST or None)
     if form.is_valid() and _succeeds(
-        form,
-        lambda: second_factor.verify(
-            user, form.cleaned_data["code"], now=timezone.now()
-        ),
+        form, lambda: second_factor.verify(user, form.cleaned_data["code"], now=timezone.now())
     ):
         request.session.cycle_key()
         request.session[VERIFIED_SECOND_FACTOR] = factor
@@ -148,8 +133,6 @@ def _succeeds(form: forms.Form, operation: Callable[[], Any]) -> bool:
     return True
 
 
-def _page(
-    request: HttpRequest, template: str, title: str, **values: Any
-) -> TemplateResponse:
+def _page(request: HttpRequest, template: str, title: str, **values: Any) -> TemplateResponse:
     context = {**admin.site.each_context(request), "title": title, **values}
     return TemplateResponse(request, template, context)

@@ -36,11 +36,7 @@ class PortalSite(UnfoldAdminSite):
 
     def get_urls(self) -> list[Any]:
         """Remove the "view on site" URL: no model has a page outside the portal."""
-        return [
-            url
-            for url in super().get_urls()
-            if getattr(url, "name", "") != "view_on_site"
-        ]
+        return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
 
     def extra_urls(self) -> list[URLPattern]:
         return [
@@ -49,16 +45,10 @@ class PortalSite(UnfoldAdminSite):
                 self.admin_view(require_GET(choose_tenant)),
                 name="choose-tenant",
             ),
-            path(
-                "live/",
-                self.admin_view(require_GET(live.stream)),
-                name="live",
-            ),
+            path("live/", self.admin_view(require_GET(live.stream)), name="live"),
             path("pair/", self.admin_view(import_string(PAIR_PAGE)), name="pair"),
             path(
-                "second-factor/",
-                self.admin_view(sign_in.ask_second_factor),
-                name="second-factor",
+                "second-factor/", self.admin_view(sign_in.ask_second_factor), name="second-factor"
             ),
             path(
                 "second-factor/set-up/",
@@ -70,9 +60,7 @@ class PortalSite(UnfoldAdminSite):
 
 def choose_tenant(request: HttpRequest, tenant_id: Any) -> HttpResponse:
     """Switch to another tenant of the signed-in member for the rest of the session."""
-    allowed = {
-        membership.tenant_id for membership in memberships_of(signed_in_user(request))
-    }
+    allowed = {membership.tenant_id for membership in memberships_of(signed_in_user(request))}
     if tenant_id in allowed:
         request.session[SESSION_KEY] = str(tenant_id)
     return HttpResponseRedirect(reverse("admin:index"))

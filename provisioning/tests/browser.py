@@ -37,8 +37,7 @@ class BrowserRunner:
 
     def _run(self, steps: Steps[T], width: int, dark: bool) -> T:
         context = self.browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if dark else "light",
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
         )
         context.set_default_timeout(15_000)
         page = context.new_page()
@@ -64,9 +63,7 @@ def in_browser() -> Iterator[BrowserRunner]:
     with ThreadPoolExecutor(1) as thread:
         playwright = thread.submit(lambda: sync_playwright().start()).result()
         launch = playwright.chromium.launch
-        browser = thread.submit(
-            lambda: launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        ).result()
+        browser = thread.submit(lambda: launch(executable_path=CHROMIUM, args=ARGUMENTS)).result()
         yield BrowserRunner(thread, browser)
         thread.submit(browser.close).result()
         thread.submit(playwright.stop).result()

@@ -26,11 +26,7 @@ class Channel:
     @asynccontextmanager
     async def stream(self, token: str, **headers: str) -> Any:
         """Open a device's event stream. Yields the body, readable line by line."""
-        all_headers = {
-            "Authorization": f"Bearer {token}",
-            "Accept": "text/event-stream",
-            **headers,
-        }
+        all_headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream", **headers}
         async with (
             aiohttp.ClientSession() as http,
             http.get(self.url, headers=all_headers) as response,

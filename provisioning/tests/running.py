@@ -20,12 +20,7 @@ from devices.registry.tests.waiting import wait_until
 from provisioning.embedded.endpoints import load_or_create
 from provisioning.var import BASE
 
-TEST_VARIABLES = (
-    "DATABASE_URL",
-    "REDIS_URL",
-    "CERTIFICATES_ROOT",
-    "PYTEST_XDIST_WORKER",
-)
+TEST_VARIABLES = ("DATABASE_URL", "REDIS_URL", "CERTIFICATES_ROOT", "PYTEST_XDIST_WORKER")
 
 
 class Up:
@@ -156,10 +151,7 @@ def call(up: Up, path: str, token: str, body: Any) -> dict[str, Any]:
     request = urllib.request.Request(
         f"http://localhost:{up.port}{path}",
         data=json.dumps(body).encode(),
-        headers={
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json",
-        },
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=10) as response:
         data: dict[str, Any] = json.load(response)

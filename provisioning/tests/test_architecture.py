@@ -71,9 +71,7 @@ def test_only_one_module_writes_the_next_steps_of_devices() -> None:
         str(source)
         for source in SOURCES
         if str(source) != "devices/registry/next_steps.py"
-        and any(
-            sql in (BASE / source).read_text(encoding="utf-8") for sql in statements
-        )
+        and any(sql in (BASE / source).read_text(encoding="utf-8") for sql in statements)
     ] == []
 
 
@@ -83,9 +81,7 @@ def test_no_code_filters_by_tenant_explicitly() -> None:
         if source.parts[0] in ("accounts", "tenants", "benchmarks"):
             continue
         for node in ast.walk(parsed(source)):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
-                ".filter"
-            ):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".filter"):
                 violations += [
                     f"{source}:{node.lineno}"
                     for keyword in node.keywords
@@ -119,8 +115,7 @@ def test_no_function_imports_project_code() -> None:
         for source in SOURCES
         for function in functions(parsed(source))
         for inner in ast.walk(function)
-        if isinstance(inner, ast.ImportFrom)
-        and (inner.module or "").split(".")[0] in PACKAGES
+        if isinstance(inner, ast.ImportFrom) and (inner.module or "").split(".")[0] in PACKAGES
     ] == []
 
 

@@ -50,10 +50,7 @@ def post(client: Any, path: str, body: bytes, content_type: str = JSON) -> Any:
 
 
 def assert_is_api_error(response: Any) -> None:
-    assert 400 <= response.status_code < 500, (
-        response.status_code,
-        response.content[:200],
-    )
+    assert 400 <= response.status_code < 500, (response.status_code, response.content[:200])
     body = response.json()
     assert body["type"] in {"validation_error", "client_error"}
     assert body["errors"]
@@ -97,9 +94,7 @@ def test_an_invalid_connect_request_is_rejected(
 
 
 @pytest.mark.parametrize("size", [3_000_000, 10_000_000])
-def test_a_body_that_is_too_large_is_rejected(
-    member: Callable[..., APIClient], size: int
-) -> None:
+def test_a_body_that_is_too_large_is_rejected(member: Callable[..., APIClient], size: int) -> None:
     body = b'{"serial_number": "' + b"x" * size + b'"}'
 
     response = post(member(), "/devices", body)
@@ -109,9 +104,7 @@ def test_a_body_that_is_too_large_is_rejected(
 
 
 def test_a_form_encoded_body_is_rejected(member: Callable[..., APIClient]) -> None:
-    response = post(
-        member(), "/devices", b"serial_number=A", "application/x-www-form-urlencoded"
-    )
+    response = post(member(), "/devices", b"serial_number=A", "application/x-www-form-urlencoded")
 
     assert response.status_code == 415
     assert_is_api_error(response)
@@ -136,9 +129,7 @@ def test_an_unknown_path_returns_an_api_error(path: str) -> None:
     assert_is_api_error(response)
 
 
-def test_an_unsupported_method_returns_an_api_error(
-    member: Callable[..., APIClient],
-) -> None:
+def test_an_unsupported_method_returns_an_api_error(member: Callable[..., APIClient]) -> None:
     response = member().put("/devices", {})
 
     assert response.status_code == 405
@@ -192,9 +183,7 @@ def test_a_csr_of_an_unknown_version_is_rejected(
     assert_is_api_error(response)
 
 
-def test_an_invalid_tag_is_rejected(
-    member: Callable[..., APIClient], device: Device
-) -> None:
+def test_an_invalid_tag_is_rejected(member: Callable[..., APIClient], device: Device) -> None:
     response = member().patch(f"/devices/{device.pk}", {"tags": ["a,b"]})
 
     assert response.status_code == 400
@@ -228,9 +217,7 @@ def test_an_unknown_or_invalid_query_parameter_is_rejected(
     assert_is_api_error(response)
 
 
-def test_a_deeply_nested_cursor_is_rejected(
-    member: Callable[..., APIClient],
-) -> None:
+def test_a_deeply_nested_cursor_is_rejected(member: Callable[..., APIClient]) -> None:
     cursor = base64.b64encode(b"p=" + b"[" * 3000).decode()
 
     response = member().get("/devices", {"cursor": cursor})

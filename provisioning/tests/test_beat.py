@@ -44,9 +44,7 @@ def every_second() -> PeriodicTask:
     PeriodicTask.objects.all().delete()
     interval = IntervalSchedule.objects.create(every=1, period="seconds")
     return PeriodicTask.objects.create(
-        name="tick",
-        task="devices.registry.tasks.sweep_device_status",
-        interval=interval,
+        name="tick", task="devices.registry.tasks.sweep_device_status", interval=interval
     )
 
 
@@ -94,9 +92,7 @@ def test_without_redis_there_is_no_leader(settings: Any) -> None:
 
 def test_a_last_run_in_the_future_does_not_delay_a_task() -> None:
     task = every_second()
-    PeriodicTask.objects.filter(pk=task.pk).update(
-        last_run_at=timezone.now() + timedelta(hours=1)
-    )
+    PeriodicTask.objects.filter(pk=task.pk).update(last_run_at=timezone.now() + timedelta(hours=1))
 
     entry = Entry(PeriodicTask.objects.get(pk=task.pk), app=app)
 

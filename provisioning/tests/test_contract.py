@@ -20,10 +20,7 @@ from certificates.services.certificate_management import CertificateManagementSe
 from certificates.tests.keys import ec_key, request_for
 from devices.configurations.tests.documents import save_for_tenant
 from devices.registry.models import Device
-from devices.registry.services.credentials import (
-    create_enrollment_token,
-    renew_device_token,
-)
+from devices.registry.services.credentials import create_enrollment_token, renew_device_token
 from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant
@@ -34,10 +31,7 @@ EXAMPLES = 12  # per endpoint; more would take too long in CI
 SCHEMA = schemathesis.openapi.from_wsgi("/schema", get_wsgi_application())
 SCHEMA.config.generation.allow_extra_parameters = False  # tested in test_bad_input
 EXAMPLE_SETTINGS = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
+    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 # Endpoints that may reject input that is valid according to the schema. A schema cannot
 # express, for example: the content of a certificate signing request, which identifiers a
@@ -226,10 +220,7 @@ def test_values_of_one_response_can_be_used_in_the_next_request(
             )
 
     run_state_machine_as_test(
-        Fleet,
-        settings=settings(
-            EXAMPLE_SETTINGS, max_examples=EXAMPLES, stateful_step_count=8
-        ),
+        Fleet, settings=settings(EXAMPLE_SETTINGS, max_examples=EXAMPLES, stateful_step_count=8)
     )
 
 

@@ -32,9 +32,7 @@ def running_server(live_server: Any, settings: Any) -> None:
 
 def demo(*arguments: str) -> dict[str, Any]:
     out = StringIO()
-    call_command(
-        "demo", "--devices", "4", "--seconds", "2", "--json", *arguments, stdout=out
-    )
+    call_command("demo", "--devices", "4", "--seconds", "2", "--json", *arguments, stdout=out)
     result: dict[str, Any] = json.loads(out.getvalue())
     return result
 
@@ -46,10 +44,7 @@ def test_the_demo_creates_a_tenant_with_devices_that_have_a_history() -> None:
     yesterday = datetime.now(UTC) - timedelta(hours=23)
     samples = DeviceMetrics.every_tenant.filter(recorded_at__lt=yesterday)
     assert samples.values("device_id").distinct().count() == 4
-    assert set(DeviceTag.every_tenant.values_list("tag__name", flat=True)) == {
-        "lobby",
-        "bar",
-    }
+    assert set(DeviceTag.every_tenant.values_list("tag__name", flat=True)) == {"lobby", "bar"}
     assert DeviceConfiguration.every_tenant.count() == 3
     assert PreferenceDefinition.every_tenant.count() == 3
     assert Deployment.every_tenant.get().counted == 4

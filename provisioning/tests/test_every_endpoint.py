@@ -20,20 +20,12 @@ from certificates.services.certificate_management import CertificateManagementSe
 from certificates.tests.keys import ec_key, request_for
 from devices.configurations.models import DeviceConfiguration
 from devices.configurations.tests.documents import save_for_device
-from devices.monitoring.models import (
-    Alert,
-    AlertComment,
-    MonitoringRule,
-    RuleOverride,
-)
+from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
 from devices.monitoring.tests.factories import AlertFactory, RuleFactory
 from devices.preferences.models import DeviceSettings, PreferenceDefinition
 from devices.preferences.services import definitions
 from devices.registry.models import Device, EnrollmentToken
-from devices.registry.services.credentials import (
-    create_enrollment_token,
-    renew_device_token,
-)
+from devices.registry.services.credentials import create_enrollment_token, renew_device_token
 from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory
 from devices.remote_control.models import (
     BulkCommand,
@@ -42,12 +34,7 @@ from devices.remote_control.models import (
     Screenshot,
 )
 from devices.remote_control.tests.remote_control import create_remote_control_rows
-from devices.updates.models import (
-    Deployment,
-    SoftwareProduct,
-    SoftwareUpdate,
-    UpdateStatus,
-)
+from devices.updates.models import Deployment, SoftwareProduct, SoftwareUpdate, UpdateStatus
 from devices.updates.tests.rollouts import create_rollout_rows
 from events.models import Channel, ChannelDelivery
 from events.tests.factories import ChannelFactory
@@ -271,9 +258,7 @@ def protected() -> Protected:
     override = RuleOverride.every_tenant.create(
         tenant=tenant, rule=rule, device=device, threshold=5
     )
-    alert = AlertFactory.create(
-        tenant=tenant, rule=rule, device=device, title="Protected Alert"
-    )
+    alert = AlertFactory.create(tenant=tenant, rule=rule, device=device, title="Protected Alert")
     channel = ChannelFactory.create(tenant=tenant, name="Protected Channel")
     now = datetime.now(UTC)
     message = ChannelDelivery.every_tenant.create(
@@ -285,9 +270,7 @@ def protected() -> Protected:
         due_at=now,
         delivered_at=now,
     )
-    configuration = save_for_device(
-        device, {"extra": {"text": "Protected Text"}}, now=now
-    )
+    configuration = save_for_device(device, {"extra": {"text": "Protected Text"}}, now=now)
     with tenant_scope(tenant.pk):
         definitions.define(
             key="protected_preference",
@@ -320,9 +303,7 @@ def protected() -> Protected:
 
 
 def api_token(role: Role, tenant: Tenant | None = None) -> tuple[ApiToken, str]:
-    membership = MembershipFactory.create(
-        tenant=tenant or TenantFactory.create(), role=role
-    )
+    membership = MembershipFactory.create(tenant=tenant or TenantFactory.create(), role=role)
     return issue_api_token(membership=membership, name="t", now=datetime.now(UTC))
 
 
@@ -342,16 +323,10 @@ def invalid_credentials(protected: Protected) -> Iterator[tuple[str, str]]:
     for prefix in ("usr_", "enr_", "dev_", "xyz_"):
         yield f"unknown {prefix}", f"Bearer {tokens.make(prefix)}"
     now = datetime.now(UTC)
-    for row, token in (
-        api_token(Role.OWNER, protected.tenant),
-        enrollment(protected.tenant),
-    ):
+    for row, token in (api_token(Role.OWNER, protected.tenant), enrollment(protected.tenant)):
         revoke_token(row, now=now)
         yield f"revoked {row.prefix}", f"Bearer {token}"
-    for row, token in (
-        api_token(Role.OWNER, protected.tenant),
-        enrollment(protected.tenant),
-    ):
+    for row, token in (api_token(Role.OWNER, protected.tenant), enrollment(protected.tenant)):
         past = now - timedelta(seconds=1)
         type(row).every_tenant.filter(pk=row.pk).update(expires_at=past)
         yield f"expired {row.prefix}", f"Bearer {token}"
@@ -361,9 +336,7 @@ def invalid_credentials(protected: Protected) -> Iterator[tuple[str, str]]:
     yield "another scheme", f"Basic {api_token(Role.OWNER, protected.tenant)[1]}"
 
 
-def send(
-    protected: Protected, endpoint: Endpoint, credential: str, query: str = ""
-) -> Any:
+def send(protected: Protected, endpoint: Endpoint, credential: str, query: str = "") -> Any:
     """Request an endpoint with the protected objects in path and body."""
     client = APIClient()
     if credential:
@@ -403,35 +376,23 @@ def assert_unchanged(protected: Protected) -> None:
     assert protected.alert.status == "open"
     protected.channel.refresh_from_db()
     protected.message.refresh_from_db()
-    assert (protected.channel.name, protected.channel.secret) == (
-        "Protected Channel",
-        "",
-    )
+    assert (protected.channel.name, protected.channel.secret) == ("Protected Channel", "")
     assert protected.message.state == "delivered"
     protected.configuration.refresh_from_db()
     assert protected.configuration.number == 1
-    assert (
-        PreferenceDefinition.every_tenant.filter(tenant=protected.tenant).count() == 1
-    )
+    assert PreferenceDefinition.every_tenant.filter(tenant=protected.tenant).count() == 1
     assert not DeviceSettings.every_tenant.exists()
     protected.command.refresh_from_db()
     protected.bulk.refresh_from_db()
     assert (protected.command.status, protected.bulk.state) == ("queued", "waiting")
     assert CommandHistory.every_tenant.filter(tenant=protected.tenant).count() == 1
-    for row in (
-        protected.product,
-        protected.package,
-        protected.rollout,
-        protected.update,
-    ):
+    for row in (protected.product, protected.package, protected.rollout, protected.update):
         row.refresh_from_db()
     assert (protected.product.name, protected.package.state) == (product_name, "draft")
     assert (protected.rollout.state, protected.update.status) == ("draft", "pending")
     assert SoftwareUpdate.every_tenant.count() == 1
     assert Deployment.every_tenant.count() == 1
-    assert not RemoteControlSession.every_tenant.filter(
-        tenant=protected.tenant
-    ).exists()
+    assert not RemoteControlSession.every_tenant.filter(tenant=protected.tenant).exists()
     assert not AlertComment.every_tenant.exists()
     assert DeviceCertificate.objects.of_device(protected.device.pk).count() == 1
 
@@ -442,9 +403,7 @@ def test_the_document_contains_all_endpoints_listed_here() -> None:
 
 
 @pytest.mark.parametrize("endpoint", PRIVATE, ids=" ".join)
-def test_invalid_credentials_are_rejected(
-    protected: Protected, endpoint: Endpoint
-) -> None:
+def test_invalid_credentials_are_rejected(protected: Protected, endpoint: Endpoint) -> None:
     for caller, credential in invalid_credentials(protected):
         response = send(protected, endpoint, credential)
         assert response.status_code == 401, (caller, response.content)
@@ -453,9 +412,7 @@ def test_invalid_credentials_are_rejected(
 
 
 @pytest.mark.parametrize("endpoint", PRIVATE, ids=" ".join)
-def test_an_owner_of_another_tenant_has_no_access(
-    protected: Protected, endpoint: Endpoint
-) -> None:
+def test_an_owner_of_another_tenant_has_no_access(protected: Protected, endpoint: Endpoint) -> None:
     response = send(protected, endpoint, f"Bearer {api_token(Role.OWNER)[1]}")
 
     if endpoint not in TENANT_ENDPOINTS:
@@ -465,9 +422,7 @@ def test_an_owner_of_another_tenant_has_no_access(
 
 
 @pytest.mark.parametrize("endpoint", PRIVATE, ids=" ".join)
-def test_a_device_of_another_tenant_has_no_access(
-    protected: Protected, endpoint: Endpoint
-) -> None:
+def test_a_device_of_another_tenant_has_no_access(protected: Protected, endpoint: Endpoint) -> None:
     token = device_token(DeviceFactory.create())
 
     response = send(protected, endpoint, f"Bearer {token}")
@@ -494,11 +449,7 @@ def test_an_enrollment_token_of_another_tenant_has_no_access(
 
 @pytest.mark.parametrize(
     "endpoint",
-    [
-        endpoint
-        for endpoint in PRIVATE
-        if endpoint not in DEVICE_ENDPOINTS and endpoint[0] != "get"
-    ],
+    [endpoint for endpoint in PRIVATE if endpoint not in DEVICE_ENDPOINTS and endpoint[0] != "get"],
     ids=" ".join,
 )
 def test_a_viewer_changes_nothing(protected: Protected, endpoint: Endpoint) -> None:

@@ -33,11 +33,7 @@ from devices.preferences.models import PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
 from devices.registry.models import Device, EnrollmentToken
 from devices.registry.services.credentials import create_enrollment_token
-from devices.registry.tests.factories import (
-    DeviceFactory,
-    DeviceIdentifierFactory,
-    TagFactory,
-)
+from devices.registry.tests.factories import DeviceFactory, DeviceIdentifierFactory, TagFactory
 from devices.remote_control.models import (
     BulkCommand,
     CommandHistory,
@@ -122,11 +118,7 @@ def protected() -> dict[str, Any]:
     )
     inspection = Inspection.objects.create(started_at=now)
     drift = Drift.objects.create(
-        certificate=certificate,
-        kind=NAME,
-        sentence=NAME,
-        found_at=now,
-        seen_at=now,
+        certificate=certificate, kind=NAME, sentence=NAME, found_at=now, seen_at=now
     )
     rule = RuleFactory.create(tenant=tenant, name=NAME)
     override = RuleOverride.every_tenant.create(
@@ -135,12 +127,7 @@ def protected() -> dict[str, Any]:
     alert = AlertFactory.create(tenant=tenant, rule=rule, device=device, title=NAME)
     channel = ChannelFactory.create(tenant=tenant, name=NAME)
     message = ChannelDelivery.every_tenant.create(
-        tenant=tenant,
-        channel=channel,
-        event_id=event.pk,
-        name=NAME,
-        created_at=now,
-        due_at=now,
+        tenant=tenant, channel=channel, event_id=event.pk, name=NAME, created_at=now, due_at=now
     )
     configuration = save_for_device(device, {"extra": {"text": NAME}}, now=now)
     with tenant_scope(tenant.pk):
@@ -206,10 +193,7 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
     pattern = pattern.replace("<uuid:device_id>", device_id)
     bulk_id = str(protected["remote_control.bulkcommand"].pk)
     pattern = pattern.replace("<uuid:bulk_id>", bulk_id)
-    for model, name in (
-        ("softwareupdate", "package_id"),
-        ("deployment", "rollout_id"),
-    ):
+    for model, name in (("softwareupdate", "package_id"), ("deployment", "rollout_id")):
         row_id = str(protected[f"updates.{model}"].pk)
         pattern = pattern.replace(f"<uuid:{name}>", row_id)
     screenshot_id = str(protected["remote_control.commandhistory"].screenshot.pk)
@@ -231,10 +215,7 @@ def sign_in(role: Role, tenant: Tenant | None = None) -> Client:
 
 
 def snapshot(protected: dict[str, Any]) -> list[Any]:
-    return [
-        type(row)._base_manager.filter(pk=row.pk).values().get()
-        for row in protected.values()
-    ]
+    return [type(row)._base_manager.filter(pk=row.pk).values().get() for row in protected.values()]
 
 
 def assert_no_protected_data(response: Any, page: str) -> None:
@@ -243,9 +224,7 @@ def assert_no_protected_data(response: Any, page: str) -> None:
         assert value not in content, (page, value)
 
 
-def test_each_model_of_the_portal_has_a_protected_row(
-    protected: dict[str, Any],
-) -> None:
+def test_each_model_of_the_portal_has_a_protected_row(protected: dict[str, Any]) -> None:
     models = {
         model._meta.label_lower
         for model in admin.site._registry
@@ -255,9 +234,7 @@ def test_each_model_of_the_portal_has_a_protected_row(
     assert models == set(protected)
 
 
-def test_every_page_redirects_signed_out_users_to_the_sign_in(
-    protected: dict[str, Any],
-) -> None:
+def test_every_page_redirects_signed_out_users_to_the_sign_in(protected: dict[str, Any]) -> None:
     before = snapshot(protected)
     for pattern, name in PAGES:
         if name in {"login", "logout", "jsi18n"}:
@@ -295,9 +272,7 @@ def test_actions_and_searches_of_another_tenant_reach_no_row(
     client, before = sign_in(role), snapshot(protected)
     for label, row in protected.items():
         model = type(row)
-        url = reverse(
-            f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
-        )
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         for action in admin.site._registry[model].actions or ():
             name = action if isinstance(action, str) else action.__name__
             data = {"action": name, ACTION_CHECKBOX_NAME: [str(row.pk)]}
@@ -320,9 +295,7 @@ def test_a_viewer_changes_nothing(protected: dict[str, Any]) -> None:
     before = snapshot(protected)
     for label, row in protected.items():
         model = type(row)
-        url = reverse(
-            f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
-        )
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         for page in ("add/", f"{row.pk}/change/", f"{row.pk}/delete/"):
             response = client.post(f"{url}{page}", FORM_DATA)
             assert response.status_code in {302, 403}, (label, page)
@@ -347,15 +320,11 @@ def _echo_count(response: Any, value: str) -> int:
     return sum(attribute.count(value) for attribute in attributes)
 
 
-def test_an_owner_can_open_every_page_of_the_own_tenant(
-    protected: dict[str, Any],
-) -> None:
+def test_an_owner_can_open_every_page_of_the_own_tenant(protected: dict[str, Any]) -> None:
     client = sign_in(Role.OWNER, protected["tenants.tenant"])
     count = 0
     for pattern, _ in PAGES:
-        match = re.match(
-            r"/admin/(\w+)/(\w+)/<path:object_id>/(change|\w+-\w+)/", pattern
-        )
+        match = re.match(r"/admin/(\w+)/(\w+)/<path:object_id>/(change|\w+-\w+)/", pattern)
         if match is None or client.get(pattern.split("<")[0]).status_code != 200:
             continue  # not a page of one row, or not a page for members
         response = client.get(url_for(pattern, protected), follow=True)

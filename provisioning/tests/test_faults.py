@@ -76,10 +76,7 @@ class LoadGenerator:
             started = time.monotonic()
             try:
                 registration = call(
-                    self.up,
-                    "/devices/auto-register",
-                    self.enrollment,
-                    {"serial_number": serial},
+                    self.up, "/devices/auto-register", self.enrollment, {"serial_number": serial}
                 )
                 self.registered[serial] = registration
                 call(self.up, "/devices/connect", registration["token"], {})
@@ -105,9 +102,7 @@ def rows(up: Up, sql: str, *values: Any) -> list[Any]:
     return result
 
 
-def test_no_acknowledged_data_is_lost_when_postgresql_is_killed(
-    up: Up, enrollment: str
-) -> None:
+def test_no_acknowledged_data_is_lost_when_postgresql_is_killed(up: Up, enrollment: str) -> None:
     load = LoadGenerator(up, enrollment)
 
     with load.running():
@@ -141,9 +136,7 @@ def stored_samples(up: Up) -> list[tuple[str, datetime]]:
     return rows(up, "SELECT device_id::text, recorded_at FROM metrics_devicemetrics")
 
 
-def test_requests_succeed_and_events_wait_while_redis_hangs(
-    up: Up, enrollment: str
-) -> None:
+def test_requests_succeed_and_events_wait_while_redis_hangs(up: Up, enrollment: str) -> None:
     load = LoadGenerator(up, enrollment)
     valkey = up.children()["valkey"]
 
@@ -165,9 +158,7 @@ def test_requests_succeed_and_events_wait_while_redis_hangs(
     assert load.max_seconds < 3
     wait_until(up.ready)
     wait_until(lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)])
-    assert rows(
-        up, "SELECT count(*) FROM events_delivery WHERE dead_at IS NOT NULL"
-    ) == [(0,)]
+    assert rows(up, "SELECT count(*) FROM events_delivery WHERE dead_at IS NOT NULL") == [(0,)]
 
 
 def test_slow_clients_do_not_block_other_requests(up: Up, enrollment: str) -> None:
@@ -203,9 +194,7 @@ def test_a_header_with_an_underscore_is_ignored(up: Up) -> None:
         assert sender.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_the_tasks_of_a_killed_worker_are_run_by_the_next_worker(
-    up: Up, enrollment: str
-) -> None:
+def test_the_tasks_of_a_killed_worker_are_run_by_the_next_worker(up: Up, enrollment: str) -> None:
     load = LoadGenerator(up, enrollment)
 
     with load.running(2):
@@ -217,9 +206,7 @@ def test_the_tasks_of_a_killed_worker_are_run_by_the_next_worker(
             wait_until(lambda victim=victim: up.replaced("celery", victim))  # type: ignore[misc]
 
     assert load.failures == 0
-    wait_until(
-        lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)], timeout=60
-    )
+    wait_until(lambda: rows(up, "SELECT count(*) FROM events_unsealed") == [(0,)], timeout=60)
     assert '"breaks": []' in up.manage("verify_audit_log", "--json")
 
 
@@ -243,9 +230,7 @@ with every_tenant_scope():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_killed_sweep_publishes_one_event_per_device(
-    tenant: Tenant,
-) -> None:
+def test_a_killed_sweep_publishes_one_event_per_device(tenant: Tenant) -> None:
     now = datetime.now(UTC)
     DeviceFactory.create_batch(
         8, tenant=tenant, status="online", last_seen=now - timedelta(hours=1)
@@ -310,13 +295,9 @@ def test_a_full_disk_leaves_no_incomplete_certificate(
 
 
 @pytest.mark.django_db
-def test_presence_is_correct_after_the_clock_was_set_back(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_presence_is_correct_after_the_clock_was_set_back(tenant: Tenant, now: datetime) -> None:
     ahead, threshold = now + timedelta(hours=2), timedelta(minutes=5)
-    talking, silent = DeviceFactory.create_batch(
-        2, tenant=tenant, status="online", last_seen=ahead
-    )
+    talking, silent = DeviceFactory.create_batch(2, tenant=tenant, status="online", last_seen=ahead)
 
     for minute in range(6):
         at = now + timedelta(minutes=minute)

@@ -140,15 +140,11 @@ def browser(up: Up) -> Any:
     return opener
 
 
-def test_an_open_page_is_notified_of_a_new_device_within_two_seconds(
-    up: Up, browser: Any
-) -> None:
+def test_an_open_page_is_notified_of_a_new_device_within_two_seconds(up: Up, browser: Any) -> None:
     enrollment = re.search(r"enr_[\w-]{43}", up.output())
     assert enrollment is not None
     origin = f"http://localhost:{up.port}"
-    request = urllib.request.Request(
-        f"{origin}/admin/live/", headers={"Origin": origin}
-    )
+    request = urllib.request.Request(f"{origin}/admin/live/", headers={"Origin": origin})
     with browser.open(request, timeout=10) as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         assert stream.headers["Access-Control-Allow-Origin"] == origin
@@ -157,9 +153,7 @@ def test_an_open_page_is_notified_of_a_new_device_within_two_seconds(
         event_with(stream, '"*"')  # a new page fetches itself once
 
         started = time.monotonic()
-        answer = call(
-            up, "/devices/auto-register", enrollment[0], {"serial_number": "L"}
-        )
+        answer = call(up, "/devices/auto-register", enrollment[0], {"serial_number": "L"})
         event = json.loads(event_with(stream, "device.registered"))
 
     assert time.monotonic() - started < 2

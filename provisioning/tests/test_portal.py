@@ -65,9 +65,7 @@ def run_action(client: Client, url: str, action: str, *rows: Any, **fields: str)
     return client.post(url, {"action": action, ACTION_CHECKBOX_NAME: ids, **fields})
 
 
-@pytest.mark.parametrize(
-    "model", list(admin.site._registry), ids=lambda model: model.__name__
-)
+@pytest.mark.parametrize("model", list(admin.site._registry), ids=lambda model: model.__name__)
 def test_every_list_and_add_form_can_be_opened(superuser: Client, model: Any) -> None:
     name = f"{model._meta.app_label}_{model._meta.model_name}"
 
@@ -97,9 +95,7 @@ def test_a_member_signs_in_with_email_and_password(tenant: Tenant) -> None:
     assert "Online share" in text(response)
 
 
-def test_a_member_only_sees_rows_of_the_own_tenant(
-    portal: SignIn, device: Device
-) -> None:
+def test_a_member_only_sees_rows_of_the_own_tenant(portal: SignIn, device: Device) -> None:
     other_device = DeviceFactory.create(name="Other device")
     row, other_row = certificate(device), certificate(other_device)
     client = portal(Role.OWNER)
@@ -118,22 +114,13 @@ def test_a_member_only_sees_rows_of_the_own_tenant(
     assert str(other_device.pk) not in events
 
 
-def test_a_members_actions_do_not_change_rows_of_another_tenant(
-    portal: SignIn,
-) -> None:
+def test_a_members_actions_do_not_change_rows_of_another_tenant(portal: SignIn) -> None:
     other_device = DeviceFactory.create()
     row = certificate(other_device)
     client = portal(Role.OWNER)
 
     run_action(client, DEVICES, "retire_selected", other_device, confirmed="yes")
-    run_action(
-        client,
-        CERTIFICATES,
-        "revoke_selected",
-        row,
-        confirmed="yes",
-        reason="unspecified",
-    )
+    run_action(client, CERTIFICATES, "revoke_selected", row, confirmed="yes", reason="unspecified")
 
     other_device.refresh_from_db()
     row.refresh_from_db()
@@ -192,32 +179,24 @@ def test_a_device_can_be_added_in_the_portal(portal: SignIn, tenant: Tenant) -> 
     assert Event.every_tenant.named("device.registered").get().caller_kind == "member"
 
 
-def test_a_superuser_chooses_the_tenant_of_a_new_device(
-    superuser: Client, tenant: Tenant
-) -> None:
+def test_a_superuser_chooses_the_tenant_of_a_new_device(superuser: Client, tenant: Tenant) -> None:
     superuser.post(f"{DEVICES}add/", {"tenant": tenant.pk, "serial_number": "SN-1"})
 
     assert Device.every_tenant.get().tenant == tenant
 
 
-def test_an_error_is_shown_at_its_field_and_the_form_keeps_its_values(
-    portal: SignIn,
-) -> None:
+def test_an_error_is_shown_at_its_field_and_the_form_keeps_its_values(portal: SignIn) -> None:
     client = portal()
     client.post(f"{DEVICES}add/", {"serial_number": "SN-1"})
 
-    page = text(
-        client.post(f"{DEVICES}add/", {"serial_number": "SN-1", "name": "Hall"})
-    )
+    page = text(client.post(f"{DEVICES}add/", {"serial_number": "SN-1", "name": "Hall"}))
 
     assert "SN-1 belongs to" in page
     assert 'value="Hall"' in page
     assert Device.every_tenant.count() == 1
 
 
-def test_changing_name_and_tags_records_an_event(
-    portal: SignIn, device: Device
-) -> None:
+def test_changing_name_and_tags_records_an_event(portal: SignIn, device: Device) -> None:
     portal().post(
         f"{DEVICES}{device.pk}/change/",
         {
@@ -250,9 +229,7 @@ def test_retiring_requires_a_confirmation(portal: SignIn, device: Device) -> Non
     assert device.status == "retired"
 
 
-def test_an_action_reports_the_result_of_each_row(
-    portal: SignIn, tenant: Tenant
-) -> None:
+def test_an_action_reports_the_result_of_each_row(portal: SignIn, tenant: Tenant) -> None:
     active, retired = DeviceFactory.create_batch(2, tenant=tenant)
     client = portal()
     run_action(client, DEVICES, "retire_selected", retired, confirmed="yes")
@@ -269,23 +246,14 @@ def test_certificates_can_be_renewed_and_revoked_with_a_reason(
 ) -> None:
     row, client = certificate(device), portal()
 
-    assert "1 succeeded" in text(
-        run_action(client, CERTIFICATES, "renew_selected", row)
-    )
+    assert "1 succeeded" in text(run_action(client, CERTIFICATES, "renew_selected", row))
     new = row.successors.get()
     page = text(run_action(client, CERTIFICATES, "revoke_selected", new))
     assert "Key compromise" in page
-    response = run_action(
-        client, CERTIFICATES, "revoke_selected", new, confirmed="yes", reason="x"
-    )
+    response = run_action(client, CERTIFICATES, "revoke_selected", new, confirmed="yes", reason="x")
     assert "1 failed" in text(response)
     run_action(
-        client,
-        CERTIFICATES,
-        "revoke_selected",
-        new,
-        confirmed="yes",
-        reason="keyCompromise",
+        client, CERTIFICATES, "revoke_selected", new, confirmed="yes", reason="keyCompromise"
     )
     new.refresh_from_db()
     assert new.revocation_reason == "keyCompromise"
@@ -297,19 +265,12 @@ def test_certificates_can_be_renewed_and_revoked_from_the_list_of_devices(
     certified, uncertified = DeviceFactory.create_batch(2, tenant=tenant)
     row, client = certificate(certified), portal()
 
-    page = text(
-        run_action(client, DEVICES, "renew_for_selected", certified, uncertified)
-    )
+    page = text(run_action(client, DEVICES, "renew_for_selected", certified, uncertified))
     assert "1 succeeded, 1 failed" in page
     page = text(run_action(client, DEVICES, "revoke_for_selected", certified))
     assert "Key compromise" in page
     run_action(
-        client,
-        DEVICES,
-        "revoke_for_selected",
-        certified,
-        confirmed="yes",
-        reason="keyCompromise",
+        client, DEVICES, "revoke_for_selected", certified, confirmed="yes", reason="keyCompromise"
     )
     row.refresh_from_db()
     assert (row.status, row.successors.get().status) == ("revoked", "revoked")
@@ -334,9 +295,7 @@ def test_the_buttons_of_a_certificate_page_require_a_confirmation(
     assert row.serial_number in text(portal().get(f"{CERTIFICATES}{row.pk}/{action}/"))
 
 
-def test_a_device_page_shows_certificates_and_events(
-    portal: SignIn, device: Device
-) -> None:
+def test_a_device_page_shows_certificates_and_events(portal: SignIn, device: Device) -> None:
     row = certificate(device)
 
     page = text(portal().get(f"{DEVICES}{device.pk}/change/"))
@@ -378,9 +337,7 @@ def test_an_expiry_in_the_past_is_an_error_at_its_field(portal: SignIn) -> None:
     assert not EnrollmentToken.every_tenant.exists()
 
 
-def test_the_initial_password_of_a_new_member_is_shown(
-    portal: SignIn, tenant: Tenant
-) -> None:
+def test_the_initial_password_of_a_new_member_is_shown(portal: SignIn, tenant: Tenant) -> None:
     page = portal(Role.ADMIN).post(
         "/admin/tenants/membership/add/", {"email": "new@example.com", "role": "viewer"}
     )
@@ -426,8 +383,7 @@ def test_a_member_of_another_tenant_cannot_be_chosen(portal: SignIn) -> None:
 
 def test_a_superuser_can_add_a_tenant_with_its_owner(superuser: Client) -> None:
     page = superuser.post(
-        "/admin/tenants/tenant/add/",
-        {"slug": "acme", "name": "Acme", "owner": "boss@acme.test"},
+        "/admin/tenants/tenant/add/", {"slug": "acme", "name": "Acme", "owner": "boss@acme.test"}
     )
 
     assert re.search(r"usr_[\w-]{43}", text(page))
@@ -452,12 +408,8 @@ def test_a_member_of_two_tenants_can_switch_between_them(tenant: Tenant) -> None
 
 def test_a_dead_delivery_can_be_retried(superuser: Client, tenant: Tenant) -> None:
     now = datetime.now(UTC)
-    event = Event.every_tenant.create(
-        tenant=tenant, name="x.happened", at=now, data={}, changes={}
-    )
-    row = Delivery.objects.create(
-        event=event, listener="x", due_at=now, dead_at=now, attempts=12
-    )
+    event = Event.every_tenant.create(tenant=tenant, name="x.happened", at=now, data={}, changes={})
+    row = Delivery.objects.create(event=event, listener="x", due_at=now, dead_at=now, attempts=12)
 
     page = text(run_action(superuser, "/admin/events/delivery/", "try_again", row))
 
@@ -466,18 +418,14 @@ def test_a_dead_delivery_can_be_retried(superuser: Client, tenant: Tenant) -> No
     assert (row.dead_at, row.attempts) == (None, 0)
 
 
-def test_the_overview_of_an_empty_tenant_explains_what_is_missing(
-    portal: SignIn,
-) -> None:
+def test_the_overview_of_an_empty_tenant_explains_what_is_missing(portal: SignIn) -> None:
     page = text(portal().get("/admin/"))
 
     assert "No devices yet" in page
     assert "Nothing has happened yet" in page
 
 
-@pytest.mark.parametrize(
-    "url", ["/admin/", DEVICES, CERTIFICATES, "/admin/events/event/"]
-)
+@pytest.mark.parametrize("url", ["/admin/", DEVICES, CERTIFICATES, "/admin/events/event/"])
 def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
     portal: SignIn, tenant: Tenant, url: str
 ) -> None:
@@ -515,9 +463,7 @@ def test_devices_can_be_searched_by_name(portal: SignIn, tenant: Tenant) -> None
 def test_no_page_shows_the_hash_of_a_token(superuser: Client) -> None:
     row = EnrollmentTokenFactory.create(digest="f00d" * 16)
 
-    page = superuser.get(
-        f"/admin/devices/enrollmenttoken/{row.pk}/change/", follow=True
-    )
+    page = superuser.get(f"/admin/devices/enrollmenttoken/{row.pk}/change/", follow=True)
 
     assert b"f00d" not in page.content
 
@@ -531,23 +477,17 @@ def test_every_model_of_the_portal_defines_who_may_see_it() -> None:
     ]
 
     assert len(models) > len(superuser_only)
-    without_role = {
-        model.__name__ for model in models if not hasattr(model, "view_role")
-    }
+    without_role = {model.__name__ for model in models if not hasattr(model, "view_role")}
     assert without_role == superuser_only
 
 
-@pytest.mark.parametrize(
-    "query", ["model=%00", "status__exact=%00", "q=%00", "registered_at=zz"]
-)
+@pytest.mark.parametrize("query", ["model=%00", "status__exact=%00", "q=%00", "registered_at=zz"])
 def test_an_invalid_filter_value_redirects(superuser: Client, query: str) -> None:
     assert superuser.get(f"{DEVICES}?{query}").status_code == 302
 
 
 def test_an_action_on_an_invalid_id_redirects(superuser: Client) -> None:
-    response = superuser.post(
-        DEVICES, {"action": "retire_selected", ACTION_CHECKBOX_NAME: ["zz"]}
-    )
+    response = superuser.post(DEVICES, {"action": "retire_selected", ACTION_CHECKBOX_NAME: ["zz"]})
 
     assert response.status_code == 302
 
@@ -587,9 +527,7 @@ def test_a_device_can_be_quarantined_and_released_on_its_page(
 
     assert "In quarantine, <time" in text(client.get(f"{page}change/"))
     assert client.get(f"{page}quarantine/").status_code == 403
-    assert "no second device uses its identifiers" in text(
-        client.get(f"{page}release/")
-    )
+    assert "no second device uses its identifiers" in text(client.get(f"{page}release/"))
     run_action(client, DEVICES, "release_selected", device)
     device.refresh_from_db()
     assert device.quarantined_at is None

@@ -16,17 +16,9 @@ from devices.registry.services.credentials import renew_device_token
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.push.device_push import DevicePush
 from devices.remote_control.services.connect_response import PATH
-from devices.remote_control.tests.remote_control import (
-    create_member,
-    issue_command,
-    online_device,
-)
+from devices.remote_control.tests.remote_control import create_member, issue_command, online_device
 from devices.updates.tests.rollouts import create_member as administrator
-from devices.updates.tests.rollouts import (
-    create_released_package,
-    run_due_steps,
-    start_rollout,
-)
+from devices.updates.tests.rollouts import create_released_package, run_due_steps, start_rollout
 from provisioning.tests.push_channel import Channel, running_channel, start_channel
 from tenants.context import tenant_scope
 from tenants.models import Tenant, User
@@ -103,10 +95,7 @@ def test_a_connected_device_is_notified_of_each_command(
                 events.append(await next_event(lines))
             return events
 
-    assert asyncio.run(receive_two_events()) == [
-        ("1", '{"sequence": 1}'),
-        ("2", '{"sequence": 2}'),
-    ]
+    assert asyncio.run(receive_two_events()) == [("1", '{"sequence": 1}'), ("2", '{"sequence": 2}')]
 
 
 def test_a_connected_device_is_notified_of_an_update(
@@ -116,9 +105,7 @@ def test_a_connected_device_is_notified_of_an_update(
 
     def start_a_rollout() -> None:
         with tenant_scope(tenant.pk):
-            start_rollout(
-                create_released_package(now, tmp_path), administrator(tenant), now
-            )
+            start_rollout(create_released_package(now, tmp_path), administrator(tenant), now)
             run_due_steps(now)
         connection.close()  # the connection of this thread
 
@@ -241,9 +228,7 @@ def test_a_device_has_one_stream_per_server_process(
     asyncio.run(open_eight_streams())
 
 
-def test_a_request_without_a_credential_gets_an_api_error(
-    channel: Channel,
-) -> None:
+def test_a_request_without_a_credential_gets_an_api_error(channel: Channel) -> None:
     async def request() -> Any:
         async with aiohttp.ClientSession() as http, http.get(channel.url) as response:
             return response.status, await response.json()
@@ -261,10 +246,7 @@ def test_the_push_server_only_serves_the_push_channel(
 ) -> None:
     async def request() -> Any:
         url = channel.url.replace(PATH, path)
-        async with (
-            aiohttp.ClientSession() as http,
-            http.request(method, url) as response,
-        ):
+        async with aiohttp.ClientSession() as http, http.request(method, url) as response:
             return response.status, await response.json()
 
     status, body = asyncio.run(request())
@@ -324,9 +306,7 @@ class TestDevicePush:
 
         asyncio.run(run_in_event_loop())
 
-    def test_a_new_listener_knows_a_sequence_published_during_its_connect(
-        self,
-    ) -> None:
+    def test_a_new_listener_knows_a_sequence_published_during_its_connect(self) -> None:
         def steps(push: DevicePush) -> None:
             push.notify({"one": 7})
             assert push.join("one", 6).sequence == 7

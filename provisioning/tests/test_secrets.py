@@ -33,9 +33,7 @@ def create_secrets(up: Up) -> dict[str, str]:
         up, "/devices/auto-register", enrollment[0], {"serial_number": "A", "csr": csr}
     )
     call(up, "/devices/connect", registration["token"], {})
-    tenant = json.loads(
-        up.manage("create_tenant", "acme", "--owner", "a@b.test", "--json")
-    )
+    tenant = json.loads(up.manage("create_tenant", "acme", "--owner", "a@b.test", "--json"))
     device = call(up, "/devices", tenant["token"], {"serial_number": "B"})
     new_token = call(up, f"/devices/{device['id']}/token", tenant["token"], {})
     pairing = call(up, "/devices/pair", "", {"serial_number": "C"})
@@ -78,8 +76,7 @@ def test_no_secret_is_written_anywhere(up: Up, tmp_path: Path) -> None:
         )
     ]
     written = {
-        f"table {table}": str(rows(up, f"SELECT t::text FROM {table} t"))
-        for table in tables
+        f"table {table}": str(rows(up, f"SELECT t::text FROM {table} t")) for table in tables
     }
     log = up.output()
     # The first run shows two secrets once, on purpose.
@@ -97,9 +94,10 @@ def test_no_secret_is_written_anywhere(up: Up, tmp_path: Path) -> None:
         if secret in text
     ]
     assert leaks == []
-    assert {
-        name for name, secret in secrets.items() if secret in "\n".join(welcome)
-    } == {"administrator's password", "enrollment token"}
+    assert {name for name, secret in secrets.items() if secret in "\n".join(welcome)} == {
+        "administrator's password",
+        "enrollment token",
+    }
 
 
 def _get(up: Up, path: str) -> str:

@@ -34,9 +34,7 @@ def rates(settings: Any) -> Any:
 @pytest.fixture
 def membership(tenant: Tenant) -> Membership:
     user = User.objects.create_user("owner@example.com", PASSWORD)
-    membership: Membership = MembershipFactory.create(
-        tenant=tenant, user=user, role=Role.OWNER
-    )
+    membership: Membership = MembershipFactory.create(tenant=tenant, user=user, role=Role.OWNER)
     return membership
 
 
@@ -66,9 +64,7 @@ def test_a_member_signs_in_with_the_correct_password(membership: Membership) -> 
     assert Event.every_tenant.named("person.signed_in").count() == 1
 
 
-def test_five_wrong_passwords_lock_the_account_for_the_address(
-    membership: Membership,
-) -> None:
+def test_five_wrong_passwords_lock_the_account_for_the_address(membership: Membership) -> None:
     statuses = [sign_in(Client(), f"wrong-{number}").status_code for number in range(5)]
     response = sign_in(Client())
 
@@ -78,9 +74,7 @@ def test_five_wrong_passwords_lock_the_account_for_the_address(
     assert response["Retry-After"] == "900"
 
 
-def test_the_account_lock_ignores_the_spelling_of_the_email_address(
-    membership: Membership,
-) -> None:
+def test_the_account_lock_ignores_the_spelling_of_the_email_address(membership: Membership) -> None:
     for email in ("Owner@example.com", "OWNER@example.com", " owner@example.com"):
         for _ in range(2):
             Client().post(LOGIN, {"username": email, "password": "wrong"})
@@ -88,9 +82,7 @@ def test_the_account_lock_ignores_the_spelling_of_the_email_address(
     assert sign_in(Client()).status_code == 429
 
 
-def test_an_account_locked_for_one_address_can_sign_in_from_another(
-    membership: Membership,
-) -> None:
+def test_an_account_locked_for_one_address_can_sign_in_from_another(membership: Membership) -> None:
     for _ in range(5):
         Client(REMOTE_ADDR="203.0.113.9").post(
             LOGIN, {"username": "owner@example.com", "password": "wrong"}
@@ -104,8 +96,7 @@ def test_sign_in_attempts_of_one_address_are_rate_limited(rates: Any) -> None:
     client = Client(REMOTE_ADDR=f"203.0.113.{datetime.now(UTC).second}")
 
     responses = [
-        client.post(LOGIN, {"username": f"{n}@example.com", "password": "x"})
-        for n in range(4)
+        client.post(LOGIN, {"username": f"{n}@example.com", "password": "x"}) for n in range(4)
     ]
 
     assert [response.status_code for response in responses] == [200, 200, 200, 429]
@@ -127,19 +118,12 @@ def test_setting_up_a_second_factor_shows_a_qr_code_and_recovery_codes(
     assert second_factor.is_active(membership.user)
 
 
-def test_a_second_factor_is_required_after_the_password(
-    membership: Membership,
-) -> None:
+def test_a_second_factor_is_required_after_the_password(membership: Membership) -> None:
     set_up_factor(membership.user)
     client = Client()
     sign_in(client)
 
-    for path in (
-        "/admin/",
-        "/admin/devices/device/",
-        SET_UP,
-        "/admin/password_change/",
-    ):
+    for path in ("/admin/", "/admin/devices/device/", SET_UP, "/admin/password_change/"):
         assert client.get(path)["Location"] == "/admin/second-factor/"
     response = client.post("/admin/second-factor/", {"code": "000000"})
     assert "code is wrong" in response.content.decode()
@@ -209,9 +193,7 @@ def test_a_recovery_code_is_accepted_only_once(membership: Membership) -> None:
         second_factor.verify(membership.user, codes[3], now=now)
 
 
-def test_attempts_with_codes_are_rate_limited(
-    membership: Membership, rates: Any
-) -> None:
+def test_attempts_with_codes_are_rate_limited(membership: Membership, rates: Any) -> None:
     set_up_factor(membership.user)
     rates["second_factor"] = Rate(2, 300)
     now = datetime.now(UTC)
@@ -258,9 +240,7 @@ def test_only_an_owner_can_change_the_tenant(tenant: Tenant, role: Role) -> None
     assert not tenant.requires_second_factor
 
 
-def test_a_member_cannot_see_another_tenant(
-    membership: Membership,
-) -> None:
+def test_a_member_cannot_see_another_tenant(membership: Membership) -> None:
     other_tenant = MembershipFactory.create().tenant
     client = Client()
     client.force_login(membership.user)
@@ -320,10 +300,7 @@ def test_second_factors_stay_usable_after_the_secret_key_was_replaced(
 
 @pytest.mark.parametrize(
     ("path", "script_policy"),
-    [
-        ("/admin/login/", "script-src 'self' 'unsafe-eval'"),
-        ("/docs", "script-src 'self'"),
-    ],
+    [("/admin/login/", "script-src 'self' 'unsafe-eval'"), ("/docs", "script-src 'self'")],
 )
 def test_pages_only_run_scripts_of_this_server(path: str, script_policy: str) -> None:
     policy = Client().get(path)["Content-Security-Policy"]

@@ -27,13 +27,7 @@ from certificates.tests.keys import ec_key, request_for
 from core.errors import DomainError
 from devices.registry.device_report import DeviceReport
 from devices.registry.models import Device, Pairing
-from devices.registry.services import (
-    credentials,
-    pairing,
-    presence,
-    quarantine,
-    registration,
-)
+from devices.registry.services import credentials, pairing, presence, quarantine, registration
 from devices.remote_control.models import CommandHistory
 from devices.remote_control.services import command_expiry, fetching, issuing, sessions
 from tenants.context import (
@@ -64,9 +58,7 @@ class TwoTenants(RuleBasedStateMachine):
         super().__init__()
         self.savepoint = transaction.savepoint()
         self.ids = [TenantFactory.create().pk for _ in range(2)]
-        self.users = [
-            User.objects.create_user(f"{number}@example.com") for number in range(2)
-        ]
+        self.users = [User.objects.create_user(f"{number}@example.com") for number in range(2)]
         self.now = START
         self.owners: dict[tuple[str, Any], UUID | None] = {}
         self.service = CertificateManagementService()
@@ -111,9 +103,7 @@ class TwoTenants(RuleBasedStateMachine):
     @rule(target=devices, tenant=tenants, serial=serials)
     def pair_device(self, tenant: int, serial: str) -> Any:
         def pair() -> Any:
-            codes = pairing.start(
-                report=DeviceReport(serial_number=serial), now=self.now
-            )
+            codes = pairing.start(report=DeviceReport(serial_number=serial), now=self.now)
             row = Pairing.objects.waiting(self.now).latest("requested_at")
             device = pairing.approve(pairing_id=row.pk, now=self.now)
             pairing.poll(device_code=codes.device_code, now=self.now)
@@ -124,18 +114,14 @@ class TwoTenants(RuleBasedStateMachine):
     @rule(
         tenant=tenants,
         device=devices,
-        action=st.sampled_from(
-            ["connect", "update", "retire", "token", "quarantine", "release"]
-        ),
+        action=st.sampled_from(["connect", "update", "retire", "token", "quarantine", "release"]),
     )
     def change_device(self, tenant: int, device: UUID, action: str) -> None:
         def change() -> None:
             row = registration.get_not_retired_device(device)
             match action:
                 case "connect":
-                    presence.connect(
-                        device=row, report=presence.ConnectReport(), now=self.now
-                    )
+                    presence.connect(device=row, report=presence.ConnectReport(), now=self.now)
                 case "update":
                     registration.update(device=row, tags=["north"], now=self.now)
                 case "retire":
@@ -171,19 +157,14 @@ class TwoTenants(RuleBasedStateMachine):
                 case "fetch":
                     fetching.fetch(after=0, **common)
                 case "answer" if command is not None:
-                    result: dict[str, Any] = {
-                        "command_id": command.pk,
-                        "status": "succeeded",
-                    }
+                    result: dict[str, Any] = {"command_id": command.pk, "status": "succeeded"}
                     fetching.answer(**common, **result)
                 case "cancel" if command is not None:
                     command_expiry.cancel(command=command, by="member", now=self.now)
 
         self.act(tenant, control)
 
-    @rule(
-        target=certificates, tenant=tenants, device=devices, key=st.sampled_from(KEYS)
-    )
+    @rule(target=certificates, tenant=tenants, device=devices, key=st.sampled_from(KEYS))
     def issue_certificate(self, tenant: int, device: UUID, key: Any) -> Any:
         certificate = self.act(
             tenant,
@@ -196,17 +177,13 @@ class TwoTenants(RuleBasedStateMachine):
         return certificate.serial_number if certificate else multiple()
 
     @rule(tenant=tenants, serial=certificates, renew=st.booleans())
-    def renew_or_revoke_certificate(
-        self, tenant: int, serial: str, renew: bool
-    ) -> None:
+    def renew_or_revoke_certificate(self, tenant: int, serial: str, renew: bool) -> None:
         def change() -> None:
             row = owned_certificate(serial)
             if renew:
                 self.service.renew_certificate(row, now=self.now)
             else:
-                self.service.revoke_certificate(
-                    row, reason="keyCompromise", now=self.now
-                )
+                self.service.revoke_certificate(row, reason="keyCompromise", now=self.now)
 
         self.act(tenant, change)
 

@@ -33,9 +33,7 @@ def test_up_starts_restarts_and_stops_all_processes(up: Up) -> None:
     assert re.search(r"^first_run \| +password", output, re.MULTILINE)
 
     # A device can register with the printed token and connect.
-    device = call(
-        up, "/devices/auto-register", enrollment[0], {"serial_number": "TV-1"}
-    )
+    device = call(up, "/devices/auto-register", enrollment[0], {"serial_number": "TV-1"})
 
     def connect() -> None:
         call(up, "/devices/connect", device["token"], {})
@@ -43,9 +41,7 @@ def test_up_starts_restarts_and_stops_all_processes(up: Up) -> None:
     connect()
 
     # A management command uses the same embedded servers.
-    tenant = json.loads(
-        up.manage("create_tenant", "acme", "--owner", "a@b.test", "--json")
-    )
+    tenant = json.loads(up.manage("create_tenant", "acme", "--owner", "a@b.test", "--json"))
     assert call(up, "/devices", tenant["token"], {"serial_number": "B"})["name"] == "B"
 
     # Every killed process is restarted, and the device can connect again.
@@ -113,11 +109,7 @@ def test_an_invalid_setting_is_reported_in_one_line() -> None:
 @pytest.mark.parametrize(("arguments", "code"), [(["nonsense"], 2), (["--help"], 0)])
 def test_the_run_script_shows_its_usage(arguments: list[str], code: int) -> None:
     process = subprocess.run(
-        [sys.executable, "run", *arguments],
-        cwd=BASE,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "run", *arguments], cwd=BASE, capture_output=True, text=True, check=False
     )
 
     assert process.returncode == code

@@ -134,11 +134,7 @@ def upgraded(database: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     def run(*command: str) -> str:
         done = subprocess.run(
-            [sys.executable, *command],
-            cwd=BASE,
-            env=environment,
-            capture_output=True,
-            text=True,
+            [sys.executable, *command], cwd=BASE, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -47,9 +47,7 @@ def test_no_view_has_a_queryset_attribute() -> None:
     """It would be created at import, before any tenant is bound."""
     views = {getattr(pattern.callback, "cls", None) for pattern in URL_PATTERNS}
 
-    assert {
-        view for view in views if getattr(view, "queryset", None) is not None
-    } == set()
+    assert {view for view in views if getattr(view, "queryset", None) is not None} == set()
 
 
 def test_no_path_ends_with_a_slash() -> None:
@@ -90,9 +88,7 @@ def test_the_check_names_a_registered_function_that_does_not_exist(
     assert error.msg.startswith("core.nothing.here, registered at a test: ")
 
 
-def test_a_task_also_runs_under_its_former_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_task_also_runs_under_its_former_name(monkeypatch: pytest.MonkeyPatch) -> None:
     app.loader.import_default_modules()
     assert set(RENAMED_TASKS.values()) <= set(app.tasks)
     runs: list[str] = []
@@ -160,9 +156,7 @@ def test_the_home_page_redirects_to_the_portal() -> None:
     assert Client().get("/admin")["Location"] == "/admin/"
 
 
-def test_the_first_run_creates_an_administrator_and_an_enrollment_token_once(
-    client: Any,
-) -> None:
+def test_the_first_run_creates_an_administrator_and_an_enrollment_token_once(client: Any) -> None:
     first, second = StringIO(), StringIO()
 
     call_command("first_run", stdout=first)

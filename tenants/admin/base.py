@@ -24,9 +24,7 @@ from tenants.models import User
 from tenants.roles import visible_to
 
 M = TypeVar("M", bound=models.Model)
-MAX_ROWS_PER_ACTION = (
-    500  # maximum number of rows of one action; use a command for more
-)
+MAX_ROWS_PER_ACTION = 500  # maximum number of rows of one action; use a command for more
 
 
 class PortalAdmin(ModelAdmin):
@@ -39,9 +37,7 @@ class PortalAdmin(ModelAdmin):
     compressed_fields = True
     warn_unsaved_form = True
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: Any = None
-    ) -> HttpResponse:
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Redirect to `?e=1` on invalid filter values, as Django's changelist does."""
         values = [*request.GET.values(), *request.POST.values()]
         try:
@@ -51,9 +47,7 @@ class PortalAdmin(ModelAdmin):
         except ValidationError:
             return redirect(f"{list_url(self)}?e=1")
 
-    def save_model(
-        self, request: HttpRequest, obj: Any, form: Any, change: bool
-    ) -> None:
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save nothing for a `ServiceForm`, which has called its service already."""
         if not isinstance(form, ServiceForm):
             super().save_model(request, obj, form, change)
@@ -75,9 +69,7 @@ class PortalAdmin(ModelAdmin):
             filters.insert(0, "tenant")
         return filters
 
-    def formfield_for_foreignkey(
-        self, db_field: Any, request: HttpRequest, **kwargs: Any
-    ) -> Any:
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         related = db_field.remote_field.model
         kwargs.setdefault("queryset", visible_to(signed_in_user(request), related))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
@@ -95,12 +87,8 @@ class SingletonAdmin(PortalAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: Any = None
-    ) -> HttpResponse:
-        if signed_in_user(request).is_superuser or not self.has_view_permission(
-            request
-        ):
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        if signed_in_user(request).is_superuser or not self.has_view_permission(request):
             return super().changelist_view(request, extra_context)
         pages = f"admin:{self.opts.app_label}_{self.opts.model_name}"
         row = self.get_queryset(request).first()
@@ -115,9 +103,7 @@ class SingletonAdmin(PortalAdmin):
 class CascadeDeleteMixin:
     """Mixin: the permission to delete a row includes the rows that are deleted with it."""
 
-    def delete_queryset(
-        self, request: HttpRequest, queryset: models.QuerySet[Any]
-    ) -> None:
+    def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         """Delete row by row, so that `delete_model` can call the service."""
         for row in queryset:
             self.delete_model(request, row)  # type: ignore[attr-defined] # of the admin

@@ -18,14 +18,10 @@ else:
 
 
 def tenant_field() -> Any:
-    return forms.ModelChoiceField(
-        queryset=Tenant.objects.all(), widget=UnfoldAdminSelectWidget()
-    )
+    return forms.ModelChoiceField(queryset=Tenant.objects.all(), widget=UnfoldAdminSelectWidget())
 
 
-def text_field(
-    label: str, *, required: bool = False, length: int = 64, **kwargs: Any
-) -> Any:
+def text_field(label: str, *, required: bool = False, length: int = 64, **kwargs: Any) -> Any:
     return forms.CharField(
         label=label,
         required=required,

@@ -46,9 +46,7 @@ class CallerThrottle(BaseThrottle):
             token = getattr(request.auth, "pk", caller.id)
             view_limit = getattr(view, "caller_limit", None)
             limit = view_limit or BY_TOKEN[caller.kind]
-            self.seconds = limit.spend(str(token)) or BY_TENANT.spend(
-                str(current_tenant_id())
-            )
+            self.seconds = limit.spend(str(token)) or BY_TENANT.spend(str(current_tenant_id()))
         return self.seconds is None
 
     def wait(self) -> float | None:

@@ -65,9 +65,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._checked_at = 0.0
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        return super().get_new_connection(
-            {**conn_params, "cursor_factory": ScopedCursor}
-        )
+        return super().get_new_connection({**conn_params, "cursor_factory": ScopedCursor})
 
     def close_if_health_check_failed(self) -> None:
         now = time.monotonic()

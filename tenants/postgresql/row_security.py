@@ -33,9 +33,7 @@ CONDITION = f"""
 def scoped_models() -> list[type[Model]]:
     """Return all models whose rows belong to a tenant."""
     return [
-        model
-        for model in apps.get_models()
-        if isinstance(model._default_manager, TenantManager)
+        model for model in apps.get_models() if isinstance(model._default_manager, TenantManager)
     ]
 
 
@@ -56,9 +54,7 @@ def enable_row_security(cursor: Any, table: str) -> None:
     """
     cursor.execute(f"DROP POLICY IF EXISTS {POLICY} ON {table}")
     cursor.execute(f"CREATE POLICY {POLICY} ON {table} USING ({CONDITION})")
-    cursor.execute(
-        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
-    )
+    cursor.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
 
 
 def tables_without_row_security(using: str = "default") -> set[str]:
@@ -84,17 +80,12 @@ def tables_without_row_security(using: str = "default") -> set[str]:
 def role_bypasses_row_security(using: str = "default") -> bool:
     """Return True if row-level security does not apply to the application's role."""
     with connections[using].cursor() as cursor:
-        cursor.execute(
-            "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
-        )
+        cursor.execute("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
         return bool(cursor.fetchone()[0])
 
 
 def check_row_security(
-    *,
-    app_configs: Any = None,
-    databases: Sequence[str] | None = None,
-    **kwargs: Any,
+    *, app_configs: Any = None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """System check for `check --database default` and the start of the servers."""
     checks: list[CheckMessage] = []
@@ -126,6 +117,4 @@ def require_row_security() -> None:
         ImproperlyConfigured: the database would not isolate the tenants.
     """
     if checks := check_row_security(databases=["default"]):
-        raise ImproperlyConfigured(
-            " ".join(f"{item.msg} {item.hint}" for item in checks)
-        )
+        raise ImproperlyConfigured(" ".join(f"{item.msg} {item.hint}" for item in checks))

@@ -52,10 +52,7 @@ def test_requests_without_credentials_are_throttled_with_a_retry_after_header(
 
 
 def test_failed_authentication_is_throttled_but_a_valid_token_still_works(
-    rates: Any,
-    address: str,
-    device: Device,
-    as_device: Callable[[Device], APIClient],
+    rates: Any, address: str, device: Device, as_device: Callable[[Device], APIClient]
 ) -> None:
     rates["refused"] = Rate(2, 60)
 
@@ -67,10 +64,7 @@ def test_failed_authentication_is_throttled_but_a_valid_token_still_works(
 
 
 def test_requests_refused_by_a_service_are_throttled_too(
-    rates: Any,
-    address: str,
-    device: Device,
-    as_device: Callable[[Device], APIClient],
+    rates: Any, address: str, device: Device, as_device: Callable[[Device], APIClient]
 ) -> None:
     rates["refused"] = Rate(2, 60)
     Device.every_tenant.update(quarantined_at=datetime.now(UTC))
@@ -92,18 +86,12 @@ def test_x_forwarded_proto_is_accepted_from_trusted_proxies_only(settings: Any) 
     assert (untrusted.status_code, trusted.status_code) == (301, 200)
 
 
-def test_x_forwarded_for_of_an_untrusted_client_is_ignored(
-    rates: Any, address: str
-) -> None:
+def test_x_forwarded_for_of_an_untrusted_client_is_ignored(rates: Any, address: str) -> None:
     rates["address"] = Rate(2, 60)
 
     codes = [
         Client()
-        .get(
-            "/certificates/ca.pem",
-            REMOTE_ADDR=address,
-            HTTP_X_FORWARDED_FOR=f"192.0.2.{number}",
-        )
+        .get("/certificates/ca.pem", REMOTE_ADDR=address, HTTP_X_FORWARDED_FOR=f"192.0.2.{number}")
         .status_code
         for number in range(3)
     ]
@@ -137,10 +125,7 @@ def test_a_token_has_its_own_limit(
     rates: Any, tenant: Tenant, as_device: Callable[[Device], APIClient]
 ) -> None:
     rates["device"] = Rate(2, 60)
-    busy, quiet = (
-        DeviceFactory.create(tenant=tenant),
-        DeviceFactory.create(tenant=tenant),
-    )
+    busy, quiet = (DeviceFactory.create(tenant=tenant), DeviceFactory.create(tenant=tenant))
 
     assert statuses(as_device(busy), "/devices/me", 3) == [200, 200, 429]
     assert statuses(as_device(quiet), "/devices/me", 1) == [200]
@@ -156,9 +141,7 @@ def test_each_tenant_has_its_own_limit(
     assert statuses(as_device(other), "/devices/me", 1) == [200]
 
 
-def test_a_high_limit_is_counted_in_batches_and_still_enforced(
-    rates: Any, address: str
-) -> None:
+def test_a_high_limit_is_counted_in_batches_and_still_enforced(rates: Any, address: str) -> None:
     rates["tenant"] = Rate(100, 3600)
     limit = Limit("tenant")
 

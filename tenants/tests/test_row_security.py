@@ -87,9 +87,7 @@ def test_an_update_and_a_delete_affect_only_the_tenants_rows(
     assert DeviceIdentifier.every_tenant.get().device_id == foreign.pk
 
 
-def test_inserting_a_row_of_another_tenant_fails(
-    devices: tuple[Device, Device],
-) -> None:
+def test_inserting_a_row_of_another_tenant_fails(devices: tuple[Device, Device]) -> None:
     own, foreign = devices
 
     with (
@@ -132,10 +130,7 @@ def test_no_scope_remains_on_the_connection(devices: tuple[Device, Device]) -> N
         assert len(sql("SELECT id FROM devices_device")) == 1
     with tenant_scope(None):
         assert sql("SELECT id FROM devices_device") == []
-        assert sql("SELECT current_setting('provisioning.scope', true)") in (
-            [("",)],
-            [(None,)],
-        )
+        assert sql("SELECT current_setting('provisioning.scope', true)") in ([("",)], [(None,)])
 
 
 def test_servers_do_not_start_without_row_level_security(settings: Any) -> None:
@@ -150,6 +145,6 @@ def test_servers_do_not_start_without_row_level_security(settings: Any) -> None:
 
 
 def test_the_database_role_does_not_bypass_row_level_security() -> None:
-    assert sql(
-        "SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
-    ) == [(False, False)]
+    assert sql("SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user") == [
+        (False, False)
+    ]

@@ -19,9 +19,7 @@ from tenants.tests.factories import TenantFactory
 
 SCOPED = scoped_models()
 PROJECT_MODELS = [
-    model
-    for model in apps.get_models()
-    if (BASE / model.__module__.split(".")[0]).is_dir()
+    model for model in apps.get_models() if (BASE / model.__module__.split(".")[0]).is_dir()
 ]
 GLOBAL_MODELS = {
     "Tenant",
@@ -77,9 +75,7 @@ def test_queries_filter_by_the_current_tenant(model: Any) -> None:
     [model for model in SCOPED if issubclass(model, TenantOwned)],
     ids=lambda model: model.__name__,
 )
-def test_every_foreign_key_between_scoped_models_has_a_same_tenant_constraint(
-    model: Any,
-) -> None:
+def test_every_foreign_key_between_scoped_models_has_a_same_tenant_constraint(model: Any) -> None:
     foreign_keys = {
         field.name
         for field in model._meta.get_fields()
@@ -120,9 +116,7 @@ def test_a_reference_to_another_tenants_row_cannot_be_saved(tenant: Tenant) -> N
     with tenant_scope(tenant.pk):  # noqa: SIM117 # the constraint is deferred
         with pytest.raises(IntegrityError, match="identifier_of_its_tenants_device"):
             with transaction.atomic():
-                DeviceIdentifier.objects.create(
-                    device=foreign, kind="serial_number", value="SN-1"
-                )
+                DeviceIdentifier.objects.create(device=foreign, kind="serial_number", value="SN-1")
                 with connection.cursor() as cursor:
                     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 

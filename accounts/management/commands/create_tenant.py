@@ -16,9 +16,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "slug", help="Name in commands: letters, digits, hyphens and underscores."
         )
-        parser.add_argument(
-            "--name", default="", help="Name in the portal. Default: the slug."
-        )
+        parser.add_argument("--name", default="", help="Name in the portal. Default: the slug.")
         parser.add_argument(
             "--owner", metavar="EMAIL", help="E-mail address of the tenant's owner."
         )
@@ -26,9 +24,7 @@ class Command(OperatorCommand):
     def run(
         self, slug: str, name: str, owner: str | None, **options: Any
     ) -> tuple[Mapping[str, Any], str]:
-        new = tenants.create_tenant(
-            slug=slug, name=name, owner_email=owner, now=timezone.now()
-        )
+        new = tenants.create_tenant(slug=slug, name=name, owner_email=owner, now=timezone.now())
         result = {
             "tenant": new.tenant.slug,
             "owner": new.owner.email if new.owner else None,

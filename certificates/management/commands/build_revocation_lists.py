@@ -19,9 +19,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
-            "--all", action="store_true", dest="every", help="Build all lists."
-        )
+        parser.add_argument("--all", action="store_true", dest="every", help="Build all lists.")
         parser.add_argument(
             "--import",
             type=Path,

@@ -39,9 +39,7 @@ class Command(OperatorCommand):
                 failures += 1
                 self.stderr.write(f"{pk}: {error}")
         if failures:
-            raise CommandError(
-                f"{failures} of {len(check.due)} certificates could not be renewed."
-            )
+            raise CommandError(f"{failures} of {len(check.due)} certificates could not be renewed.")
         return _result(
             {
                 "warned": check.warned,

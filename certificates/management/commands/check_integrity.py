@@ -15,31 +15,21 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
-            "--fix", action="store_true", help="Repair the differences."
-        )
+        parser.add_argument("--fix", action="store_true", help="Repair the differences.")
 
     def run(self, fix: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
-        check = IntegrityCheck(
-            CertificateManagementService(), clock=timezone.now, fix=fix
-        )
+        check = IntegrityCheck(CertificateManagementService(), clock=timezone.now, fix=fix)
         differences = list(check.run())
         for difference in differences:
             self.stderr.write(difference.sentence)
-        result = {
-            "differences": [asdict(difference) for difference in differences],
-            "fixed": fix,
-        }
+        result = {"differences": [asdict(difference) for difference in differences], "fixed": fix}
         count = len(differences)
         if differences and not fix:
-            raise CommandFailed(
-                f"Differences found: {count}. Repair them with --fix.", result
-            )
+            raise CommandFailed(f"Differences found: {count}. Repair them with --fix.", result)
         remaining = sum(not difference.mended for difference in differences)
         if remaining:
             raise CommandFailed(
-                f"Differences repaired: {count - remaining}. "
-                f"To be repaired by you: {remaining}.",
+                f"Differences repaired: {count - remaining}. To be repaired by you: {remaining}.",
                 result,
             )
         if differences:

@@ -31,7 +31,5 @@ class Command(OperatorCommand):
             self.stderr.write(f"{item.path}: {item.error}")
         result = {"rewritten": rewritten, "refused": failed}
         if failed:
-            raise CommandFailed(
-                f"{rewritten} keys rewritten, {len(failed)} failed.", result
-            )
+            raise CommandFailed(f"{rewritten} keys rewritten, {len(failed)} failed.", result)
         return result, f"{rewritten} keys rewritten. All keys are up to date."

@@ -6,10 +6,7 @@ from typing import Any
 from django.utils import timezone
 
 from certificates.errors import AuthorityExists
-from certificates.management.key_arguments import (
-    add_key_arguments,
-    read_key_arguments,
-)
+from certificates.management.key_arguments import add_key_arguments, read_key_arguments
 from certificates.models import CertificateAuthority
 from certificates.pki.keys import KeyType
 from certificates.services import authorities
@@ -40,10 +37,7 @@ class Command(OperatorCommand):
         arguments = read_key_arguments(key, token_key, chain, with_root=with_root)
         if arguments.chain is not None:
             ca.import_ca(
-                key=arguments.key,
-                address=arguments.address,
-                chain=arguments.chain,
-                now=now,
+                key=arguments.key, address=arguments.address, chain=arguments.chain, now=now
             )
         elif ca.exists():
             raise AuthorityExists("A CA already exists. It is not overwritten.")
@@ -56,9 +50,7 @@ class Command(OperatorCommand):
         return description, table(description)
 
 
-def _description(
-    ca: DeviceCertificatesService, row: CertificateAuthority
-) -> dict[str, Any]:
+def _description(ca: DeviceCertificatesService, row: CertificateAuthority) -> dict[str, Any]:
     files = ca.store.first
     return {
         "subject": row.subject,

@@ -21,15 +21,9 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
-            "--reason", help="Reason, sent to devices with their renewal window."
-        )
-        parser.add_argument(
-            "--per-minute", type=int, metavar="N", help="Renewals per minute."
-        )
-        parser.add_argument(
-            "--tenant", metavar="SLUG", help="Only devices of this tenant."
-        )
+        parser.add_argument("--reason", help="Reason, sent to devices with their renewal window.")
+        parser.add_argument("--per-minute", type=int, metavar="N", help="Renewals per minute.")
+        parser.add_argument("--tenant", metavar="SLUG", help="Only devices of this tenant.")
         parser.add_argument(
             "--model", default="", metavar="MODEL", help="Only devices of this model."
         )
@@ -54,8 +48,7 @@ class Command(OperatorCommand):
             return _running()
         if not reason or per_minute is None or per_minute < 1:
             raise CommandError(
-                "--reason and --per-minute (at least 1) are both required to start a "
-                "campaign.",
+                "--reason and --per-minute (at least 1) are both required to start a campaign.",
                 returncode=2,
             )
         campaign = renewal_campaigns.pull_forward(

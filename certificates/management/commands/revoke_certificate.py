@@ -23,9 +23,7 @@ class Command(OperatorCommand):
             help="Revocation reason of RFC 5280 §5.3.1, such as keyCompromise.",
         )
 
-    def run(
-        self, serial_number: str, reason: str, **options: Any
-    ) -> tuple[Mapping[str, Any], str]:
+    def run(self, serial_number: str, reason: str, **options: Any) -> tuple[Mapping[str, Any], str]:
         normalised = serials.normalise(serial_number) or ""
         signed = DeviceCertificate.objects.signed()
         certificate = signed.filter(serial_number=normalised).first()

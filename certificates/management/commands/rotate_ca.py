@@ -7,10 +7,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from certificates.errors import NotReadyForRotation
-from certificates.management.key_arguments import (
-    add_key_arguments,
-    read_key_arguments,
-)
+from certificates.management.key_arguments import add_key_arguments, read_key_arguments
 from certificates.services import renewal_campaigns, rotation
 from certificates.services.authority_creation import load_key_holder
 from certificates.services.certificate_management import CertificateManagementService
@@ -44,10 +41,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--revoke-unconfirmed",
             action="store_true",
-            help=(
-                "For retire: also revoke certificates whose device has not fetched its "
-                "new one."
-            ),
+            help=("For retire: also revoke certificates whose device has not fetched its new one."),
         )
         parser.add_argument(
             "--destroy-key",
@@ -91,9 +85,7 @@ class Command(OperatorCommand):
 
     def _move(self, per_minute: int | None, **options: Any) -> None:
         if per_minute is None or per_minute < 1:
-            raise CommandError(
-                "move requires --per-minute N (at least 1).", returncode=2
-            )
+            raise CommandError("move requires --per-minute N (at least 1).", returncode=2)
         for authority in self._former():
             renewal_campaigns.pull_forward(
                 reason="a new certificate authority",
@@ -103,11 +95,7 @@ class Command(OperatorCommand):
             )
 
     def _retire(
-        self,
-        revoke_superseded: bool,
-        revoke_unconfirmed: bool,
-        destroy_key: bool,
-        **options: Any,
+        self, revoke_superseded: bool, revoke_unconfirmed: bool, destroy_key: bool, **options: Any
     ) -> None:
         former = rotation.former_authorities()
         for authority in former:
@@ -116,10 +104,7 @@ class Command(OperatorCommand):
                     authority, unconfirmed=revoke_unconfirmed
                 ).count()
                 revoked = rotation.revoke_and_retire(
-                    authority,
-                    self.service,
-                    unconfirmed=revoke_unconfirmed,
-                    now=self.now,
+                    authority, self.service, unconfirmed=revoke_unconfirmed, now=self.now
                 )
                 for _ in self.with_progress(revoked, total):
                     pass

@@ -40,14 +40,10 @@ def _rows(columns: list[Column], status: ConfigurationStatus) -> list[Row]:
     rows = layer_comparison.rows(columns)
     layer_keys = {row.key for row in rows}
     device_keys = sorted(
-        flatten(status.applied or {}).keys() - layer_keys,
-        key=value_formatting.sort_key,
+        flatten(status.applied or {}).keys() - layer_keys, key=value_formatting.sort_key
     )
     empty_cells = [Cell("", False, False)] * len(columns)
-    rows += [
-        Row(key, value_formatting.label(key), empty_cells, "–", "")
-        for key in device_keys
-    ]
+    rows += [Row(key, value_formatting.label(key), empty_cells, "–", "") for key in device_keys]
     return rows
 
 
@@ -57,11 +53,7 @@ def _with_reported(row: Row, status: ConfigurationStatus) -> tuple[Row, str, boo
     differing = {item.key for item in status.differences}
     if status.applied is None:
         return row, "–", False
-    text = (
-        value_formatting.format_value(row.key, applied[row.key])
-        if row.key in applied
-        else "–"
-    )
+    text = value_formatting.format_value(row.key, applied[row.key]) if row.key in applied else "–"
     return row, text, row.key in differing
 
 

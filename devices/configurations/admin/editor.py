@@ -29,12 +29,7 @@ from devices.configurations.admin.editor_feedback import (
 from devices.configurations.document_validation import SCHEMA, find_faults, time_zones
 from devices.configurations.documents import differences
 from devices.configurations.errors import ConfigurationChanged, InvalidDocument
-from devices.configurations.models import (
-    AnyLayer,
-    DeviceConfiguration,
-    Round,
-    Scope,
-)
+from devices.configurations.models import AnyLayer, DeviceConfiguration, Round, Scope
 from devices.configurations.services import layer_comparison, layers
 from devices.configurations.services.layers import MAX_NOTE_LENGTH
 from devices.registry.models import Device
@@ -50,9 +45,7 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
     require_manage(request, scope)
     text = request.POST.get("document", "")
     # `over` is the version of a concurrent save that the user was shown and overwrites.
-    based_on = _parse_number(
-        request.POST.get("over") or request.POST.get("based_on", "")
-    )
+    based_on = _parse_number(request.POST.get("over") or request.POST.get("based_on", ""))
     try:
         layer = _save(
             target,
@@ -62,9 +55,7 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
             now=timezone.now(),
         )
     except InvalidDocument as error:
-        return _page(
-            request, target, text, faults=list(error.faults), based_on=based_on
-        )
+        return _page(request, target, text, faults=list(error.faults), based_on=based_on)
     except ConfigurationChanged:
         return _conflict_page(request, scope, subject_id, text, based_on)
     except DomainError as error:
@@ -102,9 +93,7 @@ def show_preview(request: HttpRequest, scope: str, subject_id: str) -> HttpRespo
     return TemplateResponse(request, "portal/configuration_preview.html", context)
 
 
-def version(
-    request: HttpRequest, scope: str, subject_id: str, number: int
-) -> HttpResponse:
+def version(request: HttpRequest, scope: str, subject_id: str, number: int) -> HttpResponse:
     """Compare a version with another one. POST restores it."""
     target = resolve_target(request, scope, subject_id)
     with target.scope():
@@ -157,9 +146,7 @@ def put_in_order(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
             except DomainError as error:
                 messages.error(request, str(error))
             else:
-                both = (
-                    Device.objects.not_retired().with_tag(name).with_tag(other).count()
-                )
+                both = Device.objects.not_retired().with_tag(name).with_tag(other).count()
                 relation = "stronger" if step == "1" else "weaker"
                 messages.success(
                     request,
@@ -189,9 +176,7 @@ def _restore(request: HttpRequest, target: EditTarget, number: int) -> HttpRespo
     except DomainError as error:
         messages.error(request, str(error))
         return redirect(target.url("version", number))
-    messages.success(
-        request, f"Restored version {number}. It is now version {layer.number}."
-    )
+    messages.success(request, f"Restored version {number}. It is now version {layer.number}.")
     return redirect(target.url())
 
 
@@ -226,17 +211,13 @@ def _page(
             "max_note_length": MAX_NOTE_LENGTH,
             "schema": SCHEMA,
             "time_zones": sorted(time_zones()),
-            "inherited": layer_comparison.inherited(
-                layer_comparison.columns(target.subject, {})
-            ),
+            "inherited": layer_comparison.inherited(layer_comparison.columns(target.subject, {})),
             "versions": list(_versions(target)[:MAX_VERSIONS]),
             "may_manage": may_manage(request, scope),
             "round": _round(target),
             "preview_url": target.url("preview"),
         }
-    return TemplateResponse(
-        request, "portal/configuration_editor.html", context, status=status
-    )
+    return TemplateResponse(request, "portal/configuration_editor.html", context, status=status)
 
 
 def _versions(target: EditTarget) -> Any:

@@ -65,9 +65,7 @@ def impact_context(target: EditTarget, document: dict[str, Any]) -> dict[str, An
                 result.keys.items(), key=lambda item: value_formatting.sort_key(item[0])
             )
         ],
-        "devices": [
-            (device, format_changes(device.changes)) for device in result.devices
-        ],
+        "devices": [(device, format_changes(device.changes)) for device in result.devices],
     }
 
 
@@ -76,9 +74,7 @@ def format_changes(changes: list[Difference]) -> list[tuple[str, str, str]]:
     return [
         (
             value_formatting.label(item.key),
-            value_formatting.format_value(item.key, item.before)
-            if item.was_set
-            else "–",
+            value_formatting.format_value(item.key, item.before) if item.was_set else "–",
             value_formatting.format_value(item.key, item.after) if item.is_set else "–",
         )
         for item in changes

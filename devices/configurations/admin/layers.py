@@ -13,11 +13,7 @@ from devices.configurations import value_formatting
 from devices.configurations.admin import editor
 from devices.configurations.admin.edit_target import MANAGE, edit_url
 from devices.configurations.documents import flatten
-from devices.configurations.models import (
-    DeviceConfiguration,
-    PlatformConfiguration,
-    Scope,
-)
+from devices.configurations.models import DeviceConfiguration, PlatformConfiguration, Scope
 from devices.registry.models import Tag
 from tenants.admin.base import ReadOnlyAdmin, signed_in_user
 from tenants.context import current_tenant_id, tenant_scope
@@ -45,39 +41,25 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view
         urls = [
             path(route, view(editor.edit), name="configurations_edit"),
-            path(
-                f"{route}preview/",
-                view(editor.show_preview),
-                name="configurations_preview",
-            ),
+            path(f"{route}preview/", view(editor.show_preview), name="configurations_preview"),
             path(
                 f"{route}versions/<int:number>/",
                 view(editor.version),
                 name="configurations_version",
             ),
-            path(
-                "order/<uuid:tenant_id>/",
-                view(editor.put_in_order),
-                name="configurations_order",
-            ),
+            path("order/<uuid:tenant_id>/", view(editor.put_in_order), name="configurations_order"),
         ]
         return [*urls, *super().get_urls()]
 
     def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: Any = None,
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         layer = self.get_object(request, object_id)
         if layer is None or not self.has_view_permission(request, layer):
             return super().change_view(request, object_id, form_url, extra_context)
         return redirect(edit_url(layer))
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: Any = None
-    ) -> HttpResponse:
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         tenant = self._tenant(request)
         layers = None
         if tenant is not None and self.has_view_permission(request):
@@ -86,9 +68,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         context = {
             **(extra_context or {}),
             "layers": layers,
-            "tenants_to_choose": self._tenant_choices(request)
-            if tenant is None
-            else [],
+            "tenants_to_choose": self._tenant_choices(request) if tenant is None else [],
         }
         return super().changelist_view(request, context)
 
@@ -124,8 +104,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
     def _tenant_choices(self, request: HttpRequest) -> list[tuple[str, str]]:
         tenants = visible_to(signed_in_user(request), Tenant).order_by("name")
         return [
-            (tenant.name, f"?tenant__id__exact={tenant.pk}")
-            for tenant in tenants[:MAX_TENANTS]
+            (tenant.name, f"?tenant__id__exact={tenant.pk}") for tenant in tenants[:MAX_TENANTS]
         ]
 
     def _layers(self, request: HttpRequest, tenant: Tenant) -> dict[str, Any]:

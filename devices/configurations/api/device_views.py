@@ -10,10 +10,7 @@ from rest_framework.views import APIView
 
 from core.rest.caching import not_modified_response
 from core.rest.negotiation import SingleFormatNegotiation
-from devices.configurations.api.serializers import (
-    MyConfigurationSerializer,
-    ReportFields,
-)
+from devices.configurations.api.serializers import MyConfigurationSerializer, ReportFields
 from devices.configurations.services import connect_response, effective, reports
 from devices.registry.api.authentication import IsDevice, calling_device
 

@@ -8,11 +8,7 @@ from rest_framework import serializers
 from core.rest.fields import JSONValueField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
 from devices.configurations.document_validation import SCHEMA
-from devices.configurations.models import (
-    ConfigurationVersion,
-    ReportedConfiguration,
-    Scope,
-)
+from devices.configurations.models import ConfigurationVersion, ReportedConfiguration, Scope
 from devices.configurations.services.layers import MAX_NOTE_LENGTH
 from devices.configurations.services.preview import MAX_LISTED
 
@@ -24,9 +20,7 @@ BASED_ON_HELP = (
 SCOPES = [choice for choice in Scope.choices if choice[0] != Scope.PLATFORM]
 
 
-@extend_schema_field(
-    {name: value for name, value in SCHEMA.items() if not name.startswith("$")}
-)
+@extend_schema_field({name: value for name, value in SCHEMA.items() if not name.startswith("$")})
 class DocumentField(serializers.JSONField):
     """A layer's document. The service validates it against the published schema."""
 
@@ -51,8 +45,7 @@ class SubjectFields(StrictSerializer):
         help_text="The name of the tag. Required with the scope `tag`.",
     )
     device = serializers.UUIDField(
-        required=False,
-        help_text="The id of the device. Required with the scope `device`.",
+        required=False, help_text="The id of the device. Required with the scope `device`."
     )
 
 
@@ -60,10 +53,7 @@ class ConfigurationFields(SubjectFields):
     document = DocumentField()
     note = StrictCharField(max_length=MAX_NOTE_LENGTH, required=False, allow_blank=True)
     based_on = StrictIntegerField(
-        min_value=0,
-        max_value=2_147_483_647,
-        required=False,
-        help_text=BASED_ON_HELP,
+        min_value=0, max_value=2_147_483_647, required=False, help_text=BASED_ON_HELP
     )
 
 
@@ -129,14 +119,7 @@ class VersionSerializer(serializers.ModelSerializer[ConfigurationVersion]):
 
     class Meta:
         model = ConfigurationVersion
-        fields = (
-            "number",
-            "document",
-            "note",
-            "author",
-            "saved_at",
-            "restored_number",
-        )
+        fields = ("number", "document", "note", "author", "saved_at", "restored_number")
         read_only_fields = fields
 
 
@@ -152,9 +135,7 @@ class DifferenceSerializer(serializers.Serializer[Any]):
             "null, the key is left to the device."
         )
     )
-    is_set = serializers.BooleanField(
-        help_text="True if the second document contains the key."
-    )
+    is_set = serializers.BooleanField(help_text="True if the second document contains the key.")
 
 
 class DifferencesSerializer(serializers.Serializer[Any]):
@@ -177,12 +158,8 @@ class ChangingSerializer(serializers.Serializer[Any]):
 class PreviewSerializer(serializers.Serializer[Any]):
     """The effects of a save."""
 
-    looked_at = serializers.IntegerField(
-        help_text="Number of devices that the layer applies to."
-    )
-    changing = serializers.IntegerField(
-        help_text="Number of devices that would change."
-    )
+    looked_at = serializers.IntegerField(help_text="Number of devices that the layer applies to.")
+    changing = serializers.IntegerField(help_text="Number of devices that would change.")
     complete = serializers.BooleanField(
         help_text=(
             "False if there are too many combinations of layers to examine. The "
@@ -190,13 +167,11 @@ class PreviewSerializer(serializers.Serializer[Any]):
         )
     )
     keys = serializers.DictField(
-        child=serializers.IntegerField(),
-        help_text="Number of devices that would change, by key.",
+        child=serializers.IntegerField(), help_text="Number of devices that would change, by key."
     )
     devices = ChangingSerializer(many=True)
     next_after = serializers.UUIDField(
-        allow_null=True,
-        help_text="Send this as `after` to get more devices. Null: no more.",
+        allow_null=True, help_text="Send this as `after` to get more devices. Null: no more."
     )
 
 
@@ -226,8 +201,7 @@ class ReportSerializer(serializers.ModelSerializer[ReportedConfiguration]):
         allow_blank=True, help_text="The last version that was applied."
     )
     document = JSONObjectField(
-        allow_null=True,
-        help_text="The configuration in use, if it differs from the version.",
+        allow_null=True, help_text="The configuration in use, if it differs from the version."
     )
 
     class Meta:
@@ -262,19 +236,16 @@ class DeviceConfigurationSerializer(serializers.Serializer[Any]):
     waiting_since = serializers.DateTimeField(
         allow_null=True,
         help_text=(
-            "Since when the device has not applied its desired configuration. Null if "
-            "it has."
+            "Since when the device has not applied its desired configuration. Null if it has."
         ),
     )
     differences = DifferenceSerializer(
-        many=True,
-        help_text="Differences from the applied to the desired configuration.",
+        many=True, help_text="Differences from the applied to the desired configuration."
     )
     screen = ScreenSerializer(
         allow_null=True,
         help_text=(
-            "The state of the screen by its schedule. Null without a schedule or time "
-            "zone."
+            "The state of the screen by its schedule. Null without a schedule or time zone."
         ),
     )
 

@@ -19,22 +19,10 @@ urlpatterns = [
         name="device-configuration",
     ),
     path("configurations", views.ConfigurationsView.as_view(), name="configurations"),
-    path(
-        "configurations/schema",
-        views.SchemaView.as_view(),
-        name="configuration-schema",
-    ),
-    path(
-        "configurations/platform",
-        views.PlatformView.as_view(),
-        name="configuration-platform",
-    ),
+    path("configurations/schema", views.SchemaView.as_view(), name="configuration-schema"),
+    path("configurations/platform", views.PlatformView.as_view(), name="configuration-platform"),
     path("configurations/order", views.OrderView.as_view(), name="configuration-order"),
-    path(
-        "configurations/preview",
-        views.PreviewView.as_view(),
-        name="configuration-preview",
-    ),
+    path("configurations/preview", views.PreviewView.as_view(), name="configuration-preview"),
     path(
         "configurations/<uuid:configuration_id>",
         views.ConfigurationView.as_view(),

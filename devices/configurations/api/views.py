@@ -32,11 +32,7 @@ from devices.configurations.api.serializers import (
 )
 from devices.configurations.document_validation import SCHEMA
 from devices.configurations.documents import differences
-from devices.configurations.errors import (
-    InvalidSubject,
-    NoSuchConfiguration,
-    NoSuchVersion,
-)
+from devices.configurations.errors import InvalidSubject, NoSuchConfiguration, NoSuchVersion
 from devices.configurations.models import (
     ConfigurationVersion,
     DeviceConfiguration,
@@ -74,9 +70,7 @@ class ScopeFilter(RejectUnknownParameters):
     ) -> QuerySet[Any]:
         scope = request.query_params.get("scope")
         if scope is not None and scope not in Scope.values:
-            raise ValidationError(
-                {"scope": f"Must be one of: {', '.join(Scope.values)}."}
-            )
+            raise ValidationError({"scope": f"Must be one of: {', '.join(Scope.values)}."})
         others = request.query_params.copy()
         others.pop("scope", None)
         self.reject_unknown(others, view)
@@ -204,9 +198,7 @@ class RestoreView(APIView):
     def post(self, request: Request, configuration_id: UUID, number: int) -> Response:
         data = _validated(RestoreFields, request)
         layer = _layer(configuration_id)
-        restored = layers.restore(
-            layer=layer, number=number, now=timezone.now(), **data
-        )
+        restored = layers.restore(layer=layer, number=number, now=timezone.now(), **data)
         return Response(ConfigurationSerializer(restored).data)
 
 
@@ -216,9 +208,7 @@ class DifferencesView(APIView):
     @extend_schema(
         parameters=[
             OpenApiParameter(
-                name,
-                {"type": "integer", "minimum": 1, "maximum": 2_147_483_647},
-                required=True,
+                name, {"type": "integer", "minimum": 1, "maximum": 2_147_483_647}, required=True
             )
             for name in ("first", "second")
         ],
@@ -229,9 +219,7 @@ class DifferencesView(APIView):
         query = DifferenceQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         numbers = query.validated_data
-        first, second = (
-            _version(layer, numbers[name]).document for name in ("first", "second")
-        )
+        first, second = (_version(layer, numbers[name]).document for name in ("first", "second"))
         result = {**numbers, "differences": differences(first, second)}
         return Response(DifferencesSerializer(result).data)
 

@@ -27,9 +27,7 @@ class EffectiveDocument(TenantOwned):
 
     class Meta(TenantOwned.Meta):
         constraints = (
-            models.UniqueConstraint(
-                fields=("tenant", "version"), name="effective_document_once"
-            ),
+            models.UniqueConstraint(fields=("tenant", "version"), name="effective_document_once"),
         )
 
     def __str__(self) -> str:
@@ -44,10 +42,7 @@ class ReportedConfiguration(TenantOwned):
         FAILED = "failed"
 
     device = models.OneToOneField(
-        Device,
-        on_delete=models.CASCADE,
-        primary_key=True,
-        related_name="reported_configuration",
+        Device, on_delete=models.CASCADE, primary_key=True, related_name="reported_configuration"
     )
     version = models.CharField(max_length=VERSION_LENGTH)
     outcome = models.CharField(max_length=7, choices=Outcome.choices)
@@ -127,9 +122,7 @@ class Round(TenantOwned):
     class Meta(TenantOwned.Meta):
         constraints = (
             models.UniqueConstraint(
-                fields=("tenant", "tag"),
-                nulls_distinct=False,
-                name="one_round_at_a_time",
+                fields=("tenant", "tag"), nulls_distinct=False, name="one_round_at_a_time"
             ),
             SameTenant("tag", name="round_of_its_tenants_tag"),
         )

@@ -56,9 +56,7 @@ class PlatformConfiguration(Layer):
     class Meta:
         verbose_name_plural = "platform configuration"
         constraints = (
-            models.CheckConstraint(
-                name="platform_configuration_once", condition=Q(id=1)
-            ),
+            models.CheckConstraint(name="platform_configuration_once", condition=Q(id=1)),
         )
 
     def __str__(self) -> str:
@@ -103,9 +101,7 @@ class DeviceConfiguration(TenantOwned, Layer):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     scope = models.CharField(max_length=8, choices=Scope.choices)
-    tag = models.ForeignKey(
-        Tag, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
-    )
+    tag = models.ForeignKey(Tag, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     device = models.ForeignKey(
         Device, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
@@ -118,49 +114,28 @@ class DeviceConfiguration(TenantOwned, Layer):
         verbose_name = "configuration"
         ordering = ("scope", "rank", "id")
         constraints = (
+            models.UniqueConstraint(fields=("tenant", "id"), name="configuration_with_its_tenant"),
             models.UniqueConstraint(
-                fields=("tenant", "id"), name="configuration_with_its_tenant"
+                fields=("tenant",), condition=Q(scope="tenant"), name="configuration_once_a_tenant"
             ),
             models.UniqueConstraint(
-                fields=("tenant",),
-                condition=Q(scope="tenant"),
-                name="configuration_once_a_tenant",
-            ),
-            models.UniqueConstraint(
-                fields=("tag",),
-                condition=Q(tag__isnull=False),
-                name="configuration_once_a_tag",
+                fields=("tag",), condition=Q(tag__isnull=False), name="configuration_once_a_tag"
             ),
             models.UniqueConstraint(
                 fields=("device",),
                 condition=Q(device__isnull=False),
                 name="configuration_once_a_device",
             ),
-            models.UniqueConstraint(
-                fields=("tenant", "rank"), name="one_tag_at_a_rank"
-            ),
+            models.UniqueConstraint(fields=("tenant", "rank"), name="one_tag_at_a_rank"),
             SameTenant("tag", name="configuration_of_its_tenants_tag"),
             SameTenant("device", name="configuration_of_its_tenants_device"),
             models.CheckConstraint(
                 name="configuration_names_its_subject",
                 condition=Q(
-                    scope="tenant",
-                    tag__isnull=True,
-                    device__isnull=True,
-                    rank__isnull=True,
+                    scope="tenant", tag__isnull=True, device__isnull=True, rank__isnull=True
                 )
-                | Q(
-                    scope="tag",
-                    tag__isnull=False,
-                    device__isnull=True,
-                    rank__isnull=False,
-                )
-                | Q(
-                    scope="device",
-                    tag__isnull=True,
-                    device__isnull=False,
-                    rank__isnull=True,
-                ),
+                | Q(scope="tag", tag__isnull=False, device__isnull=True, rank__isnull=False)
+                | Q(scope="device", tag__isnull=True, device__isnull=False, rank__isnull=True),
             ),
         )
 

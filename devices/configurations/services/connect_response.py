@@ -19,19 +19,14 @@ CACHE_SECONDS = 5.0  # how long a process caches that a tenant has no layers
 _cache: dict[UUID, tuple[float, bool]] = {}  # tenant: (expires, has layers)
 
 
-def response_fields(
-    device: Device, steps: NextSteps | None, now: datetime
-) -> dict[str, Any]:
+def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
     """Return the configuration fields for a device's first connect, otherwise none."""
     if not _is_unassigned(device):
         return {}
     version = version_for(device, wait=False, now=now)
     if _is_unassigned(device):
         return {}  # another transaction has the lock; the next connect tries again
-    return {
-        "configuration_version": version,
-        "configuration_waiting": version != EMPTY_VERSION,
-    }
+    return {"configuration_version": version, "configuration_waiting": version != EMPTY_VERSION}
 
 
 def version_for(device: Device, *, wait: bool = True, now: datetime) -> str:

@@ -77,9 +77,7 @@ def _end(now: datetime) -> int:
     )
     locked = list(ended.select_for_update(skip_locked=True, of=("self",))[:BATCH])
     record(
-        ConfigurationConverged(
-            tenant_id=drift.tenant_id, device_id=drift.device_id, at=now
-        )
+        ConfigurationConverged(tenant_id=drift.tenant_id, device_id=drift.device_id, at=now)
         for drift in locked
         if drift.announced_at is not None
     )
@@ -133,11 +131,7 @@ def _notice(now: datetime, *, since: datetime) -> int:
     )
     rows = [
         ConfigurationDrift(device_id=device_id, tenant_id=tenant_id, noticed_at=now)
-        for device_id, tenant_id in waiting.values_list("device_id", "tenant_id")[
-            : 10 * BATCH
-        ]
+        for device_id, tenant_id in waiting.values_list("device_id", "tenant_id")[: 10 * BATCH]
     ]
-    ConfigurationDrift.every_tenant.bulk_create(
-        rows, ignore_conflicts=True, batch_size=BATCH
-    )
+    ConfigurationDrift.every_tenant.bulk_create(rows, ignore_conflicts=True, batch_size=BATCH)
     return len(rows)

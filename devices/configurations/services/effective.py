@@ -13,11 +13,7 @@ from uuid import UUID
 from django.db import transaction
 
 from core.locks import transaction_lock, try_transaction_lock
-from devices.configurations.documents import (
-    EMPTY_VERSION,
-    MergedDocument,
-    merge_layers,
-)
+from devices.configurations.documents import EMPTY_VERSION, MergedDocument, merge_layers
 from devices.configurations.extension_points import keys_set_by_server
 from devices.configurations.models import (
     DeviceConfiguration,
@@ -45,17 +41,13 @@ class Source:
     number: int
 
 
-def explain(
-    device: Device,
-) -> tuple[MergedDocument[Source], list[tuple[Source, Any]]]:
+def explain(device: Device) -> tuple[MergedDocument[Source], list[tuple[Source, Any]]]:
     """Merge a device's layers.
 
     Returns:
         The merged document with the source of each key, and the layers in order.
     """
-    layers = [
-        (_source(layer), layer.document) for layer in layers_of(device) if layer.number
-    ]
+    layers = [(_source(layer), layer.document) for layer in layers_of(device) if layer.number]
     server = Source(Scope.PLATFORM.value, SERVER_LABEL, None, 0)
     return merge_layers([*layers, (server, keys_set_by_server())]), layers
 
@@ -116,11 +108,7 @@ def lock_calculation(*, wait: bool = True) -> bool:
 
 @transaction.atomic
 def refresh(
-    device_ids: Collection[UUID],
-    *,
-    write_empty: bool = False,
-    wait: bool = True,
-    now: datetime,
+    device_ids: Collection[UUID], *, write_empty: bool = False, wait: bool = True, now: datetime
 ) -> int:
     """Recalculate the effective configurations of some of the tenant's devices.
 
@@ -189,10 +177,7 @@ def own_layers(device_ids: Sequence[UUID]) -> dict[UUID, Layers]:
         tags = DeviceTag.objects.filter(device__in=device_ids, tag__in=tag_layers)
         for pk, tag in tags.order_by().values_list("device_id", "tag_id"):
             ranked.setdefault(pk, []).append(tag_layers[tag])
-        layers = {
-            pk: tuple(layer for _, layer in sorted(pairs))
-            for pk, pairs in ranked.items()
-        }
+        layers = {pk: tuple(layer for _, layer in sorted(pairs)) for pk, pairs in ranked.items()}
     device_layers = not_empty.filter(device__in=device_ids).order_by()
     for pk, layer in device_layers.values_list("device_id", "pk"):
         layers[pk] = (*layers.get(pk, ()), layer)
@@ -205,9 +190,7 @@ def documents_of(layers: Iterable[UUID]) -> dict[UUID, Any]:
     return dict(rows.values_list("pk", "document"))
 
 
-def _calculate(
-    combinations: set[Layers],
-) -> dict[Layers, tuple[str, dict[str, Any]]]:
+def _calculate(combinations: set[Layers]) -> dict[Layers, tuple[str, dict[str, Any]]]:
     """Return the version and document of each combination of layers.
 
     The platform's and the tenant's layers are below each combination, and the keys set

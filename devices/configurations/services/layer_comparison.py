@@ -6,11 +6,7 @@ from typing import Any
 
 from devices.configurations import value_formatting
 from devices.configurations.documents import EXTRA, flatten, merge_layers
-from devices.configurations.models import (
-    DeviceConfiguration,
-    PlatformConfiguration,
-    Scope,
-)
+from devices.configurations.models import DeviceConfiguration, PlatformConfiguration, Scope
 from devices.configurations.services import effective
 from devices.configurations.services.layers import Subject
 
@@ -47,22 +43,16 @@ class Row:
 
 def columns(subject: Subject, document: dict[str, Any]) -> list[Column]:
     """Return the layers up to the subject's own, which has the proposed document."""
-    below = [
-        Column(str(layer), layer.document, layer=layer)
-        for layer in _layers_below(subject)
-    ]
+    below = [Column(str(layer), layer.document, layer=layer) for layer in _layers_below(subject)]
     return [*below, Column(label(subject), document, is_edited=True)]
 
 
 def rows(layers: Sequence[Column]) -> list[Row]:
     """Return a row for every key that a layer sets, in the order of the schema."""
-    merged = merge_layers(
-        (number, column.document) for number, column in enumerate(layers)
-    )
+    merged = merge_layers((number, column.document) for number, column in enumerate(layers))
     documents = [flatten(column.document) for column in layers]
     keys = sorted(
-        {key for document in documents for key in document},
-        key=value_formatting.sort_key,
+        {key for document in documents for key in document}, key=value_formatting.sort_key
     )
     merged_values = flatten(merged.document)
     result = []
@@ -70,9 +60,7 @@ def rows(layers: Sequence[Column]) -> list[Row]:
         source = merged.sources.get(key)
         cells = [
             Cell(
-                text=value_formatting.format_value(key, document[key])
-                if key in document
-                else "",
+                text=value_formatting.format_value(key, document[key]) if key in document else "",
                 is_set=key in document,
                 is_effective=number == source,
             )
@@ -104,9 +92,7 @@ def inherited(layers: Sequence[Column]) -> dict[str, dict[str, str]]:
     return values
 
 
-def _layers_below(
-    subject: Subject,
-) -> list[PlatformConfiguration | DeviceConfiguration]:
+def _layers_below(subject: Subject) -> list[PlatformConfiguration | DeviceConfiguration]:
     if subject.scope == Scope.PLATFORM:
         return []
     if subject.device is not None:

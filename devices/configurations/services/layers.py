@@ -53,9 +53,7 @@ class Subject:
         """
         required = {"tenant": None, "tag": "tag", "device": "device"}
         if self.scope not in required:
-            raise InvalidSubject(
-                "The scope must be tenant, tag or device.", field="scope"
-            )
+            raise InvalidSubject("The scope must be tenant, tag or device.", field="scope")
         for name in ("tag", "device"):
             is_given = getattr(self, name) is not None
             if is_given != (required[self.scope] == name):
@@ -84,9 +82,7 @@ def validated(document: Any) -> dict[str, Any]:
 def layer_of(subject: Subject) -> DeviceConfiguration | None:
     """Return the current tenant's layer of a subject, None if it was never saved."""
     layers = DeviceConfiguration.objects.select_related("tag", "device")
-    return layers.filter(
-        scope=subject.scope, tag=subject.tag, device=subject.device
-    ).first()
+    return layers.filter(scope=subject.scope, tag=subject.tag, device=subject.device).first()
 
 
 @transaction.atomic
@@ -150,9 +146,7 @@ def save_platform(
     changes = _write(layer, document, note, based_on, restored_number, now)
     if changes is None:
         return layer
-    event = _saved_event(
-        layer, changes, note, restored_number, now, tag=None, tenant_id=None
-    )
+    event = _saved_event(layer, changes, note, restored_number, now, tag=None, tenant_id=None)
     with every_tenant_scope():
         record([event])
     recalculation.request_for_all_tenants(now=now)
@@ -203,9 +197,7 @@ def put_in_order(*, tags: Sequence[str], now: datetime) -> list[DeviceConfigurat
                 f"There is no tag {name} with a configuration.", field=f"tags.{index}"
             )
         if name in tags[:index]:
-            raise InvalidOrder(
-                f"The tag {name} is listed twice.", field=f"tags.{index}"
-            )
+            raise InvalidOrder(f"The tag {name} is listed twice.", field=f"tags.{index}")
     if missing := sorted(set(by_name) - set(tags)):
         raise InvalidOrder(f"The tag {missing[0]} is missing.", field="tags")
     before = [layer.tag.name for layer in layers if layer.tag]
@@ -237,8 +229,7 @@ def _lock_layer(subject: Subject, now: datetime) -> DeviceConfiguration:
     fields = {"scope": subject.scope, "tag": subject.tag, "device": subject.device}
     if subject.scope != Scope.TAG or rank is not None:
         DeviceConfiguration.objects.bulk_create(
-            [DeviceConfiguration(**fields, rank=rank, updated_at=now)],
-            ignore_conflicts=True,
+            [DeviceConfiguration(**fields, rank=rank, updated_at=now)], ignore_conflicts=True
         )
     locking = DeviceConfiguration.objects.select_for_update(of=("self",))
     return locking.select_related("tag", "device").get(**fields)

@@ -119,11 +119,7 @@ class _Proposal:
 
 
 def preview(
-    *,
-    subject: Subject,
-    document: Any,
-    after: UUID | None = None,
-    limit: int = MAX_LISTED,
+    *, subject: Subject, document: Any, after: UUID | None = None, limit: int = MAX_LISTED
 ) -> Preview:
     """Calculate what saving a document as a subject's layer would change.
 
@@ -176,9 +172,7 @@ def _proposal(subject: Subject, document: dict[str, Any]) -> _Proposal:
     )
 
 
-def _add_tenant(
-    result: Preview, proposal: _Proposal, after: UUID | None, limit: int
-) -> None:
+def _add_tenant(result: Preview, proposal: _Proposal, after: UUID | None, limit: int) -> None:
     """Add the current tenant's devices to a preview."""
     rows = list(_combinations(proposal.subject))
     result.looked_at += rows[0][2] if rows else 0
@@ -238,9 +232,7 @@ def _list_devices(
         if after is None or len(changed) > limit:
             break
     names = device_names([pk for pk, _ in changed[:limit]])
-    result.devices += [
-        ChangedDevice(pk, names.get(pk, ""), items) for pk, items in changed[:limit]
-    ]
+    result.devices += [ChangedDevice(pk, names.get(pk, ""), items) for pk, items in changed[:limit]]
     result.next_after = changed[limit - 1][0] if len(changed) > limit else after
 
 

@@ -88,9 +88,7 @@ def _process(current: Round, now: datetime) -> None:
     else:
         current.delete()
         return
-    current.save(
-        update_fields=["changed", "done", "worked_at", "position", "is_last_lap"]
-    )
+    current.save(update_fields=["changed", "done", "worked_at", "position", "is_last_lap"])
 
 
 def _next_ids(current: Round) -> list[UUID]:

@@ -15,11 +15,7 @@ from devices.configurations.documents import (
     json_equal,
     normalise,
 )
-from devices.configurations.errors import (
-    InvalidDocument,
-    InvalidReport,
-    UnknownVersion,
-)
+from devices.configurations.errors import InvalidDocument, InvalidReport, UnknownVersion
 from devices.configurations.events import ConfigurationApplied, ConfigurationFailed
 from devices.configurations.models import ReportedConfiguration
 from devices.configurations.services import effective
@@ -120,9 +116,7 @@ def compare(device: Device) -> Comparison:
     )
 
 
-def _check(
-    version: str, outcome: str, reason: str, document: dict[str, Any] | None
-) -> None:
+def _check(version: str, outcome: str, reason: str, document: dict[str, Any] | None) -> None:
     if outcome == Outcome.FAILED and not reason:
         raise InvalidReport("A failure requires a reason.", field="reason")
     if document is not None and (faults := find_storage_faults(document)):
@@ -131,9 +125,7 @@ def _check(
         raise UnknownVersion
 
 
-def _applied_version(
-    row: ReportedConfiguration, before: ReportedConfiguration | None
-) -> str:
+def _applied_version(row: ReportedConfiguration, before: ReportedConfiguration | None) -> str:
     """Return the version that a device has after a report, "" if unknown."""
     if row.outcome == Outcome.APPLIED:
         return row.version
@@ -171,6 +163,4 @@ def _event(device: Device, row: ReportedConfiguration, now: datetime) -> DomainE
     }
     if row.outcome == Outcome.APPLIED:
         return ConfigurationApplied(**fields)
-    return ConfigurationFailed(
-        **fields, reason=row.reason, failed_keys=list(row.failed_keys)
-    )
+    return ConfigurationFailed(**fields, reason=row.reason, failed_keys=list(row.failed_keys))

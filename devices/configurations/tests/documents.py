@@ -19,9 +19,7 @@ def save_for_tenant(
         return layers.save(subject=subject, document=document, now=now, **options)
 
 
-def save_for_tag(
-    tag: Tag, document: Any, *, now: datetime, **options: Any
-) -> DeviceConfiguration:
+def save_for_tag(tag: Tag, document: Any, *, now: datetime, **options: Any) -> DeviceConfiguration:
     with tenant_scope(tag.tenant_id):
         subject = Subject(Scope.TAG, tag=tag)
         return layers.save(subject=subject, document=document, now=now, **options)

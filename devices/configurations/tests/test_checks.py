@@ -53,20 +53,10 @@ def test_an_empty_document_is_valid() -> None:
         ({"launch": {"url": "https://a.b", "app": "a.b"}}, "launch"),
         ({"launch": {"url": "javascript:alert(1)"}}, "launch.url"),
         ({"launch": {"app": "no dots"}}, "launch.app"),
+        ({"schedule": [{"days": ["monday"], "on": "8:00", "off": "09:00"}]}, "schedule.0.on"),
+        ({"schedule": [{"days": [], "on": "08:00", "off": "09:00"}]}, "schedule.0.days"),
         (
-            {"schedule": [{"days": ["monday"], "on": "8:00", "off": "09:00"}]},
-            "schedule.0.on",
-        ),
-        (
-            {"schedule": [{"days": [], "on": "08:00", "off": "09:00"}]},
-            "schedule.0.days",
-        ),
-        (
-            {
-                "schedule": [
-                    {"days": ["monday", "moonday"], "on": "08:00", "off": "09:00"}
-                ]
-            },
+            {"schedule": [{"days": ["monday", "moonday"], "on": "08:00", "off": "09:00"}]},
             "schedule.0.days.1",
         ),
         ({"schedule": [{"days": ["monday"], "on": "08:00"}]}, "schedule.0.off"),
@@ -90,9 +80,7 @@ def test_a_schedule_overlap_names_both_entries() -> None:
 
 
 def test_all_faults_are_returned_at_once() -> None:
-    paths = [
-        fault.path for fault in find_faults({"volume": 200, "brightness": "x", "x": 1})
-    ]
+    paths = [fault.path for fault in find_faults({"volume": 200, "brightness": "x", "x": 1})]
     assert paths == ["x", "brightness", "volume"]
 
 

@@ -62,11 +62,7 @@ def test_the_list_shows_the_layers_in_order(
     save_for_tenant(tenant, {"volume": 1}, now=now)
     save_for_tag(tag, {"brightness": 1}, now=now)
     content = text(operator.get(PAGES))
-    assert (
-        content.index("Platform")
-        < content.index("All devices")
-        < content.index("Tag lobby")
-    )
+    assert content.index("Platform") < content.index("All devices") < content.index("Tag lobby")
     assert f"{PAGES}edit/tag/{tag.pk}/" in content
     assert "terrace" in content
 
@@ -79,9 +75,7 @@ def test_a_row_opens_the_editor_of_its_layer(
     assert response["Location"] == f"{PAGES}edit/tenant/{tenant.pk}/"
 
 
-@pytest.mark.parametrize(
-    "document", ["", "{", "[]", "null", '{"volume": 500}', "[" * 9999]
-)
+@pytest.mark.parametrize("document", ["", "{", "[]", "null", '{"volume": 500}', "[" * 9999])
 def test_an_invalid_document_is_shown_again_with_its_errors(
     operator: Client, tenant: Tenant, document: str
 ) -> None:
@@ -112,14 +106,10 @@ def test_an_invalid_document_does_not_hide_a_concurrent_save(
     assert DeviceConfiguration.every_tenant.get().document == {"volume": 9}
 
 
-def test_an_unpaired_surrogate_is_shown_as_an_error(
-    operator: Client, tenant: Tenant
-) -> None:
+def test_an_unpaired_surrogate_is_shown_as_an_error(operator: Client, tenant: Tenant) -> None:
     document = '{"extra": {"\\ud800": 1e99}}'
     for url in ("", "preview/"):
-        response = operator.post(
-            f"{PAGES}edit/tenant/{tenant.pk}/{url}", {"document": document}
-        )
+        response = operator.post(f"{PAGES}edit/tenant/{tenant.pk}/{url}", {"document": document})
         assert "Errors in the configuration" in text(response)
 
 
@@ -171,18 +161,14 @@ def test_layers_of_another_tenant_are_not_found(
             assert response.status_code in {404, 405}, (scope, suffix)
 
 
-def test_an_unknown_version_is_not_found(
-    operator: Client, tag: Tag, now: datetime
-) -> None:
+def test_an_unknown_version_is_not_found(operator: Client, tag: Tag, now: datetime) -> None:
     save_for_tag(tag, {"volume": 1}, now=now)
     url = f"{PAGES}edit/tag/{tag.pk}/versions/"
     assert operator.get(f"{url}7/").status_code == 404
     assert operator.get(f"{url}1/?against=9").status_code == 404
 
 
-def test_a_superuser_can_edit_the_platforms_layer(
-    superuser: Client, device: Device
-) -> None:
+def test_a_superuser_can_edit_the_platforms_layer(superuser: Client, device: Device) -> None:
     url = f"{PAGES}edit/platform/all/"
     preview = superuser.post(f"{url}preview/", {"document": '{"volume": 5}'})
     assert "1 of 1 device would change: Volume on 1" in text(preview)
@@ -211,22 +197,17 @@ def test_reordering_tags_shows_how_many_devices_have_both_tags(
         save_for_tag(row, {"volume": 1}, now=now)
     data = {"tag": "lobby", "step": "1"}
     response = operator.post(f"{PAGES}order/{tenant.pk}/", data, follow=True)
-    assert (
-        "The layer of tag lobby is now stronger than the layer of tag bar. 1 device has"
-        in (text(response))
+    assert "The layer of tag lobby is now stronger than the layer of tag bar. 1 device has" in (
+        text(response)
     )
 
 
-def test_a_superuser_saves_a_layer_in_its_tenant(
-    superuser: Client, tenant: Tenant
-) -> None:
+def test_a_superuser_saves_a_layer_in_its_tenant(superuser: Client, tenant: Tenant) -> None:
     TenantFactory.create()
     data = {"document": '{"volume": 5}', "based_on": "0"}
     superuser.post(f"{PAGES}edit/tenant/{tenant.pk}/", data)
     assert DeviceConfiguration.every_tenant.get().tenant == tenant
-    assert "All devices" in text(
-        superuser.get(f"{PAGES}?tenant__id__exact={tenant.pk}")
-    )
+    assert "All devices" in text(superuser.get(f"{PAGES}?tenant__id__exact={tenant.pk}"))
 
 
 def test_the_device_page_shows_desired_and_reported_values(
@@ -290,9 +271,7 @@ def test_an_invalid_old_version_can_be_viewed_but_not_restored(
 ) -> None:
     layer = save_for_tenant(tenant, {"volume": 1}, now=now)
     with tenant_scope(tenant.pk):
-        layer.versions.create(
-            number=2, document={"gone": 1}, author_name="x", saved_at=now
-        )
+        layer.versions.create(number=2, document={"gone": 1}, author_name="x", saved_at=now)
     response = operator.get(f"{PAGES}edit/tenant/{tenant.pk}/versions/2/")
     assert response.status_code == 200
     assert "Restore version" not in text(response)
@@ -318,9 +297,7 @@ def test_a_layer_of_a_retired_device_cannot_be_saved(
     assert "The device is retired." in text(response)
 
 
-def test_a_version_of_the_platforms_layer_can_be_restored(
-    superuser: Client, now: datetime
-) -> None:
+def test_a_version_of_the_platforms_layer_can_be_restored(superuser: Client, now: datetime) -> None:
     for volume in (1, 2):
         layers.save_platform(document={"volume": volume}, now=now)
     page = f"{PAGES}edit/platform/all/versions/1/"

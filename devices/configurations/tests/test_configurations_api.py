@@ -46,8 +46,7 @@ def test_the_published_schema_is_a_valid_json_schema() -> None:
 
 def test_a_layer_can_be_created_read_and_changed(operator: APIClient) -> None:
     created = operator.post(
-        "/configurations",
-        {"scope": "tenant", "document": {"volume": 5}, "note": "quiet"},
+        "/configurations", {"scope": "tenant", "document": {"volume": 5}, "note": "quiet"}
     )
     assert created.status_code == 201, created.content
     url = f"/configurations/{created.json()['id']}"
@@ -69,16 +68,13 @@ def test_saving_an_unchanged_document_creates_no_version(operator: APIClient) ->
     assert responses[0].json() == responses[1].json()
 
 
-def test_layers_contain_their_tag_or_device(
-    operator: APIClient, device: Device
-) -> None:
+def test_layers_contain_their_tag_or_device(operator: APIClient, device: Device) -> None:
     TagFactory.create(tenant=device.tenant, name="lobby")
     tagged = operator.post(
         "/configurations", {"scope": "tag", "tag": "lobby", "document": {"volume": 1}}
     ).json()
     own = operator.post(
-        "/configurations",
-        {"scope": "device", "device": str(device.pk), "document": {"volume": 2}},
+        "/configurations", {"scope": "device", "device": str(device.pk), "document": {"volume": 2}}
     ).json()
     assert (tagged["tag"], tagged["device"], tagged["rank"]) == ("lobby", None, 1)
     assert (own["tag"], own["device"], own["rank"]) == (None, str(device.pk), None)
@@ -105,9 +101,7 @@ def test_layers_contain_their_tag_or_device(
         (
             {
                 "scope": "tenant",
-                "document": {
-                    "schedule": [{"days": ["monday"], "on": 8, "off": "09:00"}]
-                },
+                "document": {"schedule": [{"days": ["monday"], "on": 8, "off": "09:00"}]},
             },
             [("invalid", "document.schedule.0.on")],
         ),
@@ -133,9 +127,7 @@ def test_a_stale_save_is_rejected_with_the_present_number(
     operator: APIClient, tenant: Tenant, now: datetime
 ) -> None:
     layer = save_for_tenant(tenant, {"volume": 1}, now=now)
-    response = operator.put(
-        f"/configurations/{layer.pk}", {"document": {}, "based_on": 0}
-    )
+    response = operator.put(f"/configurations/{layer.pk}", {"document": {}, "based_on": 0})
     assert errors(response) == (409, [("configuration_changed", "based_on")])
     assert response.json()["current"] == {"number": 1}
 
@@ -152,23 +144,15 @@ def test_versions_can_be_listed_compared_and_restored(
     assert operator.get(f"{url}/versions/9").status_code == 404
     compared = operator.get(f"{url}/differences?first=1&second=3").json()
     [difference] = compared["differences"]
-    assert (difference["key"], difference["before"], difference["after"]) == (
-        "volume",
-        1,
-        3,
-    )
+    assert (difference["key"], difference["before"], difference["after"]) == ("volume", 1, 3)
     assert operator.get(f"{url}/differences?first=1").status_code == 400
     restored = operator.post(f"{url}/versions/1/restore", {"based_on": 3}).json()
     assert (restored["number"], restored["document"]) == (4, {"volume": 1})
 
 
-def test_tags_can_be_reordered(
-    operator: APIClient, tenant: Tenant, now: datetime
-) -> None:
+def test_tags_can_be_reordered(operator: APIClient, tenant: Tenant, now: datetime) -> None:
     for name in ("a", "b"):
-        save_for_tag(
-            TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now
-        )
+        save_for_tag(TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now)
     assert operator.get("/configurations/order").json() == {"tags": ["a", "b"]}
     response = operator.put("/configurations/order", {"tags": ["b", "a"]})
     assert response.json() == {"tags": ["b", "a"]}
@@ -178,27 +162,15 @@ def test_tags_can_be_reordered(
     assert errors(missing) == (400, [("invalid_order", "tags.1")])
 
 
-def test_a_preview_lists_the_devices_that_would_change(
-    operator: APIClient, device: Device
-) -> None:
+def test_a_preview_lists_the_devices_that_would_change(operator: APIClient, device: Device) -> None:
     response = operator.post(
         "/configurations/preview", {"scope": "tenant", "document": {"volume": 5}}
     ).json()
-    assert (response["looked_at"], response["changing"], response["keys"]) == (
-        1,
-        1,
-        {"volume": 1},
-    )
+    assert (response["looked_at"], response["changing"], response["keys"]) == (1, 1, {"volume": 1})
     [changing] = response["devices"]
     assert changing["device_id"] == str(device.pk)
     assert changing["changes"] == [
-        {
-            "key": "volume",
-            "before": None,
-            "after": 5,
-            "was_set": False,
-            "is_set": True,
-        }
+        {"key": "volume", "before": None, "after": 5, "was_set": False, "is_set": True}
     ]
 
 
@@ -242,15 +214,7 @@ def test_working_out_is_true_until_the_version_is_recalculated(
 def test_a_devices_configuration_has_the_state_of_the_screen(
     operator: APIClient, device: Device, now: datetime
 ) -> None:
-    days = [
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-    ]
+    days = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
     always = [{"days": days, "on": "00:00", "off": "00:00"}]
     save_for_device(device, {"schedule": always, "time_zone": "Asia/Tokyo"}, now=now)
     result = operator.get(f"/devices/{device.pk}/configuration").json()
@@ -302,17 +266,11 @@ def test_connect_announces_a_new_version_until_it_is_applied(
 ) -> None:
     client = as_device(device)
     steps = client.post("/devices/connect", {}).json()["next_steps"]
-    assert (steps["configuration_version"], steps["configuration_waiting"]) == (
-        None,
-        False,
-    )
+    assert (steps["configuration_version"], steps["configuration_waiting"]) == (None, False)
     save_for_device(device, {"volume": 5}, now=now)
     steps = client.post("/devices/connect", {}).json()["next_steps"]
     version = version_of({"volume": 5})
-    assert (steps["configuration_version"], steps["configuration_waiting"]) == (
-        version,
-        True,
-    )
+    assert (steps["configuration_version"], steps["configuration_waiting"]) == (version, True)
     data = {"version": version, "outcome": "applied"}
     assert client.post(f"{MY_CONFIGURATION}/reported", data).status_code == 204
     steps = client.post("/devices/connect", {}).json()["next_steps"]
@@ -326,10 +284,7 @@ def test_connect_announces_a_new_version_until_it_is_applied(
         ({"version": "0" * 64, "outcome": "applied"}, ("unknown_version", "version")),
         ({"version": EMPTY_VERSION, "outcome": "maybe"}, ("invalid_choice", "outcome")),
         ({"version": EMPTY_VERSION, "outcome": "failed"}, ("invalid_report", "reason")),
-        (
-            {"version": EMPTY_VERSION, "outcome": "applied", "document": []},
-            ("invalid", "document"),
-        ),
+        ({"version": EMPTY_VERSION, "outcome": "applied", "document": []}, ("invalid", "document")),
         (
             {"version": EMPTY_VERSION, "outcome": "applied", "document": {"a": "\x00"}},
             ("invalid", "document.a"),

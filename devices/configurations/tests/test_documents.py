@@ -16,9 +16,7 @@ from devices.configurations.documents import (
 VALUES = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3)
 DOCUMENTS = st.dictionaries(
     st.sampled_from(["brightness", "volume", "locale"]), VALUES
-) | st.fixed_dictionaries(
-    {"extra": st.none() | st.dictionaries(st.sampled_from("abc"), VALUES)}
-)
+) | st.fixed_dictionaries({"extra": st.none() | st.dictionaries(st.sampled_from("abc"), VALUES)})
 
 
 def merged(*documents: dict[str, Any]) -> dict[str, Any]:
@@ -26,16 +24,11 @@ def merged(*documents: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_stronger_layer_overrides_a_weaker_one() -> None:
-    assert merged({"volume": 1, "brightness": 2}, {"volume": 3}) == {
-        "volume": 3,
-        "brightness": 2,
-    }
+    assert merged({"volume": 1, "brightness": 2}, {"volume": 3}) == {"volume": 3, "brightness": 2}
 
 
 def test_sources_name_the_layer_that_set_each_key() -> None:
-    result = merge_layers(
-        [("tenant", {"volume": 1, "brightness": 2}), ("tag", {"volume": 3})]
-    )
+    result = merge_layers([("tenant", {"volume": 1, "brightness": 2}), ("tag", {"volume": 3})])
     assert result.sources == {"volume": "tag", "brightness": "tenant"}
 
 
@@ -46,9 +39,7 @@ def test_a_key_is_replaced_as_a_whole() -> None:
 
 
 def test_extra_keys_are_merged_one_by_one() -> None:
-    assert merged({"extra": {"a": 1, "b": 1}}, {"extra": {"b": 2}}) == {
-        "extra": {"a": 1, "b": 2}
-    }
+    assert merged({"extra": {"a": 1, "b": 1}}, {"extra": {"b": 2}}) == {"extra": {"a": 1, "b": 2}}
 
 
 def test_null_removes_a_key_and_sources_name_its_layer() -> None:
@@ -73,16 +64,12 @@ def test_no_layers_have_the_empty_version() -> None:
 
 
 def test_whole_floats_are_normalised_to_integers() -> None:
-    assert normalise({"extra": {"a": [1.0, 1.5, True]}}) == {
-        "extra": {"a": [1, 1.5, True]}
-    }
+    assert normalise({"extra": {"a": [1.0, 1.5, True]}}) == {"extra": {"a": [1, 1.5, True]}}
     assert repr(normalise(1.0)) == "1"
 
 
 def test_differences_have_the_keys_with_both_values() -> None:
-    items = differences(
-        {"volume": 1, "extra": {"a": 1}}, {"brightness": 2, "extra": {"a": 2}}
-    )
+    items = differences({"volume": 1, "extra": {"a": 1}}, {"brightness": 2, "extra": {"a": 2}})
     assert [(item.key, item.before, item.after) for item in items] == [
         ("brightness", None, 2),
         ("extra.a", 1, 2),
@@ -102,9 +89,7 @@ def test_every_merged_key_is_from_the_last_layer_that_sets_it(
     for key, value in result.document.items():
         if key != "extra":
             assert documents[result.sources[key]][key] == value
-            assert all(
-                key not in later for later in documents[result.sources[key] + 1 :]
-            )
+            assert all(key not in later for later in documents[result.sources[key] + 1 :])
 
 
 def test_true_differs_from_one() -> None:

@@ -68,10 +68,7 @@ def test_a_device_that_reports_before_the_limit_is_not_announced(
     detect(now + HALF)
     with tenant_scope(drifting.tenant_id):
         reports.report(
-            device=drifting,
-            version=version_of({"volume": 50}),
-            outcome="applied",
-            now=now + HALF,
+            device=drifting, version=version_of({"volume": 50}), outcome="applied", now=now + HALF
         )
     detect(now + LIMIT)
     assert event_names() == ["configuration.applied"]
@@ -81,10 +78,7 @@ def test_the_end_of_a_drift_is_announced(drifting: Device, now: datetime) -> Non
     run_until_announced(now)
     with tenant_scope(drifting.tenant_id):
         reports.report(
-            device=drifting,
-            version=version_of({"volume": 50}),
-            outcome="applied",
-            now=now + LIMIT,
+            device=drifting, version=version_of({"volume": 50}), outcome="applied", now=now + LIMIT
         )
     assert detect(now + LIMIT).ended == 1
     assert event_names() == [
@@ -94,9 +88,7 @@ def test_the_end_of_a_drift_is_announced(drifting: Device, now: datetime) -> Non
     ]
 
 
-def test_an_offline_device_does_not_drift(
-    tenant: Tenant, device: Device, now: datetime
-) -> None:
+def test_an_offline_device_does_not_drift(tenant: Tenant, device: Device, now: datetime) -> None:
     save_for_device(device, {"volume": 50}, now=now)
     for hours in range(48):
         run_until_announced(now + timedelta(hours=hours))

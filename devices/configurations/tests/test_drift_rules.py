@@ -29,12 +29,7 @@ MINUTE = timedelta(minutes=1)
 def rule(tenant: Tenant) -> MonitoringRule:
     """A rule with a threshold of 90 minutes."""
     rule: MonitoringRule = RuleFactory.create(
-        tenant=tenant,
-        name="Drift",
-        kind="drift",
-        measure="",
-        operator="ge",
-        threshold=90,
+        tenant=tenant, name="Drift", kind="drift", measure="", operator="ge", threshold=90
     )
     return rule
 
@@ -86,13 +81,9 @@ def test_an_unannounced_drift_opens_no_alert(
     assert not Alert.every_tenant.exists()
 
 
-def test_a_drift_of_another_tenant_opens_no_alert(
-    drifting: Device, now: datetime
-) -> None:
+def test_a_drift_of_another_tenant_opens_no_alert(drifting: Device, now: datetime) -> None:
     other = TenantFactory.create()
-    RuleFactory.create(
-        tenant=other, kind="drift", measure="", operator="ge", threshold=1
-    )
+    RuleFactory.create(tenant=other, kind="drift", measure="", operator="ge", threshold=1)
     evaluate(other, now + 10 * LIMIT)
     assert not Alert.every_tenant.exists()
 
@@ -102,11 +93,7 @@ def test_a_back_test_reads_drifts_from_the_audit_log(
 ) -> None:
     with tenant_scope(tenant.pk):
         result = back_testing.back_test(rule, days=1, now=now + 91 * MINUTE)
-    assert (result.alerts, result.devices, result.worst[0][3]) == (
-        1,
-        1,
-        now + 90 * MINUTE,
-    )
+    assert (result.alerts, result.devices, result.worst[0][3]) == (1, 1, now + 90 * MINUTE)
 
 
 def test_a_back_test_ignores_drifts_below_the_threshold(

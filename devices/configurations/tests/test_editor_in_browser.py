@@ -8,11 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from devices.configurations.models import ConfigurationVersion, DeviceConfiguration
-from devices.configurations.tests.documents import (
-    add_tag,
-    save_for_tag,
-    save_for_tenant,
-)
+from devices.configurations.tests.documents import add_tag, save_for_tag, save_for_tenant
 from devices.registry.models import Device, Tag
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from provisioning.tests.browser import MARKS, BrowserRunner, in_browser, sign_in
@@ -39,22 +35,16 @@ def tag() -> Tag:
 
 
 @pytest.fixture
-def signed_in(
-    tag: Tag, live_server: Any, in_browser: BrowserRunner
-) -> Callable[..., Any]:
+def signed_in(tag: Tag, live_server: Any, in_browser: BrowserRunner) -> Callable[..., Any]:
     """Run browser steps as a member who is signed in to the portal."""
 
-    def run(
-        steps: Callable[[Page, str], Any], role: Role = Role.OPERATOR, **options: Any
-    ) -> Any:
+    def run(steps: Callable[[Page, str], Any], role: Role = Role.OPERATOR, **options: Any) -> Any:
         user = User.objects.create_user(f"{role}@example.com", PASSWORD)
         MembershipFactory.create(tenant=tag.tenant, user=user, role=role)
 
         def all_steps(page: Page) -> Any:
             sign_in(page, live_server.url, user.email, PASSWORD)
-            return steps(
-                page, f"{live_server.url}/admin/configurations/deviceconfiguration/"
-            )
+            return steps(page, f"{live_server.url}/admin/configurations/deviceconfiguration/")
 
         return in_browser(all_steps, **options)
 
@@ -91,9 +81,7 @@ def test_a_layer_is_edited_with_fields_previewed_and_saved(
         launch = choose(page, "launch", "set")
         launch.locator("input").fill("https://signage.example.com/lobby")
         impact = page.locator("#configuration-impact")
-        expect(impact).to_contain_text(
-            "2 of 2 devices would change: Volume on 2, Launch on 2"
-        )
+        expect(impact).to_contain_text("2 of 2 devices would change: Volume on 2, Launch on 2")
         page.fill("#configuration-note", "Quiet, please")
         save(page)
         expect(page.locator("body")).to_contain_text("Saved as version 1.")
@@ -104,10 +92,7 @@ def test_a_layer_is_edited_with_fields_previewed_and_saved(
         "volume": 15,
         "launch": {"url": "https://signage.example.com/lobby"},
     }
-    assert (version.note, version.author_name) == (
-        "Quiet, please",
-        "operator@example.com",
-    )
+    assert (version.note, version.author_name) == ("Quiet, please", "operator@example.com")
 
 
 def test_every_key_has_a_field_that_writes_valid_values(
@@ -115,9 +100,7 @@ def test_every_key_has_a_field_that_writes_valid_values(
 ) -> None:
     def steps(page: Page, base_url: str) -> None:
         page.goto(f"{base_url}edit/tag/{tag.pk}/")
-        choose(page, "orientation", "set").locator("select").nth(1).select_option(
-            "portrait"
-        )
+        choose(page, "orientation", "set").locator("select").nth(1).select_option("portrait")
         size = choose(page, "resolution", "set").locator("input")
         size.nth(0).fill("1080")
         size.nth(1).fill("1920")
@@ -150,14 +133,7 @@ def test_every_key_has_a_field_that_writes_valid_values(
         "locale": "ja-JP",
         "schedule": [
             {
-                "days": [
-                    "monday",
-                    "tuesday",
-                    "wednesday",
-                    "thursday",
-                    "friday",
-                    "saturday",
-                ],
+                "days": ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday"],
                 "on": "22:00",
                 "off": "02:00",
             }
@@ -167,9 +143,7 @@ def test_every_key_has_a_field_that_writes_valid_values(
     }
 
 
-def test_a_layer_contains_only_its_own_extra_keys(
-    tag: Tag, signed_in: Callable[..., Any]
-) -> None:
+def test_a_layer_contains_only_its_own_extra_keys(tag: Tag, signed_in: Callable[..., Any]) -> None:
     save_for_tenant(tag.tenant, {"extra": {"ticker": True}}, now=datetime.now(UTC))
 
     def steps(page: Page, base_url: str) -> None:
@@ -198,9 +172,7 @@ def test_an_added_schedule_entry_does_not_overlap_others(
         expect(page.locator("body")).to_contain_text("Saved as version 1.")
 
     signed_in(steps)
-    week = [
-        (len(entry["days"]), entry["on"]) for entry in layer(tag).document["schedule"]
-    ]
+    week = [(len(entry["days"]), entry["on"]) for entry in layer(tag).document["schedule"]]
     assert week == [(5, "08:00"), (2, "08:00"), (2, "20:00")]
 
 
@@ -221,9 +193,7 @@ def test_an_invalid_value_is_kept_and_shown_with_its_error(
     assert not DeviceConfiguration.every_tenant.filter(tag=tag).exists()
 
 
-def test_both_tabs_edit_the_same_document(
-    tag: Tag, signed_in: Callable[..., Any]
-) -> None:
+def test_both_tabs_edit_the_same_document(tag: Tag, signed_in: Callable[..., Any]) -> None:
     def steps(page: Page, base_url: str) -> None:
         page.goto(f"{base_url}edit/tag/{tag.pk}/")
         choose(page, "brightness", "set").locator("input").fill("9")
@@ -244,9 +214,7 @@ def test_both_tabs_edit_the_same_document(
     signed_in(steps)
 
 
-def test_a_version_is_compared_and_restored(
-    tag: Tag, signed_in: Callable[..., Any]
-) -> None:
+def test_a_version_is_compared_and_restored(tag: Tag, signed_in: Callable[..., Any]) -> None:
     now = datetime.now(UTC)
     for volume in (10, 20):
         save_for_tag(tag, {"volume": volume}, now=now)
@@ -257,17 +225,13 @@ def test_a_version_is_compared_and_restored(
         expect(page.locator("table")).to_contain_text("Volume2010")
         expect(page.locator("body")).to_contain_text("2 of 2 devices would change.")
         page.click("text=Restore version 1")
-        expect(page.locator("body")).to_contain_text(
-            "Restored version 1. It is now version 3."
-        )
+        expect(page.locator("body")).to_contain_text("Restored version 1. It is now version 3.")
 
     signed_in(steps)
     assert layer(tag).document == {"volume": 10}
 
 
-def test_a_conflict_keeps_the_users_document(
-    tag: Tag, signed_in: Callable[..., Any]
-) -> None:
+def test_a_conflict_keeps_the_users_document(tag: Tag, signed_in: Callable[..., Any]) -> None:
     save_for_tag(tag, {"volume": 10}, now=datetime.now(UTC))
 
     def steps(page: Page, base_url: str) -> None:
@@ -312,9 +276,7 @@ def test_a_viewer_sees_disabled_fields(tag: Tag, signed_in: Callable[..., Any]) 
 def test_tags_can_be_reordered(tag: Tag, signed_in: Callable[..., Any]) -> None:
     now = datetime.now(UTC)
     save_for_tag(tag, {"volume": 1}, now=now)
-    save_for_tag(
-        TagFactory.create(tenant=tag.tenant, name="bar"), {"volume": 2}, now=now
-    )
+    save_for_tag(TagFactory.create(tenant=tag.tenant, name="bar"), {"volume": 2}, now=now)
 
     def steps(page: Page, base_url: str) -> None:
         page.goto(base_url)

@@ -44,15 +44,11 @@ def assigned_version(device: Device) -> str | None:
     return next_steps_of(device).configuration_version
 
 
-def test_layers_are_merged_from_the_platform_to_the_device(
-    device: Device, now: datetime
-) -> None:
+def test_layers_are_merged_from_the_platform_to_the_device(device: Device, now: datetime) -> None:
     low, high = TagFactory.create_batch(2, tenant=device.tenant)
     add_tag(device, low)
     add_tag(device, high)
-    layers.save_platform(
-        document={"volume": 1, "brightness": 1, "locale": "en"}, now=now
-    )
+    layers.save_platform(document={"volume": 1, "brightness": 1, "locale": "en"}, now=now)
     save_for_tenant(device.tenant, {"volume": 2, "brightness": 2}, now=now)
     save_for_tag(low, {"volume": 3, "extra": {"a": 1}}, now=now)
     save_for_tag(high, {"volume": 4}, now=now)
@@ -81,15 +77,11 @@ def test_the_version_is_the_hash_of_the_document(device: Device, now: datetime) 
     other = DeviceFactory.create(tenant=device.tenant)
     save_for_device(device, {"volume": 5}, now=now)
     save_for_device(other, {"volume": 5}, now=now)
-    assert (
-        assigned_version(device) == assigned_version(other) == version_of({"volume": 5})
-    )
+    assert assigned_version(device) == assigned_version(other) == version_of({"volume": 5})
     assert EffectiveDocument.every_tenant.count() == 1
 
 
-def test_a_devices_own_layer_is_applied_immediately(
-    device: Device, now: datetime
-) -> None:
+def test_a_devices_own_layer_is_applied_immediately(device: Device, now: datetime) -> None:
     save_for_device(device, {"volume": 5}, now=now)
     assert next_steps_of(device).configuration_waiting_since == now
 
@@ -101,9 +93,7 @@ def test_a_tenants_layer_is_applied_by_a_round(device: Device, now: datetime) ->
     assert assigned_version(device) == version_of({"volume": 5})
 
 
-def test_the_last_tag_in_the_order_is_the_strongest(
-    device: Device, now: datetime
-) -> None:
+def test_the_last_tag_in_the_order_is_the_strongest(device: Device, now: datetime) -> None:
     for name, volume in (("a", 1), ("b", 2)):
         tag = TagFactory.create(tenant=device.tenant, name=name)
         add_tag(device, tag)
@@ -116,9 +106,7 @@ def test_the_last_tag_in_the_order_is_the_strongest(
     assert assigned_version(device) == version_of({"volume": 1})
 
 
-def test_removing_the_last_key_assigns_the_empty_version(
-    device: Device, now: datetime
-) -> None:
+def test_removing_the_last_key_assigns_the_empty_version(device: Device, now: datetime) -> None:
     save_for_device(device, {"volume": 5}, now=now)
     save_for_device(device, {}, now=now)
     assert assigned_version(device) == EMPTY_VERSION
@@ -133,27 +121,19 @@ def test_nothing_is_written_without_layers(device: Device, now: datetime) -> Non
 def test_an_unchanged_version_is_not_written(device: Device, now: datetime) -> None:
     save_for_device(device, {"volume": 5}, now=now)
     later = now + timedelta(hours=1)
-    save_for_tenant(
-        device.tenant, {"volume": 4}, now=later
-    )  # weaker than the device's layer
+    save_for_tenant(device.tenant, {"volume": 4}, now=later)  # weaker than the device's layer
     process_rounds(later)
     assert next_steps_of(device).configuration_waiting_since == now
 
 
-def test_the_platforms_layer_applies_to_all_tenants(
-    device: Device, now: datetime
-) -> None:
+def test_the_platforms_layer_applies_to_all_tenants(device: Device, now: datetime) -> None:
     other = DeviceFactory.create(tenant=TenantFactory.create())
     layers.save_platform(document={"volume": 5}, now=now)
     process_rounds(now)
-    assert (
-        assigned_version(device) == assigned_version(other) == version_of({"volume": 5})
-    )
+    assert assigned_version(device) == assigned_version(other) == version_of({"volume": 5})
 
 
-def test_a_layer_does_not_apply_to_another_tenants_devices(
-    device: Device, now: datetime
-) -> None:
+def test_a_layer_does_not_apply_to_another_tenants_devices(device: Device, now: datetime) -> None:
     DeviceFactory.create(tenant=TenantFactory.create())
     save_for_tenant(device.tenant, {"volume": 5}, now=now)
     process_rounds(now)
@@ -166,12 +146,8 @@ def test_a_save_requests_the_round_before_it_locks_the_calculation(
     """The worker uses the same order. The opposite order could deadlock."""
     calls = []
     with (
-        patch.object(
-            recalculation, "request", side_effect=lambda **_: calls.append("round")
-        ),
-        patch.object(
-            effective, "transaction_lock", side_effect=lambda _: calls.append("lock")
-        ),
+        patch.object(recalculation, "request", side_effect=lambda **_: calls.append("round")),
+        patch.object(effective, "transaction_lock", side_effect=lambda _: calls.append("lock")),
     ):
         save_for_device(device, {"volume": 5}, now=now)
     assert calls == ["round", "lock"]
@@ -194,9 +170,7 @@ def test_a_retired_device_is_not_recalculated(tenant: Tenant, now: datetime) -> 
     assert not NextSteps.every_tenant.exists()
 
 
-def test_a_retired_device_does_not_wait_for_a_configuration(
-    device: Device, now: datetime
-) -> None:
+def test_a_retired_device_does_not_wait_for_a_configuration(device: Device, now: datetime) -> None:
     save_for_device(device, {"volume": 5}, now=now)
     with tenant_scope(device.tenant_id):
         registration.retire(device=device, now=now)
@@ -219,9 +193,7 @@ class TestFirstConnect:
         save_for_tenant(tenant, {"volume": 5}, now=now)
         process_rounds(now)
         with tenant_scope(tenant.pk):
-            device = registration.register(
-                report=DeviceReport(serial_number="SN-1"), now=now
-            )
+            device = registration.register(report=DeviceReport(serial_number="SN-1"), now=now)
         steps = connect(device, now)
         assert steps["configuration_version"] == version_of({"volume": 5})
         assert steps["configuration_waiting"] is True
@@ -243,9 +215,7 @@ class TestFirstConnect:
         save_for_tenant(tenant, {"volume": 5}, now=now)
         with patch.object(effective, "try_transaction_lock", return_value=False):
             assert connect(device, now)["configuration_version"] is None
-        assert connect(device, now)["configuration_version"] == version_of(
-            {"volume": 5}
-        )
+        assert connect(device, now)["configuration_version"] == version_of({"volume": 5})
 
     def test_fetching_the_configuration_waits_for_the_lock(
         self, device: Device, as_device: Callable[..., APIClient], now: datetime
@@ -255,15 +225,11 @@ class TestFirstConnect:
             response = as_device(device).get("/devices/me/configuration")
         assert response.json()["configuration"] == {"volume": 5}
 
-    def test_nothing_is_calculated_without_layers(
-        self, device: Device, now: datetime
-    ) -> None:
+    def test_nothing_is_calculated_without_layers(self, device: Device, now: datetime) -> None:
         assert connect(device, now)["configuration_version"] is None
         assert not NextSteps.every_tenant.exists()
 
-    def test_a_quarantined_device_gets_no_version(
-        self, tenant: Tenant, now: datetime
-    ) -> None:
+    def test_a_quarantined_device_gets_no_version(self, tenant: Tenant, now: datetime) -> None:
         save_for_tenant(tenant, {"volume": 5}, now=now)
         device = DeviceFactory.create(tenant=tenant, quarantined_at=now)
         assert connect(device, now)["configuration_version"] is None
@@ -294,9 +260,7 @@ class TestRounds:
         return sorted(devices, key=lambda device: device.pk)
 
     def versions(self, fleet: list[Device]) -> list[str | None]:
-        by_device = dict(
-            NextSteps.every_tenant.values_list("device_id", "configuration_version")
-        )
+        by_device = dict(NextSteps.every_tenant.values_list("device_id", "configuration_version"))
         return [by_device.get(device.pk) for device in fleet]
 
     def test_a_round_processes_all_devices(

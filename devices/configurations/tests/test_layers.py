@@ -20,11 +20,7 @@ from devices.configurations.models import (
 )
 from devices.configurations.services import layers
 from devices.configurations.services.layers import Subject
-from devices.configurations.tests.documents import (
-    save_for_device,
-    save_for_tag,
-    save_for_tenant,
-)
+from devices.configurations.tests.documents import save_for_device, save_for_tag, save_for_tenant
 from devices.registry.models import Device
 from devices.registry.tests.factories import DeviceFactory, TagFactory
 from events.models import Event
@@ -35,9 +31,7 @@ from tenants.tests.factories import TenantFactory
 pytestmark = pytest.mark.django_db
 
 
-def test_every_save_creates_a_version_with_author_and_note(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_every_save_creates_a_version_with_author_and_note(tenant: Tenant, now: datetime) -> None:
     for volume, note in ((10, "quiet"), (20, "louder")):
         save_for_tenant(tenant, {"volume": volume}, note=note, now=now)
     versions = ConfigurationVersion.every_tenant.order_by("number")
@@ -47,16 +41,12 @@ def test_every_save_creates_a_version_with_author_and_note(
     ]
 
 
-def test_an_unchanged_document_creates_no_version(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_an_unchanged_document_creates_no_version(tenant: Tenant, now: datetime) -> None:
     save_for_tenant(tenant, {"volume": 10}, now=now)
     assert save_for_tenant(tenant, {"volume": 10.0}, now=now).number == 1
 
 
-def test_the_database_rejects_changes_of_versions(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_the_database_rejects_changes_of_versions(tenant: Tenant, now: datetime) -> None:
     save_for_tenant(tenant, {"volume": 10}, now=now)
     with pytest.raises(ProgrammingError, match="never changed"), transaction.atomic():
         ConfigurationVersion.every_tenant.update(note="other")
@@ -64,9 +54,7 @@ def test_the_database_rejects_changes_of_versions(
         ConfigurationVersion.every_tenant.all().delete()
 
 
-def test_the_audit_log_has_the_old_and_new_values_of_a_save(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_the_audit_log_has_the_old_and_new_values_of_a_save(tenant: Tenant, now: datetime) -> None:
     save_for_tenant(tenant, {"volume": 10, "brightness": 1}, now=now)
     save_for_tenant(tenant, {"volume": 20, "brightness": 1}, note="louder", now=now)
     event = Event.every_tenant.filter(name="configuration.saved").latest("id")
@@ -74,9 +62,7 @@ def test_the_audit_log_has_the_old_and_new_values_of_a_save(
     assert (event.data["number"], event.data["note"]) == (2, "louder")
 
 
-def test_a_save_based_on_an_old_version_is_rejected(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_a_save_based_on_an_old_version_is_rejected(tenant: Tenant, now: datetime) -> None:
     save_for_tenant(tenant, {"volume": 10}, based_on=0, now=now)
     save_for_tenant(tenant, {"volume": 20}, based_on=1, now=now)
     with pytest.raises(ConfigurationChanged) as error:
@@ -119,9 +105,7 @@ def test_a_new_tag_layer_is_the_strongest(tenant: Tenant, now: datetime) -> None
 
 def test_tags_can_be_reordered(tenant: Tenant, now: datetime) -> None:
     for name in ("a", "b", "c"):
-        save_for_tag(
-            TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now
-        )
+        save_for_tag(TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now)
     with tenant_scope(tenant.pk):
         layers.put_in_order(tags=["c", "a", "b"], now=now)
         ordered = DeviceConfiguration.objects.of_tags()
@@ -138,9 +122,7 @@ def test_an_order_must_contain_every_tag_once(
     tenant: Tenant, now: datetime, order: list[str], field: str
 ) -> None:
     for name in ("a", "b"):
-        save_for_tag(
-            TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now
-        )
+        save_for_tag(TagFactory.create(tenant=tenant, name=name), {"volume": 1}, now=now)
     with tenant_scope(tenant.pk), pytest.raises(InvalidOrder) as error:
         layers.put_in_order(tags=order, now=now)
     assert error.value.field == field
@@ -158,9 +140,7 @@ def test_a_layer_requires_exactly_one_subject(tenant: Tenant, now: datetime) -> 
             layers.save(subject=subject, document={}, now=now)
 
 
-def test_a_retired_device_cannot_have_a_new_layer(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_a_retired_device_cannot_have_a_new_layer(tenant: Tenant, now: datetime) -> None:
     device = DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
     with pytest.raises(InvalidSubject):
         save_for_device(device, {"volume": 1}, now=now)
@@ -176,9 +156,7 @@ def test_the_platforms_layer_has_versions(now: datetime) -> None:
         PlatformConfigurationVersion.objects.all().delete()
 
 
-def test_tenants_have_separate_layers(
-    tenant: Tenant, device: Device, now: datetime
-) -> None:
+def test_tenants_have_separate_layers(tenant: Tenant, device: Device, now: datetime) -> None:
     other = TenantFactory.create()
     save_for_tenant(tenant, {"volume": 1}, now=now)
     save_for_tenant(other, {"volume": 2}, now=now)

@@ -64,9 +64,7 @@ def test_a_preview_lists_devices_with_their_changes(
     save_for_device(fleet[0], {"volume": 5}, now=now)
     save_for_tenant(tenant, {"volume": 1}, now=now)
     result = make_preview(tenant, {"volume": 9})
-    assert [device.name for device in result.devices] == [
-        device.name for device in fleet[1:]
-    ]
+    assert [device.name for device in result.devices] == [device.name for device in fleet[1:]]
     (change,) = result.devices[0].changes
     assert (change.key, change.before, change.after) == ("volume", 1, 9)
 
@@ -79,9 +77,7 @@ def test_an_unchanged_document_changes_no_device(
     assert (result.looked_at, result.changing, result.devices) == (5, 0, [])
 
 
-def test_a_preview_saves_nothing(
-    tenant: Tenant, fleet: list[Device], now: datetime
-) -> None:
+def test_a_preview_saves_nothing(tenant: Tenant, fleet: list[Device], now: datetime) -> None:
     make_preview(tenant, {"volume": 1})
     assert not DeviceConfiguration.every_tenant.exists()
     assert not NextSteps.every_tenant.exists()
@@ -186,9 +182,7 @@ def test_a_preview_lists_exactly_the_devices_that_a_save_changes(
     save_for_device(fleet[4], {"volume": 6}, now=now)
     save_for_tenant(tenant, {"volume": 1}, now=now)
     process_rounds(now)
-    before = {
-        device.pk: next_steps_of(device).configuration_version for device in fleet
-    }
+    before = {device.pk: next_steps_of(device).configuration_version for device in fleet}
     result = make_preview(tenant, {"volume": 2})
     save_for_tenant(tenant, {"volume": 2}, now=now)
     process_rounds(now)

@@ -9,11 +9,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from devices.configurations.documents import EMPTY_VERSION, version_of
-from devices.configurations.errors import (
-    InvalidDocument,
-    InvalidReport,
-    UnknownVersion,
-)
+from devices.configurations.errors import InvalidDocument, InvalidReport, UnknownVersion
 from devices.configurations.models import EffectiveDocument, ReportedConfiguration
 from devices.configurations.services import reports, retention
 from devices.configurations.services.reports import Comparison
@@ -48,17 +44,13 @@ def loud(device: Device, now: datetime) -> Device:
     return device
 
 
-def test_a_device_that_applied_its_version_does_not_wait(
-    loud: Device, now: datetime
-) -> None:
+def test_a_device_that_applied_its_version_does_not_wait(loud: Device, now: datetime) -> None:
     report(loud, LOUD, now=now)
     assert next_steps_of(loud).configuration_waiting_since is None
     assert compare(loud).differences == []
 
 
-def test_a_device_without_a_report_differs_in_every_key(
-    loud: Device, now: datetime
-) -> None:
+def test_a_device_without_a_report_differs_in_every_key(loud: Device, now: datetime) -> None:
     (difference,) = compare(loud).differences
     assert (difference.key, difference.before, difference.after) == ("volume", None, 50)
 
@@ -73,14 +65,7 @@ def test_differences_are_from_the_applied_to_the_desired_document(
 
 
 def test_a_device_waits_after_a_failure(loud: Device, now: datetime) -> None:
-    report(
-        loud,
-        LOUD,
-        outcome="failed",
-        reason="No mixer.",
-        failed_keys=["volume"],
-        now=now,
-    )
+    report(loud, LOUD, outcome="failed", reason="No mixer.", failed_keys=["volume"], now=now)
     comparison = compare(loud)
     assert comparison.waiting_since == now
     assert comparison.report is not None
@@ -119,9 +104,7 @@ def test_a_version_of_another_tenant_is_unknown(loud: Device, now: datetime) -> 
         report(other, LOUD, now=now)
 
 
-def test_a_document_that_cannot_be_stored_is_rejected(
-    loud: Device, now: datetime
-) -> None:
+def test_a_document_that_cannot_be_stored_is_rejected(loud: Device, now: datetime) -> None:
     with pytest.raises(InvalidDocument):
         report(loud, LOUD, document={"a": "x" * 70_000}, now=now)
 
@@ -140,10 +123,7 @@ def test_a_document_that_cannot_be_stored_is_rejected(
     ],
 )
 def test_any_reported_document_can_be_shown(
-    loud: Device,
-    member: Callable[..., APIClient],
-    now: datetime,
-    document: Any,
+    loud: Device, member: Callable[..., APIClient], now: datetime, document: Any
 ) -> None:
     report(loud, LOUD, document=document, now=now)
     assert compare(loud).differences
@@ -176,9 +156,7 @@ def test_another_change_keeps_the_start_of_waiting(loud: Device, now: datetime) 
     assert next_steps_of(loud).configuration_waiting_since == now
 
 
-def test_an_invalid_report_has_at_most_fifty_details(
-    loud: Device, now: datetime
-) -> None:
+def test_an_invalid_report_has_at_most_fifty_details(loud: Device, now: datetime) -> None:
     with pytest.raises(InvalidDocument) as error:
         report(loud, LOUD, document={"a": [1e99] * 10_000}, now=now)
     assert len(error.value.details) == 50
@@ -190,9 +168,7 @@ def test_a_repeated_report_has_no_effect(loud: Device, now: datetime) -> None:
     assert Event.every_tenant.filter(name="configuration.applied").count() == 1
 
 
-def test_a_late_report_of_an_old_version_makes_the_device_wait(
-    loud: Device, now: datetime
-) -> None:
+def test_a_late_report_of_an_old_version_makes_the_device_wait(loud: Device, now: datetime) -> None:
     save_for_device(loud, {"volume": 5}, now=now)
     report(loud, QUIET, now=now)
     later = now + timedelta(minutes=1)
@@ -207,9 +183,7 @@ def test_a_device_without_layers_can_report_the_empty_version(
     assert compare(device).differences == []
 
 
-def test_restoring_the_applied_configuration_ends_waiting(
-    loud: Device, now: datetime
-) -> None:
+def test_restoring_the_applied_configuration_ends_waiting(loud: Device, now: datetime) -> None:
     report(loud, LOUD, now=now)
     save_for_device(loud, {"volume": 5}, now=now)
     save_for_device(loud, {"volume": 50}, now=now)
@@ -225,9 +199,7 @@ def test_documents_that_no_device_has_are_deleted(loud: Device, now: datetime) -
     assert kept == {LOUD, version_of({"volume": 2})}
 
 
-def test_the_retention_time_starts_at_the_last_assignment(
-    loud: Device, now: datetime
-) -> None:
+def test_the_retention_time_starts_at_the_last_assignment(loud: Device, now: datetime) -> None:
     save_for_device(loud, {"volume": 1}, now=now + timedelta(days=91))
     assert retention.delete_unused(before=now + timedelta(days=1)) == 0
 

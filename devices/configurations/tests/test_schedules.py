@@ -7,12 +7,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.configurations.schedules import (
-    DAYS,
-    ScreenState,
-    find_overlaps,
-    screen_state,
-)
+from devices.configurations.schedules import DAYS, ScreenState, find_overlaps, screen_state
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -40,9 +35,7 @@ def test_the_state_has_the_next_change() -> None:
     assert state(schedule, berlin("2026-06-01T09:00")) == ScreenState(
         True, berlin("2026-06-01T22:00").astimezone(UTC)
     )
-    assert state(schedule, berlin("2026-06-01T23:00")).until == berlin(
-        "2026-06-08T08:00"
-    )
+    assert state(schedule, berlin("2026-06-01T23:00")).until == berlin("2026-06-08T08:00")
 
 
 def test_an_entry_over_midnight_belongs_to_the_day_of_its_start() -> None:
@@ -59,15 +52,11 @@ def test_an_equal_start_and_end_is_a_whole_day() -> None:
 
 def test_adjacent_entries_are_merged() -> None:
     schedule = [entry("08:00", "12:00"), entry("12:00", "18:00")]
-    assert state(schedule, berlin("2026-06-01T09:00")).until == berlin(
-        "2026-06-01T18:00"
-    )
+    assert state(schedule, berlin("2026-06-01T09:00")).until == berlin("2026-06-01T18:00")
 
 
 def test_a_schedule_that_is_always_on_never_changes() -> None:
-    assert state([entry("00:00", "00:00")], berlin("2026-06-01T09:00")) == ScreenState(
-        True, None
-    )
+    assert state([entry("00:00", "00:00")], berlin("2026-06-01T09:00")) == ScreenState(True, None)
 
 
 def test_an_empty_schedule_is_never_on() -> None:

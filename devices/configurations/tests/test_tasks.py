@@ -18,9 +18,7 @@ from tenants.context import tenant_scope
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_recalculates_detects_drift_and_deletes_documents(
-    celery_worker: None,
-) -> None:
+def test_a_worker_recalculates_detects_drift_and_deletes_documents(celery_worker: None) -> None:
     now = timezone.now()
     device = DeviceFactory.create(status="online", last_seen=now)
     save_for_tenant(device.tenant, {"volume": 5}, now=now)

@@ -17,11 +17,7 @@ from devices.metrics.services import history
 from devices.metrics.services.history import Period
 from devices.registry.models import Device
 
-SPANS = {
-    "day": timedelta(days=1),
-    "week": timedelta(days=7),
-    "month": timedelta(days=30),
-}
+SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 CHART_MEASURES = (
     "cpu_usage",
     "ram_usage",
@@ -110,9 +106,7 @@ def figures(sample: AbstractSample) -> Iterator[Figure]:
 Series = tuple[list[list[Point]], timedelta, list[Point]]
 
 
-def _series_from_samples(
-    device: Device, period: Period, measures: list[Measure]
-) -> Series:
+def _series_from_samples(device: Device, period: Period, measures: list[Measure]) -> Series:
     columns = [measure.name for measure in measures]
     queryset = history.samples(device, period).order_by("recorded_at")
     rows = list(queryset.values_list("recorded_at", *columns)[:20_000])
@@ -130,9 +124,7 @@ def _series_from_samples(
     return series, interval * stride, counts
 
 
-def _series_from_hours(
-    device: Device, period: Period, measures: list[Measure]
-) -> Series:
+def _series_from_hours(device: Device, period: Period, measures: list[Measure]) -> Series:
     rows = history.roll_ups(device, period, bucket="hour", measures=measures)
     series = [
         [
@@ -151,9 +143,7 @@ def _series_from_hours(
     return series, timedelta(hours=1), counts
 
 
-def _chart(
-    measure: Measure, points: list[Point], period: Period, step: timedelta
-) -> Chart:
+def _chart(measure: Measure, points: list[Point], period: Period, step: timedelta) -> Chart:
     floor, ceiling = PERCENT if measure.unit == "%" else (None, None)
     return chart(
         measure.label,

@@ -21,9 +21,7 @@ def sample() -> dict[str, Any]:
             properties[field.path[0]] = _schema(field)
             continue
         group, name = field.path
-        group_schema = properties.setdefault(
-            group, {"type": ["object", "null"], "properties": {}}
-        )
+        group_schema = properties.setdefault(group, {"type": ["object", "null"], "properties": {}})
         group_schema["properties"][name] = _schema(field)
     return {
         "type": "object",
@@ -34,12 +32,7 @@ def sample() -> dict[str, Any]:
 
 def body() -> dict[str, Any]:
     """Return the schema of a request body: one sample, a list, or a batch."""
-    samples = {
-        "type": "array",
-        "items": sample(),
-        "maxItems": MAX_SAMPLES,
-        "minItems": 1,
-    }
+    samples = {"type": "array", "items": sample(), "maxItems": MAX_SAMPLES, "minItems": 1}
     sent_at = {
         "type": ["string", "null"],
         "format": "date-time",
@@ -75,18 +68,11 @@ def sample_response() -> dict[str, Any]:
 def roll_up_response() -> dict[str, Any]:
     """Return the schema of a roll-up: the number of samples, and each measure."""
     numbers = {
-        name: {"type": ["number", "null"]}
-        for name in ("average", "minimum", "maximum", "p95")
+        name: {"type": ["number", "null"]} for name in ("average", "minimum", "maximum", "p95")
     }
-    measure_schema = {
-        "type": "object",
-        "properties": {"count": {"type": "integer"}, **numbers},
-    }
+    measure_schema = {"type": "object", "properties": {"count": {"type": "integer"}, **numbers}}
     measures = {
-        measure.name: {
-            **measure_schema,
-            "description": f"{measure.label}, {measure.unit}",
-        }
+        measure.name: {**measure_schema, "description": f"{measure.label}, {measure.unit}"}
         for measure in MEASURES
     }
     return {

@@ -32,9 +32,7 @@ class HistoryQuerySerializer(PeriodSerializer):
         help_text="Return single samples, or roll-ups by hour or day.",
     )
     measure = serializers.ChoiceField(
-        choices=CHOICES,
-        required=False,
-        help_text="Limit roll-ups to this measure.",
+        choices=CHOICES, required=False, help_text="Limit roll-ups to this measure."
     )
     cursor = StrictCharField(max_length=1000, required=False)
     page_size = serializers.IntegerField(required=False, min_value=1, max_value=500)
@@ -66,18 +64,14 @@ class StoredSerializer(serializers.Serializer[Any]):
     stored = serializers.IntegerField()
     repeated = serializers.IntegerField(help_text="Samples that were stored already.")
     corrected = serializers.IntegerField(
-        help_text=(
-            "Samples moved to the server's time because the device's clock is wrong."
-        )
+        help_text=("Samples moved to the server's time because the device's clock is wrong.")
     )
     refused = FaultSerializer(many=True)
     server_time = serializers.DateTimeField()
 
 
 class GroupSerializer(serializers.Serializer[Any]):
-    value = serializers.CharField(
-        help_text="The value of `by`. Empty without grouping."
-    )
+    value = serializers.CharField(help_text="The value of `by`. Empty without grouping.")
     devices = serializers.IntegerField()
     samples = serializers.IntegerField()
     average = serializers.FloatField()

@@ -82,10 +82,7 @@ class SamplePages(KeysetPagination):
 class DeviceMetricsView(APIView):
     """A device's latest sample, with the samples or roll-ups of a period."""
 
-    @extend_schema(
-        parameters=[HistoryQuerySerializer],
-        responses={200: documentation.history()},
-    )
+    @extend_schema(parameters=[HistoryQuerySerializer], responses={200: documentation.history()})
     def get(self, request: Request, device_id: UUID) -> Response:
         query = _query(HistoryQuerySerializer, request)
         device, now = get_device(device_id), timezone.now()
@@ -177,9 +174,7 @@ def _attr(fault: Fault) -> str:
     return f"{path}.{fault.field}" if fault.field else path
 
 
-def _query(
-    serializer_class: type[serializers.Serializer[Any]], request: Request
-) -> dict[str, Any]:
+def _query(serializer_class: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
     serializer = serializer_class(data=request.query_params.dict())
     serializer.is_valid(raise_exception=True)
     return serializer.validated_data

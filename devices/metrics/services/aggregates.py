@@ -81,9 +81,7 @@ def aggregate(
     return [Group(_text(row[0]), row[1], int(row[2]), *row[3:]) for row in rows]
 
 
-def _aggregate_sql(
-    name: str, bucket: str, by: By, filters: Mapping[str, str | None]
-) -> str:
+def _aggregate_sql(name: str, bucket: str, by: By, filters: Mapping[str, str | None]) -> str:
     # Aggregating within each device first makes count(*) the number of devices and
     # gives each device the same weight in the percentile.
     columns = ["device_id"]
@@ -129,9 +127,7 @@ def _bucket(period: Period) -> str:
 
 
 def _join(by: By) -> str:
-    device, device_tag, tag = (
-        model._meta.db_table for model in (Device, DeviceTag, Tag)
-    )
+    device, device_tag, tag = (model._meta.db_table for model in (Device, DeviceTag, Tag))
     if by == "model":
         return f"JOIN {device} device ON device.id = by_device.device_id"
     if by == "tag":
@@ -144,9 +140,7 @@ def _join(by: By) -> str:
 
 
 def _filter_conditions(filters: Mapping[str, str | None]) -> str:
-    device, device_tag, tag = (
-        model._meta.db_table for model in (Device, DeviceTag, Tag)
-    )
+    device, device_tag, tag = (model._meta.db_table for model in (Device, DeviceTag, Tag))
     sql = ""
     if filters.get("app_version") is not None:
         sql += " AND app_version = %(app_version)s"
@@ -177,9 +171,7 @@ def fleet_by_hour(measures: Iterable[Measure], period: Period) -> list[Hour]:
     """Return hourly averages of the fleet for charts, oldest first, in one query."""
     names = [measure.name for measure in measures]
     table = ROLL_UPS["hour"]._meta.db_table
-    averages = ", ".join(
-        f"sum({name}_sum) / nullif(sum({name}_count), 0)" for name in names
-    )
+    averages = ", ".join(f"sum({name}_sum) / nullif(sum({name}_count), 0)" for name in names)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -187,11 +179,7 @@ def fleet_by_hour(measures: Iterable[Measure], period: Period) -> list[Hour]:
             WHERE {_tenant_condition()} AND starts_at >= %(start)s AND starts_at < %(end)s
             GROUP BY starts_at ORDER BY starts_at
             """,
-            {
-                "tenant": current_tenant_id(),
-                "start": period.start,
-                "end": period.end,
-            },
+            {"tenant": current_tenant_id(), "start": period.start, "end": period.end},
         )
         rows = cursor.fetchall()
     return [

@@ -10,24 +10,11 @@ from django.db.models import QuerySet
 
 from devices.metrics.errors import InvalidQuery
 from devices.metrics.measures import FIELDS, MEASURES, Measure
-from devices.metrics.models import (
-    ROLL_UPS,
-    AbstractSample,
-    DeviceMetrics,
-    LatestMetrics,
-)
+from devices.metrics.models import ROLL_UPS, AbstractSample, DeviceMetrics, LatestMetrics
 from devices.registry.models import Device
 
-MAX_PERIOD = {
-    "raw": timedelta(days=93),
-    "hour": timedelta(days=93),
-    "day": timedelta(days=1100),
-}
-DEFAULT_PERIOD = {
-    "raw": timedelta(days=1),
-    "hour": timedelta(days=7),
-    "day": timedelta(days=90),
-}
+MAX_PERIOD = {"raw": timedelta(days=93), "hour": timedelta(days=93), "day": timedelta(days=1100)}
+DEFAULT_PERIOD = {"raw": timedelta(days=1), "hour": timedelta(days=7), "day": timedelta(days=90)}
 AGGREGATES = ("count", "average", "minimum", "maximum", "p95")
 
 
@@ -73,18 +60,12 @@ def latest(device: Device) -> AbstractSample | None:
 def samples(device: Device, period: Period) -> QuerySet[DeviceMetrics]:
     """Return the device's samples in a period."""
     return DeviceMetrics.objects.filter(
-        device_id=device.pk,
-        recorded_at__gte=period.start,
-        recorded_at__lt=period.end,
+        device_id=device.pk, recorded_at__gte=period.start, recorded_at__lt=period.end
     )
 
 
 def roll_ups(
-    device: Device,
-    period: Period,
-    *,
-    bucket: str,
-    measures: Iterable[Measure] = MEASURES,
+    device: Device, period: Period, *, bucket: str, measures: Iterable[Measure] = MEASURES
 ) -> list[dict[str, Any]]:
     """Return the roll-ups of a device by hour or day, oldest first.
 

@@ -15,19 +15,9 @@ from django.db import (
     connection,
     transaction,
 )
-from tenacity import (
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from devices.metrics.errors import (
-    InvalidTime,
-    NoSamples,
-    SamplesNotStored,
-    TooManySamples,
-)
+from devices.metrics.errors import InvalidTime, NoSamples, SamplesNotStored, TooManySamples
 from devices.metrics.extension_points import sample_stored
 from devices.metrics.queries import store
 from devices.metrics.sample_validation import (
@@ -67,9 +57,7 @@ class Outcome:
     faults: list[Fault]
 
 
-def ingest(
-    *, device: Device, samples: list[Any], sent_at: Any = None, now: datetime
-) -> Outcome:
+def ingest(*, device: Device, samples: list[Any], sent_at: Any = None, now: datetime) -> Outcome:
     """Store the valid samples of a request and mark the device as seen.
 
     Accepted samples are committed when this returns. Repeating a request is harmless.
@@ -148,9 +136,7 @@ def _store(device: Device, result: ValidationResult, now: datetime) -> int:
 
 
 @transaction.atomic
-def _store_in_transaction(
-    device: Device, result: ValidationResult, now: datetime
-) -> int:
+def _store_in_transaction(device: Device, result: ValidationResult, now: datetime) -> int:
     # This locks the device row, so two requests of one device are stored in turn.
     presence.record_sign_of_life(device=device, now=now)
     return store(

@@ -38,9 +38,7 @@ class PartitionedTable:
 
     def partition_bounds(self, moment: datetime) -> tuple[datetime, datetime]:
         """Return the start (inclusive) and end (exclusive) of the partition."""
-        start = moment.astimezone(UTC).replace(
-            hour=0, minute=0, second=0, microsecond=0
-        )
+        start = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         if self.span == "day":
             return start, start + timedelta(days=1)
         start = start.replace(day=1)
@@ -62,9 +60,7 @@ def create_for(moments: Iterable[datetime]) -> int:
         for table in (SAMPLES, *ROLL_UPS)
     }
     existing = {
-        partition.name
-        for table in (SAMPLES, *ROLL_UPS)
-        for partition in _partitions(table)
+        partition.name for table in (SAMPLES, *ROLL_UPS) for partition in _partitions(table)
     }
     missing = [item for item in required if item[0] not in existing]
     for name, table, bounds in sorted(missing, key=lambda item: item[0]):
@@ -97,9 +93,7 @@ def drop_expired(table: PartitionedTable, *, before: datetime) -> list[str]:
 
 
 @transaction.atomic
-def _create(
-    name: str, table: PartitionedTable, bounds: tuple[datetime, datetime]
-) -> None:
+def _create(name: str, table: PartitionedTable, bounds: tuple[datetime, datetime]) -> None:
     """Create a separate table and attach it: this does not block readers and writers."""
     quote = connection.ops.quote_name
     transaction_lock("metrics partitions")
@@ -128,8 +122,7 @@ def _drop(partition: "_Partition", table: PartitionedTable) -> None:
     with tenant_scope(None), connection.cursor() as cursor:
         if partition.is_attached:
             cursor.execute(
-                f"ALTER TABLE {quote(table.table)}"
-                f" DETACH PARTITION {quote(partition.name)} {mode}"
+                f"ALTER TABLE {quote(table.table)} DETACH PARTITION {quote(partition.name)} {mode}"
             )
         cursor.execute(f"DROP TABLE {quote(partition.name)}")
 
@@ -171,9 +164,7 @@ def _partitions(table: PartitionedTable) -> list[_Partition]:
         rows = cursor.fetchall()
     partitions = []
     for name, is_attached, is_half_detached in rows:
-        starts_at = datetime.strptime(
-            name.rsplit("_", 1)[1], table.date_format
-        ).replace(tzinfo=UTC)
+        starts_at = datetime.strptime(name.rsplit("_", 1)[1], table.date_format).replace(tzinfo=UTC)
         ends_at = table.partition_bounds(starts_at)[1]
         partitions.append(_Partition(name, ends_at, is_attached, is_half_detached))
     return partitions

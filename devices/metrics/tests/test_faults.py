@@ -40,9 +40,7 @@ def test_a_sample_is_stored_after_a_deadlock() -> None:
 
     def lock_device_row() -> None:
         with other.cursor() as cursor:  # waits for the ingest, which waits for `other`
-            cursor.execute(
-                "UPDATE devices_device SET name = name WHERE id = %s", [str(device.pk)]
-            )
+            cursor.execute("UPDATE devices_device SET name = name WHERE id = %s", [str(device.pk)])
         other.commit()
 
     with other.cursor() as cursor:
@@ -65,9 +63,7 @@ def test_a_sample_is_stored_after_a_lost_connection() -> None:
     connection.ensure_connection()
     other = another_connection()
     with other.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid]
-        )
+        cursor.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
     other.close()
 
     assert report(device, at(NOW), now=NOW).stored == 1

@@ -79,13 +79,7 @@ def test_an_hourly_roll_up_aggregates_its_samples(
     [hour] = get_history(query_day("hour"))["results"]
 
     assert (hour["starts_at"], hour["samples"]) == ("2026-03-01T12:00:00Z", 3)
-    assert hour["cpu_usage"] == {
-        "count": 3,
-        "average": 30,
-        "minimum": 10,
-        "maximum": 60,
-        "p95": 56,
-    }
+    assert hour["cpu_usage"] == {"count": 3, "average": 30, "minimum": 10, "maximum": 60, "p95": 56}
     assert hour["temperature"]["average"] is None
 
 
@@ -115,9 +109,7 @@ def test_roll_ups_match_the_samples_in_any_order_of_arrival(
             start = row["starts_at"][:length]
             expected = [v for s, v in by_time if s["recorded_at"].startswith(start)]
             assert row["cpu_usage"]["count"] == row["samples"] == len(expected)
-            assert row["cpu_usage"]["average"] == pytest.approx(
-                statistics.mean(expected)
-            )
+            assert row["cpu_usage"]["average"] == pytest.approx(statistics.mean(expected))
             assert row["cpu_usage"]["minimum"] == min(expected)
             assert row["cpu_usage"]["maximum"] == max(expected)
             exact = statistics.quantiles(expected, n=20, method="inclusive")[18]
@@ -130,16 +122,12 @@ def test_a_percentile_is_computed_after_its_hour_and_again_after_late_samples(
     report(device, at(NOON, cpu_usage=10), now=NOON)
     assert compute_percentiles(NOON + HOUR / 2) == 0
     assert compute_percentiles(NOON + 2 * HOUR) == 1
-    assert (
-        HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True).get() == 10
-    )
+    assert HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True).get() == 10
 
     report(device, at(NOON + HOUR / 2, cpu_usage=30), now=NOON + 3 * HOUR)
     assert compute_percentiles(NOON + 4 * HOUR) == 1
 
-    assert (
-        HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True).get() == 29
-    )
+    assert HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True).get() == 29
     assert compute_percentiles(NOON + 24 * HOUR) == 1  # the day
     assert DailyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True).get() == 29
 
@@ -175,9 +163,7 @@ def fleet(tenant: Tenant) -> list[Device]:
         for model, version in (("X96", "2.1"), ("X96", "2.1"), ("H96", "2.0"))
     ]
     DeviceTag.every_tenant.create(
-        tenant=tenant,
-        device=devices[0],
-        tag=TagFactory.create(tenant=tenant, name="hall"),
+        tenant=tenant, device=devices[0], tag=TagFactory.create(tenant=tenant, name="hall")
     )
     for device, value in zip(devices, (100, 300, 700), strict=True):
         report(device, at(NOON, ram_used_mb=value), now=NOON)
@@ -208,19 +194,13 @@ def test_aggregates_can_be_filtered_and_grouped_by_app_version(
     fleet: list[Device], member: Callable[..., APIClient]
 ) -> None:
     assert aggregate(member(), "app_version=2.1") == [("", 2, 200, 300)]
-    assert aggregate(member(), "by=app_version") == [
-        ("2.1", 2, 200, 300),
-        ("2.0", 1, 700, 700),
-    ]
+    assert aggregate(member(), "by=app_version") == [("2.1", 2, 200, 300), ("2.0", 1, 700, 700)]
 
 
 def test_aggregates_can_be_grouped_by_model_tag_and_hour(
     fleet: list[Device], member: Callable[..., APIClient]
 ) -> None:
-    assert aggregate(member(), "by=model") == [
-        ("X96", 2, 200, 300),
-        ("H96", 1, 700, 700),
-    ]
+    assert aggregate(member(), "by=model") == [("X96", 2, 200, 300), ("H96", 1, 700, 700)]
     assert aggregate(member(), "by=tag") == [("hall", 1, 100, 100)]
     assert aggregate(member(), "model=H96") == [("", 1, 700, 700)]
     assert aggregate(member(), "tag=hall") == [("", 1, 100, 100)]
@@ -253,9 +233,7 @@ def test_a_late_sample_does_not_change_the_app_version_of_an_hour(
     assert aggregate(member(), "by=app_version") == [("2.0", 1, 100, 100)]
 
 
-def test_grouping_by_hour_allows_at_most_a_week(
-    member: Callable[..., APIClient],
-) -> None:
+def test_grouping_by_hour_allows_at_most_a_week(member: Callable[..., APIClient]) -> None:
     response = member().get(
         "/devices/metrics/aggregate?measure=cpu_usage&by=hour&from=2026-02-01T00:00:00Z"
         "&to=2026-03-01T00:00:00Z"

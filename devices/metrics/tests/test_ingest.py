@@ -76,14 +76,10 @@ def test_every_field_of_a_sample_is_stored(client: APIClient, device: Device) ->
 
 
 @pytest.mark.parametrize("form", ["list", "batch"])
-def test_several_samples_are_accepted_as_a_list_or_a_batch(
-    client: APIClient, form: str
-) -> None:
+def test_several_samples_are_accepted_as_a_list_or_a_batch(client: APIClient, form: str) -> None:
     samples = every_five_minutes(timezone.now() - timedelta(hours=4), [1.0] * 40)
 
-    response = client.post(
-        "/devices/metrics", samples if form == "list" else {"samples": samples}
-    )
+    response = client.post("/devices/metrics", samples if form == "list" else {"samples": samples})
 
     assert response.json()["stored"] == 40
 
@@ -106,17 +102,13 @@ def test_repeated_samples_are_stored_once(device: Device, now: datetime) -> None
     assert DeviceMetrics.every_tenant.count() == 4
 
 
-def test_a_duplicate_within_one_batch_is_stored_once(
-    device: Device, now: datetime
-) -> None:
+def test_a_duplicate_within_one_batch_is_stored_once(device: Device, now: datetime) -> None:
     outcome = report(device, at(now), at(now), now=now)
 
     assert (outcome.stored, outcome.repeated) == (1, 1)
 
 
-def test_a_repeated_sample_of_a_wrong_clock_is_stored_once(
-    device: Device, now: datetime
-) -> None:
+def test_a_repeated_sample_of_a_wrong_clock_is_stored_once(device: Device, now: datetime) -> None:
     ahead = at(now + timedelta(days=20))
     first = report(device, ahead, now=now)
 
@@ -161,9 +153,7 @@ def test_a_repeated_request_counts_once_whatever_its_sent_at(
     assert HourlyMetrics.every_tenant.aggregate(total=Sum("samples"))["total"] == 3
 
 
-def test_a_late_sample_does_not_replace_the_latest_sample(
-    device: Device, now: datetime
-) -> None:
+def test_a_late_sample_does_not_replace_the_latest_sample(device: Device, now: datetime) -> None:
     report(device, at(now, cpu_usage=50), now=now)
     report(device, at(now - MINUTE, cpu_usage=10), now=now + MINUTE)
 
@@ -179,25 +169,19 @@ def test_storing_samples_sets_the_device_online(device: Device, now: datetime) -
 
 
 def test_a_list_without_a_valid_sample_is_refused(client: APIClient) -> None:
-    response = client.post(
-        "/devices/metrics", [{"cpu_usage": 101}, {"battery_level": -1}]
-    )
+    response = client.post("/devices/metrics", [{"cpu_usage": 101}, {"battery_level": -1}])
 
     assert first_error(response) == (400, "out_of_bounds", "samples.0.cpu_usage")
     assert response.json()["errors"][1]["attr"] == "samples.1.battery_level"
 
 
-def test_an_invalid_single_sample_is_refused_with_the_name_of_its_field(
-    client: APIClient,
-) -> None:
+def test_an_invalid_single_sample_is_refused_with_the_name_of_its_field(client: APIClient) -> None:
     response = client.post("/devices/metrics", {"network": {"latency": -1}})
 
     assert first_error(response) == (400, "out_of_bounds", "network.latency")
 
 
-def test_valid_samples_of_a_batch_are_stored_and_faults_are_listed(
-    client: APIClient,
-) -> None:
+def test_valid_samples_of_a_batch_are_stored_and_faults_are_listed(client: APIClient) -> None:
     invalid = {"ram_used_mb": -1, "temperature": 900}
 
     response = client.post("/devices/metrics", {"samples": [{"cpu_usage": 5}, invalid]})
@@ -286,9 +270,7 @@ def test_an_unreadable_body_is_refused(
     assert not DeviceMetrics.every_tenant.exists()
 
 
-def test_a_quarantined_device_cannot_store_samples(
-    client: APIClient, device: Device
-) -> None:
+def test_a_quarantined_device_cannot_store_samples(client: APIClient, device: Device) -> None:
     Device.every_tenant.filter(pk=device.pk).update(quarantined_at=timezone.now())
 
     response = client.post("/devices/metrics", {"cpu_usage": 1})

@@ -34,9 +34,7 @@ def test_storing_a_sample_creates_its_missing_partition(device: Device) -> None:
 def test_partitions_for_coming_days_and_late_samples_are_created_once() -> None:
     missing = partitions.create_ahead(now=NOW)
 
-    assert (
-        missing == 94 + 2 * 4
-    )  # retention and three days; four months of each roll-up
+    assert missing == 94 + 2 * 4  # retention and three days; four months of each roll-up
     assert f"metrics_devicemetrics_{NOW + 3 * DAY:%Y%m%d}" in partition_names()
     assert partitions.create_ahead(now=NOW) == 0
 
@@ -76,8 +74,7 @@ def test_a_partition_that_a_crash_left_detached_is_dropped_later() -> None:
     partitions.create_for([NOW])
     with connection.cursor() as cursor:
         cursor.execute(
-            "ALTER TABLE metrics_devicemetrics"
-            " DETACH PARTITION metrics_devicemetrics_20350301"
+            "ALTER TABLE metrics_devicemetrics DETACH PARTITION metrics_devicemetrics_20350301"
         )
 
     partitions.drop_expired(SAMPLES, before=NOW + 2 * DAY)

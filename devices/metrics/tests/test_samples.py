@@ -40,11 +40,7 @@ def faults_of(sample: Any) -> list[tuple[str, str]]:
         ({"cpu_usage": 10**400}, "cpu_usage", "out_of_bounds"),
         ({"is_charging": 1}, "is_charging", "invalid"),
         ({"network": "wifi"}, "network", "invalid"),
-        (
-            {"network": {"signal_strength": 5}},
-            "network.signal_strength",
-            "out_of_bounds",
-        ),
+        ({"network": {"signal_strength": 5}}, "network.signal_strength", "out_of_bounds"),
         ({"network": {"ssid": "x" * 65}}, "network.ssid", "max_length"),
         ({"screen": {"brightness": 256}}, "screen.brightness", "out_of_bounds"),
         ({"running_apps": "one"}, "running_apps", "invalid"),
@@ -139,10 +135,7 @@ def stored_times(*hours: float, sent: float | None = None) -> list[tuple[float, 
 
     Return the stored times in hours from now, and whether each was corrected.
     """
-    samples = [
-        {"cpu_usage": 1, "recorded_at": (NOW + hour * HOUR).isoformat()}
-        for hour in hours
-    ]
+    samples = [{"cpu_usage": 1, "recorded_at": (NOW + hour * HOUR).isoformat()} for hour in hours]
     sent_at = None if sent is None else NOW + sent * HOUR
     return [
         ((row["recorded_at"] - NOW) / HOUR, row["device_time"] is not None)

@@ -15,21 +15,11 @@ from core.errors import DomainError
 from core.templatetags.portal import relative_time
 from devices.monitoring.models import Alert
 from devices.monitoring.services import alerts
-from tenants.admin.base import (
-    MAX_ROWS_PER_ACTION,
-    ReadOnlyAdmin,
-    results_page,
-    run_for_each,
-)
+from tenants.admin.base import MAX_ROWS_PER_ACTION, ReadOnlyAdmin, results_page, run_for_each
 from tenants.context import tenant_scope
 from tenants.models import Membership
 
-SEVERITIES = {
-    "low": "default",
-    "medium": "info",
-    "high": "warning",
-    "critical": "danger",
-}
+SEVERITIES = {"low": "default", "medium": "info", "high": "warning", "critical": "danger"}
 CLOSED_MESSAGE = "Closed. The alert does not reopen until its cause has gone."
 
 
@@ -57,14 +47,7 @@ class StatusFilter(admin.SimpleListFilter):
 class AlertAdmin(ReadOnlyAdmin):
     """Alerts: list, page, and the actions of members."""
 
-    list_display = (
-        "title",
-        "severity_label",
-        "device_link",
-        "state",
-        "opened",
-        "assignee",
-    )
+    list_display = ("title", "severity_label", "device_link", "state", "opened", "assignee")
     list_filter = (StatusFilter, "severity", "kind")
     list_select_related = ("tenant", "device", "assignee")
     search_fields = ("title__istartswith",)
@@ -122,9 +105,7 @@ class AlertAdmin(ReadOnlyAdmin):
                         )[:100]
                     ),
                     "memberships": list(
-                        Membership.objects.select_related("user").order_by(
-                            "user__email"
-                        )[:500]
+                        Membership.objects.select_related("user").order_by("user__email")[:500]
                     ),
                     "may_manage": self.has_manage_permission(request),
                 }
@@ -174,9 +155,7 @@ class AlertAdmin(ReadOnlyAdmin):
         return format_html("{}: {}", relative_time(alert.closed_at), reason)
 
     @admin.action(description="Acknowledge selected alerts", permissions=["manage"])
-    def acknowledge_selected(
-        self, request: HttpRequest, rows: QuerySet[Any]
-    ) -> HttpResponse:
+    def acknowledge_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def acknowledge(alert: Alert) -> str:
             alerts.acknowledge(alert_id=alert.pk, now=timezone.now())
             return "Acknowledged."
@@ -216,9 +195,7 @@ class AlertAdmin(ReadOnlyAdmin):
         return self._change(
             request,
             object_id,
-            lambda alert: alerts.comment(
-                alert_id=alert.pk, text=text, now=timezone.now()
-            ),
+            lambda alert: alerts.comment(alert_id=alert.pk, text=text, now=timezone.now()),
             "Comment added.",
         )
 
@@ -227,9 +204,7 @@ class AlertAdmin(ReadOnlyAdmin):
         return self._change(
             request,
             object_id,
-            lambda alert: alerts.assign(
-                alert_id=alert.pk, email=email, now=timezone.now()
-            ),
+            lambda alert: alerts.assign(alert_id=alert.pk, email=email, now=timezone.now()),
             "Assigned." if email else "Assignee removed.",
         )
 

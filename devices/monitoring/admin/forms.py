@@ -103,9 +103,7 @@ class RuleForm(SubjectForm):
     tenant = tenant_field()
     name = text_field("Name", required=True, length=120)
     kind = choice("Kind", MonitoringRule.Kind.choices)
-    measure = choice(
-        "Metric", CHOICES, required=False, help_text="Required for rules on a metric."
-    )
+    measure = choice("Metric", CHOICES, required=False, help_text="Required for rules on a metric.")
     operator = choice(
         "Operator",
         MonitoringRule.Operator.choices,
@@ -142,23 +140,15 @@ class RuleForm(SubjectForm):
             " Leave empty for no escalation."
         ),
     )
-    escalation_severity = choice(
-        "Escalation severity", Severity.choices, required=False
-    )
+    escalation_severity = choice("Escalation severity", Severity.choices, required=False)
     scope = choice("Scope", MonitoringRule.Scope.choices)
-    tag_name = text_field(
-        "Tag", help_text="Required for the scope “Devices with a tag”."
-    )
+    tag_name = text_field("Tag", help_text="Required for the scope “Devices with a tag”.")
     device_id = text_field(
-        "Device",
-        length=120,
-        help_text="ID or name. Required for the scope “One device”.",
+        "Device", length=120, help_text="ID or name. Required for the scope “One device”."
     )
     cool_down_minutes = minutes(
         "Cool-down (minutes)",
-        help_text=(
-            "After an alert has closed, no new one opens for the device for this time."
-        ),
+        help_text=("After an alert has closed, no new one opens for the device for this time."),
     )
     no_data = choice(
         "Missing data",
@@ -190,16 +180,10 @@ class RuleForm(SubjectForm):
         widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
     )
     time_zone = text_field(
-        "Time zone",
-        required=True,
-        initial="UTC",
-        help_text="For example Europe/Berlin.",
+        "Time zone", required=True, initial="UTC", help_text="For example Europe/Berlin."
     )
     is_enabled = forms.BooleanField(
-        label="Enabled",
-        required=False,
-        initial=True,
-        widget=UnfoldBooleanSwitchWidget(),
+        label="Enabled", required=False, initial=True, widget=UnfoldBooleanSwitchWidget()
     )
 
     class Meta:
@@ -246,9 +230,7 @@ class OverrideForm(SubjectForm):
     rule: Any = forms.ModelChoiceField(queryset=None, widget=UnfoldAdminSelectWidget())
     tag_name = text_field("Tag", help_text="Enter either a tag or a device.")
     device_id = text_field("Device", length=120, help_text="ID or name.")
-    threshold = number(
-        "Threshold", help_text="Leave empty for the threshold of the rule."
-    )
+    threshold = number("Threshold", help_text="Leave empty for the threshold of the rule.")
     clear_threshold = number(
         "Clear threshold", help_text="Leave empty for the clear threshold of the rule."
     )

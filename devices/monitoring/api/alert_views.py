@@ -38,9 +38,7 @@ class AlertPages(KeysetPagination):
 class AlertFilter(FilterSet):
     """Filter alerts by `status`, `severity`, `device` and `rule`."""
 
-    status = django_filters.ChoiceFilter(
-        choices=Alert.Status.choices, method="with_status"
-    )
+    status = django_filters.ChoiceFilter(choices=Alert.Status.choices, method="with_status")
     severity = django_filters.ChoiceFilter(choices=Severity.choices)
     device = django_filters.UUIDFilter(field_name="device_id")
     rule = django_filters.UUIDFilter(field_name="rule_id")
@@ -56,9 +54,7 @@ class AlertFilter(FilterSet):
             raise ValidationError(dict.fromkeys(empty, message))
         return super().filter_queryset(queryset)
 
-    def with_status(
-        self, queryset: QuerySet[Alert], name: str, value: str
-    ) -> QuerySet[Alert]:
+    def with_status(self, queryset: QuerySet[Alert], name: str, value: str) -> QuerySet[Alert]:
         if value == "closed":
             return queryset.filter(closed_at__isnull=False)
         is_open = value == "open"

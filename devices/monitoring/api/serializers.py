@@ -4,12 +4,7 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
-from core.rest.fields import (
-    LocalTimeField,
-    StrictBooleanField,
-    StrictCharField,
-    StrictIntegerField,
-)
+from core.rest.fields import LocalTimeField, StrictBooleanField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
 from devices.metrics.measures import CHOICES
 from devices.monitoring.models import Alert, AlertComment, MonitoringRule, RuleOverride
@@ -44,9 +39,7 @@ class RuleFields(StrictSerializer):
     measure = serializers.ChoiceField(
         choices=CHOICES, required=False, help_text="Required for rules on a metric."
     )
-    operator = serializers.ChoiceField(
-        choices=MonitoringRule.Operator.choices, required=False
-    )
+    operator = serializers.ChoiceField(choices=MonitoringRule.Operator.choices, required=False)
     threshold = Number(
         help_text=(
             "In the unit of the measure, in minutes of silence or drift,"
@@ -60,9 +53,7 @@ class RuleFields(StrictSerializer):
     escalation_severity = serializers.ChoiceField(
         choices=Severity.choices, required=False, allow_blank=True
     )
-    scope = serializers.ChoiceField(
-        choices=MonitoringRule.Scope.choices, required=False
-    )
+    scope = serializers.ChoiceField(choices=MonitoringRule.Scope.choices, required=False)
     tag = StrictCharField(max_length=64, required=False, allow_null=True)
     device = serializers.UUIDField(required=False, allow_null=True)
     cool_down_seconds = Seconds(required=False)
@@ -103,9 +94,7 @@ class OverrideFields(StrictSerializer):
     threshold = Number(required=False, allow_null=True)
     clear_threshold = Number(required=False, allow_null=True)
     lasting_seconds = Seconds(required=False, allow_null=True)
-    severity = serializers.ChoiceField(
-        choices=Severity.choices, required=False, allow_null=True
-    )
+    severity = serializers.ChoiceField(choices=Severity.choices, required=False, allow_null=True)
     is_enabled = StrictBooleanField(required=False, allow_null=True)
 
 
@@ -218,12 +207,8 @@ class AlertSerializer(serializers.ModelSerializer[Alert]):
     acknowledged_by = serializers.CharField(
         source="acknowledged_by.email", allow_null=True, default=None
     )
-    assignee = serializers.CharField(
-        source="assignee.email", allow_null=True, default=None
-    )
-    closing = serializers.CharField(
-        help_text="Why the alert was closed; empty while it is open."
-    )
+    assignee = serializers.CharField(source="assignee.email", allow_null=True, default=None)
+    closing = serializers.CharField(help_text="Why the alert was closed; empty while it is open.")
 
     class Meta:
         model = Alert
@@ -267,8 +252,7 @@ class AlertDetailSerializer(AlertSerializer):
 
 class AssignSerializer(StrictSerializer):
     assignee = serializers.EmailField(
-        allow_null=True,
-        help_text="The email address of a member; null removes the assignee.",
+        allow_null=True, help_text="The email address of a member; null removes the assignee."
     )
 
 
@@ -315,9 +299,7 @@ class OverviewSerializer(serializers.Serializer[Any]):
     total = serializers.IntegerField()
     active = serializers.IntegerField()
     offline = serializers.IntegerField()
-    open_alerts = serializers.DictField(
-        child=serializers.IntegerField(), help_text="By severity."
-    )
+    open_alerts = serializers.DictField(child=serializers.IntegerField(), help_text="By severity.")
     alerts_last_24h = serializers.IntegerField()
     alerts_last_24h_by_rule = serializers.DictField(child=serializers.IntegerField())
     recent_alerts = RecentAlertSerializer(many=True)

@@ -3,9 +3,7 @@ from django.urls import path
 from devices.monitoring.api import alert_views, views
 
 urlpatterns = [
-    path(
-        "devices/stats/overview", views.OverviewView.as_view(), name="devices-overview"
-    ),
+    path("devices/stats/overview", views.OverviewView.as_view(), name="devices-overview"),
     path(
         "devices/<uuid:device_id>/monitoring",
         views.DeviceMonitoringView.as_view(),
@@ -29,11 +27,7 @@ urlpatterns = [
         name="rule-override",
     ),
     path("monitoring/alerts", alert_views.AlertsView.as_view(), name="alerts"),
-    path(
-        "monitoring/alerts/<uuid:alert_id>",
-        alert_views.AlertView.as_view(),
-        name="alert",
-    ),
+    path("monitoring/alerts/<uuid:alert_id>", alert_views.AlertView.as_view(), name="alert"),
     path(
         "monitoring/alerts/<uuid:alert_id>/acknowledge",
         alert_views.AcknowledgeView.as_view(),

@@ -26,11 +26,7 @@ from devices.monitoring.api.serializers import (
     RuleSerializer,
     RuleUpdateSerializer,
 )
-from devices.monitoring.errors import (
-    InvalidRule,
-    NoSuchRule,
-    OverrideNotFound,
-)
+from devices.monitoring.errors import InvalidRule, NoSuchRule, OverrideNotFound
 from devices.monitoring.models import Alert, MonitoringRule, RuleOverride
 from devices.monitoring.services import back_testing, overview, rules
 from devices.registry.api.views import get_device
@@ -73,9 +69,7 @@ class RuleView(APIView):
         rules.update(rule=rule, now=timezone.now(), **fields)
         return Response(rule_data(rule_id))
 
-    @extend_schema(
-        responses={204: None}, description="Delete the rule together with its alerts."
-    )
+    @extend_schema(responses={204: None}, description="Delete the rule together with its alerts.")
     def delete(self, request: Request, rule_id: UUID) -> Response:
         rules.delete(rule=get_rule(rule_id), now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -89,18 +83,14 @@ class BackTestView(APIView):
         body = BackTestParametersSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         result = back_testing.back_test(
-            get_rule(rule_id),
-            days=body.validated_data.get("days", 7),
-            now=timezone.now(),
+            get_rule(rule_id), days=body.validated_data.get("days", 7), now=timezone.now()
         )
         data = {
             "days": result.days,
             "alerts": result.alerts,
             "devices": result.devices,
             "complete": result.complete,
-            "by_day": [
-                {"day": day, "alerts": count} for day, count in result.by_day.items()
-            ],
+            "by_day": [{"day": day, "alerts": count} for day, count in result.by_day.items()],
             "worst": [
                 {"device_id": pk, "name": name, "alerts": count, "first_at": first}
                 for pk, name, count, first in result.worst
@@ -117,9 +107,7 @@ class OverridesView(APIView):
         rule = get_rule(rule_id)
         fields = _validated_fields(OverrideFields, request)
         subject = {name: fields.pop(name, None) for name in ("tag", "device")}
-        override = rules.override(
-            rule=rule, subject=subject, now=timezone.now(), **fields
-        )
+        override = rules.override(rule=rule, subject=subject, now=timezone.now(), **fields)
         return Response(OverrideSerializer(override).data, status.HTTP_201_CREATED)
 
 
@@ -203,9 +191,7 @@ def _validated_fields(serializer_class: Any, request: Request) -> dict[str, Any]
         if fields["tag"] is None:
             raise InvalidRule("There is no such tag.", field="tag")
     if fields.get("device") is not None:
-        fields["device"] = (
-            Device.objects.not_retired().filter(pk=fields["device"]).first()
-        )
+        fields["device"] = Device.objects.not_retired().filter(pk=fields["device"]).first()
         if fields["device"] is None:
             raise InvalidRule("There is no such device.", field="device")
     return fields

@@ -11,9 +11,7 @@ from events.services.outbox import record
 BATCH = 5_000  # alerts in one transaction
 
 
-def settle_alerts(
-    alerts: AlertQuerySet, *, closing: Alert.Closing, now: datetime
-) -> int:
+def settle_alerts(alerts: AlertQuerySet, *, closing: Alert.Closing, now: datetime) -> int:
     """Settle the alerts, and close those that are open. Return how many were closed.
 
     Concurrent calls are safe: each alert is closed, and its event published, once.

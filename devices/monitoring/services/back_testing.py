@@ -187,9 +187,7 @@ def _candidates(
     if rule.scope != MonitoringRule.Scope.ALL:
         roll_ups = roll_ups.filter(device_id__in=in_scope(rule).values("pk"))
     counts = roll_ups.order_by().values("device_id").annotate(count=Count("*"))
-    return list(
-        counts.order_by("-count", "device_id").values_list("device_id", flat=True)
-    )
+    return list(counts.order_by("-count", "device_id").values_list("device_id", flat=True))
 
 
 def _silence(
@@ -253,9 +251,7 @@ def _drift(
             yield device_id, fires_at
 
 
-def _certificate(
-    rule: MonitoringRule, start: datetime, now: datetime
-) -> Iterator[Firing]:
+def _certificate(rule: MonitoringRule, start: datetime, now: datetime) -> Iterator[Firing]:
     """Yield each certificate that reached the threshold before it was replaced."""
     conditions, hours = Conditions(rule), opening_hours(rule)
     scope = in_scope(rule)
@@ -267,9 +263,7 @@ def _certificate(
         .values_list("device_id", "issued_at", "not_after")
     )
     rows: list[Any] = list(certificates)
-    for (device_id, _, not_after), following in zip(
-        rows, [*rows[1:], None], strict=True
-    ):
+    for (device_id, _, not_after), following in zip(rows, [*rows[1:], None], strict=True):
         at = not_after - timedelta(days=conditions.of(device_id).threshold)
         replaced_at = following[1] if following and following[0] == device_id else None
         in_time = replaced_at is not None and replaced_at <= at
@@ -293,6 +287,5 @@ def _count(result: BackTest, firings: list[Firing]) -> None:
     )
     result.alerts, result.devices = len(firings), len(counts)
     result.worst = [
-        (device_id, names.get(device_id, ""), count, first[device_id])
-        for device_id, count in worst
+        (device_id, names.get(device_id, ""), count, first[device_id]) for device_id, count in worst
     ]

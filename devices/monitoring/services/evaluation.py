@@ -15,11 +15,7 @@ from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import alert_closing, incidents
 from devices.monitoring.services.alert_events import event_fields, opened_event
 from devices.monitoring.services.rules import opening_hours
-from devices.monitoring.services.violations import (
-    RuleQueries,
-    Violation,
-    max_sample_age,
-)
+from devices.monitoring.services.violations import RuleQueries, Violation, max_sample_age
 from events.domain_events import Changes
 from events.services.outbox import record
 from events.severity import Severity
@@ -40,15 +36,11 @@ class EvaluationResult:
 
     def __add__(self, other: "EvaluationResult") -> "EvaluationResult":
         return EvaluationResult(
-            self.opened + other.opened,
-            self.escalated + other.escalated,
-            self.closed + other.closed,
+            self.opened + other.opened, self.escalated + other.escalated, self.closed + other.closed
         )
 
 
-def evaluate_all(
-    *, now: datetime, device_ids: Collection[UUID] | None = None
-) -> EvaluationResult:
+def evaluate_all(*, now: datetime, device_ids: Collection[UUID] | None = None) -> EvaluationResult:
     """Evaluate the enabled rules of the current tenant once.
 
     Concurrent calls are safe: a database constraint allows one unsettled alert for a
@@ -94,9 +86,7 @@ def evaluate(
         violations, silent = [], violations
         silence_threshold = timedelta(minutes=rule.threshold)
     if silent:
-        violations += incidents.group_into_incident(
-            silent, threshold=silence_threshold, now=now
-        )
+        violations += incidents.group_into_incident(silent, threshold=silence_threshold, now=now)
     return EvaluationResult(_open(rule, violations, now), escalated, closed)
 
 
@@ -135,9 +125,7 @@ def _open(rule: MonitoringRule, violations: list[Violation], now: datetime) -> i
 
 
 @transaction.atomic
-def _open_batch(
-    rule: MonitoringRule, violations: list[Violation], now: datetime
-) -> int:
+def _open_batch(rule: MonitoringRule, violations: list[Violation], now: datetime) -> int:
     alerts = [
         Alert(
             kind=rule.kind,
@@ -177,9 +165,7 @@ def _escalate(queries: RuleQueries, now: datetime) -> int:
         changes: Changes = {"severity": (before, severity)}
         fields = event_fields(alert, now)
         events.append(AlertEscalated(**fields, value=alert.value, changes=changes))
-    Alert.objects.bulk_update(
-        escalated, ["severity", "value", "title"], batch_size=1000
-    )
+    Alert.objects.bulk_update(escalated, ["severity", "value", "title"], batch_size=1000)
     record(events)
     return len(escalated)
 

@@ -85,15 +85,11 @@ def _read() -> TenantChecks:
     overrides = RuleOverride.objects.filter(rule__in=rules, threshold__isnull=False)
     conditions: list[Any] = [
         *rules.values_list("measure", "operator", "threshold"),
-        *overrides.values_list(
-            "rule__measure", "rule__operator", "threshold"
-        ).distinct(),
+        *overrides.values_list("rule__measure", "rule__operator", "threshold").distinct(),
     ]
     checks.conditions += conditions
     alerts = Alert.objects.unsettled().filter(kind=kind)
-    checks.alerted_ids.update(
-        alerts.values_list("device_id", flat=True)[:MAX_ALERTED_DEVICES]
-    )
+    checks.alerted_ids.update(alerts.values_list("device_id", flat=True)[:MAX_ALERTED_DEVICES])
     return checks
 
 
@@ -105,11 +101,7 @@ def _enqueue_checks() -> None:
             covers the devices.
     """
     for device_ids in take_pending():
-        enqueue(
-            "devices.monitoring.tasks.evaluate_devices",
-            list(map(str, device_ids)),
-            expires=55,
-        )
+        enqueue("devices.monitoring.tasks.evaluate_devices", list(map(str, device_ids)), expires=55)
 
 
 _request_check = BackgroundCall(_enqueue_checks, OperationalError)

@@ -49,9 +49,7 @@ def group_into_incident(
         _add(incident, [item for item in silent if item.since <= until])
         rest = [item for item in silent if item.since > until]
     recent = now - threshold - JOIN_WINDOW
-    recently_silent = {
-        item.device_id: item.since for item in rest if item.since > recent
-    }
+    recently_silent = {item.device_id: item.since for item in rest if item.since > recent}
     is_few = len(recently_silent) < settings.FLEET_SILENCE_MINIMUM
     if is_few or not _is_large_share_silent(recent, now):
         return rest
@@ -94,9 +92,7 @@ def open_for_event(event: FleetSilence) -> None:
     This also covers tenants without a rule on silence.
     """
     since = event.at - settings.RECENT_THRESHOLD - JOIN_WINDOW
-    silent = Device.objects.not_retired().filter(
-        status=Device.Status.OFFLINE, last_seen__gt=since
-    )
+    silent = Device.objects.not_retired().filter(status=Device.Status.OFFLINE, last_seen__gt=since)
     members: dict[Any, Any] = dict(silent.values_list("pk", "last_seen"))
     if members and current_incident() is None:
         open_incident(members, now=event.at)
@@ -117,9 +113,7 @@ def update_incident(*, now: datetime) -> None:
     if incident is None:
         return
     silent = IncidentDevice.objects.filter(alert=incident, returned_at__isnull=True)
-    is_back = Q(device__last_seen__gt=F("silent_since")) | Q(
-        device__status=Device.Status.RETIRED
-    )
+    is_back = Q(device__last_seen__gt=F("silent_since")) | Q(device__status=Device.Status.RETIRED)
     silent.filter(is_back).update(returned_at=now)
     is_too_old = now - incident.opened_at > MAX_DURATION
     if is_too_old or 100 * silent.count() <= MAX_REMAINING_PERCENT * incident.devices:
@@ -137,9 +131,7 @@ def _is_large_share_silent(recent: datetime, now: datetime) -> bool:
     counts = (
         Device.objects.not_retired()
         .filter(last_seen__gt=recent)
-        .aggregate(
-            silent=Count("pk", filter=Q(last_seen__lte=now - missed)), all=Count("pk")
-        )
+        .aggregate(silent=Count("pk", filter=Q(last_seen__lte=now - missed)), all=Count("pk"))
     )
     return is_large_share(counts["silent"], counts["all"] - counts["silent"])
 

@@ -33,9 +33,7 @@ def overview(*, now: datetime) -> Overview:
     )
     opened = Alert.objects.opened_since(now - DAY)
     rows = opened.order_by().values_list("rule__name").annotate(count=Count("pk"))
-    by_rule = {
-        name or str(Alert.Kind.FLEET_SILENCE.label): count for name, count in rows
-    }
+    by_rule = {name or str(Alert.Kind.FLEET_SILENCE.label): count for name, count in rows}
     return Overview(
         total=counts["total"],
         active=counts["active"],
@@ -50,9 +48,6 @@ def overview(*, now: datetime) -> Overview:
 def open_by_severity() -> dict[str, int]:
     """Return the number of open alerts of each severity."""
     counts = dict(
-        Alert.objects.open()
-        .order_by()
-        .values_list("severity")
-        .annotate(count=Count("pk"))
+        Alert.objects.open().order_by().values_list("severity").annotate(count=Count("pk"))
     )
     return {severity.value: counts.get(severity.value, 0) for severity in Severity}

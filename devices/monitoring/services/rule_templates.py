@@ -66,6 +66,5 @@ def templates() -> list[dict[str, Any]]:
 def load(*, now: datetime) -> None:
     """Create the template rules that the current tenant does not have yet."""
     MonitoringRule.objects.bulk_create(
-        [MonitoringRule(created_at=now, **fields) for fields in templates()],
-        ignore_conflicts=True,
+        [MonitoringRule(created_at=now, **fields) for fields in templates()], ignore_conflicts=True
     )

@@ -38,9 +38,7 @@ def complete(rule: MonitoringRule) -> None:
         rule.measure, rule.clear_threshold = "", None
         rule.lasting_seconds, rule.no_data = 0, rule.NoData.KEEP
         rule.operator = (
-            rule.Operator.AT_LEAST
-            if rule.threshold_is_minutes
-            else rule.Operator.AT_MOST
+            rule.Operator.AT_LEAST if rule.threshold_is_minutes else rule.Operator.AT_MOST
         )
     _check_scope(rule)
     check_numbers({name: getattr(rule, name) for name in NUMBERS}, rule)
@@ -77,8 +75,7 @@ def check_numbers(values: Mapping[str, Any], rule: MonitoringRule) -> None:
                 raise InvalidRule(message, field=name)
     if clear is not None and COMPARE[rule.operator](clear, threshold):
         raise InvalidRule(
-            "The clear threshold must not be a value that opens an alert.",
-            field="clear_threshold",
+            "The clear threshold must not be a value that opens an alert.", field="clear_threshold"
         )
     for name in ("lasting_seconds", "cool_down_seconds"):
         if not 0 <= values[name] <= MAX_SECONDS:
@@ -88,20 +85,17 @@ def check_numbers(values: Mapping[str, Any], rule: MonitoringRule) -> None:
 def _check_escalation(rule: MonitoringRule) -> None:
     if (rule.escalation_threshold is None) != (not rule.escalation_severity):
         raise InvalidRule(
-            "An escalation requires both a threshold and a severity.",
-            field="escalation_threshold",
+            "An escalation requires both a threshold and a severity.", field="escalation_threshold"
         )
     if rule.escalation_threshold is None:
         return
     if not COMPARE[rule.operator](rule.escalation_threshold, rule.threshold):
         raise InvalidRule(
-            "The escalation threshold must be beyond the threshold.",
-            field="escalation_threshold",
+            "The escalation threshold must be beyond the threshold.", field="escalation_threshold"
         )
     if not Severity(rule.escalation_severity).exceeds(rule.severity):
         raise InvalidRule(
-            "The escalation severity must be higher than the severity.",
-            field="escalation_severity",
+            "The escalation severity must be higher than the severity.", field="escalation_severity"
         )
 
 

@@ -63,10 +63,7 @@ def update(*, rule: MonitoringRule, now: datetime, **fields: Any) -> MonitoringR
     changes = _changes(before, {name: getattr(locked_rule, name) for name in fields})
     if changes:
         record([RuleUpdated(**_event_fields(locked_rule, now), changes=changes)])
-    if (
-        not locked_rule.is_enabled
-        and not locked_rule.overrides.filter(is_enabled=True).exists()
-    ):
+    if not locked_rule.is_enabled and not locked_rule.overrides.filter(is_enabled=True).exists():
         _settle_alerts(locked_rule, now)
     return locked_rule
 
@@ -100,20 +97,15 @@ def override(
     if rule.kind != MonitoringRule.Kind.METRIC:
         fields = {**fields, "clear_threshold": None, "lasting_seconds": None}
     values = {
-        name: _none_if_equal(rule, name, fields.get(name))
-        for name in (*OVERRIDABLE, "is_enabled")
+        name: _none_if_equal(rule, name, fields.get(name)) for name in (*OVERRIDABLE, "is_enabled")
     }
     if all(value in (None, "") for value in values.values()):
         raise InvalidRule("At least one value must differ from the rule.")
-    overridden = {
-        name: value for name, value in values.items() if value not in (None, "")
-    }
+    overridden = {name: value for name, value in values.items() if value not in (None, "")}
     check_numbers({name: getattr(rule, name) for name in NUMBERS} | overridden, rule)
     values["severity"] = values["severity"] or ""
     result: RuleOverride
-    result, _ = RuleOverride.objects.update_or_create(
-        rule=rule, **subject, defaults=values
-    )
+    result, _ = RuleOverride.objects.update_or_create(rule=rule, **subject, defaults=values)
     changes: Changes = {"override": (None, str(result))}
     record([RuleUpdated(**_event_fields(rule, now), changes=changes)])
     return result
@@ -157,16 +149,11 @@ def effective_rules(device: Device) -> list[EffectiveRule]:
     )
     tag_ids = list(tags)
     device_overrides: Any = Prefetch(
-        "overrides",
-        RuleOverride.objects.filter(Q(device=device) | Q(tag__in=tag_ids)),
+        "overrides", RuleOverride.objects.filter(Q(device=device) | Q(tag__in=tag_ids))
     )
     results = []
     for rule in MonitoringRule.objects.prefetch_related(device_overrides):
-        if (
-            rule.scope == rule.Scope.ALL
-            or rule.tag_id in tag_ids
-            or rule.device_id == device.pk
-        ):
+        if rule.scope == rule.Scope.ALL or rule.tag_id in tag_ids or rule.device_id == device.pk:
             overrides = _by_precedence(rule.overrides.all(), tag_ids)
             condition = condition_of(rule, *overrides)
             results.append(EffectiveRule(rule, condition, _sources(overrides, tags)))
@@ -203,17 +190,12 @@ class Conditions:
     def loosest_threshold(self) -> float:
         """Return the threshold that is violated first, over all overrides."""
         overrides = [*self._by_device.values(), *self._by_tagged_device.values()]
-        thresholds = [
-            item.threshold for item in overrides if item.threshold is not None
-        ]
+        thresholds = [item.threshold for item in overrides if item.threshold is not None]
         opens_above = COMPARE[self.rule.operator](1, 0)
         return (min if opens_above else max)([self.rule.threshold, *thresholds])
 
     def _overrides(self, device_id: UUID) -> list[RuleOverride]:
-        candidates = (
-            self._by_device.get(device_id),
-            self._by_tagged_device.get(device_id),
-        )
+        candidates = (self._by_device.get(device_id), self._by_tagged_device.get(device_id))
         return [item for item in candidates if item is not None]
 
 
@@ -232,9 +214,7 @@ def _settle_alerts(rule: MonitoringRule, now: datetime) -> None:
     alert_closing.settle_alerts(alerts, closing=closing, now=now)
 
 
-def _by_precedence(
-    overrides: Iterable[RuleOverride], tag_ids: list[Any]
-) -> list[RuleOverride]:
+def _by_precedence(overrides: Iterable[RuleOverride], tag_ids: list[Any]) -> list[RuleOverride]:
     """Return the device's own override, then that of its first tag by name."""
     items = list(overrides)
     of_device = [item for item in items if item.tag_id is None]
@@ -249,9 +229,7 @@ def _sources(overrides: list[RuleOverride], tags: dict[Any, str]) -> dict[str, s
         for override in reversed(overrides):
             if getattr(override, name) not in (None, ""):
                 is_of_tag = override.device_id is None
-                sources[name] = (
-                    f"tag {tags[override.tag_id]}" if is_of_tag else "device"
-                )
+                sources[name] = f"tag {tags[override.tag_id]}" if is_of_tag else "device"
     return sources
 
 
@@ -271,12 +249,7 @@ def _save(rule: MonitoringRule, *, force_insert: bool = False) -> None:
 
 
 def _event_fields(rule: MonitoringRule, now: datetime) -> dict[str, Any]:
-    return {
-        "tenant_id": rule.tenant_id,
-        "at": now,
-        "rule_id": str(rule.pk),
-        "rule_name": rule.name,
-    }
+    return {"tenant_id": rule.tenant_id, "at": now, "rule_id": str(rule.pk), "rule_name": rule.name}
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:

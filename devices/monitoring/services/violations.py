@@ -73,11 +73,7 @@ class RuleQueries:
     """
 
     def __init__(
-        self,
-        rule: MonitoringRule,
-        *,
-        now: datetime,
-        device_ids: Collection[UUID] | None = None,
+        self, rule: MonitoringRule, *, now: datetime, device_ids: Collection[UUID] | None = None
     ) -> None:
         self.rule, self.now, self.device_ids = rule, now, device_ids
         self.has_overrides = rule.overrides.exists()
@@ -141,9 +137,9 @@ class RuleQueries:
             return []
         escalating = [
             (by_device[device_id], self._value_and_since(observed)[0])
-            for device_id, observed in rows.filter(
-                subject_id__in=by_device
-            ).values_list("subject_id", "observed")
+            for device_id, observed in rows.filter(subject_id__in=by_device).values_list(
+                "subject_id", "observed"
+            )
         ]
         return [(alert, value) for alert, value in escalating if value is not None]
 
@@ -174,9 +170,7 @@ class RuleQueries:
         """
         match self.rule.kind:
             case Kind.METRIC:
-                fresh = LatestMetrics.objects.filter(
-                    recorded_at__gt=self.now - max_sample_age()
-                )
+                fresh = LatestMetrics.objects.filter(recorded_at__gt=self.now - max_sample_age())
                 is_whole_fleet = self.rule.scope == MonitoringRule.Scope.ALL
                 if is_whole_fleet and self.device_ids is None:
                     fresh = fresh.filter(device__quarantined_at__isnull=True).exclude(
@@ -184,13 +178,9 @@ class RuleQueries:
                     )
                 else:
                     fresh = fresh.filter(device__in=self._devices().values("pk"))
-                return fresh.annotate(
-                    subject_id=F("device_id"), observed=F(self.rule.measure)
-                )
+                return fresh.annotate(subject_id=F("device_id"), observed=F(self.rule.measure))
             case Kind.SILENCE:
-                return self._devices().annotate(
-                    subject_id=F("pk"), observed=F("last_seen")
-                )
+                return self._devices().annotate(subject_id=F("pk"), observed=F("last_seen"))
             case Kind.DRIFT:
                 (drifts,) = configuration_drifts
                 drifted = drifts().filter(device__in=self._devices().values("pk"))
@@ -206,9 +196,7 @@ class RuleQueries:
                     .order_by("-not_after")
                     .values("not_after")[:1]
                 )
-                return self._devices().annotate(
-                    subject_id=F("pk"), observed=Subquery(newest)
-                )
+                return self._devices().annotate(subject_id=F("pk"), observed=Subquery(newest))
 
     def _violating(self, bound: Combinable) -> QuerySet[Any]:
         lookup = self._lookup(self.rule.operator, "lte")
@@ -247,15 +235,11 @@ class RuleQueries:
         duration = ExpressionWrapper(
             seconds * Value(timedelta(seconds=1)), output_field=DurationField()
         )
-        rows = rows.annotate(
-            bound=self._effective("threshold", FloatField()), duration=duration
-        )
+        rows = rows.annotate(bound=self._effective("threshold", FloatField()), duration=duration)
         measure = self.rule.measure
         samples = DeviceMetrics.objects.filter(
             device_id=OuterRef("device_id"),
-            recorded_at__gt=OuterRef("recorded_at")
-            - OuterRef("duration")
-            - max_sample_age(),
+            recorded_at__gt=OuterRef("recorded_at") - OuterRef("duration") - max_sample_age(),
             **{f"{measure}__isnull": False},
         )
         start = OuterRef("recorded_at") - OuterRef("duration")
@@ -267,8 +251,7 @@ class RuleQueries:
         )
         rows = rows.annotate(before=Subquery(before.values(measure)[:1]))
         return rows.filter(
-            ~Exists(not_violating),
-            **{f"before__{LOOKUP[self.rule.operator]}": F("bound")},
+            ~Exists(not_violating), **{f"before__{LOOKUP[self.rule.operator]}": F("bound")}
         )
 
     def _without_data(self) -> QuerySet[Any]:
@@ -293,10 +276,7 @@ class RuleQueries:
         incident = (
             Alert.objects.open()
             .incidents()
-            .filter(
-                members__device=OuterRef("subject_id"),
-                members__returned_at__isnull=True,
-            )
+            .filter(members__device=OuterRef("subject_id"), members__returned_at__isnull=True)
         )
         rows = rows.filter(~Exists(blocking_alert))
         if rows.model is Device:
@@ -324,9 +304,9 @@ class RuleQueries:
         value = NullIf(F(name), Value("")) if name == "severity" else F(name)
         overrides = RuleOverride.objects.filter(rule=self.rule).annotate(value=value)
         of_device = overrides.filter(device_id=OuterRef(device))
-        of_tags = overrides.filter(
-            tag__device_tags__device_id=OuterRef(device)
-        ).order_by("tag__name")
+        of_tags = overrides.filter(tag__device_tags__device_id=OuterRef(device)).order_by(
+            "tag__name"
+        )
         return Coalesce(
             Subquery(of_device.values("value")[:1]),
             Subquery(of_tags.values("value")[:1]),

@@ -42,22 +42,13 @@ def fired_minutes(
     """
     minutes = times or [5 * number for number in range(len(values))]
     samples = [
-        (NOON + minute * MINUTE, value)
-        for minute, value in zip(minutes, values, strict=True)
+        (NOON + minute * MINUTE, value) for minute, value in zip(minutes, values, strict=True)
     ]
     condition = Condition(
-        operator="gt",
-        threshold=90,
-        clear_threshold=clear,
-        duration=duration,
-        severity="high",
+        operator="gt", threshold=90, clear_threshold=clear, duration=duration, severity="high"
     )
     simulation = Simulation(
-        condition=condition,
-        hours=hours,
-        cool_down=cool_down,
-        gap=15 * MINUTE,
-        no_data=no_data,
+        condition=condition, hours=hours, cool_down=cool_down, gap=15 * MINUTE, no_data=no_data
     )
     return [(at - NOON) / MINUTE for at in simulation.firings(samples)]
 
@@ -88,9 +79,7 @@ def test_missing_data_opens_or_closes_alerts_as_the_rule_defines() -> None:
 
 
 def test_no_alert_opens_outside_the_opening_hours() -> None:
-    monday_night = OpeningHours(
-        weekdays=(1,), opens_at=time(1), closes_at=time(2), time_zone="UTC"
-    )
+    monday_night = OpeningHours(weekdays=(1,), opens_at=time(1), closes_at=time(2), time_zone="UTC")
     assert fired_minutes([95, 95], hours=monday_night) == []
 
 
@@ -103,21 +92,14 @@ def test_no_alert_opens_outside_the_opening_hours() -> None:
         (datetime(2026, 3, 3, 23, tzinfo=UTC), False),
     ],
 )
-def test_opening_hours_may_end_on_the_following_day(
-    local: datetime, is_open: bool
-) -> None:
-    hours = OpeningHours(
-        weekdays=(1,), opens_at=time(22), closes_at=time(2), time_zone="UTC"
-    )
+def test_opening_hours_may_end_on_the_following_day(local: datetime, is_open: bool) -> None:
+    hours = OpeningHours(weekdays=(1,), opens_at=time(22), closes_at=time(2), time_zone="UTC")
     assert hours.include(local) is is_open
 
 
 def test_opening_hours_are_in_their_time_zone() -> None:
     hours = OpeningHours(
-        weekdays=(7,),
-        opens_at=time(8),
-        closes_at=time(12),
-        time_zone="America/New_York",
+        weekdays=(7,), opens_at=time(8), closes_at=time(12), time_zone="America/New_York"
     )
     assert hours.include(NOON + timedelta(hours=1))  # 8 o'clock there
     assert not hours.include(NOON)
@@ -128,11 +110,7 @@ def test_a_metric_rule_is_back_tested_on_the_tenants_devices(tenant: Tenant) -> 
     rule = RuleFactory.create(tenant=tenant, is_enabled=False)
     calm, busy = DeviceFactory.create_batch(2, tenant=tenant)
     foreign_device = DeviceFactory.create()
-    for device, values in (
-        (calm, [10, 20]),
-        (busy, [95, 10, 95]),
-        (foreign_device, [99]),
-    ):
+    for device, values in ((calm, [10, 20]), (busy, [95, 10, 95]), (foreign_device, [99])):
         report(device, *every_five_minutes(NOON, values), now=NOON + 30 * MINUTE)
 
     with tenant_scope(tenant.pk):
@@ -162,16 +140,12 @@ def test_a_silence_rule_is_back_tested_on_pauses_from_events(tenant: Tenant) -> 
 
 
 @pytest.mark.django_db
-def test_a_certificate_rule_is_back_tested_on_expiry_dates(
-    tenant: Tenant, device: Device
-) -> None:
+def test_a_certificate_rule_is_back_tested_on_expiry_dates(tenant: Tenant, device: Device) -> None:
     rule = RuleFactory.create(
         tenant=tenant, kind="certificate", measure="", operator="le", threshold=30
     )
     CertificateManagementService().issue_certificate(
-        device=device,
-        csr_pem=request_for(ec_key()),
-        now=NOON - timedelta(days=337),
+        device=device, csr_pem=request_for(ec_key()), now=NOON - timedelta(days=337)
     )
 
     with tenant_scope(tenant.pk):

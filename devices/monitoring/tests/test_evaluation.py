@@ -75,12 +75,7 @@ def test_a_value_beyond_the_threshold_opens_one_alert(
     ],
 )
 def test_the_operator_determines_which_values_open_an_alert(
-    tenant: Tenant,
-    device: Device,
-    now: datetime,
-    operator: str,
-    value: float,
-    opens: bool,
+    tenant: Tenant, device: Device, now: datetime, operator: str, value: float, opens: bool
 ) -> None:
     RuleFactory.create(tenant=tenant, operator=operator)
     report_cpu(device, now, value)
@@ -145,9 +140,7 @@ def test_a_late_sample_does_not_open_an_alert(
     assert evaluate(tenant, now).opened == 0
 
 
-def test_no_alert_opens_during_the_cool_down(
-    tenant: Tenant, device: Device, now: datetime
-) -> None:
+def test_no_alert_opens_during_the_cool_down(tenant: Tenant, device: Device, now: datetime) -> None:
     RuleFactory.create(tenant=tenant, cool_down_seconds=600)
     for minute, value in ((0, 95), (1, 10), (2, 95)):
         report_cpu(device, now + minute * MINUTE, value)
@@ -159,14 +152,9 @@ def test_no_alert_opens_during_the_cool_down(
     assert evaluate(tenant, now + 12 * MINUTE).opened == 1
 
 
-def test_an_open_alert_is_escalated(
-    tenant: Tenant, device: Device, now: datetime
-) -> None:
+def test_an_open_alert_is_escalated(tenant: Tenant, device: Device, now: datetime) -> None:
     RuleFactory.create(
-        tenant=tenant,
-        severity="medium",
-        escalation_threshold=98,
-        escalation_severity="critical",
+        tenant=tenant, severity="medium", escalation_threshold=98, escalation_severity="critical"
     )
     report_cpu(device, now, 95)
     evaluate(tenant, now)
@@ -183,9 +171,7 @@ def test_an_open_alert_is_escalated(
 def test_an_alert_opens_escalated_if_the_value_is_beyond_the_escalation_threshold(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    RuleFactory.create(
-        tenant=tenant, escalation_threshold=98, escalation_severity="critical"
-    )
+    RuleFactory.create(tenant=tenant, escalation_threshold=98, escalation_severity="critical")
     report_cpu(device, now, 99)
     evaluate(tenant, now)
 
@@ -204,18 +190,10 @@ def test_alerts_open_only_within_the_opening_hours(
 
 
 @pytest.mark.parametrize(
-    ("no_data", "expected"),
-    [
-        ("keep", EvaluationResult()),
-        ("close", EvaluationResult(closed=1)),
-    ],
+    ("no_data", "expected"), [("keep", EvaluationResult()), ("close", EvaluationResult(closed=1))]
 )
 def test_missing_data_keeps_or_closes_an_alert_as_the_rule_defines(
-    tenant: Tenant,
-    device: Device,
-    now: datetime,
-    no_data: str,
-    expected: EvaluationResult,
+    tenant: Tenant, device: Device, now: datetime, no_data: str, expected: EvaluationResult
 ) -> None:
     RuleFactory.create(tenant=tenant, no_data=no_data)
     report_cpu(device, now, 95)
@@ -250,9 +228,7 @@ def test_silence_opens_an_alert_and_a_contact_closes_it(
     assert evaluate(tenant, now + 6 * MINUTE) == EvaluationResult(closed=1)
 
 
-def test_a_device_without_any_contact_so_far_is_not_silent(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_a_device_without_any_contact_so_far_is_not_silent(tenant: Tenant, now: datetime) -> None:
     silence_rule(tenant=tenant)
     DeviceFactory.create(tenant=tenant)
 
@@ -263,19 +239,12 @@ def test_an_expiring_certificate_opens_an_alert_until_it_is_replaced(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
     RuleFactory.create(
-        tenant=tenant,
-        name="Expiring",
-        kind="certificate",
-        measure="",
-        operator="le",
-        threshold=30,
+        tenant=tenant, name="Expiring", kind="certificate", measure="", operator="le", threshold=30
     )
     service = CertificateManagementService()
 
     def issue(moment: datetime) -> None:
-        service.issue_certificate(
-            device=device, csr_pem=request_for(ec_key()), now=moment
-        )
+        service.issue_certificate(device=device, csr_pem=request_for(ec_key()), now=moment)
 
     issue(now - timedelta(days=340))
     assert evaluate(tenant, now) == EvaluationResult(opened=1)
@@ -284,9 +253,7 @@ def test_an_expiring_certificate_opens_an_alert_until_it_is_replaced(
     assert evaluate(tenant, now + MINUTE) == EvaluationResult(closed=1)
 
 
-def test_a_rule_applies_to_the_devices_in_its_scope(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_a_rule_applies_to_the_devices_in_its_scope(tenant: Tenant, now: datetime) -> None:
     plain, tagged, chosen = DeviceFactory.create_batch(3, tenant=tenant)
     tag = TagFactory.create(tenant=tenant, name="hall")
     DeviceTag.every_tenant.create(tenant=tenant, device=tagged, tag=tag)
@@ -396,9 +363,7 @@ def test_contradicting_overrides_do_not_open_and_close_alerts_repeatedly(
 def test_an_escalation_never_lowers_the_severity(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    rule = RuleFactory.create(
-        tenant=tenant, escalation_threshold=98, escalation_severity="high"
-    )
+    rule = RuleFactory.create(tenant=tenant, escalation_threshold=98, escalation_severity="high")
     override(rule, now, device=device, severity="critical")
     report_cpu(device, now, 99)
 
@@ -410,9 +375,7 @@ def test_an_escalation_never_lowers_the_severity(
 def test_revoking_a_certificate_closes_its_alert(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    RuleFactory.create(
-        tenant=tenant, kind="certificate", measure="", operator="le", threshold=30
-    )
+    RuleFactory.create(tenant=tenant, kind="certificate", measure="", operator="le", threshold=30)
     service = CertificateManagementService()
     certificate = service.issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=now - timedelta(days=340)
@@ -444,9 +407,7 @@ def test_a_database_error_in_one_rule_does_not_affect_other_rules(
     assert evaluate(tenant, now) == EvaluationResult(opened=1)
 
 
-def test_disabling_a_rule_closes_its_alerts(
-    tenant: Tenant, device: Device, now: datetime
-) -> None:
+def test_disabling_a_rule_closes_its_alerts(tenant: Tenant, device: Device, now: datetime) -> None:
     rule = RuleFactory.create(tenant=tenant)
     report_cpu(device, now, 95)
     evaluate(tenant, now)
@@ -480,9 +441,7 @@ def test_an_alert_closed_by_a_member_does_not_reopen_until_its_cause_has_gone(
         alerts.close(alert_id=get_alert().pk, now=now)
     assert evaluate(tenant, now) == EvaluationResult()
     report_cpu(device, now + MINUTE, 10)
-    assert (
-        evaluate(tenant, now + MINUTE) == EvaluationResult()
-    )  # settled without an event
+    assert evaluate(tenant, now + MINUTE) == EvaluationResult()  # settled without an event
     report_cpu(device, now + 2 * MINUTE, 95)
 
     assert evaluate(tenant, now + 2 * MINUTE) == EvaluationResult(opened=1)

@@ -81,9 +81,7 @@ def test_a_worker_opens_the_alert_and_closes_it(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_periodic_task_evaluates_every_tenant_in_a_worker(
-    celery_worker: None,
-) -> None:
+def test_the_periodic_task_evaluates_every_tenant_in_a_worker(celery_worker: None) -> None:
     long_ago = timezone.now() - timedelta(hours=1)
     for rule in (silence_rule(), silence_rule()):
         DeviceFactory.create(tenant=rule.tenant, last_seen=long_ago)

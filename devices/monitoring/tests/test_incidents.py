@@ -61,9 +61,7 @@ def test_a_few_silent_devices_get_an_alert_each(tenant: Tenant, now: datetime) -
     assert evaluate(tenant, now) == EvaluationResult(opened=3)
 
 
-def test_a_small_share_of_the_devices_gets_an_alert_each(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_a_small_share_of_the_devices_gets_an_alert_each(tenant: Tenant, now: datetime) -> None:
     silence_rule(tenant=tenant)
     create_devices(tenant, 12, status="offline", last_seen=now - 6 * MINUTE)
     create_devices(tenant, 40, status="online", last_seen=now)
@@ -86,9 +84,7 @@ def test_a_device_that_falls_silent_soon_after_joins_the_incident(
     assert incident.title == "13 devices fell silent at the same time"
 
 
-def test_an_incident_closes_when_nearly_all_devices_are_back(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_an_incident_closes_when_nearly_all_devices_are_back(tenant: Tenant, now: datetime) -> None:
     silence_rule(tenant=tenant)
     devices = create_devices(tenant, 20, status="offline", last_seen=now - 6 * MINUTE)
     evaluate(tenant, now)
@@ -111,10 +107,7 @@ def test_devices_that_fall_silent_within_a_minute_are_one_incident(
     silence_rule(tenant=tenant)
     for number in range(60):
         create_devices(
-            tenant,
-            1,
-            status="online",
-            last_seen=now - 4.7 * MINUTE - timedelta(seconds=number),
+            tenant, 1, status="online", last_seen=now - 4.7 * MINUTE - timedelta(seconds=number)
         )
 
     evaluate(tenant, now)
@@ -153,9 +146,7 @@ def test_a_second_outage_closes_the_first_incident_and_opens_another(
 
     evaluate(tenant, later + 6 * MINUTE)
 
-    first, second = Alert.every_tenant.filter(kind="fleet_silence").order_by(
-        "opened_at"
-    )
+    first, second = Alert.every_tenant.filter(kind="fleet_silence").order_by("opened_at")
     assert (first.status, second.status, second.devices) == ("closed", "open", 30)
 
 
@@ -169,9 +160,7 @@ def test_an_incident_closes_after_hours_and_silent_devices_get_an_alert_each(
     assert evaluate(tenant, now + timedelta(hours=7)) == EvaluationResult(opened=12)
 
 
-def test_devices_silent_for_months_are_not_an_incident(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_devices_silent_for_months_are_not_an_incident(tenant: Tenant, now: datetime) -> None:
     silence_rule(tenant=tenant)
     create_devices(tenant, 12, status="offline", last_seen=now - timedelta(days=90))
 
@@ -191,9 +180,7 @@ def test_an_incident_is_closed_even_if_the_tenant_has_no_rule(
     assert Alert.every_tenant.get().status == "closed"
 
 
-def test_the_presence_sweep_opens_an_incident_without_a_rule(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_the_presence_sweep_opens_an_incident_without_a_rule(tenant: Tenant, now: datetime) -> None:
     create_devices(tenant, 12, status="online", last_seen=now - 6 * MINUTE)
 
     presence.sweep(now=now, threshold=THRESHOLD)

@@ -69,14 +69,8 @@ def test_a_rule_can_be_created_read_changed_and_deleted(operator: APIClient) -> 
         ({"operator": "=="}, "operator"),
         ({"clear_threshold": 95}, "clear_threshold"),
         ({"escalation_threshold": 95}, "escalation_threshold"),
-        (
-            {"escalation_threshold": 80, "escalation_severity": "critical"},
-            "escalation_threshold",
-        ),
-        (
-            {"escalation_threshold": 95, "escalation_severity": "low"},
-            "escalation_severity",
-        ),
+        ({"escalation_threshold": 80, "escalation_severity": "critical"}, "escalation_threshold"),
+        ({"escalation_threshold": 95, "escalation_severity": "low"}, "escalation_severity"),
         ({"scope": "tag"}, "tag"),
         ({"scope": "tag", "tag": "nowhere"}, "tag"),
         ({"scope": "device", "device": UNKNOWN_ID}, "device"),
@@ -89,11 +83,7 @@ def test_a_rule_can_be_created_read_changed_and_deleted(operator: APIClient) -> 
         ({"kind": "silence", "threshold": 0}, "threshold"),
         ({"kind": "certificate", "threshold": 1_000_000}, "threshold"),
         (
-            {
-                "kind": "silence",
-                "escalation_threshold": 1e10,
-                "escalation_severity": "critical",
-            },
+            {"kind": "silence", "escalation_threshold": 1e10, "escalation_severity": "critical"},
             "escalation_threshold",
         ),
         ({"tenant": "x"}, "tenant"),
@@ -112,22 +102,13 @@ def test_an_invalid_rule_is_refused_with_the_name_of_its_field(
 def test_a_second_rule_with_the_same_name_is_refused(operator: APIClient) -> None:
     operator.post("/monitoring/rules", CPU)
 
-    assert first_error(operator.post("/monitoring/rules", CPU)) == (
-        409,
-        "rule_exists",
-        "name",
-    )
+    assert first_error(operator.post("/monitoring/rules", CPU)) == (409, "rule_exists", "name")
 
 
-def test_a_rule_on_another_tenants_tag_or_device_is_refused(
-    operator: APIClient,
-) -> None:
+def test_a_rule_on_another_tenants_tag_or_device_is_refused(operator: APIClient) -> None:
     tag, device = TagFactory.create(), DeviceFactory.create()
 
-    for scope in (
-        {"scope": "tag", "tag": tag.name},
-        {"scope": "device", "device": str(device.pk)},
-    ):
+    for scope in ({"scope": "tag", "tag": tag.name}, {"scope": "device", "device": str(device.pk)}):
         assert operator.post("/monitoring/rules", {**CPU, **scope}).status_code == 400
 
 
@@ -153,9 +134,7 @@ def test_effective_rules_of_a_device_include_the_source_of_each_value(
     DeviceTag.every_tenant.create(tenant=tenant, device=device, tag=tag)
     rule = RuleFactory.create(tenant=tenant, lasting_seconds=60)
     overrides = f"/monitoring/rules/{rule.pk}/overrides"
-    tag_override = operator.post(
-        overrides, {"tag": "hall", "threshold": 70, "severity": "low"}
-    )
+    tag_override = operator.post(overrides, {"tag": "hall", "threshold": 70, "severity": "low"})
     assert tag_override.status_code == 201, tag_override.content
     operator.post(overrides, {"device": str(device.pk), "threshold": 60})
 
@@ -263,17 +242,13 @@ def test_alerts_can_be_filtered_by_status_severity_device_and_rule(
     assert operator.get("/monitoring/alerts?odd=1").status_code == 400
 
 
-def test_the_overview_counts_devices_and_alerts(
-    operator: APIClient, tenant: Tenant
-) -> None:
+def test_the_overview_counts_devices_and_alerts(operator: APIClient, tenant: Tenant) -> None:
     now = timezone.now()
     DeviceFactory.create(tenant=tenant, status="online")
     device = DeviceFactory.create(tenant=tenant)
     DeviceFactory.create(tenant=tenant, status="retired", retired_at=now)
     rule = RuleFactory.create(tenant=tenant, name="CPU > 90 %")
-    AlertFactory.create(
-        tenant=tenant, rule=rule, device=device, title="CPU", opened_at=now
-    )
+    AlertFactory.create(tenant=tenant, rule=rule, device=device, title="CPU", opened_at=now)
     AlertFactory.create(tenant=tenant, opened_at=now - timedelta(hours=25))
     AlertFactory.create(opened_at=now)  # of another tenant
 

@@ -73,9 +73,7 @@ def test_deleting_a_rule_deletes_its_alerts(portal: Portal, tenant: Tenant) -> N
 
 
 def test_an_invalid_rule_shows_the_error_and_keeps_the_input(portal: Portal) -> None:
-    response = portal().post(
-        f"{RULES}add/", {**RULE, "scope": "tag", "tag_name": "none"}
-    )
+    response = portal().post(f"{RULES}add/", {**RULE, "scope": "tag", "tag_name": "none"})
 
     assert response.status_code == 200
     assert "There is no such tag." in response.content.decode()
@@ -148,9 +146,7 @@ def test_a_viewer_can_see_an_alert_but_not_change_it(
     assert alert.comments.count() == 0
 
 
-def test_several_alerts_can_be_acknowledged_at_once(
-    portal: Portal, tenant: Tenant
-) -> None:
+def test_several_alerts_can_be_acknowledged_at_once(portal: Portal, tenant: Tenant) -> None:
     alerts = AlertFactory.create_batch(3, tenant=tenant)
     data: dict[str, Any] = {
         "action": "acknowledge_selected",
@@ -171,9 +167,7 @@ def test_a_devices_page_shows_charts_of_its_samples(
     samples = every_five_minutes(now - timedelta(hours=2), [20, 30, 40])
     report(device, *samples, now=now)
 
-    response = portal(Role.VIEWER).get(
-        f"/admin/devices/device/{device.pk}/change/?span={span}"
-    )
+    response = portal(Role.VIEWER).get(f"/admin/devices/device/{device.pk}/change/?span={span}")
 
     page = response.content.decode()
     assert page.count("<canvas data-chart") == 2  # CPU and connectivity

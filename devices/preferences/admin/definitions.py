@@ -10,11 +10,7 @@ from django.utils import timezone
 from unfold.decorators import display
 
 from devices.preferences.admin import device_panel
-from devices.preferences.admin.forms import (
-    PlatformPreferenceForm,
-    PreferenceForm,
-    format_value,
-)
+from devices.preferences.admin.forms import PlatformPreferenceForm, PreferenceForm, format_value
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
 from tenants.admin.base import CascadeDeleteMixin, PortalAdmin, signed_in_user
@@ -73,13 +69,10 @@ class PreferenceAdmin(DefinitionAdmin):
         fields = ("tenant", *FIELDS) if chooses_tenant else FIELDS
         return ((None, {"fields": fields}),)
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: Any = None
-    ) -> HttpResponse:
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list with the platform's preferences above it."""
         platform = [
-            (row, format_value(row.kind, row.default))
-            for row in PlatformPreference.objects.all()
+            (row, format_value(row.kind, row.default)) for row in PlatformPreference.objects.all()
         ]
         own = set(self.get_queryset(request).values_list("key", flat=True)[:1000])
         may_add = self.has_add_permission(request)

@@ -64,21 +64,14 @@ def write(request: HttpRequest, device_id: UUID) -> HttpResponse:
         try:
             change = _change(device, key, request.POST)
             device_settings.write(
-                device=device,
-                changes={key: change},
-                by_device=False,
-                now=timezone.now(),
+                device=device, changes={key: change}, by_device=False, now=timezone.now()
             )
         except DomainError as error:
             result = {"error": str(error), "text": request.POST.get("value", "")}
         else:
-            result = {
-                "success": "Saved. The device reads the setting at its next connect."
-            }
+            result = {"success": "Saved. The device reads the setting at its next connect."}
     request.session[RESULT] = {"device": str(device.pk), "key": key, **result}
-    return redirect(
-        f"{reverse('admin:devices_device_change', args=[device.pk])}#device-settings"
-    )
+    return redirect(f"{reverse('admin:devices_device_change', args=[device.pk])}#device-settings")
 
 
 def _change(device: Device, key: str, fields: Any) -> Change:
@@ -93,9 +86,7 @@ def _change(device: Device, key: str, fields: Any) -> Change:
         return Change(version=version, reset=True, is_locked=is_locked)
     value = parse_value(present.preference.kind, fields.get("value", ""))
     is_changed = not json_equal(value, present.value)
-    return Change(
-        version=version, value=value, has_value=is_changed, is_locked=is_locked
-    )
+    return Change(version=version, value=value, has_value=is_changed, is_locked=is_locked)
 
 
 def _last_result(request: HttpRequest, device: Device) -> dict[str, Any]:
@@ -114,9 +105,7 @@ def _last_result(request: HttpRequest, device: Device) -> dict[str, Any]:
     return result
 
 
-def _setting_context(
-    key: str, setting: Setting, result: dict[str, str]
-) -> dict[str, Any]:
+def _setting_context(key: str, setting: Setting, result: dict[str, str]) -> dict[str, Any]:
     kind = setting.preference.kind
     return {
         "key": key,
@@ -126,7 +115,5 @@ def _setting_context(
         "default": format_value(kind, setting.preference.default),
         "source": SOURCES[setting.source],
         "is_chosen": setting.source in ("device", "member"),
-        "choices": ("yes", "no")
-        if kind == Kind.BOOLEAN
-        else setting.preference.choices,
+        "choices": ("yes", "no") if kind == Kind.BOOLEAN else setting.preference.choices,
     }

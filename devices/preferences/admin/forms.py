@@ -40,9 +40,7 @@ class DefinitionFields(ServiceForm):
     )
     description = text_field("Description", length=500)
     kind = forms.ChoiceField(
-        label="Kind",
-        choices=Kind.choices,
-        widget=UnfoldAdminSelectWidget(choices=Kind.choices),
+        label="Kind", choices=Kind.choices, widget=UnfoldAdminSelectWidget(choices=Kind.choices)
     )
     minimum = bound_field("Minimum")
     maximum = bound_field("Maximum")
@@ -59,8 +57,7 @@ class DefinitionFields(ServiceForm):
         strip=False,
         widget=UnfoldAdminTextInputWidget(),
         help_text=(
-            "Depending on the kind: yes or no, a whole number, a text, one of the choices, "
-            "or JSON."
+            "Depending on the kind: yes or no, a whole number, a text, one of the choices, or JSON."
         ),
     )
     device_may_write = forms.BooleanField(
@@ -125,9 +122,7 @@ class PlatformPreferenceForm(DefinitionFields):
         fields = ("key",)
 
     def call_service(self) -> PlatformPreference:
-        return definitions.define_for_platform(
-            now=timezone.now(), **self.service_arguments()
-        )
+        return definitions.define_for_platform(now=timezone.now(), **self.service_arguments())
 
 
 def parse_value(kind: str, text: str, *, field: str | None = None) -> Any:
@@ -150,11 +145,7 @@ def parse_value(kind: str, text: str, *, field: str | None = None) -> Any:
             try:
                 return json.loads(stripped)
             except (ValueError, RecursionError) as error:
-                message = (
-                    "Enter a whole number."
-                    if kind == Kind.INTEGER
-                    else "Enter valid JSON."
-                )
+                message = "Enter a whole number." if kind == Kind.INTEGER else "Enter valid JSON."
                 raise UnreadableValue(message, field=field) from error
         case _:
             return text

@@ -4,12 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core.rest.fields import (
-    JSONValueField,
-    StrictBooleanField,
-    StrictCharField,
-    StrictIntegerField,
-)
+from core.rest.fields import JSONValueField, StrictBooleanField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
 from devices.preferences.models import Kind
 from devices.preferences.value_kinds import KEY, LARGEST, MAX_CHOICES
@@ -85,9 +80,7 @@ class SettingSerializer(serializers.Serializer[Any]):
 class SettingsSerializer(serializers.Serializer[Any]):
     """All settings of a device."""
 
-    version = serializers.CharField(
-        help_text="The version of all settings, equal to the `ETag`."
-    )
+    version = serializers.CharField(help_text="The version of all settings, equal to the `ETag`.")
     settings = serializers.DictField(child=SettingSerializer())
 
 

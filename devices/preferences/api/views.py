@@ -72,9 +72,7 @@ class PreferenceView(APIView):
 
     @extend_schema(
         responses={204: None},
-        description=(
-            "Delete the tenant's preference, or its default for one of the platform's."
-        ),
+        description=("Delete the tenant's preference, or its default for one of the platform's."),
     )
     def delete(self, request: Request, key: str) -> Response:
         definitions.remove(key=key, now=timezone.now())
@@ -123,11 +121,7 @@ class DeviceSettingsView(APIView):
 
 
 def _write(
-    serializer_class: type[SettingsFields],
-    request: Request,
-    device: Device,
-    *,
-    by_device: bool,
+    serializer_class: type[SettingsFields], request: Request, device: Device, *, by_device: bool
 ) -> Response:
     data = _validated(serializer_class, request)["settings"]
     changes = {

@@ -13,9 +13,7 @@ CACHE_SECONDS = 5.0  # how long a process caches a tenant's fingerprint
 _cache: dict[UUID, tuple[float, str | None]] = {}  # tenant: (expires, fingerprint)
 
 
-def response_fields(
-    device: Device, steps: NextSteps | None, now: datetime
-) -> dict[str, Any]:
+def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
     """Return `settings_version` as the settings endpoint does.
 
     It is null if the tenant has no preferences, or the device is quarantined.

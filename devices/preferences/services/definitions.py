@@ -20,12 +20,7 @@ from devices.preferences.errors import (
     TooManyDefinitions,
 )
 from devices.preferences.events import PreferenceDefined, PreferenceRemoved
-from devices.preferences.models import (
-    Definition,
-    Kind,
-    PlatformPreference,
-    PreferenceDefinition,
-)
+from devices.preferences.models import Definition, Kind, PlatformPreference, PreferenceDefinition
 from devices.preferences.value_kinds import KEY, find_definition_fault, find_fault
 from events.services.outbox import record
 from tenants.context import current_tenant_id, every_tenant_scope
@@ -59,8 +54,7 @@ class Preference:
 def of_tenant() -> dict[str, Preference]:
     """Return the preferences of the current tenant's devices by key."""
     preferences = {
-        row.key: _preference(row, source="platform")
-        for row in PlatformPreference.objects.all()
+        row.key: _preference(row, source="platform") for row in PlatformPreference.objects.all()
     }
     for row in PreferenceDefinition.objects.all():
         base = preferences.get(row.key)
@@ -107,9 +101,7 @@ def define(
     if row is not None and must_be_new:
         raise PreferenceExists
     if row is None and PreferenceDefinition.objects.count() >= MAX_DEFINITIONS:
-        raise TooManyDefinitions(
-            f"At most {MAX_DEFINITIONS} preferences per tenant are allowed."
-        )
+        raise TooManyDefinitions(f"At most {MAX_DEFINITIONS} preferences per tenant are allowed.")
     row = row or PreferenceDefinition(key=key)
     _define(row, fields, now, tenant_id=current_tenant_id())
     return row
@@ -158,9 +150,7 @@ def remove_from_platform(*, key: str, now: datetime) -> None:
         record([PreferenceRemoved(tenant_id=None, at=now, key=key)])
 
 
-def _define(
-    row: Definition, fields: dict[str, Any], now: datetime, *, tenant_id: Any
-) -> None:
+def _define(row: Definition, fields: dict[str, Any], now: datetime, *, tenant_id: Any) -> None:
     before = {name: getattr(row, name) for name in FIELDS}
     is_new = row._state.adding
     for name, value in fields.items():
@@ -174,9 +164,7 @@ def _define(
         if is_new or not json_equal(before[name], getattr(row, name))
     }
     if changes:
-        event = PreferenceDefined(
-            tenant_id=tenant_id, at=now, key=row.key, changes=changes
-        )
+        event = PreferenceDefined(tenant_id=tenant_id, at=now, key=row.key, changes=changes)
         with every_tenant_scope() if tenant_id is None else nullcontext():
             record([event])
 
@@ -184,9 +172,7 @@ def _define(
 def _validate(row: Definition) -> None:
     """Validate a definition. Clear the fields that its kind does not use."""
     if row.kind not in Kind.values:
-        raise InvalidDefinition(
-            f"Must be one of: {', '.join(Kind.values)}.", field="kind"
-        )
+        raise InvalidDefinition(f"Must be one of: {', '.join(Kind.values)}.", field="kind")
     if row.kind != "integer":
         row.minimum = row.maximum = None
     if row.kind != "choice":

@@ -10,11 +10,7 @@ from django.db import transaction
 from core.errors import Detail
 from core.locks import transaction_lock
 from devices.configurations.documents import json_equal
-from devices.preferences.errors import (
-    InvalidSettings,
-    SettingsChanged,
-    SettingsLocked,
-)
+from devices.preferences.errors import InvalidSettings, SettingsChanged, SettingsLocked
 from devices.preferences.events import SettingsWritten
 from devices.preferences.models import DeviceSettings
 from devices.preferences.services import definitions
@@ -87,8 +83,7 @@ def read(device: Device) -> Settings:
     return Settings(
         version=f"{fingerprint(preferences)}-{revision or 0}",
         settings={
-            key: _setting(preference, rows.get(key))
-            for key, preference in preferences.items()
+            key: _setting(preference, rows.get(key)) for key, preference in preferences.items()
         },
     )
 
@@ -122,9 +117,7 @@ def write(
         differences = _apply(row, change, present.settings[key])
         if not differences:
             continue
-        event_changes |= {
-            f"{key}{suffix}": pair for suffix, pair in differences.items()
-        }
+        event_changes |= {f"{key}{suffix}": pair for suffix, pair in differences.items()}
         row.version += 1
         row.updated_at = now
         if "" in differences:  # a changed lock does not change the author of the value
@@ -140,11 +133,7 @@ def write(
 
 def _setting(preference: Preference, row: DeviceSettings | None) -> Setting:
     """Return a setting, with its default if the stored value is not valid any more."""
-    if (
-        row is None
-        or not row.has_value
-        or find_fault(preference, row.value) is not None
-    ):
+    if row is None or not row.has_value or find_fault(preference, row.value) is not None:
         value, source = preference.default, preference.default_source
     else:
         value, source = row.value, "device" if row.by_device else "member"
@@ -163,14 +152,10 @@ def _check(
     present: Mapping[str, Setting], changes: Mapping[str, Change], *, by_device: bool
 ) -> None:
     """Check that changes are valid, permitted, and based on the present versions."""
-    if faults := _details(
-        changes, lambda key, change: _change_fault(present.get(key), change)
-    ):
+    if faults := _details(changes, lambda key, change: _change_fault(present.get(key), change)):
         raise InvalidSettings(faults)
     if by_device and (
-        faults := _details(
-            changes, lambda key, change: _permission_fault(present[key], change)
-        )
+        faults := _details(changes, lambda key, change: _permission_fault(present[key], change))
     ):
         raise SettingsLocked(faults)
     stale = {
@@ -183,8 +168,7 @@ def _check(
 
 
 def _details(
-    changes: Mapping[str, Change],
-    check: Callable[[str, Change], tuple[str, str, str] | None],
+    changes: Mapping[str, Change], check: Callable[[str, Change], tuple[str, str, str] | None]
 ) -> list[Detail]:
     details = []
     for key, change in changes.items():
@@ -195,9 +179,7 @@ def _details(
     return details
 
 
-def _change_fault(
-    present: Setting | None, change: Change
-) -> tuple[str, str, str] | None:
+def _change_fault(present: Setting | None, change: Change) -> tuple[str, str, str] | None:
     if present is None:
         return "", "unknown_setting", "The setting does not exist."
     if change.has_value and change.reset:
@@ -217,9 +199,7 @@ def _permission_fault(present: Setting, change: Change) -> tuple[str, str, str] 
     return None
 
 
-def _apply(
-    row: DeviceSettings, change: Change, present: Setting
-) -> dict[str, tuple[Any, Any]]:
+def _apply(row: DeviceSettings, change: Change, present: Setting) -> dict[str, tuple[Any, Any]]:
     """Apply a change to a row.
 
     Returns:

@@ -6,11 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from devices.preferences.models import (
-    DeviceSettings,
-    PlatformPreference,
-    PreferenceDefinition,
-)
+from devices.preferences.models import DeviceSettings, PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
 from devices.registry.models import Device
 from tenants.context import tenant_scope
@@ -44,17 +40,11 @@ def text(response: Any) -> str:
     return " ".join(response.content.decode().split())
 
 
-def test_a_preference_can_be_created_changed_and_deleted(
-    admin: Client, tenant: Tenant
-) -> None:
+def test_a_preference_can_be_created_changed_and_deleted(admin: Client, tenant: Tenant) -> None:
     data = {"key": "mode", "kind": "choice", "choices": "day\nnight", "default": "day"}
     admin.post(f"{PAGES}add/", data)
     row = PreferenceDefinition.every_tenant.get(tenant=tenant)
-    assert (row.choices, row.default, row.device_may_write) == (
-        ["day", "night"],
-        "day",
-        False,
-    )
+    assert (row.choices, row.default, row.device_may_write) == (["day", "night"], "day", False)
     page = f"{PAGES}{row.pk}/change/"
     assert 'value="day"' in text(admin.get(page))
     admin.post(page, {**data, "default": "night", "device_may_write": "on"})
@@ -72,15 +62,10 @@ def test_a_preference_can_be_created_changed_and_deleted(
         ({"kind": "json", "default": "{"}, "Enter valid JSON."),
         ({"kind": "json", "default": "null"}, "Null is not allowed"),
         ({"kind": "choice", "default": "x"}, "At least one choice is required."),
-        (
-            {"kind": "boolean", "default": "yes", "key": "A"},
-            "Must start with a lowercase letter",
-        ),
+        ({"kind": "boolean", "default": "yes", "key": "A"}, "Must start with a lowercase letter"),
     ],
 )
-def test_an_invalid_definition_shows_an_error(
-    admin: Client, data: Any, message: str
-) -> None:
+def test_an_invalid_definition_shows_an_error(admin: Client, data: Any, message: str) -> None:
     response = admin.post(f"{PAGES}add/", {"key": "mode", **data})
     assert message in text(response)
     assert not PreferenceDefinition.every_tenant.exists()
@@ -114,9 +99,7 @@ def test_adding_does_not_overwrite_an_existing_preference(
 def test_a_tenant_can_set_a_default_for_a_platform_preference(
     admin: Client, tenant: Tenant, now: datetime
 ) -> None:
-    definitions.define_for_platform(
-        key="subtitles", kind="boolean", default=False, now=now
-    )
+    definitions.define_for_platform(key="subtitles", kind="boolean", default=False, now=now)
     assert "add/?key=subtitles" in text(admin.get(PAGES))
     assert 'value="subtitles"' in text(admin.get(f"{PAGES}add/?key=subtitles"))
     data = {"key": "subtitles", "kind": "text", "default": "yes"}
@@ -155,16 +138,12 @@ class TestDevicesPage:
         data = {"key": "size", "version": "0", "value": "5", **fields}
         return client.post(f"{PAGES}device/{device.pk}/", data, follow=True)
 
-    def test_settings_are_shown_with_their_source(
-        self, admin: Client, device: Device
-    ) -> None:
+    def test_settings_are_shown_with_their_source(self, admin: Client, device: Device) -> None:
         assert "tenant default" in text(admin.get(self.page(device)))
         self.write(admin, device, value="7")
         assert "set by a member" in text(admin.get(self.page(device)))
 
-    def test_a_setting_can_be_written_locked_and_reset(
-        self, admin: Client, device: Device
-    ) -> None:
+    def test_a_setting_can_be_written_locked_and_reset(self, admin: Client, device: Device) -> None:
         self.write(admin, device, value="7", locked="on")
         row = DeviceSettings.every_tenant.get()
         assert (row.value, row.is_locked, row.version) == (7, True, 1)
@@ -175,9 +154,7 @@ class TestDevicesPage:
         row.refresh_from_db()
         assert row.has_value is False
 
-    def test_a_stale_or_invalid_value_shows_an_error(
-        self, admin: Client, device: Device
-    ) -> None:
+    def test_a_stale_or_invalid_value_shows_an_error(self, admin: Client, device: Device) -> None:
         assert "Must be from 1 to 9." in text(self.write(admin, device, value="70"))
         self.write(admin, device, value="7")
         assert "The setting was changed in the meantime." in text(
@@ -193,9 +170,7 @@ class TestDevicesPage:
         assert 'value="many"' not in text(admin.get(self.page(device)))
         assert DeviceSettings.every_tenant.get().value == 7
 
-    def test_a_viewer_cannot_write_settings(
-        self, tenant: Tenant, device: Device
-    ) -> None:
+    def test_a_viewer_cannot_write_settings(self, tenant: Tenant, device: Device) -> None:
         viewer = signed_in_client(tenant, Role.VIEWER)
         assert (
             "<form"

@@ -11,11 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from devices.preferences.errors import (
-    InvalidDefinition,
-    SettingsChanged,
-    TooManyDefinitions,
-)
+from devices.preferences.errors import InvalidDefinition, SettingsChanged, TooManyDefinitions
 from devices.preferences.models import DeviceSettings, PreferenceDefinition
 from devices.preferences.services import connect_response, definitions, device_settings
 from devices.preferences.services.device_settings import Change
@@ -61,9 +57,7 @@ def changes(**settings: Any) -> dict[str, Any]:
 
 
 class TestDefinitions:
-    def test_a_preference_can_be_created_changed_and_deleted(
-        self, admin: APIClient
-    ) -> None:
+    def test_a_preference_can_be_created_changed_and_deleted(self, admin: APIClient) -> None:
         data = {"key": "font_size", "kind": "integer", "minimum": 1, "default": 3}
         created = admin.post("/preferences", data)
         assert (created.status_code, created.json()["label"]) == (201, "Font size")
@@ -80,18 +74,9 @@ class TestDefinitions:
         definitions.define_for_platform(
             key="size", kind="integer", minimum=1, maximum=9, default=5, now=now
         )
-        response = admin.put(
-            "/preferences/size", {"default": 7, "kind": "boolean"}
-        ).json()
-        assert (response["kind"], response["maximum"], response["default"]) == (
-            "integer",
-            9,
-            7,
-        )
-        assert (response["source"], response["default_source"]) == (
-            "platform",
-            "tenant",
-        )
+        response = admin.put("/preferences/size", {"default": 7, "kind": "boolean"}).json()
+        assert (response["kind"], response["maximum"], response["default"]) == ("integer", 9, 7)
+        assert (response["source"], response["default_source"]) == ("platform", "tenant")
         admin.delete("/preferences/size")
         assert admin.get("/preferences/size").json()["default"] == 5
 
@@ -130,9 +115,7 @@ class TestDefinitions:
         status, [(_, field)] = errors(admin.post("/preferences", data))
         assert (status, field) == (400, attr)
 
-    def test_the_number_of_preferences_is_limited(
-        self, acting: Tenant, now: datetime
-    ) -> None:
+    def test_the_number_of_preferences_is_limited(self, acting: Tenant, now: datetime) -> None:
         PreferenceDefinition.objects.bulk_create(
             PreferenceDefinition(key=f"k{n}", default=1, kind="json", updated_at=now)
             for n in range(definitions.MAX_DEFINITIONS)
@@ -150,9 +133,7 @@ class TestDefinitions:
         assert operator.post("/preferences", data).status_code == 403
         assert operator.get("/preferences").status_code == 200
 
-    def test_a_definition_is_recorded_in_the_audit_log(
-        self, size: PreferenceDefinition
-    ) -> None:
+    def test_a_definition_is_recorded_in_the_audit_log(self, size: PreferenceDefinition) -> None:
         event = Event.every_tenant.get(name="preference.defined")
         assert event.data["key"] == "size"
         assert event.changes["default"] == [None, 5]
@@ -209,20 +190,14 @@ class TestSettings:
         client = as_device(device)
         change = changes(subtitles={"value": True, "version": 0})
         setting = client.patch(MY_SETTINGS, change).json()["settings"]["subtitles"]
-        assert (setting["value"], setting["version"], setting["source"]) == (
-            True,
-            1,
-            "device",
-        )
+        assert (setting["value"], setting["version"], setting["source"]) == (True, 1, "device")
         assert client.get(MY_SETTINGS).json()["settings"]["subtitles"] == setting
 
     def test_a_stale_write_is_rejected_with_the_present_value(
         self, device: Device, as_device: Callable[..., APIClient], operator: APIClient
     ) -> None:
         client = as_device(device)
-        operator.patch(
-            f"/devices/{device.pk}/settings", changes(size={"value": 9, "version": 0})
-        )
+        operator.patch(f"/devices/{device.pk}/settings", changes(size={"value": 9, "version": 0}))
         response = client.patch(MY_SETTINGS, changes(size={"value": 1, "version": 0}))
         assert errors(response) == (409, [("setting_changed", "settings.size")])
         assert response.json()["current"] == {"size": {"value": 9, "version": 1}}
@@ -231,9 +206,7 @@ class TestSettings:
         self, device: Device, as_device: Callable[..., APIClient]
     ) -> None:
         client = as_device(device)
-        change = changes(
-            subtitles={"value": True, "version": 0}, size={"value": 1, "version": 7}
-        )
+        change = changes(subtitles={"value": True, "version": 0}, size={"value": 1, "version": 7})
         assert client.patch(MY_SETTINGS, change).status_code == 409
         assert not DeviceSettings.every_tenant.exists()
 
@@ -241,19 +214,10 @@ class TestSettings:
         ("settings", "expected"),
         [
             ({"size": {"value": 10, "version": 0}}, ("invalid", "settings.size.value")),
-            (
-                {"size": {"value": "5", "version": 0}},
-                ("invalid", "settings.size.value"),
-            ),
-            (
-                {"color": {"value": 1, "version": 0}},
-                ("unknown_setting", "settings.color"),
-            ),
+            ({"size": {"value": "5", "version": 0}}, ("invalid", "settings.size.value")),
+            ({"color": {"value": 1, "version": 0}}, ("unknown_setting", "settings.color")),
             ({"size": {"value": 1}}, ("required", "settings.size.version")),
-            (
-                {"size": {"value": 1, "version": -1}},
-                ("min_value", "settings.size.version"),
-            ),
+            ({"size": {"value": 1, "version": -1}}, ("min_value", "settings.size.version")),
             (
                 {"size": {"value": 1, "version": 0, "reset": True}},
                 ("invalid", "settings.size.reset"),
@@ -266,11 +230,7 @@ class TestSettings:
         ],
     )
     def test_an_invalid_write_is_rejected_with_its_path(
-        self,
-        device: Device,
-        as_device: Callable[..., APIClient],
-        settings: Any,
-        expected: Any,
+        self, device: Device, as_device: Callable[..., APIClient], settings: Any, expected: Any
     ) -> None:
         response = as_device(device).patch(MY_SETTINGS, {"settings": settings})
         assert errors(response) == (400, [expected])
@@ -298,23 +258,18 @@ class TestSettings:
         acting: Tenant,
         now: datetime,
     ) -> None:
-        definitions.define(
-            key="mode", kind="text", default="a", device_may_write=False, now=now
-        )
+        definitions.define(key="mode", kind="text", default="a", device_may_write=False, now=now)
         change = changes(mode={"value": "b", "version": 0})
         response = as_device(device).patch(MY_SETTINGS, change)
         assert errors(response) == (409, [("setting_not_writable", "settings.mode")])
-        assert (
-            operator.patch(f"/devices/{device.pk}/settings", change).status_code == 200
-        )
+        assert operator.patch(f"/devices/{device.pk}/settings", change).status_code == 200
 
     def test_a_lock_does_not_change_the_source(
         self, device: Device, as_device: Callable[..., APIClient], operator: APIClient
     ) -> None:
         as_device(device).patch(MY_SETTINGS, changes(size={"value": 3, "version": 0}))
         response = operator.patch(
-            f"/devices/{device.pk}/settings",
-            changes(size={"version": 1, "locked": True}),
+            f"/devices/{device.pk}/settings", changes(size={"version": 1, "locked": True})
         )
         assert response.json()["settings"]["size"]["source"] == "device"
 
@@ -335,17 +290,11 @@ class TestSettings:
         read = NextSteps.objects.filter
 
         def filter_and_write(*args: Any, **kwargs: Any) -> Any:
-            revisions = list(
-                read(*args, **kwargs).values_list("settings_revision", flat=True)
-            )
+            revisions = list(read(*args, **kwargs).values_list("settings_revision", flat=True))
             with patch.object(NextSteps.objects, "filter", read):
-                device_settings.write(
-                    device=device, changes=change, by_device=True, now=now
-                )
+                device_settings.write(device=device, changes=change, by_device=True, now=now)
             response = Mock()
-            response.values_list.return_value.first.return_value = next(
-                iter(revisions), None
-            )
+            response.values_list.return_value.first.return_value = next(iter(revisions), None)
             return response
 
         with patch.object(NextSteps.objects, "filter", filter_and_write):
@@ -353,18 +302,12 @@ class TestSettings:
         assert result.settings["size"].value == 9
         assert result.version != device_settings.read(device).version
 
-    def test_a_reset_restores_the_default(
-        self, device: Device, operator: APIClient
-    ) -> None:
+    def test_a_reset_restores_the_default(self, device: Device, operator: APIClient) -> None:
         url = f"/devices/{device.pk}/settings"
         operator.patch(url, changes(size={"value": 9, "version": 0}))
         response = operator.patch(url, changes(size={"reset": True, "version": 1}))
         setting = response.json()["settings"]["size"]
-        assert (setting["value"], setting["source"], setting["version"]) == (
-            5,
-            "tenant",
-            2,
-        )
+        assert (setting["value"], setting["source"], setting["version"]) == (5, "tenant", 2)
 
     def test_writing_the_same_value_changes_nothing(
         self, device: Device, operator: APIClient
@@ -437,13 +380,9 @@ class TestSettings:
         response = operator.patch(f"/devices/{retired.pk}/settings", change)
         assert errors(response) == (409, [("device_retired", None)])
 
-    def test_devices_have_separate_settings(
-        self, device: Device, operator: APIClient
-    ) -> None:
+    def test_devices_have_separate_settings(self, device: Device, operator: APIClient) -> None:
         other = DeviceFactory.create(tenant=device.tenant)
-        operator.patch(
-            f"/devices/{device.pk}/settings", changes(size={"value": 9, "version": 0})
-        )
+        operator.patch(f"/devices/{device.pk}/settings", changes(size={"value": 9, "version": 0}))
         settings = operator.get(f"/devices/{other.pk}/settings").json()["settings"]
         assert settings["size"]["value"] == 5
 

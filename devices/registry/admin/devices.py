@@ -73,11 +73,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
     ordering = ("-registered_at", "-id")
     inlines: Any = (IdentifierInline,)
     actions: Any = ("retire_selected", "new_token_for_selected", *QUARANTINE_ACTIONS)
-    actions_detail: Any = (
-        "retire_one",
-        "new_token_for_one",
-        *QUARANTINE_DETAIL_ACTIONS,
-    )
+    actions_detail: Any = ("retire_one", "new_token_for_one", *QUARANTINE_DETAIL_ACTIONS)
     change_form_outer_before_template = "portal/device_panels.html"
     change_form_outer_after_template = "portal/device_history.html"
     readonly_fields = (
@@ -109,18 +105,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
             return ((None, {"fields": fields}),)
         return (
             (None, {"fields": ("name", "tags")}),
-            (
-                "State",
-                {
-                    "fields": (
-                        "status",
-                        "pending_decisions",
-                        "seen",
-                        "registered",
-                        "retired",
-                    )
-                },
-            ),
+            ("State", {"fields": ("status", "pending_decisions", "seen", "registered", "retired")}),
             (
                 "Hardware and software",
                 {
@@ -171,9 +156,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
             with tenant_scope(device.tenant_id):  # the superuser has no tenant
                 panels = [render(request, device) for render in device_page]
         if request.user.has_perm("events.view_event") and is_uuid(object_id):
-            events = visible_to(signed_in_user(request), Event).filter(
-                device_id=object_id
-            )
+            events = visible_to(signed_in_user(request), Event).filter(device_id=object_id)
             history = list(events[:HISTORY_ROWS])
         context = {**(extra_context or {}), "history": history, "panels": panels}
         return super().change_view(request, object_id, form_url, context)
@@ -221,9 +204,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
         return ", ".join(part for part in parts if part) or "-"
 
     @admin.action(description="Retire selected devices", permissions=["change"])
-    def retire_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
+    def retire_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         selected = devices[:MAX_ROWS_PER_ACTION]
         if "confirmed" not in request.POST:
             return confirmation_page(
@@ -237,17 +218,13 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
             )
 
         def retire(device: Device) -> str:
-            registration.retire(
-                device=device, reason="retired by a member", now=timezone.now()
-            )
+            registration.retire(device=device, reason="retired by a member", now=timezone.now())
             return "Retired. Its certificates and token were revoked."
 
         outcomes = run_for_each(selected, retire)
         return results_page(self, request, "Retired", outcomes)
 
-    @admin.action(
-        description="Issue a new token for selected devices", permissions=["change"]
-    )
+    @admin.action(description="Issue a new token for selected devices", permissions=["change"])
     def new_token_for_selected(
         self, request: HttpRequest, devices: QuerySet[Device]
     ) -> HttpResponse:

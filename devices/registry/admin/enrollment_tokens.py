@@ -15,15 +15,7 @@ from tenants.admin.base import signed_in_user
 class EnrollmentTokenAdmin(IssuedTokenAdmin):
     """The admin of the tokens with which devices register themselves."""
 
-    list_display = (
-        "name",
-        "hint",
-        "state",
-        "used",
-        "reregistration",
-        "expires",
-        "made",
-    )
+    list_display = ("name", "hint", "state", "used", "reregistration", "expires", "made")
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any

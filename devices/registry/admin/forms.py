@@ -13,12 +13,7 @@ from unfold.widgets import (
 )
 
 from devices.registry.device_report import DeviceReport
-from devices.registry.models import (
-    Device,
-    DeviceTag,
-    EnrollmentToken,
-    ReregistrationPolicy,
-)
+from devices.registry.models import Device, DeviceTag, EnrollmentToken, ReregistrationPolicy
 from devices.registry.services import credentials, registration
 from tenants.admin.forms import ServiceForm, tenant_field, text_field
 
@@ -27,12 +22,8 @@ class RegistrationForm(ServiceForm):
     """Register a device by hand. It claims the row when it registers itself."""
 
     tenant = tenant_field()
-    name = text_field(
-        "Name", length=120, help_text="Leave empty to use the serial number."
-    )
-    serial_number = text_field(
-        "Serial number", help_text="At least one identifier is required."
-    )
+    name = text_field("Name", length=120, help_text="Leave empty to use the serial number.")
+    serial_number = text_field("Serial number", help_text="At least one identifier is required.")
     android_id = text_field("Android ID")
     mac_addresses = forms.CharField(
         label="MAC addresses",
@@ -129,8 +120,7 @@ class EnrollmentTokenForm(ServiceForm):
             name=self.cleaned_data["name"],
             max_uses=self.cleaned_data["max_uses"],
             lifetime=None if expires_at is None else expires_at - now,
-            reregistration=self.cleaned_data["reregistration"]
-            or ReregistrationPolicy.ROTATE.value,
+            reregistration=self.cleaned_data["reregistration"] or ReregistrationPolicy.ROTATE.value,
             now=now,
         )
         row.__dict__["shown_once"] = token

@@ -18,11 +18,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from accounts.middleware import memberships_of, second_factor_verified
 from accounts.services import second_factor
 from core.errors import DomainError
-from devices.registry.errors import (
-    PairingAlreadyDecided,
-    PairingNotFound,
-    TooManyPairings,
-)
+from devices.registry.errors import PairingAlreadyDecided, PairingNotFound, TooManyPairings
 from devices.registry.models import Device, Pairing
 from devices.registry.services import pairing
 from tenants.admin.base import signed_in_user
@@ -79,11 +75,7 @@ def pair(request: HttpRequest) -> HttpResponse:
         form = CodeForm({"code": code})
         form.add_error("code", str(error))
         return _page(request, form=form)
-    initial = {
-        "pairing": row.pk,
-        "tenant": current_tenant_id(),
-        "name": row.report["name"],
-    }
+    initial = {"pairing": row.pk, "tenant": current_tenant_id(), "name": row.report["name"]}
     approval = _approval_form(tenant_ids, initial=initial)
     return _page(request, approval=approval, pairing=row)
 
@@ -95,9 +87,7 @@ def tenant_ids_for_pairing(request: HttpRequest) -> list[Any]:
     whichever tenant the session has chosen.
     """
     user = signed_in_user(request)
-    has_second_factor = second_factor_verified(
-        request, second_factor.active_version(user)
-    )
+    has_second_factor = second_factor_verified(request, second_factor.active_version(user))
     if user.is_superuser:
         return list(Tenant.objects.values_list("pk", flat=True)[:1000])
     return [
@@ -134,8 +124,7 @@ def _decide(request: HttpRequest, tenant_ids: list[Any]) -> HttpResponse:
         form.add_error(error.field if error.field in form.fields else None, str(error))
         return _page(request, approval=form, pairing=row)
     messages.success(
-        request,
-        f"{device.name} is registered in {data['tenant']} and fetches its token.",
+        request, f"{device.name} is registered in {data['tenant']} and fetches its token."
     )
     if device.tenant_id == current_tenant_id() or signed_in_user(request).is_superuser:
         return redirect("admin:devices_device_change", device.pk)

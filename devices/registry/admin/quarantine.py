@@ -24,12 +24,7 @@ from tenants.admin.base import (
 )
 from tenants.roles import visible_to
 
-QUARANTINE_ACTIONS = (
-    "quarantine_selected",
-    "release_selected",
-    "allow_selected",
-    "deny_selected",
-)
+QUARANTINE_ACTIONS = ("quarantine_selected", "release_selected", "allow_selected", "deny_selected")
 QUARANTINE_DETAIL_ACTIONS = ("quarantine_one", "release_one")
 
 
@@ -48,9 +43,7 @@ class PendingDecisionFilter(admin.SimpleListFilter):
             case "quarantine":
                 return queryset.quarantined()
             case "asking":
-                return queryset.requesting_reregistration(
-                    timezone.now() - REQUEST_VALIDITY
-                )
+                return queryset.requesting_reregistration(timezone.now() - REQUEST_VALIDITY)
         return queryset
 
 
@@ -65,15 +58,11 @@ class QuarantineActions(PortalAdmin):
             items.append(format_html("In quarantine, {}", since))
         request = getattr(device, "reregistration", None)
         if request is not None and request.decided_at is None:
-            items.append(
-                format_html("A device at {} requests re-registration", request.address)
-            )
+            items.append(format_html("A device at {} requests re-registration", request.address))
         return format_html_join("; ", "{}", ((item,) for item in items)) or "None"
 
     @admin.action(description="Put into quarantine", permissions=["change"])
-    def quarantine_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
+    def quarantine_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         def put(device: Device) -> str:
             quarantine.quarantine(device=device, now=timezone.now())
             return "In quarantine: it gets nothing but connect responses."
@@ -82,9 +71,7 @@ class QuarantineActions(PortalAdmin):
         return results_page(self, request, "In quarantine", outcomes)
 
     @admin.action(description="Release from quarantine", permissions=["change"])
-    def release_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
+    def release_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         def release(device: Device) -> str:
             quarantine.release(device=device, now=timezone.now())
             return "Released."
@@ -93,15 +80,11 @@ class QuarantineActions(PortalAdmin):
         return results_page(self, request, "Released", outcomes)
 
     @admin.action(description="Allow re-registration", permissions=["change"])
-    def allow_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
+    def allow_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         return self._decide(request, devices, allow=True)
 
     @admin.action(description="Deny re-registration", permissions=["change"])
-    def deny_selected(
-        self, request: HttpRequest, devices: QuerySet[Device]
-    ) -> HttpResponse:
+    def deny_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         return self._decide(request, devices, allow=False)
 
     def _decide(
@@ -138,20 +121,14 @@ class QuarantineActions(PortalAdmin):
             button="Release",
         )
 
-    def has_quarantine_permission(
-        self, request: HttpRequest, object_id: Any = None
-    ) -> bool:
+    def has_quarantine_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         devices = visible_to(signed_in_user(request), Device).filter(
             quarantined_at=None, retired_at=None
         )
         return self._may_change(request) and _exists(devices, object_id)
 
-    def has_release_permission(
-        self, request: HttpRequest, object_id: Any = None
-    ) -> bool:
-        devices = visible_to(signed_in_user(request), Device).exclude(
-            quarantined_at=None
-        )
+    def has_release_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        devices = visible_to(signed_in_user(request), Device).exclude(quarantined_at=None)
         return self._may_change(request) and _exists(devices, object_id)
 
     def _may_change(self, request: HttpRequest) -> bool:

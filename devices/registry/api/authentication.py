@@ -34,9 +34,7 @@ class EnrollmentAuthentication(BearerAuthentication):
 
     prefix = EnrollmentToken.prefix
 
-    def identify(
-        self, token: str
-    ) -> tuple[EnrollmentToken, EnrollmentToken, UUID | None]:
+    def identify(self, token: str) -> tuple[EnrollmentToken, EnrollmentToken, UUID | None]:
         row = enrollment_token(tokens.digest(token), now=timezone.now())
         if row is None or not tokens.matches(token, row.digest):
             raise invalid_token()
@@ -57,9 +55,7 @@ class MayConnect(TenantIsBound):
     message = "Only devices may call this endpoint."
 
     def has_permission(self, request: Request, view: object) -> bool:
-        return super().has_permission(request, view) and isinstance(
-            request.user, Device
-        )
+        return super().has_permission(request, view) and isinstance(request.user, Device)
 
 
 class IsDevice(MayConnect):

@@ -24,9 +24,7 @@ class DeviceListFilter(DeviceFilter):
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.data.get("status") == "":
-            raise ValidationError(
-                {"status": "Omit this parameter to list every status."}
-            )
+            raise ValidationError({"status": "Omit this parameter to list every status."})
         return super().filter_queryset(queryset)
 
 
@@ -57,10 +55,7 @@ class DeviceOrdering(OrderingFilter):
         value = request.query_params.get(self.ordering_param)
         if value is not None and value not in self.accepted_values:
             raise ValidationError(
-                {
-                    self.ordering_param: "Accepted values: "
-                    f"{', '.join(self.accepted_values)}."
-                }
+                {self.ordering_param: f"Accepted values: {', '.join(self.accepted_values)}."}
             )
         ordering = super().get_ordering(request, queryset, view) or ()
         if len(ordering) == 1:

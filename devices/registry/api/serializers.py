@@ -5,12 +5,7 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.rest.fields import (
-    IPAddressField,
-    StrictBooleanField,
-    StrictCharField,
-    StrictIntegerField,
-)
+from core.rest.fields import IPAddressField, StrictBooleanField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
 from devices.registry.device_report import DeviceReport
 from devices.registry.identifiers import MAX_MAC_ADDRESSES
@@ -24,9 +19,7 @@ class DeviceReportSerializer(StrictSerializer):
     serial_number = StrictCharField(max_length=64, required=False, allow_blank=True)
     android_id = StrictCharField(max_length=64, required=False, allow_blank=True)
     mac_addresses = serializers.ListField(
-        child=StrictCharField(max_length=32),
-        required=False,
-        max_length=MAX_MAC_ADDRESSES,
+        child=StrictCharField(max_length=32), required=False, max_length=MAX_MAC_ADDRESSES
     )
     manufacturer = StrictCharField(max_length=64, required=False, allow_blank=True)
     model = StrictCharField(max_length=64, required=False, allow_blank=True)
@@ -63,9 +56,7 @@ class DeviceReportSerializer(StrictSerializer):
 
 class ManualRegistrationSerializer(DeviceReportSerializer):
     tags = serializers.ListField(
-        child=StrictCharField(max_length=64, pattern=TAG_PATTERN),
-        max_length=100,
-        required=False,
+        child=StrictCharField(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
     )
 
 
@@ -74,9 +65,7 @@ class DeviceUpdateSerializer(StrictSerializer):
 
     name = StrictCharField(max_length=120, required=False)
     tags = serializers.ListField(
-        child=StrictCharField(max_length=64, pattern=TAG_PATTERN),
-        max_length=100,
-        required=False,
+        child=StrictCharField(max_length=64, pattern=TAG_PATTERN), max_length=100, required=False
     )
 
 
@@ -103,9 +92,7 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
         help_text="Since when the desired configuration has not been applied; null if "
         "it is applied."
     )
-    reregistration = ReregistrationSerializer(
-        allow_null=True, default=None, read_only=True
-    )
+    reregistration = ReregistrationSerializer(allow_null=True, default=None, read_only=True)
 
     class Meta:
         model = Device
@@ -182,9 +169,7 @@ class RenewalWindowSerializer(serializers.Serializer[Any]):
 
     start = serializers.DateTimeField()
     end = serializers.DateTimeField()
-    reason = serializers.CharField(
-        help_text="`expiry`, or the reason for an earlier renewal."
-    )
+    reason = serializers.CharField(help_text="`expiry`, or the reason for an earlier renewal.")
 
 
 class NextStepsSerializer(serializers.Serializer[Any]):
@@ -197,16 +182,11 @@ class NextStepsSerializer(serializers.Serializer[Any]):
         help_text="True until the device reports that it applied this version."
     )
     settings_version = serializers.CharField(
-        allow_null=True,
-        help_text="If it differs from the last one, read the settings again.",
+        allow_null=True, help_text="If it differs from the last one, read the settings again."
     )
     commands_waiting = serializers.IntegerField()
-    command_sequence = serializers.IntegerField(
-        help_text="Sequence number of the last command."
-    )
-    command_stream = serializers.CharField(
-        allow_null=True, help_text="URL of the push channel."
-    )
+    command_sequence = serializers.IntegerField(help_text="Sequence number of the last command.")
+    command_stream = serializers.CharField(allow_null=True, help_text="URL of the push channel.")
     update_waiting = serializers.BooleanField()
     certificate_renewal_due = serializers.BooleanField()
     certificate_serial_number = serializers.CharField(allow_null=True)

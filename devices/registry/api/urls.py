@@ -7,28 +7,18 @@ urlpatterns = [
     path("devices", views.DevicesView.as_view(), name="devices"),
     path("devices/me", views.MeView.as_view(), name="device-me"),
     path("devices/<uuid:device_id>", views.DeviceView.as_view(), name="device"),
-    path(
-        "devices/<uuid:device_id>/token",
-        views.DeviceTokenView.as_view(),
-        name="device-token",
-    ),
+    path("devices/<uuid:device_id>/token", views.DeviceTokenView.as_view(), name="device-token"),
     path(
         "devices/<uuid:device_id>/quarantine",
         views.QuarantineView.as_view(),
         name="device-quarantine",
     ),
-    path(
-        "devices/<uuid:device_id>/release",
-        views.ReleaseView.as_view(),
-        name="device-release",
-    ),
+    path("devices/<uuid:device_id>/release", views.ReleaseView.as_view(), name="device-release"),
     path(
         "devices/<uuid:device_id>/reregistration",
         views.ReregistrationView.as_view(),
         name="device-reregistration",
     ),
     path("devices/pair", pairing_views.PairView.as_view(), name="pair-start"),
-    path(
-        "devices/pair/token", pairing_views.PairTokenView.as_view(), name="pair-token"
-    ),
+    path("devices/pair/token", pairing_views.PairTokenView.as_view(), name="pair-token"),
 ]

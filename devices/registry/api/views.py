@@ -43,26 +43,18 @@ class DevicesView(ListAPIView[Device]):
     """List the tenant's devices; register a device by hand."""
 
     serializer_class = DeviceSerializer
-    filter_backends = (
-        RejectUnknownParameters,
-        DeviceListFilter.Backend,
-        DeviceOrdering,
-    )
+    filter_backends = (RejectUnknownParameters, DeviceListFilter.Backend, DeviceOrdering)
     filterset_class = DeviceListFilter
 
     def get_queryset(self) -> QuerySet[Device]:
         return with_details(Device.objects.all())
 
-    @extend_schema(
-        request=ManualRegistrationSerializer, responses={201: DeviceSerializer}
-    )
+    @extend_schema(request=ManualRegistrationSerializer, responses={201: DeviceSerializer})
     def post(self, request: Request) -> Response:
         body = ManualRegistrationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         device = registration.register(
-            report=body.report(),
-            tags=body.validated_data.get("tags", ()),
-            now=timezone.now(),
+            report=body.report(), tags=body.validated_data.get("tags", ()), now=timezone.now()
         )
         return Response(device_response(device.pk), status.HTTP_201_CREATED)
 
@@ -82,9 +74,7 @@ class DeviceView(APIView):
         registration.update(device=device, now=timezone.now(), **body.validated_data)
         return Response(device_response(device_id))
 
-    @extend_schema(
-        responses={204: None}, description="Retire the device. This cannot be undone."
-    )
+    @extend_schema(responses={204: None}, description="Retire the device. This cannot be undone.")
     def delete(self, request: Request, device_id: UUID) -> Response:
         registration.retire(device=get_device(device_id), now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -95,9 +85,7 @@ class DeviceTokenView(APIView):
 
     @extend_schema(request=None, responses={201: TokenSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
-        token = credentials.issue_device_token(
-            get_device(device_id), now=timezone.now()
-        )
+        token = credentials.issue_device_token(get_device(device_id), now=timezone.now())
         return Response({"token": token}, status.HTTP_201_CREATED)
 
 
@@ -109,9 +97,7 @@ class QuarantineView(APIView):
         body = QuarantineSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         reason = body.validated_data.get("reason", "")
-        quarantine.quarantine(
-            device=get_device(device_id), reason=reason, now=timezone.now()
-        )
+        quarantine.quarantine(device=get_device(device_id), reason=reason, now=timezone.now())
         return Response(device_response(device_id))
 
 
@@ -132,9 +118,7 @@ class ReregistrationView(APIView):
         body = ReregistrationDecisionSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         reregistration.decide(
-            device=get_device(device_id),
-            allow=body.validated_data["allow"],
-            now=timezone.now(),
+            device=get_device(device_id), allow=body.validated_data["allow"], now=timezone.now()
         )
         return Response(device_response(device_id))
 
@@ -182,9 +166,9 @@ class MeView(APIView):
 
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:
     """Load everything that `DeviceSerializer` needs in a fixed number of queries."""
-    return devices.select_related(
-        "hardware", "reregistration", "next_steps"
-    ).prefetch_related("identifiers", "device_tags__tag")
+    return devices.select_related("hardware", "reregistration", "next_steps").prefetch_related(
+        "identifiers", "device_tags__tag"
+    )
 
 
 def get_device(device_id: UUID) -> Device:

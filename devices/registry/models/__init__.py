@@ -12,11 +12,7 @@ from devices.registry.models.devices import (
 )
 from devices.registry.models.pairing import Pairing
 from devices.registry.models.quarantine import Reregistration, Sighting
-from devices.registry.models.tokens import (
-    DeviceToken,
-    EnrollmentToken,
-    ReregistrationPolicy,
-)
+from devices.registry.models.tokens import DeviceToken, EnrollmentToken, ReregistrationPolicy
 
 __all__ = [
     "ACTIVE_IDENTIFIER_CONSTRAINT",

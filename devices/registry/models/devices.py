@@ -39,9 +39,7 @@ class DeviceQuerySet(models.QuerySet["Device"]):
 
     def with_tag(self, tag: str) -> Self:
         """Filter devices with a tag of this name."""
-        device_tags = DeviceTag.every_tenant.filter(
-            device=OuterRef("pk"), tag__name=tag
-        )
+        device_tags = DeviceTag.every_tenant.filter(device=OuterRef("pk"), tag__name=tag)
         return self.filter(Exists(device_tags))
 
     def drifted(self) -> Self:
@@ -83,9 +81,7 @@ class Device(TenantOwned):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=120)
     model = models.CharField(max_length=64, blank=True)  # indexed: lists filter by it
-    status = models.CharField(
-        max_length=8, choices=Status.choices, default=Status.OFFLINE
-    )
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.OFFLINE)
     last_seen = models.DateTimeField(null=True, blank=True)
     app_version = models.CharField(max_length=64, blank=True)
     os_version = models.CharField("OS version", max_length=64, blank=True)
@@ -103,9 +99,7 @@ class Device(TenantOwned):
     class Meta(TenantOwned.Meta):
         ordering = ("-registered_at", "-id")
         constraints = (
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="device_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="device_with_its_tenant"),
             models.CheckConstraint(
                 name="device_retired_at_some_time",
                 condition=Q(status="retired", retired_at__isnull=False)
@@ -113,15 +107,10 @@ class Device(TenantOwned):
             ),
         )
         indexes = (
-            models.Index(
-                fields=("tenant", "-registered_at", "-id"), name="device_list_newest"
-            ),
+            models.Index(fields=("tenant", "-registered_at", "-id"), name="device_list_newest"),
             models.Index(fields=("-registered_at", "-id"), name="device_newest_of_all"),
             models.Index(fields=("tenant", "name", "id"), name="device_list_by_name"),
-            models.Index(
-                fields=("tenant", "model", "-registered_at"),
-                name="device_list_of_model",
-            ),
+            models.Index(fields=("tenant", "model", "-registered_at"), name="device_list_of_model"),
         )
 
     def __str__(self) -> str:
@@ -172,9 +161,7 @@ class DeviceIdentifier(TenantOwned):
         ANDROID_ID = "android_id"
         MAC_ADDRESS = "mac_address", "MAC address"
 
-    device = models.ForeignKey(
-        Device, on_delete=models.CASCADE, related_name="identifiers"
-    )
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="identifiers")
     kind = models.CharField(max_length=16, choices=Kind.choices)
     value = models.CharField(max_length=64)
     released_at = models.DateTimeField(null=True, blank=True)
@@ -194,9 +181,7 @@ class DeviceIdentifier(TenantOwned):
         )
         indexes = (
             models.Index(
-                fields=("value",),
-                opclasses=("varchar_pattern_ops",),
-                name="identifier_begins_with",
+                fields=("value",), opclasses=("varchar_pattern_ops",), name="identifier_begins_with"
             ),
         )
 
@@ -213,9 +198,7 @@ class Tag(TenantOwned):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="tag_once"),
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="tag_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="tag_with_its_tenant"),
         )
 
     def __str__(self) -> str:
@@ -225,9 +208,7 @@ class Tag(TenantOwned):
 class DeviceTag(TenantOwned):
     """The assignment of a tag to a device."""
 
-    device = models.ForeignKey(
-        Device, on_delete=models.CASCADE, related_name="device_tags"
-    )
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="device_tags")
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="device_tags")
 
     class Meta(TenantOwned.Meta):

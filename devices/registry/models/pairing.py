@@ -34,14 +34,10 @@ class Pairing(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     device_code_digest = models.CharField(max_length=64, unique=True)
-    user_code_digest = models.CharField(
-        max_length=64
-    )  # keyed, because the code is short
+    user_code_digest = models.CharField(max_length=64)  # keyed, because the code is short
     report = models.JSONField()  # the fields of a device report
     address = models.GenericIPAddressField(null=True)
-    status = models.CharField(
-        max_length=9, choices=Status.choices, default=Status.PENDING
-    )
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
     requested_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     interval = models.PositiveSmallIntegerField()  # seconds between polls

@@ -36,10 +36,7 @@ class Reregistration(TenantOwned):
     """The last request of a registered device to register again, and its decision."""
 
     device = models.OneToOneField(
-        Device,
-        on_delete=models.CASCADE,
-        primary_key=True,
-        related_name="reregistration",
+        Device, on_delete=models.CASCADE, primary_key=True, related_name="reregistration"
     )
     asked_at = models.DateTimeField()
     address = models.GenericIPAddressField(null=True)

@@ -25,9 +25,7 @@ class EnrollmentToken(IssuedToken):
     noun = "enrollment_token"
 
     max_uses = models.PositiveIntegerField(null=True, blank=True)
-    uses = models.PositiveIntegerField(
-        default=0, editable=False
-    )  # counted only if max_uses is set
+    uses = models.PositiveIntegerField(default=0, editable=False)  # counted only if max_uses is set
     reregistration = models.CharField(
         "re-registration",
         max_length=8,

@@ -8,12 +8,7 @@ from django.db.models import F
 from accounts.services.tokens import issue_token
 from devices.registry.errors import EnrollmentTokenUsedUp, InvalidEnrollmentToken
 from devices.registry.events import DeviceTokenIssued
-from devices.registry.models import (
-    Device,
-    DeviceToken,
-    EnrollmentToken,
-    ReregistrationPolicy,
-)
+from devices.registry.models import Device, DeviceToken, EnrollmentToken, ReregistrationPolicy
 from devices.registry.queries import lock_device
 from events.services.outbox import record
 from tenants import tokens
@@ -49,19 +44,14 @@ def create_enrollment_token(
             f"The number of uses must be between 1 and {MAX_USES:,}.", field="max_uses"
         )
     if lifetime is not None and lifetime <= timedelta(0):
-        raise InvalidEnrollmentToken(
-            "The expiry must be in the future.", field="expires_at"
-        )
+        raise InvalidEnrollmentToken("The expiry must be in the future.", field="expires_at")
     if lifetime is not None and lifetime > MAX_LIFETIME:
-        raise InvalidEnrollmentToken(
-            "A token is valid for at most 100 years.", field="expires_at"
-        )
+        raise InvalidEnrollmentToken("A token is valid for at most 100 years.", field="expires_at")
     if not 0 < len(name) <= 120:
         raise InvalidEnrollmentToken("A name has 1 to 120 characters.", field="name")
     if reregistration not in ReregistrationPolicy.values:
         raise InvalidEnrollmentToken(
-            f"Accepted values: {', '.join(ReregistrationPolicy.values)}.",
-            field="reregistration",
+            f"Accepted values: {', '.join(ReregistrationPolicy.values)}.", field="reregistration"
         )
     return issue_token(
         EnrollmentToken,

@@ -35,12 +35,7 @@ from devices.registry.services.registration import Registration
 from devices.registry.services.tags import tag_names
 from events.services.outbox import record
 from tenants import tokens
-from tenants.context import (
-    caller_network,
-    current_caller,
-    current_tenant_id,
-    tenant_scope,
-)
+from tenants.context import caller_network, current_caller, current_tenant_id, tenant_scope
 
 ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, so no words (RFC 8628 §6.1)
 CODE_LENGTH = 8  # 34 bits; lookups are limited per member and per address
@@ -96,10 +91,7 @@ def start(*, report: DeviceReport, now: datetime) -> PairingCodes:
         except IntegrityError:
             continue  # another pending pairing has the same code
         return PairingCodes(
-            device_code,
-            format_user_code(user_code),
-            int(LIFETIME.total_seconds()),
-            INTERVAL,
+            device_code, format_user_code(user_code), int(LIFETIME.total_seconds()), INTERVAL
         )
 
 
@@ -127,9 +119,7 @@ def find(user_code: str, *, now: datetime) -> Pairing:
 
 
 @transaction.atomic
-def approve(
-    *, pairing_id: UUID, name: str = "", tags: Iterable[str] = (), now: datetime
-) -> Device:
+def approve(*, pairing_id: UUID, name: str = "", tags: Iterable[str] = (), now: datetime) -> Device:
     """Approve a pairing: register the device in the current tenant.
 
     The device fetches its token with the next poll. A device that the tenant has already
@@ -237,9 +227,7 @@ def _poll(device_code: str, now: datetime) -> Registration | Exception:
     return result
 
 
-def _complete(
-    pairing: Pairing, now: datetime, *, too_soon: bool
-) -> Registration | Exception:
+def _complete(pairing: Pairing, now: datetime, *, too_soon: bool) -> Registration | Exception:
     if pairing.status == Pairing.Status.COMPLETED:
         return ExpiredToken("The token has already been fetched.")
     if pairing.expires_at <= now:
@@ -263,9 +251,7 @@ def _lock_pending(pairing_id: UUID, now: datetime) -> Pairing:
     rows = Pairing.objects.select_for_update().filter(pk=pairing_id)
     pairing = rows.first()
     if pairing is None or pairing.expires_at <= now:
-        raise PairingAlreadyDecided(
-            "The code has expired. Restart pairing on the device."
-        )
+        raise PairingAlreadyDecided("The code has expired. Restart pairing on the device.")
     if pairing.status != Pairing.Status.PENDING:
         raise PairingAlreadyDecided("This pairing has already been decided.")
     return pairing
@@ -282,14 +268,8 @@ def _delete_expired_code(user_code: str, now: datetime) -> None:
 
 def _limit_lookups() -> None:
     try:
-        wait = BY_MEMBER.spend(current_caller().id) or BY_ADDRESS.spend(
-            caller_network()
-        )
+        wait = BY_MEMBER.spend(current_caller().id) or BY_ADDRESS.spend(caller_network())
     except LimiterUnavailable as error:
-        raise TooManyPairings(
-            "Codes cannot be checked now. Try again in a minute."
-        ) from error
+        raise TooManyPairings("Codes cannot be checked now. Try again in a minute.") from error
     if wait is not None:
-        raise TooManyPairings(
-            "Too many codes were entered. Try again in a few minutes."
-        )
+        raise TooManyPairings("Too many codes were entered. Try again in a few minutes.")

@@ -108,12 +108,7 @@ def _update_device(device_id: UUID, report: ConnectReport, now: datetime) -> Non
     }
     if changes:
         events.append(
-            DeviceUpdated(
-                tenant_id=device.tenant_id,
-                device_id=device.pk,
-                at=now,
-                changes=changes,
-            )
+            DeviceUpdated(tenant_id=device.tenant_id, device_id=device.pk, at=now, changes=changes)
         )
     for name, value in new_values.items():
         setattr(device, name, value)
@@ -133,9 +128,7 @@ def mark_online(device: Device, *, now: datetime) -> list[DomainEvent]:
     return [online_event(device, before=before, last_seen=last_seen)]
 
 
-def online_event(
-    device: Device, *, before: str, last_seen: datetime | None
-) -> DomainEvent:
+def online_event(device: Device, *, before: str, last_seen: datetime | None) -> DomainEvent:
     """Return the event of a device that went online.
 
     Args:

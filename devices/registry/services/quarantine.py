@@ -38,18 +38,14 @@ def record_registration_sighting(
     Returns:
         The events to record.
     """
-    sightings = _add_sighting(
-        device, caller_network(), key_digest, now=now, registering=True
-    )
+    sightings = _add_sighting(device, caller_network(), key_digest, now=now, registering=True)
     return _quarantine_clone(device, sightings, MIN_RETURNS_OF_REGISTRATIONS)
 
 
 def record_first_sighting(device: Device, *, key_digest: str, now: datetime) -> None:
     """Record the network and the key of a new device. It has no earlier sightings."""
     if settings.CLONE_WINDOW_SECONDS:
-        _create_sighting(
-            device, caller_network(), key_digest, now=now, registering=True
-        )
+        _create_sighting(device, caller_network(), key_digest, now=now, registering=True)
 
 
 def record_connect_sighting(device: Device, *, now: datetime) -> list[DomainEvent]:
@@ -130,9 +126,7 @@ def _add_sighting(
     sightings = Sighting.objects.filter(device=device)
     sightings.filter(at__lt=now - window).delete()
     earlier = [item for item in sightings if item.registering or not registering]
-    new = _create_sighting(
-        device, network, key_digest, now=now, registering=registering
-    )
+    new = _create_sighting(device, network, key_digest, now=now, registering=registering)
     return [*earlier, new]
 
 
@@ -140,11 +134,7 @@ def _create_sighting(
     device: Device, network: str, key_digest: str, *, now: datetime, registering: bool
 ) -> Sighting:
     sighting = Sighting(
-        device=device,
-        at=now,
-        network=network,
-        key_digest=key_digest,
-        registering=registering,
+        device=device, at=now, network=network, key_digest=key_digest, registering=registering
     )
     sighting.save(force_insert=True)
     return sighting

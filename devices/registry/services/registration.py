@@ -36,10 +36,7 @@ from devices.registry.models import (
 from devices.registry.queries import device_ids_with_identifiers, lock_device
 from devices.registry.services.credentials import count_use, renew_device_token
 from devices.registry.services.presence import mark_online, online_event
-from devices.registry.services.quarantine import (
-    record_first_sighting,
-    record_registration_sighting,
-)
+from devices.registry.services.quarantine import record_first_sighting, record_registration_sighting
 from devices.registry.services.reregistration import (
     MemberDecisionRequired,
     check_reregistration,
@@ -96,9 +93,7 @@ def auto_register(
     identifiers = report.identifiers()
     for _ in range(MAX_ATTEMPTS):
         try:
-            return _auto_register(
-                report, identifiers, now, enrollment_token, key_digest
-            )
+            return _auto_register(report, identifiers, now, enrollment_token, key_digest)
         except _RetiredConcurrently:
             continue
         except MemberDecisionRequired as error:
@@ -109,9 +104,7 @@ def auto_register(
     raise AlreadyRegistered("Another request is registering this device. Try again.")
 
 
-def register(
-    *, report: DeviceReport, tags: Iterable[str] = (), now: datetime
-) -> Device:
+def register(*, report: DeviceReport, tags: Iterable[str] = (), now: datetime) -> Device:
     """Register a device by hand, before it connects.
 
     The device claims the row when it registers itself with one of the identifiers.
@@ -136,19 +129,13 @@ def register(
     except IntegrityError as error:
         if not _is_lost_race(error):
             raise
-        raise AlreadyRegistered(
-            "Another request has just registered this device."
-        ) from error
+        raise AlreadyRegistered("Another request has just registered this device.") from error
     return device
 
 
 @transaction.atomic
 def update(
-    *,
-    device: Device,
-    name: str | None = None,
-    tags: Iterable[str] | None = None,
-    now: datetime,
+    *, device: Device, name: str | None = None, tags: Iterable[str] | None = None, now: datetime
 ) -> Device:
     """Change the name and the tags of a device.
 
@@ -261,8 +248,7 @@ def _update_registered_device(
     rows = DeviceIdentifier.objects.in_use().filter(device=device)
     existing = {(row.kind, row.value) for row in rows}
     _add_identifiers(
-        device,
-        [item for item in identifiers if (item.kind, item.value) not in existing],
+        device, [item for item in identifiers if (item.kind, item.value) not in existing]
     )
     changes = _update_from_report(device, report)
     event_class = DeviceClaimed if is_claim else DeviceReregistered
@@ -311,9 +297,7 @@ def _create(
         )
     ]
     if by == "auto":
-        events.append(
-            online_event(device, before=Device.Status.OFFLINE, last_seen=None)
-        )
+        events.append(online_event(device, before=Device.Status.OFFLINE, last_seen=None))
     return device, events
 
 
@@ -338,13 +322,9 @@ def _update_from_report(device: Device, report: DeviceReport) -> Changes:
         (device, ("model", "app_version", "os_version")),
         (hardware, ("manufacturer", "screen_width", "screen_height")),
     ):
-        reported = {
-            name: getattr(report, name) for name in names if getattr(report, name)
-        }
+        reported = {name: getattr(report, name) for name in names if getattr(report, name)}
         new_values = {
-            name: value
-            for name, value in reported.items()
-            if value != getattr(row, name)
+            name: value for name, value in reported.items() if value != getattr(row, name)
         }
         for name, value in new_values.items():
             changes[name] = (getattr(row, name), value)
@@ -355,6 +335,4 @@ def _update_from_report(device: Device, report: DeviceReport) -> Changes:
 
 
 def _event(event_class: Any, device: Device, now: datetime, **fields: Any) -> Any:
-    return event_class(
-        tenant_id=device.tenant_id, device_id=device.pk, at=now, **fields
-    )
+    return event_class(tenant_id=device.tenant_id, device_id=device.pk, at=now, **fields)

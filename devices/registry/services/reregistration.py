@@ -10,12 +10,7 @@ from devices.registry.errors import (
     ReregistrationRefused,
 )
 from devices.registry.events import ReregistrationAsked, ReregistrationDecided
-from devices.registry.models import (
-    Device,
-    EnrollmentToken,
-    Reregistration,
-    ReregistrationPolicy,
-)
+from devices.registry.models import Device, EnrollmentToken, Reregistration, ReregistrationPolicy
 from devices.registry.queries import lock_device
 from events.services.outbox import record
 from tenants.context import current_caller
@@ -43,10 +38,7 @@ def check_reregistration(
         ReregistrationRefused: the token's policy or a member refuses.
         MemberDecisionRequired: no member has decided yet.
     """
-    if (
-        enrollment_token is None
-        or enrollment_token.reregistration == ReregistrationPolicy.ROTATE
-    ):
+    if enrollment_token is None or enrollment_token.reregistration == ReregistrationPolicy.ROTATE:
         return
     if enrollment_token.reregistration == ReregistrationPolicy.REFUSE:
         raise ReregistrationRefused(
@@ -75,18 +67,14 @@ def request_decision(device: Device, *, now: datetime) -> ReregistrationPending:
     request = Reregistration.objects.filter(device=device).first()
     cutoff = now - REQUEST_VALIDITY
     if request is None or (request.decided_at or request.asked_at) <= cutoff:
-        new_request = Reregistration(
-            device=device, asked_at=now, address=current_caller().address
-        )
+        new_request = Reregistration(device=device, asked_at=now, address=current_caller().address)
         Reregistration.objects.bulk_create(
             [new_request],
             update_conflicts=True,
             unique_fields=["device"],
             update_fields=["asked_at", "address", "decided_at", "allowed"],
         )
-        event = ReregistrationAsked(
-            tenant_id=device.tenant_id, device_id=device.pk, at=now
-        )
+        event = ReregistrationAsked(tenant_id=device.tenant_id, device_id=device.pk, at=now)
         record([event])
     return ReregistrationPending("A member must allow this device to register again.")
 
@@ -100,9 +88,7 @@ def decide(*, device: Device, allow: bool, now: datetime) -> None:
         DeviceIsRetired: the device is retired.
     """
     lock_device(device.pk)
-    requests = Reregistration.objects.filter(
-        device=device, asked_at__gt=now - REQUEST_VALIDITY
-    )
+    requests = Reregistration.objects.filter(device=device, asked_at__gt=now - REQUEST_VALIDITY)
     if not requests.update(decided_at=now, allowed=allow):
         raise ReregistrationNotRequested(
             "The device has not requested to register again within the last day."

@@ -45,21 +45,15 @@ def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]
     for name in after:
         if len(name) > 64 or not re.fullmatch(TAG_PATTERN, name):
             raise InvalidTag(
-                "A tag has at most 64 characters, and no commas or line breaks.",
-                field="tags",
+                "A tag has at most 64 characters, and no commas or line breaks.", field="tags"
             )
     device_tags = DeviceTag.objects.filter(device=device).select_related("tag")
     before = sorted(row.tag.name for row in device_tags)
     if before != after:
-        Tag.objects.bulk_create(
-            [Tag(name=name) for name in after], ignore_conflicts=True
-        )
+        Tag.objects.bulk_create([Tag(name=name) for name in after], ignore_conflicts=True)
         device_tags.exclude(tag__name__in=after).delete()
         DeviceTag.objects.bulk_create(
-            [
-                DeviceTag(device=device, tag=tag)
-                for tag in Tag.objects.filter(name__in=after)
-            ],
+            [DeviceTag(device=device, tag=tag) for tag in Tag.objects.filter(name__in=after)],
             ignore_conflicts=True,
         )
     return before, after

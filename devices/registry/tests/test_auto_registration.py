@@ -15,11 +15,7 @@ from events.models import Event
 from tenants.models import Role, Tenant
 
 URL = "/devices/auto-register"
-REPORT = {
-    "serial_number": "SN-1",
-    "model": "X96",
-    "mac_addresses": ["AA-BB-CC-DD-EE-0F"],
-}
+REPORT = {"serial_number": "SN-1", "model": "X96", "mac_addresses": ["AA-BB-CC-DD-EE-0F"]}
 Enrollment = Callable[..., tuple[Any, APIClient]]
 
 pytestmark = pytest.mark.django_db
@@ -50,9 +46,7 @@ def test_a_device_that_registers_itself_is_online(enrollment: Enrollment) -> Non
     assert body["device"]["last_seen"] is not None
 
 
-def test_the_same_hardware_is_registered_as_the_same_device_again(
-    enrollment: Enrollment,
-) -> None:
+def test_the_same_hardware_is_registered_as_the_same_device_again(enrollment: Enrollment) -> None:
     _, client = enrollment()
     first = client.post(URL, REPORT)
 
@@ -83,9 +77,7 @@ def test_new_identifiers_of_a_known_device_are_added(enrollment: Enrollment) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_registrations_of_one_device_create_one_device(
-    enrollment: Enrollment,
-) -> None:
+def test_concurrent_registrations_of_one_device_create_one_device(enrollment: Enrollment) -> None:
     _, client = enrollment()
 
     def register(_: int) -> int:
@@ -141,9 +133,7 @@ def test_a_report_without_a_unique_identifier_is_refused(
     assert not Device.every_tenant.exists()
 
 
-def test_two_devices_that_share_a_placeholder_are_two_devices(
-    enrollment: Enrollment,
-) -> None:
+def test_two_devices_that_share_a_placeholder_are_two_devices(enrollment: Enrollment) -> None:
     _, client = enrollment()
 
     for mac in ("aa:bb:cc:dd:ee:01", "aa:bb:cc:dd:ee:03"):
@@ -213,9 +203,7 @@ def test_an_operator_may_register_a_device_and_a_viewer_may_not(
     assert member(Role.VIEWER).post(URL, REPORT).status_code == 403
 
 
-def test_an_enrollment_token_is_refused_by_other_endpoints(
-    enrollment: Enrollment,
-) -> None:
+def test_an_enrollment_token_is_refused_by_other_endpoints(enrollment: Enrollment) -> None:
     _, client = enrollment()
 
     assert client.get("/devices").status_code == 403

@@ -17,10 +17,7 @@ THRESHOLD = timedelta(minutes=5)
 
 
 def create_fleet(tenant: Tenant, now: datetime, *, silent: int, connected: int) -> None:
-    for count, last_seen in (
-        (silent, now - timedelta(hours=1)),
-        (connected, now),
-    ):
+    for count, last_seen in ((silent, now - timedelta(hours=1)), (connected, now)):
         DeviceFactory.create_batch(
             count, tenant=tenant, status=Device.Status.ONLINE, last_seen=last_seen
         )
@@ -80,9 +77,7 @@ def test_a_fleet_that_goes_silent_in_steps_is_reported_once_in_a_quarter_hour(
     assert len(sweep(now + timedelta(minutes=16))) == 2
 
 
-def test_several_batches_are_one_event(
-    tenant: Tenant, now: datetime, monkeypatch: Any
-) -> None:
+def test_several_batches_are_one_event(tenant: Tenant, now: datetime, monkeypatch: Any) -> None:
     monkeypatch.setattr(presence, "SWEEP_BATCH", 4)
     create_fleet(tenant, now, silent=13, connected=0)
 
@@ -91,9 +86,7 @@ def test_several_batches_are_one_event(
     assert event.data["devices"] == 13
 
 
-def test_a_second_sweep_does_not_repeat_the_event(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_a_second_sweep_does_not_repeat_the_event(tenant: Tenant, now: datetime) -> None:
     create_fleet(tenant, now, silent=20, connected=0)
 
     assert len(sweep(now)) == 1

@@ -25,9 +25,7 @@ def test_every_notation_of_a_mac_address_is_normalised(notation: str) -> None:
     assert identifiers.mac_address(notation) == "aa:bb:cc:dd:ee:0f"
 
 
-@pytest.mark.parametrize(
-    "text", ["", "aa:bb:cc:dd:ee", "zz:bb:cc:dd:ee:0f", "aa:bb-cc:dd:ee:0f"]
-)
+@pytest.mark.parametrize("text", ["", "aa:bb:cc:dd:ee", "zz:bb:cc:dd:ee:0f", "aa:bb-cc:dd:ee:0f"])
 def test_a_mac_address_must_have_six_octets(text: str) -> None:
     with pytest.raises(MalformedIdentifier):
         identifiers.mac_address(text)
@@ -70,13 +68,9 @@ def test_duplicate_identifiers_are_removed() -> None:
 
 
 @given(st.text(max_size=80), st.text(max_size=80), st.lists(st.text(max_size=30)))
-def test_any_input_is_refused_or_normalised(
-    serial: str, android: str, macs: list[str]
-) -> None:
+def test_any_input_is_refused_or_normalised(serial: str, android: str, macs: list[str]) -> None:
     try:
-        usable, placeholders = parse_identifiers(
-            serial=serial, android=android, macs=macs
-        )
+        usable, placeholders = parse_identifiers(serial=serial, android=android, macs=macs)
     except MalformedIdentifier:
         return
 
@@ -87,6 +81,4 @@ def test_any_input_is_refused_or_normalised(
     )
     assert (again, placeholders_again) == (usable, [])
     assert not {item for item in usable if is_placeholder(item)}
-    assert all(
-        len(item.value) <= identifiers.MAX_LENGTH for item in usable + placeholders
-    )
+    assert all(len(item.value) <= identifiers.MAX_LENGTH for item in usable + placeholders)

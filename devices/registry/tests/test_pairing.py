@@ -14,11 +14,7 @@ from rest_framework.test import APIClient
 
 from core.limits import Rate
 from devices.registry.device_report import DeviceReport
-from devices.registry.errors import (
-    PairingAlreadyDecided,
-    PairingNotFound,
-    TooManyPairings,
-)
+from devices.registry.errors import PairingAlreadyDecided, PairingNotFound, TooManyPairings
 from devices.registry.models import Device, Pairing
 from devices.registry.services import pairing
 from devices.registry.tasks import delete_expired_pairings
@@ -35,9 +31,7 @@ Portal = Callable[..., Client]
 
 @pytest.fixture(autouse=True)
 def rates(settings: Any) -> Any:
-    settings.RATES = dict(
-        settings.RATES, pairing=None, pairing_member=None, pairing_address=None
-    )
+    settings.RATES = dict(settings.RATES, pairing=None, pairing_member=None, pairing_address=None)
     return settings.RATES
 
 
@@ -62,9 +56,7 @@ def start(**fields: Any) -> dict[str, Any]:
 def poll(codes: dict[str, Any], *, wait: bool = True) -> Any:
     if wait:
         Pairing.objects.update(polled_at=None)
-    return APIClient().post(
-        "/devices/pair/token", {"device_code": codes["device_code"]}
-    )
+    return APIClient().post("/devices/pair/token", {"device_code": codes["device_code"]})
 
 
 def error_code(response: Any) -> str:
@@ -80,21 +72,15 @@ def pairing_id_on_page(client: Client, user_code: str) -> str:
 
 def decide(client: Client, user_code: str, tenant: Tenant, **fields: str) -> Any:
     pairing_id = pairing_id_on_page(client, user_code)
-    return client.post(
-        "/admin/pair/", {"pairing": pairing_id, "tenant": str(tenant.pk), **fields}
-    )
+    return client.post("/admin/pair/", {"pairing": pairing_id, "tenant": str(tenant.pk), **fields})
 
 
 def test_starting_a_pairing_returns_the_codes_and_a_short_url() -> None:
     codes = start()
 
-    assert re.fullmatch(
-        r"[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}", codes["user_code"]
-    )
+    assert re.fullmatch(r"[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}", codes["user_code"])
     assert codes["verification_uri"].endswith("/pair")
-    assert codes["verification_uri_complete"].endswith(
-        f"/pair?code={codes['user_code']}"
-    )
+    assert codes["verification_uri_complete"].endswith(f"/pair?code={codes['user_code']}")
     assert codes["qr_code"].startswith("data:image/png;base64,")
     assert (codes["expires_in"], codes["interval"]) == (600, 5)
 
@@ -113,9 +99,7 @@ def test_a_member_reviews_and_approves_a_device(portal: Portal, tenant: Tenant) 
     assert error_code(poll(codes)) == "authorization_pending"
 
     page = client.get(f"/admin/pair/?code={codes['user_code']}").content.decode()
-    response = decide(
-        client, codes["user_code"], tenant, name="Lobby", tags="hall, north"
-    )
+    response = decide(client, codes["user_code"], tenant, name="Lobby", tags="hall, north")
 
     for value in ("X96", "Amlogic", "SN-1", "127.0.0.1"):
         assert value in page
@@ -150,9 +134,7 @@ def test_polling_too_often_returns_slow_down_and_extends_the_interval() -> None:
     assert Pairing.objects.get().interval == 15
 
 
-def test_polling_a_denied_pairing_returns_access_denied(
-    portal: Portal, tenant: Tenant
-) -> None:
+def test_polling_a_denied_pairing_returns_access_denied(portal: Portal, tenant: Tenant) -> None:
     codes = start()
 
     decide(portal(), codes["user_code"], tenant, deny="1")
@@ -186,9 +168,7 @@ def test_the_short_url_redirects_to_the_page_with_the_code() -> None:
     response = Client().get("/pair?code=WDJB-MJHT")
 
     assert response["Location"] == "/admin/pair/?code=WDJB-MJHT"
-    assert (
-        Client().get("/pair?code=%0d%0aX")["Location"].startswith("/admin/pair/?code=%")
-    )
+    assert Client().get("/pair?code=%0d%0aX")["Location"].startswith("/admin/pair/?code=%")
 
 
 def test_the_sign_in_redirect_keeps_the_code() -> None:
@@ -206,9 +186,7 @@ def test_a_viewer_cannot_pair_devices(portal: Portal) -> None:
     assert b"SN-1" not in response.content
 
 
-def test_a_member_pairs_devices_with_their_own_tenants_only(
-    portal: Portal, tenant: Tenant
-) -> None:
+def test_a_member_pairs_devices_with_their_own_tenants_only(portal: Portal, tenant: Tenant) -> None:
     codes, other = start(), TenantFactory.create(name="Other tenant")
     client = portal()
 
@@ -240,9 +218,7 @@ def test_a_pairing_that_another_member_has_decided_is_refused(
     decide(portal(of=other), codes["user_code"], other)
 
     response = portal().post(
-        "/admin/pair/",
-        {"pairing": pairing_id, "tenant": str(tenant.pk)},
-        follow=True,
+        "/admin/pair/", {"pairing": pairing_id, "tenant": str(tenant.pk)}, follow=True
     )
 
     assert "no longer waiting for approval" in response.content.decode()
@@ -271,9 +247,7 @@ def test_concurrent_approvals_register_one_device(tenant: Tenant) -> None:
     assert Device.every_tenant.count() == 1
 
 
-def test_pairing_a_known_device_keeps_its_row_and_adds_tags(
-    portal: Portal, device: Device
-) -> None:
+def test_pairing_a_known_device_keeps_its_row_and_adds_tags(portal: Portal, device: Device) -> None:
     DeviceIdentifierFactory.create(device=device, value="SN-1")
     codes = start()
 
@@ -310,9 +284,7 @@ def test_a_device_retired_before_its_token_was_fetched_stays_retired(
     assert error_code(poll(codes)) == "access_denied"
 
 
-@pytest.mark.parametrize(
-    "body", [{}, {"serial_number": "unknown"}, {"serial_number": 5}]
-)
+@pytest.mark.parametrize("body", [{}, {"serial_number": "unknown"}, {"serial_number": 5}])
 def test_a_report_without_a_unique_identifier_gets_no_code(body: Any) -> None:
     response = APIClient().post("/devices/pair", body)
 
@@ -358,9 +330,7 @@ def test_pairings_that_expired_a_day_ago_are_deleted(now: datetime) -> None:
     assert delete_expired_pairings() == 1
 
 
-def test_pairing_requires_the_second_factor_of_the_chosen_tenant(
-    tenant: Tenant,
-) -> None:
+def test_pairing_requires_the_second_factor_of_the_chosen_tenant(tenant: Tenant) -> None:
     membership = MembershipFactory.create(role=Role.OPERATOR)
     MembershipFactory.create(user=membership.user, tenant=tenant, role=Role.OPERATOR)
     Tenant.objects.filter(pk=tenant.pk).update(requires_second_factor=True)

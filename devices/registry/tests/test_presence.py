@@ -85,9 +85,7 @@ def test_a_connect_of_an_unchanged_online_device_takes_two_statements(
     assert len(queries) == 2, queries
 
 
-def test_the_connect_response_has_the_next_steps(
-    device: Device, as_device: AsDevice
-) -> None:
+def test_the_connect_response_has_the_next_steps(device: Device, as_device: AsDevice) -> None:
     body = as_device(device).post("/devices/connect", {"app_version": "1"}).json()
 
     assert body["status"] == "online"
@@ -119,10 +117,7 @@ def test_a_forwarded_address_from_an_untrusted_proxy_is_ignored(
     device: Device, as_device: AsDevice
 ) -> None:
     as_device(device).post(
-        "/devices/connect",
-        {},
-        REMOTE_ADDR="203.0.113.9",
-        HTTP_X_FORWARDED_FOR="198.51.100.1",
+        "/devices/connect", {}, REMOTE_ADDR="203.0.113.9", HTTP_X_FORWARDED_FOR="198.51.100.1"
     )
 
     device.refresh_from_db()
@@ -162,9 +157,7 @@ def test_the_sweep_marks_devices_of_every_tenant_in_batches(
 
 def test_the_sweep_ignores_retired_and_never_seen_devices(now: datetime) -> None:
     DeviceFactory.create(status="offline", last_seen=None)
-    DeviceFactory.create(
-        status="retired", retired_at=now, last_seen=now - 2 * THRESHOLD
-    )
+    DeviceFactory.create(status="retired", retired_at=now, last_seen=now - 2 * THRESHOLD)
 
     assert presence.sweep(now=now, threshold=THRESHOLD) == 0
 
@@ -178,8 +171,7 @@ def test_a_device_that_connects_during_the_sweep_stays_online(now: datetime) -> 
         with other_connection.cursor() as cursor:
             other_connection.set_autocommit(False)
             cursor.execute(
-                "UPDATE devices_device SET last_seen = %s WHERE id = %s",
-                [now, device.pk],
+                "UPDATE devices_device SET last_seen = %s WHERE id = %s", [now, device.pk]
             )
             assert presence.sweep(now=now, threshold=THRESHOLD) == 0
             other_connection.commit()
@@ -209,16 +201,12 @@ def test_the_sweep_command_counts_with_dry_run_and_marks_without(capsys: Any) ->
     call_command("sweep_device_status", dry_run=True)
     call_command("sweep_device_status", as_json=True)
 
-    assert capsys.readouterr().out == (
-        '1 devices are silent.\n{"offline": 1, "dry_run": false}\n'
-    )
+    assert capsys.readouterr().out == ('1 devices are silent.\n{"offline": 1, "dry_run": false}\n')
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_celery_worker_runs_the_sweep(celery_worker: None) -> None:
-    device = DeviceFactory.create(
-        status="online", last_seen=datetime(2026, 1, 1, tzinfo=UTC)
-    )
+    device = DeviceFactory.create(status="online", last_seen=datetime(2026, 1, 1, tzinfo=UTC))
 
     sweep_device_status.delay()
 

@@ -45,9 +45,7 @@ def events(name: str) -> list[Event]:
     return list(Event.every_tenant.named(name))
 
 
-def test_a_device_that_returns_to_an_earlier_address_is_quarantined(
-    enrollment: Enrollment,
-) -> None:
+def test_a_device_that_returns_to_an_earlier_address_is_quarantined(enrollment: Enrollment) -> None:
     _, client = enrollment()
 
     response = register_as_clones(client)
@@ -60,9 +58,7 @@ def test_a_device_that_returns_to_an_earlier_address_is_quarantined(
     }
 
 
-def test_a_device_that_moves_to_new_addresses_is_not_quarantined(
-    enrollment: Enrollment,
-) -> None:
+def test_a_device_that_moves_to_new_addresses_is_not_quarantined(enrollment: Enrollment) -> None:
     _, client = enrollment()
 
     for address in (ADDRESS_A, ADDRESS_A, ADDRESS_B, ADDRESS_B, "1.1.1.1"):
@@ -71,9 +67,7 @@ def test_a_device_that_moves_to_new_addresses_is_not_quarantined(
     assert response.json()["device"]["quarantined_at"] is None
 
 
-def test_a_device_that_returns_after_the_window_is_not_quarantined(
-    enrollment: Enrollment,
-) -> None:
+def test_a_device_that_returns_after_the_window_is_not_quarantined(enrollment: Enrollment) -> None:
     _, client = enrollment()
     register(client, ADDRESS_A)
     register(client, ADDRESS_B)
@@ -122,9 +116,7 @@ def test_a_connect_from_another_address_between_registrations_is_tolerated(
     assert register(client, ADDRESS_A).json()["device"]["quarantined_at"] is None
 
 
-def test_private_addresses_of_proxies_do_not_count(
-    enrollment: Enrollment,
-) -> None:
+def test_private_addresses_of_proxies_do_not_count(enrollment: Enrollment) -> None:
     _, client = enrollment()
     device_client = client_with_token(register(client, "10.0.0.1").json()["token"])
 
@@ -157,9 +149,7 @@ def test_a_quarantined_device_may_connect_and_is_refused_everything_else(
     assert codes == {"device_quarantined"}
 
 
-def test_releasing_a_device_deletes_its_sightings(
-    enrollment: Enrollment, member: Member
-) -> None:
+def test_releasing_a_device_deletes_its_sightings(enrollment: Enrollment, member: Member) -> None:
     _, client = enrollment()
     response = register_as_clones(client).json()
     url = f"/devices/{response['device']['id']}/release"
@@ -198,9 +188,7 @@ def test_two_tenants_with_the_same_hardware_are_not_compared(
     assert register(client, ADDRESS_A).json()["device"]["quarantined_at"] is None
 
 
-def test_a_window_of_zero_disables_clone_detection(
-    enrollment: Enrollment, settings: Any
-) -> None:
+def test_a_window_of_zero_disables_clone_detection(enrollment: Enrollment, settings: Any) -> None:
     settings.CLONE_WINDOW_SECONDS = 0
     _, client = enrollment()
 
@@ -227,9 +215,7 @@ def test_a_token_may_refuse_reregistration(enrollment: Enrollment) -> None:
 
     assert (first.status_code, again.status_code) == (201, 403)
     assert again.json()["errors"][0]["code"] == "reregistration_refused"
-    assert (
-        client_with_token(first.json()["token"]).get("/devices/me").status_code == 200
-    )
+    assert client_with_token(first.json()["token"]).get("/devices/me").status_code == 200
 
 
 def test_a_token_may_require_a_members_permission_for_one_registration(
@@ -249,9 +235,7 @@ def test_a_token_may_require_a_members_permission_for_one_registration(
 
     assert member().post(url, {"allow": True}).status_code == 200
     assert register(client).status_code == 200
-    assert register(client).status_code == 403, (
-        "a permission is valid for one registration"
-    )
+    assert register(client).status_code == 403, "a permission is valid for one registration"
 
 
 def test_a_denial_is_valid_for_a_day(enrollment: Enrollment, member: Member) -> None:
@@ -267,9 +251,7 @@ def test_a_denial_is_valid_for_a_day(enrollment: Enrollment, member: Member) -> 
     assert register(client).json()["errors"][0]["code"] == "reregistration_pending"
 
 
-def test_deciding_without_a_request_is_a_conflict(
-    device: Device, member: Member
-) -> None:
+def test_deciding_without_a_request_is_a_conflict(device: Device, member: Member) -> None:
     response = member().post(f"/devices/{device.pk}/reregistration", {"allow": True})
 
     assert response.status_code == 409

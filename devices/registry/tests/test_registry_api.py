@@ -17,12 +17,9 @@ Member = Callable[..., APIClient]
 pytestmark = pytest.mark.django_db
 
 
-def test_a_device_registered_by_a_member_is_offline_and_never_seen(
-    member: Member,
-) -> None:
+def test_a_device_registered_by_a_member_is_offline_and_never_seen(member: Member) -> None:
     response = member().post(
-        "/devices",
-        {"serial_number": "SN-1", "name": "Lobby", "model": "X96", "tags": ["hall"]},
+        "/devices", {"serial_number": "SN-1", "name": "Lobby", "model": "X96", "tags": ["hall"]}
     )
 
     assert response.status_code == 201
@@ -40,15 +37,10 @@ def test_an_identifier_of_another_device_is_a_conflict_of_its_field(
 
     assert response.status_code == 409
     error = response.json()["errors"][0]
-    assert (error["code"], error["attr"]) == (
-        "device_already_registered",
-        "serial_number",
-    )
+    assert (error["code"], error["attr"]) == ("device_already_registered", "serial_number")
 
 
-def test_a_viewer_may_read_but_not_change_devices(
-    member: Member, device: Device
-) -> None:
+def test_a_viewer_may_read_but_not_change_devices(member: Member, device: Device) -> None:
     viewer = member(Role.VIEWER)
 
     assert viewer.get(f"/devices/{device.pk}").status_code == 200
@@ -79,9 +71,7 @@ def test_an_unknown_device_is_not_found(member: Member) -> None:
 def test_an_update_records_an_event_with_the_caller_and_the_changes(
     member: Member, device: Device
 ) -> None:
-    response = member().patch(
-        f"/devices/{device.pk}", {"name": "Lobby", "tags": ["b", "a", "a"]}
-    )
+    response = member().patch(f"/devices/{device.pk}", {"name": "Lobby", "tags": ["b", "a", "a"]})
 
     assert response.json()["tags"] == ["a", "b"]
     event = Event.every_tenant.named("device.updated").get()
@@ -93,9 +83,7 @@ def test_an_update_records_an_event_with_the_caller_and_the_changes(
     assert event.request_id == response["X-Request-ID"]
 
 
-def test_an_update_without_changes_records_no_event(
-    member: Member, device: Device
-) -> None:
+def test_an_update_without_changes_records_no_event(member: Member, device: Device) -> None:
     member().patch(f"/devices/{device.pk}", {"name": device.name, "tags": []})
 
     assert not Event.every_tenant.named("device.updated").exists()
@@ -115,9 +103,7 @@ def test_retiring_voids_the_devices_token_and_keeps_its_row(
     assert Event.every_tenant.named("device.retired").count() == 1
 
 
-def test_retiring_a_retired_device_has_no_effect(
-    member: Member, device: Device
-) -> None:
+def test_retiring_a_retired_device_has_no_effect(member: Member, device: Device) -> None:
     for _ in range(2):
         assert member().delete(f"/devices/{device.pk}").status_code == 204
 
@@ -166,9 +152,7 @@ def test_lists_are_filtered_by_status_model_tag_and_search_text(
     assert names(client.get("/devices?tag=nothing")) == []
 
 
-def test_retired_devices_are_listed_only_with_their_status(
-    member: Member, device: Device
-) -> None:
+def test_retired_devices_are_listed_only_with_their_status(member: Member, device: Device) -> None:
     member().delete(f"/devices/{device.pk}")
 
     assert names(member().get("/devices")) == []
@@ -183,9 +167,7 @@ def test_an_invalid_filter_value_is_an_error(member: Member, query: str) -> None
     assert response.json()["errors"]
 
 
-@pytest.mark.parametrize(
-    "ordering", ["name", "-name", "registered_at", "-registered_at"]
-)
+@pytest.mark.parametrize("ordering", ["name", "-name", "registered_at", "-registered_at"])
 def test_pages_list_each_device_once_in_order(
     member: Member, tenant: Tenant, ordering: str
 ) -> None:
@@ -226,18 +208,12 @@ def test_a_device_may_read_itself_only(
     assert client.get("/devices/me").json()["id"] == str(device.pk)
     assert client.get("/devices").status_code == 403
     assert client.get(f"/devices/{device.pk}").status_code == 403
-    assert (
-        client.post("/devices/auto-register", {"serial_number": "x"}).status_code == 403
-    )
+    assert client.post("/devices/auto-register", {"serial_number": "x"}).status_code == 403
 
 
-def test_paging_ends_if_many_devices_have_the_same_name(
-    member: Member, tenant: Tenant
-) -> None:
+def test_paging_ends_if_many_devices_have_the_same_name(member: Member, tenant: Tenant) -> None:
     Device.every_tenant.bulk_create(
-        Device(
-            tenant=tenant, name="Lobby", registered_at=datetime(2026, 1, 1, tzinfo=UTC)
-        )
+        Device(tenant=tenant, name="Lobby", registered_at=datetime(2026, 1, 1, tzinfo=UTC))
         for _ in range(1500)
     )
     client, ids = member(), set()
@@ -254,9 +230,7 @@ def test_paging_ends_if_many_devices_have_the_same_name(
     assert len(ids) == 1500
 
 
-@pytest.mark.parametrize(
-    "ordering", ["name", "-name", "registered_at", "-registered_at"]
-)
+@pytest.mark.parametrize("ordering", ["name", "-name", "registered_at", "-registered_at"])
 def test_pages_lead_forward_and_back_through_devices_with_equal_values(
     member: Callable[..., APIClient], tenant: Tenant, ordering: str
 ) -> None:

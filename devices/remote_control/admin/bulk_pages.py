@@ -45,9 +45,7 @@ def new(request: HttpRequest) -> HttpResponse:
             # see the new number before anything is sent.
             if request.POST.get("found") != str(preview.found):
                 return _page(request, form, preview=preview)
-            row = bulk_commands.request(
-                by=signed_in_user(request), now=timezone.now(), **order
-            )
+            row = bulk_commands.request(by=signed_in_user(request), now=timezone.now(), **order)
         except DomainError as error:
             field = (error.details[0].field if error.details else error.field) or ""
             name = FORM_FIELDS.get(field, field.removeprefix("filter."))
@@ -55,8 +53,7 @@ def new(request: HttpRequest) -> HttpResponse:
             return _page(request, form)
     if row.state == BulkCommand.State.WAITING:
         messages.warning(
-            request,
-            "Bulk command requested. A second member must confirm it within an hour.",
+            request, "Bulk command requested. A second member must confirm it within an hour."
         )
     else:
         messages.success(request, f"Bulk command started. Devices: {row.found:,}.")
@@ -74,9 +71,7 @@ def decide(request: HttpRequest, bulk_id: UUID) -> HttpResponse:
     with tenant_scope(row.tenant_id):
         try:
             if "confirm" in request.POST:
-                bulk_commands.confirm(
-                    bulk=row, by=signed_in_user(request), now=timezone.now()
-                )
+                bulk_commands.confirm(bulk=row, by=signed_in_user(request), now=timezone.now())
                 messages.success(request, "Bulk command confirmed and started.")
             else:
                 bulk_commands.cancel(bulk=row, now=timezone.now())
@@ -100,9 +95,7 @@ def progress(request: HttpRequest, row: BulkCommand) -> dict[str, Any]:
         "outcomes": [(name, counts[name]) for name in FINAL_STATUSES if name in counts],
         "unanswered": sum(counts.values()) - ended,
         "ended": ended,
-        "may_confirm": may_manage
-        and state == BulkCommand.State.WAITING
-        and not is_requester,
+        "may_confirm": may_manage and state == BulkCommand.State.WAITING and not is_requester,
         "is_waiting": state == BulkCommand.State.WAITING,
         "may_cancel": may_manage
         and state in (BulkCommand.State.WAITING, BulkCommand.State.RUNNING),

@@ -94,9 +94,7 @@ class CommandAdmin(ReadOnlyAdmin):
         return relative_time(row.issued_at)
 
     @admin.action(description="Cancel selected commands", permissions=["manage"])
-    def cancel_commands(
-        self, request: HttpRequest, rows: QuerySet[CommandHistory]
-    ) -> HttpResponse:
+    def cancel_commands(self, request: HttpRequest, rows: QuerySet[CommandHistory]) -> HttpResponse:
         by = signed_in_user(request).email
 
         def cancel(row: CommandHistory) -> str:
@@ -115,23 +113,14 @@ class SessionAdmin(ReadOnlyAdmin):
     list_filter = ("end",)
     list_select_related = ("tenant", "device", "controller")
     ordering = ("-started_at", "-id")
-    fields: Any = (
-        "device",
-        "controller",
-        "started_at",
-        "last_used_at",
-        "ended_at",
-        "end",
-    )
+    fields: Any = ("device", "controller", "started_at", "last_used_at", "ended_at", "end")
     readonly_fields = fields
 
     def get_urls(self) -> list[Any]:
         view, base = self.admin_site.admin_view, "device/<uuid:device_id>/"
         urls = [
             path(base, view(control_page.control), name="remote_control_control"),
-            path(
-                f"{base}state/", view(control_page.state), name="remote_control_state"
-            ),
+            path(f"{base}state/", view(control_page.state), name="remote_control_state"),
             path(f"{base}act/", view(control_page.act), name="remote_control_act"),
             path(
                 "screenshot/<uuid:screenshot_id>/",
@@ -193,10 +182,8 @@ class BulkCommandAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view
         urls = [
             path(
-                "<uuid:bulk_id>/decide/",
-                view(bulk_pages.decide),
-                name="remote_control_bulk_decide",
-            ),
+                "<uuid:bulk_id>/decide/", view(bulk_pages.decide), name="remote_control_bulk_decide"
+            )
         ]
         return [*urls, *super().get_urls()]
 
@@ -206,11 +193,7 @@ class BulkCommandAdmin(ReadOnlyAdmin):
         return bulk_pages.new(request)
 
     def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: Any = None,
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
         context = dict(extra_context or {})
@@ -228,8 +211,7 @@ class BulkCommandAdmin(ReadOnlyAdmin):
         return bulk_pages.filter_text(row.filter)
 
     @display(
-        description="State",
-        label={"waiting": "warning", "running": "info", "finished": "success"},
+        description="State", label={"waiting": "warning", "running": "info", "finished": "success"}
     )
     def shown_state(self, row: BulkCommand) -> tuple[str, str]:
         state = bulk_commands.state_at(row, timezone.now())
@@ -262,9 +244,7 @@ class PolicyAdmin(SingletonAdmin):
         return PolicyForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        tenant = (
-            ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
-        )
+        tenant = ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
         return ((None, {"fields": (*tenant, "allowed_types", "blast_radius")}),)
 
     @admin.display(description="Policy")

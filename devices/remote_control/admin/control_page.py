@@ -23,13 +23,7 @@ from devices.remote_control.api.views import command_or_404
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.models.commands import OPEN_STATUSES
-from devices.remote_control.services import (
-    command_expiry,
-    issuing,
-    policies,
-    screen_size,
-    sessions,
-)
+from devices.remote_control.services import command_expiry, issuing, policies, screen_size, sessions
 from tenants.admin.base import signed_in_user
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
@@ -153,9 +147,7 @@ def _act(request: HttpRequest, device: Device, now: datetime) -> None:
             sessions.end(device=device, by=by, may_end_others=may_end_others, now=now)
         case "cancel":
             command_expiry.cancel(
-                command=command_or_404(_uuid(data.get("command", ""))),
-                by=by.email,
-                now=now,
+                command=command_or_404(_uuid(data.get("command", ""))), by=by.email, now=now
             )
         case "command":
             issuing.issue(
@@ -174,17 +166,14 @@ def _state(request: HttpRequest, device: Device) -> dict[str, Any]:
     device.refresh_from_db()
     now = timezone.now()
     session = sessions.current(device, now=now)
-    is_mine = (
-        session is not None and session.controller_id == signed_in_user(request).pk
-    )
+    is_mine = session is not None and session.controller_id == signed_in_user(request).pk
     shots = Screenshot.objects.filter(device=device).defer("image")
     shot = shots.first()
     size = screen_size.size_of(device)
     rows = list(CommandHistory.objects.filter(device=device)[:PAGE_COMMANDS])
     return {
         "online": device.status == Device.Status.ONLINE,
-        "reachable": device.status == Device.Status.ONLINE
-        and device.quarantined_at is None,
+        "reachable": device.status == Device.Status.ONLINE and device.quarantined_at is None,
         "retired": device.status == Device.Status.RETIRED,
         "controller": session.controller.email if session else None,
         "is_mine": is_mine,
@@ -199,8 +188,7 @@ def _state(request: HttpRequest, device: Device) -> dict[str, Any]:
         },
         # Commands that wait longer, for an offline device, need no quick polling.
         "open": sum(
-            row.status_at(now) in OPEN_STATUSES and row.issued_at > now - RECENT
-            for row in rows
+            row.status_at(now) in OPEN_STATUSES and row.issued_at > now - RECENT for row in rows
         ),
         "history": render_to_string(
             "portal/remote_control_history.html",
@@ -225,9 +213,7 @@ def _command_context(row: CommandHistory, now: datetime) -> dict[str, Any]:
         "row": row,
         "text": command_text(row.type, row.parameters),
         "status": status,
-        "mark": {"succeeded": "good", "failed": "bad", "expired": "bad"}.get(
-            status, ""
-        ),
+        "mark": {"succeeded": "good", "failed": "bad", "expired": "bad"}.get(status, ""),
         "steps": [
             (name, round((time - row.issued_at).total_seconds() * 1000))
             for name, time in steps
@@ -265,9 +251,7 @@ def _parameters(text: str) -> Any:
     if not text:
         return {}
     try:
-        parameters = json.loads(
-            text[:MAX_PARAMETERS_LENGTH], parse_constant=_reject_constant
-        )
+        parameters = json.loads(text[:MAX_PARAMETERS_LENGTH], parse_constant=_reject_constant)
         json.dumps(parameters, ensure_ascii=False).encode()  # no lone surrogates
     except (ValueError, RecursionError):
         return None

@@ -19,9 +19,7 @@ from devices.remote_control.services.policies import MAX_BLAST_RADIUS
 from tenants.admin.forms import ServiceForm, tenant_field, text_field
 from tenants.models import User
 
-BULK_TYPES = [
-    (name, type_.label) for name, type_ in TYPES.items() if not type_.is_gesture
-]
+BULK_TYPES = [(name, type_.label) for name, type_ in TYPES.items() if not type_.is_gesture]
 STATUSES = [("", "Online or offline"), ("online", "Online"), ("offline", "Offline")]
 FILTERS = ("tag", "model", "status", "search")
 
@@ -60,9 +58,7 @@ class BulkForm(forms.Form):
 
     tenant = tenant_field()
     type = forms.ChoiceField(
-        label="Command",
-        choices=BULK_TYPES,
-        widget=UnfoldAdminSelectWidget(choices=BULK_TYPES),
+        label="Command", choices=BULK_TYPES, widget=UnfoldAdminSelectWidget(choices=BULK_TYPES)
     )
     volume = forms.IntegerField(
         label="Volume (percent)",

@@ -61,9 +61,7 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
         if data.get("dry_run"):
             preview = bulk_commands.preview(now=timezone.now(), **order)
             return Response(BulkPreviewSerializer(preview).data)
-        row = bulk_commands.request(
-            by=current_member(request), now=timezone.now(), **order
-        )
+        row = bulk_commands.request(by=current_member(request), now=timezone.now(), **order)
         return Response(BulkSerializer(row).data, status.HTTP_201_CREATED)
 
 
@@ -85,9 +83,7 @@ class ConfirmView(APIView):
     @extend_schema(request=None, responses=BulkSerializer)
     def post(self, request: Request, bulk_id: UUID) -> Response:
         row = bulk_commands.confirm(
-            bulk=bulk_command_or_404(bulk_id),
-            by=current_member(request),
-            now=timezone.now(),
+            bulk=bulk_command_or_404(bulk_id), by=current_member(request), now=timezone.now()
         )
         return Response(BulkSerializer(row).data)
 
@@ -99,9 +95,7 @@ class CancelBulkView(APIView):
 
     @extend_schema(request=None, responses=BulkSerializer)
     def post(self, request: Request, bulk_id: UUID) -> Response:
-        row = bulk_commands.cancel(
-            bulk=bulk_command_or_404(bulk_id), now=timezone.now()
-        )
+        row = bulk_commands.cancel(bulk=bulk_command_or_404(bulk_id), now=timezone.now())
         return Response(BulkSerializer(row).data)
 
 

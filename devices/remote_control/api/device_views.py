@@ -50,9 +50,7 @@ class MyCommandsView(APIView):
     @extend_schema(parameters=[AFTER], responses=MyCommandsSerializer)
     def get(self, request: Request) -> Response:
         now = timezone.now()
-        rows = fetching.fetch(
-            device=calling_device(request), after=_after(request), now=now
-        )
+        rows = fetching.fetch(device=calling_device(request), after=_after(request), now=now)
         key = signing.current_key(now=now) if rows else None
         results = [_signed(row, key) for row in rows if key is not None]
         return Response({"results": results}, headers={"Cache-Control": "no-store"})
@@ -68,10 +66,7 @@ class MyAnswerView(APIView):
     def post(self, request: Request, command_id: UUID) -> Response:
         data = validated_body(AnswerFields, request)
         fetching.answer(
-            device=calling_device(request),
-            command_id=command_id,
-            now=timezone.now(),
-            **data,
+            device=calling_device(request), command_id=command_id, now=timezone.now(), **data
         )
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -88,8 +83,7 @@ class MyCommandKeysView(APIView):
         keys = signing.key_set(now=now)
         endorsement = signing.endorsement(keys, device=device, now=now)
         return Response(
-            {"keys": keys, "endorsement": endorsement},
-            headers={"Cache-Control": "no-store"},
+            {"keys": keys, "endorsement": endorsement}, headers={"Cache-Control": "no-store"}
         )
 
 
@@ -131,10 +125,7 @@ class MyStreamView(APIView):
             STREAM_HEADER: f"{device.pk} {sequence} {_after(request)}",
             "Cache-Control": "no-store",
         }
-        data = {
-            "sequence": sequence,
-            "update_waiting": steps is not None and steps.update_waiting,
-        }
+        data = {"sequence": sequence, "update_waiting": steps is not None and steps.update_waiting}
         return Response(data, headers=headers)
 
 
@@ -193,9 +184,7 @@ def _after(request: Request) -> int:
 
 
 def _signed(row: CommandHistory, key: CommandSigningKey) -> dict[str, Any]:
-    more = (
-        {"upload_url": screenshots.upload_url(row)} if row.type == "screenshot" else {}
-    )
+    more = {"upload_url": screenshots.upload_url(row)} if row.type == "screenshot" else {}
     return {
         "id": str(row.pk),
         "sequence": row.sequence,

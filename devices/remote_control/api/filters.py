@@ -29,7 +29,5 @@ class CommandFilter(FilterSet):
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         for name in ("status", "type"):
             if self.data.get(name) == "":
-                raise ValidationError(
-                    {name: "Must not be blank. Omit the parameter to list all."}
-                )
+                raise ValidationError({name: "Must not be blank. Omit the parameter to list all."})
         return super().filter_queryset(queryset)

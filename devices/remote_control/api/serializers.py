@@ -5,19 +5,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core.rest.fields import (
-    JSONValueField,
-    StrictBooleanField,
-    StrictCharField,
-    StrictIntegerField,
-)
+from core.rest.fields import JSONValueField, StrictBooleanField, StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
-from devices.remote_control.command_types import (
-    CHOICES,
-    DEFAULT_ANSWER_TIMEOUT,
-    MAX_WAIT,
-    TYPES,
-)
+from devices.remote_control.command_types import CHOICES, DEFAULT_ANSWER_TIMEOUT, MAX_WAIT, TYPES
 from devices.remote_control.models import BulkCommand, RemoteControlSession, Status
 from devices.remote_control.services import fetching
 from devices.remote_control.services.bulk_commands import CONFIRMATION_TIMEOUT
@@ -78,9 +68,7 @@ class BulkFields(StrictSerializer):
 
     def validate_filter(self, filter: dict[str, str]) -> dict[str, str]:
         if len(filter) > MAX_FILTERS:
-            raise serializers.ValidationError(
-                f"Must have at most {MAX_FILTERS} parameters."
-            )
+            raise serializers.ValidationError(f"Must have at most {MAX_FILTERS} parameters.")
         return filter
 
 
@@ -105,16 +93,13 @@ class PolicyFields(StrictSerializer):
     """Changes to the remote control policy; omitted fields stay unchanged."""
 
     allowed_types = serializers.ListField(
-        child=serializers.ChoiceField(choices=CHOICES),
-        max_length=len(TYPES),
-        required=False,
+        child=serializers.ChoiceField(choices=CHOICES), max_length=len(TYPES), required=False
     )
     blast_radius = StrictIntegerField(
         min_value=0,
         max_value=MAX_BLAST_RADIUS,
         required=False,
-        help_text="A bulk command to more devices than this must be confirmed by a"
-        " second member.",
+        help_text="A bulk command to more devices than this must be confirmed by a second member.",
     )
 
 
@@ -123,8 +108,7 @@ class PolicySerializer(serializers.Serializer[Any]):
 
     allowed_types = serializers.ListField(child=serializers.CharField())
     blast_radius = serializers.IntegerField(
-        help_text="A bulk command to more devices than this must be confirmed by a"
-        " second member."
+        help_text="A bulk command to more devices than this must be confirmed by a second member."
     )
 
 
@@ -151,9 +135,7 @@ class StatusSerializer(serializers.Serializer[Any]):
     online = serializers.BooleanField()
     quarantined = serializers.BooleanField()
     session = SessionSerializer(allow_null=True)
-    is_mine = serializers.BooleanField(
-        help_text="True if the session belongs to the caller."
-    )
+    is_mine = serializers.BooleanField(help_text="True if the session belongs to the caller.")
     commands_waiting = serializers.IntegerField()
     screen = serializers.DictField(
         child=serializers.IntegerField(),
@@ -181,19 +163,14 @@ class CommandSerializer(serializers.Serializer[Any]):
         help_text="The device must not start the command from this time on."
     )
     due_at = serializers.DateTimeField(
-        help_text="The command expires if the device has not fetched or answered it by"
-        " this time."
+        help_text="The command expires if the device has not fetched or answered it by this time."
     )
     sent_at = serializers.DateTimeField(allow_null=True)
     delivered_at = serializers.DateTimeField(allow_null=True)
     started_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
-    result = serializers.DictField(
-        child=JSONValueField(allow_null=True), allow_null=True
-    )
-    reason = serializers.CharField(
-        allow_blank=True, help_text="Why the command did not succeed."
-    )
+    result = serializers.DictField(child=JSONValueField(allow_null=True), allow_null=True)
+    reason = serializers.CharField(allow_blank=True, help_text="Why the command did not succeed.")
 
     def get_status(self, command: Any) -> Status:
         return Status(command.status_at(self.context["now"]))
@@ -208,9 +185,7 @@ class CommandTypeSerializer(serializers.Serializer[Any]):
         child=JSONValueField(allow_null=True),
         help_text="JSON Schema of the parameters (draft 2020-12).",
     )
-    is_gesture = serializers.BooleanField(
-        help_text="True if the command requires a session."
-    )
+    is_gesture = serializers.BooleanField(help_text="True if the command requires a session.")
     waits_seconds = serializers.IntegerField(
         allow_null=True,
         help_text="How long the command waits for an offline device by default; null if"
@@ -222,12 +197,8 @@ class CommandTypeSerializer(serializers.Serializer[Any]):
     replaces_waiting = serializers.BooleanField(
         help_text="True if a new command supersedes queued ones of this type."
     )
-    is_disruptive = serializers.BooleanField(
-        help_text="True if the screen goes dark for a while."
-    )
-    is_allowed = serializers.BooleanField(
-        help_text="True if the tenant's policy allows this type."
-    )
+    is_disruptive = serializers.BooleanField(help_text="True if the screen goes dark for a while.")
+    is_allowed = serializers.BooleanField(help_text="True if the tenant's policy allows this type.")
 
 
 class CommandTypesSerializer(serializers.Serializer[Any]):
@@ -305,9 +276,7 @@ class ScreenshotSerializer(serializers.Serializer[Any]):
 class KeySetSerializer(serializers.Serializer[Any]):
     """The public keys that sign the tenant's commands (RFC 7517), active key first."""
 
-    keys = serializers.ListField(
-        child=serializers.DictField(child=serializers.CharField())
-    )
+    keys = serializers.ListField(child=serializers.DictField(child=serializers.CharField()))
 
 
 class MyKeySetSerializer(KeySetSerializer):
@@ -332,21 +301,16 @@ class MyCommandSerializer(serializers.Serializer[Any]):
 
 class MyCommandsSerializer(serializers.Serializer[Any]):
     results = MyCommandSerializer(
-        many=True,
-        help_text=f"Ordered by sequence number, at most {fetching.MAX_COMMANDS}.",
+        many=True, help_text=f"Ordered by sequence number, at most {fetching.MAX_COMMANDS}."
     )
 
 
 class SequenceSerializer(serializers.Serializer[Any]):
-    sequence = serializers.IntegerField(
-        help_text="Sequence number of the device's last command."
-    )
+    sequence = serializers.IntegerField(help_text="Sequence number of the device's last command.")
     update_waiting = serializers.BooleanField()
 
 
 class AfterParameters(serializers.Serializer[Any]):
     """The `after` query parameter."""
 
-    after = serializers.IntegerField(
-        min_value=0, max_value=fetching.MAX_SEQUENCE, default=0
-    )
+    after = serializers.IntegerField(min_value=0, max_value=fetching.MAX_SEQUENCE, default=0)

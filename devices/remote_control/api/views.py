@@ -51,14 +51,10 @@ class StartView(APIView):
 
     permission_classes = (MayControl,)
 
-    @extend_schema(
-        request=None, responses={200: SessionSerializer, 201: SessionSerializer}
-    )
+    @extend_schema(request=None, responses={200: SessionSerializer, 201: SessionSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
         session, is_new = sessions.start(
-            device=get_device(device_id),
-            controller=current_member(request),
-            now=timezone.now(),
+            device=get_device(device_id), controller=current_member(request), now=timezone.now()
         )
         code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
         return Response(SessionSerializer(session).data, code)
@@ -95,8 +91,7 @@ class StatusView(APIView):
             "quarantined": device.quarantined_at is not None,
             "session": session,
             "is_mine": session is not None and session.controller == request.user,
-            "commands_waiting": steps.values_list("commands_waiting", flat=True).first()
-            or 0,
+            "commands_waiting": steps.values_list("commands_waiting", flat=True).first() or 0,
             "screen": size and {"width": size[0], "height": size[1]},
         }
         return Response(StatusSerializer(data).data)
@@ -174,9 +169,7 @@ class CancelView(APIView):
     @extend_schema(request=None, responses=CommandSerializer)
     def post(self, request: Request, command_id: UUID) -> Response:
         row = command_expiry.cancel(
-            command=command_or_404(command_id),
-            by=current_member(request).email,
-            now=timezone.now(),
+            command=command_or_404(command_id), by=current_member(request).email, now=timezone.now()
         )
         return Response(command_data(row))
 
@@ -184,9 +177,7 @@ class CancelView(APIView):
 class CommandTypesView(APIView):
     """List the command types with the JSON Schemas of their parameters."""
 
-    @extend_schema(
-        operation_id="remote_control_command_types", responses=CommandTypesSerializer
-    )
+    @extend_schema(operation_id="remote_control_command_types", responses=CommandTypesSerializer)
     def get(self, request: Request) -> Response:
         allowed = policies.of_tenant().allowed_types
         types = [
@@ -195,8 +186,7 @@ class CommandTypesView(APIView):
                 "label": type_.label,
                 "schema": type_.schema,
                 "is_gesture": type_.is_gesture,
-                "waits_seconds": type_.default_wait
-                and type_.default_wait.total_seconds(),
+                "waits_seconds": type_.default_wait and type_.default_wait.total_seconds(),
                 "answer_within_seconds": type_.answer_within.total_seconds(),
                 "replaces_waiting": type_.replaces_waiting,
                 "is_disruptive": type_.is_disruptive,

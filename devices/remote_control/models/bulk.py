@@ -50,9 +50,7 @@ class BulkCommand(TenantOwned):
     position = models.UUIDField(null=True)  # id of the last device processed
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     requested_at = models.DateTimeField()
-    confirmed_by = models.ForeignKey(
-        User, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    confirmed_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     ended_at = models.DateTimeField(null=True)
 
     objects = TenantManager.from_queryset(BulkQuerySet)()
@@ -62,9 +60,7 @@ class BulkCommand(TenantOwned):
         verbose_name = "bulk command"
         ordering = ("-requested_at", "-id")
         constraints = (
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="bulk_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="bulk_with_its_tenant"),
         )
         indexes = (
             models.Index(fields=("tenant", "-requested_at", "-id"), name="bulk_newest"),

@@ -55,15 +55,11 @@ class CommandHistory(TenantOwned):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    device = models.ForeignKey(
-        Device, on_delete=models.CASCADE, related_name="commands"
-    )
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="commands")
     sequence = models.PositiveBigIntegerField()  # rises by one per device
     type = models.CharField(max_length=16, choices=CHOICES)
     parameters = models.JSONField(default=dict)
-    status = models.CharField(
-        max_length=10, choices=Status.choices, default=Status.QUEUED
-    )
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
     session = models.ForeignKey(
         RemoteControlSession, on_delete=models.SET_NULL, null=True, related_name="+"
     )
@@ -91,36 +87,27 @@ class CommandHistory(TenantOwned):
             models.UniqueConstraint(
                 fields=("device", "sequence"), name="command_sequence_of_a_device"
             ),
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="command_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="command_with_its_tenant"),
             SameTenant("device", name="command_to_its_tenants_device"),
             SameTenant("session", name="command_of_its_tenants_session"),
             SameTenant("bulk", name="command_of_its_tenants_bulk"),
         )
         indexes = (
             models.Index(fields=("tenant", "-issued_at", "-id"), name="command_newest"),
-            models.Index(
-                fields=("device", "-issued_at", "-id"), name="command_newest_of_device"
-            ),
+            models.Index(fields=("device", "-issued_at", "-id"), name="command_newest_of_device"),
             models.Index(
                 fields=("device", "sequence"),
                 condition=Q(status__in=OPEN_STATUSES),
                 name="command_open_of_device",
             ),
             models.Index(
-                fields=("due_at",),
-                condition=Q(status__in=OPEN_STATUSES),
-                name="command_due",
+                fields=("due_at",), condition=Q(status__in=OPEN_STATUSES), name="command_due"
             ),
             models.Index(
-                fields=("tenant", "status", "-issued_at", "-id"),
-                name="command_newest_of_status",
+                fields=("tenant", "status", "-issued_at", "-id"), name="command_newest_of_status"
             ),
             models.Index(
-                fields=("ended_at",),
-                condition=Q(ended_at__isnull=False),
-                name="command_outlived",
+                fields=("ended_at",), condition=Q(ended_at__isnull=False), name="command_outlived"
             ),
             models.Index(fields=("bulk", "status"), name="command_of_bulk"),
             models.Index(fields=("session", "-issued_at"), name="command_of_session"),
@@ -143,9 +130,7 @@ class Screenshot(TenantOwned):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    device = models.ForeignKey(
-        Device, on_delete=models.CASCADE, related_name="screenshots"
-    )
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="screenshots")
     command = models.OneToOneField(
         CommandHistory, on_delete=models.CASCADE, related_name="screenshot"
     )
@@ -163,9 +148,7 @@ class Screenshot(TenantOwned):
             SameTenant("command", name="screenshot_for_its_tenants_command"),
         )
         indexes = (
-            models.Index(
-                fields=("device", "-taken_at", "-id"), name="screenshot_newest"
-            ),
+            models.Index(fields=("device", "-taken_at", "-id"), name="screenshot_newest"),
             models.Index(fields=("taken_at",), name="screenshot_outlived"),
         )
 

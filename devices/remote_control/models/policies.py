@@ -29,8 +29,7 @@ class RemoteControlPolicy(TenantOwned):
     blast_radius = models.PositiveIntegerField(
         default=DEFAULT_BLAST_RADIUS,
         help_text=(
-            "A bulk command to more devices than this must be confirmed by a second"
-            " member."
+            "A bulk command to more devices than this must be confirmed by a second member."
         ),
     )
     updated_at = models.DateTimeField()
@@ -41,9 +40,7 @@ class RemoteControlPolicy(TenantOwned):
     class Meta(TenantOwned.Meta):
         verbose_name = "remote control policy"
         verbose_name_plural = "remote control policies"
-        constraints = (
-            models.UniqueConstraint(fields=("tenant",), name="one_policy_of_a_tenant"),
-        )
+        constraints = (models.UniqueConstraint(fields=("tenant",), name="one_policy_of_a_tenant"),)
 
     def __str__(self) -> str:
         return "Remote control policy"

@@ -39,9 +39,7 @@ class RemoteControlSession(TenantOwned):
         DEVICE = "device", "the device was retired or put in quarantine"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    device = models.ForeignKey(
-        Device, on_delete=models.CASCADE, related_name="control_sessions"
-    )
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="control_sessions")
     controller = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     started_at = models.DateTimeField()
     last_used_at = models.DateTimeField()
@@ -66,19 +64,13 @@ class RemoteControlSession(TenantOwned):
                 condition=Q(ended_at__isnull=True),
                 name="one_controller_of_a_device",
             ),
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="session_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="session_with_its_tenant"),
             SameTenant("device", name="session_of_its_tenants_device"),
         )
         indexes = (
+            models.Index(fields=("tenant", "-started_at", "-id"), name="sessions_newest"),
             models.Index(
-                fields=("tenant", "-started_at", "-id"), name="sessions_newest"
-            ),
-            models.Index(
-                fields=("last_used_at",),
-                condition=Q(ended_at__isnull=True),
-                name="sessions_open",
+                fields=("last_used_at",), condition=Q(ended_at__isnull=True), name="sessions_open"
             ),
         )
 

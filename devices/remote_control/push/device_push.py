@@ -32,9 +32,7 @@ REMEMBERED_SECONDS = 30.0  # for which devices that connect later learn of a mes
 CATCH_UP_BATCH = 1000  # devices in one query
 
 LISTENING = Gauge(
-    "push_channel_devices",
-    "Devices connected to the push channel",
-    multiprocess_mode="livesum",
+    "push_channel_devices", "Devices connected to the push channel", multiprocess_mode="livesum"
 )
 
 
@@ -166,10 +164,7 @@ class DevicePush:
                 await wait_for_change(listener, request, seconds=POLL_SECONDS)
         finally:
             self.leave(device_id, listener)
-        answer = {
-            "sequence": listener.sequence,
-            "update_waiting": listener.has_update,
-        }
+        answer = {"sequence": listener.sequence, "update_waiting": listener.has_update}
         return JSONResponse(answer, headers=stream_headers(headers))
 
     def _forget_old(self) -> None:

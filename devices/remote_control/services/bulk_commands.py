@@ -26,11 +26,7 @@ from devices.remote_control.events import (
     BulkCommandEnded,
     BulkCommandRequested,
 )
-from devices.remote_control.models import (
-    BulkCommand,
-    CommandHistory,
-    RemoteControlSession,
-)
+from devices.remote_control.models import BulkCommand, CommandHistory, RemoteControlSession
 from devices.remote_control.services import issuing, policies, queues
 from devices.remote_control.services.sessions import IDLE
 from events.services.outbox import record
@@ -67,12 +63,7 @@ class Preview:
 
 
 def preview(
-    *,
-    type: str,
-    parameters: Any,
-    filter: Mapping[str, str],
-    wait: timedelta | None,
-    now: datetime,
+    *, type: str, parameters: Any, filter: Mapping[str, str], wait: timedelta | None, now: datetime
 ) -> Preview:
     """Check a bulk command and count its devices, without changing anything.
 
@@ -119,9 +110,7 @@ def request(
         UnknownCommandType, InvalidParameters, InvalidDeadline, CommandNotAllowed,
         GestureInBulk, InvalidFilter: see `preview`.
     """
-    counts = preview(
-        type=type, parameters=parameters, filter=filter, wait=wait, now=now
-    )
+    counts = preview(type=type, parameters=parameters, filter=filter, wait=wait, now=now)
     if not counts.found:
         raise NoDevicesFound
     bulk = BulkCommand.objects.create(
@@ -227,9 +216,7 @@ def outcomes(bulk: BulkCommand) -> dict[str, int]:
     return dict(rows.annotate(count=Count("pk")).values_list("status", "count"))
 
 
-def targets(
-    type_: CommandType, filter: Mapping[str, str], *, now: datetime
-) -> QuerySet[Device]:
+def targets(type_: CommandType, filter: Mapping[str, str], *, now: datetime) -> QuerySet[Device]:
     """Return the current tenant's devices that a bulk command may reach.
 
     Devices in quarantine are left out. Offline devices are left out if the command type
@@ -257,9 +244,7 @@ def _next_batch(row: BulkCommand, now: datetime) -> None:
             _finish(row, State.FINISHED, now)
             return
         in_use = RemoteControlSession.objects.in_use(now - IDLE)
-        controlled = set(
-            in_use.filter(device__in=ids).values_list("device_id", flat=True)
-        )
+        controlled = set(in_use.filter(device__in=ids).values_list("device_id", flat=True))
         sequences = queues.advance([pk for pk in ids if pk not in controlled])
         # Read the devices while their queues are locked, so that devices retired
         # meanwhile are skipped.
@@ -310,8 +295,7 @@ def _checked_command(type: str, parameters: Any, wait: timedelta | None) -> Comm
     issuing.check_parameters(type_, parameters, screen=None)
     if type_.is_gesture:
         raise GestureInBulk(
-            "Gestures cannot be sent to many devices. Choose another command type.",
-            field="type",
+            "Gestures cannot be sent to many devices. Choose another command type.", field="type"
         )
     return type_
 
@@ -330,10 +314,7 @@ def _finish(row: BulkCommand, state: str, now: datetime) -> None:
     record(
         [
             BulkCommandEnded(
-                **_event_fields(row, now),
-                state=state,
-                done=row.done,
-                left_out=row.left_out,
+                **_event_fields(row, now), state=state, done=row.done, left_out=row.left_out
             )
         ]
     )

@@ -10,11 +10,7 @@ from django.db import transaction
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.errors import CommandNotCancellable, NoSuchCommand
 from devices.remote_control.events import CommandEnded
-from devices.remote_control.models import (
-    CommandHistory,
-    RemoteControlSession,
-    Status,
-)
+from devices.remote_control.models import CommandHistory, RemoteControlSession, Status
 from devices.remote_control.services import queues
 from events.services.outbox import record
 
@@ -42,16 +38,7 @@ def finish(
         row.result, row.reason = result, reason
         row.parameters = TYPES[row.type].redact(row.parameters)
     CommandHistory.every_tenant.bulk_update(
-        rows,
-        [
-            "status",
-            "sent_at",
-            "delivered_at",
-            "ended_at",
-            "result",
-            "reason",
-            "parameters",
-        ],
+        rows, ["status", "sent_at", "delivered_at", "ended_at", "result", "reason", "parameters"]
     )
     record(_ended_event(row, now) for row in rows if not TYPES[row.type].is_gesture)
 
@@ -91,9 +78,7 @@ def cancel(*, command: CommandHistory, by: str, now: datetime) -> CommandHistory
     return row
 
 
-def cancel_gestures_of(
-    sessions: Iterable[RemoteControlSession], *, now: datetime
-) -> None:
+def cancel_gestures_of(sessions: Iterable[RemoteControlSession], *, now: datetime) -> None:
     """Cancel gestures of ended sessions that the devices have not fetched yet."""
     ids = [session.pk for session in sessions]
     queued = CommandHistory.every_tenant.queued().filter(session__in=ids)

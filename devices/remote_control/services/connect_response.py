@@ -10,9 +10,7 @@ from devices.registry.models import Device, NextSteps
 PATH = "/devices/me/commands/stream"
 
 
-def response_fields(
-    device: Device, steps: NextSteps | None, now: datetime
-) -> dict[str, Any]:
+def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
     """Return the fields; a device in quarantine gets no commands and no stream."""
     if device.quarantined_at is not None:
         return {"command_sequence": 0, "command_stream": None}

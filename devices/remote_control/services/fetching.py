@@ -64,14 +64,10 @@ def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
     already_sent = [row for row in rows if row.status != Status.QUEUED]
     if len(already_sent) == len(rows):
         return rows
-    newly_sent = queries.mark_sent(
-        device.pk, after=after, up_to=rows[-1].sequence, now=now
-    )
+    newly_sent = queries.mark_sent(device.pk, after=after, up_to=rows[-1].sequence, now=now)
     if len(already_sent) + len(newly_sent) != len(rows):
         # Another fetch has sent some of them, or a newer command superseded them.
-        return queries.open_commands(
-            device.pk, after=after, now=now, limit=MAX_COMMANDS
-        )
+        return queries.open_commands(device.pk, after=after, now=now, limit=MAX_COMMANDS)
     return sorted([*already_sent, *newly_sent], key=attrgetter("sequence"))
 
 
@@ -83,13 +79,9 @@ def _mark_delivered(device: Device, after: int, now: datetime) -> None:
     the commands before it may take.
     """
     queues.lock([device.pk])
-    received = CommandHistory.objects.filter(
-        device=device, sequence__lte=after, status=Status.SENT
-    )
+    received = CommandHistory.objects.filter(device=device, sequence__lte=after, status=Status.SENT)
     immediate = [name for name, type_ in TYPES.items() if type_.default_wait is None]
-    received.filter(type__in=immediate).update(
-        status=Status.DELIVERED, delivered_at=now
-    )
+    received.filter(type__in=immediate).update(status=Status.DELIVERED, delivered_at=now)
     answer_within, rows = timedelta(0), list(received.order_by("sequence"))
     for row in rows:
         answer_within += TYPES[row.type].answer_within
@@ -161,9 +153,7 @@ def answer(
     if current_status in FINAL_ANSWERS:
         return _repeated(row, status, result, reason)
     if status == Status.SUCCEEDED and row.type == "screenshot":
-        raise InvalidAnswer(
-            "Upload the screenshot to its upload_url; that completes the command."
-        )
+        raise InvalidAnswer("Upload the screenshot to its upload_url; that completes the command.")
     if status in FINAL_ANSWERS:
         _advance(row, Status.DELIVERED, now)
         finish([row], Status(status), result=result, reason=reason, now=now)
@@ -178,9 +168,7 @@ def _check_answer(status: str, result: Any, reason: str) -> None:
     if status not in ANSWERS:
         raise InvalidAnswer(f"Must be one of {', '.join(ANSWERS)}.", field="status")
     if status not in FINAL_ANSWERS and result is not None:
-        raise InvalidAnswer(
-            "Accepted with the status succeeded or failed only.", field="result"
-        )
+        raise InvalidAnswer("Accepted with the status succeeded or failed only.", field="result")
     if status != Status.FAILED and reason:
         raise InvalidAnswer("Accepted with the status failed only.", field="reason")
     if status == Status.FAILED and not reason:
@@ -191,14 +179,11 @@ def _check_answer(status: str, result: Any, reason: str) -> None:
         raise InvalidAnswer(problems[0].sentence, field=f"result.{problems[0].path}")
     if len(json.dumps(result)) > MAX_RESULT_LENGTH:
         raise InvalidAnswer(
-            f"Must have at most {MAX_RESULT_LENGTH:,} characters of JSON.",
-            field="result",
+            f"Must have at most {MAX_RESULT_LENGTH:,} characters of JSON.", field="result"
         )
 
 
-def _repeated(
-    row: CommandHistory, status: str, result: Any, reason: str
-) -> CommandHistory:
+def _repeated(row: CommandHistory, status: str, result: Any, reason: str) -> CommandHistory:
     """Accept a repeated answer to a command that has a final answer already."""
     repeated = (status, result if result is not None else row.result, reason)
     if status in FINAL_ANSWERS and repeated != (row.status, row.result, row.reason):
@@ -224,6 +209,4 @@ def _rank(status: str) -> int:
 
 
 def _save(rows: list[CommandHistory]) -> None:
-    CommandHistory.objects.bulk_update(
-        rows, ["status", "due_at", *TIME_FIELDS.values()]
-    )
+    CommandHistory.objects.bulk_update(rows, ["status", "due_at", *TIME_FIELDS.values()])

@@ -8,12 +8,7 @@ from uuid import UUID
 from django.db import transaction
 
 from devices.registry.models import Device
-from devices.remote_control.command_types import (
-    MAX_WAIT,
-    TYPES,
-    CommandType,
-    parameter_errors,
-)
+from devices.remote_control.command_types import MAX_WAIT, TYPES, CommandType, parameter_errors
 from devices.remote_control.errors import (
     CommandNotAllowed,
     InvalidDeadline,
@@ -21,12 +16,7 @@ from devices.remote_control.errors import (
     UnknownCommandType,
 )
 from devices.remote_control.events import CommandIssued
-from devices.remote_control.models import (
-    BulkCommand,
-    CommandHistory,
-    RemoteControlSession,
-    Status,
-)
+from devices.remote_control.models import BulkCommand, CommandHistory, RemoteControlSession, Status
 from devices.remote_control.services import (
     policies,
     push_notifications,
@@ -83,11 +73,7 @@ def issue(
     expires_at = now + validated_wait(type_, wait)
     check_parameters(type_, parameters, screen=screen_size.size_of(device))
     session = sessions.touch(
-        device=device,
-        by=by,
-        session_id=session_id,
-        is_required=type_.is_gesture,
-        now=now,
+        device=device, by=by, session_id=session_id, is_required=type_.is_gesture, now=now
     )
     order = CommandOrder(
         type_=type_,
@@ -106,18 +92,14 @@ def issue(
     return create_commands(order, sequences)[0]
 
 
-def create_commands(
-    order: CommandOrder, sequences: dict[UUID, int]
-) -> list[CommandHistory]:
+def create_commands(order: CommandOrder, sequences: dict[UUID, int]) -> list[CommandHistory]:
     """Create a command for each device and notify the devices on commit.
 
     Args:
         sequences: the new sequence number of each device, whose queue is locked.
     """
     if order.type_.replaces_waiting:
-        older = CommandHistory.objects.queued().filter(
-            device__in=sequences, type=order.type_.name
-        )
+        older = CommandHistory.objects.queued().filter(device__in=sequences, type=order.type_.name)
         reason = "A newer command of the same type replaced it."
         finish(list(older), Status.SUPERSEDED, reason=reason, now=order.issued_at)
     rows = CommandHistory.objects.bulk_create(
@@ -176,8 +158,7 @@ def validated_wait(type_: CommandType, wait: timedelta | None) -> timedelta:
     minimum, maximum = type_.answer_within, MAX_WAIT
     if not minimum <= wait <= maximum:
         raise InvalidDeadline(
-            f"Must be from {minimum.total_seconds():.0f}"
-            f" to {maximum.total_seconds():.0f} seconds.",
+            f"Must be from {minimum.total_seconds():.0f} to {maximum.total_seconds():.0f} seconds.",
             field="wait_seconds",
         )
     return wait

@@ -25,10 +25,7 @@ def of_tenant() -> RemoteControlPolicy:
 
 @transaction.atomic
 def change(
-    *,
-    allowed_types: Collection[str] | None = None,
-    blast_radius: int | None = None,
-    now: datetime,
+    *, allowed_types: Collection[str] | None = None, blast_radius: int | None = None, now: datetime
 ) -> RemoteControlPolicy:
     """Change the current tenant's policy.
 
@@ -71,7 +68,5 @@ def change(
 
 def _sorted_types(names: Collection[str]) -> list[str]:
     if unknown := sorted(set(names) - set(TYPES)):
-        raise InvalidPolicy(
-            f"Command type {unknown[0]!r} does not exist.", field="allowed_types"
-        )
+        raise InvalidPolicy(f"Command type {unknown[0]!r} does not exist.", field="allowed_types")
     return [name for name in TYPES if name in names]

@@ -50,9 +50,7 @@ def _add_updates(device_ids: set[UUID]) -> None:
 
 
 def _add_commands(sequences: dict[UUID, int]) -> None:
-    _add_sequences(
-        {str(device_id): sequence for device_id, sequence in sequences.items()}
-    )
+    _add_sequences({str(device_id): sequence for device_id, sequence in sequences.items()})
     _request_publishing()
 
 
@@ -82,9 +80,7 @@ def _publish() -> None:
 def _add_sequences(sequences: Mapping[str, int]) -> None:
     with _lock:
         for device_id, sequence in sequences.items():
-            _pending_sequences[device_id] = max(
-                sequence, _pending_sequences.get(device_id, 0)
-            )
+            _pending_sequences[device_id] = max(sequence, _pending_sequences.get(device_id, 0))
 
 
 @cache

@@ -3,11 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from devices.remote_control.models import (
-    BulkCommand,
-    CommandHistory,
-    RemoteControlSession,
-)
+from devices.remote_control.models import BulkCommand, CommandHistory, RemoteControlSession
 
 BATCH = 5000
 
@@ -15,8 +11,7 @@ BATCH = 5000
 def delete_old(*, before: datetime) -> int:
     """Delete every tenant's rows that ended before a time. Return the number of rows."""
     return sum(
-        _delete(model, before)
-        for model in (CommandHistory, RemoteControlSession, BulkCommand)
+        _delete(model, before) for model in (CommandHistory, RemoteControlSession, BulkCommand)
     )
 
 

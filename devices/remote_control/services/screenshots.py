@@ -57,9 +57,7 @@ def receive(*, command_id: UUID, secret: str, data: bytes, now: datetime) -> Scr
         InvalidImage: the data is not a supported image, or it is too large.
     """
     digests = keyed_digests(str(command_id), purpose=PURPOSE)
-    if not any(
-        hmac.compare_digest(secret.encode(), digest.encode()) for digest in digests
-    ):
+    if not any(hmac.compare_digest(secret.encode(), digest.encode()) for digest in digests):
         raise NoSuchUpload
     with every_tenant_scope():  # the tenant is known only once the command is read
         rows = CommandHistory.every_tenant.filter(pk=command_id, type="screenshot")
@@ -84,9 +82,7 @@ def _check_expected(command: CommandHistory, now: datetime) -> None:
 
 
 @transaction.atomic
-def _store(
-    command: CommandHistory, image: ImageInfo, data: bytes, now: datetime
-) -> Screenshot:
+def _store(command: CommandHistory, image: ImageInfo, data: bytes, now: datetime) -> Screenshot:
     queues.lock([command.device_id])
     row = CommandHistory.objects.get(pk=command.pk)
     _check_expected(row, now)  # checked again: two uploads may run at once
@@ -119,18 +115,14 @@ def inspect_image(data: bytes) -> ImageInfo:
     try:
         with Image.open(io.BytesIO(data), formats=list(CONTENT_TYPES)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise InvalidImage(
-                    f"The image must have at most {MAX_PIXELS:,} pixels."
-                )
+                raise InvalidImage(f"The image must have at most {MAX_PIXELS:,} pixels.")
             image.load()
             content_type = CONTENT_TYPES[str(image.format)]
             return ImageInfo(content_type, image.width, image.height)
     except InvalidImage:
         raise
     except Exception as error:  # Pillow raises many types on broken images
-        raise InvalidImage(
-            "The image must be a valid PNG, JPEG or WebP file."
-        ) from error
+        raise InvalidImage("The image must be a valid PNG, JPEG or WebP file.") from error
 
 
 def delete_old(*, before: datetime) -> int:

@@ -32,9 +32,7 @@ End = RemoteControlSession.End
 
 
 @transaction.atomic
-def start(
-    *, device: Device, controller: User, now: datetime
-) -> tuple[RemoteControlSession, bool]:
+def start(*, device: Device, controller: User, now: datetime) -> tuple[RemoteControlSession, bool]:
     """Start a session, or return the controller's session if they have one already.
 
     Returns:
@@ -60,10 +58,7 @@ def start(
     record(
         [
             RemoteControlStarted(
-                tenant_id=device.tenant_id,
-                device_id=device.pk,
-                at=now,
-                session=str(session.pk),
+                tenant_id=device.tenant_id, device_id=device.pk, at=now, session=str(session.pk)
             )
         ]
     )
@@ -71,9 +66,7 @@ def start(
 
 
 @transaction.atomic
-def end(
-    *, device: Device, by: User, may_end_others: bool, now: datetime
-) -> RemoteControlSession:
+def end(*, device: Device, by: User, may_end_others: bool, now: datetime) -> RemoteControlSession:
     """End the session on a device.
 
     Args:
@@ -99,12 +92,7 @@ def end(
 
 
 def touch(
-    *,
-    device: Device,
-    by: User,
-    session_id: UUID | None,
-    is_required: bool,
-    now: datetime,
+    *, device: Device, by: User, session_id: UUID | None, is_required: bool, now: datetime
 ) -> RemoteControlSession | None:
     """Check that a member may command a device, and extend their session.
 

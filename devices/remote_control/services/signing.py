@@ -39,9 +39,7 @@ ENDORSEMENT_LIFETIME = timedelta(days=1)
 ECDSA_ALGORITHMS = {256: ("ES256", hashes.SHA256()), 384: ("ES384", hashes.SHA384())}
 
 
-def sign_command(
-    command: CommandHistory, key: CommandSigningKey, *, more: dict[str, Any]
-) -> str:
+def sign_command(command: CommandHistory, key: CommandSigningKey, *, more: dict[str, Any]) -> str:
     """Return a command as a signed JWS for its device, with claims of RFC 7519.
 
     `jti` is the id of the command, `aud` the id of the device. `iat` is when the command
@@ -75,13 +73,7 @@ def replace_key(*, now: datetime) -> CommandSigningKey:
     The old key stays published for ten minutes, so that commands in transit verify.
     """
     key = signing_keys.replace(CommandSigningKey, now=now)
-    record(
-        [
-            CommandKeyReplaced(
-                tenant_id=current_tenant_id(), at=now, thumbprint=key.thumbprint
-            )
-        ]
-    )
+    record([CommandKeyReplaced(tenant_id=current_tenant_id(), at=now, thumbprint=key.thumbprint)])
     return key
 
 
@@ -100,18 +92,14 @@ def reencrypt() -> dict[str, int]:
 def key_set(*, now: datetime) -> list[dict[str, str]]:
     """Return the current tenant's public keys (RFC 7517 §5), the active key first."""
     current_key(now=now)
-    published = Q(replaced_at__isnull=True) | Q(
-        replaced_at__gt=now - REPLACED_KEY_PUBLISHED
-    )
+    published = Q(replaced_at__isnull=True) | Q(replaced_at__gt=now - REPLACED_KEY_PUBLISHED)
     rows = CommandSigningKey.objects.filter(published).order_by(
         F("replaced_at").desc(nulls_first=True)
     )
     return [signing_keys.jwk(row) for row in rows]
 
 
-def endorsement(
-    key_set: list[dict[str, str]], *, device: Device, now: datetime
-) -> str | None:
+def endorsement(key_set: list[dict[str, str]], *, device: Device, now: datetime) -> str | None:
     """Return the key set as a JWS signed by a CA for this device, valid for one day.
 
     The CA that issued the device's certificate signs it if possible, because the device
@@ -138,9 +126,7 @@ def endorsement(
 
 def _issuer_for(device: Device, now: datetime) -> Issuer | None:
     ca = DeviceCertificatesService()
-    certificates = DeviceCertificate.objects.of_device(device.pk).filter(
-        status="active"
-    )
+    certificates = DeviceCertificate.objects.of_device(device.pk).filter(status="active")
     identifier = certificates.values_list("authority_key_id", flat=True).first()
     try:
         if identifier is not None:
@@ -153,9 +139,7 @@ def _issuer_for(device: Device, now: datetime) -> Issuer | None:
         return None
 
 
-def _signed_by_authority(
-    issuer: Issuer, *, header: dict[str, Any], claims: dict[str, Any]
-) -> str:
+def _signed_by_authority(issuer: Issuer, *, header: dict[str, Any], claims: dict[str, Any]) -> str:
     """Sign with the CA's key; return a JWS.
 
     RSA follows RFC 7518 §3.3. ECDSA follows §3.4: the signature is the concatenation of
@@ -164,9 +148,7 @@ def _signed_by_authority(
     key = issuer.key
     if isinstance(key, rsa.RSAPrivateKey):
         signing_input = jws.signing_input({"alg": "RS256", **header}, claims)
-        signature = key.sign(
-            signing_input.encode(), padding.PKCS1v15(), hashes.SHA256()
-        )
+        signature = key.sign(signing_input.encode(), padding.PKCS1v15(), hashes.SHA256())
     else:
         algorithm, digest = ECDSA_ALGORITHMS[key.curve.key_size]
         signing_input = jws.signing_input({"alg": algorithm, **header}, claims)

@@ -67,10 +67,7 @@ def create_remote_control_rows(
     device: Device, now: datetime, *, by: User
 ) -> tuple[CommandHistory, BulkCommand, Screenshot]:
     """Create a command, a bulk command that waits for confirmation, and a screenshot."""
-    common: dict[str, Any] = {
-        "type": "screenshot",
-        "expires_at": now + timedelta(days=1),
-    }
+    common: dict[str, Any] = {"type": "screenshot", "expires_at": now + timedelta(days=1)}
     command = CommandHistory.every_tenant.create(
         tenant=device.tenant,
         device=device,

@@ -14,11 +14,7 @@ from devices.registry.models import Device
 from devices.registry.tests.factories import TagFactory
 from devices.remote_control.models import BulkCommand, CommandHistory
 from devices.remote_control.services import bulk_commands, policies, sessions
-from devices.remote_control.tests.remote_control import (
-    create_member,
-    errors,
-    online_device,
-)
+from devices.remote_control.tests.remote_control import create_member, errors, online_device
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant, User
 
@@ -38,9 +34,7 @@ def operator(tenant: Tenant) -> User:
 
 
 def request(by: User, now: datetime, **filter: str) -> BulkCommand:
-    return bulk_commands.request(
-        type="reload", parameters={}, filter=filter, by=by, now=now
-    )
+    return bulk_commands.request(type="reload", parameters={}, filter=filter, by=by, now=now)
 
 
 def process_all(now: datetime) -> None:
@@ -83,9 +77,7 @@ def test_every_matching_device_is_commanded(
     assert (row.state, row.done, row.left_out) == ("finished", 3, 0)
 
 
-def test_controlled_devices_are_skipped(
-    fleet: list[Device], operator: User, now: datetime
-) -> None:
+def test_controlled_devices_are_skipped(fleet: list[Device], operator: User, now: datetime) -> None:
     sessions.start(device=fleet[0], controller=operator, now=now)
     row = request(operator, now)
 
@@ -167,9 +159,7 @@ def test_the_history_is_filtered_by_bulk_command(
     for value in ("", str(row.pk).replace("-", ""), f"urn:uuid:{row.pk}", "x"):
         refused = member().get("/remote-control/commands", {"bulk": value})
         assert errors(refused) == (400, [("invalid", "bulk")]), value
-    assert {command["device"] for command in matching} == {
-        str(device.pk) for device in fleet
-    }
+    assert {command["device"] for command in matching} == {str(device.pk) for device in fleet}
     assert other["results"] == []
 
 
@@ -255,10 +245,7 @@ def test_concurrent_workers_command_each_device_once(
         ({"type": "reboot"}, ("required", "filter")),
         ({**REBOOT, "filter": {"colour": "red"}}, ("invalid_filter", "filter.colour")),
         ({**REBOOT, "filter": {"status": "lost"}}, ("invalid_filter", "filter.status")),
-        (
-            {**REBOOT, "filter": {"status": "retired"}},
-            ("invalid_filter", "filter.status"),
-        ),
+        ({**REBOOT, "filter": {"status": "retired"}}, ("invalid_filter", "filter.status")),
         ({**REBOOT, "filter": {"status": ""}}, ("invalid_filter", "filter.status")),
         (
             {"type": "tap", "parameters": {"x": 1, "y": 1}, "filter": {}},

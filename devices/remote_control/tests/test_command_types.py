@@ -66,11 +66,7 @@ def test_valid_parameters_have_no_errors(name: str, parameters: object) -> None:
         ("tap", {"x": True, "y": 5}, [("x", "invalid")]),
         ("tap", {"x": 5}, [("y", "required")]),
         ("tap", {"x": 5, "y": 5, "z": 5}, [("z", "unknown_field")]),
-        (
-            "swipe",
-            {"from": {"x": 1, "y": 1}, "to": {"x": 1, "y": 2000}},
-            [("to.y", "off_screen")],
-        ),
+        ("swipe", {"from": {"x": 1, "y": 1}, "to": {"x": 1, "y": 2000}}, [("to.y", "off_screen")]),
         ("swipe", {"from": {"x": 1, "y": 1}, "to": 5}, [("to", "invalid")]),
         ("keypress", {"key": "self_destruct"}, [("key", "invalid_choice")]),
         ("input", {"text": ""}, [("text", "blank")]),

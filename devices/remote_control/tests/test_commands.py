@@ -49,9 +49,7 @@ def status(command: CommandHistory) -> str:
 
 
 class TestApi:
-    def test_a_gesture_requires_a_session(
-        self, device: Device, client: APIClient
-    ) -> None:
+    def test_a_gesture_requires_a_session(self, device: Device, client: APIClient) -> None:
         tap = {"type": "tap", "parameters": {"x": 1, "y": 1}}
         path = f"/remote-control/{device.pk}"
 
@@ -81,9 +79,7 @@ class TestApi:
     ) -> None:
         member().post(f"/remote-control/{device.pk}/session/start")
 
-        refused = client.post(
-            f"/remote-control/{device.pk}/command", {"type": "reboot"}
-        )
+        refused = client.post(f"/remote-control/{device.pk}/command", {"type": "reboot"})
 
         assert errors(refused) == (409, [("device_controlled", None)])
         assert not CommandHistory.every_tenant.exists()
@@ -100,33 +96,21 @@ class TestApi:
                 {"type": "reload", "parameters": {"hard": True}},
                 ("unknown_field", "parameters.hard"),
             ),
-            (
-                {"type": "reboot", "wait_seconds": 60},
-                ("invalid_deadline", "wait_seconds"),
-            ),
-            (
-                {"type": "wake_up", "wait_seconds": 60},
-                ("invalid_deadline", "wait_seconds"),
-            ),
+            ({"type": "reboot", "wait_seconds": 60}, ("invalid_deadline", "wait_seconds")),
+            ({"type": "wake_up", "wait_seconds": 60}, ("invalid_deadline", "wait_seconds")),
             ({"type": "reload", "until": "noon"}, ("unknown_field", "until")),
             ({}, ("required", "type")),
         ],
     )
     def test_an_invalid_command_is_refused_with_its_field(
-        self,
-        device: Device,
-        client: APIClient,
-        body: dict[str, object],
-        expected: tuple[str, str],
+        self, device: Device, client: APIClient, body: dict[str, object], expected: tuple[str, str]
     ) -> None:
         refused = client.post(f"/remote-control/{device.pk}/command", body)
 
         assert errors(refused) == (400, [expected])
         assert not CommandHistory.every_tenant.exists()
 
-    def test_a_point_off_the_screen_is_refused(
-        self, device: Device, client: APIClient
-    ) -> None:
+    def test_a_point_off_the_screen_is_refused(self, device: Device, client: APIClient) -> None:
         DeviceHardware.every_tenant.create(
             tenant=device.tenant, device=device, screen_width=1280, screen_height=720
         )
@@ -155,14 +139,10 @@ class TestApi:
     def test_the_policy_decides_which_types_are_allowed(
         self, device: Device, client: APIClient, member: Callable[..., APIClient]
     ) -> None:
-        member(Role.ADMIN).patch(
-            "/remote-control/policy", {"allowed_types": ["reload", "tap"]}
-        )
+        member(Role.ADMIN).patch("/remote-control/policy", {"allowed_types": ["reload", "tap"]})
 
         types = client.get("/remote-control/command-types").json()["results"]
-        refused = client.post(
-            f"/remote-control/{device.pk}/command", {"type": "reboot"}
-        )
+        refused = client.post(f"/remote-control/{device.pk}/command", {"type": "reboot"})
 
         allowed = {type["name"] for type in types if type["is_allowed"]}
         assert allowed == {"tap", "reload"}
@@ -179,9 +159,7 @@ class TestApi:
     ) -> None:
         device = online_device(tenant)
         Device.every_tenant.filter(pk=device.pk).update(status="offline")
-        issued = client.post(
-            f"/remote-control/{device.pk}/command", {"type": "reboot"}
-        ).json()
+        issued = client.post(f"/remote-control/{device.pk}/command", {"type": "reboot"}).json()
 
         path = f"/remote-control/commands/{issued['id']}"
         cancelled = client.post(f"{path}/cancel")
@@ -199,9 +177,7 @@ class TestQueue:
     ) -> None:
         other = online_device(acting)
 
-        commands = [
-            issue_command(device, "reload", by=operator, now=now) for _ in range(3)
-        ]
+        commands = [issue_command(device, "reload", by=operator, now=now) for _ in range(3)]
         other_command = issue_command(other, "reload", by=operator, now=now)
 
         assert [command.sequence for command in commands] == [1, 2, 3]
@@ -210,14 +186,10 @@ class TestQueue:
     def test_a_new_command_supersedes_a_queued_one_of_its_type(
         self, acting: Tenant, device: Device, operator: User, now: datetime
     ) -> None:
-        loud = issue_command(
-            device, "set_volume", parameters={"volume": 90}, by=operator, now=now
-        )
+        loud = issue_command(device, "set_volume", parameters={"volume": 90}, by=operator, now=now)
         reload = issue_command(device, "reload", by=operator, now=now)
 
-        quiet = issue_command(
-            device, "set_volume", parameters={"volume": 10}, by=operator, now=now
-        )
+        quiet = issue_command(device, "set_volume", parameters={"volume": 10}, by=operator, now=now)
 
         assert status(loud) == "superseded"
         assert status(reload) == "queued"
@@ -240,9 +212,7 @@ class TestQueue:
         sessions.start(device=device, controller=operator, now=now)
 
         keys = [
-            issue_command(
-                device, "keypress", parameters={"key": "down"}, by=operator, now=now
-            )
+            issue_command(device, "keypress", parameters={"key": "down"}, by=operator, now=now)
             for _ in range(2)
         ]
 
@@ -254,9 +224,7 @@ class TestQueue:
         device = online_device(acting)
         Device.every_tenant.filter(pk=device.pk).update(status="offline")
 
-        reboot = issue_command(
-            device, "reboot", by=operator, now=now, wait=timedelta(hours=6)
-        )
+        reboot = issue_command(device, "reboot", by=operator, now=now, wait=timedelta(hours=6))
         command_expiry.expire_overdue(now=now + timedelta(hours=6) - SECOND)
         assert status(reboot) == "queued"
 
@@ -303,9 +271,7 @@ class TestQueue:
     ) -> None:
         quarantine.quarantine(device=device, now=now)
 
-        refused = client.post(
-            f"/remote-control/{device.pk}/command", {"type": "reboot"}
-        )
+        refused = client.post(f"/remote-control/{device.pk}/command", {"type": "reboot"})
 
         assert errors(refused) == (409, [("device_quarantined", None)])
 

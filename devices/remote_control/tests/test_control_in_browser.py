@@ -67,9 +67,7 @@ def on_control_page(
 ) -> Callable[..., Any]:
     """Runs steps as a member who has opened the control page of the device."""
 
-    def run(
-        steps: Callable[[Page], Any], role: Role = Role.OPERATOR, **options: Any
-    ) -> Any:
+    def run(steps: Callable[[Page], Any], role: Role = Role.OPERATOR, **options: Any) -> Any:
         user = User.objects.create_user(f"{role}@example.com", PASSWORD)
         MembershipFactory.create(tenant=device.tenant, user=user, role=role)
 
@@ -107,9 +105,7 @@ def test_a_member_controls_a_device_during_a_session(
         picture = page.locator("#screen-picture")
         expect(picture).to_be_visible()
         bounds: Any = picture.bounding_box()
-        page.mouse.click(
-            bounds["x"] + bounds["width"] / 2, bounds["y"] + bounds["height"] / 4
-        )
+        page.mouse.click(bounds["x"] + bounds["width"] / 2, bounds["y"] + bounds["height"] / 4)
         expect(command_status(page, "Tap")).to_have_text("succeeded")
         expect(command_status(page, "Screenshot")).to_have_text("succeeded")
         page.mouse.move(bounds["x"] + 20, bounds["y"] + 100)
@@ -164,9 +160,7 @@ def test_a_device_that_another_member_controls_is_shown_only(
         sessions.start(device=device, controller=other, now=datetime.now(UTC))
 
     def steps(page: Page) -> None:
-        expect(page.locator("#control-status")).to_have_text(
-            f"{other.email} controls this device."
-        )
+        expect(page.locator("#control-status")).to_have_text(f"{other.email} controls this device.")
         for name in ("Home", "Reboot", "Set volume"):
             expect(button(page, name)).to_be_disabled()
         expect(button(page, "Start session")).to_be_hidden()
@@ -180,9 +174,7 @@ def test_an_administrator_ends_the_session(
 ) -> None:
     with tenant_scope(device.tenant_id):
         sessions.start(
-            device=device,
-            controller=create_member(device.tenant),
-            now=datetime.now(UTC),
+            device=device, controller=create_member(device.tenant), now=datetime.now(UTC)
         )
 
     def steps(page: Page) -> None:

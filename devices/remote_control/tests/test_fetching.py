@@ -111,10 +111,7 @@ class TestFetching:
         assert fetch(device, 0, now) == ["reload"]
 
     def test_connect_returns_the_waiting_commands_and_the_stream_address(
-        self,
-        device: Device,
-        command: CommandHistory,
-        as_device: Callable[..., APIClient],
+        self, device: Device, command: CommandHistory, as_device: Callable[..., APIClient]
     ) -> None:
         client = as_device(device)
 
@@ -206,9 +203,7 @@ class TestFetching:
 
 
 class TestAnswering:
-    def test_each_status_sets_its_time(
-        self, device: Device, operator: User, now: datetime
-    ) -> None:
+    def test_each_status_sets_its_time(self, device: Device, operator: User, now: datetime) -> None:
         reboot = issue_command(device, "reboot", by=operator, now=now)
         later = [now + timedelta(seconds=number) for number in range(1, 5)]
         fetch(device, 0, later[0])
@@ -220,12 +215,7 @@ class TestAnswering:
         reboot.refresh_from_db()
         assert reboot.status == "succeeded"
         assert reboot.result == {"uptime": 3}
-        times = (
-            reboot.sent_at,
-            reboot.delivered_at,
-            reboot.started_at,
-            reboot.ended_at,
-        )
+        times = (reboot.sent_at, reboot.delivered_at, reboot.started_at, reboot.ended_at)
         assert list(times) == later
         assert NextSteps.every_tenant.get(device=device).commands_waiting == 0
 
@@ -240,10 +230,7 @@ class TestAnswering:
         assert answer(reboot, "running", now) == "succeeded"
 
     def test_the_same_answer_twice_has_no_further_effect(
-        self,
-        device: Device,
-        command: CommandHistory,
-        as_device: Callable[..., APIClient],
+        self, device: Device, command: CommandHistory, as_device: Callable[..., APIClient]
     ) -> None:
         client, path = as_device(device), f"{COMMANDS}/{command.pk}/answer"
         body = {"status": "failed", "reason": "No power button."}
@@ -257,16 +244,11 @@ class TestAnswering:
         assert (command.status, command.reason) == ("failed", "No power button.")
 
     def test_a_device_cannot_answer_for_another_device(
-        self,
-        device: Device,
-        command: CommandHistory,
-        as_device: Callable[..., APIClient],
+        self, device: Device, command: CommandHistory, as_device: Callable[..., APIClient]
     ) -> None:
         client = as_device(online_device(device.tenant))
 
-        refused = client.post(
-            f"{COMMANDS}/{command.pk}/answer", {"status": "succeeded"}
-        )
+        refused = client.post(f"{COMMANDS}/{command.pk}/answer", {"status": "succeeded"})
 
         assert errors(refused) == (404, [("command_not_found", None)])
         command.refresh_from_db()
@@ -301,9 +283,7 @@ class TestAnswering:
     ) -> None:
         member().post(f"/remote-control/commands/{command.pk}/cancel")
 
-        refused = as_device(device).post(
-            f"{COMMANDS}/{command.pk}/answer", {"status": "running"}
-        )
+        refused = as_device(device).post(f"{COMMANDS}/{command.pk}/answer", {"status": "running"})
 
         assert errors(refused) == (410, [("command_ended", None)])
         assert refused.json()["current"] == {"status": "cancelled"}
@@ -340,9 +320,7 @@ class TestAnswering:
         self, device: Device, operator: User, now: datetime
     ) -> None:
         sessions.start(device=device, controller=operator, now=now)
-        key = issue_command(
-            device, "keypress", parameters={"key": "up"}, by=operator, now=now
-        )
+        key = issue_command(device, "keypress", parameters={"key": "up"}, by=operator, now=now)
         fetch(device, 0, now)
 
         answer(key, "succeeded", now)
@@ -352,9 +330,7 @@ class TestAnswering:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_answer_does_not_wait_for_the_lock_of_the_device(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_an_answer_does_not_wait_for_the_lock_of_the_device(tenant: Tenant, now: datetime) -> None:
     """Otherwise it would deadlock with a retirement, which locks the device first."""
     device, by = online_device(tenant), create_member(tenant)
     reboot = issue_command(device, "reboot", by=by, now=now)

@@ -57,18 +57,12 @@ def act(client: Client, device: Device, **fields: Any) -> Any:
 
 
 class TestControlPage:
-    def test_a_session_is_started_used_and_ended(
-        self, device: Device, signed_in: SignedIn
-    ) -> None:
+    def test_a_session_is_started_used_and_ended(self, device: Device, signed_in: SignedIn) -> None:
         client = signed_in()
 
         started = act(client, device, action="start").json()
         commanded = act(
-            client,
-            device,
-            action="command",
-            type="keypress",
-            parameters={"key": "home"},
+            client, device, action="command", type="keypress", parameters={"key": "home"}
         ).json()
         ended = act(client, device, action="end").json()
 
@@ -99,9 +93,7 @@ class TestControlPage:
         assert refused.json()["is_mine"] is True
 
     @pytest.mark.parametrize("text", ["{{{", "[NaN]", '{"x": "\\ud800"}', "[" * 1999])
-    def test_invalid_json_is_refused(
-        self, device: Device, signed_in: SignedIn, text: str
-    ) -> None:
+    def test_invalid_json_is_refused(self, device: Device, signed_in: SignedIn, text: str) -> None:
         url = f"{PORTAL}/remotecontrolsession/device/{device.pk}/act/"
         fields = {"action": "command", "type": "reboot", "parameters": text}
 
@@ -110,9 +102,7 @@ class TestControlPage:
     def test_a_command_is_cancelled(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
-        reboot = issue_command(
-            device, "reboot", by=create_member(tenant), now=datetime.now(UTC)
-        )
+        reboot = issue_command(device, "reboot", by=create_member(tenant), now=datetime.now(UTC))
 
         response = act(signed_in(), device, action="cancel", command=reboot.pk)
 
@@ -134,9 +124,7 @@ class TestControlPage:
     def test_the_last_screenshot_is_served_as_an_image_only(
         self, device: Device, signed_in: SignedIn, tenant: Tenant
     ) -> None:
-        _, _, shot = create_remote_control_rows(
-            device, datetime.now(UTC), by=create_member(tenant)
-        )
+        _, _, shot = create_remote_control_rows(device, datetime.now(UTC), by=create_member(tenant))
         Screenshot.every_tenant.filter(pk=shot.pk).update(image=picture())
         client = signed_in(Role.VIEWER)
         url = f"{PORTAL}/remotecontrolsession/device/{device.pk}/state/"
@@ -209,9 +197,7 @@ class TestBulkCommands:
         first, second = signed_in(), signed_in()
         first.post(NEW, {**RELOAD, "found": "1"})
         row = BulkCommand.every_tenant.get()
-        page, decide = (
-            f"{PORTAL}/bulkcommand/{row.pk}/{end}/" for end in ("change", "decide")
-        )
+        page, decide = (f"{PORTAL}/bulkcommand/{row.pk}/{end}/" for end in ("change", "decide"))
 
         assert "Confirm for" not in first.get(page).content.decode()
         first.post(decide, {"confirm": "1"})
@@ -257,9 +243,7 @@ class TestPolicy:
         assert (row.allowed_types, row.blast_radius) == ([], 9)
         assert str(row.pk) in client.get(url)["Location"]
 
-    def test_an_operator_reads_the_policy(
-        self, tenant: Tenant, signed_in: SignedIn
-    ) -> None:
+    def test_an_operator_reads_the_policy(self, tenant: Tenant, signed_in: SignedIn) -> None:
         client = signed_in()
 
         page = client.get(f"{PORTAL}/remotecontrolpolicy/")

@@ -80,10 +80,7 @@ def test_an_upload_stores_the_screenshot_and_completes_the_command(
 
 
 def test_the_device_may_answer_succeeded_after_the_upload(
-    device: Device,
-    command: CommandHistory,
-    upload_path: str,
-    as_device: Callable[..., APIClient],
+    device: Device, command: CommandHistory, upload_path: str, as_device: Callable[..., APIClient]
 ) -> None:
     upload(upload_path, picture())
 
@@ -95,10 +92,7 @@ def test_the_device_may_answer_succeeded_after_the_upload(
 
 
 def test_the_answer_succeeded_is_refused_without_an_upload(
-    device: Device,
-    command: CommandHistory,
-    upload_path: str,
-    as_device: Callable[..., APIClient],
+    device: Device, command: CommandHistory, upload_path: str, as_device: Callable[..., APIClient]
 ) -> None:
     refused = as_device(device).post(
         f"/devices/me/commands/{command.pk}/answer", {"status": "succeeded"}
@@ -189,9 +183,7 @@ def test_an_upload_after_the_command_expired_is_refused(
     assert errors(refused) == (410, [("upload_ended", None)])
 
 
-def test_old_screenshots_are_deleted(
-    device: Device, upload_path: str, now: datetime
-) -> None:
+def test_old_screenshots_are_deleted(device: Device, upload_path: str, now: datetime) -> None:
     upload(upload_path, picture())
 
     assert screenshots.delete_old(before=now) == 0

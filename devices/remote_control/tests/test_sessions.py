@@ -59,9 +59,7 @@ def test_starting_again_returns_the_existing_session(
     assert (again.status_code, again.json()["id"]) == (200, first["id"])
 
 
-def test_the_status_names_the_controller(
-    device: Device, member: Callable[..., APIClient]
-) -> None:
+def test_the_status_names_the_controller(device: Device, member: Callable[..., APIClient]) -> None:
     controller, viewer = member(Role.OPERATOR), member(Role.VIEWER)
     controller.post(f"/remote-control/{device.pk}/session/start")
 
@@ -74,9 +72,7 @@ def test_the_status_names_the_controller(
     assert for_viewer["session"]["controller"] == email
 
 
-def test_a_viewer_cannot_control_a_device(
-    device: Device, member: Callable[..., APIClient]
-) -> None:
+def test_a_viewer_cannot_control_a_device(device: Device, member: Callable[..., APIClient]) -> None:
     viewer = member(Role.VIEWER)
 
     for path in ("session/start", "session/end", "command"):
@@ -94,9 +90,7 @@ def test_an_offline_device_cannot_be_controlled(
     assert errors(refused) == (409, [("device_offline", None)])
 
 
-def test_a_controller_ends_their_session(
-    device: Device, member: Callable[..., APIClient]
-) -> None:
+def test_a_controller_ends_their_session(device: Device, member: Callable[..., APIClient]) -> None:
     controller, other = member(), member()
     controller.post(f"/remote-control/{device.pk}/session/start")
 
@@ -150,18 +144,10 @@ class TestAutomaticEnd:
         assert self.end_reason(session) == "idle"
 
     def test_a_command_extends_the_session(
-        self,
-        device: Device,
-        controller: User,
-        session: RemoteControlSession,
-        now: datetime,
+        self, device: Device, controller: User, session: RemoteControlSession, now: datetime
     ) -> None:
         issue_command(
-            device,
-            "keypress",
-            parameters={"key": "home"},
-            by=controller,
-            now=now + IDLE - SECOND,
+            device, "keypress", parameters={"key": "home"}, by=controller, now=now + IDLE - SECOND
         )
 
         assert sessions.end_expired(now=now + IDLE) == 0
@@ -203,15 +189,9 @@ class TestAutomaticEnd:
         assert self.end_reason(session) == "device"
 
     def test_ending_a_session_cancels_its_queued_gestures(
-        self,
-        device: Device,
-        controller: User,
-        session: RemoteControlSession,
-        now: datetime,
+        self, device: Device, controller: User, session: RemoteControlSession, now: datetime
     ) -> None:
-        key = issue_command(
-            device, "keypress", parameters={"key": "home"}, by=controller, now=now
-        )
+        key = issue_command(device, "keypress", parameters={"key": "home"}, by=controller, now=now)
         reboot = issue_command(device, "reboot", by=controller, now=now)
 
         sessions.end(device=device, by=controller, may_end_others=False, now=now)
@@ -233,9 +213,7 @@ class TestAutomaticEnd:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_commanding_and_retiring_a_device_do_not_deadlock(
-    tenant: Tenant, now: datetime
-) -> None:
+def test_commanding_and_retiring_a_device_do_not_deadlock(tenant: Tenant, now: datetime) -> None:
     """Both take the same locks in the same order."""
     by = create_member(tenant)
 

@@ -139,9 +139,7 @@ def test_each_tenant_has_its_own_key(acting: Tenant, now: datetime) -> None:
     assert key.thumbprint != other_key.thumbprint
 
 
-def test_the_private_key_is_encrypted_in_the_database(
-    acting: Tenant, now: datetime
-) -> None:
+def test_the_private_key_is_encrypted_in_the_database(acting: Tenant, now: datetime) -> None:
     key = signing.current_key(now=now)
 
     stored = CommandSigningKey.objects.get(pk=key.pk).private_key
@@ -159,14 +157,10 @@ def test_the_key_stays_readable_after_the_secret_key_changes(
     call_command("reencrypt_secrets")
 
     settings.SECRET_KEY_FALLBACKS = []
-    assert (
-        signing.sign_command(command, signing.current_key(now=now), more={}) == before
-    )
+    assert signing.sign_command(command, signing.current_key(now=now), more={}) == before
 
 
-def test_only_an_admin_replaces_the_key(
-    acting: Tenant, member: Callable[..., APIClient]
-) -> None:
+def test_only_an_admin_replaces_the_key(acting: Tenant, member: Callable[..., APIClient]) -> None:
     path = "/remote-control/signing-keys"
 
     refused = member(Role.OPERATOR).post(path)
@@ -178,9 +172,7 @@ def test_only_an_admin_replaces_the_key(
     assert [key["kid"] for key in after.json()["keys"]][1:] == [before[0]["kid"]]
 
 
-def test_the_ca_of_the_devices_certificate_signs_the_keys(
-    device: Device, now: datetime
-) -> None:
+def test_the_ca_of_the_devices_certificate_signs_the_keys(device: Device, now: datetime) -> None:
     """During a CA rotation, most devices know only the old CA."""
     ca = DeviceCertificatesService()
     CertificateManagementService().issue_certificate(
@@ -212,17 +204,10 @@ def test_a_ca_with_any_key_type_signs_the_keys(
     header, payload, signature = endorsement.split(".")
     algorithm = json.loads(decoded(header))["alg"]
     assert algorithm == {"rsa": "RS256", "ec": "ES384"}[key_type]
-    _verify(
-        issuer.certificate,
-        algorithm,
-        f"{header}.{payload}".encode(),
-        decoded(signature),
-    )
+    _verify(issuer.certificate, algorithm, f"{header}.{payload}".encode(), decoded(signature))
 
 
-def _verify(
-    certificate: x509.Certificate, algorithm: str, data: bytes, signature: bytes
-) -> None:
+def _verify(certificate: x509.Certificate, algorithm: str, data: bytes, signature: bytes) -> None:
     key = certificate.public_key()
     if algorithm == "RS256":
         assert isinstance(key, rsa.RSAPublicKey)

@@ -6,24 +6,14 @@ import pytest
 
 from devices.registry.tests.waiting import wait_until
 from devices.remote_control import tasks
-from devices.remote_control.models import (
-    BulkCommand,
-    CommandHistory,
-    RemoteControlSession,
-)
+from devices.remote_control.models import BulkCommand, CommandHistory, RemoteControlSession
 from devices.remote_control.services import bulk_commands, sessions
-from devices.remote_control.tests.remote_control import (
-    create_member,
-    issue_command,
-    online_device,
-)
+from devices.remote_control.tests.remote_control import create_member, issue_command, online_device
 from tenants.models import Tenant
 
 
 @pytest.mark.usefixtures("celery_worker")
-def test_a_requested_bulk_command_is_processed(
-    acting: Tenant,
-) -> None:
+def test_a_requested_bulk_command_is_processed(acting: Tenant) -> None:
     online_device(acting)
     bulk_commands.request(
         type="reload",

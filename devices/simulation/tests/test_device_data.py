@@ -31,9 +31,7 @@ def profile_with(condition: str = HEALTHY) -> DeviceProfile:
     raise AssertionError(f"No seed gives the condition {condition}.")
 
 
-def values_over(
-    profile: DeviceProfile, start: datetime, hours: float, field: str
-) -> list[Any]:
+def values_over(profile: DeviceProfile, start: datetime, hours: float, field: str) -> list[Any]:
     random = Random(1)
     return [
         sample(profile, start + timedelta(minutes=5 * number), random)[field]
@@ -45,12 +43,8 @@ def values_over(
 def test_every_sample_is_valid(seed: int) -> None:
     random = Random(seed)
     profile = random_profile(random)
-    samples = [
-        sample(profile, NOON - n * timedelta(minutes=5), random) for n in range(300)
-    ]
-    clock = Clock(
-        now=NOON, oldest=NOON - timedelta(days=90), limit=timedelta(minutes=10)
-    )
+    samples = [sample(profile, NOON - n * timedelta(minutes=5), random) for n in range(300)]
+    clock = Clock(now=NOON, oldest=NOON - timedelta(days=90), limit=timedelta(minutes=10))
     result = validate_samples(samples, sent_at=None, clock=clock)
     assert result.faults == []
 
@@ -64,13 +58,11 @@ def test_the_same_seed_gives_the_same_samples() -> None:
 
 
 def test_at_night_the_screen_is_off_and_the_cpu_is_idle() -> None:
-    day, night = (
-        values_over(profile_with(), at, 1, "cpu_usage") for at in (NOON, NIGHT)
-    )
+    day, night = (values_over(profile_with(), at, 1, "cpu_usage") for at in (NOON, NIGHT))
     assert mean(night) < mean(day) / 2
-    assert {
-        screen["is_on"] for screen in values_over(profile_with(), NIGHT, 1, "screen")
-    } == {False}
+    assert {screen["is_on"] for screen in values_over(profile_with(), NIGHT, 1, "screen")} == {
+        False
+    }
 
 
 def test_a_hot_device_has_a_high_cpu_usage_by_day() -> None:

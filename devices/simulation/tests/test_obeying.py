@@ -16,11 +16,7 @@ from devices.registry.services import credentials
 from devices.registry.tests.waiting import wait_until
 from devices.remote_control.models import CommandHistory, Screenshot
 from devices.remote_control.services import signing
-from devices.remote_control.tests.remote_control import (
-    create_member,
-    issue_command,
-    online_device,
-)
+from devices.remote_control.tests.remote_control import create_member, issue_command, online_device
 from devices.simulation.commands import CommandClient
 from devices.simulation.device import FleetTiming
 from devices.simulation.fleet import Fleet
@@ -85,9 +81,7 @@ class TestPushNotifications:
 def trust_ca(client: CommandClient) -> None:
     """Give the device the CA chain, as the response with its certificate does."""
     issuer = DeviceCertificatesService().initialize_ca(now=NOW)
-    pem = [
-        certificate.public_bytes(Encoding.PEM).decode() for certificate in issuer.chain
-    ]
+    pem = [certificate.public_bytes(Encoding.PEM).decode() for certificate in issuer.chain]
     client.chain = "".join(pem)
 
 
@@ -110,9 +104,7 @@ class Server:
         row = {"id": str(command.pk), "sequence": command.sequence, "signed": signed}
         self.commands.append(row)
 
-    async def call(
-        self, kind: str, method: str, path: str, body: Any = None
-    ) -> tuple[int, Any]:
+    async def call(self, kind: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         if kind == "commands":
             after = int(path.partition("after=")[2])
             new_commands = [row for row in self.commands if row["sequence"] > after]

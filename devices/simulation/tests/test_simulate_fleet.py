@@ -37,11 +37,7 @@ pytestmark = [
     pytest.mark.usefixtures("partitions_dropped"),
 ]
 FAST_PACE = FleetTiming(
-    connect_every=0.2,
-    report_every=0.2,
-    start_within=0.2,
-    silence_probability=0.0,
-    use_push=False,
+    connect_every=0.2, report_every=0.2, start_within=0.2, silence_probability=0.0, use_push=False
 )
 
 
@@ -59,9 +55,7 @@ def tenant() -> Tenant:
 @pytest.fixture
 def enrollment_token(tenant: Tenant) -> str:
     with tenant_scope(tenant.pk):
-        _, token = credentials.create_enrollment_token(
-            name="fleet", now=datetime.now(UTC)
-        )
+        _, token = credentials.create_enrollment_token(name="fleet", now=datetime.now(UTC))
     return token
 
 
@@ -99,9 +93,7 @@ def test_devices_register_enroll_connect_and_report(
     assert tally.as_json_values()["devices"] == {"online": 3}
 
 
-def test_the_same_seed_gives_the_same_devices(
-    live_server: Any, enrollment_token: str
-) -> None:
+def test_the_same_seed_gives_the_same_devices(live_server: Any, enrollment_token: str) -> None:
     for _ in range(2):
         tally = run_fleet(live_server.url, enrollment_token, seconds=1.5)
     assert tally.kinds["register"].statuses == {200: 3}
@@ -156,9 +148,7 @@ def test_a_device_with_a_deleted_token_registers_again(
     assert tally.kinds["register"].statuses == {201: 1, 200: 1}
 
 
-def test_new_devices_report_their_history(
-    live_server: Any, enrollment_token: str
-) -> None:
+def test_new_devices_report_their_history(live_server: Any, enrollment_token: str) -> None:
     pace = FleetTiming(**{**_fields(FAST_PACE), "history": timedelta(hours=2)})
     run_fleet(live_server.url, enrollment_token, pace=pace, seconds=2)
     history_rows = DeviceMetrics.every_tenant.filter(
@@ -167,15 +157,9 @@ def test_new_devices_report_their_history(
     assert history_rows.count() == 3 * 24
 
 
-def test_a_device_goes_silent_and_comes_back(
-    live_server: Any, enrollment_token: str
-) -> None:
+def test_a_device_goes_silent_and_comes_back(live_server: Any, enrollment_token: str) -> None:
     pace = FleetTiming(
-        **{
-            **_fields(FAST_PACE),
-            "silence_probability": 0.5,
-            "silence_seconds": (0.3, 0.4),
-        }
+        **{**_fields(FAST_PACE), "silence_probability": 0.5, "silence_seconds": (0.3, 0.4)}
     )
     tally = run_fleet(live_server.url, enrollment_token, pace=pace)
     assert failed_requests(tally) == {}
@@ -187,9 +171,7 @@ def test_devices_keep_running_while_the_server_is_unreachable() -> None:
     assert tally.kinds["register"].statuses == {0: 3}
 
 
-@pytest.mark.parametrize(
-    "body", [b"<html>Sign in</html>", b"{}", b"[]", b"\xff", b'{"token": 5}']
-)
+@pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"{}", b"[]", b"\xff", b'{"token": 5}'])
 def test_devices_keep_running_after_an_unexpected_response(body: bytes) -> None:
     class Proxy(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -222,21 +204,12 @@ def test_devices_keep_running_after_an_unexpected_response(body: bytes) -> None:
     ],
 )
 def test_invalid_options_are_rejected(options: list[str], message: str) -> None:
-    required_options = [
-        "--url",
-        "http://localhost:1",
-        "--token",
-        "enr_x",
-        "--seconds",
-        "1",
-    ]
+    required_options = ["--url", "http://localhost:1", "--token", "enr_x", "--seconds", "1"]
     with pytest.raises(CommandError, match=message):
         call_command("simulate_fleet", *required_options, *options)
 
 
-def test_an_interrupted_run_prints_its_statistics(
-    live_server: Any, enrollment_token: str
-) -> None:
+def test_an_interrupted_run_prints_its_statistics(live_server: Any, enrollment_token: str) -> None:
     options = ["--url", live_server.url, "--devices", "2", "--connect-every", "0.5"]
     process = subprocess.Popen(
         [sys.executable, "manage.py", "simulate_fleet", *options, "--json"],

@@ -15,9 +15,7 @@ def choice_field(label: str, choices: Any, **kwargs: Any) -> Any:
     return forms.ChoiceField(label=label, choices=choices, widget=widget, **kwargs)
 
 
-def integer_field(
-    label: str, limits: tuple[int, int], initial: Any, help_text: str
-) -> Any:
+def integer_field(label: str, limits: tuple[int, int], initial: Any, help_text: str) -> Any:
     """Return an integer field. It is required if it has an initial value.
 
     Args:

@@ -4,21 +4,11 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
-from unfold.widgets import (
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextareaWidget,
-)
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from devices.updates.admin.fields import choice_field, integer_field
-from devices.updates.models import (
-    SoftwareProduct,
-    SoftwareUpdate,
-    UpdatePolicy,
-)
-from devices.updates.models.packages import (
-    DEFAULT_APPROVAL_ABOVE,
-    DEFAULT_CONCURRENT_DOWNLOADS,
-)
+from devices.updates.models import SoftwareProduct, SoftwareUpdate, UpdatePolicy
+from devices.updates.models.packages import DEFAULT_APPROVAL_ABOVE, DEFAULT_CONCURRENT_DOWNLOADS
 from devices.updates.services import packages, policies, products
 from devices.updates.services.packages import MAX_CHANGELOG_LENGTH
 from devices.updates.services.policies import LIMITS
@@ -64,9 +54,7 @@ class ProductForm(ServiceForm):
     def call_service(self) -> SoftwareProduct:
         values = dict(self.cleaned_data)
         if not self.instance._state.adding:
-            return products.rename(
-                product=self.instance, name=values["name"], now=timezone.now()
-            )
+            return products.rename(product=self.instance, name=values["name"], now=timezone.now())
         return products.create(now=timezone.now(), **values)
 
 
@@ -87,14 +75,12 @@ class PackageForm(ServiceForm):
     target_models = text_field(
         "Device models",
         length=2000,
-        help_text="Separate models with commas, for example: X96, H96. Leave empty for"
-        " all models.",
+        help_text="Separate models with commas, for example: X96, H96. Leave empty for all models.",
     )
     minimum_version = text_field(
         "Minimum version",
         length=MAX_VERSION_LENGTH,
-        help_text="Oldest version from which a device can be updated. Leave empty for"
-        " any version.",
+        help_text="Oldest version from which a device can be updated. Leave empty for any version.",
     )
     user: User
 

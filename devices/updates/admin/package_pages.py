@@ -52,18 +52,14 @@ def act(request: HttpRequest, package_id: UUID) -> HttpResponse:
             if "release" in request.POST:
                 sha256 = request.POST.get("sha256", "")
                 packages.release(package=package, sha256=sha256, now=timezone.now())
-                messages.success(
-                    request, "The package was released. It can be rolled out now."
-                )
+                messages.success(request, "The package was released. It can be rolled out now.")
             elif "withdraw" not in request.POST:
                 raise Http404
             elif not reason:
                 messages.error(request, "Enter the reason for the withdrawal.")
             else:
                 packages.withdraw(package=package, reason=reason, now=timezone.now())
-                messages.success(
-                    request, "The package was withdrawn. Its rollouts were aborted."
-                )
+                messages.success(request, "The package was withdrawn. Its rollouts were aborted.")
         except DomainError as error:
             messages.error(request, str(error))
     return redirect(change_url(package))
@@ -86,12 +82,9 @@ def page_context(request: HttpRequest, package: SoftwareUpdate) -> dict[str, Any
             for rollout in rollouts.prefetch_related("waves")[:MAX_ROLLOUTS]
         ],
         "may_upload": may_change and package.state == State.DRAFT,
-        "may_release": may_change
-        and package.state == State.DRAFT
-        and bool(package.sha256),
+        "may_release": may_change and package.state == State.DRAFT and bool(package.sha256),
         "may_withdraw": may_change and package.state == State.RELEASED,
-        "may_roll_out": request.user.has_perm(ROLL_OUT)
-        and package.state == State.RELEASED,
+        "may_roll_out": request.user.has_perm(ROLL_OUT) and package.state == State.RELEASED,
         "upload_url": reverse("admin:updates_package_file", args=[package.pk]),
         "action_url": reverse("admin:updates_package_act", args=[package.pk]),
         "rollout_url": f"{new}?package={package.pk}",
@@ -111,9 +104,7 @@ def change_url(package: SoftwareUpdate) -> str:
 def _package(request: HttpRequest, package_id: UUID) -> SoftwareUpdate:
     if not request.user.has_perm(CHANGE):
         raise PermissionDenied
-    visible = visible_to(signed_in_user(request), SoftwareUpdate).select_related(
-        "product"
-    )
+    visible = visible_to(signed_in_user(request), SoftwareUpdate).select_related("product")
     package = visible.filter(pk=package_id).first()
     if package is None:
         raise Http404

@@ -46,24 +46,16 @@ class PackageChoice(forms.ModelChoiceField):  # type: ignore[type-arg] # not gen
 class RolloutForm(forms.Form):
     """The settings of a rollout."""
 
-    package = PackageChoice(
-        queryset=SoftwareUpdate.objects.none(), widget=UnfoldAdminSelectWidget
-    )
+    package = PackageChoice(queryset=SoftwareUpdate.objects.none(), widget=UnfoldAdminSelectWidget)
     name = text_field(
-        "Name",
-        length=120,
-        help_text="Leave empty to use the product and the version.",
+        "Name", length=120, help_text="Leave empty to use the product and the version."
     )
     tag = text_field("Tag", help_text="Only devices with this tag.")
     model = text_field("Model", help_text="Only devices of this model.")
-    app_version = text_field(
-        "Installed version", help_text="Only devices with this app version."
-    )
+    app_version = text_field("Installed version", help_text="Only devices with this app version.")
     status = choice_field("Status", STATUSES, required=False)
     search = text_field(
-        "Search",
-        length=120,
-        help_text="A part of the device name, or the start of an identifier.",
+        "Search", length=120, help_text="A part of the device name, or the start of an identifier."
     )
     device = text_field("Device id", help_text="Only this device.")
     waves = text_field(
@@ -87,8 +79,7 @@ class RolloutForm(forms.Form):
         "Soak time (minutes)",
         TERMS["soak_minutes"],
         DEFAULT_SOAK_MINUTES,
-        "How long a device must be online with the new version without a new alert to"
-        " succeed.",
+        "How long a device must be online with the new version without a new alert to succeed.",
     )
     deadline_minutes = integer_field(
         "Report deadline (minutes)",
@@ -142,9 +133,7 @@ class RolloutForm(forms.Form):
             rollout: the rollout to change; None for a new one.
             package_id: id of the package that is selected for a new one.
         """
-        kwargs["initial"] = (
-            {"package": package_id} if rollout is None else _initial_values(rollout)
-        )
+        kwargs["initial"] = {"package": package_id} if rollout is None else _initial_values(rollout)
         super().__init__(*args, **kwargs)
         package: Any = self.fields["package"]
         package.shows_tenant = user.is_superuser
@@ -180,9 +169,7 @@ class RolloutForm(forms.Form):
             if not is_percent and not value.is_integer():
                 message = "A number of devices must be a whole number."
                 raise forms.ValidationError(message)
-            sizes.append(
-                WaveSize(percent=value) if is_percent else WaveSize(count=int(value))
-            )
+            sizes.append(WaveSize(percent=value) if is_percent else WaveSize(count=int(value)))
         return sizes
 
     def clean(self) -> dict[str, Any]:

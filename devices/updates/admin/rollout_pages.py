@@ -17,13 +17,7 @@ from core.errors import DomainError
 from devices.registry.admin.quarantine import is_uuid
 from devices.updates.admin.rollout_forms import FILTERS, RolloutForm
 from devices.updates.models import Deployment
-from devices.updates.services import (
-    failures,
-    progress,
-    rollout_control,
-    rollout_decision,
-    rollouts,
-)
+from devices.updates.services import failures, progress, rollout_control, rollout_decision, rollouts
 from devices.updates.services.targets import Plan
 from tenants.admin.base import signed_in_user
 from tenants.context import tenant_scope
@@ -66,9 +60,7 @@ def add_rollout(request: HttpRequest) -> HttpResponse:
                 now=timezone.now(),
             )
             if "start" in request.POST:
-                rollout = rollout_control.start(
-                    deployment=rollout, by=user, now=timezone.now()
-                )
+                rollout = rollout_control.start(deployment=rollout, by=user, now=timezone.now())
         except DomainError as error:
             _add_errors(form, error)
             return _form_page(request, form)
@@ -79,19 +71,14 @@ def add_rollout(request: HttpRequest) -> HttpResponse:
 def change_settings(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
     """Change the settings of a rollout."""
     rollout = _rollout(request, rollout_id)
-    form = RolloutForm(
-        request.POST or None, user=signed_in_user(request), rollout=rollout
-    )
+    form = RolloutForm(request.POST or None, user=signed_in_user(request), rollout=rollout)
     if request.method != "POST" or not form.is_valid():
         return _form_page(request, form, rollout=rollout)
     values = form.changed_values(rollout)
     with tenant_scope(rollout.tenant_id):
         try:
             rollouts.change(
-                deployment=rollout,
-                name=form.cleaned_data["name"],
-                now=timezone.now(),
-                **values,
+                deployment=rollout, name=form.cleaned_data["name"], now=timezone.now(), **values
             )
         except DomainError as error:
             _add_errors(form, error)
@@ -116,22 +103,10 @@ def act(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
             "The rollout is paused. No more devices start the update.",
         ),
         "resume": (rollout_control.resume, {}, "The rollout is resumed."),
-        "abort": (
-            rollout_control.abort,
-            {"reason": reason},
-            "The rollout is aborted.",
-        ),
-        "retry": (
-            rollout_control.retry,
-            {},
-            "The failed devices get another attempt.",
-        ),
+        "abort": (rollout_control.abort, {"reason": reason}, "The rollout is aborted."),
+        "retry": (rollout_control.retry, {}, "The failed devices get another attempt."),
         "next": (rollout_control.start_next_wave, {}, "The next wave starts."),
-        "rollback": (
-            rollout_control.roll_back,
-            {"by": by},
-            "The rollback has started.",
-        ),
+        "rollback": (rollout_control.roll_back, {"by": by}, "The rollback has started."),
     }
     with tenant_scope(rollout.tenant_id):
         try:
@@ -187,9 +162,7 @@ def page_context(request: HttpRequest, rollout: Deployment) -> dict[str, Any]:
 
 
 def total_devices(counts: dict[str, int]) -> int:
-    return sum(
-        number for name, number in counts.items() if name not in ("unreached", "away")
-    )
+    return sum(number for name, number in counts.items() if name not in ("unreached", "away"))
 
 
 def change_url(rollout: Deployment) -> str:
@@ -232,8 +205,7 @@ def _permitted_actions(
         and state not in (State.DRAFT, State.WAITING, State.SCHEDULED)
         and not is_rolled_back
         and started.exists(),
-        "change": rollout.package is not None
-        and state not in (State.FINISHED, State.ABORTED),
+        "change": rollout.package is not None and state not in (State.FINISHED, State.ABORTED),
         "delete": state in (State.DRAFT, State.WAITING),
     }
 
@@ -275,8 +247,7 @@ def _form_page(
         "has_packages": form.has_packages(),
         "field_groups": _field_groups(form),
         "left_out": [
-            (_EXCLUSION_LABELS[reason], number)
-            for reason, number in plan.left_out.items()
+            (_EXCLUSION_LABELS[reason], number) for reason, number in plan.left_out.items()
         ]
         if plan
         else [],

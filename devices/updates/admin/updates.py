@@ -20,13 +20,7 @@ from devices.updates.models import (
     UpdateStatus,
 )
 from devices.updates.services import packages, products, progress
-from tenants.admin.base import (
-    PortalAdmin,
-    ReadOnlyAdmin,
-    SingletonAdmin,
-    list_url,
-    signed_in_user,
-)
+from tenants.admin.base import PortalAdmin, ReadOnlyAdmin, SingletonAdmin, list_url, signed_in_user
 from tenants.context import tenant_scope
 
 STATES = {
@@ -81,9 +75,7 @@ class ProductAdmin(SingleDeleteAdmin):
         return ProductForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = (
-            ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
-        )
+        first = ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
         return ((None, {"fields": (*first, "name", "versioning", "reports")}),)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
@@ -95,13 +87,7 @@ class ProductAdmin(SingleDeleteAdmin):
 class PackageAdmin(SingleDeleteAdmin):
     """Packages, with upload, release and withdrawal on the page of each."""
 
-    list_display = (
-        "package_name",
-        "state_label",
-        "file_size",
-        "model_names",
-        "created",
-    )
+    list_display = ("package_name", "state_label", "file_size", "model_names", "created")
     list_filter = ("state",)
     list_select_related = ("tenant", "product")
     search_fields = ("version__istartswith", "product__name__istartswith")
@@ -121,14 +107,7 @@ class PackageAdmin(SingleDeleteAdmin):
         return form
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = (
-            "product",
-            "version",
-            "changelog",
-            "platform",
-            "target_models",
-            "minimum_version",
-        )
+        fields = ("product", "version", "changelog", "platform", "target_models", "minimum_version")
         return ((None, {"fields": fields}),)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -145,23 +124,13 @@ class PackageAdmin(SingleDeleteAdmin):
     def get_urls(self) -> list[Any]:
         view, row_path = self.admin_site.admin_view, "<uuid:package_id>"
         own = [
-            path(
-                f"{row_path}/file/",
-                view(package_pages.upload),
-                name="updates_package_file",
-            ),
-            path(
-                f"{row_path}/act/", view(package_pages.act), name="updates_package_act"
-            ),
+            path(f"{row_path}/file/", view(package_pages.upload), name="updates_package_file"),
+            path(f"{row_path}/act/", view(package_pages.act), name="updates_package_act"),
         ]
         return [*own, *super().get_urls()]
 
     def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: Any = None,
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
         context = dict(extra_context or {})
@@ -233,9 +202,7 @@ class RolloutAdmin(ReadOnlyAdmin):
                 view(rollout_pages.change_settings),
                 name="updates_rollout_terms",
             ),
-            path(
-                f"{row_path}/act/", view(rollout_pages.act), name="updates_rollout_act"
-            ),
+            path(f"{row_path}/act/", view(rollout_pages.act), name="updates_rollout_act"),
         ]
         return [*own, *super().get_urls()]
 
@@ -245,11 +212,7 @@ class RolloutAdmin(ReadOnlyAdmin):
         return rollout_pages.add_rollout(request)
 
     def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: Any = None,
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
         context = dict(extra_context or {})
@@ -281,13 +244,7 @@ class RolloutAdmin(ReadOnlyAdmin):
 class StatusAdmin(ReadOnlyAdmin):
     """Updates of devices, with the status of each."""
 
-    list_display = (
-        "device_name",
-        "rollout_name",
-        "status_label",
-        "error_text",
-        "last_report",
-    )
+    list_display = ("device_name", "rollout_name", "status_label", "error_text", "last_report")
     list_filter = ("status",)
     list_select_related = ("tenant", "device", "deployment")
     ordering = ("-opened_at", "-id")
@@ -357,9 +314,7 @@ class PolicyAdmin(SingletonAdmin):
         return UpdatePolicyForm.for_user(signed_in_user(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = (
-            ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
-        )
+        first = ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
         fields = (*first, "approval_above", "concurrent_downloads")
         return ((None, {"fields": fields}),)
 

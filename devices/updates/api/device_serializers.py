@@ -87,8 +87,7 @@ class FeedbackFields(StrictSerializer):
         pattern="[a-z0-9_.-]*",
         allow_blank=True,
         required=False,
-        help_text="For `failed`: the code by which failures are grouped, for example"
-        " `no_space`.",
+        help_text="For `failed`: the code by which failures are grouped, for example `no_space`.",
     )
     error = StrictCharField(
         max_length=MAX_ERROR_LENGTH,

@@ -48,9 +48,6 @@ class MyFeedbackView(APIView):
     def post(self, request: Request, rollout_id: UUID) -> Response:
         fields = self.body.run_validation(request.data)
         feedback.record_feedback(
-            device=calling_device(request),
-            deployment_id=rollout_id,
-            now=timezone.now(),
-            **fields,
+            device=calling_device(request), deployment_id=rollout_id, now=timezone.now(), **fields
         )
         return Response(status=status.HTTP_204_NO_CONTENT)

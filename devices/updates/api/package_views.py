@@ -21,11 +21,7 @@ from core.rest.caching import not_modified_response
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.pagination import KeysetPagination
 from core.rest.strict import RejectUnknownParameters
-from devices.registry.api.authentication import (
-    IsDevice,
-    IsDeviceOrMember,
-    calling_device,
-)
+from devices.registry.api.authentication import IsDevice, IsDeviceOrMember, calling_device
 from devices.remote_control.api.views import validated_body
 from devices.remote_control.services import signing_keys
 from devices.updates.api.filters import PackageFilter
@@ -158,9 +154,7 @@ class ReleaseView(APIView):
         fields = validated_body(ReleaseFields, request)
         if "sha256" in fields:
             fields["sha256"] = fields["sha256"].lower()
-        row = packages.release(
-            package=get_package(package_id), now=timezone.now(), **fields
-        )
+        row = packages.release(package=get_package(package_id), now=timezone.now(), **fields)
         return Response(PackageSerializer(row).data)
 
 
@@ -172,9 +166,7 @@ class WithdrawView(APIView):
     @extend_schema(request=WithdrawFields, responses=PackageSerializer)
     def post(self, request: Request, package_id: UUID) -> Response:
         fields = validated_body(WithdrawFields, request)
-        row = packages.withdraw(
-            package=get_package(package_id), now=timezone.now(), **fields
-        )
+        row = packages.withdraw(package=get_package(package_id), now=timezone.now(), **fields)
         return Response(PackageSerializer(row).data)
 
 
@@ -197,9 +189,7 @@ class PackageFileView(APIView):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter(
-                "Range", location="header", description="A single byte range."
-            ),
+            OpenApiParameter("Range", location="header", description="A single byte range."),
             OpenApiParameter(
                 "If-Range",
                 location="header",
@@ -212,9 +202,7 @@ class PackageFileView(APIView):
         " maintenance window is closed.",
     )
     def get(self, request: Request, package_id: UUID) -> HttpResponseBase:
-        package = offers.claim_download(
-            calling_device(request), package_id, now=timezone.now()
-        )
+        package = offers.claim_download(calling_device(request), package_id, now=timezone.now())
         return package_file_response(request._request, package)
 
     @extend_schema(
@@ -232,9 +220,7 @@ class PackageFileView(APIView):
     )
     def put(self, request: Request, package_id: UUID) -> HttpResponseBase:
         row = store_uploaded_file(
-            request._request,
-            get_package(package_id),
-            sha256=request.query_params.get("sha256", ""),
+            request._request, get_package(package_id), sha256=request.query_params.get("sha256", "")
         )
         if row is None:
             return uploads.admission_response(packages.max_package_size())
@@ -281,9 +267,7 @@ def store_uploaded_file(
     packages.check_receivable(package, length=uploads.declared_length(request))
     packages.check_sha256(sha256)
     try:
-        with uploads.receive_upload(
-            request, most=packages.max_package_size()
-        ) as spooled:
+        with uploads.receive_upload(request, most=packages.max_package_size()) as spooled:
             if spooled is None:
                 return None
             return packages.receive(
@@ -299,9 +283,7 @@ def store_uploaded_file(
         raise UploadTruncated from error
 
 
-def package_file_response(
-    request: HttpRequest, package: SoftwareUpdate
-) -> HttpResponseBase:
+def package_file_response(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBase:
     """Return a response with the file or the requested range of it.
 
     With `PACKAGES_ACCEL` the proxy sends the file.
@@ -324,9 +306,7 @@ def package_file_response(
             etag=etag,
             content_type=content_type,
             path=path,
-            chunks=lambda start, end: package_files.read_range(
-                package.stored_name, start, end
-            ),
+            chunks=lambda start, end: package_files.read_range(package.stored_name, start, end),
         )
     except downloads.RangeNotSatisfiable:
         return _range_not_satisfiable(size)

@@ -26,16 +26,10 @@ class SizeFields(StrictSerializer):
     """The size of a wave, including the waves before it: `percent` or `count`."""
 
     percent = serializers.FloatField(
-        required=False,
-        min_value=0,
-        max_value=100,
-        help_text="Percentage of the rollout's devices.",
+        required=False, min_value=0, max_value=100, help_text="Percentage of the rollout's devices."
     )
     count = StrictIntegerField(
-        required=False,
-        min_value=1,
-        max_value=10_000_000,
-        help_text="Number of devices.",
+        required=False, min_value=1, max_value=10_000_000, help_text="Number of devices."
     )
     starts_at = serializers.DateTimeField(required=False, allow_null=True)
 
@@ -76,8 +70,7 @@ class TermFields(StrictSerializer):
         child=WindowFields(),
         max_length=MAX_WINDOWS,
         required=False,
-        help_text="Maintenance windows in which devices may be updated. Empty means at"
-        " any time.",
+        help_text="Maintenance windows in which devices may be updated. Empty means at any time.",
     )
     rate = StrictIntegerField(
         required=False,
@@ -97,8 +90,7 @@ class TermFields(StrictSerializer):
         required=False,
         min_value=TERMS["deadline_minutes"][0],
         max_value=TERMS["deadline_minutes"][1],
-        help_text="Minutes without a report after which a device that is installing has"
-        " failed.",
+        help_text="Minutes without a report after which a device that is installing has failed.",
     )
     success_percent = serializers.FloatField(
         required=False,
@@ -111,8 +103,7 @@ class TermFields(StrictSerializer):
         required=False,
         min_value=0,
         max_value=100,
-        help_text="The rollout pauses when the failure rate is certainly above this"
-        " percentage.",
+        help_text="The rollout pauses when the failure rate is certainly above this percentage.",
     )
 
     def validate_filter(self, value: dict[str, str]) -> dict[str, str]:
@@ -189,9 +180,7 @@ class RolloutSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     product = serializers.CharField(source="product.name")
     package = serializers.UUIDField(source="package_id", allow_null=True)
-    version = serializers.CharField(
-        source="package.version", allow_null=True, default=None
-    )
+    version = serializers.CharField(source="package.version", allow_null=True, default=None)
     rolls_back = serializers.UUIDField(source="rolls_back_id", allow_null=True)
     state = serializers.ChoiceField(choices=Deployment.State.choices)
     filter = serializers.DictField(child=serializers.CharField())
@@ -209,9 +198,7 @@ class RolloutSerializer(serializers.Serializer[Any]):
     requested_by = serializers.EmailField(
         source="requested_by.email", allow_null=True, default=None
     )
-    approved_by = serializers.EmailField(
-        source="approved_by.email", allow_null=True, default=None
-    )
+    approved_by = serializers.EmailField(source="approved_by.email", allow_null=True, default=None)
     begun_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
     paused_because = serializers.CharField()
@@ -227,9 +214,7 @@ class RolloutDetailSerializer(RolloutSerializer):
         running = rollout.waves.filter(state=DeploymentWave.State.RUNNING).first()
         if running is None:
             return ""
-        return waits_for(
-            running, success_percent=rollout.success_percent, now=self.context["now"]
-        )
+        return waits_for(running, success_percent=rollout.success_percent, now=self.context["now"])
 
 
 class DeviceUpdateSerializer(serializers.Serializer[Any]):
@@ -251,8 +236,7 @@ class DeviceUpdateSerializer(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     heard_at = serializers.DateTimeField(allow_null=True)
     installed_at = serializers.DateTimeField(
-        allow_null=True,
-        help_text="When the device was first online with the target version.",
+        allow_null=True, help_text="When the device was first online with the target version."
     )
     ended_at = serializers.DateTimeField(allow_null=True)
 

@@ -6,10 +6,7 @@ from rest_framework import serializers
 
 from core.rest.fields import StrictCharField, StrictIntegerField
 from core.rest.strict import StrictSerializer
-from devices.updates.models import (
-    SoftwareProduct,
-    SoftwareUpdate,
-)
+from devices.updates.models import SoftwareProduct, SoftwareUpdate
 from devices.updates.services.packages import MAX_CHANGELOG_LENGTH, MAX_TARGET_MODELS
 from devices.updates.services.policies import LIMITS
 from devices.updates.versions import CHOICES, MAX_VERSION_LENGTH
@@ -45,9 +42,7 @@ class PackageChanges(StrictSerializer):
     changelog = serializers.CharField(
         max_length=MAX_CHANGELOG_LENGTH, allow_blank=True, required=False
     )
-    platform = serializers.ChoiceField(
-        choices=SoftwareUpdate.Platform.choices, required=False
-    )
+    platform = serializers.ChoiceField(choices=SoftwareUpdate.Platform.choices, required=False)
     target_models = serializers.ListField(
         child=StrictCharField(max_length=64),
         max_length=MAX_TARGET_MODELS,
@@ -122,8 +117,7 @@ class UpdatePolicyFields(StrictSerializer):
         min_value=LIMITS["approval_above"][0],
         max_value=LIMITS["approval_above"][1],
         required=False,
-        help_text="Rollouts to more devices than this need the approval of a second"
-        " member.",
+        help_text="Rollouts to more devices than this need the approval of a second member.",
     )
     concurrent_downloads = StrictIntegerField(
         min_value=LIMITS["concurrent_downloads"][0],
@@ -144,6 +138,4 @@ class UpdateKeysSerializer(serializers.Serializer[Any]):
     The list is empty until the first package is signed.
     """
 
-    keys = serializers.ListField(
-        child=serializers.DictField(child=serializers.CharField())
-    )
+    keys = serializers.ListField(child=serializers.DictField(child=serializers.CharField()))

@@ -7,13 +7,7 @@ from devices.updates.models.packages import (
     UpdatePolicy,
     UpdateSigningKey,
 )
-from devices.updates.models.statuses import (
-    OPEN,
-    STOPPABLE,
-    UNDER_WAY,
-    Status,
-    UpdateStatus,
-)
+from devices.updates.models.statuses import OPEN, STOPPABLE, UNDER_WAY, Status, UpdateStatus
 
 __all__ = [
     "OPEN",

@@ -41,9 +41,7 @@ class Deployment(TenantOwned):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=120)
-    product = models.ForeignKey(
-        SoftwareProduct, on_delete=models.PROTECT, related_name="+"
-    )
+    product = models.ForeignKey(SoftwareProduct, on_delete=models.PROTECT, related_name="+")
     package = models.ForeignKey(
         SoftwareUpdate, on_delete=models.PROTECT, null=True, related_name="deployments"
     )
@@ -62,13 +60,9 @@ class Deployment(TenantOwned):
 
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
-    requested_by = models.ForeignKey(
-        User, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    requested_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     requested_at = models.DateTimeField(null=True)
-    approved_by = models.ForeignKey(
-        User, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    approved_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     counted = models.PositiveIntegerField(default=0)  # devices when it was started
     begun_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
@@ -87,9 +81,7 @@ class Deployment(TenantOwned):
         verbose_name = "rollout"
         ordering = ("-created_at", "-id")
         constraints = (
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="deployment_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="deployment_with_its_tenant"),
             SameTenant("product", name="deployment_of_its_tenants_product"),
             SameTenant("package", name="deployment_of_its_tenants_package"),
             SameTenant("rolls_back", name="deployment_rolls_its_tenants_back"),
@@ -100,13 +92,9 @@ class Deployment(TenantOwned):
             ),
         )
         indexes = (
+            models.Index(fields=("tenant", "-created_at", "-id"), name="deployment_newest"),
             models.Index(
-                fields=("tenant", "-created_at", "-id"), name="deployment_newest"
-            ),
-            models.Index(
-                fields=("due_at", "id"),
-                condition=Q(due_at__isnull=False),
-                name="deployment_due",
+                fields=("due_at", "id"), condition=Q(due_at__isnull=False), name="deployment_due"
             ),
         )
 
@@ -128,9 +116,7 @@ class DeploymentWave(TenantOwned):
         FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    deployment = models.ForeignKey(
-        Deployment, on_delete=models.CASCADE, related_name="waves"
-    )
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="waves")
     number = models.PositiveSmallIntegerField()  # from 1
     percent = models.FloatField(null=True)
     count = models.PositiveIntegerField(null=True)
@@ -149,12 +135,8 @@ class DeploymentWave(TenantOwned):
         verbose_name = "wave"
         ordering = ("number",)
         constraints = (
-            models.UniqueConstraint(
-                fields=("deployment", "number"), name="wave_number_once"
-            ),
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="wave_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("deployment", "number"), name="wave_number_once"),
+            models.UniqueConstraint(fields=("tenant", "id"), name="wave_with_its_tenant"),
             SameTenant("deployment", name="wave_of_its_tenants_deployment"),
             models.CheckConstraint(
                 name="wave_has_a_size",

@@ -29,9 +29,7 @@ class SoftwareProduct(TenantOwned):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=64)
     versioning = models.CharField(max_length=6, choices=CHOICES, default=PEP_440)
-    reports = models.CharField(
-        max_length=11, choices=Reports.choices, default=Reports.APP_VERSION
-    )
+    reports = models.CharField(max_length=11, choices=Reports.choices, default=Reports.APP_VERSION)
     created_at = models.DateTimeField()
 
     manage_role: ClassVar[Role] = Role.ADMIN
@@ -41,9 +39,7 @@ class SoftwareProduct(TenantOwned):
         ordering = ("name",)
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="product_once"),
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="product_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="product_with_its_tenant"),
         )
 
     def __str__(self) -> str:
@@ -73,17 +69,11 @@ class SoftwareUpdate(TenantOwned):
         OTHER = "other"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    product = models.ForeignKey(
-        SoftwareProduct, on_delete=models.PROTECT, related_name="packages"
-    )
+    product = models.ForeignKey(SoftwareProduct, on_delete=models.PROTECT, related_name="packages")
     version = models.CharField(max_length=MAX_VERSION_LENGTH)
     changelog = models.TextField(blank=True)
-    platform = models.CharField(
-        max_length=7, choices=Platform.choices, default=Platform.ANDROID
-    )
-    target_models = ArrayField(
-        models.CharField(max_length=64), default=list, blank=True
-    )
+    platform = models.CharField(max_length=7, choices=Platform.choices, default=Platform.ANDROID)
+    target_models = ArrayField(models.CharField(max_length=64), default=list, blank=True)
     minimum_version = models.CharField(max_length=MAX_VERSION_LENGTH, blank=True)
     state = models.CharField(max_length=9, choices=State.choices, default=State.DRAFT)
     stored_name = models.CharField(max_length=200, blank=True)
@@ -111,24 +101,16 @@ class SoftwareUpdate(TenantOwned):
             models.UniqueConstraint(
                 fields=("product", "version"), name="version_of_a_product_once"
             ),
-            models.UniqueConstraint(
-                fields=("tenant", "id"), name="package_with_its_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant", "id"), name="package_with_its_tenant"),
             SameTenant("product", name="package_of_its_tenants_product"),
         )
         indexes = (
+            models.Index(fields=("tenant", "-created_at", "-id"), name="package_newest"),
             models.Index(
-                fields=("tenant", "-created_at", "-id"), name="package_newest"
+                fields=("stored_name",), condition=~Q(stored_name=""), name="package_stored"
             ),
             models.Index(
-                fields=("stored_name",),
-                condition=~Q(stored_name=""),
-                name="package_stored",
-            ),
-            models.Index(
-                fields=("withdrawn_at",),
-                condition=Q(is_closing=True),
-                name="package_closing",
+                fields=("withdrawn_at",), condition=Q(is_closing=True), name="package_closing"
             ),
         )
 
@@ -161,13 +143,11 @@ class UpdatePolicy(TenantOwned):
 
     approval_above = models.PositiveIntegerField(
         default=DEFAULT_APPROVAL_ABOVE,
-        help_text="Rollouts to more devices than this need the approval of a second"
-        " member.",
+        help_text="Rollouts to more devices than this need the approval of a second member.",
     )
     concurrent_downloads = models.PositiveIntegerField(
         default=DEFAULT_CONCURRENT_DOWNLOADS,
-        help_text="How many devices may download at the same time. Other devices try"
-        " again later.",
+        help_text="How many devices may download at the same time. Other devices try again later.",
     )
     updated_at = models.DateTimeField()
 
@@ -178,9 +158,7 @@ class UpdatePolicy(TenantOwned):
         verbose_name = "update policy"
         verbose_name_plural = "update policies"
         constraints = (
-            models.UniqueConstraint(
-                fields=("tenant",), name="one_update_policy_of_a_tenant"
-            ),
+            models.UniqueConstraint(fields=("tenant",), name="one_update_policy_of_a_tenant"),
         )
 
     def __str__(self) -> str:

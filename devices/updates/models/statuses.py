@@ -56,26 +56,17 @@ class UpdateStatus(TenantOwned):
         Deployment, on_delete=models.CASCADE, related_name="statuses", db_index=False
     )
     wave = models.ForeignKey(
-        DeploymentWave,
-        on_delete=models.CASCADE,
-        related_name="statuses",
-        db_index=False,
+        DeploymentWave, on_delete=models.CASCADE, related_name="statuses", db_index=False
     )
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, related_name="updates", db_index=False
     )
     package = models.ForeignKey(
-        SoftwareUpdate,
-        on_delete=models.PROTECT,
-        null=True,
-        related_name="+",
-        db_index=False,
+        SoftwareUpdate, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
     )
     version = models.CharField(max_length=MAX_VERSION_LENGTH)
     from_version = models.CharField(max_length=MAX_VERSION_LENGTH, blank=True)
-    status = models.CharField(
-        max_length=11, choices=Status.choices, default=Status.PENDING
-    )
+    status = models.CharField(max_length=11, choices=Status.choices, default=Status.PENDING)
     progress = models.PositiveSmallIntegerField(default=0)  # percent, of this status
     attempt = models.PositiveSmallIntegerField(default=1)
     error_code = models.CharField(max_length=64, blank=True)
@@ -104,14 +95,10 @@ class UpdateStatus(TenantOwned):
         )
         indexes = (
             models.Index(fields=("device", "-opened_at", "-id"), name="update_history"),
-            models.Index(
-                fields=("device",), condition=Q(status__in=OPEN), name="update_open"
-            ),
+            models.Index(fields=("device",), condition=Q(status__in=OPEN), name="update_open"),
             models.Index(fields=("wave", "status"), name="update_of_wave"),
             models.Index(
-                fields=("package",),
-                condition=Q(status__in=STOPPABLE),
-                name="update_stoppable",
+                fields=("package",), condition=Q(status__in=STOPPABLE), name="update_stoppable"
             ),
             models.Index(
                 fields=("deployment", "heard_at"),

@@ -62,9 +62,7 @@ def acquire_slot(device_id: UUID, *, limit: int) -> int | None:
 def extend_slot(device_id: UUID) -> None:
     """Keep the slot of a device that is still downloading."""
     _call_redis(
-        lambda: _script(settings.REDIS_URL, EXTEND)(
-            keys=[_key()], args=[str(device_id), SLOT_TTL]
-        )
+        lambda: _script(settings.REDIS_URL, EXTEND)(keys=[_key()], args=[str(device_id), SLOT_TTL])
     )
 
 

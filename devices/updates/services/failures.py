@@ -13,8 +13,6 @@ def by_error_code(rollout: Deployment) -> list[dict[str, Any]]:
     """Return the error codes with their number of devices, the most frequent first."""
     failed = UpdateStatus.objects.filter(deployment=rollout, status=Status.FAILED)
     codes = (
-        failed.order_by()
-        .values("error_code")
-        .annotate(devices=Count("pk"), example=Max("error"))
+        failed.order_by().values("error_code").annotate(devices=Count("pk"), example=Max("error"))
     )
     return list(codes.order_by("-devices", "error_code")[:MAX_ERROR_CODES])

@@ -7,11 +7,7 @@ from django.db import transaction
 
 from devices.registry.models import Device
 from devices.updates import queries
-from devices.updates.errors import (
-    InvalidFeedback,
-    UpdateEnded,
-    UpdateNotFound,
-)
+from devices.updates.errors import InvalidFeedback, UpdateEnded, UpdateNotFound
 from devices.updates.models import Deployment, Status, UpdateStatus
 from devices.updates.services import downloads, status_changes
 
@@ -82,12 +78,7 @@ def record_feedback(
 
 @transaction.atomic
 def _fail(
-    device: Device,
-    deployment_id: UUID,
-    attempt: int,
-    error_code: str,
-    error: str,
-    now: datetime,
+    device: Device, deployment_id: UUID, attempt: int, error_code: str, error: str, now: datetime
 ) -> None:
     updates = UpdateStatus.objects.filter(device=device, deployment=deployment_id)
     updates = updates.open().filter(attempt=attempt)

@@ -74,9 +74,7 @@ def current_offer(device: Device, *, now: datetime) -> Offer | None:
     return None
 
 
-def claim_download(
-    device: Device, package_id: UUID, *, now: datetime
-) -> SoftwareUpdate:
+def claim_download(device: Device, package_id: UUID, *, now: datetime) -> SoftwareUpdate:
     """Acquire a download slot for a device and mark its update as downloading.
 
     Returns:
@@ -117,9 +115,7 @@ def _offered_updates(device: Device) -> Iterator[UpdateStatus]:
     Installed updates in their soak time need nothing from the device and are left out.
     """
     installing_first = Case(
-        When(status=Status.INSTALLING, then=Value(0)),
-        default=Value(1),
-        output_field=IntegerField(),
+        When(status=Status.INSTALLING, then=Value(0)), default=Value(1), output_field=IntegerField()
     )
     rows = UpdateStatus.objects.open().filter(device=device, installed_at__isnull=True)
     rows = rows.select_related(

@@ -147,20 +147,14 @@ def receive(
         with transaction.atomic():
             key = signing.current_key(now=now)
             row = _lock_draft(package)
-            transaction.on_commit(
-                partial(package_files.delete, row.stored_name), robust=True
-            )
+            transaction.on_commit(partial(package_files.delete, row.stored_name), robust=True)
             row.stored_name, row.uploaded_at = name, now
             row.size, row.sha256 = spooled.size, spooled.sha256
             row.apk = manifest.as_json() if manifest else None
             row.signature = signing.signature(row, key, now=now)
             row.save()
             record(
-                [
-                    PackageUploaded(
-                        **event_fields(row, now), size=spooled.size, sha256=row.sha256
-                    )
-                ]
+                [PackageUploaded(**event_fields(row, now), size=spooled.size, sha256=row.sha256)]
             )
     except DomainError:
         package_files.delete(name)
@@ -169,9 +163,7 @@ def receive(
 
 
 @transaction.atomic
-def release(
-    *, package: SoftwareUpdate, sha256: str | None = None, now: datetime
-) -> SoftwareUpdate:
+def release(*, package: SoftwareUpdate, sha256: str | None = None, now: datetime) -> SoftwareUpdate:
     """Release a draft. It can be rolled out then, and is immutable.
 
     Args:
@@ -289,16 +281,12 @@ def _validate(row: SoftwareUpdate) -> None:
         sentence = f"Unknown platform. Choose one of {choices}."
         raise InvalidPackage(sentence, field="platform")
     if len(row.changelog) > MAX_CHANGELOG_LENGTH:
-        sentence = (
-            f"The changelog can have at most {MAX_CHANGELOG_LENGTH:,} characters."
-        )
+        sentence = f"The changelog can have at most {MAX_CHANGELOG_LENGTH:,} characters."
         raise InvalidPackage(sentence, field="changelog")
     if len(row.target_models) > MAX_TARGET_MODELS or not all(
         0 < len(name.strip()) <= 64 for name in row.target_models
     ):
-        sentence = (
-            f"Give at most {MAX_TARGET_MODELS} models of 1 to 64 characters each."
-        )
+        sentence = f"Give at most {MAX_TARGET_MODELS} models of 1 to 64 characters each."
         raise InvalidPackage(sentence, field="target_models")
     if not row.minimum_version:
         return
@@ -354,9 +342,7 @@ def _lock_draft(package: SoftwareUpdate) -> SoftwareUpdate:
 
 def _lock_package(package: SoftwareUpdate) -> SoftwareUpdate:
     rows = SoftwareUpdate.objects.select_related("product")
-    row = (
-        rows.select_for_update(of=("self",), no_key=True).filter(pk=package.pk).first()
-    )
+    row = rows.select_for_update(of=("self",), no_key=True).filter(pk=package.pk).first()
     if row is None:
         raise PackageNotFound
     return row

@@ -22,10 +22,7 @@ def current_policy() -> UpdatePolicy:
 
 @transaction.atomic
 def change(
-    *,
-    approval_above: int | None = None,
-    concurrent_downloads: int | None = None,
-    now: datetime,
+    *, approval_above: int | None = None, concurrent_downloads: int | None = None, now: datetime
 ) -> UpdatePolicy:
     """Change the given limits of the current tenant's policy.
 
@@ -38,10 +35,7 @@ def change(
     """
     transaction_lock(f"update policy of {current_tenant_id()}")
     policy = current_policy()
-    values = {
-        "approval_above": approval_above,
-        "concurrent_downloads": concurrent_downloads,
-    }
+    values = {"approval_above": approval_above, "concurrent_downloads": concurrent_downloads}
     changes = {}
     for name, value in values.items():
         if value is None or value == getattr(policy, name):

@@ -5,12 +5,7 @@ from datetime import datetime
 from django.db import transaction
 
 from core.locks import transaction_lock
-from devices.updates.errors import (
-    InvalidProduct,
-    ProductExists,
-    ProductInUse,
-    ProductNotFound,
-)
+from devices.updates.errors import InvalidProduct, ProductExists, ProductInUse, ProductNotFound
 from devices.updates.events import ProductRenamed
 from devices.updates.models import SoftwareProduct, SoftwareUpdate
 from devices.updates.services import signing
@@ -23,11 +18,7 @@ Reports = SoftwareProduct.Reports
 
 @transaction.atomic
 def create(
-    *,
-    name: str,
-    versioning: str = PEP_440,
-    reports: str = Reports.APP_VERSION,
-    now: datetime,
+    *, name: str, versioning: str = PEP_440, reports: str = Reports.APP_VERSION, now: datetime
 ) -> SoftwareProduct:
     """Create a product.
 
@@ -43,9 +34,7 @@ def create(
     if not name:
         raise InvalidProduct("The name must not be empty.", field="name")
     if versioning not in dict(CHOICES):
-        sentence = (
-            f"Unknown versioning scheme. Choose one of {', '.join(dict(CHOICES))}."
-        )
+        sentence = f"Unknown versioning scheme. Choose one of {', '.join(dict(CHOICES))}."
         raise InvalidProduct(sentence, field="versioning")
     if reports not in Reports.values:
         sentence = f"Unknown version. Choose one of {', '.join(Reports.values)}."

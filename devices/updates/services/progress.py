@@ -85,11 +85,7 @@ def completion_chart(rollout: Deployment, *, now: datetime) -> Chart | None:
     end = max(end, start + timedelta(minutes=5))
     step = max(timedelta(seconds=5), (end - start) / MAX_POINTS)
     bucket = Func(
-        Value(step),
-        F("ended_at"),
-        Value(start),
-        function="date_bin",
-        output_field=DateTimeField(),
+        Value(step), F("ended_at"), Value(start), function="date_bin", output_field=DateTimeField()
     )
     ended = UpdateStatus.objects.filter(
         deployment=rollout, ended_at__gte=start, ended_at__lte=end

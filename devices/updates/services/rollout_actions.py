@@ -15,12 +15,7 @@ from devices.registry.models import Device
 from devices.remote_control.services import push_notifications
 from devices.updates.events import RolloutHeld
 from devices.updates.models import Deployment, DeploymentWave, Status, UpdateStatus
-from devices.updates.services import (
-    next_steps,
-    rollout_snapshot,
-    rollouts,
-    status_changes,
-)
+from devices.updates.services import next_steps, rollout_snapshot, rollouts, status_changes
 from devices.updates.services.rollout_decision import (
     Candidate,
     DeviceDecision,
@@ -42,9 +37,7 @@ REVERTED = ("reverted", "The device had the new version and runs another one now
 ABORTED = "The rollout was aborted."
 
 
-def apply_to_devices(
-    rollout: Deployment, decision: DeviceDecision, *, now: datetime
-) -> bool:
+def apply_to_devices(rollout: Deployment, decision: DeviceDecision, *, now: datetime) -> bool:
     """Offer the update to the next devices and handle findings.
 
     Returns:
@@ -113,10 +106,7 @@ def _open(rollout: Deployment, opening: Opening, now: datetime) -> None:
 
 
 def _offer(
-    rollout: Deployment,
-    wave: DeploymentWave,
-    candidates: Sequence[Candidate],
-    now: datetime,
+    rollout: Deployment, wave: DeploymentWave, candidates: Sequence[Candidate], now: datetime
 ) -> int:
     """Give devices their rows and notify them; return how many got one."""
     offered = {candidate.device_id: candidate for candidate in candidates}
@@ -180,9 +170,7 @@ def _fail(reason: tuple[str, str]) -> Handler:
 
 
 def _first_alert(row: Row) -> tuple[str, str]:
-    alerts = Alert.every_tenant.filter(
-        device=row.device_id, opened_at__gte=row.installed_at
-    )
+    alerts = Alert.every_tenant.filter(device=row.device_id, opened_at__gte=row.installed_at)
     title = alerts.order_by("opened_at").values_list("title", flat=True).first()
     return "alert", f"The device raised an alert: {title}"
 
@@ -206,14 +194,7 @@ def _retry(rollout: Deployment, rows: list[Row], now: datetime) -> None:
         error="",
         ended_at=None,
         opened_at=now,
-        also=(
-            "attempt",
-            "status",
-            "progress",
-            "installed_at",
-            "started_at",
-            "heard_at",
-        ),
+        also=("attempt", "status", "progress", "installed_at", "started_at", "heard_at"),
     )
 
 

@@ -5,11 +5,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
-from devices.updates.errors import (
-    NoEligibleDevices,
-    RolloutStateConflict,
-    SecondApproverRequired,
-)
+from devices.updates.errors import NoEligibleDevices, RolloutStateConflict, SecondApproverRequired
 from devices.updates.events import RolloutRetried
 from devices.updates.models import (
     UNDER_WAY,
@@ -116,9 +112,7 @@ def resume(*, deployment: Deployment, now: datetime) -> Deployment:
     if rollout.state != State.PAUSED:
         raise RolloutStateConflict(rollout.state)
     rollout.counts_from, rollout.paused_because = now, ""
-    rollout.waves.filter(state=Wave.FAILED).update(
-        state=Wave.RUNNING, ended_at=None, held_at=None
-    )
+    rollout.waves.filter(state=Wave.FAILED).update(state=Wave.RUNNING, ended_at=None, held_at=None)
     _start_or_schedule(rollout, now)
     return rollout
 
@@ -280,9 +274,7 @@ def extend_rollback(rollout: Deployment, now: datetime) -> bool:
     if not new or rollback.opened + new <= rollback.counted:
         return False
     rollback.counted = rollback.opened + new
-    rollback.waves.update(
-        state=Wave.RUNNING, position=None, is_open=False, ended_at=None
-    )
+    rollback.waves.update(state=Wave.RUNNING, position=None, is_open=False, ended_at=None)
     if rollback.state == State.PAUSED:  # only a member resumes it
         rollback.save(update_fields=["counted"])
     else:

@@ -12,12 +12,7 @@ from typing import Protocol
 from uuid import UUID
 
 from devices.updates import confidence
-from devices.updates.models import (
-    UNDER_WAY,
-    Deployment,
-    DeploymentWave,
-    Status,
-)
+from devices.updates.models import UNDER_WAY, Deployment, DeploymentWave, Status
 
 State = Deployment.State
 WaveState = DeploymentWave.State
@@ -265,9 +260,7 @@ def too_many_fail(progress: Progress) -> str:
     are reported sooner than successes, which have a soak time.
     """
     failed, tried = progress.failed, progress.tried
-    if not failed or not confidence.exceeds(
-        failed, tried, progress.failure_percent / 100
-    ):
+    if not failed or not confidence.exceeds(failed, tried, progress.failure_percent / 100):
         return ""
     bound = 100 * confidence.lower_bound(failed, tried)
     return (
@@ -326,9 +319,7 @@ def waits_for(wave: Wave, *, success_percent: float, now: datetime) -> str:
     return f"{text} ({required})."
 
 
-def _held(
-    wave: WaveFigures, progress: Progress, now: datetime
-) -> tuple[int, str] | None:
+def _held(wave: WaveFigures, progress: Progress, now: datetime) -> tuple[int, str] | None:
     """The wave, and why it waits for a person; None if that was published already."""
     if wave.is_held:
         return None
@@ -346,15 +337,10 @@ def _opening(batch: Batch) -> Opening | None:
             devices.append(candidate)
         if len(devices) == batch.capacity:
             return Opening(
-                wave=batch.wave,
-                devices=devices,
-                position=candidate.device_id,
-                is_complete=False,
+                wave=batch.wave, devices=devices, position=candidate.device_id, is_complete=False
             )
     last = batch.candidates[-1].device_id if batch.candidates else None
-    return Opening(
-        wave=batch.wave, devices=devices, position=last, is_complete=batch.is_last
-    )
+    return Opening(wave=batch.wave, devices=devices, position=last, is_complete=batch.is_last)
 
 
 def _interval(progress: Progress, now: datetime) -> timedelta | None:

@@ -85,9 +85,7 @@ def validate(before: RolloutSettings, values: Mapping[str, Any]) -> RolloutSetti
     return settings
 
 
-def validate_change(
-    rollout: Deployment, before: RolloutSettings, after: RolloutSettings
-) -> None:
+def validate_change(rollout: Deployment, before: RolloutSettings, after: RolloutSettings) -> None:
     """Check that a started rollout may change its settings.
 
     Raises:
@@ -116,9 +114,7 @@ def validate_change(
         raise InvalidRollout(errors)
 
 
-def changes(
-    before: RolloutSettings, after: RolloutSettings
-) -> dict[str, tuple[Any, Any]]:
+def changes(before: RolloutSettings, after: RolloutSettings) -> dict[str, tuple[Any, Any]]:
     """Return the values before and after of each changed field, for an event."""
     changed = {}
     for name in RolloutSettings.__dataclass_fields__:
@@ -135,9 +131,7 @@ def settings_of(rollout: Deployment) -> RolloutSettings:
         WaveSize(percent=wave.percent, count=wave.count, starts_at=wave.starts_at)
         for wave in rollout.waves.all()
     ]
-    return RolloutSettings(
-        **{name: getattr(rollout, name) for name in names}, waves=sizes
-    )
+    return RolloutSettings(**{name: getattr(rollout, name) for name in names}, waves=sizes)
 
 
 def apply_settings(rollout: Deployment, settings: RolloutSettings) -> None:
@@ -163,9 +157,7 @@ def _wave_errors(waves: Sequence[WaveSize], starts_at: datetime | None) -> Error
             continue
         kind, value = given[0]
         if not 0 < value <= MAX_SIZES[kind]:
-            sentence = (
-                f"The size must be greater than 0 and at most {MAX_SIZES[kind]:,}."
-            )
+            sentence = f"The size must be greater than 0 and at most {MAX_SIZES[kind]:,}."
             errors.append((f"{field_name}.{kind}", sentence))
         elif value <= previous.get(kind, 0):
             sentence = "A wave must be larger than the wave before, which it includes."

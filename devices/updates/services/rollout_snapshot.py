@@ -89,29 +89,19 @@ def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
         Finding.PROVEN: installed.filter(has_version, soaked, online).exclude(alerted),
         # A device that came back with the version and is offline again is only offline:
         # screens are switched off at night.
-        Finding.OVERDUE: not_installed.filter(
-            status=Status.INSTALLING, heard_at__lt=deadline
-        ),
-        Finding.STALLED: not_installed.filter(
-            status=Status.DOWNLOADING, heard_at__lt=deadline
-        ),
+        Finding.OVERDUE: not_installed.filter(status=Status.INSTALLING, heard_at__lt=deadline),
+        Finding.STALLED: not_installed.filter(status=Status.DOWNLOADING, heard_at__lt=deadline),
     }
     if rollout.retries_before is not None:
         rows[Finding.RETRIED] = UpdateStatus.objects.filter(
-            deployment=rollout,
-            status=Status.FAILED,
-            ended_at__lte=rollout.retries_before,
+            deployment=rollout, status=Status.FAILED, ended_at__lte=rollout.retries_before
         ).select_related("device")
     if rollout.state == State.ABORTED:
-        rows[Finding.STOPPED] = UpdateStatus.objects.stoppable().filter(
-            deployment=rollout
-        )
+        rows[Finding.STOPPED] = UpdateStatus.objects.stoppable().filter(deployment=rollout)
     return rows
 
 
-def failed_devices(
-    rollout: Deployment, rows: Collection[UpdateStatus]
-) -> dict[int, FailedDevice]:
+def failed_devices(rollout: Deployment, rows: Collection[UpdateStatus]) -> dict[int, FailedDevice]:
     """Load what decides whether failed devices are retried, by the key of their row."""
     others = UpdateStatus.objects.filter(
         device__in=[row.device_id for row in rows], deployment__product=rollout.product
@@ -155,9 +145,9 @@ def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
 
 def _failures(rollout: Deployment, statuses: Rows) -> tuple[int, int]:
     """Return how many devices failed and how many tried since failures count."""
-    ended = statuses.filter(
-        ended_at__gte=rollout.counts_from, status__in=ENDED
-    ).aggregate(tried=Count("pk"), failed=Count("pk", filter=Q(status=Status.FAILED)))
+    ended = statuses.filter(ended_at__gte=rollout.counts_from, status__in=ENDED).aggregate(
+        tried=Count("pk"), failed=Count("pk", filter=Q(status=Status.FAILED))
+    )
     if not ended["failed"]:
         return 0, ended["tried"]
     # A device that came back with the version and left again has proven nothing yet.
@@ -197,14 +187,10 @@ def _with_unreachable(
         unreached -= _reachable(pending).count()
     away = 0
     if counts.get(Status.INSTALLING):
-        installed = statuses.filter(
-            wave=wave, status=Status.INSTALLING, installed_at__isnull=False
-        )
+        installed = statuses.filter(wave=wave, status=Status.INSTALLING, installed_at__isnull=False)
         away = installed.count() - _reachable(installed).count()
     return {**counts, "unreached": unreached, "away": away}
 
 
 def _reachable(rows: Rows) -> Rows:
-    return rows.filter(
-        device__status=Device.Status.ONLINE, device__quarantined_at__isnull=True
-    )
+    return rows.filter(device__status=Device.Status.ONLINE, device__quarantined_at__isnull=True)

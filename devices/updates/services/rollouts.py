@@ -19,11 +19,7 @@ from devices.updates.events import (
     RolloutStateChanged,
     RolloutWaveStateChanged,
 )
-from devices.updates.models import (
-    Deployment,
-    DeploymentWave,
-    SoftwareUpdate,
-)
+from devices.updates.models import Deployment, DeploymentWave, SoftwareUpdate
 from devices.updates.services import rollout_settings, targets
 from devices.updates.services.rollout_settings import RolloutSettings
 from devices.updates.services.targets import Plan, WaveSize
@@ -37,9 +33,7 @@ NOT_STARTED = (State.DRAFT, State.WAITING)
 ACTIVE = (State.SCHEDULED, State.RUNNING, State.PAUSED)
 
 
-def preview(
-    *, package: SoftwareUpdate, values: Mapping[str, Any], now: datetime
-) -> Plan:
+def preview(*, package: SoftwareUpdate, values: Mapping[str, Any], now: datetime) -> Plan:
     """Return the devices that a rollout would reach now. Nothing is stored.
 
     Args:
@@ -56,12 +50,7 @@ def preview(
 
 @transaction.atomic
 def create(
-    *,
-    package: SoftwareUpdate,
-    name: str = "",
-    values: Mapping[str, Any],
-    by: User,
-    now: datetime,
+    *, package: SoftwareUpdate, name: str = "", values: Mapping[str, Any], by: User, now: datetime
 ) -> Deployment:
     """Create a draft of a rollout. No device is offered the update before the start.
 
@@ -166,9 +155,7 @@ def lock_rollout(deployment: Deployment) -> Deployment:
     return rollout
 
 
-def change_wave_state(
-    rollout: Deployment, wave: DeploymentWave, state: str, now: datetime
-) -> None:
+def change_wave_state(rollout: Deployment, wave: DeploymentWave, state: str, now: datetime) -> None:
     """Set the state of a wave of a locked rollout, and record the event."""
     wave.state = state
     if state == Wave.RUNNING:
@@ -176,15 +163,11 @@ def change_wave_state(
     wave.held_at = None
     wave.ended_at = None if state == Wave.RUNNING else now
     wave.save(update_fields=["state", "opened_at", "ended_at", "held_at"])
-    event = RolloutWaveStateChanged(
-        **event_fields(rollout, now), wave=wave.number, state=state
-    )
+    event = RolloutWaveStateChanged(**event_fields(rollout, now), wave=wave.number, state=state)
     record([event])
 
 
-def change_state(
-    rollout: Deployment, state: str, now: datetime, *, reason: str = ""
-) -> None:
+def change_state(rollout: Deployment, state: str, now: datetime, *, reason: str = "") -> None:
     """Set the state of a locked rollout, save it, and record the event."""
     before, rollout.state = rollout.state, state
     rollout.due_at = None if state in NOT_STARTED else now

@@ -14,12 +14,7 @@ from core import jws
 from devices.configurations.services import recalculation
 from devices.remote_control.services import signing_keys
 from devices.updates.events import UpdateKeyReplaced
-from devices.updates.models import (
-    SoftwareProduct,
-    SoftwareUpdate,
-    UpdateSigningKey,
-    UpdateStatus,
-)
+from devices.updates.models import SoftwareProduct, SoftwareUpdate, UpdateSigningKey, UpdateStatus
 from events.services.outbox import record
 from tenants.context import current_tenant_id
 
@@ -54,13 +49,7 @@ def replace_key(*, now: datetime) -> UpdateSigningKey:
     key = signing_keys.replace(UpdateSigningKey, now=now)
     sign_packages(key, now=now)
     recalculation.request(now=now)
-    record(
-        [
-            UpdateKeyReplaced(
-                tenant_id=current_tenant_id(), at=now, thumbprint=key.thumbprint
-            )
-        ]
-    )
+    record([UpdateKeyReplaced(tenant_id=current_tenant_id(), at=now, thumbprint=key.thumbprint)])
     return key
 
 

@@ -7,11 +7,7 @@ from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 
-from devices.updates.events import (
-    DeviceRolledBack,
-    DeviceUpdateCompleted,
-    DeviceUpdateFailed,
-)
+from devices.updates.events import DeviceRolledBack, DeviceUpdateCompleted, DeviceUpdateFailed
 from devices.updates.models import Deployment, Status, UpdateStatus
 from devices.updates.models.statuses import STOPPABLE
 from devices.updates.services import next_steps
@@ -53,9 +49,7 @@ def complete(rows: Collection[UpdateStatus], *, now: datetime) -> None:
         rolled_back = UpdateStatus.every_tenant.filter(
             deployment=original,
             device__in=[
-                row.device_id
-                for row in rollbacks
-                if row.deployment.rolls_back_id == original
+                row.device_id for row in rollbacks if row.deployment.rolls_back_id == original
             ],
         )
         rolled_back.update(status=Status.ROLLED_BACK, ended_at=now)
@@ -69,9 +63,7 @@ def complete(rows: Collection[UpdateStatus], *, now: datetime) -> None:
     )
 
 
-def fail(
-    rows: Collection[UpdateStatus], reason_for: ReasonFor, *, now: datetime
-) -> None:
+def fail(rows: Collection[UpdateStatus], reason_for: ReasonFor, *, now: datetime) -> None:
     """Fail updates whose rows are locked.
 
     Args:
@@ -90,9 +82,7 @@ def fail(
     record(events)
 
 
-def cancel(
-    rows: Collection[UpdateStatus], *, code: str, sentence: str, now: datetime
-) -> None:
+def cancel(rows: Collection[UpdateStatus], *, code: str, sentence: str, now: datetime) -> None:
     """Cancel updates whose rows are locked."""
     for row in rows:
         row.error_code, row.error = code, sentence[:500]
@@ -105,17 +95,14 @@ def supersede(device_ids: Collection[UUID], by: Deployment, *, now: datetime) ->
     Updates in their soak time are cancelled too, but not those being installed now.
     Rollbacks that have arrived are completed instead.
     """
-    replaceable = Q(status__in=STOPPABLE) | Q(
-        status=Status.INSTALLING, installed_at__isnull=False
-    )
+    replaceable = Q(status__in=STOPPABLE) | Q(status=Status.INSTALLING, installed_at__isnull=False)
     older = UpdateStatus.objects.filter(
         replaceable, device__in=device_ids, deployment__product=by.product_id
     )
     older = older.exclude(deployment=by)
     # The device runs the rollback's version, and no step has recorded it yet.
     arrived = older.filter(
-        **{f"device__{by.product.reports}": F("version")},
-        deployment__rolls_back__isnull=False,
+        **{f"device__{by.product.reports}": F("version")}, deployment__rolls_back__isnull=False
     )
     if rows := list(arrived.select_related("deployment")):
         complete(rows, now=now)
@@ -124,10 +111,7 @@ def supersede(device_ids: Collection[UUID], by: Deployment, *, now: datetime) ->
     keys = list(older.values_list("pk", flat=True))
     if keys:
         UpdateStatus.objects.filter(replaceable, pk__in=keys).update(
-            status=Status.CANCELLED,
-            error_code="superseded",
-            error=SUPERSEDED,
-            ended_at=now,
+            status=Status.CANCELLED, error_code="superseded", error=SUPERSEDED, ended_at=now
         )
 
 
@@ -136,10 +120,7 @@ def cancel_for_retired_device(device_id: UUID, now: datetime) -> None:
     next_steps.lock([device_id])
     rows = UpdateStatus.every_tenant.open().filter(device=device_id)
     rows.update(
-        status=Status.CANCELLED,
-        error_code="retired",
-        error="The device was retired.",
-        ended_at=now,
+        status=Status.CANCELLED, error_code="retired", error="The device was retired.", ended_at=now
     )
     next_steps.refresh_updates_waiting([device_id])
 

@@ -13,15 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import (
-    Aggregate,
-    BigIntegerField,
-    Count,
-    Func,
-    Q,
-    QuerySet,
-    TextField,
-)
+from django.db.models import Aggregate, BigIntegerField, Count, Func, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from devices.registry import device_filters
@@ -80,9 +72,7 @@ class Plan:
     waves: list[PlannedWave] = field(default_factory=list)
 
 
-def exclusion_reason(
-    package: SoftwareUpdate, *, model: str, version: str
-) -> str | None:
+def exclusion_reason(package: SoftwareUpdate, *, model: str, version: str) -> str | None:
     """Return why a package is not for a device; None if it is.
 
     A device whose version is unknown gets the package, unless the package has a minimum
@@ -185,9 +175,7 @@ def with_position(package_id: UUID, devices: QuerySet[Device]) -> QuerySet[Any, 
     """Annotate devices with their `position` in the order of a package's rollouts."""
     position = Func(
         Cast("pk", TextField()),
-        template=(
-            f"('x' || left(md5('{package_id}' || %(expressions)s), 8))::bit(32)::bigint"
-        ),
+        template=(f"('x' || left(md5('{package_id}' || %(expressions)s), 8))::bit(32)::bigint"),
         output_field=BigIntegerField(),
     )
     return devices.annotate(position=position)
@@ -200,17 +188,12 @@ def devices_of_rollout(rollout: Deployment, *, now: datetime) -> QuerySet[Device
 
 
 def _waves(
-    package: SoftwareUpdate,
-    devices: QuerySet[Any, Any],
-    sizes: Sequence[WaveSize],
-    total: int,
+    package: SoftwareUpdate, devices: QuerySet[Any, Any], sizes: Sequence[WaveSize], total: int
 ) -> list[PlannedWave]:
     counts = [_cumulative_count(size, total) for size in sizes]
     ceilings = _ceilings(devices, counts, total)
     waves, floor, before = [], 0, 0
-    for number, (count, ceiling) in enumerate(
-        zip(counts, ceilings, strict=True), start=1
-    ):
+    for number, (count, ceiling) in enumerate(zip(counts, ceilings, strict=True), start=1):
         first: list[SampleDevice] = []
         if ceiling > floor:
             sample = devices.filter(position__gte=floor, position__lt=ceiling)
@@ -230,9 +213,7 @@ def _cumulative_count(size: WaveSize, total: int) -> int:
     return min(total, ceil(total * size.percent / 100 - 1e-9))
 
 
-def _ceilings(
-    devices: QuerySet[Device, Any], counts: Sequence[int], total: int
-) -> list[int]:
+def _ceilings(devices: QuerySet[Device, Any], counts: Sequence[int], total: int) -> list[int]:
     """Return the first position after the first `count` devices, for each count."""
     # Half a device less, so that rounding never selects the next device.
     shares = [max(0.0, (count - 0.5) / total) for count in counts]

@@ -26,9 +26,7 @@ MINUTE = timedelta(minutes=1)
 
 def next_batch(rollout: Deployment, *, now: datetime) -> Batch | None:
     """The next devices of the wave that is being opened; None if there is no such wave."""
-    wave = rollout.waves.filter(
-        state=DeploymentWave.State.RUNNING, is_open=False
-    ).first()
+    wave = rollout.waves.filter(state=DeploymentWave.State.RUNNING, is_open=False).first()
     if wave is None:
         return None
     remaining = rollout.counted - rollout.opened
@@ -39,16 +37,11 @@ def next_batch(rollout: Deployment, *, now: datetime) -> Batch | None:
         return Batch(wave=wave.number, capacity=0)
     candidates = _candidates(rollout, wave, now)
     return Batch(
-        wave=wave.number,
-        capacity=capacity,
-        candidates=candidates,
-        is_last=len(candidates) < BATCH,
+        wave=wave.number, capacity=capacity, candidates=candidates, is_last=len(candidates) < BATCH
     )
 
 
-def opened_in_minute(
-    rollout: Deployment, *, now: datetime
-) -> tuple[datetime, int, int]:
+def opened_in_minute(rollout: Deployment, *, now: datetime) -> tuple[datetime, int, int]:
     """Since when devices are counted for the rate, how many those are, how many may follow."""
     since, opened = rollout.paced_from, rollout.paced
     if since is None or since + MINUTE <= now:
@@ -77,9 +70,7 @@ def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
     return rows.filter(matching)
 
 
-def _candidates(
-    rollout: Deployment, wave: DeploymentWave, now: datetime
-) -> Sequence[Candidate]:
+def _candidates(rollout: Deployment, wave: DeploymentWave, now: datetime) -> Sequence[Candidate]:
     """The next devices by their ids, at most `BATCH`, that have no row yet."""
     if rollout.package is None:
         return _to_roll_back(rollout, wave)
@@ -90,9 +81,7 @@ def _to_update(
     rollout: Deployment, package: SoftwareUpdate, wave: DeploymentWave, now: datetime
 ) -> Sequence[Candidate]:
     try:
-        devices = targets.with_position(
-            package.pk, targets.devices_of_rollout(rollout, now=now)
-        )
+        devices = targets.with_position(package.pk, targets.devices_of_rollout(rollout, now=now))
     except InvalidFilter:
         return []  # a later release no longer has one of the filter's conditions
     if package.target_models:
@@ -125,18 +114,16 @@ def _of_small_wave(
     In the order of ids, each of the few devices would cost a search of its own. One scan
     of the table finds them all, and they are sorted here.
     """
-    lower = rollout.waves.filter(number__lt=wave.number).aggregate(
-        ceiling=Max("ceiling")
-    )["ceiling"]
+    lower = rollout.waves.filter(number__lt=wave.number).aggregate(ceiling=Max("ceiling"))[
+        "ceiling"
+    ]
     share = ((wave.ceiling or 0) - (lower or 0)) / targets.POSITIONS
     if share * rollout.counted > 1.5 * BATCH or rollout.counted <= BATCH:
         return None
     scanned = list(rows.filter(position__gte=lower or 0).order_by()[: 2 * BATCH + 1])
     if len(scanned) > 2 * BATCH:
         return None
-    known = UpdateStatus.objects.filter(
-        deployment=rollout, device__in=[pk for pk, _, _ in scanned]
-    )
+    known = UpdateStatus.objects.filter(deployment=rollout, device__in=[pk for pk, _, _ in scanned])
     known_ids = set(known.values_list("device_id", flat=True))
     return sorted(row for row in scanned if row[0] not in known_ids)[:BATCH]
 
@@ -155,8 +142,7 @@ def _promised(
     return {
         device_id
         for device_id, version in others.values_list("device_id", "version")
-        if compare_versions(version, package.version, rollout.product.versioning)
-        in (0, 1)
+        if compare_versions(version, package.version, rollout.product.versioning) in (0, 1)
     }
 
 
@@ -186,8 +172,6 @@ def _to_roll_back(rollout: Deployment, wave: DeploymentWave) -> Sequence[Candida
     ]
 
 
-def _after(
-    rows: QuerySet[Any, Any], column: str, position: UUID | None
-) -> QuerySet[Any, Any]:
+def _after(rows: QuerySet[Any, Any], column: str, position: UUID | None) -> QuerySet[Any, Any]:
     beyond = Q() if position is None else Q(**{f"{column}__gt": position})
     return rows.filter(beyond).order_by(column)

@@ -20,8 +20,7 @@ def package_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         "OPTIONS": {"location": str(root)},
     }
     with override_settings(
-        STORAGES={**settings.STORAGES, "packages": storage},
-        UPLOADS_ROOT=str(uploads),
+        STORAGES={**settings.STORAGES, "packages": storage}, UPLOADS_ROOT=str(uploads)
     ):
         yield root
 

@@ -78,9 +78,7 @@ def create_devices(tenant: Tenant, size: int, **fields: Any) -> list[Device]:
     return DeviceFactory.create_batch(size, tenant=tenant, **{**defaults, **fields})
 
 
-def start_rollout(
-    package: SoftwareUpdate, by: User, now: datetime, **settings: Any
-) -> Deployment:
+def start_rollout(package: SoftwareUpdate, by: User, now: datetime, **settings: Any) -> Deployment:
     """Create and start a rollout: by default with one wave and without a soak time."""
     settings = {"waves": wave_sizes(100), "soak_minutes": 0, **settings}
     rollout = rollouts.create(package=package, values=settings, by=by, now=now)
@@ -106,9 +104,7 @@ def later(now: datetime, minutes: float = 1) -> datetime:
 
 def status_counts(rollout: Deployment) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for status in UpdateStatus.objects.filter(deployment=rollout).values_list(
-        "status", flat=True
-    ):
+    for status in UpdateStatus.objects.filter(deployment=rollout).values_list("status", flat=True):
         counts[status] = counts.get(status, 0) + 1
     return counts
 
@@ -143,9 +139,7 @@ def install_update(rollout: Deployment, device_id: Any, now: datetime) -> None:
     )
 
 
-def report_failure(
-    rollout: Deployment, device_id: Any, now: datetime, **more: Any
-) -> None:
+def report_failure(rollout: Deployment, device_id: Any, now: datetime, **more: Any) -> None:
     fields = {"error_code": "no_space", "error": "The disk is full.", **more}
     send_report(rollout, device_id, "failed", now, **fields)
 
@@ -156,16 +150,12 @@ def build_apk(
     """Build an Android package with a binary manifest, as Android's tools write it."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(
-            "AndroidManifest.xml", build_manifest(application_id, utf8, attributes)
-        )
+        archive.writestr("AndroidManifest.xml", build_manifest(application_id, utf8, attributes))
         archive.writestr("classes.dex", b"dex" * 100)
     return data.getvalue()
 
 
-def build_manifest(
-    application_id: str, utf8: bool, attributes: dict[str, Any]
-) -> bytes:
+def build_manifest(application_id: str, utf8: bool, attributes: dict[str, Any]) -> bytes:
     attributes = {"versionCode": 7, "versionName": "2.0.0", **attributes}
     names = [name for name in attributes if name in RESOURCE_IDS]
     texts = [*names, "package", "manifest", "application", application_id]
@@ -173,11 +163,7 @@ def build_manifest(
     rows = [_attribute(texts, "package", application_id)]
     rows += [_attribute(texts, name, attributes[name]) for name in names]
     resources = struct.pack(
-        f"<HHI{len(names)}I",
-        0x0180,
-        8,
-        8 + 4 * len(names),
-        *(RESOURCE_IDS[name] for name in names),
+        f"<HHI{len(names)}I", 0x0180, 8, 8 + 4 * len(names), *(RESOURCE_IDS[name] for name in names)
     )
     chunks = (
         _strings(texts, utf8)
@@ -200,15 +186,7 @@ def _strings(texts: list[str], utf8: bool) -> bytes:
     data += b"\0" * (-len(data) % 4)
     start = 28 + 4 * len(texts)
     head = struct.pack(
-        "<HHIIIIII",
-        1,
-        28,
-        start + len(data),
-        len(texts),
-        0,
-        0x100 if utf8 else 0,
-        start,
-        0,
+        "<HHIIIIII", 1, 28, start + len(data), len(texts), 0, 0x100 if utf8 else 0, start, 0
     )
     return head + struct.pack(f"<{len(texts)}I", *offsets) + data
 
@@ -218,25 +196,11 @@ def _attribute(texts: list[str], name: str, value: Any) -> bytes:
     number = texts.index(value) if is_text else value
     raw = number if is_text else 0xFFFFFFFF
     kind = 0x03 if is_text else 0x10
-    return struct.pack(
-        "<IIIHBBI", 0xFFFFFFFF, texts.index(name), raw, 8, 0, kind, number
-    )
+    return struct.pack("<IIIHBBI", 0xFFFFFFFF, texts.index(name), raw, 8, 0, kind, number)
 
 
 def _element(name: int, rows: list[bytes]) -> bytes:
-    body = struct.pack(
-        "<IIIIHHHHHH",
-        1,
-        0xFFFFFFFF,
-        0xFFFFFFFF,
-        name,
-        20,
-        20,
-        len(rows),
-        0,
-        0,
-        0,
-    )
+    body = struct.pack("<IIIIHHHHHH", 1, 0xFFFFFFFF, 0xFFFFFFFF, name, 20, 20, len(rows), 0, 0, 0)
     data = body + b"".join(rows)
     return struct.pack("<HHI", 0x0102, 16, 8 + len(data)) + data
 

@@ -24,10 +24,7 @@ def test_the_manifest_is_read(tmp_path: Path, utf8: bool) -> None:
     values = read(tmp_path, build_apk("com.example.tv", utf8=utf8, minSdkVersion=28))
 
     assert values == ApkManifest(
-        application_id="com.example.tv",
-        version_name="2.0.0",
-        version_code=7,
-        minimum_sdk=28,
+        application_id="com.example.tv", version_name="2.0.0", version_code=7, minimum_sdk=28
     )
 
 

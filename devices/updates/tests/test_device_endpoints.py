@@ -86,11 +86,7 @@ def file_path(package: SoftwareUpdate) -> str:
 
 class TestOffer:
     def test_a_device_gets_its_update(
-        self,
-        client: APIClient,
-        devices: list[Device],
-        rollout: Deployment,
-        package: SoftwareUpdate,
+        self, client: APIClient, devices: list[Device], rollout: Deployment, package: SoftwareUpdate
     ) -> None:
         response = client.get(MY_UPDATE)
 
@@ -124,9 +120,7 @@ class TestOffer:
 
         assert response.json()["next_steps"]["update_waiting"] is True
 
-    def test_a_device_without_an_update_gets_204(
-        self, acting: Tenant, as_device: Calling
-    ) -> None:
+    def test_a_device_without_an_update_gets_204(self, acting: Tenant, as_device: Calling) -> None:
         (other,) = create_devices(acting, 1)
 
         assert as_device(other).get(MY_UPDATE).status_code == 204
@@ -140,9 +134,7 @@ class TestOffer:
         tmp_path: Path,
     ) -> None:
         start_rollout(
-            create_released_package(clock, tmp_path / "in", "3.0"),
-            create_member(acting),
-            clock,
+            create_released_package(clock, tmp_path / "in", "3.0"), create_member(acting), clock
         )
         run_due_steps(clock)
 
@@ -158,9 +150,7 @@ class TestOffer:
     ) -> None:
         feedback(client, rollout, "installing")
         start_rollout(
-            create_released_package(clock, tmp_path / "in", "3.0"),
-            create_member(acting),
-            clock,
+            create_released_package(clock, tmp_path / "in", "3.0"), create_member(acting), clock
         )
         run_due_steps(clock)
 
@@ -176,10 +166,7 @@ class TestOffer:
         assert client.get(MY_UPDATE).status_code == 204
         row = update_of(devices[0])
         assert (row.status, row.started_at) == ("completed", None)
-        assert (
-            client.post("/devices/connect", {}).json()["next_steps"]["update_waiting"]
-            is False
-        )
+        assert client.post("/devices/connect", {}).json()["next_steps"]["update_waiting"] is False
 
     def test_a_paused_rollout_is_offered_to_devices_that_have_started(
         self,
@@ -206,9 +193,7 @@ class TestOffer:
         install_update(rollout, devices[0].pk, clock)
         run_due_steps(clock + timedelta(minutes=1))
         rollout_control.roll_back(
-            deployment=rollout,
-            by=create_member(acting),
-            now=clock + timedelta(minutes=1),
+            deployment=rollout, by=create_member(acting), now=clock + timedelta(minutes=1)
         )
         run_due_steps(clock + timedelta(minutes=1))
 
@@ -229,15 +214,11 @@ class TestOffer:
         clock: datetime,
         tmp_path: Path,
     ) -> None:
-        earlier = create_released_package(
-            clock, tmp_path / "in", "1.0.0", content=b"one"
-        )
+        earlier = create_released_package(clock, tmp_path / "in", "1.0.0", content=b"one")
         install_update(rollout, devices[0].pk, clock)
         run_due_steps(clock + timedelta(minutes=1))
         soon = clock + timedelta(minutes=1)
-        rollout_control.roll_back(
-            deployment=rollout, by=create_member(acting), now=soon
-        )
+        rollout_control.roll_back(deployment=rollout, by=create_member(acting), now=soon)
         run_due_steps(soon)
 
         response = client.get(MY_UPDATE).json()
@@ -333,12 +314,7 @@ class TestFile:
         ],
     )
     def test_a_range_is_sent(
-        self,
-        client: APIClient,
-        package: SoftwareUpdate,
-        range_: str,
-        start: int,
-        end: int,
+        self, client: APIClient, package: SoftwareUpdate, range_: str, start: int, end: int
     ) -> None:
         response = client.get(file_path(package), headers={"Range": range_})
 
@@ -347,9 +323,7 @@ class TestFile:
         assert response["Content-Range"] == f"bytes {start}-{end - 1}/{len(CONTENT)}"
         assert response["Content-Length"] == str(end - start)
 
-    @pytest.mark.parametrize(
-        "range_", ["bytes=10240-", "bytes=99999-100000", "bytes=-0"]
-    )
+    @pytest.mark.parametrize("range_", ["bytes=10240-", "bytes=99999-100000", "bytes=-0"])
     def test_a_range_beyond_the_end_gets_416_with_the_size(
         self, client: APIClient, package: SoftwareUpdate, range_: str
     ) -> None:
@@ -372,9 +346,7 @@ class TestFile:
         self, client: APIClient, package: SoftwareUpdate
     ) -> None:
         part = {"Range": "bytes=100-"}
-        same = client.get(
-            file_path(package), headers={**part, "If-Range": f'"{package.sha256}"'}
-        )
+        same = client.get(file_path(package), headers={**part, "If-Range": f'"{package.sha256}"'})
         other = client.get(file_path(package), headers={**part, "If-Range": '"other"'})
 
         assert (same.status_code, body(same)) == (206, CONTENT[100:])
@@ -385,9 +357,7 @@ class TestFile:
     ) -> None:
         received = b""
         while len(received) < len(CONTENT):
-            response = client.get(
-                file_path(package), headers={"Range": f"bytes={len(received)}-"}
-            )
+            response = client.get(file_path(package), headers={"Range": f"bytes={len(received)}-"})
             received += body(response)[:1537]  # then the connection is lost
 
         assert received == CONTENT
@@ -463,11 +433,7 @@ class TestFeedback:
         assert feedback(client, rollout, "downloading", progress=40).status_code == 204
 
         row = update_of(devices[0])
-        assert (row.status, row.progress, row.from_version) == (
-            "downloading",
-            40,
-            "1.0.0",
-        )
+        assert (row.status, row.progress, row.from_version) == ("downloading", 40, "1.0.0")
 
     def test_late_reports_do_not_reset_the_status(
         self, client: APIClient, devices: list[Device], rollout: Deployment
@@ -482,8 +448,7 @@ class TestFeedback:
         ]
 
         responses = [
-            feedback(client, rollout, status, progress=percent)
-            for status, percent in reports
+            feedback(client, rollout, status, progress=percent) for status, percent in reports
         ]
 
         row = update_of(devices[0])
@@ -491,11 +456,7 @@ class TestFeedback:
         assert (row.status, row.progress) == ("installing", 100)
 
     def test_a_late_downloading_report_does_not_reset_completed(
-        self,
-        client: APIClient,
-        devices: list[Device],
-        rollout: Deployment,
-        clock: datetime,
+        self, client: APIClient, devices: list[Device], rollout: Deployment, clock: datetime
     ) -> None:
         install_update(rollout, devices[0].pk, clock)
         run_due_steps(clock + timedelta(minutes=1))
@@ -538,11 +499,7 @@ class TestFeedback:
             assert response.json()["current"] == {"status": "cancelled"}
 
     def test_feedback_on_an_earlier_attempt_gets_410(
-        self,
-        client: APIClient,
-        devices: list[Device],
-        rollout: Deployment,
-        clock: datetime,
+        self, client: APIClient, devices: list[Device], rollout: Deployment, clock: datetime
     ) -> None:
         report_failure(rollout, devices[0].pk, clock)
         rollout_control.retry(deployment=rollout, now=clock)

@@ -106,10 +106,7 @@ class Server:
     def memory(self) -> int:
         """Return the memory of all processes of the server, in bytes."""
         root = psutil.Process(self.process.pid)
-        return sum(
-            process.memory_info().rss
-            for process in [root, *root.children(recursive=True)]
-        )
+        return sum(process.memory_info().rss for process in [root, *root.children(recursive=True)])
 
     def leftover_files(self) -> list[str]:
         return os.listdir(self.uploads) if self.uploads.exists() else []
@@ -121,19 +118,12 @@ def server(store: dict[str, str], tenant: Tenant, tmp_path: Path) -> Iterator[Se
     uploads = tmp_path / "spool"
     process = subprocess.Popen(
         command_line("web", port=port),
-        env={
-            **subprocess_environment(),
-            **store,
-            "UPLOADS_ROOT": str(uploads),
-            "WEB_WORKERS": "1",
-        },
+        env={**subprocess_environment(), **store, "UPLOADS_ROOT": str(uploads), "WEB_WORKERS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     membership = MembershipFactory.create(tenant=tenant, role=Role.ADMIN)
-    _, token = issue_api_token(
-        membership=membership, name="test", now=datetime.now(UTC)
-    )
+    _, token = issue_api_token(membership=membership, name="test", now=datetime.now(UTC))
     running = Server(port, process, uploads, token)
     wait_until(lambda: _is_live(running), timeout=90)
     with running.open:
@@ -211,9 +201,7 @@ def test_large_files_are_streamed_with_constant_memory(
     assert server.leftover_files() == []
 
 
-def download_digest(
-    server: Server, package: SoftwareUpdate, token: str
-) -> tuple[int, str]:
+def download_digest(server: Server, package: SoftwareUpdate, token: str) -> tuple[int, str]:
     response, whole = server.get(package, token), hashlib.sha256()
     while piece := response.read(1 << 20):
         whole.update(piece)
@@ -233,25 +221,16 @@ def test_an_interrupted_download_is_resumed(
     received = broken.read(1_000_003)
     broken.close()
     rest = server.get(
-        package,
-        token,
-        **{"Range": f"bytes={len(received)}-", "If-Range": broken.headers["ETag"]},
+        package, token, **{"Range": f"bytes={len(received)}-", "If-Range": broken.headers["ETag"]}
     )
 
     assert rest.status == 206
     assert rest.headers["Content-Range"] == f"bytes {len(received)}-3000016/3000017"
     assert received + rest.read() == content
     one = server.get(package, token, Range="bytes=5-5")
-    assert (one.status, one.read(), one.headers["Content-Length"]) == (
-        206,
-        content[5:6],
-        "1",
-    )
+    assert (one.status, one.read(), one.headers["Content-Length"]) == (206, content[5:6], "1")
     beyond = server.get(package, token, Range="bytes=3000017-")
-    assert (beyond.status, beyond.headers["Content-Range"]) == (
-        416,
-        "bytes */3000017",
-    )
+    assert (beyond.status, beyond.headers["Content-Range"]) == (416, "bytes */3000017")
 
 
 @on_disk
@@ -266,9 +245,7 @@ def test_a_file_without_a_content_length_is_rejected(
 
 
 @on_disk
-def test_an_interrupted_upload_stores_nothing(
-    server: Server, package: SoftwareUpdate
-) -> None:
+def test_an_interrupted_upload_stores_nothing(server: Server, package: SoftwareUpdate) -> None:
     connection = server.connect()
     connection.putrequest("PUT", path_of(package))
     connection.putheader("Authorization", f"Bearer {server.token}")
@@ -284,9 +261,7 @@ def test_an_interrupted_upload_stores_nothing(
 
 
 @on_disk
-def test_an_unauthenticated_upload_stores_nothing(
-    server: Server, package: SoftwareUpdate
-) -> None:
+def test_an_unauthenticated_upload_stores_nothing(server: Server, package: SoftwareUpdate) -> None:
     connection = server.connect()
     connection.putrequest("PUT", path_of(package))
     connection.putheader("Content-Length", str(10 * len(PIECE)))

@@ -182,9 +182,7 @@ def test_an_invalid_package_is_rejected(
 ) -> None:
     post_package(publisher, now)
 
-    response = publisher.post(
-        PACKAGES, {"product": "player", "version": "2.1", **fields}
-    )
+    response = publisher.post(PACKAGES, {"product": "player", "version": "2.1", **fields})
 
     assert errors(response)[1] == [error]
     assert SoftwareUpdate.objects.count() == 1
@@ -198,10 +196,7 @@ def test_a_file_with_a_wrong_checksum_is_not_stored(
     wrong = put(publisher, package["id"], CONTENT, f"?sha256={'0' * 64}")
     malformed = put(publisher, package["id"], CONTENT, "?sha256=abc")
     right = put(
-        publisher,
-        package["id"],
-        CONTENT,
-        f"?sha256={hashlib.sha256(CONTENT).hexdigest().upper()}",
+        publisher, package["id"], CONTENT, f"?sha256={hashlib.sha256(CONTENT).hexdigest().upper()}"
     )
 
     assert errors(wrong) == (400, [("wrong_checksum", None)])
@@ -248,24 +243,17 @@ def test_an_empty_file_is_rejected(publisher: APIClient, now: datetime) -> None:
 
     path = f"{PACKAGES}/{package['id']}/file"
     empty = publisher.generic("PUT", path, content_type=BINARY, CONTENT_LENGTH="0")
-    assert errors(empty) == (
-        400,
-        [("invalid_package", None)],
-    )
+    assert errors(empty) == (400, [("invalid_package", None)])
     assert errors(publisher.post(f"{PACKAGES}/{package['id']}/release")) == (
         409,
         [("package_without_file", None)],
     )
 
 
-def test_the_manifest_of_an_android_package_is_stored(
-    publisher: APIClient, now: datetime
-) -> None:
+def test_the_manifest_of_an_android_package_is_stored(publisher: APIClient, now: datetime) -> None:
     package = post_package(publisher, now)
 
-    uploaded = put(
-        publisher, package["id"], build_apk("com.example.tv", minSdkVersion=28)
-    ).json()
+    uploaded = put(publisher, package["id"], build_apk("com.example.tv", minSdkVersion=28)).json()
 
     assert uploaded["apk"] == {
         "application_id": "com.example.tv",
@@ -311,9 +299,10 @@ def test_withdrawing_a_package_cancels_pending_updates(
     rollout.refresh_from_db()
     assert response.json()["withdrawn_because"] == "It crashes."
     assert (rollout.state, status_counts(rollout)) == ("aborted", {"cancelled": 3})
-    assert errors(
-        publisher.post(f"{PACKAGES}/{rollout.package_id}/withdraw", {"reason": "?"})
-    ) == (409, [("package_not_released", "package")])
+    assert errors(publisher.post(f"{PACKAGES}/{rollout.package_id}/withdraw", {"reason": "?"})) == (
+        409,
+        [("package_not_released", "package")],
+    )
 
 
 def test_the_file_of_a_withdrawn_package_is_deleted(
@@ -361,9 +350,7 @@ def test_a_file_replaced_after_the_check_is_not_released(
     )
 
 
-def test_renaming_a_product_signs_its_packages_again(
-    publisher: APIClient, now: datetime
-) -> None:
+def test_renaming_a_product_signs_its_packages_again(publisher: APIClient, now: datetime) -> None:
     package = post_package(publisher, now)
     put(publisher, package["id"], CONTENT)
     product_id = SoftwareUpdate.objects.get().product_id
@@ -399,9 +386,7 @@ def test_orphaned_files_are_deleted(
 
 
 def test_product_names_are_unique(publisher: APIClient) -> None:
-    created = publisher.post(
-        "/updates/products", {"name": "kiosk", "versioning": "semver"}
-    )
+    created = publisher.post("/updates/products", {"name": "kiosk", "versioning": "semver"})
     again = publisher.post("/updates/products", {"name": "kiosk"})
     path = f"/updates/products/{created.json()['id']}"
     renamed = publisher.patch(path, {"name": "signage"})
@@ -413,9 +398,7 @@ def test_product_names_are_unique(publisher: APIClient) -> None:
     assert publisher.get(path).status_code == 404
 
 
-def test_a_product_with_packages_cannot_be_deleted(
-    publisher: APIClient, now: datetime
-) -> None:
+def test_a_product_with_packages_cannot_be_deleted(publisher: APIClient, now: datetime) -> None:
     row = create_draft(now)
 
     response = publisher.delete(f"/updates/products/{row.product_id}")
@@ -432,19 +415,13 @@ def test_a_second_upload_replaces_the_file_of_a_draft(
 ) -> None:
     row = create_draft(now)
     with django_capture_on_commit_callbacks(execute=True):
-        packages.receive(
-            package=row, spooled=spool_file(tmp_path / "in", b"one"), now=now
-        )
-        packages.receive(
-            package=row, spooled=spool_file(tmp_path / "in", b"two"), now=now
-        )
+        packages.receive(package=row, spooled=spool_file(tmp_path / "in", b"one"), now=now)
+        packages.receive(package=row, spooled=spool_file(tmp_path / "in", b"two"), now=now)
 
     assert [path.read_bytes() for path in files(package_files)] == [b"two"]
 
 
-def test_packages_are_filtered(
-    publisher: APIClient, now: datetime, tmp_path: Path
-) -> None:
+def test_packages_are_filtered(publisher: APIClient, now: datetime, tmp_path: Path) -> None:
     create_released_package(now, tmp_path / "in", "1.9")
     create_draft(now, "2.0.0")
 

@@ -59,9 +59,7 @@ class TestDevices:
         assert (decision.wait_until, decision.starts) == (later, False)
 
     @pytest.mark.parametrize("starts_at", [None, NOW, NOW - timedelta(hours=1)])
-    def test_a_scheduled_rollout_starts_when_it_is_time(
-        self, starts_at: datetime | None
-    ) -> None:
+    def test_a_scheduled_rollout_starts_when_it_is_time(self, starts_at: datetime | None) -> None:
         snapshot = Devices(state="scheduled", starts_at=starts_at)
 
         assert decide_devices(snapshot, now=NOW).starts
@@ -167,8 +165,7 @@ class TestWaves:
 
         assert decide_waves(progress(*waves), now=NOW).held == (
             1,
-            "Only 4 of 5 devices succeeded (90 % required). The rollout waits for your"
-            " decision.",
+            "Only 4 of 5 devices succeeded (90 % required). The rollout waits for your decision.",
         )
         assert decide_waves(progress(*held_waves), now=NOW).held is None
 
@@ -188,9 +185,7 @@ class TestWaves:
         assert decide_waves(progress(old), now=NOW).moves == [(1, "failed")]
 
     def test_too_many_failures_pause_the_rollout(self) -> None:
-        decision = decide_waves(
-            progress(wave(), wave(2, "waiting"), failed=8, tried=100), now=NOW
-        )
+        decision = decide_waves(progress(wave(), wave(2, "waiting"), failed=8, tried=100), now=NOW)
 
         assert decision.moves == [(1, "failed")]
         assert decision.pause_reason.startswith("8 of 100 devices failed")
@@ -226,10 +221,7 @@ class TestIntervals:
             ({"state": "aborted", "is_waiting": False}, None),
             ({"state": "finished"}, INTERVAL),
             ({"state": "finished", "is_started": False}, INTERVAL_UNREACHABLE),
-            (
-                {"state": "aborted", "ended_at": NOW - timedelta(days=2)},
-                INTERVAL_OLD,
-            ),
+            ({"state": "aborted", "ended_at": NOW - timedelta(days=2)}, INTERVAL_OLD),
         ],
     )
     def test_the_interval_depends_on_the_expected_changes(

@@ -93,9 +93,7 @@ def test_an_alert_in_the_soak_time_is_a_failure(
     (device,) = create_devices(acting, 1)
     rollout = start_rollout(package, admin, now, soak_minutes=10)
     run_due_steps(now)
-    Alert.objects.create(
-        **alert(device, now - timedelta(hours=1))
-    )  # raised before the update
+    Alert.objects.create(**alert(device, now - timedelta(hours=1)))  # raised before the update
     install_update(rollout, device.pk, now)
     run_due_steps(later(now, 1))
 
@@ -146,12 +144,7 @@ def test_offline_devices_wait_and_do_not_fail(
 
     (wave,) = rollout.waves.all()
     assert (state_of(rollout), wave.state) == ("finished", "passed")
-    assert wave.counts == {
-        "completed": 3,
-        "pending": 2,
-        "unreached": 2,
-        "away": 0,
-    }
+    assert wave.counts == {"completed": 3, "pending": 2, "unreached": 2, "away": 0}
 
 
 def test_a_device_that_was_offline_is_updated_after_the_end(
@@ -178,9 +171,7 @@ def test_a_newer_rollout_supersedes_pending_updates(
     past = start_rollout(package, admin, now)
     run_due_steps(now)
 
-    newer = start_rollout(
-        create_released_package(now, tmp_path / "in", "3.0"), admin, later(now)
-    )
+    newer = start_rollout(create_released_package(now, tmp_path / "in", "3.0"), admin, later(now))
     run_due_steps(later(now))
 
     assert status_counts(past) == {"cancelled": 1}
@@ -204,18 +195,13 @@ def test_the_next_wave_starts_at_the_success_threshold(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
     create_devices(acting, 20)
-    rollout = start_rollout(
-        package, admin, now, waves=wave_sizes(50, 100), success_percent=80
-    )
+    rollout = start_rollout(package, admin, now, waves=wave_sizes(50, 100), success_percent=80)
     run_due_steps(now)
     first = sorted(devices_in(rollout, wave=1))
     for device_id in first[:7]:
         install_update(rollout, device_id, now)
     run_due_steps(later(now, 1))
-    assert wave_states(rollout) == [
-        (1, "running"),
-        (2, "waiting"),
-    ]  # three have not started
+    assert wave_states(rollout) == [(1, "running"), (2, "waiting")]  # three have not started
 
     report_failure(rollout, first[7], now)
     for device_id in first[8:]:
@@ -231,10 +217,7 @@ def test_a_wave_waits_for_its_start_time(
 ) -> None:
     create_devices(acting, 2)
     tomorrow = now + timedelta(days=1)
-    waves = [
-        WaveSize(percent=50.0),
-        WaveSize(percent=100.0, starts_at=tomorrow),
-    ]
+    waves = [WaveSize(percent=50.0), WaveSize(percent=100.0, starts_at=tomorrow)]
     rollout = start_rollout(package, admin, now, waves=waves)
     run_due_steps(now)
     for device_id in devices_in(rollout):
@@ -298,8 +281,7 @@ def test_a_held_wave_is_published_once(
     assert wave_states(rollout) == [(1, "running"), (2, "waiting")]
     held = Event.every_tenant.filter(name="rollout.held")
     assert [event.data["reason"] for event in held] == [
-        "Only 4 of 5 devices succeeded (90 % required). The rollout waits for your"
-        " decision."
+        "Only 4 of 5 devices succeeded (90 % required). The rollout waits for your decision."
     ]
     rollout_control.start_next_wave(deployment=rollout, now=later(now, 3))
     run_due_steps(later(now, 3))
@@ -310,9 +292,7 @@ def test_a_few_devices_that_have_not_started_do_not_hold_the_wave(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
     create_devices(acting, 40)
-    rollout = start_rollout(
-        package, admin, now, waves=wave_sizes(50, 100), success_percent=90
-    )
+    rollout = start_rollout(package, admin, now, waves=wave_sizes(50, 100), success_percent=90)
     run_due_steps(now)
     first = sorted(devices_in(rollout))
     for device_id in first[:18]:  # two are online and never start
@@ -399,9 +379,7 @@ def test_a_wave_whose_devices_go_offline_in_the_soak_time_does_not_pass(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
     create_devices(acting, 10)
-    rollout = start_rollout(
-        package, admin, now, waves=wave_sizes(50, 100), soak_minutes=10
-    )
+    rollout = start_rollout(package, admin, now, waves=wave_sizes(50, 100), soak_minutes=10)
     run_due_steps(now)
     for device_id in devices_in(rollout):
         install_update(rollout, device_id, now)
@@ -420,19 +398,14 @@ def test_a_rollout_supersedes_the_updates_of_a_paused_rollout(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, tmp_path: Path
 ) -> None:
     create_devices(acting, 4, status="offline")
-    newer = start_rollout(
-        create_released_package(now, tmp_path / "in", "3.0"), admin, now
-    )
+    newer = start_rollout(create_released_package(now, tmp_path / "in", "3.0"), admin, now)
     run_due_steps(now)
     rollout_control.pause(deployment=newer, now=later(now, 1))
 
     rollout = start_rollout(package, admin, later(now, 2))
     run_due_steps(later(now, 2))
 
-    assert (status_counts(rollout), status_counts(newer)) == (
-        {"pending": 4},
-        {"cancelled": 4},
-    )
+    assert (status_counts(rollout), status_counts(newer)) == ({"pending": 4}, {"cancelled": 4})
 
 
 def test_a_rollback_can_be_extended_to_late_devices(
@@ -444,9 +417,7 @@ def test_a_rollback_can_be_extended_to_late_devices(
     install_update(rollout, one.pk, now)
     send_report(rollout, other.pk, "installing", now)
     run_due_steps(later(now, 1))
-    rollback = rollout_control.roll_back(
-        deployment=rollout, by=admin, now=later(now, 2)
-    )
+    rollback = rollout_control.roll_back(deployment=rollout, by=admin, now=later(now, 2))
     run_due_steps(later(now, 2))
     run_due_steps(later(now, 40))  # it did not return in time
     Device.objects.filter(pk=other.pk).update(app_version="2.0.0")
@@ -469,9 +440,7 @@ def test_extending_a_paused_rollback_does_not_resume_it(
     install_update(rollout, one.pk, now)
     send_report(rollout, other.pk, "installing", now)
     run_due_steps(later(now, 1))
-    rollback = rollout_control.roll_back(
-        deployment=rollout, by=admin, now=later(now, 2)
-    )
+    rollback = rollout_control.roll_back(deployment=rollout, by=admin, now=later(now, 2))
     run_due_steps(later(now, 2))
     rollout_control.pause(deployment=rollback, now=later(now, 3))
 
@@ -538,10 +507,7 @@ def test_a_device_with_a_newer_update_is_not_retried(
     rollout_control.retry(deployment=rollout, now=later(now, 5))
     run_due_steps(later(now, 5))
 
-    assert (status_counts(rollout), status_counts(newer)) == (
-        {"cancelled": 1},
-        {"completed": 1},
-    )
+    assert (status_counts(rollout), status_counts(newer)) == ({"cancelled": 1}, {"completed": 1})
 
 
 def test_a_wave_of_an_older_rollout_does_not_supersede_a_newer_update(
@@ -558,10 +524,7 @@ def test_a_wave_of_an_older_rollout_does_not_supersede_a_newer_update(
     rollout_control.start_next_wave(deployment=older, now=later(now, 2))
     run_due_steps(later(now, 2))
 
-    assert (status_counts(older), status_counts(newer)) == (
-        {"cancelled": 1},
-        {"pending": 4},
-    )
+    assert (status_counts(older), status_counts(newer)) == ({"cancelled": 1}, {"pending": 4})
 
 
 def test_a_newer_rollout_completes_a_rollback_that_has_arrived(
@@ -572,9 +535,7 @@ def test_a_newer_rollout_completes_a_rollback_that_has_arrived(
     run_due_steps(now)
     install_update(rollout, device.pk, now)
     run_due_steps(later(now, 1))
-    rollback = rollout_control.roll_back(
-        deployment=rollout, by=admin, now=later(now, 2)
-    )
+    rollback = rollout_control.roll_back(deployment=rollout, by=admin, now=later(now, 2))
     run_due_steps(later(now, 2))
     Device.objects.update(app_version="1.0.0")
 
@@ -603,9 +564,7 @@ def test_a_rollback_leaves_out_devices_with_another_version(
     run_due_steps(later(now, 1))
     Device.objects.filter(pk=one.pk).update(app_version="2.5")
 
-    rollback = rollout_control.roll_back(
-        deployment=rollout, by=admin, now=later(now, 2)
-    )
+    rollback = rollout_control.roll_back(deployment=rollout, by=admin, now=later(now, 2))
     run_due_steps(later(now, 2))
 
     assert devices_in(rollback) == {other.pk}
@@ -748,9 +707,7 @@ def test_a_rollback_returns_each_device_to_its_previous_version(
     report_failure(rollout, three.pk, now)  # it never installed the update
     run_due_steps(later(now, 1))
 
-    rollback = rollout_control.roll_back(
-        deployment=rollout, by=admin, now=later(now, 2)
-    )
+    rollback = rollout_control.roll_back(deployment=rollout, by=admin, now=later(now, 2))
     run_due_steps(later(now, 2))
     targets = {
         (update.device_id, update.version, update.package_id)
@@ -779,13 +736,9 @@ def test_a_device_that_was_installing_is_added_to_the_rollback(
     send_report(rollout, other.pk, "installing", now)
     run_due_steps(later(now, 1))
 
-    rollback = rollout_control.roll_back(
-        deployment=rollout, by=admin, now=later(now, 2)
-    )
+    rollback = rollout_control.roll_back(deployment=rollout, by=admin, now=later(now, 2))
     run_due_steps(later(now, 2))
-    assert devices_in(rollback) == {
-        one.pk
-    }  # at once, without waiting for the soak time
+    assert devices_in(rollback) == {one.pk}  # at once, without waiting for the soak time
 
     install_update(rollout, other.pk, later(now, 3))
     run_due_steps(later(now, 4))
@@ -814,10 +767,7 @@ def test_a_newer_rollout_supersedes_updates_in_their_soak_time(
     )
     run_due_steps(later(now, 2))
 
-    assert (status_counts(rollout), status_counts(newer)) == (
-        {"cancelled": 1},
-        {"pending": 1},
-    )
+    assert (status_counts(rollout), status_counts(newer)) == ({"cancelled": 1}, {"pending": 1})
 
 
 def test_the_rate_limits_the_devices_per_minute(

@@ -113,9 +113,7 @@ def test_a_larger_wave_adds_devices_and_moves_none(
     run_due_steps(now)
     first = devices_in(rollout)
     for device_id in first:
-        install_update(
-            rollout, device_id, now
-        )  # they still count as devices of the rollout
+        install_update(rollout, device_id, now)  # they still count as devices of the rollout
 
     rollouts.change(deployment=rollout, waves=wave_sizes(20, 100), now=now)
     run_due_steps(now)
@@ -134,11 +132,7 @@ def test_waves_by_percentage_and_by_count_reach_all_devices(
     start_next_wave(rollout, now)
     start_next_wave(rollout, now)
 
-    assert [len(devices_in(rollout, wave=number)) for number in (1, 2, 3)] == [
-        3,
-        12,
-        15,
-    ]
+    assert [len(devices_in(rollout, wave=number)) for number in (1, 2, 3)] == [3, 12, 15]
     assert len(devices_in(rollout)) == 30
 
 
@@ -312,10 +306,7 @@ def test_an_unknown_filter_is_rejected(
 ) -> None:
     body = {"package": str(package.pk), "filter": {"colour": "red"}}
 
-    assert errors(member().post(ROLLOUTS, body)) == (
-        400,
-        [("invalid_filter", "filter.colour")],
-    )
+    assert errors(member().post(ROLLOUTS, body)) == (400, [("invalid_filter", "filter.colour")])
 
 
 def test_a_draft_package_cannot_be_rolled_out(
@@ -398,9 +389,7 @@ def test_a_later_change_never_exceeds_the_counted_devices(
     """Otherwise a change could avoid the approval of a second member."""
     create_devices(acting, 4, model="X96")
     others = create_devices(acting, 20, model="H96")
-    rollout = start_rollout(
-        package, admin, now, filter={"model": "X96"}, waves=wave_sizes(50)
-    )
+    rollout = start_rollout(package, admin, now, filter={"model": "X96"}, waves=wave_sizes(50))
     run_due_steps(now)
     Device.objects.filter(pk__in=[device.pk for device in others]).update(model="X96")
 
@@ -415,9 +404,7 @@ def test_waves_can_grow_when_updated_devices_no_longer_match_the_filter(
 ) -> None:
     create_devices(acting, 20)
     filter = {"app_version": "1.0.0"}
-    rollout = start_rollout(
-        package, admin, now, filter=filter, waves=wave_sizes(20, 100)
-    )
+    rollout = start_rollout(package, admin, now, filter=filter, waves=wave_sizes(20, 100))
     run_due_steps(now)
     for device_id in devices_in(rollout):
         install_update(rollout, device_id, now)
@@ -463,22 +450,12 @@ def test_only_a_draft_can_be_deleted(
     running = start_rollout(package, admin, now)
 
     assert member().delete(f"{ROLLOUTS}/{draft.pk}").status_code == 204
-    assert errors(member().delete(f"{ROLLOUTS}/{running.pk}")) == (
-        409,
-        [("rollout_state", None)],
-    )
+    assert errors(member().delete(f"{ROLLOUTS}/{running.pk}")) == (409, [("rollout_state", None)])
 
 
-@pytest.mark.parametrize(
-    "action", ["approve", "resume", "retry", "next-wave", "rollback"]
-)
+@pytest.mark.parametrize("action", ["approve", "resume", "retry", "next-wave", "rollback"])
 def test_an_action_that_the_state_does_not_allow_is_rejected(
-    acting: Tenant,
-    package: SoftwareUpdate,
-    admin: User,
-    now: datetime,
-    member: Member,
-    action: str,
+    acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime, member: Member, action: str
 ) -> None:
     create_devices(acting, 1)
     rollout = rollouts.create(package=package, values={}, by=admin, now=now)

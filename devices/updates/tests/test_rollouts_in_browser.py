@@ -20,11 +20,7 @@ from devices.simulation.fleet import Fleet
 from devices.simulation.tests.background_fleet import running_fleet
 from devices.updates.models import Deployment, SoftwareUpdate, UpdateStatus
 from devices.updates.services import rollout_tick
-from devices.updates.tests.rollouts import (
-    create_product,
-    create_released_package,
-    status_counts,
-)
+from devices.updates.tests.rollouts import create_product, create_released_package, status_counts
 from provisioning.tests.browser import MARKS, BrowserRunner, in_browser, sign_in
 from tenants.context import every_tenant_scope, tenant_scope
 from tenants.models import Role, Tenant, User
@@ -86,9 +82,7 @@ def running_steps() -> Iterator[None]:
     def run() -> None:
         with every_tenant_scope():
             while not stop.wait(0.2):
-                Deployment.every_tenant.exclude(due_at=None).update(
-                    due_at=datetime.now(UTC)
-                )
+                Deployment.every_tenant.exclude(due_at=None).update(due_at=datetime.now(UTC))
                 while rollout_tick.advance_next_rollout(now=datetime.now(UTC)):
                     pass
         connection.close()
@@ -103,9 +97,7 @@ def running_steps() -> Iterator[None]:
 
 
 @pytest.fixture
-def as_admin(
-    tenant: Tenant, live_server: Any, in_browser: BrowserRunner
-) -> Callable[..., Any]:
+def as_admin(tenant: Tenant, live_server: Any, in_browser: BrowserRunner) -> Callable[..., Any]:
     """Return a function that runs steps in a browser as a signed-in administrator."""
     user = User.objects.create_user("admin@ours.example", PASSWORD)
     MembershipFactory.create(tenant=tenant, user=user, role=Role.ADMIN)
@@ -131,12 +123,7 @@ def package(tenant: Tenant, tmp_path: Path) -> SoftwareUpdate:
 def start_rollout(page: Page, base: str, package: SoftwareUpdate, waves: str) -> None:
     """Fill in the form of a rollout, preview its devices, and start it."""
     page.goto(f"{base}/admin/updates/deployment/add/?package={package.pk}")
-    values = {
-        "waves": waves,
-        "soak_minutes": "0",
-        "success_percent": "60",
-        "failure_percent": "10",
-    }
+    values = {"waves": waves, "soak_minutes": "0", "success_percent": "60", "failure_percent": "10"}
     for name, value in values.items():
         page.fill(f"#id_{name}", value)
     page.get_by_role("button", name="Preview devices").click()
@@ -187,9 +174,7 @@ def test_a_rollout_with_many_failures_pauses_and_can_be_rolled_back(
     rollback = Deployment.every_tenant.get(rolls_back__isnull=False)
     with tenant_scope(rollback.tenant_id):
         assert set(status_counts(rollback)) == {"completed"}
-        assert "rolled_back" in status_counts(
-            Deployment.objects.get(rollbacks=rollback)
-        )
+        assert "rolled_back" in status_counts(Deployment.objects.get(rollbacks=rollback))
 
 
 def wait_for_state(page: Page, state: str) -> None:

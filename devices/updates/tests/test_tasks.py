@@ -27,9 +27,7 @@ from tenants.models import Tenant
 
 
 @pytest.mark.usefixtures("celery_worker")
-def test_a_started_rollout_is_advanced_by_the_worker(
-    acting: Tenant, tmp_path: Path
-) -> None:
+def test_a_started_rollout_is_advanced_by_the_worker(acting: Tenant, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     create_devices(acting, 3)
     rollout = start_rollout(
@@ -72,8 +70,6 @@ def test_parallel_steps_open_each_wave_once(acting: Tenant, tmp_path: Path) -> N
         list(executor.map(run_steps, range(4)))
 
     rollout.refresh_from_db()
-    assert (
-        rollout.opened == UpdateStatus.objects.count() == len(devices_in(rollout)) == 10
-    )
+    assert rollout.opened == UpdateStatus.objects.count() == len(devices_in(rollout)) == 10
     opened = Event.objects.filter(name="rollout.wave", data__state="running")
     assert opened.count() == 1

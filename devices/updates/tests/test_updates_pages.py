@@ -96,21 +96,14 @@ def test_a_changed_number_of_devices_is_previewed_again(
         ({"waves": "99999999999"}, "at most 10,000,000"),
         ({"waves": "50 %, 20 %"}, "must be larger than the wave before"),
         ({"success_percent": "99"}, "threshold can be at most"),
-        (
-            {"window_from": "02:00"},
-            "A maintenance window needs days, a start and an end.",
-        ),
+        ({"window_from": "02:00"}, "A maintenance window needs days, a start and an end."),
         ({"device": "nobody"}, "Enter a valid UUID."),
         ({"rate": "-1"}, "greater than or equal to 1"),
         ({"failure_percent": "nan"}, "Enter a number."),
     ],
 )
 def test_invalid_settings_are_shown_at_their_field_and_keep_the_input(
-    acting: Tenant,
-    portal: Client,
-    package: SoftwareUpdate,
-    wrong: dict[str, str],
-    sentence: str,
+    acting: Tenant, portal: Client, package: SoftwareUpdate, wrong: dict[str, str], sentence: str
 ) -> None:
     create_devices(acting, 1)
     form = {**SETTINGS, "package": str(package.pk), "name": "Typed name", **wrong}
@@ -124,11 +117,7 @@ def test_invalid_settings_are_shown_at_their_field_and_keep_the_input(
 
 
 def test_settings_that_the_form_cannot_show_are_kept(
-    acting: Tenant,
-    portal: Client,
-    package: SoftwareUpdate,
-    admin: User,
-    moment: datetime,
+    acting: Tenant, portal: Client, package: SoftwareUpdate, admin: User, moment: datetime
 ) -> None:
     create_devices(acting, 9, os_version="11")
     later = datetime(2030, 1, 1, tzinfo=UTC)
@@ -156,11 +145,7 @@ def test_settings_that_the_form_cannot_show_are_kept(
 
 
 def test_the_settings_of_a_running_rollout_can_be_changed(
-    acting: Tenant,
-    portal: Client,
-    package: SoftwareUpdate,
-    admin: User,
-    moment: datetime,
+    acting: Tenant, portal: Client, package: SoftwareUpdate, admin: User, moment: datetime
 ) -> None:
     create_devices(acting, 20)
     rollout = start_rollout(
@@ -170,20 +155,14 @@ def test_the_settings_of_a_running_rollout_can_be_changed(
     form = {**SETTINGS, "waves": "20 %, 100 %", "soak_minutes": "0"}
 
     portal.post(f"{ROLLOUTS}{rollout.pk}/terms/", {**form, "name": rollout.name})
-    smaller = portal.post(
-        f"{ROLLOUTS}{rollout.pk}/terms/", {**form, "waves": "5 %, 100 %"}
-    )
+    smaller = portal.post(f"{ROLLOUTS}{rollout.pk}/terms/", {**form, "waves": "5 %, 100 %"})
 
     assert [wave.percent for wave in rollout.waves.all()] == [20.0, 100.0]
     assert "can only be made larger" in html(smaller)
 
 
 def test_the_page_of_a_rollout_shows_progress_and_failures(
-    acting: Tenant,
-    portal: Client,
-    package: SoftwareUpdate,
-    admin: User,
-    moment: datetime,
+    acting: Tenant, portal: Client, package: SoftwareUpdate, admin: User, moment: datetime
 ) -> None:
     create_devices(acting, 10)
     rollout = start_rollout(package, admin, moment)
@@ -198,12 +177,7 @@ def test_the_page_of_a_rollout_shows_progress_and_failures(
 
     page = html(portal.get(f"{ROLLOUTS}{rollout.pk}/change/"))
 
-    for text in (
-        "4 of 10 devices updated",
-        "no_space",
-        "The disk is full.",
-        "Pause",
-    ):
+    for text in ("4 of 10 devices updated", "no_space", "The disk is full.", "Pause"):
         assert text in page
 
 
@@ -234,27 +208,18 @@ def test_buttons_run_the_action_or_show_the_error(
 
 
 def test_an_unknown_action_gets_404(
-    acting: Tenant,
-    portal: Client,
-    package: SoftwareUpdate,
-    admin: User,
-    moment: datetime,
+    acting: Tenant, portal: Client, package: SoftwareUpdate, admin: User, moment: datetime
 ) -> None:
     create_devices(acting, 1)
     rollout = start_rollout(package, admin, moment)
 
-    assert (
-        portal.post(f"{ROLLOUTS}{rollout.pk}/act/", {"verb": "explode"}).status_code
-        == 404
-    )
+    assert portal.post(f"{ROLLOUTS}{rollout.pk}/act/", {"verb": "explode"}).status_code == 404
     assert portal.post(f"{PACKAGES}{package.pk}/act/", {}).status_code == 404
     package.refresh_from_db()
     assert package.state == "released"
 
 
-def test_withdrawing_a_package_needs_a_reason(
-    portal: Client, package: SoftwareUpdate
-) -> None:
+def test_withdrawing_a_package_needs_a_reason(portal: Client, package: SoftwareUpdate) -> None:
     path = f"{PACKAGES}{package.pk}/act/"
 
     without_reason = portal.post(path, {"withdraw": "1"}, follow=True)
@@ -265,9 +230,7 @@ def test_withdrawing_a_package_needs_a_reason(
     assert (package.state, package.withdrawn_because) == ("withdrawn", "It crashes.")
 
 
-def test_a_draft_is_created_and_deleted(
-    acting: Tenant, portal: Client, moment: datetime
-) -> None:
+def test_a_draft_is_created_and_deleted(acting: Tenant, portal: Client, moment: datetime) -> None:
     product = create_product(moment)
     form = {"product": str(product.pk), "version": "3.0", "platform": "android"}
 
@@ -309,9 +272,7 @@ def test_a_viewer_has_no_buttons(
     assert rejected.status_code == 403
 
 
-def test_a_superuser_sees_the_tenant_of_a_package(
-    acting: Tenant, package: SoftwareUpdate
-) -> None:
+def test_a_superuser_sees_the_tenant_of_a_package(acting: Tenant, package: SoftwareUpdate) -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("root@example.com"))
 
@@ -321,11 +282,7 @@ def test_a_superuser_sees_the_tenant_of_a_package(
 
 
 def test_the_page_of_a_device_shows_its_updates(
-    acting: Tenant,
-    portal: Client,
-    package: SoftwareUpdate,
-    admin: User,
-    moment: datetime,
+    acting: Tenant, portal: Client, package: SoftwareUpdate, admin: User, moment: datetime
 ) -> None:
     (device,) = create_devices(acting, 1)
     rollout = start_rollout(package, admin, moment)

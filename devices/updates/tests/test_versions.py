@@ -24,9 +24,7 @@ from devices.updates.versions import (
         ("2.0.0+a", "2.0.0+b", SEMANTIC, 0),
     ],
 )
-def test_versions_are_ordered(
-    one: str, other: str, versioning: str, order: int
-) -> None:
+def test_versions_are_ordered(one: str, other: str, versioning: str, order: int) -> None:
     assert compare_versions(one, other, versioning) == order
     assert compare_versions(other, one, versioning) == -order
 

@@ -15,10 +15,7 @@ class Command(OperatorCommand):
     def run(self, **options: Any) -> tuple[Mapping[str, Any], str]:
         with every_tenant_scope():
             counts = reencrypt_all()
-        summary = ", ".join(
-            f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()
-        )
+        summary = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items())
         return counts, (
-            f"Re-encrypted {summary}."
-            " They no longer need the keys in SECRET_KEY_FALLBACKS."
+            f"Re-encrypted {summary}. They no longer need the keys in SECRET_KEY_FALLBACKS."
         )

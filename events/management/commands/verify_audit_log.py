@@ -11,9 +11,7 @@ MAX_LISTED = 20
 
 
 class Command(OperatorCommand):
-    help = (
-        "Verify the hash chains of the audit log and list the places where one breaks."
-    )
+    help = "Verify the hash chains of the audit log and list the places where one breaks."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)

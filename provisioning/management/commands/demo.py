@@ -120,9 +120,7 @@ class Command(OperatorCommand):
         try:
             asyncio.run(self._simulate(fleet, tenant, tally, seconds))
         except KeyboardInterrupt:
-            raise CommandError(
-                "Interrupted. Run the command again to continue."
-            ) from None
+            raise CommandError("Interrupted. Run the command again to continue.") from None
         result = {
             "tenant": tenant.slug,
             "owner": OWNER,
@@ -136,18 +134,14 @@ class Command(OperatorCommand):
         self, fleet: Fleet, tenant: Tenant, tally: RunStatistics, seconds: float
     ) -> None:
         """Register the devices, set up the tenant, and run the devices for some time."""
-        self.stderr.write(
-            f"Registering {fleet.devices} devices with a day of history …"
-        )
+        self.stderr.write(f"Registering {fleet.devices} devices with a day of history …")
         running = asyncio.create_task(fleet.run(tally, REGISTRATION_TIMEOUT + seconds))
         deadline = asyncio.get_running_loop().time() + REGISTRATION_TIMEOUT
         while _registered(tally) < fleet.devices and not running.done():
             await asyncio.wait([running], timeout=0.5)
             if asyncio.get_running_loop().time() > deadline:
                 running.cancel()
-                raise CommandError(
-                    f"Not all devices registered in time:\n{tally.table()}"
-                )
+                raise CommandError(f"Not all devices registered in time:\n{tally.table()}")
         self.stderr.write(
             "Assigning tags, configurations, commands and a rollout. The devices run for"
             f" {seconds:.0f} seconds …"
@@ -184,9 +178,7 @@ def _get_or_create_tenant() -> tuple[Tenant, str | None]:
         CommandError: a tenant with this slug exists that the demo has not created.
     """
     try:
-        new = create_tenant(
-            slug=SLUG, name="Demo", owner_email=OWNER, now=timezone.now()
-        )
+        new = create_tenant(slug=SLUG, name="Demo", owner_email=OWNER, now=timezone.now())
     except TenantExists:
         tenant = tenant_by_slug(SLUG)
         with tenant_scope(tenant.pk):
@@ -209,9 +201,7 @@ def _prepare(tenant: Tenant) -> str:
     with tenant_scope(tenant.pk):
         for definition in PREFERENCES:
             definitions.define(now=now, **definition)
-        layers.save(
-            subject=Subject(Scope.TENANT), document=TENANT_LAYER, note=NOTE, now=now
-        )
+        layers.save(subject=Subject(Scope.TENANT), document=TENANT_LAYER, note=NOTE, now=now)
         for row in EnrollmentToken.objects.usable(now).filter(name=TOKEN_NAME):
             revoke_token(row, now=now)
         _, token = credentials.create_enrollment_token(
@@ -222,11 +212,7 @@ def _prepare(tenant: Tenant) -> str:
 
 def _fleet(token: str, devices: int) -> Fleet:
     pace = FleetTiming(
-        connect_every=10,
-        report_every=60,
-        start_within=3,
-        silence_probability=0,
-        history=HISTORY,
+        connect_every=10, report_every=60, start_within=3, silence_probability=0, history=HISTORY
     )
     return Fleet(
         url=settings.PUBLIC_URL,
@@ -260,10 +246,7 @@ def _assign_tags_and_layers(tenant: Tenant) -> None:
             tag = Tag.objects.filter(name=name).first()
             if tag is not None:
                 layers.save(
-                    subject=Subject(Scope.TAG, tag=tag),
-                    document=document,
-                    note=NOTE,
-                    now=now,
+                    subject=Subject(Scope.TAG, tag=tag), document=document, note=NOTE, now=now
                 )
 
 
@@ -300,11 +283,7 @@ def _start_rollout(tenant: Tenant) -> None:
             spool.remove()
         package = packages.release(package=package, now=now)
         terms = {
-            "waves": [
-                WaveSize(percent=10.0),
-                WaveSize(percent=50.0),
-                WaveSize(percent=100.0),
-            ],
+            "waves": [WaveSize(percent=10.0), WaveSize(percent=50.0), WaveSize(percent=100.0)],
             "soak_minutes": 0,
         }
         with suppress(NoEligibleDevices):
@@ -312,9 +291,7 @@ def _start_rollout(tenant: Tenant) -> None:
             rollout_control.start(deployment=rollout, by=owner, now=now)
 
 
-def _summary(
-    password: str | None, token: str, devices: int, tally: RunStatistics
-) -> str:
+def _summary(password: str | None, token: str, devices: int, tally: RunStatistics) -> str:
     return f"""\
 {tally.table()}
 

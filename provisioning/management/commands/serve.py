@@ -18,9 +18,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("role", choices=ROLES)
         parser.add_argument(
-            "--port",
-            type=int,
-            help="Port of `web` or `stream` (default: PORT or STREAM_PORT).",
+            "--port", type=int, help="Port of `web` or `stream` (default: PORT or STREAM_PORT)."
         )
 
     def handle(self, *args: Any, role: str, port: int | None, **options: Any) -> None:

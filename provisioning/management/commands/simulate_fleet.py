@@ -93,8 +93,7 @@ class Command(OperatorCommand):
             default=0.002,
             metavar="P",
             help=(
-                "Probability at each connect to send nothing for 6 to 20 minutes"
-                " (default: 0.002)."
+                "Probability at each connect to send nothing for 6 to 20 minutes (default: 0.002)."
             ),
         )
         parser.add_argument(
@@ -141,12 +140,7 @@ class Command(OperatorCommand):
         _validate(url, token, devices, seconds, seed, pace)
         allow_connections(devices)
         fleet = Fleet(
-            url=url,
-            enrollment_token=token,
-            devices=devices,
-            seed=seed,
-            pace=pace,
-            now=timezone.now,
+            url=url, enrollment_token=token, devices=devices, seed=seed, pace=pace, now=timezone.now
         )
         tally = RunStatistics()
         asyncio.run(self._run_with_table(fleet, tally, seconds))
@@ -174,12 +168,7 @@ class Command(OperatorCommand):
 
 
 def _validate(
-    url: str,
-    token: str,
-    devices: int,
-    seconds: float | None,
-    seed: str,
-    pace: FleetTiming,
+    url: str, token: str, devices: int, seconds: float | None, seed: str, pace: FleetTiming
 ) -> None:
     """
     Raises:
@@ -187,9 +176,7 @@ def _validate(
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise CommandError(
-            "--url must be an HTTP URL, for example http://localhost:8000."
-        )
+        raise CommandError("--url must be an HTTP URL, for example http://localhost:8000.")
     if not token.startswith("enr_"):
         raise CommandError("--token must be an enrollment token (enr_…).")
     if not 1 <= devices <= MAX_DEVICES:
@@ -198,9 +185,7 @@ def _validate(
         raise CommandError("--seed must have 1 to 32 letters or digits.")
     durations = (seconds, pace.connect_every, pace.report_every)
     if any(duration is not None and not duration > 0 for duration in durations):
-        raise CommandError(
-            "--seconds, --connect-every and --report-every must be more than 0."
-        )
+        raise CommandError("--seconds, --connect-every and --report-every must be more than 0.")
     if not 0 <= pace.update_failure_probability <= 1:
         raise CommandError("--faults must be from 0 to 1.")
     if not 0 <= pace.silence_probability <= 1:

@@ -48,9 +48,7 @@ class Command(BaseCommand):
             with _servers(supervisor):
                 if supervisor.stopping:
                     return
-                _run_command(
-                    "migrate", "--no-input", "--verbosity=0", supervisor=supervisor
-                )
+                _run_command("migrate", "--no-input", "--verbosity=0", supervisor=supervisor)
                 _run_command("first_run", supervisor=supervisor)
                 for program in _programs(port, stream_port):
                     supervisor.add(program)

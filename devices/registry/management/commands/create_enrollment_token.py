@@ -34,10 +34,7 @@ class Command(OperatorCommand):
             help="Number of new devices it may register (default: any number).",
         )
         parser.add_argument(
-            "--expires-days",
-            type=int,
-            metavar="N",
-            help="Days until it expires (default: never).",
+            "--expires-days", type=int, metavar="N", help="Days until it expires (default: never)."
         )
         parser.add_argument(
             "--reregistration",

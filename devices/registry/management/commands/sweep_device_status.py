@@ -16,9 +16,7 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="Count the devices without marking them.",
+            "--dry-run", action="store_true", help="Count the devices without marking them."
         )
 
     def run(self, dry_run: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
