@@ -1,5 +1,6 @@
 """Tenant look-ups for management commands."""
 
+from core.querysets import first_or_raise
 from tenants.errors import NoSuchTenant
 from tenants.models import Tenant
 
@@ -10,7 +11,6 @@ def tenant_by_slug(slug: str) -> Tenant:
     Raises:
         NoSuchTenant: no tenant has this slug.
     """
-    tenant = Tenant.objects.filter(slug=slug).first()
-    if tenant is None:
-        raise NoSuchTenant(f"There is no tenant {slug!r}.")
-    return tenant
+    return first_or_raise(
+        Tenant.objects.filter(slug=slug), NoSuchTenant(f"There is no tenant {slug!r}.")
+    )

@@ -16,7 +16,6 @@ from unfold.widgets import (
 from accounts.admin.issued_tokens import IssuedTokenAdmin
 from accounts.errors import RoleTooLow
 from accounts.services import members, second_factor, tenants, tokens
-from core.templatetags.portal import relative_time
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     PortalAdmin,
@@ -25,6 +24,7 @@ from tenants.admin.base import (
     secret_page,
     signed_in_user,
 )
+from tenants.admin.columns import time_column
 from tenants.admin.forms import ServiceForm, tenant_field, text_field
 from tenants.models import ApiToken, Membership, Role, Tenant, User
 from tenants.roles import role_in_current_tenant, visible_to
@@ -112,9 +112,7 @@ class TenantAdmin(PortalAdmin):
         title = f"Owner of {obj.name}"
         return secret_page(self, request, title=title, secrets=secrets)
 
-    @admin.display(description="Created", ordering="created_at")
-    def made(self, tenant: Tenant) -> str:
-        return relative_time(tenant.created_at)
+    made = time_column("Created", "created_at", is_sortable=True)
 
 
 class MembershipForm(ServiceForm):
@@ -210,9 +208,7 @@ class MembershipAdmin(PortalAdmin):
         outcomes = run_for_each(memberships[:MAX_ROWS_PER_ACTION], remove)
         return results_page(self, request, "Remove members", outcomes)
 
-    @admin.display(description="Member since", ordering="created_at")
-    def since(self, membership: Membership) -> str:
-        return relative_time(membership.created_at)
+    since = time_column("Member since", "created_at", is_sortable=True)
 
 
 class ApiTokenForm(ServiceForm):

@@ -9,7 +9,6 @@ from django.utils import timezone
 from unfold.decorators import display
 
 from accounts.services.tokens import revoke_token
-from core.templatetags.portal import relative_time
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     PortalAdmin,
@@ -17,6 +16,7 @@ from tenants.admin.base import (
     run_for_each,
     secret_page,
 )
+from tenants.admin.columns import time_column
 from tenants.models import IssuedToken
 
 
@@ -45,13 +45,8 @@ class IssuedTokenAdmin(PortalAdmin):
     def state(self, token: IssuedToken) -> str:
         return token.state(timezone.now())
 
-    @admin.display(description="Expires", ordering="expires_at")
-    def expires(self, token: IssuedToken) -> str:
-        return relative_time(token.expires_at)
-
-    @admin.display(description="Created", ordering="created_at")
-    def made(self, token: IssuedToken) -> str:
-        return relative_time(token.created_at)
+    expires = time_column("Expires", "expires_at", is_sortable=True)
+    made = time_column("Created", "created_at", is_sortable=True)
 
     @admin.action(description="Revoke selected tokens", permissions=["change"])
     def revoke_selected(self, request: HttpRequest, tokens: QuerySet[Any]) -> HttpResponse:

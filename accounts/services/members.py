@@ -17,6 +17,7 @@ from accounts.errors import (
 )
 from accounts.events import MemberAdded, MemberRemoved, MemberRoleChanged
 from accounts.services.validation import check
+from core.querysets import first_or_raise
 from events.domain_events import Changes
 from events.services.outbox import record
 from tenants.models import Membership, Role, User
@@ -114,10 +115,10 @@ def user_by_email(email: str) -> User:
     Raises:
         UserNotFound: no account has this address.
     """
-    user = User.objects.filter(email=User.objects.normalize(email)).first()
-    if user is None:
-        raise UserNotFound(f"There is no account {email!r}.")
-    return user
+    return first_or_raise(
+        User.objects.filter(email=User.objects.normalize(email)),
+        UserNotFound(f"There is no account {email!r}."),
+    )
 
 
 def _event_fields(membership: Membership, now: datetime) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from tenants.admin.base import (
     results_page,
     run_for_each,
 )
+from tenants.admin.columns import choice_column, time_column
 
 EXPIRES_SOON = timedelta(hours=48)  # before a revocation list ends
 
@@ -50,9 +51,7 @@ class ListInline(ReadOnlyInline):
     def name(self, row: RevocationList) -> str:
         return row.address or "Complete list"
 
-    @admin.display(description="Built")
-    def built(self, row: RevocationList) -> str:
-        return relative_time(row.this_update)
+    built = time_column("Built", "this_update")
 
     @display(description="Valid until", label={"valid": "success", "expires": "warning"})
     def valid_until(self, row: RevocationList) -> tuple[str, str]:
@@ -85,11 +84,9 @@ class CertificateAuthorityAdmin(ReadOnlyAdmin):
     )
     readonly_fields = ("responder", "chain_pem")
 
-    @display(
-        description="Status", label={"signing": "success", "next": "info", "trusted": "default"}
+    status_label = choice_column(
+        "Status", "status", {"signing": "success", "next": "info", "trusted": "default"}
     )
-    def status_label(self, row: CertificateAuthority) -> tuple[str, str]:
-        return row.status, row.get_status_display()
 
     @admin.display(description="Ends", ordering="not_after")
     def ends(self, row: CertificateAuthority) -> str:
@@ -171,9 +168,7 @@ class RenewalCampaignAdmin(PortalAdmin):
             row.certificates,
         )
 
-    @admin.display(description="Started")
-    def started(self, row: RenewalCampaign) -> str:
-        return relative_time(row.started_at)
+    started = time_column("Started", "started_at")
 
     @admin.action(description="Stop selected campaigns", permissions=["change"])
     def stop_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
@@ -209,10 +204,5 @@ class DriftAdmin(ReadOnlyAdmin):
         address = reverse("admin:certificates_devicecertificate_change", args=[row.certificate_id])
         return format_html('<a href="{}">{}</a>', address, row.certificate)
 
-    @admin.display(description="First found")
-    def first_found(self, row: Drift) -> str:
-        return relative_time(row.found_at)
-
-    @admin.display(description="Last seen")
-    def last_seen(self, row: Drift) -> str:
-        return relative_time(row.seen_at)
+    first_found = time_column("First found", "found_at")
+    last_seen = time_column("Last seen", "seen_at")

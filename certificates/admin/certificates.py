@@ -16,7 +16,6 @@ from certificates.services.certificate_management import (
     CertificateManagementService,
     certificate_in_use,
 )
-from core.templatetags.portal import relative_time
 from devices.registry.admin.devices import DeviceAdmin
 from devices.registry.models import Device
 from tenants.admin.base import (
@@ -28,6 +27,7 @@ from tenants.admin.base import (
     run_for_each,
     signed_in_user,
 )
+from tenants.admin.columns import time_column
 
 STATUS_LABELS = {
     "active": "success",
@@ -89,9 +89,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
         address = reverse("admin:devices_device_change", args=[row.device_id])
         return format_html('<a href="{}">{}</a>', address, row.device)
 
-    @admin.display(description="Issued")
-    def issued(self, row: DeviceCertificate) -> str:
-        return relative_time(row.issued_at)
+    issued = time_column("Issued", "issued_at")
 
     @admin.display(description="Ends", ordering="not_after")
     def ends(self, row: DeviceCertificate) -> str:

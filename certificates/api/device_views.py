@@ -23,6 +23,7 @@ from certificates.services.certificate_management import (
     certificate_in_use,
 )
 from core.errors import Invalid
+from core.rest.bodies import validated_body
 from core.rest.negotiation import SingleFormatNegotiation
 from devices.registry.api.authentication import IsDevice, calling_device
 
@@ -48,9 +49,8 @@ class MyCertificateView(APIView):
 
     @extend_schema(request=IssueSerializer, responses={201: CertificateWithChainSerializer})
     def post(self, request: Request) -> Response:
-        body = IssueSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        fields = body.validated_data
+        body = validated_body(IssueSerializer, request)
+        fields = body
         if not fields:
             raise Required("Either csr or key_type is required.", field="csr")
         certificate = CertificateManagementService().issue_certificate(
@@ -69,12 +69,9 @@ class AcknowledgeView(APIView):
 
     @extend_schema(request=AcknowledgementSerializer, responses=CertificateSerializer)
     def post(self, request: Request) -> Response:
-        body = AcknowledgementSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
+        body = validated_body(AcknowledgementSerializer, request)
         certificate = handover.acknowledge(
-            device=calling_device(request),
-            serial_number=body.validated_data["serial_number"],
-            now=timezone.now(),
+            device=calling_device(request), serial_number=body["serial_number"], now=timezone.now()
         )
         return Response(CertificateSerializer(certificate).data)
 
@@ -93,10 +90,9 @@ class BundleView(APIView):
         responses={(200, PEM): OpenApiTypes.STR, (200, PKCS_12): OpenApiTypes.BINARY},
     )
     def post(self, request: Request) -> HttpResponse:
-        body = BundleRequestSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        form = body.validated_data["form"]
-        passphrase = body.validated_data.get("passphrase", "")
+        body = validated_body(BundleRequestSerializer, request)
+        form = body["form"]
+        passphrase = body.get("passphrase", "")
         if form == "pkcs12" and not passphrase:
             raise Required("PKCS #12 requires a passphrase.", field="passphrase")
         bundle = key_delivery.deliver(

@@ -32,16 +32,12 @@ from certificates.services.certificate_management import (
 from certificates.services.enrollment import enroll
 from certificates.services.renewal_windows import RETRY_AFTER, window_of
 from certificates.services.validation import validate_certificate
-from core.rest.pagination import KeysetPagination
+from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.authentication import IsDeviceOrMember, MayEnroll
 from devices.registry.api.views import device_response, get_device
 from devices.registry.models import Device, EnrollmentToken
 from devices.registry.services.registration import get_not_retired_device
-
-
-class NewestFirst(KeysetPagination):
-    ordering = ("-reserved_at", "-id")
 
 
 class AutoRegisterView(APIView):
@@ -82,7 +78,7 @@ class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
     """List the certificates of a device, the newest first, or issue a new one."""
 
     serializer_class = CertificateSerializer
-    pagination_class = NewestFirst
+    ordering = ("-reserved_at", "-id")
     filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[DeviceCertificate]:
@@ -92,12 +88,11 @@ class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
 
     @extend_schema(request=IssueSerializer, responses={201: CertificateWithChainSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
-        body = IssueSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
+        body = validated_body(IssueSerializer, request)
         certificate = CertificateManagementService().issue_certificate(
             device=get_not_retired_device(device_id),
-            csr_pem=body.validated_data.get("csr"),
-            key_type=body.validated_data.get("key_type", "rsa"),
+            csr_pem=body.get("csr"),
+            key_type=body.get("key_type", "rsa"),
             now=timezone.now(),
         )
         return Response(with_chain(certificate), status.HTTP_201_CREATED)
@@ -130,12 +125,9 @@ class RevokeView(APIView):
 
     @extend_schema(request=RevocationSerializer, responses=CertificateSerializer)
     def post(self, request: Request, serial_number: str) -> Response:
-        body = RevocationSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
+        body = validated_body(RevocationSerializer, request)
         revoked = CertificateManagementService().revoke_certificate(
-            owned_certificate(serial_number),
-            reason=body.validated_data["reason"],
-            now=timezone.now(),
+            owned_certificate(serial_number), reason=body["reason"], now=timezone.now()
         )
         return Response(CertificateSerializer(revoked).data)
 
@@ -145,9 +137,8 @@ class ValidateView(APIView):
 
     @extend_schema(request=ValidationRequestSerializer, responses=ValidationSerializer)
     def post(self, request: Request) -> Response:
-        body = ValidationRequestSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        validation = validate_certificate(body.validated_data["certificate"], now=timezone.now())
+        body = validated_body(ValidationRequestSerializer, request)
+        validation = validate_certificate(body["certificate"], now=timezone.now())
         return Response(ValidationSerializer(validation).data)
 
 

@@ -17,6 +17,7 @@ from certificates.pki.issuer import Addresses, Issuer, is_issued_by, key_identif
 from certificates.services import authority_files
 from certificates.services.device_certificates import DeviceCertificatesService
 from core.locks import transaction_lock
+from core.querysets import first_or_raise
 
 Level, Status = CertificateAuthority.Level, CertificateAuthority.Status
 
@@ -158,9 +159,9 @@ def chain_of(key_identifier: str) -> str:
     """
     chain = _chains.get(key_identifier)
     if chain is None:
-        row = CertificateAuthority.objects.with_key_identifier(key_identifier).first()
-        if row is None:
-            raise NoAuthority
+        row = first_or_raise(
+            CertificateAuthority.objects.with_key_identifier(key_identifier), NoAuthority
+        )
         chain = _chains[key_identifier] = row.chain
     return chain
 

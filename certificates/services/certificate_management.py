@@ -15,6 +15,7 @@ from certificates.pki.keys import DevicePublicKey, KeyType
 from certificates.services import authorities, handover, issuance, revocation
 from certificates.services.device_certificates import DeviceCertificatesService
 from certificates.services.expirations import expire_batch, in_batches, warn_batch
+from core.querysets import first_or_raise
 from devices.registry.models import Device
 
 Status = DeviceCertificate.Status
@@ -197,10 +198,7 @@ def certificate_in_use(device: Device) -> DeviceCertificate:
         NoSuchCertificate: the device has none.
     """
     active = DeviceCertificate.objects.active().of_device(device.pk)
-    certificate = active.select_related("replaces").first()
-    if certificate is None:
-        raise NoSuchCertificate
-    return certificate
+    return first_or_raise(active.select_related("replaces"), NoSuchCertificate)
 
 
 def owned_certificate(serial_number: str) -> DeviceCertificate:

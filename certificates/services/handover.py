@@ -12,6 +12,7 @@ from certificates.events import superseded
 from certificates.models import DeviceCertificate
 from certificates.pki import serials
 from certificates.services.expirations import BATCH
+from core.querysets import first_or_raise
 from devices.registry.models import Device
 from devices.registry.queries import lock_device
 from events.services.outbox import record
@@ -28,9 +29,7 @@ def acknowledge(*, device: Device, serial_number: str, now: datetime) -> DeviceC
     """
     normalised = serials.normalise(serial_number) or ""
     certificates = DeviceCertificate.objects.signed().of_device(device.pk)
-    row = certificates.filter(serial_number=normalised).first()
-    if row is None:
-        raise NoSuchCertificate
+    row = first_or_raise(certificates.filter(serial_number=normalised), NoSuchCertificate)
     if row.status not in (Status.ACTIVE, Status.SUPERSEDED):
         raise NotAcknowledgeable(f"The certificate is {row.status}.")
     return confirm(row, now=now)

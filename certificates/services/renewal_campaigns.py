@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef
 from certificates.errors import AlreadyRunning, NoSuchCampaign, NothingToRenew
 from certificates.events import RenewalsPulledForward
 from certificates.models import CertificateQuerySet, DeviceCertificate, RenewalCampaign
+from core.querysets import first_or_raise
 from devices.registry.models import Device
 from events.services.outbox import record
 from tenants.context import tenant_scope
@@ -77,9 +78,7 @@ def stop(campaign_id: UUID, *, now: datetime) -> RenewalCampaign:
         NoSuchCampaign: no campaign has this id.
     """
     locked = RenewalCampaign.objects.select_for_update()
-    campaign = locked.filter(pk=campaign_id).first()
-    if campaign is None:
-        raise NoSuchCampaign
+    campaign = first_or_raise(locked.filter(pk=campaign_id), NoSuchCampaign)
     if campaign.ended_at is None:
         campaign.ended_at, campaign.stopped = now, True
         campaign.save(update_fields=["ended_at", "stopped"])

@@ -25,6 +25,7 @@ from certificates.pki import crl
 from certificates.pki.issuer import Issuer
 from certificates.services import authorities
 from certificates.services.device_certificates import DeviceCertificatesService
+from core.querysets import first_or_raise
 
 ROOT_VALIDITY = timedelta(days=180)  # a root's key may be offline
 
@@ -148,10 +149,7 @@ def shard(number: int) -> RevocationList:
 
 
 def _first(lists: ListQuerySet) -> RevocationList:
-    row = lists.without_content().first()
-    if row is None:
-        raise NoSuchList
-    return row
+    return first_or_raise(lists.without_content(), NoSuchList)
 
 
 @transaction.atomic

@@ -21,6 +21,7 @@ from certificates.services.authority_creation import DEVICE_CA
 from certificates.services.authority_files import KeyHolder
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.device_certificates import DeviceCertificatesService
+from core.querysets import first_or_raise
 from events.services.outbox import record
 
 Level, Status = CertificateAuthority.Level, CertificateAuthority.Status
@@ -96,9 +97,10 @@ def switch(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthor
         AuthorityUnavailable: the key of the prepared CA cannot be used.
     """
     authorities.lock_authorities()
-    prepared = CertificateAuthority.objects.filter(status=Status.NEXT).first()
-    if prepared is None:
-        raise NotReadyForRotation("No new CA is prepared. Prepare one first.")
+    prepared = first_or_raise(
+        CertificateAuthority.objects.filter(status=Status.NEXT),
+        NotReadyForRotation("No new CA is prepared. Prepare one first."),
+    )
     ca.issuer(prepared.key_identifier)
     previous = CertificateAuthority.objects.signing().first()
     if previous is not None:
@@ -124,9 +126,9 @@ def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
             it, or revocations of it are not listed yet.
     """
     authorities.lock_authorities()
-    row = CertificateAuthority.objects.with_key_identifier(key_identifier).first()
-    if row is None:
-        raise NoAuthority
+    row = first_or_raise(
+        CertificateAuthority.objects.with_key_identifier(key_identifier), NoAuthority
+    )
     if row.status == Status.RETIRED:
         return row
     if row.status == Status.SIGNING:

@@ -57,6 +57,11 @@ class KeysetPagination(CursorPagination):
             self.has_next, self.has_previous = has_more, has_cursor
         return self.page
 
+    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
+        """Return the ordering of the view's `OrderingFilter`, or its `ordering`."""
+        self.ordering = getattr(view, "ordering", ())
+        return super().get_ordering(request, queryset, view)
+
     def get_next_link(self) -> str | None:
         return self._link(-1, reverse=False) if self.has_next else None
 

@@ -23,8 +23,8 @@ from tenants.admin.base import (
     results_page,
     run_for_each,
     secret_page,
-    signed_in_user,
 )
+from tenants.admin.columns import time_column
 from tenants.context import tenant_scope
 
 STATES = {"delivered": "success", "waiting": "info", "dead": "danger"}
@@ -40,18 +40,11 @@ class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
     search_fields = ("name__istartswith",)
     ordering = ("name", "id")
     actions: Any = ("test_selected", "rotate_selected")
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        return ChannelForm.for_user(signed_in_user(request))
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = ["name", "kind", "url", "recipients", "is_enabled"]
-        if obj is None and signed_in_user(request).is_superuser:
-            fields.insert(0, "tenant")
-        filters = ("events", "least_severity", "tag")
-        return ((None, {"fields": fields}), ("Event filter", {"fields": filters}))
+    service_form = ChannelForm
+    fieldsets: Any = (
+        (None, {"fields": ("name", "kind", "url", "recipients", "is_enabled")}),
+        ("Event filter", {"fields": ("events", "least_severity", "tag")}),
+    )
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: Any = None
@@ -159,9 +152,7 @@ class MessageAdmin(ReadOnlyAdmin):
     def state(self, message: ChannelDelivery) -> str:
         return message.state
 
-    @admin.display(description="Created", ordering="created_at")
-    def created(self, message: ChannelDelivery) -> str:
-        return relative_time(message.created_at)
+    created = time_column("Created", "created_at", is_sortable=True)
 
     @admin.display(description="Next attempt")
     def due(self, message: ChannelDelivery) -> str:

@@ -7,10 +7,10 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import display
 
-from core.templatetags.portal import relative_time
 from events.models import Delivery, Event
 from events.services import delivery
 from tenants.admin.base import MAX_ROWS_PER_ACTION, ActionResult, ReadOnlyAdmin, results_page
+from tenants.admin.columns import time_column
 
 
 @admin.register(Event)
@@ -36,9 +36,7 @@ class EventAdmin(ReadOnlyAdmin):
         "changes",
     )
 
-    @admin.display(description="Time")
-    def when(self, event: Event) -> str:
-        return relative_time(event.at)
+    when = time_column("Time", "at")
 
     @admin.display(description="Caller")
     def by(self, event: Event) -> str:
@@ -66,9 +64,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def state(self, row: Delivery) -> str:
         return "waiting" if row.dead_at is None else "dead"
 
-    @admin.display(description="Next attempt", ordering="due_at")
-    def due(self, row: Delivery) -> str:
-        return relative_time(row.due_at)
+    due = time_column("Next attempt", "due_at", is_sortable=True)
 
     @admin.action(description="Retry dead deliveries", permissions=["manage"])
     def try_again(self, request: HttpRequest, rows: QuerySet[Delivery]) -> HttpResponse:

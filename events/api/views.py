@@ -1,6 +1,5 @@
 """API of notification channels, for admins of a tenant."""
 
-from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -12,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import KeysetPagination
+from core.querysets import first_or_raise
 from core.rest.strict import RejectUnknownParameters
 from events.api.serializers import (
     ChannelFields,
@@ -28,22 +27,12 @@ from events.services import channels
 from tenants.api.permissions import IsAdmin
 
 
-class ByName(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("name", "id")
-
-
-class NewestFirst(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-id",)
-
-
 class ChannelsView(ListAPIView[Channel]):
     """List the tenant's notification channels, or create one."""
 
     permission_classes = (IsAdmin,)
     serializer_class = ChannelSerializer
-    pagination_class = ByName
+    ordering = ("name", "id")
     filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[Channel]:
@@ -111,7 +100,7 @@ class MessagesView(ListAPIView[ChannelDelivery]):
 
     permission_classes = (IsAdmin,)
     serializer_class = MessageSerializer
-    pagination_class = NewestFirst
+    ordering = ("-id",)
     filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[ChannelDelivery]:
@@ -136,7 +125,4 @@ class ReplayView(APIView):
 
 
 def get_channel(channel_id: UUID) -> Channel:
-    channel = Channel.objects.filter(pk=channel_id).first()
-    if channel is None:
-        raise NoSuchChannel
-    return channel
+    return first_or_raise(Channel.objects.filter(pk=channel_id), NoSuchChannel)

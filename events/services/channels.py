@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
+from core.querysets import first_or_raise
 from events.errors import (
     ChannelExists,
     EventGone,
@@ -168,9 +169,7 @@ def replay(*, message_id: int, now: datetime) -> ChannelDelivery:
         EventGone: the event was deleted.
     """
     messages = ChannelDelivery.objects.select_for_update(of=("self",))
-    message = messages.filter(pk=message_id).first()
-    if message is None:
-        raise NoSuchMessage
+    message = first_or_raise(messages.filter(pk=message_id), NoSuchMessage)
     if message.state == "waiting":
         raise MessageWaiting
     if not Event.objects.filter(pk=message.event_id).exists():
@@ -183,10 +182,7 @@ def replay(*, message_id: int, now: datetime) -> ChannelDelivery:
 
 def _lock(channel: Channel) -> Channel:
     """Lock the channel until the transaction ends. This excludes `fan_out`."""
-    locked = Channel.objects.select_for_update().filter(pk=channel.pk).first()
-    if locked is None:
-        raise NoSuchChannel
-    return locked
+    return first_or_raise(Channel.objects.select_for_update().filter(pk=channel.pk), NoSuchChannel)
 
 
 def _redact(name: str, pair: tuple[Any, Any]) -> tuple[Any, Any]:

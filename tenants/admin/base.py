@@ -28,8 +28,13 @@ MAX_ROWS_PER_ACTION = 500  # maximum number of rows of one action; use a command
 
 
 class PortalAdmin(ModelAdmin):
-    """Show members the rows of their tenant, and superusers the rows of all tenants."""
+    """Show members the rows of their tenant, and superusers the rows of all tenants.
 
+    With a `service_form`, this form adds and changes rows. Its `tenant` field need not be
+    listed: superusers get it as the first field of a new row.
+    """
+
+    service_form: ClassVar[type[ServiceForm] | None] = None
     paginator = InfinitePaginator  # avoids COUNT(*) on large tables
     show_full_result_count = False
     list_per_page = 50
@@ -46,6 +51,21 @@ class PortalAdmin(ModelAdmin):
             return super().changelist_view(request, extra_context)
         except ValidationError:
             return redirect(f"{list_url(self)}?e=1")
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        if self.service_form is None:
+            return super().get_form(request, obj, change, **kwargs)
+        return self.service_form.for_user(signed_in_user(request))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        has_choice = self.service_form is not None and "tenant" in self.service_form.base_fields
+        if not has_choice or obj is not None or not signed_in_user(request).is_superuser:
+            return fieldsets
+        (title, options), *others = fieldsets
+        return [(title, {**options, "fields": ("tenant", *options["fields"])}), *others]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save nothing for a `ServiceForm`, which has called its service already."""
@@ -73,6 +93,24 @@ class PortalAdmin(ModelAdmin):
         related = db_field.remote_field.model
         kwargs.setdefault("queryset", visible_to(signed_in_user(request), related))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
+class PageAdmin(PortalAdmin):
+    """Admin whose page of a row shows more than its fields, with a template above them."""
+
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return the template variables of a row's page. It runs in the row's tenant."""
+        raise NotImplementedError
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if row is not None and self.has_view_permission(request, row):
+            with tenant_scope(row.tenant_id):
+                context |= self.page_context(request, row)
+        return super().change_view(request, object_id, form_url, context)
 
 
 class SingletonAdmin(PortalAdmin):

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from certificates.pki.keys import KEY_TYPES, KeyType
 from certificates.services.certificate_management import CertificateManagementService
+from core.querysets import first_or_raise
 from devices.registry.errors import DeviceNotFound
 from devices.registry.models import Device
 from tenants.management.operator_command import OperatorCommand, table
@@ -36,9 +37,9 @@ class Command(OperatorCommand):
     def run(
         self, device_id: UUID, csr: Path | None, key_type: KeyType, **options: Any
     ) -> tuple[Mapping[str, Any], str]:
-        device = Device.every_tenant.not_retired().filter(pk=device_id).first()
-        if device is None:
-            raise DeviceNotFound
+        device = first_or_raise(
+            Device.every_tenant.not_retired().filter(pk=device_id), DeviceNotFound
+        )
         service = CertificateManagementService()
         row = service.issue_certificate(
             device=device,

@@ -8,6 +8,7 @@ from certificates.errors import NoSuchCertificate
 from certificates.models import DeviceCertificate
 from certificates.pki import serials
 from certificates.services.certificate_management import CertificateManagementService
+from core.querysets import first_or_raise
 from tenants.management.operator_command import OperatorCommand
 
 
@@ -26,9 +27,7 @@ class Command(OperatorCommand):
     def run(self, serial_number: str, reason: str, **options: Any) -> tuple[Mapping[str, Any], str]:
         normalised = serials.normalise(serial_number) or ""
         signed = DeviceCertificate.objects.signed()
-        certificate = signed.filter(serial_number=normalised).first()
-        if certificate is None:
-            raise NoSuchCertificate
+        certificate = first_or_raise(signed.filter(serial_number=normalised), NoSuchCertificate)
         row = CertificateManagementService().revoke_certificate(
             certificate, reason=reason, now=timezone.now()
         )

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
@@ -105,9 +105,7 @@ def version(request: HttpRequest, scope: str, subject_id: str, number: int) -> H
             require_manage(request, scope)
             return _restore(request, target, number)
         other_number = _parse_number(request.GET.get("against", "")) or target.number
-        other = layer.versions.filter(number=other_number).first()
-        if other is None:
-            raise Http404
+        other = get_object_or_404(layer.versions.filter(number=other_number))
         numbers = _versions(target).values_list("number", flat=True)
         context = {
             **admin.site.each_context(request),

@@ -8,7 +8,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
 
-from core.templatetags.portal import relative_time
 from devices.configurations import value_formatting
 from devices.configurations.admin import editor
 from devices.configurations.admin.edit_target import MANAGE, edit_url
@@ -16,6 +15,7 @@ from devices.configurations.documents import flatten
 from devices.configurations.models import DeviceConfiguration, PlatformConfiguration, Scope
 from devices.registry.models import Tag
 from tenants.admin.base import ReadOnlyAdmin, signed_in_user
+from tenants.admin.columns import time_column
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant
 from tenants.roles import visible_to
@@ -84,9 +84,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
     def version(self, layer: DeviceConfiguration) -> int:
         return layer.number
 
-    @admin.display(description="Saved", ordering="updated_at")
-    def saved(self, layer: DeviceConfiguration) -> str:
-        return relative_time(layer.updated_at)
+    saved = time_column("Saved", "updated_at", is_sortable=True)
 
     def _tenant(self, request: HttpRequest) -> Tenant | None:
         """Return the tenant whose layers are shown in order.

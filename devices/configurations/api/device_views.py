@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
 from core.rest.negotiation import SingleFormatNegotiation
 from devices.configurations.api.serializers import MyConfigurationSerializer, ReportFields
@@ -58,8 +59,7 @@ class ReportedView(APIView):
 
     @extend_schema(request=ReportFields, responses={204: None})
     def post(self, request: Request) -> Response:
-        serializer = ReportFields(data=request.data)
-        serializer.is_valid(raise_exception=True)
+        serializer = validated_body(ReportFields, request)
         device = calling_device(request)
-        reports.report(device=device, now=timezone.now(), **serializer.validated_data)
+        reports.report(device=device, now=timezone.now(), **serializer)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
-from rest_framework import serializers, status
+from rest_framework import status
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import ListAPIView
 from rest_framework.permissions import AllowAny
@@ -14,7 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import KeysetPagination
+from core.querysets import first_or_raise
+from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
 from devices.configurations.api.serializers import (
     ConfigurationFields,
@@ -57,11 +58,6 @@ class SchemaView(APIView):
         return Response(SCHEMA, content_type="application/schema+json")
 
 
-class LayerPages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("id",)
-
-
 class ScopeFilter(RejectUnknownParameters):
     """Filter by `scope` and reject unknown query parameters."""
 
@@ -89,7 +85,7 @@ class ConfigurationsView(ListAPIView[DeviceConfiguration]):
     """
 
     serializer_class = ConfigurationSerializer
-    pagination_class = LayerPages
+    ordering = ("id",)
     filter_backends = (ScopeFilter,)
 
     def get_queryset(self) -> QuerySet[DeviceConfiguration]:
@@ -100,7 +96,7 @@ class ConfigurationsView(ListAPIView[DeviceConfiguration]):
         responses={200: ConfigurationSerializer, 201: ConfigurationSerializer},
     )
     def post(self, request: Request) -> Response:
-        data = _validated(ConfigurationFields, request)
+        data = validated_body(ConfigurationFields, request)
         subject = _pop_subject(data)
         is_first = layers.layer_of(subject) is None
         layer = layers.save(subject=subject, now=timezone.now(), **data)
@@ -129,7 +125,7 @@ class OrderView(APIView):
 
     @extend_schema(request=OrderFields, responses=OrderFields)
     def put(self, request: Request) -> Response:
-        data = _validated(OrderFields, request)
+        data = validated_body(OrderFields, request)
         ordered = layers.put_in_order(tags=data["tags"], now=timezone.now())
         return Response({"tags": [layer.tag.name for layer in ordered if layer.tag]})
 
@@ -139,7 +135,7 @@ class PreviewView(APIView):
 
     @extend_schema(request=PreviewFields, responses=PreviewSerializer)
     def post(self, request: Request) -> Response:
-        data = _validated(PreviewFields, request)
+        data = validated_body(PreviewFields, request)
         result = preview(
             subject=_pop_subject(data),
             document=data["document"],
@@ -159,22 +155,17 @@ class ConfigurationView(APIView):
     @extend_schema(request=NewVersionFields, responses=ConfigurationSerializer)
     def put(self, request: Request, configuration_id: UUID) -> Response:
         layer = _layer(configuration_id)
-        data = _validated(NewVersionFields, request)
+        data = validated_body(NewVersionFields, request)
         subject = layers.subject_of(layer)
         layer = layers.save(subject=subject, now=timezone.now(), **data)
         return Response(ConfigurationSerializer(layer).data)
-
-
-class VersionPages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-number",)
 
 
 class VersionsView(ListAPIView[ConfigurationVersion]):
     """All versions of a layer, the newest first."""
 
     serializer_class = VersionSerializer
-    pagination_class = VersionPages
+    ordering = ("-number",)
     filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[ConfigurationVersion]:
@@ -196,7 +187,7 @@ class RestoreView(APIView):
 
     @extend_schema(request=RestoreFields, responses=ConfigurationSerializer)
     def post(self, request: Request, configuration_id: UUID, number: int) -> Response:
-        data = _validated(RestoreFields, request)
+        data = validated_body(RestoreFields, request)
         layer = _layer(configuration_id)
         restored = layers.restore(layer=layer, number=number, now=timezone.now(), **data)
         return Response(ConfigurationSerializer(restored).data)
@@ -236,26 +227,12 @@ class DeviceConfigurationView(APIView):
 
 def _layer(configuration_id: UUID) -> DeviceConfiguration:
     rows = DeviceConfiguration.objects.select_related("tag", "device")
-    layer = rows.filter(pk=configuration_id).first()
-    if layer is None:
-        raise NoSuchConfiguration
-    return layer
+    return first_or_raise(rows.filter(pk=configuration_id), NoSuchConfiguration)
 
 
 def _version(layer: DeviceConfiguration, number: int) -> ConfigurationVersion:
     versions = ConfigurationVersion.objects.filter(configuration=layer, number=number)
-    version = versions.first()
-    if version is None:
-        raise NoSuchVersion
-    return version
-
-
-def _validated(
-    serializer_class: type[serializers.Serializer[Any]], request: Request
-) -> dict[str, Any]:
-    serializer = serializer_class(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
+    return first_or_raise(versions, NoSuchVersion)
 
 
 def _pop_subject(data: dict[str, Any]) -> Subject:

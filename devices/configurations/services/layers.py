@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from core.locks import transaction_lock
+from core.querysets import first_or_raise
 from devices.configurations.document_validation import find_faults
 from devices.configurations.documents import differences, normalise
 from devices.configurations.errors import (
@@ -163,9 +164,7 @@ def restore(
         InvalidDocument: the old document is not valid any more.
         ConfigurationChanged: see `save`.
     """
-    version = layer.versions.filter(number=number).first()
-    if version is None:
-        raise NoSuchVersion
+    version = first_or_raise(layer.versions.filter(number=number), NoSuchVersion)
     values: dict[str, Any] = {
         "document": version.document,
         "note": f"Restored version {number}",

@@ -75,9 +75,6 @@ class SamplePages(KeysetPagination):
 
     page_size = 300  # a day at the default interval
 
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-recorded_at",)
-
 
 class DeviceMetricsView(APIView):
     """A device's latest sample, with the samples or roll-ups of a period."""

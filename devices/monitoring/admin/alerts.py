@@ -15,7 +15,14 @@ from core.errors import DomainError
 from core.templatetags.portal import relative_time
 from devices.monitoring.models import Alert
 from devices.monitoring.services import alerts
-from tenants.admin.base import MAX_ROWS_PER_ACTION, ReadOnlyAdmin, results_page, run_for_each
+from tenants.admin.base import (
+    MAX_ROWS_PER_ACTION,
+    PageAdmin,
+    ReadOnlyAdmin,
+    results_page,
+    run_for_each,
+)
+from tenants.admin.columns import choice_column, time_column
 from tenants.context import tenant_scope
 from tenants.models import Membership
 
@@ -44,7 +51,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
+class AlertAdmin(PageAdmin, ReadOnlyAdmin):
     """Alerts: list, page, and the actions of members."""
 
     list_display = ("title", "severity_label", "device_link", "state", "opened", "assignee")
@@ -85,37 +92,20 @@ class AlertAdmin(ReadOnlyAdmin):
         ]
         return [*urls, *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        context: dict[str, Any] = {}
-        alert = self.get_object(request, object_id)
-        if alert is not None and self.has_view_permission(request, alert):
-            with tenant_scope(alert.tenant_id):
-                context = {
-                    "alert": alert,
-                    "comments": list(alert.comments.all()),
-                    "members": list(
-                        alert.members.select_related("device").order_by(
-                            F("returned_at").asc(nulls_first=True), "id"
-                        )[:100]
-                    ),
-                    "memberships": list(
-                        Membership.objects.select_related("user").order_by("user__email")[:500]
-                    ),
-                    "may_manage": self.has_manage_permission(request),
-                }
-        return super().change_view(
-            request, object_id, form_url, {**(extra_context or {}), **context}
-        )
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        still_silent_first = (F("returned_at").asc(nulls_first=True), "id")
+        memberships = Membership.objects.select_related("user")
+        return {
+            "alert": row,
+            "comments": list(row.comments.all()),
+            "members": list(
+                row.members.select_related("device").order_by(*still_silent_first)[:100]
+            ),
+            "memberships": list(memberships.order_by("user__email")[:500]),
+            "may_manage": self.has_manage_permission(request),
+        }
 
-    @display(description="Severity", label=SEVERITIES)
-    def severity_label(self, alert: Alert) -> tuple[str, str]:
-        return alert.severity, alert.get_severity_display()
+    severity_label = choice_column("Severity", "severity", SEVERITIES)
 
     @display(
         description="State",
@@ -131,13 +121,8 @@ class AlertAdmin(ReadOnlyAdmin):
         url = reverse("admin:devices_device_change", args=[alert.device_id])
         return format_html('<a href="{}">{}</a>', url, alert.device.name)
 
-    @admin.display(description="Opened", ordering="opened_at")
-    def opened(self, alert: Alert) -> str:
-        return relative_time(alert.opened_at)
-
-    @admin.display(description="Cause since")
-    def cause_since(self, alert: Alert) -> str:
-        return relative_time(alert.since)
+    opened = time_column("Opened", "opened_at", is_sortable=True)
+    cause_since = time_column("Cause since", "since")
 
     @admin.display(description="Acknowledged")
     def acknowledged(self, alert: Alert) -> str:

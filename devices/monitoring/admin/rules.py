@@ -25,6 +25,7 @@ from tenants.admin.base import (
     run_for_each,
     signed_in_user,
 )
+from tenants.admin.columns import choice_column
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
 
@@ -58,29 +59,19 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
     inlines: Any = (OverrideInline,)
     actions: Any = ("switch_on", "switch_off")
     actions_detail: Any = ("back_test",)
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        return RuleForm.for_user(signed_in_user(request))
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = ["name", "kind", ("measure", "operator"), "threshold", "is_enabled"]
-        if obj is None and signed_in_user(request).is_superuser:
-            first.insert(0, "tenant")
-        alerts = (
-            "severity",
-            ("clear_threshold", "lasting_minutes"),
-            ("escalation_threshold", "escalation_severity"),
-            ("cool_down_minutes", "no_data"),
-        )
-        hours = ("weekdays", ("opens_at", "closes_at"), "time_zone")
-        return (
-            (None, {"fields": first}),
-            ("Opening and closing alerts", {"fields": alerts}),
-            ("Devices", {"fields": ("scope", ("tag_name", "device_id"))}),
-            ("Alert hours", {"fields": hours}),
-        )
+    service_form = RuleForm
+    alert_fields = (
+        "severity",
+        ("clear_threshold", "lasting_minutes"),
+        ("escalation_threshold", "escalation_severity"),
+        ("cool_down_minutes", "no_data"),
+    )
+    fieldsets: Any = (
+        (None, {"fields": ("name", "kind", ("measure", "operator"), "threshold", "is_enabled")}),
+        ("Opening and closing alerts", {"fields": alert_fields}),
+        ("Devices", {"fields": ("scope", ("tag_name", "device_id"))}),
+        ("Alert hours", {"fields": ("weekdays", ("opens_at", "closes_at"), "time_zone")}),
+    )
 
     def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.inlines if obj else ()
@@ -93,9 +84,7 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
     def condition(self, rule: MonitoringRule) -> str:
         return condition_text(rule, rule.threshold)
 
-    @display(description="Severity", label=SEVERITIES)
-    def severity_label(self, rule: MonitoringRule) -> tuple[str, str]:
-        return rule.severity, rule.get_severity_display()
+    severity_label = choice_column("Severity", "severity", SEVERITIES)
 
     @admin.display(description="Scope")
     def scope_label(self, rule: MonitoringRule) -> str:

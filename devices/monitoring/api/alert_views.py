@@ -15,7 +15,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import KeysetPagination
+from core.querysets import first_or_raise
+from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
 from devices.monitoring.api.serializers import (
     AlertDetailSerializer,
@@ -28,11 +29,6 @@ from devices.monitoring.errors import NoSuchAlert
 from devices.monitoring.models import Alert
 from devices.monitoring.services import alerts
 from events.severity import Severity
-
-
-class AlertPages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-opened_at", "-id")
 
 
 class AlertFilter(FilterSet):
@@ -65,7 +61,7 @@ class AlertsView(ListAPIView[Alert]):
     """List the tenant's alerts, newest first."""
 
     serializer_class = AlertSerializer
-    pagination_class = AlertPages
+    ordering = ("-opened_at", "-id")
     filter_backends = (RejectUnknownParameters, DjangoFilterBackend)
     filterset_class = AlertFilter
 
@@ -95,9 +91,8 @@ class AssignView(APIView):
 
     @extend_schema(request=AssignSerializer, responses=AlertDetailSerializer)
     def post(self, request: Request, alert_id: UUID) -> Response:
-        body = AssignSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        email = body.validated_data["assignee"]
+        body = validated_body(AssignSerializer, request)
+        email = body["assignee"]
         alerts.assign(alert_id=alert_id, email=email, now=timezone.now())
         return Response(alert_data(alert_id))
 
@@ -107,11 +102,8 @@ class CommentsView(APIView):
 
     @extend_schema(request=CommentTextSerializer, responses={201: CommentSerializer})
     def post(self, request: Request, alert_id: UUID) -> Response:
-        body = CommentTextSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        comment = alerts.comment(
-            alert_id=alert_id, text=body.validated_data["text"], now=timezone.now()
-        )
+        body = validated_body(CommentTextSerializer, request)
+        comment = alerts.comment(alert_id=alert_id, text=body["text"], now=timezone.now())
         return Response(CommentSerializer(comment).data, status.HTTP_201_CREATED)
 
 
@@ -129,7 +121,5 @@ def with_users(queryset: QuerySet[Alert]) -> QuerySet[Alert]:
 
 
 def alert_data(alert_id: UUID) -> dict[str, Any]:
-    alert = with_users(Alert.objects.filter(pk=alert_id)).first()
-    if alert is None:
-        raise NoSuchAlert
+    alert = first_or_raise(with_users(Alert.objects.filter(pk=alert_id)), NoSuchAlert)
     return dict(AlertDetailSerializer(alert).data)

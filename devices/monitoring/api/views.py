@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import KeysetPagination
+from core.querysets import first_or_raise
+from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
 from devices.monitoring.api.alert_views import with_users
 from devices.monitoring.api.serializers import (
@@ -33,16 +34,11 @@ from devices.registry.api.views import get_device
 from devices.registry.models import Device, Tag
 
 
-class RulePages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("name", "id")
-
-
 class RulesView(ListAPIView[MonitoringRule]):
     """List the tenant's rules, or create a rule."""
 
     serializer_class = RuleSerializer
-    pagination_class = RulePages
+    ordering = ("name", "id")
     filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[MonitoringRule]:
@@ -80,10 +76,9 @@ class BackTestView(APIView):
 
     @extend_schema(request=BackTestParametersSerializer, responses=BackTestSerializer)
     def post(self, request: Request, rule_id: UUID) -> Response:
-        body = BackTestParametersSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
+        body = validated_body(BackTestParametersSerializer, request)
         result = back_testing.back_test(
-            get_rule(rule_id), days=body.validated_data.get("days", 7), now=timezone.now()
+            get_rule(rule_id), days=body.get("days", 7), now=timezone.now()
         )
         data = {
             "days": result.days,
@@ -117,9 +112,9 @@ class OverrideView(APIView):
     @extend_schema(responses={204: None})
     def delete(self, request: Request, rule_id: UUID, override_id: UUID) -> Response:
         overrides = RuleOverride.objects.filter(rule=get_rule(rule_id), pk=override_id)
-        override = overrides.select_related("rule", "tag", "device").first()
-        if override is None:
-            raise OverrideNotFound
+        override = first_or_raise(
+            overrides.select_related("rule", "tag", "device"), OverrideNotFound
+        )
         rules.remove_override(override=override, now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -160,10 +155,7 @@ class OverviewView(APIView):
 
 
 def get_rule(rule_id: UUID) -> MonitoringRule:
-    rule = MonitoringRule.objects.filter(pk=rule_id).first()
-    if rule is None:
-        raise NoSuchRule
-    return rule
+    return first_or_raise(MonitoringRule.objects.filter(pk=rule_id), NoSuchRule)
 
 
 def with_overrides(queryset: QuerySet[MonitoringRule]) -> QuerySet[MonitoringRule]:
@@ -171,9 +163,7 @@ def with_overrides(queryset: QuerySet[MonitoringRule]) -> QuerySet[MonitoringRul
 
 
 def rule_data(rule_id: UUID) -> dict[str, Any]:
-    rule = with_overrides(MonitoringRule.objects.filter(pk=rule_id)).first()
-    if rule is None:
-        raise NoSuchRule
+    rule = first_or_raise(with_overrides(MonitoringRule.objects.filter(pk=rule_id)), NoSuchRule)
     return dict(RuleSerializer(rule).data)
 
 
@@ -183,9 +173,8 @@ def _validated_fields(serializer_class: Any, request: Request) -> dict[str, Any]
     Raises:
         InvalidRule: there is no such tag or device in this tenant.
     """
-    body = serializer_class(data=request.data)
-    body.is_valid(raise_exception=True)
-    fields: dict[str, Any] = dict(body.validated_data)
+    body = validated_body(serializer_class, request)
+    fields: dict[str, Any] = dict(body)
     if fields.get("tag") is not None:
         fields["tag"] = Tag.objects.filter(name=fields["tag"]).first()
         if fields["tag"] is None:

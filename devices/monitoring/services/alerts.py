@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from core.querysets import first_or_raise
 from devices.monitoring.errors import AlertIsClosed, NoSuchAlert, NotAMember
 from devices.monitoring.events import AlertAcknowledged, AlertAssigned, AlertCommented
 from devices.monitoring.models import Alert, AlertComment
@@ -89,9 +90,7 @@ def close(*, alert_id: UUID, now: datetime) -> Alert:
 
 def _lock_alert(alert_id: UUID, *, allow_closed: bool = False) -> Alert:
     queryset = Alert.objects.select_for_update(of=("self",)).select_related("assignee")
-    alert = queryset.filter(pk=alert_id).first()
-    if alert is None:
-        raise NoSuchAlert
+    alert = first_or_raise(queryset.filter(pk=alert_id), NoSuchAlert)
     if alert.closed_at is not None and not allow_closed:
         raise AlertIsClosed
     return alert
@@ -105,11 +104,8 @@ def _caller() -> User | None:
 
 
 def _member(email: str) -> User:
-    membership = (
-        Membership.objects.select_related("user")
-        .filter(user__email=User.objects.normalize(email))
-        .first()
+    membership = first_or_raise(
+        Membership.objects.select_related("user").filter(user__email=User.objects.normalize(email)),
+        NotAMember(f"{email} is not a member of this tenant.", field="assignee"),
     )
-    if membership is None:
-        raise NotAMember(f"{email} is not a member of this tenant.", field="assignee")
     return membership.user

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import Prefetch, Q
 
+from core.querysets import first_or_raise
 from devices.monitoring.conditions import COMPARE, Condition, OpeningHours
 from devices.monitoring.errors import InvalidRule, NoSuchRule, RuleExists
 from devices.monitoring.events import RuleCreated, RuleDeleted, RuleUpdated
@@ -52,9 +53,9 @@ def update(*, rule: MonitoringRule, now: datetime, **fields: Any) -> MonitoringR
         RuleExists: the tenant has another rule with this name.
         NoSuchRule: the rule was deleted in the meantime.
     """
-    locked_rule = MonitoringRule.objects.select_for_update().filter(pk=rule.pk).first()
-    if locked_rule is None:
-        raise NoSuchRule
+    locked_rule = first_or_raise(
+        MonitoringRule.objects.select_for_update().filter(pk=rule.pk), NoSuchRule
+    )
     before = {name: getattr(locked_rule, name) for name in fields}
     for name, value in fields.items():
         setattr(locked_rule, name, value)

@@ -59,15 +59,8 @@ class PreferenceAdmin(DefinitionAdmin):
         url = path("device/<uuid:device_id>/", write, name="preferences_write")
         return [url, *super().get_urls()]
 
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        return PreferenceForm.for_user(signed_in_user(request))
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        chooses_tenant = obj is None and signed_in_user(request).is_superuser
-        fields = ("tenant", *FIELDS) if chooses_tenant else FIELDS
-        return ((None, {"fields": fields}),)
+    service_form = PreferenceForm
+    fields = FIELDS
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list with the platform's preferences above it."""
@@ -113,13 +106,8 @@ class PreferenceAdmin(DefinitionAdmin):
 class PlatformPreferenceAdmin(DefinitionAdmin):
     """The preferences of all tenants' devices."""
 
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        return PlatformPreferenceForm.for_user(signed_in_user(request))
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ((None, {"fields": FIELDS}),)
+    service_form = PlatformPreferenceForm
+    fields = FIELDS
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         definitions.remove_from_platform(key=obj.key, now=timezone.now())

@@ -6,11 +6,12 @@ from uuid import UUID
 from django.http import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework import serializers, status
+from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
 from devices.preferences.api.serializers import (
     DefinitionFields,
@@ -49,7 +50,7 @@ class PreferencesView(APIView):
 
     @extend_schema(request=NewDefinitionFields, responses={201: PreferenceSerializer})
     def post(self, request: Request) -> Response:
-        data = _validated(NewDefinitionFields, request)
+        data = validated_body(NewDefinitionFields, request)
         row = definitions.define(must_be_new=True, now=timezone.now(), **data)
         return Response(_preference_json(row.key), status.HTTP_201_CREATED)
 
@@ -66,7 +67,7 @@ class PreferenceView(APIView):
     @extend_schema(request=DefinitionFields, responses=PreferenceSerializer)
     def put(self, request: Request, key: str) -> Response:
         _preference_json(key)
-        data = _validated(DefinitionFields, request)
+        data = validated_body(DefinitionFields, request)
         definitions.define(key=key, now=timezone.now(), **data)
         return Response(_preference_json(key))
 
@@ -123,7 +124,7 @@ class DeviceSettingsView(APIView):
 def _write(
     serializer_class: type[SettingsFields], request: Request, device: Device, *, by_device: bool
 ) -> Response:
-    data = _validated(serializer_class, request)["settings"]
+    data = validated_body(serializer_class, request)["settings"]
     changes = {
         key: Change(
             version=change["version"],
@@ -145,11 +146,3 @@ def _preference_json(key: str) -> dict[str, Any]:
     if preference is None:
         raise NoSuchDefinition
     return dict(PreferenceSerializer(preference).data)
-
-
-def _validated(
-    serializer_class: type[serializers.Serializer[Any]], request: Request
-) -> dict[str, Any]:
-    serializer = serializer_class(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)

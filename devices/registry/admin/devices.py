@@ -10,7 +10,6 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import action, display
 
-from core.templatetags.portal import relative_time
 from devices.registry.admin.filters import DriftFilter, TagFilter
 from devices.registry.admin.forms import RegistrationForm, UpdateForm
 from devices.registry.admin.quarantine import (
@@ -34,6 +33,7 @@ from tenants.admin.base import (
     secret_page,
     signed_in_user,
 )
+from tenants.admin.columns import time_column
 from tenants.context import tenant_scope
 from tenants.roles import visible_to
 
@@ -98,10 +98,8 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
-            fields = list(RegistrationForm.base_fields)
-            fields.remove("tenant")
-            if signed_in_user(request).is_superuser:
-                fields.insert(0, "tenant")
+            form = RegistrationForm.for_user(signed_in_user(request))
+            fields = sorted(form.base_fields, key=lambda name: name != "tenant")  # it comes first
             return ((None, {"fields": fields}),)
         return (
             (None, {"fields": ("name", "tags")}),
@@ -182,17 +180,9 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
         is_retired = device.status == Device.Status.RETIRED
         return ("drifted", "Drifted") if is_waiting and not is_retired else "-"
 
-    @admin.display(description="Last seen")
-    def seen(self, device: Device) -> str:
-        return relative_time(device.last_seen)
-
-    @admin.display(description="Registered", ordering="registered_at")
-    def registered(self, device: Device) -> str:
-        return relative_time(device.registered_at)
-
-    @admin.display(description="Retired")
-    def retired(self, device: Device) -> str:
-        return relative_time(device.retired_at, never="-")
+    seen = time_column("Last seen", "last_seen")
+    registered = time_column("Registered", "registered_at", is_sortable=True)
+    retired = time_column("Retired", "retired_at", never="-")
 
     @admin.display(description="Hardware")
     def hardware_summary(self, device: Device) -> str:

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.limits import Limit
+from core.rest.bodies import validated_body
 from devices.registry.api.serializers import (
     DeviceCodeSerializer,
     PairedSerializer,
@@ -64,9 +65,8 @@ class PairTokenView(APIView):
 
     @extend_schema(request=DeviceCodeSerializer, responses=PairedSerializer)
     def post(self, request: Request) -> Response:
-        body = DeviceCodeSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        code = body.validated_data["device_code"]
+        body = validated_body(DeviceCodeSerializer, request)
+        code = body["device_code"]
         registration = pairing.poll(device_code=code, now=timezone.now())
         device = registration.device
         bind_tenant(device.tenant_id)

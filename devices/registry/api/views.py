@@ -13,6 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.querysets import first_or_raise
+from core.rest.bodies import validated_body
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.authentication import IsDevice, MayConnect, calling_device
@@ -68,10 +70,9 @@ class DeviceView(APIView):
 
     @extend_schema(request=DeviceUpdateSerializer, responses=DeviceSerializer)
     def patch(self, request: Request, device_id: UUID) -> Response:
-        body = DeviceUpdateSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
+        body = validated_body(DeviceUpdateSerializer, request)
         device = get_device(device_id)
-        registration.update(device=device, now=timezone.now(), **body.validated_data)
+        registration.update(device=device, now=timezone.now(), **body)
         return Response(device_response(device_id))
 
     @extend_schema(responses={204: None}, description="Retire the device. This cannot be undone.")
@@ -94,9 +95,8 @@ class QuarantineView(APIView):
 
     @extend_schema(request=QuarantineSerializer, responses=DeviceSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
-        body = QuarantineSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        reason = body.validated_data.get("reason", "")
+        body = validated_body(QuarantineSerializer, request)
+        reason = body.get("reason", "")
         quarantine.quarantine(device=get_device(device_id), reason=reason, now=timezone.now())
         return Response(device_response(device_id))
 
@@ -115,11 +115,8 @@ class ReregistrationView(APIView):
 
     @extend_schema(request=ReregistrationDecisionSerializer, responses=DeviceSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
-        body = ReregistrationDecisionSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        reregistration.decide(
-            device=get_device(device_id), allow=body.validated_data["allow"], now=timezone.now()
-        )
+        body = validated_body(ReregistrationDecisionSerializer, request)
+        reregistration.decide(device=get_device(device_id), allow=body["allow"], now=timezone.now())
         return Response(device_response(device_id))
 
 
@@ -177,10 +174,7 @@ def get_device(device_id: UUID) -> Device:
     Raises:
         DeviceNotFound: the tenant has no device with this id.
     """
-    device = Device.objects.filter(pk=device_id).first()
-    if device is None:
-        raise DeviceNotFound
-    return device
+    return first_or_raise(Device.objects.filter(pk=device_id), DeviceNotFound)
 
 
 def device_response(device_id: UUID) -> dict[str, Any]:
@@ -189,7 +183,5 @@ def device_response(device_id: UUID) -> dict[str, Any]:
     Raises:
         DeviceNotFound: the tenant has no device with this id.
     """
-    device = with_details(Device.objects.filter(pk=device_id)).first()
-    if device is None:
-        raise DeviceNotFound
+    device = first_or_raise(with_details(Device.objects.filter(pk=device_id)), DeviceNotFound)
     return dict(DeviceSerializer(device).data)

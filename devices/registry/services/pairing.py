@@ -16,6 +16,7 @@ from django.db.models import F
 
 from core.encryption import keyed_digests
 from core.limits import Limit, LimiterUnavailable
+from core.querysets import first_or_raise
 from devices.registry.device_report import DeviceReport
 from devices.registry.errors import (
     AccessDenied,
@@ -106,12 +107,13 @@ def find(user_code: str, *, now: datetime) -> Pairing:
     _limit_lookups()
     digests = keyed_digests(normalize_user_code(user_code), purpose=PURPOSE)
     pending = Pairing.objects.waiting(now).filter(user_code_digest__in=digests)
-    pairing = pending.first()
-    if pairing is None:
-        raise PairingNotFound(
+    pairing = first_or_raise(
+        pending,
+        PairingNotFound(
             "No device shows this code now. A code is valid for ten minutes. Restart"
             " pairing on the device to get a new one."
-        )
+        ),
+    )
     below_limit = Pairing.objects.filter(pk=pairing.pk, looks__lt=MAX_LOOKUPS)
     if not below_limit.update(looks=F("looks") + 1):
         raise TooManyPairings("This code was looked up too often.")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from core.querysets import first_or_raise
 from devices.registry.errors import DeviceNotFound
 from devices.registry.events import DeviceStatusChanged, DeviceUpdated
 from devices.registry.extension_points import connect_response
@@ -96,9 +97,7 @@ def sweep(*, now: datetime, threshold: timedelta) -> int:
 @transaction.atomic
 def _update_device(device_id: UUID, report: ConnectReport, now: datetime) -> None:
     devices = Device.objects.select_for_update(no_key=True).not_retired()
-    device = devices.filter(pk=device_id).first()
-    if device is None:
-        raise DeviceNotFound
+    device = first_or_raise(devices.filter(pk=device_id), DeviceNotFound)
     events: list[DomainEvent] = []
     new_values = report.differences(device)
     changes = {

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
+from core.querysets import first_or_raise
 from devices.registry.device_report import DeviceReport
 from devices.registry.errors import (
     AlreadyRegistered,
@@ -191,10 +192,7 @@ def get_not_retired_device(device_id: Any) -> Device:
     Raises:
         DeviceNotFound: it is unknown, retired, or belongs to another tenant.
     """
-    device = Device.objects.not_retired().filter(pk=device_id).first()
-    if device is None:
-        raise DeviceNotFound
-    return device
+    return first_or_raise(Device.objects.not_retired().filter(pk=device_id), DeviceNotFound)
 
 
 @transaction.atomic

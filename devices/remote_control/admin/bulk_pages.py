@@ -5,8 +5,8 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -63,9 +63,7 @@ def new(request: HttpRequest) -> HttpResponse:
 @require_POST
 def decide(request: HttpRequest, bulk_id: UUID) -> HttpResponse:
     """Confirm or cancel a bulk command."""
-    row = visible_to(signed_in_user(request), BulkCommand).filter(pk=bulk_id).first()
-    if row is None:
-        raise Http404
+    row = get_object_or_404(visible_to(signed_in_user(request), BulkCommand).filter(pk=bulk_id))
     if not request.user.has_perm(MANAGE):
         raise PermissionDenied
     with tenant_scope(row.tenant_id):

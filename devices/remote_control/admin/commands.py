@@ -9,7 +9,6 @@ from django.urls import path
 from django.utils import timezone
 from unfold.decorators import display
 
-from core.templatetags.portal import relative_time
 from devices.remote_control.admin import bulk_pages, control_page
 from devices.remote_control.admin.forms import PolicyForm
 from devices.remote_control.command_types import TYPES
@@ -22,13 +21,14 @@ from devices.remote_control.models import (
 from devices.remote_control.services import bulk_commands, command_expiry
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
+    PageAdmin,
     ReadOnlyAdmin,
     SingletonAdmin,
     results_page,
     run_for_each,
     signed_in_user,
 )
-from tenants.context import tenant_scope
+from tenants.admin.columns import time_column
 
 COLOURS = {
     "succeeded": "success",
@@ -89,9 +89,7 @@ class CommandAdmin(ReadOnlyAdmin):
         status = row.status_at(timezone.now())
         return status, status
 
-    @admin.display(description="Issued", ordering="issued_at")
-    def issued(self, row: CommandHistory) -> str:
-        return relative_time(row.issued_at)
+    issued = time_column("Issued", "issued_at", is_sortable=True)
 
     @admin.action(description="Cancel selected commands", permissions=["manage"])
     def cancel_commands(self, request: HttpRequest, rows: QuerySet[CommandHistory]) -> HttpResponse:
@@ -134,13 +132,8 @@ class SessionAdmin(ReadOnlyAdmin):
     def device_name(self, row: RemoteControlSession) -> str:
         return row.device.name
 
-    @admin.display(description="Started", ordering="started_at")
-    def started(self, row: RemoteControlSession) -> str:
-        return relative_time(row.started_at)
-
-    @admin.display(description="Ended")
-    def ended(self, row: RemoteControlSession) -> str:
-        return relative_time(row.ended_at, never="active")
+    started = time_column("Started", "started_at", is_sortable=True)
+    ended = time_column("Ended", "ended_at", never="active")
 
     @admin.display(description="End reason")
     def end_reason(self, row: RemoteControlSession) -> str:
@@ -148,7 +141,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
 
 @admin.register(BulkCommand)
-class BulkCommandAdmin(ReadOnlyAdmin):
+class BulkCommandAdmin(PageAdmin, ReadOnlyAdmin):
     """Bulk commands."""
 
     list_display = (
@@ -192,15 +185,8 @@ class BulkCommandAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         return bulk_pages.new(request)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        context = dict(extra_context or {})
-        if row is not None and self.has_view_permission(request, row):
-            with tenant_scope(row.tenant_id):
-                context |= bulk_pages.progress(request, row)
-        return super().change_view(request, object_id, form_url, context)
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        return bulk_pages.progress(request, row)
 
     @admin.display(description="Command")
     def command(self, row: BulkCommand) -> str:
@@ -221,9 +207,7 @@ class BulkCommandAdmin(ReadOnlyAdmin):
     def progress(self, row: BulkCommand) -> str:
         return f"{row.done:,} of {row.found:,} devices"
 
-    @admin.display(description="Requested", ordering="requested_at")
-    def requested(self, row: BulkCommand) -> str:
-        return relative_time(row.requested_at)
+    requested = time_column("Requested", "requested_at", is_sortable=True)
 
 
 @admin.register(RemoteControlPolicy)
@@ -237,15 +221,8 @@ class PolicyAdmin(SingletonAdmin):
         "The default policy applies: all command types are allowed, because no policy"
         " has been saved."
     )
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        return PolicyForm.for_user(signed_in_user(request))
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        tenant = ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
-        return ((None, {"fields": (*tenant, "allowed_types", "blast_radius")}),)
+    service_form = PolicyForm
+    fields = ("allowed_types", "blast_radius")
 
     @admin.display(description="Policy")
     def policy(self, row: RemoteControlPolicy) -> str:

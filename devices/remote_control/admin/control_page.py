@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -122,19 +123,14 @@ def screenshot(request: HttpRequest, screenshot_id: UUID) -> HttpResponse:
     if not request.user.has_perm(VIEW):
         raise PermissionDenied
     rows = visible_to(signed_in_user(request), Screenshot).filter(pk=screenshot_id)
-    shot = rows.first()
-    if shot is None:
-        raise Http404
+    shot = get_object_or_404(rows)
     return image_response(shot)
 
 
 def _device(request: HttpRequest, device_id: UUID) -> Device:
     if not request.user.has_perm(VIEW):
         raise PermissionDenied
-    device = visible_to(signed_in_user(request), Device).filter(pk=device_id).first()
-    if device is None:
-        raise Http404
-    return device
+    return get_object_or_404(visible_to(signed_in_user(request), Device).filter(pk=device_id))
 
 
 def _act(request: HttpRequest, device: Device, now: datetime) -> None:

@@ -1,6 +1,5 @@
 """Member API endpoints for bulk commands."""
 
-from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -12,7 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import KeysetPagination
+from core.querysets import first_or_raise
+from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
 from devices.remote_control.api.permissions import MayControl
 from devices.remote_control.api.serializers import (
@@ -21,16 +21,11 @@ from devices.remote_control.api.serializers import (
     BulkSerializer,
     OutcomesSerializer,
 )
-from devices.remote_control.api.views import validated_body, wait_from
+from devices.remote_control.api.views import wait_from
 from devices.remote_control.errors import NoSuchBulkCommand
 from devices.remote_control.models import BulkCommand
 from devices.remote_control.services import bulk_commands
 from tenants.api.permissions import current_member
-
-
-class BulkPages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-requested_at", "-id")
 
 
 class BulkCommandsView(ListAPIView[BulkCommand]):
@@ -38,7 +33,7 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
 
     permission_classes = (MayControl,)
     serializer_class = BulkSerializer
-    pagination_class = BulkPages
+    ordering = ("-requested_at", "-id")
     filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[BulkCommand]:
@@ -101,7 +96,4 @@ class CancelBulkView(APIView):
 
 def bulk_command_or_404(bulk_id: UUID) -> BulkCommand:
     rows = BulkCommand.objects.select_related("requested_by", "confirmed_by")
-    row = rows.filter(pk=bulk_id).first()
-    if row is None:
-        raise NoSuchBulkCommand
-    return row
+    return first_or_raise(rows.filter(pk=bulk_id), NoSuchBulkCommand)

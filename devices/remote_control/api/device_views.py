@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.limits import Limit
+from core.rest.bodies import validated_body
 from core.rest.negotiation import SingleFormatNegotiation
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.remote_control.api.serializers import (
@@ -23,7 +24,6 @@ from devices.remote_control.api.serializers import (
     ScreenshotSerializer,
     SequenceSerializer,
 )
-from devices.remote_control.api.views import validated_body
 from devices.remote_control.models import CommandHistory, CommandSigningKey
 from devices.remote_control.services import fetching, screenshots, signing
 from devices.remote_control.services.fetching import MAX_SEQUENCE

@@ -1,6 +1,5 @@
 """Member API endpoints for screenshots."""
 
-from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -10,7 +9,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from core.rest.pagination import KeysetPagination
+from core.querysets import first_or_raise
 from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.views import get_device
 from devices.remote_control.api.serializers import ScreenshotSerializer
@@ -18,16 +17,11 @@ from devices.remote_control.errors import NoSuchScreenshot
 from devices.remote_control.models import Screenshot
 
 
-class ScreenshotPages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-taken_at", "-id")
-
-
 class ScreenshotsView(ListAPIView[Screenshot]):
     """List a device's screenshots, newest first."""
 
     serializer_class = ScreenshotSerializer
-    pagination_class = ScreenshotPages
+    ordering = ("-taken_at", "-id")
     filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[Screenshot]:
@@ -69,7 +63,4 @@ def image_response(screenshot: Screenshot) -> HttpResponse:
 
 def screenshot_or_404(screenshot_id: UUID) -> Screenshot:
     rows = Screenshot.objects.filter(pk=screenshot_id)
-    screenshot = rows.first()
-    if screenshot is None:
-        raise NoSuchScreenshot
-    return screenshot
+    return first_or_raise(rows, NoSuchScreenshot)

@@ -7,13 +7,14 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
-from rest_framework import serializers, status
+from rest_framework import status
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import KeysetPagination
+from core.querysets import first_or_raise
+from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.views import get_device
 from devices.registry.models import Device, NextSteps
@@ -117,16 +118,11 @@ class CommandView(APIView):
         return Response(command_data(command), status.HTTP_201_CREATED)
 
 
-class CommandPages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-issued_at", "-id")
-
-
 class CommandListView(ListAPIView[CommandHistory]):
     """List commands with their status and times, newest first."""
 
     serializer_class = CommandSerializer
-    pagination_class = CommandPages
+    ordering = ("-issued_at", "-id")
     filter_backends = (RejectUnknownParameters, CommandFilter.Backend)
     filterset_class = CommandFilter
 
@@ -238,27 +234,11 @@ def _key_set() -> dict[str, Any]:
 
 def command_or_404(command_id: UUID) -> CommandHistory:
     rows = CommandHistory.objects.filter(pk=command_id)
-    command = rows.first()
-    if command is None:
-        raise NoSuchCommand
-    return command
+    return first_or_raise(rows, NoSuchCommand)
 
 
 def command_data(command: CommandHistory) -> dict[str, Any]:
     return dict(CommandSerializer(command, context={"now": timezone.now()}).data)
-
-
-def validated_body(
-    serializer_class: type[serializers.Serializer[Any]], request: Request
-) -> dict[str, Any]:
-    """Validate the request body; return the validated data.
-
-    Raises:
-        ValidationError: the body is invalid.
-    """
-    body = serializer_class(data=request.data)
-    body.is_valid(raise_exception=True)
-    return dict(body.validated_data)
 
 
 def wait_from(data: dict[str, Any]) -> timedelta | None:

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Count, QuerySet
 
 from core.errors import DomainError
+from core.querysets import first_or_raise
 from core.tasks import enqueue_on_commit
 from devices.registry import device_filters
 from devices.registry.models import Device
@@ -302,10 +303,7 @@ def _checked_command(type: str, parameters: Any, wait: timedelta | None) -> Comm
 
 def _locked(bulk: BulkCommand) -> BulkCommand:
     rows = BulkCommand.objects.select_for_update(of=("self",)).filter(pk=bulk.pk)
-    row = rows.first()
-    if row is None:
-        raise NoSuchBulkCommand
-    return row
+    return first_or_raise(rows, NoSuchBulkCommand)
 
 
 def _finish(row: BulkCommand, state: str, now: datetime) -> None:

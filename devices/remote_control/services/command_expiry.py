@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from core.querysets import first_or_raise
 from devices.remote_control.command_types import TYPES
 from devices.remote_control.errors import CommandNotCancellable, NoSuchCommand
 from devices.remote_control.events import CommandEnded
@@ -68,9 +69,7 @@ def cancel(*, command: CommandHistory, by: str, now: datetime) -> CommandHistory
         CommandNotCancellable: the device has fetched it, or it has ended.
     """
     queues.lock([command.device_id])
-    row = CommandHistory.objects.filter(pk=command.pk).first()
-    if row is None:
-        raise NoSuchCommand
+    row = first_or_raise(CommandHistory.objects.filter(pk=command.pk), NoSuchCommand)
     if row.status_at(now) != Status.QUEUED:
         raise CommandNotCancellable(row.status_at(now))
     finish([row], Status.CANCELLED, reason=f"Cancelled by {by}.", now=now)

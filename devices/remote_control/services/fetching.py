@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from core.querysets import first_or_raise
 from devices.configurations.document_validation import find_storage_faults
 from devices.registry.models import Device
 from devices.remote_control import queries
@@ -144,9 +145,7 @@ def answer(
     _check_answer(status, result, reason)
     queues.lock([device.pk])
     rows = CommandHistory.objects.filter(pk=command_id, device=device)
-    row = rows.first()
-    if row is None:
-        raise NoSuchCommand
+    row = first_or_raise(rows, NoSuchCommand)
     current_status = row.status_at(now)
     if current_status in (Status.EXPIRED, Status.CANCELLED, Status.SUPERSEDED):
         raise CommandIsClosed(current_status)

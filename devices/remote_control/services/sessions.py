@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import transaction
 
 from core.locks import transaction_lock
+from core.querysets import first_or_raise
 from devices.registry.errors import DeviceIsRetired, DeviceNotFound
 from devices.registry.models import Device
 from devices.remote_control.errors import (
@@ -192,10 +193,7 @@ def _touch(session: RemoteControlSession, now: datetime) -> bool:
 
 
 def _reloaded(device: Device) -> Device:
-    current_device = Device.objects.filter(pk=device.pk).first()
-    if current_device is None:
-        raise DeviceNotFound
-    return current_device
+    return first_or_raise(Device.objects.filter(pk=device.pk), DeviceNotFound)
 
 
 def _end(

@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
@@ -105,10 +105,7 @@ def _package(request: HttpRequest, package_id: UUID) -> SoftwareUpdate:
     if not request.user.has_perm(CHANGE):
         raise PermissionDenied
     visible = visible_to(signed_in_user(request), SoftwareUpdate).select_related("product")
-    package = visible.filter(pk=package_id).first()
-    if package is None:
-        raise Http404
-    return package
+    return get_object_or_404(visible.filter(pk=package_id))
 
 
 def _file_details(package: SoftwareUpdate) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -286,7 +286,4 @@ def _rollout(request: HttpRequest, rollout_id: UUID) -> Deployment:
     visible = visible_to(signed_in_user(request), Deployment).select_related(
         "product", "package__product"
     )
-    rollout = visible.filter(pk=rollout_id).first()
-    if rollout is None:
-        raise Http404
-    return rollout
+    return get_object_or_404(visible.filter(pk=rollout_id))

@@ -20,7 +20,15 @@ from devices.updates.models import (
     UpdateStatus,
 )
 from devices.updates.services import packages, products, progress
-from tenants.admin.base import PortalAdmin, ReadOnlyAdmin, SingletonAdmin, list_url, signed_in_user
+from tenants.admin.base import (
+    PageAdmin,
+    PortalAdmin,
+    ReadOnlyAdmin,
+    SingletonAdmin,
+    list_url,
+    signed_in_user,
+)
+from tenants.admin.columns import choice_column, time_column
 from tenants.context import tenant_scope
 
 STATES = {
@@ -68,15 +76,8 @@ class ProductAdmin(SingleDeleteAdmin):
     list_display = ("name", "versioning", "reports")
     list_select_related = ("tenant",)
     ordering = ("name",)
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        return ProductForm.for_user(signed_in_user(request))
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
-        return ((None, {"fields": (*first, "name", "versioning", "reports")}),)
+    service_form = ProductForm
+    fields = ("name", "versioning", "reports")
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
@@ -84,7 +85,7 @@ class ProductAdmin(SingleDeleteAdmin):
 
 
 @admin.register(SoftwareUpdate)
-class PackageAdmin(SingleDeleteAdmin):
+class PackageAdmin(PageAdmin, SingleDeleteAdmin):
     """Packages, with upload, release and withdrawal on the page of each."""
 
     list_display = ("package_name", "state_label", "file_size", "model_names", "created")
@@ -92,6 +93,7 @@ class PackageAdmin(SingleDeleteAdmin):
     list_select_related = ("tenant", "product")
     search_fields = ("version__istartswith", "product__name__istartswith")
     ordering = ("-created_at", "-id")
+    fields = ("product", "version", "changelog", "platform", "target_models", "minimum_version")
     change_form_outer_before_template = "portal/package.html"
 
     class Media:
@@ -105,10 +107,6 @@ class PackageAdmin(SingleDeleteAdmin):
         form = PackageForm.for_user(signed_in_user(request))
         form.user = signed_in_user(request)
         return form
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = ("product", "version", "changelog", "platform", "target_models", "minimum_version")
-        return ((None, {"fields": fields}),)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         is_fixed = obj is not None and obj.state != SoftwareUpdate.State.DRAFT
@@ -129,15 +127,8 @@ class PackageAdmin(SingleDeleteAdmin):
         ]
         return [*own, *super().get_urls()]
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        context = dict(extra_context or {})
-        if row is not None and self.has_view_permission(request, row):
-            with tenant_scope(row.tenant_id):
-                context |= package_pages.page_context(request, row)
-        return super().change_view(request, object_id, form_url, context)
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        return package_pages.page_context(request, row)
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: Any = None
@@ -150,9 +141,7 @@ class PackageAdmin(SingleDeleteAdmin):
     def package_name(self, row: SoftwareUpdate) -> str:
         return str(row)
 
-    @display(description="State", label=STATES)
-    def state_label(self, row: SoftwareUpdate) -> tuple[str, str]:
-        return row.state, row.get_state_display()
+    state_label = choice_column("State", "state", STATES)
 
     @admin.display(description="File")
     def file_size(self, row: SoftwareUpdate) -> str:
@@ -162,13 +151,11 @@ class PackageAdmin(SingleDeleteAdmin):
     def model_names(self, row: SoftwareUpdate) -> str:
         return ", ".join(row.target_models) or "all models"
 
-    @admin.display(description="Created", ordering="created_at")
-    def created(self, row: SoftwareUpdate) -> str:
-        return relative_time(row.created_at)
+    created = time_column("Created", "created_at", is_sortable=True)
 
 
 @admin.register(Deployment)
-class RolloutAdmin(ReadOnlyAdmin):
+class RolloutAdmin(PageAdmin, ReadOnlyAdmin):
     """Rollouts, with their progress and actions on the page of each."""
 
     list_display = ("name", "package_name", "state_label", "completed", "created")
@@ -211,15 +198,8 @@ class RolloutAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         return rollout_pages.add_rollout(request)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        context = dict(extra_context or {})
-        if row is not None and self.has_view_permission(request, row):
-            with tenant_scope(row.tenant_id):
-                context |= rollout_pages.page_context(request, row)
-        return super().change_view(request, object_id, form_url, context)
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        return rollout_pages.page_context(request, row)
 
     @admin.display(description="Package")
     def package_name(self, row: Deployment) -> str:
@@ -227,17 +207,13 @@ class RolloutAdmin(ReadOnlyAdmin):
             return f"{row.product} (rollback)"
         return f"{row.product} {row.package.version}"
 
-    @display(description="State", label=STATES)
-    def state_label(self, row: Deployment) -> tuple[str, str]:
-        return row.state, row.get_state_display()
+    state_label = choice_column("State", "state", STATES)
 
     @admin.display(description="Progress")
     def completed(self, row: Deployment) -> str:
         return progress.completed_text(row)
 
-    @admin.display(description="Created", ordering="created_at")
-    def created(self, row: Deployment) -> str:
-        return relative_time(row.created_at)
+    created = time_column("Created", "created_at", is_sortable=True)
 
 
 @admin.register(UpdateStatus)
@@ -307,16 +283,8 @@ class PolicyAdmin(SingletonAdmin):
     list_select_related = ("tenant",)
     ordering = ("tenant",)
     default_message = "No policy is set. The defaults apply."
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        return UpdatePolicyForm.for_user(signed_in_user(request))
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        first = ("tenant",) if obj is None and signed_in_user(request).is_superuser else ()
-        fields = (*first, "approval_above", "concurrent_downloads")
-        return ((None, {"fields": fields}),)
+    service_form = UpdatePolicyForm
+    fields = ("approval_above", "concurrent_downloads")
 
     @admin.display(description="Policy")
     def policy_name(self, row: UpdatePolicy) -> str:

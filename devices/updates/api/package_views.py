@@ -17,12 +17,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core import downloads, uploads
+from core.querysets import first_or_raise
+from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
 from core.rest.negotiation import SingleFormatNegotiation
-from core.rest.pagination import KeysetPagination
 from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.authentication import IsDevice, IsDeviceOrMember, calling_device
-from devices.remote_control.api.views import validated_body
 from devices.remote_control.services import signing_keys
 from devices.updates.api.filters import PackageFilter
 from devices.updates.api.permissions import MayPublish, MayUseKeys
@@ -53,17 +53,12 @@ from devices.updates.services import offers, package_files, packages, products, 
 BINARY = {"application/octet-stream": {"type": "string", "format": "binary"}}
 
 
-class ProductPages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("name", "id")
-
-
 class ProductsView(ListAPIView[SoftwareProduct]):
     """List products, or create one."""
 
     permission_classes = (MayPublish,)
     serializer_class = ProductSerializer
-    pagination_class = ProductPages
+    ordering = ("name", "id")
     filter_backends = (RejectUnknownParameters,)
 
     def get_queryset(self) -> QuerySet[SoftwareProduct]:
@@ -98,17 +93,12 @@ class ProductView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class PackagePages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-created_at", "-id")
-
-
 class PackagesView(ListAPIView[SoftwareUpdate]):
     """List packages, the newest first, or create a draft."""
 
     permission_classes = (MayPublish,)
     serializer_class = PackageSerializer
-    pagination_class = PackagePages
+    ordering = ("-created_at", "-id")
     filter_backends = (RejectUnknownParameters, PackageFilter.Backend)
     filterset_class = PackageFilter
 
@@ -339,14 +329,8 @@ def _content_type(package: SoftwareUpdate) -> str:
 
 def get_package(package_id: UUID) -> SoftwareUpdate:
     queryset = SoftwareUpdate.objects.select_related("product")
-    package = queryset.filter(pk=package_id).first()
-    if package is None:
-        raise PackageNotFound
-    return package
+    return first_or_raise(queryset.filter(pk=package_id), PackageNotFound)
 
 
 def _product(**lookup: Any) -> SoftwareProduct:
-    product = SoftwareProduct.objects.filter(**lookup).first()
-    if product is None:
-        raise ProductNotFound
-    return product
+    return first_or_raise(SoftwareProduct.objects.filter(**lookup), ProductNotFound)

@@ -13,10 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.rest.pagination import KeysetPagination
+from core.querysets import first_or_raise
+from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.views import get_device
-from devices.remote_control.api.views import validated_body
 from devices.updates.api.filters import RolloutListFilter, StatusFilter
 from devices.updates.api.package_views import get_package
 from devices.updates.api.permissions import MaySetPolicy
@@ -37,16 +37,11 @@ from devices.updates.services import failures, policies, rollout_control, rollou
 from tenants.api.permissions import current_member
 
 
-class RolloutPages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-created_at", "-id")
-
-
 class RolloutsView(ListAPIView[Deployment]):
     """List rollouts, the newest first, or create a draft."""
 
     serializer_class = RolloutSerializer
-    pagination_class = RolloutPages
+    ordering = ("-created_at", "-id")
     filter_backends = (RejectUnknownParameters, RolloutListFilter.Backend)
     filterset_class = RolloutListFilter
 
@@ -102,14 +97,9 @@ class RolloutView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class StatusPages(KeysetPagination):
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        return ("-opened_at", "-id")
-
-
 class StatusesView(ListAPIView[UpdateStatus]):
     serializer_class = DeviceUpdateSerializer
-    pagination_class = StatusPages
+    ordering = ("-opened_at", "-id")
     filter_backends = (RejectUnknownParameters, StatusFilter.Backend)
     filterset_class = StatusFilter
 
@@ -242,10 +232,7 @@ ACTIONS: dict[str, type[APIView]] = {
 
 
 def get_rollout(rollout_id: UUID) -> Deployment:
-    rollout = _rollouts().filter(pk=rollout_id).first()
-    if rollout is None:
-        raise RolloutNotFound
-    return rollout
+    return first_or_raise(_rollouts().filter(pk=rollout_id), RolloutNotFound)
 
 
 def _rollouts() -> QuerySet[Deployment]:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from core.querysets import first_or_raise
 from devices.registry.models import Device
 from devices.updates import queries
 from devices.updates.errors import InvalidFeedback, UpdateEnded, UpdateNotFound
@@ -113,7 +114,4 @@ def _is_aborted(row: UpdateStatus) -> bool:
 
 def _row(device: Device, deployment_id: UUID) -> UpdateStatus:
     rows = UpdateStatus.objects.filter(device=device, deployment=deployment_id)
-    row = rows.select_related("deployment__product").first()
-    if row is None:
-        raise UpdateNotFound
-    return row
+    return first_or_raise(rows.select_related("deployment__product"), UpdateNotFound)

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Sum
 
 from core.errors import DomainError
+from core.querysets import first_or_raise
 from core.uploads import UploadedFile
 from devices.updates import apk
 from devices.updates.errors import (
@@ -342,7 +343,6 @@ def _lock_draft(package: SoftwareUpdate) -> SoftwareUpdate:
 
 def _lock_package(package: SoftwareUpdate) -> SoftwareUpdate:
     rows = SoftwareUpdate.objects.select_related("product")
-    row = rows.select_for_update(of=("self",), no_key=True).filter(pk=package.pk).first()
-    if row is None:
-        raise PackageNotFound
-    return row
+    return first_or_raise(
+        rows.select_for_update(of=("self",), no_key=True).filter(pk=package.pk), PackageNotFound
+    )

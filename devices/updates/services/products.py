@@ -5,6 +5,7 @@ from datetime import datetime
 from django.db import transaction
 
 from core.locks import transaction_lock
+from core.querysets import first_or_raise
 from devices.updates.errors import InvalidProduct, ProductExists, ProductInUse, ProductNotFound
 from devices.updates.events import ProductRenamed
 from devices.updates.models import SoftwareProduct, SoftwareUpdate
@@ -97,7 +98,4 @@ def lock_product(product: SoftwareProduct) -> SoftwareProduct:
         ProductNotFound: the product was deleted.
     """
     rows = SoftwareProduct.objects.select_for_update().filter(pk=product.pk)
-    row = rows.first()
-    if row is None:
-        raise ProductNotFound
-    return row
+    return first_or_raise(rows, ProductNotFound)

@@ -5,6 +5,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
+from core.querysets import first_or_raise
 from devices.updates.errors import NoEligibleDevices, RolloutStateConflict, SecondApproverRequired
 from devices.updates.events import RolloutRetried
 from devices.updates.models import (
@@ -181,9 +182,10 @@ def start_next_wave(*, deployment: Deployment, now: datetime) -> Deployment:
     if rollout.state != State.RUNNING:
         raise RolloutStateConflict(rollout.state)
     running = list(rollout.waves.filter(state=Wave.RUNNING))
-    following = rollout.waves.filter(state=Wave.WAITING).first()
-    if following is None:
-        raise RolloutStateConflict(rollout.state, "The rollout has no other wave.")
+    following = first_or_raise(
+        rollout.waves.filter(state=Wave.WAITING),
+        RolloutStateConflict(rollout.state, "The rollout has no other wave."),
+    )
     if not all(wave.is_open for wave in running):
         sentence = "The update is still being offered to the devices of the wave."
         raise RolloutStateConflict(rollout.state, sentence)

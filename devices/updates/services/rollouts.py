@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
+from core.querysets import first_or_raise
 from core.tasks import enqueue_on_commit
 from devices.updates.errors import (
     NoEligibleDevices,
@@ -149,10 +150,9 @@ def lock_rollout(deployment: Deployment) -> Deployment:
         RolloutNotFound: the rollout was deleted.
     """
     rows = Deployment.objects.select_related("product", "package__product")
-    rollout = rows.select_for_update(of=("self",)).filter(pk=deployment.pk).first()
-    if rollout is None:
-        raise RolloutNotFound
-    return rollout
+    return first_or_raise(
+        rows.select_for_update(of=("self",)).filter(pk=deployment.pk), RolloutNotFound
+    )
 
 
 def change_wave_state(rollout: Deployment, wave: DeploymentWave, state: str, now: datetime) -> None:
