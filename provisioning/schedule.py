@@ -1,141 +1,71 @@
-"""The schedule of Celery beat. A task that did not start before it expires is dropped."""
+"""The schedule of Celery beat."""
 
 from datetime import timedelta
 from typing import Any
 
 from celery.schedules import crontab
 
+MINUTELY = (crontab(), 55)
+TEN_SECONDS = (timedelta(seconds=10), 9)
+
+
+def _hourly(minute: int) -> tuple[crontab, int]:
+    return crontab(minute=str(minute)), 3500
+
+
+def _daily(hour: int, minute: int) -> tuple[crontab, int]:
+    return crontab(minute=str(minute), hour=str(hour)), 3600
+
+
+# name: (task, (schedule, seconds after which a task that has not started is dropped))
+_ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
+    "sweep device status": ("devices.registry.tasks.sweep_device_status", MINUTELY),
+    "check certificate expirations": ("certificates.tasks.check_expirations", _hourly(7)),
+    "renew due certificates": ("certificates.tasks.renew_due", MINUTELY),
+    # Revocations are listed within a minute.
+    "build revocation lists": (
+        "certificates.tasks.build_revocation_lists",
+        (timedelta(seconds=20), 19),
+    ),
+    "renew ocsp responders": ("certificates.tasks.renew_responders", _hourly(12)),
+    "inspect certificates": ("certificates.tasks.inspect_certificates", MINUTELY),
+    "repair certificates": ("certificates.tasks.repair_certificates", (crontab(minute="*/5"), 290)),
+    "create metrics partitions": ("devices.metrics.tasks.create_partitions", _hourly(25)),
+    "finalise metrics roll-ups": ("devices.metrics.tasks.finalise_rollups", MINUTELY),
+    "drop expired metrics partitions": (
+        "devices.metrics.tasks.drop_expired_partitions",
+        _daily(2, 10),
+    ),
+    "evaluate monitoring rules": ("devices.monitoring.tasks.evaluate_rules", MINUTELY),
+    # Recalculations and bulk commands: work in progress, and changes whose trigger was lost.
+    "recalculate configurations": ("devices.configurations.tasks.recalculate", MINUTELY),
+    "detect configuration drift": ("devices.configurations.tasks.detect_drift", MINUTELY),
+    "delete unused configuration documents": (
+        "devices.configurations.tasks.delete_unused_documents",
+        _daily(3, 35),
+    ),
+    "run bulk commands": ("devices.remote_control.tasks.run_bulk_commands", MINUTELY),
+    "expire commands and sessions": (
+        "devices.remote_control.tasks.expire_commands_and_sessions",
+        TEN_SECONDS,
+    ),
+    "delete expired commands and screenshots": (
+        "devices.remote_control.tasks.delete_expired",
+        _daily(2, 45),
+    ),
+    "advance rollouts": ("devices.updates.tasks.advance_rollouts", TEN_SECONDS),
+    "delete orphaned package files": ("devices.updates.tasks.delete_orphaned_files", _daily(4, 15)),
+    "deliver events": ("events.tasks.deliver_events", TEN_SECONDS),  # events whose trigger was lost
+    "send to channels": ("events.tasks.send_to_channels", TEN_SECONDS),
+    "delete expired messages": ("events.tasks.delete_expired_messages", _hourly(55)),
+    "delete expired pairings": ("devices.registry.tasks.delete_expired_pairings", _hourly(40)),
+    "delete expired sessions": ("accounts.tasks.clear_sessions", _daily(3, 50)),
+    "seal events": ("events.tasks.seal_events", TEN_SECONDS),
+    "delete expired events": ("events.tasks.delete_expired_events", _daily(3, 20)),
+}
 BEAT: dict[str, dict[str, Any]] = {
-    "sweep device status": {
-        "task": "devices.registry.tasks.sweep_device_status",
-        "schedule": crontab(),  # every minute
-        "options": {"expires": 55},  # a late sweep is superseded by the next one
-    },
-    "check certificate expirations": {
-        "task": "certificates.tasks.check_expirations",
-        "schedule": crontab(minute="7"),  # hourly
-        "options": {"expires": 3500},
-    },
-    "renew due certificates": {
-        "task": "certificates.tasks.renew_due",
-        "schedule": crontab(),
-        "options": {"expires": 55},
-    },
-    "build revocation lists": {
-        "task": "certificates.tasks.build_revocation_lists",
-        "schedule": timedelta(seconds=20),  # revocations are listed within a minute
-        "options": {"expires": 19},
-    },
-    "renew ocsp responders": {
-        "task": "certificates.tasks.renew_responders",
-        "schedule": crontab(minute="12"),
-        "options": {"expires": 3500},
-    },
-    "inspect certificates": {
-        "task": "certificates.tasks.inspect_certificates",
-        "schedule": crontab(),
-        "options": {"expires": 55},
-    },
-    "repair certificates": {
-        "task": "certificates.tasks.repair_certificates",
-        "schedule": crontab(minute="*/5"),
-        "options": {"expires": 290},
-    },
-    "create metrics partitions": {
-        "task": "devices.metrics.tasks.create_partitions",
-        "schedule": crontab(minute="25"),
-        "options": {"expires": 3500},
-    },
-    "finalise metrics roll-ups": {
-        "task": "devices.metrics.tasks.finalise_rollups",
-        "schedule": crontab(),
-        "options": {"expires": 55},
-    },
-    "drop expired metrics partitions": {
-        "task": "devices.metrics.tasks.drop_expired_partitions",
-        "schedule": crontab(minute="10", hour="2"),
-        "options": {"expires": 3600},
-    },
-    "evaluate monitoring rules": {
-        "task": "devices.monitoring.tasks.evaluate_rules",
-        "schedule": crontab(),
-        "options": {"expires": 55},
-    },
-    "recalculate configurations": {
-        "task": "devices.configurations.tasks.recalculate",
-        "schedule": crontab(),  # work in progress, and changes whose trigger was lost
-        "options": {"expires": 55},
-    },
-    "detect configuration drift": {
-        "task": "devices.configurations.tasks.detect_drift",
-        "schedule": crontab(),
-        "options": {"expires": 55},
-    },
-    "delete unused configuration documents": {
-        "task": "devices.configurations.tasks.delete_unused_documents",
-        "schedule": crontab(minute="35", hour="3"),
-        "options": {"expires": 3600},
-    },
-    "run bulk commands": {
-        "task": "devices.remote_control.tasks.run_bulk_commands",
-        "schedule": crontab(),  # work in progress, and changes whose trigger was lost
-        "options": {"expires": 55},
-    },
-    "expire commands and sessions": {
-        "task": "devices.remote_control.tasks.expire_commands_and_sessions",
-        "schedule": timedelta(seconds=10),
-        "options": {"expires": 9},
-    },
-    "delete expired commands and screenshots": {
-        "task": "devices.remote_control.tasks.delete_expired",
-        "schedule": crontab(minute="45", hour="2"),
-        "options": {"expires": 3600},
-    },
-    "advance rollouts": {
-        "task": "devices.updates.tasks.advance_rollouts",
-        "schedule": timedelta(seconds=10),
-        "options": {"expires": 9},
-    },
-    "delete orphaned package files": {
-        "task": "devices.updates.tasks.delete_orphaned_files",
-        "schedule": crontab(minute="15", hour="4"),
-        "options": {"expires": 3600},
-    },
-    "deliver events": {
-        "task": "events.tasks.deliver_events",
-        "schedule": timedelta(seconds=10),  # events whose trigger was lost
-        "options": {"expires": 9},
-    },
-    "send to channels": {
-        "task": "events.tasks.send_to_channels",
-        "schedule": timedelta(seconds=10),
-        "options": {"expires": 9},
-    },
-    "delete expired messages": {
-        "task": "events.tasks.delete_expired_messages",
-        "schedule": crontab(minute="55"),
-        "options": {"expires": 3500},
-    },
-    "delete expired pairings": {
-        "task": "devices.registry.tasks.delete_expired_pairings",
-        "schedule": crontab(minute="40"),
-        "options": {"expires": 3500},
-    },
-    "delete expired sessions": {
-        "task": "accounts.tasks.clear_sessions",
-        "schedule": crontab(minute="50", hour="3"),
-        "options": {"expires": 3600},
-    },
-    "seal events": {
-        "task": "events.tasks.seal_events",
-        "schedule": timedelta(seconds=10),
-        "options": {"expires": 9},
-    },
-    "delete expired events": {
-        "task": "events.tasks.delete_expired_events",
-        "schedule": crontab(minute="20", hour="3"),
-        "options": {"expires": 3600},
-    },
+    name: {"task": task, "schedule": schedule, "options": {"expires": expires}}
+    for name, (task, (schedule, expires)) in _ENTRIES.items()
 }
 
 # Former task name → current name. Messages in the queues may still use the former names.
