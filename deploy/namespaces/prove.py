@@ -15,6 +15,7 @@ killed and restarted. Afterwards, every acknowledged registration must exist exa
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import ssl
@@ -47,6 +48,23 @@ def address(host: str) -> str:
 def run(*command: str, **kwargs: Any) -> str:
     done = subprocess.run(command, check=True, text=True, capture_output=True, **kwargs)
     return str(done.stdout)
+
+
+def run_line(line: str, *more: str) -> str:
+    """Run a command that is written as one line, with more arguments after it."""
+    return run(*shlex.split(line), *more)
+
+
+def manage(line: str) -> str:
+    """Run a management command on a web host."""
+    command = inside("web-1", PYTHON, "manage.py", *shlex.split(line))
+    return run(*command, env=environment(), cwd=PROJECT)
+
+
+def query(sql: str) -> str:
+    """Return the unaligned result of a query of the application's database."""
+    options = f"-h {FOLDER}/postgresql -U postgres -d provisioning -Atc"
+    return run_line(f"{BINARIES[-1]}/psql {options}", sql).strip()
 
 
 def inside(host: str, *command: str) -> tuple[str, ...]:
@@ -105,36 +123,24 @@ def environment() -> dict[str, str]:
 
 
 def create_hosts() -> None:
-    run("ip", "link", "add", "prove", "type", "bridge")
-    run("ip", "link", "set", "prove", "up")
+    run_line("ip link add prove type bridge")
+    run_line("ip link set prove up")
     for host, number in HOSTS.items():
         run("ip", "netns", "add", f"prove-{host}")
         interface = f"prove{number}"
-        run(
-            "ip",
-            "link",
-            "add",
-            interface,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "eth0",
-            "netns",
-            f"prove-{host}",
-        )
-        run("ip", "link", "set", interface, "master", "prove", "up")
+        run_line(f"ip link add {interface} type veth peer name eth0 netns prove-{host}")
+        run_line(f"ip link set {interface} master prove up")
         run(*inside(host, "ip", "address", "add", f"{address(host)}/24", "dev", "eth0"))
         run(*inside(host, "ip", "link", "set", "eth0", "up"))
         run(*inside(host, "ip", "link", "set", "lo", "up"))
 
 
 def disconnect(host: str) -> None:
-    run("ip", "link", "set", f"prove{HOSTS[host]}", "down")
+    run_line(f"ip link set prove{HOSTS[host]} down")
 
 
 def reconnect(host: str) -> None:
-    run("ip", "link", "set", f"prove{HOSTS[host]}", "up")
+    run_line(f"ip link set prove{HOSTS[host]} up")
 
 
 def start_database(stage: Stage) -> None:
@@ -142,31 +148,15 @@ def start_database(stage: Stage) -> None:
     if not data.exists():
         data.mkdir()
         shutil.chown(data, "postgres")
-        run(
-            "setpriv",
-            "--reuid=postgres",
-            "--regid=postgres",
-            "--init-groups",
-            str(binaries / "initdb"),
-            "-D",
-            str(data),
-            "--auth=scram-sha-256",
-            "--auth-local=trust",
+        run_line(
+            "setpriv --reuid=postgres --regid=postgres --init-groups"
+            f" {binaries}/initdb -D {data} --auth=scram-sha-256 --auth-local=trust"
         )
         with (data / "pg_hba.conf").open("a") as access:
             access.write(f"host all all {NETWORK}.0/24 scram-sha-256\n")
-    stage.start(
-        "postgresql",
-        "db",
-        str(binaries / "postgres"),
-        "-D",
-        str(data),
-        "-c",
-        "listen_addresses=*",
-        "-c",
-        f"unix_socket_directories={data}",
-        user="postgres",
-    )
+    options = f"-c listen_addresses=* -c unix_socket_directories={data}"
+    command = shlex.split(f"{binaries}/postgres -D {data} {options}")
+    stage.start("postgresql", "db", *command, user="postgres")
     psql = (str(binaries / "psql"), "-h", str(data), "-U", "postgres", "-c")
     for _ in range(50):
         if subprocess.run([*psql, "SELECT 1"], capture_output=True, check=False).returncode == 0:
@@ -179,25 +169,10 @@ def start_database(stage: Stage) -> None:
 
 
 def start_proxy(stage: Stage) -> None:
-    run(
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        f"/CN={NAME}",
-        "-addext",
-        f"subjectAltName=DNS:{NAME}",
-        "-keyout",
-        str(FOLDER / "server-key.pem"),
-        "-out",
-        str(FOLDER / "server.pem"),
+    run_line(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+        f" -subj /CN={NAME} -addext subjectAltName=DNS:{NAME}"
+        f" -keyout {FOLDER}/server-key.pem -out {FOLDER}/server.pem"
     )
     site = (PROJECT / "deploy/nginx/provisioning.conf").read_text()
     for host in ("web-1", "web-2"):
@@ -277,46 +252,18 @@ def main() -> None:
         stack.callback(stage.end)
         create_hosts()
         start_database(stage)
-        stage.start(
-            "valkey",
-            "db",
-            "redis-server",
-            "--bind",
-            "0.0.0.0",
-            "--requirepass",
-            BROKER_PASSWORD,
-            "--appendonly",
-            "yes",
-            "--dir",
-            str(FOLDER),
-        )
-        manage = (PYTHON, "manage.py")
-        run(
-            *inside("web-1", *manage, "migrate", "--no-input", "-v0"),
-            env=environment(),
-            cwd=PROJECT,
-        )
-        made = json.loads(
-            run(
-                *inside("web-1", *manage, "create_tenant", "prove", "--json"),
-                env=environment(),
-                cwd=PROJECT,
-            )
-        )
-        print(f"tenant {made['tenant']}")
-        token = json.loads(
-            run(
-                *inside("web-1", *manage, "create_enrollment_token", "prove", "--json"),
-                env=environment(),
-                cwd=PROJECT,
-            )
-        )["token"]
-        run(*inside("web-1", *manage, "init_ca"), env=environment(), cwd=PROJECT)
+        broker = f"redis-server --bind 0.0.0.0 --requirepass {BROKER_PASSWORD}"
+        stage.start("valkey", "db", *shlex.split(f"{broker} --appendonly yes --dir {FOLDER}"))
+        manage("migrate --no-input -v0")
+        print(f"tenant {json.loads(manage('create_tenant prove --json'))['tenant']}")
+        token = json.loads(manage("create_enrollment_token prove --json"))["token"]
+        manage("init_ca")
+        serve = (PYTHON, "manage.py", "serve")
         for host in ("web-1", "web-2"):
-            stage.start(host, host, *manage, "serve", "web")
+            stage.start(host, host, *serve, "web")
         for host in ("work-1", "work-2"):
-            stage.start(f"{host}-worker", host, *manage, "serve", "worker")
-            stage.start(f"{host}-beat", host, *manage, "serve", "beat")
+            stage.start(f"{host}-worker", host, *serve, "worker")
+            stage.start(f"{host}-beat", host, *serve, "beat")
         start_proxy(stage)
         hosts = Path("/etc/netns/prove-client")
         hosts.mkdir(parents=True, exist_ok=True)
@@ -333,15 +280,12 @@ def prove(stage: Stage, token: str) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
+    serve = (PYTHON, "manage.py", "serve")
     steps: list[tuple[float, str, Any]] = [
         (8, "a web host is disconnected", lambda: disconnect("web-1")),
         (10, "it is connected again", lambda: reconnect("web-1")),
         (6, "the other one is killed", lambda: stage.stop("web-2", signal.SIGKILL)),
-        (
-            6,
-            "it is restarted",
-            lambda: stage.start("web-2", "web-2", PYTHON, "manage.py", "serve", "web"),
-        ),
+        (6, "it is restarted", lambda: stage.start("web-2", "web-2", *serve, "web")),
         (6, "a worker host is disconnected", lambda: disconnect("work-1")),
         (8, "it is connected again", lambda: reconnect("work-1")),
         (6, "the database is killed", lambda: stage.stop("postgresql", signal.SIGKILL)),
@@ -361,41 +305,24 @@ def prove(stage: Stage, token: str) -> None:
 
 
 def check(acknowledged: dict[str, str]) -> None:
-    psql = (str(BINARIES[-1] / "psql"), "-h", str(FOLDER / "postgresql"), "-U", "postgres")
-    rows = run(
-        *psql, "-d", "provisioning", "-Atc", "SELECT value, device_id FROM devices_deviceidentifier"
-    )
+    rows = query("SELECT value, device_id FROM devices_deviceidentifier")
     found = dict(line.split("|") for line in rows.split())
     lost = {s: d for s, d in acknowledged.items() if found.get(s) != d}
-    twice = run(
-        *psql,
-        "-d",
-        "provisioning",
-        "-Atc",
-        "SELECT count(*) FROM (SELECT device_id FROM events_event WHERE name ="
-        " 'device.registered' GROUP BY device_id HAVING count(*) > 1) t",
+    registered = "FROM events_event WHERE name = 'device.registered'"
+    repeated = query(
+        f"SELECT count(*) FROM (SELECT device_id {registered} GROUP BY 1 HAVING count(*) > 1) t"
     )
-    addresses = run(
-        *psql,
-        "-d",
-        "provisioning",
-        "-Atc",
-        "SELECT DISTINCT host(address) FROM events_event WHERE name = 'device.registered'",
-    ).split()
-    waiting = run(
-        *psql, "-d", "provisioning", "-Atc", "SELECT count(*) FROM events_unsealed"
-    ).strip()
-    audit = run(
-        *inside("web-1", PYTHON, "manage.py", "verify_audit_log"), env=environment(), cwd=PROJECT
-    ).strip()
+    addresses = query(f"SELECT DISTINCT host(address) {registered}").split()
+    unsealed = query("SELECT count(*) FROM events_unsealed")
     print(
         f"{len(acknowledged)} registrations acknowledged, {len(lost)} lost,"
-        f" {twice.strip()} with two events"
+        f" {repeated} with two events"
     )
-    print(f"addresses of callers: {', '.join(addresses)}; unsealed: {waiting}; {audit}")
-    good = not lost and twice.strip() == "0" and addresses == [address("client")]
-    print("PASSED" if good and waiting == "0" else f"FAILED; the logs are in {FOLDER}")
-    sys.exit(0 if good and waiting == "0" else 1)
+    audit = manage("verify_audit_log").strip()
+    print(f"addresses of callers: {', '.join(addresses)}; unsealed: {unsealed}; {audit}")
+    passed = not lost and (repeated, unsealed) == ("0", "0") and addresses == [address("client")]
+    print("PASSED" if passed else f"FAILED; the logs are in {FOLDER}")
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,49 @@ from tenants.management.operator_command import OperatorCommand
 
 MAX_DEVICES = 20_000  # per process
 MAX_HISTORY = 30 * 24  # hours
+ENROLLMENT_HELP = (
+    "Enrollment token (default: ENROLLMENT_TOKEN in the environment, which keeps it out of"
+    " the process list)."
+)
+SEED_HELP = "Up to 32 letters and digits. The same seed simulates the same devices (default: 1)."
+SILENCE_HELP = "Probability at each connect to send nothing for 6 to 20 minutes (default: 0.002)."
+
+
+def _number(default: float | None, metavar: str, text: str) -> dict[str, Any]:
+    return {"type": float, "default": default, "metavar": metavar, "help": text}
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--url": {
+        "default": settings.PUBLIC_URL,
+        "help": "Address of the server (default: PUBLIC_URL).",
+    },
+    "--token": {
+        "default": os.environ.get("ENROLLMENT_TOKEN", ""),
+        "metavar": "enr_…",
+        "help": ENROLLMENT_HELP,
+    },
+    "--devices": {
+        "type": int,
+        "default": 50,
+        "metavar": "N",
+        "help": f"Number of devices, from 1 to {MAX_DEVICES:,} (default: 50).",
+    },
+    "--seed": {"default": "1", "help": SEED_HELP},
+    "--no-push": {
+        "action": "store_true",
+        "help": "Do not use the push channel; fetch commands only after a connect.",
+    },
+    "--seconds": _number(None, "S", "Duration of the run in seconds (default: until Ctrl-C)."),
+    "--connect-every": _number(
+        None, "S", "Seconds between two connects (default: the server's interval)."
+    ),
+    "--report-every": _number(300.0, "S", "Seconds between two metrics reports (default: 300)."),
+    "--start-within": _number(10.0, "S", "Seconds over which the starts are spread (default: 10)."),
+    "--silence": _number(0.002, "P", SILENCE_HELP),
+    "--history": _number(0.0, "H", "Hours of past metrics that new devices report (default: 0)."),
+    "--faults": _number(0.02, "P", "Probability that a software update fails (default: 0.02)."),
+}
 
 
 class Command(OperatorCommand):
@@ -32,89 +75,8 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
-            "--url",
-            default=settings.PUBLIC_URL,
-            help="Address of the server (default: PUBLIC_URL).",
-        )
-        parser.add_argument(
-            "--token",
-            default=os.environ.get("ENROLLMENT_TOKEN", ""),
-            metavar="enr_…",
-            help=(
-                "Enrollment token (default: ENROLLMENT_TOKEN in the environment, which"
-                " keeps it out of the process list)."
-            ),
-        )
-        parser.add_argument(
-            "--devices",
-            type=int,
-            default=50,
-            metavar="N",
-            help=f"Number of devices, from 1 to {MAX_DEVICES:,} (default: 50).",
-        )
-        parser.add_argument(
-            "--seconds",
-            type=float,
-            metavar="S",
-            help="Duration of the run in seconds (default: until Ctrl-C).",
-        )
-        parser.add_argument(
-            "--seed",
-            default="1",
-            help=(
-                "Up to 32 letters and digits. The same seed simulates the same devices"
-                " (default: 1)."
-            ),
-        )
-        parser.add_argument(
-            "--connect-every",
-            type=float,
-            metavar="S",
-            help="Seconds between two connects (default: the server's interval).",
-        )
-        parser.add_argument(
-            "--report-every",
-            type=float,
-            default=300.0,
-            metavar="S",
-            help="Seconds between two metrics reports (default: 300).",
-        )
-        parser.add_argument(
-            "--start-within",
-            type=float,
-            default=10.0,
-            metavar="S",
-            help="Seconds over which the starts are spread (default: 10).",
-        )
-        parser.add_argument(
-            "--silence",
-            type=float,
-            default=0.002,
-            metavar="P",
-            help=(
-                "Probability at each connect to send nothing for 6 to 20 minutes (default: 0.002)."
-            ),
-        )
-        parser.add_argument(
-            "--history",
-            type=float,
-            default=0.0,
-            metavar="H",
-            help="Hours of past metrics that new devices report first (default: 0).",
-        )
-        parser.add_argument(
-            "--faults",
-            type=float,
-            default=0.02,
-            metavar="P",
-            help="Probability that a software update fails (default: 0.02).",
-        )
-        parser.add_argument(
-            "--no-push",
-            action="store_true",
-            help="Do not use the push channel; fetch commands only after a connect.",
-        )
+        for flag, definition in OPTIONS.items():
+            parser.add_argument(flag, **definition)
 
     def run(
         self,
