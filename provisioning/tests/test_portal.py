@@ -537,7 +537,7 @@ def test_devices_can_be_filtered_by_quarantine(portal: SignIn, device: Device) -
     DeviceFactory.create(tenant=device.tenant, name="Trusted lobby")
     run_action(portal(), DEVICES, "quarantine_selected", device)
 
-    page = text(portal().get(f"{DEVICES}?doubts=quarantine"))
+    page = text(portal().get(f"{DEVICES}?pending=quarantine"))
 
     assert device.name in page
     assert "Trusted lobby" not in page

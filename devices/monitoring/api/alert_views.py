@@ -6,10 +6,8 @@ from uuid import UUID
 import django_filters
 from django.db.models import QuerySet
 from django.utils import timezone
-from django_filters.rest_framework import DjangoFilterBackend, FilterSet
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.exceptions import ValidationError
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,6 +15,7 @@ from rest_framework.views import APIView
 
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
+from core.rest.filters import StrictFilterSet
 from core.rest.strict import RejectUnknownParameters
 from devices.monitoring.api.serializers import (
     AlertDetailSerializer,
@@ -31,7 +30,7 @@ from devices.monitoring.services import alerts
 from events.severity import Severity
 
 
-class AlertFilter(FilterSet):
+class AlertFilter(StrictFilterSet):
     """Filter alerts by `status`, `severity`, `device` and `rule`."""
 
     status = django_filters.ChoiceFilter(choices=Alert.Status.choices, method="with_status")
@@ -42,13 +41,6 @@ class AlertFilter(FilterSet):
     class Meta:
         model = Alert
         fields: ClassVar[Any] = ()
-
-    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        empty = [name for name in self.filters if self.data.get(name) == ""]
-        if empty:
-            message = "The value is empty. Leave out the parameter to list all alerts."
-            raise ValidationError(dict.fromkeys(empty, message))
-        return super().filter_queryset(queryset)
 
     def with_status(self, queryset: QuerySet[Alert], name: str, value: str) -> QuerySet[Alert]:
         if value == "closed":
@@ -62,7 +54,7 @@ class AlertsView(ListAPIView[Alert]):
 
     serializer_class = AlertSerializer
     ordering = ("-opened_at", "-id")
-    filter_backends = (RejectUnknownParameters, DjangoFilterBackend)
+    filter_backends = (RejectUnknownParameters, AlertFilter.Backend)
     filterset_class = AlertFilter
 
     def get_queryset(self) -> QuerySet[Alert]:

@@ -32,7 +32,7 @@ class PendingDecisionFilter(admin.SimpleListFilter):
     """Filter devices about which a member must decide."""
 
     title = "pending decision"
-    parameter_name = "doubts"
+    parameter_name = "pending"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("quarantine", "In quarantine"), ("asking", "Requests re-registration")]

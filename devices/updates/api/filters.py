@@ -1,34 +1,16 @@
 """Filters of the lists of packages, rollouts and updates of devices."""
 
-from typing import Any
-
 import django_filters
 from django import forms
-from django.db.models import QuerySet
-from django_filters.rest_framework import DjangoFilterBackend, FilterSet
 from drf_spectacular.utils import extend_schema_field
-from rest_framework.exceptions import ValidationError
 
+from core.rest.filters import StrictFilterSet
 from devices.registry.device_filters import IdFilter
 from devices.updates.models import Deployment, SoftwareUpdate, Status, UpdateStatus
 from devices.updates.services.rollout_settings import MAX_WAVES
 
 
-class _StrictChoicesFilterSet(FilterSet):
-    """A filter set that rejects blank choices, because blank never means all."""
-
-    Backend = DjangoFilterBackend
-
-    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        for name, filter_ in self.base_filters.items():
-            is_choice = isinstance(filter_, django_filters.ChoiceFilter)
-            if is_choice and self.data.get(name) == "":
-                message = "The filter must not be blank. Omit it to get all rows."
-                raise ValidationError({name: message})
-        return super().filter_queryset(queryset)
-
-
-class PackageFilter(_StrictChoicesFilterSet):
+class PackageFilter(StrictFilterSet):
     """Filter packages by `product` (its name) and `state`."""
 
     product = django_filters.CharFilter(field_name="product__name")
@@ -39,7 +21,7 @@ class PackageFilter(_StrictChoicesFilterSet):
         fields = ("state",)
 
 
-class RolloutListFilter(_StrictChoicesFilterSet):
+class RolloutListFilter(StrictFilterSet):
     """Filter rollouts by `state` and `package` (its id)."""
 
     state = django_filters.ChoiceFilter(choices=Deployment.State.choices)
@@ -57,7 +39,7 @@ class WaveFilter(django_filters.NumberFilter):
     field_class = forms.IntegerField
 
 
-class StatusFilter(_StrictChoicesFilterSet):
+class StatusFilter(StrictFilterSet):
     """Filter updates of devices by `status`, `wave` (its number) and `error_code`."""
 
     status = django_filters.ChoiceFilter(choices=Status.choices)
