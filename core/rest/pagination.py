@@ -59,7 +59,7 @@ class KeysetPagination(CursorPagination):
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
         """Return the ordering of the view's `OrderingFilter`, or its `ordering`."""
-        self.ordering = getattr(view, "ordering", ())
+        self.ordering = getattr(view, "ordering", self.ordering)
         return super().get_ordering(request, queryset, view)
 
     def get_next_link(self) -> str | None:

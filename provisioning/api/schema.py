@@ -120,6 +120,14 @@ class DocumentedSchema(AutoSchema):
             return {"enrollment", "member"}
         return {"member"}
 
+    def _get_filter_parameters(self) -> list[dict[str, Any]]:
+        """Document that text parameters must not contain NUL, which PostgreSQL rejects."""
+        parameters: list[dict[str, Any]] = super()._get_filter_parameters()
+        for schema in (parameter["schema"] for parameter in parameters):
+            if schema.get("type") == "string" and not {"enum", "format"} & schema.keys():
+                schema.setdefault("pattern", r"^[^\u0000]*$")
+        return parameters
+
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         bodies = super()._get_response_bodies(direction=direction)
         if direction != "response":

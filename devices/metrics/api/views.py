@@ -73,6 +73,7 @@ class MetricsView(APIView):
 class SamplePages(KeysetPagination):
     """Pages of samples, newest first. A device has at most one sample for a time."""
 
+    ordering = ("-recorded_at",)
     page_size = 300  # a day at the default interval
 
 

@@ -295,7 +295,7 @@ def proxied(server: Server, root: Path, folder: Path) -> Iterator[int]:
     """Run nginx before the server, with the file locations of `deploy/nginx`."""
     (port,) = free_ports(1)
     configuration = (BASE / "deploy/nginx/provisioning.conf").read_text()
-    locations = configuration[configuration.index("    # A package's file:") :]
+    locations = configuration[configuration.index("    # The file of a package") :]
     locations = locations[: locations.index("    location /metrics")]
     locations = locations.replace("/var/lib/packages/", f"{root}/")
     conf = folder / "nginx.conf"
