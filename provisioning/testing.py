@@ -5,6 +5,7 @@ database (created by pytest-django) and its own Redis database.
 """
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -45,4 +46,16 @@ def _prepare() -> None:
 def pytest_load_initial_conftests() -> Iterator[None]:
     """Prepare the environment before pytest-django reads the settings."""
     _prepare()
+    gc.disable()
     return (yield)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules and tests out of garbage collection: they live as long as the run.
+
+    With them, collections take a sixth of the time of a run.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()
