@@ -35,6 +35,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
             cursor.execute(f"DROP TRIGGER {table}_not_emptied ON events_{table}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def static_files_on_demand() -> Iterator[None]:
+    """Do not search all static files again for the first request of every test client."""
+    with override_settings(WHITENOISE_AUTOREFRESH=True):
+        yield
+
+
 @pytest.fixture
 def now() -> datetime:
     return datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
