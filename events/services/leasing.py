@@ -1,4 +1,8 @@
-"""Leases on rows that are delivered at least once: claim, back off, give up, try again."""
+"""Leases on rows that are delivered at least once.
+
+A worker leases a row before an attempt. Other workers skip the row until the lease expires.
+A failed attempt is repeated with back-off. After the last failed attempt, the row is dead.
+"""
 
 import random
 from collections.abc import Sequence
@@ -23,11 +27,12 @@ R = TypeVar("R", bound=Any)  # a model that is `Leasable`
 
 @dataclass(frozen=True, slots=True)
 class LeasePolicy:
-    """How long a worker may take, and how long to wait between attempts.
+    """The duration of a lease, and the waiting times between attempts.
 
     Args:
-        duration: after which another worker may claim the row.
-        waits: after each failed attempt but the last; the row is then dead.
+        duration: time after which another worker may lease the row.
+        waits: waiting times after failed attempts. If an attempt fails after the last
+            waiting time, the row is dead.
     """
 
     duration: timedelta
@@ -35,14 +40,18 @@ class LeasePolicy:
 
     @transaction.atomic
     def claim(self, rows: QuerySet[R], *, now: datetime) -> list[R]:
-        """Lock the rows that no other worker has locked, and count an attempt of each.
+        """Lease the rows that no other worker has locked, and count an attempt for each row.
 
-        If the worker is killed, the rows are due again when the lease is over.
+        If the worker is killed, the rows are due again after the lease has expired. A row
+        whose last attempt ended without a result becomes dead: it may kill every worker.
         """
-        claimed = list(rows.select_for_update(skip_locked=True, of=("self",)))
+        locked = list(rows.select_for_update(skip_locked=True, of=("self",)))
+        claimed = [row for row in locked if row.attempts <= len(self.waits)]
+        exhausted = [row.pk for row in locked if row.attempts > len(self.waits)]
         due_at = now + self.duration
-        keys = [row.pk for row in claimed]
-        rows.model._base_manager.filter(pk__in=keys).update(
+        table = rows.model._base_manager
+        table.filter(pk__in=exhausted).update(dead_at=now)
+        table.filter(pk__in=[row.pk for row in claimed]).update(
             attempts=F("attempts") + 1, due_at=due_at
         )
         for row in claimed:
@@ -50,7 +59,7 @@ class LeasePolicy:
         return claimed
 
     def fail(self, row: Leasable, *, now: datetime) -> None:
-        """Set when the row is tried again, or that it is dead; the caller saves it."""
+        """Set the time of the next attempt, or mark the row as dead. The caller saves the row."""
         if row.attempts > len(self.waits):
             row.dead_at = now
         else:
@@ -59,5 +68,5 @@ class LeasePolicy:
 
 
 def revive(rows: QuerySet[R], *, now: datetime) -> int:
-    """Make dead rows due again, with all attempts. Return how many."""
+    """Make dead rows due again and reset their attempts. Return how many."""
     return rows.update(dead_at=None, attempts=0, due_at=now)

@@ -161,6 +161,22 @@ def test_a_delivery_that_always_fails_becomes_dead_and_can_be_retried(
     assert Delivery.objects.get().dead_at is None
 
 
+def test_a_delivery_during_which_every_worker_is_killed_becomes_dead(
+    tenant: Tenant, now: datetime, delivered: list[SomethingHappened]
+) -> None:
+    write(new_event(tenant, now))
+    attempts = len(delivery.LEASES.waits) + 1
+    for hours in range(attempts):  # the worker is killed after it has leased the delivery
+        at = now + timedelta(hours=hours)
+        assert len(delivery.LEASES.claim(Delivery.objects.due(at), now=at)) == 1
+
+    deliver_all(now + timedelta(hours=attempts))
+
+    row = Delivery.objects.get()
+    assert (row.attempts, row.dead_at) == (attempts, now + timedelta(hours=attempts))
+    assert delivered == []
+
+
 def test_events_of_a_device_are_delivered_in_order_even_if_one_fails(
     tenant: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +299,7 @@ def test_a_commit_does_not_wait_for_an_unavailable_broker(tenant: Tenant) -> Non
 
 @pytest.mark.django_db(transaction=True)
 def test_a_real_worker_delivers(celery_worker: None, tenant: Tenant) -> None:
-    """The event needs a subscriber that the worker has, here one of `certificates`."""
+    """Use a real subscriber, because the worker runs in another process."""
     at = datetime.now(UTC)
     write(
         CertificateRevoked(
