@@ -37,7 +37,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def static_files_on_demand() -> Iterator[None]:
-    """Do not search all static files again for the first request of every test client."""
+    """Find static files on demand. Do not search all of them for every new test client."""
     with override_settings(WHITENOISE_AUTOREFRESH=True):
         yield
 
@@ -56,7 +56,7 @@ def unbound() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create the files of a CA once per process; it is valid at any time of a test."""
+    """Create the files of a CA once per process. The CA is valid at the times of all tests."""
     root = tmp_path_factory.mktemp("authority")
     with override_settings(CA_VALIDITY_DAYS=200 * 365):
         DeviceCertificatesService(root).initialize_ca(
@@ -149,14 +149,14 @@ def celery_worker(transactional_db: None) -> Iterator[None]:
     try:
         worker.wait(timeout=60)
     except subprocess.TimeoutExpired:
-        worker.kill()  # it must not run during the next tests
+        worker.kill()  # the worker must not run during the next tests
         worker.wait()
         raise
 
 
 @pytest.fixture
 def partitions_dropped(transactional_db: None) -> Iterator[None]:
-    """Drop all partitions after a test: each one makes emptying the tables slower."""
+    """Drop all partitions after a test. Each partition makes emptying the tables slower."""
     yield
     for table in (partitions.SAMPLES, *partitions.ROLL_UPS):
         partitions.drop_expired(table, before=datetime(9000, 1, 1, tzinfo=UTC))

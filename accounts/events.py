@@ -30,7 +30,7 @@ class MemberAdded(MemberEvent):
 
 
 class MemberRoleChanged(MemberEvent):
-    """A member has another role."""
+    """The role of a member was changed."""
 
     name = "member.role_changed"
 
@@ -95,7 +95,7 @@ class SecondFactorAdded(PersonEvent):
 
 
 class RecoveryCodeUsed(PersonEvent):
-    """A user signed in with a recovery code, which is now spent."""
+    """A user signed in with a recovery code. The code cannot be used again."""
 
     name = "person.recovery_code_used"
 

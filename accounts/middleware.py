@@ -24,10 +24,10 @@ SESSION_KEY = "tenant_id"
 
 
 class PortalMiddleware:
-    """For portal pages only, bind the caller and the tenant of the signed-in user.
+    """Bind the caller and the tenant of the signed-in user for portal pages.
 
-    Redirect users with an initial password to the password change, and users without the
-    second factor to the pages that ask for it or set it up.
+    Redirect users with an initial password to the password change. Redirect users to the
+    second factor's pages if they must enter a code or set up a second factor first.
     """
 
     def __init__(self, get_response: GetResponse) -> None:

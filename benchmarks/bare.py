@@ -1,6 +1,6 @@
 """The baseline of the HTTP benchmarks: a plain Django view with one UPDATE or SELECT.
 
-The same web server runs it with the same number of processes and threads.
+The same web server runs this view, with the same number of processes and threads.
 """
 
 import json

@@ -14,7 +14,7 @@ def compare_with_bare_update(requests: list[bytes], *, port: int, seconds: float
     Args:
         requests: The requests to send to the endpoint.
         port: The port for the web server.
-        seconds: How long to send them.
+        seconds: How long to send requests.
     """
     create_bare_table()
     with web("benchmarks.bare:application", port):

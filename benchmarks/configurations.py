@@ -1,4 +1,4 @@
-"""Configuration polls without changes, and a change for 100,000 devices during connects."""
+"""Measure polls of an unchanged configuration, and a change for 100,000 devices."""
 
 import subprocess
 import sys
@@ -23,10 +23,10 @@ from tenants.models import Tenant
 
 POLLING_DEVICES = 1_000
 DEVICES = 100_000
-TAGS = 5  # every tenth device has a given tag, every hundredth its own layer
+TAGS = 5  # 10 % of the devices have a given tag, 1 % their own layer
 CONNECTIONS = 16
 SECONDS = 8.0
-SLICE_SECONDS = 3.0  # in which connects are counted
+SLICE_SECONDS = 3.0  # duration of one measurement of connects
 PORT = 8978
 DOCUMENT = {"volume": 30, "brightness": 200, "time_zone": "Europe/Berlin"}
 

@@ -14,7 +14,7 @@ from devices.registry.services.credentials import renew_device_token
 from tenants.context import tenant_scope
 from tenants.models import Tenant
 
-DEVICES = 4_000  # one request each, more than the server can handle in the time
+DEVICES = 4_000  # one request per device; more than the server can handle in the time
 SECONDS = 10.0
 PORT = 8980
 

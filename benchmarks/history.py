@@ -1,4 +1,4 @@
-"""An hourly chart of one device's month, in tables of growing size.
+"""Measure an hourly chart of one device over a month, in tables of growing size.
 
 `BENCH_SAMPLES` sets the table sizes, for example 1000000,10000000. A hundred million
 samples take a quarter of an hour and 40 GB.
@@ -79,7 +79,7 @@ def _add_devices(tenant: Tenant, existing: int, devices: int, end: datetime) -> 
 
 
 def _roll_up_statement(bucket: str) -> str:
-    """Return the statement that rolls up all samples, as ingestion does for each."""
+    """Return the statement that rolls up all samples. Ingestion does this for each sample."""
     names = [measure.name for measure in MEASURES]
     columns = [f"{name}_{suffix}" for name in names for suffix in ("count", "sum", "least", "most")]
     aggregates = [
@@ -100,7 +100,7 @@ def _measure_charts(tenant: Tenant, end: datetime) -> None:
         period = Period(start=end - timedelta(days=DAYS), end=end)
         measures = [MEASURE["cpu_usage"]]
         chart_times, panel_times, bare_times = [], [], []
-        for device in devices:  # each only once, so that its rows are not cached
+        for device in devices:  # each device only once, so that its rows are not cached
             started = time.perf_counter()
             rows = history.roll_ups(device, period, bucket="hour", measures=measures)
             chart_times.append(time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""Renewals with server-generated RSA keys, compared with generating the keys only."""
+"""Measure renewals with server-generated RSA keys, compared with key generation only."""
 
 import multiprocessing
 import time
@@ -15,7 +15,7 @@ from tenants.models import Tenant
 
 RENEWALS = 1_200  # many, because the duration of key generation varies at random
 CORES = 2
-PROCESSES = 6  # three per core, because each also waits for the disk
+PROCESSES = 6  # three per core, because a process also waits for the disk
 
 
 def main() -> None:

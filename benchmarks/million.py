@@ -1,4 +1,4 @@
-"""Lists, filters, search and statistics over a million devices of a hundred tenants."""
+"""Measure lists, filters, search and statistics with a million devices of 100 tenants."""
 
 import time
 from collections.abc import Callable
@@ -113,7 +113,7 @@ def _superuser_client() -> Client:
 
 
 def _ten_thousandth_page(client: Client) -> str:
-    """Return the URL of the 10,000th page of one device, reached by large pages."""
+    """Return the URL of the 10,000th page with one device per page. Skip by large pages."""
     url: str = "/devices?page_size=500"
     for _ in range(19):
         url = client.get(url).json()["next"].split("//testserver")[-1]

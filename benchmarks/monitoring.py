@@ -1,4 +1,4 @@
-"""Evaluate ten rules for 100,000 devices, and compute the overview of as many."""
+"""Evaluate ten rules for 100,000 devices, and compute the overview of these devices."""
 
 import time
 from collections.abc import Callable

@@ -31,7 +31,7 @@ DEVICES = 1_000
 COMMANDS = 1_000
 CONTROLLERS = 4
 IDLE_CONNECTIONS = 10_000
-EXECUTION_SECONDS = 3.0  # until a device has executed a command
+EXECUTION_SECONDS = 3.0  # duration of the execution of a command
 
 
 def main() -> None:
@@ -106,7 +106,7 @@ class Fleet:
             task.add_done_callback(self.answer_tasks.discard)
 
     async def _answer(self, command_id: str, credential: dict[str, str]) -> None:
-        """Answer a command after the time that a device needs for it."""
+        """Report the result of a command after `EXECUTION_SECONDS`."""
         await asyncio.sleep(EXECUTION_SECONDS)
         url = f"{WEB}/devices/me/commands/{command_id}/answer"
         body = {"status": "succeeded"}
@@ -191,7 +191,7 @@ async def _post(fleet: Fleet, url: str, body: Any, member_token: str) -> Any:
 
 def _measure_memory(stream: int, device_tokens: dict[UUID, str]) -> None:
     """Measure the memory of idle connections in the two push server processes."""
-    time.sleep(5)  # the earlier connections are closed by then
+    time.sleep(5)  # the earlier connections are then closed
     previous_memory = _memory(stream)
     asyncio.run(
         _hold_connections(
@@ -206,7 +206,7 @@ async def _hold_connections(device_tokens: dict[UUID, str], callback: Any) -> No
         connections.append(await _open_connection(token))
         if number % 500 == 499:
             await asyncio.sleep(0.2)
-    await asyncio.sleep(35)  # each has received a ping
+    await asyncio.sleep(35)  # each connection has received a ping
     await asyncio.to_thread(callback)
     for _, writer in connections:
         writer.close()
@@ -241,7 +241,7 @@ def _memory(pid: int) -> int:
 def _create_devices(tenant: Tenant, count: int) -> dict[UUID, str]:
     """Create online devices. Return their tokens by device id.
 
-    The model of the first `DEVICES` is "listening", so that a filter selects them.
+    The first `DEVICES` devices have the model "listening", so that a filter selects them.
     """
     now = timezone.now()
     devices = Device.objects.bulk_create(

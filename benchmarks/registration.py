@@ -14,7 +14,7 @@ from tenants.models import Tenant
 
 SECONDS = 8.0
 PORT = 8978
-DEVICES = 40_000  # one request each, more than the server can handle in the time
+DEVICES = 40_000  # one request per device; more than the server can handle in the time
 
 
 def main() -> None:

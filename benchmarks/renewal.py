@@ -27,7 +27,7 @@ from tenants.models import Tenant
 DEVICES = 10_000
 CONNECTIONS = 8
 PORT = 8981
-CERTIFICATE_AGE = timedelta(days=360)  # of 365, so that all renewals are due
+CERTIFICATE_AGE = timedelta(days=360)  # of 365 days, so that all renewals are due
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def _poll_all(tokens: list[str]) -> None:
 
 
 def _poll(tokens: list[str]) -> None:
-    """Connect each device in turn. Fetch and acknowledge new certificates."""
+    """Connect the devices one after the other. Fetch and acknowledge new certificates."""
     serial_numbers = dict.fromkeys(tokens)
     waiting = list(tokens)
     with load.json_client(PORT) as send:

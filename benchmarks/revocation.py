@@ -1,4 +1,4 @@
-"""Build a complete revocation list of 100,000 entries from the rows to the stored list."""
+"""Build and store a complete revocation list of 100,000 entries."""
 
 import time
 from datetime import timedelta

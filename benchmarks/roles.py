@@ -1,4 +1,4 @@
-"""Start further server roles for a benchmark, as `up` does."""
+"""Start additional server roles for a benchmark, as `up` does."""
 
 import time
 from collections.abc import Iterator

@@ -88,7 +88,7 @@ def _measure_creation() -> None:
 
 
 def _measure_wave(row: Deployment) -> None:
-    """Run the tick until the wave has its devices. Report the longest run."""
+    """Advance the rollout until the wave has its devices. Report the longest step."""
     previous, longest = _status_count(), 0.0
     while _status_count() < previous + WAVE_SIZE:
         Deployment.every_tenant.update(due_at=timezone.now())

@@ -1,4 +1,4 @@
-"""The overhead of row-level security: the same requests alternately with and without it."""
+"""The overhead of row-level security, measured with the same requests with and without it."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""Two thousand simulated devices in one process: its resources and their responses."""
+"""Run two thousand simulated devices in one process. Measure resources and responses."""
 
 import json
 import os

@@ -62,7 +62,7 @@ def web(application: str, port: int) -> Iterator[None]:
         deadline = time.monotonic() + 30
         while not endpoints.accepts_connections(port):
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{application} does not answer.")
+                raise RuntimeError(f"{application} does not respond.")
             time.sleep(0.1)
         time.sleep(1)
         yield

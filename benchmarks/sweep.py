@@ -1,4 +1,7 @@
-"""The sweep over a million devices, compared with bare SQL that writes the same rows."""
+"""The sweep, which marks silent devices of a million devices as offline.
+
+It is compared with bare SQL that writes the same rows.
+"""
 
 import time
 from collections.abc import Callable

@@ -56,7 +56,7 @@ class NoAuthority(Missing):
 
 
 class NotReadyForRotation(Conflict):
-    """A step of a CA rotation that is not possible in its current state."""
+    """The current state of the CA rotation does not allow this step."""
 
     code = "ca_rotation_out_of_order"
 
@@ -71,7 +71,10 @@ class InvalidList(Invalid):
 
 
 class NoKeyToDeliver(Conflict):
-    """The device generated the key, or the server has delivered or destroyed it."""
+    """There is no key to deliver.
+
+    The device generated it, or the server has already delivered or destroyed it.
+    """
 
     code = "key_not_deliverable"
 

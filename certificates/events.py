@@ -14,7 +14,7 @@ class CertificateEvent(DomainEvent):
 
 
 class CertificateIssued(CertificateEvent):
-    """A certificate was issued that is not a renewal."""
+    """A certificate was issued. Renewals are published as `CertificateRenewed`."""
 
     name = "certificate.issued"
 
@@ -54,9 +54,10 @@ class CertificateRevoked(CertificateEvent):
 
 
 class CertificateSuperseded(CertificateEvent):
-    """The successor is in use.
+    """A certificate was superseded by its successor.
 
-    `confirmed` is true if the device confirmed it and false if the handover period ended.
+    `confirmed` is true if the device confirmed the successor, and false if the handover
+    period ended without a confirmation.
     """
 
     name = "certificate.superseded"
@@ -94,7 +95,7 @@ class AuthorityChanged(DomainEvent):
 
 
 class RenewalsPulledForward(DomainEvent):
-    """A renewal campaign started, or ended (`ended`)."""
+    """A renewal campaign started, or it ended (`ended` is true)."""
 
     name = "certificate_renewals.pulled_forward"
 

@@ -109,7 +109,7 @@ _ACTIVATE = PreparedStatement(
 
 
 _REFUSAL_REASONS = {
-    1: "The key is another device's, or was reported as compromised.",
+    1: "The key belongs to another device, or was reported as compromised.",
     2: "The key belongs to a certificate authority or one of its responders.",
 }
 
@@ -117,9 +117,12 @@ _REFUSAL_REASONS = {
 def key_refusal_reason(digest: str, *, for_devices: Iterable[UUID]) -> str | None:
     """Return why a device may not use a key; None if it may.
 
-    A key is refused if a device other than `for_devices`, of any tenant and not
-    retired, has or had it, if it was compromised, or if a CA or OCSP responder signs
-    with it. A retired device may register again as a new device with its old key.
+    A key is refused in three cases:
+    - a device of any tenant that is neither retired nor in `for_devices` has or had it;
+    - it was compromised;
+    - a CA or OCSP responder signs with it.
+
+    A retired device may register again as a new device with its old key.
 
     Args:
         digest: SHA-256 of the SubjectPublicKeyInfo, hex.
@@ -157,7 +160,7 @@ def in_use(device_id: UUID) -> DeviceCertificate | None:
 
 
 def start_handover(device_id: UUID, *, until: datetime) -> DeviceCertificate | None:
-    """Set the end of the handover of the device's active certificate to its successor.
+    """Start the handover from the device's active certificate. It ends at `until`.
 
     Returns:
         The certificate, with only its id and serial number; None if there is none.
@@ -178,7 +181,7 @@ def signing_authority(host: str, slot: int) -> tuple[int, str, int | None] | Non
 def certificate_and_device(fingerprint: str) -> tuple[DeviceCertificate, Device] | None:
     """Return a certificate by its fingerprint, and its device with its next steps.
 
-    Of the certificate only the columns `_CERTIFICATE` are loaded.
+    Only the columns `_CERTIFICATE` of the certificate are loaded.
     """
     row = _CERTIFICATE_AND_DEVICE.fetch_one(fingerprint)
     if row is None:
@@ -189,7 +192,7 @@ def certificate_and_device(fingerprint: str) -> tuple[DeviceCertificate, Device]
 
 
 def status_of(authority_key_id: str, serial_number: str) -> tuple[str, datetime | None, str] | None:
-    """Return status, revocation time and revocation reason of a certificate.
+    """Return the status, revocation time and revocation reason of a certificate.
 
     Args:
         authority_key_id: key identifier of the CA, hex.

@@ -45,7 +45,7 @@ def renew_due() -> int:
 
 @shared_task
 def build_revocation_lists() -> int:
-    """Build revocation lists with new entries and those due for a rebuild."""
+    """Build the revocation lists that have new entries or are due for a rebuild."""
     ca = CertificateManagementService().ca
     with every_tenant_scope():
         return revocation_lists.rebuild_due(ca, now=timezone.now())
@@ -61,7 +61,7 @@ def renew_responders() -> int:
 
 @shared_task
 def inspect_certificates() -> int:
-    """Audit the next slice of all certificates. Return how many."""
+    """Audit the next slice of all certificates. Return how many were audited."""
     store = CertificateManagementService().ca.store
     with every_tenant_scope():
         return inspection.inspect_next_slice(store=store, now=timezone.now())
@@ -80,8 +80,9 @@ def renew(certificate_id: str) -> None:
 def repair_certificates() -> int:
     """Clean up after crashes.
 
-    Finish or bury interrupted issuances, remove their leftover files, and remove
-    private keys that were delivered. Return how many problems were repaired.
+    Activate certificates that were signed but not activated, and mark other interrupted
+    issuances as failed. Remove leftover files and private keys that were delivered.
+    Return how many problems were repaired.
     """
     service = CertificateManagementService()
     check = IntegrityCheck(service, clock=timezone.now, fix=True)

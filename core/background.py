@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER = 5.0  # seconds to wait after Redis was unavailable
+RETRY_AFTER = 5.0  # seconds to wait if Redis is unavailable
 PAUSE = 0.05  # seconds within which several requests are merged into one call
 
 

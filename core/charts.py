@@ -1,4 +1,4 @@
-"""Line charts: the data for Chart.js and for the table behind each chart. Pure."""
+"""Data of line charts, for Chart.js and for the table behind each chart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A value at a time; `least` and `most` if it aggregates several values."""
+    """A value at a time. `least` and `most` are set if it aggregates several values."""
 
     at: datetime
     value: float
@@ -18,10 +18,10 @@ class Point:
 
 @dataclass(slots=True)
 class Chart:
-    """What the template `portal/chart.html` shows.
+    """The contents of the template `portal/chart.html`.
 
-    `data` goes to `portal/charts.js`. `rows` are the table's: time, then one value for
-    each of `columns`.
+    `data` is passed to `portal/charts.js`. Each of `rows` is a row of the table: the time,
+    followed by one value for each of `columns`.
     """
 
     title: str
@@ -48,11 +48,11 @@ def chart(
     ceiling: float | None = None,
     against: Sequence[Point] = (),
 ) -> Chart:
-    """A chart of a period.
+    """Return the chart of a period.
 
     Args:
-        step: the usual time between points. The line is interrupted where more than
-            2.5 times that is missing.
+        step: the usual time between points. The line is interrupted where two points are
+            more than 2.5 times `step` apart.
         floor, ceiling: values that the axis always contains.
         against: points of a second line on the same axis.
     """
@@ -87,7 +87,7 @@ def _milliseconds(at: datetime) -> int:
 
 
 def _short(value: float) -> str:
-    """A number with one decimal at most, and a separator in large numbers."""
+    """Format a number with at most one decimal, or with separators from 1,000."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}".rstrip("0").rstrip(".")

@@ -60,7 +60,7 @@ def file_response(
         chunks: function that reads the file, if it is stored elsewhere.
 
     Raises:
-        RangeNotSatisfiable: answer with 416 and `Content-Range: bytes */size`.
+        RangeNotSatisfiable: the caller must return 416 with `Content-Range: bytes */size`.
     """
     requested = requested_range(
         request.headers.get("Range", ""), request.headers.get("If-Range", ""), size=size, etag=etag
@@ -88,7 +88,7 @@ def requested_range(range_: str, if_range: str, *, size: int, etag: str) -> tupl
     Return None if the whole file is to be sent: without a range, for several ranges, for
     an invalid range, and if `If-Range` does not match. `If-Range` is compared as a strong
     validator (RFC 9110 §13.1.5), so a device that has the beginning of another file gets
-    this one from the start.
+    this file from the start.
 
     Args:
         range_: the `Range` header.

@@ -78,7 +78,7 @@ def secret(name: str, default: str | None = None) -> str:
 
 
 def generated_secret(name: str, path: Path) -> str:
-    """Return the secret of `NAME` or `NAME_FILE`, or else one generated once.
+    """Return the secret of `NAME` or `NAME_FILE`. If neither is set, generate one once.
 
     Args:
         path: file that keeps the generated secret (mode 0600).
@@ -92,7 +92,7 @@ def generated_secret(name: str, path: Path) -> str:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(secrets.token_urlsafe(50))
         try:
-            os.link(temporary, path)  # the first of several processes wins
+            os.link(temporary, path)  # succeeds only for the first of several processes
         except FileExistsError:
             pass
         finally:

@@ -22,7 +22,8 @@ _UNITS = {"maxLength": "characters", "maxItems": "entries", "maxProperties": "ke
 class SchemaError:
     """An error in a JSON value.
 
-    `path` is the place, for example `schedule.0.on`; it is empty for the whole value.
+    `path` is the place of the error, for example `schedule.0.on`. It is empty if the
+    error concerns the whole value.
     """
 
     path: str
@@ -50,7 +51,10 @@ def dotted(path: tuple[str | int, ...]) -> str:
 
 
 def _describe(error: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Place and sentence; the library's own message would repeat the whole value."""
+    """Yield the path and the message of an error.
+
+    The message of the library is not used, because it repeats the whole value.
+    """
     path, limit = tuple(error.absolute_path), error.validator_value
     match error.validator:
         case "additionalProperties":

@@ -3,9 +3,9 @@
 The count of the previous window is weighted by the part of it that the sliding window
 still covers. A refused request is not counted, so a client that waits gets through.
 
-High limits are counted in batches: a process asks Redis once per twentieth of the limit.
-A client far below its limit therefore causes no Redis request, and each process allows
-at most a twentieth too many. Limits below 40 are exact.
+High limits are counted in batches. A process sends one request to Redis per twentieth of
+the limit. A client far below its limit therefore causes no Redis request. Each process
+may exceed the limit by at most a twentieth of it. Limits below 40 are exact.
 """
 
 import logging
@@ -26,7 +26,7 @@ BATCHES = 20  # Redis requests per limit
 MAX_KEYS = 100_000  # keys that one process counts
 REDIS_RETRY_AFTER = 5.0  # seconds without requests to a Redis that did not answer
 
-# Returns the seconds to wait, or 0 after counting.
+# Counts the requests and returns 0, or returns the seconds to wait.
 SCRIPT = """
 local limit, period, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
@@ -108,9 +108,10 @@ class Limit:
         if wait is None:
             self._counts[key] = 0
         else:
-            # The requests allowed so far are not counted in Redis yet: report them first.
+            # The requests allowed so far are not counted in Redis yet. Keep them.
             self._counts[key] = count - 1
-            # Ask again after a second at the latest: other processes may need less by then.
+            # Try again after one second at the latest, because other processes may need
+            # less by then.
             self._denied[key] = now + min(wait, 1.0)
         return wait
 

@@ -1,4 +1,4 @@
-"""Advisory locks of PostgreSQL, for work that one process at a time may do."""
+"""Advisory locks of PostgreSQL, for work that only one process may do at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

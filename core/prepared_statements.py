@@ -1,7 +1,8 @@
 """Prepared statements for the few queries that run very often.
 
-For these, the ORM takes longer to build the statement than PostgreSQL to run it, and
-planning it each time takes as long again. All other queries go through the ORM.
+For these queries, building the statement in the ORM takes longer than running it in
+PostgreSQL. Planning the statement at each execution would add a similar time. All other
+queries use the ORM.
 """
 
 from collections.abc import Sequence

@@ -27,8 +27,8 @@ def enqueue(name: str, *args: Any, expires: float | None = None) -> None:
 def enqueue_on_commit(name: str, *, expires: float | None = None) -> None:
     """Send a task soon after the current transaction commits, from a background thread.
 
-    Commits that follow closely cause one send. If the broker does not answer, the task
-    is dropped: use this only for tasks that beat starts as well.
+    Several commits in quick succession send the task only once. If the broker does not
+    answer, the task is dropped. Use this only for tasks that beat starts as well.
 
     Args:
         name: the task's full name.

@@ -1,10 +1,11 @@
 """Receive uploaded files that are too large for memory, up to a maximum size.
 
-The project's web server calls the view twice. The first call has no body, only a
-`Question`: the view checks permission and size, and answers with `admitted` or an error.
-Then the server writes the body to a file, computes its hash, and calls the view again
-with a `UploadedFile` file. So only permitted uploads use disk space, and no thread waits for a
-slow sender. Under any other web server, the view reads the body itself.
+The project's web server calls the view twice. The first call has no body, only an
+`AdmissionRequest`. The view checks permission and size, and returns `admission_response`
+or an error. If the upload is admitted, the server writes the body to a file, computes its
+hash, and calls the view again with an `UploadedFile`. So only permitted uploads use disk
+space, and no thread waits for a slow sender. Under any other web server, the view reads
+the body itself.
 """
 
 import hashlib
@@ -44,7 +45,7 @@ class IncompleteUpload(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRequest:
-    """Asks the view whether it would accept an upload, before the body is read."""
+    """Passed to the view before the body is read, to check whether it accepts the upload."""
 
     length: int | None  # bytes, as declared by the client
 
@@ -110,7 +111,9 @@ def declared_length(request: HttpRequest) -> int | None:
 
 @contextmanager
 def receive_upload(request: HttpRequest, *, most: int) -> Iterator[UploadedFile | None]:
-    """Yield the body as a file, or None for a `Question`: then answer with `admitted`.
+    """Yield the body as a file.
+
+    Yield None for an `AdmissionRequest`. The view then returns `admission_response`.
 
     Args:
         most: maximum size in bytes.

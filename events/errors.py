@@ -28,7 +28,7 @@ class MessageWaiting(Conflict):
 
 class EventGone(Conflict):
     code = "event_gone"
-    sentence = "The event of this message was deleted because its retention has ended."
+    sentence = "The event of this message was deleted because its retention period has ended."
 
 
 class TooManyTests(Conflict):

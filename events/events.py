@@ -27,7 +27,7 @@ class ChannelDeleted(ChannelEvent):
 
 
 class ChannelSecretRotated(ChannelEvent):
-    """A webhook has a new secret. The former one is valid for another day."""
+    """A webhook has a new secret. The former secret is valid for another day."""
 
     name = "channel.secret_rotated"
 

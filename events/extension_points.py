@@ -41,11 +41,12 @@ _event_types: dict[Subscriber, type[DomainEvent]] = {}
 def on(
     kind: type[DomainEventT],
 ) -> Callable[[Callable[[DomainEventT], None]], Callable[[DomainEventT], None]]:
-    """Declare the event class of a subscriber; `apps.py` registers it at `subscribers`.
+    """Return a decorator that declares the event class of a subscriber.
 
-    A worker calls the subscriber at least once with each event of the class, in order per
-    device. The call runs in the scope of the event's tenant, in a transaction that also
-    deletes the delivery. Calling it twice with the same event must be harmless.
+    `apps.py` registers the subscriber at `subscribers`. A worker calls the subscriber at
+    least once with each event of the class, in order per device. The call runs in the scope
+    of the event's tenant, in a transaction that also deletes the delivery. A subscriber must
+    be idempotent, because it may be called twice with the same event.
     """
 
     def declare(subscriber: Callable[[DomainEventT], None]) -> Callable[[DomainEventT], None]:
@@ -78,7 +79,7 @@ def names_of(device_ids: Collection[UUID]) -> dict[UUID, str]:
 
 
 def with_tag(tag: str, device_ids: Collection[UUID]) -> set[UUID]:
-    """Return the ids of those devices that have a tag of this name."""
+    """Return the ids of the given devices that have a tag of this name."""
     tagged: set[UUID] = set()
     for lookup in devices_with_tag if device_ids else ():
         tagged |= lookup(tag, device_ids)

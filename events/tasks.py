@@ -12,7 +12,7 @@ from tenants.context import every_tenant_scope
 
 SEND_LOCK = 7_205_759_406
 
-# After this time a task ends, so that the worker can run others. Beat starts it again.
+# A task ends after this time, so that the worker can run other tasks. Beat starts it again.
 LONGEST_RUN = timedelta(seconds=45)
 
 
@@ -48,8 +48,8 @@ def seal_events() -> int:
 def send_to_channels() -> int:
     """Send due messages to channels. Return the number of attempts.
 
-    Only one worker at a time runs this task: it waits for other servers, and the other
-    workers must stay free for other tasks.
+    Only one worker at a time runs this task, because the task waits for remote servers. The
+    other workers stay free for other tasks.
     """
     started = timezone.now()
     total = 0

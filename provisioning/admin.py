@@ -1,4 +1,4 @@
-"""Admin classes for third-party models: Celery beat schedules; unused models are hidden."""
+"""Admin classes for Celery beat schedules. Unused third-party models are hidden."""
 
 from django.contrib import admin
 from django.contrib.auth.models import Group

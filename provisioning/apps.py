@@ -9,5 +9,5 @@ class ProvisioningConfig(AppConfig):
     name = "provisioning"
 
     def ready(self) -> None:
-        import_module("provisioning.celery")  # every process sends to the same broker
+        import_module("provisioning.celery")  # configures the broker in every process
         import_module("provisioning.api.schema")

@@ -2,6 +2,6 @@
 
 from importlib import import_module
 
-from provisioning.wsgi import full_response  # runs Django's setup, needed by the import
+from provisioning.wsgi import full_response  # runs Django's setup, before the import below
 
 app = import_module("provisioning.push_server").create(full_response)

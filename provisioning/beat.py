@@ -1,8 +1,8 @@
-"""Celery beat scheduler with leader election and tolerance of a clock that is set back.
+"""Celery beat scheduler that elects a leader and tolerates a clock that is set back.
 
-Several beat processes may run at the same time: only the one that holds the lease sends
-tasks, and another one takes over when the lease expires. So beat is no single point of
-failure, and starting it twice does no harm.
+Several beat processes may run at the same time. Only the process that holds the lease sends
+tasks. Another process takes over when the lease expires. Beat is therefore no single point
+of failure.
 """
 
 import os
@@ -21,7 +21,7 @@ from provisioning.schedule import RENAMED_TASKS
 
 LEASE = 20  # seconds without a renewal after which another beat takes over
 STANDBY_INTERVAL = 5.0  # seconds between two attempts of a standby to become the leader
-CLOCK_TOLERANCE = 2.0  # seconds the clock may go back before it counts as set back
+CLOCK_TOLERANCE = 2.0  # seconds; smaller steps back of the clock are ignored
 
 ACQUIRE_LEASE = """
 local holder = redis.call('GET', KEYS[1])
@@ -41,7 +41,7 @@ class Entry(ModelEntry):
         self.clamp_last_run()
 
     def clamp_last_run(self) -> None:
-        """Move a last run that is in the future to now."""
+        """If the last run is in the future, set it to the present time."""
         now = timezone.now()
         if self.last_run_at > now + timedelta(seconds=CLOCK_TOLERANCE):
             self.last_run_at = self.model.last_run_at = now
@@ -66,14 +66,14 @@ class Scheduler(DatabaseScheduler):
         PeriodicTask.objects.filter(task__in=RENAMED_TASKS).delete()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Send what is due. Return the seconds until the next call."""
+        """Send due tasks. Return the seconds until the next call."""
         self._handle_clock_set_back()
         if not self._is_leader():
             return STANDBY_INTERVAL
         return float(super().tick(*args, **kwargs))
 
     def _is_leader(self) -> bool:
-        """Return True if this process holds the lease; renew it every quarter lease."""
+        """Return True if this process holds the lease. Renew it after a quarter of its duration."""
         if time.monotonic() < self._leader_until:
             return True
         key = f"{settings.KEY_PREFIX}beat"

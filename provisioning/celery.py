@@ -24,7 +24,7 @@ app.autodiscover_tasks()
 
 
 def _register_former_name(former: str, name: str) -> None:
-    """Run a task also under the name that it had in the previous release."""
+    """Register a task also under the name that it had in the previous release."""
 
     @app.task(name=former, ignore_result=True)
     def run(*args: Any) -> Any:
@@ -45,8 +45,8 @@ def discard_stale_connections(**_: Any) -> None:
 def force_cold_shutdown(how: str, **_: Any) -> None:
     """Exit a few seconds after a cold shutdown was requested.
 
-    The worker's pool can wait for itself forever. Tasks that were running are delivered
-    again, as after any shutdown that is not warm.
+    The worker's pool may otherwise never stop. The broker delivers the tasks that were
+    running again, as after every cold shutdown.
     """
     if how == "Cold":
         timer = threading.Timer(COLD_SHUTDOWN_TIMEOUT, os._exit, [1])

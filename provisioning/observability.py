@@ -75,7 +75,7 @@ def live(request: HttpRequest) -> JsonResponse:
 def ready(request: HttpRequest) -> JsonResponse:
     """Readiness check: 200 if database and broker are reachable, otherwise 503.
 
-    The body contains the state of each of them: `ok` or `away`.
+    The body contains `ok` or `away` for the database and for the broker.
     """
     checks = {"database": _database_reachable(), "broker": _broker_reachable()}
     all_reachable = all(checks.values())
@@ -112,7 +112,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _remove_dead_processes(folder: Path) -> None:
-    """Remove the live gauges of processes that were killed, for example open streams."""
+    """Remove the gauges of killed processes, such as the number of open streams."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):
@@ -121,7 +121,7 @@ def _remove_dead_processes(folder: Path) -> None:
 
 
 class DatabaseCollector(Collector):
-    """Gauges counted in the database at each scrape, so the same in every process."""
+    """Gauges that are counted in the database. They are the same in every process."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         devices = GaugeMetricFamily("devices", "Devices by status", labels=["status"])

@@ -42,7 +42,7 @@ def start(program: Program, *, quiet: bool = False) -> subprocess.Popen[str]:
     parent = os.getpid()
 
     def end_with_parent() -> None:
-        # Runs after Popen has changed the user: that change clears this setting.
+        # Popen has already changed the user. A later change would clear this setting.
         die_with_parent(program.orphan_signal)
         if os.getppid() != parent:
             os._exit(1)
@@ -57,7 +57,7 @@ def start(program: Program, *, quiet: bool = False) -> subprocess.Popen[str]:
         text=True,
         errors="replace",
         start_new_session=True,
-        preexec_fn=end_with_parent,  # noqa: PLW1509 # it takes no lock
+        preexec_fn=end_with_parent,  # noqa: PLW1509 # the function takes no lock
         **_identity(program.user),  # type: ignore[call-overload] # three keywords at once
     )
     return child
@@ -70,9 +70,10 @@ def die_with_parent(number: signal.Signals) -> None:
 
 
 def stop(children: Iterable[tuple[Program, subprocess.Popen[str]]]) -> None:
-    """Stop programs at the same time: send each its stop signal, then SIGKILL.
+    """Stop programs at the same time.
 
-    SIGKILL follows when the program is still running after its `grace`.
+    Send each program its stop signal. If the program still runs after its `grace`, send
+    SIGKILL.
     """
     running = [(program, child) for program, child in children if child.poll() is None]
     for program, child in running:
@@ -87,7 +88,7 @@ def stop(children: Iterable[tuple[Program, subprocess.Popen[str]]]) -> None:
 
 
 def kill_group(child: subprocess.Popen[str]) -> None:
-    """Kill what is left of a child's process group, even if the child has ended."""
+    """Kill the remaining processes of a child's group, even if the child has ended."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
 
@@ -114,11 +115,11 @@ class Supervisor:
             self._write(f"{name:<8} | {line.rstrip()}")
 
     def request_stop(self) -> None:
-        """Ask `watch` to return. Safe to call in a signal handler."""
+        """Make `watch` return. Safe to call in a signal handler."""
         self.stopping = True
 
     def add(self, program: Program, *, timeout: float = 60.0) -> None:
-        """Start a program, wait until it is ready, and restart it from then on.
+        """Start a program and wait until it is ready. `watch` restarts it when it ends.
 
         Args:
             timeout: seconds to wait for the program to become ready.

@@ -1,4 +1,4 @@
-"""The push server: connections that stay open, for devices and for portal pages."""
+"""The push server, which keeps connections to devices and portal pages open."""
 
 import asyncio
 import resource
@@ -22,14 +22,14 @@ from devices.remote_control.services.connect_response import PATH
 from events import topics
 from provisioning.portal import live
 
-SUBSCRIBED_WITHIN = 3.0  # seconds; without Redis the server polls the database
+SUBSCRIBED_WITHIN = 3.0  # seconds to wait for Redis; without Redis, the server polls
 
 
 def create(application: Application) -> Starlette:
-    """The ASGI application.
+    """Return the ASGI application.
 
     Args:
-        application: answers a WSGI environment as the web server does.
+        application: function that handles a WSGI environment as the web server does.
     """
     admission = Admission(application, threads=settings.WEB_THREADS)
     devices, pages = DevicePush(admission), live.PagePush(admission)
@@ -63,16 +63,16 @@ def create(application: Application) -> Starlette:
 
 
 async def _live(request: Request) -> Response:
-    """Answered without a thread: a process that cannot answer is restarted."""
+    """Return 200 while the event loop runs. The response needs no thread."""
     return JSONResponse({"status": "ok"})
 
 
 async def _not_found(request: Request, exception: Exception) -> Response:
-    return error(404, "not_found", "This server has the push endpoints only.")
+    return error(404, "not_found", "This server only has the push endpoints.")
 
 
 def _call_on_shutdown(ends: list[Callable[[], None]]) -> None:
-    """End streams properly on SIGTERM and SIGINT, before the server cuts them off."""
+    """End streams cleanly on SIGTERM and SIGINT, before the server closes the connections."""
     loop = asyncio.get_running_loop()
 
     def act(then: Any, number: int, frame: Any) -> None:

@@ -1,9 +1,9 @@
-"""The web server's application (RSGI): reads complete requests, then runs Django.
+"""The web server's RSGI application. It reads complete requests before it runs Django.
 
-A body that arrives slowly would occupy a thread for as long as its sender likes, and a few
-such senders would stop the server. So bodies are read on the event loop, with a limit
-and a deadline, and only complete requests get one of the few threads on which Django
-runs. A file upload is written to the disk meanwhile, after Django has accepted it.
+Django runs on a few threads. A client that sends its body slowly would occupy a thread, and
+a few such clients would block the server. Bodies are therefore read on the event loop, with
+a size limit and a deadline, and only complete requests get a thread. The body of a file
+upload is written to the disk after Django has accepted the upload.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 UNPREFIXED = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # CGI names without HTTP_
 
 MAX_CHUNK_SECONDS = 30.0  # until the next chunk of an upload
-MIN_UPLOAD_RATE = 50_000  # bytes a second, of a whole upload
+MIN_UPLOAD_RATE = 50_000  # bytes per second, on average over an upload
 MAX_UPLOADS = 4  # at a time, in one process
 UPLOAD_PATHS = re.compile(
     r"/updates/packages/[0-9a-f-]{36}/file"
@@ -38,7 +38,7 @@ UPLOAD_PATHS = re.compile(
 )
 
 threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="request")
-files = ThreadPoolExecutor(4, thread_name_prefix="file")  # disks, object storage
+files = ThreadPoolExecutor(4, thread_name_prefix="file")  # for disk and object storage
 # Uploaded files are inspected, signed and stored without delaying other requests.
 upload_threads = ThreadPoolExecutor(2, thread_name_prefix="keeping")
 
@@ -46,7 +46,7 @@ Answer = tuple[int, list[tuple[str, str]], bytes | LocalFile | Any]
 
 
 class Refusal(Exception):
-    """A request that is refused without a thread."""
+    """An error response that is sent without running Django."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -61,7 +61,7 @@ class Refusal(Exception):
 
 
 class Application:
-    """One coroutine for each request."""
+    """The application. The server runs one coroutine per request."""
 
     def __init__(self) -> None:
         self.uploads = 0
@@ -80,7 +80,7 @@ class Application:
         await _send(protocol, *answer)
 
     async def _uploaded(self, scope: Any, protocol: Any) -> Answer:
-        """Ask Django whether it accepts the file; read it; pass it on."""
+        """Let Django accept the upload, read the file, and pass the file to Django."""
         environ = _environ(scope, b"")
         length = _content_length(scope)
         environ[uploads.ENVIRON_KEY] = uploads.AdmissionRequest(length)
@@ -109,7 +109,7 @@ async def _answered(environ: dict[str, Any], pool: ThreadPoolExecutor = threads)
 
 
 def _answer(environ: dict[str, Any]) -> Answer:
-    """The complete answer; only files are read later, when they are sent."""
+    """Return the complete response. Only files are read later, while they are sent."""
     status, headers, response = open_response(environ)
     if isinstance(response, LocalFileResponse):
         response.close()
@@ -143,14 +143,14 @@ async def _send_chunks(transport: Any, response: Any) -> None:
             await transport.send_bytes(chunk)
     except (RuntimeError, OSError):
         pass  # the client disconnected; it resumes the download later
-    except Exception:  # the storage library's own; the client resumes later
+    except Exception:  # an error of the storage library; the client resumes later
         logger.exception("A file could not be read completely")
     finally:
         await loop.run_in_executor(files, response.close)
 
 
 async def _spooled(protocol: Any, spool: uploads.UploadWriter, length: int) -> uploads.UploadedFile:
-    """Write the body to the disk; a sender that is too slow is refused."""
+    """Write the body to the disk. Refuse a client that sends too slowly."""
     try:
         async with asyncio.timeout(MAX_CHUNK_SECONDS + length / MIN_UPLOAD_RATE):
             await _write(protocol, spool)
@@ -181,7 +181,10 @@ async def _write(protocol: Any, spool: uploads.UploadWriter) -> None:
 
 
 async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
-    """The next chunk; None at the end. (The built-in `anext` with a default crashes here.)"""
+    """Return the next chunk, None at the end.
+
+    The built-in `anext` with a default would crash here.
+    """
     async with asyncio.timeout(MAX_CHUNK_SECONDS):
         try:
             return await chunks.__anext__()
@@ -196,7 +199,7 @@ def _content_length(scope: Any) -> int | None:
 
 _TOO_LARGE = Refusal(413, "request_too_large", "The request body is too large.")
 _NOT_STORED = Refusal(503, "unavailable", "The server cannot store the file now.")
-_TRUNCATED = Refusal(400, "upload_truncated", "The upload was interrupted. Nothing of it was kept.")
+_TRUNCATED = Refusal(400, "upload_truncated", "The upload was interrupted. Nothing was stored.")
 
 
 async def _body(scope: Any, protocol: Any) -> bytes:
@@ -227,7 +230,7 @@ async def _chunks(protocol: Any, limit: int) -> bytes:
 
 
 def _environ(scope: Any, body: bytes) -> dict[str, Any]:
-    """The request as a WSGI environment (PEP 3333)."""
+    """Return the request as a WSGI environment (PEP 3333)."""
     server, _, port = scope.server.rpartition(":")
     environ = {
         "REQUEST_METHOD": scope.method,
@@ -260,7 +263,7 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
 
 app = Application()
 
-# Imported objects stay alive. Searching them for cycles again and again would take a
-# twentieth of a request's time.
+# Imported objects stay alive. Searching them for cycles repeatedly would take a twentieth of
+# a request's time.
 gc.freeze()
 gc.set_threshold(20_000, 20, 50)

@@ -37,7 +37,7 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
         _daily(2, 10),
     ),
     "evaluate monitoring rules": ("devices.monitoring.tasks.evaluate_rules", MINUTELY),
-    # Recalculations and bulk commands: work in progress, and changes whose trigger was lost.
+    # Changes also trigger recalculations and bulk commands. Beat continues unfinished work.
     "recalculate configurations": ("devices.configurations.tasks.recalculate", MINUTELY),
     "detect configuration drift": ("devices.configurations.tasks.detect_drift", MINUTELY),
     "delete unused configuration documents": (
@@ -55,7 +55,7 @@ _ENTRIES: dict[str, tuple[str, tuple[crontab | timedelta, int]]] = {
     ),
     "advance rollouts": ("devices.updates.tasks.advance_rollouts", TEN_SECONDS),
     "delete orphaned package files": ("devices.updates.tasks.delete_orphaned_files", _daily(4, 15)),
-    "deliver events": ("events.tasks.deliver_events", TEN_SECONDS),  # events whose trigger was lost
+    "deliver events": ("events.tasks.deliver_events", TEN_SECONDS),  # if a trigger was lost
     "send to channels": ("events.tasks.send_to_channels", TEN_SECONDS),
     "delete expired messages": ("events.tasks.delete_expired_messages", _hourly(55)),
     "delete expired pairings": ("devices.registry.tasks.delete_expired_pairings", _hourly(40)),

@@ -53,12 +53,12 @@ PKCS11_MODULE = env.text("PKCS11_MODULE", "")  # library path, for a CA key in a
 PKCS11_PIN = env.secret("PKCS11_PIN", "")
 CRL_SHARDS = env.number("CRL_SHARDS", 64, minimum=1)
 CRL_VALIDITY_HOURS = env.number("CRL_VALIDITY_HOURS", 168, minimum=4)  # 7 days
-CRL_REBUILD_HOURS = env.number("CRL_REBUILD_HOURS", 24, minimum=1)  # without revocations
+CRL_REBUILD_HOURS = env.number("CRL_REBUILD_HOURS", 24, minimum=1)  # interval without revocations
 OCSP_VALIDITY_HOURS = env.number("OCSP_VALIDITY_HOURS", 12, minimum=1)
 OCSP_RESPONDER_DAYS = env.number("OCSP_RESPONDER_DAYS", 14, minimum=2)
-HANDOVER_DAYS = env.number("HANDOVER_DAYS", 7)  # old and new certificate both valid
+HANDOVER_DAYS = env.number("HANDOVER_DAYS", 7)  # old and new certificate are valid
 RENEWALS_PER_MINUTE = env.number("RENEWALS_PER_MINUTE", 3000, minimum=1)
-INSPECTION_HOURS = env.number("INSPECTION_HOURS", 24, minimum=1)  # for a full pass
+INSPECTION_HOURS = env.number("INSPECTION_HOURS", 24, minimum=1)  # for a full inspection
 if CRL_VALIDITY_HOURS < 2 * CRL_REBUILD_HOURS:
     raise ImproperlyConfigured("CRL_VALIDITY_HOURS must be at least twice CRL_REBUILD_HOURS.")
 CONNECT_INTERVAL_SECONDS = env.number("CONNECT_INTERVAL_SECONDS", 60, minimum=1)
@@ -66,7 +66,7 @@ CLONE_WINDOW_SECONDS = env.number("CLONE_WINDOW_SECONDS", 600)  # 0: no clone de
 FLEET_SILENCE_PERCENT = env.number("FLEET_SILENCE_PERCENT", 50, minimum=1)
 FLEET_SILENCE_MINIMUM = env.number(
     "FLEET_SILENCE_MINIMUM",
-    env.number("FLEET_SILENCE_LEAST", 10, minimum=1),  # the name in release 1
+    env.number("FLEET_SILENCE_LEAST", 10, minimum=1),  # its name in release 1
     minimum=1,
 )  # devices
 CONFIGURATION_DRIFT_MINUTES = env.number("CONFIGURATION_DRIFT_MINUTES", 60, minimum=2)
@@ -117,8 +117,8 @@ SECURE_SSL_REDIRECT = _https
 SECURE_REDIRECT_EXEMPT = [
     r"^health/",
     r"^metrics$",
-    # CA certificates and revocation data must not depend on TLS: a client needs them to
-    # verify a certificate in the first place.
+    # CA certificates and revocation data must not depend on TLS, because a client needs them
+    # to verify a certificate.
     r"^certificates/(ca\.|trusted\.|crl/|authorities/|ocsp)",
 ]
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
@@ -245,7 +245,7 @@ STORAGES = stores.STORAGES
 
 # Private networks to which webhooks may be sent.
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
-EMAIL_HOST = env.text("EMAIL_HOST", "")  # empty: no mail is sent
+EMAIL_HOST = env.text("EMAIL_HOST", "")  # if empty, no mail is sent
 EMAIL_PORT = env.number("EMAIL_PORT", 587, minimum=1)
 EMAIL_HOST_USER = env.text("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = env.secret("EMAIL_HOST_PASSWORD", "")
@@ -261,9 +261,9 @@ RATES = {
     name: env.rate(f"RATE_{name.upper()}", rate)
     for name, rate in {
         "device": "240/min",  # requests of one device
-        "controlled_device": "1200/min",  # its command requests in a control session
+        "controlled_device": "1200/min",  # command requests of a device in a session
         "member": "1200/min",  # requests with one API token
-        "enrollment": "60000/min",  # with one enrollment token: a whole site at once
+        "enrollment": "60000/min",  # with one enrollment token (a whole site)
         "tenant": "120000/min",  # requests of all callers of one tenant
         "address": "300/min",  # requests without a credential, per address
         "verifier": "60000/min",  # revocation lists and OCSP, per address
@@ -287,7 +287,7 @@ DATABASES = {
     "default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)
 }
 if "postgresql" not in str(DATABASES["default"]["ENGINE"]):
-    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database.")
+    raise ImproperlyConfigured("DATABASE_URL must be the URL of a PostgreSQL database.")
 DATABASES["default"]["ENGINE"] = "tenants.postgresql"
 if urlsplit(REDIS_URL).scheme not in {"redis", "rediss"}:
     raise ImproperlyConfigured(
@@ -311,7 +311,7 @@ CELERY_TASK_TIME_LIMIT = 240
 CELERY_TASK_SOFT_TIME_LIMIT = 180
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_TASK_DEFAULT_QUEUE = "prompt"  # short tasks; the slow ones are in `bulk`
+CELERY_TASK_DEFAULT_QUEUE = "prompt"  # short tasks; slow tasks are in `bulk`
 CELERY_TASK_ROUTES = {
     "certificates.tasks.renew": {"queue": "bulk"},
     "events.tasks.send_to_channels": {"queue": "bulk"},  # waits for remote servers

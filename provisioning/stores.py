@@ -6,13 +6,13 @@ from core import env
 from provisioning.var import var_folder
 
 PACKAGES_ROOT = env.text("PACKAGES_ROOT", str(var_folder() / "packages"))
-PACKAGES_S3_BUCKET = env.text("PACKAGES_S3_BUCKET", "")  # empty: the local disk
+PACKAGES_S3_BUCKET = env.text("PACKAGES_S3_BUCKET", "")  # if empty, the local disk is used
 _packages: dict[str, Any] = {
     "BACKEND": "django.core.files.storage.FileSystemStorage",
     "OPTIONS": {"location": PACKAGES_ROOT},
 }
 if PACKAGES_S3_BUCKET:
-    from boto3.s3.transfer import TransferConfig  # large: imported only when it is used
+    from boto3.s3.transfer import TransferConfig  # imported only if used, because it is large
 
     _packages = {
         "BACKEND": "storages.backends.s3.S3Storage",

@@ -53,12 +53,12 @@ def _check_row_security() -> None:
     try:
         require_row_security()
     except OperationalError:
-        logger.warning("The database is unreachable: row-level security is unchecked.")
+        logger.warning("The database is unreachable. Row-level security was not checked.")
     finally:
         connections.close_all()
 
 
-# In a thread: the push server imports this module in its event loop, where Django does
-# not allow database queries.
+# Run the check in a thread. The push server imports this module in its event loop, where
+# Django does not allow database queries.
 with ThreadPoolExecutor(1) as executor:
     executor.submit(_check_row_security).result()

@@ -1,9 +1,9 @@
 """The current tenant and the current caller of the running code.
 
 Both are ContextVars, so they work with threads, asyncio and Celery. Without a current
-tenant, a scoped query returns no rows. Code that works on all tenants, such as sweeps,
-commands and the superuser's portal, needs both `Model.every_tenant` and
-`every_tenant_scope`. The latter sets the scope that row-level security checks.
+tenant, a query of a tenant's model returns no rows. Code that works on all tenants, such as
+periodic tasks, commands and the superuser's portal, needs both `Model.every_tenant` and
+`every_tenant_scope`. `every_tenant_scope` sets the scope that row-level security checks.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,10 @@ CallerKind = Literal["anonymous", "member", "enrollment_token", "device", "syste
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who caused the running code to act, and from which address. Stored on every event."""
+    """The user, device or system process that the code runs for, with its address.
+
+    Every event stores its caller.
+    """
 
     kind: CallerKind
     id: str = ""
@@ -80,8 +83,8 @@ def tenant_scope(tenant_id: UUID | None) -> Iterator[None]:
 def every_tenant_scope() -> Iterator[None]:
     """Let row-level security pass the rows of all tenants in the `with` block.
 
-    For sweeps, monitoring, event delivery, commands, superusers, and for looking up a
-    credential whose tenant is unknown. It does not change the rows of `Model.objects`.
+    Use it for periodic tasks, monitoring, event delivery, commands, superusers, and to look
+    up a credential whose tenant is unknown. It does not change the rows of `Model.objects`.
     """
     token = _every_tenant.set(True)
     try:
@@ -101,7 +104,7 @@ def caller_scope(caller: Caller) -> Iterator[None]:
 
 
 def bind_tenant(tenant_id: UUID | None) -> None:
-    """Set the tenant for the rest of the enclosing `tenant_scope`. None: no tenant."""
+    """Set the tenant, or none, for the rest of the enclosing `tenant_scope`."""
     _tenant_id.set(tenant_id)
 
 

@@ -83,7 +83,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class SecondFactor(models.Model):
-    """A user's time-based one-time passwords (RFC 6238). Active once confirmed."""
+    """A user's time-based one-time passwords (RFC 6238). Active if `confirmed_at` is set."""
 
     user = models.OneToOneField(
         User, on_delete=models.CASCADE, primary_key=True, related_name="second_factor"
@@ -123,9 +123,9 @@ class Tenant(models.Model):
 class TenantOwned(models.Model):
     """Base model of rows that belong to one tenant.
 
-    Only that tenant and system code can see the row. The default tenant is the current
-    one. The isolation tests cover every subclass. Every foreign key to another such model
-    needs a `SameTenant` constraint.
+    Only this tenant and system code can see the row. By default, a new row belongs to the
+    current tenant. The isolation tests cover every subclass. Every foreign key to another
+    subclass needs a `SameTenant` constraint.
     """
 
     tenant = models.ForeignKey(
@@ -140,7 +140,7 @@ class TenantOwned(models.Model):
     manage_role: ClassVar[Role] = Role.OPERATOR
 
     objects = TenantManager()
-    every_tenant = models.Manager()  # noqa: DJ012 # a manager, no field
+    every_tenant = models.Manager()  # noqa: DJ012 # a manager, not a field
 
     class Meta:
         abstract = True

@@ -1,4 +1,4 @@
-"""Generate, recognise, hash and compare bearer tokens. Without database access.
+"""Generate, recognise, hash and compare bearer tokens, without database access.
 
 A token consists of a prefix for its kind and 256 random bits. The hash needs neither salt
 nor stretching, because 256 bits cannot be guessed.

@@ -78,7 +78,7 @@ class TenantForm(ServiceForm):
 
 @admin.register(Tenant)
 class TenantAdmin(PortalAdmin):
-    """All tenants for superusers; the own tenant for members. Owners may change it."""
+    """All tenants for superusers. Members see their own tenant, and owners may change it."""
 
     list_display = ("name", "slug", "requires_second_factor", "made")
     search_fields = ("name", "slug")
@@ -212,7 +212,10 @@ class MembershipAdmin(PortalAdmin):
 
 
 class ApiTokenForm(ServiceForm):
-    """Create a token for a member. The row carries the token to the page that shows it."""
+    """Form to create a token for a member.
+
+    The row contains the token in `shown_once`, for the page that shows it.
+    """
 
     membership = forms.ModelChoiceField(
         label="Member", queryset=Membership.objects.none(), widget=UnfoldAdminSelectWidget()
@@ -227,7 +230,7 @@ class ApiTokenForm(ServiceForm):
         label="Expires",
         required=False,
         widget=UnfoldAdminSplitDateTimeWidget(),
-        help_text="Leave empty for a token that is valid until it is revoked.",
+        help_text="If empty, the token is valid until it is revoked.",
     )
     by = Role.OWNER
     members: Any = None  # the members for whom the user may create a token

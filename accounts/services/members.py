@@ -33,8 +33,8 @@ def add_member(
         email: e-mail address of the user.
         role: role in the tenant.
         now: current time.
-        by_operator: the operator of the installation adds the user. The user then need
-            not change the initial password, as is required after a member's invitation.
+        by_operator: True if the operator of the installation adds the user. Users who were
+            added by a member must change their initial password.
 
     Returns:
         The membership, and the initial password of a user who has never signed in.

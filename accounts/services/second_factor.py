@@ -39,8 +39,8 @@ class Setup:
 def begin_setup(user: User, *, now: datetime) -> Setup:
     """Return a secret to set up a second factor, which `confirm` activates.
 
-    The secret stays the same for ten minutes, so that the page can be loaded again. After
-    that it is replaced, so that nobody can keep a secret that is activated much later.
+    The secret stays the same for ten minutes, so that the page can be loaded again. It is
+    then replaced, so that an old secret cannot be activated much later.
 
     Raises:
         SecondFactorRefused: the user has an active second factor.
@@ -86,7 +86,7 @@ def verify(user: User, code: str, *, now: datetime) -> None:
 
     Raises:
         WrongCode: the code is wrong or was used before.
-        TooManyAttempts: there were too many attempts, or they cannot be counted.
+        TooManyAttempts: there were too many attempts, or attempts cannot be counted.
     """
     _count_attempt(user)
     with transaction.atomic():
@@ -159,8 +159,8 @@ def is_active(user: User) -> bool:
 def active_version(user: User) -> str | None:
     """Return an identifier of the user's active second factor, or None.
 
-    Sessions store it after verification. A session with another identifier was verified
-    with a former second factor and must be verified again.
+    A session stores the identifier when a code is verified. A session with another
+    identifier was verified with a former second factor and must be verified again.
     """
     confirmed = SecondFactor.objects.filter(user=user, confirmed_at__isnull=False)
     confirmed_at = confirmed.values_list("confirmed_at", flat=True).first()
@@ -193,7 +193,7 @@ def _step_of(row: SecondFactor, code: str, now: datetime) -> int | None:
 
 def _totp(row: SecondFactor) -> TOTP:
     key = bytes.fromhex(decrypt(row.secret, purpose=PURPOSE))
-    # RFC 6238's algorithm: the only one that every authenticator app supports.
+    # SHA-1 is the only algorithm of RFC 6238 that every authenticator app supports.
     return TOTP(key, 6, SHA1(), STEP)  # noqa: S303
 
 

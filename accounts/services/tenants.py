@@ -18,7 +18,7 @@ from tenants.models import Role, Tenant, User
 
 @dataclass(frozen=True, slots=True)
 class NewTenant:
-    """The result of `create_tenant`. The password and the token are not stored."""
+    """The result of `create_tenant`. Only hashes of the password and token are stored."""
 
     tenant: Tenant
     owner: User | None

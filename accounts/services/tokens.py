@@ -1,4 +1,4 @@
-"""Issue and revoke tokens. Only a hash of each is stored."""
+"""Issue and revoke tokens. Only the hash of a token is stored."""
 
 from datetime import datetime, timedelta
 from typing import Any, TypeVar

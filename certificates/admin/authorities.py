@@ -31,7 +31,7 @@ from tenants.admin.base import (
 )
 from tenants.admin.columns import choice_column, time_column
 
-EXPIRES_SOON = timedelta(hours=48)  # before a revocation list ends
+EXPIRES_SOON = timedelta(hours=48)  # lists that end within this time are marked
 
 
 class ListInline(ReadOnlyInline):
@@ -108,7 +108,7 @@ class CertificateAuthorityAdmin(ReadOnlyAdmin):
     def responder(self, row: CertificateAuthority) -> str:
         newest = row.responders.order_by("-not_after").first()
         if newest is None:
-            return "None yet. It is issued on the first OCSP request."
+            return "None yet. A responder is issued on the first OCSP request."
         return format_html("Ends {}", relative_time(newest.not_after))
 
     @admin.display(description="Chain (PEM)")

@@ -161,7 +161,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
 
 
 class CertificateInline(ReadOnlyInline):
-    """The certificates of a device, on its page."""
+    """The certificates of a device, shown on the page of the device."""
 
     model = DeviceCertificate
     fk_name = "device"
@@ -185,7 +185,7 @@ class CertificateInline(ReadOnlyInline):
 
 
 class DeviceWithCertificatesAdmin(DeviceAdmin):
-    """The device pages, extended by certificates and their actions."""
+    """The device pages with a list of certificates and actions for certificates."""
 
     inlines = (*DeviceAdmin.inlines, CertificateInline)
     actions = (
@@ -240,7 +240,7 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
         service, reason = CertificateManagementService(), request.POST.get("reason", "")
 
         def revoke(device: Device) -> str:
-            certificate_in_use(device)  # a device without one is reported as refused
+            certificate_in_use(device)  # raises if the device has no certificate
             count = service.revoke_all_of_device(device.pk, reason=reason, now=timezone.now())
             return f"Certificates revoked: {count}."
 

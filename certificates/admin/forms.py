@@ -19,7 +19,7 @@ class CampaignForm(ServiceForm):
         "Reason",
         required=True,
         length=200,
-        help_text="Devices receive it with their renewal window.",
+        help_text="Devices receive the reason with their renewal window.",
     )
     per_minute = forms.IntegerField(
         label="Renewals per minute",
@@ -32,9 +32,9 @@ class CampaignForm(ServiceForm):
         queryset=Tenant.objects.all(),
         required=False,
         widget=UnfoldAdminSelectWidget(),
-        help_text="Leave empty for all tenants.",
+        help_text="If empty, the certificates of all tenants are renewed.",
     )
-    model = text_field("Model", help_text="Leave empty for all device models.")
+    model = text_field("Model", help_text="If empty, devices of all models are included.")
 
     class Meta:
         model = RenewalCampaign

@@ -38,7 +38,7 @@ class MyCertificateView(APIView):
     """Return the calling device's certificate with its chain, or issue a new one.
 
     With a CSR, the new certificate is for the device's own key. With `key_type`, the
-    server generates the key; the device fetches it once from `bundle`.
+    server generates the key. The device fetches the key once from the `bundle` endpoint.
     """
 
     permission_classes = (IsDevice,)
@@ -79,7 +79,7 @@ class AcknowledgeView(APIView):
 class BundleView(APIView):
     """Return the server-generated key with its certificate and chain.
 
-    This is possible once. The server then deletes the key.
+    The key can be fetched only once. The server then deletes it.
     """
 
     permission_classes = (IsDevice,)

@@ -47,8 +47,8 @@ class EnrollView(APIView):
     """Issue a certificate for the device's CSR (RFC 7030 §4.2).
 
     The device authenticates by HTTP Basic (its id and its token), by its token as a
-    bearer token, or by its client certificate. The answer is 202 with `Retry-After` while
-    the device is in quarantine or an issuance for it is in progress.
+    bearer token, or by its client certificate. The response is 202 with `Retry-After`
+    while the device is in quarantine or an issuance for it is in progress.
     """
 
     authentication_classes = (
@@ -79,7 +79,8 @@ class EnrollView(APIView):
 class ReenrollView(EnrollView):
     """Renew the device's certificate (RFC 7030 §4.2.2).
 
-    The CSR must repeat its names. The key may be the same or a new one.
+    The CSR must contain the names of the current certificate. Its key may be the same
+    key or a new one.
     """
 
     reenroll = True
@@ -93,8 +94,8 @@ def _certificate_response(certificate: DeviceCertificate) -> HttpResponse:
 def _base64_response(content: bytes, content_type: str) -> HttpResponse:
     """Return base64 content.
 
-    RFC 7030 requires the header `Content-Transfer-Encoding`; RFC 8951 makes clients
-    ignore it.
+    RFC 7030 requires the header `Content-Transfer-Encoding`. Clients that follow RFC 8951
+    ignore the header.
     """
     return HttpResponse(
         content, content_type=content_type, headers={"Content-Transfer-Encoding": "base64"}

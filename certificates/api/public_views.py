@@ -143,9 +143,9 @@ class OcspView(VerifierView):
 
 
 class OcspGetView(VerifierView):
-    """Answer an OCSP request in base64 in the URL (RFC 6960 §A.1).
+    """Answer an OCSP request that is base64-encoded in the URL (RFC 6960 §A.1).
 
-    Unlike POST requests, these responses can be cached.
+    Unlike responses to POST requests, these responses can be cached.
     """
 
     @extend_schema(responses={(200, OCSP): OpenApiTypes.BINARY})
@@ -203,7 +203,7 @@ def _signing_authority() -> CertificateAuthority:
 
 
 def _from_base64(text: str) -> bytes:
-    """Decode base64 or base64url, with or without padding; empty if it is invalid."""
+    """Decode base64 or base64url, with or without padding. Return b"" for invalid text."""
     unpadded = text.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)

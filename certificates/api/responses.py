@@ -44,7 +44,8 @@ def cacheable(
 
     Args:
         made_at: when the content was created.
-        until: when the content becomes invalid; caches drop it after `MAX_CACHE_AGE`.
+        until: when the content becomes invalid. Caches keep the content until then, but
+            at most for `MAX_CACHE_AGE`.
     """
     seconds = max(0, int(min(MAX_CACHE_AGE, until - now).total_seconds()))
     response = HttpResponse(content, content_type=content_type)

@@ -89,7 +89,7 @@ class AcknowledgementSerializer(StrictSerializer):
     serial_number = StrictCharField(
         max_length=64,
         pattern=r"[0-9A-Fa-f: ]+",
-        help_text="Hexadecimal; colons, spaces and leading zeros are ignored.",
+        help_text="Hexadecimal. Colons, spaces and leading zeros are ignored.",
     )
 
 
@@ -113,7 +113,7 @@ class SuggestedWindowSerializer(serializers.Serializer[Any]):
 
 
 class RenewalInfoSerializer(serializers.Serializer[Any]):
-    """When to renew a certificate: at a random time within the window."""
+    """When to renew a certificate. Clients choose a random time within the window."""
 
     suggested_window = SuggestedWindowSerializer(source="*")
     reason = serializers.CharField(
@@ -158,7 +158,7 @@ class ValidationSerializer(serializers.Serializer[Any]):
 
 
 class AutoRegistrationSerializer(DeviceReportSerializer):
-    """What a device sends to register itself. With a CSR it also gets a certificate."""
+    """The report of a device that registers itself. With a CSR it also gets a certificate."""
 
     csr = StrictCharField(
         max_length=MAX_LENGTH,
@@ -172,7 +172,7 @@ class RegisteredSerializer(serializers.Serializer[Any]):
     """The registered device, its token and its certificate, if it sent a CSR."""
 
     device = DeviceSerializer()
-    token = serializers.CharField(help_text="The device's token. It is returned this once only.")
+    token = serializers.CharField(help_text="The device's token. It is returned only once.")
     certificate = CertificateWithChainSerializer(allow_null=True)
 
 

@@ -43,7 +43,7 @@ from devices.registry.services.registration import get_not_retired_device
 class AutoRegisterView(APIView):
     """Register the calling device. With a CSR, issue its certificate too.
 
-    200 if the device was registered before, 201 if it is new.
+    The status is 200 if the device was registered before, and 201 if it is new.
     """
 
     permission_classes = (MayEnroll,)
@@ -120,7 +120,7 @@ class RenewView(APIView):
 class RevokeView(APIView):
     """Revoke a certificate. Revoking it again has no effect.
 
-    Exception: the reason can still be changed to `keyCompromise`.
+    There is one exception: the reason can still be changed to `keyCompromise`.
     """
 
     @extend_schema(request=RevocationSerializer, responses=CertificateSerializer)

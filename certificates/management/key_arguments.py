@@ -11,7 +11,7 @@ from certificates.pki.keys import KEY_TYPES
 
 @dataclass(frozen=True, slots=True)
 class KeyArguments:
-    """The key (PEM, or its address in a token) and the chain (PEM), each optional."""
+    """The CA key (in PEM, or its address in a token) and the chain in PEM. All are optional."""
 
     key: bytes | None
     address: str | None

@@ -15,7 +15,11 @@ class AuthorityQuerySet(models.QuerySet["CertificateAuthority"]):
     """Filters for certificate authorities."""
 
     def trusted(self) -> Self:
-        """All but the retired ones: their certificates are accepted and published."""
+        """CAs that are not retired.
+
+        Their certificates are published in `trusted.pem`. Certificates that they signed
+        are accepted.
+        """
         return self.exclude(status=CertificateAuthority.Status.RETIRED)
 
     def issuing(self) -> Self:
@@ -32,8 +36,9 @@ class AuthorityQuerySet(models.QuerySet["CertificateAuthority"]):
 class CertificateAuthority(models.Model):
     """A CA's certificate chain and status. Its private key is in a file or a token.
 
-    In a rotation, a successor is prepared while the current CA signs, then takes over.
-    The former CA stays trusted until all devices have certificates of the new one.
+    In a rotation, a successor is prepared while the current CA signs. Then the successor
+    signs instead.
+    The former CA stays trusted until all devices have certificates of the new CA.
     """
 
     class Level(models.TextChoices):

@@ -16,11 +16,11 @@ class CampaignQuerySet(models.QuerySet["RenewalCampaign"]):
 
 
 class RenewalCampaign(models.Model):
-    """Renew certificates issued before the campaign's start early, at a fixed rate.
+    """A campaign that renews certificates early, at a fixed rate.
 
-    The campaign goes through them in the order of their serial numbers, which are
-    random. It stores the last serial number reached. After an outage it continues from
-    there at the same rate.
+    It renews certificates that were issued before its start, in the order of their serial
+    numbers, which are random. It stores the last serial number reached. After an outage
+    it continues from this number at the same rate.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -32,7 +32,7 @@ class RenewalCampaign(models.Model):
     started_at = models.DateTimeField()
     advanced_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
-    stopped = models.BooleanField(default=False)  # by an operator, before it was done
+    stopped = models.BooleanField(default=False)  # by an operator, before the campaign was done
     certificates = models.PositiveIntegerField(default=0)  # in scope at the start
     renewed = models.PositiveIntegerField(default=0)  # queued for renewal so far
     reached = models.CharField(max_length=40, blank=True)  # last serial number queued

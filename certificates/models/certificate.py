@@ -70,7 +70,7 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         return self.expiring(now, window).filter(not_after__gt=now, warned_at__isnull=True)
 
     def due_for_renewal(self, now: datetime, window: timedelta) -> Self:
-        """Certificates that end within `window` and may be tried now."""
+        """Certificates that end within `window` and whose renewal may be attempted now."""
         due = self.expiring(now, window).ready_for_renewal(now)
         return due.filter(not_after__gt=now)
 
@@ -83,7 +83,7 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         return self.accepted().filter(not_after__lte=now)
 
     def stuck(self, before: datetime) -> Self:
-        """Reservations that a crash left unfinished, made before the given time."""
+        """Reservations made before the given time that a crash left unfinished."""
         return self.pending().filter(reserved_at__lt=before)
 
 
@@ -97,7 +97,7 @@ class DeviceCertificate(models.Model):
 
     class Status(models.TextChoices):
         PENDING = "pending"  # reserved; possibly signed already
-        ACTIVE = "active"  # in use, also beside its successor until the handover ends
+        ACTIVE = "active"  # in use; with a successor, until the handover ends
         SUPERSEDED = "superseded"  # still valid, but its successor is in use
         EXPIRED = "expired"
         REVOKED = "revoked"
@@ -139,7 +139,7 @@ class DeviceCertificate(models.Model):
     renew_after = models.DateTimeField(null=True)  # no renewal attempt before then
     renewal_attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
     revoked_at = models.DateTimeField(null=True)
-    listed_at = models.DateTimeField(null=True)  # on all its revocation lists since
+    listed_at = models.DateTimeField(null=True)  # on all its revocation lists since then
     revocation_reason = models.CharField(max_length=24, choices=Reason.choices, blank=True)
     replaces = models.ForeignKey(
         "self", on_delete=models.PROTECT, related_name="successors", null=True, db_index=False

@@ -33,9 +33,9 @@ class ListQuerySet(models.QuerySet["RevocationList"]):
 class RevocationList(models.Model):
     """The complete list of an authority, or the shard of one CRL distribution point.
 
-    The id is the shard's number in its address. The address is contained in the shard's
-    certificates, so it never changes: a new `PUBLIC_URL` creates new shards. `number` is
-    the CRL number of the published build; it only increases.
+    The id is the shard's number in its address. The address never changes, because the
+    shard's certificates contain it. A new `PUBLIC_URL` therefore creates new shards.
+    `number` is the CRL number of the published build; it only increases.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -84,6 +84,6 @@ class RevocationList(models.Model):
 def shard_address(host: str, number: int) -> str:
     """Return the distribution point URL of a shard.
 
-    Certificates and the list itself must contain it byte for byte.
+    Certificates and the list itself must contain this URL byte for byte.
     """
     return f"{host}/certificates/crl/{number}.crl"

@@ -1,6 +1,6 @@
 """Check of a device certificate against the certificate profile.
 
-It covers what TLS verifiers do not check, such as extension criticality and names.
+The check covers fields that TLS verifiers do not check, such as extension criticality and names.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def deviations(
     """
     yield from _field_deviations(certificate, issuer)
     if not is_issued_by(certificate, issuer):
-        yield "the signature does not verify with the issuer's key"
+        yield "the signature cannot be verified with the issuer's key"
     for extension_type, critical in CRITICALITY.items():
         extension = _extension(certificate, extension_type)
         if extension is None:
@@ -53,7 +53,7 @@ def deviations(
     yield from _usage_deviations(certificate)
     yield from _name_deviations(certificate, issuer, device_id)
     if crl is not None and _distribution_points(certificate) != [[crl]]:
-        yield "the CRL distribution point is not the one address of its shard"
+        yield "the only CRL distribution point must be the address of the certificate's shard"
 
 
 def _field_deviations(certificate: x509.Certificate, issuer: x509.Certificate) -> Iterator[str]:
@@ -67,9 +67,9 @@ def _field_deviations(certificate: x509.Certificate, issuer: x509.Certificate) -
     if certificate.not_valid_after_utc > issuer.not_valid_after_utc:
         yield "the certificate ends after its issuer's certificate"
     if certificate.signature_algorithm_oid not in SIGNATURE_ALGORITHMS:
-        yield "the signature algorithm is not one of the profile's"
+        yield "the signature algorithm is not in the profile"
     if certificate.issuer.public_bytes() != issuer.subject.public_bytes():
-        yield "the issuer name is not byte for byte the subject of the issuer"
+        yield "the issuer name is not byte for byte equal to the subject of the issuer"
     try:
         require_acceptable_key(certificate.public_key())
     except WeakKey as error:
@@ -96,7 +96,7 @@ def _name_deviations(
 ) -> Iterator[str]:
     common_names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     if [name.value for name in common_names] != [f"Device-{device_id}"]:
-        yield "the common name is not the device's"
+        yield "the common name is not that of the device"
     names = _extension(certificate, x509.SubjectAlternativeName)
     if names is not None and list(names.value) != [x509.UniformResourceIdentifier(device_id.urn)]:
         yield "the subject alternative name is not the device's UUID"

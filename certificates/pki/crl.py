@@ -63,7 +63,7 @@ def revocation_list(
 
 
 def is_signed_by(revocation_list: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    """Return True if the list names this CA as issuer and its signature verifies."""
+    """Return True if the list's issuer name and signature are those of this CA."""
     key = issuer.public_key()
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         return False

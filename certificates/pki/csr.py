@@ -16,8 +16,8 @@ def verified_public_key(pem: str) -> DevicePublicKey:
     The names and extensions in the CSR are ignored: the CA decides what it certifies.
 
     Raises:
-        BadRequest: the text is not a CSR, its self-signature does not verify (proof
-            of possession, RFC 2986 §3), or its key is not acceptable.
+        BadRequest: the text is not a CSR, its self-signature is invalid (proof of
+            possession, RFC 2986 §3), or its key is not acceptable.
     """
     if len(pem) > MAX_LENGTH:
         raise BadRequest(f"it is longer than {MAX_LENGTH} characters")
@@ -28,7 +28,7 @@ def verified_public_key(pem: str) -> DevicePublicKey:
     except PARSE_ERRORS as error:
         raise BadRequest("it is not a readable PKCS #10 request in PEM") from error
     if not signature_is_valid:
-        raise BadRequest("its signature does not verify with its own key, or uses a weak hash")
+        raise BadRequest("its signature is not valid for its own key, or uses a weak hash")
     try:
         return require_acceptable_key(public_key)
     except WeakKey as error:

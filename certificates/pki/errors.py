@@ -6,16 +6,16 @@ class PkiError(ValueError):
 
 
 class BadRequest(PkiError):
-    """Not a certificate signing request that proves possession of an acceptable key."""
+    """The input is not a CSR that proves possession of an acceptable key."""
 
 
 class WeakKey(PkiError):
-    """A key that no certificate should carry."""
+    """The key is not acceptable in a certificate."""
 
 
 class BadAuthority(PkiError):
-    """A key and a certificate chain that cannot act as a certificate authority."""
+    """The key and the certificate chain cannot act as a certificate authority."""
 
 
 class BadCertificate(PkiError):
-    """Not a readable certificate, or one that no verifier could accept."""
+    """The input is not a readable certificate, or no verifier could accept it."""

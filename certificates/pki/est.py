@@ -20,8 +20,8 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]*")
 def certs_only(certificates: Iterable[x509.Certificate]) -> bytes:
     """Return certificates as a CMS message without content or signers (RFC 7030 §4.1.3).
 
-    The message is in base64 without line breaks (RFC 8951 §3.1): some clients fail to
-    parse line breaks.
+    The message is in base64 without line breaks (RFC 8951 §3.1), because some clients
+    fail to parse line breaks.
     """
     der = pkcs7.serialize_certificates(list(certificates), Encoding.DER)
     return base64.b64encode(der)
@@ -33,7 +33,7 @@ def csr_pem(body: bytes) -> str:
     The body is base64 of DER. PEM is accepted too, because some clients send it.
 
     Raises:
-        BadRequest: the body is neither.
+        BadRequest: the body is not a CSR in one of these formats.
     """
     if len(body) > MAX_LENGTH:
         raise BadRequest(f"it is longer than {MAX_LENGTH} characters")
@@ -51,8 +51,8 @@ def csr_pem(body: bytes) -> str:
 def differing_name(csr: str, certificate: x509.Certificate) -> str | None:
     """Return which name of a re-enrollment CSR differs from the certificate's.
 
-    The subject must be the certificate's. So must the subject alternative names, if the
-    CSR has any (RFC 7030 §4.2.2).
+    The subject must be that of the certificate. If the CSR has subject alternative names,
+    they must be those of the certificate too (RFC 7030 §4.2.2).
 
     Returns:
         "subject", "subjectAltName", or None if the names are the same.
@@ -91,7 +91,7 @@ class _KeyAttribute:
 
 @asn1.sequence
 class _CsrAttributes:
-    """CsrAttrs ::= SEQUENCE OF AttrOrOID (RFC 7030 §4.5.2), with the items sent here."""
+    """CsrAttrs ::= SEQUENCE OF AttrOrOID (RFC 7030 §4.5.2), with this server's items."""
 
     key: _KeyAttribute
     signature: x509.ObjectIdentifier
@@ -100,7 +100,7 @@ class _CsrAttributes:
 def csr_attributes() -> bytes:
     """Return the recommended CSR attributes (RFC 7030 §4.5.2), base64 of DER.
 
-    They ask for a key on P-256 or P-384 and a signature with SHA-256.
+    They recommend a key on P-256 or P-384 and a signature with SHA-256.
     """
     attributes = _CsrAttributes(
         key=_KeyAttribute(

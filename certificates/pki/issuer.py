@@ -24,10 +24,10 @@ class Issuer:
 
     @property
     def authority_key_identifier(self) -> x509.AuthorityKeyIdentifier:
-        """The extension for what this CA signs.
+        """The authority key identifier extension of everything that this CA signs.
 
-        It repeats the CA certificate's own subject key identifier and is not computed
-        from the key: the two can differ.
+        It repeats the subject key identifier of the CA certificate. It is not computed
+        from the key, because the two values can differ.
         """
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
             _subject_key_identifier(self.certificate)
@@ -83,7 +83,7 @@ def key_identifier(certificate: x509.Certificate) -> bytes:
 
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Return True if the certificate names this issuer and its signature verifies."""
+    """Return True if the certificate's issuer name and signature are those of `issuer`."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
@@ -98,14 +98,14 @@ def check_authority(chain: tuple[x509.Certificate, ...], key: IssuerPrivateKey) 
         chain: the CA's certificate first, each certificate followed by its issuer.
 
     Raises:
-        BadAuthority: the key is not the CA certificate's, the chain is not in order, or
-            the certificate is not that of a CA.
+        BadAuthority: the key does not belong to the CA certificate, the chain is not in
+            order, or the certificate is not that of a CA.
     """
     if not chain:
         raise BadAuthority("the chain contains no certificate")
     ca = chain[0]
     if ca.public_key() != key.public_key():
-        raise BadAuthority("the first certificate of the chain is not the key's")
+        raise BadAuthority("the first certificate of the chain does not match the key")
     _check_may_sign(ca)
     for certificate, issuer in pairwise(chain):
         if not is_issued_by(certificate, issuer):

@@ -65,7 +65,7 @@ def subordinate_authority(
     now: datetime,
     lifetime: timedelta,
 ) -> x509.Certificate:
-    """Sign the certificate of an issuing CA below a root. It has no CA below itself.
+    """Sign the certificate of an issuing CA below a root. No CA can be below this CA.
 
     Profile, in addition to that of a root: authority key identifier (§4.2.1.1), the
     root's one CRL distribution point (§4.2.1.13), and the address of the root's
@@ -96,7 +96,7 @@ def device_certificate(
     now: datetime,
     lifetime: timedelta,
 ) -> x509.Certificate:
-    """Sign a TLS client certificate for a device, named by its UUID.
+    """Sign a TLS client certificate that identifies a device by its UUID.
 
     Profile, by section of RFC 5280:
         4.1.2.2   serial number: the reserved one
@@ -175,7 +175,7 @@ def _builder(
 ) -> x509.CertificateBuilder:
     """Fill in the fields of a certificate signed by `issuer`.
 
-    Its validity is cut to that of the issuer.
+    The validity begins and ends within that of the issuer.
     """
     _check_validity(now, lifetime)
     ca = issuer.certificate

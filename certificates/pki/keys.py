@@ -39,11 +39,11 @@ def generate_for_authority(kind: KeyType) -> IssuerPrivateKey:
 def require_acceptable_key(key: object) -> DevicePublicKey:
     """Return the key if a device certificate may contain it.
 
-    Accepted are EC P-256, EC P-384, and RSA of 2048 to 8192 bits with an odd exponent
-    from 65537 to 2³² and without a known weakness.
+    The accepted keys are EC P-256, EC P-384, and RSA of 2048 to 8192 bits with an odd
+    exponent from 65537 to 2³² and without a known weakness.
 
     Raises:
-        WeakKey: the message says what is wrong with the key.
+        WeakKey: the key is not acceptable. The message contains the reason.
     """
     match key:
         case rsa.RSAPublicKey():
@@ -111,7 +111,8 @@ def from_pem(pem: bytes, passphrase: str = "", *, made_here: bool = False) -> De
         )
     except TypeError as error:
         raise PkiError(
-            "the key needs a passphrase, or a passphrase was given and it has none"
+            "the key is encrypted and no passphrase was given, or the key is not encrypted "
+            "and a passphrase was given"
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise PkiError("it is not a readable private key, or the passphrase is wrong") from error

@@ -24,7 +24,7 @@ _HASHES = {
 
 
 class MalformedRequest(PkiError):
-    """Not an OCSP request for exactly one certificate."""
+    """The input is not an OCSP request for exactly one certificate."""
 
 
 class ErrorResponse(Enum):
@@ -42,7 +42,7 @@ class ErrorResponse(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """An OCSP request for one certificate. The hashes name its issuer (RFC 6960 §4.1.1)."""
+    """An OCSP request for one certificate. The hashes identify the issuer (RFC 6960 §4.1.1)."""
 
     issuer_name_hash: bytes
     issuer_key_hash: bytes
@@ -58,7 +58,7 @@ class StatusRequest:
 
 @dataclass(frozen=True, slots=True)
 class Responder:
-    """A delegated responder: its certificate, signed by the CA it answers for, and its key."""
+    """A delegated responder: its key, and its certificate signed by the CA it answers for."""
 
     certificate: x509.Certificate
     key: DevicePrivateKey
@@ -118,7 +118,7 @@ def sign_response(
 ) -> bytes:
     """Sign an OCSP response (RFC 6960 §4.2.1) and return it in DER.
 
-    It repeats the issuer hashes and the nonce of the request.
+    The response repeats the issuer hashes and the nonce of the request.
     """
     reason = status.reason
     builder = (
@@ -152,7 +152,7 @@ def _nonce(request: ocsp.OCSPRequest) -> bytes | None:
 
 @lru_cache(maxsize=64)
 def _issuer_hashes(issuer: x509.Certificate, algorithm: str) -> tuple[bytes, bytes]:
-    """Hash the issuer's name, and its public key's bits without their tag and length."""
+    """Return the hashes of the issuer's name and of its key bits without tag and length."""
     bits = issuer.public_key().public_bytes(*_key_encoding(issuer))
     return _digest(issuer.subject.public_bytes(), algorithm), _digest(bits, algorithm)
 

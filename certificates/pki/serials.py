@@ -18,7 +18,7 @@ def to_text(serial_number: int) -> str:
 
 
 def normalise(text: str) -> str | None:
-    """Return a serial number as typed by a user or tool in the form of `to_text`.
+    """Convert a serial number that a user or tool entered to the form of `to_text`.
 
     Accepts upper and lower case, colons or spaces between octets, and leading zeros.
 

@@ -3,7 +3,7 @@
 from functools import cache
 from math import gcd, isqrt, prod
 
-_ROUNDS = 100  # of Fermat's factorisation; keys with close primes fail in a few rounds
+_ROUNDS = 100  # of Fermat's factorisation; a few rounds find close primes
 
 
 def flaw(modulus: int) -> str | None:

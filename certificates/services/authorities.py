@@ -72,7 +72,7 @@ def signing_context(
 
 
 def signing_issuer(ca: DeviceCertificatesService, *, now: datetime) -> Issuer:
-    """Return the signing CA. It is created on first use, but a lost one is not replaced.
+    """Return the signing CA. It is created on first use. A lost CA is not replaced.
 
     Raises:
         AuthorityUnavailable: its files are missing, belong to another CA, or cannot be
@@ -93,9 +93,10 @@ def signing_row(ca: DeviceCertificatesService, *, now: datetime) -> CertificateA
 
 @transaction.atomic
 def ensure_recorded(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
-    """Return the record of the signing CA; record the CA in the files if there is none.
+    """Return the record of the signing CA.
 
-    If there are no files either, create the CA.
+    If there is no record, create it from the files of the CA. If there are no files
+    either, create the CA.
 
     Raises:
         AuthorityUnavailable: see `signing_issuer`.
@@ -106,7 +107,7 @@ def ensure_recorded(ca: DeviceCertificatesService, *, now: datetime) -> Certific
         return row
     if not ca.exists() and DeviceCertificate.objects.exists():
         raise AuthorityUnavailable(
-            "The files of the CA that signed the existing certificates are missing: restore them."
+            "The files of the CA that signed the existing certificates are missing. Restore them."
         )
     issuer = ca.initialize_ca(now=now)
     identifier = issuer.key_identifier.hex()

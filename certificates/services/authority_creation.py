@@ -56,8 +56,8 @@ def create_first(
 ) -> None:
     """Create the CA of a new installation.
 
-    Without `holder`, a key that a crash left without a certificate is used, or else a
-    new one is generated.
+    Without `holder`, use a key that a crash left without a certificate. If there is none,
+    generate a key.
     """
     if holder is None:
         existing_key = key_of(store.first)
@@ -106,8 +106,8 @@ def import_authority(
     Args:
         files: where to store it.
         chain: PEM certificates, the CA's own first, each followed by its issuer.
-        resume: accept that all files of this CA exist already. Used when a crash may
-            have prevented only the database record.
+        resume: accept that all files of this CA exist already. Use it if a crash may
+            have prevented only the creation of the database record.
 
     Raises:
         AuthorityExists: another CA is stored there.
@@ -142,7 +142,7 @@ def _check_import(chain: bytes, holder: KeyHolder, now: datetime) -> tuple[x509.
 def _is_taken(
     files: AuthorityFiles, holder: KeyHolder, chain: tuple[x509.Certificate, ...], *, resume: bool
 ) -> bool:
-    """Return True if the files are anything but a part of this CA."""
+    """Return True if the files belong to another CA, or are complete without `resume`."""
     has_key, has_chain = files.has_key(), files.certificate.exists()
     complete = has_key and has_chain and not resume
     other_chain = has_chain and chain_of(files) != chain
@@ -162,7 +162,10 @@ def _certify(
     now: datetime,
     root: Issuer | None,
 ) -> None:
-    """Sign a CA certificate, by `root` or itself, and write the key and the chain."""
+    """Sign a CA certificate and write the key and the chain.
+
+    Without `root`, the certificate is self-signed.
+    """
     subject, lifetime = _subject(name), timedelta(days=settings.CA_VALIDITY_DAYS)
     if root is not None:
         certificate = issuing.subordinate_authority(
@@ -222,7 +225,7 @@ def _load_or_create_root(
 def _is_root(files: AuthorityFiles, now: datetime) -> bool:
     """Return True if the CA is a valid root for issuing CAs: self-issued, path length 1.
 
-    An imported CA that issues to devices is not.
+    An imported CA that issues to devices is not such a root.
     """
     certificate = chain_of(files)[0]
     constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)

@@ -49,14 +49,14 @@ def find(store: CertificateStore, identifier: str) -> AuthorityFiles:
     """Return the files of the CA with this key identifier (hex).
 
     Raises:
-        AuthorityUnavailable: they are missing.
+        AuthorityUnavailable: the files are missing.
     """
     for files in (store.authority(identifier), *store.all_authorities()):
         if files.certificate.exists() and _identifies(files, identifier):
             return files
     raise AuthorityUnavailable(
-        f"The files of the CA with key identifier {identifier} are missing or not those "
-        "of that CA: restore them."
+        f"The files of the CA with key identifier {identifier} are missing or belong to "
+        "another CA. Restore them."
     )
 
 
@@ -105,7 +105,7 @@ def chain_of(files: AuthorityFiles) -> tuple[x509.Certificate, ...]:
 
 
 def _cache_key(files: AuthorityFiles) -> tuple[Path, int, int]:
-    """Identify the current certificate file; the key changes when it is replaced."""
+    """Return the cache key of a certificate file. It changes when the file is replaced."""
     try:
         status = files.certificate.stat()
     except FileNotFoundError as error:
@@ -140,7 +140,7 @@ def load_uncached(files: AuthorityFiles) -> Issuer:
 
 
 def key_of(files: AuthorityFiles) -> IssuerPrivateKey | None:
-    """Read a CA's key from its file or token; None if it has neither."""
+    """Read a CA's key from its file or token. Return None if there is no key."""
     address = read(files.key_address)
     if address is not None:
         return pkcs11_keys.load(address.decode().strip())
@@ -154,7 +154,10 @@ def write_new(
     holder: KeyHolder,
     chain: tuple[x509.Certificate, ...],
 ) -> None:
-    """Write a CA's key, then its chain: after a crash the key alone can be reused."""
+    """Write a CA's key and then its chain.
+
+    A key that a crash left without a chain can be reused.
+    """
     store.prepare()
     files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_key(files, holder)

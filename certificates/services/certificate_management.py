@@ -49,7 +49,7 @@ class CertificateManagementService:
         key_type: KeyType = "rsa",
         now: datetime,
     ) -> DeviceCertificate:
-        """Issue a certificate for a device. It becomes the successor of its current one.
+        """Issue a certificate for a device. It replaces the device's current certificate.
 
         Args:
             csr_pem: a CSR for the device's own key, in PEM; None to let the server
@@ -69,8 +69,8 @@ class CertificateManagementService:
     ) -> DeviceCertificate:
         """Issue the successor of a certificate in use.
 
-        Without a CSR, a server-generated key is replaced by a new one and a key of the
-        device is certified again. Of concurrent renewals only one succeeds.
+        Without a CSR, a server-generated key is replaced by a new key, and a
+        device-generated key is kept. If several renewals run at once, only one succeeds.
 
         Args:
             csr_pem: a CSR of the device in PEM, for the same key or another one.
@@ -78,8 +78,8 @@ class CertificateManagementService:
         Raises:
             InvalidRequest: the CSR is invalid or its key is not acceptable.
             KeyInUse: another device or a CA uses this key.
-            NotRenewable: the certificate is not in use, or has or is getting a
-                successor.
+            NotRenewable: the certificate is not in use, has a successor, or is already
+                being renewed.
             DeviceIsRetired: the device is retired.
             AuthorityUnavailable: the CA cannot sign now.
         """
@@ -98,7 +98,7 @@ class CertificateManagementService:
         )
 
     def requested_key(self, csr_pem: str) -> DevicePublicKey:
-        """Return the public key of a CSR whose proof of possession verifies.
+        """Verify the proof of possession of a CSR and return its public key.
 
         Raises:
             InvalidRequest: the CSR is invalid or its key is not acceptable.
@@ -173,8 +173,8 @@ class CertificateManagementService:
         """Process all time-based changes of certificates that are due.
 
         Mark ended certificates as expired, end handovers that are over, publish renewal
-        warnings, and return the certificates to renew. Due means `<= now`, so an outage
-        of any length is caught up with.
+        warnings, and return the certificates to renew. A change is due if its time is
+        `<= now`, so the first run after an outage makes all missed changes.
         """
         window = timedelta(days=settings.RENEWAL_WARNING_DAYS)
         expired = sum(in_batches(lambda: expire_batch(now)))
@@ -184,7 +184,7 @@ class CertificateManagementService:
         return ExpirationCheck(warned, expired, self.due_for_renewal(now=now))
 
     def due_for_renewal(self, *, now: datetime) -> list[UUID]:
-        """Return up to `MAX_DUE` certificates to renew, those that end first coming first."""
+        """Return up to `MAX_DUE` certificates to renew, ordered by their end of validity."""
         window = timedelta(days=settings.AUTO_RENEWAL_DAYS)
         due = DeviceCertificate.objects.due_for_renewal(now, window)
         ordered = due.order_by("not_after").values_list("pk", flat=True)

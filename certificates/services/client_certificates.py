@@ -22,8 +22,8 @@ def verify(pem: str, *, now: datetime) -> tuple[DeviceCertificate, Device]:
 
     Raises:
         ClientCertificateRefused: the certificate is unreadable, not valid now, not
-            signed by a trusted CA of this server, not on record, or revoked, or the
-            device is retired.
+            signed by a trusted CA of this server, not on record, or revoked. The
+            error is also raised if the device is retired.
     """
     certificate = _parse(pem)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:

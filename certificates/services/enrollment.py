@@ -39,7 +39,7 @@ def enroll(
 
     A CSR that cannot be signed is refused before the registration. If signing fails
     afterwards, a newly registered device is retired again. After a crash the device
-    repeats its request and finds itself registered.
+    repeats its request and is then already registered.
 
     Args:
         report: what the device sends about itself.
@@ -61,7 +61,7 @@ def enroll(
     )
     device = registered.device
     if device.quarantined_at is not None:
-        return Enrollment(registered, None)  # in quarantine it may only connect
+        return Enrollment(registered, None)  # a quarantined device may only connect
     try:
         certificate = service.issue_certificate(device=device, csr_pem=csr_pem, now=now)
     except Exception:

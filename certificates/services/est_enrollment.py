@@ -36,7 +36,7 @@ def enroll(
 
     Args:
         body: the CSR, base64 of DER, or PEM.
-        reenroll: renew the certificate in use, whose names the CSR must repeat.
+        reenroll: renew the certificate in use. The CSR must contain the same names.
 
     Raises:
         InvalidRequest: the body is not a CSR, its key is not acceptable, or its names
@@ -70,7 +70,7 @@ def _reenroll(
     differing_name = est.differing_name(csr_pem, certificate)
     if differing_name is not None:
         raise InvalidRequest(
-            "A re-enrollment must keep the names of the current certificate: the "
+            "A re-enrollment must keep the names of the current certificate, but the "
             f"{differing_name} differs. The subject must be "
             f"{certificate.subject.rfc4514_string()} (RFC 4514: last component first).",
             field="csr",

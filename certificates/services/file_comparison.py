@@ -39,7 +39,7 @@ class Difference:
 
     Attributes:
         subject: id of the device, serial number, key identifier or file name.
-        mended: whether it was repaired.
+        mended: whether the difference was repaired.
     """
 
     kind: Kind
@@ -77,7 +77,7 @@ def _key_differences(row: DeviceCertificate, path: Path) -> Iterator[Difference]
     elif key_digest(path) != row.public_key_digest:
         is_missing = not path.exists()
         kind: Kind = "key_file_missing" if is_missing else "key_file_mismatched"
-        problem = "is missing" if is_missing else "is not that of the certificate"
+        problem = "is missing" if is_missing else "does not match the certificate"
         sentence = f"The key {path.name} {problem}. A renewal generates a new key."
         yield Difference(kind, subject, sentence)
 

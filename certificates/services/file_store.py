@@ -22,7 +22,7 @@ PUBLIC = 0o644
 
 
 class InsecureFile(OSError):
-    """A secret file is refused because others can read it or may have written it."""
+    """A secret file is refused because other users can read it or may have written it."""
 
 
 class AuthorityFiles:
@@ -97,13 +97,13 @@ class CertificateStore:
         if not self.staged.is_dir():
             self.prepare()
         if key is not None:
-            # `install` syncs the folder, before the transaction commits.
+            # `install` syncs the folder before the transaction commits.
             path = self.staged_key(serial_number)
             write(path, key, mode=SECRET, sync_folder=False)
         write(self.staged_certificate(serial_number), certificate, mode=PUBLIC)
 
     def install(self, serial_number: str, device_id: UUID, *, with_key: bool) -> None:
-        """Move staged files to their final paths. It can be repeated after a crash.
+        """Move staged files to their final paths. The move can be repeated after a crash.
 
         If the device generated its own key, remove an earlier server-generated one. When
         a key is replaced, the old certificate is removed first, so that key and
@@ -186,7 +186,7 @@ def _check_secret(path: Path, status: os.stat_result) -> None:
 
 
 def has_only_wrong_mode(path: Path) -> bool:
-    """Return True if this user's secret file is a regular file and not of mode 0600."""
+    """Return True if a secret file is this user's regular file, but its mode is not 0600."""
     try:
         status = path.lstat()
     except FileNotFoundError:

@@ -35,7 +35,7 @@ Status = DeviceCertificate.Status
 def inspect_next_slice(*, store: CertificateStore, now: datetime) -> int:
     """Audit the next slice of the current pass, or start a new pass when it is time.
 
-    Only one run is active at a time; a concurrent one does nothing.
+    Only one run is active at a time. A concurrent run does nothing.
 
     Returns:
         How many certificates were audited.
@@ -66,7 +66,9 @@ def last_full_pass() -> Inspection | None:
 
 
 def _lock_pass(now: datetime) -> Inspection | None:
-    """Return the current pass, or a new one when half of `INSPECTION_HOURS` is over.
+    """Return the current pass, or start a new pass.
+
+    A new pass starts at least half of `INSPECTION_HOURS` after the start of the last one.
 
     Returns:
         None if no pass is due, or another process is running one.
@@ -84,7 +86,10 @@ def _lock_pass(now: datetime) -> Inspection | None:
 
 
 def _next_slice(inspection: Inspection) -> list[DeviceCertificate]:
-    """Return the next certificates by id; so many that a pass takes `INSPECTION_HOURS`."""
+    """Return the next certificates in the order of their ids.
+
+    Their number is chosen so that a pass takes `INSPECTION_HOURS`.
+    """
     certificates = DeviceCertificate.objects.filter(
         status__in=(Status.ACTIVE, Status.SUPERSEDED, Status.REVOKED)
     )
@@ -125,9 +130,10 @@ def _problems(row: DeviceCertificate, references: "_References") -> Iterator[Pro
 
 
 def _file_problems(row: DeviceCertificate, store: CertificateStore) -> Iterator[Problem]:
-    """Compare the files with the record, and again with the record's current state.
+    """Compare the files with the record.
 
-    Issuances continue during the audit, so the record may have changed.
+    If they differ, load the record again and repeat the comparison, because an issuance
+    may have changed the record during the audit.
     """
     if next(file_differences(row, store), None) is None:
         return
@@ -157,13 +163,13 @@ def _profile_problems(
     row: DeviceCertificate, certificate: x509.Certificate, issuer: x509.Certificate | None
 ) -> Iterator[Problem]:
     if issuer is None:
-        yield "authority_unknown", "There is no record of the CA that signed it."
+        yield "authority_unknown", "There is no record of the CA that signed the certificate."
         return
     point = row.distribution_point
     for deviation in deviations(
         certificate, issuer=issuer, device_id=row.device_id, crl=point.address if point else None
     ):
-        sentence = f"It differs from the certificate profile: {deviation}."
+        sentence = f"The certificate differs from the profile: {deviation}."
         yield "profile_differs", sentence
 
 
@@ -226,7 +232,7 @@ class _References:
             ("revocation list of its shard", row.distribution_point_id),
         ):
             if key is not None and int(row.serial_number, 16) not in self._lists.get(key, set()):
-                yield "not_on_list", f"It is revoked but not on the {name}."
+                yield "not_on_list", f"The certificate is revoked but not on the {name}."
 
 
 def _serial_numbers(row: RevocationList) -> set[int]:

@@ -33,7 +33,7 @@ from devices.registry.queries import lock_device
 class IntegrityCheck:
     """Compare all records with their files; with `fix`, repair the differences.
 
-    The database record is authoritative. A lost key cannot be restored: its certificate
+    The database record is authoritative. A lost key cannot be restored, so its certificate
     is renewed with a new key. Issuances continue during the check, so the device is
     locked and checked again before anything is repaired.
     """
@@ -62,7 +62,7 @@ class IntegrityCheck:
                 yield Difference("authority_unusable", row.key_identifier, str(error))
 
     def interrupted(self) -> Iterator[Difference]:
-        """Finish interrupted issuances whose certificate was signed; bury the others."""
+        """Finish interrupted issuances of signed certificates; mark the others as failed."""
         stuck = DeviceCertificate.objects.stuck(self.clock() - ABANDONED_AFTER)
         for row in stuck.iterator(chunk_size=200):
             signed = find_signed(row, self.store)
@@ -119,7 +119,7 @@ class IntegrityCheck:
         return False
 
     def _remove_key(self, path: Path, device_id: str) -> bool:
-        """Check again with the device locked and, with `fix`, remove the key.
+        """Check a key again with the device locked. With `fix`, remove the key.
 
         Returns:
             True if the key is still unexpected.
@@ -138,7 +138,7 @@ class IntegrityCheck:
             return True
 
     def _repair(self, row: DeviceCertificate) -> Iterator[Difference]:
-        """Check again with the device locked and, with `fix`, repair the differences."""
+        """Check again with the device locked. With `fix`, repair the differences."""
         with transaction.atomic():
             lock_device(row.device_id, allow_retired=True)
             is_active = DeviceCertificate.objects.active().filter(pk=row.pk).exists()
@@ -149,8 +149,8 @@ class IntegrityCheck:
         key_lost = {"key_file_missing", "key_file_mismatched"}
         for difference in differences:
             if self.fix and difference.kind in key_lost:
-                # Refused if the certificate was renewed or has ended meanwhile; then
-                # nothing is left to repair.
+                # The renewal is refused if the certificate was renewed or has ended
+                # meanwhile. Then nothing is left to repair.
                 with suppress(DomainError):
                     self.service.renew_certificate(row, now=self.clock())
             repaired = self.fix and difference.kind != UNDECRYPTABLE
@@ -169,8 +169,8 @@ def find_signed(row: DeviceCertificate, store: CertificateStore) -> Signed | Non
     """Return the certificate that was signed for a reservation, staged or installed.
 
     Returns:
-        None if there is none, if its key is missing, or if it was not signed by a
-        trusted CA of this installation.
+        None if there is no certificate, if its key is missing, or if it was not signed by
+        a trusted CA of this installation.
     """
     from_server = row.key_source == DeviceCertificate.KeySource.SERVER
     staged = store.staged_certificate(row.serial_number)

@@ -57,7 +57,7 @@ def activate(
     now: datetime,
     unless_newer: bool = False,
 ) -> DeviceCertificate:
-    """Activate a signed certificate: its record, files and event, in one transaction.
+    """Activate a signed certificate: write its record, files and event in one transaction.
 
     Args:
         unless_newer: refuse if the device was issued another certificate meanwhile. Used
@@ -99,8 +99,8 @@ def bury(row: DeviceCertificate, *, store: CertificateStore) -> None:
 def restore_previous_certificate(device: Device) -> None:
     """Put the previous certificate in use again after its successor was revoked.
 
-    This is not possible if the server generated its key and never delivered it: the key
-    file was overwritten by the successor's. Such certificates become superseded.
+    This is not possible if the server generated its key and never delivered it, because
+    the successor's key has overwritten the key file. Such certificates become superseded.
     """
     certificates = DeviceCertificate.objects.of_device(device.pk)
     if certificates.active().exists():

@@ -35,7 +35,7 @@ def deliver(
     """Return the key of the device's certificate in use, with the certificate and chain.
 
     The key is then deleted from the server. If the response is lost, the device must
-    request a new certificate with a new key: a key that somebody may have read is not
+    request a new certificate with a new key. A key that somebody may have read is not
     delivered twice.
 
     Args:
@@ -77,7 +77,7 @@ def _load_key(row: DeviceCertificate, store: CertificateStore) -> DevicePrivateK
     except PkiError as error:
         raise AuthorityUnavailable(f"The key cannot be read: {error}.") from error
     if keys.public_digest(key.public_key()) != row.public_key_digest:
-        raise NoKeyToDeliver("The key is not that of the certificate. Request a new certificate.")
+        raise NoKeyToDeliver("The key does not match the certificate. Request a new certificate.")
     return key
 
 

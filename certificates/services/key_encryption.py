@@ -2,8 +2,8 @@
 
 `KEY_ENCRYPTION_KEY` is a high-entropy passphrase for PKCS #8 (RFC 5958). It comes from
 the environment or a mounted secret and is stored neither beside the keys nor in their
-backup. Keys encrypted with an earlier one are decrypted with
-`KEY_ENCRYPTION_KEY_FALLBACKS`.
+backup. `KEY_ENCRYPTION_KEY_FALLBACKS` contains earlier passphrases. They are used to
+decrypt keys that were encrypted earlier.
 """
 
 from django.conf import settings
@@ -19,7 +19,7 @@ def encrypt_key(key: DevicePrivateKey, *, authority: bool = False) -> bytes:
     """Return a private key in PEM for storage, encrypted if a passphrase is configured.
 
     Args:
-        authority: it is a CA's key, which may have its own passphrase.
+        authority: True for a CA's key. A separate passphrase may be configured for it.
     """
     return keys.to_pem(key, _current_passphrase(authority=authority))
 

@@ -16,7 +16,7 @@ from devices.registry.queries import lock_device
 
 @dataclass(frozen=True, slots=True)
 class Reencryption:
-    """The result for one key that was not encrypted with the current key.
+    """The result for one key that was not encrypted with the current key-encryption key.
 
     Attributes:
         error: why it could not be re-encrypted; None on success.
@@ -27,7 +27,7 @@ class Reencryption:
 
 
 def reencrypt_keys(store: CertificateStore) -> Iterator[Reencryption]:
-    """Re-encrypt each stored key that is not encrypted with the current key.
+    """Re-encrypt stored keys that are not encrypted with the current key-encryption key.
 
     A device's key is rewritten while its device row is locked, so that no issuance can
     replace it meanwhile. A key that cannot be decrypted does not stop the others. An
@@ -62,7 +62,7 @@ def _reencrypt_device_key(path: Path) -> bool:
 
 
 def _reencrypt(path: Path, *, authority: bool) -> bool:
-    """Rewrite a key if it is not encrypted with the current key; return whether it was."""
+    """Re-encrypt a key if necessary. Return True if the file was rewritten."""
     pem = read_secret(path)
     if pem is None or key_encryption.is_current(pem, authority=authority):
         return False

@@ -42,7 +42,7 @@ def remove_delivered_keys(store: CertificateStore, *, since: datetime) -> int:
 def destroy_revoked_key(*, device_id: UUID, serial_number: str) -> None:
     """Remove the server-generated key of a revoked certificate, unless it was replaced.
 
-    If the device has another certificate in use, write that to the certificate file.
+    If the device has another certificate in use, write this certificate to its file.
     """
     lock_device(device_id, allow_retired=True)
     revoked = DeviceCertificate.objects.of_device(device_id).filter(

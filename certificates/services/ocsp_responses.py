@@ -43,7 +43,7 @@ class OcspResponse:
 
 
 def respond(der: bytes, *, ca: DeviceCertificatesService, now: datetime) -> OcspResponse:
-    """Answer an OCSP request, on failure with an error response (RFC 6960 §2.3)."""
+    """Answer an OCSP request. On failure, return an error response (RFC 6960 §2.3)."""
     try:
         request = ocsp.parse(der)
     except ocsp.MalformedRequest:
@@ -74,7 +74,7 @@ def renew_responders(ca: DeviceCertificatesService, *, now: datetime) -> int:
     """Issue responders for CAs whose responder ends within half of `OCSP_RESPONDER_DAYS`.
 
     CAs whose key is unavailable are skipped and logged. Responders that expired more
-    than that half ago are deleted.
+    than half of `OCSP_RESPONDER_DAYS` ago are deleted.
 
     Returns:
         How many responders were issued.
@@ -114,10 +114,10 @@ def _status(key_identifier: str, serial_number: int) -> CertificateStatus:
 def _responder(
     authority: CertificateAuthority, ca: DeviceCertificatesService, now: datetime
 ) -> ocsp.Responder:
-    """Return the CA's responder. Issue a new one on the last day of the current one.
+    """Return the CA's responder. If it ends within a day, issue a new one.
 
     Raises:
-        AuthorityUnavailable: there is none, and the CA cannot sign now.
+        AuthorityUnavailable: a new responder is needed, and the CA cannot sign now.
     """
     newest = _responder_valid_for(authority, now, timedelta(days=1))
     if newest is not None and newest.pk in _decrypted:
@@ -126,7 +126,7 @@ def _responder(
     try:
         responder = _decrypt(row)
     except encryption.DecryptionError:
-        # SECRET_KEY has changed. A responder can be replaced at any time.
+        # SECRET_KEY has changed. Replace the responder, which is possible at any time.
         row.delete()
         row = _issue_responder(authority, ca, timedelta(days=1), now)
         responder = _decrypt(row)
@@ -145,7 +145,7 @@ def _decrypt(row: Responder) -> ocsp.Responder:
 def _responder_valid_for(
     authority: CertificateAuthority, now: datetime, span: timedelta
 ) -> Responder | None:
-    """Return a responder that is valid for `span`, or for as long as its CA."""
+    """Return a responder that is valid for at least `span`, or for as long as its CA."""
     newest = authority.responders.valid_for(now, timedelta(0)).order_by("-not_after").first()
     if newest is None:
         return None
@@ -157,7 +157,7 @@ def _responder_valid_for(
 def _issue_responder(
     authority: CertificateAuthority, ca: DeviceCertificatesService, span: timedelta, now: datetime
 ) -> Responder:
-    """Issue and save a responder, unless another process just issued one for `span`.
+    """Issue a responder, unless another process has just issued one valid for `span`.
 
     Raises:
         AuthorityUnavailable: the CA cannot sign now.

@@ -2,7 +2,7 @@
 
 The key is addressed by an RFC 7512 URI such as `pkcs11:token=provisioning;object=ca`.
 `PKCS11_MODULE` is the library for the token and `PKCS11_PIN` its user PIN. The private
-key never leaves the token: the token signs and returns the public key.
+key never leaves the token. The token signs, and it returns the public key.
 """
 
 import os
@@ -45,7 +45,7 @@ class TokenKey:
         return size
 
     def _sign(self, data: Any, mechanism: Any) -> bytes:
-        """Sign. On failure retry once in a new session: the token may have been removed."""
+        """Sign. On failure retry once in a new session, as the token may have been removed."""
         with _session_lock:
             try:
                 return self._sign_once(data, mechanism)
@@ -131,7 +131,7 @@ def _key_pair(address: str) -> tuple[Any, Any]:
 
 
 def _session(label: str) -> Any:
-    """Return this process's session with a token; it logs in once."""
+    """Return this process's session with a token. The first call logs in."""
     key = (os.getpid(), label)
     if key not in _sessions:
         token = pkcs11.lib(settings.PKCS11_MODULE).get_token(token_label=label)

@@ -34,6 +34,8 @@ def pull_forward(
 ) -> RenewalCampaign:
     """Start a campaign that renews the certificates now in use before they are due.
 
+    The scope of the campaign is given by `tenant`, `model` and `authority_key_id`.
+
     Args:
         reason: shown to devices with their renewal window.
         per_minute: how many certificates are renewed per minute.
@@ -139,7 +141,7 @@ def _advance(campaign_id: UUID, now: datetime) -> list[UUID]:
     if not leased and not _scope(campaign).exists():
         campaign.ended_at = now
         record([_event(campaign, now)])
-    # At the end of the scope start again from the beginning: certificates that were
+    # At the end of the scope, start again from the beginning. So certificates that were
     # queued but not renewed, for whatever reason, are queued again.
     campaign.reached = leased[-1][1] if len(leased) == limit else ""
     campaign.renewed = min(campaign.renewed + len(leased), campaign.certificates)
@@ -158,9 +160,9 @@ def _lease_next(campaign: RenewalCampaign, limit: int, now: datetime) -> list[tu
 
 
 def _allowance(campaign: RenewalCampaign, now: datetime) -> int:
-    """Return how many certificates may be renewed since the last step.
+    """Return how many certificates may be renewed for the time since the last step.
 
-    It is never more than for one minute. Time lost in an outage is not made up for: the
+    At most one minute is counted. Time lost in an outage is not made up for, because the
     whole fleet must not renew at once.
     """
     elapsed = MINUTE

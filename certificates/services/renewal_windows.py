@@ -11,15 +11,15 @@ from certificates.models.campaign import serial_position
 from certificates.services import renewal_campaigns
 from devices.registry.models import Device, NextSteps
 
-SPREAD = timedelta(days=2)  # windows of certificates issued together start within it
+SPREAD = timedelta(days=2)  # windows of certificates issued together start within this time
 LENGTH = timedelta(days=1)
 IMMEDIATE = timedelta(seconds=1)  # length of a window in the past; it must not be 0
-RETRY_AFTER = 6 * 3600  # s; within this time devices see a changed window
+RETRY_AFTER = 6 * 3600  # seconds within which devices see a changed window
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A time span for the renewal. `reason` is `expiry`, or why it is earlier."""
+    """A time span for a renewal. `reason` is `expiry`, or the reason for an earlier one."""
 
     start: datetime
     end: datetime
@@ -29,7 +29,7 @@ class Window:
 def window_of(certificate: DeviceCertificate, *, now: datetime) -> Window:
     """Return the renewal window of a certificate.
 
-    It is in the past for a certificate that is revoked or has a successor.
+    The window is in the past if the certificate is revoked or has a successor.
     """
     assert certificate.not_after is not None
     if certificate.revoked_at is not None:
@@ -70,12 +70,12 @@ def connect_response_fields(
 
 
 def _window(serial_number: str, due_at: datetime, early: tuple[datetime, str] | None) -> Window:
-    """Return a window that ends before the server itself renews at `due_at`.
+    """Return a window that ends before `due_at`, when the server itself renews.
 
     The windows are spread by serial number, so that devices do not renew all at once.
 
     Args:
-        early: time and reason of a renewal campaign; used if it is earlier.
+        early: time and reason of a renewal campaign. It is used if its time is earlier.
     """
     jitter = SPREAD * (1 - serial_position(serial_number))
     start, reason = due_at - LENGTH - jitter, "expiry"

@@ -20,9 +20,10 @@ log = logging.getLogger(__name__)
 def claim_due(service: CertificateManagementService, *, now: datetime) -> list[UUID]:
     """Claim the certificates to renew in this minute and return their ids.
 
-    They are at most `RENEWALS_PER_MINUTE` certificates in their renewal window, those
-    that end first coming first, and those whose turn has come in a renewal campaign. So
-    the backlog of an outage is worked off at this rate.
+    Two groups of certificates are claimed:
+    - at most `RENEWALS_PER_MINUTE` certificates that end within `AUTO_RENEWAL_DAYS`, in
+      the order of their end. The backlog of an outage is renewed at this rate;
+    - the certificates that the running renewal campaigns renew now.
 
     A certificate that is not renewed is claimed again after a delay that doubles with
     each attempt. Nothing is claimed while the CA cannot sign.

@@ -36,10 +36,10 @@ log = logging.getLogger(__name__)
 
 
 def rebuild_due(ca: DeviceCertificatesService, *, now: datetime, every: bool = False) -> int:
-    """Build the lists with new entries and those due for a rebuild. Return how many.
+    """Build the lists that have new entries or are due for a rebuild. Return how many.
 
-    A certificate is marked as listed when all lists that should contain it were built
-    with it. Concurrent runs may build a list twice, with increasing numbers.
+    A certificate is marked as listed when all lists that should contain it do contain it.
+    Concurrent runs may build a list twice, with increasing numbers.
 
     Args:
         every: build all lists.
@@ -77,8 +77,8 @@ def ensure_built(row: RevocationList, ca: DeviceCertificatesService, *, now: dat
 def built_complete_lists(ca: DeviceCertificatesService, *, now: datetime) -> list[RevocationList]:
     """Return the complete lists of all trusted CAs, built if necessary.
 
-    Lists that were never built and cannot be built now are left out, such as that of an
-    offline root.
+    Lists that were never built and cannot be built now are left out, such as the list of
+    an offline root.
 
     Raises:
         AuthorityUnavailable: no list is left.
@@ -104,8 +104,8 @@ def import_list(der: bytes) -> RevocationList:
     """Import a list that a CA signed elsewhere, such as an offline root.
 
     Raises:
-        InvalidList: it is not a list with a number and an end, was not signed by a
-            trusted CA, or is not newer than the current one.
+        InvalidList: it is not a list with a CRL number and a nextUpdate, was not signed
+            by a trusted CA, or is not newer than the current list.
     """
     try:
         imported = x509.load_der_x509_crl(der)
@@ -154,10 +154,11 @@ def _first(lists: ListQuerySet) -> RevocationList:
 
 @transaction.atomic
 def _build(list_id: int, issuer: Issuer, now: datetime) -> tuple[RevocationList, NewEntries]:
-    """Build, check and save a list. Return it and its entries not marked as listed."""
+    """Build, check and save a list. Return it and its entries not marked as listed yet."""
     lists = RevocationList.objects.without_content()
     row = lists.select_for_update(of=("self",)).get(pk=list_id)
-    # An entry stays until a list built after the certificate's end has it (RFC 5280 §3.3).
+    # Keep an entry until a list built after the certificate's end contains it (RFC 5280
+    # §3.3).
     since = row.this_update or now - timedelta(hours=settings.CRL_REBUILD_HOURS)
     revoked = list(
         _certificates_on(row)
@@ -214,7 +215,7 @@ def _save(row: RevocationList, der: bytes, entries: int) -> None:
 
 
 def _due(now: datetime, *, every: bool) -> list[RevocationList]:
-    """Return the lists never built, too old, or lacking a revocation or retirement."""
+    """Return lists that were never built, are too old, or lack a revocation or retirement."""
     lists = RevocationList.objects.trusted().without_content().order_by("pk")
     if every:
         return list(lists)
@@ -238,7 +239,7 @@ def _due(now: datetime, *, every: bool) -> list[RevocationList]:
 
 
 def _lacking_retirement(roots: Iterable[RevocationList]) -> list[int]:
-    """Return the ids of roots' lists built before a CA below the root was retired."""
+    """Return the ids of root lists that were built before a CA below the root was retired."""
     return [
         row.pk
         for row in roots

@@ -40,13 +40,13 @@ def prepare(
     """Create or import the next CA. It is trusted at once but does not sign yet.
 
     Args:
-        key_type: of a new key.
+        key_type: type of the key to generate if `holder` is None.
         with_root: put the new CA below a root.
         holder: an existing key to use instead of a new one.
         chain: the CA certificates for `holder` in PEM, if they exist already.
 
     Raises:
-        NotReadyForRotation: a CA is already prepared, or `holder` is another CA's key.
+        NotReadyForRotation: a CA is already prepared, or another CA has the same key.
         InvalidAuthority: `holder` and `chain` cannot act as a CA.
         AuthorityUnavailable: the current CA cannot be used.
     """
@@ -55,7 +55,7 @@ def prepare(
     if CertificateAuthority.objects.filter(status=Status.NEXT).exists():
         raise NotReadyForRotation("A new CA is already prepared. Switch to it first.")
     if holder is not None and _is_in_use(holder):
-        raise NotReadyForRotation("This key is another CA's on this server. Use a new key.")
+        raise NotReadyForRotation("Another CA on this server has this key. Use a new key.")
     if chain is not None and holder is not None:
         files = ca.store.authority(authority_files.identifier_of(holder.key))
         issuer = authority_creation.import_authority(
@@ -122,8 +122,8 @@ def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
 
     Raises:
         NoAuthority: no CA has this key identifier.
-        NotReadyForRotation: the CA signs, has valid certificates or a trusted CA below
-            it, or revocations of it are not listed yet.
+        NotReadyForRotation: the CA is the signing CA, certificates of the CA are valid,
+            a trusted CA is below it, or revoked certificates are not listed yet.
     """
     authorities.lock_authorities()
     row = first_or_raise(
@@ -132,7 +132,7 @@ def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
     if row.status == Status.RETIRED:
         return row
     if row.status == Status.SIGNING:
-        raise NotReadyForRotation("The CA signs. Switch to another CA first.")
+        raise NotReadyForRotation("The CA is the signing CA. Switch to another CA first.")
     if _has_trusted_subordinates(row):
         raise NotReadyForRotation("A trusted CA is below this CA.")
     certificates = DeviceCertificate.objects.signed_by(key_identifier)
@@ -141,7 +141,7 @@ def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
         raise NotReadyForRotation(f"{valid} certificates of the CA are still valid.")
     if certificates.unlisted().exists():
         raise NotReadyForRotation(
-            "Revocations of the CA are not on a revocation list yet. Run "
+            "Revoked certificates of the CA are not on a revocation list yet. Run "
             "build_revocation_lists first."
         )
     _retire(row, now)
@@ -195,7 +195,7 @@ def next_step(usages: list[AuthorityUsage]) -> tuple[str, str]:
     """Return the next step of the rotation and an instruction for the operator.
 
     Args:
-        usages: the result of `standings`.
+        usages: the result of `authority_usages`.
 
     Returns:
         The step is `prepare`, `switch`, `move`, `wait` or `retire`.
@@ -228,7 +228,7 @@ def next_step(usages: list[AuthorityUsage]) -> tuple[str, str]:
             "expired, or revoke the superseded certificates: "
             "rotate_ca retire --revoke-superseded",
         )
-    return "retire", "The former CA has no valid certificates: rotate_ca retire"
+    return "retire", "The former CA has no valid certificates. To retire it: rotate_ca retire"
 
 
 def destroy_retired_keys(ca: DeviceCertificatesService) -> bool:

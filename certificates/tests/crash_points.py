@@ -6,8 +6,8 @@ A request is one JSON object per line: `operation`, `device`, `step`, `now` and 
 arguments of the operation. Each request runs in its own fork, which sends itself SIGKILL
 before the step with that number. The outcome is one JSON object per line: `steps`, the
 number of steps of a completed operation, or `killed_at`, the name of the step at which the
-fork was killed. The moments before and after each of these count as steps: a commit, a
-statement in autocommit mode, a file that is created, synced, renamed or removed, and a
+fork was killed. There is a step before and after each of these operations: a commit, a
+statement in autocommit mode, creating, syncing, renaming or removing a file, and a
 signature.
 """
 

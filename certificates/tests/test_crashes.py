@@ -102,7 +102,8 @@ def kill_at_every_step(
 ) -> Iterator[tuple[Device, str]]:
     """Run an operation on a new device for each step and kill it there.
 
-    Yields the device and the name of the step, lastly for a run that completes.
+    Yields the device and the name of the step. The last run completes, and its step is
+    "never".
     """
     killed_at: list[str] = []
     for step in range(MAX_STEPS):
@@ -141,8 +142,8 @@ def repair(service: CertificateManagementService, *, by_hand: bool = False) -> N
     """Repair what the killed operation left and check that no difference remains.
 
     Args:
-        by_hand: Also run the full check, as an operator would. Without it only the part
-            that beat runs every five minutes.
+        by_hand: Also run the full check, as an operator would. Otherwise run only the
+            part that beat runs every five minutes.
     """
     check = IntegrityCheck(service, clock=lambda: LATER, fix=True)
     if by_hand:
@@ -219,7 +220,7 @@ def test_a_revocation_killed_at_any_step_is_recovered(
         service.revoke_certificate(row, reason="keyCompromise", now=LATER)
         row.refresh_from_db()
         assert row.revoked_at == (NOW if is_revoked else LATER), crash_step
-        # By hand, because the event that removes the key is delivered later.
+        # Run the full check, because the event that removes the key is delivered later.
         repair(service, by_hand=True)
         assert_device_is_well(service, device, crash_step)
 

@@ -69,7 +69,10 @@ def test_an_issuance_killed_at_any_step_is_repaired(
     survives: bool,
     csr: bool,
 ) -> None:
-    """Kill before the step. A complete signature is activated, otherwise it fails."""
+    """Kill the issuance before the step and repair it.
+
+    A certificate that was signed completely is activated. Otherwise the issuance fails.
+    """
     original = getattr(*step)
 
     def crash(*args: Any, signing: Any = None, **kwargs: Any) -> Any:

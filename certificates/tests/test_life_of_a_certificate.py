@@ -48,16 +48,16 @@ def test_a_certificate_is_renewed_superseded_expired_and_revoked(
     # For eleven months nothing is due.
     assert service.check_expirations(now=end - days(31)) == ExpirationCheck(0, 0, [])
 
-    # Thirty days before the end there is one warning, however often the check runs.
+    # One warning is published thirty days before the end, even if the check runs again.
     assert service.check_expirations(now=end - days(30)).warned == 1
     assert service.check_expirations(now=end - days(29)).warned == 0
     assert event_names(device)[1:] == ["certificate.renewal_warning"]
 
-    # Seven days before the end the renewal is due, and not an hour sooner.
+    # The renewal is due seven days before the end, and not an hour earlier.
     assert service.check_expirations(now=end - days(7) - timedelta(hours=1)).due == []
     assert service.check_expirations(now=end - days(7)).due == [first.pk]
 
-    # A renewal is a new certificate for the same key. The old one is not changed.
+    # A renewal is a new certificate for the same key. The old certificate is not changed.
     second = service.renew_certificate(first, now=end - days(7))
     first.refresh_from_db()
     assert second.replaces == first
@@ -67,21 +67,21 @@ def test_a_certificate_is_renewed_superseded_expired_and_revoked(
     assert first.revoked_at is None
     assert event_names(device)[2:] == ["certificate.renewed"]
 
-    # Both are valid until the device confirms the new one.
+    # Both certificates are valid until the device confirms the new one.
     handover.confirm(second, now=end - days(6))
     first.refresh_from_db()
     assert (first.status, first.revoked_at) == ("superseded", None)
     assert event_names(device)[3:] == ["certificate.superseded"]
     assert service.check_expirations(now=end - days(7)).due == []
 
-    # The old one expires, and an event is recorded.
+    # The old certificate expires, and an event is recorded.
     assert service.check_expirations(now=end).expired == 1
     first.refresh_from_db()
     assert first.status == "expired"
     assert event_names(device)[4:] == ["certificate.expired"]
     assert not Event.every_tenant.named("certificate.expired").get().data["was_in_use"]
 
-    # The second is lost before its end. It is revoked once.
+    # The new certificate is revoked before its end. A second revocation has no effect.
     lost = end_of(second) - days(100)
     service.revoke_certificate(second, reason="keyCompromise", now=lost)
     service.revoke_certificate(second, reason="keyCompromise", now=lost + days(1))

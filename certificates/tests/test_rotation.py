@@ -133,7 +133,7 @@ def test_the_next_ca_cannot_use_the_key_of_the_signing_ca(
     signing_ca = service.authority(now=now)
     holder = KeyHolder(signing_ca.key)
 
-    with pytest.raises(NotReadyForRotation, match="another CA's"):
+    with pytest.raises(NotReadyForRotation, match="Another CA on this server"):
         rotation.prepare(service.ca, holder=holder, now=now)
 
     assert not service.ca.store.authorities.exists()

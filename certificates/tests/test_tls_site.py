@@ -60,7 +60,8 @@ def test_a_device_connects_with_its_certificate_until_it_is_revoked(
     assert (status, str(device.pk) in body) == (200, True), body
     assert site.curl("/devices/connect", *connect)[0] == 401, "without a certificate"
 
-    # The application rejects a revoked certificate at once, nginx with its next list.
+    # The application rejects a revoked certificate at once. nginx rejects it with its
+    # next revocation list.
     revoke_certificate(row, datetime.now(UTC))
     status, body = site.curl("/devices/connect", *connect, *certificate_options)
     assert (status, "revoked" in body) == (401, True), body
@@ -70,7 +71,7 @@ def test_a_device_connects_with_its_certificate_until_it_is_revoked(
     status, body = site.curl("/devices/connect", *connect, *certificate_options)
     assert (status, "invalid_client_certificate" in body) == (401, True), body
 
-    # A forged header is ignored through the proxy and without it.
+    # A forged header is ignored, both through the proxy and in direct requests.
     forged = ["--header", f"X-SSL-Client-Cert: {quote(row.pem)}"]
     underscores = ["--header", f"X_SSL_Client_Cert: {quote(row.pem)}"]
     direct_url = f"http://localhost:{site.application}"

@@ -1,8 +1,8 @@
-"""Ask the Django application whether a connection may be kept open.
+"""Let the Django application decide whether a connection may be kept open.
 
-A request to a push endpoint is first answered by the application like any other, in one
-of a few threads: authentication, permissions and limits hold there too. A header of the
-answer says that the connection may stay, and for whom.
+The application first processes a request to a push endpoint like any other request, in a
+small thread pool. Authentication, permissions and limits therefore apply. The response
+has a certain header if the connection may be kept open. The header contains the recipient.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from starlette.responses import JSONResponse, Response
 Headers = list[tuple[str, str]]
 Application = Callable[[dict[str, Any]], tuple[int, Headers, bytes]]
 
-PUSH_ENVIRON = "provisioning.push"  # WSGI key: the request came to the push server
+PUSH_ENVIRON = "provisioning.push"  # WSGI key of requests to the push server
 MAX_WAITING = 1000  # requests that wait for a thread
 REPLACED = {"content-length", "content-type", "connection"}  # headers of a stream
 
 
 class Admission:
-    """Answers requests with the application.
+    """Run requests through the Django application in a thread pool.
 
     Args:
-        application: answers a WSGI environment (PEP 3333) with status, headers, body.
-        threads: how many requests are answered at once.
+        application: takes a WSGI environment (PEP 3333); returns status, headers and body.
+        threads: number of requests that are processed at once.
     """
 
     def __init__(self, application: Application, *, threads: int) -> None:
@@ -42,7 +42,7 @@ class Admission:
         return self._waiting >= MAX_WAITING
 
     async def answer(self, request: Request) -> tuple[int, Headers, bytes]:
-        """The application's answer.
+        """Return the status, headers and body of the application's response.
 
         Raises:
             ValueError: the headers cannot be expressed in WSGI.
@@ -56,13 +56,13 @@ class Admission:
             self._waiting -= 1
 
     async def pass_through(self, request: Request) -> Response:
-        """The application's answer as the response."""
+        """Return the application's response unchanged."""
         status, headers, content = await self.answer(request)
         return plain(status, headers, content)
 
 
 def plain(status: int, headers: Headers, content: bytes) -> Response:
-    """A response with exactly these headers."""
+    """Return a response with exactly these headers."""
     response = Response(content, status)
     response.raw_headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
@@ -71,12 +71,12 @@ def plain(status: int, headers: Headers, content: bytes) -> Response:
 
 
 def stream_headers(headers: Headers) -> dict[str, str]:
-    """The application's headers without those that describe its short body."""
+    """Return the application's headers without those that describe its short body."""
     return {name: value for name, value in headers if name.lower() not in REPLACED}
 
 
 def error(status: int, code: str, detail: str) -> Response:
-    """An error in the API's shape; one that passes says when to try again."""
+    """Return an error in the format of the API. Status 503 includes `Retry-After`."""
     kind = "client_error" if status < 500 else "server_error"
     errors = [{"code": code, "detail": detail, "attr": None}]
     retry = {"Retry-After": str(random.randint(5, 30))} if status == 503 else {}

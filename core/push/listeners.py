@@ -10,13 +10,13 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-PING_SECONDS = 25.0  # a comment keeps networks from closing a quiet connection
+PING_SECONDS = 25.0  # interval of comments that keep an idle connection open
 
 
 class Listener:
     """One open connection. Notifications change its state; the stream sends the state.
 
-    So many notifications for a slow reader become one.
+    A slow reader therefore receives several notifications as one.
     """
 
     def __init__(self) -> None:
@@ -24,12 +24,12 @@ class Listener:
         self.is_over = False
 
     def end(self) -> None:
-        """Have the stream end: the connection closed, or another one replaces it."""
+        """End the stream, because the connection was closed or replaced by another one."""
         self.is_over = True
         self.changed.set()
 
     def events(self) -> Iterator[dict[str, str]]:
-        """The events to send for what changed since the last call."""
+        """Yield the events for all changes since the last call."""
         raise NotImplementedError
 
 
@@ -37,7 +37,7 @@ L = TypeVar("L", bound=Listener)
 
 
 class Listeners(Generic[L]):
-    """The open connections of one kind, by a key that several may share."""
+    """The open connections of one kind, by key. Several connections may have one key."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, set[L]] = {}
@@ -72,12 +72,13 @@ class Listeners(Generic[L]):
 
 
 class EventStream:
-    """A listener's events as server-sent events (WHATWG HTML §9.2), as an ASGI app.
+    """ASGI app that sends a listener's events as server-sent events (WHATWG HTML §9.2).
 
     Args:
-        retry_seconds: how long a client waits before it connects again.
-        max_seconds: after which the client has to connect and authenticate again.
-        on_end: called when the connection has ended, however it ended.
+        retry_seconds: time that a client waits before it connects again.
+        max_seconds: maximum duration of the connection. After this time the client has to
+            connect and authenticate again.
+        on_end: called when the connection has ended for any reason.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class EventStream:
 
 
 async def wait_for_change(listener: Listener, request: Request, *, seconds: float) -> None:
-    """Return when the listener changes, when the client leaves, or after the time."""
+    """Return when the listener changes, the client disconnects, or `seconds` have passed."""
     disconnected = asyncio.create_task(_until_disconnected(request))
     changed = asyncio.create_task(listener.changed.wait())
     try:

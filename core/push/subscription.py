@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
-TICK = 5.0  # seconds between two checks that Redis still answers
+TICK = 5.0  # seconds between two checks whether Redis still answers
 MAX_SILENCE = 20.0  # seconds without an answer, after which Redis counts as unavailable
 CATCH_UP_EVERY = 10.0  # seconds, while Redis is unavailable
 
@@ -23,13 +23,14 @@ Handler = Callable[[bytes], None]
 
 
 class Subscription:
-    """Passes messages of Redis channels to handlers; catches up after interruptions.
+    """Pass messages of Redis channels to handlers, and catch up after interruptions.
 
     Args:
-        handlers: by channel; each takes the bytes of a message. A message that it
-            cannot read makes it raise ValueError, TypeError, KeyError or AttributeError.
-        catch_up: find what was missed. Called when the subscription starts, and every
-            few seconds while Redis is unavailable.
+        handlers: functions by channel. Each takes the bytes of a message. For a message
+            that it cannot read, it raises ValueError, TypeError, KeyError or
+            AttributeError.
+        catch_up: functions that process missed messages. They are called when the
+            subscription starts, and every few seconds while Redis is unavailable.
     """
 
     def __init__(
@@ -39,27 +40,28 @@ class Subscription:
         self.is_active = asyncio.Event()
 
     async def run(self) -> None:
-        """Read until cancelled."""
+        """Read messages until the task is cancelled."""
         while True:
             try:
                 await self._read()
             except (RedisError, OSError):
                 logger.warning("Redis is unavailable; the push server polls instead.")
-            except Exception:  # the connections stay, whatever went wrong
+            except Exception:  # no error may close the connections
                 logger.exception("The Redis subscription failed")
             self.is_active.clear()
             await self._catch_up()
             await asyncio.sleep(CATCH_UP_EVERY)
 
     async def _read(self) -> None:
-        """
+        """Read messages until an error occurs.
+
         Raises:
             RedisError, OSError: Redis is unavailable, or silent for `MAX_SILENCE`.
         """
         client = Redis.from_url(
             settings.REDIS_URL,
             socket_connect_timeout=2,
-            # After a silent reconnect, messages would be lost without a catch-up.
+            # An automatic reconnect would lose messages, because no catch-up would follow.
             retry=Retry(NoBackoff(), 0),
         )
         async with client, client.pubsub() as subscription:
@@ -89,5 +91,5 @@ class Subscription:
         for call in self._catch_up_calls:
             try:
                 await call()
-            except Exception:  # the next interruption catches up again
+            except Exception:  # the next catch-up tries again
                 logger.exception("Catching up with missed messages failed")

@@ -19,7 +19,7 @@ class StrictCharField(serializers.CharField):
         pattern: regular expression for the whole text, shown in the OpenAPI document.
     """
 
-    default_error_messages = {  # noqa: RUF012 # DRF merges these of all classes
+    default_error_messages = {  # noqa: RUF012 # DRF merges the messages of all classes
         "pattern": "The value does not have the expected format."
     }
 

@@ -1,4 +1,4 @@
-"""The data of line charts."""
+"""Tests of the data of line charts."""
 
 from datetime import UTC, datetime, timedelta
 

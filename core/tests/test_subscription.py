@@ -1,4 +1,4 @@
-"""The Redis subscription of the push server."""
+"""Tests of the Redis subscription of the push server."""
 
 import asyncio
 

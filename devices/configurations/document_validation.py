@@ -1,4 +1,4 @@
-"""Validate a layer's document against `schema.json` and the rules beyond the schema."""
+"""Validate a layer's document against `schema.json` and additional rules."""
 
 import json
 import re
@@ -25,7 +25,7 @@ MAX_FAULTS = 50
 
 
 def _validate_pattern(validator: Any, pattern: str, text: Any, schema: Any) -> Iterator[Any]:
-    """Match a pattern as ECMA 262 does: `$` does not match before a final line feed."""
+    """Match a pattern as ECMA 262 does. `$` does not match before a final line feed."""
     exact = pattern.removesuffix("$") + (r"\Z" if pattern.endswith("$") else "")
     if validator.is_type(text, "string") and not re.search(exact, text):
         yield ValidationError(INVALID_FORMAT)

@@ -10,7 +10,7 @@ Document = Mapping[str, Any]
 S = TypeVar("S")
 
 EXTRA = "extra"  # the key below which each tenant can define its own keys
-EXACT_FLOAT_LIMIT = 2**53  # from here on a float does not represent every whole number
+EXACT_FLOAT_LIMIT = 2**53  # larger floats do not represent every whole number
 
 
 def canonical_json(document: Document) -> bytes:
@@ -28,7 +28,7 @@ def version_of(document: Document) -> str:
     return sha256(canonical_json(document)).hexdigest()
 
 
-EMPTY_VERSION = version_of({})  # of a device for which no layer sets a key
+EMPTY_VERSION = version_of({})  # the version if no layer sets a key
 
 
 def normalise(value: Any) -> Any:
@@ -46,9 +46,9 @@ def normalise(value: Any) -> Any:
 class MergedDocument(Generic[S]):
     """The result of merging layers, with the layer that set each key.
 
-    A layer that sets a key to null leaves the key to the device. `sources` names this
-    layer, and `document` does not contain the key. In `sources`, the keys below `extra`
-    are written `extra.name`.
+    A layer that sets a key to null leaves the key to the device. `sources` then contains
+    this layer for the key, and `document` does not contain the key. In `sources`, the keys
+    below `extra` have the form `extra.name`.
     """
 
     document: dict[str, Any] = field(default_factory=dict)
@@ -60,14 +60,15 @@ class MergedDocument(Generic[S]):
 
 
 def merge_layers(layers: Iterable[tuple[S, Document]]) -> MergedDocument[S]:
-    """Merge documents, the strongest last.
+    """Merge documents. A document overrides the documents before it.
 
-    The merge differs from RFC 7396: a key is replaced as a whole, because one half of a
-    resolution or schedule makes no sense with another half. Only the keys below `extra`
-    are merged one by one.
+    Unlike in RFC 7396, the value of a key is replaced as a whole, because parts of two
+    resolutions or schedules cannot be combined. Only the keys below `extra` are merged
+    one by one.
 
     Args:
-        layers: pairs of a source and its document. Sources can have any type.
+        layers: pairs of a source and its document, from the weakest to the strongest.
+            Sources can have any type.
     """
     merged: MergedDocument[S] = MergedDocument()
     flat: dict[str, Any] = {}
@@ -103,7 +104,7 @@ def _unflatten(flat: Document) -> dict[str, Any]:
 
 
 def json_equal(one: Any, other: Any) -> bool:
-    """Compare two values as JSON, where `true` is not 1 (in Python they are equal)."""
+    """Return True if two values are equal in JSON. In JSON, `true` differs from 1."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 

@@ -7,7 +7,7 @@ from core.json_schema import SchemaError
 
 
 class InvalidDocument(Invalid):
-    """A document has errors. `details` names each error with its path."""
+    """A document has errors. `details` contains each error with its path."""
 
     code = "invalid_configuration"
 
@@ -47,7 +47,7 @@ class NoSuchVersion(Missing):
 
 
 class UnknownVersion(Invalid):
-    """A device reports a version that no device of its tenant was ever assigned."""
+    """A device reports a version that was never assigned to a device of its tenant."""
 
     code = "unknown_version"
     sentence = "No configuration of this tenant has this version."

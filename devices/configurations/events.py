@@ -50,7 +50,7 @@ class ConfigurationFailed(ReportEvent):
 
 
 class ConfigurationDrifted(ReportEvent):
-    """An online device has not had its desired configuration for a long time."""
+    """An online device has not applied its desired configuration within the time limit."""
 
     name = "configuration.drifted"
 

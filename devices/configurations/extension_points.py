@@ -1,13 +1,13 @@
-"""Extension point for configuration keys that packages above this one set."""
+"""Extension point for configuration keys that higher packages set on all devices."""
 
 from collections.abc import Callable
 from typing import Any
 
 from core.extension_points import ExtensionPoint
 
-# A contribution returns keys for every device of the current tenant. No operator can
-# set these keys. Code that changes what a contribution returns must call
-# `recalculation.ask` in the same transaction.
+# A registered function returns keys for every device of the current tenant. Operators
+# cannot set these keys. Code that changes the result of such a function must call
+# `recalculation.request` in the same transaction.
 server_keys: ExtensionPoint[Callable[[], dict[str, Any]]] = ExtensionPoint("keys set by the server")
 
 

@@ -1,9 +1,9 @@
 """Pure calculation of the times at which a screen is on, by weekday and time zone.
 
 An entry belongs to the day on which it begins. An entry whose end is not later than its
-start ends on the next day. Local times that a change of daylight saving time skips or
-repeats are read as RFC 5545 §3.3.5 requires: a skipped time uses the offset before the
-gap, and a repeated time is its first occurrence.
+start ends on the next day. A change of daylight saving time skips or repeats local times.
+As RFC 5545 §3.3.5 requires, a skipped time uses the offset before the gap, and a repeated
+time is its first occurrence.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ Entry = Mapping[str, Any]  # {"days": ["monday"], "on": "08:00", "off": "22:00"}
 
 @dataclass(frozen=True, slots=True)
 class ScreenState:
-    """Whether the screen is on. `until` is the next change, None if there is none."""
+    """The state of the screen. `until` is the next change, None if it never changes."""
 
     is_on: bool
     until: datetime | None
@@ -65,7 +65,10 @@ def screen_state(schedule: Sequence[Entry], zone: ZoneInfo, at: datetime) -> Scr
 def on_between(
     schedule: Sequence[Entry], zone: ZoneInfo, first: date, last: date
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the spans in UTC that begin on these days. Adjacent spans are merged."""
+    """Yield the time spans in UTC in which the screen is on and that begin on these days.
+
+    Adjacent spans are merged.
+    """
     current: tuple[datetime, datetime] | None = None
     for on, off in sorted(_spans(schedule, zone, first, last)):
         if current is None:

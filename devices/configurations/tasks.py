@@ -11,10 +11,10 @@ from core.locks import try_session_lock
 from devices.configurations.services import drift, recalculation, retention
 from tenants.context import every_tenant_scope
 
-# A run ends after this time so that other tasks get the worker. Beat starts the next.
+# A run ends after this time, so that the worker can run other tasks. Beat starts it again.
 MAX_RUN_TIME = timedelta(seconds=45)
 RECALCULATION_LOCK = 7_205_759_408  # session lock: one worker recalculates at a time
-PAUSE_FACTOR = 1.0  # pause as long as the batch took, so that connects stay fast
+PAUSE_FACTOR = 1.0  # pause after a batch, relative to its duration; connects stay fast
 
 
 @shared_task(ignore_result=True)

@@ -26,7 +26,7 @@ def sort_key(key: str) -> tuple[int, str]:
 
 
 def format_value(key: str, value: Any) -> str:
-    """Format the value of a key on one line. None is `null` in a document."""
+    """Format the value of a key on one line. The value None stands for `null`."""
     if value is None:
         return "left to the device"
     try:

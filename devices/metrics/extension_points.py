@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # apps.py imports this module before the models are loaded
     from devices.metrics.sample_validation import Row
     from devices.registry.models import Device
 
-# Called with the newest sample of a request, after the request's samples are committed.
-# The call is part of every request: inspect the row only, and leave work to a worker.
+# A callback receives the newest sample of a request, after all samples of the request are
+# committed. It runs in every request, so it must only inspect the row and leave other work
+# to a Celery worker.
 sample_stored: ExtensionPoint[Callable[[Device, Row], None]] = ExtensionPoint("sample stored")

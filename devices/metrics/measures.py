@@ -1,7 +1,7 @@
 """The fields of a sample with their units and bounds, and the measures tracked over time.
 
 The sample validation, the table columns, the roll-ups, the charts, the monitoring rules
-and the OpenAPI document are all derived from these tables. A new field is added here.
+and the OpenAPI document are all derived from these tables. Add new fields here.
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ class AbstractSample(TenantOwned):
 
     recorded_at = models.DateTimeField()
     received_at = models.DateTimeField()
-    device_time = models.DateTimeField(null=True)  # by the device's clock, if wrong
+    device_time = models.DateTimeField(null=True)  # original time, if the clock was wrong
     cpu_usage = models.FloatField(null=True)
     ram_used_mb = models.IntegerField(null=True)
     ram_total_mb = models.IntegerField(null=True)
@@ -27,7 +27,7 @@ class AbstractSample(TenantOwned):
     battery_level = models.FloatField(null=True)
     is_charging = models.BooleanField(null=True)
     temperature = models.FloatField(null=True)
-    # NULL means "not reported" in both.
+    # In both columns, NULL means "not reported".
     network_type = models.CharField(max_length=32, null=True)  # noqa: DJ001
     ssid = models.CharField(max_length=64, null=True)  # noqa: DJ001
     signal_strength = models.FloatField(null=True)
@@ -45,7 +45,7 @@ class AbstractSample(TenantOwned):
 class DeviceMetrics(AbstractSample):
     """A sample: one wide row in a table partitioned by day.
 
-    There are no foreign key constraints: checking them for every sample of a million
+    The table has no foreign key constraints. Checking them for every sample of a million
     devices is expensive, and the referenced rows are never deleted.
     """
 
@@ -98,7 +98,8 @@ class RollUp(TenantOwned):
     Count, sum, minimum (`least`) and maximum (`most`) of each measure are updated with
     every stored sample. The 95th percentile is computed from the samples after the hour
     or day is over, and again after late samples. `p95_due_at` is the time of the next
-    computation, or NULL if the percentile is up to date. Until then readers compute it.
+    computation, or NULL if the percentile is up to date. While it is not NULL, readers
+    compute the percentile themselves.
     """
 
     pk = models.CompositePrimaryKey("device_id", "starts_at")
@@ -112,7 +113,7 @@ class RollUp(TenantOwned):
     )
     device_id = models.UUIDField()
     starts_at = models.DateTimeField()
-    app_version = models.CharField(max_length=64)  # that sent the newest sample
+    app_version = models.CharField(max_length=64)  # the version that sent the newest sample
     newest_at = models.DateTimeField()
     samples = models.IntegerField()
     p95_due_at = models.DateTimeField(null=True)

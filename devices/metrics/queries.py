@@ -1,7 +1,7 @@
-"""The prepared statement that stores samples, updates roll-ups and the latest sample.
+"""The prepared statement that stores samples, and updates roll-ups and latest samples.
 
-Only newly inserted samples are added to the roll-ups. A request that is repeated, split
-or late therefore has the same result as one request in time. A repeated sample is
+Only newly inserted samples are added to the roll-ups. Therefore a request that is
+repeated, split or late has the same result as one request in time. A repeated sample is
 recognised by the time on the device's clock, even if only one of the two copies had its
 time corrected.
 """
@@ -19,7 +19,7 @@ from devices.metrics.measures import FIELDS, MEASURES
 from devices.metrics.models import ROLL_UPS, AbstractSample, DeviceMetrics, LatestMetrics, RollUp
 from devices.metrics.sample_validation import Row
 
-# The same for all samples of a request, so passed as parameters of the statement.
+# These columns are the same for all samples of a request, so they are parameters.
 _REQUEST_COLUMNS = ("tenant_id", "device_id", "received_at")
 _SAMPLE_FIELDS = [
     field for field in AbstractSample._meta.local_fields if field.attname not in _REQUEST_COLUMNS
@@ -40,7 +40,7 @@ def store(
 
 
 def _as_json(rows: Iterable[Row]) -> str:
-    """Return all rows as one JSON array. Values that are JSON text are spliced in."""
+    """Return all rows as one JSON array. JSON text is inserted unchanged."""
     return "[" + ",".join(_row_as_json(row) for row in rows) + "]"
 
 

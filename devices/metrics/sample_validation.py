@@ -1,7 +1,7 @@
 """Validate the samples that a device sends.
 
-The module is pure: the current time is an argument. It runs for thousands of samples a
-second, so it is plain code over the table of fields instead of one serializer per sample.
+The functions are pure, and the current time is an argument. They run for thousands of
+samples per second, so they loop over the table of fields instead of using serializers.
 """
 
 import json
@@ -60,7 +60,7 @@ class Clock:
 
     now: datetime
     oldest: datetime  # older samples are past the retention
-    limit: timedelta  # by which a device's clock may differ
+    limit: timedelta  # maximum error of a device's clock
 
 
 def validate_samples(
@@ -70,7 +70,7 @@ def validate_samples(
 
     Args:
         samples: decoded JSON values.
-        sent_at: when the device sent them by its own clock, or None if unknown.
+        sent_at: when the device sent the samples, by its own clock; None if unknown.
         clock: the server's time and limits.
     """
     result = ValidationResult()
@@ -98,7 +98,7 @@ def parse_time(value: Any, path: str) -> datetime:
     """Parse a time with a time zone (RFC 3339). Return it in UTC.
 
     Raises:
-        InvalidValue: the value is not such a time.
+        InvalidValue: the value is not a time with a time zone.
     """
     if isinstance(value, str) and len(value) <= 40:
         try:
@@ -115,7 +115,7 @@ def parse_time(value: Any, path: str) -> datetime:
 
 
 def check_time(time: datetime, path: str, *, now: datetime) -> datetime:
-    """Return the time if a device's clock could show it, even a wrong clock.
+    """Return the time if it is plausible, even for a wrong device clock.
 
     Raises:
         InvalidValue: the time is before `EARLIEST` or too far in the future.
@@ -218,7 +218,7 @@ _PARSERS = {
 
 
 def _derive(row: Row) -> Iterator[InvalidValue]:
-    """Set the columns computed from others: percentages, and `is_connected`."""
+    """Set the percentages and `is_connected`. Yield the errors in their source columns."""
     for percentage, used, total in PERCENTAGES:
         row[percentage] = None
         if row[used] is not None and row[total] is not None:
@@ -272,13 +272,13 @@ def _dotted(spec: Field) -> str:
 
 
 def _correct_times(rows: list[Row], *, sent_at: datetime | None, clock: Clock) -> None:
-    """Move the samples of a wrong clock to the server's time; set `device_time`.
+    """Correct the times of samples from a wrong clock, and set `device_time`.
 
-    With `sent_at` the error of the clock is known: if it exceeds the limit, every
-    sample is moved by it. Without `sent_at` the clock is certainly wrong in two cases: a
-    sample is in the future, or all samples are older than the retention. The newest of
-    these samples is then moved to now, and the others by the same amount, so that their
-    distances, and thus their distinct times, are preserved.
+    If `sent_at` is given, the error of the clock is known. If this error exceeds the limit,
+    the times of all samples are shifted by it. Without `sent_at`, the clock is certainly
+    wrong in two cases: a sample is in the future, or all samples are older than the
+    retention. Then the newest of these samples is shifted to now, and the other ones by the
+    same amount. Therefore the intervals between the samples do not change.
     """
     if sent_at is not None:
         offset = clock.now - sent_at

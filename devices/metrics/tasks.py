@@ -16,16 +16,16 @@ PERCENTILES_LOCK = 7_205_759_407  # advisory lock: one process computes at a tim
 
 @shared_task(ignore_result=True)
 def create_partitions() -> int:
-    """Create the partitions for the coming days. Return how many were missing."""
+    """Create the partitions for the coming days. Return the number of new partitions."""
     return partitions.create_ahead(now=timezone.now())
 
 
 @shared_task(ignore_result=True)
 def finalise_rollups() -> int:
-    """Compute due percentiles for at most `MAX_RUN_TIME`. Return how many roll-ups."""
+    """Compute due percentiles for at most `MAX_RUN_TIME`. Return the number of roll-ups."""
     started_at, total = timezone.now(), 0
     with every_tenant_scope(), try_session_lock(PERCENTILES_LOCK) as is_locked:
-        # Hours come first: they are read more often than days.
+        # Hours come first, because they are read more often than days.
         for bucket in ROLL_UPS if is_locked else ():
             while timezone.now() - started_at < MAX_RUN_TIME:
                 count = rollups.compute_percentiles(bucket, now=timezone.now())

@@ -1,4 +1,4 @@
-"""Pure functions that decide whether a value opens or closes an alert, and when."""
+"""Pure functions that decide whether a value opens or closes an alert at a given time."""
 
 import operator
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpeningHours:
-    """The times at which a rule may open alerts; without times, the whole day.
+    """The times at which a rule may open alerts. Without times, alerts may open all day.
 
     If `closes_at` is earlier than `opens_at`, the hours end on the following day.
     """

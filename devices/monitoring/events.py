@@ -22,7 +22,7 @@ class AlertOpened(AlertEvent):
 
 
 class AlertEscalated(AlertEvent):
-    """The severity of an alert was raised; `changes` has the old and new severity."""
+    """The severity of an alert was raised. `changes` contains the old and new severity."""
 
     name = "alert.escalated"
 
@@ -36,7 +36,7 @@ class AlertAcknowledged(AlertEvent):
 
 
 class AlertAssigned(AlertEvent):
-    """The assignee of an alert changed; `changes` has the old and new assignee."""
+    """The assignee of an alert changed. `changes` contains the old and new assignee."""
 
     name = "alert.assigned"
 

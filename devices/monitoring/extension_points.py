@@ -7,7 +7,8 @@ from django.db.models import QuerySet
 
 from core.extension_points import ExtensionPoint
 
-# Returns the current tenant's drifted devices: rows with `device_id` and `since`.
+# A callback returns a row with `device_id` and `since` for each drifted device of the
+# current tenant.
 configuration_drifts: ExtensionPoint[Callable[[], QuerySet[Any]]] = ExtensionPoint(
     "configuration drifts"
 )

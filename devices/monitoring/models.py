@@ -27,16 +27,16 @@ class RuleQuerySet(models.QuerySet["MonitoringRule"]):
     """Filters of rules."""
 
     def enabled(self) -> Self:
-        """Rules that are enabled, or that an override enables for some devices."""
+        """Filter rules that are enabled, or that an override enables for some devices."""
         overrides = RuleOverride.objects.filter(rule=OuterRef("pk"), is_enabled=True)
         return self.filter(Q(is_enabled=True) | Q(Exists(overrides)))
 
 
 class MonitoringRule(TenantOwned):
-    """A condition of devices for which alerts are opened.
+    """A condition that opens alerts for the devices that meet it.
 
-    `threshold` is in the unit of the measure, in minutes of silence or drift, or in days
-    of certificate validity left.
+    The unit of `threshold` depends on the kind of the rule: the unit of the measure,
+    minutes of silence or drift, or days until the certificate expires.
     """
 
     class Kind(models.TextChoices):
@@ -115,10 +115,11 @@ class MonitoringRule(TenantOwned):
 
 
 class RuleOverride(TenantOwned):
-    """Values of a rule that differ for one tag or one device; null: as in the rule.
+    """Values of a rule that differ for one tag or one device.
 
-    The override of a device takes precedence over those of its tags. Of several tags,
-    the first by name takes precedence.
+    If a value is null or empty, the value of the rule is used. The override of a device
+    takes precedence over the overrides of its tags. Among several tags, the first by name
+    takes precedence.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -159,7 +160,7 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         return self.filter(closed_at__isnull=True)
 
     def unsettled(self) -> Self:
-        """Alerts whose cause persists, including those that a member has closed."""
+        """Filter alerts that are not settled, including those that a member has closed."""
         return self.filter(settled_at__isnull=True)
 
     def incidents(self) -> Self:
@@ -172,8 +173,9 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 class Alert(TenantOwned):
     """An alert of a rule for a device, or an incident of many silent devices.
 
-    A rule has at most one alert for a device while the cause persists, that is, while
-    `settled_at` is NULL. A tenant has at most one such incident.
+    An alert is settled when its cause has gone, or when the device is no longer monitored.
+    `settled_at` is then set. A rule has at most one unsettled alert for a device. A tenant
+    has at most one unsettled incident.
     """
 
     class Kind(models.TextChoices):
@@ -281,7 +283,7 @@ class AlertComment(TenantOwned):
 
 
 class IncidentDevice(TenantOwned):
-    """A device of an incident; `returned_at` is set when it has contact again."""
+    """A device of an incident. `returned_at` is set when the device is seen again."""
 
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="members")
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="+")

@@ -16,7 +16,7 @@ EXPIRES = 55  # seconds; the next evaluation is queued after that
 
 @shared_task(ignore_result=True)
 def evaluate_rules() -> int:
-    """Queue an evaluation for each tenant with rules or alerts. Return how many."""
+    """Queue an evaluation for each tenant with rules or alerts. Return the tenant count."""
     with every_tenant_scope():
         rules = MonitoringRule.every_tenant.order_by()
         alerts = Alert.every_tenant.unsettled().order_by()

@@ -42,7 +42,7 @@ class InvalidSettings(Invalid):
 
 
 class SettingsLocked(Conflict):
-    """A device may not write settings: an operator locked them, or only members may."""
+    """A device may not write settings that are locked or that only members may write."""
 
     code = "setting_locked"
 

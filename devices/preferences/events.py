@@ -19,12 +19,16 @@ class PreferenceDefined(DefinitionEvent):
 
 
 class PreferenceRemoved(DefinitionEvent):
-    """A preference was removed. The platform's with the same key is used again."""
+    """A preference was removed.
+
+    If a tenant's preference was removed, the platform preference with the same key is used
+    again.
+    """
 
     name = "preference.removed"
 
 
 class SettingsWritten(DomainEvent):
-    """Values or locks of a device's settings were changed. `changes` names them."""
+    """Values or locks of a device's settings were changed. `changes` contains both states."""
 
     name = "settings.written"

@@ -48,10 +48,10 @@ class PlatformPreference(Definition):
 
 
 class PreferenceDefinition(TenantOwned, Definition):
-    """A tenant's own preference, or its own default for one of the platform's.
+    """A tenant's own preference, or a tenant's default of a platform preference.
 
-    The type of a platform's preference stays: a tenant only sets the label, the
-    description, the default and whether devices may write it.
+    A tenant cannot change the type of a platform preference. The row then only sets the
+    label, the description, the default and whether devices may write the setting.
     """
 
     view_role = Role.VIEWER
@@ -66,8 +66,8 @@ class PreferenceDefinition(TenantOwned, Definition):
 class DeviceSettings(TenantOwned):
     """The value and lock of one setting of one device.
 
-    A row stays when its definition is deleted, and is used again if the definition is
-    created again.
+    A row is kept when its definition is deleted. The row is used again if the definition
+    is created again.
     """
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="settings")

@@ -1,4 +1,4 @@
-"""The device filter: how the API, the portal, bulk commands and rollouts select devices."""
+"""The device filter of the API, the portal, bulk commands and rollouts."""
 
 import re
 from collections.abc import Mapping
@@ -51,9 +51,9 @@ class BooleanFilter(django_filters.BooleanFilter):
 
 
 class DeviceFilter(FilterSet):
-    """Select devices. Retired devices are selected by `status=retired` only.
+    """Filter devices. Retired devices are included only with `status=retired`.
 
-    A condition added here is available in every list and every bulk operation.
+    Every device list and every bulk operation uses this filter.
     """
 
     status = django_filters.ChoiceFilter(choices=Device.Status.choices)
@@ -117,7 +117,7 @@ def select(conditions: Mapping[str, str], *, now: datetime) -> DeviceQuerySet:
     if conditions.get("status") == Device.Status.RETIRED:
         raise InvalidFilter({"status": "Retired devices cannot be selected."})
     if conditions.get("status") == "":
-        raise InvalidFilter({"status": "Omit this parameter to select every status."})
+        raise InvalidFilter({"status": "Omit this parameter to select all unretired devices."})
     device_filter = DeviceFilter(data=dict(conditions), queryset=Device.objects.all())
     device_filter.now = now
     if not device_filter.is_valid():

@@ -8,9 +8,10 @@ from devices.registry.identifiers import Identifier, MalformedIdentifier, parse_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceReport:
-    """A device's identifiers, hardware and versions, sent by it or entered by a member.
+    """The identifiers, hardware and versions of a device.
 
-    The screen size is in pixels. An empty string or None means not specified.
+    The data is sent by the device or entered by a member. The screen size is in
+    pixels. An empty string or None means that a value is not specified.
     """
 
     serial_number: str = ""

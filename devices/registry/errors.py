@@ -11,7 +11,7 @@ class InvalidIdentifier(Invalid):
 
 
 class IdentifierRequired(Invalid):
-    """No identifier distinguishes the device from other devices."""
+    """The report contains no identifier that is unique to the device."""
 
     code = "identifier_required"
 
@@ -53,7 +53,7 @@ class DeviceIsRetired(Conflict):
 
 
 class DeviceIsQuarantined(Refused):
-    """The device gets nothing but `connect` responses until a member releases it."""
+    """The device is in quarantine. Only its `connect` requests are accepted."""
 
     code = "device_quarantined"
     sentence = "The device is in quarantine until a member releases it."
@@ -82,7 +82,7 @@ class AuthorizationPending(Invalid):
 
 
 class SlowDown(Invalid):
-    """The device polled too soon. Its interval grows by five seconds (RFC 8628 §3.5)."""
+    """The device polled too soon. The poll interval grows by five seconds (RFC 8628 §3.5)."""
 
     code = "slow_down"
 
@@ -108,10 +108,10 @@ class TooManyPairings(Refused):
 
 
 class InvalidFilter(Invalid):
-    """A device filter has unknown names or unacceptable values.
+    """A device filter contains unknown parameters or invalid values.
 
     Args:
-        faults: the error message of each faulty parameter, by its name.
+        faults: the error messages by parameter name.
     """
 
     code = "invalid_filter"

@@ -6,35 +6,35 @@ from events.domain_events import DomainEvent
 
 
 class DeviceRegistered(DomainEvent):
-    """A device was registered by itself or by a member."""
+    """A device registered itself, or a member registered it by hand."""
 
     name = "device.registered"
 
-    by: str  # auto, manual
+    by: str  # "auto" or "manual"
     device_name: str
     identifiers: list[str]
 
 
 class DeviceClaimed(DomainEvent):
-    """A device registered itself for the first time after a member had entered it."""
+    """A device that a member had registered by hand registered itself for the first time."""
 
     name = "device.claimed"
 
 
 class DeviceReregistered(DomainEvent):
-    """A registered device registered again. Its previous token is void."""
+    """A registered device registered again. Its previous token was revoked."""
 
     name = "device.reregistered"
 
 
 class DeviceUpdated(DomainEvent):
-    """The data of a device changed. `changes` has the old and the new values."""
+    """The data of a device changed. `changes` contains the old and new values."""
 
     name = "device.updated"
 
 
 class DeviceTokenIssued(DomainEvent):
-    """A member issued a new token for a device. The previous token is void."""
+    """A member issued a new token for a device. The previous token was revoked."""
 
     name = "device.token_issued"
 
@@ -49,7 +49,7 @@ class DeviceStatusChanged(DomainEvent):
 
 
 class DeviceRetired(DomainEvent):
-    """A device was retired. Its certificates and its token are void."""
+    """A device was retired. Its certificates and its token were revoked."""
 
     name = "device.retired"
 
@@ -57,7 +57,7 @@ class DeviceRetired(DomainEvent):
 
 
 class DeviceQuarantined(DomainEvent):
-    """A device was put into quarantine; `reason` tells why."""
+    """A device was put into quarantine; `reason` contains the cause."""
 
     name = "device.quarantined"
 
@@ -97,8 +97,8 @@ class PairingApproved(DomainEvent):
 class FleetSilence(DomainEvent):
     """A large share of a tenant's devices went offline at once.
 
-    `cause` is `ingest` if no device of any tenant is online, which points to a fault of
-    this server. It is `tenant` if only a share of this tenant's devices is affected.
+    `cause` is `ingest` if no device of any tenant is online. The fault is then probably in
+    this server. `cause` is `tenant` if any device is still online.
     """
 
     name = "fleet.silence"

@@ -16,17 +16,17 @@ if TYPE_CHECKING:  # apps.py imports this module before models can be imported
 
     from devices.registry.models import Device, NextSteps
 
-# Called with the device's id and the current time in the transaction that retires the
-# device. An error rolls the retirement back.
+# A callback receives the device's id and the current time. It runs in the transaction that
+# retires the device. An error rolls the retirement back.
 device_retiring: ExtensionPoint[Callable[[UUID, datetime], None]] = ExtensionPoint(
     "device is being retired"
 )
 
-# Returns fields of the `connect` response. It is called on every connect, so it uses
-# its arguments only and sends no database query.
+# A callback returns fields of the `connect` response. It runs on every connect, so it must
+# use its arguments only and must not query the database.
 connect_response: ExtensionPoint[Callable[[Device, NextSteps | None, datetime], dict[str, Any]]] = (
     ExtensionPoint("connect response")
 )
 
-# Returns the HTML of a panel on the device's page in the portal; "" for no panel.
+# A callback returns the HTML of a panel on the device's portal page, or "" for no panel.
 device_page: ExtensionPoint[Callable[[HttpRequest, Device], str]] = ExtensionPoint("device page")

@@ -1,7 +1,7 @@
 """Normalise hardware identifiers and recognise placeholder values.
 
 Devices of one manufacturer often share a placeholder instead of a unique identifier.
-Accepting it would merge thousands of devices into one.
+Accepting a placeholder would merge thousands of devices into one.
 """
 
 import re
@@ -80,8 +80,8 @@ class MalformedIdentifier(ValueError):
 def mac_address(text: str) -> str:
     """Return a MAC address in lower case with colons.
 
-    Accepts colons, hyphens, dots or spaces between octets, colons, hyphens or dots
-    between groups of four digits, and no separators.
+    The octets may be separated by colons, hyphens, dots or spaces. Groups of four digits
+    may be separated by colons, hyphens or dots. Separators may be omitted.
 
     Raises:
         MalformedIdentifier: the text is not six octets.
@@ -118,7 +118,7 @@ def serial_number(text: str) -> str:
 
 
 def is_placeholder(identifier: Identifier) -> bool:
-    """Return True if many devices share this value."""
+    """Return True if the value is a placeholder that many devices share."""
     value = identifier.value
     match identifier.kind:
         case "mac_address":

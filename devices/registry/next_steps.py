@@ -1,7 +1,7 @@
-"""All writes to `NextSteps`, the row from which the `connect` response is built.
+"""Write `NextSteps`, the rows from which `connect` responses are built.
 
-Other packages call these functions in the transaction of the change itself. Bulk writes
-lock rows in the order of the device ids, so that concurrent writes cannot deadlock.
+Call these functions in the transaction that changes the underlying data. Bulk writes lock
+rows in the order of the device ids, so that concurrent writes cannot deadlock.
 """
 
 from collections.abc import Collection, Mapping
@@ -114,7 +114,7 @@ def write_updates_waiting(device_ids: Collection[UUID], *, waiting: Collection[U
 
     Args:
         device_ids: the devices to write.
-        waiting: those of them for which an update is waiting.
+        waiting: the subset of `device_ids` for which an update is waiting.
     """
     _execute(
         """
@@ -127,7 +127,7 @@ def write_updates_waiting(device_ids: Collection[UUID], *, waiting: Collection[U
 
 
 def stop_waiting_for_configuration(device_id: UUID) -> None:
-    """Record that a device that is being retired waits for no configuration."""
+    """Clear the configuration waiting time of a device that is being retired."""
     steps = NextSteps.every_tenant.filter(device=device_id)
     steps.update(configuration_waiting_since=None)
 
@@ -160,7 +160,7 @@ def lock(device_ids: Collection[UUID], *, skip_locked: bool = False) -> dict[UUI
 
 
 def as_response(steps: NextSteps | None, *, now: datetime) -> dict[str, Any]:
-    """Return the fields of the `connect` response; `steps` is None if there is no row."""
+    """Return the fields of the `connect` response. `steps` is None if there is no row."""
     if steps is None:
         return {
             "configuration_version": None,

@@ -17,5 +17,5 @@ def sweep_device_status() -> int:
 
 @shared_task(ignore_result=True)
 def delete_expired_pairings() -> int:
-    """Delete pairings that expired more than a day ago. Return how many."""
+    """Delete pairings that expired more than a day ago. Return the number of pairings."""
     return pairing.delete_expired(now=timezone.now())

@@ -14,7 +14,7 @@ class RemoteControlConfig(AppConfig):
         connect_response.register(
             "devices.remote_control.services.connect_response.response_fields"
         )
-        # First, because its locks must be taken before those of the other subscribers.
+        # Runs first, because its locks must be taken before those of other subscribers.
         device_retiring.register(
             "devices.remote_control.services.retirement.end_control", first=True
         )

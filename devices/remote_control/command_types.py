@@ -1,8 +1,8 @@
 """Command types that devices support, each with the JSON Schema of its parameters.
 
-Gestures require a session, because the member reacts to what the screen shows. They
-expire after 30 seconds. Other commands require no session; those with a `default_wait`
-stay queued for an offline device until their deadline.
+Gestures (taps, swipes and other input) require a session, because the member reacts to
+what the screen shows. Gestures expire after 30 seconds. Other commands require no session.
+Commands with a `default_wait` stay queued for an offline device until their deadline.
 """
 
 from dataclasses import dataclass
@@ -59,7 +59,8 @@ class CommandType:
         optional: names of optional parameters.
         is_gesture: whether the command requires a session.
         default_wait: how long the command waits for an offline device if the request
-            names no time. None: it does not wait, and expires after `answer_within`.
+            contains no time. None if the command does not wait for offline devices; it
+            then expires after `answer_within`.
         answer_within: how long the device may take to answer once it has the command.
         replaces_waiting: whether a new command supersedes queued ones of this type.
         is_disruptive: whether the screen goes dark for a while.
@@ -226,7 +227,7 @@ def parameter_errors(
 
     Args:
         screen: width and height of the screen in pixels, in its current orientation.
-            None if unknown; points are not checked then.
+            None if unknown; then points are not checked.
     """
     validator = _validator(type_.name)
     errors = list(find_errors(validator, parameters, codes=ERROR_CODES))

@@ -69,7 +69,7 @@ class SessionRequired(Conflict):
 
 
 class SessionEnded(Conflict):
-    """The session named in the request has ended. `current` gives the reason."""
+    """The session given in the request has ended. `current` has the reason."""
 
     code = "session_ended"
 

@@ -38,7 +38,7 @@ class CommandIssued(CommandEvent):
 
 
 class CommandEnded(CommandEvent):
-    """`status` is the final status; `reason` explains one other than `succeeded`."""
+    """`status` is the final status; `reason` is set if the command did not succeed."""
 
     name = "command.ended"
 
@@ -86,7 +86,7 @@ class RemoteControlPolicyChanged(DomainEvent):
 
 
 class CommandKeyReplaced(DomainEvent):
-    """`thumbprint` is that of the new key (RFC 7638)."""
+    """`thumbprint` identifies the new key (RFC 7638)."""
 
     name = "remote_control.key_replaced"
 

@@ -26,9 +26,9 @@ _OPEN_COMMANDS = PreparedStatement(
     ORDER BY sequence LIMIT $5
     """,
 )
-# The statement locks the queue's row itself. PostgreSQL checks rows again that changed
-# while it waited for the lock. It does not see commands added meanwhile; the device
-# receives a push notification for those.
+# The statement itself locks the row of the queue. While it waits for the lock, other
+# transactions may change rows, which PostgreSQL then checks again. The statement does not
+# see commands that are added meanwhile; the device gets a push notification for them.
 _MARK_SENT = PreparedStatement(
     "commands_hand_out",
     "uuid, uuid, bigint, bigint, timestamptz",

@@ -24,9 +24,9 @@ BULK_COMMANDS_LOCK = 7_205_759_409  # advisory lock number
 def run_bulk_commands() -> int:
     """Issue the commands of running bulk commands. Return how many batches were done.
 
-    One process runs this at a time, so that large bulk commands never occupy all
-    workers. Another process returns at once. Work added meanwhile is not lost: the
-    process that holds the lock checks again after it has released it.
+    Only one process runs this task at a time, so that large bulk commands never occupy all
+    workers. Other processes return at once. Work added meanwhile is not lost, because the
+    process checks for work again after it has released the lock.
     """
     started_at, batches = timezone.now(), 0
     with every_tenant_scope():

@@ -34,7 +34,7 @@ class CommandRejected(Exception):
 
 
 class KeysUnavailable(Exception):
-    """The keys that verify commands cannot be fetched or are not endorsed."""
+    """The keys for verifying commands cannot be fetched or are not endorsed."""
 
 
 @dataclass(slots=True)
@@ -112,13 +112,13 @@ class CommandClient:
             if not is_open:
                 self.tally.count_request("stream", NETWORK, clock() - started)
         except (KeyError, TypeError, AttributeError):  # unexpected response
-            self.tally.count_request("not understood", NETWORK, 0)
+            self.tally.count_request("invalid response", NETWORK, 0)
         finally:
             self.tally.listen(-is_open)
         return retry_delay
 
     def reset(self) -> None:
-        """Forget all commands and keys, because the server has a new device record."""
+        """Reset the sequence numbers and keys, because the server has a new device record."""
         self.last_sequence = self.last_event_id = 0
         self.keys = {}
 
@@ -138,14 +138,15 @@ class CommandClient:
                     for command in response["results"]:
                         await self._execute(command["signed"])
                 except KeysUnavailable:
-                    return  # later commands must wait; the next fetch returns all again
+                    return  # later commands must wait; the next fetch returns all of them
                 if self.last_sequence == previous_sequence:
                     return  # no command was accepted
 
     async def _execute(self, signed: str) -> None:
         """Verify and execute a command and send the answer.
 
-        Only a signed sequence number is stored. The unsigned one could be forged.
+        Only the signed sequence number is stored, because an unsigned sequence number could
+        be forged.
 
         Raises:
             KeysUnavailable: The command cannot be verified now.
@@ -153,7 +154,7 @@ class CommandClient:
         try:
             claims = await self._verify(signed)
         except (CommandRejected, InvalidSignature, ValueError, KeyError):
-            self.tally.count_request("not believed", NETWORK, 0)
+            self.tally.count_request("command rejected", NETWORK, 0)
             return
         self.last_sequence = claims["sequence"]
         answer = await self._run(claims)
@@ -187,15 +188,17 @@ class CommandClient:
     async def _fetch_keys(self) -> None:
         """Fetch the tenant's keys and check their endorsement by the device's CA.
 
+        The endorsement is a JWS with the keys, the device id and an expiry time.
+
         Raises:
-            KeysUnavailable: They cannot be fetched or are not endorsed.
+            KeysUnavailable: The keys cannot be fetched or are not endorsed.
         """
         status, response = await self.call("keys", "GET", "/devices/me/command-keys")
         if status != 200:
             raise KeysUnavailable
         until = self._endorsed_until(response) if self.chain else math.inf
         if until <= self.now():
-            self.tally.count_request("keys not believed", NETWORK, 0)
+            self.tally.count_request("keys rejected", NETWORK, 0)
             raise KeysUnavailable
         self.keys_valid_until = until
         self.keys = {
@@ -204,7 +207,7 @@ class CommandClient:
         }
 
     def _endorsed_until(self, response: dict[str, Any]) -> float:
-        """Return the end of the endorsement of these keys for this device.
+        """Return the expiry time of the endorsement of these keys for this device.
 
         Returns:
             Seconds since 1970, or 0 if no CA of the chain has endorsed them.
@@ -225,7 +228,7 @@ class CommandClient:
         return float(claims["exp"]) if is_valid else 0.0
 
     async def _run(self, claims: dict[str, Any]) -> dict[str, Any] | None:
-        """Run a command. Return the answer to send, if one is still missing."""
+        """Run a command. Return the answer to send, or None after uploading a screenshot."""
         type_, parameters = claims["type"], claims["parameters"]
         if self.random.random() < self.failure_probability and type_ not in GESTURES:
             return {"status": "failed", "reason": "The player did not respond."}

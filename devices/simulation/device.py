@@ -31,7 +31,7 @@ MAX_RETRY_DELAY = 60.0  # seconds
 class FleetTiming:
     """Intervals and failure probabilities of the simulated devices."""
 
-    connect_every: float | None = None  # seconds; None: as the server asks
+    connect_every: float | None = None  # seconds; None uses the server's interval
     report_every: float = 300.0  # seconds between two metrics reports
     start_within: float = 10.0  # seconds over which the starts are spread
     silence_probability: float = 0.002  # probability, at each connect, of going silent
@@ -45,7 +45,7 @@ class FleetTiming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetContext:
-    """What all devices of a fleet share."""
+    """The objects and settings that all devices of a fleet share."""
 
     http: aiohttp.ClientSession
     streams: aiohttp.ClientSession
@@ -83,7 +83,7 @@ class SimulatedDevice:
     pause_random: Random = field(init=False)
 
     def __post_init__(self) -> None:
-        # One generator per purpose, so that one does not change the values of another.
+        # Each purpose has its own generator, so that it always gets the same values.
         seed = f"{self.context.seed}-{self.number}"
         self.random = Random(seed)
         self.sample_random = Random(f"{seed}-samples")
@@ -129,7 +129,7 @@ class SimulatedDevice:
                 try:
                     pause = await self._run_due_steps()
                 except (KeyError, TypeError, AttributeError):  # unexpected response
-                    self.context.tally.count_request("not understood", NETWORK, 0)
+                    self.context.tally.count_request("invalid response", NETWORK, 0)
                     pause = self._retry_delay()
                 await asyncio.sleep(pause)
         finally:
@@ -190,7 +190,7 @@ class SimulatedDevice:
         """Connect and run the next steps of the response.
 
         Returns:
-            The seconds to the next connect, or None if the server was not reached.
+            The seconds to the next connect, or None if the connect failed.
         """
         body = {"app_version": self.updates.version, "os_version": "9"}
         status, response = await self._call("connect", "POST", "/devices/connect", body)
@@ -226,7 +226,7 @@ class SimulatedDevice:
         if steps["certificate_renewal_due"]:
             await self._renew_certificate()
         elif steps["certificate_serial_number"] != self.serial_number:
-            if steps["certificate_serial_number"] is None:  # it was revoked
+            if steps["certificate_serial_number"] is None:  # the certificate was revoked
                 await self._renew_certificate()
             else:
                 await self._fetch_certificate()
@@ -257,7 +257,7 @@ class SimulatedDevice:
         await self._call("reported", "POST", f"{path}/reported", report)
 
     def _start_update_check(self) -> None:
-        # A method, because `commands` is created before `updates`.
+        # This is a method, because `commands` is created before `updates`.
         self.updates.start_check()
 
     def _server_timestamp(self) -> float:
@@ -334,18 +334,18 @@ class SimulatedDevice:
         token: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
-        """Send a request and wait as long as the server asks.
+        """Send a request. Then wait as long as the server requires with `Retry-After`.
 
         Args:
             kind: The name of the request in the statistics.
             method: The HTTP method.
             path: A path of the server, or an absolute URL.
             body: A PNG image as bytes, a JSON value, or None.
-            token: Another bearer token than that of the device.
+            token: The bearer token. None uses the token of the device.
             headers: Additional headers.
 
         Returns:
-            The status, `NETWORK` without a response, and the decoded body.
+            The status and the decoded body. Without a response, the status is `NETWORK`.
         """
         url = path if path.startswith("http") else f"{self.context.url}{path}"
         status, response, pause = await send_request(
@@ -359,13 +359,13 @@ class SimulatedDevice:
             headers=headers,
         )
         if status == 401 and token is None:
-            self.token = ""  # it was revoked, so the device registers again
+            self.token = ""  # the token was revoked, so the device registers again
         if pause:
             await asyncio.sleep(min(pause, MAX_RETRY_DELAY))
         return status, response
 
     def _csr(self) -> str:
-        """Return a CSR for the key. The server ignores the names in it."""
+        """Return a CSR for the key. The server ignores the names in the CSR."""
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)])
         builder = x509.CertificateSigningRequestBuilder().subject_name(name)
         csr = builder.sign(self.key, hashes.SHA256())

@@ -1,4 +1,4 @@
-"""Generate plausible metrics of devices: daily cycles and a few faulty devices."""
+"""Generate plausible metrics of devices, with daily cycles and a few faulty devices."""
 
 import math
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def sample(profile: DeviceProfile, at: datetime, random: Random) -> dict[str, An
     ram_share = 0.38 + (0.08 if is_open else 0) + random.gauss(0, 0.01)
     if profile.condition == HOT:
         cpu_usage += 62 if is_open else 20
-    if profile.condition == LEAKING:  # until the nightly restart
+    if profile.condition == LEAKING:  # usage grows until the nightly restart
         ram_share += 0.5 * ((hour - 3) % 24) / 24
     cpu_usage = min(100.0, max(0.5, cpu_usage))
     return {

@@ -18,7 +18,10 @@ RESPONSE_TIMEOUT = 30.0  # seconds
 
 
 def allow_connections(devices: int) -> None:
-    """Raise the limit of open files to one push connection per device, if allowed."""
+    """Raise the limit of open files for one push connection per device.
+
+    The hard limit of the process is not exceeded.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     required = devices + 2 * MAX_CONNECTIONS + 100
     if soft < required:

@@ -34,8 +34,8 @@ async def send_request(
         headers: Additional headers.
 
     Returns:
-        The status, `NETWORK` without a response; the decoded body of a successful
-        response; and the seconds to wait before the next request.
+        The status, the decoded body of a successful response, and the seconds to wait
+        before the next request. Without a response, the status is `NETWORK`.
     """
     is_image = isinstance(body, bytes)
     all_headers = {

@@ -32,7 +32,7 @@ class RequestStatistics:
             share: From 0 to 1.
 
         Returns:
-            None if no request got a response. Error responses count too.
+            The percentile over all responses, including errors. None if there is no response.
         """
         threshold = share * self.milliseconds.total()
         count_so_far = 0
@@ -50,7 +50,7 @@ class RunStatistics:
     kinds: dict[str, RequestStatistics] = field(default_factory=dict)
     states: Counter[str] = field(default_factory=Counter)  # devices in each state
     listening: int = 0  # number of devices with an open push connection
-    is_over: bool = False  # set when the run ends: later disconnects are not counted
+    is_over: bool = False  # if True, disconnects are not counted
 
     def count_request(self, kind: str, status: int, seconds: float) -> None:
         """Count a request. `status` is `NETWORK` if there was no response."""
@@ -60,7 +60,7 @@ class RunStatistics:
             statistics.milliseconds[round(seconds * 1000)] += 1
 
     def move(self, old_state: str, new_state: str) -> None:
-        """Move a device from one state to another. "" stands for no state."""
+        """Move a device from one state to another. An empty string means no state."""
         if old_state:
             self.states[old_state] -= 1
         if new_state:
@@ -72,7 +72,7 @@ class RunStatistics:
             self.listening += change
 
     def as_json_values(self) -> dict[str, Any]:
-        """Return the statistics for JSON, with statuses as text because keys are text."""
+        """Return the statistics as JSON values. JSON keys are strings, so statuses are too."""
         return {
             "devices": {name: count for name, count in self.states.items() if count},
             "listening": self.listening,
@@ -91,7 +91,7 @@ class RunStatistics:
     def table(self) -> str:
         """Return the statistics as a text table."""
         states = ", ".join(f"{n} {name}" for name, n in self.states.items() if n)
-        lines = [f"devices: {states or 'none yet'}; {self.listening} listening"]
+        lines = [f"devices: {states or 'none yet'}; {self.listening} push connections"]
         lines.append(f"{'request':<16}{'answered':>10}{'failed':>8}{'p50':>9}{'p95':>9}")
         for name, kind in sorted(self.kinds.items()):
             times = [kind.percentile(share) for share in (0.5, 0.95)]

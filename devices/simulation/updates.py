@@ -47,7 +47,7 @@ class UpdateClient:
     failure_probability: float = 0.0  # of an installation
     install_seconds: tuple[float, float] = (2.0, 6.0)  # shortest, longest
     keys: list[dict[str, str]] = field(default_factory=list)
-    last_attempt: tuple[str, int] | None = None  # rollout and attempt, finished
+    last_attempt: tuple[str, int] | None = None  # rollout and attempt that finished last
     task: asyncio.Task[None] | None = None
 
     def start_check(self) -> None:
@@ -63,21 +63,21 @@ class UpdateClient:
         try:
             await self._update()
         except (KeyError, TypeError, AttributeError, ValueError):  # unexpected response
-            self.tally.count_request("not understood", NETWORK, 0)
+            self.tally.count_request("invalid response", NETWORK, 0)
 
     async def _update(self) -> None:
         status, offer = await self.call("update", "GET", UPDATE_PATH)
         if status != 200 or offer["not_before"] is not None:
-            return  # no update, or not yet; the next connect checks again
+            return  # there is no update now; the next connect checks again
         if not await self._is_ordered(offer):
-            self.tally.count_request("update not believed", NETWORK, 0)
+            self.tally.count_request("update rejected", NETWORK, 0)
             return
         attempt = offer["rollout"], offer["attempt"]
         if attempt == self.last_attempt:
-            return  # its outcome was reported
+            return  # the outcome of this attempt was already reported
         random = Random(f"{self.seed}-{offer['version']}-{offer['attempt']}")
-        # The first number of the generator decides, so that the outcome does not depend
-        # on the download. A rollback never fails, because the old version is on the disk.
+        # The first random number decides the outcome, so that it does not depend on the
+        # download. A rollback never fails, because the old version is on the disk.
         fails = random.random() < self.failure_probability and not offer["rollback"]
         if offer["package"] is not None and not await self._fetch(offer, random):
             return
@@ -93,10 +93,10 @@ class UpdateClient:
         await self.connect()
 
     async def _fetch(self, offer: dict[str, Any], random: Random) -> bool:
-        """Download the package. Return True if it is complete and signed."""
+        """Download the package. Return True if it is signed and its hash is correct."""
         package = offer["package"]
         if not self._is_package_signed(package, offer["version"]):
-            self.tally.count_request("update not believed", NETWORK, 0)
+            self.tally.count_request("update rejected", NETWORK, 0)
             return False
         sha256 = await self._download(offer, random)
         if sha256 is None:
@@ -107,7 +107,7 @@ class UpdateClient:
         return bool(sha256 == package["sha256"])
 
     async def _is_ordered(self, offer: dict[str, Any]) -> bool:
-        """Return True if a valid signed order tells this device to install the offer."""
+        """Return True if the offer has a valid signed install order for this device."""
         order = self._verify(offer["order"])
         if order is None:
             await self.fetch_configuration()  # the tenant may have a new key
@@ -129,7 +129,8 @@ class UpdateClient:
         """Return the payload of a JWS (RFC 7515).
 
         Returns:
-            None if no update key of the configuration verifies the signature.
+            The payload, or None if the signature is not valid for any update key of the
+            configuration.
         """
         text, _, signature = jws.rpartition(".")
         header, payload = (json.loads(_base64url_decode(part)) for part in text.split("."))

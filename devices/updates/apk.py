@@ -1,8 +1,8 @@
-"""Read the binary manifest of an Android package (AOSP's `ResourceTypes.h`). Pure.
+"""Read the binary manifest of an Android package (AOSP's `ResourceTypes.h`).
 
-Only the first elements are read, within fixed limits, because uploaded files are not
-trusted: a crafted manifest can keep a complete parser busy for ever, and an archive
-directory with a million entries fills the memory.
+Uploaded files are not trusted, so only the first elements are read, within fixed limits.
+A crafted manifest could keep a complete parser busy for ever, and an archive directory
+with a million entries could fill the memory.
 """
 
 import re
@@ -16,15 +16,15 @@ from typing import Any
 MANIFEST = "AndroidManifest.xml"
 MAX_MANIFEST_SIZE = 1 << 20  # bytes
 MAX_DIRECTORY_SIZE = 32 << 20  # bytes
-MAX_ENTRIES = 65_535  # without the extension for more (APPNOTE 4.4.22)
-MAX_END_RECORD_SIZE = 22 + 65_535  # bytes: the end record with its comment
+MAX_ENTRIES = 65_535  # maximum without the ZIP64 extension (APPNOTE 4.4.22)
+MAX_END_RECORD_SIZE = 22 + 65_535  # bytes of the end record and its comment
 MAX_CHUNKS = 5_000
 MAX_TEXT_LENGTH = 255
 STRINGS, RESOURCES, ELEMENT = 0x0001, 0x0180, 0x0102  # chunk types
 UTF_8 = 0x100
 TEXT, NUMBERS = 0x03, (0x10, 0x11)  # value types
 LOCAL_HEADER, END_RECORD = b"PK\x03\x04", b"PK\x05\x06"
-ZIP64 = b"PK\x06\x07"  # where the end record of more entries is (APPNOTE 4.3.15)
+ZIP64 = b"PK\x06\x07"  # signature of the ZIP64 end record locator (APPNOTE 4.3.15)
 APPLICATION = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 ATTRIBUTES = {  # by Android resource id
     0x0101021B: "version_code",
@@ -63,13 +63,13 @@ def read_manifest(path: str) -> ApkManifest | None:
     try:
         with zipfile.ZipFile(path) as archive:
             entry = archive.getinfo(MANIFEST)
-            # Android supports no other method, and others decompress without limits.
+            # Android supports only these methods. Others are decompressed without a size limit.
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise MalformedApk("The compression method of the manifest is not supported.")
             with archive.open(entry) as file:
                 manifest = file.read(MAX_MANIFEST_SIZE + 1)
     except MalformedApk:
-        raise  # a ValueError with a more precise message than the one below
+        raise  # also a ValueError, but with a more precise message than below
     except KeyError:
         return None  # another kind of archive
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
@@ -191,7 +191,7 @@ class _Strings:
     def _length(self, position: int, width: int) -> tuple[int, int]:
         """Return a length and the position after it.
 
-        A length has one or two units. The highest bit of the first unit tells which.
+        A length has one or two units. The highest bit of the first unit is set if there are two.
         """
         unit, top = ("<B", 0x80) if width == 1 else ("<H", 0x8000)
         first = struct.unpack_from(unit, self._data, position)[0]

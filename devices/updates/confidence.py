@@ -1,4 +1,4 @@
-"""Confidence bounds of a binomial proportion (Clopper and Pearson, 1934). Pure."""
+"""Confidence bounds of a binomial proportion (Clopper and Pearson, 1934). Pure functions."""
 
 from math import exp, lgamma, log
 
@@ -10,7 +10,7 @@ def exceeds(failed: int, tried: int, share: float) -> bool:
     """Return True if the lower confidence bound of the failure rate is above `share`.
 
     The bound is exact for the binomial distribution. It is above `share` if `failed` or
-    more failures are improbable at that failure rate.
+    more failures would be improbable at a failure rate of `share`.
 
     Args:
         failed: number of failures.

@@ -77,14 +77,14 @@ class UploadTooLarge(Invalid):
 
 
 class LengthRequired(Invalid):
-    """Without a length the server cannot tell whether an upload is complete."""
+    """An upload declares no length, so the server cannot check whether it is complete."""
 
     code = "length_required"
     sentence = "Send the size of the file in the Content-Length header."
 
 
 class QuotaExceeded(Conflict):
-    """`current` has the tenant's storage in use and its quota, in bytes."""
+    """The file would exceed the tenant's quota; `current` has usage and quota in bytes."""
 
     code = "package_quota_exceeded"
 
@@ -101,7 +101,7 @@ class DiskFull(Unavailable):
 
 
 class PackageFileChanged(Conflict):
-    """The file was replaced after the member looked at it."""
+    """The file was replaced after the member had checked it."""
 
     code = "package_file_changed"
     sentence = "The file was replaced meanwhile. Check the new file first."
@@ -124,7 +124,7 @@ class InvalidApk(Invalid):
 
 
 class PackageFileMissing(Unavailable):
-    """The package has a row but no file, for example after an incomplete restore."""
+    """The file of a package is missing, for example after an incomplete restore."""
 
     code = "package_file_missing"
     retry_after = 3600
@@ -177,7 +177,7 @@ class RolloutNotFound(Missing):
 
 
 class InvalidRollout(Invalid):
-    """The settings of a rollout are invalid; one detail for each error.
+    """The settings of a rollout are invalid; `details` lists every error.
 
     Args:
         errors: pairs of field and sentence.
@@ -193,7 +193,7 @@ class InvalidRollout(Invalid):
 
 
 class NoEligibleDevices(Conflict):
-    """No device would be updated; `current` has the number of devices by reason."""
+    """No device would be updated; `current` has the number of excluded devices by reason."""
 
     code = "rollout_without_devices"
 

@@ -31,7 +31,7 @@ class PackageWithdrawn(PackageEvent):
 
 
 class UpdateKeyReplaced(DomainEvent):
-    """The update signing key was replaced; `thumbprint` is the new key's (RFC 7638)."""
+    """The update signing key was replaced; `thumbprint` identifies the new key (RFC 7638)."""
 
     name = "updates.key_replaced"
 
@@ -55,7 +55,7 @@ class RolloutCreated(RolloutEvent):
     name = "rollout.created"
 
     package: str | None
-    rolls_back: str | None  # the rollout that this one rolls back
+    rolls_back: str | None  # id of the rollout that is rolled back
 
 
 class RolloutChanged(RolloutEvent):
@@ -87,7 +87,11 @@ class RolloutWaveStateChanged(RolloutEvent):
 
 
 class RolloutHeld(RolloutEvent):
-    """A wave needs a decision: it has not passed, and failures do not prove a fault."""
+    """A wave waits for a member's decision.
+
+    Too few devices have succeeded for the next wave, and too few have failed to pause the
+    rollout.
+    """
 
     name = "rollout.held"
 

@@ -52,7 +52,7 @@ def record_progress(
         progress: percent of the status.
 
     Returns:
-        False if the row does not exist, has ended, or is further already.
+        False if the row does not exist, has ended, or already has a later progress.
     """
     tenant_id = current_tenant_id()
     values = (tenant_id, device_id, deployment_id, attempt, status, progress, now)

@@ -9,7 +9,7 @@ from core import uploads
 from devices.updates.services import packages, rollout_tick
 from tenants.context import every_tenant_scope
 
-MAX_DURATION = timedelta(seconds=45)  # of one run; beat sends the task again
+MAX_DURATION = timedelta(seconds=45)  # of one run; Celery beat starts the task again
 MIN_ORPHAN_AGE = timedelta(days=1)  # no upload takes that long
 
 
@@ -17,7 +17,7 @@ MIN_ORPHAN_AGE = timedelta(days=1)  # no upload takes that long
 def advance_rollouts() -> int:
     """Run the due steps of all rollouts. Return how many steps were run.
 
-    Several workers can run this task in parallel: each locks another rollout.
+    Several workers can run this task in parallel, because each locks another rollout.
     """
     started, steps = timezone.now(), 0
     with every_tenant_scope():

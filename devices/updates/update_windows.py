@@ -1,4 +1,4 @@
-"""Maintenance windows of rollouts, in the local time of each device. Pure."""
+"""Maintenance windows of rollouts, in the local time of each device. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,9 +33,10 @@ SCHEMA = {
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """Whether a maintenance window is open, and when that changes next.
+    """The state of the maintenance windows at a time.
 
-    `until` is when the open window closes, or when the next window opens. None: never.
+    `until` is when the open window closes, or when the next window opens. It is None if
+    the state never changes.
     """
 
     is_open: bool

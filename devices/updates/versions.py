@@ -1,4 +1,4 @@
-"""Parse and compare versions by PEP 440 or Semantic Versioning 2.0.0 (§11). Pure."""
+"""Parse and compare versions by PEP 440 or Semantic Versioning 2.0.0 (§11). Pure functions."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial

@@ -86,7 +86,7 @@ class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
                 raise InvalidChannel(f"The test message failed: {answer}"[:300])
             return f"Delivered in {attempt['milliseconds']} ms: {answer}"[:300]
 
-        outcomes = run_for_each(rows[:3], test)  # each may take several seconds
+        outcomes = run_for_each(rows[:3], test)  # each test may take several seconds
         return results_page(self, request, "Test messages", outcomes)
 
     @admin.action(description="Rotate secrets", permissions=["change"])

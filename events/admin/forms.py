@@ -16,7 +16,7 @@ from events.services import channels
 from events.severity import Severity
 from tenants.admin.forms import ServiceForm, tenant_field, text_field
 
-ANY = [("", "All events, also without a severity"), *Severity.choices]
+ANY = [("", "All events, including events without a severity"), *Severity.choices]
 
 
 def lines_field(label: str, **kwargs: Any) -> Any:
@@ -27,7 +27,10 @@ def lines_field(label: str, **kwargs: Any) -> Any:
 
 
 class ChannelForm(ServiceForm):
-    """Add or change a channel. A new webhook's row carries its secret to the next page."""
+    """Form to add or change a channel.
+
+    The row of a new webhook contains the secret in `shown_once`, for the next page.
+    """
 
     tenant = tenant_field()
     name = text_field("Name", required=True, length=120)
@@ -35,10 +38,10 @@ class ChannelForm(ServiceForm):
         choices=Channel.Kind.choices, widget=UnfoldAdminSelectWidget(choices=Channel.Kind.choices)
     )
     url = text_field(
-        "URL", length=500, help_text="For a webhook, such as https://example.com/hook."
+        "URL", length=500, help_text="Only for webhooks. Example: https://example.com/hook."
     )
     recipients = lines_field(
-        "Recipients", required=False, help_text="For mail: e-mail addresses, one per line."
+        "Recipients", required=False, help_text="Only for mail. One e-mail address per line."
     )
     events = lines_field(
         "Events",
@@ -51,9 +54,7 @@ class ChannelForm(ServiceForm):
         required=False,
         widget=UnfoldAdminSelectWidget(choices=ANY),
     )
-    tag = text_field(
-        "Tag", help_text="Only events of devices with this tag. Leave empty for all events."
-    )
+    tag = text_field("Tag", help_text="If set, only events of devices with this tag are sent.")
     is_enabled = forms.BooleanField(
         label="Enabled", required=False, initial=True, widget=UnfoldBooleanSwitchWidget()
     )

@@ -62,7 +62,7 @@ class ChannelSerializer(serializers.ModelSerializer[Channel]):
     """A channel, without its secret."""
 
     least_severity = serializers.CharField(
-        help_text="Minimum severity. Empty: all events, also those without a severity."
+        help_text="Minimum severity. If empty, events without a severity are sent too."
     )
 
     class Meta:
@@ -99,7 +99,7 @@ class AttemptSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     milliseconds = serializers.IntegerField()
     status = serializers.IntegerField(
-        allow_null=True, help_text="HTTP status. Null without a response, and for mail."
+        allow_null=True, help_text="HTTP status. Null if there was no response, and for mail."
     )
     answer = serializers.CharField(
         allow_blank=True, help_text="Beginning of the response body, or the error message."

@@ -69,9 +69,9 @@ class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
         return self.filter(dead_at__isnull=False)
 
     def due(self, now: datetime) -> Self:
-        """Return due messages, except those behind an older message of their device.
+        """Return due messages for which no older message of their device is waiting.
 
-        So the messages of a device are sent to a channel in order.
+        The messages of a device are therefore sent to a channel in order.
         """
         older = ChannelDelivery.every_tenant.waiting().filter(
             channel=OuterRef("channel"), device_id=OuterRef("device_id"), id__lt=OuterRef("id")

@@ -1,4 +1,4 @@
-"""Events, their pending deliveries, and the seals that protect the audit log."""
+"""Events, their pending deliveries, and the hash chains of the audit log."""
 
 from datetime import datetime
 from typing import ClassVar, Self
@@ -38,7 +38,7 @@ class Event(models.Model):
     tenant = models.ForeignKey(
         Tenant,
         on_delete=models.PROTECT,
-        null=True,  # for events of no tenant, such as those of the certificate authority
+        null=True,  # for events without a tenant, such as events of the certificate authority
         default=current_tenant_id,
         related_name="+",
         db_index=False,
@@ -85,7 +85,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def due(self, now: datetime) -> Self:
         """Return due deliveries that are the oldest of their subscriber and stream.
 
-        A newer event of a device waits for the older one, so that each subscriber gets
+        A newer event of a device waits for the older events, so that each subscriber gets
         the events of a device in order.
         """
         older = Delivery.objects.waiting().filter(
@@ -104,7 +104,7 @@ class Delivery(models.Model):
         Event, on_delete=models.CASCADE, related_name="deliveries", db_index=False
     )
     listener = models.CharField(max_length=200)  # dotted path of the subscriber
-    stream = models.UUIDField(null=True)  # device or tenant; ordered within a stream
+    stream = models.UUIDField(null=True)  # id of the device or tenant; delivered in order
     attempts = models.PositiveSmallIntegerField(default=0)
     due_at = models.DateTimeField()
     last_error = models.TextField(blank=True)
@@ -136,7 +136,7 @@ class Delivery(models.Model):
 
 
 class Unsealed(models.Model):
-    """An event that is in no seal yet. A database trigger inserts these rows."""
+    """An event that is not in a seal yet. A database trigger inserts these rows."""
 
     event_id = models.BigIntegerField(primary_key=True)
     chain = models.UUIDField(null=True)  # tenant id, or null for events of no tenant
@@ -149,7 +149,7 @@ class Unsealed(models.Model):
 
 
 class Seal(models.Model):
-    """A link of a tenant's hash chain: digests of some events and of the previous seal.
+    """A link of a tenant's hash chain, with digests of events and of the previous seal.
 
     There are no foreign keys, so that a deleted event leaves a detectable gap.
     """

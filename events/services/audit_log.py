@@ -1,10 +1,10 @@
 """Make changes of the audit log detectable by linking its events in hash chains.
 
-Each tenant has a chain of seals. A seal contains the SHA-256 digests of some events and
-of the previous seal. Events are sealed a few seconds after they are written, not in the
-same transaction: otherwise all transactions of a tenant would wait for each other. The
-order of sealing is irrelevant. What matters is that each event is in one seal and never
-changes.
+Each tenant has a chain. A link of a chain is called a seal. It contains the SHA-256 digests
+of some events and of the previous seal. Events are added to a seal a few seconds after they
+are written, in another transaction. If writers did this in their own transactions, all
+transactions of a tenant would wait for each other. The order of the events in the chain is
+irrelevant. Each event must be in exactly one seal and must never change.
 """
 
 import json
@@ -25,7 +25,7 @@ BATCH = 5_000  # events sealed per transaction
 MAX_EVENTS_PER_SEAL = 1_000
 DIGEST_SIZE = sha256().digest_size  # bytes
 ZERO_DIGEST = bytes(DIGEST_SIZE)  # `previous` of the first seal
-MAX_UNSEALED_BREAKS = 20  # events in no seal that a verification lists
+MAX_UNSEALED_BREAKS = 20  # listed events that are in no seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class Break:
 class Verdict:
     """The result of a verification.
 
-    Store `heads` outside this system: later they prove that a chain was not replaced as a
-    whole.
+    Store `heads` outside of this system. A stored head can later prove that a chain was not
+    replaced as a whole.
     """
 
     events: int
@@ -54,7 +54,7 @@ class Verdict:
 
 
 def seal(*, now: datetime) -> int:
-    """Seal all events that are in no seal. Return how many."""
+    """Add all new events to the chains. Return the number of added events."""
     total = 0
     while count := _seal_batch(now):
         total += count
@@ -65,11 +65,12 @@ def seal(*, now: datetime) -> int:
 def verify(*, tenant_id: UUID | None = None, every: bool = True) -> Verdict:
     """Verify the chains of all tenants, or of one, and return where they are broken.
 
-    Seals missing at the beginning of a chain are no break: they are deleted after the
-    retention period.
+    Missing seals at the beginning of a chain are not reported as a break, because seals are
+    deleted after the retention period.
 
     Args:
-        tenant_id: the chain to verify if `every` is False. None: events of no tenant.
+        tenant_id: the tenant whose chain is verified if `every` is False. None stands for
+            the chain of events without a tenant.
         every: verify all chains.
     """
     _use_one_snapshot()
@@ -200,8 +201,8 @@ def _breaks_of(link: Seal, previous: Seal | None) -> Iterator[Break]:
 
 
 def _use_one_snapshot() -> None:
-    """Make sure that events written or deleted during the verification cause no break."""
-    if not connection.savepoint_ids:  # not possible in an outer transaction
+    """Use one snapshot, so that writes and deletions during the verification cause no break."""
+    if not connection.savepoint_ids:  # the level of an outer transaction is fixed
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
@@ -234,7 +235,7 @@ def _breaks_of_unsealed_events(tenant_id: UUID | None, *, every: bool) -> Iterab
 
 @transaction.atomic
 def _delete(link: Seal) -> int:
-    with connection.cursor() as cursor:  # the triggers then allow the deletion
+    with connection.cursor() as cursor:  # makes the triggers allow the deletion
         cursor.execute("SET LOCAL provisioning.retention = 'on'")
     count, _ = Event.every_tenant.filter(pk__in=link.event_ids).delete()
     Seal.objects.filter(pk=link.pk).delete()

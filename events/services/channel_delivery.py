@@ -1,10 +1,11 @@
-"""Send messages to channels: at least once, in order per device, retrying for a day.
+"""Send messages to channels at least once, in order per device, with retries for a day.
 
-A first transaction leases the messages, so that a killed worker loses none. They are then
-sent outside of any transaction, several in parallel. Each result is stored as soon as it
-is known, unless another worker has leased the message by then. The number of messages per
-channel and batch is limited, and a channel that does not respond is paused, so that a slow
-receiver does not delay the others.
+A first transaction leases the messages. If the worker is killed, other workers send them
+after the lease has expired. The messages are then sent in parallel, outside of any
+transaction. Each result is stored as soon as it is known, unless another worker has leased
+the message in the meantime. The number of messages per channel and batch is limited, and a
+channel that does not respond is paused. A slow receiver therefore does not delay other
+channels.
 """
 
 import time
@@ -34,7 +35,7 @@ MAX_PER_CHANNEL = 32  # messages of one channel per batch
 MAX_PER_MAIL = 5_000  # events in one mail
 MAIL_BATCH = 16  # mail channels per batch
 FAILURE_PAUSE = timedelta(seconds=30)  # pause of a webhook that did not respond
-MAIL_PAUSE = timedelta(minutes=5)  # later events are collected into one digest
+MAIL_PAUSE = timedelta(minutes=5)  # events during the pause are sent as one digest
 LEASES = LeasePolicy(
     duration=timedelta(seconds=180),  # longer than any batch takes
     waits=[  # about a day in total
@@ -57,7 +58,7 @@ class AttemptResult:
 
 
 Send = Callable[[], AttemptResult]
-Transmission = tuple[list[ChannelDelivery], Send]  # the messages that one call sends
+Transmission = tuple[list[ChannelDelivery], Send]  # messages, and a function that sends them
 
 
 def send_due(*, now: datetime) -> int:
@@ -134,7 +135,7 @@ def _lease(ids: list[int], now: datetime) -> list[ChannelDelivery]:
 
 
 def _prepare(batch: list[ChannelDelivery], *, now: datetime) -> Iterator[Transmission]:
-    """Read everything from the database; the returned functions use only the network."""
+    """Read all data from the database. The yielded functions use only the network."""
     events = Event.every_tenant.in_bulk([message.event_id for message in batch])
     ids = {event.device_id for event in events.values() if event.device_id}
     names: dict[Any, str] = dict(extension_points.names_of(ids))
@@ -195,7 +196,7 @@ def _timed(send: Callable[[], tuple[bool, int | None, str]]) -> Send:
 
 @transaction.atomic
 def _store_result(messages: list[ChannelDelivery], result: AttemptResult, *, now: datetime) -> None:
-    """Store the result of an attempt, except for messages leased again meanwhile."""
+    """Store the result of an attempt. Skip messages that were leased again in the meantime."""
     attempt = {
         "at": now.isoformat(),
         "milliseconds": result.milliseconds,

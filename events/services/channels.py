@@ -50,7 +50,7 @@ def create(*, now: datetime, **fields: Any) -> tuple[Channel, str | None]:
         fields: fields of the channel.
 
     Returns:
-        The channel and, for a webhook, its secret. It is stored encrypted only.
+        The channel and, for a webhook, its secret. The secret is stored encrypted.
 
     Raises:
         InvalidChannel: a field is invalid.
@@ -96,7 +96,7 @@ def delete(*, channel: Channel, now: datetime) -> None:
     """Delete a channel with its messages. Waiting messages are not sent.
 
     Raises:
-        NoSuchChannel: the channel was deleted before.
+        NoSuchChannel: the channel was already deleted.
     """
     locked = _lock(channel)
     record([ChannelDeleted(**_event_fields(locked, now))])
@@ -140,7 +140,7 @@ def test(*, channel: Channel, now: datetime) -> ChannelDelivery:
 
 
 def _test(channel: Channel, now: datetime) -> ChannelDelivery:
-    # Workers must not send the message: it is sent below.
+    # Workers must not send the message, because it is sent below.
     due_at = now + channel_delivery.LEASES.duration
     with transaction.atomic():
         record([ChannelTested(**_event_fields(channel, now))])
@@ -181,15 +181,15 @@ def replay(*, message_id: int, now: datetime) -> ChannelDelivery:
 
 
 def _lock(channel: Channel) -> Channel:
-    """Lock the channel until the transaction ends. This excludes `fan_out`."""
+    """Lock the channel until the transaction ends. `fan_out` waits for this lock."""
     return first_or_raise(Channel.objects.select_for_update().filter(pk=channel.pk), NoSuchChannel)
 
 
 def _redact(name: str, pair: tuple[Any, Any]) -> tuple[Any, Any]:
     """Return the values for the audit log, which viewers can read.
 
-    URLs and mail addresses may be confidential: log only the host name and the number of
-    recipients.
+    URLs and mail addresses may be confidential. Only the host name of a URL and the number
+    of recipients are logged.
     """
     match name:
         case "url":

@@ -1,9 +1,8 @@
-"""Deliver events to their subscribers: at least once, in order per device, with back-off.
+"""Deliver events to their subscribers at least once, in order per device, with back-off.
 
-A first transaction leases the delivery: it counts the attempt and postpones the next one.
-A second transaction calls the subscriber and deletes the delivery. If a worker is killed
-in between, the lease expires and the delivery is repeated. An event that kills every
-worker runs out of attempts.
+A first transaction leases the delivery: it counts the attempt and postpones the next
+attempt. A second transaction calls the subscriber and deletes the delivery. If a worker is
+killed between the two transactions, the delivery is repeated after the lease has expired.
 """
 
 import logging
@@ -29,7 +28,7 @@ LEASES = LeasePolicy(
 def deliver(*, now: datetime, batch_size: int = 100) -> int:
     """Lease a batch of due deliveries and attempt them. Return the number of attempts.
 
-    Several workers may run this at the same time: locked rows are skipped.
+    Several workers may run this function at the same time. Locked rows are skipped.
     """
     due = Delivery.objects.due(now).order_by("id")[:batch_size]
     batch = LEASES.claim(due, now=now)
@@ -39,7 +38,7 @@ def deliver(*, now: datetime, batch_size: int = 100) -> int:
 
 
 def retry(*, delivery_ids: list[int], now: datetime) -> int:
-    """Make dead deliveries due again, with all attempts. Return how many."""
+    """Make dead deliveries due again and reset their attempts. Return how many."""
     dead = Delivery.objects.dead().filter(pk__in=delivery_ids)
     return revive(dead, now=now)
 

@@ -39,7 +39,7 @@ class Filter:
     def passes(self, event: Event) -> bool:
         """Return whether an event passes all filters except the tag.
 
-        Checking the tag requires a query.
+        The tag is checked separately, because this requires a query.
         """
         if event.tenant_id != self.tenant_id:
             return False
@@ -61,8 +61,8 @@ def fan_out(events: Sequence[Event]) -> int:
     matches = list(_matches(events, [Filter(*row) for row in rows]))
     if not matches:
         return 0
-    # Lock the channels until the transaction ends. If one were deleted in the meantime,
-    # its foreign key would fail and roll back the whole change.
+    # Lock the channels until the transaction ends. If a channel were deleted in the meantime,
+    # the foreign key of its messages would fail and the whole change would be rolled back.
     ids = {str(channel_id) for _, channel_id in matches}
     existing = {channel_id for (channel_id,) in _LOCK_EXISTING.fetch_all(sorted(ids))}
     messages = [

@@ -1,7 +1,7 @@
 """Send HTTP requests to URLs that tenants enter, but never into internal networks.
 
 The host name is resolved here, and the connection is made to the same address that was
-checked. So an attacker gains nothing by changing the DNS record after the check.
+checked. A change of the DNS record after the check therefore has no effect.
 Redirects are not followed.
 """
 
@@ -93,8 +93,9 @@ def _embedded_ipv4(address: Address) -> Address | None:
 class _CheckedConnection:
     """Connection mixin that connects to allowed addresses only.
 
-    `raw_socket` is a duplicate of the connection's socket. `_deadline` shuts it down from
-    another thread, whatever TLS and the response do with the original.
+    `raw_socket` is a duplicate of the connection's socket. `_deadline` shuts the duplicate
+    down from another thread. It stays usable if TLS or the response replaces or closes the
+    original socket.
     """
 
     host: str  # `host`, `port` and `default_port` are attributes of the connection

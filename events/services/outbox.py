@@ -22,8 +22,8 @@ def record(events: Iterable[DomainEvent]) -> None:
     when the transaction commits.
 
     Raises:
-        TransactionManagementError: there is no transaction. An event could then remain
-            although its change is rolled back.
+        TransactionManagementError: there is no transaction. Without a transaction, an
+            event could be stored although its change failed.
     """
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError(

@@ -1,8 +1,8 @@
 """Notify open portal pages of changes through Redis.
 
-A notification names the changed devices and the events. It contains no data; pages load
-what they show. It is published after the commit by a background thread, which merges
-changes that follow closely. While Redis is unavailable, pages poll.
+A notification contains the ids of the changed devices and the names of the events. Pages
+then load the new data. A background thread publishes the notifications after the commit and
+merges changes that follow closely. While Redis is unavailable, pages poll.
 """
 
 import json
@@ -21,7 +21,7 @@ from core.background import BackgroundCall
 from events import topics
 from events.models import Event
 
-MAX_DEVICES = 200  # devices named in a notification; with more, all pages reload
+MAX_DEVICES = 200  # in a notification; if there are more, all pages are refreshed
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ _hints: defaultdict[UUID | None, Hint] = defaultdict(Hint)
 
 
 def changed(events: Iterable[Event]) -> None:
-    """Notify the pages of the events' tenants soon."""
+    """Queue a notification of the pages of the events' tenants."""
     with _lock:
         for event in events:
             hint = _hints[event.tenant_id]

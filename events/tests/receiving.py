@@ -28,7 +28,7 @@ class Receiver:
 
 @contextmanager
 def receiver() -> Iterator[Receiver]:
-    """Run a receiver on the loopback interface, and allow that network meanwhile."""
+    """Run a receiver on the loopback interface, and allow webhooks to this network."""
     state = Receiver()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Tests of the audit log: it is append-only, and tampering is detected."""
+"""Tests of the audit log, which is append-only and detects tampering."""
 
 import json
 from datetime import datetime, timedelta

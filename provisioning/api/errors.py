@@ -66,7 +66,8 @@ class TooBig(exceptions.APIException):
 class ExceptionFormatter(formatter.ExceptionFormatter):
     """Render errors in the API's error format.
 
-    For a `DomainError` it adds the invalid fields and, in `current`, the stored state.
+    For a `DomainError`, the response also contains the invalid fields and, in `current`,
+    the stored state.
     """
 
     def get_error_type(self) -> Any:

@@ -1,4 +1,4 @@
-"""Django's error handlers: errors outside an endpoint, in the API's error format."""
+"""Django's error handlers. They return errors outside an endpoint in the API's format."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults

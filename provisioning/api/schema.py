@@ -82,12 +82,12 @@ class ErrorsSerializer(serializers.Serializer[Any]):
     errors: Any = ErrorSerializer(many=True)
     current = serializers.DictField(
         required=False,
-        help_text="Only for a write based on an old version (409): the stored state.",
+        help_text="The stored state. Only if a write was based on an old version (409).",
     )
 
 
 ERRORS = {
-    "400": "The request is invalid. The error codes name the reason.",
+    "400": "The request is invalid. Each error contains its code and a description.",
     "401": "The credential is missing, invalid, expired or revoked.",
     "403": "The credential is valid, but does not permit this request.",
     "404": "The object does not exist or belongs to another tenant.",

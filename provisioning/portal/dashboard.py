@@ -96,8 +96,8 @@ def _alerts(alerts: Any) -> dict[str, Any]:
 def _charts(now: datetime) -> list[Chart]:
     """Return the fleet's hourly charts of the last day, cached for a few minutes.
 
-    Only one request at a time computes new charts. Other requests meanwhile show the
-    previous ones instead of waiting.
+    Only one request at a time computes new charts. Meanwhile, other requests show the
+    previous charts instead of waiting.
     """
     key = f"fleet-charts:{current_tenant_id()}"
     cached = cache.get(key)

@@ -1,4 +1,4 @@
-"""Notify open portal pages that something changed, so that they fetch themselves again."""
+"""Notify open portal pages of changes, so that the pages refresh."""
 
 import json
 from collections.abc import Iterator
@@ -14,20 +14,21 @@ from core.push.listeners import EventStream, Listener, Listeners
 from tenants.admin.base import signed_in_user
 from tenants.context import EVERY_TENANT, current_tenant_id
 
-TOPIC_HEADER = "X-Live-Topic"  # whose pages the connection is for; for the push server
+TOPIC_HEADER = "X-Live-Topic"  # tells the push server whose events the page gets
 PATH = "/admin/live/"
-MAX_LISTENERS = 1000  # of one process; further pages look every half minute
-MAX_SECONDS = 300.0  # of one stream; then the browser authenticates again
+MAX_LISTENERS = 1000  # per process; further pages poll every 30 seconds
+MAX_SECONDS = 300.0  # per stream; then the browser reconnects and authenticates
 RETRY_SECONDS = 3.0
-FALLBACK = "retry: 30000\n\n"  # ms until a browser asks again where nothing is pushed
-MAX_DEVICES = 200  # in one event; with more, every page fetches itself again
+FALLBACK = "retry: 30000\n\n"  # ms until the browser retries if there is no push server
+MAX_DEVICES = 200  # in one event; if there are more, every page refreshes
 EVERYTHING: dict[str, Any] = {"names": ["*"], "devices": None}
 
 
 def stream(request: HttpRequest) -> HttpResponse:
-    """Authorise the stream. The push server keeps the connection; this server does not.
+    """Authorise a page's event stream. The push server calls this view for each stream.
 
-    Where the push server has a port of its own, the browser is sent there.
+    The web server does not keep streams open. If the push server has its own port, the web
+    server redirects the browser to this port.
     """
     if PUSH_ENVIRON not in request.META and (origin := push_server_origin(request)):
         response = HttpResponse(status=307)
@@ -38,16 +39,16 @@ def stream(request: HttpRequest) -> HttpResponse:
     topic = EVERY_TENANT if is_superuser else str(current_tenant_id() or "")
     response = HttpResponse(FALLBACK, content_type="text/event-stream")
     response["Cache-Control"] = "no-store"
-    response["X-Accel-Buffering"] = "no"  # nginx passes each event on at once
+    response["X-Accel-Buffering"] = "no"  # nginx forwards each event at once
     if PUSH_ENVIRON in request.META:
         response[TOPIC_HEADER] = topic
     return response
 
 
 def push_server_origin(request: HttpRequest) -> str:
-    """The push server's origin after a blank, on the request's host; "" if it has none.
+    """Return a space and the push server's origin, with the host name of the request.
 
-    Behind a proxy, both servers have the same origin.
+    Return "" if the push server has no own origin, as behind a proxy.
     """
     url = urlsplit(settings.STREAM_URL)
     if url.netloc == urlsplit(settings.PUBLIC_URL).netloc:
@@ -57,7 +58,7 @@ def push_server_origin(request: HttpRequest) -> str:
 
 
 class PageListener(Listener):
-    """An open page: which events happened since it was last notified."""
+    """Track the events that happened since an open page was last notified."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +104,7 @@ class PagePush:
         if topic is None:
             return plain(status, headers, content)
         listener = PageListener()
-        listener.notify(**EVERYTHING)  # for what happened while the page connected
+        listener.notify(**EVERYTHING)  # covers events during the connect
         self.listeners.add(topic, listener)
         return EventStream(
             listener,
@@ -114,7 +115,7 @@ class PagePush:
         )
 
     def on_message(self, data: bytes) -> None:
-        """Take a message that `page_updates` has published."""
+        """Notify pages of a message that `page_updates` has published."""
         message = json.loads(data)
         for topic in (EVERY_TENANT, message["tenant"]):
             for listener in self.listeners.of(topic):
@@ -126,7 +127,7 @@ class PagePush:
 
 
 def _cross_origin_headers(request: Request) -> list[tuple[str, str]]:
-    """Let the portal read the stream of its own host on another port (CORS)."""
+    """Return CORS headers that let the portal read the stream on another port of its host."""
     origin = request.headers.get("origin", "")
     if urlsplit(origin).hostname != request.url.hostname:
         return []

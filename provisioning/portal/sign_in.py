@@ -47,7 +47,7 @@ def rate_limit_response(request: HttpRequest) -> HttpResponse | None:
 
 
 def locked_out(request: HttpRequest, *args: Any, minutes: int = 15, **kwargs: Any) -> HttpResponse:
-    """Return the page shown after too many attempts, even to a correct password.
+    """Return the page shown after too many attempts, even if the password is correct.
 
     Args:
         minutes: how long the lock lasts.

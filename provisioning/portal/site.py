@@ -13,7 +13,7 @@ from provisioning.portal import live, sign_in
 from tenants.admin.base import signed_in_user
 from tenants.models import User
 
-# A path, imported when the URLs are built: admin classes need the site to exist first.
+# Dotted path. It is imported when the URLs are built, because admin classes need the site.
 PAIR_PAGE = "devices.registry.admin.pairing.pair"
 
 

@@ -53,7 +53,7 @@ class BrowserRunner:
 
 
 def _check_host(url: str, errors: list[str]) -> None:
-    """The portal must work without any other host."""
+    """Record an error for a request to another host. The portal must not need other hosts."""
     if not url.startswith(("http://localhost:", "data:", "blob:")):
         errors.append(f"request to {url}")
 

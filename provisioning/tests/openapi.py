@@ -1,4 +1,4 @@
-"""The OpenAPI document, which takes seconds to build, for all tests of a process."""
+"""The OpenAPI document. It is built once per process, because this takes seconds."""
 
 import json
 from functools import cache

@@ -109,7 +109,7 @@ class Up:
         return time.monotonic() - started
 
     def wait_until_all_ended(self) -> None:
-        """Wait until all child processes have ended; slow on a busy machine."""
+        """Wait until all child processes have ended. This is slow on a busy machine."""
         deadline = time.monotonic() + 90
         while leftovers := self._leftovers():
             assert time.monotonic() < deadline, leftovers

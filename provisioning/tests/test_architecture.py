@@ -65,7 +65,7 @@ def test_only_entry_points_read_the_clock() -> None:
 
 
 def test_only_one_module_writes_the_next_steps_of_devices() -> None:
-    """Other packages call its functions and have no SQL for the table."""
+    """Only `devices.registry.next_steps` may contain SQL that writes `devices_nextsteps`."""
     statements = ("INSERT INTO devices_nextsteps", "UPDATE devices_nextsteps")
     assert [
         str(source)

@@ -29,7 +29,7 @@ def no_leader() -> Iterator[None]:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the tasks that any scheduler of this process sends."""
+    """Return a list to which the names of sent tasks are added."""
     names: list[str] = []
 
     def record(self: Any, entry: Any, producer: Any = None) -> None:

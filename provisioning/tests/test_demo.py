@@ -64,7 +64,7 @@ def test_a_second_run_continues_with_the_same_devices() -> None:
 
 def test_without_a_server_the_error_says_how_to_start_one(settings: Any) -> None:
     settings.PUBLIC_URL = "http://127.0.0.1:9"
-    with pytest.raises(CommandError, match=r"start it with \./run first"):
+    with pytest.raises(CommandError, match=r"Start the server with \./run first"):
         demo()
 
 
@@ -75,7 +75,7 @@ def test_too_many_devices_are_rejected() -> None:
 
 def test_a_tenant_with_the_same_slug_is_not_changed() -> None:
     TenantFactory.create(slug="demo")
-    with pytest.raises(CommandError, match="not the demo's"):
+    with pytest.raises(CommandError, match="was not created by the demo"):
         demo()
     assert not Device.every_tenant.exists()
 

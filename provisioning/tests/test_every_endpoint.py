@@ -81,7 +81,7 @@ DEVICE_ENDPOINTS = {  # each device only gets its own data here
     ("post", "/.well-known/est/simpleenroll"),
     ("post", "/.well-known/est/simplereenroll"),
 }
-TENANT_ENDPOINTS = {  # each member only gets the data of the own tenant here
+TENANT_ENDPOINTS = {  # each member only gets the data of its tenant here
     ("get", "/devices"),
     ("post", "/devices"),
     ("post", "/devices/auto-register"),

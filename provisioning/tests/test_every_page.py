@@ -95,7 +95,7 @@ FORM_DATA = {"post": "yes", "confirmed": "yes", "name": "changed", "role": "view
 
 @pytest.fixture
 def protected() -> dict[str, Any]:
-    """A row of each model that the portal shows, by `app.model`."""
+    """Create and return a row of each model that the portal shows, by `app.model`."""
     now = datetime.now(UTC)
     tenant = TenantFactory.create(name=NAME)
     user = User.objects.create_user("protected@example.com", "x")
@@ -307,13 +307,13 @@ def test_a_viewer_changes_nothing(protected: dict[str, Any]) -> None:
 
 
 def _acts_on_no_row(response: Any) -> bool:
-    """Return True for a result without rows, or a confirmation page without rows."""
+    """Return True if the page is a result or a confirmation page without rows."""
     is_empty_result = b"0 succeeded" in response.content
     return is_empty_result or b'name="_selected_action"' not in response.content
 
 
 def _echo_count(response: Any, value: str) -> int:
-    """Return how often the page only repeats the value of a search field."""
+    """Return how often the page contains the value only because it repeats the input."""
     if response.status_code != 200:
         return 0
     attributes = re.findall(r'(?:value|href|action)="[^"]*"', response.content.decode())

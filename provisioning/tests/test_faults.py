@@ -140,7 +140,7 @@ def test_requests_succeed_and_events_wait_while_redis_hangs(up: Up, enrollment: 
     load = LoadGenerator(up, enrollment)
     valkey = up.children()["valkey"]
 
-    # Worse than killed: a stopped server accepts connections and never responds.
+    # Stop the server instead of killing it. It then accepts connections and never responds.
     valkey.send_signal(signal.SIGSTOP)
     try:
         with load.running():
@@ -183,7 +183,7 @@ def test_slow_clients_do_not_block_other_requests(up: Up, enrollment: str) -> No
 
 
 def test_a_header_with_an_underscore_is_ignored(up: Up) -> None:
-    """Otherwise `Content_Type` would be merged into `Content-Type`."""
+    """Ignore headers with an underscore, which WSGI would merge with `Content-Type`."""
     request = (
         "POST /devices/pair HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         "Content-Type: application/json\r\nContent_Type: text/plain\r\n"

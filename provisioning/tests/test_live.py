@@ -23,7 +23,7 @@ from tenants.tests.factories import MembershipFactory
 
 
 def no_application(environ: dict[str, Any]) -> Any:
-    raise AssertionError("The application is not asked.")
+    raise AssertionError("The application must not be called.")
 
 
 def events(listener: PageListener) -> list[Any]:
@@ -121,7 +121,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture
 def browser(up: Up) -> Any:
-    """An opener that is signed in as the first administrator."""
+    """Return a URL opener that is signed in as the first administrator."""
     jar = http.cookiejar.CookieJar()
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
     url = f"http://localhost:{up.port}/admin/login/"
@@ -150,7 +150,7 @@ def test_an_open_page_is_notified_of_a_new_device_within_two_seconds(up: Up, bro
         assert stream.headers["Access-Control-Allow-Origin"] == origin
         assert "X-Live-Topic" not in stream.headers
         assert stream.readline() == b"retry: 3000\n"
-        event_with(stream, '"*"')  # a new page fetches itself once
+        event_with(stream, '"*"')  # a new page refreshes once
 
         started = time.monotonic()
         answer = call(up, "/devices/auto-register", enrollment[0], {"serial_number": "L"})
@@ -161,7 +161,7 @@ def test_an_open_page_is_notified_of_a_new_device_within_two_seconds(up: Up, bro
 
 
 def event_with(stream: Any, text: str) -> str:
-    """The data of the next event that contains the text."""
+    """Return the data of the next event that contains the text."""
     while True:
         line = stream.readline().decode()
         if line.startswith("data: ") and text in line:

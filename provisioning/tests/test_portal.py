@@ -422,7 +422,7 @@ def test_the_overview_of_an_empty_tenant_explains_what_is_missing(portal: SignIn
     page = text(portal().get("/admin/"))
 
     assert "No devices yet" in page
-    assert "Nothing has happened yet" in page
+    assert "There are no events yet" in page
 
 
 @pytest.mark.parametrize("url", ["/admin/", DEVICES, CERTIFICATES, "/admin/events/event/"])

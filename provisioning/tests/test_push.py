@@ -158,7 +158,7 @@ def test_a_reconnecting_device_is_notified_once_of_missed_commands(
 def test_a_device_with_a_too_high_sequence_is_notified_to_fetch(
     channel: Channel, device: Device
 ) -> None:
-    """This happens after a backup was restored; fetching corrects the sequence."""
+    """A device has a too high sequence after a backup was restored. Fetching corrects it."""
     token = token_of(device)
 
     async def connect() -> tuple[str, str]:
@@ -204,7 +204,7 @@ def test_a_long_poll_ends_with_the_command(
 def test_a_device_has_one_stream_per_server_process(
     channel: Channel, device: Device, operator: User
 ) -> None:
-    """A new stream ends the previous one, whose connection may be lost unnoticed."""
+    """A new stream of a device ends its previous stream, which may have lost its connection."""
     token = token_of(device)
 
     async def open_eight_streams() -> None:
@@ -294,7 +294,7 @@ def test_without_redis_the_push_server_polls_the_database(
 
 
 def no_application(environ: dict[str, Any]) -> Any:
-    raise AssertionError("The application is not asked.")
+    raise AssertionError("The application must not be called.")
 
 
 class TestDevicePush:

@@ -53,7 +53,7 @@ def create_secrets(up: Up) -> dict[str, str]:
         "device code": pairing["device_code"],
         "user code": pairing["user_code"],
         "user code as typed": pairing["user_code"].replace("-", ""),
-        # A line from the end of the key: its beginning, the modulus, is public.
+        # Use a line from the end of the key. The modulus at the beginning is public.
         "device's private key": private.splitlines()[-4],
         "CA's private key": ca.splitlines()[-4],
         "secret key": (up.var / "secret_key").read_text().strip(),
@@ -79,7 +79,7 @@ def test_no_secret_is_written_anywhere(up: Up, tmp_path: Path) -> None:
         f"table {table}": str(rows(up, f"SELECT t::text FROM {table} t")) for table in tables
     }
     log = up.output()
-    # The first run shows two secrets once, on purpose.
+    # The first run deliberately shows two secrets once.
     welcome = [line for line in log.splitlines() if line.startswith("first_run")]
     written["log"] = "\n".join(line for line in log.splitlines() if line not in welcome)
     written["metrics"] = _get(up, "/metrics")

@@ -64,7 +64,7 @@ class TwoTenants(RuleBasedStateMachine):
         self.service = CertificateManagementService()
 
     def teardown(self) -> None:
-        """Discard the rows of this sequence, so that each one begins with the same."""
+        """Discard the rows of this sequence. Each sequence begins with the same rows."""
         transaction.savepoint_rollback(self.savepoint)
 
     def act(self, tenant: int, operation: Any) -> Any:

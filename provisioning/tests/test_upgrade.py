@@ -1,9 +1,9 @@
 """A database of the previous release migrates and keeps working.
 
-`data/release-1.sql.gz` was written by `pg_dump --inserts` from a database that release 1
-made: a tenant whose owner has a second factor, three devices, a certificate, a sample, a
-running rollout, an event that waits for its subscriber, and beat's schedule.
-`data/release-1.json` has the credentials that were shown at that time.
+`data/release-1.sql.gz` was written by `pg_dump --inserts` from a database of release 1. The
+database contains a tenant whose owner has a second factor, three devices, a certificate, a
+sample, a running rollout, an event with a pending delivery, and beat's schedule.
+`data/release-1.json` contains the credentials of these objects.
 """
 
 import gzip
@@ -101,7 +101,7 @@ with every_tenant_scope():
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    """The URL of a database as release 1 left it."""
+    """Create a database with the data of release 1. Yield its URL."""
     server = os.environ["DATABASE_URL"].rpartition("/")[0]
     copy = f"upgrade_{uuid4().hex[:12]}"
     maintenance = psycopg2.connect(f"{server}/postgres")
@@ -122,7 +122,7 @@ def database() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def upgraded(database: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What the upgraded database did when it was used."""
+    """Upgrade the database and use it. Return the results by name."""
     environment = {
         **os.environ,
         "DATABASE_URL": database,

@@ -44,7 +44,7 @@ def test_every_scheduled_and_routed_task_exists() -> None:
 
 
 def test_no_view_has_a_queryset_attribute() -> None:
-    """It would be created at import, before any tenant is bound."""
+    """A queryset attribute would be created at import, before any tenant is bound."""
     views = {getattr(pattern.callback, "cls", None) for pattern in URL_PATTERNS}
 
     assert {view for view in views if getattr(view, "queryset", None) is not None} == set()

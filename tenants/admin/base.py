@@ -30,8 +30,8 @@ MAX_ROWS_PER_ACTION = 500  # maximum number of rows of one action; use a command
 class PortalAdmin(ModelAdmin):
     """Show members the rows of their tenant, and superusers the rows of all tenants.
 
-    With a `service_form`, this form adds and changes rows. Its `tenant` field need not be
-    listed: superusers get it as the first field of a new row.
+    If `service_form` is set, this form adds and changes rows. Do not list its `tenant`
+    field in the fieldsets. Superusers get it as the first field of a new row.
     """
 
     service_form: ClassVar[type[ServiceForm] | None] = None
@@ -68,7 +68,7 @@ class PortalAdmin(ModelAdmin):
         return [(title, {**options, "fields": ("tenant", *options["fields"])}), *others]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Save nothing for a `ServiceForm`, which has called its service already."""
+        """Save nothing for a `ServiceForm`, because the form has already called its service."""
         if not isinstance(form, ServiceForm):
             super().save_model(request, obj, form, change)
 
@@ -96,10 +96,10 @@ class PortalAdmin(ModelAdmin):
 
 
 class PageAdmin(PortalAdmin):
-    """Admin whose page of a row shows more than its fields, with a template above them."""
+    """Admin whose change page shows an additional template above the fields of the row."""
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Return the template variables of a row's page. It runs in the row's tenant."""
+        """Return the template variables of a row's page. It runs in the row's tenant scope."""
         raise NotImplementedError
 
     def change_view(
@@ -120,7 +120,7 @@ class SingletonAdmin(PortalAdmin):
     it. Members who may not add it see a message with the defaults.
     """
 
-    default_message: ClassVar[str]  # message: what applies if the tenant has no row
+    default_message: ClassVar[str]  # shown if the tenant has no row
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -139,7 +139,7 @@ class SingletonAdmin(PortalAdmin):
 
 
 class CascadeDeleteMixin:
-    """Mixin: the permission to delete a row includes the rows that are deleted with it."""
+    """Mixin: deleting a row requires no permission for the rows deleted with it."""
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         """Delete row by row, so that `delete_model` can call the service."""
@@ -147,14 +147,14 @@ class CascadeDeleteMixin:
             self.delete_model(request, row)  # type: ignore[attr-defined] # of the admin
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """List only the rows themselves: they may have very many related rows."""
+        """List only the rows themselves, because they may have very many related rows."""
         rows = list(objs)
         options = self.opts  # type: ignore[attr-defined] # of the admin
         return list(map(str, rows)), {options.verbose_name_plural: len(rows)}, set(), []
 
 
 class ReadOnlyAdmin(PortalAdmin):
-    """Admin of rows that only services write. It shows them and offers actions."""
+    """Admin of rows that only services write. Users can view the rows and run actions."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -166,7 +166,7 @@ class ReadOnlyAdmin(PortalAdmin):
         return False
 
     def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may run the actions: they need the change permission."""
+        """Return True if the user may run the actions, which need the change permission."""
         options = self.opts
         return request.user.has_perm(f"{options.app_label}.change_{options.model_name}")
 
@@ -259,7 +259,7 @@ def confirmation_page(
 
     Args:
         action: name of the admin action to run after confirmation.
-        choices: values and labels of the reasons to choose from. Empty: no choice.
+        choices: values and labels of the reasons. If empty, no choice is shown.
         button: label of the button that confirms.
     """
     context = {

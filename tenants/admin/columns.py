@@ -15,7 +15,7 @@ def time_column(
     """Return a column that shows a time relative to now.
 
     Args:
-        is_sortable: the list can be sorted by it. Only for indexed fields.
+        is_sortable: whether the list can be sorted by the column. Only for indexed fields.
         never: text for rows without a time.
     """
 

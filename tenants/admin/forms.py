@@ -60,7 +60,7 @@ class ServiceForm(ModelForm):
 
     @property
     def is_new(self) -> bool:
-        """Whether the form adds a row."""
+        """True if the form adds a row."""
         return bool(self.instance._state.adding)
 
     def call_service(self) -> Any:

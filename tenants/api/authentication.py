@@ -1,4 +1,4 @@
-"""Authenticate API requests by bearer token. The token's prefix tells the kind of caller."""
+"""Authenticate API requests by bearer token. The prefix determines the kind of caller."""
 
 from typing import Any, ClassVar
 from uuid import UUID
@@ -14,7 +14,7 @@ from tenants.models import ApiToken, User
 
 
 class BearerAuthentication(BaseAuthentication):
-    """`Authorization: Bearer <token>` (RFC 6750) for one kind of token."""
+    """Authenticate by `Authorization: Bearer <token>` (RFC 6750), for one kind of token."""
 
     prefix: ClassVar[str]
 

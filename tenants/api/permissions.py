@@ -17,14 +17,17 @@ class TenantIsBound(BasePermission):
 
 
 def current_member(request: Request) -> User:
-    """Return the user whose token the request has. Only for views that use `IsMember`."""
+    """Return the user that sent the request. Only for views that use `IsMember`."""
     caller = request.user
     assert isinstance(caller, User)
     return caller
 
 
 class IsMember(TenantIsBound):
-    """Allow members of the tenant: reading for `reads`, writing for `writes` and above."""
+    """Allow members of the tenant, depending on their role.
+
+    Reading requires at least the role `reads`, and writing at least the role `writes`.
+    """
 
     reads: ClassVar[Role] = Role.VIEWER
     writes: ClassVar[Role] = Role.OPERATOR

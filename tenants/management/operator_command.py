@@ -23,7 +23,7 @@ class CommandFailed(CommandError):
 
 
 class OperatorCommand(BaseCommand):
-    """Base class of operator commands. It runs the command for all tenants.
+    """Base class of operator commands. Commands can access the rows of all tenants.
 
     Exit status: 0 on success, 1 on failure with a one-line message, 2 for wrong usage.
     """
@@ -56,7 +56,7 @@ class OperatorCommand(BaseCommand):
 
         Raises:
             DomainError: the command fails.
-            Refused: the command fails and has a result.
+            CommandFailed: the command fails and has a result.
         """
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ from django.db.backends.postgresql import base
 from tenants.context import database_scope
 from tenants.postgresql.row_security import SETTING
 
-HEALTHY_FOR = 1.0  # seconds after a health check during which no other one is needed
+HEALTHY_FOR = 1.0  # seconds after a health check in which no other check is needed
 WITHOUT_SCOPE = ("SAVEPOINT", "RELEASE", "ROLLBACK", "SET ", "VACUUM")
 
 
@@ -35,11 +35,11 @@ class ScopedCursor(psycopg2.extensions.cursor):
             self.execute(query, values)
 
     def _declare(self, scope: str, query: Any, vars: Any) -> None:
-        """Open a server-side cursor, setting the scope by a statement of its own.
+        """Open a server-side cursor. Set the scope in a separate statement.
 
         DECLARE allows no other statement in front of it. Outside a transaction, the
-        result is computed in full while the cursor is declared, so the scope is needed
-        only until then.
+        result is computed in full while the cursor is declared, so the scope can be reset
+        afterwards.
         """
         autocommit = self.connection.autocommit
         with self.connection.cursor(cursor_factory=psycopg2.extensions.cursor) as plain:

@@ -1,10 +1,10 @@
 """Row-level security: PostgreSQL shows each tenant only its own rows.
 
-Every scoped table has a policy that compares `tenant_id` with the scope sent with the
-statement (see `tenants.postgresql.base`). So raw SQL and queries through the wrong
-manager are isolated too. The policies also apply to the owner of the tables. They do not
-apply to superusers and roles that bypass row-level security; with such a role the
-application does not start.
+A scoped table is a table whose rows belong to tenants. Every scoped table has a policy
+that compares `tenant_id` with the scope sent with the statement (see
+`tenants.postgresql.base`). So raw SQL and queries through the wrong manager are isolated
+too. The policies also apply to the owner of the tables. They do not apply to superusers
+and roles that bypass row-level security. With such a role the application does not start.
 """
 
 from collections.abc import Sequence

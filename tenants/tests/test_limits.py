@@ -1,4 +1,4 @@
-"""Tests of the rate limits, and that one caller's requests do not throttle others."""
+"""Tests of the rate limits. The requests of one caller must not throttle other callers."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""Tests of row-level security: isolation by PostgreSQL, even if the code has no filter."""
+"""Tests of row-level security: PostgreSQL isolates tenants even without a query filter."""
 
 from typing import Any
 

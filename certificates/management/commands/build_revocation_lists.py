@@ -14,7 +14,8 @@ from tenants.management.operator_command import OperatorCommand
 class Command(OperatorCommand):
     help = (
         "Build the revocation lists with new entries and those due for a rebuild, as the "
-        "scheduled task does. A root's list can only be built where its key is."
+        "scheduled task does. The list of a root can only be built on a host that has the "
+        "key of the root."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

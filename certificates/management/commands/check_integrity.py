@@ -29,8 +29,7 @@ class Command(OperatorCommand):
         remaining = sum(not difference.mended for difference in differences)
         if remaining:
             raise CommandFailed(
-                f"Differences repaired: {count - remaining}. To be repaired by you: {remaining}.",
-                result,
+                f"Differences repaired: {count - remaining}. Repair by hand: {remaining}.", result
             )
         if differences:
             return result, f"Differences repaired: {count}."

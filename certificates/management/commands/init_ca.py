@@ -16,8 +16,8 @@ from tenants.management.operator_command import OperatorCommand, table
 
 class Command(OperatorCommand):
     help = (
-        "Create the certificate authority, or import an existing one. An existing one is "
-        "never overwritten."
+        "Create the certificate authority (CA), or import one that was created elsewhere. "
+        "If this installation has a CA already, it is not overwritten."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

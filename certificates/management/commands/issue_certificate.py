@@ -17,8 +17,8 @@ from tenants.management.operator_command import OperatorCommand, table
 
 class Command(OperatorCommand):
     help = (
-        "Issue a certificate for a device, for the key of a CSR or for a new key that "
-        "the server generates."
+        "Issue a certificate for a device. With --csr, the certificate is for the key of "
+        "the CSR. Without --csr, the server generates a key."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -31,7 +31,7 @@ class Command(OperatorCommand):
             "--key-type",
             choices=KEY_TYPES,
             default="rsa",
-            help="Type of the generated key, without --csr.",
+            help="Type of the key that the server generates. Ignored with --csr.",
         )
 
     def run(

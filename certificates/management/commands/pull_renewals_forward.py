@@ -14,9 +14,9 @@ from tenants.queries import tenant_by_slug
 
 class Command(OperatorCommand):
     help = (
-        "Start a renewal campaign, for example after an incident: renew all "
-        "certificates, those of a tenant or those of a device model before they are due, "
-        "at a given rate. Without arguments, list the running campaigns."
+        "Start a renewal campaign, for example after an incident. A campaign renews "
+        "certificates at a given rate before they are due: all certificates, or those of "
+        "a tenant or device model. Without arguments, list the running campaigns."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

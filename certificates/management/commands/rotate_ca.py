@@ -41,7 +41,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--revoke-unconfirmed",
             action="store_true",
-            help=("For retire: also revoke certificates whose device has not fetched its new one."),
+            help=("For retire: also revoke certificates of devices that did not fetch a new one."),
         )
         parser.add_argument(
             "--destroy-key",

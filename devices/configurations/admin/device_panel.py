@@ -36,7 +36,7 @@ def panel(request: HttpRequest, device: Device) -> SafeString | str:
 
 
 def _rows(columns: list[Column], status: ConfigurationStatus) -> list[Row]:
-    """Return rows for the keys of the layers, and for keys that only the device has."""
+    """Return a row for each key that a layer sets or that only the device reports."""
     rows = layer_comparison.rows(columns)
     layer_keys = {row.key for row in rows}
     device_keys = sorted(
@@ -48,7 +48,7 @@ def _rows(columns: list[Column], status: ConfigurationStatus) -> list[Row]:
 
 
 def _with_reported(row: Row, status: ConfigurationStatus) -> tuple[Row, str, bool]:
-    """Return a row, the device's value, and whether it differs from the desired one."""
+    """Return a row, the device's value, and whether it differs from the desired value."""
     applied = flatten(status.applied or {})
     differing = {item.key for item in status.differences}
     if status.applied is None:
@@ -58,7 +58,7 @@ def _with_reported(row: Row, status: ConfigurationStatus) -> tuple[Row, str, boo
 
 
 def _screen_until(status: ConfigurationStatus) -> str:
-    """Return when the screen changes, in the device's time zone."""
+    """Return the time at which the screen's state changes, in the device's time zone."""
     if status.screen is None or status.screen.until is None:
         return ""
     zone = ZoneInfo(status.configuration["time_zone"])

@@ -1,4 +1,4 @@
-"""Resolve the layer that a portal page is about, and check permissions for it."""
+"""Resolve the layer that a portal page shows, and check permissions for the layer."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ VIEW = "configurations.view_deviceconfiguration"
 
 @dataclass(frozen=True, slots=True)
 class EditTarget:
-    """The subject of a page, with its layer if it has one."""
+    """The subject of a page, and the layer of the subject if there is one."""
 
     subject: Subject
     subject_id: str

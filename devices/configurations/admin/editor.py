@@ -44,7 +44,7 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
         return _page(request, target, json.dumps(target.document, indent=2))
     require_manage(request, scope)
     text = request.POST.get("document", "")
-    # `over` is the version of a concurrent save that the user was shown and overwrites.
+    # `over` is the number of a newer version that the user saw and chose to overwrite.
     based_on = _parse_number(request.POST.get("over") or request.POST.get("based_on", ""))
     try:
         layer = _save(
@@ -94,7 +94,7 @@ def show_preview(request: HttpRequest, scope: str, subject_id: str) -> HttpRespo
 
 
 def version(request: HttpRequest, scope: str, subject_id: str, number: int) -> HttpResponse:
-    """Compare a version with another one. POST restores it."""
+    """Show a version and compare it with another version. POST restores the shown version."""
     target = resolve_target(request, scope, subject_id)
     with target.scope():
         layer = target.layer
@@ -223,7 +223,7 @@ def _versions(target: EditTarget) -> Any:
 
 
 def _round(target: EditTarget) -> Round | None:
-    """Return a round in progress that recalculates devices of the layer."""
+    """Return the recalculation in progress for the layer's devices, if there is one."""
     if target.tenant_id is None:
         return None
     rounds = Round.objects.filter(Q(tag=target.subject.tag) | Q(tag__isnull=True))

@@ -89,7 +89,8 @@ class ConfigurationAdmin(ReadOnlyAdmin):
     def _tenant(self, request: HttpRequest) -> Tenant | None:
         """Return the tenant whose layers are shown in order.
 
-        For a superuser this is the chosen tenant, or the only one.
+        For a superuser, this is the chosen tenant. If none is chosen, it is the only
+        tenant of the installation.
         """
         tenant_id = current_tenant_id()
         if not signed_in_user(request).is_superuser:

@@ -23,7 +23,7 @@ class MyConfigurationView(APIView):
     configuration has not changed.
     """
 
-    # The version was loaded with the credential, so a 304 reads only one row.
+    # Authentication loads the version with the credential. A 304 therefore reads one row.
     permission_classes = (IsDevice,)
     content_negotiation_class = SingleFormatNegotiation
 
@@ -53,7 +53,7 @@ class MyConfigurationView(APIView):
 
 
 class ReportedView(APIView):
-    """Report that the device has applied its configuration, or why it could not."""
+    """Report that the device has applied its configuration, or why it could not apply it."""
 
     permission_classes = (IsDevice,)
 

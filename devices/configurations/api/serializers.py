@@ -14,8 +14,8 @@ from devices.configurations.services.preview import MAX_LISTED
 
 VERSION_PATTERN = r"[0-9a-f]{64}"
 BASED_ON_HELP = (
-    "The number of the version that the change is based on, 0 for none. The response "
-    "is 409 if the layer has another version."
+    "The number of the version that the change is based on; 0 if the layer has no "
+    "version. If the layer now has another version, the response is 409."
 )
 SCOPES = [choice for choice in Scope.choices if choice[0] != Scope.PLATFORM]
 
@@ -74,7 +74,7 @@ class RestoreFields(StrictSerializer):
 class PreviewFields(SubjectFields):
     document = DocumentField()
     after = serializers.UUIDField(
-        required=False, help_text="Continue the list of devices after this device."
+        required=False, help_text="The id of a device. The list continues after this device."
     )
     limit = StrictIntegerField(
         min_value=1,
@@ -88,7 +88,7 @@ class OrderFields(StrictSerializer):
     tags = serializers.ListField(
         child=StrictCharField(max_length=64),
         max_length=10_000,
-        help_text="All tags that have a configuration, the strongest last.",
+        help_text="All tags that have a configuration, from the weakest to the strongest.",
     )
 
 
@@ -131,8 +131,8 @@ class DifferenceSerializer(serializers.Serializer[Any]):
     after = JSONValueField()
     was_set = serializers.BooleanField(
         help_text=(
-            "True if the first document contains the key. If it contains the key with "
-            "null, the key is left to the device."
+            "True if the first document contains the key. A key with the value null is "
+            "left to the device."
         )
     )
     is_set = serializers.BooleanField(help_text="True if the second document contains the key.")
@@ -171,7 +171,7 @@ class PreviewSerializer(serializers.Serializer[Any]):
     )
     devices = ChangingSerializer(many=True)
     next_after = serializers.UUIDField(
-        allow_null=True, help_text="Send this as `after` to get more devices. Null: no more."
+        allow_null=True, help_text="Send this id as `after` to get more devices. Null at the end."
     )
 
 
@@ -198,10 +198,10 @@ class ReportSerializer(serializers.ModelSerializer[ReportedConfiguration]):
     """The last report of a device."""
 
     applied_version = serializers.CharField(
-        allow_blank=True, help_text="The last version that was applied."
+        allow_blank=True, help_text="The last version that was applied. Empty if unknown."
     )
     document = JSONObjectField(
-        allow_null=True, help_text="The configuration in use, if it differs from the version."
+        allow_null=True, help_text="The configuration in use, if it differs from that of `version`."
     )
 
     class Meta:
@@ -236,7 +236,7 @@ class DeviceConfigurationSerializer(serializers.Serializer[Any]):
     waiting_since = serializers.DateTimeField(
         allow_null=True,
         help_text=(
-            "Since when the device has not applied its desired configuration. Null if it has."
+            "Time since which the desired configuration is not applied. Null if it is applied."
         ),
     )
     differences = DifferenceSerializer(
@@ -245,7 +245,7 @@ class DeviceConfigurationSerializer(serializers.Serializer[Any]):
     screen = ScreenSerializer(
         allow_null=True,
         help_text=(
-            "The state of the screen by its schedule. Null without a schedule or time zone."
+            "The state of the screen by its schedule. Null if a schedule or time zone is missing."
         ),
     )
 
@@ -256,7 +256,7 @@ class MyConfigurationSerializer(serializers.Serializer[Any]):
 
 
 class ReportFields(StrictSerializer):
-    """A device's report that it has applied a version, or why it could not."""
+    """A device's report that it has applied a version, or why it could not apply it."""
 
     version = StrictCharField(max_length=64, pattern=VERSION_PATTERN)
     outcome = serializers.ChoiceField(choices=ReportedConfiguration.Outcome.choices)
@@ -267,5 +267,5 @@ class ReportFields(StrictSerializer):
     document = JSONObjectField(
         required=False,
         allow_null=True,
-        help_text="The configuration in use, if it differs from the version.",
+        help_text="The configuration in use, if it differs from that of `version`.",
     )

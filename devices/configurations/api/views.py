@@ -107,7 +107,7 @@ class ConfigurationsView(ListAPIView[DeviceConfiguration]):
 
 
 class PlatformView(APIView):
-    """The platform's layer, which is below the layers of all tenants."""
+    """The platform's layer. The layers of all tenants override it."""
 
     @extend_schema(responses=LayerSerializer)
     def get(self, request: Request) -> Response:

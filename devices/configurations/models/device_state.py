@@ -16,14 +16,14 @@ VERSION_LENGTH = 64  # hexadecimal digits of SHA-256
 class EffectiveDocument(TenantOwned):
     """The merged document of all layers of some devices, identified by its hash.
 
-    A row is kept while a device is assigned or has reported its version, and for some
-    time after that. A report of an old version can therefore be distinguished from a
-    report of a version that never existed.
+    A row is kept while its version is assigned to a device or is in a device's last
+    report, and until the retention time after its last assignment has ended. A report of
+    an old version can therefore be distinguished from a report of an unknown version.
     """
 
     version = models.CharField(max_length=VERSION_LENGTH)
     document = models.JSONField()
-    wanted_at = models.DateTimeField()  # when it was last assigned to a device
+    wanted_at = models.DateTimeField()  # when a device last had this version
 
     class Meta(TenantOwned.Meta):
         constraints = (
@@ -69,11 +69,11 @@ class DriftQuerySet(models.QuerySet["ConfigurationDrift"]):
 
 
 class ConfigurationDrift(TenantOwned):
-    """A device that is online and has not applied its desired configuration for long.
+    """An online device that has not applied its desired configuration for a long time.
 
-    The row is created at half of the time limit and the event is published at the limit
-    (`announced_at`). The row is deleted when the device goes offline before that: a
-    device that comes back gets time to fetch its configuration.
+    The row is created at half of the time limit, and the event is published at the limit
+    (`announced_at`). If the device goes offline before the limit, the row is deleted, so
+    that the device has time to fetch its configuration when it comes back online.
     """
 
     device = models.OneToOneField(
@@ -103,8 +103,9 @@ class Round(TenantOwned):
     """A recalculation of the effective configurations of a tenant's or a tag's devices.
 
     A round processes the devices in the order of their ids, in batches. If a layer
-    changes during the round, the round continues from the first device after the last
-    one, up to its position at the time of the change (`until`).
+    changes during the round, the round starts again at the first device after it has
+    processed the last device. It then ends at the position that it had at the time of the
+    change (`until`).
     """
 
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, null=True, related_name="+")

@@ -22,7 +22,7 @@ class Scope(models.TextChoices):
 
 
 class Layer(models.Model):
-    """A document that overrides weaker layers. `number` is its current version."""
+    """A document that overrides weaker layers. `number` is the number of its version."""
 
     number = models.PositiveIntegerField(default=0)
     document = models.JSONField(default=dict)

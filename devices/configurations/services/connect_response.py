@@ -1,6 +1,6 @@
 """Configuration fields of the connect response for devices without an assigned version.
 
-All other devices get these fields from their next steps, which every change updates.
+For all other devices, these fields come from `NextSteps`, which every change updates.
 """
 
 import time
@@ -20,7 +20,7 @@ _cache: dict[UUID, tuple[float, bool]] = {}  # tenant: (expires, has layers)
 
 
 def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
-    """Return the configuration fields for a device's first connect, otherwise none."""
+    """Return the fields for a device without an assigned version, otherwise {}."""
     if not _is_unassigned(device):
         return {}
     version = version_for(device, wait=False, now=now)
@@ -32,11 +32,11 @@ def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> d
 def version_for(device: Device, *, wait: bool = True, now: datetime) -> str:
     """Return the version that a device should have.
 
-    The next steps that were loaded with the device's credential are used, so that a
-    device with an assigned version needs no query.
+    The `NextSteps` row was loaded with the device's credential. For a device with an
+    assigned version, no query is therefore needed.
 
     Args:
-        wait: wait for the lock to calculate the version of a new device.
+        wait: for a device without a version, wait for the lock of the calculation.
     """
     if _is_unassigned(device):
         effective.refresh([device.pk], write_empty=True, wait=wait, now=now)
@@ -46,7 +46,7 @@ def version_for(device: Device, *, wait: bool = True, now: datetime) -> str:
 
 
 def clear_cache() -> None:
-    """Forget which tenants have layers. For tests."""
+    """Clear the cache of tenants with and without layers. For tests."""
     _cache.clear()
 
 

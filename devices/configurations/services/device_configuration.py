@@ -28,8 +28,8 @@ class ConfigurationStatus:
     """A device's desired configuration, its sources, and the reported configuration.
 
     `is_assigned` is False for a new device until it connects or a layer changes.
-    `working_out` is True while `configuration` is newer than the assigned `version`: a
-    layer was changed and the device's version was not recalculated yet.
+    `working_out` is True while `configuration` is newer than the assigned `version`. This
+    is the case if a layer was changed and the version was not recalculated yet.
     """
 
     device_id: UUID
@@ -68,7 +68,7 @@ def get_status(device: Device, *, now: datetime) -> ConfigurationStatus:
 
 
 def screen_state(configuration: Document, *, now: datetime) -> ScreenState | None:
-    """Return the screen's state by the schedule. None without schedule or time zone."""
+    """Return the screen's state by the schedule, None without schedule or time zone."""
     schedule, zone = configuration.get("schedule"), configuration.get("time_zone")
     if schedule is None or zone is None:
         return None

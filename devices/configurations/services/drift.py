@@ -1,7 +1,7 @@
 """Detection of online devices that have not applied their desired configuration.
 
-An offline device has not drifted. When a device was offline, its time starts again, so
-that it can fetch its configuration before an event is published.
+Only online devices are examined. After a device comes back online, it has half of the time
+limit to fetch its configuration before an event is published.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ BATCH = 2_000
 
 @dataclass(frozen=True, slots=True)
 class DriftCounts:
-    """How many drifts one run noticed, announced with an event, and ended."""
+    """The numbers of drifts that one run noticed, announced with an event, and ended."""
 
     noticed: int
     announced: int
@@ -34,8 +34,8 @@ class DriftCounts:
 def detect(*, now: datetime, limit: timedelta) -> DriftCounts:
     """Update the drifts of all tenants' devices. Runs may overlap.
 
-    A device is noticed when it has waited for half of the limit. The drift is announced
-    when the device has been online and waiting for the other half.
+    A drift is noticed after the device has waited for half of the limit. Its event is
+    published after the device has been online and waiting for the other half.
     """
     return DriftCounts(
         ended=_repeat(lambda: _end(now)),
@@ -65,10 +65,7 @@ def _steps() -> QuerySet[NextSteps]:
 
 @transaction.atomic
 def _end(now: datetime) -> int:
-    """End drifts.
-
-    The device has converged, was retired, or went offline before the limit.
-    """
+    """End the drifts of devices that converged, were retired, or went offline before the limit."""
     waiting = Exists(_steps().filter(configuration_waiting_since__isnull=False))
     online = Q(device__status=Device.Status.ONLINE, device__quarantined_at__isnull=True)
     offline_before_limit = ~online & Q(announced_at__isnull=True)
@@ -109,7 +106,7 @@ def _announce(now: datetime, *, before: datetime) -> int:
 def _drifted_event(
     steps: NextSteps, report: ReportedConfiguration | None, now: datetime
 ) -> ConfigurationDrifted:
-    since = steps.configuration_waiting_since  # None if it has reported since the query
+    since = steps.configuration_waiting_since  # None if a report arrived since the query
     return ConfigurationDrifted(
         tenant_id=steps.tenant_id,
         device_id=steps.device_id,

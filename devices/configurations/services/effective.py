@@ -86,7 +86,7 @@ def tenant_document() -> dict[str, Any]:
 
 
 def document_of(version: str) -> dict[str, Any] | None:
-    """Return the document of a version, None if the current tenant does not have it."""
+    """Return the document of a version, None if the current tenant has no such version."""
     if version == EMPTY_VERSION:
         return {}
     rows = EffectiveDocument.objects.filter(version=version)
@@ -97,7 +97,7 @@ def lock_calculation(*, wait: bool = True) -> bool:
     """Lock the calculation of the current tenant's documents until the commit.
 
     Args:
-        wait: wait for the lock; otherwise return False if it is not free.
+        wait: if False, return False at once when the lock is not free.
     """
     subject = f"effective configurations of {current_tenant_id()}"
     if not wait:
@@ -112,13 +112,13 @@ def refresh(
 ) -> int:
     """Recalculate the effective configurations of some of the tenant's devices.
 
-    One transaction of a tenant calculates at a time, up to its commit. A result from
-    older layers can therefore not overwrite one from newer layers. Only changed
-    versions are written.
+    Only one transaction per tenant calculates at a time, because it holds a lock until its
+    commit. A result from older layers can therefore not overwrite a result from newer
+    layers. Only changed versions are written.
 
     Args:
         write_empty: also assign the empty version to new devices without layers.
-        wait: wait for the lock; otherwise do nothing if it is not free.
+        wait: if False, do nothing when the lock is not free.
 
     Returns:
         The number of devices whose version changed.
@@ -193,8 +193,8 @@ def documents_of(layers: Iterable[UUID]) -> dict[UUID, Any]:
 def _calculate(combinations: set[Layers]) -> dict[Layers, tuple[str, dict[str, Any]]]:
     """Return the version and document of each combination of layers.
 
-    The platform's and the tenant's layers are below each combination, and the keys set
-    by the server are above it.
+    Each combination overrides the platform's and the tenant's layers. The keys set by the
+    server override all layers.
     """
     base = [("", platform_document()), ("", tenant_document())]
     server = ("", keys_set_by_server())
@@ -219,13 +219,13 @@ def _store(documents: dict[str, dict[str, Any]], now: datetime) -> None:
 
 
 def _update_wanted_at(versions: set[str | None], now: datetime) -> None:
-    """Start the retention time of versions that devices had until now."""
+    """Start the retention time of the devices' previous versions."""
     previous = [version for version in versions if version]
     EffectiveDocument.objects.filter(version__in=previous).update(wanted_at=now)
 
 
 def _assign(changed: dict[UUID, str], now: datetime) -> None:
-    """Write the devices' new versions to their next steps, and since when they wait."""
+    """Write the devices' new versions to `NextSteps`, and the time since which they wait."""
     reports = ReportedConfiguration.objects.in_bulk(changed)
     next_steps.write_configurations(
         {

@@ -23,7 +23,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A key's value in a layer, if it is set, and whether it is the effective value."""
+    """The value of a key in one layer. The text is empty if the layer does not set the key."""
 
     text: str
     is_set: bool
@@ -42,7 +42,7 @@ class Row:
 
 
 def columns(subject: Subject, document: dict[str, Any]) -> list[Column]:
-    """Return the layers up to the subject's own, which has the proposed document."""
+    """Return the weaker layers, and the subject's own layer with the proposed document."""
     below = [Column(str(layer), layer.document, layer=layer) for layer in _layers_below(subject)]
     return [*below, Column(label(subject), document, is_edited=True)]
 
@@ -74,7 +74,7 @@ def rows(layers: Sequence[Column]) -> list[Row]:
 
 
 def inherited(layers: Sequence[Column]) -> dict[str, dict[str, str]]:
-    """Return the values without the edited layer: text, value and source by key."""
+    """Return text, value and source by key, merged without the edited layer."""
     below = [column for column in layers if not column.is_edited]
     merged = merge_layers((column.label, column.document) for column in below)
     values: dict[str, Any] = {}

@@ -81,7 +81,7 @@ def validated(document: Any) -> dict[str, Any]:
 
 
 def layer_of(subject: Subject) -> DeviceConfiguration | None:
-    """Return the current tenant's layer of a subject, None if it was never saved."""
+    """Return the current tenant's layer of a subject, None if there is no such layer."""
     layers = DeviceConfiguration.objects.select_related("tag", "device")
     return layers.filter(scope=subject.scope, tag=subject.tag, device=subject.device).first()
 
@@ -102,11 +102,12 @@ def save(
     the layer's effect on devices.
 
     Args:
-        based_on: the number of the version that the change is based on, 0 for none.
+        based_on: the number of the version that the change is based on; 0 if the layer has
+            no version. If None, concurrent changes are overwritten.
 
     Raises:
         InvalidSubject, InvalidDocument: see `Subject.validate` and `validated`.
-        ConfigurationChanged: the layer has a version newer than `based_on`.
+        ConfigurationChanged: the number of the layer's version is not `based_on`.
     """
     subject.validate()
     document = validated(document)
@@ -120,7 +121,7 @@ def save(
     record([_saved_event(layer, changes, note, restored_number, now, tag=tag, **ids)])
     # Request the round before locking the calculation. The worker uses the same order;
     # the opposite order could deadlock.
-    if is_first:  # devices without this layer get the empty version assigned
+    if is_first:  # the round assigns the empty version to other devices
         recalculation.request(now=now)
     elif subject.device is None:
         recalculation.request(tag=subject.tag, now=now)
@@ -185,7 +186,7 @@ def put_in_order(*, tags: Sequence[str], now: datetime) -> list[DeviceConfigurat
         tags: the names of all tags that have a configuration.
 
     Raises:
-        InvalidOrder: a tag is named twice, has no configuration, or is missing.
+        InvalidOrder: a tag is listed twice, has no configuration, or is missing.
     """
     transaction_lock(f"order of configurations of {current_tenant_id()}")
     layers = list(DeviceConfiguration.objects.of_tags().select_related("tag"))
@@ -203,7 +204,7 @@ def put_in_order(*, tags: Sequence[str], now: datetime) -> list[DeviceConfigurat
     if before == list(tags):
         return layers
     ordered = [by_name[name] for name in tags]
-    # Ranks are unique: new ranks start above all existing ones.
+    # Ranks are unique. The new ranks therefore start above all existing ranks.
     for rank, layer in enumerate(ordered, start=_next_rank()):
         layer.rank = rank
     DeviceConfiguration.objects.bulk_update(ordered, ["rank"])
@@ -248,7 +249,7 @@ def _write(
     restored_number: int | None,
     now: datetime,
 ) -> dict[str, tuple[Any, Any]] | None:
-    """Write the next version of a locked layer. Return its changes, None if equal."""
+    """Write the next version of a locked layer. Return its changes, None if there are none."""
     if based_on is not None and based_on != layer.number:
         raise ConfigurationChanged(layer.number)
     changed_keys = differences(layer.document, document)

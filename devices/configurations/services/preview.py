@@ -24,15 +24,15 @@ from devices.registry.services.tags import device_names
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant
 
-MAX_TENANTS = 500  # examined for the platform's layer
-MAX_COMBINATIONS = 20_000  # calculated; with more, the preview is incomplete
+MAX_TENANTS = 500  # tenants examined in a preview of the platform's layer
+MAX_COMBINATIONS = 20_000  # of layers; if there are more, the preview is incomplete
 MAX_LISTED = 100  # devices in one response
 STEP = 2_000  # devices examined in one step to fill the list
-MAX_STEPS = 50  # for one response; the next response continues the list
+MAX_STEPS = 50  # steps for one response; the next response continues the list
 CHUNK = 1_000  # combinations whose documents are in memory at the same time
 
-# The combinations of tag and device layers, the number of devices that have each, and
-# the number of all devices.
+# Select the combinations of tag and device layers, the number of devices with each
+# combination, and the number of all devices.
 COMBINATIONS = """
     SELECT layers, count(*), sum(count(*)) OVER () FROM (
         SELECT coalesce(tagged.layers, '{}') || coalesce(own.layers, '{}')
@@ -80,7 +80,7 @@ class Preview:
     looked_at: int = 0  # devices that the layer applies to
     changing: int = 0  # devices that would change
     complete: bool = True
-    keys: Counter[str] = field(default_factory=Counter)  # devices that change, by key
+    keys: Counter[str] = field(default_factory=Counter)  # number of changing devices by key
     devices: list[ChangedDevice] = field(default_factory=list)
     next_after: UUID | None = None  # the last listed or examined device, if more follow
 
@@ -92,7 +92,7 @@ class _Proposal:
     subject: Subject
     document: dict[str, Any]
     layer: DeviceConfiguration | None
-    base: list[Any]  # the present documents below the layers of tags and devices
+    base: list[Any]  # present documents of the platform's and the tenant's layers
     new_base: list[Any]
     ranks: dict[UUID, int | None]
 
@@ -194,8 +194,8 @@ def _add_tenant(result: Preview, proposal: _Proposal, after: UUID | None, limit:
 def _combinations(subject: Subject) -> Iterator[tuple[Layers, int, int]]:
     """Yield the combinations of layers that the subject's devices have.
 
-    Each comes with the number of its devices and the number of all devices. The most
-    frequent combinations come first. At most `MAX_COMBINATIONS` + 1 are returned.
+    Yield a combination, the number of devices that have it, and the number of all devices.
+    The most frequent combinations come first. At most `MAX_COMBINATIONS` + 1 are yielded.
     """
     if subject.device is not None:
         own = effective.own_layers([subject.device.pk])

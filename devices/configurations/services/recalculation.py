@@ -1,8 +1,7 @@
 """Recalculation of devices' effective configurations in batches after a layer changes.
 
-A `Round` row stores the progress. Each batch updates it in the batch's transaction, so
-that a stopped or killed worker loses nothing: the next run continues after the last
-batch.
+A `Round` row stores the progress of a recalculation. Each batch updates this row in its own
+transaction. If a worker is stopped or killed, the next run continues after the last batch.
 """
 
 from datetime import datetime
@@ -24,8 +23,8 @@ BATCH = 2_000  # devices in one transaction, which takes about a tenth of a seco
 def request(*, tag: Tag | None = None, now: datetime) -> None:
     """Request a round for the current tenant's devices, or for those with a tag.
 
-    Call this in the transaction that changes the layer. A round in progress is
-    extended: it processes the devices up to its present position again.
+    Call this function in the transaction that changes the layer. If a round is in
+    progress, it processes the devices up to its present position again.
     """
     _request("SELECT %s::uuid, %s::bigint", [current_tenant_id(), tag and tag.pk], now)
 
@@ -73,8 +72,8 @@ def _request(subjects: str, values: list[object], now: datetime) -> None:
 
 
 def _process(current: Round, now: datetime) -> None:
-    # Lock before the devices are selected: a device that gets the tag in a transaction
-    # that commits meanwhile is then among them.
+    # Lock before the devices are selected. A device whose tag is added by a transaction
+    # that commits in the meantime is then selected too.
     effective.lock_calculation()
     ids = _next_ids(current)
     is_for_tenant = current.tag_id is None

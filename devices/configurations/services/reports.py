@@ -1,4 +1,4 @@
-"""Reports of devices about their configuration, compared with the desired one."""
+"""Reports of devices about their configuration, compared with the desired configuration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,13 +55,13 @@ def report(
     document: dict[str, Any] | None = None,
     now: datetime,
 ) -> ReportedConfiguration:
-    """Store that a device has applied a version, or why it could not.
+    """Store that a device has applied a version, or why it could not apply it.
 
     Repeating the last report has no effect.
 
     Args:
-        version: the version of the document that the device was given.
-        document: the configuration in use, if it differs from the version.
+        version: the version of the document that the device received.
+        document: the configuration in use, if it differs from that document.
 
     Raises:
         UnknownVersion: no device of this tenant was ever assigned the version.
@@ -92,7 +92,7 @@ def report(
 
 
 def compare(device: Device) -> Comparison:
-    """Compare a device's desired configuration with its reported one."""
+    """Compare a device's desired configuration with its reported configuration."""
     steps = NextSteps.objects.filter(device=device).first()
     row = ReportedConfiguration.objects.filter(device=device).first()
     version = (steps.configuration_version if steps else None) or EMPTY_VERSION
@@ -130,7 +130,7 @@ def _applied_version(row: ReportedConfiguration, before: ReportedConfiguration |
     if row.outcome == Outcome.APPLIED:
         return row.version
     previous = before.applied_version if before is not None else ""
-    # A failure of the applied version means that the device does not have it any more.
+    # If the applied version fails, the device does not have this version any more.
     return "" if previous == row.version else previous
 
 
@@ -146,7 +146,7 @@ def _store(row: ReportedConfiguration) -> None:
 def _update_waiting(
     device: Device, steps: NextSteps | None, row: ReportedConfiguration, now: datetime
 ) -> None:
-    """Update since when the device waits for its desired configuration."""
+    """Update the time since which the device waits for its desired configuration."""
     desired = (steps.configuration_version if steps else None) or EMPTY_VERSION
     before = steps.configuration_waiting_since if steps else None
     since = None if effective.has_applied(row, desired) else before or now

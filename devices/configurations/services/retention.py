@@ -1,4 +1,4 @@
-"""Deletion of effective documents that no device is assigned or has reported."""
+"""Deletion of effective documents that no device uses."""
 
 from datetime import datetime
 
@@ -9,6 +9,8 @@ BATCH = 5_000
 
 def delete_unused(*, before: datetime) -> int:
     """Delete unused documents that were last assigned before a time.
+
+    A document is used if its version is assigned to a device or is in a device's last report.
 
     Returns:
         The number of deleted documents.
@@ -22,9 +24,10 @@ def delete_unused(*, before: datetime) -> int:
 
 @transaction.atomic
 def _delete_batch(before: datetime) -> int:
-    """Delete a batch. A document that is assigned meanwhile has a newer `wanted_at`.
+    """Delete a batch of unused documents.
 
-    The outer condition on `wanted_at` checks this again, so such a document is kept.
+    A document may be assigned to a device while the query runs. This sets a newer
+    `wanted_at`. The outer condition checks `wanted_at` again and keeps the document.
     """
     with connection.cursor() as cursor:
         cursor.execute(

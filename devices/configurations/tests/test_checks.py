@@ -1,4 +1,4 @@
-"""Validation of layer documents. Without a database."""
+"""Validation of layer documents. The tests use no database."""
 
 from typing import Any
 

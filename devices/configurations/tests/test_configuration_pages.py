@@ -95,7 +95,7 @@ def test_an_invalid_document_does_not_hide_a_concurrent_save(
     page = f"{PAGES}edit/tenant/{tenant.pk}/"
     response = operator.post(page, {"document": '{"volume": 999}', "based_on": "1"})
     assert 'name="based_on" value="1"' in text(response)
-    for _ in range(2):  # pressing the button again must not overwrite
+    for _ in range(2):  # a second attempt must not overwrite either
         response = operator.post(page, {"document": '{"volume": 9}', "based_on": "1"})
         assert response.status_code == 409
         assert "Not saved: there is a newer version 2" in text(response)
@@ -251,7 +251,7 @@ def test_the_device_page_shows_the_schedule_in_the_devices_time_zone(
     schedule = [{"days": ["monday"], "on": "00:00", "off": "00:00"}]
     save_for_device(device, {"schedule": schedule, "time_zone": "Asia/Tokyo"}, now=now)
     content = text(operator.get(f"/admin/devices/device/{device.pk}/change/"))
-    assert "By the schedule, the screen is" in content
+    assert "According to the schedule, the screen is" in content
     assert "Monday 00:00" in content or "Tuesday 00:00" in content
 
 

@@ -1,4 +1,4 @@
-"""Merging, comparison and hashes of documents. Without a database."""
+"""Merging, comparison and hashes of documents. The tests use no database."""
 
 from typing import Any
 

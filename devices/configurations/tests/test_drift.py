@@ -28,14 +28,14 @@ def detect(now: datetime) -> DriftCounts:
 
 @pytest.fixture
 def drifting(tenant: Tenant, now: datetime) -> Device:
-    """An online device that got a new volume at `now` and has not reported."""
+    """An online device that was assigned a new volume at `now` and has not reported it."""
     device: Device = DeviceFactory.create(tenant=tenant, status="online", last_seen=now)
     save_for_device(device, {"volume": 50}, now=now)
     return device
 
 
 def run_until_announced(now: datetime) -> None:
-    """Detect at half of the limit and at the limit."""
+    """Run the detection at half of the limit and at the limit."""
     detect(now + HALF)
     detect(now + LIMIT)
 

@@ -24,7 +24,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture
 def tag() -> Tag:
-    """A tag of two of three devices. The tenant's layer sets the volume to 80."""
+    """A tag that two of three devices have. The tenant's layer sets the volume to 80."""
     now = datetime.now(UTC)
     tenant = TenantFactory.create()
     tag: Tag = TagFactory.create(tenant=tenant, name="lobby")
@@ -56,7 +56,7 @@ def line(page: Page, key: str) -> Any:
 
 
 def choose(page: Page, key: str, state: str) -> Any:
-    """Choose inherit, set or device for a key. Return its line."""
+    """Select `inherit`, `set` or `device` for a key. Return the line of the key."""
     key_line = line(page, key)
     key_line.locator("select").first.select_option(state)
     return key_line

@@ -143,7 +143,7 @@ def test_a_layer_does_not_apply_to_another_tenants_devices(device: Device, now: 
 def test_a_save_requests_the_round_before_it_locks_the_calculation(
     device: Device, now: datetime
 ) -> None:
-    """The worker uses the same order. The opposite order could deadlock."""
+    """A save and the worker must use the same order of locks, to avoid deadlocks."""
     calls = []
     with (
         patch.object(recalculation, "request", side_effect=lambda **_: calls.append("round")),
@@ -156,7 +156,7 @@ def test_a_save_requests_the_round_before_it_locks_the_calculation(
 def test_a_round_locks_the_calculation_before_it_selects_devices(
     device: Device, now: datetime
 ) -> None:
-    """A device that got the tag before the lock is therefore recalculated too."""
+    """A device that got the tag before the round has the lock must be recalculated too."""
     with patch.object(effective, "lock_calculation") as lock:
         save_for_tenant(device.tenant, {"volume": 5}, now=now)
         recalculation.process_batch(now=now)
@@ -178,7 +178,7 @@ def test_a_retired_device_does_not_wait_for_a_configuration(device: Device, now:
 
 
 def connect(device: Device, now: datetime) -> Any:
-    """Return the connect response of a device that is loaded with its next steps."""
+    """Load a device with its `NextSteps`. Return its connect response."""
     with tenant_scope(device.tenant_id):
         device = Device.objects.select_related("next_steps").get(pk=device.pk)
         return presence.connect(device=device, report=ConnectReport(), now=now)

@@ -1,4 +1,4 @@
-"""Reports of devices about their configuration, compared with the desired one."""
+"""Reports of devices about their configuration, compared with the desired configuration."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

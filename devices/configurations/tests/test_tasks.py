@@ -1,4 +1,4 @@
-"""The Celery tasks of configurations with a worker."""
+"""The Celery tasks of configurations, run by a worker."""
 
 from datetime import timedelta
 

@@ -82,7 +82,7 @@ def charts(device: Device, *, span: str, now: datetime) -> list[Chart]:
 
 
 def figures(sample: AbstractSample) -> Iterator[Figure]:
-    """Yield the values of a sample as text, without those not reported."""
+    """Yield the reported values of a sample as text."""
     for name in ("cpu_usage", "ram_usage", "storage_usage", "battery_level"):
         value = getattr(sample, name)
         if value is not None:

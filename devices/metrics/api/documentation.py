@@ -8,12 +8,12 @@ from devices.metrics.sample_validation import MAX_SAMPLES
 _TIME = {
     "type": "string",
     "format": "date-time",
-    "description": "By the device's clock. The server's time if left out.",
+    "description": "Time by the device's clock. If omitted, the server's time is used.",
 }
 
 
 def sample() -> dict[str, Any]:
-    """Return the schema of one sample. Every field may be left out or null."""
+    """Return the schema of one sample. Every field may be omitted or null."""
     recorded_at = {**_TIME, "type": ["string", "null"]}
     properties: dict[str, Any] = {"recorded_at": recorded_at}
     for field in FIELDS:
@@ -36,7 +36,7 @@ def body() -> dict[str, Any]:
     sent_at = {
         "type": ["string", "null"],
         "format": "date-time",
-        "description": "When the batch was sent, by the device's clock.",
+        "description": "Time at which the batch was sent, by the device's clock.",
     }
     batch = {
         "type": "object",
@@ -55,11 +55,11 @@ def sample_response() -> dict[str, Any]:
         "device_time": {
             "type": ["string", "null"],
             "format": "date-time",
-            "description": "The time of the device's clock, if the clock was wrong.",
+            "description": "Original time by the device's clock, if the clock was wrong.",
         },
         "ram_usage": {"type": ["number", "null"], "description": "%"},
         "storage_usage": {"type": ["number", "null"], "description": "%"},
-        "extra": {"type": ["object", "null"], "description": "Unknown fields."},
+        "extra": {"type": ["object", "null"], "description": "Fields not in this schema."},
     }
     schema["description"] = "One sample."
     return schema
@@ -101,7 +101,7 @@ def _schema(field: Field) -> dict[str, Any]:
 
 
 def history() -> dict[str, Any]:
-    """Return the schema of the response about one device."""
+    """Return the schema of the response with the metrics of one device."""
     link = {"type": ["string", "null"], "format": "uri"}
     return {
         "type": "object",

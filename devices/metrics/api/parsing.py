@@ -18,8 +18,8 @@ GZIP = 31  # zlib's wbits: the gzip format with the largest window
 class SamplesParser(StrictJSONParser):
     """Parse one sample, a list of samples, or a batch, optionally compressed with gzip.
 
-    NaN and the infinities, which are not valid JSON, are accepted here. The sample
-    validation then reports the sample that has them, and the others are stored.
+    The parser accepts NaN and infinities, which are not valid JSON. The sample validation
+    then refuses only the samples that contain them.
     """
 
     strict = False

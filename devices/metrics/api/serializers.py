@@ -29,7 +29,7 @@ class HistoryQuerySerializer(PeriodSerializer):
     bucket = serializers.ChoiceField(
         choices=BUCKETS,
         default="raw",
-        help_text="Return single samples, or roll-ups by hour or day.",
+        help_text="`raw` returns samples. `hour` and `day` return roll-ups.",
     )
     measure = serializers.ChoiceField(
         choices=CHOICES, required=False, help_text="Limit roll-ups to this measure."
@@ -43,7 +43,7 @@ class AggregateQuerySerializer(PeriodSerializer):
     by = serializers.ChoiceField(
         choices=[name for name in GROUPINGS if name],
         required=False,
-        help_text="Return one group for each value. One group in total if left out.",
+        help_text="Return one group for each value. If omitted, return one group in total.",
     )
     model = StrictCharField(max_length=64, required=False)
     app_version = StrictCharField(max_length=64, required=False)
@@ -51,7 +51,7 @@ class AggregateQuerySerializer(PeriodSerializer):
 
 
 class FaultSerializer(serializers.Serializer[Any]):
-    """An error in one sample; `attr` is the path of the sample and its field."""
+    """An error in one sample. `attr` is the path of the sample and its field."""
 
     code = serializers.CharField()
     detail = serializers.CharField()
@@ -59,12 +59,12 @@ class FaultSerializer(serializers.Serializer[Any]):
 
 
 class StoredSerializer(serializers.Serializer[Any]):
-    """The result of a request; all samples that are not in `refused` are stored."""
+    """The result of a request. All samples that are not in `refused` are stored."""
 
     stored = serializers.IntegerField()
-    repeated = serializers.IntegerField(help_text="Samples that were stored already.")
+    repeated = serializers.IntegerField(help_text="Number of samples that were already stored.")
     corrected = serializers.IntegerField(
-        help_text=("Samples moved to the server's time because the device's clock is wrong.")
+        help_text=("Number of samples whose time was corrected to the server's clock.")
     )
     refused = FaultSerializer(many=True)
     server_time = serializers.DateTimeField()

@@ -78,7 +78,7 @@ class SamplePages(KeysetPagination):
 
 
 class DeviceMetricsView(APIView):
-    """A device's latest sample, with the samples or roll-ups of a period."""
+    """Return a device's latest sample and the samples or roll-ups of a period."""
 
     @extend_schema(parameters=[HistoryQuerySerializer], responses={200: documentation.history()})
     def get(self, request: Request, device_id: UUID) -> Response:
@@ -113,7 +113,7 @@ class DeviceMetricsView(APIView):
 
 
 class AggregateView(APIView):
-    """A measure across the tenant's devices, by model, app version, tag or time."""
+    """Aggregate a measure across the tenant's devices, by model, app version, tag or time."""
 
     @extend_schema(parameters=[AggregateQuerySerializer], responses=AggregateSerializer)
     def get(self, request: Request) -> Response:
@@ -141,7 +141,7 @@ class AggregateView(APIView):
 
 
 def _batch(body: Any) -> tuple[list[Any], Any]:
-    """Return the samples of a body in any of its forms, and its `sent_at`."""
+    """Return the samples and `sent_at` of a body: one sample, a list, or a batch."""
     if isinstance(body, list):
         return body, None
     if "samples" not in body:
@@ -155,7 +155,7 @@ def _batch(body: Any) -> tuple[list[Any], Any]:
 
 
 def _validation_error(faults: list[Fault], *, is_single: bool) -> ValidationError:
-    """Return a 400 error; for a single sample, `attr` does not name the sample."""
+    """Return a 400 error. For a single sample, `attr` contains only the path of the field."""
     errors: dict[str, list[ErrorDetail]] = {}
     for fault in faults[:100]:
         attr = (fault.field or "non_field_errors") if is_single else _attr(fault)

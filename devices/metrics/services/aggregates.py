@@ -34,10 +34,10 @@ _GROUP_KEYS = {
 class Group:
     """The aggregates of one group of devices.
 
-    `p95`: 95 % of the devices have an average at or below this value.
+    95 % of the devices have an average at or below `p95`.
     """
 
-    value: str  # of the grouping; a time is in ISO 8601
+    value: str  # the value of the grouping; times are in ISO 8601
     devices: int
     samples: int
     average: float
@@ -51,9 +51,9 @@ def aggregate(
 ) -> list[Group]:
     """Aggregate a measure over a period. Return one group for each value of `by`.
 
-    Groups are sorted by number of samples, the largest first; groups by hour or day are
-    sorted by time. The app version is the one that sent the newest sample of an hour or
-    day. Model and tags are the current ones. A device with several tags is counted in the
+    Groups are sorted by number of samples, the largest first. Groups by hour or day are
+    sorted by time. The app version is the version that sent the newest sample of an hour or
+    day. The model and the tags are the current values. A device with several tags is counted in the
     group of each tag.
 
     Args:

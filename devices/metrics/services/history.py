@@ -29,7 +29,7 @@ class Period:
     def with_defaults(
         cls, *, bucket: str, start: datetime | None, end: datetime | None, now: datetime
     ) -> "Period":
-        """Return a period of the bucket's default length where a bound is missing.
+        """Return a period. A missing bound is derived from the bucket's default length.
 
         Args:
             bucket: `raw`, `hour` or `day`.
@@ -69,9 +69,9 @@ def roll_ups(
 ) -> list[dict[str, Any]]:
     """Return the roll-ups of a device by hour or day, oldest first.
 
-    Hours and days without samples are omitted. The 95th percentile is computed here from
-    the samples where it is not stored: while the hour or day is not over, and shortly
-    after late samples.
+    Hours and days without samples are omitted. If the 95th percentile is not stored, it
+    is computed from the samples. This is the case while the hour or day is not over, and
+    shortly after late samples.
 
     Args:
         bucket: `hour` or `day`.
@@ -123,7 +123,7 @@ def percentile_sql(name: str) -> str:
 
 
 def sample_values(sample: AbstractSample) -> dict[str, Any]:
-    """Return a sample in the JSON layout devices use, plus the computed columns."""
+    """Return a sample in the JSON format of devices, plus the computed columns."""
     values: dict[str, Any] = {
         "recorded_at": sample.recorded_at,
         "received_at": sample.received_at,

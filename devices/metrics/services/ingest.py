@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 6
-# SQLSTATE codes, and in tuples also prefixes of codes:
+# SQLSTATE codes. The tuples also contain prefixes of codes.
 RETRYABLE_STATES = {"40P01", "40001", "55P03"}  # deadlock, serialization, lock timeout
 CONNECTION_STATES = ("08", "57P")  # connection lost; server shutting down or starting
 STORAGE_STATES = ("53", "25006", "58030")  # disk, memory or connections; read-only; I/O
@@ -60,11 +60,12 @@ class Outcome:
 def ingest(*, device: Device, samples: list[Any], sent_at: Any = None, now: datetime) -> Outcome:
     """Store the valid samples of a request and mark the device as seen.
 
-    Accepted samples are committed when this returns. Repeating a request is harmless.
+    Accepted samples are committed when the function returns. Repeating a request has no
+    further effect.
 
     Args:
         samples: objects decoded from JSON.
-        sent_at: when the device sent them by its own clock, as in JSON; or None.
+        sent_at: when the device sent the samples, by its own clock, as in JSON; or None.
 
     Raises:
         NoSamples: the list is empty.
@@ -137,7 +138,7 @@ def _store(device: Device, result: ValidationResult, now: datetime) -> int:
 
 @transaction.atomic
 def _store_in_transaction(device: Device, result: ValidationResult, now: datetime) -> int:
-    # This locks the device row, so two requests of one device are stored in turn.
+    # This call locks the device row, so requests of one device are stored one by one.
     presence.record_sign_of_life(device=device, now=now)
     return store(
         result.rows,

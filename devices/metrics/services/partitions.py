@@ -53,7 +53,7 @@ ROLL_UPS = tuple(
 
 
 def create_for(moments: Iterable[datetime]) -> int:
-    """Create the missing partitions for rows of these times. Return how many."""
+    """Create the missing partitions for rows of these times. Return their number."""
     required = {
         (table.partition_name(moment), table, table.partition_bounds(moment))
         for moment in moments
@@ -71,7 +71,7 @@ def create_for(moments: Iterable[datetime]) -> int:
 def create_ahead(*, now: datetime) -> int:
     """Create the missing partitions for the coming days and for late samples.
 
-    Late samples may be as old as the retention. Return how many were missing.
+    Late samples may be as old as the retention. Return the number of missing partitions.
     """
     days = range(-settings.METRICS_RETENTION_DAYS, AHEAD.days + 1)
     return create_for(now + timedelta(days=day) for day in days)
@@ -94,7 +94,7 @@ def drop_expired(table: PartitionedTable, *, before: datetime) -> list[str]:
 
 @transaction.atomic
 def _create(name: str, table: PartitionedTable, bounds: tuple[datetime, datetime]) -> None:
-    """Create a separate table and attach it: this does not block readers and writers."""
+    """Create a separate table and attach it. This does not block readers and writers."""
     quote = connection.ops.quote_name
     transaction_lock("metrics partitions")
     if _exists(name):
@@ -117,8 +117,8 @@ def _drop(partition: "_Partition", table: PartitionedTable) -> None:
     mode = "CONCURRENTLY" if not connection.in_atomic_block else ""
     if partition.is_half_detached:
         mode = "FINALIZE"
-    # Without a tenant scope: setting the scope is sent in the same message as the
-    # statement, and PostgreSQL requires DETACH … CONCURRENTLY to be sent alone.
+    # Without a tenant scope, no SET is sent in the same message as the statement.
+    # PostgreSQL requires DETACH … CONCURRENTLY to be sent alone.
     with tenant_scope(None), connection.cursor() as cursor:
         if partition.is_attached:
             cursor.execute(
@@ -128,7 +128,7 @@ def _drop(partition: "_Partition", table: PartitionedTable) -> None:
 
 
 def _exists(name: str) -> bool:
-    # Not with `to_regclass`: it may return a cached "not found" from before the lock.
+    # `to_regclass` is not used, because it may return a cached "not found" from before the lock.
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -19,7 +19,7 @@ def compute_percentiles(
 
     The rows are locked in one statement and computed in the next one. The second
     statement has a newer snapshot, so a sample committed before the lock was taken is
-    included. Rows locked by another transaction are left to the next run.
+    included. The next run computes rows that are locked by another transaction.
 
     Args:
         bucket: `hour` or `day`.

@@ -11,7 +11,7 @@ from tenants.context import tenant_scope
 
 
 def at(moment: datetime, **values: Any) -> dict[str, Any]:
-    """Return a sample recorded at a time. Without values it has 1 % CPU usage."""
+    """Return a sample recorded at a time. By default, the sample has 1 % CPU usage."""
     return {"recorded_at": moment.isoformat(), **(values or {"cpu_usage": 1})}
 
 
@@ -26,6 +26,6 @@ def every_five_minutes(
 
 
 def report(device: Device, *samples: dict[str, Any], now: datetime) -> Outcome:
-    """Store samples of a device as if they were received now."""
+    """Store samples of a device as if the server received them at `now`."""
     with tenant_scope(device.tenant_id):
         return ingest.ingest(device=device, samples=list(samples), now=now)

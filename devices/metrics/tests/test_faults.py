@@ -21,7 +21,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def another_connection() -> Any:
-    """Return a connection besides Django's, as another process would have."""
+    """Return a second database connection, as another process would have."""
     parameters = connection.get_connection_params()
     parameters.pop("cursor_factory", None)
     other = psycopg2.connect(**parameters)

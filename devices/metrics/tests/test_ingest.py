@@ -124,7 +124,7 @@ def test_a_repeated_sample_of_a_wrong_clock_is_stored_once(device: Device, now: 
 @pytest.mark.parametrize(
     ("first_clock_error", "second_clock_error", "delay"),
     [
-        # Exactly the same request, late: its `sent_at` makes the clock look wrong.
+        # The same request arrives late, so its `sent_at` makes the clock look wrong.
         (timedelta(), timedelta(), 20 * MINUTE),
         # The clock was five hours behind, and was corrected before the repetition.
         (timedelta(hours=-5), MINUTE, MINUTE),

@@ -1,4 +1,4 @@
-"""Partitions: created when needed and ahead of time, dropped, tenant-isolated."""
+"""Tests of partitions: creation on demand and ahead of time, removal, tenant isolation."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -63,7 +63,7 @@ def test_expired_partitions_are_dropped_and_roll_ups_are_kept_longer() -> None:
     assert f"metrics_devicemetrics_{old:%Y%m%d}" in dropped
     assert DeviceMetrics.every_tenant.get().recorded_at == NOW
     percentiles = HourlyMetrics.every_tenant.values_list("cpu_usage_p95", flat=True)
-    assert percentiles.get(starts_at=old) == 5  # computed before the samples' drop
+    assert percentiles.get(starts_at=old) == 5  # computed before the samples were dropped
     retention.drop_expired(now=NOW + 2000 * DAY)
     assert not DailyMetrics.every_tenant.exists()
 

@@ -1,4 +1,4 @@
-"""Validation of samples: valid ones, faults, and times of wrong clocks."""
+"""Tests of sample validation: valid samples, faults, and times of wrong clocks."""
 
 import math
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Portal pages. Django imports this module to register the admin classes."""
+"""Portal pages of monitoring. Importing this package registers the admin classes."""
 
 from devices.monitoring.admin import alerts, rules
 

@@ -1,4 +1,4 @@
-"""Portal pages of alerts: list, acknowledge, assign, comment and close."""
+"""Portal pages that list, acknowledge, assign, comment on and close alerts."""
 
 from typing import Any
 
@@ -27,11 +27,11 @@ from tenants.context import tenant_scope
 from tenants.models import Membership
 
 SEVERITIES = {"low": "default", "medium": "info", "high": "warning", "critical": "danger"}
-CLOSED_MESSAGE = "Closed. The alert does not reopen until its cause has gone."
+CLOSED_MESSAGE = "Closed. No new alert opens until the cause has gone and occurs again."
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """Filter for open, acknowledged or closed alerts."""
+    """Filter alerts by whether they are open, acknowledged or closed."""
 
     title = "state"
     parameter_name = "state"
@@ -52,13 +52,13 @@ class StatusFilter(admin.SimpleListFilter):
 
 @admin.register(Alert)
 class AlertAdmin(PageAdmin, ReadOnlyAdmin):
-    """Alerts: list, page, and the actions of members."""
+    """The admin of alerts. The actions of members are the only changes."""
 
     list_display = ("title", "severity_label", "device_link", "state", "opened", "assignee")
     list_filter = (StatusFilter, "severity", "kind")
     list_select_related = ("tenant", "device", "assignee")
     search_fields = ("title__istartswith",)
-    search_help_text = "Search for the start of the title"
+    search_help_text = "Beginning of the title"
     ordering = ("-opened_at", "-id")
     actions: Any = ("acknowledge_selected", "close_selected")
     change_form_outer_after_template = "portal/alert_page.html"
@@ -122,7 +122,7 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
         return format_html('<a href="{}">{}</a>', url, alert.device.name)
 
     opened = time_column("Opened", "opened_at", is_sortable=True)
-    cause_since = time_column("Cause since", "since")
+    cause_since = time_column("Start of the cause", "since")
 
     @admin.display(description="Acknowledged")
     def acknowledged(self, alert: Alert) -> str:

@@ -13,7 +13,7 @@ MAX_ALERTS = 10
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
-    """Render the device's alerts, and its rules with the source of each threshold."""
+    """Render the device's alerts and rules, with the source of each threshold."""
     if not request.user.has_perm("monitoring.view_alert"):
         return ""
     context = {

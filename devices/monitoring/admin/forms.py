@@ -69,10 +69,10 @@ class SubjectForm(ServiceForm):
     """Base of forms that select a tag by name, or a device by id or name."""
 
     def subject(self) -> dict[str, Any]:
-        """Return the selected `tag` and `device`; None for an empty field.
+        """Return the selected `tag` and `device`. An empty field gives None.
 
         Raises:
-            InvalidRule: there is no such tag or device, or several such devices.
+            InvalidRule: the tag or device does not exist, or several devices have this name.
         """
         tag_name = self.cleaned_data["tag_name"]
         device_text = self.cleaned_data["device_id"]
@@ -108,28 +108,28 @@ class RuleForm(SubjectForm):
         "Operator",
         MonitoringRule.Operator.choices,
         required=False,
-        help_text="For rules on a metric. Leave empty for “above”.",
+        help_text="For rules on a metric. If empty, “above” is used.",
     )
     threshold = number(
         "Threshold",
         required=True,
         help_text=(
-            "In the unit of the metric, in minutes of silence or drift,"
-            " or in days of certificate validity left."
+            "The unit depends on the kind: the unit of the metric, minutes of silence or drift,"
+            " or days until the certificate expires."
         ),
     )
     clear_threshold = number(
         "Clear threshold",
         help_text=(
             "The value at which an alert closes, for example 80 for a threshold of 90."
-            " Leave empty to clear at the threshold itself."
+            " If empty, it closes at the threshold itself."
         ),
     )
     lasting_minutes = minutes(
         "Duration (minutes)",
         help_text=(
             "How long the threshold must be violated before an alert opens."
-            " Leave empty to open at once."
+            " If empty, it opens immediately."
         ),
     )
     severity = choice("Severity", Severity.choices, initial=Severity.MEDIUM)
@@ -137,7 +137,7 @@ class RuleForm(SubjectForm):
         "Escalation threshold",
         help_text=(
             "The severity is raised when the value is beyond this threshold."
-            " Leave empty for no escalation."
+            " If empty, the severity is not raised."
         ),
     )
     escalation_severity = choice("Escalation severity", Severity.choices, required=False)
@@ -148,7 +148,7 @@ class RuleForm(SubjectForm):
     )
     cool_down_minutes = minutes(
         "Cool-down (minutes)",
-        help_text=("After an alert has closed, no new one opens for the device for this time."),
+        help_text=("Time after an alert closes in which no new alert opens for the device."),
     )
     no_data = choice(
         "Missing data",
@@ -166,15 +166,15 @@ class RuleForm(SubjectForm):
     )
     opens_at = forms.TimeField(
         label="Start time",
-        help_text="Alerts open only from this time on. Leave empty for midnight.",
+        help_text="Alerts open only at or after this time. If empty, midnight is used.",
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
     )
     closes_at = forms.TimeField(
         label="End time",
         help_text=(
-            "Alerts open only before this time. Leave empty for midnight."
-            " If it is before the start time, it is on the next day."
+            "Alerts open only before this time. If empty, midnight is used."
+            " An end time before the start time is on the next day."
         ),
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
@@ -213,7 +213,7 @@ class RuleForm(SubjectForm):
         for name in ("lasting", "cool_down"):
             value = fields.pop(f"{name}_minutes") or 0
             if f"{name}_minutes" in self.changed_data:
-                # Only then, so that a value which is not in whole minutes is kept.
+                # Unchanged values are kept, because they may not be whole minutes.
                 fields[f"{name}_seconds"] = 60 * value
         fields["operator"] = fields["operator"] or MonitoringRule.Operator.ABOVE.value
         fields["no_data"] = fields["no_data"] or MonitoringRule.NoData.KEEP.value
@@ -230,24 +230,24 @@ class OverrideForm(SubjectForm):
     rule: Any = forms.ModelChoiceField(queryset=None, widget=UnfoldAdminSelectWidget())
     tag_name = text_field("Tag", help_text="Enter either a tag or a device.")
     device_id = text_field("Device", length=120, help_text="ID or name.")
-    threshold = number("Threshold", help_text="Leave empty for the threshold of the rule.")
+    threshold = number("Threshold", help_text="If empty, the threshold of the rule is used.")
     clear_threshold = number(
-        "Clear threshold", help_text="Leave empty for the clear threshold of the rule."
+        "Clear threshold", help_text="If empty, the rule's clear threshold is used."
     )
     lasting_minutes = minutes(
-        "Duration (minutes)", help_text="Leave empty for the duration of the rule."
+        "Duration (minutes)", help_text="If empty, the duration of the rule is used."
     )
     severity = choice(
         "Severity",
         Severity.choices,
         required=False,
-        help_text="Leave empty for the severity of the rule.",
+        help_text="If empty, the severity of the rule is used.",
     )
     is_enabled = choice(
         "Enabled",
         (("true", "Yes"), ("false", "No")),
         required=False,
-        help_text="Leave empty for the setting of the rule.",
+        help_text="If empty, the setting of the rule is used.",
     )
 
     class Meta:

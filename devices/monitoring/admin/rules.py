@@ -49,7 +49,7 @@ class OverrideInline(ReadOnlyInline):
 
 @admin.register(MonitoringRule)
 class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
-    """Rules: list, form, actions, and a back-test page."""
+    """The admin of rules, with a back-test page for each rule."""
 
     list_display = ("name", "condition", "severity_label", "scope_label", "state")
     list_filter = ("is_enabled", "kind", "severity")
@@ -100,7 +100,7 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
     def switch_on(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         return self._set_enabled(request, rows, is_enabled=True)
 
-    @admin.action(description="Disable and close their alerts", permissions=["change"])
+    @admin.action(description="Disable rules and close their alerts", permissions=["change"])
     def switch_off(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         return self._set_enabled(request, rows, is_enabled=False)
 
@@ -147,7 +147,7 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
 
 @admin.register(RuleOverride)
 class OverrideAdmin(CascadeDeleteMixin, PortalAdmin):
-    """Overrides for tags and devices. They are replaced instead of changed."""
+    """The admin of overrides for tags and devices. Overrides are replaced, not changed."""
 
     list_display = ("rule", "subject", "threshold", "severity", "is_enabled")
     list_select_related = ("tenant", "rule", "tag", "device")

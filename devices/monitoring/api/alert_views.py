@@ -62,7 +62,7 @@ class AlertsView(ListAPIView[Alert]):
 
 
 class AlertView(APIView):
-    """One alert of the tenant."""
+    """Return an alert with its comments."""
 
     @extend_schema(responses=AlertDetailSerializer)
     def get(self, request: Request, alert_id: UUID) -> Response:
@@ -100,7 +100,7 @@ class CommentsView(APIView):
 
 
 class CloseView(APIView):
-    """Close an alert. It does not reopen until its cause has gone."""
+    """Close an alert. No new alert opens until the cause has gone and occurs again."""
 
     @extend_schema(request=None, responses=AlertDetailSerializer)
     def post(self, request: Request, alert_id: UUID) -> Response:

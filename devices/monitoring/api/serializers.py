@@ -42,8 +42,8 @@ class RuleFields(StrictSerializer):
     operator = serializers.ChoiceField(choices=MonitoringRule.Operator.choices, required=False)
     threshold = Number(
         help_text=(
-            "In the unit of the measure, in minutes of silence or drift,"
-            " or in days of certificate validity left."
+            "The unit depends on the kind: the unit of the measure, minutes of silence or"
+            " drift, or days until the certificate expires."
         )
     )
     clear_threshold = Number(required=False, allow_null=True)
@@ -76,7 +76,7 @@ class RuleFields(StrictSerializer):
 
 
 class RuleUpdateSerializer(RuleFields):
-    """The fields of a rule to change; fields that are left out are kept."""
+    """The fields of a rule to change. Omitted fields keep their values."""
 
     def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()
@@ -87,7 +87,7 @@ class RuleUpdateSerializer(RuleFields):
 
 
 class OverrideFields(StrictSerializer):
-    """An override of a rule for a tag or a device; null: as in the rule."""
+    """An override of a rule for a tag or a device. If null, the rule's value is used."""
 
     tag = StrictCharField(max_length=64, required=False)
     device = serializers.UUIDField(required=False)
@@ -101,7 +101,7 @@ class OverrideFields(StrictSerializer):
 class OverrideSerializer(serializers.ModelSerializer[RuleOverride]):
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True)
-    severity = serializers.CharField(help_text="Empty: as in the rule.")
+    severity = serializers.CharField(help_text="If empty, the severity of the rule is used.")
 
     class Meta:
         model = RuleOverride
@@ -122,7 +122,7 @@ class RuleSerializer(serializers.ModelSerializer[MonitoringRule]):
     """A rule with its overrides."""
 
     measure = serializers.CharField(help_text="Empty if the rule is not on a metric.")
-    escalation_severity = serializers.CharField(help_text="Empty: no escalation.")
+    escalation_severity = serializers.CharField(help_text="If empty, the severity is not raised.")
     tag = serializers.CharField(source="tag.name", allow_null=True, default=None)
     device = serializers.UUIDField(source="device_id", allow_null=True)
     opens_at = LocalTimeField(allow_null=True)
@@ -177,13 +177,13 @@ class FiredDeviceSerializer(serializers.Serializer[Any]):
 
 
 class BackTestSerializer(serializers.Serializer[Any]):
-    """The alerts that a rule would have opened, by day and for the worst devices."""
+    """The alerts that a rule would have opened, by day and for the most affected devices."""
 
     days = serializers.IntegerField()
     alerts = serializers.IntegerField()
     devices = serializers.IntegerField()
     complete = serializers.BooleanField(
-        help_text="False: not all data was evaluated; the numbers are a lower bound."
+        help_text="If false, not all data was evaluated, and the numbers are a lower bound."
     )
     by_day = FiredDaySerializer(many=True)
     worst = FiredDeviceSerializer(many=True)
@@ -208,7 +208,7 @@ class AlertSerializer(serializers.ModelSerializer[Alert]):
         source="acknowledged_by.email", allow_null=True, default=None
     )
     assignee = serializers.CharField(source="assignee.email", allow_null=True, default=None)
-    closing = serializers.CharField(help_text="Why the alert was closed; empty while it is open.")
+    closing = serializers.CharField(help_text="Reason for closing. Empty while the alert is open.")
 
     class Meta:
         model = Alert
@@ -238,7 +238,7 @@ class AlertDetailSerializer(AlertSerializer):
 
     comments = CommentSerializer(many=True)
     members = serializers.SerializerMethodField(
-        help_text="For an incident: up to 500 devices that are still silent."
+        help_text="IDs of the silent devices of an incident, at most 500."
     )
 
     class Meta(AlertSerializer.Meta):
@@ -275,7 +275,7 @@ class EffectiveRuleSerializer(serializers.Serializer[Any]):
     is_enabled = serializers.BooleanField()
     sources = serializers.DictField(
         child=serializers.CharField(),
-        help_text="By field: `rule`, `device`, or `tag` followed by the tag's name.",
+        help_text="Source of each field: `rule`, `device`, or `tag` followed by the tag's name.",
     )
 
 
@@ -294,12 +294,14 @@ class RecentAlertSerializer(serializers.Serializer[Any]):
 
 
 class OverviewSerializer(serializers.Serializer[Any]):
-    """The number of devices and alerts; `active` means online."""
+    """The numbers of devices and alerts. `active` is the number of online devices."""
 
     total = serializers.IntegerField()
     active = serializers.IntegerField()
     offline = serializers.IntegerField()
-    open_alerts = serializers.DictField(child=serializers.IntegerField(), help_text="By severity.")
+    open_alerts = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Number of open alerts by severity."
+    )
     alerts_last_24h = serializers.IntegerField()
     alerts_last_24h_by_rule = serializers.DictField(child=serializers.IntegerField())
     recent_alerts = RecentAlertSerializer(many=True)

@@ -52,7 +52,7 @@ class RulesView(ListAPIView[MonitoringRule]):
 
 
 class RuleView(APIView):
-    """One rule of the tenant."""
+    """Read, change and delete a rule."""
 
     @extend_schema(responses=RuleSerializer)
     def get(self, request: Request, rule_id: UUID) -> Response:
@@ -72,7 +72,10 @@ class RuleView(APIView):
 
 
 class BackTestView(APIView):
-    """Count the alerts that a rule, enabled or not, would have opened in the last days."""
+    """Count the alerts that a rule would have opened in the last days.
+
+    The rule may be disabled.
+    """
 
     @extend_schema(request=BackTestParametersSerializer, responses=BackTestSerializer)
     def post(self, request: Request, rule_id: UUID) -> Response:
@@ -120,7 +123,7 @@ class OverrideView(APIView):
 
 
 class DeviceMonitoringView(APIView):
-    """The rules that apply to a device, with their sources, and its open alerts."""
+    """Return the rules that apply to a device, and the device's open alerts."""
 
     @extend_schema(responses=DeviceMonitoringSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
@@ -147,7 +150,7 @@ class DeviceMonitoringView(APIView):
 
 
 class OverviewView(APIView):
-    """The number of devices and alerts of the tenant, and its newest alerts."""
+    """Return the numbers of devices and alerts of the tenant, and the newest alerts."""
 
     @extend_schema(responses=OverviewSerializer)
     def get(self, request: Request) -> Response:
@@ -171,7 +174,7 @@ def _validated_fields(serializer_class: Any, request: Request) -> dict[str, Any]
     """Validate a body. Return its fields, with `tag` and `device` as model instances.
 
     Raises:
-        InvalidRule: there is no such tag or device in this tenant.
+        InvalidRule: the tenant has no such tag or device.
     """
     body = validated_body(serializer_class, request)
     fields: dict[str, Any] = dict(body)

@@ -1,4 +1,4 @@
-"""Settle alerts whose cause is gone, closing those that are still open."""
+"""Settle alerts whose cause has gone or that are no longer monitored."""
 
 from datetime import datetime
 
@@ -12,9 +12,9 @@ BATCH = 5_000  # alerts in one transaction
 
 
 def settle_alerts(alerts: AlertQuerySet, *, closing: Alert.Closing, now: datetime) -> int:
-    """Settle the alerts, and close those that are open. Return how many were closed.
+    """Settle the alerts, and close the open ones. Return the number of closed alerts.
 
-    Concurrent calls are safe: each alert is closed, and its event published, once.
+    Concurrent calls are safe, because each call skips alerts that another call has locked.
     """
     total = 0
     while True:

@@ -57,7 +57,7 @@ def assign(*, alert_id: UUID, email: str | None, now: datetime) -> Alert:
 
 @transaction.atomic
 def comment(*, alert_id: UUID, text: str, now: datetime) -> AlertComment:
-    """Add a comment to an alert. Closed alerts can be commented too.
+    """Add a comment to an alert. Closed alerts can have comments too.
 
     Raises:
         NoSuchAlert: there is no such alert.
@@ -75,7 +75,7 @@ def close(*, alert_id: UUID, now: datetime) -> Alert:
     """Close an alert on behalf of a member.
 
     The rule does not open another alert for the device until the cause has gone and
-    come back.
+    occurs again.
 
     Raises:
         NoSuchAlert: there is no such alert.

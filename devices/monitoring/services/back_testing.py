@@ -1,8 +1,9 @@
 """Back-test a rule: count the alerts it would have opened in the last days.
 
-Metric rules: the roll-ups select the devices whose samples may violate the rule, and
-their samples are evaluated one by one. Silence: the pauses are read from presence
-events. Drift: from the events of configurations. Certificates: from their end dates.
+For metric rules, the roll-ups select the devices whose samples may violate the rule. The
+samples of these devices are evaluated one by one. For rules on silence, presence events
+show the pauses, which are times without contact. For rules on drift, configuration events
+show the drifts. For rules on certificates, the expiry dates are evaluated.
 """
 
 from collections import Counter
@@ -54,7 +55,7 @@ class BackTest:
 
 
 def back_test(rule: MonitoringRule, *, days: int, now: datetime) -> BackTest:
-    """Back-test a rule over the last days, whether it is enabled or not.
+    """Back-test a rule over the last days. The rule may be disabled.
 
     Raises:
         InvalidRule: `days` is not between 1 and `MAX_DAYS`.
@@ -80,10 +81,10 @@ def back_test(rule: MonitoringRule, *, days: int, now: datetime) -> BackTest:
 
 @dataclass(slots=True, kw_only=True)
 class Simulation:
-    """Evaluate one device's samples as the periodic evaluations would have. Pure.
+    """Evaluate one device's samples as the periodic evaluations would have evaluated them.
 
-    `gap` is the time without a sample after which the device has no data. `no_data` is
-    what happens then: `keep`, `open` or `close`.
+    `gap` is the time without a sample after which the device has no data. `no_data`
+    defines what happens to the alert of a device without data: `keep`, `open` or `close`.
     """
 
     condition: Condition
@@ -182,7 +183,7 @@ def _candidates(
     roll_ups = model.objects.filter(
         starts_at__gte=start - timedelta(**{unit: 1}), starts_at__lt=now
     )
-    if rule.no_data != MonitoringRule.NoData.OPEN:  # else any device may have had a gap
+    if rule.no_data != MonitoringRule.NoData.OPEN:  # otherwise gaps matter too
         roll_ups = roll_ups.filter(**{lookup: threshold})
     if rule.scope != MonitoringRule.Scope.ALL:
         roll_ups = roll_ups.filter(device_id__in=in_scope(rule).values("pk"))

@@ -43,8 +43,8 @@ class EvaluationResult:
 def evaluate_all(*, now: datetime, device_ids: Collection[UUID] | None = None) -> EvaluationResult:
     """Evaluate the enabled rules of the current tenant once.
 
-    Concurrent calls are safe: a database constraint allows one unsettled alert for a
-    rule and a device.
+    Concurrent calls are safe, because a database constraint allows only one unsettled
+    alert for a rule and a device.
 
     Args:
         device_ids: evaluate only metric rules, and only for these devices.
@@ -91,7 +91,7 @@ def evaluate(
 
 
 def _settle_alerts_of_disabled_rules(now: datetime) -> int:
-    """Settle alerts that a rule opened at the moment when it was disabled."""
+    """Settle alerts of disabled rules. Alerts may open while a rule is being disabled."""
     enabled = MonitoringRule.objects.enabled()
     alerts = Alert.objects.unsettled().filter(rule__isnull=False)
     return alert_closing.settle_alerts(
@@ -100,7 +100,7 @@ def _settle_alerts_of_disabled_rules(now: datetime) -> int:
 
 
 def alert_title(rule: MonitoringRule, value: float | None) -> str:
-    """Return a one-line title for lists and mails; without a value, "no data"."""
+    """Return a one-line alert title. Without a value, the title ends with "no data"."""
     if value is None:
         return f"{rule.name}: no data"[:200]
     match rule.kind:
@@ -117,7 +117,7 @@ def alert_title(rule: MonitoringRule, value: float | None) -> str:
 
 def _open(rule: MonitoringRule, violations: list[Violation], now: datetime) -> int:
     opened = 0
-    # Sorted, so that concurrent evaluations insert in the same order.
+    # Sorted, so that concurrent evaluations insert rows in the same order.
     violations = sorted(violations, key=lambda violation: violation.device_id)
     for start in range(0, len(violations), BATCH):
         opened += _open_batch(rule, violations[start : start + BATCH], now)

@@ -2,7 +2,7 @@
 
 Each web process compares the samples it has just stored with a copy of the rules that is
 at most a few seconds old. It collects the devices that may be affected, and queues one
-task for many of them. Other samples wait for the next periodic evaluation.
+task for many of them. The next periodic evaluation covers other samples.
 """
 
 import threading
@@ -30,7 +30,7 @@ MAX_ALERTED_DEVICES = 20_000  # cached for one tenant
 class TenantChecks:
     """The conditions of a tenant's metric rules, and the devices with alerts."""
 
-    expires_at: float  # of time.monotonic()
+    expires_at: float  # compared with time.monotonic()
     conditions: list[tuple[str, str, float]] = field(default_factory=list)
     alerted_ids: set[UUID] = field(default_factory=set)
 
@@ -66,7 +66,7 @@ def take_pending() -> Iterable[list[UUID]]:
 
 
 def clear_cache() -> None:
-    """Read the rules again for the next sample."""
+    """Clear the cached rules, so that the next sample reads them again."""
     _cache.clear()
 
 
@@ -97,7 +97,7 @@ def _enqueue_checks() -> None:
     """Queue a task for each batch of pending devices.
 
     Raises:
-        OperationalError: the broker does not answer. The next periodic evaluation
+        OperationalError: the broker cannot be reached. The next periodic evaluation
             covers the devices.
     """
     for device_ids in take_pending():

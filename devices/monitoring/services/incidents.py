@@ -19,8 +19,8 @@ from devices.registry.services.fleet_silence import is_large_share
 from events.services.outbox import record
 from events.severity import Severity
 
-JOIN_WINDOW = timedelta(minutes=15)  # devices that fall silent within it join
-MAX_REMAINING_PERCENT = 5  # still silent when an incident closes
+JOIN_WINDOW = timedelta(minutes=15)  # devices that fall silent within this time join the incident
+MAX_REMAINING_PERCENT = 5  # percentage of silent devices at which an incident closes
 MAX_DURATION = timedelta(hours=6)  # of an incident
 MISSED_CONNECTS = 2  # missed connects after which a device counts as silent
 MEMBERS_BATCH = 5_000
@@ -31,12 +31,13 @@ def group_into_incident(
 ) -> list[Violation]:
     """Put devices that fell silent together into an incident. Return the others.
 
-    Devices join the current incident if they fell silent within `JOIN_WINDOW` of its
-    opening. Otherwise a new incident is opened if a large share of the devices seen
-    recently is silent, or has missed its last connects.
+    Devices join the current incident if they fell silent no later than `JOIN_WINDOW` after
+    its opening. The other devices open a new incident if `FLEET_SILENCE_MINIMUM` or more of
+    them fell silent recently, and a large share of the recently seen devices has missed its
+    last connects.
 
     Args:
-        silent: devices that would get an alert.
+        silent: devices that would each get an alert.
         threshold: how long a device is without contact before it counts as silent.
 
     Returns:
@@ -62,11 +63,11 @@ def group_into_incident(
 def open_incident(silent: Mapping[UUID, datetime], *, now: datetime) -> None:
     """Open one alert for many devices, unless the tenant has an incident already.
 
-    Of two concurrent calls one opens the incident. The devices of the other are added by
-    the next evaluation.
+    If two calls run concurrently, only one opens an incident. The next evaluation adds the
+    devices of the other call.
 
     Args:
-        silent: the last contact, by device.
+        silent: the time of the last contact, by device id.
     """
     try:
         with transaction.atomic():
@@ -87,9 +88,9 @@ def open_incident(silent: Mapping[UUID, datetime], *, now: datetime) -> None:
 
 
 def open_for_event(event: FleetSilence) -> None:
-    """Open an incident for a fleet silence that the presence sweep detected.
+    """Open an incident for a `FleetSilence` event of the presence sweep.
 
-    This also covers tenants without a rule on silence.
+    The incident is also opened if the tenant has no rule on silence.
     """
     since = event.at - settings.RECENT_THRESHOLD - JOIN_WINDOW
     silent = Device.objects.not_retired().filter(status=Device.Status.OFFLINE, last_seen__gt=since)
@@ -104,10 +105,10 @@ def current_incident() -> Alert | None:
 
 
 def update_incident(*, now: datetime) -> None:
-    """Record which devices are back. Close the incident if it is over.
+    """Record which devices were seen again. Close the incident if it is over.
 
-    It is over when at most `MAX_REMAINING_PERCENT` of its devices are still silent, or
-    after `MAX_DURATION`. Devices that are still silent then get alerts of their own.
+    An incident is over when at most `MAX_REMAINING_PERCENT` of its devices are still
+    silent, or after `MAX_DURATION`. After that, silent devices get alerts of their own.
     """
     incident = current_incident()
     if incident is None:

@@ -15,7 +15,7 @@ DAY = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The number of devices and alerts; `active` means online."""
+    """The numbers of devices and alerts. `active` is the number of online devices."""
 
     total: int
     active: int
@@ -27,7 +27,7 @@ class Overview:
 
 
 def overview(*, now: datetime) -> Overview:
-    """Count the devices that are not retired by status, and the alerts of 24 hours."""
+    """Count the unretired devices by status, and the alerts of the last 24 hours."""
     counts = Device.objects.not_retired().aggregate(
         total=Count("pk"), active=Count("pk", filter=Q(status=Device.Status.ONLINE))
     )

@@ -1,4 +1,4 @@
-"""The rules that every new tenant gets, enabled."""
+"""Template rules. Every new tenant gets them, and they are enabled."""
 
 from datetime import datetime
 from typing import Any

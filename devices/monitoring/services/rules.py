@@ -43,7 +43,7 @@ def create(*, now: datetime, **fields: Any) -> MonitoringRule:
 
 @transaction.atomic
 def update(*, rule: MonitoringRule, now: datetime, **fields: Any) -> MonitoringRule:
-    """Change a rule. Alerts of a rule that is disabled for all devices are closed.
+    """Change a rule. If it is now disabled for all devices, close its alerts.
 
     Args:
         fields: the fields of `MonitoringRule` to change.
@@ -71,7 +71,7 @@ def update(*, rule: MonitoringRule, now: datetime, **fields: Any) -> MonitoringR
 
 @transaction.atomic
 def delete(*, rule: MonitoringRule, now: datetime) -> None:
-    """Delete a rule with its alerts. Their events are kept."""
+    """Delete a rule with its alerts. The events of the alerts are kept."""
     _settle_alerts(rule, now)
     record([RuleDeleted(**_event_fields(rule, now))])
     rule.delete()
@@ -86,8 +86,8 @@ def override(
     Values equal to those of the rule are not stored, so that they follow the rule.
 
     Args:
-        subject: a `tag` or a `device`; the other one is None.
-        fields: values of `RuleOverride`; None or "" for the value of the rule.
+        subject: the keys `tag` and `device`. Exactly one of the values is None.
+        fields: values of `RuleOverride`. For None or "", the value of the rule is used.
 
     Raises:
         InvalidRule: a value is invalid, or no value differs from the rule.
@@ -130,7 +130,7 @@ class EffectiveRule:
 
 
 def condition_of(rule: MonitoringRule, *overrides: RuleOverride) -> Condition:
-    """Return the condition of a rule with overrides applied; the first one wins."""
+    """Return the condition of a rule with overrides. Earlier overrides take precedence."""
     values = {name: getattr(rule, name) for name in (*OVERRIDABLE, "is_enabled")}
     for override in reversed(overrides):
         for name in values:
@@ -172,7 +172,7 @@ class Conditions:
         self._by_tagged_device: dict[UUID, RuleOverride] = {}
         device_tags = DeviceTag.objects.filter(tag__in=by_tag).order_by("-tag__name")
         for device_id, tag_id in device_tags.values_list("device_id", "tag_id"):
-            # In descending order of names, so that the first tag by name is kept.
+            # The names are in descending order, so that the first tag by name is kept.
             self._by_tagged_device[device_id] = by_tag[tag_id]
 
     def of(self, device_id: UUID) -> Condition:
@@ -181,7 +181,7 @@ class Conditions:
     def is_disabled(self, device_id: UUID) -> bool:
         """Return True if an override disables the rule for the device.
 
-        Whether the rule itself is enabled is ignored.
+        The setting of the rule itself is ignored.
         """
         for override in self._overrides(device_id):
             if override.is_enabled is not None:
@@ -189,7 +189,7 @@ class Conditions:
         return False
 
     def loosest_threshold(self) -> float:
-        """Return the threshold that is violated first, over all overrides."""
+        """Return the threshold that is easiest to violate, among the rule and its overrides."""
         overrides = [*self._by_device.values(), *self._by_tagged_device.values()]
         thresholds = [item.threshold for item in overrides if item.threshold is not None]
         opens_above = COMPARE[self.rule.operator](1, 0)
@@ -216,7 +216,7 @@ def _settle_alerts(rule: MonitoringRule, now: datetime) -> None:
 
 
 def _by_precedence(overrides: Iterable[RuleOverride], tag_ids: list[Any]) -> list[RuleOverride]:
-    """Return the device's own override, then that of its first tag by name."""
+    """Return the device's own override, then the override of its first tag by name."""
     items = list(overrides)
     of_device = [item for item in items if item.tag_id is None]
     of_tags = [item for item in items if item.tag_id is not None]

@@ -1,6 +1,6 @@
-"""Query which devices violate a rule, and which alerts have lost their cause.
+"""Query which devices violate a rule, and which alerts no longer have a cause.
 
-Each question is one database query, whatever the number of devices.
+The number of database queries does not depend on the number of devices.
 """
 
 from collections.abc import Collection
@@ -56,12 +56,12 @@ def in_scope(rule: MonitoringRule) -> QuerySet[Device]:
     if rule.scope == MonitoringRule.Scope.TAG:
         return devices.filter(device_tags__tag=rule.tag_id)
     if rule.scope == MonitoringRule.Scope.DEVICE:
-        return devices.filter(pk=rule.device_id)  # type: ignore[misc] # it has one
+        return devices.filter(pk=rule.device_id)  # type: ignore[misc] # never None
     return devices
 
 
 def max_sample_age() -> timedelta:
-    """Return the age of the newest sample at which a device has no data."""
+    """Return the maximum sample age. A device without a newer sample has no data."""
     return timedelta(seconds=MISSED_SAMPLES * settings.METRICS_INTERVAL_SECONDS)
 
 
@@ -107,7 +107,7 @@ class RuleQueries:
         if self.has_overrides:
             # The threshold and the clear threshold may come from different overrides
             # that contradict each other. A value that violates the threshold must not
-            # close the alert, or it would be opened again at once.
+            # close the alert, because a new alert would open immediately.
             lookup = self._lookup(NEGATED[self.rule.operator], "gt")
             limit = self._limit(self._effective("threshold", FloatField()))
             cleared = cleared.filter(**{f"observed__{lookup}": limit})
@@ -165,8 +165,8 @@ class RuleQueries:
     def _rows(self) -> QuerySet[Any]:
         """Return one row for each device, annotated with `subject_id` and `observed`.
 
-        `subject_id` is the device's id. `observed` is what the threshold is compared
-        with: a value of a metric, or a time.
+        `subject_id` is the device's id. `observed` is the metric value or the time that is
+        compared with the threshold.
         """
         match self.rule.kind:
             case Kind.METRIC:
@@ -209,8 +209,8 @@ class RuleQueries:
     def _lookup(self, operator: str, for_minutes: str) -> str:
         """Return Django's lookup for an operator.
 
-        Rules on silence and drift compare start times instead of minutes: a state that
-        has lasted longer began earlier. They use the lookup `for_minutes`.
+        Rules on silence and drift use the lookup `for_minutes`. They compare start times
+        instead of minutes, and a state that has lasted longer began earlier.
         """
         return for_minutes if self.rule.threshold_is_minutes else LOOKUP[operator]
 
@@ -226,8 +226,8 @@ class RuleQueries:
     def _violating_for_duration(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Filter devices whose samples have violated the rule for its whole duration.
 
-        The newest sample before the duration began must violate the rule, and so must
-        every sample since.
+        The newest sample before the start of the duration and all later samples must
+        violate the rule.
         """
         if not self.rule.lasting_seconds and not self.has_overrides:
             return rows
@@ -280,8 +280,8 @@ class RuleQueries:
         )
         rows = rows.filter(~Exists(blocking_alert))
         if rows.model is Device:
-            # An incident covers silence and missing data. Certificate rules, whose rows
-            # are devices too, open no alerts during an incident either.
+            # An incident replaces alerts on silence and missing data. The rows of
+            # certificate rules are devices too, so an incident also suppresses their alerts.
             rows = rows.filter(~Exists(incident))
         if self.has_overrides:
             rows = rows.filter(self._is_enabled(device="subject_id"))
@@ -295,8 +295,8 @@ class RuleQueries:
     def _effective(self, name: str, field: Any, *, device: str = "subject_id") -> Any:
         """Return an expression for the effective value of a rule's field.
 
-        The override of the device takes precedence, then that of its first tag by name,
-        then the rule.
+        The override of the device takes precedence over the override of its first tag by
+        name, which takes precedence over the rule.
         """
         rule_value = Value(getattr(self.rule, name), output_field=field)
         if not self.has_overrides:
@@ -314,7 +314,7 @@ class RuleQueries:
         )
 
     def _value_and_since(self, observed: Any) -> tuple[float | None, datetime]:
-        """Return the value in the rule's unit, and since when the rule is violated."""
+        """Return the value in the rule's unit, and the time at which the violation began."""
         match self.rule.kind:
             case Kind.METRIC:
                 duration = timedelta(seconds=self.rule.lasting_seconds)

@@ -10,7 +10,7 @@ from tenants.tests.factories import EveryTenantFactory, TenantFactory
 
 
 class RuleFactory(EveryTenantFactory):
-    """A rule on CPU usage above 90 %, unless given other fields."""
+    """Create rules. By default, a rule alerts on CPU usage above 90 %."""
 
     class Meta:
         model = MonitoringRule
@@ -25,7 +25,7 @@ class RuleFactory(EveryTenantFactory):
 
 
 def silence_rule(**fields: Any) -> MonitoringRule:
-    """Create a rule on silence of five minutes, unless given other fields."""
+    """Create a rule on silence. By default, the threshold is five minutes."""
     defaults = {"kind": "silence", "measure": "", "operator": "ge", "threshold": 5}
     rule: MonitoringRule = RuleFactory.create(**{**defaults, **fields})
     return rule

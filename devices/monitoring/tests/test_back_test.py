@@ -38,7 +38,7 @@ def fired_minutes(
 ) -> list[float]:
     """Return the minutes at which a rule "above 90" opens alerts.
 
-    There is a value every five minutes, unless `times` has the minutes of the values.
+    The values are five minutes apart, unless `times` contains the minute of each value.
     """
     minutes = times or [5 * number for number in range(len(values))]
     samples = [
@@ -101,7 +101,7 @@ def test_opening_hours_are_in_their_time_zone() -> None:
     hours = OpeningHours(
         weekdays=(7,), opens_at=time(8), closes_at=time(12), time_zone="America/New_York"
     )
-    assert hours.include(NOON + timedelta(hours=1))  # 8 o'clock there
+    assert hours.include(NOON + timedelta(hours=1))  # 8 o'clock in that time zone
     assert not hours.include(NOON)
 
 

@@ -400,7 +400,7 @@ def test_the_next_evaluation_closes_alerts_of_a_disabled_rule(
 def test_a_database_error_in_one_rule_does_not_affect_other_rules(
     tenant: Tenant, device: Device, now: datetime
 ) -> None:
-    silence_rule(tenant=tenant, name="A", threshold=1e300)  # the service refuses this
+    silence_rule(tenant=tenant, name="A", threshold=1e300)  # rejected by the service
     RuleFactory.create(tenant=tenant, name="B")
     report_cpu(device, now, 95)
 

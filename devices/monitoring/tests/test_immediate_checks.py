@@ -1,4 +1,4 @@
-"""Immediate checks: new samples that may change alerts are evaluated at once."""
+"""Tests of immediate checks, which evaluate new samples that may change alerts."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -75,7 +75,7 @@ def test_a_worker_opens_the_alert_and_closes_it(
     assert client.post("/devices/metrics", {"cpu_usage": 95}).status_code == 200
     wait_until(lambda: Alert.every_tenant.open().filter(device=device).exists())
 
-    immediate_checks.clear_cache()  # it expires after some seconds anyway
+    immediate_checks.clear_cache()  # instead of waiting until the cache expires
     client.post("/devices/metrics", {"cpu_usage": 10})
     wait_until(lambda: not Alert.every_tenant.open().exists())
 

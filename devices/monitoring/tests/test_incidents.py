@@ -1,4 +1,4 @@
-"""Incidents: many devices of a tenant fall silent at the same time."""
+"""Tests of incidents, which cover many devices that fall silent at the same time."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -103,7 +103,7 @@ def test_an_incident_closes_when_nearly_all_devices_are_back(tenant: Tenant, now
 def test_devices_that_fall_silent_within_a_minute_are_one_incident(
     tenant: Tenant, now: datetime
 ) -> None:
-    """Devices connect at different times, so an outage silences them over a minute."""
+    """One incident includes devices that fall silent at different times within a minute."""
     silence_rule(tenant=tenant)
     for number in range(60):
         create_devices(

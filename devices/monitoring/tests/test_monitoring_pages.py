@@ -209,4 +209,4 @@ def test_the_dashboard_shows_fleet_charts_after_the_first_sample(
 
 
 def test_the_dashboard_says_when_there_are_no_open_alerts(portal: Portal) -> None:
-    assert "Nothing needs anybody now." in portal().get("/admin/").content.decode()
+    assert "There are no unacknowledged alerts." in portal().get("/admin/").content.decode()

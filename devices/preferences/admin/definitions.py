@@ -77,7 +77,7 @@ class PreferenceAdmin(DefinitionAdmin):
         return super().changelist_view(request, context)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Start with the values of the platform's preference that the URL names."""
+        """Return the values of the platform's preference whose key is in the URL."""
         key = request.GET.get("key", "")[:64].replace("\x00", "")
         row = PlatformPreference.objects.filter(key=key).first()
         if row is None:
@@ -104,7 +104,7 @@ class PreferenceAdmin(DefinitionAdmin):
 
 @admin.register(PlatformPreference)
 class PlatformPreferenceAdmin(DefinitionAdmin):
-    """The preferences of all tenants' devices."""
+    """The platform's preferences, which apply to the devices of all tenants."""
 
     service_form = PlatformPreferenceForm
     fields = FIELDS

@@ -92,7 +92,7 @@ def _change(device: Device, key: str, fields: Any) -> Change:
 def _last_result(request: HttpRequest, device: Device) -> dict[str, Any]:
     """Return the result of the last write until the page is opened a second time.
 
-    An open page reloads itself after events. These requests do not count.
+    An open page refreshes itself after events. These refreshes do not count.
     """
     result = request.session.get(RESULT) or {}
     if result.get("device") != str(device.pk):

@@ -23,7 +23,7 @@ def bound_field(label: str) -> Any:
         label=label,
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric"}),
-        help_text="For the kind whole number. Leave empty for no limit.",
+        help_text="Only for the kind “whole number”. If empty, there is no limit.",
     )
 
 
@@ -36,7 +36,7 @@ class DefinitionFields(ServiceForm):
     label = text_field(
         "Label",
         length=120,
-        help_text="The name in the portal. Leave empty to derive it from the key.",
+        help_text="The name in the portal. If empty, it is derived from the key.",
     )
     description = text_field("Description", length=500)
     kind = forms.ChoiceField(
@@ -48,7 +48,7 @@ class DefinitionFields(ServiceForm):
         label="Choices",
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="For the kind choice: one per line.",
+        help_text="Only for the kind “choice”. One choice per line.",
     )
     default = forms.CharField(
         label="Default",
@@ -97,7 +97,7 @@ class DefinitionFields(ServiceForm):
 
 
 class PreferenceForm(DefinitionFields):
-    """Form for a tenant's preference, or its default for one of the platform's."""
+    """Form for a tenant's preference, or for its default of a platform preference."""
 
     tenant = tenant_field()
 

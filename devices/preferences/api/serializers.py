@@ -20,7 +20,11 @@ class BoundField(StrictIntegerField):
 
 
 class DefinitionFields(StrictSerializer):
-    """A definition. For a platform's preference, `kind` and the limits are ignored."""
+    """The definition of a preference.
+
+    If the platform has a preference with this key, `kind`, the limits and `choices` are
+    ignored.
+    """
 
     label: Any = StrictCharField(max_length=120, required=False, allow_blank=True)
     description = StrictCharField(max_length=500, required=False, allow_blank=True)
@@ -66,13 +70,13 @@ class SettingSerializer(serializers.Serializer[Any]):
         help_text="The version of the setting, 0 if it was never written."
     )
     source: Any = serializers.ChoiceField(
-        choices=SOURCES, help_text="Who set the value, or whose default it is."
+        choices=SOURCES, help_text="Who set the value, or whose default is used."
     )
     default = JSONValueField(source="preference.default")
     kind = serializers.ChoiceField(source="preference.kind", choices=Kind.choices)
     locked = serializers.BooleanField(source="is_locked")
     device_may_write = serializers.BooleanField(
-        help_text="True if the device may change the setting, and it is not locked."
+        help_text="True if the device may change the setting and no lock is set."
     )
     updated_at = serializers.DateTimeField(allow_null=True)
 

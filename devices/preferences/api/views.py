@@ -33,7 +33,7 @@ from tenants.models import Role
 
 
 class MayDefine(IsMember):
-    """Members read preferences; admins and owners change them."""
+    """Allow members to read preferences, and admins and owners to change them."""
 
     writes = Role.ADMIN
 
@@ -56,7 +56,11 @@ class PreferencesView(APIView):
 
 
 class PreferenceView(APIView):
-    """A preference. PUT changes it or sets the tenant's default for the platform's."""
+    """A preference.
+
+    PUT changes a preference of the tenant. For a platform preference, PUT sets the tenant's
+    default.
+    """
 
     permission_classes = (MayDefine,)
 
@@ -73,7 +77,7 @@ class PreferenceView(APIView):
 
     @extend_schema(
         responses={204: None},
-        description=("Delete the tenant's preference, or its default for one of the platform's."),
+        description=("Delete the tenant's preference, or its default of a platform preference."),
     )
     def delete(self, request: Request, key: str) -> Response:
         definitions.remove(key=key, now=timezone.now())
@@ -81,7 +85,7 @@ class PreferenceView(APIView):
 
 
 class MySettingsView(APIView):
-    """The settings of the calling device. PATCH changes those that it may write."""
+    """The settings of the calling device. PATCH changes settings that the device may write."""
 
     permission_classes = (IsDevice,)
 

@@ -1,4 +1,4 @@
-"""Settings version in the connect response, which tells a device when to read them."""
+"""Settings version in the connect response. If it changes, a device reads its settings."""
 
 import time
 from datetime import datetime
@@ -14,9 +14,9 @@ _cache: dict[UUID, tuple[float, str | None]] = {}  # tenant: (expires, fingerpri
 
 
 def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
-    """Return `settings_version` as the settings endpoint does.
+    """Return `settings_version`, which is equal to `version` of the settings endpoint.
 
-    It is null if the tenant has no preferences, or the device is quarantined.
+    It is None if the tenant has no preferences or if the device is quarantined.
     """
     assert device.tenant_id is not None
     fingerprint = _fingerprint(device.tenant_id)

@@ -1,4 +1,4 @@
-"""Definitions of preferences: the settings that a tenant's devices have."""
+"""Define preferences. A preference describes a setting that devices have."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from devices.preferences.value_kinds import KEY, find_definition_fault, find_fau
 from events.services.outbox import record
 from tenants.context import current_tenant_id, every_tenant_scope
 
-MAX_DEFINITIONS = 200  # per tenant, and for the platform
+MAX_DEFINITIONS = 200  # of each tenant, and of the platform
 TYPE_FIELDS = ("kind", "minimum", "maximum", "choices")
 FIELDS = ("label", "description", *TYPE_FIELDS, "default", "device_may_write")
 
@@ -34,8 +34,8 @@ FIELDS = ("label", "description", *TYPE_FIELDS, "default", "device_may_write")
 class Preference:
     """A preference as it applies to a tenant's devices.
 
-    `source` is where the preference is defined and `default_source` where its default
-    is from: `platform` or `tenant`.
+    `source` is where the preference is defined, and `default_source` is where its default
+    is defined. Each is `platform` or `tenant`.
     """
 
     key: str
@@ -62,7 +62,7 @@ def of_tenant() -> dict[str, Preference]:
             preferences[row.key] = _preference(row, source="tenant")
         elif find_fault(base, row.default) is None:
             preferences[row.key] = _with_tenant_default(base, row)
-        # Otherwise the platform's type has changed and the tenant's default is invalid.
+        # A tenant's default that does not match the platform's type is ignored.
     return dict(sorted(preferences.items()))
 
 
@@ -81,8 +81,9 @@ def define(
 ) -> PreferenceDefinition:
     """Create or change a preference of the current tenant.
 
-    If the platform has a preference with the key, its type stays: the tenant's
-    definition only sets the label, the description, the default and who may write.
+    If the platform has a preference with the key, its type cannot be changed. The tenant's
+    definition then only sets the label, the description, the default and whether devices
+    may write the setting.
 
     Args:
         must_be_new: raise an error if the tenant has a definition with the key.

@@ -28,8 +28,8 @@ from tenants.context import current_caller
 class Setting:
     """A setting of a device.
 
-    `source` is where the value is from: the default of `platform` or `tenant`, or a
-    value that the `device` or a `member` chose.
+    `source` is the origin of the value. It is `platform` or `tenant` for a default, and
+    `device` or `member` for a value that was set.
     """
 
     preference: Preference
@@ -53,8 +53,8 @@ class Change:
         version: the version of the setting that was read.
         value: the new value, if `has_value` is set.
         reset: reset the setting to its default.
-        is_locked: whether the lock is set, which keeps the device from changing the
-            setting; None keeps the lock as it is.
+        is_locked: True keeps the device from changing the setting, False allows changes.
+            None does not change the lock.
     """
 
     version: int
@@ -66,7 +66,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings of a device. The version changes with any of them."""
+    """All settings of a device. `version` changes whenever a setting changes."""
 
     version: str
     settings: dict[str, Setting]
@@ -96,7 +96,7 @@ def write(
 
     Args:
         changes: the changes by key.
-        by_device: the device writes, which may not change all settings.
+        by_device: True if the device writes. A device may not change all settings.
 
     Raises:
         DeviceIsRetired: the device is retired.
@@ -203,8 +203,8 @@ def _apply(row: DeviceSettings, change: Change, present: Setting) -> dict[str, t
     """Apply a change to a row.
 
     Returns:
-        The old and new value under "" and the old and new lock under ".locked", where
-        they differ.
+        A pair (old, new) for each difference. The key is "" for the value and ".locked"
+        for the lock.
     """
     differences: dict[str, tuple[Any, Any]] = {}
     if change.reset and row.has_value:
@@ -238,7 +238,7 @@ def _store(rows: list[DeviceSettings]) -> None:
 
 
 def _publish(device: Device, changes: Changes, now: datetime) -> None:
-    """Record the event, and raise the revision that the next connect response has."""
+    """Record the event, and increment the revision in the next connect response."""
     steps = NextSteps.objects.filter(device=device)
     revision = steps.values_list("settings_revision", flat=True).first() or 0
     next_steps.write(device, settings_revision=revision + 1)

@@ -1,4 +1,4 @@
-"""Validation of preference values and definitions. Without a database."""
+"""Validation of preference values and definitions. The tests use no database."""
 
 from dataclasses import dataclass, field
 from typing import Any

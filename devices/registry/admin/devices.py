@@ -1,4 +1,4 @@
-"""Portal pages of devices: list, register, edit, retire, issue tokens."""
+"""Portal pages that list, register, edit and retire devices, and issue their tokens."""
 
 from typing import Any
 from uuid import UUID
@@ -99,7 +99,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             form = RegistrationForm.for_user(signed_in_user(request))
-            fields = sorted(form.base_fields, key=lambda name: name != "tenant")  # it comes first
+            fields = sorted(form.base_fields, key=lambda name: name != "tenant")  # tenant first
             return ((None, {"fields": fields}),)
         return (
             (None, {"fields": ("name", "tags")}),
@@ -203,7 +203,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
                 title="Retire devices",
                 action="retire_selected",
                 rows=selected,
-                explanation="Their certificates and tokens are revoked at once. This cannot be undone.",
+                explanation="Their certificates and tokens are revoked. This cannot be undone.",
                 button="Retire",
             )
 
@@ -245,6 +245,6 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
             title="New token",
             action="new_token_for_selected",
             rows=devices,
-            explanation="The device's current token becomes void at once.",
+            explanation="The device's current token is revoked immediately.",
             button="Issue a new token",
         )

@@ -14,7 +14,7 @@ MAX_TAGS = 200  # a longer list is not usable as a filter
 
 
 class TagFilter(admin.SimpleListFilter):
-    """Filter devices with a tag."""
+    """Filter devices by tag."""
 
     title = "tag"
     parameter_name = "tag"

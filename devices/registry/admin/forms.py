@@ -1,4 +1,4 @@
-"""Portal forms of the registry. Each calls a service and shows its errors."""
+"""Portal forms of the registry. Each form calls a service and shows the service's errors."""
 
 import re
 from typing import Any
@@ -19,10 +19,15 @@ from tenants.admin.forms import ServiceForm, tenant_field, text_field
 
 
 class RegistrationForm(ServiceForm):
-    """Register a device by hand. It claims the row when it registers itself."""
+    """Register a device by hand.
+
+    When the device registers itself later, it uses the row that this form creates.
+    """
 
     tenant = tenant_field()
-    name = text_field("Name", length=120, help_text="Leave empty to use the serial number.")
+    name = text_field(
+        "Name", length=120, help_text="If empty, the serial number or another identifier is used."
+    )
     serial_number = text_field("Serial number", help_text="At least one identifier is required.")
     android_id = text_field("Android ID")
     mac_addresses = forms.CharField(
@@ -82,7 +87,7 @@ class UpdateForm(ServiceForm):
 class EnrollmentTokenForm(ServiceForm):
     """Create an enrollment token.
 
-    The row carries the token in `shown_once` to the page that displays it.
+    The returned row has the token in `shown_once`, so that the next page can display it.
     """
 
     tenant = tenant_field()
@@ -93,13 +98,13 @@ class EnrollmentTokenForm(ServiceForm):
         min_value=1,
         max_value=2_000_000_000,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="How many new devices it may register. Leave empty for no limit.",
+        help_text="Number of new devices that may register. If empty, there is no limit.",
     )
     expires_at = forms.SplitDateTimeField(
         label="Expiry",
         required=False,
         widget=UnfoldAdminSplitDateTimeWidget(),
-        help_text="Leave empty if the token never expires.",
+        help_text="If empty, the token never expires.",
     )
     reregistration = forms.ChoiceField(
         label="Re-registration",
@@ -107,7 +112,7 @@ class EnrollmentTokenForm(ServiceForm):
         initial=ReregistrationPolicy.ROTATE,
         required=False,
         widget=UnfoldAdminSelectWidget(),
-        help_text="What happens when a device registers that is registered already.",
+        help_text="What happens when a registered device registers again.",
     )
 
     class Meta:

@@ -53,14 +53,15 @@ class ApprovalForm(forms.Form):
     name = text_field(
         "Name",
         length=120,
-        help_text="Leave empty to use the name that the device reports, or its serial number.",
+        help_text="If empty, a registered device keeps its name. A new device gets the name that"
+        " it reports, or an identifier.",
     )
     tags = text_field("Tags", length=500, help_text="Separate tags with commas.")
 
 
 @never_cache
 def pair(request: HttpRequest) -> HttpResponse:
-    """Show the code form, then the device with this code; approve or deny it."""
+    """Show the code form. For a valid code, show the device and approve or deny it."""
     tenant_ids = tenant_ids_for_pairing(request)
     if not tenant_ids:
         raise PermissionDenied
@@ -83,8 +84,8 @@ def pair(request: HttpRequest) -> HttpResponse:
 def tenant_ids_for_pairing(request: HttpRequest) -> list[Any]:
     """Return the ids of the tenants in which this user may register devices now.
 
-    Tenants that require a second factor are left out until the user has presented one,
-    whichever tenant the session has chosen.
+    Tenants that require a second factor are omitted until the user has verified one. The
+    tenant that is selected in the session makes no difference.
     """
     user = signed_in_user(request)
     has_second_factor = second_factor_verified(request, second_factor.active_version(user))
@@ -124,7 +125,7 @@ def _decide(request: HttpRequest, tenant_ids: list[Any]) -> HttpResponse:
         form.add_error(error.field if error.field in form.fields else None, str(error))
         return _page(request, approval=form, pairing=row)
     messages.success(
-        request, f"{device.name} is registered in {data['tenant']} and fetches its token."
+        request, f"{device.name} is registered in {data['tenant']}. It now fetches its token."
     )
     if device.tenant_id == current_tenant_id() or signed_in_user(request).is_superuser:
         return redirect("admin:devices_device_change", device.pk)
@@ -170,9 +171,9 @@ def _page(request: HttpRequest, **extra_context: Any) -> TemplateResponse:
 
 
 def short_address(request: HttpRequest) -> HttpResponse:
-    """Redirect `/pair`, which is short enough to display, to the portal page.
+    """Redirect the short URL `/pair` to the portal page and keep the `code` parameter.
 
-    The `code` parameter is kept.
+    Devices display the short URL on their screens.
     """
     code = request.GET.get("code", "")
     query = f"?{urlencode({'code': code})}" if code else ""

@@ -29,7 +29,7 @@ QUARANTINE_DETAIL_ACTIONS = ("quarantine_one", "release_one")
 
 
 class PendingDecisionFilter(admin.SimpleListFilter):
-    """Filter devices about which a member must decide."""
+    """Filter devices that need a decision by a member."""
 
     title = "pending decision"
     parameter_name = "pending"
@@ -65,7 +65,7 @@ class QuarantineActions(PortalAdmin):
     def quarantine_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         def put(device: Device) -> str:
             quarantine.quarantine(device=device, now=timezone.now())
-            return "In quarantine: it gets nothing but connect responses."
+            return "In quarantine. Only its connect requests are accepted."
 
         outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], put)
         return results_page(self, request, "In quarantine", outcomes)
@@ -92,7 +92,7 @@ class QuarantineActions(PortalAdmin):
     ) -> HttpResponse:
         def decide(device: Device) -> str:
             reregistration.decide(device=device, allow=allow, now=timezone.now())
-            return "May register again once." if allow else "Re-registration denied."
+            return "The device may register again once." if allow else "Re-registration denied."
 
         outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], decide)
         return results_page(self, request, "Re-registration", outcomes)
@@ -105,7 +105,7 @@ class QuarantineActions(PortalAdmin):
             title="Quarantine",
             action="quarantine_selected",
             rows=self.get_queryset(request).filter(pk=object_id),
-            explanation="It gets nothing but connect responses until a member releases it.",
+            explanation="Only its connect requests are accepted until a member releases it.",
             button="Put into quarantine",
         )
 
@@ -117,7 +117,7 @@ class QuarantineActions(PortalAdmin):
             title="Release",
             action="release_selected",
             rows=self.get_queryset(request).filter(pk=object_id),
-            explanation="Release it only if no second device uses its identifiers.",
+            explanation="Release the device only if no other device uses its identifiers.",
             button="Release",
         )
 

@@ -74,7 +74,7 @@ class IsDevice(MayConnect):
 
 
 class MayEnroll(BasePermission):
-    """Allow enrollment tokens, and members who may make this request."""
+    """Allow enrollment tokens, and members whose role permits the request."""
 
     def has_permission(self, request: Request, view: object) -> bool:
         if isinstance(request.auth, EnrollmentToken):

@@ -24,7 +24,7 @@ class DeviceListFilter(DeviceFilter):
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.data.get("status") == "":
-            raise ValidationError({"status": "Omit this parameter to list every status."})
+            raise ValidationError({"status": "Omit this parameter to list all unretired devices."})
         return super().filter_queryset(queryset)
 
 
@@ -50,7 +50,7 @@ class DeviceOrdering(OrderingFilter):
     def get_ordering(self, request: Any, queryset: Any, view: Any) -> Any:
         """Return the requested ordering with the id as a tie-breaker.
 
-        Without it a device could appear on two pages or on none.
+        Without the id, a device could appear on two pages or on none.
         """
         value = request.query_params.get(self.ordering_param)
         if value is not None and value not in self.accepted_values:

@@ -28,7 +28,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 class PairView(APIView):
-    """Start a pairing: return its codes and the URL at which a member enters one."""
+    """Start a pairing. Return its codes and the URL at which a member enters the user code."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -55,9 +55,10 @@ class PairView(APIView):
 
 
 class PairTokenView(APIView):
-    """Poll a pairing. An approved one returns the device and its token, once.
+    """Poll a pairing.
 
-    Until then, and if a member denied it, the response is an error of RFC 8628 §3.5.
+    The first poll after the approval returns the device and its token. While the pairing is
+    pending, and after a denial, the response is an error of RFC 8628 §3.5.
     """
 
     authentication_classes = ()

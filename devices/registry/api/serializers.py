@@ -79,7 +79,7 @@ class ReregistrationSerializer(serializers.ModelSerializer[Reregistration]):
 
 
 class DeviceSerializer(serializers.ModelSerializer[Device]):
-    """A device in lists and in its own `GET /devices/me`."""
+    """A device, as returned in lists, by its id, and by `GET /devices/me`."""
 
     serial_number = serializers.SerializerMethodField()
     android_id = serializers.SerializerMethodField()
@@ -89,8 +89,8 @@ class DeviceSerializer(serializers.ModelSerializer[Device]):
     screen_height = serializers.SerializerMethodField()
     tags = serializers.SerializerMethodField()
     configuration_waiting_since = serializers.SerializerMethodField(
-        help_text="Since when the desired configuration has not been applied; null if "
-        "it is applied."
+        help_text="Time since which the desired configuration has not been applied; null if "
+        "it is applied or not set."
     )
     reregistration = ReregistrationSerializer(allow_null=True, default=None, read_only=True)
 
@@ -179,10 +179,10 @@ class NextStepsSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="The desired version; null if none is set."
     )
     configuration_waiting = serializers.BooleanField(
-        help_text="True until the device reports that it applied this version."
+        help_text="True until the device reports that it applied `configuration_version`."
     )
     settings_version = serializers.CharField(
-        allow_null=True, help_text="If it differs from the last one, read the settings again."
+        allow_null=True, help_text="When this version changes, read the settings again."
     )
     commands_waiting = serializers.IntegerField()
     command_sequence = serializers.IntegerField(help_text="Sequence number of the last command.")
@@ -197,9 +197,9 @@ class ConnectedSerializer(serializers.Serializer[Any]):
     device_id = serializers.UUIDField()
     status = serializers.ChoiceField(choices=Device.Status.choices)
     server_time = serializers.DateTimeField()
-    next_connect_in = serializers.IntegerField(help_text="Seconds.")
+    next_connect_in = serializers.IntegerField(help_text="Seconds until the next connect.")
     quarantined = serializers.BooleanField(
-        help_text="If true, every other request is refused until a member decides."
+        help_text="If true, only connect requests are accepted until a member releases the device."
     )
     next_steps = NextStepsSerializer()
 
@@ -224,9 +224,9 @@ class PairingSerializer(serializers.Serializer[Any]):
     verification_uri = serializers.URLField()
     verification_uri_complete = serializers.URLField()
     qr_code = serializers.CharField(
-        help_text="QR code of `verification_uri_complete`: a data URI of a PNG."
+        help_text="QR code of `verification_uri_complete`, as a PNG image in a data URI."
     )
-    expires_in = serializers.IntegerField(help_text="Seconds.")
+    expires_in = serializers.IntegerField(help_text="Seconds until the codes expire.")
     interval = serializers.IntegerField(help_text="Minimum seconds between two polls.")
 
 

@@ -82,7 +82,7 @@ class DeviceView(APIView):
 
 
 class DeviceTokenView(APIView):
-    """Issue a new token for a device. The previous token becomes void at once."""
+    """Issue a new token for a device. The previous token is revoked immediately."""
 
     @extend_schema(request=None, responses={201: TokenSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
@@ -91,7 +91,7 @@ class DeviceTokenView(APIView):
 
 
 class QuarantineView(APIView):
-    """Put a device into quarantine. It gets nothing but `connect` responses."""
+    """Put a device into quarantine. Only its `connect` requests are still accepted."""
 
     @extend_schema(request=QuarantineSerializer, responses=DeviceSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
@@ -121,12 +121,12 @@ class ReregistrationView(APIView):
 
 
 class ConnectView(APIView):
-    """Record a sign of life of the calling device; return what it should do next."""
+    """Update the last-seen time of the calling device. Return its next steps."""
 
     permission_classes = (MayConnect,)
     content_negotiation_class = SingleFormatNegotiation
 
-    # Created once: a serializer per request would copy its fields each time.
+    # Created once, because a new serializer for each request would copy all fields.
     body = ConnectSerializer()
 
     @extend_schema(request=ConnectSerializer, responses=ConnectedSerializer)

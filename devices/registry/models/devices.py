@@ -54,7 +54,7 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         return self.exclude(next_steps__configuration_waiting_since__isnull=False)
 
     def matching_text(self, text: str) -> Self:
-        """Filter devices whose name contains the text or with an identifier prefix.
+        """Filter devices whose name contains the text or with an identifier that starts with it.
 
         Case and surrounding whitespace are ignored.
         """
@@ -68,8 +68,8 @@ class DeviceQuerySet(models.QuerySet["Device"]):
 class Device(TenantOwned):
     """A device in the field.
 
-    Each connected device updates its row every minute, so the row is narrow: bulky data
-    is in related tables. No index contains `status` or `last_seen`. Such an index would
+    Each connected device updates its row every minute. Therefore the row is narrow, and
+    bulky data is in related tables. No index contains `status` or `last_seen`. Such an index would
     make the updates more expensive than a scan for silent devices.
     """
 
@@ -142,7 +142,7 @@ class DeviceIdentifierQuerySet(models.QuerySet["DeviceIdentifier"]):
     """Query methods of device identifiers."""
 
     def in_use(self) -> Self:
-        """Filter identifiers that were not released. Retirement releases them."""
+        """Filter identifiers that are in use. Retiring a device releases its identifiers."""
         return self.filter(released_at__isnull=True)
 
     def matching(self, identifiers: Iterable[Identifier]) -> Self:
@@ -227,8 +227,8 @@ class NextSteps(TenantOwned):
     """What a device should do next, as returned by `connect`.
 
     Other packages write their columns through `devices.registry.next_steps` in the
-    transaction of the change. So `connect`, which every device calls each minute, reads
-    one joined row.
+    transaction of the change. Therefore `connect`, which every device calls each
+    minute, reads only one joined row.
     """
 
     device = models.OneToOneField(

@@ -21,9 +21,9 @@ class PairingQuerySet(models.QuerySet["Pairing"]):
 class Pairing(models.Model):
     """One run of the OAuth 2.0 device authorization grant (RFC 8628).
 
-    It belongs to no tenant until a member approves it, so row-level security does not
-    apply to the table. The only tenant data in it are the ids of the tenant and of the
-    device that were assigned on approval.
+    A pairing belongs to no tenant until a member approves it, so row-level security does
+    not apply to the table. The table's only tenant data are the ids of the tenant and the
+    device, which are set on approval.
     """
 
     class Status(models.TextChoices):

@@ -12,7 +12,7 @@ from tenants.models import Role, TenantOwned
 class Sighting(TenantOwned):
     """The network and the key of a registration or connect, kept for clone detection.
 
-    Rows older than the clone window are deleted.
+    Rows older than `CLONE_WINDOW_SECONDS` are deleted.
     """
 
     device = models.ForeignKey(

@@ -19,7 +19,7 @@ class ReregistrationPolicy(models.TextChoices):
 
 
 class EnrollmentToken(IssuedToken):
-    """An `enr_` token, with which devices register themselves in its tenant."""
+    """An `enr_` token, which devices use to register in the tenant of the token."""
 
     prefix = "enr_"
     noun = "enrollment_token"
@@ -47,7 +47,7 @@ class EnrollmentToken(IssuedToken):
 
 
 class DeviceToken(TenantOwned):
-    """A device's `dev_` token. A device has one row; a new token overwrites the old."""
+    """A device's `dev_` token. Each device has one row, which a new token overwrites."""
 
     prefix: ClassVar[str] = "dev_"
 

@@ -28,8 +28,8 @@ def create_enrollment_token(
     """Create an `enr_` token of the current tenant.
 
     Args:
-        max_uses: how many new devices it may register; None for any number. Devices
-            that register again are not counted.
+        max_uses: number of new devices that may register with the token; None for any
+            number. Devices that register again are not counted.
         lifetime: the time until it expires; None if it never expires.
         reregistration: a `ReregistrationPolicy`.
 
@@ -84,7 +84,7 @@ def refund_use(token: EnrollmentToken) -> None:
 
 
 def renew_device_token(device: Device, *, now: datetime) -> str:
-    """Create a new device token and return it. The previous token is void at once."""
+    """Create a new device token and return it. The previous token is revoked immediately."""
     token = tokens.make(DeviceToken.prefix)
     DeviceToken.objects.bulk_create(
         [DeviceToken(device=device, digest=tokens.digest(token), issued_at=now)],
@@ -97,7 +97,7 @@ def renew_device_token(device: Device, *, now: datetime) -> str:
 
 @transaction.atomic
 def issue_device_token(device: Device, *, now: datetime) -> str:
-    """Create a new device token at a member's request, record the event, return it.
+    """Create a new device token for a member, record an event and return the token.
 
     Raises:
         DeviceIsRetired: the device is retired.

@@ -1,6 +1,7 @@
-"""Detect that a large share of a tenant's devices goes offline at once.
+"""Detect when a large share of a tenant's devices goes offline at once.
 
-It is reported as one event per tenant, in addition to the events of the devices.
+Such a silence is recorded as one `FleetSilence` event per tenant, in addition to the
+events of the devices. A sweep is one run of `presence.sweep`.
 """
 
 from datetime import datetime, timedelta
@@ -15,23 +16,24 @@ from devices.registry.models import Device
 from events.domain_events import DomainEvent
 from events.models import Event
 
-WINDOW = timedelta(seconds=90)  # two sweeps: the previous one may have been killed
+WINDOW = timedelta(seconds=90)  # includes the previous sweep, which may have been killed
 REPEAT_AFTER = timedelta(minutes=15)  # a fleet may go silent in several steps
 
 
 def fleet_silences(*, now: datetime) -> list[DomainEvent]:
     """Return the `FleetSilence` events to record after the last batch of a sweep.
 
-    It counts the status events of recent sweeps instead of the rows of this sweep. So
-    devices marked by a sweep that was killed half-way are counted too.
+    The status events of recent sweeps are counted instead of the rows of this sweep.
+    Therefore devices marked by a sweep that was killed half-way are included.
 
-    If no device of any tenant is online, no sign of life has arrived for the threshold.
-    Then the likely fault is in this server, and the cause is `ingest` for every tenant.
+    If no device of any tenant is online, no device has reached the server within
+    `RECENT_THRESHOLD`. The fault is then probably in this server, and the cause is
+    `ingest` for every tenant.
     """
     silent_counts = _count_silent(since=now - WINDOW)
     if not silent_counts:
         return []
-    transaction_lock("fleet silence")  # concurrent sweeps must not both record it
+    transaction_lock("fleet silence")  # concurrent sweeps must not both record the event
     is_ingest_fault = not Device.every_tenant.online().exists()
     online_counts = dict(
         Device.every_tenant.online()
@@ -60,7 +62,10 @@ def fleet_silences(*, now: datetime) -> list[DomainEvent]:
 
 
 def _count_silent(*, since: datetime) -> dict[UUID, int]:
-    """Count the devices that went offline, by tenant, if `FLEET_SILENCE_MINIMUM` or more."""
+    """Return the number of devices that went offline, by tenant.
+
+    Tenants with fewer than `FLEET_SILENCE_MINIMUM` such devices are omitted.
+    """
     events = Event.every_tenant.named(DeviceStatusChanged.name).since(since)
     return dict(
         events.filter(data__status=Device.Status.OFFLINE.value)
@@ -72,6 +77,6 @@ def _count_silent(*, since: datetime) -> dict[UUID, int]:
 
 
 def is_large_share(silent: int, still_online: int) -> bool:
-    """Return True if `FLEET_SILENCE_PERCENT` of the devices online before are silent."""
+    """Return True if `FLEET_SILENCE_PERCENT` or more of the devices that were online are silent."""
     online_before = silent + still_online
     return 100 * silent >= settings.FLEET_SILENCE_PERCENT * online_before

@@ -1,7 +1,8 @@
-"""Pair devices that have no credential: a device shows a code, a member approves it.
+"""Pair devices that have no credential.
 
-This is the OAuth 2.0 device authorization grant (RFC 8628) with a device token in place
-of the access token.
+A device shows a code, and a member approves the pairing with this code. The flow is the
+OAuth 2.0 device authorization grant (RFC 8628) with a device token in place of the access
+token.
 """
 
 import secrets
@@ -44,7 +45,7 @@ LIFETIME = timedelta(minutes=10)
 INTERVAL = 5  # seconds between two polls
 SLOW_DOWN_STEP = 5  # seconds that `slow_down` adds (RFC 8628 §3.5)
 MAX_PENDING_PER_ADDRESS = 20  # more would exceed the poll limit of the address
-MAX_LOOKUPS = 20  # of one code
+MAX_LOOKUPS = 20  # per code
 PURPOSE = "pairing code"
 PREFIX = "pai_"
 
@@ -125,7 +126,7 @@ def approve(*, pairing_id: UUID, name: str = "", tags: Iterable[str] = (), now: 
     """Approve a pairing: register the device in the current tenant.
 
     The device fetches its token with the next poll. A device that the tenant has already
-    registered keeps its row; the tags are added to those that it has.
+    registered keeps its row, and the new tags are added to its tags.
 
     Args:
         name: the device's name; "" for the existing or reported name.
@@ -176,16 +177,17 @@ def deny(*, pairing_id: UUID, now: datetime) -> None:
 
 
 def poll(*, device_code: str, now: datetime) -> Registration:
-    """Return the registration of an approved pairing, once.
+    """Return the registration of an approved pairing. It is returned only once.
 
     Raises:
         AuthorizationPending: no member has decided yet.
         SlowDown: the device polled sooner than the interval allows.
-        AccessDenied: a member denied the pairing, or the device has changed since.
+        AccessDenied: a member denied the pairing, or the device was retired or changed
+            after the approval.
         ExpiredToken: the pairing has expired, the token was fetched already, or the code
             is unknown.
     """
-    # Errors are returned by the transaction, as raising them there would roll it back.
+    # `_poll` returns errors, because raising them would roll back its transaction.
     result = _poll(device_code, now)
     if isinstance(result, Exception):
         raise result
@@ -193,7 +195,7 @@ def poll(*, device_code: str, now: datetime) -> Registration:
 
 
 def delete_expired(*, now: datetime) -> int:
-    """Delete pairings that expired more than a day ago. Return how many."""
+    """Delete pairings that expired more than a day ago. Return the number of pairings."""
     return Pairing.objects.expired_before(now - timedelta(days=1)).delete()[0]
 
 

@@ -1,4 +1,4 @@
-"""Record signs of life of devices and mark silent devices offline."""
+"""Update the last-seen times of devices and mark silent devices offline."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ SWEEP_BATCH = 20_000  # each batch scans the whole table; its events fit in memo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectReport:
-    """The data that a device sends when it connects; None if a field is missing."""
+    """The data that a device sends when it connects. Missing fields are None."""
 
     app_version: str | None = None
     os_version: str | None = None
@@ -45,10 +45,10 @@ class ConnectReport:
 
 
 def connect(*, device: Device, report: ConnectReport, now: datetime) -> dict[str, Any]:
-    """Record a sign of life and return the fields of the `connect` response.
+    """Record a connect and return the fields of the `connect` response.
 
-    The usual case is a device that is online and unchanged. It takes one statement and
-    no transaction, because there is no event to record.
+    Usually the device is online and unchanged. This case takes one statement and no
+    transaction, because there is no event to record.
 
     Raises:
         DeviceNotFound: the device was retired concurrently.
@@ -65,7 +65,7 @@ def connect(*, device: Device, report: ConnectReport, now: datetime) -> dict[str
 
 
 def record_sign_of_life(*, device: Device, now: datetime) -> None:
-    """Record a sign of life without device data, such as the arrival of metrics.
+    """Update the last-seen time for a request other than connect, such as metrics.
 
     Raises:
         DeviceNotFound: the device was retired concurrently.
@@ -77,15 +77,16 @@ def record_sign_of_life(*, device: Device, now: datetime) -> None:
 def sweep(*, now: datetime, threshold: timedelta) -> int:
     """Mark silent devices of all tenants offline and record an event for each.
 
-    It may run concurrently with itself and with connects: locked rows are skipped, and
-    the next sweep marks them if they are still silent. The transaction of the last batch
-    also records when a large share of a tenant's devices went offline.
+    A device is silent if it was last seen more than `threshold` ago. The sweep may run
+    concurrently with itself and with connects, because it skips locked rows. The next
+    sweep marks the skipped devices if they are still silent. The transaction of the last
+    batch also records `FleetSilence` events.
 
     Args:
-        threshold: devices that were last seen longer ago are silent.
+        threshold: the time without contact after which a device is silent.
 
     Returns:
-        How many devices were marked.
+        The number of devices that were marked offline.
     """
     total, marked = 0, SWEEP_BATCH
     while marked == SWEEP_BATCH:
@@ -132,7 +133,7 @@ def online_event(device: Device, *, before: str, last_seen: datetime | None) -> 
 
     Args:
         before: the previous status.
-        last_seen: when the device was seen before; None if never.
+        last_seen: the previous last-seen time; None if the device was never seen.
     """
     assert device.last_seen is not None
     online = Device.Status.ONLINE.value
@@ -169,7 +170,7 @@ def _mark_offline(*, since: datetime, now: datetime) -> int:
 def _update_silent(since: datetime, limit: int) -> list[tuple[UUID, UUID, datetime]]:
     """Set silent devices offline in one statement.
 
-    This is SQL because the ORM has no UPDATE … RETURNING; reading the rows first would
+    This is SQL because the ORM has no UPDATE … RETURNING. Reading the rows first would
     double the work. The CTE is materialized because a subquery under IN may be executed
     again for each row, with other rows as the result.
 

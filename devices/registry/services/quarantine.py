@@ -1,8 +1,8 @@
 """Detect cloned devices and put them into quarantine until a member decides.
 
-Two devices with the same identifiers show up as a return: a device may move to another
-network or create a new key, but one that changes back to the earlier network or key
-within minutes is probably two devices.
+A device may move to another network or create a new key. If it changes back to an earlier
+network or key within minutes, there are probably two devices with the same identifiers.
+Such a change back is called a return.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,9 @@ from events.domain_events import DomainEvent
 from events.services.outbox import record
 from tenants.context import caller_network, current_caller
 
-# A registration voids the token of the other clone, which then registers at once, so
-# one return is enough. Connects of one device may alternate between two uplinks.
+# A registration revokes the token of the other clone, which then registers immediately.
+# Therefore one return is enough. Connects need more returns, because one device may
+# alternate between two uplinks.
 MIN_RETURNS_OF_REGISTRATIONS = 1
 MIN_RETURNS_OF_CONNECTS = 3
 
@@ -29,7 +30,7 @@ MIN_RETURNS_OF_CONNECTS = 3
 def record_registration_sighting(
     device: Device, *, key_digest: str, now: datetime
 ) -> list[DomainEvent]:
-    """Record the network and the key of a registration; quarantine a clone.
+    """Record the network and key of a registration. Quarantine the device if it is cloned.
 
     Args:
         device: a locked device.
@@ -49,10 +50,13 @@ def record_first_sighting(device: Device, *, key_digest: str, now: datetime) -> 
 
 
 def record_connect_sighting(device: Device, *, now: datetime) -> list[DomainEvent]:
-    """Record a connect of a locked device from a new address; quarantine a clone.
+    """Record a connect from a new address. Quarantine the device if it is cloned.
 
     Only public addresses count. A private address is probably that of a proxy that is
     missing in `TRUSTED_PROXIES`.
+
+    Args:
+        device: a locked device.
 
     Returns:
         The events to record.
@@ -66,7 +70,7 @@ def record_connect_sighting(device: Device, *, now: datetime) -> list[DomainEven
 
 @transaction.atomic
 def quarantine(*, device: Device, reason: str = "", now: datetime) -> Device:
-    """Put a device into quarantine: it gets nothing but `connect` responses.
+    """Put a device into quarantine. Only its `connect` requests are still accepted.
 
     Raises:
         DeviceIsRetired: the device is retired.
@@ -101,7 +105,7 @@ def release(*, device: Device, now: datetime) -> Device:
 
 
 def count_returns(values: Sequence[str]) -> int:
-    """Count the changes back to an earlier value: "ABA" has one return."""
+    """Count the changes back to an earlier value. For example, "ABA" has one return."""
     earlier: set[str] = set()
     count, previous = 0, None
     for value in values:
@@ -115,10 +119,11 @@ def count_returns(values: Sequence[str]) -> int:
 def _add_sighting(
     device: Device, network: str, key_digest: str, *, now: datetime, registering: bool
 ) -> list[Sighting]:
-    """Add a sighting; return the sightings within the window that count for clones.
+    """Add a sighting. Return the sightings to compare, including the new one.
 
-    Registrations are compared with registrations only. A second uplink that is used
-    between two of them is tolerated as it is for connects.
+    A registration is compared with registrations only. Therefore a connect over a second
+    uplink between two registrations is tolerated. A connect is compared with all
+    sightings. Sightings older than `CLONE_WINDOW_SECONDS` are deleted.
     """
     window = timedelta(seconds=settings.CLONE_WINDOW_SECONDS)
     if not window:

@@ -71,13 +71,13 @@ def auto_register(
     enrollment_token: EnrollmentToken | None = None,
     key_digest: str = "",
 ) -> Registration:
-    """Register a device that identifies itself, or register a known device again.
+    """Register a new device from its report, or register a known device again.
 
-    A unique constraint allows one unretired device per identifier. A call that loses a
-    race for an identifier is repeated, and then uses the device of the other call.
+    A unique constraint allows one unretired device per identifier. If a call loses a race
+    for an identifier, it is repeated and uses the device that the other call created.
 
     Args:
-        report: what the device sends.
+        report: the data that the device sends.
         enrollment_token: the enrollment token of the call; None if a member calls.
         key_digest: hexadecimal SHA-256 of the SPKI in the device's certificate signing
             request; "" if there is none.
@@ -89,7 +89,7 @@ def auto_register(
         ReregistrationPending, ReregistrationRefused: the device is known, and the policy
             of the token or a member does not allow it to register again.
         DeviceIsQuarantined: the device is in quarantine.
-        AlreadyRegistered: it lost every race.
+        AlreadyRegistered: the call lost every race.
     """
     identifiers = report.identifiers()
     for _ in range(MAX_ATTEMPTS):
@@ -108,7 +108,7 @@ def auto_register(
 def register(*, report: DeviceReport, tags: Iterable[str] = (), now: datetime) -> Device:
     """Register a device by hand, before it connects.
 
-    The device claims the row when it registers itself with one of the identifiers.
+    When the device registers itself with one of the identifiers, it uses this row.
 
     Raises:
         InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
@@ -190,7 +190,7 @@ def get_not_retired_device(device_id: Any) -> Device:
     """Return the current tenant's device with this id, if it is not retired.
 
     Raises:
-        DeviceNotFound: it is unknown, retired, or belongs to another tenant.
+        DeviceNotFound: the device is unknown, retired, or belongs to another tenant.
     """
     return first_or_raise(Device.objects.not_retired().filter(pk=device_id), DeviceNotFound)
 
@@ -212,7 +212,7 @@ def _auto_register(
         record(events)
         token = renew_device_token(device, now=now)
         if enrollment_token is not None:
-            # Last, because other registrations wait for this row until the commit.
+            # The last step, because other registrations wait for this row until the commit.
             count_use(enrollment_token)
         return Registration(device, token, created=True)
     device = _lock_known_device(device_ids[0])
@@ -264,7 +264,7 @@ def _create(
 ) -> tuple[Device, list[DomainEvent]]:
     """Create the rows of a new device; return the events to record.
 
-    A device that registers itself is online. One entered by a member was never seen.
+    A device that registers itself is online. A device entered by a member was never seen.
     """
     serial = (item.value for item in identifiers if item.kind == "serial_number")
     device = Device.objects.create(

@@ -15,11 +15,11 @@ from devices.registry.queries import lock_device
 from events.services.outbox import record
 from tenants.context import current_caller
 
-REQUEST_VALIDITY = timedelta(hours=24)  # of a request, and of its decision
+REQUEST_VALIDITY = timedelta(hours=24)  # for a request and for its decision
 
 
 class MemberDecisionRequired(Exception):
-    """A member must decide. Request it after the registration has been rolled back."""
+    """A member must decide. Request the decision after rolling back the registration."""
 
     def __init__(self, device: Device) -> None:
         super().__init__(device.pk)
@@ -29,7 +29,9 @@ class MemberDecisionRequired(Exception):
 def check_reregistration(
     device: Device, enrollment_token: EnrollmentToken | None, *, now: datetime
 ) -> None:
-    """Check that a locked device may get a new token; use up a member's permission.
+    """Check that a locked device may get a new token.
+
+    A member's permission is deleted, because it is valid for one registration.
 
     Args:
         enrollment_token: None if a member registers the device.
@@ -84,7 +86,7 @@ def decide(*, device: Device, allow: bool, now: datetime) -> None:
     """Allow or deny a re-registration request. A later decision replaces an earlier one.
 
     Raises:
-        ReregistrationNotRequested: the device has not requested it within the last day.
+        ReregistrationNotRequested: the device has made no request within the last day.
         DeviceIsRetired: the device is retired.
     """
     lock_device(device.pk)

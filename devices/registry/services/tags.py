@@ -24,7 +24,7 @@ def device_names(device_ids: Collection[UUID]) -> dict[UUID, str]:
 
 
 def device_ids_with_tag(tag: str, device_ids: Collection[UUID]) -> set[UUID]:
-    """Return those of the devices that have a tag of this name."""
+    """Return the subset of `device_ids` that have a tag of this name."""
     device_tags = DeviceTag.every_tenant.filter(device__in=device_ids, tag__name=tag)
     return set(device_tags.values_list("device_id", flat=True))
 

@@ -1,4 +1,4 @@
-"""One event when a large share of a tenant's devices goes offline at once."""
+"""Tests of the event for a large share of a tenant's devices that goes offline at once."""
 
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pairing: a device without a credential shows a code, a member approves it."""
+"""Tests of pairing: a device shows a code, and a member approves the pairing."""
 
 import re
 from collections.abc import Callable

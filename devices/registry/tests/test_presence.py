@@ -75,7 +75,7 @@ def test_a_connect_of_an_unchanged_online_device_takes_two_statements(
     device: Device, as_device: AsDevice
 ) -> None:
     client = as_device(device)
-    for _ in range(2):  # goes online, then prepares the statements
+    for _ in range(2):  # the first goes online, the second prepares
         client.post("/devices/connect", {})
 
     with CaptureQueriesContext(connection) as statements:
@@ -164,7 +164,7 @@ def test_the_sweep_ignores_retired_and_never_seen_devices(now: datetime) -> None
 
 @pytest.mark.django_db(transaction=True)
 def test_a_device_that_connects_during_the_sweep_stays_online(now: datetime) -> None:
-    """The connect has locked the row, so the sweep skips it."""
+    """The sweep skips a row that a concurrent connect has locked."""
     device = DeviceFactory.create(status="online", last_seen=now - 2 * THRESHOLD)
     other_connection = connection.copy()
     try:
@@ -201,7 +201,9 @@ def test_the_sweep_command_counts_with_dry_run_and_marks_without(capsys: Any) ->
     call_command("sweep_device_status", dry_run=True)
     call_command("sweep_device_status", as_json=True)
 
-    assert capsys.readouterr().out == ('1 devices are silent.\n{"offline": 1, "dry_run": false}\n')
+    assert capsys.readouterr().out == (
+        '1 devices would go offline.\n{"offline": 1, "dry_run": false}\n'
+    )
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,9 +11,9 @@ def wait_until(condition: Callable[[], object], *, timeout: float = 30.0) -> Non
         timeout: seconds to wait at most.
 
     Raises:
-        AssertionError: the condition is still false then.
+        AssertionError: the condition is still false after `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"Not true timeout {timeout} seconds."
+        assert time.monotonic() < deadline, f"The condition is still false after {timeout} s."
         time.sleep(0.05)

@@ -41,8 +41,8 @@ def new(request: HttpRequest) -> HttpResponse:
         order = form.order()
         try:
             preview = bulk_commands.preview(now=timezone.now(), **order)
-            # The form repeats the number that the member saw. If it has changed, they
-            # see the new number before anything is sent.
+            # The form repeats the number that the member saw. If the number has changed,
+            # the member sees the new number before any command is sent.
             if request.POST.get("found") != str(preview.found):
                 return _page(request, form, preview=preview)
             row = bulk_commands.request(by=signed_in_user(request), now=timezone.now(), **order)

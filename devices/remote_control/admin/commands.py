@@ -69,7 +69,7 @@ class CommandAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        """Allow the filters of links to one device's or one bulk command's commands."""
+        """Allow the filters in links to the commands of a device or of a bulk command."""
         is_linked = lookup in ("device__id__exact", "bulk__id__exact")
         return is_linked or super().lookup_allowed(lookup, value, request)
 

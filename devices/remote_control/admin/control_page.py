@@ -34,7 +34,7 @@ MANAGE = "remote_control.manage_remote_control"
 END_ANY = "remote_control.end_any_session"
 PANEL_COMMANDS = 5  # latest commands on the device's page
 PAGE_COMMANDS = 30  # latest commands on the control page
-RECENT = timedelta(minutes=1)  # the page polls quickly while newer commands are open
+RECENT = timedelta(minutes=1)  # the page polls quickly while a more recent command is open
 MAX_PARAMETERS_LENGTH = 2_000  # characters of JSON
 DIRECTION_PAD = (
     ("up", "▲", "Up"),
@@ -248,7 +248,7 @@ def _parameters(text: str) -> Any:
         return {}
     try:
         parameters = json.loads(text[:MAX_PARAMETERS_LENGTH], parse_constant=_reject_constant)
-        json.dumps(parameters, ensure_ascii=False).encode()  # no lone surrogates
+        json.dumps(parameters, ensure_ascii=False).encode()  # rejects lone surrogates
     except (ValueError, RecursionError):
         return None
     return parameters

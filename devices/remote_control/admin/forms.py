@@ -74,8 +74,8 @@ class BulkForm(forms.Form):
         min_value=1,
         max_value=720,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="From 1 to 720. Leave empty for 24 hours. “Screenshot” and “Wake up”"
-        " do not wait.",
+        help_text="From 1 to 720. If empty, commands wait for 24 hours. The commands"
+        " “Screenshot” and “Wake up” do not wait.",
     )
     tag = text_field("Tag", help_text="Only devices with this tag.")
     model = text_field("Model", help_text="Only devices of this model.")

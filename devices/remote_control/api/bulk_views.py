@@ -71,7 +71,7 @@ class BulkCommandView(APIView):
 
 
 class ConfirmView(APIView):
-    """Confirm a bulk command that another member requested, which starts it."""
+    """Confirm and start a bulk command that another member requested."""
 
     permission_classes = (MayControl,)
 
@@ -84,7 +84,7 @@ class ConfirmView(APIView):
 
 
 class CancelBulkView(APIView):
-    """Cancel a bulk command. Commands that were issued already stay in force."""
+    """Cancel a bulk command. Commands that were already issued are not cancelled."""
 
     permission_classes = (MayControl,)
 

@@ -33,8 +33,8 @@ AFTER = OpenApiParameter(
     {"type": "integer", "minimum": 0, "maximum": MAX_SEQUENCE},
     description="The sequence number of the last command that the device has seen.",
 )
-CONTROLLED = Limit("controlled_device")  # gestures come in quick succession
-STREAM_HEADER = "X-Command-Stream"  # tells the push server which device is listening
+CONTROLLED = Limit("controlled_device")  # gestures, such as taps, come in quick succession
+STREAM_HEADER = "X-Command-Stream"  # identifies the device to the push server
 
 
 class MyCommandsView(APIView):
@@ -96,7 +96,7 @@ class MyStreamView(APIView):
     - With `Accept: text/event-stream`, the response is a stream of server-sent events.
       Each event has the sequence number of the device's last command as its `id`. An
       event named `update` means that an update is available for the device.
-    - Otherwise the response ends with the first command, or after half a minute.
+    - Otherwise the response is sent at the first command or update, or after 25 seconds.
 
     At any other address, the response is sent at once.
     """
@@ -130,7 +130,7 @@ class MyStreamView(APIView):
 
 
 class ImageParser(BaseParser):
-    """Reads the body whatever its content type; the service inspects the content."""
+    """Reads a body of any content type. The service inspects the content."""
 
     media_type = "*/*"
 
@@ -143,8 +143,9 @@ class ImageParser(BaseParser):
 class UploadView(APIView):
     """Upload the screenshot that a command requested.
 
-    The key in the address authorises the upload, so no credential is required. A device
-    that sends its credential is rate limited by it instead of by its IP address.
+    The key in the address authorises the upload, so no credential is required. If the
+    device sends its credential, the rate limit applies to the device. Otherwise the rate
+    limit applies to the IP address.
     """
 
     permission_classes = (AllowAny,)
@@ -169,8 +170,9 @@ class UploadView(APIView):
 def _after(request: Request) -> int:
     """Return the sequence number of the last command the device has seen; default 0.
 
-    The `Last-Event-ID` header wins over the `after` parameter: an event stream client
-    that reconnects repeats the original address and adds the header, which is newer.
+    The `Last-Event-ID` header takes precedence over the `after` parameter. An event stream
+    client that reconnects repeats the original address and adds the header, so the header
+    is newer.
     """
     inputs = [request.query_params.dict()]
     if "Last-Event-ID" in request.headers:

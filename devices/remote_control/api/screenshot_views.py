@@ -47,8 +47,8 @@ class ScreenshotView(APIView):
 def image_response(screenshot: Screenshot) -> HttpResponse:
     """Return a screenshot's image.
 
-    A device uploaded it, so it is untrusted: the headers keep browsers from treating
-    it as anything but an image.
+    The image was uploaded by a device, so it is untrusted. The headers keep browsers from
+    treating it as anything but an image.
     """
     return HttpResponse(
         bytes(screenshot.image),

@@ -16,8 +16,8 @@ from devices.remote_control.services.policies import MAX_BLAST_RADIUS
 ANSWERS = [(status.value, status.label) for status in fetching.ANSWERS]
 MAX_FILTERS = 20
 WAIT_HELP = (
-    "How long the command may wait for an offline device. Only for command types that"
-    " wait; the default is the type's `waits_seconds`."
+    "How long the command may wait for an offline device. The default is `waits_seconds` of"
+    " the command type. Not accepted if `waits_seconds` of the type is null."
 )
 
 
@@ -32,7 +32,7 @@ class CommandFields(StrictSerializer):
     )
     session = serializers.UUIDField(
         required=False,
-        help_text="Id of the session that the client believes is active. The command is"
+        help_text="Id of the session in which the client issues the command. The command is"
         " refused if this session has ended.",
     )
     wait_seconds = StrictIntegerField(
@@ -129,7 +129,7 @@ class SessionSerializer(serializers.Serializer[Any]):
 
 
 class StatusSerializer(serializers.Serializer[Any]):
-    """Whether a device can be controlled, and by whom it is."""
+    """Whether a device can be controlled, and which member controls it."""
 
     device = serializers.UUIDField()
     online = serializers.BooleanField()
@@ -145,7 +145,7 @@ class StatusSerializer(serializers.Serializer[Any]):
 
 
 class CommandSerializer(serializers.Serializer[Any]):
-    """A command; times of steps that it has not reached are null."""
+    """A command. The times of steps that the command has not reached are null."""
 
     id = serializers.UUIDField()
     device = serializers.UUIDField(source="device_id")
@@ -160,7 +160,7 @@ class CommandSerializer(serializers.Serializer[Any]):
     issued_by = serializers.CharField()
     issued_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(
-        help_text="The device must not start the command from this time on."
+        help_text="The device must not start the command at or after this time."
     )
     due_at = serializers.DateTimeField(
         help_text="The command expires if the device has not fetched or answered it by this time."
@@ -227,11 +227,11 @@ class BulkSerializer(serializers.Serializer[Any]):
         source="confirmed_by.email", allow_null=True, default=None
     )
     confirm_by = serializers.SerializerMethodField(
-        help_text="Until when another member may confirm the bulk command; null if it"
+        help_text="Another member may confirm the bulk command until this time; null if it"
         " does not wait for confirmation."
     )
     expires_at = serializers.DateTimeField(
-        help_text="The devices must not start the command from this time on."
+        help_text="The devices must not start the command at or after this time."
     )
     ended_at = serializers.DateTimeField(allow_null=True)
 
@@ -274,7 +274,7 @@ class ScreenshotSerializer(serializers.Serializer[Any]):
 
 
 class KeySetSerializer(serializers.Serializer[Any]):
-    """The public keys that sign the tenant's commands (RFC 7517), active key first."""
+    """The public keys that verify the tenant's commands (RFC 7517), active key first."""
 
     keys = serializers.ListField(child=serializers.DictField(child=serializers.CharField()))
 
@@ -284,8 +284,8 @@ class MyKeySetSerializer(KeySetSerializer):
 
     endorsement = serializers.CharField(
         allow_null=True,
-        help_text="The same keys in a JWS signed by the CA, whose chain is in its `x5c`"
-        " header; null if the server has no CA key.",
+        help_text="The same keys in a JWS that is signed by a CA. The `x5c` header has the"
+        " certificate chain of the CA. Null if the server has no CA key.",
     )
 
 

@@ -78,7 +78,7 @@ class EndView(APIView):
 
 
 class StatusView(APIView):
-    """Return whether a device can be controlled, and by whom it is."""
+    """Return whether a device can be controlled, and which member controls it."""
 
     @extend_schema(responses=StatusSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
@@ -210,7 +210,7 @@ class PolicyView(APIView):
 
 
 class SigningKeysView(APIView):
-    """Return the public keys that sign the tenant's commands, or replace the key."""
+    """Return the public keys that verify the tenant's commands, or replace the key."""
 
     permission_classes = (MaySetPolicy,)
 

@@ -45,7 +45,7 @@ class BulkCommand(TenantOwned):
     done = models.PositiveIntegerField(default=0)  # devices that were commanded
     left_out = models.PositiveIntegerField(
         default=0
-    )  # devices controlled by a member, or retired since
+    )  # skipped devices: controlled by a member, retired or quarantined
     worked_at = models.DateTimeField()  # when the last batch was processed
     position = models.UUIDField(null=True)  # id of the last device processed
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")

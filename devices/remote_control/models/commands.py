@@ -49,9 +49,9 @@ class CommandHistoryQuerySet(models.QuerySet["CommandHistory"]):
 class CommandHistory(TenantOwned):
     """One command to one device.
 
-    From `expires_at` on, the device must not start the command. The command expires
-    if the device has not fetched or answered it by `due_at`, which moves to a later
-    time when the device receives the command.
+    The device must not start the command at or after `expires_at`. The command expires if
+    the device has not fetched or answered it by `due_at`. When the device receives the
+    command, `due_at` moves to a later time.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -117,7 +117,7 @@ class CommandHistory(TenantOwned):
         return f"{self.get_type_display()} (no. {self.sequence})"
 
     def status_at(self, now: datetime) -> str:
-        """Return the status at a time; an overdue command has expired, stored or not."""
+        """Return the status at a time. An overdue command counts as expired."""
         is_overdue = self.status in OPEN_STATUSES and self.due_at <= now
         return Status.EXPIRED.value if is_overdue else self.status
 

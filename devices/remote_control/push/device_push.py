@@ -1,7 +1,7 @@
-"""Push notifications to devices: which number a device's last command has, and updates.
+"""Push notifications to devices about new commands and updates.
 
 A device keeps one connection open, as server-sent events or by repeated long polls. A
-notification is a hint: the device fetches commands and updates over ordinary requests.
+notification is only a hint. The device fetches commands and updates by other requests.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from tenants.context import every_tenant_scope
 
 MAX_LISTENERS = 20_000  # of one process
 MAX_SECONDS = 3600.0  # of one stream; then the device authenticates again
-RETRY_SECONDS = (1.0, 15.0)  # random, so that a fleet does not come back all at once
-POLL_SECONDS = 25.0  # until a long poll is answered without news
-REMEMBERED_SECONDS = 30.0  # for which devices that connect later learn of a message
+RETRY_SECONDS = (1.0, 15.0)  # random, so that devices do not all reconnect at once
+POLL_SECONDS = 25.0  # until a long poll ends without a notification
+REMEMBERED_SECONDS = 30.0  # how long messages are kept for devices that connect later
 CATCH_UP_BATCH = 1000  # devices in one query
 
 LISTENING = Gauge(
@@ -41,8 +41,9 @@ class DeviceListener(Listener):
 
     Args:
         sequence: the number of the device's last command.
-        seen: the number of the last command that the device has seen. If it is larger,
-            the device is told `sequence` at once: it fetches, and numbers go on there.
+        seen: the number of the last command that the device has seen. If `seen` is larger
+            than `sequence`, the device is notified at once. When it fetches its commands,
+            its sequence numbers are continued above `seen`.
     """
 
     def __init__(self, sequence: int, *, seen: int) -> None:
@@ -76,14 +77,14 @@ class DevicePush:
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self.listeners: Listeners[DeviceListener] = Listeners()
-        # A device is admitted with what the database said a moment ago. Meanwhile a
-        # message about it may have arrived: recent messages are kept in two halves.
+        # The sequence number of a new connection was read from the database earlier. A
+        # message may have arrived meanwhile, so recent messages are kept, in two parts.
         self._recent: dict[str, int] = {}
         self._older: dict[str, int] = {}
         self._turned = time.monotonic()
 
     async def endpoint(self, request: Request) -> Any:
-        """Server-sent events if the device accepts them, else one long poll."""
+        """Return server-sent events if the device accepts them, otherwise one long poll."""
         if self._admission.is_full or len(self.listeners) >= MAX_LISTENERS:
             return error(503, "unavailable", "Too many devices are connecting.")
         try:
@@ -107,10 +108,10 @@ class DevicePush:
         )
 
     def join(self, device_id: str, sequence: int, *, seen: int = 0) -> DeviceListener:
-        """Connect a device, in place of its earlier connection.
+        """Register a connection of a device and end its earlier connection.
 
         Args:
-            sequence: the last command's number, as the database said.
+            sequence: the number of the last command, as read from the database.
         """
         recent = (numbers.get(device_id, 0) for numbers in (self._recent, self._older))
         listener = DeviceListener(max(sequence, *recent), seen=seen)
@@ -125,14 +126,14 @@ class DevicePush:
         LISTENING.dec()
 
     def on_message(self, data: bytes) -> None:
-        """Take a message that `push_notifications` has published."""
+        """Process a message that `push_notifications` has published."""
         message = json.loads(data)
         commands, updates = message["commands"], message["updates"]
         self.notify({str(name): int(number) for name, number in commands.items()})
         self.notify_of_updates(map(str, updates))
 
     def notify(self, sequences: Mapping[str, int]) -> None:
-        """Tell devices the numbers of their last commands."""
+        """Notify devices of the numbers of their last commands."""
         self._forget_old()
         for device_id, sequence in sequences.items():
             self._recent[device_id] = max(sequence, self._recent.get(device_id, 0))
@@ -145,7 +146,7 @@ class DevicePush:
                 listener.notify_of_update()
 
     async def catch_up(self) -> None:
-        """Ask the database for what connected devices may have missed."""
+        """Notify connected devices of waiting commands, in case they missed a message."""
         device_ids = self.listeners.keys()
         for start in range(0, len(device_ids), CATCH_UP_BATCH):
             batch = device_ids[start : start + CATCH_UP_BATCH]

@@ -139,7 +139,7 @@ def request(
 
 @transaction.atomic
 def confirm(*, bulk: BulkCommand, by: User, now: datetime) -> BulkCommand:
-    """Confirm a bulk command that another member requested, which starts it.
+    """Confirm and start a bulk command that another member requested.
 
     Raises:
         SecondPersonRequired: `by` requested it.
@@ -164,7 +164,7 @@ def confirm(*, bulk: BulkCommand, by: User, now: datetime) -> BulkCommand:
 
 @transaction.atomic
 def cancel(*, bulk: BulkCommand, now: datetime) -> BulkCommand:
-    """Cancel a bulk command. Commands that were issued already stay in force.
+    """Cancel a bulk command. Commands that were already issued are not cancelled.
 
     Raises:
         BulkCommandAlreadyDecided: it has ended.
@@ -177,7 +177,7 @@ def cancel(*, bulk: BulkCommand, now: datetime) -> BulkCommand:
 
 
 def process_next_batch(*, now: datetime) -> bool:
-    """Command the next devices of one running bulk command.
+    """Issue the next batch of commands of one running bulk command.
 
     Each batch is one transaction, which also stores the id of its last device. A
     process that is killed leaves no batch half done, and no device is commanded twice.
@@ -212,7 +212,7 @@ def lapse_unconfirmed(*, now: datetime) -> int:
 
 
 def outcomes(bulk: BulkCommand) -> dict[str, int]:
-    """Return how many of its commands have each status."""
+    """Return the number of commands of a bulk command by status."""
     rows = CommandHistory.objects.filter(bulk=bulk).order_by().values("status")
     return dict(rows.annotate(count=Count("pk")).values_list("status", "count"))
 
@@ -275,7 +275,7 @@ def _next_batch(row: BulkCommand, now: datetime) -> None:
 def _next_devices(row: BulkCommand, limit: int, now: datetime) -> list[UUID]:
     """Return the ids of the next devices.
 
-    Returns none if the deadline has passed or the command is no longer allowed.
+    The list is empty if the deadline has passed or the command is no longer allowed.
     Devices registered after the request are left out.
     """
     if row.expires_at <= now or limit <= 0:
@@ -319,7 +319,7 @@ def _finish(row: BulkCommand, state: str, now: datetime) -> None:
 
 
 def state_at(row: BulkCommand, now: datetime) -> str:
-    """Return the state at a time; not confirmed in time is lapsed, stored or not."""
+    """Return the state at a time. It is `lapsed` once the time to confirm has passed."""
     deadline = row.requested_at + CONFIRMATION_TIMEOUT
     is_lapsed = row.state == State.WAITING and deadline <= now
     return State.LAPSED.value if is_lapsed else row.state

@@ -1,4 +1,4 @@
-"""Ending commands without an answer from the device: cancellation and expiry."""
+"""End commands without an answer from the device, by cancellation or expiry."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -32,7 +32,7 @@ def finish(
 ) -> None:
     """End open commands, in the transaction that has locked their queues.
 
-    Removes redacted parameters and publishes events. Gestures publish none.
+    Removes redacted parameters and publishes events. No events are published for gestures.
     """
     for row in rows:
         row.status, row.ended_at = status, now
@@ -107,8 +107,8 @@ def _cancel(commands: Any, types: Iterable[str], now: datetime) -> None:
 def expire_overdue(*, now: datetime) -> int:
     """Expire every tenant's commands that were not fetched or answered in time.
 
-    Several runs may work at once, while devices answer: queues that another
-    transaction has locked are left for the next run.
+    Several runs may work at the same time, and devices may answer meanwhile. Therefore
+    queues that another transaction has locked are left for the next run.
 
     Returns:
         The number of expired commands.

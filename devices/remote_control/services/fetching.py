@@ -1,4 +1,4 @@
-"""The device's side of commands: fetch them and answer them."""
+"""Let devices fetch their commands and answer them."""
 
 import json
 from datetime import datetime, timedelta
@@ -44,7 +44,7 @@ def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
     """Return the commands that a device has not seen, ordered by sequence number.
 
     Commands with a number above `after` are returned again even if they were sent
-    before, because that response may have been lost. Commands up to `after` are marked
+    before, because the earlier response may have been lost. Commands up to `after` are marked
     as delivered.
 
     Args:
@@ -57,8 +57,8 @@ def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
     if after > (steps.command_sequence if steps else 0):
         _raise_sequence(device, after)
     rows = queries.open_commands(device.pk, after=after, now=now, limit=MAX_COMMANDS)
-    # The count of waiting commands was read together with the device's credential. If
-    # it is higher than the number of waiting rows, the device has seen some of them.
+    # The count of waiting commands was read together with the device's credential. If the
+    # count is higher than the number of rows, the device has seen some waiting commands.
     waiting = sum(row.status in WAITING for row in rows)
     if after and (steps.commands_waiting if steps else 0) > waiting:
         _mark_delivered(device, after, now)
@@ -67,7 +67,7 @@ def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
         return rows
     newly_sent = queries.mark_sent(device.pk, after=after, up_to=rows[-1].sequence, now=now)
     if len(already_sent) + len(newly_sent) != len(rows):
-        # Another fetch has sent some of them, or a newer command superseded them.
+        # Another fetch has sent some of these rows, or a newer command superseded them.
         return queries.open_commands(device.pk, after=after, now=now, limit=MAX_COMMANDS)
     return sorted([*already_sent, *newly_sent], key=attrgetter("sequence"))
 
@@ -152,7 +152,7 @@ def answer(
     if current_status in FINAL_ANSWERS:
         return _repeated(row, status, result, reason)
     if status == Status.SUCCEEDED and row.type == "screenshot":
-        raise InvalidAnswer("Upload the screenshot to its upload_url; that completes the command.")
+        raise InvalidAnswer("Upload the screenshot to upload_url, which completes the command.")
     if status in FINAL_ANSWERS:
         _advance(row, Status.DELIVERED, now)
         finish([row], Status(status), result=result, reason=reason, now=now)
@@ -193,7 +193,7 @@ def _repeated(row: CommandHistory, status: str, result: Any, reason: str) -> Com
 def _advance(
     row: CommandHistory, status: Status, now: datetime, within: timedelta | None = None
 ) -> None:
-    """Set a status and the missing times of the statuses up to it."""
+    """Set the status of a command, and the missing times of this and earlier statuses."""
     for step in PROGRESS:
         if _rank(step) <= _rank(status) and getattr(row, TIME_FIELDS[step]) is None:
             setattr(row, TIME_FIELDS[step], now)

@@ -31,7 +31,7 @@ from tenants.models import User
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandOrder:
-    """A checked command without its devices."""
+    """A checked command that can be issued to several devices."""
 
     type_: CommandType
     parameters: dict[str, Any]
@@ -56,7 +56,7 @@ def issue(
     """Issue a command to one device.
 
     Args:
-        session_id: the session that the client believes is active; None accepts any
+        session_id: the session in which the client issues the command; None accepts any
             session of the member.
         wait: how long the command may wait for an offline device; None uses the
             default of its type.
@@ -173,7 +173,7 @@ def check_parameters(
         screen: width and height of the screen in pixels; None if unknown.
 
     Raises:
-        InvalidParameters: the parameters are invalid; names every error.
+        InvalidParameters: the parameters are invalid; `details` lists every error.
     """
     if errors := parameter_errors(type_, parameters, screen=screen):
         raise InvalidParameters(errors)

@@ -3,8 +3,8 @@
 A notification contains a device's id and the sequence number of its last command, or
 that an update is available. A background thread publishes it through Redis after the
 commit, and the push server passes it on to connected devices. Notifications are hints
-only: if Redis is unavailable, commands and updates stay in the database, and the device
-finds them with its next connect.
+only. If Redis is unavailable, commands and updates stay in the database, and the device
+fetches them after its next `connect` request.
 """
 
 import json

@@ -30,7 +30,7 @@ def lock(device_ids: Collection[UUID], *, skip_locked: bool = False) -> dict[UUI
 
 
 def lock_or_create(device_id: UUID) -> None:
-    """Lock a device's queue, also if it has never had a command."""
+    """Lock a device's queue, even if it has never had a command."""
     next_steps.create_missing(device_id)
     lock([device_id])
 
@@ -41,7 +41,7 @@ def set_sequence(device: Device, sequence: int) -> None:
 
 
 def recount(device_ids: Collection[UUID]) -> None:
-    """Update how many commands wait for each device; the queues must be locked."""
+    """Update the count of waiting commands of each device. The queues must be locked."""
     waiting = CommandHistory.every_tenant.filter(
         device__in=device_ids, status__in=(Status.QUEUED, Status.SENT)
     ).order_by()

@@ -1,4 +1,4 @@
-"""What remote control does when a device is retired."""
+"""End the remote control of a device that is retired."""
 
 from datetime import datetime
 from uuid import UUID

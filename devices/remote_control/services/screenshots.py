@@ -74,7 +74,7 @@ def _check_expected(command: CommandHistory, now: datetime) -> None:
     """Check that the command waits for its screenshot.
 
     Raises:
-        UploadIsClosed: it does not.
+        UploadIsClosed: the command does not wait for a screenshot.
     """
     status = command.status_at(now)
     if status not in (Status.SENT, Status.DELIVERED, Status.RUNNING):

@@ -100,7 +100,7 @@ def touch(
     Must run in a transaction.
 
     Args:
-        session_id: the session that the client believes is active; None accepts any
+        session_id: the session in which the client issues the command; None accepts any
             session of the member.
         is_required: whether the command requires a session.
 

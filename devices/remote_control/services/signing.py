@@ -1,12 +1,12 @@
 """Sign commands, and publish the tenant's keys so that devices can verify them.
 
 Each command is a JSON Web Signature in compact serialization (RFC 7515), signed with an
-Ed25519 key of the tenant (RFC 8037). It names its device and its expiry. An attacker on
-the network or in the message broker cannot forge a command. They cannot replay one
-either, because sequence numbers rise and the device remembers the last one.
+Ed25519 key of the tenant (RFC 8037). It contains the id of its device and its expiry. An
+attacker on the network or in the message broker cannot forge a command. A command cannot
+be replayed either, because sequence numbers rise and the device stores the last number.
 
 The public keys are published as a JSON Web Key Set (RFC 7517) that the CA signs. A
-device that has its certificate's chain verifies the keys without trusting the network.
+device that has its certificate's chain can verify the keys on an untrusted network.
 """
 
 from base64 import b64encode
@@ -42,8 +42,9 @@ ECDSA_ALGORITHMS = {256: ("ES256", hashes.SHA256()), 384: ("ES384", hashes.SHA38
 def sign_command(command: CommandHistory, key: CommandSigningKey, *, more: dict[str, Any]) -> str:
     """Return a command as a signed JWS for its device, with claims of RFC 7519.
 
-    `jti` is the id of the command, `aud` the id of the device. `iat` is when the command
-    was issued, and from `exp` on the device must not start it (seconds since 1970).
+    `jti` is the id of the command, and `aud` is the id of the device. `iat` is the time
+    when the command was issued. The device must not start the command at or after `exp`.
+    Times are in seconds since 1970.
 
     Args:
         more: parameters that are added to those of the command.
@@ -70,7 +71,7 @@ def current_key(*, now: datetime) -> CommandSigningKey:
 def replace_key(*, now: datetime) -> CommandSigningKey:
     """Replace the current tenant's signing key; return the new key.
 
-    The old key stays published for ten minutes, so that commands in transit verify.
+    The old key stays published for ten minutes, so that commands in transit can be verified.
     """
     key = signing_keys.replace(CommandSigningKey, now=now)
     record([CommandKeyReplaced(tenant_id=current_tenant_id(), at=now, thumbprint=key.thumbprint)])
@@ -81,7 +82,7 @@ def reencrypt() -> dict[str, int]:
     """Encrypt every tenant's signing keys with the current `SECRET_KEY`.
 
     Returns:
-        The number of keys, by their name in the report.
+        The number of keys, by kind of key.
 
     Raises:
         DecryptionError: a key was encrypted with a secret that is not among the fallbacks.
@@ -102,8 +103,8 @@ def key_set(*, now: datetime) -> list[dict[str, str]]:
 def endorsement(key_set: list[dict[str, str]], *, device: Device, now: datetime) -> str | None:
     """Return the key set as a JWS signed by a CA for this device, valid for one day.
 
-    The CA that issued the device's certificate signs it if possible, because the device
-    knows its chain. The chain is in the `x5c` header.
+    If possible, the CA that issued the device's certificate signs the key set, because the
+    device has the chain of this CA. The chain is in the `x5c` header.
 
     Returns:
         None on a host without a CA key.

@@ -152,7 +152,7 @@ class TestFetching:
     def test_two_concurrent_fetches_both_return_all_commands(
         self, device: Device, operator: User, now: datetime
     ) -> None:
-        """One of the two responses may be lost."""
+        """Both fetches return all commands, because one of the responses may be lost."""
         issue_command(device, "reload", by=operator, now=now)
         original = queries.open_commands
         concurrent: list[str] = []
@@ -331,7 +331,10 @@ class TestAnswering:
 
 @pytest.mark.django_db(transaction=True)
 def test_an_answer_does_not_wait_for_the_lock_of_the_device(tenant: Tenant, now: datetime) -> None:
-    """Otherwise it would deadlock with a retirement, which locks the device first."""
+    """An answer must not wait for the lock of the device.
+
+    It would deadlock with a retirement, which locks the device first.
+    """
     device, by = online_device(tenant), create_member(tenant)
     reboot = issue_command(device, "reboot", by=by, now=now)
 

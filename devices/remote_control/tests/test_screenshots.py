@@ -110,7 +110,7 @@ def test_an_upload_address_accepts_one_upload(upload_path: str) -> None:
     assert errors(again) == (410, [("upload_ended", None)])
     assert again.json()["current"] == {
         "status": "succeeded"
-    }  # shows a device that lost the response that the upload succeeded
+    }  # a device that lost the first response sees that its upload succeeded
     assert Screenshot.every_tenant.count() == 1
 
 

@@ -214,7 +214,7 @@ class TestAutomaticEnd:
 
 @pytest.mark.django_db(transaction=True)
 def test_commanding_and_retiring_a_device_do_not_deadlock(tenant: Tenant, now: datetime) -> None:
-    """Both take the same locks in the same order."""
+    """Commanding and retiring a device take the same locks in the same order."""
     by = create_member(tenant)
 
     def issue_commands(device: Device) -> None:

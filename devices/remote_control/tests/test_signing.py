@@ -173,7 +173,7 @@ def test_only_an_admin_replaces_the_key(acting: Tenant, member: Callable[..., AP
 
 
 def test_the_ca_of_the_devices_certificate_signs_the_keys(device: Device, now: datetime) -> None:
-    """During a CA rotation, most devices know only the old CA."""
+    """During a CA rotation, most devices trust only the old CA, so it signs their keys."""
     ca = DeviceCertificatesService()
     CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=now

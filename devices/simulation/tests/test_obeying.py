@@ -153,7 +153,7 @@ class TestCommandVerification:
 
         def run() -> int:
             asyncio.run(client.fetch())
-            kind = client.tally.kinds.get("not believed")
+            kind = client.tally.kinds.get("command rejected")
             return kind.statuses.total() if kind else 0
 
         return run
@@ -202,7 +202,7 @@ class TestCommandVerification:
     ) -> None:
         server.add_command(command)
         fetch()
-        server.commands[0]["sequence"] = 2  # as a forged new sequence number
+        server.commands[0]["sequence"] = 2  # forges the unsigned sequence number
 
         assert fetch() == 1
         assert len(server.answers) == 1
@@ -220,7 +220,7 @@ class TestCommandVerification:
         server.keys["keys"][0]["x"] = "A" * 43
 
         fetch()
-        assert client.tally.kinds["keys not believed"].failed == 1
+        assert client.tally.kinds["keys rejected"].failed == 1
         assert (client.last_sequence, server.answers) == (0, [])
 
     def test_keys_endorsed_for_another_device_are_rejected(

@@ -42,5 +42,5 @@ def test_the_table_has_a_line_per_kind() -> None:
     tally = RunStatistics()
     tally.move("", "online")
     tally.count_request("connect", 200, 0.012)
-    assert tally.table().splitlines()[0] == "devices: 1 online; 0 listening"
+    assert tally.table().splitlines()[0] == "devices: 1 online; 0 push connections"
     assert "12 ms" in tally.table().splitlines()[2]

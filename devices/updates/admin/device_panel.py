@@ -14,7 +14,10 @@ COLOURS = {"completed": "good", "failed": "bad"}
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
-    """Render the newest updates of a device; empty without the permission to see them."""
+    """Render the newest updates of a device.
+
+    Return an empty string if the user may not view updates.
+    """
     if not request.user.has_perm(VIEW):
         return ""
     rows = UpdateStatus.objects.filter(device=device).select_related("deployment")

@@ -36,8 +36,8 @@ class ProductForm(ServiceForm):
         "Reported version",
         Reports.choices,
         initial=Reports.APP_VERSION,
-        help_text="Which version reported by a device is the version of this product."
-        " An update has arrived when the device reports its version.",
+        help_text="Which of the versions that a device reports is the version of this product."
+        " An update is installed when the device reports the version of the update.",
     )
 
     class Meta:

@@ -28,14 +28,14 @@ from tenants.admin.forms import text_field
 from tenants.models import User
 from tenants.roles import visible_to
 
-MAX_PACKAGE_CHOICES = 200  # in the selection
+MAX_PACKAGE_CHOICES = 200  # newest packages that the form offers
 WAVE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 FILTERS = ("tag", "model", "app_version", "status", "search", "device")
 STATUSES = [("", "Any"), ("online", "Online"), ("offline", "Offline")]
 
 
 class PackageChoice(forms.ModelChoiceField):  # type: ignore[type-arg] # not generic at run time
-    """A choice of packages. It shows the tenants to users who see all of them."""
+    """A choice of packages. Superusers also see the tenant of each package."""
 
     shows_tenant = False
 
@@ -79,23 +79,26 @@ class RolloutForm(forms.Form):
         "Soak time (minutes)",
         TERMS["soak_minutes"],
         DEFAULT_SOAK_MINUTES,
-        "How long a device must be online with the new version without a new alert to succeed.",
+        "How long a device must run the new version without a new alert before the update"
+        " counts as successful.",
     )
     deadline_minutes = integer_field(
         "Report deadline (minutes)",
         TERMS["deadline_minutes"],
         DEFAULT_DEADLINE_MINUTES,
-        "A device that is installing and does not report for longer has failed.",
+        "The update fails if a device that is installing it does not report for this long.",
     )
     success_percent = percent_field(
         "Success threshold (%)",
         DEFAULT_SUCCESS_PERCENT,
-        "The next wave starts when this share of the devices that started has succeeded.",
+        "The next wave starts when the update has succeeded on this share of the wave's"
+        " devices. Unreachable devices that have not started do not count.",
     )
     failure_percent = percent_field(
         "Failure threshold (%)",
         DEFAULT_FAILURE_PERCENT,
-        "The rollout pauses when the failure rate is certainly above this share.",
+        "The rollout pauses when the 95 % confidence interval of the failure rate is above"
+        " this share.",
     )
     window_days = forms.MultipleChoiceField(
         label="Days",
@@ -116,7 +119,7 @@ class RolloutForm(forms.Form):
         required=False,
         input_formats=["%H:%M"],
         widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
-        help_text="An end that is not after the start is on the next day.",
+        help_text="If this time is not after the start, the window ends on the next day.",
     )
 
     def __init__(
@@ -130,8 +133,8 @@ class RolloutForm(forms.Form):
         """Build the form for a new or an existing rollout.
 
         Args:
-            rollout: the rollout to change; None for a new one.
-            package_id: id of the package that is selected for a new one.
+            rollout: the rollout to change; None for a new rollout.
+            package_id: id of the package that is preselected for a new rollout.
         """
         kwargs["initial"] = {"package": package_id} if rollout is None else _initial_values(rollout)
         super().__init__(*args, **kwargs)

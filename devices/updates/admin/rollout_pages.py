@@ -25,7 +25,7 @@ from tenants.roles import visible_to
 
 MANAGE = "updates.change_deployment"
 ADD = "updates.add_deployment"
-FIELDS = {"windows": "window_days", "filter": "tag"}  # form fields of settings
+FIELDS = {"windows": "window_days", "filter": "tag"}  # setting → form field for its errors
 
 State = Deployment.State
 Action = Callable[..., Deployment]
@@ -34,7 +34,7 @@ Action = Callable[..., Deployment]
 def add_rollout(request: HttpRequest) -> HttpResponse:
     """Show the form and a preview of the devices, then create or start the rollout.
 
-    The rollout is created when the number of devices is still the previewed one.
+    The rollout is created only if the number of devices has not changed since the preview.
     """
     if not request.user.has_perm(ADD):
         raise PermissionDenied
@@ -125,7 +125,7 @@ def act(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
 
 
 def page_context(request: HttpRequest, rollout: Deployment) -> dict[str, Any]:
-    """Return the template context of a rollout's page. The tenant is already set."""
+    """Return the template context of a rollout's page. The caller must set the tenant."""
     now = timezone.now()
     waves = list(rollout.waves.all())
     running = next((wave for wave in waves if wave.state == "running"), None)
@@ -223,7 +223,7 @@ def _state_message(rollout: Deployment) -> str:
 
 
 def _add_errors(form: RolloutForm, error: DomainError) -> None:
-    """Add each error to its form field, or to the form if it has no such field."""
+    """Add each error to its form field, or to the form if the form has no such field."""
     errors = [(detail.field, detail.sentence) for detail in error.details]
     for field, sentence in errors or [(error.field or "", str(error))]:
         name = field.removeprefix("filter.").split(".")[0]

@@ -52,7 +52,7 @@ STATUSES = {
 
 
 class SingleDeleteAdmin(PortalAdmin):
-    """Rows are deleted one by one, on their own page, which shows errors."""
+    """Admin without bulk deletion. Each row is deleted on its own page, which shows errors."""
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions = super().get_actions(request)
@@ -86,7 +86,7 @@ class ProductAdmin(SingleDeleteAdmin):
 
 @admin.register(SoftwareUpdate)
 class PackageAdmin(PageAdmin, SingleDeleteAdmin):
-    """Packages, with upload, release and withdrawal on the page of each."""
+    """Packages. The page of a package has the actions upload, release and withdraw."""
 
     list_display = ("package_name", "state_label", "file_size", "model_names", "created")
     list_filter = ("state",)
@@ -156,7 +156,7 @@ class PackageAdmin(PageAdmin, SingleDeleteAdmin):
 
 @admin.register(Deployment)
 class RolloutAdmin(PageAdmin, ReadOnlyAdmin):
-    """Rollouts, with their progress and actions on the page of each."""
+    """Rollouts. The page of a rollout shows its progress and its actions."""
 
     list_display = ("name", "package_name", "state_label", "completed", "created")
     list_filter = ("state",)
@@ -243,7 +243,7 @@ class StatusAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        """Allow the filters of links to the updates of a rollout, error or device."""
+        """Allow the filters in links to the updates of a rollout, a device or an error."""
         linked = (
             "deployment__id__exact",
             "device__id__exact",

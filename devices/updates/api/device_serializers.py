@@ -17,7 +17,7 @@ MAX_ATTEMPT = 32_767
 
 
 class OfferedFileSerializer(serializers.Serializer[Any]):
-    """The package of an offer. Devices verify the signature before they install it."""
+    """The package of an offer. Devices verify the signature before they install the package."""
 
     id = serializers.UUIDField()
     url = serializers.CharField()
@@ -30,8 +30,9 @@ class OfferedFileSerializer(serializers.Serializer[Any]):
 class OfferSerializer(serializers.Serializer[Any]):
     """The update that a device should install.
 
-    With `rollback`, the device returns to an earlier version. `package` is null if the
-    server has no package of that version, and the device must have kept it.
+    If `rollback` is true, the device returns to an earlier version. `package` is null if
+    the server has no package of that version. The device must then use a copy that it has
+    kept.
     """
 
     rollout = serializers.UUIDField(source="status.deployment_id")
@@ -40,8 +41,8 @@ class OfferSerializer(serializers.Serializer[Any]):
     version = serializers.CharField(source="status.version")
     rollback = serializers.SerializerMethodField()
     order = serializers.CharField(
-        help_text="The signed update order for this device, valid for one hour: JWS in"
-        " compact form (RFC 7515)."
+        help_text="Signed instruction to this device to install the update: a JWS in compact"
+        " form (RFC 7515), valid for one hour."
     )
     status = serializers.ChoiceField(source="status.status", choices=Status.choices)
     not_before = serializers.DateTimeField(

@@ -31,17 +31,17 @@ class MyUpdateView(APIView):
 
 
 class MyFeedbackView(APIView):
-    """Report the progress of the calling device's update. 204, in any order.
+    """Report the progress of the calling device's update. The response is 204.
 
-    Sending the same report twice has no further effect. `installed` does not complete
-    the update: the device must be online with the new version for the soak time without
-    an alert. After `failed` the device is offered the update again only when a member
-    retries the rollout.
+    Reports can arrive in any order. Sending the same report twice has no further effect.
+    `installed` does not complete the update. The device must also come online with the
+    new version and run it for the soak time without an alert. After `failed`, the device
+    is offered the update again only when a member retries the rollout.
     """
 
     permission_classes = (IsDevice,)
 
-    # Shared by all requests: a new serializer would copy its fields each time.
+    # Shared by all requests, because each new serializer copies its fields.
     body = FeedbackFields()
 
     @extend_schema(request=FeedbackFields, responses={204: None})

@@ -1,4 +1,4 @@
-"""API of products and packages, for members, and of package files, also for devices."""
+"""API of products, packages and package files. Devices can only download files."""
 
 from typing import Any
 from uuid import UUID
@@ -135,7 +135,7 @@ class PackageView(APIView):
 
 
 class ReleaseView(APIView):
-    """Release a package. It can be rolled out then, and is immutable."""
+    """Release a package. A released package is immutable and can be rolled out."""
 
     permission_classes = (MayPublish,)
 
@@ -183,13 +183,13 @@ class PackageFileView(APIView):
             OpenApiParameter(
                 "If-Range",
                 location="header",
-                description="ETag of the file that a range continues.",
+                description="ETag of the file whose download is resumed.",
             ),
         ],
         responses={(200, "application/octet-stream"): bytes, (206, "*/*"): bytes},
-        description="Download the file, or a range of it (RFC 9110 §14), as a device"
-        " that should install it now. 429 if all download slots are in use or the"
-        " maintenance window is closed.",
+        description="Download the file or a range of it (RFC 9110 §14). Only a device that is"
+        " currently offered the package can download it. The response is 429 if all"
+        " download slots are in use or the maintenance window is closed.",
     )
     def get(self, request: Request, package_id: UUID) -> HttpResponseBase:
         package = offers.claim_download(calling_device(request), package_id, now=timezone.now())
@@ -205,7 +205,7 @@ class PackageFileView(APIView):
         ],
         request=BINARY,
         responses=PackageSerializer,
-        description="Upload the file of a draft. The request body is the file. It"
+        description="Upload the file of a draft. The request body is the new file, which"
         " replaces the previous file.",
     )
     def put(self, request: Request, package_id: UUID) -> HttpResponseBase:
@@ -244,13 +244,14 @@ def store_uploaded_file(
     """Store the body of a request as the file of a package.
 
     Args:
-        sha256: expected hash in hexadecimal; empty means that it is not checked.
+        sha256: expected hash in hexadecimal. If empty, the hash is not checked.
 
     Returns:
-        The package; None if the proxy only asks whether it may accept the upload.
+        The package; None for an `AdmissionRequest`, which has no body yet.
 
     Raises:
-        LengthRequired, UploadTooLarge, UploadTruncated: nothing is stored.
+        LengthRequired, UploadTooLarge, UploadTruncated: the body has no declared length,
+            is too large, or is incomplete. Nothing is stored.
         DiskFull: the disk is nearly full.
         DomainError: see `packages.receive`.
     """
@@ -276,7 +277,7 @@ def store_uploaded_file(
 def package_file_response(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBase:
     """Return a response with the file or the requested range of it.
 
-    With `PACKAGES_ACCEL` the proxy sends the file.
+    If `PACKAGES_ACCEL` is set, the proxy sends the file.
 
     Raises:
         PackageFileMissing: the file does not exist, or has another size.

@@ -23,7 +23,7 @@ class ReasonFields(StrictSerializer):
 
 
 class SizeFields(StrictSerializer):
-    """The size of a wave, including the waves before it: `percent` or `count`."""
+    """The size of a wave, as `percent` or `count`. It includes the waves before this wave."""
 
     percent = serializers.FloatField(
         required=False, min_value=0, max_value=100, help_text="Percentage of the rollout's devices."
@@ -83,27 +83,29 @@ class TermFields(StrictSerializer):
         required=False,
         min_value=TERMS["soak_minutes"][0],
         max_value=TERMS["soak_minutes"][1],
-        help_text="Minutes that a device must be online with the new version without a"
-        " new alert to succeed.",
+        help_text="Minutes that a device must run the new version without a new alert before"
+        " the update counts as successful.",
     )
     deadline_minutes = StrictIntegerField(
         required=False,
         min_value=TERMS["deadline_minutes"][0],
         max_value=TERMS["deadline_minutes"][1],
-        help_text="Minutes without a report after which a device that is installing has failed.",
+        help_text="The update fails if a device that is installing it does not report for this"
+        " many minutes.",
     )
     success_percent = serializers.FloatField(
         required=False,
         min_value=0,
         max_value=100,
-        help_text="Percentage of the devices that started which must succeed before the"
-        " next wave starts.",
+        help_text="Percentage of a wave's devices that must succeed before the next wave"
+        " starts. Unreachable devices that have not started do not count.",
     )
     failure_percent = serializers.FloatField(
         required=False,
         min_value=0,
         max_value=100,
-        help_text="The rollout pauses when the failure rate is certainly above this percentage.",
+        help_text="The rollout pauses when the 95 % confidence interval of the failure rate is"
+        " above this percentage.",
     )
 
     def validate_filter(self, value: dict[str, str]) -> dict[str, str]:
@@ -123,7 +125,7 @@ class RolloutChanges(TermFields):
 class RolloutFields(RolloutChanges):
     package = serializers.UUIDField()
     dry_run = StrictBooleanField(
-        required=False, help_text="Return the devices of the rollout, create nothing."
+        required=False, help_text="Return the devices of the rollout without creating it."
     )
 
 
@@ -136,9 +138,9 @@ class NamedSerializer(serializers.Serializer[Any]):
 class PlannedWaveSerializer(serializers.Serializer[Any]):
     number = serializers.IntegerField()
     devices = serializers.IntegerField(
-        help_text="Devices of this wave, without the waves before it."
+        help_text="Number of devices in this wave, without the waves before it."
     )
-    first = NamedSerializer(many=True, help_text="Some of these devices.")
+    first = NamedSerializer(many=True, help_text="Some devices of this wave.")
 
 
 class PlanSerializer(serializers.Serializer[Any]):
@@ -156,10 +158,11 @@ class PlanSerializer(serializers.Serializer[Any]):
 
 
 class WaveSerializer(serializers.Serializer[Any]):
-    """A wave. `counts` has its devices by status.
+    """A wave. `counts` has the number of its devices in each status.
 
-    `counts.unreached` is how many pending devices are offline or quarantined, and
-    `counts.away` how many devices have the version and are offline.
+    `counts.unreached` is the number of pending devices that are offline or quarantined.
+    `counts.away` is the number of devices that are offline or quarantined in their soak
+    time, after they installed the version.
     """
 
     number = serializers.IntegerField()
@@ -174,7 +177,10 @@ class WaveSerializer(serializers.Serializer[Any]):
 
 
 class RolloutSerializer(serializers.Serializer[Any]):
-    """A rollout. `package` is null for a rollback, `rolls_back` for any other rollout."""
+    """A rollout.
+
+    `package` is null if the rollout is a rollback, and `rolls_back` is null if it is not.
+    """
 
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -226,7 +232,7 @@ class DeviceUpdateSerializer(serializers.Serializer[Any]):
     rollout_name = serializers.CharField(source="deployment.name")
     wave = serializers.IntegerField(source="wave.number")
     status = serializers.ChoiceField(choices=Status.choices)
-    progress = serializers.IntegerField(help_text="Percent of the status.")
+    progress = serializers.IntegerField(help_text="Percent of the download or of the installation.")
     version = serializers.CharField(help_text="Target version.")
     from_version = serializers.CharField(help_text="Version before the update.")
     attempt = serializers.IntegerField()
@@ -244,7 +250,7 @@ class DeviceUpdateSerializer(serializers.Serializer[Any]):
 class FailureSerializer(serializers.Serializer[Any]):
     error_code = serializers.CharField()
     devices = serializers.IntegerField()
-    example = serializers.CharField(help_text="Message of one of these devices.")
+    example = serializers.CharField(help_text="Error message of one of these devices.")
 
 
 class FailuresSerializer(serializers.Serializer[Any]):

@@ -51,7 +51,7 @@ class RolloutsView(ListAPIView[Deployment]):
     @extend_schema(
         request=RolloutFields,
         responses={200: PlanSerializer, 201: RolloutDetailSerializer},
-        description="Create a draft. With `dry_run` nothing is created: the response is"
+        description="Create a draft. With `dry_run`, nothing is created. The response is then"
         " 200 with the devices that the rollout would reach.",
     )
     def post(self, request: Request) -> Response:
@@ -81,9 +81,10 @@ class RolloutView(APIView):
     @extend_schema(
         request=RolloutChanges,
         responses=RolloutDetailSerializer,
-        description="Change the settings. A started rollout keeps its filter and its"
-        " start time, and its waves can only be made larger: that adds devices and"
-        " moves none. A rollout that waits for approval becomes a draft again.",
+        description="Change the settings. The filter and the start time of a started rollout"
+        " cannot be changed. Its started waves can only be made larger, which adds devices"
+        " and moves no device to another wave. A rollout that waits for approval becomes a"
+        " draft again.",
     )
     def patch(self, request: Request, rollout_id: UUID) -> Response:
         fields = validated_body(RolloutChanges, request)
@@ -110,7 +111,7 @@ class RolloutDevicesView(StatusesView):
 
     def get_queryset(self) -> QuerySet[UpdateStatus]:
         rows = UpdateStatus.objects.select_related("device", "deployment", "wave")
-        if getattr(self, "swagger_fake_view", False):  # schema generation: no rollout
+        if getattr(self, "swagger_fake_view", False):  # schema generation passes no rollout id
             return rows.none()
         return rows.filter(deployment=get_rollout(self.kwargs["rollout_id"]))
 
@@ -121,7 +122,7 @@ class DeviceUpdatesView(StatusesView):
 
     def get_queryset(self) -> QuerySet[UpdateStatus]:
         rows = UpdateStatus.objects.select_related("device", "deployment", "wave")
-        if getattr(self, "swagger_fake_view", False):  # schema generation: no device
+        if getattr(self, "swagger_fake_view", False):  # schema generation passes no device id
             return rows.none()
         return rows.filter(device=get_device(self.kwargs["device_id"]))
 
@@ -219,13 +220,13 @@ ACTIONS: dict[str, type[APIView]] = {
     "next-wave": _action_view(
         "next_wave",
         rollout_control.start_next_wave,
-        "Start the next wave, whatever the results of the current one.",
+        "Start the next wave, regardless of the results of the current wave.",
     ),
     "rollback": _action_view(
         "rollback",
         rollout_control.roll_back,
         "Return each device that installed the update to its previous version. The"
-        " response is the rollback.",
+        " response contains the rollback, which is a new rollout.",
         needs_member=True,
     ),
 }

@@ -20,7 +20,7 @@ class ProductFields(StrictSerializer):
     reports = serializers.ChoiceField(
         choices=SoftwareProduct.Reports.choices,
         required=False,
-        help_text="Which version reported by a device is the version of this product.",
+        help_text="Which of the versions that a device reports is the version of this product.",
     )
 
 
@@ -88,7 +88,7 @@ class PackageSerializer(serializers.Serializer[Any]):
     size = serializers.IntegerField(allow_null=True, help_text="Bytes.")
     sha256 = serializers.CharField(help_text="Hexadecimal.")
     signature = serializers.CharField(
-        help_text="JWS in compact form (RFC 7515) by the tenant's update signing key."
+        help_text="JWS in compact form (RFC 7515), signed with the tenant's update signing key."
     )
     apk = ApkSerializer(allow_null=True)
     created_by = serializers.CharField()

@@ -19,14 +19,14 @@ DEFAULT_DEADLINE_MINUTES = 60  # minutes
 
 class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def due(self, now: datetime) -> Self:
-        """Rollouts whose next step is due, the longest due first."""
+        """Return the rollouts whose next step is due, in the order of `due_at`."""
         return self.filter(due_at__lte=now).order_by("due_at", "id")
 
 
 class Deployment(TenantOwned):
     """A rollout of a package to the devices that match a filter, wave by wave.
 
-    A rollback is a rollout without a package: `rolls_back` is the rollout it reverts.
+    A rollback is a rollout without a package. `rolls_back` is the rollout that it reverts.
     `due_at` is when the next step is due; None if no step is left.
     """
 
@@ -63,15 +63,15 @@ class Deployment(TenantOwned):
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     requested_at = models.DateTimeField(null=True)
     approved_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
-    counted = models.PositiveIntegerField(default=0)  # devices when it was started
+    counted = models.PositiveIntegerField(default=0)  # number of devices, fixed at the start
     begun_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     paused_because = models.CharField(max_length=200, blank=True)
     counts_from = models.DateTimeField(null=True)  # earlier failures do not count
-    retries_before = models.DateTimeField(null=True)  # failures until then are retried
-    opened = models.PositiveIntegerField(default=0)  # devices that were offered it
-    paced_from = models.DateTimeField(null=True)  # start of the minute of the rate
-    paced = models.PositiveIntegerField(default=0)  # devices offered it in that minute
+    retries_before = models.DateTimeField(null=True)  # failures up to this time are retried
+    opened = models.PositiveIntegerField(default=0)  # devices that were offered the update
+    paced_from = models.DateTimeField(null=True)  # start of the current minute, for `rate`
+    paced = models.PositiveIntegerField(default=0)  # devices offered the update in this minute
     due_at = models.DateTimeField(null=True)
 
     objects = TenantManager.from_queryset(DeploymentQuerySet)()
@@ -105,8 +105,9 @@ class Deployment(TenantOwned):
 class DeploymentWave(TenantOwned):
     """A wave of a rollout. Its size includes the waves before it.
 
-    `ceiling` is the first position in the rollout order after the wave's devices.
-    `position` is the last device that was looked at while the wave was being opened.
+    Opening a wave means offering the update to its devices. `position` is the id of the
+    last device that was checked meanwhile. `ceiling` is the first position after the
+    wave's devices, in the order that `services.targets` describes.
     """
 
     class State(models.TextChoices):
@@ -124,8 +125,8 @@ class DeploymentWave(TenantOwned):
     state = models.CharField(max_length=7, choices=State.choices, default=State.WAITING)
     ceiling = models.BigIntegerField(null=True)
     position = models.UUIDField(null=True)
-    is_open = models.BooleanField(default=False)  # all its devices were offered it
-    held_at = models.DateTimeField(null=True)  # since when it waits for a decision
+    is_open = models.BooleanField(default=False)  # all its devices were offered the update
+    held_at = models.DateTimeField(null=True)  # when it began to wait for a decision
     opened_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     counts = models.JSONField(default=dict)  # devices by status, at `counted_at`

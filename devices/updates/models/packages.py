@@ -21,7 +21,7 @@ class SoftwareProduct(TenantOwned):
     """Software that is installed on devices and released in versions."""
 
     class Reports(models.TextChoices):
-        """The version reported by a device that is the version of this product."""
+        """Which of the versions that a device reports is the version of this product."""
 
         APP_VERSION = "app_version", "app version"
         OS_VERSION = "os_version", "OS version"
@@ -56,7 +56,7 @@ class PackageQuerySet(models.QuerySet["SoftwareUpdate"]):
 
 
 class SoftwareUpdate(TenantOwned):
-    """A package: a version of a product with its file. Immutable once released."""
+    """A package: a version of a product with its file. A released package is immutable."""
 
     class State(models.TextChoices):
         DRAFT = "draft"
@@ -87,7 +87,7 @@ class SoftwareUpdate(TenantOwned):
     released_at = models.DateTimeField(null=True)
     withdrawn_at = models.DateTimeField(null=True)
     withdrawn_because = models.CharField(max_length=500, blank=True)
-    is_closing = models.BooleanField(default=False)  # withdrawn, with open updates
+    is_closing = models.BooleanField(default=False)  # withdrawn; open updates are being cancelled
 
     manage_role: ClassVar[Role] = Role.ADMIN
 

@@ -23,7 +23,7 @@ class Status(models.TextChoices):
     COMPLETED = "completed"
     FAILED = "failed"
     ROLLED_BACK = "rolled_back", "rolled back"
-    CANCELLED = "cancelled"  # the rollout was aborted, or something newer came
+    CANCELLED = "cancelled"  # for example because the rollout was aborted
 
 
 OPEN = (Status.PENDING, Status.DOWNLOADING, Status.INSTALLING)
@@ -36,7 +36,7 @@ class UpdateStatusQuerySet(models.QuerySet["UpdateStatus"]):
         return self.filter(status__in=OPEN)
 
     def stoppable(self) -> Self:
-        """Updates that can still be cancelled: the device does not install yet."""
+        """Updates that can still be cancelled, because the device is not installing yet."""
         return self.filter(status__in=STOPPABLE)
 
     def under_way(self) -> Self:
@@ -44,14 +44,14 @@ class UpdateStatusQuerySet(models.QuerySet["UpdateStatus"]):
 
 
 class UpdateStatus(TenantOwned):
-    """A device in a rollout. Rows are kept as the device's update history.
+    """The update of a device in a rollout. Rows are kept as the device's update history.
 
     `version` is the target version and `package` its package. A rollback can have a
     target version without a package. `installed_at` is when the device was first online
     with the target version.
     """
 
-    # The foreign keys need no index: the indexes below start with these columns.
+    # The foreign keys need no index, because the indexes below start with these columns.
     deployment = models.ForeignKey(
         Deployment, on_delete=models.CASCADE, related_name="statuses", db_index=False
     )
@@ -67,7 +67,7 @@ class UpdateStatus(TenantOwned):
     version = models.CharField(max_length=MAX_VERSION_LENGTH)
     from_version = models.CharField(max_length=MAX_VERSION_LENGTH, blank=True)
     status = models.CharField(max_length=11, choices=Status.choices, default=Status.PENDING)
-    progress = models.PositiveSmallIntegerField(default=0)  # percent, of this status
+    progress = models.PositiveSmallIntegerField(default=0)  # percent of download or installation
     attempt = models.PositiveSmallIntegerField(default=1)
     error_code = models.CharField(max_length=64, blank=True)
     error = models.CharField(max_length=500, blank=True)

@@ -1,8 +1,8 @@
 """Limit how many devices of a tenant download at the same time, with slots in Redis.
 
-A device has its slot from the first byte until it reports that it installs, or until it
-was silent for `SLOT_TTL` seconds. An interrupted download therefore continues in its
-slot, and it makes no difference whether this process or the proxy sends the file.
+A device keeps its slot until it reports the end of the download, or until it has sent no
+request or report for `SLOT_TTL` seconds. Therefore an interrupted download resumes in the
+same slot, and the limit also works if the proxy sends the file.
 """
 
 import logging
@@ -20,8 +20,8 @@ from tenants.context import current_tenant_id
 logger = logging.getLogger(__name__)
 
 SLOT_TTL = 120  # seconds without a request or report after which a slot is free
-RETRY_AFTER = (15, 45)  # seconds; random, so that waiting devices do not return at once
-REDIS_BACKOFF = 5.0  # seconds without requests to Redis after it did not answer
+RETRY_AFTER = (15, 45)  # seconds; random, so that devices do not all try again at once
+REDIS_BACKOFF = 5.0  # seconds without requests to Redis after an error
 
 ACQUIRE = """
 local now = tonumber(redis.call('TIME')[1])
@@ -43,13 +43,14 @@ _skip_redis_until = 0.0
 def acquire_slot(device_id: UUID, *, limit: int) -> int | None:
     """Acquire or extend the download slot of a device.
 
-    Without Redis every device gets a slot: a late update is worse than a busy network.
+    If Redis is unavailable, every device gets a slot, because a late update is worse
+    than a busy network.
 
     Args:
         limit: number of slots of the tenant.
 
     Returns:
-        None if the device has a slot; otherwise the seconds after which to ask again.
+        None if the device has a slot; otherwise the seconds until its next attempt.
     """
     has_slot = _call_redis(
         lambda: _script(settings.REDIS_URL, ACQUIRE)(
@@ -72,7 +73,7 @@ def release_slot(device_id: UUID) -> None:
 
 
 def _call_redis(call: Any) -> Any:
-    """Return the answer of Redis; None while it is unavailable."""
+    """Call Redis and return its response; None if Redis is unavailable."""
     global _skip_redis_until
     if time.monotonic() < _skip_redis_until:
         return None
@@ -80,7 +81,7 @@ def _call_redis(call: Any) -> Any:
         return call()
     except RedisError:
         _skip_redis_until = time.monotonic() + REDIS_BACKOFF
-        logger.warning("Redis is unavailable: concurrent downloads are not limited.")
+        logger.warning("Redis is unavailable, so concurrent downloads are not limited.")
         return None
 
 

@@ -19,7 +19,7 @@ FAILED = "failed"
 STATUSES = (DOWNLOADING, INSTALLING, INSTALLED, FAILED)
 MAX_ERROR_LENGTH = 500  # characters
 
-# Reports accepted after the end of an update: the device may not know about it yet.
+# Statuses accepted after the end of an update, because reports can be late or repeated.
 LATE_STATUSES: dict[str, tuple[str, ...]] = {
     Status.COMPLETED: (DOWNLOADING, INSTALLING, INSTALLED),
     Status.ROLLED_BACK: (DOWNLOADING, INSTALLING, INSTALLED),
@@ -40,8 +40,9 @@ def record_feedback(
 ) -> None:
     """Record a report of the current tenant's device about its update.
 
-    A repeated report, or one of an earlier status, changes nothing. `installed` does not
-    complete the update: that happens when the device is online with the new version.
+    A repeated report or a report of an earlier status changes nothing. `installed` does
+    not complete the update. The update completes when the device is online with the new
+    version and the soak time is over.
 
     Args:
         attempt: number of the attempt, from the offer.
@@ -94,9 +95,9 @@ def _fail(
 
 
 def _require_repeatable(row: UpdateStatus, attempt: int, status: str) -> None:
-    """Raise an error unless a report that changes nothing is a late or repeated one."""
+    """Raise an error if a report that changed nothing is neither late nor repeated."""
     if attempt > row.attempt:
-        sentence = f"The attempt does not exist. The current one is {row.attempt}."
+        sentence = f"The attempt does not exist. The current attempt is {row.attempt}."
         raise InvalidFeedback(sentence, field="attempt")
     if attempt < row.attempt:
         raise UpdateEnded("failed")

@@ -1,7 +1,7 @@
 """Maintain the `update_waiting` flag in the `NextSteps` row of each device.
 
-Starting and ending an update first locks the `NextSteps` rows, as commands do, in the
-order of the device ids.
+A transaction that starts or ends updates first locks the `NextSteps` rows, in the order
+of the device ids. Transactions that change commands lock the same rows.
 """
 
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Select the update that a device is offered, and hand out its package file."""
+"""Select the update that a device is offered, and admit the download of its package."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,8 +60,8 @@ def current_offer(device: Device, *, now: datetime) -> Offer | None:
     """Return the update that the current tenant's device should install now, if any.
 
     An update that is being installed comes first, then the newest one. A paused rollout
-    is offered only to devices that have started the download. Updates that are not for
-    the device any more are ended.
+    is offered only to devices that have started the download. Updates that the device
+    should no longer start are ended.
     """
     for row in _offered_updates(device):
         reason = None
@@ -81,7 +81,7 @@ def claim_download(device: Device, package_id: UUID, *, now: datetime) -> Softwa
         The package to send.
 
     Raises:
-        UpdateNotFound: the package is not what the device is offered now.
+        UpdateNotFound: the device is not offered this package now.
         UpdateNotDue: the maintenance window is closed.
         DownloadsBusy: all download slots are in use.
     """
@@ -148,7 +148,7 @@ def _key(now: datetime) -> UpdateSigningKey:
 
 
 def _exclusion_reason(row: UpdateStatus, device: Device) -> str | None:
-    """Return why a device should not start its update any more; None if it should."""
+    """Return why a device should no longer start its update; None if it should."""
     reported = getattr(device, row.deployment.product.reports)
     versioning = row.deployment.product.versioning
     original = row.deployment.rolls_back
@@ -175,7 +175,7 @@ def _window(rollout: Deployment, device: Device, now: datetime) -> WindowState:
 
 @transaction.atomic
 def _end_excluded(row: UpdateStatus, reason: str, now: datetime) -> None:
-    """End an update that the device no longer needs, because of its present version."""
+    """End an update that does not fit the current version or model of the device."""
     same = UpdateStatus.objects.stoppable().filter(pk=row.pk)
     rows = status_changes.lock(same.select_related("deployment"))
     if reason != "up_to_date":
@@ -184,7 +184,7 @@ def _end_excluded(row: UpdateStatus, reason: str, now: datetime) -> None:
     elif row.status == Status.PENDING and row.attempt == 1:
         # The device got the version in another way and never tried this update.
         status_changes.complete(rows, now=now)
-    else:  # the device tried the update: its soak time starts
+    else:  # the device tried the update, so its soak time starts
         for locked in rows:
             locked.status, locked.progress = Status.INSTALLING, 100
             locked.installed_at = locked.started_at = locked.heard_at = now

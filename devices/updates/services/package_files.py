@@ -15,7 +15,7 @@ from core.uploads import UploadedFile
 
 
 class _Movable(File):  # type: ignore[type-arg] # not generic at run time
-    """A file that file system storage moves instead of copying it."""
+    """An uploaded file that Django's `FileSystemStorage` moves instead of copying."""
 
     def temporary_file_path(self) -> str:
         return str(self.name)
@@ -44,7 +44,7 @@ def size_of(name: str) -> int | None:
         return int(_storage().size(name))
     except FileNotFoundError:
         return None
-    except ClientError as error:  # of S3
+    except ClientError as error:  # raised for S3
         if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
             return None
         raise

@@ -110,7 +110,7 @@ def delete(*, package: SoftwareUpdate) -> None:
     """Delete a draft and its file.
 
     Raises:
-        PackageImmutable: the package is not a draft; it can be withdrawn.
+        PackageImmutable: the package is not a draft.
     """
     row = _lock_draft(package)
     transaction.on_commit(partial(package_files.delete, row.stored_name), robust=True)
@@ -126,7 +126,7 @@ def receive(
     result of the commit is unknown. `delete_orphaned_files` deletes it.
 
     Args:
-        sha256: expected hash in hexadecimal; empty means that it is not checked.
+        sha256: expected hash in hexadecimal. If empty, the hash is not checked.
 
     Raises:
         PackageImmutable: the package is not a draft.
@@ -165,10 +165,10 @@ def receive(
 
 @transaction.atomic
 def release(*, package: SoftwareUpdate, sha256: str | None = None, now: datetime) -> SoftwareUpdate:
-    """Release a draft. It can be rolled out then, and is immutable.
+    """Release a draft. A released package is immutable and can be rolled out.
 
     Args:
-        sha256: hash of the file that the member has checked; None means any file.
+        sha256: hash of the file that the member has checked; None skips the check.
 
     Raises:
         PackageFileChanged: the file has another hash now.
@@ -233,10 +233,10 @@ def check_receivable(package: SoftwareUpdate, *, length: int | None = None) -> N
 
 
 def check_sha256(sha256: str) -> None:
-    """Check the form of an expected hash; empty is accepted.
+    """Check the format of an expected hash. An empty string is accepted.
 
     Raises:
-        InvalidPackage: the hash is not hexadecimal with 64 digits.
+        InvalidPackage: the hash does not have 64 hexadecimal digits.
     """
     if sha256 and not SHA256.fullmatch(sha256.lower()):
         sentence = "The SHA-256 must have 64 hexadecimal digits."
@@ -244,7 +244,11 @@ def check_sha256(sha256: str) -> None:
 
 
 def delete_orphaned_files(*, before: datetime) -> int:
-    """Delete files stored before a time that belong to no package. Return how many."""
+    """Delete old files that belong to no package. Return how many were deleted.
+
+    Args:
+        before: files stored after this time are kept.
+    """
     deleted = 0
     for name in package_files.names_stored_before(before):
         if not SoftwareUpdate.every_tenant.filter(stored_name=name).exists():

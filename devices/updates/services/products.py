@@ -50,7 +50,7 @@ def create(
 
 @transaction.atomic
 def rename(*, product: SoftwareProduct, name: str, now: datetime) -> SoftwareProduct:
-    """Rename a product and sign its packages again: the signature contains the name.
+    """Rename a product. Sign its packages again, because the signature contains the name.
 
     Raises:
         InvalidProduct, ProductExists: see `create`.
@@ -92,7 +92,7 @@ def delete(*, product: SoftwareProduct) -> None:
 
 
 def lock_product(product: SoftwareProduct) -> SoftwareProduct:
-    """Lock a product, so that no other version of it is added or released meanwhile.
+    """Lock a product, so that no other transaction adds or releases versions of it.
 
     Raises:
         ProductNotFound: the product was deleted.

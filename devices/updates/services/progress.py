@@ -31,7 +31,7 @@ class Part:
 
 
 def bar(counts: Mapping[str, int], total: int) -> list[Part]:
-    """Return the parts of a progress bar, without empty ones; waiting devices last.
+    """Return the parts of a progress bar, with waiting devices last. Omit empty parts.
 
     Args:
         counts: devices by status, as in `DeploymentWave.counts`.
@@ -64,7 +64,10 @@ def total_counts(rollout: Deployment) -> dict[str, int]:
 
 
 def completed_text(rollout: Deployment) -> str:
-    """Return for example `4 of 10`. The caller has prefetched the waves."""
+    """Return the number of updated devices as text, such as `4 of 10`.
+
+    The caller should prefetch the waves.
+    """
     counts = total_counts(rollout)
     completed = counts.get(Status.COMPLETED, 0) + counts.get(Status.ROLLED_BACK, 0)
     return f"{completed:,} of {rollout.counted:,}"
@@ -78,7 +81,7 @@ def size_text(wave: DeploymentWave) -> str:
 
 
 def completion_chart(rollout: Deployment, *, now: datetime) -> Chart | None:
-    """Chart updated and failed devices since the start; None if it has not started."""
+    """Return a chart of updated and failed devices; None if the rollout has not started."""
     if rollout.begun_at is None:
         return None
     start, end = rollout.begun_at, rollout.ended_at or now
@@ -128,16 +131,16 @@ def settings_summary(rollout: Deployment) -> list[tuple[str, Any]]:
             ("Devices", ", ".join(filters) or "all devices"),
             (
                 "Success threshold",
-                f"{rollout.success_percent:g} % of the devices that started must succeed"
+                f"{rollout.success_percent:g} % of a wave's reachable devices must succeed"
                 " before the next wave starts",
             ),
             (
                 "Failure threshold",
-                "the rollout pauses when more than"
-                f" {rollout.failure_percent:g} % of the devices certainly fail",
+                "the rollout pauses when the 95 % confidence interval of the failure rate"
+                f" is above {rollout.failure_percent:g} %",
             ),
         ]
-    soak = f"{rollout.soak_minutes} minutes online with the version without a new alert"
+    soak = f"{rollout.soak_minutes} minutes with the new version without a new alert"
     summary.append(("Soak time", soak))
     if rollout.rate:
         summary.append(("Rate", f"{rollout.rate:,} devices per minute"))

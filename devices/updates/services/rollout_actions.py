@@ -1,8 +1,8 @@
-"""Apply what a step of a rollout has decided. Runs in the step's transaction.
+"""Apply the decisions of a rollout's step, in the transaction of the step.
 
-Locks are taken in one order: the deployment, the devices' `NextSteps` by id, their
-rows of `UpdateStatus`. What waits for locks (offering the update) comes before what
-skips locked rows (the findings).
+Locks are always taken in the same order: the deployment, the `NextSteps` rows by device
+id, the `UpdateStatus` rows. First the update is offered to devices, which waits for locks.
+Then the findings (see `rollout_decision.Finding`) are handled, which skips locked rows.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -41,7 +41,7 @@ def apply_to_devices(rollout: Deployment, decision: DeviceDecision, *, now: date
     """Offer the update to the next devices and handle findings.
 
     Returns:
-        Whether there may be more to do at once.
+        True if more devices may have to be handled immediately.
     """
     if decision.wait_until is not None:
         return False
@@ -66,7 +66,7 @@ def apply_to_devices(rollout: Deployment, decision: DeviceDecision, *, now: date
 def apply_to_waves(
     rollout: Deployment, progress: Progress, decision: WaveDecision, *, now: datetime
 ) -> None:
-    """Store the waves' counts, and pause, pass, fail, start or finish as decided."""
+    """Store the counts of the waves, and change the states of the waves and the rollout."""
     waves = {wave.number: wave for wave in rollout.waves.all()}
     counted = [wave for wave in progress.waves if wave.counts]
     for figures in counted:
@@ -108,12 +108,12 @@ def _open(rollout: Deployment, opening: Opening, now: datetime) -> None:
 def _offer(
     rollout: Deployment, wave: DeploymentWave, candidates: Sequence[Candidate], now: datetime
 ) -> int:
-    """Give devices their rows and notify them; return how many got one."""
+    """Create the update rows of devices and notify the devices. Return how many rows."""
     offered = {candidate.device_id: candidate for candidate in candidates}
     if not offered:
         return 0
     next_steps.mark_updates_waiting(offered)
-    # Read after locking: devices retired or quarantined since then get nothing.
+    # Read after locking, so that devices retired or quarantined meanwhile get no update.
     eligible = Device.objects.not_retired().filter(quarantined_at__isnull=True)
     ids: set[UUID] = set(eligible.filter(pk__in=offered).values_list("pk", flat=True))
     status_changes.supersede(ids, rollout, now=now)
@@ -142,7 +142,7 @@ def _start_soak_time(rollout: Deployment, rows: list[Row], now: datetime) -> Non
 
 
 def _wait_again(rollout: Deployment, rows: list[Row], now: datetime) -> None:
-    """Return stalled downloads to pending: the device was not reached."""
+    """Reset stalled downloads to pending, because the devices no longer report."""
     _write(rows, status=Status.PENDING, progress=0, started_at=None)
 
 
@@ -176,7 +176,7 @@ def _first_alert(row: Row) -> tuple[str, str]:
 
 
 def _retry(rollout: Deployment, rows: list[Row], now: datetime) -> None:
-    """Start another attempt of failed devices that should still have the update."""
+    """Start another attempt for failed devices, or cancel updates that are obsolete."""
     devices = rollout_snapshot.failed_devices(rollout, rows)
     statuses = {row.pk: retry_status(devices[row.pk]) for row in rows}
     moved_on = [row for row in rows if statuses[row.pk] == Status.CANCELLED]
@@ -199,7 +199,7 @@ def _retry(rollout: Deployment, rows: list[Row], now: datetime) -> None:
 
 
 def _write(rows: Sequence[Row], *, also: Collection[str] = (), **columns: Any) -> None:
-    """Set the same columns on locked rows, and update what waits for their devices."""
+    """Set columns of locked rows, and refresh `update_waiting` for their devices."""
     if not rows:
         return
     for row in rows:

@@ -41,8 +41,8 @@ WITHDRAWN = "The package was withdrawn."
 def start(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
     """Start a draft, now or at its start time. A large rollout waits for approval.
 
-    The rollout is for devices that are registered now, and for no more devices than are
-    counted now.
+    The rollout includes only devices that are registered now. It never includes more
+    devices than are counted now.
 
     Raises:
         RolloutStateConflict: the rollout is not a draft.
@@ -90,8 +90,8 @@ def pause(*, deployment: Deployment, reason: str = "", now: datetime) -> Deploym
     """Pause a rollout. Devices that have started the update continue.
 
     Raises:
-        RolloutStateConflict: the rollout is not scheduled or running, nor finished with
-            open updates.
+        RolloutStateConflict: the rollout is not scheduled, not running, and not
+            finished with open updates.
     """
     rollout = lock_rollout(deployment)
     is_active = rollout.state in (State.RUNNING, State.SCHEDULED)
@@ -122,10 +122,11 @@ def resume(*, deployment: Deployment, now: datetime) -> Deployment:
 def abort(*, deployment: Deployment, reason: str = "", now: datetime) -> Deployment:
     """Abort a rollout. Updates that are not being installed yet are cancelled.
 
-    Devices that are installing are still followed to the end.
+    Devices that are installing continue, and their results are recorded.
 
     Raises:
-        RolloutStateConflict: the rollout is a draft or over.
+        RolloutStateConflict: the rollout is a draft, is aborted, or is finished without
+            open updates.
     """
     rollout = lock_rollout(deployment)
     is_active = rollout.state in (*ACTIVE, State.WAITING)
@@ -144,7 +145,7 @@ def abort_all(*, package: SoftwareUpdate, now: datetime) -> None:
 
 @transaction.atomic
 def retry(*, deployment: Deployment, now: datetime) -> Deployment:
-    """Give the devices that have failed until now another attempt.
+    """Give the devices that have failed so far another attempt.
 
     Raises:
         RolloutStateConflict: the rollout's state does not allow it, no device has
@@ -172,7 +173,7 @@ def retry(*, deployment: Deployment, now: datetime) -> Deployment:
 
 @transaction.atomic
 def start_next_wave(*, deployment: Deployment, now: datetime) -> Deployment:
-    """Start the next wave, whatever the results of the current one.
+    """Start the next wave, regardless of the results of the current wave.
 
     Raises:
         RolloutStateConflict: the rollout is not running, the current wave is still being
@@ -251,7 +252,7 @@ def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
 
 
 def _has_late_devices(rollout: Deployment) -> bool:
-    """Return True if the rollout is finished and has updates that are not over."""
+    """Return True if the rollout is finished and still has open updates."""
     updates = UpdateStatus.objects.open().filter(deployment=rollout)
     return rollout.state == State.FINISHED and updates.exists()
 
@@ -262,7 +263,10 @@ def _active_rollbacks(rollout: Deployment) -> QuerySet[Deployment]:
 
 
 def extend_rollback(rollout: Deployment, now: datetime) -> bool:
-    """Add devices that installed a locked rollout's version since its rollback started.
+    """Extend the rollback of a rollout by devices that have installed the update meanwhile.
+
+    Args:
+        rollout: the original rollout, whose row is locked.
 
     Returns:
         True if devices were added.

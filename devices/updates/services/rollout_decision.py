@@ -1,7 +1,7 @@
-"""Decide what a rollout does next. Pure: snapshots in, decisions out, no database.
+"""Decide what a rollout does next, from snapshots and without database access.
 
-A step of a rollout decides twice: first about devices (`decide_devices`), then, when no
-more devices are to be handled at once, about its waves (`decide_waves`).
+Each step first decides about devices (`decide_devices`). If no more devices have to be
+handled immediately, the step then decides about waves (`decide_waves`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,24 +18,24 @@ State = Deployment.State
 WaveState = DeploymentWave.State
 Counts = Mapping[str, int]
 
-SUCCEEDED = (Status.COMPLETED, Status.ROLLED_BACK)  # a later rollback changes nothing
+SUCCEEDED = (Status.COMPLETED, Status.ROLLED_BACK)  # a success still counts after a rollback
 ENDED = (*SUCCEEDED, Status.FAILED)
-WAIT_FOR_OFFLINE = timedelta(days=1)  # for devices that have the version, then left
+WAIT_FOR_OFFLINE = timedelta(days=1)  # for devices that installed, then went offline
 
-INTERVAL = timedelta(seconds=9)  # beat runs the step every ten seconds
-INTERVAL_UNREACHABLE = timedelta(minutes=1)  # while all that is left is unreachable
-INTERVAL_OLD = timedelta(minutes=10)  # of rollouts that ended more than a day ago
+INTERVAL = timedelta(seconds=9)  # Celery beat runs due steps every ten seconds
+INTERVAL_UNREACHABLE = timedelta(minutes=1)  # for ended rollouts, if no open update has started
+INTERVAL_OLD = timedelta(minutes=10)  # for rollouts that ended more than a day ago
 RECENT = timedelta(days=1)
 
 
 class Finding(StrEnum):
-    """A reason to handle a device of a rollout, in the order of handling."""
+    """A reason to handle a device of a rollout. Values are in the order of handling."""
 
-    ARRIVED = "arrived"  # online with the new version: its soak time starts
+    ARRIVED = "arrived"  # online with the new version, so its soak time starts
     SUPERSEDED = "superseded"  # runs a newer version than the rollout's
     REVERTED = "reverted"  # had the new version and runs another one now
     ALERTED = "alerted"  # raised an alert in its soak time
-    PROVEN = "proven"  # online with the new version for the whole soak time
+    PROVEN = "proven"  # online with the new version after the soak time, without an alert
     OVERDUE = "overdue"  # no message for too long while it installed
     STALLED = "stalled"  # no message for too long while it downloaded
     RETRIED = "retried"  # failed, and a member asked for another attempt
@@ -46,8 +46,8 @@ class Finding(StrEnum):
 class Candidate:
     """A device that may get the update next.
 
-    `fits` is False for a device that the package is not for. `package_id` is None when
-    a rollback leads to a version without a package.
+    `fits` is False if the device should not get the update. `package_id` is None if a
+    rollback returns the device to a version without a package.
     """
 
     device_id: UUID
@@ -59,9 +59,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The next devices of the wave that is being opened, in the order of their ids.
+    """The next devices of the wave that is being opened, ordered by id.
 
-    `capacity` is how many may be opened now. `is_last` is True if no devices follow.
+    Opening a wave means offering the update to its devices. `capacity` is how many devices
+    may be offered the update now. `is_last` is True if no devices follow.
     """
 
     wave: int
@@ -72,7 +73,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Devices:
-    """A rollout before a step: its next devices, and what is to be done with others."""
+    """Snapshot of a rollout before a step: the next devices to offer, and the findings."""
 
     state: str
     starts_at: datetime | None = None
@@ -84,8 +85,8 @@ class Devices:
 class Opening:
     """Devices of a wave that get the update now.
 
-    `position` is the last device that was looked at; `is_complete` says that no device
-    of the wave is left.
+    `position` is the id of the last device that was checked. `is_complete` is True if no
+    device of the wave is left.
     """
 
     wave: int
@@ -96,7 +97,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceDecision:
-    """The actions of a step on devices; findings are in the order of handling."""
+    """The decisions of a step about devices. `findings` are in the order of handling."""
 
     wait_until: datetime | None = None
     starts: bool = False
@@ -105,7 +106,7 @@ class DeviceDecision:
 
 
 class Wave(Protocol):
-    """Fields of a wave that decisions use: of a `DeploymentWave`, or `WaveFigures`."""
+    """The fields used by decisions that both `DeploymentWave` and `WaveFigures` have."""
 
     @property
     def state(self) -> str: ...
@@ -119,10 +120,11 @@ class Wave(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaveFigures:
-    """A wave and how many of its devices are in which status.
+    """A wave with the number of its devices in each status.
 
-    `counts` has a number for each status; `unreached`: pending devices that are offline
-    or in quarantine; `away`: devices that came back with the version and are offline.
+    `counts` has two more keys. `unreached` is the number of pending devices that are
+    offline or quarantined. `away` is the number of devices that installed the version and
+    are offline or quarantined in their soak time.
     """
 
     number: int
@@ -136,10 +138,11 @@ class WaveFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """A rollout and its waves after devices were handled.
+    """Snapshot of a rollout and its waves, after the devices were handled.
 
-    `failed` of `tried` devices count against the failure threshold. `is_waiting` says
-    that some update is not over, `is_started` that some device has started one.
+    `failed` of `tried` devices count against the failure threshold. `is_waiting` is False
+    if the rollout has ended and has no open updates. `is_started` is False if the rollout
+    has ended and no device has started an open update.
     """
 
     state: str
@@ -157,16 +160,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaveDecision:
-    """The actions of a step on waves.
+    """The decisions of a step about waves.
 
-    `held` is the number of a wave that needs a member's decision, and the reason.
+    `held` has the number of a wave that needs a member's decision, and the reason.
     """
 
     pause_reason: str = ""
     moves: Sequence[tuple[int, str]] = ()  # wave number, new state
     held: tuple[int, str] | None = None
     finishes: bool = False
-    interval: timedelta | None = None  # until the next step; None: no more steps
+    interval: timedelta | None = None  # until the next step; None if no step follows
 
     @property
     def changes_rollout(self) -> bool:
@@ -177,10 +180,10 @@ class WaveDecision:
 class FailedDevice:
     """A failed device, for which a member asked for another attempt."""
 
-    order: int | None  # its version against the rollout's: -1, 0, 1; None: not known
+    order: int | None  # its version is older (-1), equal (0) or newer (1); None if unknown
     is_rollback: bool
     is_retired: bool
-    was_given_other: bool  # another rollout gave it an update since
+    was_given_other: bool  # another rollout offered it a later update
 
 
 def decide_devices(snapshot: Devices, *, now: datetime) -> DeviceDecision:
@@ -191,7 +194,7 @@ def decide_devices(snapshot: Devices, *, now: datetime) -> DeviceDecision:
             return DeviceDecision(wait_until=starts_at)
         return DeviceDecision(starts=True)
     findings = set(snapshot.findings)
-    if Finding.ARRIVED in findings:  # without a soak time they are proven at once
+    if Finding.ARRIVED in findings:  # without a soak time, arrived devices are proven at once
         findings.add(Finding.PROVEN)
     return DeviceDecision(
         opening=None if snapshot.batch is None else _opening(snapshot.batch),
@@ -200,9 +203,9 @@ def decide_devices(snapshot: Devices, *, now: datetime) -> DeviceDecision:
 
 
 def decide_waves(progress: Progress, *, now: datetime) -> WaveDecision:
-    """Pause the rollout, pass or fail its wave, start the next one, or finish it.
+    """Decide whether to pause or finish the rollout, and whether to change its waves.
 
-    A finished rollout, of which devices still come back, can only be paused.
+    A finished rollout can only be paused, if too many of its late devices fail.
     """
     interval = _interval(progress, now)
     if progress.state not in (State.RUNNING, State.FINISHED):
@@ -230,7 +233,7 @@ def decide_waves(progress: Progress, *, now: datetime) -> WaveDecision:
             moves.append((wave.number, WaveState.FAILED))
         else:
             return WaveDecision(held=_held(wave, progress, now), interval=interval)
-        if others:  # a wave that was enlarged, beside the one that was open
+        if others:  # an enlarged wave and the current wave are both running
             return WaveDecision(moves=moves, interval=interval)
     if not waiting:
         return WaveDecision(moves=moves, finishes=True, interval=interval)
@@ -241,10 +244,11 @@ def decide_waves(progress: Progress, *, now: datetime) -> WaveDecision:
 
 
 def retry_status(device: FailedDevice) -> Status:
-    """The status of a failed device that is to try again.
+    """Return the new status of a failed update for which a member requested a retry.
 
-    Cancelled: it is retired, has a newer version, or another rollout gave it an update
-    since. Installing: it runs the version by now and has to prove that it works.
+    The update is cancelled if the device is retired, runs a newer version, or was offered
+    an update by another rollout meanwhile. If the device already runs the version, its
+    soak time starts, with the status installing. Otherwise the update is pending.
     """
     is_newer = device.order == 1 and not device.is_rollback
     if is_newer or device.is_retired or device.was_given_other:
@@ -255,39 +259,41 @@ def retry_status(device: FailedDevice) -> Status:
 def too_many_fail(progress: Progress) -> str:
     """Return the reason to pause the rollout; empty if there is none.
 
-    Compares the lower confidence bound of the share of failures with the threshold, so
-    that few devices prove nothing. Devices that are under way count as tried: failures
-    are reported sooner than successes, which have a soak time.
+    The lower confidence bound of the failure rate is compared with the threshold, so that
+    a few failures among few devices do not pause the rollout. Devices that are under way
+    count as tried, because failures are reported sooner than successes, which have a soak
+    time.
     """
     failed, tried = progress.failed, progress.tried
     if not failed or not confidence.exceeds(failed, tried, progress.failure_percent / 100):
         return ""
     bound = 100 * confidence.lower_bound(failed, tried)
     return (
-        f"{failed:,} of {tried:,} devices failed: the failure rate is at least"
-        f" {bound:.1f} %, and {progress.failure_percent:g} % is allowed."
+        f"{failed:,} of {tried:,} devices failed. The failure rate is at least"
+        f" {bound:.1f} %, but only {progress.failure_percent:g} % is allowed."
     )
 
 
 def has_passed(wave: Wave, *, success_percent: float) -> bool:
     """Return True if a wave has passed, so that the next one may start.
 
-    Every device must have got the update, and enough of those that can be reached must
-    have succeeded. Reachable devices that have not started count as tried, so a few of
-    them stop nothing. A wave in which no device could be reached has not passed.
+    Every device must have been offered the update, and `success_percent` of the reachable
+    devices must have succeeded. Reachable devices that have not started count as not
+    successful. A wave in which no device could be reached has not passed.
     """
     succeeded, tried, reachable = _figures(wave.counts)
     if not wave.is_open:
         return False
     if not tried:
-        return not wave.counts.get(Status.PENDING, 0)  # empty, or all were cancelled
+        return not wave.counts.get(Status.PENDING, 0)  # no devices, or all updates were cancelled
     return 100 * succeeded >= success_percent * (tried + reachable)
 
 
 def is_settled(wave: Wave, *, now: datetime) -> bool:
     """Return True if no more results are expected from a wave.
 
-    Devices that came back with the version and went offline are waited for, for a day.
+    Devices that installed the version and went offline can still give results until one
+    day after the start of the wave.
     """
     _, tried, reachable = _figures(wave.counts)
     away = wave.counts.get("away", 0)
@@ -303,10 +309,10 @@ def waits_for(wave: Wave, *, success_percent: float, now: datetime) -> str:
     if wave.state != WaveState.RUNNING or passed:
         return ""
     if not wave.is_open:
-        return "The update is being offered to its devices."
+        return "The update is being offered to the devices of the wave."
     succeeded, tried, reachable = _figures(wave.counts)
     if not tried and not reachable:
-        return "None of its devices could be reached yet."
+        return "None of the wave's devices could be reached yet."
     required = f"{success_percent:g} % required"
     if is_settled(wave, now=now):
         return (
@@ -320,7 +326,7 @@ def waits_for(wave: Wave, *, success_percent: float, now: datetime) -> str:
 
 
 def _held(wave: WaveFigures, progress: Progress, now: datetime) -> tuple[int, str] | None:
-    """The wave, and why it waits for a person; None if that was published already."""
+    """Return the number of a wave and why it waits; None if this event was published."""
     if wave.is_held:
         return None
     percent = progress.success_percent
@@ -328,7 +334,7 @@ def _held(wave: WaveFigures, progress: Progress, now: datetime) -> tuple[int, st
 
 
 def _opening(batch: Batch) -> Opening | None:
-    """Take the first devices that fit; None if the rate allows none now."""
+    """Select the first devices that fit; None if the rate allows no more devices now."""
     if batch.capacity <= 0 and not batch.is_last:
         return None
     devices: list[Candidate] = []
@@ -355,7 +361,7 @@ def _interval(progress: Progress, now: datetime) -> timedelta | None:
 
 
 def _figures(counts: Counts) -> tuple[int, int, int]:
-    """Return the devices that succeeded, that tried, and that could start now."""
+    """Return how many devices succeeded, how many tried, and how many could start now."""
     succeeded = sum(counts.get(status, 0) for status in SUCCEEDED)
     tried = sum(counts.get(status, 0) for status in (*UNDER_WAY, *ENDED))
     reachable = counts.get(Status.PENDING, 0) - counts.get("unreached", 0)

@@ -58,7 +58,7 @@ def validate(before: RolloutSettings, values: Mapping[str, Any]) -> RolloutSetti
         values: new values by field of `RolloutSettings`.
 
     Raises:
-        InvalidRollout: a value is invalid; has all errors with their fields.
+        InvalidRollout: a value is invalid. `details` lists every error with its field.
     """
     settings = replace(before, **values)
     errors: Errors = []
@@ -89,11 +89,11 @@ def validate_change(rollout: Deployment, before: RolloutSettings, after: Rollout
     """Check that a started rollout may change its settings.
 
     Raises:
-        InvalidRollout: the filter or the start differs, or a started wave would be
+        InvalidRollout: the filter or the start time differs, or a started wave would be
             removed or would lose devices.
     """
     errors: Errors = [
-        (name, "The rollout has started. This cannot be changed any more.")
+        (name, "This setting cannot be changed after the start of the rollout.")
         for name in FIXED_AFTER_START
         if getattr(before, name) != getattr(after, name)
     ]
@@ -160,7 +160,7 @@ def _wave_errors(waves: Sequence[WaveSize], starts_at: datetime | None) -> Error
             sentence = f"The size must be greater than 0 and at most {MAX_SIZES[kind]:,}."
             errors.append((f"{field_name}.{kind}", sentence))
         elif value <= previous.get(kind, 0):
-            sentence = "A wave must be larger than the wave before, which it includes."
+            sentence = "A wave must be larger than the wave before. Its size includes that wave."
             errors.append((f"{field_name}.{kind}", sentence))
         previous[kind] = value
         if size.starts_at is not None:

@@ -1,4 +1,4 @@
-"""Load what a step of a rollout decides from. Reads only."""
+"""Load the snapshots from which a step of a rollout decides, with read-only queries."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ Rows = QuerySet[UpdateStatus, Any]
 
 
 def load_devices(rollout: Deployment, *, now: datetime) -> Devices:
-    """The next devices of the open wave, and which findings there are."""
+    """Load the next devices of the wave that is being opened, and the findings."""
     if rollout.state == State.SCHEDULED:
         return Devices(state=rollout.state, starts_at=rollout.starts_at)
     return Devices(
@@ -64,10 +64,10 @@ def load_progress(rollout: Deployment) -> Progress:
 
 
 def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
-    """The rows with each finding, in the order of handling.
+    """Return the update rows with each finding, in the order of handling.
 
-    Versions are compared by their scheme: `2.1` is `2.1.0`. Devices under way report few
-    different ones, so each finding stays one query.
+    Versions are compared by the product's versioning scheme, so `2.1` equals `2.1.0`.
+    Devices under way report few different versions, so one query per finding is enough.
     """
     under_way = UpdateStatus.objects.under_way().filter(deployment=rollout)
     has_version, has_newer = _reported_versions(rollout, under_way)
@@ -87,8 +87,8 @@ def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
         Finding.REVERTED: installed.exclude(has_version | has_newer),
         Finding.ALERTED: installed.filter(alerted),
         Finding.PROVEN: installed.filter(has_version, soaked, online).exclude(alerted),
-        # A device that came back with the version and is offline again is only offline:
-        # screens are switched off at night.
+        # A device that goes offline in its soak time is not overdue, because screens are
+        # switched off at night.
         Finding.OVERDUE: not_installed.filter(status=Status.INSTALLING, heard_at__lt=deadline),
         Finding.STALLED: not_installed.filter(status=Status.DOWNLOADING, heard_at__lt=deadline),
     }
@@ -102,7 +102,7 @@ def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
 
 
 def failed_devices(rollout: Deployment, rows: Collection[UpdateStatus]) -> dict[int, FailedDevice]:
-    """Load what decides whether failed devices are retried, by the key of their row."""
+    """Load the data that decides about the retry of failed devices, by primary key."""
     others = UpdateStatus.objects.filter(
         device__in=[row.device_id for row in rows], deployment__product=rollout.product
     )
@@ -128,7 +128,7 @@ def failed_devices(rollout: Deployment, rows: Collection[UpdateStatus]) -> dict[
 
 
 def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
-    """Conditions for devices that report the rollout's version, and a newer one."""
+    """Return the conditions for devices with the rollout's version and with a newer one."""
     product = rollout.product
     reported = f"device__{product.reports}"
     has_version = has_newer = Q(pk__in=())
@@ -144,13 +144,13 @@ def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
 
 
 def _failures(rollout: Deployment, statuses: Rows) -> tuple[int, int]:
-    """Return how many devices failed and how many tried since failures count."""
+    """Return how many devices have failed and how many have tried since `counts_from`."""
     ended = statuses.filter(ended_at__gte=rollout.counts_from, status__in=ENDED).aggregate(
         tried=Count("pk"), failed=Count("pk", filter=Q(status=Status.FAILED))
     )
     if not ended["failed"]:
         return 0, ended["tried"]
-    # A device that came back with the version and left again has proven nothing yet.
+    # A device that went offline in its soak time has neither succeeded nor failed yet.
     away = Q(installed_at__isnull=False) & ~Q(device__status=Device.Status.ONLINE)
     under_way = UpdateStatus.objects.under_way().filter(deployment=rollout)
     return ended["failed"], ended["tried"] + under_way.exclude(away).count()
@@ -178,7 +178,7 @@ def _wave_figures(rollout: Deployment, statuses: Rows) -> list[WaveFigures]:
 def _with_unreachable(
     wave: DeploymentWave, counts: dict[str, int], statuses: Rows
 ) -> dict[str, int]:
-    """Add `unreached` and `away`; all pending devices of a passed wave are unreached."""
+    """Add `unreached` and `away`. In a passed wave, all pending devices are unreached."""
     if wave.state == Wave.WAITING:
         return {}
     unreached = counts.get(Status.PENDING, 0)

@@ -1,8 +1,8 @@
-"""Advance rollouts by bounded steps: load a snapshot, decide, apply.
+"""Advance rollouts in bounded steps: load a snapshot, decide, apply the decision.
 
-Each step is one transaction that has locked its deployment; another worker skips that
-one. A worker that is killed leaves a rollout as the last step left it, and a step that
-fails keeps no other rollout waiting.
+Each step is one transaction that locks its deployment. Other workers skip locked
+deployments. If a worker is killed, the transaction of its step is rolled back. A step that
+fails does not delay other rollouts.
 """
 
 import logging
@@ -22,11 +22,11 @@ from tenants.context import tenant_scope
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = timedelta(minutes=1)  # after a step that failed
-LOAD_FACTOR = 20  # a step is not repeated before this many times its duration
+LOAD_FACTOR = 20  # minimum time until the next step, as a multiple of a step's duration
 
 
 def advance_next_rollout(*, now: datetime) -> bool:
-    """Do one step of the rollout that is due longest; return whether there was work."""
+    """Run one step of the rollout that is due longest. Return True if there was work."""
     with transaction.atomic():
         has_cancelled = cancel_updates_of_withdrawn_package(now=now)
     with transaction.atomic():
@@ -42,7 +42,7 @@ def advance_next_rollout(*, now: datetime) -> bool:
 
 
 def advance(rollout: Deployment, *, now: datetime) -> None:
-    """Do one step of a locked rollout: its devices, then, if none are left, its waves."""
+    """Run one step of a locked rollout. Handle its waves if no more devices are left."""
     started = time.monotonic()
     if rollout.state == Deployment.State.ABORTED:
         rollout_control.extend_rollback(rollout, now)
@@ -63,7 +63,7 @@ def advance(rollout: Deployment, *, now: datetime) -> None:
 
 
 def cancel_updates_of_withdrawn_package(*, now: datetime) -> bool:
-    """Cancel waiting updates of one withdrawn package; return whether there were any.
+    """Cancel waiting updates of one withdrawn package. Return True if there were any.
 
     The package's file is deleted once no update waits for it.
     """

@@ -87,8 +87,8 @@ def change(
 ) -> Deployment:
     """Change a rollout's settings. A rollout awaiting approval becomes a draft again.
 
-    A started rollout keeps its filter and its start. Its waves may be made larger or
-    added, which adds devices and moves none.
+    The filter and the start time of a started rollout cannot be changed. Waves can be
+    added or made larger, which adds devices and moves no device to another wave.
 
     Args:
         values: new values by field of `RolloutSettings`.
@@ -96,7 +96,7 @@ def change(
     Raises:
         InvalidRollout, InvalidFilter: the settings are invalid.
         NoEligibleDevices: no device would be updated.
-        RolloutStateConflict: the rollout is over, or it is a rollback.
+        RolloutStateConflict: the rollout has ended, or it is a rollback.
     """
     rollout = lock_rollout(deployment)
     is_over = rollout.state in (State.FINISHED, State.ABORTED)
@@ -119,7 +119,7 @@ def change(
     if before.waves != settings.waves or before.filter != settings.filter:
         started = rollout if is_started else None
         plan = build_plan(rollout.package, settings, started, now=now)
-        if not is_started:  # afterwards, only the approved number of devices
+        if not is_started:  # a started rollout keeps the approved number of devices
             rollout.counted = plan.eligible
         write_waves(rollout, settings.waves, plan)
     rollout.due_at = now if is_started else None
@@ -204,7 +204,7 @@ def build_plan(
     """Count the devices of a rollout, wave by wave.
 
     Args:
-        started: the rollout, if it has started.
+        started: the rollout if it has started, otherwise None.
 
     Raises:
         NoEligibleDevices: no device would be updated.
@@ -219,7 +219,7 @@ def build_plan(
 
 
 def write_waves(rollout: Deployment, sizes: Sequence[WaveSize], plan: Plan) -> None:
-    """Store the sizes of the waves. A started wave that changed is opened once more."""
+    """Store the sizes of the waves. A started wave is opened again if its size changed."""
     waves = {wave.number: wave for wave in rollout.waves.all()}
     for number, size in enumerate(sizes, start=1):
         wave = waves.pop(number, None)
@@ -252,5 +252,5 @@ def created_event(rollout: Deployment, now: datetime) -> RolloutCreated:
 
 
 def advance_on_commit() -> None:
-    """Run the task that advances rollouts after the transaction."""
+    """Enqueue the task that advances rollouts when the transaction commits."""
     enqueue_on_commit("devices.updates.tasks.advance_rollouts", expires=55)

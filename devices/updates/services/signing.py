@@ -3,6 +3,8 @@
 A signature is a JSON Web Signature in compact form (RFC 7515) by an Ed25519 key of the
 tenant (RFC 8037). It covers the hash of the file, so the file may come from anywhere.
 The public key is part of the configuration of every device.
+
+An update order is an instruction to one device to install an update.
 """
 
 from datetime import datetime, timedelta
@@ -24,7 +26,7 @@ ORDER_VALIDITY = timedelta(hours=1)  # then the device requests a new order
 def current_key(*, now: datetime) -> UpdateSigningKey:
     """Return the current tenant's signing key. Create the first one if there is none.
 
-    Call it in a transaction: the key is not replaced before the transaction ends. A new
+    Must run in a transaction. The key is not replaced before the transaction ends. A new
     key is published to the devices with their configurations.
     """
     signing_keys.lock_active_key(UpdateSigningKey)
@@ -67,7 +69,7 @@ def sign_packages(
 
 
 def signature(package: SoftwareUpdate, key: UpdateSigningKey, *, now: datetime) -> str:
-    """Return the signature of a package as a JWS; `iat` as in RFC 7519."""
+    """Return the signature of a package as a JWS with the claim `iat` (RFC 7519)."""
     header = {"kid": key.thumbprint, "typ": "update+jws"}
     claims = {
         "package": str(package.pk),
@@ -81,10 +83,10 @@ def signature(package: SoftwareUpdate, key: UpdateSigningKey, *, now: datetime) 
 
 
 def order(status: UpdateStatus, key: UpdateSigningKey, *, now: datetime) -> str:
-    """Return a signed update order as a JWS; `aud` and `exp` as in RFC 7519.
+    """Return a signed update order as a JWS with the claims `aud` and `exp` (RFC 7519).
 
-    The order is valid for one device and for `ORDER_VALIDITY`. So nobody can replay an
-    earlier signature to downgrade a device.
+    The order is valid for one device and for `ORDER_VALIDITY`. An earlier order therefore
+    cannot be replayed to downgrade a device.
     """
     header = {"kid": key.thumbprint, "typ": "update-order+jws"}
     package = status.package
@@ -112,7 +114,7 @@ def reencrypt() -> dict[str, int]:
 
 
 def configuration_keys() -> dict[str, Any]:
-    """Return the public key as part of the configurations of the tenant's devices."""
+    """Return the part of the tenant's device configurations that has the public key."""
     key = _current()
     return {} if key is None else {"update_keys": [signing_keys.jwk(key)]}
 

@@ -22,7 +22,7 @@ ReasonFor = Callable[[UpdateStatus], tuple[str, str]]  # error code, sentence
 
 
 def lock(rows: Rows, *, skip_locked: bool = True) -> list[UpdateStatus]:
-    """Lock the first `BATCH` rows, after the `NextSteps` rows of their devices.
+    """Lock the first `BATCH` rows. The `NextSteps` rows of their devices are locked first.
 
     Rows that no longer match the query after locking are left out.
 
@@ -90,23 +90,23 @@ def cancel(rows: Collection[UpdateStatus], *, code: str, sentence: str, now: dat
 
 
 def supersede(device_ids: Collection[UUID], by: Deployment, *, now: datetime) -> None:
-    """Cancel the open updates of locked devices to the product of rollout `by`.
+    """Cancel open updates of the product of the rollout `by`, on locked devices.
 
-    Updates in their soak time are cancelled too, but not those being installed now.
-    Rollbacks that have arrived are completed instead.
+    Updates in their soak time are cancelled too. Updates that are being installed are not
+    cancelled. A rollback is completed instead if the device already reports its version.
     """
     replaceable = Q(status__in=STOPPABLE) | Q(status=Status.INSTALLING, installed_at__isnull=False)
     older = UpdateStatus.objects.filter(
         replaceable, device__in=device_ids, deployment__product=by.product_id
     )
     older = older.exclude(deployment=by)
-    # The device runs the rollback's version, and no step has recorded it yet.
+    # The device runs the rollback's version, but no step has recorded the arrival yet.
     arrived = older.filter(
         **{f"device__{by.product.reports}": F("version")}, deployment__rolls_back__isnull=False
     )
     if rows := list(arrived.select_related("deployment")):
         complete(rows, now=now)
-        # The caller adds the update of `by` afterwards, and it waits for the device.
+        # The caller adds an update of `by` afterwards, so `update_waiting` must stay set.
         next_steps.mark_updates_waiting({row.device_id for row in rows})
     keys = list(older.values_list("pk", flat=True))
     if keys:

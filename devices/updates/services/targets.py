@@ -1,8 +1,8 @@
 """Find the devices of a rollout, and the wave to which each of them belongs.
 
-The position of a device in the order of a package's rollouts is a hash of both ids. So
-the dry run and the rollout start with the same devices, a larger wave adds devices and
-moves none, and another package starts with other devices.
+Devices are ordered by position. A position is a hash of the package's id and the device's
+id. Therefore a dry run and its rollout start with the same devices, a larger wave adds
+devices without moving any, and another package starts with other devices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,8 +61,9 @@ class PlannedWave:
 class Plan:
     """The devices that a rollout would reach now.
 
-    `found` devices match the filter, `eligible` of them would be updated, `online` of
-    those are online. `left_out` has the number of other devices by reason.
+    `found` devices match the filter. `eligible` of them would be updated, and `online` of
+    the eligible devices are online. `left_out` has the number of excluded devices by
+    reason.
     """
 
     found: int
@@ -162,7 +163,7 @@ def _count_devices(package: SoftwareUpdate, devices: QuerySet[Device]) -> Plan:
 
 
 def eligible(package: SoftwareUpdate, devices: QuerySet[Device]) -> QuerySet[Any, Any]:
-    """Return those of the devices that the package is for, with their positions."""
+    """Return the devices that the package is for, with their positions."""
     reports = package.product.reports
     versions = devices.order_by().values_list(reports, flat=True).distinct()
     fits = Q(**{f"{reports}__in": [v for v in versions if _is_fit(package, v)]})
@@ -182,7 +183,7 @@ def with_position(package_id: UUID, devices: QuerySet[Device]) -> QuerySet[Any, 
 
 
 def devices_of_rollout(rollout: Deployment, *, now: datetime) -> QuerySet[Device]:
-    """Return the devices that match the filter and were registered at the start."""
+    """Return the devices that match the filter and were registered before the start."""
     devices = matching_devices(rollout.filter, now=now)
     return devices.filter(registered_at__lte=rollout.begun_at)
 
@@ -207,7 +208,7 @@ def _waves(
 
 
 def _cumulative_count(size: WaveSize, total: int) -> int:
-    """Return the devices of a wave and the waves before; a share has at least one."""
+    """Return how many devices a wave includes. A percentage is rounded up."""
     if size.percent is None:
         return min(total, size.count or 0)
     return min(total, ceil(total * size.percent / 100 - 1e-9))
@@ -215,7 +216,7 @@ def _cumulative_count(size: WaveSize, total: int) -> int:
 
 def _ceilings(devices: QuerySet[Device, Any], counts: Sequence[int], total: int) -> list[int]:
     """Return the first position after the first `count` devices, for each count."""
-    # Half a device less, so that rounding never selects the next device.
+    # Subtract half a device, so that rounding never selects the next device.
     shares = [max(0.0, (count - 0.5) / total) for count in counts]
     aggregate = _PositionsAt("position", shares=shares)
     positions = devices.order_by().aggregate(at=aggregate)["at"]
@@ -226,7 +227,7 @@ def _ceilings(devices: QuerySet[Device, Any], counts: Sequence[int], total: int)
 
 
 class _PositionsAt(Aggregate):
-    """The positions at several shares of the ordered rows, with a single sort."""
+    """Aggregate the positions at several shares of the ordered rows, with one sort."""
 
     function = "percentile_disc"
     template = "%(function)s(%(shares)s) WITHIN GROUP (ORDER BY %(expressions)s)"

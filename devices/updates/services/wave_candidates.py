@@ -1,4 +1,4 @@
-"""Find the next devices of a wave that is being opened. Reads only."""
+"""Find the next devices of a wave that is being opened, with read-only queries."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def next_batch(rollout: Deployment, *, now: datetime) -> Batch | None:
-    """The next devices of the wave that is being opened; None if there is no such wave."""
+    """Return the next devices of the wave that is being opened; None without such a wave."""
     wave = rollout.waves.filter(state=DeploymentWave.State.RUNNING, is_open=False).first()
     if wave is None:
         return None
@@ -42,7 +42,12 @@ def next_batch(rollout: Deployment, *, now: datetime) -> Batch | None:
 
 
 def opened_in_minute(rollout: Deployment, *, now: datetime) -> tuple[datetime, int, int]:
-    """Since when devices are counted for the rate, how many those are, how many may follow."""
+    """Return the values that limit the rate of a rollout.
+
+    Returns:
+        The start of the current minute, the number of devices that were offered the update
+        in this minute, and the number of devices that may still be offered the update.
+    """
     since, opened = rollout.paced_from, rollout.paced
     if since is None or since + MINUTE <= now:
         since, opened = now, 0
@@ -51,9 +56,10 @@ def opened_in_minute(rollout: Deployment, *, now: datetime) -> tuple[datetime, i
 
 
 def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
-    """Rows of devices that run the rollout's version now and had another one before.
+    """Return the rows of devices that run the rollout's version and had another one before.
 
-    Versions are compared by their scheme; there are few different ones.
+    Versions are compared in Python by the product's versioning scheme. Few different
+    versions occur, so this is fast.
     """
     product = rollout.product
     reported = f"device__{product.reports}"
@@ -71,7 +77,7 @@ def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
 
 
 def _candidates(rollout: Deployment, wave: DeploymentWave, now: datetime) -> Sequence[Candidate]:
-    """The next devices by their ids, at most `BATCH`, that have no row yet."""
+    """Return the next devices without a row, at most `BATCH`, ordered by id."""
     if rollout.package is None:
         return _to_roll_back(rollout, wave)
     return _to_update(rollout, rollout.package, wave, now)
@@ -83,7 +89,7 @@ def _to_update(
     try:
         devices = targets.with_position(package.pk, targets.devices_of_rollout(rollout, now=now))
     except InvalidFilter:
-        return []  # a later release no longer has one of the filter's conditions
+        return []  # this release of the server no longer has one of the filter's parameters
     if package.target_models:
         devices = devices.filter(model__in=package.target_models)
     columns = ("pk", "model", package.product.reports)
@@ -109,10 +115,10 @@ def _to_update(
 def _of_small_wave(
     rollout: Deployment, wave: DeploymentWave, rows: QuerySet[Any, Any]
 ) -> list[Any] | None:
-    """The devices of a wave that is a small part of a large fleet; else None.
+    """Return the devices of a wave that is a small part of a large fleet; otherwise None.
 
-    In the order of ids, each of the few devices would cost a search of its own. One scan
-    of the table finds them all, and they are sorted here.
+    A query ordered by id would be slow, because it searches a large part of the table for
+    each of these few devices. One scan finds all of them, and they are sorted here.
     """
     lower = rollout.waves.filter(number__lt=wave.number).aggregate(ceiling=Max("ceiling"))[
         "ceiling"
@@ -131,7 +137,7 @@ def _of_small_wave(
 def _promised(
     rollout: Deployment, package: SoftwareUpdate, device_ids: Iterable[UUID]
 ) -> set[UUID]:
-    """Devices to which another rollout gives this version, or a newer one."""
+    """Return the devices to which another rollout offers this version or a newer one."""
     others = UpdateStatus.objects.open().filter(
         device__in=device_ids,
         deployment__product=rollout.product_id,
@@ -147,7 +153,7 @@ def _promised(
 
 
 def _to_roll_back(rollout: Deployment, wave: DeploymentWave) -> Sequence[Candidate]:
-    """Devices that run the version to be taken back, each with the version it had."""
+    """Return the devices to roll back, each with its previous version."""
     assert rollout.rolls_back is not None
     known = UpdateStatus.objects.filter(deployment=rollout, device=OuterRef("device"))
     rows = list(

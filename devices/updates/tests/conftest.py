@@ -27,7 +27,10 @@ def package_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 @pytest.fixture(autouse=True)
 def no_download_slots() -> Iterator[None]:
-    """Delete download slots after each test: they are in Redis, not in the transaction."""
+    """Delete download slots after each test.
+
+    The slots are in Redis, so the rollback of the test's transaction does not delete them.
+    """
     yield
     with Redis.from_url(settings.REDIS_URL) as redis:
         for key in redis.scan_iter(f"{settings.KEY_PREFIX}downloads:*"):

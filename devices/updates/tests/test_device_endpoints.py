@@ -227,7 +227,7 @@ class TestOffer:
         assert body(client.get(file_path(earlier))) == b"one"
 
         Device.objects.filter(pk=devices[0].pk).update(app_version="2.5")
-        assert client.get(MY_UPDATE).status_code == 204  # it runs another version
+        assert client.get(MY_UPDATE).status_code == 204  # the device runs another version
 
     def test_maintenance_windows_use_the_local_time_of_the_device(
         self,
@@ -398,7 +398,7 @@ class TestFile:
         assert errors(busy) == (429, [("downloads_busy", None)])
         assert int(busy["Retry-After"]) > 0
         assert update_of(devices[1]).status == "pending"
-        assert client.get(file_path(package)).status_code == 200  # it keeps its slot
+        assert client.get(file_path(package)).status_code == 200  # the device keeps its slot
 
         feedback(client, rollout, "installing")
         assert other.get(file_path(package)).status_code == 200

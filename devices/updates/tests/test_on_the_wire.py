@@ -183,7 +183,10 @@ on_disk = pytest.mark.parametrize("store", ["disk"], indirect=True)
 def test_large_files_are_streamed_with_constant_memory(
     server: Server, acting: Tenant, package: SoftwareUpdate
 ) -> None:
-    """Each thread allocates its buffers once, so requests are sent before measuring."""
+    """Upload and download a large file without using more memory.
+
+    Each thread allocates its buffers once, so requests are sent before memory is measured.
+    """
     large = {"Content-Length": str(SIZE)}
     for _ in range(3):
         status, response = server.put(package, pieces(), **large)
@@ -237,7 +240,10 @@ def test_an_interrupted_download_is_resumed(
 def test_a_file_without_a_content_length_is_rejected(
     server: Server, package: SoftwareUpdate
 ) -> None:
-    """Without a length the server could not notice an interrupted upload."""
+    """A file without a declared length is rejected.
+
+    The server could not detect that its upload was interrupted.
+    """
     status, response = server.put(package, iter([PIECE, PIECE[:100]]))
 
     assert (status, response["errors"][0]["code"]) == (400, "length_required")

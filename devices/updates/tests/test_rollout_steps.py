@@ -250,7 +250,7 @@ def test_one_failure_of_two_does_not_pause_a_rollout(
 def test_early_failures_do_not_pause_a_rollout(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    """Two of two hundred fail before any other device can have succeeded."""
+    """Two of two hundred devices fail before any other device can have succeeded."""
     devices = create_devices(acting, 200)
     rollout = start_rollout(package, admin, now, soak_minutes=10)
     run_due_steps(now)
@@ -419,7 +419,7 @@ def test_a_rollback_can_be_extended_to_late_devices(
     run_due_steps(later(now, 1))
     rollback = rollout_control.roll_back(deployment=rollout, by=admin, now=later(now, 2))
     run_due_steps(later(now, 2))
-    run_due_steps(later(now, 40))  # it did not return in time
+    run_due_steps(later(now, 40))  # the device did not return in time
     Device.objects.filter(pk=other.pk).update(app_version="2.0.0")
 
     again = rollout_control.roll_back(deployment=rollout, by=admin, now=later(now, 60))
@@ -704,7 +704,7 @@ def test_a_rollback_returns_each_device_to_its_previous_version(
     run_due_steps(now)
     install_update(rollout, one.pk, now)
     install_update(rollout, two.pk, now)
-    report_failure(rollout, three.pk, now)  # it never installed the update
+    report_failure(rollout, three.pk, now)  # this device never installed the update
     run_due_steps(later(now, 1))
 
     rollback = rollout_control.roll_back(deployment=rollout, by=admin, now=later(now, 2))

@@ -386,7 +386,7 @@ def test_a_started_rollout_keeps_its_filter_and_its_waves_only_grow(
 def test_a_later_change_never_exceeds_the_counted_devices(
     acting: Tenant, package: SoftwareUpdate, admin: User, now: datetime
 ) -> None:
-    """Otherwise a change could avoid the approval of a second member."""
+    """A change must not add devices that a second member has not approved."""
     create_devices(acting, 4, model="X96")
     others = create_devices(acting, 20, model="H96")
     rollout = start_rollout(package, admin, now, filter={"model": "X96"}, waves=wave_sizes(50))

@@ -178,7 +178,7 @@ def test_a_rollout_with_many_failures_pauses_and_can_be_rolled_back(
 
 
 def wait_for_state(page: Page, state: str) -> None:
-    """Wait for a state. Reload, because without a stream the page polls rarely."""
+    """Wait for a state. Reload the page, because it polls rarely without a stream."""
     heading = page.locator("#rollout-title")
     for _ in range(60):
         if heading.inner_text() == state:

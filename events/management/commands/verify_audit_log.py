@@ -11,7 +11,10 @@ MAX_LISTED = 20
 
 
 class Command(OperatorCommand):
-    help = "Verify the hash chains of the audit log and list the places where one breaks."
+    help = (
+        "Verify the hash chains of the audit log and list all breaks. A link of a chain is"
+        " called a seal."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -30,7 +33,7 @@ class Command(OperatorCommand):
             raise CommandFailed(f"{len(verdict.breaks)} breaks found.\n{lines}", result)
         return result, (
             f"{verdict.events} events in {verdict.seals} seals are unchanged."
-            f" {verdict.unsealed} events are not sealed yet."
+            f" {verdict.unsealed} events are not in a seal yet."
         )
 
     @staticmethod

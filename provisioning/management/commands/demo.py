@@ -158,7 +158,8 @@ def _registered(tally: RunStatistics) -> int:
 
 
 def _require_running_server() -> None:
-    """
+    """Check that the server is running.
+
     Raises:
         CommandError: no server responds at `PUBLIC_URL`.
     """
@@ -167,15 +168,15 @@ def _require_running_server() -> None:
             return
     except OSError as error:
         raise CommandError(
-            f"No server responds at {settings.PUBLIC_URL}: start it with ./run first."
+            f"No server responds at {settings.PUBLIC_URL}. Start the server with ./run first."
         ) from error
 
 
 def _get_or_create_tenant() -> tuple[Tenant, str | None]:
-    """Return the demo's tenant, and the owner's password if it was created now.
+    """Return the demo's tenant, and the owner's password if the tenant is new.
 
     Raises:
-        CommandError: a tenant with this slug exists that the demo has not created.
+        CommandError: the existing tenant with this slug was not created by the demo.
     """
     try:
         new = create_tenant(slug=SLUG, name="Demo", owner_email=OWNER, now=timezone.now())
@@ -186,7 +187,7 @@ def _get_or_create_tenant() -> tuple[Tenant, str | None]:
             created_by_demo = owners.exists()
         if not created_by_demo:
             raise CommandError(
-                f"A tenant {SLUG!r} exists that is not the demo's. It was not changed."
+                f"The tenant {SLUG!r} was not created by the demo. It was not changed."
             ) from None
         return tenant, None
     return new.tenant, new.password
@@ -225,7 +226,7 @@ def _fleet(token: str, devices: int) -> Fleet:
 
 
 def _set_up(tenant: Tenant) -> None:
-    """Create rows beside the running devices, in a thread with its own connection."""
+    """Create rows while the devices run. Runs in a thread with its own connection."""
     try:
         _assign_tags_and_layers(tenant)
         _send_commands(tenant)
@@ -256,7 +257,7 @@ def _owner() -> User:
 
 
 def _send_commands(tenant: Tenant) -> None:
-    """Request bulk commands. A command to many devices waits for a second person."""
+    """Request bulk commands. A command to many devices waits for a second member."""
     with tenant_scope(tenant.pk):
         owner = _owner()
         for command in COMMANDS:
@@ -265,7 +266,7 @@ def _send_commands(tenant: Tenant) -> None:
 
 
 def _start_rollout(tenant: Tenant) -> None:
-    """Roll a package out to all devices in waves, unless the tenant has a package."""
+    """Start a rollout to all devices in waves, unless the tenant already has a package."""
     now = timezone.now()
     with tenant_scope(tenant.pk):
         if SoftwareUpdate.objects.exists():

@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
-        transaction_lock("first run")  # only one of two simultaneous runs creates
+        transaction_lock("first run")  # of two simultaneous runs, only one creates rows
         require_row_security()
         partitions.create_ahead(now=timezone.now())
         if User.objects.exists() or Tenant.objects.exists():

@@ -13,7 +13,7 @@ from provisioning.roles import ROLES, command_line
 
 class Command(BaseCommand):
     help = "Run one role in the foreground, with the configured PostgreSQL and Redis."
-    requires_system_checks = ()  # the role itself checks what it needs
+    requires_system_checks = ()  # the role runs its own checks
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("role", choices=ROLES)
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         if role in ("web", "stream"):
             metrics = Path(settings.VAR) / "metrics" / role
             metrics.mkdir(parents=True, exist_ok=True)
-            for leftover in metrics.glob("*.db"):  # of the previous run
+            for leftover in metrics.glob("*.db"):  # files of the previous run
                 leftover.unlink()
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
         default_port = settings.STREAM_PORT if role == "stream" else settings.PORT

@@ -71,7 +71,7 @@ class Command(OperatorCommand):
         "Run simulated devices against a server: they register, connect, report metrics"
         " and execute commands."
     )
-    requires_system_checks = ()  # it uses a server over HTTP and no database
+    requires_system_checks = ()  # the command uses HTTP and no database
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)

@@ -25,7 +25,7 @@ from provisioning.var import BASE
 
 class Command(BaseCommand):
     help = "Run all processes on this machine. Ctrl-C stops them."
-    requires_system_checks = ()  # they need the database, which is not running yet
+    requires_system_checks = ()  # checks need the database, which is not running yet
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -53,8 +53,8 @@ class Command(BaseCommand):
                 for program in _programs(port, stream_port):
                     supervisor.add(program)
                 address = os.environ.get("PUBLIC_URL", f"http://localhost:{port}")
-                # Other commands read it, so that the certificates they issue contain
-                # the address of this server.
+                # Other commands read this file, so that the certificates that they issue
+                # contain the address of this server.
                 (settings.VAR / "public_url").write_text(address, encoding="utf-8")
                 supervisor.log("up", f"The portal is at {address.rstrip('/')}/admin/")
                 supervisor.watch()
@@ -130,7 +130,7 @@ def _run_command(*command: str, supervisor: Supervisor) -> None:
 
 
 def _stream_port(port: int) -> int:
-    """Return the push server's port; it moves with `--port` unless it is configured."""
+    """Return the push server's port. It changes with `--port` if STREAM_PORT is not set."""
     if port == settings.PORT or "STREAM_PORT" in os.environ:
         return settings.STREAM_PORT
     return port + settings.STREAM_PORT - settings.PORT
@@ -138,7 +138,7 @@ def _stream_port(port: int) -> int:
 
 def _require_free_port(port: int) -> None:
     if not 0 < port < 65536:
-        raise CommandError(f"{port} is not a port: use 1 to 65535.", returncode=2)
+        raise CommandError(f"{port} is not a valid port. Use 1 to 65535.", returncode=2)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,5 +1,5 @@
-// Draws the charts of a page with Chart.js, which comes with the admin theme. A chart's data is
-// in the JSON script that follows its canvas; its values are also in a table below it.
+// Draw the charts of a page with Chart.js, which is part of the admin theme. The data of a chart
+// is in the JSON script after its canvas. The values are also in a table below the chart.
 (() => {
   const drawn = new Map(); // canvas -> Chart
 

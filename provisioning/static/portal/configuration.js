@@ -143,7 +143,7 @@
   function freeKeys(schema, value, change) {
     const entries = Object.entries(value && typeof value === "object" ? value : {}).map(([key, item]) => [key, JSON.stringify(item)]);
     const container = make("div", { class: "portal-list" });
-    /* Keep 2.10 as a string: as a number it would be shown as 2.1. */
+    /* Keep 2.10 as a string. As a number, it would be shown as 2.1. */
     const parse = (typed) => {
       try {
         const parsed = JSON.parse(typed);
@@ -220,7 +220,7 @@
     function showTab(selected) {
       if (selected === "fields") {
         const parsed = parsedDocument();
-        document.getElementById("raw-fault").textContent = parsed === null ? "The document is not a JSON object. Correct it to edit it as fields." : "";
+        document.getElementById("raw-fault").textContent = parsed === null ? "The document is not a JSON object. Correct the document to edit it as fields." : "";
         if (parsed === null) { raw.focus(); return; }
         value = parsed;
         draw();
@@ -254,7 +254,7 @@
         preview.innerHTML = text;
         showFaults();
       } catch {
-        if (request === latestRequest) preview.replaceChildren(make("p", { class: "portal-note" }, "The preview could not be loaded. You can still save: the document is validated then."));
+        if (request === latestRequest) preview.replaceChildren(make("p", { class: "portal-note" }, "The preview could not be loaded. You can still save. Saving validates the document."));
       }
       preview.removeAttribute("aria-busy");
     }

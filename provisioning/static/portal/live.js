@@ -1,6 +1,6 @@
-// Refresh open pages. A stream of server-sent events announces changes; the page then
-// fetches itself and replaces its `data-live` parts. Without the stream it refreshes at a
-// fixed interval.
+// Refresh open pages. After a server-sent event about a change, the page is fetched again and
+// its `data-live` parts are replaced. Without the event stream, the page is refreshed at a fixed
+// interval.
 (() => {
   const MIN_INTERVAL = 1000, FALLBACK_INTERVAL = 30000;  // milliseconds
   const LIST_PAGES = ["/devices/device/", "/monitoring/alert/"];
@@ -13,7 +13,7 @@
   const isInUse = (part) =>
     part.contains(document.activeElement) || part.querySelector("input:checked");
 
-  // Django's script for list actions handles only the check boxes it was started with.
+  // Django's script for list actions must be started again for new check boxes.
   function initActions() {
     const parent = document.querySelector(".result-list-wrapper");
     const checkboxes = document.querySelectorAll("tr input.action-select");
@@ -41,7 +41,7 @@
       if (response.ok && !response.redirected) {
         replaceParts(new DOMParser().parseFromString(await response.text(), "text/html"));
       }
-    } catch { /* refreshed at the next event or interval */ }
+    } catch { /* the next event or interval refreshes the page */ }
     refreshing = false;
     // Pages that take long to render are fetched less often.
     notBefore = Date.now() + Math.max(MIN_INTERVAL, 3 * (Date.now() - started));
@@ -62,7 +62,7 @@
   function open() {
     if (stream || document.hidden) return;
     stream = new EventSource("/admin/live/", { withCredentials: true });
-    // After a reconnect: events may have been missed.
+    // Events may have been missed before a reconnect.
     stream.onopen = () => { if (wasOpen) scheduleRefresh(); wasOpen = true; };
     stream.onmessage = (event) => {
       if (isRelevant(JSON.parse(event.data))) scheduleRefresh();
@@ -82,7 +82,7 @@
       scheduleRefresh();
       if (!stream || stream.readyState === EventSource.CLOSED) { close(); open(); }
     }, FALLBACK_INTERVAL);
-    // Browsers limit the connections to one host, so hidden pages close theirs.
+    // Browsers limit the connections to one host. Hidden pages therefore close their stream.
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) close();
       else { open(); scheduleRefresh(); }

@@ -1,4 +1,4 @@
-// The control page: polls the device's state, shows it and sends the member's actions.
+// Poll and show the state of a device on the control page, and send the member's actions.
 (() => {
   const FAST_POLL = 300, SLOW_POLL = 3000, FAST_POLL_AFTER_ACTION = 4000; // milliseconds
   const MIN_SWIPE = 12; // pixels on the page; shorter drags are taps
@@ -7,7 +7,7 @@
   let state = JSON.parse(byId("remote-control-state").textContent);
   let timer = null, fastPollUntil = 0, pressed = null, lastRequest = 0, lastShown = 0, screenshotDue = false;
 
-  // Responses may arrive out of order: a response never overwrites that of a later request.
+  // Responses may arrive out of order. Ignore a response if a later request was answered before.
   async function request(url, options) {
     const number = ++lastRequest;
     const response = await fetch(url, { headers: { "X-Requested-With": "page" }, ...options });
@@ -102,7 +102,7 @@
     byId("screen-age").textContent = seconds < 90 ? `${seconds} s ago` : `${Math.round(seconds / 60)} min ago`;
   }
 
-  // Converts a position on the screenshot to pixels of the device's screen.
+  // Convert a position on the screenshot to pixels of the device's screen.
   function screenPoint(event) {
     const bounds = byId("screen-picture").getBoundingClientRect();
     const fraction = (value, size) => Math.min(Math.max(value / size, 0), 0.999999);

@@ -17,7 +17,7 @@ MAX_DAYS = MAX_LIFETIME.days
 
 
 class Command(OperatorCommand):
-    help = "Create a token with which devices register themselves in a tenant."
+    help = "Create an enrollment token, which devices use to register in a tenant."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -31,10 +31,10 @@ class Command(OperatorCommand):
             "--max-uses",
             type=int,
             metavar="N",
-            help="Number of new devices it may register (default: any number).",
+            help="Number of new devices that may register (default: unlimited).",
         )
         parser.add_argument(
-            "--expires-days", type=int, metavar="N", help="Days until it expires (default: never)."
+            "--expires-days", type=int, metavar="N", help="Validity in days (default: unlimited)."
         )
         parser.add_argument(
             "--reregistration",

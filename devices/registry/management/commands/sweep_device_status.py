@@ -11,7 +11,7 @@ from tenants.management.operator_command import OperatorCommand
 
 
 class Command(OperatorCommand):
-    help = "Mark devices offline that were not seen within RECENT_THRESHOLD."
+    help = "Mark devices as offline that were last seen more than RECENT_THRESHOLD_MS ago."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -23,6 +23,6 @@ class Command(OperatorCommand):
         now, threshold = timezone.now(), settings.RECENT_THRESHOLD
         if dry_run:
             count = Device.every_tenant.silent(now - threshold).count()
-            return {"silent": count, "dry_run": True}, f"{count} devices are silent."
+            return {"silent": count, "dry_run": True}, f"{count} devices would go offline."
         count = presence.sweep(now=now, threshold=threshold)
         return {"offline": count, "dry_run": False}, f"{count} devices are now offline."
