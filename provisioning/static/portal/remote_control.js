@@ -165,7 +165,7 @@
   }
   listen("control-type", "click", sendText);
   listen("control-text", "keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); sendText(); } });
-  listen("control-volume", "input", () => { byId("control-volume-said").textContent = byId("control-volume").value; });
+  listen("control-volume", "input", () => { byId("control-volume-value").textContent = byId("control-volume").value; });
   listen("control-set-volume", "click", () => send("set_volume", { volume: Number(byId("control-volume").value) }));
   document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
 
