@@ -78,7 +78,9 @@ def secret(name: str, default: str | None = None) -> str:
 
 
 def generated_secret(name: str, path: Path) -> str:
-    """Return the secret of `NAME` or `NAME_FILE`. If neither is set, generate one once.
+    """Return the secret in the variable `NAME` or in the file that `NAME_FILE` contains.
+
+    If neither is set, the first call generates a secret and stores it in `path`.
 
     Args:
         path: file that keeps the generated secret (mode 0600).

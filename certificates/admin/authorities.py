@@ -88,7 +88,7 @@ class CertificateAuthorityAdmin(ReadOnlyAdmin):
         "Status", "status", {"signing": "success", "next": "info", "trusted": "default"}
     )
 
-    @admin.display(description="Ends", ordering="not_after")
+    @admin.display(description="Expires", ordering="not_after")
     def ends(self, row: CertificateAuthority) -> str:
         return f"{row.not_after:%Y-%m-%d}"
 

@@ -91,7 +91,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
 
     issued = time_column("Issued", "issued_at")
 
-    @admin.display(description="Ends", ordering="not_after")
+    @admin.display(description="Expires", ordering="not_after")
     def ends(self, row: DeviceCertificate) -> str:
         return f"{row.not_after:%Y-%m-%d}" if row.not_after else "-"
 

@@ -158,7 +158,7 @@ def _issuer_hashes(issuer: x509.Certificate, algorithm: str) -> tuple[bytes, byt
 
 
 def _key_encoding(issuer: x509.Certificate) -> tuple[Encoding, PublicFormat]:
-    """Return the encoding that yields the bits of the SubjectPublicKeyInfo bit string."""
+    """Return the encoding of the content of the bit string `subjectPublicKey`."""
     if issuer.public_key_algorithm_oid == x509.oid.PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5:
         return Encoding.DER, PublicFormat.PKCS1
     return Encoding.X962, PublicFormat.UncompressedPoint

@@ -166,7 +166,7 @@ class IntegrityCheck:
 
 
 def find_signed(row: DeviceCertificate, store: CertificateStore) -> Signed | None:
-    """Return the certificate that was signed for a reservation, staged or installed.
+    """Return the signed certificate of a reservation from its staged or its final file.
 
     Returns:
         None if there is no certificate, if its key is missing, or if it was not signed by

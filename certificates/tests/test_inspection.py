@@ -184,7 +184,7 @@ def test_the_start_page_shows_the_last_pass_and_the_tenants_findings(
         DeviceCertificatesService().store.certificate_of(device.pk).unlink()
     member = MembershipFactory.create(tenant=tenant, role=Role.VIEWER)
     client.force_login(member.user)
-    assert b"The first pass is under way" in client.get("/admin/").content
+    assert b"The first inspection is in progress" in client.get("/admin/").content
 
     run_full_pass(now)
 

@@ -194,7 +194,7 @@ def test_steps_out_of_order_are_rejected(
 
     with pytest.raises(NotReadyForRotation, match="No new CA"):
         rotation.switch(service.ca, now=now)
-    with pytest.raises(NotReadyForRotation, match="signs"):
+    with pytest.raises(NotReadyForRotation, match="is the signing CA"):
         rotation.retire(key_identifier=signing_ca.key_identifier, now=now)
     prepare_next_ca(service, now)
     with pytest.raises(NotReadyForRotation, match="already prepared"):

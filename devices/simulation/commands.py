@@ -62,7 +62,7 @@ class CommandClient:
         Args:
             http: The session for push connections.
             url: The URL of the event stream.
-            token: Returns the current device token.
+            token: a function that returns the current device token.
         """
         pause = FIRST_RETRY_DELAY
         while True:

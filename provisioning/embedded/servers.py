@@ -1,7 +1,7 @@
 """Start and share the embedded servers of a data folder.
 
-The servers are run by `up` until it ends, or by a single command. The process that runs the
-servers holds `servers.lock`. Every command that uses the servers holds a shared lock on
+Either `up` runs the servers, or a management command runs them until it ends. The process that
+runs the servers holds `servers.lock`. Every command that uses the servers holds a shared lock on
 `users.lock`. A command that runs the servers stops them only after all other commands have
 released this lock.
 """

@@ -137,7 +137,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def running_up(folder: Path) -> Iterator[Up]:
-    """Yield an `up` that the test starts. It is stopped and its data deleted at the end."""
+    """Yield an object with which the test starts `up`. Stop `up` and delete its data at the end."""
     up = Up(folder / "var", *free_ports(2))
     yield up
     if up.process is not None and up.process.poll() is None:

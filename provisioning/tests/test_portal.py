@@ -527,7 +527,7 @@ def test_a_device_can_be_quarantined_and_released_on_its_page(
 
     assert "In quarantine, <time" in text(client.get(f"{page}change/"))
     assert client.get(f"{page}quarantine/").status_code == 403
-    assert "no second device uses its identifiers" in text(client.get(f"{page}release/"))
+    assert "only if no other device uses its identifiers" in text(client.get(f"{page}release/"))
     run_action(client, DEVICES, "release_selected", device)
     device.refresh_from_db()
     assert device.quarantined_at is None

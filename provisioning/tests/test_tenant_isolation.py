@@ -220,7 +220,7 @@ class TwoTenants(RuleBasedStateMachine):
 
 
 class TenantIsolationTest(TestCase):
-    """Run each sequence in a transaction that is rolled back."""
+    """Run each sequence of operations in a transaction and roll it back."""
 
     def test_rows_keep_their_tenant_in_any_sequence_of_operations(self) -> None:
         run_state_machine_as_test(

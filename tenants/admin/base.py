@@ -259,7 +259,8 @@ def confirmation_page(
 
     Args:
         action: name of the admin action to run after confirmation.
-        choices: values and labels of the reasons. If empty, no choice is shown.
+        choices: values and labels of the reasons from which the user chooses one. If empty,
+            no choice is shown.
         button: label of the button that confirms.
     """
     context = {

@@ -26,7 +26,7 @@ class Command(OperatorCommand):
             type=Path,
             metavar="FILE",
             dest="given",
-            help="Import a list in DER that a CA, such as an offline root, has signed.",
+            help="Import a revocation list (DER) that was signed elsewhere, for example by an offline root CA.",
         )
 
     def run(

@@ -1,6 +1,7 @@
 """Configuration fields of the connect response for devices without an assigned version.
 
-For all other devices, these fields come from `NextSteps`, which every change updates.
+All other devices get these fields from their `NextSteps` row, which is updated with every
+change of a configuration.
 """
 
 import time

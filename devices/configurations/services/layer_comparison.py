@@ -74,7 +74,7 @@ def rows(layers: Sequence[Column]) -> list[Row]:
 
 
 def inherited(layers: Sequence[Column]) -> dict[str, dict[str, str]]:
-    """Return text, value and source by key, merged without the edited layer."""
+    """Merge all layers but the edited one. Return text, value and source layer of each key."""
     below = [column for column in layers if not column.is_edited]
     merged = merge_layers((column.label, column.document) for column in below)
     values: dict[str, Any] = {}

@@ -39,7 +39,7 @@ class MayDefine(IsMember):
 
 
 class PreferencesView(APIView):
-    """The preferences of the tenant's devices. POST creates one."""
+    """List the preferences of the tenant's devices, or create a preference."""
 
     permission_classes = (MayDefine,)
 

@@ -319,7 +319,7 @@ def _finish(row: BulkCommand, state: str, now: datetime) -> None:
 
 
 def state_at(row: BulkCommand, now: datetime) -> str:
-    """Return the state at a time. It is `lapsed` once the time to confirm has passed."""
+    """Return the state of a bulk command: `lapsed` if the time for confirmation has passed."""
     deadline = row.requested_at + CONFIRMATION_TIMEOUT
     is_lapsed = row.state == State.WAITING and deadline <= now
     return State.LAPSED.value if is_lapsed else row.state

@@ -2,7 +2,8 @@
 
 A device keeps its slot until it reports the end of the download, or until it has sent no
 request or report for `SLOT_TTL` seconds. Therefore an interrupted download resumes in the
-same slot, and the limit also works if the proxy sends the file.
+same slot. A slot does not depend on a connection to this server, so the limit also works if
+the proxy sends the file.
 """
 
 import logging
