@@ -189,8 +189,8 @@ def test_the_start_page_shows_the_last_pass_and_the_tenants_findings(
     run_full_pass(now)
 
     page = client.get("/admin/").content.decode()
-    assert "Last full pass ended" in page
-    assert page.count("is missing") == 1, "findings of another tenant are hidden"
+    assert "The last full inspection ended" in page
+    assert page.count(".pem is missing.") == 1, "findings of another tenant are hidden"
     assert str(own_device.pk) in page
     assert str(foreign_device.pk) not in page
 
