@@ -1,4 +1,4 @@
-"""Portal middleware: select the tenant; require a new password and the second factor."""
+"""Portal middleware that selects the tenant and enforces password and second factor rules."""
 
 from collections.abc import Callable
 
@@ -24,10 +24,10 @@ SESSION_KEY = "tenant_id"
 
 
 class PortalMiddleware:
-    """Bind the caller and the tenant of the signed-in user for portal pages.
+    """For portal pages, bind the signed-in user as the caller, and the user's tenant.
 
     Redirect users with an initial password to the password change. Redirect users to the
-    second factor's pages if they must enter a code or set up a second factor first.
+    pages of the second factor if they must first enter a code or set up a second factor.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -69,7 +69,7 @@ def second_factor_verified(request: HttpRequest, factor: str | None) -> bool:
 
 
 def chosen_membership(request: HttpRequest, user: User) -> Membership | None:
-    """Return the membership of the session's tenant, or else the user's first one."""
+    """Return the user's membership in the session's tenant, or else the first membership."""
     memberships = memberships_of(user)
     tenant_id = request.session.get(SESSION_KEY)
     for membership in memberships:

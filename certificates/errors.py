@@ -73,7 +73,7 @@ class InvalidList(Invalid):
 class NoKeyToDeliver(Conflict):
     """There is no key to deliver.
 
-    The device generated it, or the server has already delivered or destroyed it.
+    The device generated the key, or the server has already delivered or destroyed it.
     """
 
     code = "key_not_deliverable"

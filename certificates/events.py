@@ -23,7 +23,7 @@ class CertificateIssued(CertificateEvent):
 
 
 class CertificateRenewed(CertificateEvent):
-    """A renewal was issued; it replaces an earlier certificate."""
+    """A certificate that replaces an earlier certificate was issued."""
 
     name = "certificate.renewed"
 
@@ -32,7 +32,7 @@ class CertificateRenewed(CertificateEvent):
 
 
 class CertificateRenewalWarning(CertificateEvent):
-    """A certificate in use ends soon. Published once per certificate."""
+    """A certificate in use ends soon. This event is published once per certificate."""
 
     name = "certificate.renewal_warning"
 

@@ -118,9 +118,10 @@ def key_refusal_reason(digest: str, *, for_devices: Iterable[UUID]) -> str | Non
     """Return why a device may not use a key; None if it may.
 
     A key is refused in three cases:
-    - a device of any tenant that is neither retired nor in `for_devices` has or had it;
-    - it was compromised;
-    - a CA or OCSP responder signs with it.
+    - another device of any tenant has or had the key. Devices that are retired or in
+      `for_devices` do not count;
+    - the key was compromised;
+    - a CA or OCSP responder signs with the key.
 
     A retired device may register again as a new device with its old key.
 
@@ -135,7 +136,7 @@ def key_refusal_reason(digest: str, *, for_devices: Iterable[UUID]) -> str | Non
 
 
 def reserve(row: DeviceCertificate) -> None:
-    """Insert a reservation, as `save` would.
+    """Insert a pending certificate. The effect is the same as that of `row.save()`.
 
     Raises:
         IntegrityError: the serial number is taken.
@@ -155,15 +156,16 @@ def reserve(row: DeviceCertificate) -> None:
 
 
 def in_use(device_id: UUID) -> DeviceCertificate | None:
-    """Return the device's active certificate, with only its id and serial number."""
+    """Return the device's active certificate. Only its id and serial number are loaded."""
     return _partial_certificate(_IN_USE.fetch_one(device_id))
 
 
 def start_handover(device_id: UUID, *, until: datetime) -> DeviceCertificate | None:
-    """Start the handover from the device's active certificate. It ends at `until`.
+    """Start the handover from the device's active certificate. The handover ends at `until`.
 
     Returns:
-        The certificate, with only its id and serial number; None if there is none.
+        The active certificate, with only its id and serial number loaded. None if the
+        device has no active certificate.
     """
     return _partial_certificate(_START_HANDOVER.fetch_one(device_id, until))
 
@@ -172,14 +174,14 @@ def signing_authority(host: str, slot: int) -> tuple[int, str, int | None] | Non
     """Return the signing CA and the CRL shard for a host and slot.
 
     Returns:
-        The CA's id, its key identifier, and the shard's id (None if the shard does not
-        exist yet); None if no CA signs.
+        The CA's id, the CA's key identifier, and the shard's id (None if the shard does
+        not exist yet). If there is no signing CA, None.
     """
     return _SIGNING_AUTHORITY.fetch_one(host, slot)
 
 
 def certificate_and_device(fingerprint: str) -> tuple[DeviceCertificate, Device] | None:
-    """Return a certificate by its fingerprint, and its device with its next steps.
+    """Return the certificate with the given fingerprint, and its device with its next steps.
 
     Only the columns `_CERTIFICATE` of the certificate are loaded.
     """
@@ -203,10 +205,10 @@ def status_of(authority_key_id: str, serial_number: str) -> tuple[str, datetime 
 
 
 def activate(row: DeviceCertificate) -> bool:
-    """Activate a reservation with its signed certificate.
+    """Activate a reserved certificate after it was signed.
 
     Returns:
-        False if the reservation is no longer pending (compare and set).
+        False if the row is no longer pending. It then stays unchanged.
     """
     changed = _ACTIVATE.execute(
         row.pk,

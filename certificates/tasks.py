@@ -35,7 +35,7 @@ def check_expirations() -> dict[str, int]:
 
 @shared_task
 def renew_due() -> int:
-    """Start one `renew` task for each certificate that is due. Return how many."""
+    """Start one `renew` task for each certificate that is due. Return their number."""
     with every_tenant_scope():
         due = renewals.claim_due(CertificateManagementService(), now=timezone.now())
     for certificate_id in due:
@@ -69,7 +69,7 @@ def inspect_certificates() -> int:
 
 @shared_task(autoretry_for=(OperationalError, OSError), retry_backoff=True, max_retries=5)
 def renew(certificate_id: str) -> None:
-    """Renew one certificate. Running it again has no further effect."""
+    """Renew one certificate. Running the task again has no further effect."""
     certificate = DeviceCertificate.objects.get(pk=UUID(certificate_id))
     service = CertificateManagementService()
     with every_tenant_scope(), suppress(NotRenewable, IssuanceInterrupted, DeviceIsRetired):

@@ -1,4 +1,4 @@
-"""Run a function in a background thread, merging requests that arrive close together."""
+"""Run a function in a background thread. Requests that arrive close together are merged."""
 
 import logging
 import os
@@ -19,10 +19,10 @@ class BackgroundCall:
     example because Celery beat starts the same work every few seconds.
 
     Args:
-        send: the function to run; raises `unavailable` when Redis does not answer.
+        send: the function to run, which raises `unavailable` when Redis does not answer.
         unavailable: the exception type that means Redis is unavailable.
         pause: seconds after each run in which further requests are merged into one.
-        retries: repeat a failed run. Set it when nothing else repeats the work.
+        retries: whether to repeat a failed run. Set it if nothing else repeats the work.
     """
 
     _running: bool

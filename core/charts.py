@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A value at a time. `least` and `most` are set if it aggregates several values."""
+    """A value and its time. `least` and `most` are set if the point aggregates several values."""
 
     at: datetime
     value: float
@@ -48,7 +48,7 @@ def chart(
     ceiling: float | None = None,
     against: Sequence[Point] = (),
 ) -> Chart:
-    """Return the chart of a period.
+    """Return the chart of the values from `start` to `end`.
 
     Args:
         step: the usual time between points. The line is interrupted where two points are
@@ -87,7 +87,7 @@ def _milliseconds(at: datetime) -> int:
 
 
 def _short(value: float) -> str:
-    """Format a number with at most one decimal, or with separators from 1,000."""
+    """Format a number below 1,000 with at most one decimal, a larger one with separators."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}".rstrip("0").rstrip(".")

@@ -51,13 +51,13 @@ def file_response(
     path: str | None = None,
     chunks: Chunks | None = None,
 ) -> StreamingHttpResponse:
-    """Return a response with a file (200) or with the requested range of it (206).
+    """Return a response with a whole file (200) or with the requested range of the file (206).
 
     Args:
         size: size of the file in bytes.
         etag: a strong entity tag, including its quotation marks.
         path: path of the file, if it is on this host.
-        chunks: function that reads the file, if it is stored elsewhere.
+        chunks: function that reads the file, if it is not on this host.
 
     Raises:
         RangeNotSatisfiable: the caller must return 416 with `Content-Range: bytes */size`.
@@ -83,12 +83,12 @@ def file_response(
 
 
 def requested_range(range_: str, if_range: str, *, size: int, etag: str) -> tuple[int, int] | None:
-    """Return the single byte range that is requested, as (start, end), end exclusive.
+    """Return the single requested byte range as (start, end), where the end is exclusive.
 
-    Return None if the whole file is to be sent: without a range, for several ranges, for
-    an invalid range, and if `If-Range` does not match. `If-Range` is compared as a strong
-    validator (RFC 9110 §13.1.5), so a device that has the beginning of another file gets
-    this file from the start.
+    Return None if the whole file is to be sent. This is the case if the request has no
+    range, several ranges or an invalid range, or if `If-Range` does not match. `If-Range`
+    is compared as a strong validator (RFC 9110 §13.1.5). So a device that has the beginning
+    of another file gets this file from the start.
 
     Args:
         range_: the `Range` header.

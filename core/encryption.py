@@ -27,7 +27,7 @@ class DecryptionError(Exception):
 
 
 def encrypt(secret: str, *, purpose: str) -> str:
-    """Encrypt with the current key. Only `decrypt` with the same purpose can read it."""
+    """Encrypt a text with the current key. Only `decrypt` with the same purpose can read it."""
     return _cipher(purpose).encrypt(secret.encode()).decode()
 
 
@@ -44,7 +44,7 @@ def decrypt(encrypted: str, *, purpose: str) -> str:
 
 
 def keyed_digests(text: str, *, purpose: str) -> list[str]:
-    """Return the HMAC-SHA-256 of a text in hex, one per key, the current key's first.
+    """Return the HMAC-SHA-256 (hex) of a text for each key, starting with the current key.
 
     Use it for texts that are too short for a plain hash, because they could be guessed.
     """

@@ -54,12 +54,12 @@ def rate(name: str, default: str) -> Rate | None:
 
 
 def string_list(name: str, default: str = "") -> list[str]:
-    """Return a list of strings, separated by commas or spaces."""
+    """Return a list of strings. In the variable they are separated by commas or spaces."""
     return [word for word in text(name, default).replace(",", " ").split() if word]
 
 
 def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Return a list of IP addresses and networks in CIDR notation. Default: empty."""
+    """Return a list of IP addresses and networks in CIDR notation. The default is empty."""
     try:
         return [ipaddress.ip_network(word) for word in string_list(name)]
     except ValueError as error:
@@ -67,7 +67,7 @@ def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
 
 
 def secret(name: str, default: str | None = None) -> str:
-    """Return the content of the file named by `NAME_FILE`, else the value of `NAME`."""
+    """Return the content of the file that `NAME_FILE` names, or else the value of `NAME`."""
     path = os.environ.get(f"{name}_FILE")
     if path is None:
         return text(name, default)
@@ -78,7 +78,7 @@ def secret(name: str, default: str | None = None) -> str:
 
 
 def generated_secret(name: str, path: Path) -> str:
-    """Return the secret in the variable `NAME` or in the file that `NAME_FILE` contains.
+    """Return the secret in the variable `NAME` or in the file that `NAME_FILE` names.
 
     If neither is set, the first call generates a secret and stores it in `path`.
 

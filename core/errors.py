@@ -43,7 +43,7 @@ class Invalid(DomainError):
 
 
 class Refused(DomainError):
-    """The caller is not allowed to do this."""
+    """The caller is not allowed to run the operation."""
 
     code = "refused"
 
@@ -55,14 +55,14 @@ class Missing(DomainError):
 
 
 class Unavailable(DomainError):
-    """The service cannot do this until the operator fixes a problem."""
+    """The service cannot run the operation until the operator fixes a problem."""
 
     code = "unavailable"
     retry_after: ClassVar[int | None] = None  # seconds, if known
 
 
 class Conflict(DomainError):
-    """The current state of the resource does not allow this."""
+    """The current state of the resource does not allow the operation."""
 
     code = "conflict"
 

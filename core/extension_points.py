@@ -28,7 +28,7 @@ class ExtensionPoint(Generic[F]):
 
         Args:
             path: dotted path of the function.
-            first: call it before the functions that are registered already.
+            first: whether to call the function before those that are registered already.
         """
         if path not in self.paths:
             self.paths.insert(0 if first else len(self.paths), path)

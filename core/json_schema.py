@@ -36,8 +36,8 @@ def find_errors(validator: Any, value: Any, *, codes: Mapping[str, str]) -> Iter
 
     Args:
         validator: a validator of the library `jsonschema`.
-        codes: error codes by JSON Schema keyword, such as `required`; `invalid` for
-            keywords that are not in it.
+        codes: error codes by JSON Schema keyword, such as `required`. Errors of all other
+            keywords have the code `invalid`.
     """
     errors = validator.iter_errors(value)
     for error in sorted(errors, key=lambda error: list(map(str, error.absolute_path))):
@@ -53,7 +53,7 @@ def dotted(path: tuple[str | int, ...]) -> str:
 def _describe(error: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield the path and the message of an error.
 
-    The message of the library is not used, because it repeats the whole value.
+    The message of the library `jsonschema` is not used, because it repeats the whole value.
     """
     path, limit = tuple(error.absolute_path), error.validator_value
     match error.validator:

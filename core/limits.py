@@ -127,7 +127,7 @@ class Limit:
         return wait or None
 
     def _reset_if_needed(self, window: int) -> None:
-        """Clear the counts in a new window, and before too many keys fill the memory."""
+        """Clear the counts if a new window has begun or there are more than `MAX_KEYS` keys."""
         if window != self._window or len(self._counts) > MAX_KEYS:
             self._window = window
             self._counts, self._denied = {}, {}

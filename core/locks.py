@@ -8,7 +8,7 @@ from django.db import connection
 
 @contextmanager
 def try_session_lock(number: int) -> Iterator[bool]:
-    """Try to take a session-level lock for the `with` block; yield whether it was free.
+    """Try to take a session-level lock for the `with` block. Yield whether the lock was free.
 
     The lock belongs to the connection, so PostgreSQL releases it if the process dies.
 
@@ -36,7 +36,7 @@ def transaction_lock(subject: str) -> None:
 
 
 def try_transaction_lock(subject: str) -> bool:
-    """Take the lock of `transaction_lock` without waiting; return whether it was free."""
+    """Try to take the lock of `transaction_lock` at once. Return whether the lock was free."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [subject])
         return bool(cursor.fetchone()[0])

@@ -17,7 +17,7 @@ _prepared_names: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # by co
 
 @dataclass(frozen=True, slots=True)
 class PreparedStatement:
-    """A statement with $1, $2, … for its values."""
+    """A prepared statement. $1, $2, … stand for the values passed at each execution."""
 
     name: str
     types: str  # PostgreSQL types of the values, such as "uuid, timestamptz"

@@ -10,10 +10,10 @@ M = TypeVar("M", bound=Model)
 
 
 def first_or_raise(rows: QuerySet[M], error: type[DomainError] | DomainError) -> M:
-    """Return the first row.
+    """Return the first row of a queryset.
 
     Raises:
-        DomainError: `error`, if there is no row.
+        DomainError: the queryset has no row. The exception raised is `error`.
     """
     row = rows.first()
     if row is None:

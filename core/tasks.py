@@ -16,7 +16,7 @@ def enqueue(name: str, *args: Any, expires: float | None = None) -> None:
     Args:
         name: the task's full name, such as `events.tasks.deliver_events`.
         args: positional arguments that JSON can express.
-        expires: seconds after which a worker drops the task unstarted.
+        expires: seconds after which a worker drops the task without starting it.
 
     Raises:
         OperationalError: the broker does not answer.
@@ -25,14 +25,14 @@ def enqueue(name: str, *args: Any, expires: float | None = None) -> None:
 
 
 def enqueue_on_commit(name: str, *, expires: float | None = None) -> None:
-    """Send a task soon after the current transaction commits, from a background thread.
+    """After the current transaction commits, send a task from a background thread.
 
-    Several commits in quick succession send the task only once. If the broker does not
-    answer, the task is dropped. Use this only for tasks that beat starts as well.
+    After several commits in quick succession, the task is sent only once. If the broker
+    does not answer, the task is dropped. Use this only for tasks that beat starts as well.
 
     Args:
         name: the task's full name.
-        expires: seconds after which a worker drops the task unstarted.
+        expires: seconds after which a worker drops the task without starting it.
     """
     transaction.on_commit(_background(name, expires), robust=True)
 

@@ -45,7 +45,7 @@ class IncompleteUpload(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRequest:
-    """Passed to the view before the body is read, to check whether it accepts the upload."""
+    """The question whether the view accepts an upload, asked before the body is read."""
 
     length: int | None  # bytes, as declared by the client
 
@@ -93,7 +93,7 @@ class UploadWriter:
         return UploadedFile(self.path, self.size, self._digest.hexdigest())
 
     def remove(self) -> None:
-        """Delete the file, unless it was moved."""
+        """Delete the temporary file, unless it was moved."""
         with suppress(FileNotFoundError):
             os.unlink(self.path)
         with suppress(OSError):  # buffered data may not fit on the disk; it is not needed
@@ -111,7 +111,7 @@ def declared_length(request: HttpRequest) -> int | None:
 
 @contextmanager
 def receive_upload(request: HttpRequest, *, most: int) -> Iterator[UploadedFile | None]:
-    """Yield the body as a file.
+    """Yield the request body as an `UploadedFile`.
 
     Yield None for an `AdmissionRequest`. The view then returns `admission_response`.
 
@@ -119,7 +119,8 @@ def receive_upload(request: HttpRequest, *, most: int) -> Iterator[UploadedFile 
         most: maximum size in bytes.
 
     Raises:
-        LengthUnknown, TooLarge, InsufficientDiskSpace, IncompleteUpload: no file is kept.
+        LengthUnknown, TooLarge, InsufficientDiskSpace, IncompleteUpload: the upload is
+            refused, and no file is kept.
     """
     upload = request.META.get(ENVIRON_KEY)
     length = declared_length(request)

@@ -8,7 +8,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
 class SameTenant(models.BaseConstraint):
-    """A foreign key over (tenant, field): both rows must belong to the same tenant.
+    """A foreign key over (tenant, field), so that both rows belong to the same tenant.
 
     The referenced model needs a unique constraint over (tenant, id).
     """

@@ -1,9 +1,10 @@
 """The current tenant and the current caller of the running code.
 
-Both are ContextVars, so they work with threads, asyncio and Celery. Without a current
-tenant, a query of a tenant's model returns no rows. Code that works on all tenants, such as
-periodic tasks, commands and the superuser's portal, needs both `Model.every_tenant` and
-`every_tenant_scope`. `every_tenant_scope` sets the scope that row-level security checks.
+The tenant and the caller are ContextVars, so they work with threads, asyncio and Celery.
+Without a current tenant, a query of a tenant's model returns no rows. Code that works on
+all tenants, such as periodic tasks, commands and the superuser's portal, needs both
+`Model.every_tenant` and `every_tenant_scope`. `every_tenant_scope` sets the scope that
+row-level security checks.
 """
 
 from collections.abc import Iterator
@@ -19,9 +20,9 @@ CallerKind = Literal["anonymous", "member", "enrollment_token", "device", "syste
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The user, device or system process that the code runs for, with its address.
+    """The user, device or system process for which the code runs, and its IP address.
 
-    Every event stores its caller.
+    Every event stores the caller that caused it.
     """
 
     kind: CallerKind
@@ -83,8 +84,8 @@ def tenant_scope(tenant_id: UUID | None) -> Iterator[None]:
 def every_tenant_scope() -> Iterator[None]:
     """Let row-level security pass the rows of all tenants in the `with` block.
 
-    Use it for periodic tasks, monitoring, event delivery, commands, superusers, and to look
-    up a credential whose tenant is unknown. It does not change the rows of `Model.objects`.
+    Use it for periodic tasks, monitoring, event delivery, commands and superusers. Use it
+    also to look up a credential of an unknown tenant. `Model.objects` is not affected.
     """
     token = _every_tenant.set(True)
     try:
@@ -104,12 +105,12 @@ def caller_scope(caller: Caller) -> Iterator[None]:
 
 
 def bind_tenant(tenant_id: UUID | None) -> None:
-    """Set the tenant, or none, for the rest of the enclosing `tenant_scope`."""
+    """Set or clear the current tenant for the rest of the enclosing `tenant_scope`."""
     _tenant_id.set(tenant_id)
 
 
 def bind_every_tenant() -> None:
-    """Allow all tenants' rows for the rest of the enclosing `tenant_scope`."""
+    """Let row-level security pass all tenants' rows until the enclosing `tenant_scope` ends."""
     _every_tenant.set(True)
 
 

@@ -1,6 +1,6 @@
 """Start each request without a tenant and with an anonymous caller.
 
-Authentication sets both later.
+Authentication later sets the tenant and the caller.
 """
 
 import ipaddress

@@ -15,7 +15,7 @@ from tenants.managers import TenantManager
 
 
 class Role(models.TextChoices):
-    """The role of a member. Each role includes the roles listed before it."""
+    """The role of a member. Each role has the permissions of all roles listed before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -77,13 +77,13 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @cached_property
     def is_staff(self) -> bool:
-        """Return whether the user may use the portal: superusers and members may."""
+        """Return whether the user may use the portal. Superusers and members of tenants may."""
         with every_tenant_scope():
             return self.is_superuser or Membership.every_tenant.filter(user_id=self.pk).exists()
 
 
 class SecondFactor(models.Model):
-    """A user's time-based one-time passwords (RFC 6238). Active if `confirmed_at` is set."""
+    """A user's second factor (RFC 6238). It is active if `confirmed_at` is set."""
 
     user = models.OneToOneField(
         User, on_delete=models.CASCADE, primary_key=True, related_name="second_factor"
@@ -124,8 +124,8 @@ class TenantOwned(models.Model):
     """Base model of rows that belong to one tenant.
 
     Only this tenant and system code can see the row. By default, a new row belongs to the
-    current tenant. The isolation tests cover every subclass. Every foreign key to another
-    subclass needs a `SameTenant` constraint.
+    current tenant. The isolation tests cover every subclass. Every foreign key from one
+    subclass to another needs a `SameTenant` constraint.
     """
 
     tenant = models.ForeignKey(

@@ -6,7 +6,7 @@ from tenants.models import Tenant
 
 
 def tenant_by_slug(slug: str) -> Tenant:
-    """Return the tenant with a slug.
+    """Return the tenant with the given slug.
 
     Raises:
         NoSuchTenant: no tenant has this slug.

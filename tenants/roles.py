@@ -72,7 +72,10 @@ def _grants(app_label: str) -> dict[str, Role]:
 
 
 def visible_to(user: User, model: type[M]) -> models.QuerySet[M]:
-    """Return the rows a user may see: the current tenant's, or all for a superuser."""
+    """Return the rows of a model that a user may see.
+
+    Members see the rows of the current tenant, and superusers see all rows.
+    """
     if model is Tenant and not user.is_superuser:
         return model._default_manager.filter(pk=current_tenant_id())
     if issubclass(model, TenantOwned) or hasattr(model, "every_tenant"):

@@ -24,7 +24,7 @@ def prefix_of(text: str) -> str | None:
 
 
 def digest(token: str) -> str:
-    """Return the SHA-256 of a token in hex, the only form in which it is stored."""
+    """Return the SHA-256 (hex) of a token. Only this digest of a token is stored."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

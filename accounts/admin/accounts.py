@@ -116,7 +116,7 @@ class TenantAdmin(PortalAdmin):
 
 
 class MembershipForm(ServiceForm):
-    """Add a member, or change the role of one."""
+    """Add a member, or change the role of a member."""
 
     tenant = tenant_field()
     email = forms.EmailField(label="E-mail address", max_length=254)
@@ -214,7 +214,7 @@ class MembershipAdmin(PortalAdmin):
 class ApiTokenForm(ServiceForm):
     """Form to create a token for a member.
 
-    The row contains the token in `shown_once`, for the page that shows it.
+    The saved row has the token in the attribute `shown_once`, for the page that shows it.
     """
 
     membership = forms.ModelChoiceField(
@@ -286,7 +286,7 @@ class ApiTokenAdmin(IssuedTokenAdmin):
 
 @admin.register(User)
 class UserAdmin(PortalAdmin):
-    """All user accounts of the installation, for superusers."""
+    """All user accounts of the installation. Only superusers see these pages."""
 
     list_display = ("email", "name", "is_active", "is_superuser", "last_login")
     list_filter = ("is_active", "is_superuser")

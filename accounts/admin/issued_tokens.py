@@ -1,4 +1,4 @@
-"""Base admin of API tokens and enrollment tokens: create, show once, revoke."""
+"""Base class of admin pages that create tokens, show them once and revoke them."""
 
 from typing import Any
 

@@ -27,7 +27,7 @@ from tenants.models import Membership, Role, User
 def add_member(
     *, email: str, role: Role, now: datetime, by_operator: bool = False
 ) -> tuple[Membership, str | None]:
-    """Add a user to the current tenant. Create the account if there is none.
+    """Add a user to the current tenant. Create the user's account if there is none.
 
     Args:
         email: e-mail address of the user.
@@ -93,7 +93,7 @@ def change_role(*, membership: Membership, role: Role, by: Role, now: datetime) 
 
 @transaction.atomic
 def remove_member(*, membership: Membership, by: Role, now: datetime) -> None:
-    """Remove a member from the tenant and delete the member's tokens in this tenant.
+    """Remove a member from a tenant. Delete the member's API tokens for this tenant.
 
     Args:
         by: role of the user who makes the change.
@@ -110,7 +110,7 @@ def remove_member(*, membership: Membership, by: Role, now: datetime) -> None:
 
 
 def user_by_email(email: str) -> User:
-    """Return the user with an e-mail address.
+    """Return the user with the given e-mail address.
 
     Raises:
         UserNotFound: no account has this address.

@@ -30,17 +30,17 @@ ATTEMPTS = Limit("second_factor", fails_open=False)
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The secret for the user's authenticator app."""
+    """The secret with which a user sets up an authenticator app."""
 
     secret: str  # base32
     uri: str  # otpauth://…, for a QR code
 
 
 def begin_setup(user: User, *, now: datetime) -> Setup:
-    """Return a secret to set up a second factor, which `confirm` activates.
+    """Return a secret to set up a second factor. `confirm` then activates the factor.
 
-    The secret stays the same for ten minutes, so that the page can be loaded again. It is
-    then replaced, so that an old secret cannot be activated much later.
+    The secret stays the same for ten minutes, so that the page can be loaded again. After
+    ten minutes it is replaced, so that an old secret cannot be activated much later.
 
     Raises:
         SecondFactorRefused: the user has an active second factor.
@@ -59,7 +59,7 @@ def begin_setup(user: User, *, now: datetime) -> Setup:
 
 
 def confirm(user: User, code: str, *, now: datetime) -> list[str]:
-    """Activate the second factor with a first code from the app.
+    """Activate the second factor with a first code from the authenticator app.
 
     Returns:
         The recovery codes. Only their digests are stored.

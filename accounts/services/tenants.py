@@ -30,7 +30,7 @@ class NewTenant:
 def create_tenant(
     *, slug: str, name: str = "", owner_email: str | None = None, now: datetime
 ) -> NewTenant:
-    """Create a tenant and, with an e-mail address, its owner with an API token.
+    """Create a tenant. If an e-mail address is given, add an owner with an API token.
 
     Raises:
         InvalidTenant: the slug, the name or the e-mail address is invalid.

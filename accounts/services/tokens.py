@@ -27,12 +27,12 @@ _EVENTS: dict[str, tuple[type[TokenEvent], type[TokenEvent]]] = {
 
 @transaction.atomic
 def issue_token(model: type[T], *, now: datetime, **fields: object) -> tuple[T, str]:
-    """Create a token of a kind.
+    """Create a token of the given kind.
 
     Args:
         model: the kind of token.
         now: current time.
-        fields: other fields of the row.
+        fields: other fields of the token's row.
 
     Returns:
         The row and the token. The token itself is not stored.
@@ -68,7 +68,7 @@ def issue_api_token(
 
 @transaction.atomic
 def revoke_token(token: IssuedToken, *, now: datetime) -> None:
-    """Revoke a token at once. Revoking it again has no effect."""
+    """Revoke a token at once. If the token is already revoked, do nothing."""
     unrevoked = type(token).every_tenant.filter(pk=token.pk, revoked_at__isnull=True)
     if unrevoked.update(revoked_at=now):
         _, revoked = _EVENTS[token.noun]

@@ -243,7 +243,7 @@ def test_changes_of_members_and_tokens_are_in_the_audit_log() -> None:
 def test_a_user_invited_elsewhere_must_sign_in_before_joining_another_tenant(
     tenant: Tenant,
 ) -> None:
-    """Protect the account from the inviting member, who may know the initial password."""
+    """The member who invited the user may still know the initial password of the account."""
     invited = MembershipFactory.create()
 
     with tenant_scope(tenant.pk), pytest.raises(FirstSignInPending):

@@ -35,7 +35,7 @@ EXPIRES_SOON = timedelta(hours=48)  # lists that end within this time are marked
 
 
 class ListInline(ReadOnlyInline):
-    """The revocation lists of a CA, without their entries."""
+    """The revocation lists of a CA. Their entries are not shown."""
 
     model = RevocationList
     fields = ("name", "number", "entries", "built", "valid_until")
@@ -118,7 +118,7 @@ class CertificateAuthorityAdmin(ReadOnlyAdmin):
 
 @admin.register(RenewalCampaign)
 class RenewalCampaignAdmin(PortalAdmin):
-    """Renewal campaigns: start, watch and stop early renewals."""
+    """Pages to start, watch and stop renewal campaigns, which renew certificates early."""
 
     list_display = ("reason", "scope", "state", "rate", "progress", "started")
     list_select_related = ("tenant",)
@@ -191,7 +191,7 @@ class InspectionAdmin(ReadOnlyAdmin):
 
 @admin.register(Drift)
 class DriftAdmin(ReadOnlyAdmin):
-    """Integrity findings: certificates that differ from their record, files or profile."""
+    """Integrity findings about certificates that differ from their record, files or profile."""
 
     list_display = ("kind", "certificate_link", "sentence", "first_found", "last_seen")
     list_select_related = ("certificate",)

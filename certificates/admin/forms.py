@@ -13,7 +13,7 @@ from tenants.models import Tenant
 
 
 class CampaignForm(ServiceForm):
-    """Start a renewal campaign for all certificates, a tenant or a device model."""
+    """Start a renewal campaign for all devices, or for those of a tenant or of a model."""
 
     reason = text_field(
         "Reason",

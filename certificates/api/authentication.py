@@ -28,8 +28,8 @@ class ClientCertificateAuthentication(BaseAuthentication):
     """Authenticate a device by the TLS client certificate that a trusted proxy forwards.
 
     The proxy has verified that the client has the private key. This class verifies the
-    certificate itself again. The header `X-SSL-Client-Cert` is ignored unless the peer
-    is in `CLIENT_CERTIFICATE_PROXIES`.
+    certificate again. The header `X-SSL-Client-Cert` is ignored unless the peer is in
+    `CLIENT_CERTIFICATE_PROXIES`.
     """
 
     def authenticate(self, request: Request) -> tuple[Device, str] | None:
@@ -52,7 +52,7 @@ class ClientCertificateAuthentication(BaseAuthentication):
 
 
 class BasicDeviceAuthentication(DeviceAuthentication):
-    """Authenticate a device by HTTP Basic (RFC 7617), with its id and its token.
+    """Authenticate a device by HTTP Basic (RFC 7617) with the device's id and token.
 
     EST clients do not support bearer tokens.
     """

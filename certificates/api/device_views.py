@@ -35,10 +35,11 @@ class Required(Invalid):
 
 
 class MyCertificateView(APIView):
-    """Return the calling device's certificate with its chain, or issue a new one.
+    """Return the calling device's certificate with its chain, or issue a new certificate.
 
-    With a CSR, the new certificate is for the device's own key. With `key_type`, the
-    server generates the key. The device fetches the key once from the `bundle` endpoint.
+    If the body contains a CSR, the new certificate is for the device's own key. If it
+    contains `key_type`, the server generates the key, and the device can fetch the key once
+    from the `bundle` endpoint.
     """
 
     permission_classes = (IsDevice,)
@@ -77,7 +78,7 @@ class AcknowledgeView(APIView):
 
 
 class BundleView(APIView):
-    """Return the server-generated key with its certificate and chain.
+    """Return the calling device's server-generated key with its certificate and chain.
 
     The key can be fetched only once. The server then deletes it.
     """

@@ -79,8 +79,8 @@ class EnrollView(APIView):
 class ReenrollView(EnrollView):
     """Renew the device's certificate (RFC 7030 §4.2.2).
 
-    The CSR must contain the names of the current certificate. Its key may be the same
-    key or a new one.
+    The CSR must contain the names of the current certificate. The key in the CSR may be the
+    current key or a new key.
     """
 
     reenroll = True
@@ -92,7 +92,7 @@ def _certificate_response(certificate: DeviceCertificate) -> HttpResponse:
 
 
 def _base64_response(content: bytes, content_type: str) -> HttpResponse:
-    """Return base64 content.
+    """Return a response with the given content in base64.
 
     RFC 7030 requires the header `Content-Transfer-Encoding`. Clients that follow RFC 8951
     ignore the header.

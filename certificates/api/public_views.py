@@ -42,7 +42,7 @@ class VerifierView(PublicView):
 
 
 class AuthorityView(PublicView):
-    """Return the chain of the signing CA in PEM, its own certificate first."""
+    """Return the chain of the signing CA in PEM. The CA's own certificate comes first."""
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:
@@ -52,7 +52,7 @@ class AuthorityView(PublicView):
 class TrustedView(PublicView):
     """Return all CA certificates that verifiers of device certificates must trust, in PEM.
 
-    During a CA rotation these include the old and the new CA.
+    During a CA rotation, the certificates include those of the old and the new CA.
     """
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
@@ -65,7 +65,8 @@ class TrustedView(PublicView):
 class AuthorityCertificateView(VerifierView):
     """Return a CA's certificate in DER.
 
-    Certificates signed by the CA contain this address (authority information access).
+    Certificates signed by the CA contain the address of this endpoint (authority
+    information access).
     """
 
     @extend_schema(responses={(200, CERTIFICATE): OpenApiTypes.BINARY})
@@ -101,7 +102,7 @@ class ListOfAuthorityView(VerifierView):
 class TrustedListsView(VerifierView):
     """Return the complete revocation lists of all CAs in `trusted.pem`, in PEM.
 
-    TLS proxies use this file.
+    TLS proxies use these lists.
     """
 
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})

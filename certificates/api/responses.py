@@ -25,7 +25,7 @@ class RawParser(BaseParser):
 
 
 def raw(request: Request) -> bytes:
-    """Return the body read by `RawParser`; empty if the request has none."""
+    """Return the body read by `RawParser`. It is empty if the request has no body."""
     content = request.data
     return content if isinstance(content, bytes) else b""
 
@@ -40,7 +40,7 @@ def cacheable(
     until: datetime,
     now: datetime,
 ) -> HttpResponseBase:
-    """Return a public response with caching headers, or 304 (RFC 9110 §13).
+    """Return a response with headers for public caches, or a 304 response (RFC 9110 §13).
 
     Args:
         made_at: when the content was created.

@@ -63,7 +63,7 @@ class CertificateWithChainSerializer(CertificateSerializer):
 
 
 class IssueSerializer(StrictSerializer):
-    """A CSR for the device's own key, or the type of a key that the server generates."""
+    """A CSR for the device's own key, or the type of the key that the server generates."""
 
     csr = StrictCharField(
         max_length=MAX_LENGTH,
@@ -94,7 +94,7 @@ class AcknowledgementSerializer(StrictSerializer):
 
 
 class BundleRequestSerializer(StrictSerializer):
-    """The file format of the key, certificate and chain."""
+    """The file format in which the key, certificate and chain are returned."""
 
     form = serializers.ChoiceField(
         choices=FORMS, default="pem", help_text="File format of the bundle."
@@ -158,7 +158,7 @@ class ValidationSerializer(serializers.Serializer[Any]):
 
 
 class AutoRegistrationSerializer(DeviceReportSerializer):
-    """The report of a device that registers itself. With a CSR it also gets a certificate."""
+    """The report of a device that registers itself. If it has a CSR, a certificate is issued."""
 
     csr = StrictCharField(
         max_length=MAX_LENGTH,
@@ -169,7 +169,7 @@ class AutoRegistrationSerializer(DeviceReportSerializer):
 
 
 class RegisteredSerializer(serializers.Serializer[Any]):
-    """The registered device, its token and its certificate, if it sent a CSR."""
+    """The registered device and its token. If the device sent a CSR, also its certificate."""
 
     device = DeviceSerializer()
     token = serializers.CharField(help_text="The device's token. It is returned only once.")

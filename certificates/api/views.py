@@ -41,7 +41,7 @@ from devices.registry.services.registration import get_not_retired_device
 
 
 class AutoRegisterView(APIView):
-    """Register the calling device. With a CSR, issue its certificate too.
+    """Register the calling device. If it sends a CSR, issue its certificate too.
 
     The status is 200 if the device was registered before, and 201 if it is new.
     """
@@ -75,7 +75,7 @@ class AutoRegisterView(APIView):
 
 
 class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
-    """List the certificates of a device, the newest first, or issue a new one."""
+    """List the certificates of a device, the newest first, or issue a new certificate."""
 
     serializer_class = CertificateSerializer
     ordering = ("-reserved_at", "-id")
@@ -107,7 +107,7 @@ class CertificateView(APIView):
 
 
 class RenewView(APIView):
-    """Renew a certificate. The `connect` response tells the device to fetch it."""
+    """Renew a certificate. The `connect` response tells the device to fetch the new one."""
 
     @extend_schema(request=None, responses={201: CertificateWithChainSerializer})
     def post(self, request: Request, serial_number: str) -> Response:
@@ -118,9 +118,10 @@ class RenewView(APIView):
 
 
 class RevokeView(APIView):
-    """Revoke a certificate. Revoking it again has no effect.
+    """Revoke a certificate.
 
-    There is one exception: the reason can still be changed to `keyCompromise`.
+    If the certificate is already revoked, only one change has an effect: its reason can
+    still be changed to `keyCompromise`.
     """
 
     @extend_schema(request=RevocationSerializer, responses=CertificateSerializer)

@@ -11,7 +11,7 @@ from certificates.pki.keys import KEY_TYPES
 
 @dataclass(frozen=True, slots=True)
 class KeyArguments:
-    """The CA key (in PEM, or its address in a token) and the chain in PEM. All are optional."""
+    """A CA key in PEM or its address in a token, and the CA's chain in PEM. All are optional."""
 
     key: bytes | None
     address: str | None
@@ -47,7 +47,7 @@ def add_key_arguments(parser: ArgumentParser) -> None:
 def read_key_arguments(
     key: Path | None, token_key: str | None, chain: Path | None, *, with_root: bool
 ) -> KeyArguments:
-    """Check the combination of the arguments and read the files.
+    """Check that the arguments can be used together, and read the files that they name.
 
     Raises:
         CommandError: the arguments exclude each other, or a file cannot be read.

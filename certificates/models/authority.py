@@ -17,8 +17,8 @@ class AuthorityQuerySet(models.QuerySet["CertificateAuthority"]):
     def trusted(self) -> Self:
         """CAs that are not retired.
 
-        Their certificates are published in `trusted.pem`. Certificates that they signed
-        are accepted.
+        The certificates of these CAs are published in `trusted.pem`. Device certificates
+        that these CAs signed are accepted.
         """
         return self.exclude(status=CertificateAuthority.Status.RETIRED)
 
@@ -34,11 +34,11 @@ class AuthorityQuerySet(models.QuerySet["CertificateAuthority"]):
 
 
 class CertificateAuthority(models.Model):
-    """A CA's certificate chain and status. Its private key is in a file or a token.
+    """A CA's certificate chain and status. The CA's private key is in a file or a token.
 
     In a rotation, a successor is prepared while the current CA signs. Then the successor
-    signs instead.
-    The former CA stays trusted until all devices have certificates of the new CA.
+    signs instead. The former CA stays trusted until all devices have certificates of the
+    new CA.
     """
 
     class Level(models.TextChoices):

@@ -19,8 +19,8 @@ class RenewalCampaign(models.Model):
     """A campaign that renews certificates early, at a fixed rate.
 
     It renews certificates that were issued before its start, in the order of their serial
-    numbers, which are random. It stores the last serial number reached. After an outage
-    it continues from this number at the same rate.
+    numbers, which are random. It stores the last serial number reached. After an outage the
+    campaign continues from this number at the same rate.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -58,7 +58,7 @@ class RenewalCampaign(models.Model):
         return self.reason
 
     def expected_renewal_at(self, serial_number: str) -> datetime:
-        """Estimate when the campaign reaches a certificate, if it is not interrupted."""
+        """Estimate when the campaign will reach a certificate if there is no interruption."""
         span = timedelta(minutes=self.certificates / self.per_minute)
         return self.started_at + span * serial_position(serial_number)
 

@@ -70,12 +70,12 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         return self.expiring(now, window).filter(not_after__gt=now, warned_at__isnull=True)
 
     def due_for_renewal(self, now: datetime, window: timedelta) -> Self:
-        """Certificates that end within `window` and whose renewal may be attempted now."""
+        """Certificates that end within `window` and may be renewed now."""
         due = self.expiring(now, window).ready_for_renewal(now)
         return due.filter(not_after__gt=now)
 
     def ready_for_renewal(self, now: datetime) -> Self:
-        """Certificates without a renewal attempt in progress or postponed."""
+        """Certificates for which no renewal attempt is in progress or postponed."""
         return self.filter(Q(renew_after__isnull=True) | Q(renew_after__lte=now))
 
     def due_for_expiration(self, now: datetime) -> Self:
@@ -83,16 +83,16 @@ class CertificateQuerySet(models.QuerySet["DeviceCertificate"]):
         return self.accepted().filter(not_after__lte=now)
 
     def stuck(self, before: datetime) -> Self:
-        """Reservations made before the given time that a crash left unfinished."""
+        """Reservations that were made before the given time and are still unfinished."""
         return self.pending().filter(reserved_at__lt=before)
 
 
 class DeviceCertificate(models.Model):
     """A certificate signed by the CA for a device of any tenant. Only its status changes.
 
-    The row with its serial number is committed before anything is signed, so that every
-    certificate in existence can be revoked. A renewal is a new row whose `replaces`
-    refers to the old one.
+    The row with the serial number is committed before the certificate is signed, so that
+    every certificate in existence can be revoked. A renewal is a new row. Its field
+    `replaces` refers to the old row.
     """
 
     class Status(models.TextChoices):

@@ -13,7 +13,7 @@ class ListQuerySet(models.QuerySet["RevocationList"]):
     """Filters for revocation lists."""
 
     def without_content(self) -> Self:
-        """Select the authority too, and load the DER content only when accessed."""
+        """Select the authority too. Load the DER content only when it is accessed."""
         return self.select_related("authority").defer("der")
 
     def complete(self) -> Self:
@@ -31,7 +31,7 @@ class ListQuerySet(models.QuerySet["RevocationList"]):
 
 
 class RevocationList(models.Model):
-    """The complete list of an authority, or the shard of one CRL distribution point.
+    """The complete list of an authority, or a shard: the list of one CRL distribution point.
 
     The id is the shard's number in its address. The address never changes, because the
     shard's certificates contain it. A new `PUBLIC_URL` therefore creates new shards.
@@ -75,7 +75,7 @@ class RevocationList(models.Model):
 
     @property
     def address(self) -> str | None:
-        """The distribution point URL; None for the complete list."""
+        """The URL of the CRL distribution point; None for a complete list."""
         if self.slot is None:
             return None
         return shard_address(self.host, self.pk)

@@ -1,6 +1,7 @@
 """Check of a device certificate against the certificate profile.
 
-The check covers fields that TLS verifiers do not check, such as extension criticality and names.
+The check covers fields that TLS verifiers do not check, such as names and whether an
+extension is critical.
 """
 
 from collections.abc import Iterator

@@ -33,7 +33,7 @@ def revocation_list(
 
     Args:
         number: the CRL number; the caller must increase it with every build.
-        distribution_point: the address of a shard; None for the complete list.
+        distribution_point: the address of the shard to sign; None for a complete list.
 
     Profile, by section of RFC 5280:
         5.1.2.4, 5   thisUpdate and nextUpdate, both present, in whole seconds
@@ -63,7 +63,7 @@ def revocation_list(
 
 
 def is_signed_by(revocation_list: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    """Return True if the list's issuer name and signature are those of this CA."""
+    """Return True if the list names the given CA as its issuer and the CA's signature is valid."""
     key = issuer.public_key()
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         return False

@@ -2,7 +2,7 @@
 
 
 class PkiError(ValueError):
-    """Input that cannot be used. The message is safe to show to its sender."""
+    """The input cannot be used. The message is safe to show to the sender of the input."""
 
 
 class BadRequest(PkiError):

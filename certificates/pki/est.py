@@ -28,9 +28,10 @@ def certs_only(certificates: Iterable[x509.Certificate]) -> bytes:
 
 
 def csr_pem(body: bytes) -> str:
-    """Return the CSR of an enrollment body as PEM.
+    """Return the CSR in an enrollment body as PEM.
 
-    The body is base64 of DER. PEM is accepted too, because some clients send it.
+    The body is the CSR in DER, encoded in base64. PEM is accepted too, because some clients
+    send it.
 
     Raises:
         BadRequest: the body is not a CSR in one of these formats.
@@ -49,7 +50,7 @@ def csr_pem(body: bytes) -> str:
 
 
 def differing_name(csr: str, certificate: x509.Certificate) -> str | None:
-    """Return which name of a re-enrollment CSR differs from the certificate's.
+    """Return which name in a re-enrollment CSR differs from that in the certificate.
 
     The subject must be that of the certificate. If the CSR has subject alternative names,
     they must be those of the certificate too (RFC 7030 §4.2.2).
@@ -98,9 +99,9 @@ class _CsrAttributes:
 
 
 def csr_attributes() -> bytes:
-    """Return the recommended CSR attributes (RFC 7030 §4.5.2), base64 of DER.
+    """Return the recommended CSR attributes (RFC 7030 §4.5.2) in DER, encoded in base64.
 
-    They recommend a key on P-256 or P-384 and a signature with SHA-256.
+    The attributes recommend a key on P-256 or P-384 and a signature with SHA-256.
     """
     attributes = _CsrAttributes(
         key=_KeyAttribute(

@@ -36,9 +36,9 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The URLs in a certificate from which verifiers fetch its CRL, issuer and status.
+    """The URLs in a certificate at which verifiers get its CRL, issuer certificate and status.
 
-    They are plain HTTP, so that verifying one certificate never requires verifying
+    The URLs are plain HTTP, so that verifying one certificate never requires verifying
     another one first (RFC 5280 §8).
 
     Attributes:
@@ -72,8 +72,8 @@ def parse_certificate(pem: str) -> x509.Certificate:
 def key_identifier(certificate: x509.Certificate) -> bytes:
     """Return the subject key identifier of a certificate.
 
-    If the certificate has no such extension (old roots), compute it from the key with
-    method 1 of RFC 5280 §4.2.1.2.
+    Some old roots do not contain this extension. For these, compute the identifier from the
+    key with method 1 of RFC 5280 §4.2.1.2.
     """
     try:
         return _subject_key_identifier(certificate).digest
@@ -83,7 +83,7 @@ def key_identifier(certificate: x509.Certificate) -> bytes:
 
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Return True if the certificate's issuer name and signature are those of `issuer`."""
+    """Return True if the certificate names `issuer` as its issuer and `issuer` signed it."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
@@ -92,10 +92,10 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 
 
 def check_authority(chain: tuple[x509.Certificate, ...], key: IssuerPrivateKey) -> Issuer:
-    """Check that a chain and a key can issue certificates together.
+    """Check that a CA with the given chain and key can issue certificates.
 
     Args:
-        chain: the CA's certificate first, each certificate followed by its issuer.
+        chain: the CA certificates. The CA's own comes first, each followed by its issuer.
 
     Raises:
         BadAuthority: the key does not belong to the CA certificate, the chain is not in

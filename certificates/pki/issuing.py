@@ -31,7 +31,7 @@ def self_signed_authority(
     """Sign a root certificate.
 
     Args:
-        path_length: 0 if it issues to devices, 1 if it issues to CAs.
+        path_length: 0 if the root issues to devices, 1 if it issues to CAs.
 
     Profile, by section of RFC 5280:
         4.2.1.2   subject key identifier: SHA-1 of the key (method 1)
@@ -67,9 +67,9 @@ def subordinate_authority(
 ) -> x509.Certificate:
     """Sign the certificate of an issuing CA below a root. No CA can be below this CA.
 
-    Profile, in addition to that of a root: authority key identifier (§4.2.1.1), the
-    root's one CRL distribution point (§4.2.1.13), and the address of the root's
-    certificate (§4.2.2.1).
+    The certificate has the extensions of a root certificate and three others: the authority
+    key identifier (§4.2.1.1), the root's one CRL distribution point (§4.2.1.13), and the
+    address of the root's certificate (§4.2.2.1).
 
     Raises:
         ValueError: `now` is naive, or `lifetime` is not positive.
@@ -138,7 +138,7 @@ def responder_certificate(
 ) -> x509.Certificate:
     """Sign the certificate of a delegated OCSP responder (RFC 6960 §4.2.2.2).
 
-    Clients cannot check by OCSP whether the responder itself was revoked. So the
+    Clients cannot check by OCSP whether the responder itself was revoked. Therefore, the
     certificate has the extension `id-pkix-ocsp-nocheck` (§4.2.2.2.1), is valid for days
     only, and contains no CRL or OCSP address.
 
@@ -173,9 +173,9 @@ def _builder(
     now: datetime,
     lifetime: timedelta,
 ) -> x509.CertificateBuilder:
-    """Fill in the fields of a certificate signed by `issuer`.
+    """Return a builder with the fields of a certificate that `issuer` signs.
 
-    The validity begins and ends within that of the issuer.
+    The validity period of the certificate lies within that of the issuer.
     """
     _check_validity(now, lifetime)
     ca = issuer.certificate

@@ -23,7 +23,7 @@ AUTHORITY_RSA_BITS = 3072
 
 
 def generate(kind: KeyType, *, rsa_bits: int) -> DevicePrivateKey:
-    """Generate a device key: RSA with `rsa_bits`, or EC P-256."""
+    """Generate a device key: an RSA key of `rsa_bits` bits, or an EC key on P-256."""
     if kind == "ec":
         return ec.generate_private_key(ec.SECP256R1())
     return rsa.generate_private_key(PUBLIC_EXPONENT, rsa_bits)
@@ -71,7 +71,7 @@ def kind_of(key: DevicePublicKey) -> KeyType:
 def public_digest(key: Any) -> str:
     """Return the SHA-256 digest (hex) of a key's SubjectPublicKeyInfo.
 
-    It identifies a key pair in records, files and requests.
+    The digest identifies a key pair in records, files and requests.
     """
     digest = hashes.Hash(hashes.SHA256())
     digest.update(
@@ -97,8 +97,8 @@ def from_pem(pem: bytes, passphrase: str = "", *, made_here: bool = False) -> De
     """Parse a private key in PEM and check its consistency (about 32 ms for RSA-2048).
 
     Args:
-        made_here: skip the consistency checks, for a key that this server generated
-            and that nobody else could write to.
+        made_here: whether to skip the consistency checks. Use it for a key file that
+            this server generated and nobody else could change.
 
     Raises:
         PkiError: the key is unreadable, neither RSA nor EC, or the passphrase is wrong.

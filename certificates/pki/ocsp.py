@@ -51,14 +51,14 @@ class StatusRequest:
     nonce: bytes | None
 
     def names_issuer(self, issuer: x509.Certificate) -> bool:
-        """Return True if the certificate in question was issued by `issuer`."""
+        """Return True if the request names `issuer` as the issuer of the certificate."""
         hashes_of_issuer = _issuer_hashes(issuer, self.algorithm.name)
         return hashes_of_issuer == (self.issuer_name_hash, self.issuer_key_hash)
 
 
 @dataclass(frozen=True, slots=True)
 class Responder:
-    """A delegated responder: its key, and its certificate signed by the CA it answers for."""
+    """A delegated responder's key and certificate. The CA it answers for signed the certificate."""
 
     certificate: x509.Certificate
     key: DevicePrivateKey
@@ -85,8 +85,8 @@ def parse(der: bytes) -> StatusRequest:
     """Parse an OCSP request.
 
     Raises:
-        MalformedRequest: it is not an OCSP request, asks for several certificates, or
-            uses an unsupported hash algorithm.
+        MalformedRequest: the input is not an OCSP request, asks for several
+            certificates, or uses an unsupported hash algorithm.
     """
     if len(der) > MAX_REQUEST_LENGTH:
         raise MalformedRequest(f"the request is longer than {MAX_REQUEST_LENGTH} octets")
@@ -152,7 +152,10 @@ def _nonce(request: ocsp.OCSPRequest) -> bytes | None:
 
 @lru_cache(maxsize=64)
 def _issuer_hashes(issuer: x509.Certificate, algorithm: str) -> tuple[bytes, bytes]:
-    """Return the hashes of the issuer's name and of its key bits without tag and length."""
+    """Return the hash of the issuer's name and the hash of the issuer's key.
+
+    The key is hashed without the tag and the length of its encoding.
+    """
     bits = issuer.public_key().public_bytes(*_key_encoding(issuer))
     return _digest(issuer.subject.public_bytes(), algorithm), _digest(bits, algorithm)
 

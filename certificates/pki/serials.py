@@ -18,9 +18,9 @@ def to_text(serial_number: int) -> str:
 
 
 def normalise(text: str) -> str | None:
-    """Convert a serial number that a user or tool entered to the form of `to_text`.
+    """Convert a serial number from a user or a tool to the form of `to_text`.
 
-    Accepts upper and lower case, colons or spaces between octets, and leading zeros.
+    Accept upper and lower case, colons or spaces between octets, and leading zeros.
 
     Returns:
         The normal form; None if the text is not a serial number.

@@ -12,7 +12,7 @@ def flaw(modulus: int) -> str | None:
     Only weaknesses that are visible in the modulus itself are detected:
     - a small factor;
     - ROCA, CVE-2017-15361 (Nemec et al., CCS 2017, §3): the primes of the flawed
-      library are powers of 65537 modulo every small prime, so the modulus is too;
+      library are powers of 65537 modulo every small prime, and so is their product;
     - primes that are too close to each other, CVE-2022-26320.
     """
     if gcd(modulus, prod(_small_primes(752))) != 1:

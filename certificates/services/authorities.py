@@ -1,4 +1,4 @@
-"""Lookup and recording of certificate authorities: which one signs, which are trusted."""
+"""Find the signing CA and the trusted CAs, and create records of CAs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,7 +42,7 @@ class SigningContext:
 def signing_context(
     ca: DeviceCertificatesService, *, serial_number: int, now: datetime
 ) -> SigningContext:
-    """Return the signing CA and the CRL shard for a serial number.
+    """Return the signing CA, and the CRL shard for a certificate with this serial number.
 
     The shard is created if it does not exist.
 
@@ -75,14 +75,14 @@ def signing_issuer(ca: DeviceCertificatesService, *, now: datetime) -> Issuer:
     """Return the signing CA. It is created on first use. A lost CA is not replaced.
 
     Raises:
-        AuthorityUnavailable: its files are missing, belong to another CA, or cannot be
+        AuthorityUnavailable: the CA's files are missing, belong to another CA, or cannot be
             used.
     """
     return ca.issuer(signing_row(ca, now=now).key_identifier)
 
 
 def signing_row(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
-    """Return the record of the signing CA. Its key is not loaded if the record exists.
+    """Return the record of the signing CA. If the record exists, the CA's key is not loaded.
 
     Raises:
         AuthorityUnavailable: there is no record and the CA cannot be created.
@@ -150,10 +150,10 @@ def subordinates_of(root: CertificateAuthority) -> list[CertificateAuthority]:
 
 
 def chain_of(key_identifier: str) -> str:
-    """Return a CA's chain in PEM: its own certificate first, the root last.
+    """Return a CA's chain in PEM: the CA's own certificate first, the root last.
 
     Args:
-        key_identifier: of the CA, hex.
+        key_identifier: key identifier of the CA, hex.
 
     Raises:
         NoAuthority: no CA has this key identifier.
@@ -185,7 +185,7 @@ def trusted_certificates() -> list[x509.Certificate]:
 
 
 def record_authority(issuer: Issuer, status: str, now: datetime) -> CertificateAuthority:
-    """Create the record of an issuing CA and its empty complete list."""
+    """Create the record of an issuing CA, and the record of its complete revocation list."""
     row = _row(issuer.chain, Level.ISSUING, status, now)
     row.signing_since = now if status == Status.SIGNING else None
     row.save(force_insert=True)
@@ -196,7 +196,7 @@ def record_authority(issuer: Issuer, status: str, now: datetime) -> CertificateA
 def record_roots(chain: tuple[x509.Certificate, ...], now: datetime) -> None:
     """Create the records of the CAs above an issuing CA, if they do not exist.
 
-    They sign no device certificates but have revocation lists of their own.
+    These CAs sign no device certificates but have revocation lists of their own.
     """
     for index, certificate in enumerate(chain):
         existing = CertificateAuthority.objects.with_key_identifier(

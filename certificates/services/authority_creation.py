@@ -1,4 +1,4 @@
-"""Creation of certificate authorities, self-signed or below a root, and their import."""
+"""Creation of certificate authorities, self-signed or below a root. Import of others."""
 
 from datetime import datetime, timedelta
 
@@ -28,10 +28,10 @@ DEVICE_CA, ROOT_CA = "Device CA", "Root CA"
 
 
 def load_key_holder(*, key: bytes | None, address: str | None) -> KeyHolder:
-    """Load a CA key from PEM, or from a token by its address.
+    """Load a CA key from PEM, or by the address of the key in a token.
 
     Args:
-        key: PEM.
+        key: the key in PEM.
         address: URI of the key in a token (RFC 7512); used instead of `key` if given.
 
     Raises:
@@ -80,7 +80,7 @@ def create_successor(
 
     Args:
         name: appended to the organisation in the CA's common name.
-        holder: the key to use; None to generate one of `key_type`.
+        holder: the key to use; None to generate a key of `key_type`.
         roots: the key identifiers of the roots that may be used with `with_root`.
     """
     holder = holder or KeyHolder(keys.generate_for_authority(key_type))
@@ -99,18 +99,18 @@ def import_authority(
     now: datetime,
     resume: bool = False,
 ) -> Issuer:
-    """Import a CA created elsewhere. Existing files are never overwritten.
+    """Import a CA that was created elsewhere. Existing files are never overwritten.
 
     An interrupted import can be repeated.
 
     Args:
-        files: where to store it.
+        files: where to store the CA.
         chain: PEM certificates, the CA's own first, each followed by its issuer.
-        resume: accept that all files of this CA exist already. Use it if a crash may
+        resume: whether all files of this CA may exist already. Use it if a crash may
             have prevented only the creation of the database record.
 
     Raises:
-        AuthorityExists: another CA is stored there.
+        AuthorityExists: another CA is stored in `files`.
         InvalidAuthority: the key and the chain cannot act as a CA.
     """
     certificates = _check_import(chain, holder, now)
@@ -125,7 +125,7 @@ def import_authority(
 
 
 def _check_import(chain: bytes, holder: KeyHolder, now: datetime) -> tuple[x509.Certificate, ...]:
-    """Parse the chain and check that it and the key can act as a CA now."""
+    """Parse the chain. Check that the chain and the key can act as a CA now."""
     try:
         certificates = tuple(x509.load_pem_x509_certificates(chain))
         check_authority(certificates, holder.key)
@@ -142,7 +142,11 @@ def _check_import(chain: bytes, holder: KeyHolder, now: datetime) -> tuple[x509.
 def _is_taken(
     files: AuthorityFiles, holder: KeyHolder, chain: tuple[x509.Certificate, ...], *, resume: bool
 ) -> bool:
-    """Return True if the files belong to another CA, or are complete without `resume`."""
+    """Return True if the files must not be used for this CA.
+
+    This is the case if they belong to another CA. Without `resume`, it is also the case if
+    the key and the chain both exist already.
+    """
     has_key, has_chain = files.has_key(), files.certificate.exists()
     complete = has_key and has_chain and not resume
     other_chain = has_chain and chain_of(files) != chain
@@ -197,7 +201,7 @@ def addresses_of_authority(issuer: Issuer) -> Addresses:
 def _load_or_create_root(
     store: CertificateStore, now: datetime, key_type: KeyType, trusted: set[str] | None
 ) -> Issuer:
-    """Return the root whose key is on this server, or create one.
+    """Return the root whose key is on this server. If there is none, create a root.
 
     A new root is valid twice as long as an issuing CA.
 

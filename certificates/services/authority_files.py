@@ -41,7 +41,7 @@ class KeyHolder:
 
 
 def public_address(path: str) -> str:
-    """Return the URL of a file for verifiers: plain HTTP on the host of `PUBLIC_URL`."""
+    """Return the URL at which verifiers fetch a file: plain HTTP on the host of `PUBLIC_URL`."""
     return f"{settings.PKI_URL}/certificates/{path}"
 
 
@@ -61,10 +61,10 @@ def find(store: CertificateStore, identifier: str) -> AuthorityFiles:
 
 
 def load(files: AuthorityFiles) -> Issuer:
-    """Load and check a CA, once per process unless its certificate file changes.
+    """Load and check a CA. Cache it until its certificate file changes.
 
     Raises:
-        AuthorityUnavailable: it does not exist or cannot be used.
+        AuthorityUnavailable: the CA does not exist or cannot be used.
     """
     cache_key = _cache_key(files)
     issuer = _loaded.get(cache_key)
@@ -76,10 +76,10 @@ def load(files: AuthorityFiles) -> Issuer:
 
 
 def destroy_key(store: CertificateStore, identifier: str) -> bool:
-    """Remove the key, or the address of the key in a token, of a retired CA.
+    """Remove the key file of a retired CA, or the file with the key's address in a token.
 
     Returns:
-        True if there was one.
+        True if such a file existed.
     """
     try:
         files = find(store, identifier)
@@ -93,7 +93,7 @@ def destroy_key(store: CertificateStore, identifier: str) -> bool:
 
 
 def chain_of(files: AuthorityFiles) -> tuple[x509.Certificate, ...]:
-    """Read a CA's certificate chain. Its key is not needed.
+    """Read a CA's certificate chain. The CA's key is not needed.
 
     Raises:
         AuthorityUnavailable: the chain cannot be read.
@@ -128,7 +128,7 @@ def load_uncached(files: AuthorityFiles) -> Issuer:
     """Load and check a CA without the cache.
 
     Raises:
-        AuthorityUnavailable: it cannot be used.
+        AuthorityUnavailable: the CA cannot be used.
     """
     try:
         key = key_of(files)

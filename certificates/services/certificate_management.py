@@ -26,7 +26,7 @@ MAX_DUE = 20_000  # certificates returned by one run; the next run returns the r
 
 @dataclass(frozen=True, slots=True)
 class ExpirationCheck:
-    """The result of `check_expirations`. `due` are the ids of certificates to renew."""
+    """The result of `check_expirations`. `due` contains the ids of the certificates to renew."""
 
     warned: int
     expired: int
@@ -49,7 +49,7 @@ class CertificateManagementService:
         key_type: KeyType = "rsa",
         now: datetime,
     ) -> DeviceCertificate:
-        """Issue a certificate for a device. It replaces the device's current certificate.
+        """Issue a certificate that replaces the current certificate of a device.
 
         Args:
             csr_pem: a CSR for the device's own key, in PEM; None to let the server
@@ -116,7 +116,11 @@ class CertificateManagementService:
         renews: DeviceCertificate | None,
         now: datetime,
     ) -> DeviceCertificate:
-        """Reserve, commit, sign and stage; then install and activate in one transaction."""
+        """Issue a certificate in two transactions.
+
+        Reserve the certificate and commit. Sign it and write it to the staging folder. Then
+        install and activate it in one transaction.
+        """
         serial_number = serials.random_serial_number()
         context = authorities.signing_context(self.ca, serial_number=serial_number, now=now)
         row = DeviceCertificate(
@@ -195,7 +199,7 @@ def certificate_in_use(device: Device) -> DeviceCertificate:
     """Return the certificate that a device should use now.
 
     Raises:
-        NoSuchCertificate: the device has none.
+        NoSuchCertificate: the device has no such certificate.
     """
     active = DeviceCertificate.objects.active().of_device(device.pk)
     return first_or_raise(active.select_related("replaces"), NoSuchCertificate)
@@ -208,7 +212,8 @@ def owned_certificate(serial_number: str) -> DeviceCertificate:
         serial_number: hexadecimal, in any form that `serials.normalise` accepts.
 
     Raises:
-        NoSuchCertificate: it does not exist, was never signed, or is another tenant's.
+        NoSuchCertificate: the certificate does not exist, was never signed, or belongs to
+            another tenant.
     """
     normalised = serials.normalise(serial_number)
     owned = DeviceCertificate.objects.of_current_tenant().signed().select_related("device")
@@ -219,10 +224,10 @@ def owned_certificate(serial_number: str) -> DeviceCertificate:
 
 
 def of_device(certificate: DeviceCertificate, device: Device) -> DeviceCertificate:
-    """Return the certificate if it belongs to this device.
+    """Return the given certificate if it belongs to the given device.
 
     Raises:
-        NoSuchCertificate: it belongs to another device.
+        NoSuchCertificate: the certificate belongs to another device.
     """
     if certificate.device_id != device.pk:
         raise NoSuchCertificate

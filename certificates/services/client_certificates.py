@@ -18,7 +18,7 @@ ACCEPTED = {DeviceCertificate.Status.ACTIVE.value, DeviceCertificate.Status.SUPE
 
 
 def verify(pem: str, *, now: datetime) -> tuple[DeviceCertificate, Device]:
-    """Verify a client certificate. Return its record, and its device with its next steps.
+    """Verify a client certificate. Return its record, and the device with its next steps.
 
     Raises:
         ClientCertificateRefused: the certificate is unreadable, not valid now, not

@@ -1,4 +1,4 @@
-"""The file-based certificate authority: creating it, and signing device certificates."""
+"""Create certificate authorities that are stored in files, and sign device certificates."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Signed:
     """A signed certificate in the staging folder.
 
     Attributes:
-        key_made_here: whether the server generated the key, which is then staged too.
+        key_made_here: whether the server generated the key. If so, the key is staged too.
     """
 
     certificate: x509.Certificate
@@ -41,13 +41,13 @@ class DeviceCertificatesService:
     def initialize_ca(
         self, *, now: datetime, key_type: KeyType = "rsa", with_root: bool = False
     ) -> Issuer:
-        """Load the first CA. On first use create it, self-signed or below a root.
+        """Load the first CA. On first use create this CA, self-signed or below a root.
 
-        If several processes start at once, one creates it and the others wait. A key
+        If several processes start at once, one creates the CA and the others wait. A key
         that a crash left without a certificate is used, never overwritten.
 
         Raises:
-            AuthorityUnavailable: its files exist but cannot be used.
+            AuthorityUnavailable: the CA's files exist but cannot be used.
         """
         if not self.exists():
             with self.store.locked():
@@ -60,15 +60,15 @@ class DeviceCertificatesService:
     def import_ca(
         self, *, chain: bytes, key: bytes | None = None, address: str | None = None, now: datetime
     ) -> Issuer:
-        """Import an existing CA as the first one. Give either `key` or `address`.
+        """Import an existing CA as the first CA. The caller passes either `key` or `address`.
 
         Args:
             chain: PEM certificates, the CA's own first, each followed by its issuer.
-            key: PEM, encrypted with `CA_KEY_PASSPHRASE` or not encrypted.
+            key: the key in PEM, encrypted with `CA_KEY_PASSPHRASE` or not encrypted.
             address: URI of the key in a token (RFC 7512).
 
         Raises:
-            AuthorityExists: there is a CA; it is never overwritten.
+            AuthorityExists: there is already a CA, which is never overwritten.
             InvalidAuthority: the key and the chain cannot act as a CA.
         """
         authority_creation.import_authority(
@@ -87,7 +87,7 @@ class DeviceCertificatesService:
             address: URI of the key (RFC 7512).
 
         Raises:
-            AuthorityExists: there is a CA; it is never overwritten.
+            AuthorityExists: there is already a CA, which is never overwritten.
             AuthorityUnavailable: the token or its key cannot be used.
         """
         holder = authority_creation.load_key_holder(key=None, address=address)
@@ -103,10 +103,10 @@ class DeviceCertificatesService:
         return self.store.ca_certificate.exists()
 
     def issuer(self, key_identifier: str | None = None) -> Issuer:
-        """Load a CA by its key identifier (hex); without one, the first CA.
+        """Load the CA with a key identifier (hex). Without a key identifier, load the first CA.
 
         Raises:
-            AuthorityUnavailable: it does not exist or cannot be used.
+            AuthorityUnavailable: the CA does not exist or cannot be used.
         """
         if key_identifier is None:
             return authority_files.load(self.store.first)
@@ -128,8 +128,9 @@ class DeviceCertificatesService:
 
         Args:
             addresses: the CRL, issuer and OCSP URLs for the certificate.
-            public_key: the device's own key; None to generate one of `key_type`.
-            signing: called with the public key; may raise to refuse it.
+            public_key: the device's own key; None to generate a key of `key_type`.
+            signing: a function that is called with the public key before signing. It may
+                raise an exception to refuse the key.
 
         Raises:
             AuthorityUnavailable: the CA cannot sign now.

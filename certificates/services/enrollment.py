@@ -1,4 +1,4 @@
-"""Device registration together with the issue of a certificate."""
+"""Registration of a device, together with the issuance of its certificate."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,7 +44,7 @@ def enroll(
     Args:
         report: what the device sends about itself.
         csr_pem: None to register only.
-        enrollment_token: the enrollment token it registers with.
+        enrollment_token: the enrollment token with which the device registers.
 
     Raises:
         DomainError: see `registration.auto_register` and
@@ -74,7 +74,7 @@ def enroll(
 def _check_csr(
     report: DeviceReport, csr_pem: str, service: CertificateManagementService, now: datetime
 ) -> str:
-    """Check before the registration that the CSR can be signed. Return its key's digest."""
+    """Before the registration, check that the CSR can be signed. Return the digest of its key."""
     digest = keys.public_digest(service.requested_key(csr_pem))
     service.authority(now=now)
     reason = _refusal_reason(report, digest)
@@ -95,7 +95,7 @@ def _refusal_reason(report: DeviceReport, digest: str) -> str | None:
 def _undo_registration(
     registered: Registration, enrollment_token: EnrollmentToken | None, now: datetime
 ) -> None:
-    """Retire a new device, unless it has registered again or got a certificate."""
+    """Retire a new device unless it has registered again or has received a certificate."""
     device = lock_device(registered.device.pk)
     token = DeviceToken.objects.filter(device=device, digest=tokens.digest(registered.token))
     certificates = DeviceCertificate.objects.active().of_device(device.pk)

@@ -35,8 +35,9 @@ def enroll(
     """Issue a certificate for the CSR in an EST request body.
 
     Args:
-        body: the CSR, base64 of DER, or PEM.
-        reenroll: renew the certificate in use. The CSR must contain the same names.
+        body: the CSR, as DER in base64 or as PEM.
+        reenroll: whether to renew the certificate in use. If so, the CSR must contain the
+            names of that certificate.
 
     Raises:
         InvalidRequest: the body is not a CSR, its key is not acceptable, or its names

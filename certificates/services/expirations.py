@@ -14,14 +14,14 @@ BATCH = 500
 
 
 def in_batches(process_batch: Callable[[], int]) -> Iterator[int]:
-    """Call `process_batch` until it has nothing left to do. Yield the size of each batch."""
+    """Call `process_batch` until nothing is left to process. Yield the size of each batch."""
     while count := process_batch():
         yield count
 
 
 @transaction.atomic
 def expire_batch(now: datetime) -> int:
-    """Mark up to `BATCH` ended certificates as expired. Return how many."""
+    """Mark up to `BATCH` ended certificates as expired. Return how many were marked."""
     due = DeviceCertificate.objects.due_for_expiration(now).select_related("device")
     rows = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
     DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(status=Status.EXPIRED)
@@ -37,7 +37,7 @@ def expire_batch(now: datetime) -> int:
 
 @transaction.atomic
 def warn_batch(now: datetime, window: timedelta) -> int:
-    """Publish up to `BATCH` renewal warnings. Return how many."""
+    """Publish up to `BATCH` renewal warnings. Return how many were published."""
     due = DeviceCertificate.objects.due_for_warning(now, window).select_related("device")
     rows = list(due.select_for_update(skip_locked=True, of=("self",))[:BATCH])
     DeviceCertificate.objects.filter(pk__in=[row.pk for row in rows]).update(warned_at=now)

@@ -38,7 +38,7 @@ class Difference:
     """One difference between records and files.
 
     Attributes:
-        subject: id of the device, serial number, key identifier or file name.
+        subject: a device id, a serial number, a key identifier or a file name.
         mended: whether the difference was repaired.
     """
 

@@ -1,7 +1,7 @@
 """Atomic reading and writing of the PEM files under `CERTIFICATES_ROOT`.
 
 ca-key.pem (0600)   ca-cert.pem                      the first CA
-authorities/{key id}/ca-key.pem, ca-cert.pem         its root and its successors
+authorities/{key id}/ca-key.pem, ca-cert.pem         the root and later CAs
 devices/private/{device}-key.pem   (0600, folder 0700)
 devices/public/{device}-cert.pem
 devices/staged/{serial}-key.pem, {serial}-cert.pem   not installed yet
@@ -22,11 +22,11 @@ PUBLIC = 0o644
 
 
 class InsecureFile(OSError):
-    """A secret file is refused because other users can read it or may have written it."""
+    """A secret file is refused, because other users can read it or may have written it."""
 
 
 class AuthorityFiles:
-    """The paths of a CA's key, or the address of its key in a token, and its chain."""
+    """The paths of the files with a CA's key, the key's address in a token, and the chain."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -105,9 +105,9 @@ class CertificateStore:
     def install(self, serial_number: str, device_id: UUID, *, with_key: bool) -> None:
         """Move staged files to their final paths. The move can be repeated after a crash.
 
-        If the device generated its own key, remove an earlier server-generated one. When
-        a key is replaced, the old certificate is removed first, so that key and
-        certificate never mismatch.
+        If the device generated its own key, remove an earlier server-generated key. When a
+        key is replaced, the old certificate is removed first, so that key and certificate
+        never mismatch.
         """
         if with_key:
             if self.staged_key(serial_number).exists():
@@ -128,9 +128,9 @@ def write(path: Path, content: bytes, *, mode: int, sync_folder: bool = True) ->
     """Write a file atomically. It has `mode` from the moment it exists.
 
     Args:
-        sync_folder: for a secret file, sync the folder too, so that the file name
-            survives a power failure. Public files are not synced: they can be restored
-            from the database.
+        sync_folder: whether to sync the folder of a secret file too, so that the file
+            name survives a power failure. The folders of public files are never synced,
+            because public files can be restored from the database.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode)
@@ -159,8 +159,8 @@ def read_secret(path: Path) -> bytes | None:
     """Return the content of a secret file; None if it does not exist.
 
     Raises:
-        InsecureFile: it is not a regular file, its owner is another user (root is
-            accepted), or group or others have access.
+        InsecureFile: the file is not a regular file, its owner is another user (root is
+            accepted), or its group or other users have access.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

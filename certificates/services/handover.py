@@ -21,7 +21,7 @@ Status = DeviceCertificate.Status
 
 
 def acknowledge(*, device: Device, serial_number: str, now: datetime) -> DeviceCertificate:
-    """Record that a device has received a certificate. Repeating it has no effect.
+    """Record that a device has received a certificate. Repeating the call has no effect.
 
     Raises:
         NoSuchCertificate: the device has no certificate with this serial number.

@@ -33,7 +33,7 @@ Status = DeviceCertificate.Status
 
 
 def inspect_next_slice(*, store: CertificateStore, now: datetime) -> int:
-    """Audit the next slice of the current pass, or start a new pass when it is time.
+    """Audit the next slice of the current pass. If a new pass is due, start it.
 
     Only one run is active at a time. A concurrent run does nothing.
 
@@ -66,7 +66,7 @@ def last_full_pass() -> Inspection | None:
 
 
 def _lock_pass(now: datetime) -> Inspection | None:
-    """Return the current pass, or start a new pass.
+    """Return the current pass, locked. If there is none and a new pass is due, start it.
 
     A new pass starts at least half of `INSPECTION_HOURS` after the start of the last one.
 
@@ -130,7 +130,7 @@ def _problems(row: DeviceCertificate, references: "_References") -> Iterator[Pro
 
 
 def _file_problems(row: DeviceCertificate, store: CertificateStore) -> Iterator[Problem]:
-    """Compare the files with the record.
+    """Compare the files of a certificate with its record.
 
     If they differ, load the record again and repeat the comparison, because an issuance
     may have changed the record during the audit.
@@ -174,7 +174,7 @@ def _profile_problems(
 
 
 def _save_findings(problems_by_row: dict[DeviceCertificate, list[Problem]], now: datetime) -> None:
-    """Create or update findings. Delete those of earlier passes that no longer hold."""
+    """Create or update findings. Delete earlier findings about problems that are gone."""
     for row, problems in problems_by_row.items():
         for kind, sentence in problems:
             Drift.objects.update_or_create(
@@ -194,7 +194,7 @@ def _delete_old_passes(inspection: Inspection) -> None:
 
 
 class _References:
-    """The issuers and revocation lists of a slice, loaded once for all certificates."""
+    """The issuers and revocation lists for the certificates of a slice, each loaded once."""
 
     def __init__(
         self, rows: list[DeviceCertificate], store: CertificateStore, now: datetime
@@ -222,7 +222,7 @@ class _References:
         return self._issuers.get(row.authority_key_id)
 
     def missing_revocations(self, row: DeviceCertificate) -> Iterator[Problem]:
-        """Yield the lists that should contain a revoked certificate and do not."""
+        """Yield a problem for each list that should contain a revoked certificate and does not."""
         assert row.revoked_at is not None
         assert row.not_after is not None
         if row.not_after <= self.now or row.revoked_at > self.now - LISTED_WITHIN:

@@ -54,7 +54,7 @@ class IntegrityCheck:
         yield from self.leftover_files()
 
     def authorities(self) -> Iterator[Difference]:
-        """Check that each trusted issuing CA can sign. Only the operator can repair this."""
+        """Check that each trusted issuing CA can sign. Only the operator can repair a CA."""
         for row in CertificateAuthority.objects.trusted().issuing():
             try:
                 authority_files.load_uncached(authority_files.find(self.store, row.key_identifier))
@@ -112,14 +112,14 @@ class IntegrityCheck:
         return Difference("staged_file_left", subject, sentence, self.fix)
 
     def _finish(self, row: DeviceCertificate, signed: Signed) -> bool:
-        """Activate a signed certificate. Return False if that is no longer possible."""
+        """Activate a signed certificate. Return False if it can no longer be activated."""
         with suppress(DomainError):
             issuance.activate(row, signed, store=self.store, now=self.clock(), unless_newer=True)
             return True
         return False
 
     def _remove_key(self, path: Path, device_id: str) -> bool:
-        """Check a key again with the device locked. With `fix`, remove the key.
+        """Lock the device and check a key again. If `fix` is set, remove an unexpected key.
 
         Returns:
             True if the key is still unexpected.
@@ -138,7 +138,7 @@ class IntegrityCheck:
             return True
 
     def _repair(self, row: DeviceCertificate) -> Iterator[Difference]:
-        """Check again with the device locked. With `fix`, repair the differences."""
+        """Lock the device and compare again. If `fix` is set, repair the differences."""
         with transaction.atomic():
             lock_device(row.device_id, allow_retired=True)
             is_active = DeviceCertificate.objects.active().filter(pk=row.pk).exists()
@@ -166,7 +166,7 @@ class IntegrityCheck:
 
 
 def find_signed(row: DeviceCertificate, store: CertificateStore) -> Signed | None:
-    """Return the signed certificate of a reservation from its staged or its final file.
+    """Return the signed certificate of a reservation from the staged or the installed file.
 
     Returns:
         None if there is no certificate, if its key is missing, or if it was not signed by

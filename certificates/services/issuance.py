@@ -1,7 +1,7 @@
 """The two transactions of an issuance: reserve before signing, activate after it.
 
-Both lock the device's row, as revocation and retirement do, so that these operations
-never overlap. Everything checked earlier is checked again under the lock.
+Both transactions lock the device's row, as revocation and retirement do, so that these
+operations never overlap. Everything checked earlier is checked again under the lock.
 """
 
 from datetime import datetime, timedelta
@@ -31,7 +31,8 @@ def reserve(row: DeviceCertificate) -> None:
     A row with `replaces` is a renewal.
 
     Raises:
-        KeyInUse: another device has or had the key, it was compromised, or it is a CA's.
+        KeyInUse: another device has or had the key, the key was compromised, or it belongs
+            to a CA or an OCSP responder.
         NotRenewable: the certificate to renew is not in use, or is being renewed.
         DeviceIsRetired: the device is retired.
     """
@@ -60,8 +61,8 @@ def activate(
     """Activate a signed certificate: write its record, files and event in one transaction.
 
     Args:
-        unless_newer: refuse if the device was issued another certificate meanwhile. Used
-            to finish issuances interrupted by a crash.
+        unless_newer: whether to refuse if the device has been issued another certificate
+            since the reservation. Used to finish issuances that a crash interrupted.
 
     Raises:
         DeviceIsRetired: the device was retired meanwhile.
@@ -99,8 +100,9 @@ def bury(row: DeviceCertificate, *, store: CertificateStore) -> None:
 def restore_previous_certificate(device: Device) -> None:
     """Put the previous certificate in use again after its successor was revoked.
 
-    This is not possible if the server generated its key and never delivered it, because
-    the successor's key has overwritten the key file. Such certificates become superseded.
+    A certificate cannot be restored if the server generated its key and never delivered it,
+    because the successor's key has overwritten the key file. Such a certificate becomes
+    superseded.
     """
     certificates = DeviceCertificate.objects.of_device(device.pk)
     if certificates.active().exists():
@@ -130,7 +132,7 @@ def _set_next_steps(device: Device, row: DeviceCertificate | None) -> None:
 
 
 def _check_key(row: DeviceCertificate) -> None:
-    """Check that the device may use its key. Concurrent checks of one key are serialised."""
+    """Check that the device may use the key. Concurrent checks of one key are serialised."""
     transaction_lock(row.public_key_digest)
     reason = queries.key_refusal_reason(row.public_key_digest, for_devices=[row.device_id])
     if reason is not None:

@@ -19,7 +19,7 @@ def encrypt_key(key: DevicePrivateKey, *, authority: bool = False) -> bytes:
     """Return a private key in PEM for storage, encrypted if a passphrase is configured.
 
     Args:
-        authority: True for a CA's key. A separate passphrase may be configured for it.
+        authority: True for a CA's key. A separate passphrase may be configured for CA keys.
     """
     return keys.to_pem(key, _current_passphrase(authority=authority))
 
@@ -28,7 +28,7 @@ def decrypt_key(pem: bytes, *, made_here: bool = False) -> DevicePrivateKey:
     """Read a stored private key, encrypted or not.
 
     Args:
-        made_here: skip the consistency checks; see `keys.from_pem`.
+        made_here: whether to skip the consistency checks; see `keys.from_pem`.
 
     Raises:
         PkiError: the key is unreadable, or no configured passphrase decrypts it.

@@ -19,7 +19,7 @@ class Reencryption:
     """The result for one key that was not encrypted with the current key-encryption key.
 
     Attributes:
-        error: why it could not be re-encrypted; None on success.
+        error: why the key could not be re-encrypted; None on success.
     """
 
     path: Path
@@ -30,8 +30,8 @@ def reencrypt_keys(store: CertificateStore) -> Iterator[Reencryption]:
     """Re-encrypt stored keys that are not encrypted with the current key-encryption key.
 
     A device's key is rewritten while its device row is locked, so that no issuance can
-    replace it meanwhile. A key that cannot be decrypted does not stop the others. An
-    interrupted run is completed by the next one.
+    replace it meanwhile. A key that cannot be decrypted does not stop the others. The next
+    run completes an interrupted run.
     """
     for files in store.all_authorities():
         if files.key.exists():

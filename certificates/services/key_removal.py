@@ -28,7 +28,7 @@ def remove_delivered_key(row: DeviceCertificate, store: CertificateStore) -> boo
 
 
 def remove_delivered_keys(store: CertificateStore, *, since: datetime) -> int:
-    """Remove keys delivered at or after `since` whose removal a crash prevented.
+    """Remove keys that were delivered at or after `since` but not removed because of a crash.
 
     Returns:
         How many keys were removed.
@@ -42,7 +42,8 @@ def remove_delivered_keys(store: CertificateStore, *, since: datetime) -> int:
 def destroy_revoked_key(*, device_id: UUID, serial_number: str) -> None:
     """Remove the server-generated key of a revoked certificate, unless it was replaced.
 
-    If the device has another certificate in use, write this certificate to its file.
+    If the device has another certificate in use, write that certificate to the device's
+    certificate file.
     """
     lock_device(device_id, allow_retired=True)
     revoked = DeviceCertificate.objects.of_device(device_id).filter(

@@ -34,7 +34,7 @@ class OcspResponse:
     """An OCSP response in DER.
 
     Attributes:
-        until: when caches must drop it; None if they must not store it.
+        until: when caches must drop the response; None if they must not store it.
     """
 
     der: bytes
@@ -71,7 +71,9 @@ def respond(der: bytes, *, ca: DeviceCertificatesService, now: datetime) -> Ocsp
 
 
 def renew_responders(ca: DeviceCertificatesService, *, now: datetime) -> int:
-    """Issue responders for CAs whose responder ends within half of `OCSP_RESPONDER_DAYS`.
+    """Issue new responders for the CAs whose responders end soon.
+
+    "Soon" means within half of `OCSP_RESPONDER_DAYS`.
 
     CAs whose key is unavailable are skipped and logged. Responders that expired more
     than half of `OCSP_RESPONDER_DAYS` ago are deleted.
@@ -145,7 +147,7 @@ def _decrypt(row: Responder) -> ocsp.Responder:
 def _responder_valid_for(
     authority: CertificateAuthority, now: datetime, span: timedelta
 ) -> Responder | None:
-    """Return a responder that is valid for at least `span`, or for as long as its CA."""
+    """Return a responder that is valid for more than `span` or for as long as its CA."""
     newest = authority.responders.valid_for(now, timedelta(0)).order_by("-not_after").first()
     if newest is None:
         return None
@@ -157,7 +159,7 @@ def _responder_valid_for(
 def _issue_responder(
     authority: CertificateAuthority, ca: DeviceCertificatesService, span: timedelta, now: datetime
 ) -> Responder:
-    """Issue a responder, unless another process has just issued one valid for `span`.
+    """Issue a responder, unless another process has just issued a suitable responder.
 
     Raises:
         AuthorityUnavailable: the CA cannot sign now.

@@ -1,8 +1,8 @@
 """CA private keys in a PKCS #11 token, with the interface of ordinary private keys.
 
 The key is addressed by an RFC 7512 URI such as `pkcs11:token=provisioning;object=ca`.
-`PKCS11_MODULE` is the library for the token and `PKCS11_PIN` its user PIN. The private
-key never leaves the token. The token signs, and it returns the public key.
+`PKCS11_MODULE` is the library for the token and `PKCS11_PIN` its user PIN. The private key
+never leaves the token. The token signs, and only the public key can be read.
 """
 
 import os
@@ -31,7 +31,7 @@ _session_lock = threading.RLock()  # a session can sign only one thing at a time
 
 
 class TokenKey:
-    """Base of RSA and EC keys in a token: the address and the public key."""
+    """Base class of RSA and EC keys in a token, with the address and the public key."""
 
     def __init__(self, address: str, public_key: Any) -> None:
         self._address, self._public_key = address, public_key
@@ -45,7 +45,7 @@ class TokenKey:
         return size
 
     def _sign(self, data: Any, mechanism: Any) -> bytes:
-        """Sign. On failure retry once in a new session, as the token may have been removed."""
+        """Sign data. On failure retry once in a new session, as the token may have been removed."""
         with _session_lock:
             try:
                 return self._sign_once(data, mechanism)
@@ -120,7 +120,7 @@ def load(address: str) -> IssuerPrivateKey:
 
 
 def _key_pair(address: str) -> tuple[Any, Any]:
-    """Return the private and public key objects, in this process's token session."""
+    """Return the private and the public key object. They use this process's token session."""
     attributes = _uri_attributes(address)
     session = _session(attributes["token"])
     query = _key_query(attributes)

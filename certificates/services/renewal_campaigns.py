@@ -1,4 +1,4 @@
-"""Renewal campaigns: early renewal of a fleet, tenant, model or CA at a given rate."""
+"""Renewal campaigns: renew the certificates of a fleet, tenant, model or CA early."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -37,7 +37,7 @@ def pull_forward(
     The scope of the campaign is given by `tenant`, `model` and `authority_key_id`.
 
     Args:
-        reason: shown to devices with their renewal window.
+        reason: the text that devices see with their renewal window.
         per_minute: how many certificates are renewed per minute.
         tenant: only certificates of this tenant's devices.
         model: only certificates of devices of this model.
@@ -100,10 +100,10 @@ def advance(*, now: datetime) -> list[UUID]:
 def early_renewal(
     device: Device, *, serial_number: str, issued_at: datetime | None, now: datetime
 ) -> tuple[datetime, str] | None:
-    """Return when a running campaign will renew a device's certificate, and its reason.
+    """Return when and for what reason a running campaign will renew a device's certificate.
 
     Args:
-        issued_at: None counts as issued before the campaign.
+        issued_at: when the certificate was issued. None counts as before the campaign.
 
     Returns:
         None if no running campaign includes the certificate.
@@ -151,7 +151,7 @@ def _advance(campaign_id: UUID, now: datetime) -> list[UUID]:
 
 
 def _lease_next(campaign: RenewalCampaign, limit: int, now: datetime) -> list[tuple[UUID, str]]:
-    """Lease the next certificates in the order of their serial numbers."""
+    """Reserve the next certificates for one worker, in the order of their serial numbers."""
     remaining = _scope(campaign).filter(serial_number__gt=campaign.reached)
     ordered = remaining.ready_for_renewal(now).order_by("serial_number")
     rows = list(ordered.values_list("pk", "serial_number")[:limit])
@@ -160,10 +160,11 @@ def _lease_next(campaign: RenewalCampaign, limit: int, now: datetime) -> list[tu
 
 
 def _allowance(campaign: RenewalCampaign, now: datetime) -> int:
-    """Return how many certificates may be renewed for the time since the last step.
+    """Return how many certificates a campaign may renew now.
 
-    At most one minute is counted. Time lost in an outage is not made up for, because the
-    whole fleet must not renew at once.
+    The number is proportional to the time since the campaign last advanced, of which at
+    most one minute is counted. Time lost in an outage is not made up for, because the whole
+    fleet must not renew at once.
     """
     elapsed = MINUTE
     if campaign.advanced_at is not None:
@@ -191,9 +192,9 @@ def _scope(campaign: RenewalCampaign) -> CertificateQuerySet:
 
 
 def _running_campaigns(now: datetime) -> list[RenewalCampaign]:
-    """Return the running campaigns from a cache of `CACHE_LIFETIME`.
+    """Return the running campaigns. They are cached for `CACHE_LIFETIME`.
 
-    Every connect request reads them, and usually there are none.
+    Every `connect` request reads the campaigns, and usually there are none.
     """
     global _running
     if _running is None or not timedelta(0) <= now - _running[0] < CACHE_LIFETIME:

@@ -19,7 +19,7 @@ RETRY_AFTER = 6 * 3600  # seconds within which devices see a changed window
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A time span for a renewal. `reason` is `expiry`, or the reason for an earlier one."""
+    """A time span for a renewal. `reason` is `expiry`, or why the renewal is earlier."""
 
     start: datetime
     end: datetime
@@ -70,12 +70,12 @@ def connect_response_fields(
 
 
 def _window(serial_number: str, due_at: datetime, early: tuple[datetime, str] | None) -> Window:
-    """Return a window that ends before `due_at`, when the server itself renews.
+    """Return a window that ends by `due_at`. From that time on, the server itself renews.
 
     The windows are spread by serial number, so that devices do not renew all at once.
 
     Args:
-        early: time and reason of a renewal campaign. It is used if its time is earlier.
+        early: start and reason of an early renewal by a campaign. Used if it is earlier.
     """
     jitter = SPREAD * (1 - serial_position(serial_number))
     start, reason = due_at - LENGTH - jitter, "expiry"

@@ -1,4 +1,4 @@
-"""Selection of the certificates to renew now. Each is leased to one worker."""
+"""Selection of the certificates to renew now. Each certificate is leased to one worker."""
 
 import logging
 from datetime import datetime, timedelta
@@ -21,8 +21,8 @@ def claim_due(service: CertificateManagementService, *, now: datetime) -> list[U
     """Claim the certificates to renew in this minute and return their ids.
 
     Two groups of certificates are claimed:
-    - at most `RENEWALS_PER_MINUTE` certificates that end within `AUTO_RENEWAL_DAYS`, in
-      the order of their end. The backlog of an outage is renewed at this rate;
+    - at most `RENEWALS_PER_MINUTE` certificates that end within `AUTO_RENEWAL_DAYS`. Those
+      that end first are claimed first. The backlog of an outage is renewed at this rate;
     - the certificates that the running renewal campaigns renew now.
 
     A certificate that is not renewed is claimed again after a delay that doubles with

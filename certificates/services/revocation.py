@@ -19,10 +19,11 @@ Reason = DeviceCertificate.Reason
 
 @transaction.atomic
 def revoke(certificate: DeviceCertificate, *, reason: str, now: datetime) -> DeviceCertificate:
-    """Revoke a certificate. Revoking it again has no effect, with one exception.
+    """Revoke a certificate.
 
-    The reason of a revoked certificate can be changed to key compromise. For key
-    compromise, the device's other certificates with the same key are revoked too.
+    If the certificate is already revoked, only one change has an effect: its reason can be
+    changed to key compromise. For key compromise, the device's other certificates with the
+    same key are revoked too.
 
     Args:
         reason: a reason of RFC 5280 §5.3.1; see `parse_reason`.
@@ -55,7 +56,7 @@ def revoke(certificate: DeviceCertificate, *, reason: str, now: datetime) -> Dev
 def revoke_all_of_device(device_id: UUID, *, reason: str, now: datetime) -> int:
     """Revoke all certificates of a device. Return how many were revoked.
 
-    This includes superseded certificates and those in their handover period.
+    Superseded certificates and certificates in their handover period are revoked too.
 
     Raises:
         InvalidReason: the reason does not exist or does not apply to devices.
@@ -70,7 +71,7 @@ def revoke_all_of_device(device_id: UUID, *, reason: str, now: datetime) -> int:
 
 
 def _fail_pending(public_key_digest: str, device: Device) -> None:
-    """Mark issuances in progress for a compromised key as failed."""
+    """Mark a device's issuances in progress as failed if their key is compromised."""
     pending = DeviceCertificate.objects.pending().of_device(device.pk)
     pending.filter(public_key_digest=public_key_digest).update(status=Status.FAILED)
 

@@ -36,13 +36,13 @@ log = logging.getLogger(__name__)
 
 
 def rebuild_due(ca: DeviceCertificatesService, *, now: datetime, every: bool = False) -> int:
-    """Build the lists that have new entries or are due for a rebuild. Return how many.
+    """Build the lists that have new entries or are due for a rebuild. Return their number.
 
     A certificate is marked as listed when all lists that should contain it do contain it.
     Concurrent runs may build a list twice, with increasing numbers.
 
     Args:
-        every: build all lists.
+        every: whether to build all lists.
     """
     on_complete: NewEntries = {}
     on_shard: NewEntries = {}
@@ -77,8 +77,8 @@ def ensure_built(row: RevocationList, ca: DeviceCertificatesService, *, now: dat
 def built_complete_lists(ca: DeviceCertificatesService, *, now: datetime) -> list[RevocationList]:
     """Return the complete lists of all trusted CAs, built if necessary.
 
-    Lists that were never built and cannot be built now are left out, such as the list of
-    an offline root.
+    Lists that were never built and cannot be built now, such as the list of an offline
+    root, are left out.
 
     Raises:
         AuthorityUnavailable: no list is left.
@@ -101,10 +101,10 @@ def build(list_id: int, issuer: Issuer, *, now: datetime) -> RevocationList:
 
 
 def import_list(der: bytes) -> RevocationList:
-    """Import a list that a CA signed elsewhere, such as an offline root.
+    """Import a list that a CA, such as an offline root, signed elsewhere.
 
     Raises:
-        InvalidList: it is not a list with a CRL number and a nextUpdate, was not signed
+        InvalidList: the content is not a list with a CRL number and a nextUpdate, was not signed
             by a trusted CA, or is not newer than the current list.
     """
     try:
@@ -121,10 +121,10 @@ def import_list(der: bytes) -> RevocationList:
 
 
 def complete_list(key_identifier: str) -> RevocationList:
-    """Return the complete list of an authority, without its content.
+    """Return the complete list of an authority. Its content is not loaded.
 
     Args:
-        key_identifier: of the authority, hex.
+        key_identifier: key identifier of the authority, hex.
 
     Raises:
         NoSuchList: the authority does not exist.
@@ -134,13 +134,13 @@ def complete_list(key_identifier: str) -> RevocationList:
 
 
 def complete_lists() -> list[RevocationList]:
-    """Return the complete list of each trusted authority, without its content."""
+    """Return the complete list of each trusted authority. The contents are not loaded."""
     trusted = RevocationList.objects.complete().trusted().without_content()
     return list(trusted.order_by("pk"))
 
 
 def shard(number: int) -> RevocationList:
-    """Return the shard of a distribution point by its number, without its content.
+    """Return the shard with the given number. Its content is not loaded.
 
     Raises:
         NoSuchList: the shard does not exist.
@@ -154,7 +154,7 @@ def _first(lists: ListQuerySet) -> RevocationList:
 
 @transaction.atomic
 def _build(list_id: int, issuer: Issuer, now: datetime) -> tuple[RevocationList, NewEntries]:
-    """Build, check and save a list. Return it and its entries not marked as listed yet."""
+    """Build, check and save a list. Return the list and its entries not marked as listed."""
     lists = RevocationList.objects.without_content()
     row = lists.select_for_update(of=("self",)).get(pk=list_id)
     # Keep an entry until a list built after the certificate's end contains it (RFC 5280
@@ -215,7 +215,11 @@ def _save(row: RevocationList, der: bytes, entries: int) -> None:
 
 
 def _due(now: datetime, *, every: bool) -> list[RevocationList]:
-    """Return lists that were never built, are too old, or lack a revocation or retirement."""
+    """Return the lists to build.
+
+    These are the lists that were never built, are too old, or lack a revoked certificate or
+    a retired CA.
+    """
     lists = RevocationList.objects.trusted().without_content().order_by("pk")
     if every:
         return list(lists)
@@ -264,7 +268,7 @@ def _retirements(row: RevocationList, since: datetime) -> Iterator[crl.Entry]:
 
 
 def _mark_listed(on_complete: NewEntries, on_shard: NewEntries, now: datetime) -> None:
-    """Mark certificates as listed that are on all their lists with their current reason."""
+    """Mark the certificates as listed that all their lists contain with the current reason."""
     by_reason = defaultdict(list)
     for pk, (reason, shard_id) in on_complete.items():
         if shard_id is None or on_shard.get(pk) == (reason, shard_id):
@@ -274,7 +278,7 @@ def _mark_listed(on_complete: NewEntries, on_shard: NewEntries, now: datetime) -
 
 
 def _certificates_on(row: RevocationList) -> CertificateQuerySet:
-    """Return the revoked certificates that belong on a list."""
+    """Return the revoked certificates that a list should contain."""
     revoked = DeviceCertificate.objects.revoked()
     if row.slot is None:
         return revoked.signed_by(row.authority.key_identifier)

@@ -41,7 +41,7 @@ def prepare(
 
     Args:
         key_type: type of the key to generate if `holder` is None.
-        with_root: put the new CA below a root.
+        with_root: whether to put the new CA below a root.
         holder: an existing key to use instead of a new one.
         chain: the CA certificates for `holder` in PEM, if they exist already.
 
@@ -90,7 +90,7 @@ def _trusted_root_ids() -> set[str]:
 
 @transaction.atomic
 def switch(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthority:
-    """Make the prepared CA the signing one. The previous CA stays trusted.
+    """Make the prepared CA the signing CA. The previous CA stays trusted.
 
     Raises:
         NotReadyForRotation: no CA is prepared.
@@ -117,13 +117,13 @@ def switch(ca: DeviceCertificatesService, *, now: datetime) -> CertificateAuthor
 def retire(*, key_identifier: str, now: datetime) -> CertificateAuthority:
     """End the trust in a CA that no device needs any more.
 
-    Its root is retired too if no other trusted CA is below it. Retiring a retired CA has
-    no effect.
+    The CA's root is retired too if no other trusted CA is below this root. Retiring a
+    retired CA has no effect.
 
     Raises:
         NoAuthority: no CA has this key identifier.
         NotReadyForRotation: the CA is the signing CA, certificates of the CA are valid,
-            a trusted CA is below it, or revoked certificates are not listed yet.
+            a trusted CA is below the CA, or revoked certificates are not listed yet.
     """
     authorities.lock_authorities()
     row = first_or_raise(
@@ -168,9 +168,9 @@ class AuthorityUsage:
     """A CA and the numbers of its valid certificates.
 
     Attributes:
-        in_use: used by devices, without a successor.
-        handed_over: with a successor that the device has not confirmed.
-        superseded: with a confirmed successor.
+        in_use: certificates that devices use and that have no successor.
+        handed_over: certificates with a successor that the device has not confirmed.
+        superseded: certificates with a confirmed successor.
     """
 
     authority: CertificateAuthority
@@ -198,7 +198,7 @@ def next_step(usages: list[AuthorityUsage]) -> tuple[str, str]:
         usages: the result of `authority_usages`.
 
     Returns:
-        The step is `prepare`, `switch`, `move`, `wait` or `retire`.
+        The step (`prepare`, `switch`, `move`, `wait` or `retire`) and the instruction.
     """
     by_status = {usage.authority.status: usage for usage in usages}
     if Status.NEXT in by_status:
@@ -232,7 +232,7 @@ def next_step(usages: list[AuthorityUsage]) -> tuple[str, str]:
 
 
 def destroy_retired_keys(ca: DeviceCertificatesService) -> bool:
-    """Remove the keys of all retired CAs. Return True if there was at least one.
+    """Remove the keys of all retired CAs. Return True if at least one key was removed.
 
     Processes that have already loaded such a key keep it in memory until they restart.
     """
@@ -251,7 +251,8 @@ def check_not_in_use(authority: CertificateAuthority, *, unconfirmed: bool) -> N
     """Check that no device depends on a certificate of a CA.
 
     Args:
-        unconfirmed: ignore certificates whose successor the device has not confirmed.
+        unconfirmed: whether to ignore certificates whose successor the device has not
+            confirmed.
 
     Raises:
         NotReadyForRotation: a device may have no other certificate.
@@ -276,11 +277,11 @@ def revoke_and_retire(
 ) -> Iterator[DeviceCertificate]:
     """Revoke the remaining certificates of a former CA, list them, and retire the CA.
 
-    Yields each revoked certificate. An interrupted run can be repeated.
+    Yield each revoked certificate. An interrupted run can be repeated.
 
     Args:
-        unconfirmed: also revoke certificates whose successor the device has not
-            confirmed.
+        unconfirmed: whether to revoke certificates whose successor the device has not
+            confirmed, too.
 
     Raises:
         NotReadyForRotation: devices need certificates of the CA. Nothing was revoked.
@@ -298,7 +299,8 @@ def replaced_certificates(
     """Return the valid certificates of a former CA that have a successor.
 
     Args:
-        unconfirmed: include those whose successor the device has not confirmed.
+        unconfirmed: whether to include certificates whose successor the device has not
+            confirmed.
     """
     valid = DeviceCertificate.objects.signed_by(authority.key_identifier).accepted()
     replaced = valid.exclude(pk__in=valid.active().values("pk"))

@@ -2,13 +2,13 @@
 
     python -m certificates.tests.crash_points < requests > outcomes
 
-A request is one JSON object per line: `operation`, `device`, `step`, `now` and the
-arguments of the operation. Each request runs in its own fork, which sends itself SIGKILL
-before the step with that number. The outcome is one JSON object per line: `steps`, the
-number of steps of a completed operation, or `killed_at`, the name of the step at which the
-fork was killed. There is a step before and after each of these operations: a commit, a
-statement in autocommit mode, creating, syncing, renaming or removing a file, and a
-signature.
+Each line of the input is a request, a JSON object with `operation`, `device`, `step`, `now`
+and the arguments of the operation. Each request runs in its own fork, which sends itself
+SIGKILL before the step with the number `step`. Each line of the output is an outcome, a
+JSON object with `steps`, the number of steps of a completed operation, or `killed_at`, the
+name of the step at which the fork was killed. There is a step before and after each of
+these operations: a commit, a statement in autocommit mode, creating, syncing, renaming or
+removing a file, and a signature.
 """
 
 import json
@@ -23,7 +23,7 @@ import django
 
 
 class Steps:
-    """Count the steps of an operation and kill the process at one of them."""
+    """Count the steps of an operation, and kill the process before a given step."""
 
     def __init__(self, last: int) -> None:
         self.last, self.done = last, 0
@@ -45,7 +45,7 @@ class Steps:
 
 
 def instrument(steps: Steps) -> None:
-    """Count a step before and after every operation with a lasting effect."""
+    """Replace functions with a lasting effect, so that a step is counted before and after each."""
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 

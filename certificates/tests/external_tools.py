@@ -23,7 +23,7 @@ SOFTHSM = (
 
 
 def tool_marks(*tools: str) -> list[pytest.MarkDecorator]:
-    """Return the marks of tests that need these tools.
+    """Return the pytest marks for tests that need the given tools.
 
     Such tests are skipped where a tool is missing, unless `PKI_PEERS=required`.
     """
@@ -34,7 +34,7 @@ def tool_marks(*tools: str) -> list[pytest.MarkDecorator]:
 
 
 def requires_tools(*tools: str) -> Callable[[Any], Any]:
-    """Decorate one test with the marks for these tools."""
+    """Return a decorator that gives a test the marks of `tool_marks`."""
 
     def mark(test: Any) -> Any:
         for tool_mark in tool_marks(*tools):
@@ -45,7 +45,7 @@ def requires_tools(*tools: str) -> Callable[[Any], Any]:
 
 
 def find_tool(tool: str) -> str | None:
-    """Return the path of a tool, or None if it or its plugins are not installed."""
+    """Return the path of a tool, or None if the tool or its plugins are not installed."""
     if tool == "pki" and not all(plugin.exists() for plugin in STRONGSWAN_PLUGINS):
         return None
     if tool == "nginx":

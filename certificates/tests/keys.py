@@ -20,7 +20,7 @@ def request_for(key: DeviceKey, *, common_name: str = "whatever", ca: bool = Fal
     Args:
         key: The key that signs the request.
         common_name: The requested subject. The server ignores it.
-        ca: Ask for a CA certificate, which the server must not issue.
+        ca: Whether to ask for a CA certificate, which the server must not issue.
     """
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)

@@ -1,4 +1,4 @@
-"""Tests of the CA files: created once, imported, never overwritten."""
+"""Tests that the CA files are created once or imported, and never overwritten."""
 
 import os
 import stat

@@ -33,7 +33,7 @@ def row(device: Device) -> DeviceCertificate:
 
 
 def tls_client(pem: str, *, address: str = PROXY) -> APIClient:
-    """Return a client whose certificate is forwarded from an IP address."""
+    """Return a test client whose certificate a proxy with the given IP address forwards."""
     client = APIClient()
     client.credentials(HTTP_X_SSL_CLIENT_CERT=quote(pem), REMOTE_ADDR=address)
     return client

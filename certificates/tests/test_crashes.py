@@ -47,7 +47,7 @@ Crash = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def crash(transactional_db: None) -> Iterator[Crash]:
-    """Return a function that runs an operation and kills it at a step.
+    """Return a function that runs an operation and kills it at a given step.
 
     The function returns the outcome, as described in `crash_points`.
     """
@@ -100,10 +100,10 @@ def device_with_key(
 def kill_at_every_step(
     crash: Crash, operation: str, prepare: Callable[[], tuple[Device, dict[str, Any]]]
 ) -> Iterator[tuple[Device, str]]:
-    """Run an operation on a new device for each step and kill it there.
+    """Run an operation once for each of its steps, and kill it at that step.
 
-    Yields the device and the name of the step. The last run completes, and its step is
-    "never".
+    Each run uses a new device. Yield the device and the name of the step. The last run
+    completes, and its step is "never".
     """
     killed_at: list[str] = []
     for step in range(MAX_STEPS):
@@ -142,8 +142,8 @@ def repair(service: CertificateManagementService, *, by_hand: bool = False) -> N
     """Repair what the killed operation left and check that no difference remains.
 
     Args:
-        by_hand: Also run the full check, as an operator would. Otherwise run only the
-            part that beat runs every five minutes.
+        by_hand: Whether to run also the full check, as an operator would. Otherwise run
+            only the part that beat runs every five minutes.
     """
     check = IntegrityCheck(service, clock=lambda: LATER, fix=True)
     if by_hand:

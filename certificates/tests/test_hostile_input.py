@@ -1,4 +1,4 @@
-"""Tests that every parser of untrusted bytes rejects them with a proper error."""
+"""Tests that every parser of untrusted bytes rejects invalid input with a proper error."""
 
 import base64
 import string
@@ -134,7 +134,7 @@ def pem(kind: str, der: bytes) -> str:
 
 
 def send_to_every_parser(device_client: APIClient, member: Any, der: bytes) -> dict[str, Any]:
-    """Send the same bytes to every parser. Return the response of each by name."""
+    """Send the same bytes to every parser. Return the responses by parser name."""
     csr, certificate = pem("CERTIFICATE REQUEST", der), pem("CERTIFICATE", der)
     anonymous: Any = APIClient()
     raw: Any = der
@@ -312,7 +312,7 @@ def test_known_flaws_of_rsa_keys_are_detected() -> None:
 
 
 def _like_roca(product: int) -> int:
-    """Return a power of 65537 modulo every small prime, without a small factor."""
+    """Return a number without a small factor that is a power of 65537 modulo small primes."""
     for power in range(10_000, 20_000):
         number = pow(65537, power, product) + product * (1 << 1800)
         if all(number % prime for prime in weak_keys._small_primes(752)):

@@ -69,7 +69,7 @@ def test_an_issuance_killed_at_any_step_is_repaired(
     survives: bool,
     csr: bool,
 ) -> None:
-    """Kill the issuance before the step and repair it.
+    """Kill an issuance before the given step, and repair the issuance.
 
     A certificate that was signed completely is activated. Otherwise the issuance fails.
     """
@@ -99,7 +99,7 @@ def test_an_issuance_killed_at_any_step_is_repaired(
 
 
 def _keep_root(service: CertificateManagementService) -> None:
-    """Set the files folder again, which `monkeypatch.undo()` has reset."""
+    """Set `CERTIFICATES_ROOT` again after `monkeypatch.undo()` has reset it."""
     settings.CERTIFICATES_ROOT = str(service.ca.store.root)
 
 

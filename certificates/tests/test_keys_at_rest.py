@@ -317,7 +317,7 @@ def test_openssl_reads_the_pkcs_12_bundle(
 
 @pytest.fixture
 def token(tmp_path: Path, settings: Any) -> Iterator[Callable[[str], str]]:
-    """Create a SoftHSM token. Return a function that makes a key in it.
+    """Create a SoftHSM token. Return a function that creates a key in this token.
 
     The function returns the PKCS #11 URI of the key.
     """
@@ -402,7 +402,7 @@ def test_a_key_in_a_token_signs_certificates_lists_and_responders(
     kind: str,
     expected: type,
 ) -> None:
-    """Run in a new process, because a process loads a PKCS #11 library only once."""
+    """The operations run in a new process, because a process loads a PKCS #11 library once."""
     settings.CERTIFICATES_ROOT = str(tmp_path / "in-token")
     uri = token(kind)
 

@@ -1,4 +1,4 @@
-"""Tests of a certificate from issuance to expiry or revocation, by passing `now`."""
+"""Tests of a certificate from issuance to expiry or revocation. They set the time by `now`."""
 
 from datetime import datetime, timedelta
 

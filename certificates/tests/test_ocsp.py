@@ -120,7 +120,7 @@ def test_a_request_for_another_issuer_is_unauthorized(
 def test_a_request_for_an_issuer_of_the_same_name_is_unauthorized(
     device: Device, now: datetime, tmp_path: Any
 ) -> None:
-    """The issuer is matched by name and key, because two CAs can have one name."""
+    """The issuer is matched by name and key, because two CAs can have the same name."""
     row = issue_certificate(device, now)
     twin = DeviceCertificatesService(tmp_path / "twin").initialize_ca(now=now, key_type="ec")
     assert twin.certificate.subject == ca_certificate().subject
@@ -279,7 +279,7 @@ def test_the_responder_key_is_encrypted_at_rest(responder: x509.Certificate) -> 
 def test_a_responder_whose_key_cannot_be_decrypted_is_replaced(
     responder: x509.Certificate, now: datetime, settings: Any
 ) -> None:
-    """After a change of SECRET_KEY the old key cannot be decrypted."""
+    """After a change of SECRET_KEY, the responder's old key cannot be decrypted."""
     settings.SECRET_KEY = "another"
     ocsp_responses._decrypted.clear()  # discards the cached key, as in a new process
 

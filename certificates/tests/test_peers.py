@@ -1,4 +1,4 @@
-"""Tests of issued objects with OpenSSL, GnuTLS and pkilint, for each kind of CA."""
+"""OpenSSL, GnuTLS and pkilint check what each kind of CA issues."""
 
 import os
 import subprocess
@@ -181,7 +181,7 @@ def test_openssl_reads_the_contents_of_a_list(files: IssuedFiles) -> None:
 @requires_tools("openssl")
 @pytest.mark.parametrize("digest", ["-sha1", "-sha256"])
 def test_openssl_verifies_ocsp_responses(files: IssuedFiles, client: Any, digest: str) -> None:
-    """Check the output, because OpenSSL exits with 0 for revoked certificates too."""
+    """Check the output of OpenSSL, because its exit status is 0 for revoked certificates too."""
     names, expected = ("good.pem", "bad.pem"), ("good", "revoked")
     for name, status in zip(names, expected, strict=True):
         request_path, response_path = files.path("q.der"), files.path("a.der")

@@ -327,7 +327,7 @@ def test_the_worker_renews_due_and_campaign_certificates(
 
 
 def advance(now: datetime) -> list[Any]:
-    """Advance the campaigns and renew what they claim, as the workers do."""
+    """Advance the campaigns and renew the certificates that they claim, as the workers do."""
     due = renewal_campaigns.advance(now=now)
     for pk in due:
         renew(DeviceCertificate.objects.get(pk=pk), now)

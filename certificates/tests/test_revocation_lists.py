@@ -291,7 +291,7 @@ def root_list(issuer: Issuer, now: datetime, number: int, days: int = 30) -> byt
 
 
 def without_next_update(issuer: Issuer, now: datetime) -> bytes:
-    """Build a signed list number 8 without `nextUpdate`."""
+    """Build a signed revocation list without `nextUpdate`. Its CRL number is 8."""
 
     def tlv(tag: int, body: bytes) -> bytes:
         size = len(body)
@@ -315,7 +315,7 @@ def without_next_update(issuer: Issuer, now: datetime) -> bytes:
 
 @pytest.fixture
 def external_root(tmp_path: Path, settings: Any, now: datetime) -> Issuer:
-    """Import a CA without the key of its root. Return the issuer of the root."""
+    """Import a CA without the key of its root. Return the root as an `Issuer`."""
     source = DeviceCertificatesService(tmp_path / "elsewhere")
     source.initialize_ca(now=now, key_type="ec", with_root=True)
     settings.CERTIFICATES_ROOT = str(tmp_path / "here")

@@ -42,7 +42,7 @@ def next_step() -> str:
 
 
 def move_devices(service: CertificateManagementService, now: datetime) -> None:
-    """Renew and confirm what campaigns claim, as beat, workers and devices do."""
+    """Renew the certificates that the campaigns claim, and confirm their successors."""
     for pk in renewal_campaigns.advance(now=now):
         row = DeviceCertificate.objects.get(pk=pk)
         handover.confirm(service.renew_certificate(row, now=now), now=now)

@@ -20,7 +20,7 @@ PROXY = "127.0.0.77"  # source address of nginx; no other client uses it
 
 
 class Site:
-    """Ports, folder and commands of one running application with its nginx."""
+    """The ports, folder and commands of a running application with its own nginx."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,7 +32,7 @@ class Site:
         return f"https://{NAME}:{self.https}"
 
     def curl(self, path: str, *options: str, url: str | None = None) -> tuple[int, str]:
-        """Request a path with curl. Return the status and the body with curl's errors."""
+        """Request a path with curl. Return the status, and the body followed by curl's errors."""
         result = subprocess.run(
             [
                 "curl",

@@ -1,8 +1,8 @@
 """Let the Django application decide whether a connection may be kept open.
 
 The application first processes a request to a push endpoint like any other request, in a
-small thread pool. Authentication, permissions and limits therefore apply. The response
-has a certain header if the connection may be kept open. The header contains the recipient.
+small thread pool. Authentication, permissions and limits therefore apply. If the connection
+may be kept open, the response has a certain header, which contains the recipient.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ class Admission:
     """Run requests through the Django application in a thread pool.
 
     Args:
-        application: takes a WSGI environment (PEP 3333); returns status, headers and body.
+        application: a function that takes a WSGI environment (PEP 3333) and returns the
+            status, the headers and the body.
         threads: number of requests that are processed at once.
     """
 
@@ -62,7 +63,7 @@ class Admission:
 
 
 def plain(status: int, headers: Headers, content: bytes) -> Response:
-    """Return a response with exactly these headers."""
+    """Return a response with the given status, headers and content, without other headers."""
     response = Response(content, status)
     response.raw_headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
@@ -71,7 +72,7 @@ def plain(status: int, headers: Headers, content: bytes) -> Response:
 
 
 def stream_headers(headers: Headers) -> dict[str, str]:
-    """Return the application's headers without those that describe its short body."""
+    """Return the headers of the application's response without those that describe its body."""
     return {name: value for name, value in headers if name.lower() not in REPLACED}
 
 

@@ -14,7 +14,7 @@ PING_SECONDS = 25.0  # interval of comments that keep an idle connection open
 
 
 class Listener:
-    """One open connection. Notifications change its state; the stream sends the state.
+    """One open connection. Notifications change the listener's state, and its stream sends it.
 
     A slow reader therefore receives several notifications as one.
     """
@@ -37,7 +37,7 @@ L = TypeVar("L", bound=Listener)
 
 
 class Listeners(Generic[L]):
-    """The open connections of one kind, by key. Several connections may have one key."""
+    """The open connections of one kind, by key. Several connections may have the same key."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, set[L]] = {}
@@ -107,7 +107,7 @@ class EventStream:
 
 
 async def wait_for_change(listener: Listener, request: Request, *, seconds: float) -> None:
-    """Return when the listener changes, the client disconnects, or `seconds` have passed."""
+    """Wait until the listener changes, the client disconnects, or `seconds` have passed."""
     disconnected = asyncio.create_task(_until_disconnected(request))
     changed = asyncio.create_task(listener.changed.wait())
     try:

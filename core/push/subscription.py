@@ -26,9 +26,9 @@ class Subscription:
     """Pass messages of Redis channels to handlers, and catch up after interruptions.
 
     Args:
-        handlers: functions by channel. Each takes the bytes of a message. For a message
-            that it cannot read, it raises ValueError, TypeError, KeyError or
-            AttributeError.
+        handlers: functions by channel. Each function takes the bytes of a message, and
+            raises ValueError, TypeError, KeyError or AttributeError if it cannot read
+            the message.
         catch_up: functions that process missed messages. They are called when the
             subscription starts, and every few seconds while Redis is unavailable.
     """
@@ -56,7 +56,7 @@ class Subscription:
         """Read messages until an error occurs.
 
         Raises:
-            RedisError, OSError: Redis is unavailable, or silent for `MAX_SILENCE`.
+            RedisError, OSError: Redis is unavailable, or has sent nothing for `MAX_SILENCE`.
         """
         client = Redis.from_url(
             settings.REDIS_URL,

@@ -72,7 +72,7 @@ class LocalTimeField(serializers.TimeField):
 
 @extend_schema_field({})
 class JSONValueField(serializers.JSONField):
-    """Any JSON value. The service validates it."""
+    """Any JSON value. The field does not validate the value; the service does."""
 
 
 @extend_schema_field({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})

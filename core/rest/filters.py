@@ -11,7 +11,7 @@ BLANK = "The filter must not be blank. Omit it to get all rows."
 
 
 class StrictFilterSet(FilterSet):
-    """A filter set that rejects blank choices and ids, because blank never means all."""
+    """A filter set that rejects blank choices and ids. A blank value does not mean "all"."""
 
     Backend = DjangoFilterBackend
 

@@ -1,4 +1,4 @@
-"""Keyset pagination: every page costs the same, however far into the list it is."""
+"""Keyset pagination: every page costs the same, no matter how many pages precede it."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ class Row(Func):
 
 
 class KeysetPagination(CursorPagination):
-    """Pages after or before one row, read from the index that provides the order.
+    """Pages that begin after or end before a given row. They are read from an index.
 
     Rows are ordered by one field and the id, both in the same direction. The id makes the
     order of rows with equal field values unique.
@@ -58,7 +58,7 @@ class KeysetPagination(CursorPagination):
         return self.page
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
-        """Return the ordering of the view's `OrderingFilter`, or its `ordering`."""
+        """Return the ordering of the view's `OrderingFilter`, or else the view's `ordering`."""
         self.ordering = getattr(view, "ordering", self.ordering)
         return super().get_ordering(request, queryset, view)
 

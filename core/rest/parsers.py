@@ -9,7 +9,7 @@ from rest_framework.parsers import JSONParser
 
 
 class StrictJSONParser(JSONParser):
-    """JSON that PostgreSQL can store: no lone surrogates, no excessive nesting."""
+    """Parser that accepts only JSON without lone surrogates and without excessive nesting."""
 
     takes: type | tuple[type, ...] = dict
 

@@ -34,7 +34,7 @@ class RejectUnknownParameters(BaseFilterBackend):
         return queryset
 
     def reject_unknown(self, names: Iterable[str], view: Any) -> None:
-        """Raise a `ValidationError` that lists the names the view does not have."""
+        """Raise a `ValidationError` that lists the parameter names that the view does not know."""
         known = {"cursor", "page_size"}
         if (filters := getattr(view, "filterset_class", None)) is not None:
             known |= set(filters.base_filters)

@@ -19,7 +19,7 @@ MAX_EXTRA_LENGTH = 8_192  # characters of JSON for the unknown fields of one sam
 class Field:
     """A field that a device may report.
 
-    `path` is its position in the JSON of a sample. Both bounds are inclusive.
+    `path` is the position of the field in the JSON of a sample. Both bounds are inclusive.
     """
 
     column: str

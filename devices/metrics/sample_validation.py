@@ -40,7 +40,7 @@ class Fault:
 
 @dataclass(slots=True)
 class ValidationResult:
-    """The valid samples of a request, and the faults of the others."""
+    """The valid samples of a request, and the faults of the invalid samples."""
 
     rows: list[Row] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -115,7 +115,7 @@ def parse_time(value: Any, path: str) -> datetime:
 
 
 def check_time(time: datetime, path: str, *, now: datetime) -> datetime:
-    """Return the time if it is plausible, even for a wrong device clock.
+    """Return the time if it is plausible. The limits allow for a wrong device clock.
 
     Raises:
         InvalidValue: the time is before `EARLIEST` or too far in the future.
@@ -218,7 +218,7 @@ _PARSERS = {
 
 
 def _derive(row: Row) -> Iterator[InvalidValue]:
-    """Set the percentages and `is_connected`. Yield the errors in their source columns."""
+    """Compute the percentages and `is_connected`. Yield the errors in the source columns."""
     for percentage, used, total in PERCENTAGES:
         row[percentage] = None
         if row[used] is not None and row[total] is not None:
@@ -275,10 +275,10 @@ def _correct_times(rows: list[Row], *, sent_at: datetime | None, clock: Clock) -
     """Correct the times of samples from a wrong clock, and set `device_time`.
 
     If `sent_at` is given, the error of the clock is known. If this error exceeds the limit,
-    the times of all samples are shifted by it. Without `sent_at`, the clock is certainly
+    the times of all samples are shifted by the error. Without `sent_at`, the clock is certainly
     wrong in two cases: a sample is in the future, or all samples are older than the
-    retention. Then the newest of these samples is shifted to now, and the other ones by the
-    same amount. Therefore the intervals between the samples do not change.
+    retention. Then the newest of these samples is shifted to now, and the others of these
+    samples by the same amount. Therefore the intervals between the samples do not change.
     """
     if sent_at is not None:
         offset = clock.now - sent_at

@@ -33,7 +33,7 @@ class Condition:
     def cleared_by(self, value: float) -> bool:
         """Return True if the value closes an open alert.
 
-        A value between the threshold and the clear threshold neither opens nor closes.
+        A value between the threshold and the clear threshold neither opens nor closes an alert.
         """
         bound = self.threshold if self.clear_threshold is None else self.clear_threshold
         return COMPARE[NEGATED[self.operator]](value, bound)

@@ -35,8 +35,9 @@ class RuleQuerySet(models.QuerySet["MonitoringRule"]):
 class MonitoringRule(TenantOwned):
     """A condition that opens alerts for the devices that meet it.
 
-    The unit of `threshold` depends on the kind of the rule: the unit of the measure,
-    minutes of silence or drift, or days until the certificate expires.
+    The unit of `threshold` depends on the kind of the rule. Metric rules use the unit of the
+    measure. Rules on silence and drift use minutes. Rules on certificates use the days until
+    the certificate expires.
     """
 
     class Kind(models.TextChoices):
@@ -110,7 +111,7 @@ class MonitoringRule(TenantOwned):
 
     @property
     def threshold_is_minutes(self) -> bool:
-        """Whether the threshold is a number of minutes that a state has lasted."""
+        """Whether the threshold is a duration in minutes, as in rules on silence and drift."""
         return self.kind in (self.Kind.SILENCE, self.Kind.DRIFT)
 
 
@@ -118,8 +119,8 @@ class RuleOverride(TenantOwned):
     """Values of a rule that differ for one tag or one device.
 
     If a value is null or empty, the value of the rule is used. The override of a device
-    takes precedence over the overrides of its tags. Among several tags, the first by name
-    takes precedence.
+    takes precedence over the overrides of its tags. If several tags of a device
+    have overrides, the first tag by name takes precedence.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

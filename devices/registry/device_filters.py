@@ -104,10 +104,12 @@ class DeviceFilter(FilterSet):
 
 
 def select(conditions: Mapping[str, str], *, now: datetime) -> DeviceQuerySet:
-    """Return the current tenant's devices that match a filter, for a bulk operation.
+    """Select the devices of a bulk operation.
+
+    Return the current tenant's devices that match the conditions.
 
     Args:
-        conditions: names and values as in the query string of `GET /devices`.
+        conditions: the names and values of filters, as in the query string of `GET /devices`.
 
     Raises:
         InvalidFilter: a name is unknown, or a value is not accepted.

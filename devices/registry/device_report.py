@@ -26,11 +26,11 @@ class DeviceReport:
     name: str = ""
 
     def identifiers(self) -> list[Identifier]:
-        """Return the normalised identifiers without placeholder values.
+        """Return the normalised identifiers of the device. Placeholder values are omitted.
 
         Raises:
             InvalidIdentifier: an identifier has the wrong format.
-            IdentifierRequired: no identifier is left.
+            IdentifierRequired: there is no identifier, or all are placeholders.
         """
         try:
             identifiers, placeholders = parse_identifiers(

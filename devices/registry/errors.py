@@ -17,7 +17,7 @@ class IdentifierRequired(Invalid):
 
 
 class IdentifiersDisagree(Conflict):
-    """The identifiers belong to different devices."""
+    """The identifiers of one report belong to different devices."""
 
     code = "identifiers_disagree"
 

@@ -70,7 +70,7 @@ class Identifier:
 
 
 class MalformedIdentifier(ValueError):
-    """The text does not have the format of this kind of identifier."""
+    """A text does not have the format of its kind of identifier."""
 
     def __init__(self, kind: Kind, text: str) -> None:
         super().__init__(f"{text!r} is not a valid {_LABELS[kind]}.")
@@ -141,7 +141,8 @@ def parse_identifiers(
     """Normalise the identifiers of a device and remove duplicates.
 
     Returns:
-        The usable identifiers and the placeholders, both sorted by kind and value.
+        A list of the usable identifiers and a list of the placeholders. Each list is sorted by
+        kind and value.
 
     Raises:
         MalformedIdentifier: a text does not have the format of its kind.

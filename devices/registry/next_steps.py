@@ -1,7 +1,8 @@
 """Write `NextSteps`, the rows from which `connect` responses are built.
 
-Call these functions in the transaction that changes the underlying data. Bulk writes lock
-rows in the order of the device ids, so that concurrent writes cannot deadlock.
+Call the functions of this module in the transaction that changes the data behind the next
+steps. Bulk writes lock rows in the order of the device ids, so that concurrent writes cannot
+deadlock.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,7 +22,7 @@ _FIELDS = {field.attname: field for field in NextSteps._meta.concrete_fields}
 
 
 def write(device: Device, **columns: Any) -> None:
-    """Set columns of a device's row. Insert the row if it is missing."""
+    """Set columns of a device's `NextSteps` row. Insert the row if it is missing."""
     values = {name: field.get_default() for name, field in _FIELDS.items()} | columns
     values |= {"device_id": device.pk, "tenant_id": device.tenant_id}
     _upsert(tuple(columns)).execute(*(values[name] for name in _FIELDS))
@@ -31,9 +32,9 @@ def write_configurations(versions: Mapping[UUID, tuple[str, datetime | None]]) -
     """Set the configuration versions of the current tenant's devices.
 
     Args:
-        versions: by device id, the version and the time since which the device has been
-            waiting for it. The time is None if the device has the version already. A
-            device that is already waiting keeps its earlier time.
+        versions: a pair by device id. The pair is the new version and the time since which the
+            device has been waiting for the version. The time is None if the device
+            has the version already. A device that is already waiting keeps its earlier time.
     """
     _execute(
         """
@@ -60,9 +61,9 @@ def write_configurations(versions: Mapping[UUID, tuple[str, datetime | None]]) -
 
 
 def advance_command_sequences(device_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Increment the command sequence of the current tenant's devices.
+    """Increment the command sequence numbers of the current tenant's devices.
 
-    The rows stay locked until the transaction ends.
+    The `NextSteps` rows of the devices stay locked until the transaction ends.
 
     Returns:
         The new sequence number by device id.
@@ -84,7 +85,7 @@ def advance_command_sequences(device_ids: Collection[UUID]) -> dict[UUID, int]:
 
 
 def write_command_counts(counts: Mapping[UUID, int]) -> None:
-    """Set the number of waiting commands of devices whose rows are locked."""
+    """Set the number of waiting commands of each device. The caller has locked the rows."""
     _execute(
         """
         UPDATE devices_nextsteps steps SET commands_waiting = counted.number
@@ -97,7 +98,7 @@ def write_command_counts(counts: Mapping[UUID, int]) -> None:
 
 
 def mark_updates_waiting(device_ids: Collection[UUID]) -> None:
-    """Lock the rows of the current tenant's devices and mark an update as waiting."""
+    """Record for devices of the current tenant that an update is waiting. Lock their rows."""
     _execute(
         """
         INSERT INTO devices_nextsteps (tenant_id, device_id, update_waiting)
@@ -110,7 +111,7 @@ def mark_updates_waiting(device_ids: Collection[UUID]) -> None:
 
 
 def write_updates_waiting(device_ids: Collection[UUID], *, waiting: Collection[UUID]) -> None:
-    """Set for locked devices whether an update is waiting.
+    """Record for each device whether an update is waiting. The caller has locked the rows.
 
     Args:
         device_ids: the devices to write.
@@ -127,13 +128,13 @@ def write_updates_waiting(device_ids: Collection[UUID], *, waiting: Collection[U
 
 
 def stop_waiting_for_configuration(device_id: UUID) -> None:
-    """Clear the configuration waiting time of a device that is being retired."""
+    """Record that a device no longer waits for a configuration, because it is being retired."""
     steps = NextSteps.every_tenant.filter(device=device_id)
     steps.update(configuration_waiting_since=None)
 
 
 def create_missing(device_id: UUID) -> None:
-    """Insert a device's row if it is missing."""
+    """Insert a device's `NextSteps` row if it is missing."""
     _execute(
         """
         INSERT INTO devices_nextsteps (tenant_id, device_id)
@@ -145,10 +146,10 @@ def create_missing(device_id: UUID) -> None:
 
 
 def lock(device_ids: Collection[UUID], *, skip_locked: bool = False) -> dict[UUID, NextSteps]:
-    """Lock the rows of devices of any tenant in the order of the device ids.
+    """Lock the `NextSteps` rows of devices of any tenant, in the order of the device ids.
 
     Args:
-        skip_locked: skip rows that are locked by another transaction.
+        skip_locked: if True, rows are skipped that are locked by another transaction.
 
     Returns:
         The locked rows by device id.
@@ -160,7 +161,7 @@ def lock(device_ids: Collection[UUID], *, skip_locked: bool = False) -> dict[UUI
 
 
 def as_response(steps: NextSteps | None, *, now: datetime) -> dict[str, Any]:
-    """Return the fields of the `connect` response. `steps` is None if there is no row."""
+    """Return the fields of the `connect` response. `steps` is None if the device has no row."""
     if steps is None:
         return {
             "configuration_version": None,

@@ -1,8 +1,8 @@
 """Prepared SQL statements of the most frequent requests.
 
-They save time, because every device connects every minute. `./run bench connect` measures
-the savings. Each statement filters by tenant, as the model managers do, or selects by a
-credential or an id.
+Prepared statements save time in each request, and every device connects every minute.
+`./run bench connect` measures the savings. Each statement filters by tenant, as the model
+managers do, or selects by a credential or an id.
 """
 
 from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ _LOCK_DEVICE = PreparedStatement(
 
 
 def device_of_token(digest: str) -> tuple[str, Device] | None:
-    """Return the stored digest of a device token and its device with its next steps."""
+    """Return the stored digest of a device token, and the token's device with its next steps."""
     row = _DEVICE_OF_TOKEN.fetch_one(digest)
     if row is None:
         return None
@@ -76,11 +76,11 @@ def device_of_token(digest: str) -> tuple[str, Device] | None:
 
 
 def device_with_steps(columns: Sequence[Any]) -> Device:
-    """Build a device with its next steps from a row.
+    """Build a device with its next steps from a row of a query result.
 
     Args:
         columns: the values of `DEVICE_COLUMNS`, followed by the values of
-            `NEXT_STEPS_COLUMNS`, which are None if the device has no next steps.
+            `NEXT_STEPS_COLUMNS`. The latter are None if the device has no next steps.
     """
     end = len(DEVICE_COLUMNS)
     device = Device.from_db("default", DEVICE_COLUMNS, columns[:end])
@@ -99,9 +99,9 @@ def enrollment_token(digest: str, *, now: datetime) -> EnrollmentToken | None:
 
 
 def device_ids_with_identifiers(identifiers: Iterable[Identifier]) -> list[UUID]:
-    """Return the current tenant's devices that use any of these identifiers.
+    """Return the ids of the current tenant's devices that use any of these identifiers.
 
-    Retired devices are not returned, because their identifiers are released.
+    Retired devices are omitted, because their identifiers are released.
     """
     kinds, values = zip(*((item.kind, item.value) for item in identifiers), strict=True)
     rows = _DEVICES_WITH_IDENTIFIERS.fetch_all(current_tenant_id(), list(kinds), list(values))
@@ -109,7 +109,7 @@ def device_ids_with_identifiers(identifiers: Iterable[Identifier]) -> list[UUID]
 
 
 def update_last_seen_if_online(device: Device, *, now: datetime) -> bool:
-    """Set `last_seen` of a device if it is online. Return whether it is online."""
+    """Set `last_seen` of a device if it is online. Return True if it is online."""
     return _UPDATE_LAST_SEEN.execute(now, device.pk, device.tenant_id) > 0
 
 
@@ -121,7 +121,7 @@ def lock_device(device_id: UUID, *, allow_retired: bool = False) -> Device:
     transaction short.
 
     Args:
-        allow_retired: whether to return the device if it is retired.
+        allow_retired: if True, a retired device is returned too.
 
     Raises:
         DeviceNotFound: no device has this id.

@@ -10,7 +10,7 @@ from tenants.context import every_tenant_scope
 
 @shared_task(ignore_result=True)
 def sweep_device_status() -> int:
-    """Mark silent devices offline. Return how many were marked."""
+    """Mark silent devices offline. Return the number of marked devices."""
     with every_tenant_scope():
         return presence.sweep(now=timezone.now(), threshold=settings.RECENT_THRESHOLD)
 

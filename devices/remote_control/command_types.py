@@ -83,7 +83,7 @@ class CommandType:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """JSON Schema of the parameters (draft 2020-12)."""
+        """JSON Schema of the parameters of this command type (draft 2020-12)."""
         return {
             "type": "object",
             "properties": self.properties,
@@ -92,7 +92,7 @@ class CommandType:
         }
 
     def redact(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters as the history stores them, without redacted values."""
+        """Return the parameters as the command history keeps them. Redacted values are replaced."""
         return {
             name: REDACTED if name in self.redacted else value for name, value in parameters.items()
         }
@@ -227,7 +227,7 @@ def parameter_errors(
 
     Args:
         screen: width and height of the screen in pixels, in its current orientation.
-            None if unknown; then points are not checked.
+            None if unknown. Points are then not checked.
     """
     validator = _validator(type_.name)
     errors = list(find_errors(validator, parameters, codes=ERROR_CODES))

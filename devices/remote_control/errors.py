@@ -42,7 +42,7 @@ class CommandNotAllowed(Refused):
 
 
 class DeviceIsControlled(Conflict):
-    """Another member controls the device. `current` describes their session."""
+    """Another member controls the device. `current` describes the session of that member."""
 
     code = "device_controlled"
 

@@ -47,7 +47,10 @@ class CommandEnded(CommandEvent):
 
 
 class BulkCommandEvent(DomainEvent):
-    """`bulk` is the id; `found` is how many devices matched when it was requested."""
+    """`bulk` is the id of the bulk command.
+
+    `found` is how many devices matched the filter when the bulk command was requested.
+    """
 
     bulk: str
     type: str
@@ -55,7 +58,7 @@ class BulkCommandEvent(DomainEvent):
 
 
 class BulkCommandRequested(BulkCommandEvent):
-    """`needs_confirmation` is true if another member must confirm it first."""
+    """`needs_confirmation` is true if another member must confirm the bulk command first."""
 
     name = "bulk_command.requested"
 
@@ -69,7 +72,8 @@ class BulkCommandConfirmed(BulkCommandEvent):
 class BulkCommandEnded(BulkCommandEvent):
     """`state` is `finished`, `cancelled` or `lapsed`.
 
-    `done` counts devices that were commanded, `left_out` devices that were skipped.
+    `done` is the number of devices that got the command. `left_out` is the number of devices
+    that were skipped.
     """
 
     name = "bulk_command.ended"

@@ -67,7 +67,7 @@ def open_commands(
 
 
 def mark_sent(device_id: UUID, *, after: int, up_to: int, now: datetime) -> list[CommandHistory]:
-    """Mark a device's queued commands as sent. Return them, in no particular order.
+    """Mark a device's queued commands as sent. Return these commands in no particular order.
 
     Args:
         after: only commands with a higher sequence number.

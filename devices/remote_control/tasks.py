@@ -22,11 +22,11 @@ BULK_COMMANDS_LOCK = 7_205_759_409  # advisory lock number
 
 @shared_task(ignore_result=True)
 def run_bulk_commands() -> int:
-    """Issue the commands of running bulk commands. Return how many batches were done.
+    """Issue the commands of running bulk commands. Return the number of processed batches.
 
     Only one process runs this task at a time, so that large bulk commands never occupy all
-    workers. Other processes return at once. Work added meanwhile is not lost, because the
-    process checks for work again after it has released the lock.
+    workers. Other processes return at once. Bulk commands that start meanwhile are not
+    lost, because the process checks for work again after it has released its lock.
     """
     started_at, batches = timezone.now(), 0
     with every_tenant_scope():
@@ -43,7 +43,10 @@ def run_bulk_commands() -> int:
 
 @shared_task(ignore_result=True)
 def expire_commands_and_sessions() -> int:
-    """End overdue commands, sessions and unconfirmed bulk commands. Return the number."""
+    """End overdue commands, expired sessions and unconfirmed bulk commands.
+
+    Return how many commands, sessions and bulk commands were ended.
+    """
     with every_tenant_scope():
         now = timezone.now()
         return (
@@ -55,7 +58,10 @@ def expire_commands_and_sessions() -> int:
 
 @shared_task(ignore_result=True)
 def delete_expired() -> int:
-    """Delete screenshots and history past their retention time. Return the number."""
+    """Delete screenshots and history after their retention time.
+
+    Return the number of deleted rows.
+    """
     with every_tenant_scope():
         now = timezone.now()
         screenshot_limit = now - timedelta(days=settings.SCREENSHOT_RETENTION_DAYS)

@@ -30,7 +30,7 @@ Call = Callable[..., Awaitable[tuple[int, Any]]]
 
 
 class CommandRejected(Exception):
-    """The command is for another device, expired, repeated or not properly signed."""
+    """The command has expired, is repeated, is not properly signed, or is for another device."""
 
 
 class KeysUnavailable(Exception):

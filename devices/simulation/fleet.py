@@ -18,7 +18,7 @@ RESPONSE_TIMEOUT = 30.0  # seconds
 
 
 def allow_connections(devices: int) -> None:
-    """Raise the limit of open files for one push connection per device.
+    """Raise the limit of open files, so that each device can keep a push connection open.
 
     The hard limit of the process is not exceeded.
     """

@@ -24,7 +24,7 @@ async def send_request(
     """Send a request and count it under its kind.
 
     Args:
-        http: The session to send it with.
+        http: The session that sends the request.
         tally: The statistics of the run.
         kind: The name of the request in the statistics.
         method: The HTTP method.

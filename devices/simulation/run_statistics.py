@@ -29,7 +29,7 @@ class RequestStatistics:
         """Return a percentile of the durations in milliseconds.
 
         Args:
-            share: From 0 to 1.
+            share: The percentile as a fraction, from 0 to 1.
 
         Returns:
             The percentile over all responses, including errors. None if there is no response.
@@ -60,19 +60,19 @@ class RunStatistics:
             statistics.milliseconds[round(seconds * 1000)] += 1
 
     def move(self, old_state: str, new_state: str) -> None:
-        """Move a device from one state to another. An empty string means no state."""
+        """Count a device in its new state instead of the old state. An empty string is no state."""
         if old_state:
             self.states[old_state] -= 1
         if new_state:
             self.states[new_state] += 1
 
     def listen(self, change: int) -> None:
-        """Change the number of open push connections."""
+        """Add `change` to the number of open push connections, unless the run is over."""
         if not self.is_over:
             self.listening += change
 
     def as_json_values(self) -> dict[str, Any]:
-        """Return the statistics as JSON values. JSON keys are strings, so statuses are too."""
+        """Return the statistics as JSON values. Statuses become strings, as JSON keys must be."""
         return {
             "devices": {name: count for name, count in self.states.items() if count},
             "listening": self.listening,

@@ -40,7 +40,7 @@ class MalformedApk(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ApkManifest:
-    """Values of an Android manifest; None if the manifest does not have the value."""
+    """Values of an Android manifest. A value is None if the manifest does not have it."""
 
     application_id: str
     version_name: str | None = None
@@ -53,7 +53,7 @@ class ApkManifest:
 
 
 def read_manifest(path: str) -> ApkManifest | None:
-    """Return the manifest of an Android package; None if the file is not one.
+    """Return the manifest of an Android package; None if the file is no Android package.
 
     Raises:
         MalformedApk: the archive or its manifest cannot be read.
@@ -88,7 +88,7 @@ def _is_archive(path: str) -> bool:
     """Return True if the file starts like a ZIP archive.
 
     Raises:
-        MalformedApk: the end record is missing, or the directory is too large.
+        MalformedApk: the end record of the archive is missing, or its directory is too large.
     """
     with open(path, "rb") as file:
         if file.read(len(LOCAL_HEADER)) != LOCAL_HEADER:
@@ -131,7 +131,7 @@ def _parse_manifest(data: bytes) -> ApkManifest:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the type, position and size of each chunk of the document."""
+    """Yield the type, position and size of each chunk of a binary XML document."""
     position = 8
     for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
@@ -189,9 +189,9 @@ class _Strings:
         )
 
     def _length(self, position: int, width: int) -> tuple[int, int]:
-        """Return a length and the position after it.
+        """Return the length of a string at a position, and the position after the length.
 
-        A length has one or two units. The highest bit of the first unit is set if there are two.
+        A length has one or two units. If it has two, the highest bit of the first unit is set.
         """
         unit, top = ("<B", 0x80) if width == 1 else ("<H", 0x8000)
         first = struct.unpack_from(unit, self._data, position)[0]

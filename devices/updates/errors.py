@@ -193,7 +193,7 @@ class InvalidRollout(Invalid):
 
 
 class NoEligibleDevices(Conflict):
-    """No device would be updated; `current` has the number of excluded devices by reason."""
+    """No device would be updated; `current` has the number of excluded devices for each reason."""
 
     code = "rollout_without_devices"
 

@@ -4,7 +4,7 @@ from events.domain_events import DomainEvent
 
 
 class PackageEvent(DomainEvent):
-    """An event of a package; `package` is its id."""
+    """An event of a package; `package` is the id of the package."""
 
     package: str
     product: str
@@ -59,13 +59,13 @@ class RolloutCreated(RolloutEvent):
 
 
 class RolloutChanged(RolloutEvent):
-    """The settings were changed; `changes` has the values before and after."""
+    """The settings of the rollout were changed; `changes` has the values before and after."""
 
     name = "rollout.changed"
 
 
 class RolloutStateChanged(RolloutEvent):
-    """The rollout changed its state; `changes` has both states.
+    """The rollout changed its state; `changes` has the states before and after.
 
     `reason` is set when the rollout was paused or aborted for a stated reason.
     """
@@ -102,7 +102,7 @@ class RolloutHeld(RolloutEvent):
 class ProductRenamed(DomainEvent):
     """The product was renamed, and its packages were signed again.
 
-    `changes` has both names.
+    `changes` has the names before and after.
     """
 
     name = "product.renamed"

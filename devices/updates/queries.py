@@ -49,7 +49,7 @@ def record_progress(
     """Store the progress of an update of the current tenant's device.
 
     Args:
-        progress: percent of the status.
+        progress: percent of the download or of the installation, depending on `status`.
 
     Returns:
         False if the row does not exist, has ended, or already has a later progress.

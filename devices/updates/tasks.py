@@ -17,7 +17,7 @@ MIN_ORPHAN_AGE = timedelta(days=1)  # no upload takes that long
 def advance_rollouts() -> int:
     """Run the due steps of all rollouts. Return how many steps were run.
 
-    Several workers can run this task in parallel, because each locks another rollout.
+    Several workers can run this task in parallel, because each worker locks a different rollout.
     """
     started, steps = timezone.now(), 0
     with every_tenant_scope():
@@ -30,7 +30,7 @@ def advance_rollouts() -> int:
 
 @shared_task(ignore_result=True)
 def delete_orphaned_files() -> int:
-    """Delete files that interrupted uploads left behind. Return how many."""
+    """Delete files that interrupted uploads left behind. Return the number of files."""
     with every_tenant_scope():
         before = timezone.now() - MIN_ORPHAN_AGE
         return packages.delete_orphaned_files(before=before) + uploads.delete_leftover_files(

@@ -33,7 +33,7 @@ SCHEMA = {
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """The state of the maintenance windows at a time.
+    """The state of maintenance windows at a given time.
 
     `until` is when the open window closes, or when the next window opens. It is None if
     the state never changes.
@@ -44,13 +44,13 @@ class WindowState:
 
 
 def window_state(windows: Sequence[Window], zone: ZoneInfo, at: datetime) -> WindowState:
-    """Return the state of the maintenance windows at a time.
+    """Return the state of the maintenance windows at the given time.
 
     A window belongs to the day on which it starts. A window whose end is not after its
     start ends on the next day.
 
     Args:
-        windows: an empty sequence means always open.
+        windows: the maintenance windows. Without any, updates are always allowed.
         zone: time zone of the device.
         at: aware datetime.
     """

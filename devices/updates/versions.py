@@ -24,7 +24,7 @@ class MalformedVersion(ValueError):
 
 @lru_cache(maxsize=10_000)
 def parse_version(text: str, versioning: str) -> Any:
-    """Return a version as an object that can be compared with others of its scheme.
+    """Return a version as an object that can be compared with versions of the same scheme.
 
     Args:
         versioning: `PEP_440` or `SEMANTIC`.
@@ -46,8 +46,8 @@ def compare_versions(one: str, other: str, versioning: str) -> int | None:
     Versions that differ only in build metadata or in trailing zeros are equal.
 
     Returns:
-        -1 if `one` is older than `other`, 0 if equal, 1 if newer; None if one of them
-        is not a version of this scheme.
+        -1 if `one` is older than `other`, 0 if equal, 1 if newer; None if `one` or
+        `other` is not a version of the scheme.
     """
     if one == other:
         return 0

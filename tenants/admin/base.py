@@ -30,8 +30,8 @@ MAX_ROWS_PER_ACTION = 500  # maximum number of rows of one action; use a command
 class PortalAdmin(ModelAdmin):
     """Show members the rows of their tenant, and superusers the rows of all tenants.
 
-    If `service_form` is set, this form adds and changes rows. Do not list its `tenant`
-    field in the fieldsets. Superusers get it as the first field of a new row.
+    If `service_form` is set, this form adds and changes rows. Do not list the form's
+    `tenant` field in the fieldsets. For superusers, the field is shown first in a new row.
     """
 
     service_form: ClassVar[type[ServiceForm] | None] = None
@@ -99,7 +99,7 @@ class PageAdmin(PortalAdmin):
     """Admin whose change page shows an additional template above the fields of the row."""
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Return the template variables of a row's page. It runs in the row's tenant scope."""
+        """Return the template variables of a row's page. Called in the tenant scope of the row."""
         raise NotImplementedError
 
     def change_view(
@@ -116,8 +116,8 @@ class PageAdmin(PortalAdmin):
 class SingletonAdmin(PortalAdmin):
     """Admin of a model with at most one row per tenant, such as a policy.
 
-    The list page redirects members to the row of their tenant, or to the form that adds
-    it. Members who may not add it see a message with the defaults.
+    The list page redirects members to the row of their tenant, or to the form that adds it.
+    Members who may not add the row see a message with the defaults.
     """
 
     default_message: ClassVar[str]  # shown if the tenant has no row
@@ -139,7 +139,7 @@ class SingletonAdmin(PortalAdmin):
 
 
 class CascadeDeleteMixin:
-    """Mixin: deleting a row requires no permission for the rows deleted with it."""
+    """Mixin to delete a row without permissions for the related rows that are deleted too."""
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         """Delete row by row, so that `delete_model` can call the service."""
@@ -147,7 +147,7 @@ class CascadeDeleteMixin:
             self.delete_model(request, row)  # type: ignore[attr-defined] # of the admin
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """List only the rows themselves, because they may have very many related rows."""
+        """List only the selected rows, because they may have very many related rows."""
         rows = list(objs)
         options = self.opts  # type: ignore[attr-defined] # of the admin
         return list(map(str, rows)), {options.verbose_name_plural: len(rows)}, set(), []
@@ -166,13 +166,13 @@ class ReadOnlyAdmin(PortalAdmin):
         return False
 
     def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return True if the user may run the actions, which need the change permission."""
+        """Return True if the user may run the actions. They require the change permission."""
         options = self.opts
         return request.user.has_perm(f"{options.app_label}.change_{options.model_name}")
 
 
 class ReadOnlyInline(TabularInline):
-    """Show related rows on the page of a row, without editing."""
+    """Show related rows on the page of a row. They cannot be edited there."""
 
     extra = 0
     can_delete = False
@@ -212,8 +212,8 @@ def run_for_each(
     the current scope.
 
     Args:
-        action: takes a row and returns the message of its result.
-        of_tenant: returns the tenant id of a row, or None.
+        action: a function that takes a row and returns the message of the result.
+        of_tenant: a function that returns the tenant id of a row, or None.
     """
     outcomes = []
     for row in rows:
@@ -231,7 +231,7 @@ def run_for_each(
 def results_page(
     admin: ModelAdmin, request: HttpRequest, title: str, outcomes: list[ActionResult]
 ) -> HttpResponse:
-    """Return the page with the result of an action for each row."""
+    """Return the page that shows the result of an action for each row."""
     context = {
         **admin.admin_site.each_context(request),
         "title": title,
@@ -300,7 +300,7 @@ def list_url(admin: ModelAdmin) -> str:
 
 
 def signed_in_user(request: HttpRequest) -> User:
-    """Return the signed-in user. All pages of the portal require one."""
+    """Return the signed-in user. All pages of the portal require a signed-in user."""
     assert isinstance(request.user, User)
     return request.user
 

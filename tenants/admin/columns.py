@@ -15,7 +15,7 @@ def time_column(
     """Return a column that shows a time relative to now.
 
     Args:
-        is_sortable: whether the list can be sorted by the column. Only for indexed fields.
+        is_sortable: whether the list can be sorted by the column. Set it for indexed fields only.
         never: text for rows without a time.
     """
 
@@ -27,7 +27,7 @@ def time_column(
 
 
 def choice_column(title: str, field: str, colours: Mapping[str, str]) -> Callable[..., Any]:
-    """Return a column that shows the label of a choice in the colour of its value."""
+    """Return a column that shows the label of a choice in the colour given for its value."""
 
     @display(description=title, label=colours)
     def column(self: Any, row: Any) -> tuple[str, str]:

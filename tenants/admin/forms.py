@@ -72,7 +72,7 @@ class ServiceForm(ModelForm):
         raise NotImplementedError
 
     def tenant_id(self) -> UUID | None:
-        """Return the tenant to act for, if the form has no `tenant` field."""
+        """Return the id of the tenant in which to call the service, if no tenant was chosen."""
         if not self.is_new:
             return getattr(self.instance, "tenant_id", None)
         return current_tenant_id()

@@ -1,4 +1,4 @@
-"""Authenticate API requests by bearer token. The prefix determines the kind of caller."""
+"""Authenticate API requests by bearer token. A token's prefix shows the kind of caller."""
 
 from typing import Any, ClassVar
 from uuid import UUID
@@ -59,7 +59,9 @@ class MemberAuthentication(BearerAuthentication):
 
 
 def bearer_token(request: Request) -> str | None:
-    """Return the bearer token, or None without a header or with another scheme.
+    """Return the bearer token of a request.
+
+    Return None if there is no `Authorization` header or it has another scheme.
 
     Raises:
         AuthenticationFailed: the header contains no well-formed token.
@@ -74,5 +76,5 @@ def bearer_token(request: Request) -> str | None:
 
 
 def invalid_token() -> AuthenticationFailed:
-    """Return the same error for unknown, revoked and expired tokens, to reveal nothing."""
+    """Return the error for unknown, revoked and expired tokens. It does not say which."""
     return AuthenticationFailed("The token is not valid.", code="invalid_token")

@@ -57,6 +57,7 @@ def count_rejected_request() -> float | None:
     """Count a rejected request of the caller's address.
 
     Returns:
-        None below the limit, else the seconds until the address may send requests again.
+        None if the address is below the limit, else the seconds until it may send requests
+        again.
     """
     return REJECTED.spend(caller_network())

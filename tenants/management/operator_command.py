@@ -52,7 +52,7 @@ class OperatorCommand(BaseCommand):
         self.stdout.write(text)
 
     def run(self, *args: Any, **options: Any) -> tuple[Mapping[str, Any], str]:
-        """Run the command; return its result for JSON output and as text.
+        """Run the command. Return its result twice: as data for JSON output, and as text.
 
         Raises:
             DomainError: the command fails.

@@ -1,7 +1,7 @@
 """Django's PostgreSQL backend, extended to send the tenant scope with every statement.
 
-The scope is sent in the same message, in front of the statement. This costs no extra
-round trip and leaves no setting on the connection for its next user.
+The scope is sent in the same message, in front of the statement. So it costs no extra round
+trip, and no setting remains on the connection for the next request.
 """
 
 import time
@@ -54,10 +54,10 @@ class ScopedCursor(psycopg2.extensions.cursor):
 class DatabaseWrapper(base.DatabaseWrapper):
     """Database wrapper with scoped cursors and fewer health checks.
 
-    Django sends `SELECT 1` on a persistent connection at the start of every request. This
-    was a third of all statements on the hot path, so it is skipped for a second after a
-    check. If the connection breaks within that second, the request fails, and the next
-    request gets a new connection.
+    Django sends `SELECT 1` on a persistent connection at the start of every request. These
+    checks were a third of all statements on the hot path. The check is skipped if the
+    connection was checked or used less than a second ago. If the connection breaks within
+    that second, the request fails, and the next request gets a new connection.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -38,7 +38,7 @@ def scoped_models() -> list[type[Model]]:
 
 
 def create_missing_policies(**kwargs: Any) -> None:
-    """Enable row-level security on all scoped tables without it, after each `migrate`."""
+    """After each `migrate`, enable row-level security on the scoped tables that lack it."""
     using = kwargs.get("using", "default")
     quote = connections[using].ops.quote_name
     with connections[using].cursor() as cursor:
@@ -87,7 +87,7 @@ def role_bypasses_row_security(using: str = "default") -> bool:
 def check_row_security(
     *, app_configs: Any = None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """System check for `check --database default` and the start of the servers."""
+    """System check of row-level security, for `check --database default` and server starts."""
     checks: list[CheckMessage] = []
     for using in databases or ():
         if role_bypasses_row_security(using):

@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def address() -> str:
-    """Return an address that has sent no requests before."""
+    """Return an IP address from which no requests were sent before."""
     number = next(_numbers) + int(datetime.now(UTC).timestamp() * 1000)
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 

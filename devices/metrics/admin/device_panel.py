@@ -55,7 +55,7 @@ def panel(request: HttpRequest, device: Device) -> SafeString:
 
 
 def charts(device: Device, *, span: str, now: datetime) -> list[Chart]:
-    """Return a chart of each measure, and one of the number of samples per hour.
+    """Return a chart of each measure, and a chart of the number of samples per hour.
 
     A day is drawn from samples. Longer spans are drawn from hourly roll-ups, with the
     minimum and maximum of each hour.

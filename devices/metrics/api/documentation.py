@@ -66,7 +66,7 @@ def sample_response() -> dict[str, Any]:
 
 
 def roll_up_response() -> dict[str, Any]:
-    """Return the schema of a roll-up: the number of samples, and each measure."""
+    """Return the schema of a roll-up: the number of samples and the values of each measure."""
     numbers = {
         name: {"type": ["number", "null"]} for name in ("average", "minimum", "maximum", "p95")
     }

@@ -51,7 +51,7 @@ class AggregateQuerySerializer(PeriodSerializer):
 
 
 class FaultSerializer(serializers.Serializer[Any]):
-    """An error in one sample. `attr` is the path of the sample and its field."""
+    """An error in one sample. `attr` is the path of the faulty field, or of the sample."""
 
     code = serializers.CharField()
     detail = serializers.CharField()
@@ -59,7 +59,7 @@ class FaultSerializer(serializers.Serializer[Any]):
 
 
 class StoredSerializer(serializers.Serializer[Any]):
-    """The result of a request. All samples that are not in `refused` are stored."""
+    """The result of storing samples. All samples that are not in `refused` are stored."""
 
     stored = serializers.IntegerField()
     repeated = serializers.IntegerField(help_text="Number of samples that were already stored.")

@@ -141,7 +141,7 @@ class AggregateView(APIView):
 
 
 def _batch(body: Any) -> tuple[list[Any], Any]:
-    """Return the samples and `sent_at` of a body: one sample, a list, or a batch."""
+    """Return the samples and `sent_at` of a request body: one sample, a list, or a batch."""
     if isinstance(body, list):
         return body, None
     if "samples" not in body:
@@ -155,7 +155,10 @@ def _batch(body: Any) -> tuple[list[Any], Any]:
 
 
 def _validation_error(faults: list[Fault], *, is_single: bool) -> ValidationError:
-    """Return a 400 error. For a single sample, `attr` contains only the path of the field."""
+    """Return the faults as a 400 error.
+
+    If the body is a single sample, `attr` contains only the path of the field.
+    """
     errors: dict[str, list[ErrorDetail]] = {}
     for fault in faults[:100]:
         attr = (fault.field or "non_field_errors") if is_single else _attr(fault)

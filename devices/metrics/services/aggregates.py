@@ -49,16 +49,16 @@ class Group:
 def aggregate(
     measure: Measure, period: Period, *, by: By = "", **filters: str | None
 ) -> list[Group]:
-    """Aggregate a measure over a period. Return one group for each value of `by`.
+    """Aggregate a measure over a period. Return one group for each value of the grouping.
 
     Groups are sorted by number of samples, the largest first. Groups by hour or day are
-    sorted by time. The app version is the version that sent the newest sample of an hour or
-    day. The model and the tags are the current values. A device with several tags is counted in the
-    group of each tag.
+    sorted by time. The app version of an hour or day is the version that sent the
+    newest sample. The model and the tags are the current values. A device with several tags
+    is counted in the group of each tag.
 
     Args:
-        by: how to group; "" for a single group.
-        filters: include only devices with this `model`, `app_version` or `tag`.
+        by: the kind of grouping; "" for a single group.
+        filters: the `model`, `app_version` or `tag` of the devices to include.
 
     Raises:
         InvalidQuery: the period is too long for grouping by hour.

@@ -118,7 +118,7 @@ def _aggregate_columns(name: str) -> str:
 
 
 def percentile_sql(name: str) -> str:
-    """Return SQL for the 95th percentile of a column, interpolated between samples."""
+    """Return SQL that interpolates the 95th percentile of a column between samples."""
     return f"percentile_cont(0.95) WITHIN GROUP (ORDER BY s.{name}) AS {name}"
 
 

@@ -49,7 +49,7 @@ NO_PARTITION = "23514"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How many samples of one request were stored, and the faults of the others."""
+    """How many samples of one request were stored, and the faults of the other samples."""
 
     stored: int
     repeated: int  # already stored by an earlier request
@@ -65,7 +65,8 @@ def ingest(*, device: Device, samples: list[Any], sent_at: Any = None, now: date
 
     Args:
         samples: objects decoded from JSON.
-        sent_at: when the device sent the samples, by its own clock, as in JSON; or None.
+        sent_at: the time at which the device sent the samples, by its own clock; a value
+            decoded from JSON, or None if unknown.
 
     Raises:
         NoSamples: the list is empty.
@@ -118,7 +119,7 @@ def with_retries(act: Callable[[], T]) -> T:
 
 
 def _call_extension_point(device: Device, newest: Row) -> None:
-    """Call the subscribers. The samples stay stored if a subscriber's query fails."""
+    """Call the subscribers to stored samples. If their queries fail, the samples stay stored."""
     for subscriber in sample_stored:
         try:
             subscriber(device, newest)

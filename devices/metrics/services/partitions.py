@@ -37,7 +37,7 @@ class PartitionedTable:
         return f"{self.table}_{moment.astimezone(UTC):{self.date_format}}"
 
     def partition_bounds(self, moment: datetime) -> tuple[datetime, datetime]:
-        """Return the start (inclusive) and end (exclusive) of the partition."""
+        """Return the start (inclusive) and end (exclusive) of the partition for this moment."""
         start = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         if self.span == "day":
             return start, start + timedelta(days=1)
@@ -53,7 +53,7 @@ ROLL_UPS = tuple(
 
 
 def create_for(moments: Iterable[datetime]) -> int:
-    """Create the missing partitions for rows of these times. Return their number."""
+    """Create the missing partitions for rows of these times. Return the number created."""
     required = {
         (table.partition_name(moment), table, table.partition_bounds(moment))
         for moment in moments
@@ -71,14 +71,14 @@ def create_for(moments: Iterable[datetime]) -> int:
 def create_ahead(*, now: datetime) -> int:
     """Create the missing partitions for the coming days and for late samples.
 
-    Late samples may be as old as the retention. Return the number of missing partitions.
+    Late samples may be as old as the retention. Return the number of created partitions.
     """
     days = range(-settings.METRICS_RETENTION_DAYS, AHEAD.days + 1)
     return create_for(now + timedelta(days=day) for day in days)
 
 
 def drop_expired(table: PartitionedTable, *, before: datetime) -> list[str]:
-    """Drop the partitions that end at or before a time. Return their names.
+    """Drop the partitions that end at or before the given time. Return their names.
 
     A partition is detached before it is dropped, without blocking readers and writers
     of the table. Partitions that a crash left detached, or half detached, are dropped
@@ -94,7 +94,10 @@ def drop_expired(table: PartitionedTable, *, before: datetime) -> list[str]:
 
 @transaction.atomic
 def _create(name: str, table: PartitionedTable, bounds: tuple[datetime, datetime]) -> None:
-    """Create a separate table and attach it. This does not block readers and writers."""
+    """Create a partition as a separate table and attach it.
+
+    Readers and writers of the partitioned table are not blocked.
+    """
     quote = connection.ops.quote_name
     transaction_lock("metrics partitions")
     if _exists(name):

@@ -17,7 +17,7 @@ def compute_percentiles(
 ) -> int:
     """Compute the percentiles of one batch of due roll-ups, the longest due first.
 
-    The rows are locked in one statement and computed in the next one. The second
+    The rows are locked in one statement and computed in the next statement. The second
     statement has a newer snapshot, so a sample committed before the lock was taken is
     included. The next run computes rows that are locked by another transaction.
 
@@ -47,7 +47,7 @@ def compute_percentiles(
 
 
 def _update_percentiles(bucket: str) -> str:
-    """Return SQL that updates the roll-ups given as arrays of device ids and times."""
+    """Return SQL that updates percentiles. Parameters are arrays of device ids and times."""
     names = [measure.name for measure in MEASURES]
     return f"""
         WITH due AS MATERIALIZED (

@@ -38,7 +38,7 @@ def get_history(
 
 
 def compute_percentiles(now: datetime) -> int:
-    """Compute all due percentiles as the periodic task does. Return how many."""
+    """Compute all due percentiles as the periodic task does. Return the number of roll-ups."""
     return sum(rollups.compute_percentiles(bucket, now=now) for bucket in ROLL_UPS)
 
 

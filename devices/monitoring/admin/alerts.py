@@ -52,7 +52,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 @admin.register(Alert)
 class AlertAdmin(PageAdmin, ReadOnlyAdmin):
-    """The admin of alerts. The actions of members are the only changes."""
+    """The admin class of alerts. Members change alerts only through actions."""
 
     list_display = ("title", "severity_label", "device_link", "state", "opened", "assignee")
     list_filter = (StatusFilter, "severity", "kind")

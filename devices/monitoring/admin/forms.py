@@ -72,7 +72,7 @@ class SubjectForm(ServiceForm):
         """Return the selected `tag` and `device`. An empty field gives None.
 
         Raises:
-            InvalidRule: the tag or device does not exist, or several devices have this name.
+            InvalidRule: the tag or device does not exist, or several devices have the entered name.
         """
         tag_name = self.cleaned_data["tag_name"]
         device_text = self.cleaned_data["device_id"]

@@ -49,7 +49,7 @@ class OverrideInline(ReadOnlyInline):
 
 @admin.register(MonitoringRule)
 class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
-    """The admin of rules, with a back-test page for each rule."""
+    """The admin class of rules, with a back-test page for each rule."""
 
     list_display = ("name", "condition", "severity_label", "scope_label", "state")
     list_filter = ("is_enabled", "kind", "severity")
@@ -147,7 +147,7 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
 
 @admin.register(RuleOverride)
 class OverrideAdmin(CascadeDeleteMixin, PortalAdmin):
-    """The admin of overrides for tags and devices. Overrides are replaced, not changed."""
+    """The admin class of overrides for tags and devices. Overrides are replaced, not edited."""
 
     list_display = ("rule", "subject", "threshold", "severity", "is_enabled")
     list_select_related = ("tenant", "rule", "tag", "device")

@@ -87,7 +87,7 @@ class RuleUpdateSerializer(RuleFields):
 
 
 class OverrideFields(StrictSerializer):
-    """An override of a rule for a tag or a device. If null, the rule's value is used."""
+    """An override of a rule for a tag or a device. For a null field, the rule's value is used."""
 
     tag = StrictCharField(max_length=64, required=False)
     device = serializers.UUIDField(required=False)

@@ -98,7 +98,7 @@ class BackTestView(APIView):
 
 
 class OverridesView(APIView):
-    """Set the override of a rule for a tag or a device, replacing an existing one."""
+    """Set the override of a rule for a tag or a device. An existing override is replaced."""
 
     @extend_schema(request=OverrideFields, responses={201: OverrideSerializer})
     def post(self, request: Request, rule_id: UUID) -> Response:
@@ -171,7 +171,7 @@ def rule_data(rule_id: UUID) -> dict[str, Any]:
 
 
 def _validated_fields(serializer_class: Any, request: Request) -> dict[str, Any]:
-    """Validate a body. Return its fields, with `tag` and `device` as model instances.
+    """Validate a request body. Return its fields, with `tag` and `device` as model instances.
 
     Raises:
         InvalidRule: the tenant has no such tag or device.

@@ -12,7 +12,7 @@ BATCH = 5_000  # alerts in one transaction
 
 
 def settle_alerts(alerts: AlertQuerySet, *, closing: Alert.Closing, now: datetime) -> int:
-    """Settle the alerts, and close the open ones. Return the number of closed alerts.
+    """Settle the alerts, and close those that are open. Return the number of closed alerts.
 
     Concurrent calls are safe, because each call skips alerts that another call has locked.
     """

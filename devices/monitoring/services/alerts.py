@@ -17,7 +17,7 @@ from tenants.models import Membership, User
 
 @transaction.atomic
 def acknowledge(*, alert_id: UUID, now: datetime) -> Alert:
-    """Mark an alert as acknowledged by the caller. Repeating this has no effect.
+    """Mark an alert as acknowledged by the caller. A repeated call has no effect.
 
     Raises:
         NoSuchAlert: there is no such alert.

@@ -3,7 +3,8 @@
 For metric rules, the roll-ups select the devices whose samples may violate the rule. The
 samples of these devices are evaluated one by one. For rules on silence, presence events
 show the pauses, which are times without contact. For rules on drift, configuration events
-show the drifts. For rules on certificates, the expiry dates are evaluated.
+show the drifts, which are times without the desired configuration. For rules on
+certificates, the expiry dates are evaluated.
 """
 
 from collections import Counter
@@ -174,7 +175,7 @@ def _metric(
 def _candidates(
     rule: MonitoringRule, start: datetime, now: datetime, threshold: float
 ) -> list[UUID]:
-    """Return devices with hours or days that violate the rule, the most affected first."""
+    """Return devices with roll-ups that may violate the rule, the most affected first."""
     opens_above = rule.operator in ("gt", "ge")
     extreme = f"{rule.measure}_{'most' if opens_above else 'least'}"
     lookup = f"{extreme}__{'gte' if opens_above else 'lte'}"
@@ -194,7 +195,7 @@ def _candidates(
 def _silence(
     rule: MonitoringRule, start: datetime, now: datetime, result: BackTest
 ) -> Iterator[Firing]:
-    """Yield each pause that exceeded the threshold, including pauses that still last."""
+    """Yield each time without contact that exceeded the threshold, even if it still lasts."""
     scope = set(in_scope(rule).values_list("pk", flat=True))
     conditions, hours = Conditions(rule), opening_hours(rule)
     returns = (
@@ -226,7 +227,7 @@ def _silence(
 def _drift(
     rule: MonitoringRule, start: datetime, now: datetime, result: BackTest
 ) -> Iterator[Firing]:
-    """Yield each drift that exceeded the threshold, including drifts that still last."""
+    """Yield each configuration drift that exceeded the threshold, even if it still lasts."""
     scope = set(in_scope(rule).values_list("pk", flat=True))
     conditions, hours = Conditions(rule), opening_hours(rule)
     events = (

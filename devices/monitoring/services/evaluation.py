@@ -47,7 +47,8 @@ def evaluate_all(*, now: datetime, device_ids: Collection[UUID] | None = None) -
     alert for a rule and a device.
 
     Args:
-        device_ids: evaluate only metric rules, and only for these devices.
+        device_ids: the devices to evaluate, with metric rules only; None for all devices and
+            all rules.
     """
     rules = MonitoringRule.objects.enabled()
     if device_ids is not None:  # their new samples affect metric rules only
@@ -68,7 +69,7 @@ def evaluate_all(*, now: datetime, device_ids: Collection[UUID] | None = None) -
 def evaluate(
     rule: MonitoringRule, *, now: datetime, device_ids: Collection[UUID] | None = None
 ) -> EvaluationResult:
-    """Evaluate one rule of the current tenant, for all devices or only for some."""
+    """Evaluate one rule of the current tenant, for the given devices or for all."""
     queries = RuleQueries(rule, now=now, device_ids=device_ids)
     closed = alert_closing.settle_alerts(
         queries.to_settle(), closing=Alert.Closing.CAUSE_GONE, now=now
@@ -91,7 +92,7 @@ def evaluate(
 
 
 def _settle_alerts_of_disabled_rules(now: datetime) -> int:
-    """Settle alerts of disabled rules. Alerts may open while a rule is being disabled."""
+    """Settle alerts of disabled rules. An alert may open while its rule is being disabled."""
     enabled = MonitoringRule.objects.enabled()
     alerts = Alert.objects.unsettled().filter(rule__isnull=False)
     return alert_closing.settle_alerts(
@@ -171,7 +172,7 @@ def _escalate(queries: RuleQueries, now: datetime) -> int:
 
 
 def _with_escalation(rule: MonitoringRule, violation: Violation) -> Violation:
-    """Raise the severity if the value is beyond the escalation threshold already."""
+    """Raise a violation's severity if its value is already beyond the escalation threshold."""
     is_escalated = (
         rule.escalation_threshold is not None
         and violation.value is not None

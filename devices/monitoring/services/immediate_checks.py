@@ -1,8 +1,8 @@
 """Queue an immediate evaluation for samples that may open or close an alert.
 
 Each web process compares the samples it has just stored with a copy of the rules that is
-at most a few seconds old. It collects the devices that may be affected, and queues one
-task for many of them. The next periodic evaluation covers other samples.
+at most a few seconds old. The process collects the devices that may be affected, and
+queues one task for many devices. The next periodic evaluation covers all other samples.
 """
 
 import threading
@@ -57,7 +57,7 @@ def check_sample(device: Device, row: Row) -> None:
 
 
 def take_pending() -> Iterable[list[UUID]]:
-    """Remove the pending devices and yield them in lists for one task each."""
+    """Remove the pending devices and yield their ids in lists. Each list is for one task."""
     with _lock:
         device_ids = list(_pending_ids)
         _pending_ids.clear()

@@ -105,7 +105,7 @@ def current_incident() -> Alert | None:
 
 
 def update_incident(*, now: datetime) -> None:
-    """Record which devices were seen again. Close the incident if it is over.
+    """Record which devices of the incident were seen again. Close the incident if it is over.
 
     An incident is over when at most `MAX_REMAINING_PERCENT` of its devices are still
     silent, or after `MAX_DURATION`. After that, silent devices get alerts of their own.

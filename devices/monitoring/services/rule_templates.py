@@ -1,4 +1,4 @@
-"""Template rules. Every new tenant gets them, and they are enabled."""
+"""Template rules, which every new tenant gets. The rules are enabled."""
 
 from datetime import datetime
 from typing import Any

@@ -81,9 +81,9 @@ def delete(*, rule: MonitoringRule, now: datetime) -> None:
 def override(
     *, rule: MonitoringRule, subject: Mapping[str, Any], now: datetime, **fields: Any
 ) -> RuleOverride:
-    """Set the override of a rule for a tag or a device, replacing an existing one.
+    """Set the override of a rule for a tag or a device. An existing override is replaced.
 
-    Values equal to those of the rule are not stored, so that they follow the rule.
+    Values equal to those of the rule are not stored, so that later changes of the rule apply.
 
     Args:
         subject: the keys `tag` and `device`. Exactly one of the values is None.
@@ -130,7 +130,7 @@ class EffectiveRule:
 
 
 def condition_of(rule: MonitoringRule, *overrides: RuleOverride) -> Condition:
-    """Return the condition of a rule with overrides. Earlier overrides take precedence."""
+    """Return a rule's condition with overrides applied. Earlier overrides take precedence."""
     values = {name: getattr(rule, name) for name in (*OVERRIDABLE, "is_enabled")}
     for override in reversed(overrides):
         for name in values:

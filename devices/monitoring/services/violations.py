@@ -51,7 +51,7 @@ class Violation:
 
 
 def in_scope(rule: MonitoringRule) -> QuerySet[Device]:
-    """Return the current tenant's devices in the scope of a rule, without retired ones."""
+    """Return the current tenant's unretired devices in the scope of a rule."""
     devices = Device.objects.not_retired()
     if rule.scope == MonitoringRule.Scope.TAG:
         return devices.filter(device_tags__tag=rule.tag_id)
@@ -61,7 +61,7 @@ def in_scope(rule: MonitoringRule) -> QuerySet[Device]:
 
 
 def max_sample_age() -> timedelta:
-    """Return the maximum sample age. A device without a newer sample has no data."""
+    """Return the maximum age of a device's newest sample. An older sample counts as no data."""
     return timedelta(seconds=MISSED_SAMPLES * settings.METRICS_INTERVAL_SECONDS)
 
 
@@ -69,7 +69,7 @@ class RuleQueries:
     """The queries that evaluate a rule for the current tenant at one moment.
 
     Args:
-        device_ids: evaluate the rule only for these devices.
+        device_ids: the devices for which the rule is evaluated; None for all devices.
     """
 
     def __init__(
@@ -209,8 +209,9 @@ class RuleQueries:
     def _lookup(self, operator: str, for_minutes: str) -> str:
         """Return Django's lookup for an operator.
 
-        Rules on silence and drift use the lookup `for_minutes`. They compare start times
-        instead of minutes, and a state that has lasted longer began earlier.
+        Rules on silence and drift use the lookup `for_minutes`. For these
+        rules, the start time of a state is compared instead of its minutes. A state that has
+        lasted longer began earlier, so the comparison is reversed.
         """
         return for_minutes if self.rule.threshold_is_minutes else LOOKUP[operator]
 

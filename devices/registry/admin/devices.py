@@ -49,7 +49,7 @@ class IdentifierInline(ReadOnlyInline):
 
 @admin.register(Device)
 class DeviceAdmin(QuarantineActions, PortalAdmin):
-    """The admin of devices. Services perform all changes. Retirement is permanent."""
+    """The admin class of devices. Services perform all changes. Retirement is permanent."""
 
     list_display = (
         "name",

@@ -9,7 +9,7 @@ from devices.registry.models import EnrollmentToken
 
 @admin.register(EnrollmentToken)
 class EnrollmentTokenAdmin(IssuedTokenAdmin):
-    """The admin of the tokens with which devices register themselves."""
+    """The admin class of the tokens with which devices register themselves."""
 
     list_display = ("name", "hint", "state", "used", "reregistration", "expires", "made")
     service_form = EnrollmentTokenForm

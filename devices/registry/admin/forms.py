@@ -87,7 +87,8 @@ class UpdateForm(ServiceForm):
 class EnrollmentTokenForm(ServiceForm):
     """Create an enrollment token.
 
-    The returned row has the token in `shown_once`, so that the next page can display it.
+    `call_service` returns the new row with the token in `shown_once`, so that the next page
+    can display the token.
     """
 
     tenant = tenant_field()

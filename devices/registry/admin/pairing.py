@@ -61,7 +61,10 @@ class ApprovalForm(forms.Form):
 
 @never_cache
 def pair(request: HttpRequest) -> HttpResponse:
-    """Show the code form. For a valid code, show the device and approve or deny it."""
+    """Show the form for the code. For a valid code, show the device and the approval form.
+
+    The member approves or denies the pairing with the approval form.
+    """
     tenant_ids = tenant_ids_for_pairing(request)
     if not tenant_ids:
         raise PermissionDenied
@@ -82,10 +85,10 @@ def pair(request: HttpRequest) -> HttpResponse:
 
 
 def tenant_ids_for_pairing(request: HttpRequest) -> list[Any]:
-    """Return the ids of the tenants in which this user may register devices now.
+    """Return the ids of the tenants in which the signed-in user may register devices now.
 
-    Tenants that require a second factor are omitted until the user has verified one. The
-    tenant that is selected in the session makes no difference.
+    Tenants that require a second factor are omitted unless the user has verified a second
+    factor. The tenant that is selected in the session makes no difference.
     """
     user = signed_in_user(request)
     has_second_factor = second_factor_verified(request, second_factor.active_version(user))

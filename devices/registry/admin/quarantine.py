@@ -29,7 +29,7 @@ QUARANTINE_DETAIL_ACTIONS = ("quarantine_one", "release_one")
 
 
 class PendingDecisionFilter(admin.SimpleListFilter):
-    """Filter devices that need a decision by a member."""
+    """Filter devices in quarantine, or devices that request to register again."""
 
     title = "pending decision"
     parameter_name = "pending"

@@ -30,7 +30,7 @@ class DeviceAuthentication(BearerAuthentication):
 
 
 class EnrollmentAuthentication(BearerAuthentication):
-    """Authenticate by a tenant's `enr_` token."""
+    """Authenticate a request by the `enr_` token of a tenant."""
 
     prefix = EnrollmentToken.prefix
 
@@ -43,7 +43,7 @@ class EnrollmentAuthentication(BearerAuthentication):
 
 
 def calling_device(request: Request) -> Device:
-    """Return the device that sent the request. Requires `MayConnect` or `IsDevice`."""
+    """Return the device that sent the request. The view needs `MayConnect` or `IsDevice`."""
     caller = request.user
     assert isinstance(caller, Device)
     return caller

@@ -58,7 +58,7 @@ class PairTokenView(APIView):
     """Poll a pairing.
 
     The first poll after the approval returns the device and its token. While the pairing is
-    pending, and after a denial, the response is an error of RFC 8628 §3.5.
+    pending, and after a denial, the response is an error defined in RFC 8628 §3.5.
     """
 
     authentication_classes = ()

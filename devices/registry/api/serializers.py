@@ -70,7 +70,7 @@ class DeviceUpdateSerializer(StrictSerializer):
 
 
 class ReregistrationSerializer(serializers.ModelSerializer[Reregistration]):
-    """The last re-registration request of a device and its decision."""
+    """The last re-registration request of a device, and a member's decision on the request."""
 
     class Meta:
         model = Reregistration
@@ -79,7 +79,7 @@ class ReregistrationSerializer(serializers.ModelSerializer[Reregistration]):
 
 
 class DeviceSerializer(serializers.ModelSerializer[Device]):
-    """A device, as returned in lists, by its id, and by `GET /devices/me`."""
+    """A device in the responses of the device API."""
 
     serial_number = serializers.SerializerMethodField()
     android_id = serializers.SerializerMethodField()
@@ -165,7 +165,7 @@ class ConnectSerializer(StrictSerializer):
 
 
 class RenewalWindowSerializer(serializers.Serializer[Any]):
-    """When to renew the certificate (with the semantics of RFC 9773 §4)."""
+    """The time window for renewing a device's certificate (with the semantics of RFC 9773 §4)."""
 
     start = serializers.DateTimeField()
     end = serializers.DateTimeField()
@@ -242,6 +242,6 @@ class PairedSerializer(serializers.Serializer[Any]):
 
 
 class TokenSerializer(serializers.Serializer[Any]):
-    """A token. It is returned only once."""
+    """A new device token. It is returned only once."""
 
     token = serializers.CharField()

@@ -162,7 +162,7 @@ class MeView(APIView):
 
 
 def with_details(devices: QuerySet[Device]) -> QuerySet[Device]:
-    """Load everything that `DeviceSerializer` needs in a fixed number of queries."""
+    """Load the data that `DeviceSerializer` needs. The number of queries is fixed."""
     return devices.select_related("hardware", "reregistration", "next_steps").prefetch_related(
         "identifiers", "device_tags__tag"
     )

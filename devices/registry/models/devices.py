@@ -28,13 +28,13 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         return self.filter(quarantined_at__isnull=False)
 
     def requesting_reregistration(self, since: datetime) -> Self:
-        """Filter devices with a re-registration request after `since` and no decision."""
+        """Filter devices that requested to register again after `since` and await a decision."""
         return self.filter(
             reregistration__asked_at__gt=since, reregistration__decided_at__isnull=True
         )
 
     def silent(self, since: datetime) -> Self:
-        """Filter devices with status online that were last seen before `since`."""
+        """Filter devices that have the status online but were last seen before `since`."""
         return self.online().filter(last_seen__lt=since)
 
     def with_tag(self, tag: str) -> Self:
@@ -54,7 +54,9 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         return self.exclude(next_steps__configuration_waiting_since__isnull=False)
 
     def matching_text(self, text: str) -> Self:
-        """Filter devices whose name contains the text or with an identifier that starts with it.
+        """Filter devices with a name that contains the text.
+
+        Devices with an identifier that starts with the text are included too.
 
         Case and surrounding whitespace are ignored.
         """
@@ -69,8 +71,8 @@ class Device(TenantOwned):
     """A device in the field.
 
     Each connected device updates its row every minute. Therefore the row is narrow, and
-    bulky data is in related tables. No index contains `status` or `last_seen`. Such an index would
-    make the updates more expensive than a scan for silent devices.
+    bulky data is in related tables. No index contains `status` or `last_seen`,
+    because updating such an index would cost more than scanning for silent devices.
     """
 
     class Status(models.TextChoices):
@@ -154,7 +156,7 @@ class DeviceIdentifierQuerySet(models.QuerySet["DeviceIdentifier"]):
 
 
 class DeviceIdentifier(TenantOwned):
-    """A hardware identifier. Within a tenant at most one unretired device uses it."""
+    """A hardware identifier. At most one unretired device of a tenant uses the identifier."""
 
     class Kind(models.TextChoices):
         SERIAL_NUMBER = "serial_number"
@@ -226,9 +228,9 @@ class DeviceTag(TenantOwned):
 class NextSteps(TenantOwned):
     """What a device should do next, as returned by `connect`.
 
-    Other packages write their columns through `devices.registry.next_steps` in the
-    transaction of the change. Therefore `connect`, which every device calls each
-    minute, reads only one joined row.
+    Every device calls `connect` each minute. To keep this request fast, `connect` reads only
+    this row, joined to the device. Other packages write the columns of the row through
+    `devices.registry.next_steps`, in the transaction that changes their own data.
     """
 
     device = models.OneToOneField(

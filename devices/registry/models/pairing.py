@@ -22,8 +22,8 @@ class Pairing(models.Model):
     """One run of the OAuth 2.0 device authorization grant (RFC 8628).
 
     A pairing belongs to no tenant until a member approves it, so row-level security does
-    not apply to the table. The table's only tenant data are the ids of the tenant and the
-    device, which are set on approval.
+    not apply to the table. The only tenant data in the table are the ids of the tenant and
+    the device. These ids are set on approval.
     """
 
     class Status(models.TextChoices):

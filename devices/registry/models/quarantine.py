@@ -10,9 +10,9 @@ from tenants.models import Role, TenantOwned
 
 
 class Sighting(TenantOwned):
-    """The network and the key of a registration or connect, kept for clone detection.
+    """The network and the key that a device used when it registered or connected.
 
-    Rows older than `CLONE_WINDOW_SECONDS` are deleted.
+    Sightings are kept for clone detection. Rows older than `CLONE_WINDOW_SECONDS` are deleted.
     """
 
     device = models.ForeignKey(
@@ -33,7 +33,7 @@ class Sighting(TenantOwned):
 
 
 class Reregistration(TenantOwned):
-    """The last request of a registered device to register again, and its decision."""
+    """The last request of a registered device to register again, and a member's decision."""
 
     device = models.OneToOneField(
         Device, on_delete=models.CASCADE, primary_key=True, related_name="reregistration"

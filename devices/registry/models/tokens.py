@@ -19,7 +19,7 @@ class ReregistrationPolicy(models.TextChoices):
 
 
 class EnrollmentToken(IssuedToken):
-    """An `enr_` token, which devices use to register in the tenant of the token."""
+    """An `enr_` token. Devices use the token to register in its tenant."""
 
     prefix = "enr_"
     noun = "enrollment_token"

@@ -30,11 +30,11 @@ def create_enrollment_token(
     Args:
         max_uses: number of new devices that may register with the token; None for any
             number. Devices that register again are not counted.
-        lifetime: the time until it expires; None if it never expires.
-        reregistration: a `ReregistrationPolicy`.
+        lifetime: the time until the token expires; None if the token never expires.
+        reregistration: the `ReregistrationPolicy` for devices that register again.
 
     Returns:
-        The row and the token, which is not stored.
+        The row of the token, and the token itself. The token itself is not stored.
 
     Raises:
         InvalidEnrollmentToken: a value is out of range.
@@ -64,7 +64,9 @@ def create_enrollment_token(
 
 
 def count_use(token: EnrollmentToken) -> None:
-    """Count one use of a limited token, in the transaction of the registration.
+    """Count one use of an enrollment token with limited uses.
+
+    Call the function in the transaction of the registration.
 
     Raises:
         EnrollmentTokenUsedUp: no use is left.
@@ -77,7 +79,7 @@ def count_use(token: EnrollmentToken) -> None:
 
 
 def refund_use(token: EnrollmentToken) -> None:
-    """Refund one use of a limited token after a registration that failed."""
+    """Refund one use of an enrollment token with limited uses, after a failed registration."""
     if token.max_uses is not None:
         spent = EnrollmentToken.objects.filter(pk=token.pk, uses__gt=0)
         spent.update(uses=F("uses") - 1)

@@ -62,7 +62,7 @@ def fleet_silences(*, now: datetime) -> list[DomainEvent]:
 
 
 def _count_silent(*, since: datetime) -> dict[UUID, int]:
-    """Return the number of devices that went offline, by tenant.
+    """Return the number of devices that have gone offline since a time, by tenant.
 
     Tenants with fewer than `FLEET_SILENCE_MINIMUM` such devices are omitted.
     """

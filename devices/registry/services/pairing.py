@@ -98,7 +98,7 @@ def start(*, report: DeviceReport, now: datetime) -> PairingCodes:
 
 
 def find(user_code: str, *, now: datetime) -> Pairing:
-    """Return the pending pairing with this code, for a member to review.
+    """Return the pending pairing with this user code. A member then reviews the pairing.
 
     Raises:
         PairingNotFound: no pending pairing has this code.
@@ -129,7 +129,8 @@ def approve(*, pairing_id: UUID, name: str = "", tags: Iterable[str] = (), now: 
     registered keeps its row, and the new tags are added to its tags.
 
     Args:
-        name: the device's name; "" for the existing or reported name.
+        name: the device's name; "" for the existing name of a registered device, or for the
+            reported name of a new device.
 
     Raises:
         PairingAlreadyDecided: the pairing was decided by somebody else or has expired.

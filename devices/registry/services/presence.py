@@ -31,7 +31,7 @@ class ConnectReport:
     ip_address: str | None = None
 
     def differences(self, device: Device) -> dict[str, str]:
-        """Return the fields that differ from the stored device, with their new values."""
+        """Return the reported fields that differ from the stored device, with the new values."""
         fields = {
             "app_version": self.app_version,
             "os_version": self.os_version,
@@ -47,8 +47,8 @@ class ConnectReport:
 def connect(*, device: Device, report: ConnectReport, now: datetime) -> dict[str, Any]:
     """Record a connect and return the fields of the `connect` response.
 
-    Usually the device is online and unchanged. This case takes one statement and no
-    transaction, because there is no event to record.
+    Usually the device is online and unchanged. Then there is no event to record, and one
+    statement without a transaction is enough.
 
     Raises:
         DeviceNotFound: the device was retired concurrently.
@@ -65,7 +65,7 @@ def connect(*, device: Device, report: ConnectReport, now: datetime) -> dict[str
 
 
 def record_sign_of_life(*, device: Device, now: datetime) -> None:
-    """Update the last-seen time for a request other than connect, such as metrics.
+    """Update a device's last-seen time after a request other than connect, such as metrics.
 
     Raises:
         DeviceNotFound: the device was retired concurrently.
@@ -75,10 +75,10 @@ def record_sign_of_life(*, device: Device, now: datetime) -> None:
 
 
 def sweep(*, now: datetime, threshold: timedelta) -> int:
-    """Mark silent devices of all tenants offline and record an event for each.
+    """Mark silent devices of all tenants offline and record an event for each device.
 
-    A device is silent if it was last seen more than `threshold` ago. The sweep may run
-    concurrently with itself and with connects, because it skips locked rows. The next
+    A device is silent if it was last seen more than `threshold` ago. Several
+    sweeps and connects may run concurrently, because a sweep skips locked rows. The next
     sweep marks the skipped devices if they are still silent. The transaction of the last
     batch also records `FleetSilence` events.
 
@@ -170,9 +170,9 @@ def _mark_offline(*, since: datetime, now: datetime) -> int:
 def _update_silent(since: datetime, limit: int) -> list[tuple[UUID, UUID, datetime]]:
     """Set silent devices offline in one statement.
 
-    This is SQL because the ORM has no UPDATE … RETURNING. Reading the rows first would
-    double the work. The CTE is materialized because a subquery under IN may be executed
-    again for each row, with other rows as the result.
+    The statement is written in SQL, because the ORM has no UPDATE … RETURNING. Reading the
+    rows first would double the work. The CTE is materialized, because a subquery under IN
+    may be executed again for each row and then return other rows.
 
     Returns:
         Device id, tenant id and `last_seen` of each device.

@@ -44,7 +44,7 @@ def record_registration_sighting(
 
 
 def record_first_sighting(device: Device, *, key_digest: str, now: datetime) -> None:
-    """Record the network and the key of a new device. It has no earlier sightings."""
+    """Record the network and the key of a new device, which has no earlier sightings."""
     if settings.CLONE_WINDOW_SECONDS:
         _create_sighting(device, caller_network(), key_digest, now=now, registering=True)
 
@@ -52,8 +52,8 @@ def record_first_sighting(device: Device, *, key_digest: str, now: datetime) -> 
 def record_connect_sighting(device: Device, *, now: datetime) -> list[DomainEvent]:
     """Record a connect from a new address. Quarantine the device if it is cloned.
 
-    Only public addresses count. A private address is probably that of a proxy that is
-    missing in `TRUSTED_PROXIES`.
+    Only public addresses count. A private address probably belongs to a proxy
+    that is missing in `TRUSTED_PROXIES`.
 
     Args:
         device: a locked device.
@@ -119,7 +119,7 @@ def count_returns(values: Sequence[str]) -> int:
 def _add_sighting(
     device: Device, network: str, key_digest: str, *, now: datetime, registering: bool
 ) -> list[Sighting]:
-    """Add a sighting. Return the sightings to compare, including the new one.
+    """Add a sighting. Return it together with the earlier sightings to compare it with.
 
     A registration is compared with registrations only. Therefore a connect over a second
     uplink between two registrations is tolerated. A connect is compared with all

@@ -78,7 +78,8 @@ def auto_register(
 
     Args:
         report: the data that the device sends.
-        enrollment_token: the enrollment token of the call; None if a member calls.
+        enrollment_token: the token with which the device registers; None if a member
+            registers the device.
         key_digest: hexadecimal SHA-256 of the SPKI in the device's certificate signing
             request; "" if there is none.
 
@@ -86,10 +87,11 @@ def auto_register(
         InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
         IdentifiersDisagree: the identifiers belong to several devices.
         EnrollmentTokenUsedUp: the device is new and the token has no uses left.
-        ReregistrationPending, ReregistrationRefused: the device is known, and the policy
-            of the token or a member does not allow it to register again.
+        ReregistrationPending, ReregistrationRefused: the device is known and may not
+            register again. Either the policy of the token forbids this, or a member must
+            decide, or a member has refused.
         DeviceIsQuarantined: the device is in quarantine.
-        AlreadyRegistered: the call lost every race.
+        AlreadyRegistered: each attempt lost a race for an identifier.
     """
     identifiers = report.identifiers()
     for _ in range(MAX_ATTEMPTS):
@@ -108,7 +110,8 @@ def auto_register(
 def register(*, report: DeviceReport, tags: Iterable[str] = (), now: datetime) -> Device:
     """Register a device by hand, before it connects.
 
-    When the device registers itself with one of the identifiers, it uses this row.
+    When the device later registers itself with one of the identifiers, it uses the row that
+    this function creates.
 
     Raises:
         InvalidIdentifier, IdentifierRequired: see `DeviceReport.identifiers`.
@@ -167,7 +170,7 @@ def update(
 def retire(*, device: Device, reason: str = "", now: datetime) -> None:
     """Retire a device: revoke its certificates and token, release its identifiers.
 
-    Its row, certificates and events are kept as history. Retiring a retired device has
+    The device's row, certificates and events are kept as history. Retiring a retired device has
     no effect.
     """
     try:
@@ -308,7 +311,7 @@ def _add_identifiers(device: Device, identifiers: list[Identifier]) -> None:
 
 
 def _is_lost_race(error: IntegrityError) -> bool:
-    """Return True if another call registered one of the identifiers concurrently."""
+    """Return True if the error means that another call has just registered an identifier."""
     return ACTIVE_IDENTIFIER_CONSTRAINT in str(error)
 
 

@@ -19,7 +19,7 @@ REQUEST_VALIDITY = timedelta(hours=24)  # for a request and for its decision
 
 
 class MemberDecisionRequired(Exception):
-    """A member must decide. Request the decision after rolling back the registration."""
+    """A member must decide. Roll back the registration, then request the decision."""
 
     def __init__(self, device: Device) -> None:
         super().__init__(device.pk)
@@ -31,13 +31,14 @@ def check_reregistration(
 ) -> None:
     """Check that a locked device may get a new token.
 
-    A member's permission is deleted, because it is valid for one registration.
+    If a member has permitted the registration, the permission is deleted, because it is valid
+    for one registration only.
 
     Args:
-        enrollment_token: None if a member registers the device.
+        enrollment_token: the token that the device sent; None if a member registers the device.
 
     Raises:
-        ReregistrationRefused: the token's policy or a member refuses.
+        ReregistrationRefused: the token's policy or a member refuses the registration.
         MemberDecisionRequired: no member has decided yet.
     """
     if enrollment_token is None or enrollment_token.reregistration == ReregistrationPolicy.ROTATE:
@@ -60,10 +61,10 @@ def check_reregistration(
 
 @transaction.atomic
 def request_decision(device: Device, *, now: datetime) -> ReregistrationPending:
-    """Request a member's decision, at most once a day.
+    """Request a member's decision on a re-registration, at most once a day.
 
     Returns:
-        The error to raise for the device.
+        The error with which the caller answers the device.
     """
     lock_device(device.pk)
     request = Reregistration.objects.filter(device=device).first()

@@ -36,7 +36,7 @@ def set_tags(device: Device, names: Iterable[str]) -> tuple[list[str], list[str]
         names: the new tags. Blank names are ignored.
 
     Returns:
-        The names before and after, in alphabetical order.
+        The names before and after the change, each in alphabetical order.
 
     Raises:
         InvalidTag: a name is too long or contains a comma or a control character.

@@ -35,7 +35,7 @@ def client_with_token(token: str) -> APIClient:
 
 
 def register_as_clones(client: APIClient) -> Any:
-    """Register the same hardware from A, B and A; return the last response."""
+    """Register the same hardware from network A, then B, then A. Return the last response."""
     register(client, ADDRESS_A)
     register(client, ADDRESS_B)
     return register(client, ADDRESS_A)

@@ -30,7 +30,7 @@ FORM_FIELDS = {  # field of the service error → field of the form
 
 
 def new(request: HttpRequest) -> HttpResponse:
-    """Show the form; preview the number of devices, then request the bulk command."""
+    """Show the form of a bulk command. Preview the number of devices, then request the command."""
     if not request.user.has_perm(MANAGE):
         raise PermissionDenied
     form = BulkForm(request.POST or None, user=signed_in_user(request))

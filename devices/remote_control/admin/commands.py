@@ -105,7 +105,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
 @admin.register(RemoteControlSession)
 class SessionAdmin(ReadOnlyAdmin):
-    """The history of sessions; also serves the control page of each device."""
+    """The history of sessions. This class also serves the control page of each device."""
 
     list_display = ("device_name", "controller", "started", "ended", "end_reason")
     list_filter = ("end",)

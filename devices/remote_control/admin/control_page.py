@@ -56,7 +56,7 @@ KEYS = (
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
-    """Return the HTML of the panel: the active session and the latest commands."""
+    """Return the HTML of the remote control panel: active session and latest commands."""
     if not request.user.has_perm(VIEW):
         return ""
     now = timezone.now()
@@ -96,7 +96,7 @@ def control(request: HttpRequest, device_id: UUID) -> HttpResponse:
 
 @never_cache
 def state(request: HttpRequest, device_id: UUID) -> JsonResponse:
-    """Return the current state, which the open page polls."""
+    """Return the current state of the control page as JSON. The open page polls this state."""
     device = _device(request, device_id)
     with tenant_scope(device.tenant_id):
         return JsonResponse(_state(request, device))
@@ -104,7 +104,7 @@ def state(request: HttpRequest, device_id: UUID) -> JsonResponse:
 
 @require_POST
 def act(request: HttpRequest, device_id: UUID) -> JsonResponse:
-    """Start or end a session, issue or cancel a command; return the new state."""
+    """Start or end a session, or issue or cancel a command. Return the new state of the page."""
     device = _device(request, device_id)
     if not request.user.has_perm(MANAGE):
         raise PermissionDenied
@@ -158,7 +158,7 @@ def _act(request: HttpRequest, device: Device, now: datetime) -> None:
 
 
 def _state(request: HttpRequest, device: Device) -> dict[str, Any]:
-    """Return what the page shows, as JSON; `history` is HTML."""
+    """Return the data that the control page shows. The value of `history` is HTML."""
     device.refresh_from_db()
     now = timezone.now()
     session = sessions.current(device, now=now)
@@ -197,7 +197,10 @@ def _state(request: HttpRequest, device: Device) -> dict[str, Any]:
 
 
 def _command_context(row: CommandHistory, now: datetime) -> dict[str, Any]:
-    """Return the template variables of one command; steps are in milliseconds."""
+    """Return the template variables of one command.
+
+    `steps` has the milliseconds from the issue of the command to each step.
+    """
     status = row.status_at(now)
     steps = (
         ("sent", row.sent_at),
@@ -242,7 +245,7 @@ def _point_text(point: dict[str, Any]) -> str:
 def _parameters(text: str) -> Any:
     """Parse the parameters that the page sent; return None if they are not valid JSON.
 
-    The service rejects None, because parameters must be an object.
+    `issuing.issue` rejects None, because parameters must be an object.
     """
     if not text:
         return {}

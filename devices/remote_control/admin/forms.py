@@ -25,7 +25,7 @@ FILTERS = ("tag", "model", "status", "search")
 
 
 class PolicyForm(ServiceForm):
-    """Changes the remote control policy."""
+    """Form that changes the remote control policy."""
 
     tenant = tenant_field()
     allowed_types = forms.MultipleChoiceField(
@@ -54,7 +54,7 @@ class PolicyForm(ServiceForm):
 
 
 class BulkForm(forms.Form):
-    """Requests a bulk command: its type, parameters and device filter."""
+    """Form that requests a bulk command. Fields are the type, parameters and device filter."""
 
     tenant = tenant_field()
     type = forms.ChoiceField(
@@ -97,7 +97,7 @@ class BulkForm(forms.Form):
             del self.fields["tenant"]
 
     def order(self) -> dict[str, Any]:
-        """Return the arguments of `bulk_commands.preview` and `request`."""
+        """Return the arguments for `bulk_commands.preview` and `bulk_commands.request`."""
         data = self.cleaned_data
         hours, volume = data["wait_hours"], data["volume"]
         has_volume = data["type"] == "set_volume" and volume is not None

@@ -29,7 +29,7 @@ from tenants.api.permissions import current_member
 
 
 class BulkCommandsView(ListAPIView[BulkCommand]):
-    """List bulk commands, newest first, or request a new one."""
+    """List bulk commands, newest first, or request a new bulk command."""
 
     permission_classes = (MayControl,)
     serializer_class = BulkSerializer

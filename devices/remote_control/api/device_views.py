@@ -40,7 +40,8 @@ STREAM_HEADER = "X-Command-Stream"  # identifies the device to the push server
 class MyCommandsView(APIView):
     """Return the commands that the calling device has not seen.
 
-    Commands up to `after` are marked as delivered.
+    `after` is the last sequence number that the device has seen. Commands up to `after` are
+    marked as delivered.
     """
 
     permission_classes = (IsDevice,)
@@ -130,7 +131,7 @@ class MyStreamView(APIView):
 
 
 class ImageParser(BaseParser):
-    """Reads a body of any content type. The service inspects the content."""
+    """Reads a body of any content type. `screenshots.receive` inspects the content."""
 
     media_type = "*/*"
 
@@ -168,7 +169,7 @@ class UploadView(APIView):
 
 
 def _after(request: Request) -> int:
-    """Return the sequence number of the last command the device has seen; default 0.
+    """Return the sequence number of the last command that the device has seen; default 0.
 
     The `Last-Event-ID` header takes precedence over the `after` parameter. An event stream
     client that reconnects repeats the original address and adds the header, so the header

@@ -280,7 +280,7 @@ class KeySetSerializer(serializers.Serializer[Any]):
 
 
 class MyKeySetSerializer(KeySetSerializer):
-    """The public keys for a device, with the CA's signature."""
+    """The public keys that verify a device's commands. The CA has signed the keys."""
 
     endorsement = serializers.CharField(
         allow_null=True,
@@ -290,7 +290,7 @@ class MyKeySetSerializer(KeySetSerializer):
 
 
 class MyCommandSerializer(serializers.Serializer[Any]):
-    """A command for its device. Devices must trust the signed content only."""
+    """A command as the device fetches it. Devices must trust the signed content only."""
 
     id = serializers.UUIDField()
     sequence = serializers.IntegerField()

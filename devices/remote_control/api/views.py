@@ -210,7 +210,7 @@ class PolicyView(APIView):
 
 
 class SigningKeysView(APIView):
-    """Return the public keys that verify the tenant's commands, or replace the key."""
+    """Return the public keys that verify the tenant's commands, or replace the signing key."""
 
     permission_classes = (MaySetPolicy,)
 

@@ -25,7 +25,7 @@ class BulkCommand(TenantOwned):
     """A command to every device that matches a filter.
 
     A task works through the devices in the order of their ids, batch by batch.
-    `position` is the last device processed, so that an interrupted task can continue.
+    `position` is the id of the last processed device, so an interrupted task can continue.
     """
 
     class State(models.TextChoices):

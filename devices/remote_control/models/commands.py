@@ -17,7 +17,7 @@ from tenants.models import TenantOwned
 
 
 class Status(models.TextChoices):
-    """The status of a command; the last five are final."""
+    """The status of a command. The last five values are final."""
 
     QUEUED = "queued"  # the device has not fetched it yet
     SENT = "sent"  # returned in a response to the device
@@ -117,7 +117,7 @@ class CommandHistory(TenantOwned):
         return f"{self.get_type_display()} (no. {self.sequence})"
 
     def status_at(self, now: datetime) -> str:
-        """Return the status at a time. An overdue command counts as expired."""
+        """Return the status at the given time. An overdue command counts as expired."""
         is_overdue = self.status in OPEN_STATUSES and self.due_at <= now
         return Status.EXPIRED.value if is_overdue else self.status
 

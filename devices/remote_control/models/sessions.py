@@ -20,11 +20,11 @@ class SessionQuerySet(models.QuerySet["RemoteControlSession"]):
         return self.filter(ended_at__isnull=True)
 
     def in_use(self, since: datetime) -> Self:
-        """Open sessions last used after `since`, which are not idle yet."""
+        """Open sessions that are not idle: they were last used after `since`."""
         return self.open().filter(last_used_at__gt=since)
 
     def unused(self, since: datetime) -> Self:
-        """Open sessions last used at `since` or before, which are idle."""
+        """Open sessions that are idle: they were last used at `since` or before."""
         return self.open().filter(last_used_at__lte=since)
 
 

@@ -42,8 +42,8 @@ class DeviceListener(Listener):
     Args:
         sequence: the number of the device's last command.
         seen: the number of the last command that the device has seen. If `seen` is larger
-            than `sequence`, the device is notified at once. When it fetches its commands,
-            its sequence numbers are continued above `seen`.
+            than `sequence`, the device is notified at once. When the device fetches its
+            commands, the next sequence numbers are above `seen`.
     """
 
     def __init__(self, sequence: int, *, seen: int) -> None:
@@ -84,7 +84,7 @@ class DevicePush:
         self._turned = time.monotonic()
 
     async def endpoint(self, request: Request) -> Any:
-        """Return server-sent events if the device accepts them, otherwise one long poll."""
+        """Answer with server-sent events if the device accepts them, else with a long poll."""
         if self._admission.is_full or len(self.listeners) >= MAX_LISTENERS:
             return error(503, "unavailable", "Too many devices are connecting.")
         try:
@@ -111,7 +111,7 @@ class DevicePush:
         """Register a connection of a device and end its earlier connection.
 
         Args:
-            sequence: the number of the last command, as read from the database.
+            sequence: the sequence number of the device's last command, read from the database.
         """
         recent = (numbers.get(device_id, 0) for numbers in (self._recent, self._older))
         listener = DeviceListener(max(sequence, *recent), seen=seen)
@@ -133,7 +133,7 @@ class DevicePush:
         self.notify_of_updates(map(str, updates))
 
     def notify(self, sequences: Mapping[str, int]) -> None:
-        """Notify devices of the numbers of their last commands."""
+        """Notify each device of the sequence number of its last command."""
         self._forget_old()
         for device_id, sequence in sequences.items():
             self._recent[device_id] = max(sequence, self._recent.get(device_id, 0))

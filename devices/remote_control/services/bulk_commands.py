@@ -1,4 +1,4 @@
-"""Bulk commands: preview, request, confirm, process and cancel."""
+"""Preview, request, confirm, process and cancel bulk commands."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class Preview:
 def preview(
     *, type: str, parameters: Any, filter: Mapping[str, str], wait: timedelta | None, now: datetime
 ) -> Preview:
-    """Check a bulk command and count its devices, without changing anything.
+    """Check a bulk command and count its devices. Nothing is stored.
 
     Args:
         filter: the query parameters of `GET /devices`; empty matches every device.
@@ -100,8 +100,8 @@ def request(
 ) -> BulkCommand:
     """Request a bulk command.
 
-    It starts at once, unless it reaches more devices than the policy's blast radius.
-    In that case it waits until a second member confirms it.
+    The bulk command starts at once, unless it reaches more devices than the policy's blast
+    radius. In that case the bulk command waits until a second member confirms it.
 
     Args:
         filter, wait: see `preview`.
@@ -142,8 +142,8 @@ def confirm(*, bulk: BulkCommand, by: User, now: datetime) -> BulkCommand:
     """Confirm and start a bulk command that another member requested.
 
     Raises:
-        SecondPersonRequired: `by` requested it.
-        BulkCommandAlreadyDecided: it does not wait for confirmation.
+        SecondPersonRequired: `by` requested the bulk command.
+        BulkCommandAlreadyDecided: the bulk command does not wait for confirmation.
         CommandNotAllowed: the policy no longer allows the command type.
     """
     row = _locked(bulk)
@@ -167,7 +167,7 @@ def cancel(*, bulk: BulkCommand, now: datetime) -> BulkCommand:
     """Cancel a bulk command. Commands that were already issued are not cancelled.
 
     Raises:
-        BulkCommandAlreadyDecided: it has ended.
+        BulkCommandAlreadyDecided: the bulk command has ended.
     """
     row = _locked(bulk)
     if row.state not in (State.WAITING, State.RUNNING):
@@ -179,8 +179,9 @@ def cancel(*, bulk: BulkCommand, now: datetime) -> BulkCommand:
 def process_next_batch(*, now: datetime) -> bool:
     """Issue the next batch of commands of one running bulk command.
 
-    Each batch is one transaction, which also stores the id of its last device. A
-    process that is killed leaves no batch half done, and no device is commanded twice.
+    Each batch is one transaction. The transaction also stores the id of the last device of
+    the batch. If a process is killed, no batch is half done, and no device gets the command
+    twice.
 
     Returns:
         False if no bulk command is running.
@@ -201,7 +202,7 @@ def any_running() -> bool:
 
 @transaction.atomic
 def lapse_unconfirmed(*, now: datetime) -> int:
-    """End bulk commands that were not confirmed in time. Return how many."""
+    """End bulk commands that were not confirmed in time. Return their number."""
     waiting = BulkCommand.every_tenant.waiting().filter(
         requested_at__lte=now - CONFIRMATION_TIMEOUT
     )
@@ -212,7 +213,7 @@ def lapse_unconfirmed(*, now: datetime) -> int:
 
 
 def outcomes(bulk: BulkCommand) -> dict[str, int]:
-    """Return the number of commands of a bulk command by status."""
+    """Return how many commands of a bulk command have each status."""
     rows = CommandHistory.objects.filter(bulk=bulk).order_by().values("status")
     return dict(rows.annotate(count=Count("pk")).values_list("status", "count"))
 
@@ -233,10 +234,10 @@ def targets(type_: CommandType, filter: Mapping[str, str], *, now: datetime) -> 
 
 
 def _next_batch(row: BulkCommand, now: datetime) -> None:
-    """Issue the commands of the next batch of devices.
+    """Issue the commands of the next batch of devices of a bulk command.
 
-    The total never exceeds the number of devices counted at the request, even if the
-    filter matches more devices by now.
+    The devices were counted when the bulk command was requested. The total number of
+    commands never exceeds this number, even if the filter matches more devices by now.
     """
     with tenant_scope(row.tenant_id):
         remaining = row.found - row.done - row.left_out
@@ -273,7 +274,7 @@ def _next_batch(row: BulkCommand, now: datetime) -> None:
 
 
 def _next_devices(row: BulkCommand, limit: int, now: datetime) -> list[UUID]:
-    """Return the ids of the next devices.
+    """Return the ids of the next devices of a bulk command.
 
     The list is empty if the deadline has passed or the command is no longer allowed.
     Devices registered after the request are left out.
@@ -319,7 +320,7 @@ def _finish(row: BulkCommand, state: str, now: datetime) -> None:
 
 
 def state_at(row: BulkCommand, now: datetime) -> str:
-    """Return the state of a bulk command: `lapsed` if the time for confirmation has passed."""
+    """Return the state of a bulk command. It is `lapsed` if it was not confirmed in time."""
     deadline = row.requested_at + CONFIRMATION_TIMEOUT
     is_lapsed = row.state == State.WAITING and deadline <= now
     return State.LAPSED.value if is_lapsed else row.state

@@ -1,4 +1,4 @@
-"""End commands without an answer from the device, by cancellation or expiry."""
+"""Cancel commands, and let commands expire that the device has not answered in time."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -30,7 +30,7 @@ def finish(
     result: Any = None,
     now: datetime,
 ) -> None:
-    """End open commands, in the transaction that has locked their queues.
+    """End open commands. The current transaction has locked the queues of these commands.
 
     Removes redacted parameters and publishes events. No events are published for gestures.
     """
@@ -66,7 +66,7 @@ def cancel(*, command: CommandHistory, by: str, now: datetime) -> CommandHistory
 
     Raises:
         NoSuchCommand: the current tenant has no such command.
-        CommandNotCancellable: the device has fetched it, or it has ended.
+        CommandNotCancellable: the device has fetched the command, or the command has ended.
     """
     queues.lock([command.device_id])
     row = first_or_raise(CommandHistory.objects.filter(pk=command.pk), NoSuchCommand)

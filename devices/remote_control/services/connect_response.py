@@ -1,4 +1,4 @@
-"""The `connect` response fields about commands and the push notification stream."""
+"""Fields of the `connect` response that describe commands and the notification stream."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,10 @@ PATH = "/devices/me/commands/stream"
 
 
 def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
-    """Return the fields; a device in quarantine gets no commands and no stream."""
+    """Return the fields of the `connect` response that describe commands and the stream.
+
+    A device in quarantine gets no commands and no stream.
+    """
     if device.quarantined_at is not None:
         return {"command_sequence": 0, "command_stream": None}
     return {

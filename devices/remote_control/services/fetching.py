@@ -1,4 +1,4 @@
-"""Let devices fetch their commands and answer them."""
+"""Let devices fetch and answer their commands."""
 
 import json
 from datetime import datetime, timedelta
@@ -76,8 +76,8 @@ def fetch(*, device: Device, after: int, now: datetime) -> list[CommandHistory]:
 def _mark_delivered(device: Device, after: int, now: datetime) -> None:
     """Mark the commands that the device has seen as delivered.
 
-    The device runs commands one after the other. Each one is due after the time that
-    the commands before it may take.
+    The device runs commands one after the other. Therefore the due time of a command
+    includes the time that the commands before it may take.
     """
     queues.lock([device.pk])
     received = CommandHistory.objects.filter(device=device, sequence__lte=after, status=Status.SENT)
@@ -93,11 +93,11 @@ def _mark_delivered(device: Device, after: int, now: datetime) -> None:
 
 @transaction.atomic
 def _raise_sequence(device: Device, after: int) -> None:
-    """Continue a device's sequence numbers above `after`.
+    """Continue the sequence numbers of a device above `after`, the last number it has seen.
 
     If a device has seen a higher number than the database contains, the database was
     restored from a backup. The device ignores commands up to the number it has seen, so
-    queued commands get new numbers above it. They are renumbered from the
+    queued commands get new numbers above that number. The commands are renumbered from the
     last to the first, so that no two commands ever have the same number.
 
     Raises:
@@ -183,7 +183,11 @@ def _check_answer(status: str, result: Any, reason: str) -> None:
 
 
 def _repeated(row: CommandHistory, status: str, result: Any, reason: str) -> CommandHistory:
-    """Accept a repeated answer to a command that has a final answer already."""
+    """Accept a repeated answer to a command that has a final answer already.
+
+    Raises:
+        CommandAlreadyAnswered: the final answer differs from the stored answer.
+    """
     repeated = (status, result if result is not None else row.result, reason)
     if status in FINAL_ANSWERS and repeated != (row.status, row.result, row.reason):
         raise CommandAlreadyAnswered(row.status)
@@ -193,7 +197,7 @@ def _repeated(row: CommandHistory, status: str, result: Any, reason: str) -> Com
 def _advance(
     row: CommandHistory, status: Status, now: datetime, within: timedelta | None = None
 ) -> None:
-    """Set the status of a command, and the missing times of this and earlier statuses."""
+    """Set the status of a command. Set the times of this and earlier statuses if missing."""
     for step in PROGRESS:
         if _rank(step) <= _rank(status) and getattr(row, TIME_FIELDS[step]) is None:
             setattr(row, TIME_FIELDS[step], now)

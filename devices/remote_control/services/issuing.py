@@ -1,4 +1,4 @@
-"""Issue commands: check them, add them to the queues and notify the devices."""
+"""Check commands, add commands to the queues of devices, and notify the devices."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -59,7 +59,7 @@ def issue(
         session_id: the session in which the client issues the command; None accepts any
             session of the member.
         wait: how long the command may wait for an offline device; None uses the
-            default of its type.
+            default of the command type.
 
     Raises:
         UnknownCommandType, InvalidParameters, InvalidDeadline: the command is invalid.
@@ -93,10 +93,10 @@ def issue(
 
 
 def create_commands(order: CommandOrder, sequences: dict[UUID, int]) -> list[CommandHistory]:
-    """Create a command for each device and notify the devices on commit.
+    """Create a command for each device. When the transaction commits, notify the devices.
 
     Args:
-        sequences: the new sequence number of each device, whose queue is locked.
+        sequences: the new sequence number of each device. The queues must be locked.
     """
     if order.type_.replaces_waiting:
         older = CommandHistory.objects.queued().filter(device__in=sequences, type=order.type_.name)
@@ -125,7 +125,7 @@ def create_commands(order: CommandOrder, sequences: dict[UUID, int]) -> list[Com
 
 
 def allowed_type(name: str) -> CommandType:
-    """Return a command type that the tenant's policy allows.
+    """Return the command type with this name, if the tenant's policy allows it.
 
     Raises:
         UnknownCommandType: the type does not exist.

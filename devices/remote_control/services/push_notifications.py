@@ -1,10 +1,11 @@
 """Publish push notifications to devices about waiting commands and updates.
 
 A notification contains a device's id and the sequence number of its last command, or
-that an update is available. A background thread publishes it through Redis after the
-commit, and the push server passes it on to connected devices. Notifications are hints
-only. If Redis is unavailable, commands and updates stay in the database, and the device
-fetches them after its next `connect` request.
+that an update is available. After the commit, a background thread publishes the
+notification through Redis. The push server passes it on to connected devices.
+
+Notifications are hints only. If Redis is unavailable, commands and updates stay in the
+database, and the device fetches them after its next `connect` request.
 """
 
 import json
@@ -34,12 +35,12 @@ def topic() -> str:
 
 
 def notify_commands(sequences: Mapping[UUID, int]) -> None:
-    """Notify devices of the sequence number of their last command, on commit."""
+    """When the transaction commits, notify each device of its last sequence number."""
     transaction.on_commit(partial(_add_commands, dict(sequences)), robust=True)
 
 
 def notify_updates(device_ids: Collection[UUID]) -> None:
-    """Notify devices on commit that an update is available for them."""
+    """When the transaction commits, notify devices that an update is available for them."""
     transaction.on_commit(partial(_add_updates, set(device_ids)), robust=True)
 
 

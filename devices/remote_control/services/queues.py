@@ -1,4 +1,4 @@
-"""Command queues of devices, each locked through the device's `NextSteps` row.
+"""Command queues of devices. The lock of a queue is the device's `NextSteps` row.
 
 Every change of a command locks this row first. Therefore sequence numbers rise by one,
 and the count of waiting commands in the `connect` response is correct.
@@ -36,7 +36,7 @@ def lock_or_create(device_id: UUID) -> None:
 
 
 def set_sequence(device: Device, sequence: int) -> None:
-    """Set the last sequence number of a queue that this transaction has locked."""
+    """Set the last sequence number of a device's queue. The queue must be locked."""
     next_steps.write(device, command_sequence=sequence)
 
 

@@ -9,7 +9,10 @@ BATCH = 5000
 
 
 def delete_old(*, before: datetime) -> int:
-    """Delete every tenant's rows that ended before a time. Return the number of rows."""
+    """Delete commands, sessions and bulk commands of every tenant that ended before a time.
+
+    Return the number of deleted rows.
+    """
     return sum(
         _delete(model, before) for model in (CommandHistory, RemoteControlSession, BulkCommand)
     )

@@ -5,11 +5,11 @@ from devices.remote_control.models import Screenshot
 
 
 def size_of(device: Device) -> tuple[int, int] | None:
-    """Return the width and height in pixels, or None if they are unknown.
+    """Return the width and height of the screen in pixels, or None if they are unknown.
 
     The device reports the size of its panel. The last screenshot shows whether the
-    panel is mounted upright. If the device has not reported a size, the last
-    screenshot of full size is used.
+    panel is mounted upright. If the device has not reported a size, the
+    size is that of the last screenshot of full size.
     """
     hardware = DeviceHardware.objects.filter(device=device).first()
     screenshots = Screenshot.objects.filter(device=device)

@@ -36,9 +36,9 @@ class ImageInfo:
 def upload_url(command: CommandHistory) -> str:
     """Return the URL to which the device uploads the screenshot.
 
-    It is valid for one upload, until the command is due. Its key is derived from the
-    command's id each time, so no secret is stored. The key is in the query string,
-    which is not logged.
+    The URL is valid for one upload, until the command is due. The URL contains a key. The
+    key is derived from the command's id each time, so no secret is stored. The key is in
+    the query string, and query strings are not logged.
     """
     secret = keyed_digests(str(command.pk), purpose=PURPOSE)[0]
     return f"{settings.PUBLIC_URL}/screenshots/{command.pk}?key={secret}"
@@ -126,7 +126,10 @@ def inspect_image(data: bytes) -> ImageInfo:
 
 
 def delete_old(*, before: datetime) -> int:
-    """Delete every tenant's screenshots taken before a time. Return the number."""
+    """Delete the screenshots that were taken before a time, of every tenant.
+
+    Return the number of deleted screenshots.
+    """
     total, batch_size = 0, BATCH
     while batch_size == BATCH:
         rows = Screenshot.every_tenant.filter(taken_at__lt=before).order_by("taken_at")

@@ -1,4 +1,4 @@
-"""Remote control sessions: start, use and end."""
+"""Start, use and end remote control sessions."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -34,7 +34,7 @@ End = RemoteControlSession.End
 
 @transaction.atomic
 def start(*, device: Device, controller: User, now: datetime) -> tuple[RemoteControlSession, bool]:
-    """Start a session, or return the controller's session if they have one already.
+    """Start a session. If the controller has a session on the device already, return it.
 
     Returns:
         The session, and whether it is new.
@@ -95,7 +95,7 @@ def end(*, device: Device, by: User, may_end_others: bool, now: datetime) -> Rem
 def touch(
     *, device: Device, by: User, session_id: UUID | None, is_required: bool, now: datetime
 ) -> RemoteControlSession | None:
-    """Check that a member may command a device, and extend their session.
+    """Check that a member may command a device, and extend the session of this member.
 
     Must run in a transaction.
 
@@ -110,7 +110,7 @@ def touch(
     Raises:
         DeviceIsControlled: another member controls the device.
         SessionEnded: the session `session_id` has ended.
-        SessionRequired: no session is active, and one is required.
+        SessionRequired: the command requires a session, and no session is active.
     """
     transaction_lock(f"control of {device.pk}")
     active = current(device, now=now)
@@ -203,7 +203,7 @@ def _end(
     *,
     skip_locked: bool = False,
 ) -> int:
-    """End sessions and cancel their gestures that no device has fetched yet.
+    """End sessions, and cancel gestures of these sessions that the device has not fetched yet.
 
     The sessions are locked and read again, so that a session that another transaction
     has ended meanwhile does not end twice.

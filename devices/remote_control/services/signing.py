@@ -1,12 +1,13 @@
 """Sign commands, and publish the tenant's keys so that devices can verify them.
 
 Each command is a JSON Web Signature in compact serialization (RFC 7515), signed with an
-Ed25519 key of the tenant (RFC 8037). It contains the id of its device and its expiry. An
-attacker on the network or in the message broker cannot forge a command. A command cannot
-be replayed either, because sequence numbers rise and the device stores the last number.
+Ed25519 key of the tenant (RFC 8037). The command contains the id of its device
+and the expiry time. An attacker on the network or in the message broker cannot forge a
+command. A command cannot be replayed either, because sequence numbers rise and the device
+stores the last number.
 
 The public keys are published as a JSON Web Key Set (RFC 7517) that the CA signs. A
-device that has its certificate's chain can verify the keys on an untrusted network.
+device that has the chain of its certificate can verify keys from an untrusted network.
 """
 
 from base64 import b64encode
@@ -63,13 +64,13 @@ def sign_command(command: CommandHistory, key: CommandSigningKey, *, more: dict[
 
 
 def current_key(*, now: datetime) -> CommandSigningKey:
-    """Return the key that signs the current tenant's commands; create it if missing."""
+    """Return the key that signs the current tenant's commands. Create the key if missing."""
     return queries.signing_key() or signing_keys.current(CommandSigningKey, now=now)
 
 
 @transaction.atomic
 def replace_key(*, now: datetime) -> CommandSigningKey:
-    """Replace the current tenant's signing key; return the new key.
+    """Replace the key that signs the current tenant's commands. Return the new key.
 
     The old key stays published for ten minutes, so that commands in transit can be verified.
     """
@@ -101,7 +102,9 @@ def key_set(*, now: datetime) -> list[dict[str, str]]:
 
 
 def endorsement(key_set: list[dict[str, str]], *, device: Device, now: datetime) -> str | None:
-    """Return the key set as a JWS signed by a CA for this device, valid for one day.
+    """Return the key set as a JWS that a CA has signed.
+
+    The JWS is valid for one device and for one day.
 
     If possible, the CA that issued the device's certificate signs the key set, because the
     device has the chain of this CA. The chain is in the `x5c` header.
@@ -141,10 +144,10 @@ def _issuer_for(device: Device, now: datetime) -> Issuer | None:
 
 
 def _signed_by_authority(issuer: Issuer, *, header: dict[str, Any], claims: dict[str, Any]) -> str:
-    """Sign with the CA's key; return a JWS.
+    """Sign claims with the key of a CA. Return the signed claims as a JWS.
 
-    RSA follows RFC 7518 §3.3. ECDSA follows §3.4: the signature is the concatenation of
-    R and S, not the DER encoding.
+    RSA signatures follow RFC 7518 §3.3. ECDSA signatures follow §3.4: the signature is the
+    concatenation of R and S, not the DER encoding.
     """
     key = issuer.key
     if isinstance(key, rsa.RSAPrivateKey):

@@ -1,6 +1,6 @@
-"""A tenant's signing keys, of which one per purpose is active.
+"""The signing keys of a tenant. One key for each purpose is active.
 
-Each is an Ed25519 key (RFC 8032), created when it is first needed. The private key is
+Each key is an Ed25519 key (RFC 8032). It is created when it is first needed. The private key is
 encrypted in the database.
 """
 
@@ -23,13 +23,13 @@ K = TypeVar("K", bound=SigningKey)
 
 
 def current(kind: type[K], *, now: datetime) -> K:
-    """Return the current tenant's active key; create it if missing."""
+    """Return the current tenant's active key of a kind. Create the key if missing."""
     return _active(kind) or _create(kind, now)
 
 
 @transaction.atomic
 def replace(kind: type[K], *, now: datetime) -> K:
-    """Replace the current tenant's active key; return the new key."""
+    """Replace the current tenant's active key of a kind. Return the new key."""
     lock_active_key(kind)
     old = current(kind, now=now)
     kind.objects.filter(pk=old.pk).update(replaced_at=now)
@@ -37,21 +37,21 @@ def replace(kind: type[K], *, now: datetime) -> K:
 
 
 def lock_active_key(kind: type[K]) -> None:
-    """Lock the current tenant's key against replacement until the transaction ends."""
+    """Lock the current tenant's active key. It is not replaced before the transaction ends."""
     transaction_lock(f"{kind.purpose} of {current_tenant_id()}")
 
 
 def private_key(key: SigningKey) -> Ed25519PrivateKey:
-    """Decrypt and return the private key.
+    """Decrypt and return the private part of a signing key.
 
     Raises:
-        DecryptionError: it was encrypted with a secret that is not among the fallbacks.
+        DecryptionError: the key was encrypted with a secret that is not among the fallbacks.
     """
     return _decrypted(key.private_key, key.purpose)
 
 
 def reencrypt(kind: type[K]) -> int:
-    """Encrypt every tenant's keys with the current `SECRET_KEY`. Return how many.
+    """Encrypt every tenant's keys with the current `SECRET_KEY`. Return their number.
 
     Raises:
         DecryptionError: a key was encrypted with a secret that is not among the fallbacks.
@@ -67,7 +67,7 @@ def reencrypt(kind: type[K]) -> int:
 
 
 def jwk(key: SigningKey) -> dict[str, str]:
-    """Return the public key as a JSON Web Key (RFC 8037 §2)."""
+    """Return the public part of a signing key as a JSON Web Key (RFC 8037 §2)."""
     return {
         "kty": "OKP",
         "crv": "Ed25519",

@@ -58,7 +58,7 @@ def picture(format: str = "PNG", size: tuple[int, int] = (64, 36)) -> bytes:
 
 
 def errors(response: Any) -> tuple[int, list[tuple[str, str | None]]]:
-    """Return the status of an error response, and each error's code and field."""
+    """Return the status of an error response, and the code and field of each error."""
     details = response.json()["errors"]
     return response.status_code, [(error["code"], error["attr"]) for error in details]
 

@@ -114,7 +114,7 @@ def test_exceeding_the_blast_radius_requires_a_second_member(
 def test_no_more_devices_are_commanded_than_were_counted(
     acting: Tenant, fleet: list[Device], operator: User, now: datetime
 ) -> None:
-    """A filter that matches more devices later must not evade the confirmation."""
+    """If the filter matches more devices later, still only the counted number gets commands."""
     row = request(operator, now, model="X96")
     Device.every_tenant.update(model="X96")
 

@@ -65,7 +65,7 @@ def device(tenant: Tenant, live_server: Any, settings: Any) -> Iterator[Device]:
 def on_control_page(
     device: Device, live_server: Any, in_browser: BrowserRunner
 ) -> Callable[..., Any]:
-    """Runs steps as a member who has opened the control page of the device."""
+    """Return a function that opens the control page as a member and runs test steps."""
 
     def run(steps: Callable[[Page], Any], role: Role = Role.OPERATOR, **options: Any) -> Any:
         user = User.objects.create_user(f"{role}@example.com", PASSWORD)
@@ -87,7 +87,7 @@ def button(page: Page, name: str) -> Any:
 
 
 def command_status(page: Page, text: str) -> Any:
-    """Return the status element of the newest command with this text."""
+    """Return the status element of the newest command that the page shows with this text."""
     row = page.locator("#control-history tr", has_text=text).first
     return row.locator(".portal-mark")
 

@@ -47,7 +47,7 @@ def command(device: Device, operator: User) -> CommandHistory:
 
 
 def reloaded(device: Device) -> Device:
-    """Return the device as authentication loads it, with its next steps."""
+    """Reload a device together with its `NextSteps` row, as authentication does."""
     rows = Device.every_tenant.select_related("next_steps")
     return rows.get(pk=device.pk)
 
@@ -333,7 +333,7 @@ class TestAnswering:
 def test_an_answer_does_not_wait_for_the_lock_of_the_device(tenant: Tenant, now: datetime) -> None:
     """An answer must not wait for the lock of the device.
 
-    It would deadlock with a retirement, which locks the device first.
+    If it waited, it would deadlock with a retirement, because that locks the device first.
     """
     device, by = online_device(tenant), create_member(tenant)
     reboot = issue_command(device, "reboot", by=by, now=now)

@@ -39,7 +39,7 @@ def command(device: Device) -> CommandHistory:
 def upload_path(
     device: Device, command: CommandHistory, as_device: Callable[..., APIClient]
 ) -> str:
-    """The path and query of the upload URL that the device received."""
+    """Return the path and query of the upload URL that the device received."""
     (fetched,) = as_device(device).get("/devices/me/commands").json()["results"]
     url = urlsplit(claims(fetched["signed"])["parameters"]["upload_url"])
     return f"{url.path}?{url.query}"

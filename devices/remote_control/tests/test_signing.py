@@ -1,4 +1,4 @@
-"""Signed commands and key sets, verified in these tests as a device verifies them."""
+"""Signed commands and key sets. The tests verify signatures as a device does."""
 
 import json
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def command(device: Device) -> CommandHistory:
 
 
 def verified(signed: str, keys: list[dict[str, str]]) -> dict[str, Any]:
-    """Verify a JWS with one of the keys; return its claims.
+    """Verify a JWS with one of the keys. Return the claims of the JWS.
 
     Raises:
         InvalidSignature: the signature is wrong.
@@ -173,7 +173,7 @@ def test_only_an_admin_replaces_the_key(acting: Tenant, member: Callable[..., AP
 
 
 def test_the_ca_of_the_devices_certificate_signs_the_keys(device: Device, now: datetime) -> None:
-    """During a CA rotation, most devices trust only the old CA, so it signs their keys."""
+    """During a CA rotation, most devices trust only the old CA, so the old CA signs their keys."""
     ca = DeviceCertificatesService()
     CertificateManagementService().issue_certificate(
         device=device, csr_pem=request_for(ec_key()), now=now
@@ -221,5 +221,5 @@ def _verify(certificate: x509.Certificate, algorithm: str, data: bytes, signatur
 
 
 def _standard(text: str) -> bytes:
-    """Decode base64 with the standard alphabet."""
+    """Decode base64 text in the standard alphabet."""
     return decoded(text.replace("+", "-").replace("/", "_").rstrip("="))

@@ -11,7 +11,7 @@ from devices.simulation.run_statistics import RunStatistics
 
 @contextmanager
 def running_fleet(fleet: Fleet) -> Iterator[RunStatistics]:
-    """Run the fleet in a thread during the block. Yield its statistics."""
+    """Run the fleet in a thread during the `with` block. Yield the statistics of the run."""
     loop, tally = asyncio.new_event_loop(), RunStatistics()
     task = loop.create_task(fleet.run(tally))
 

@@ -23,7 +23,7 @@ NIGHT = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 
 
 def profile_with(condition: str = HEALTHY) -> DeviceProfile:
-    """Return a device profile with this condition. Try seeds until one has it."""
+    """Return a device profile that meets the condition. Try seeds until a profile does."""
     for seed in range(10_000):
         profile = random_profile(Random(seed))
         if profile.condition == condition:

@@ -79,7 +79,7 @@ class TestPushNotifications:
 
 
 def trust_ca(client: CommandClient) -> None:
-    """Give the device the CA chain, as the response with its certificate does."""
+    """Give the device the CA chain that it normally receives together with its certificate."""
     issuer = DeviceCertificatesService().initialize_ca(now=NOW)
     pem = [certificate.public_bytes(Encoding.PEM).decode() for certificate in issuer.chain]
     client.chain = "".join(pem)

@@ -16,10 +16,10 @@ def choice_field(label: str, choices: Any, **kwargs: Any) -> Any:
 
 
 def integer_field(label: str, limits: tuple[int, int], initial: Any, help_text: str) -> Any:
-    """Return an integer field. It is required if it has an initial value.
+    """Return an integer form field. The field is required if it has an initial value.
 
     Args:
-        limits: minimum and maximum.
+        limits: minimum and maximum of the field.
     """
     return forms.IntegerField(
         label=label,

@@ -59,7 +59,7 @@ class ProductForm(ServiceForm):
 
 
 class PackageForm(ServiceForm):
-    """Create or change a draft. The file is uploaded on the next page."""
+    """Create or change the draft of a package. The file is uploaded on the next page."""
 
     product = forms.ModelChoiceField(
         queryset=SoftwareProduct.objects.none(), widget=UnfoldAdminSelectWidget

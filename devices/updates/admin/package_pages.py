@@ -30,7 +30,7 @@ State = SoftwareUpdate.State
 
 @require_http_methods(["PUT"])
 def upload(request: HttpRequest, package_id: UUID) -> HttpResponseBase:
-    """Store the file of a draft. The response is JSON for `upload.js`."""
+    """Store the uploaded file of a draft package. The response is JSON for `upload.js`."""
     package = _package(request, package_id)
     with tenant_scope(package.tenant_id):
         try:

@@ -184,7 +184,7 @@ class RolloutForm(forms.Form):
         return values
 
     def rollout_values(self) -> dict[str, Any]:
-        """Return the settings by field of `RolloutSettings`."""
+        """Return the entered settings. The keys are field names of `RolloutSettings`."""
         data = self.cleaned_data
         names = (
             "starts_at",
@@ -208,7 +208,7 @@ class RolloutForm(forms.Form):
         }
 
     def changed_values(self, rollout: Deployment) -> dict[str, Any]:
-        """Return the changed settings. Values that the form cannot show are kept."""
+        """Return the settings that the user changed. Values that the form cannot show are kept."""
         changed_fields = set(self.changed_data)
         form_fields = {
             "filter": set(FILTERS),

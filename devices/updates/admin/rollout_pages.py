@@ -177,7 +177,7 @@ def _rollback_url(rollout: Deployment) -> str:
 def _permitted_actions(
     request: HttpRequest, rollout: Deployment, counts: dict[str, int], waves: list[Any]
 ) -> dict[str, bool]:
-    """Return which buttons the signed-in user gets, by action."""
+    """Return for each action whether the signed-in user gets its button."""
     if not request.user.has_perm(MANAGE):
         return {}
     state = rollout.state

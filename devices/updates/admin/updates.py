@@ -133,7 +133,7 @@ class PackageAdmin(PageAdmin, SingleDeleteAdmin):
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: Any = None
     ) -> HttpResponse:
-        """Redirect to the page on which the file is uploaded."""
+        """Redirect to the page on which the file of the new package is uploaded."""
         messages.success(request, "The draft was created. Upload its file now.")
         return redirect(package_pages.change_url(obj))
 
@@ -218,7 +218,7 @@ class RolloutAdmin(PageAdmin, ReadOnlyAdmin):
 
 @admin.register(UpdateStatus)
 class StatusAdmin(ReadOnlyAdmin):
-    """Updates of devices, with the status of each."""
+    """The updates of devices. Each update has a status."""
 
     list_display = ("device_name", "rollout_name", "status_label", "error_text", "last_report")
     list_filter = ("status",)
@@ -243,7 +243,7 @@ class StatusAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        """Allow the filters in links to the updates of a rollout, a device or an error."""
+        """Allow the filters that links to this list use, for example the filter by rollout."""
         linked = (
             "deployment__id__exact",
             "device__id__exact",

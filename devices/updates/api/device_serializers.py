@@ -31,8 +31,8 @@ class OfferSerializer(serializers.Serializer[Any]):
     """The update that a device should install.
 
     If `rollback` is true, the device returns to an earlier version. `package` is null if
-    the server has no package of that version. The device must then use a copy that it has
-    kept.
+    the server has no package of the earlier version. The device must then use a copy of
+    the package that it has kept.
     """
 
     rollout = serializers.UUIDField(source="status.deployment_id")

@@ -34,7 +34,7 @@ class RolloutListFilter(StrictFilterSet):
 
 @extend_schema_field({"type": "integer", "minimum": 1, "maximum": MAX_WAVES})
 class WaveFilter(django_filters.NumberFilter):
-    """Filter by the number of a wave."""
+    """Filter updates by the number of their wave."""
 
     field_class = forms.IntegerField
 

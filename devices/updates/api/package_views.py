@@ -54,7 +54,7 @@ BINARY = {"application/octet-stream": {"type": "string", "format": "binary"}}
 
 
 class ProductsView(ListAPIView[SoftwareProduct]):
-    """List products, or create one."""
+    """List products, or create a product."""
 
     permission_classes = (MayPublish,)
     serializer_class = ProductSerializer
@@ -94,7 +94,7 @@ class ProductView(APIView):
 
 
 class PackagesView(ListAPIView[SoftwareUpdate]):
-    """List packages, the newest first, or create a draft."""
+    """List packages, the newest first. Or create a draft of a package."""
 
     permission_classes = (MayPublish,)
     serializer_class = PackageSerializer
@@ -114,7 +114,7 @@ class PackagesView(ListAPIView[SoftwareUpdate]):
 
 
 class PackageView(APIView):
-    """Get a package. Change or delete a draft."""
+    """Get a package. A package that is a draft can also be changed or deleted."""
 
     permission_classes = (MayPublish,)
 
@@ -218,7 +218,7 @@ class PackageFileView(APIView):
 
 
 class UpdateKeysView(APIView):
-    """Get the public key that verifies the tenant's packages, or replace the key."""
+    """Get the public key that verifies the tenant's packages, or replace the signing key."""
 
     permission_classes = (MayUseKeys,)
 
@@ -275,7 +275,7 @@ def store_uploaded_file(
 
 
 def package_file_response(request: HttpRequest, package: SoftwareUpdate) -> HttpResponseBase:
-    """Return a response with the file or the requested range of it.
+    """Return a response with the file of a package, or with the requested range of the file.
 
     If `PACKAGES_ACCEL` is set, the proxy sends the file.
 

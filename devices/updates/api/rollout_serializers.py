@@ -158,11 +158,11 @@ class PlanSerializer(serializers.Serializer[Any]):
 
 
 class WaveSerializer(serializers.Serializer[Any]):
-    """A wave. `counts` has the number of its devices in each status.
+    """A wave. `counts` has the number of devices of the wave in each status.
 
     `counts.unreached` is the number of pending devices that are offline or quarantined.
-    `counts.away` is the number of devices that are offline or quarantined in their soak
-    time, after they installed the version.
+    `counts.away` is the number of devices that installed the version and are offline or
+    quarantined in their soak time.
     """
 
     number = serializers.IntegerField()
@@ -179,7 +179,8 @@ class WaveSerializer(serializers.Serializer[Any]):
 class RolloutSerializer(serializers.Serializer[Any]):
     """A rollout.
 
-    `package` is null if the rollout is a rollback, and `rolls_back` is null if it is not.
+    A rollback has no package, so `package` is null. `rolls_back` is null for all other
+    rollouts.
     """
 
     id = serializers.UUIDField()

@@ -38,7 +38,7 @@ from tenants.api.permissions import current_member
 
 
 class RolloutsView(ListAPIView[Deployment]):
-    """List rollouts, the newest first, or create a draft."""
+    """List rollouts, the newest first. Or create a draft of a rollout."""
 
     serializer_class = RolloutSerializer
     ordering = ("-created_at", "-id")
@@ -163,7 +163,7 @@ def _action_view(
     body: type[serializers.Serializer[Any]] | None = None,
     needs_member: bool = False,
 ) -> type[APIView]:
-    """Return a view that runs an action and responds with the resulting rollout."""
+    """Return a view that runs an action on a rollout and responds with the changed rollout."""
 
     class ActionView(APIView):
         @extend_schema(

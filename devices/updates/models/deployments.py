@@ -106,8 +106,8 @@ class DeploymentWave(TenantOwned):
     """A wave of a rollout. Its size includes the waves before it.
 
     Opening a wave means offering the update to its devices. `position` is the id of the
-    last device that was checked meanwhile. `ceiling` is the first position after the
-    wave's devices, in the order that `services.targets` describes.
+    last device that was checked while the wave was being opened. `ceiling` is the first
+    position after the devices of the wave, in the order that `services.targets` describes.
     """
 
     class State(models.TextChoices):

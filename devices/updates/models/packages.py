@@ -21,7 +21,7 @@ class SoftwareProduct(TenantOwned):
     """Software that is installed on devices and released in versions."""
 
     class Reports(models.TextChoices):
-        """Which of the versions that a device reports is the version of this product."""
+        """Which version that a device reports is the version of the product: app or OS."""
 
         APP_VERSION = "app_version", "app version"
         OS_VERSION = "os_version", "OS version"

@@ -15,7 +15,7 @@ from tenants.models import TenantOwned
 
 
 class Status(models.TextChoices):
-    """Status of an update on a device. The last four are final."""
+    """Status of an update on a device. The last four values are final."""
 
     PENDING = "pending"  # the device has not started; it may be offline
     DOWNLOADING = "downloading"
@@ -46,9 +46,9 @@ class UpdateStatusQuerySet(models.QuerySet["UpdateStatus"]):
 class UpdateStatus(TenantOwned):
     """The update of a device in a rollout. Rows are kept as the device's update history.
 
-    `version` is the target version and `package` its package. A rollback can have a
-    target version without a package. `installed_at` is when the device was first online
-    with the target version.
+    `version` is the target version, and `package` is the package of this version. A
+    rollback can have a target version without a package. `installed_at` is when the
+    device was first online with the target version.
     """
 
     # The foreign keys need no index, because the indexes below start with these columns.

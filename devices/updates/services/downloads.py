@@ -1,4 +1,4 @@
-"""Limit how many devices of a tenant download at the same time, with slots in Redis.
+"""Slots in Redis limit how many devices of a tenant download at the same time.
 
 A device keeps its slot until it reports the end of the download, or until it has sent no
 request or report for `SLOT_TTL` seconds. Therefore an interrupted download resumes in the
@@ -48,7 +48,7 @@ def acquire_slot(device_id: UUID, *, limit: int) -> int | None:
     than a busy network.
 
     Args:
-        limit: number of slots of the tenant.
+        limit: number of download slots of the tenant.
 
     Returns:
         None if the device has a slot; otherwise the seconds until its next attempt.
@@ -69,7 +69,7 @@ def extend_slot(device_id: UUID) -> None:
 
 
 def release_slot(device_id: UUID) -> None:
-    """Release the slot of a device whose download is complete or was given up."""
+    """Release the download slot of a device. The download is complete or was given up."""
     _call_redis(lambda: _client(settings.REDIS_URL).zrem(_key(), str(device_id)))
 
 

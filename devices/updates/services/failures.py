@@ -10,7 +10,10 @@ MAX_ERROR_CODES = 50
 
 
 def by_error_code(rollout: Deployment) -> list[dict[str, Any]]:
-    """Return the error codes with their number of devices, the most frequent first."""
+    """Return each error code of a rollout with its number of failed devices.
+
+    The most frequent error code comes first.
+    """
     failed = UpdateStatus.objects.filter(deployment=rollout, status=Status.FAILED)
     codes = (
         failed.order_by().values("error_code").annotate(devices=Count("pk"), example=Max("error"))

@@ -1,4 +1,7 @@
-"""Record what devices report about their updates, in any order and any number of times."""
+"""Record what devices report about their updates.
+
+Reports can arrive in any order and repeatedly.
+"""
 
 from datetime import datetime
 from uuid import UUID
@@ -95,7 +98,12 @@ def _fail(
 
 
 def _require_repeatable(row: UpdateStatus, attempt: int, status: str) -> None:
-    """Raise an error if a report that changed nothing is neither late nor repeated."""
+    """Accept a report that changed nothing, if it is late or repeated.
+
+    Raises:
+        UpdateEnded: the update or this attempt has ended.
+        InvalidFeedback: the attempt does not exist.
+    """
     if attempt > row.attempt:
         sentence = f"The attempt does not exist. The current attempt is {row.attempt}."
         raise InvalidFeedback(sentence, field="attempt")
@@ -108,7 +116,7 @@ def _require_repeatable(row: UpdateStatus, attempt: int, status: str) -> None:
 
 
 def _is_aborted(row: UpdateStatus) -> bool:
-    """Return True if the rollout was aborted before the device started to install."""
+    """Return True if the rollout of an update was aborted before the installation started."""
     is_aborted = row.deployment.state == Deployment.State.ABORTED
     return is_aborted and row.status in (Status.PENDING, Status.DOWNLOADING)
 

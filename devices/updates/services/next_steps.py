@@ -1,4 +1,4 @@
-"""Maintain the `update_waiting` flag in the `NextSteps` row of each device.
+"""Maintain the flag `update_waiting`, which is in the `NextSteps` row of each device.
 
 A transaction that starts or ends updates first locks the `NextSteps` rows, in the order
 of the device ids. Transactions that change commands lock the same rows.
@@ -26,7 +26,7 @@ def lock(device_ids: Collection[UUID], *, skip_locked: bool = False) -> set[UUID
 
 
 def refresh_updates_waiting(device_ids: Collection[UUID]) -> None:
-    """Recompute `update_waiting` for locked devices.
+    """Recompute `update_waiting` of devices whose `NextSteps` rows are locked.
 
     An installed update in its soak time does not count as waiting.
     """

@@ -57,9 +57,9 @@ class Offer:
 
 
 def current_offer(device: Device, *, now: datetime) -> Offer | None:
-    """Return the update that the current tenant's device should install now, if any.
+    """Return the update that a device of the current tenant should install now, or None.
 
-    An update that is being installed comes first, then the newest one. A paused rollout
+    An update that is being installed comes first, then the newest update. A paused rollout
     is offered only to devices that have started the download. Updates that the device
     should no longer start are ended.
     """
@@ -127,7 +127,7 @@ def _offered_updates(device: Device) -> Iterator[UpdateStatus]:
 
 
 def is_offered(row: UpdateStatus) -> bool:
-    """Return True if the states of the rollout and the package allow the update."""
+    """Return True if an update is offered in the current states of its rollout and package."""
     state = row.deployment.state
     if row.package is not None and row.package.state != SoftwareUpdate.State.RELEASED:
         return False
@@ -139,7 +139,7 @@ def is_offered(row: UpdateStatus) -> bool:
 
 
 def _key(now: datetime) -> UpdateSigningKey:
-    """Return the current signing key, without waiting for a concurrent replacement."""
+    """Return the current signing key. Do not wait for a concurrent replacement of the key."""
     key = UpdateSigningKey.objects.filter(replaced_at__isnull=True).first()
     if key is not None:
         return key
@@ -148,7 +148,7 @@ def _key(now: datetime) -> UpdateSigningKey:
 
 
 def _exclusion_reason(row: UpdateStatus, device: Device) -> str | None:
-    """Return why a device should no longer start its update; None if it should."""
+    """Return why a device should no longer start an update; None if it may start the update."""
     reported = getattr(device, row.deployment.product.reports)
     versioning = row.deployment.product.versioning
     original = row.deployment.rolls_back
@@ -163,7 +163,10 @@ def _exclusion_reason(row: UpdateStatus, device: Device) -> str | None:
 
 
 def _window(rollout: Deployment, device: Device, now: datetime) -> WindowState:
-    """Return the window state in the time zone of the device's configuration."""
+    """Return the state of a rollout's maintenance windows for a device.
+
+    The time zone is in the configuration of the device.
+    """
     if not rollout.windows:
         return WindowState(True, None)
     row = NextSteps.objects.filter(device=device).first()

@@ -76,7 +76,7 @@ def read_range(name: str, start: int, end: int) -> Iterator[bytes]:
 
 
 def names_stored_before(moment: datetime) -> Iterator[str]:
-    """Yield the names of the files that were stored before a time."""
+    """Yield the names of the files that were stored before the given time."""
     storage = _storage()
     try:
         _, names = storage.listdir("")

@@ -1,4 +1,4 @@
-"""Create packages, receive their files, release and withdraw them."""
+"""Create, release and withdraw packages, and receive the files of packages."""
 
 import re
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def create(
     minimum_version: str = "",
     now: datetime,
 ) -> SoftwareUpdate:
-    """Create a draft of a package, without its file.
+    """Create the draft of a package. The file is received later.
 
     Args:
         target_models: device models that the package is for; empty means all models.
@@ -88,7 +88,7 @@ def create(
 
 @transaction.atomic
 def change(*, package: SoftwareUpdate, **values: Any) -> SoftwareUpdate:
-    """Change a draft.
+    """Change the draft of a package.
 
     Args:
         values: `changelog`, `platform`, `target_models` or `minimum_version`.
@@ -107,7 +107,7 @@ def change(*, package: SoftwareUpdate, **values: Any) -> SoftwareUpdate:
 
 @transaction.atomic
 def delete(*, package: SoftwareUpdate) -> None:
-    """Delete a draft and its file.
+    """Delete the draft of a package and its file.
 
     Raises:
         PackageImmutable: the package is not a draft.
@@ -120,10 +120,10 @@ def delete(*, package: SoftwareUpdate) -> None:
 def receive(
     *, package: SoftwareUpdate, spooled: UploadedFile, sha256: str = "", now: datetime
 ) -> SoftwareUpdate:
-    """Store and sign the file of a draft. It replaces the draft's previous file.
+    """Store and sign the file of a draft. The previous file of the draft is replaced.
 
     A file without a package can be left behind if the process is killed, or if the
-    result of the commit is unknown. `delete_orphaned_files` deletes it.
+    result of the commit is unknown. `delete_orphaned_files` deletes such a file.
 
     Args:
         sha256: expected hash in hexadecimal. If empty, the hash is not checked.
@@ -165,7 +165,7 @@ def receive(
 
 @transaction.atomic
 def release(*, package: SoftwareUpdate, sha256: str | None = None, now: datetime) -> SoftwareUpdate:
-    """Release a draft. A released package is immutable and can be rolled out.
+    """Release the draft of a package. A released package is immutable and can be rolled out.
 
     Args:
         sha256: hash of the file that the member has checked; None skips the check.
@@ -211,7 +211,7 @@ def withdraw(*, package: SoftwareUpdate, reason: str, now: datetime) -> Software
 
 
 def check_receivable(package: SoftwareUpdate, *, length: int | None = None) -> None:
-    """Check that a package accepts a file, before the file is received.
+    """Check that a package accepts a file. The file has not been received yet.
 
     Args:
         length: size of the file in bytes; None if there is no file to check.
@@ -244,7 +244,7 @@ def check_sha256(sha256: str) -> None:
 
 
 def delete_orphaned_files(*, before: datetime) -> int:
-    """Delete old files that belong to no package. Return how many were deleted.
+    """Delete old files that belong to no package. Return the number of deleted files.
 
     Args:
         before: files stored after this time are kept.
@@ -307,7 +307,7 @@ def _validate(row: SoftwareUpdate) -> None:
 
 
 def _read_apk(package: SoftwareUpdate, path: str) -> apk.ApkManifest | None:
-    """Read the manifest of a file; None if it is not an Android package.
+    """Return the manifest of a file; None if the file is no Android package.
 
     Raises:
         InvalidApk: the file is damaged, or is another version or application.
@@ -326,10 +326,10 @@ def _read_apk(package: SoftwareUpdate, path: str) -> apk.ApkManifest | None:
 
 
 def _check_application(package: SoftwareUpdate, application_id: str) -> None:
-    """Check that a package is the same application as the product's released packages.
+    """Check that a package has the same application id as the product's released packages.
 
     Raises:
-        InvalidApk: it is another application.
+        InvalidApk: the application id differs.
     """
     released = SoftwareUpdate.objects.filter(product=package.product).released()
     ids = released.exclude(apk=None).values_list("apk__application_id", flat=True)

@@ -15,7 +15,7 @@ LIMITS = {"approval_above": (0, 10_000_000), "concurrent_downloads": (1, 100_000
 
 
 def current_policy() -> UpdatePolicy:
-    """Return the current tenant's policy, or one with the defaults if it has none."""
+    """Return the current tenant's policy. A tenant without a policy has the defaults."""
     policy = UpdatePolicy.objects.first()
     return policy or UpdatePolicy()
 
@@ -28,7 +28,7 @@ def change(
 
     Args:
         approval_above: number of devices above which a rollout needs an approval.
-        concurrent_downloads: number of devices.
+        concurrent_downloads: number of devices that may download at the same time.
 
     Raises:
         InvalidUpdatePolicy: a limit is out of range.

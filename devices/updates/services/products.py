@@ -92,7 +92,7 @@ def delete(*, product: SoftwareProduct) -> None:
 
 
 def lock_product(product: SoftwareProduct) -> SoftwareProduct:
-    """Lock a product, so that no other transaction adds or releases versions of it.
+    """Lock a product. No other transaction can then add or release packages of this product.
 
     Raises:
         ProductNotFound: the product was deleted.

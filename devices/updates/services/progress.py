@@ -1,4 +1,4 @@
-"""Prepare the progress of a rollout for display: shares, a chart and its settings."""
+"""Prepare a rollout for display: progress bars, a chart and a summary of the settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class Part:
 
 
 def bar(counts: Mapping[str, int], total: int) -> list[Part]:
-    """Return the parts of a progress bar, with waiting devices last. Omit empty parts.
+    """Return the parts of a progress bar. Parts without devices are omitted.
 
     Args:
-        counts: devices by status, as in `DeploymentWave.counts`.
-        total: devices of the rollout or wave.
+        counts: number of devices in each status, as in `DeploymentWave.counts`.
+        total: number of devices of the rollout or wave.
     """
     parts = [
         (kind, label, sum(counts.get(status, 0) for status in statuses))
@@ -55,7 +55,7 @@ def bar(counts: Mapping[str, int], total: int) -> list[Part]:
 
 
 def total_counts(rollout: Deployment) -> dict[str, int]:
-    """Return the devices by status, summed over all waves."""
+    """Return the number of devices of a rollout in each status, summed over all waves."""
     totals: dict[str, int] = {}
     for wave in rollout.waves.all():
         for name, number in wave.counts.items():
@@ -64,9 +64,9 @@ def total_counts(rollout: Deployment) -> dict[str, int]:
 
 
 def completed_text(rollout: Deployment) -> str:
-    """Return the number of updated devices as text, such as `4 of 10`.
+    """Return the number of updated devices of a rollout as text, such as `4 of 10`.
 
-    The caller should prefetch the waves.
+    The caller should prefetch the waves of the rollout.
     """
     counts = total_counts(rollout)
     completed = counts.get(Status.COMPLETED, 0) + counts.get(Status.ROLLED_BACK, 0)
@@ -123,7 +123,7 @@ def _cumulative(
 
 
 def settings_summary(rollout: Deployment) -> list[tuple[str, Any]]:
-    """Return the settings of a rollout as labels and texts."""
+    """Return a label and a text for each setting of a rollout."""
     summary: list[tuple[str, Any]] = []
     if rollout.rolls_back is None:
         filters = [f"{name} {value}" for name, value in sorted(rollout.filter.items())]

@@ -1,8 +1,8 @@
-"""Apply the decisions of a rollout's step, in the transaction of the step.
+"""Apply the decisions of a step of a rollout, in the transaction of this step.
 
 Locks are always taken in the same order: the deployment, the `NextSteps` rows by device
-id, the `UpdateStatus` rows. First the update is offered to devices, which waits for locks.
-Then the findings (see `rollout_decision.Finding`) are handled, which skips locked rows.
+id, the `UpdateStatus` rows. First the update is offered to devices. This waits for locks.
+Then the findings (see `rollout_decision.Finding`) are handled. This skips locked rows.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -38,7 +38,7 @@ ABORTED = "The rollout was aborted."
 
 
 def apply_to_devices(rollout: Deployment, decision: DeviceDecision, *, now: datetime) -> bool:
-    """Offer the update to the next devices and handle findings.
+    """Offer the update of a rollout to the next devices, and handle the findings.
 
     Returns:
         True if more devices may have to be handled immediately.
@@ -108,7 +108,7 @@ def _open(rollout: Deployment, opening: Opening, now: datetime) -> None:
 def _offer(
     rollout: Deployment, wave: DeploymentWave, candidates: Sequence[Candidate], now: datetime
 ) -> int:
-    """Create the update rows of devices and notify the devices. Return how many rows."""
+    """Offer the update to devices and notify them. Return how many devices were offered it."""
     offered = {candidate.device_id: candidate for candidate in candidates}
     if not offered:
         return 0
@@ -199,7 +199,7 @@ def _retry(rollout: Deployment, rows: list[Row], now: datetime) -> None:
 
 
 def _write(rows: Sequence[Row], *, also: Collection[str] = (), **columns: Any) -> None:
-    """Set columns of locked rows, and refresh `update_waiting` for their devices."""
+    """Set columns of locked rows. Refresh `update_waiting` of the devices in these rows."""
     if not rows:
         return
     for row in rows:

@@ -39,10 +39,10 @@ WITHDRAWN = "The package was withdrawn."
 
 @transaction.atomic
 def start(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
-    """Start a draft, now or at its start time. A large rollout waits for approval.
+    """Start a draft rollout, now or at its start time. A large rollout waits for approval.
 
-    The rollout includes only devices that are registered now. It never includes more
-    devices than are counted now.
+    The rollout includes only devices that are registered now. The devices are counted now,
+    and the rollout never includes more devices than this number.
 
     Raises:
         RolloutStateConflict: the rollout is not a draft.
@@ -90,8 +90,8 @@ def pause(*, deployment: Deployment, reason: str = "", now: datetime) -> Deploym
     """Pause a rollout. Devices that have started the update continue.
 
     Raises:
-        RolloutStateConflict: the rollout is not scheduled, not running, and not
-            finished with open updates.
+        RolloutStateConflict: the rollout is neither scheduled nor running, and it is not
+            a finished rollout with open updates.
     """
     rollout = lock_rollout(deployment)
     is_active = rollout.state in (State.RUNNING, State.SCHEDULED)
@@ -104,7 +104,7 @@ def pause(*, deployment: Deployment, reason: str = "", now: datetime) -> Deploym
 
 @transaction.atomic
 def resume(*, deployment: Deployment, now: datetime) -> Deployment:
-    """Resume a paused rollout. Earlier failures no longer count for the threshold.
+    """Resume a paused rollout. Earlier failures no longer count for the failure threshold.
 
     Raises:
         RolloutStateConflict: the rollout is not paused.
@@ -148,8 +148,8 @@ def retry(*, deployment: Deployment, now: datetime) -> Deployment:
     """Give the devices that have failed so far another attempt.
 
     Raises:
-        RolloutStateConflict: the rollout's state does not allow it, no device has
-            failed, or the rollout is rolled back.
+        RolloutStateConflict: the rollout's state does not allow another attempt, no device
+            has failed, or the rollout is rolled back.
     """
     rollout = lock_rollout(deployment)
     if rollout.state not in (State.RUNNING, State.PAUSED, State.FINISHED):
@@ -202,9 +202,9 @@ def start_next_wave(*, deployment: Deployment, now: datetime) -> Deployment:
 def roll_back(*, deployment: Deployment, by: User, now: datetime) -> Deployment:
     """Return each device that installed the update to its previous version.
 
-    A rollback is a rollout of its own, with one wave and without thresholds. The
+    A rollback is a new rollout with one wave and without thresholds. The
     original rollout is aborted. Devices that are installing the update now are added
-    when they have finished (`extend_rollback`).
+    to the rollback when they have finished (see `extend_rollback`).
 
     Returns:
         The rollback.
@@ -263,7 +263,7 @@ def _active_rollbacks(rollout: Deployment) -> QuerySet[Deployment]:
 
 
 def extend_rollback(rollout: Deployment, now: datetime) -> bool:
-    """Extend the rollback of a rollout by devices that have installed the update meanwhile.
+    """Add devices to the rollback of a rollout, if they have installed the update meanwhile.
 
     Args:
         rollout: the original rollout, whose row is locked.

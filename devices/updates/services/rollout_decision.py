@@ -1,4 +1,4 @@
-"""Decide what a rollout does next, from snapshots and without database access.
+"""Decide what a rollout does next. Decisions use snapshots only, and no database.
 
 Each step first decides about devices (`decide_devices`). If no more devices have to be
 handled immediately, the step then decides about waves (`decide_waves`).
@@ -29,7 +29,7 @@ RECENT = timedelta(days=1)
 
 
 class Finding(StrEnum):
-    """A reason to handle a device of a rollout. Values are in the order of handling."""
+    """A reason to handle a device of a rollout. Findings are handled in the order of values."""
 
     ARRIVED = "arrived"  # online with the new version, so its soak time starts
     SUPERSEDED = "superseded"  # runs a newer version than the rollout's
@@ -73,7 +73,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Devices:
-    """Snapshot of a rollout before a step: the next devices to offer, and the findings."""
+    """Snapshot of a rollout before a step.
+
+    `batch` has the devices that may be offered the update next. `findings` has the reasons
+    to handle devices that were offered the update before.
+    """
 
     state: str
     starts_at: datetime | None = None
@@ -97,7 +101,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceDecision:
-    """The decisions of a step about devices. `findings` are in the order of handling."""
+    """The decisions of a step about devices. `findings` are handled in the given order."""
 
     wait_until: datetime | None = None
     starts: bool = False
@@ -106,7 +110,7 @@ class DeviceDecision:
 
 
 class Wave(Protocol):
-    """The fields used by decisions that both `DeploymentWave` and `WaveFigures` have."""
+    """The fields of a wave that decisions use. `DeploymentWave` and `WaveFigures` have them."""
 
     @property
     def state(self) -> str: ...
@@ -178,7 +182,7 @@ class WaveDecision:
 
 @dataclass(frozen=True, slots=True)
 class FailedDevice:
-    """A failed device, for which a member asked for another attempt."""
+    """A device whose update failed. A member has requested another attempt."""
 
     order: int | None  # its version is older (-1), equal (0) or newer (1); None if unknown
     is_rollback: bool
@@ -205,7 +209,7 @@ def decide_devices(snapshot: Devices, *, now: datetime) -> DeviceDecision:
 def decide_waves(progress: Progress, *, now: datetime) -> WaveDecision:
     """Decide whether to pause or finish the rollout, and whether to change its waves.
 
-    A finished rollout can only be paused, if too many of its late devices fail.
+    The only decision about a finished rollout is to pause it, if too many late devices fail.
     """
     interval = _interval(progress, now)
     if progress.state not in (State.RUNNING, State.FINISHED):
@@ -248,7 +252,7 @@ def retry_status(device: FailedDevice) -> Status:
 
     The update is cancelled if the device is retired, runs a newer version, or was offered
     an update by another rollout meanwhile. If the device already runs the version, its
-    soak time starts, with the status installing. Otherwise the update is pending.
+    soak time starts, and the status is installing. Otherwise the update is pending.
     """
     is_newer = device.order == 1 and not device.is_rollback
     if is_newer or device.is_retired or device.was_given_other:
@@ -257,12 +261,12 @@ def retry_status(device: FailedDevice) -> Status:
 
 
 def too_many_fail(progress: Progress) -> str:
-    """Return the reason to pause the rollout; empty if there is none.
+    """Return the reason to pause the rollout as text; empty if too few devices fail.
 
     The lower confidence bound of the failure rate is compared with the threshold, so that
-    a few failures among few devices do not pause the rollout. Devices that are under way
-    count as tried, because failures are reported sooner than successes, which have a soak
-    time.
+    a few failures among few devices do not pause the rollout. Failures are reported sooner
+    than successes, because a success has a soak time. Therefore devices that are under way
+    count as tried.
     """
     failed, tried = progress.failed, progress.tried
     if not failed or not confidence.exceeds(failed, tried, progress.failure_percent / 100):
@@ -275,7 +279,7 @@ def too_many_fail(progress: Progress) -> str:
 
 
 def has_passed(wave: Wave, *, success_percent: float) -> bool:
-    """Return True if a wave has passed, so that the next one may start.
+    """Return True if a wave has passed, so that the next wave may start.
 
     Every device must have been offered the update, and `success_percent` of the reachable
     devices must have succeeded. Reachable devices that have not started count as not
@@ -326,7 +330,10 @@ def waits_for(wave: Wave, *, success_percent: float, now: datetime) -> str:
 
 
 def _held(wave: WaveFigures, progress: Progress, now: datetime) -> tuple[int, str] | None:
-    """Return the number of a wave and why it waits; None if this event was published."""
+    """Return the number of a held wave and what it waits for.
+
+    Return None if the event that the wave is held was published already.
+    """
     if wave.is_held:
         return None
     percent = progress.success_percent
@@ -334,7 +341,7 @@ def _held(wave: WaveFigures, progress: Progress, now: datetime) -> tuple[int, st
 
 
 def _opening(batch: Batch) -> Opening | None:
-    """Select the first devices that fit; None if the rate allows no more devices now."""
+    """Return the first devices of a batch that fit; None if the rate allows no more devices."""
     if batch.capacity <= 0 and not batch.is_last:
         return None
     devices: list[Candidate] = []
@@ -350,7 +357,7 @@ def _opening(batch: Batch) -> Opening | None:
 
 
 def _interval(progress: Progress, now: datetime) -> timedelta | None:
-    """Return the time until the next step; None if no step is needed."""
+    """Return the time until the next step of a rollout; None if no further step is needed."""
     if progress.state not in (State.FINISHED, State.ABORTED):
         return INTERVAL
     if not progress.is_waiting:
@@ -361,7 +368,7 @@ def _interval(progress: Progress, now: datetime) -> timedelta | None:
 
 
 def _figures(counts: Counts) -> tuple[int, int, int]:
-    """Return how many devices succeeded, how many tried, and how many could start now."""
+    """Return how many devices succeeded, how many started, and how many could start now."""
     succeeded = sum(counts.get(status, 0) for status in SUCCEEDED)
     tried = sum(counts.get(status, 0) for status in (*UNDER_WAY, *ENDED))
     reachable = counts.get(Status.PENDING, 0) - counts.get("unreached", 0)

@@ -1,4 +1,4 @@
-"""The settings of a rollout: validate, compare and store them."""
+"""Validate, compare and store the settings of a rollout."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,7 +38,7 @@ Errors = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutSettings:
-    """The settings of a rollout. Units are those of the fields of `Deployment`."""
+    """The settings of a rollout, in the same units as the fields of `Deployment`."""
 
     filter: Mapping[str, str] = field(default_factory=dict)
     waves: Sequence[WaveSize] = DEFAULT_WAVES
@@ -52,10 +52,10 @@ class RolloutSettings:
 
 
 def validate(before: RolloutSettings, values: Mapping[str, Any]) -> RolloutSettings:
-    """Return the settings with some values replaced. The filter is not checked.
+    """Return the settings after some values are replaced. The filter is not validated.
 
     Args:
-        values: new values by field of `RolloutSettings`.
+        values: new values. The keys are field names of `RolloutSettings`.
 
     Raises:
         InvalidRollout: a value is invalid. `details` lists every error with its field.
@@ -115,7 +115,7 @@ def validate_change(rollout: Deployment, before: RolloutSettings, after: Rollout
 
 
 def changes(before: RolloutSettings, after: RolloutSettings) -> dict[str, tuple[Any, Any]]:
-    """Return the values before and after of each changed field, for an event."""
+    """Return the old and the new value of each changed setting. They are part of an event."""
     changed = {}
     for name in RolloutSettings.__dataclass_fields__:
         old, new = getattr(before, name), getattr(after, name)
@@ -135,7 +135,7 @@ def settings_of(rollout: Deployment) -> RolloutSettings:
 
 
 def apply_settings(rollout: Deployment, settings: RolloutSettings) -> None:
-    """Set the fields of a rollout. The caller saves it and writes the waves."""
+    """Set the fields of a rollout. The caller saves the rollout and its waves."""
     for name in RolloutSettings.__dataclass_fields__:
         if name != "waves":
             setattr(rollout, name, _json_value(getattr(settings, name)))
@@ -172,7 +172,7 @@ def _wave_errors(waves: Sequence[WaveSize], starts_at: datetime | None) -> Error
 
 
 def _json_value(value: Any) -> Any:
-    """Convert a setting to a value for JSON and for the columns of `Deployment`."""
+    """Convert a setting to a value that JSON and the columns of `Deployment` can store."""
     if isinstance(value, WaveSize):
         return {
             name: _json_value(getattr(value, name))

@@ -1,4 +1,4 @@
-"""Load the snapshots from which a step of a rollout decides, with read-only queries."""
+"""Load the snapshots that a step of a rollout needs to decide. Queries are read-only."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ Rows = QuerySet[UpdateStatus, Any]
 
 
 def load_devices(rollout: Deployment, *, now: datetime) -> Devices:
-    """Load the next devices of the wave that is being opened, and the findings."""
+    """Load the next devices of the wave that is being opened, and the findings of a rollout."""
     if rollout.state == State.SCHEDULED:
         return Devices(state=rollout.state, starts_at=rollout.starts_at)
     return Devices(
@@ -64,7 +64,7 @@ def load_progress(rollout: Deployment) -> Progress:
 
 
 def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
-    """Return the update rows with each finding, in the order of handling.
+    """Return for each finding the update rows that it concerns, in the order of handling.
 
     Versions are compared by the product's versioning scheme, so `2.1` equals `2.1.0`.
     Devices under way report few different versions, so one query per finding is enough.
@@ -102,7 +102,10 @@ def findings(rollout: Deployment, *, now: datetime) -> Mapping[Finding, Rows]:
 
 
 def failed_devices(rollout: Deployment, rows: Collection[UpdateStatus]) -> dict[int, FailedDevice]:
-    """Load the data that decides about the retry of failed devices, by primary key."""
+    """Load the data that is needed to decide whether failed devices get another attempt.
+
+    The keys are the primary keys of the update rows.
+    """
     others = UpdateStatus.objects.filter(
         device__in=[row.device_id for row in rows], deployment__product=rollout.product
     )
@@ -128,7 +131,10 @@ def failed_devices(rollout: Deployment, rows: Collection[UpdateStatus]) -> dict[
 
 
 def _reported_versions(rollout: Deployment, under_way: Rows) -> tuple[Q, Q]:
-    """Return the conditions for devices with the rollout's version and with a newer one."""
+    """Return two conditions on update rows.
+
+    The device of the row runs the target version, or a newer version.
+    """
     product = rollout.product
     reported = f"device__{product.reports}"
     has_version = has_newer = Q(pk__in=())
@@ -178,7 +184,10 @@ def _wave_figures(rollout: Deployment, statuses: Rows) -> list[WaveFigures]:
 def _with_unreachable(
     wave: DeploymentWave, counts: dict[str, int], statuses: Rows
 ) -> dict[str, int]:
-    """Add `unreached` and `away`. In a passed wave, all pending devices are unreached."""
+    """Return the counts of a wave with the keys `unreached` and `away` added.
+
+    In a passed wave, all pending devices are unreached.
+    """
     if wave.state == Wave.WAITING:
         return {}
     unreached = counts.get(Status.PENDING, 0)

@@ -26,7 +26,7 @@ LOAD_FACTOR = 20  # minimum time until the next step, as a multiple of a step's 
 
 
 def advance_next_rollout(*, now: datetime) -> bool:
-    """Run one step of the rollout that is due longest. Return True if there was work."""
+    """Run one step of the rollout that has been due longest. Return True if there was work."""
     with transaction.atomic():
         has_cancelled = cancel_updates_of_withdrawn_package(now=now)
     with transaction.atomic():
@@ -42,7 +42,7 @@ def advance_next_rollout(*, now: datetime) -> bool:
 
 
 def advance(rollout: Deployment, *, now: datetime) -> None:
-    """Run one step of a locked rollout. Handle its waves if no more devices are left."""
+    """Run one step of a locked rollout. Handle the waves if no device has to be handled."""
     started = time.monotonic()
     if rollout.state == Deployment.State.ABORTED:
         rollout_control.extend_rollback(rollout, now)
@@ -63,7 +63,7 @@ def advance(rollout: Deployment, *, now: datetime) -> None:
 
 
 def cancel_updates_of_withdrawn_package(*, now: datetime) -> bool:
-    """Cancel waiting updates of one withdrawn package. Return True if there were any.
+    """Cancel waiting updates of one withdrawn package. Return True if updates were cancelled.
 
     The package's file is deleted once no update waits for it.
     """

@@ -56,7 +56,7 @@ def create(
     """Create a draft of a rollout. No device is offered the update before the start.
 
     Args:
-        name: the default is product and version.
+        name: name of the rollout; by default the product and the version.
         values: settings that differ from the defaults.
 
     Raises:
@@ -85,13 +85,13 @@ def create(
 def change(
     *, deployment: Deployment, name: str | None = None, now: datetime, **values: Any
 ) -> Deployment:
-    """Change a rollout's settings. A rollout awaiting approval becomes a draft again.
+    """Change a rollout's settings. A rollout that waits for approval becomes a draft again.
 
     The filter and the start time of a started rollout cannot be changed. Waves can be
-    added or made larger, which adds devices and moves no device to another wave.
+    added or made larger. This adds devices, and no device moves to another wave.
 
     Args:
-        values: new values by field of `RolloutSettings`.
+        values: new values. The keys are field names of `RolloutSettings`.
 
     Raises:
         InvalidRollout, InvalidFilter: the settings are invalid.
@@ -135,7 +135,7 @@ def delete(*, deployment: Deployment) -> None:
     """Delete a rollout that has not started.
 
     Raises:
-        RolloutStateConflict: the rollout has started; it can be aborted.
+        RolloutStateConflict: the rollout has started. It can only be aborted.
     """
     rollout = lock_rollout(deployment)
     if rollout.state not in NOT_STARTED:
@@ -219,7 +219,7 @@ def build_plan(
 
 
 def write_waves(rollout: Deployment, sizes: Sequence[WaveSize], plan: Plan) -> None:
-    """Store the sizes of the waves. A started wave is opened again if its size changed."""
+    """Store the waves of a rollout. A started wave is opened again if its size changed."""
     waves = {wave.number: wave for wave in rollout.waves.all()}
     for number, size in enumerate(sizes, start=1):
         wave = waves.pop(number, None)
@@ -252,5 +252,5 @@ def created_event(rollout: Deployment, now: datetime) -> RolloutCreated:
 
 
 def advance_on_commit() -> None:
-    """Enqueue the task that advances rollouts when the transaction commits."""
+    """When the transaction commits, enqueue the task that advances rollouts."""
     enqueue_on_commit("devices.updates.tasks.advance_rollouts", expires=55)

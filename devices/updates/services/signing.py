@@ -24,7 +24,7 @@ ORDER_VALIDITY = timedelta(hours=1)  # then the device requests a new order
 
 
 def current_key(*, now: datetime) -> UpdateSigningKey:
-    """Return the current tenant's signing key. Create the first one if there is none.
+    """Return the current tenant's signing key. Create a key if the tenant has none.
 
     Must run in a transaction. The key is not replaced before the transaction ends. A new
     key is published to the devices with their configurations.
@@ -37,7 +37,7 @@ def current_key(*, now: datetime) -> UpdateSigningKey:
 
 
 def current_key_if_any() -> UpdateSigningKey | None:
-    """Return the current tenant's signing key, locked as in `current_key`, or None."""
+    """Lock and return the current tenant's signing key; None if the tenant has no key."""
     signing_keys.lock_active_key(UpdateSigningKey)
     return _current()
 
@@ -58,7 +58,11 @@ def replace_key(*, now: datetime) -> UpdateSigningKey:
 def sign_packages(
     key: UpdateSigningKey, *, product: SoftwareProduct | None = None, now: datetime
 ) -> None:
-    """Sign all packages that devices may still get, or only those of a product."""
+    """Sign all packages that devices may still get.
+
+    Args:
+        product: sign only the packages of this product.
+    """
     packages = SoftwareUpdate.objects.active_with_file().select_related("product")
     if product is not None:
         packages = packages.filter(product=product)
@@ -85,8 +89,8 @@ def signature(package: SoftwareUpdate, key: UpdateSigningKey, *, now: datetime) 
 def order(status: UpdateStatus, key: UpdateSigningKey, *, now: datetime) -> str:
     """Return a signed update order as a JWS with the claims `aud` and `exp` (RFC 7519).
 
-    The order is valid for one device and for `ORDER_VALIDITY`. An earlier order therefore
-    cannot be replayed to downgrade a device.
+    The order is valid for one device and for the period `ORDER_VALIDITY`. An
+    earlier order therefore cannot be replayed to downgrade a device.
     """
     header = {"kid": key.thumbprint, "typ": "update-order+jws"}
     package = status.package
@@ -105,7 +109,7 @@ def order(status: UpdateStatus, key: UpdateSigningKey, *, now: datetime) -> str:
 
 
 def reencrypt() -> dict[str, int]:
-    """Encrypt the keys of all tenants with the current `SECRET_KEY`. Return how many.
+    """Encrypt the keys of all tenants with the current `SECRET_KEY`. Return their number.
 
     Raises:
         DecryptionError: a key was encrypted with a secret that is not among the fallbacks.
@@ -114,7 +118,7 @@ def reencrypt() -> dict[str, int]:
 
 
 def configuration_keys() -> dict[str, Any]:
-    """Return the part of the tenant's device configurations that has the public key."""
+    """Return the public key as a part of the device configurations of the current tenant."""
     key = _current()
     return {} if key is None else {"update_keys": [signing_keys.jwk(key)]}
 

@@ -22,12 +22,13 @@ ReasonFor = Callable[[UpdateStatus], tuple[str, str]]  # error code, sentence
 
 
 def lock(rows: Rows, *, skip_locked: bool = True) -> list[UpdateStatus]:
-    """Lock the first `BATCH` rows. The `NextSteps` rows of their devices are locked first.
+    """Lock and return the first `BATCH` rows of a query.
 
-    Rows that no longer match the query after locking are left out.
+    The `NextSteps` rows of the devices are locked first. Rows that no longer match the
+    query after locking are left out.
 
     Args:
-        skip_locked: skip devices whose `NextSteps` another transaction has locked.
+        skip_locked: skip devices whose `NextSteps` row is locked by another transaction.
     """
     devices = dict(rows.order_by("device_id").values_list("pk", "device_id")[:BATCH])
     if not devices:
@@ -67,7 +68,7 @@ def fail(rows: Collection[UpdateStatus], reason_for: ReasonFor, *, now: datetime
     """Fail updates whose rows are locked.
 
     Args:
-        reason_for: returns the error code and the message of a row.
+        reason_for: a function that returns the error code and the message of a row.
     """
     events: list[DomainEvent] = []
     for row in rows:
@@ -90,10 +91,11 @@ def cancel(rows: Collection[UpdateStatus], *, code: str, sentence: str, now: dat
 
 
 def supersede(device_ids: Collection[UUID], by: Deployment, *, now: datetime) -> None:
-    """Cancel open updates of the product of the rollout `by`, on locked devices.
+    """Cancel open updates of locked devices that the rollout `by` replaces.
 
-    Updates in their soak time are cancelled too. Updates that are being installed are not
-    cancelled. A rollback is completed instead if the device already reports its version.
+    Only updates of the same product are cancelled. Updates in their soak time are cancelled
+    too. Updates that are being installed are not cancelled. A rollback is
+    completed instead if the device already reports its version.
     """
     replaceable = Q(status__in=STOPPABLE) | Q(status=Status.INSTALLING, installed_at__isnull=False)
     older = UpdateStatus.objects.filter(

@@ -2,7 +2,7 @@
 
 Devices are ordered by position. A position is a hash of the package's id and the device's
 id. Therefore a dry run and its rollout start with the same devices, a larger wave adds
-devices without moving any, and another package starts with other devices.
+devices but moves none to another wave, and another package starts with other devices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class WaveSize:
 
 @dataclass(frozen=True, slots=True)
 class SampleDevice:
-    """A device that a dry run lists."""
+    """One of the devices that a dry run lists as examples."""
 
     id: UUID
     name: str
@@ -62,8 +62,8 @@ class Plan:
     """The devices that a rollout would reach now.
 
     `found` devices match the filter. `eligible` of them would be updated, and `online` of
-    the eligible devices are online. `left_out` has the number of excluded devices by
-    reason.
+    the eligible devices are online. `left_out` has the number of excluded devices for
+    each reason.
     """
 
     found: int
@@ -183,7 +183,7 @@ def with_position(package_id: UUID, devices: QuerySet[Device]) -> QuerySet[Any, 
 
 
 def devices_of_rollout(rollout: Deployment, *, now: datetime) -> QuerySet[Device]:
-    """Return the devices that match the filter and were registered before the start."""
+    """Return the devices that match a rollout's filter and were registered before its start."""
     devices = matching_devices(rollout.filter, now=now)
     return devices.filter(registered_at__lte=rollout.begun_at)
 
@@ -208,14 +208,17 @@ def _waves(
 
 
 def _cumulative_count(size: WaveSize, total: int) -> int:
-    """Return how many devices a wave includes. A percentage is rounded up."""
+    """Return how many devices a wave and the waves before it include.
+
+    A percentage is rounded up.
+    """
     if size.percent is None:
         return min(total, size.count or 0)
     return min(total, ceil(total * size.percent / 100 - 1e-9))
 
 
 def _ceilings(devices: QuerySet[Device, Any], counts: Sequence[int], total: int) -> list[int]:
-    """Return the first position after the first `count` devices, for each count."""
+    """Return for each count of `counts` the first position after that many devices."""
     # Subtract half a device, so that rounding never selects the next device.
     shares = [max(0.0, (count - 0.5) / total) for count in counts]
     aggregate = _PositionsAt("position", shares=shares)
@@ -227,7 +230,7 @@ def _ceilings(devices: QuerySet[Device, Any], counts: Sequence[int], total: int)
 
 
 class _PositionsAt(Aggregate):
-    """Aggregate the positions at several shares of the ordered rows, with one sort."""
+    """Aggregate that returns the positions at several shares of the rows, with one sort."""
 
     function = "percentile_disc"
     template = "%(function)s(%(shares)s) WITHIN GROUP (ORDER BY %(expressions)s)"

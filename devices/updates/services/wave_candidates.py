@@ -1,4 +1,4 @@
-"""Find the next devices of a wave that is being opened, with read-only queries."""
+"""Find the next devices of the wave that is being opened. All queries are read-only."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def next_batch(rollout: Deployment, *, now: datetime) -> Batch | None:
-    """Return the next devices of the wave that is being opened; None without such a wave."""
+    """Return the next batch of the wave that is being opened; None if no wave is being opened."""
     wave = rollout.waves.filter(state=DeploymentWave.State.RUNNING, is_open=False).first()
     if wave is None:
         return None
@@ -56,7 +56,7 @@ def opened_in_minute(rollout: Deployment, *, now: datetime) -> tuple[datetime, i
 
 
 def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
-    """Return the rows of devices that run the rollout's version and had another one before.
+    """Return the rows of devices that run the rollout's version and ran another one before.
 
     Versions are compared in Python by the product's versioning scheme. Few different
     versions occur, so this is fast.
@@ -77,7 +77,10 @@ def rollback_candidates(rollout: Deployment) -> QuerySet[UpdateStatus]:
 
 
 def _candidates(rollout: Deployment, wave: DeploymentWave, now: datetime) -> Sequence[Candidate]:
-    """Return the next devices without a row, at most `BATCH`, ordered by id."""
+    """Return at most `BATCH` next devices of a wave, ordered by id.
+
+    Devices that have an update row of this rollout are left out.
+    """
     if rollout.package is None:
         return _to_roll_back(rollout, wave)
     return _to_update(rollout, rollout.package, wave, now)
@@ -115,10 +118,10 @@ def _to_update(
 def _of_small_wave(
     rollout: Deployment, wave: DeploymentWave, rows: QuerySet[Any, Any]
 ) -> list[Any] | None:
-    """Return the devices of a wave that is a small part of a large fleet; otherwise None.
+    """Return the next devices of a wave that is a small part of a large fleet; otherwise None.
 
     A query ordered by id would be slow, because it searches a large part of the table for
-    each of these few devices. One scan finds all of them, and they are sorted here.
+    each device. One scan finds all devices of the wave, and they are sorted in Python.
     """
     lower = rollout.waves.filter(number__lt=wave.number).aggregate(ceiling=Max("ceiling"))[
         "ceiling"
@@ -137,7 +140,7 @@ def _of_small_wave(
 def _promised(
     rollout: Deployment, package: SoftwareUpdate, device_ids: Iterable[UUID]
 ) -> set[UUID]:
-    """Return the devices to which another rollout offers this version or a newer one."""
+    """Return the devices to which another rollout offers the same or a newer version."""
     others = UpdateStatus.objects.open().filter(
         device__in=device_ids,
         deployment__product=rollout.product_id,
@@ -153,7 +156,7 @@ def _promised(
 
 
 def _to_roll_back(rollout: Deployment, wave: DeploymentWave) -> Sequence[Candidate]:
-    """Return the devices to roll back, each with its previous version."""
+    """Return the next devices to roll back, each with its previous version."""
     assert rollout.rolls_back is not None
     known = UpdateStatus.objects.filter(deployment=rollout, device=OuterRef("device"))
     rows = list(

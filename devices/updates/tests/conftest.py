@@ -1,4 +1,4 @@
-"""Fixtures: a folder for package files, and no download slots in use."""
+"""Fixtures: temporary folders for package files, and the deletion of download slots."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from redis import Redis
 
 @pytest.fixture(autouse=True)
 def package_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Store package files and uploads in temporary folders. Return the former."""
+    """Store package files and uploads in temporary folders. Return the folder of package files."""
     root, uploads = tmp_path / "packages", tmp_path / "uploads"
     monkeypatch.setenv("PACKAGES_ROOT", str(root))  # for other processes
     monkeypatch.setenv("UPLOADS_ROOT", str(uploads))

@@ -1,4 +1,4 @@
-"""Test helpers: create products, packages, rollouts and devices, and report as a device."""
+"""Test helpers: create products, packages, rollouts and devices, and send device reports."""
 
 import hashlib
 import io
@@ -55,7 +55,7 @@ def create_draft(now: datetime, version: str = "2.0.0", **more: Any) -> Software
 
 
 def spool_file(folder: Path, content: bytes = CONTENT) -> UploadedFile:
-    """Return a file as if it had been uploaded."""
+    """Write content to a folder. Return it as an uploaded file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"upload-{len(list(folder.iterdir()))}"
     path.write_bytes(content)
@@ -90,7 +90,7 @@ def wave_sizes(*percents: float) -> list[Any]:
 
 
 def run_due_steps(now: datetime) -> int:
-    """Run all due steps of rollouts. Return how many were run."""
+    """Run all due steps of rollouts. Return the number of steps."""
     steps = 0
     while rollout_tick.advance_next_rollout(now=now):
         steps += 1
@@ -110,7 +110,7 @@ def status_counts(rollout: Deployment) -> dict[str, int]:
 
 
 def devices_in(rollout: Deployment, wave: int | None = None) -> set[Any]:
-    """Return the ids of the devices that were offered the update."""
+    """Return the ids of the devices that were offered the update of a rollout."""
     rows = UpdateStatus.objects.filter(deployment=rollout)
     if wave is not None:
         rows = rows.filter(wave__number=wave)
@@ -129,7 +129,7 @@ def send_report(
 
 
 def install_update(rollout: Deployment, device_id: Any, now: datetime) -> None:
-    """Report a complete installation, and come back with the new version."""
+    """Report as a device that an update is installed, and connect with the new version."""
     update = UpdateStatus.objects.get(deployment=rollout, device=device_id)
     send_report(rollout, device_id, "downloading", now, progress=50)
     send_report(rollout, device_id, "installing", now)
@@ -208,7 +208,7 @@ def _element(name: int, rows: list[bytes]) -> bytes:
 def create_rollout_rows(
     device: Device, now: datetime, *, by: User
 ) -> tuple[SoftwareProduct, SoftwareUpdate, Deployment, UpdateStatus]:
-    """Create a product, a package, a rollout and the update of a device in it."""
+    """Create a product, a package, a rollout and the update of a device in this rollout."""
     tenant = device.tenant
     product = SoftwareProduct.every_tenant.create(
         tenant=tenant, name="Ours Unmistakably", created_at=now

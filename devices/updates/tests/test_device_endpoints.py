@@ -39,7 +39,7 @@ Calling = Callable[[Device], APIClient]
 
 @pytest.fixture
 def clock() -> datetime:
-    """Use the real time, because the API does."""
+    """Return the real time, because the API uses the real time."""
     return datetime.now(UTC)
 
 
@@ -237,7 +237,7 @@ class TestOffer:
         clock: datetime,
         as_device: Calling,
     ) -> None:
-        """The window is open now in one time zone, and closed in the other."""
+        """The maintenance window is open now in one time zone, and closed in another."""
         utc = clock.astimezone(UTC)
         day = f"{utc:%A}".lower()
         for device, zone in zip(devices, ("UTC", "Pacific/Kiritimati"), strict=True):

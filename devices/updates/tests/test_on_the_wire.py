@@ -1,4 +1,4 @@
-"""Tests of uploads and downloads over a real web server, from a disk and from S3."""
+"""Tests of uploads and downloads with a real web server. Files are on a disk or in S3."""
 
 import hashlib
 import http.client
@@ -242,7 +242,7 @@ def test_a_file_without_a_content_length_is_rejected(
 ) -> None:
     """A file without a declared length is rejected.
 
-    The server could not detect that its upload was interrupted.
+    Without the length, the server could not detect that an upload was interrupted.
     """
     status, response = server.put(package, iter([PIECE, PIECE[:100]]))
 
@@ -298,7 +298,7 @@ def test_a_declared_size_above_the_limit_is_rejected_before_the_upload(
 
 @contextmanager
 def proxied(server: Server, root: Path, folder: Path) -> Iterator[int]:
-    """Run nginx before the server, with the file locations of `deploy/nginx`."""
+    """Run nginx as a proxy of the server. Its file locations are those of `deploy/nginx`."""
     (port,) = free_ports(1)
     configuration = (BASE / "deploy/nginx/provisioning.conf").read_text()
     locations = configuration[configuration.index("    # The file of a package") :]

@@ -1,4 +1,4 @@
-"""Tests of the decisions about rollouts, from snapshots without a database."""
+"""Tests of the decisions about rollouts. Decisions use snapshots and no database."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

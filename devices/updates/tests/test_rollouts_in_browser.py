@@ -42,7 +42,7 @@ def tenant() -> Tenant:
 
 @pytest.fixture
 def run_fleet(tenant: Tenant, live_server: Any, settings: Any) -> Any:
-    """Return a context manager that runs a fleet in which some updates fail."""
+    """Return a context manager that runs a simulated fleet in which some updates fail."""
     settings.RATES = dict.fromkeys(settings.RATES)
     settings.PUBLIC_URL = live_server.url
     with tenant_scope(tenant.pk):
@@ -76,7 +76,7 @@ def run_fleet(tenant: Tenant, live_server: Any, settings: Any) -> Any:
 
 @contextmanager
 def running_steps() -> Iterator[None]:
-    """Run due steps in a thread, as beat and a worker do."""
+    """Run due steps of rollouts in a thread, as Celery beat and a worker do."""
     stop = threading.Event()
 
     def run() -> None:
@@ -98,7 +98,7 @@ def running_steps() -> Iterator[None]:
 
 @pytest.fixture
 def as_admin(tenant: Tenant, live_server: Any, in_browser: BrowserRunner) -> Callable[..., Any]:
-    """Return a function that runs steps in a browser as a signed-in administrator."""
+    """Return a function that signs an administrator in to a browser and runs test steps."""
     user = User.objects.create_user("admin@ours.example", PASSWORD)
     MembershipFactory.create(tenant=tenant, user=user, role=Role.ADMIN)
 
@@ -178,7 +178,10 @@ def test_a_rollout_with_many_failures_pauses_and_can_be_rolled_back(
 
 
 def wait_for_state(page: Page, state: str) -> None:
-    """Wait for a state. Reload the page, because it polls rarely without a stream."""
+    """Wait until the page shows a state of the rollout.
+
+    The page is reloaded, because it polls rarely if it has no event stream.
+    """
     heading = page.locator("#rollout-title")
     for _ in range(60):
         if heading.inner_text() == state:

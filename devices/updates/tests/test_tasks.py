@@ -1,4 +1,4 @@
-"""Tests of the tasks in a Celery worker, and of steps that run in parallel."""
+"""Tests of the update tasks in a Celery worker, and of rollout steps that run in parallel."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
