@@ -108,7 +108,7 @@ def member(tenant: Tenant) -> Callable[..., APIClient]:
 
 @pytest.fixture
 def enrollment(tenant: Tenant) -> Callable[..., tuple[EnrollmentToken, APIClient]]:
-    """Return a function that creates an enrollment token and a client that uses it."""
+    """Return a function that creates an enrollment token and a client that uses the token."""
 
     def made(**limits: Any) -> tuple[EnrollmentToken, APIClient]:
         with tenant_scope(tenant.pk):
@@ -134,7 +134,7 @@ def as_device() -> Callable[[Device], APIClient]:
 def celery_worker(transactional_db: None) -> Iterator[None]:
     """Run a Celery worker in a separate process on the test's database and broker.
 
-    The queues are emptied first: they may contain tasks of an earlier test.
+    The queues are emptied first, because they may contain tasks of an earlier test.
     """
     with Redis.from_url(settings.REDIS_URL) as broker:
         broker.flushdb()

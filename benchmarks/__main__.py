@@ -1,4 +1,4 @@
-"""Run benchmarks with `./run bench [NAME …]`. Each prints its ratio to a bare baseline."""
+"""Run benchmarks with `./run bench [NAME …]`. Each prints its ratio to a baseline."""
 
 import platform
 import sys

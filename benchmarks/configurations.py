@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _measure_polls(device_tokens: list[str]) -> None:
-    """Poll with devices whose configuration is current."""
+    """Measure polls of devices whose configuration is current."""
     create_bare_table()
     etag = f'If-None-Match: "{version_of(DOCUMENT)}"\r\n'
     polls = [load.get("/devices/me/configuration", token, headers=etag) for token in device_tokens]
@@ -79,7 +79,7 @@ def _measure_polls(device_tokens: list[str]) -> None:
 
 
 def _measure_change(tenant: Tenant, device_tokens: list[str]) -> None:
-    """Change the tenant's layer for all its devices while some of them connect."""
+    """Change the layer for all devices of the tenant while some of the devices connect."""
     _create_devices(tenant)
     body = b'{"app_version": "2.1.0", "os_version": "9"}'
     connects = [load.post("/devices/connect", body, token) for token in device_tokens]
@@ -131,7 +131,7 @@ def _measure(application: str, requests: list[bytes]) -> load.LoadResult:
 
 
 def _create_devices(tenant: Tenant) -> None:
-    """Create the other devices with tags, layers and current configurations."""
+    """Create the devices that do not poll, and the tags, layers and configurations."""
     now = timezone.now()
     with connection.cursor() as cursor:
         cursor.execute(INSERT_DEVICES, [str(tenant.pk), DEVICES - POLLING_DEVICES])

@@ -79,7 +79,7 @@ def _add_devices(tenant: Tenant, existing: int, devices: int, end: datetime) -> 
 
 
 def _roll_up_statement(bucket: str) -> str:
-    """Return the statement that rolls up all samples. Ingestion does this for each sample."""
+    """Return the statement that rolls up all samples. Ingestion rolls up each sample itself."""
     names = [measure.name for measure in MEASURES]
     columns = [f"{name}_{suffix}" for name in names for suffix in ("count", "sum", "least", "most")]
     aggregates = [

@@ -43,7 +43,7 @@ def main() -> None:
 def _measure_bare_signing(
     devices: list[Device], requests: list[str], ca: DeviceCertificatesService
 ) -> float:
-    """Parse and verify the CSRs and sign, without rows and files. Return the rate."""
+    """Parse and verify CSRs and sign certificates without storing them. Return the rate."""
     now, issuer, service = timezone.now(), ca.issuer(), CertificateManagementService(ca)
     started = time.perf_counter()
     for device, request in zip(devices, requests, strict=True):

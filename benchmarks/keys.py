@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _run_in_parallel(work: Callable[[list[Device]], None], shares: list[list[Device]]) -> float:
-    """Run work in one process per share. Return the seconds until all are done."""
+    """Run `work` in one process per share of the devices. Return the seconds until all end."""
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=work, args=(share,)) for share in shares]
     started = time.perf_counter()

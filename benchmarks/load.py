@@ -74,7 +74,7 @@ def run(port: int, requests: Sequence[bytes], *, connections: int, seconds: floa
     """Send the requests repeatedly over some connections and measure the latencies.
 
     The load generator runs in a separate process, so that it does not wait for the GIL
-    of this one.
+    of the calling process.
 
     Args:
         port: The port on localhost.

@@ -88,7 +88,7 @@ def sample(recorded_at: datetime, generator: random.Random) -> dict[str, Any]:
 
 
 def _batches(end: datetime) -> list[bytes]:
-    """Return bodies with samples of a little more than four hours, device by device."""
+    """Return request bodies. Each body has a device's samples of a little over four hours."""
     generator = random.Random(7)
     bodies = []
     for number in range(BATCHES):
@@ -109,7 +109,7 @@ def _single_samples(now: datetime) -> list[bytes]:
 
 
 def _measure_copy() -> float:
-    """Return the rows per second that COPY writes into a table with the same key."""
+    """Return the rows per second that COPY writes into an empty copy of the samples table."""
     table = DeviceMetrics._meta.db_table
     columns = ", ".join(field.column for field in FIELDS)
     columns = f"tenant_id, device_id, recorded_at, received_at, {columns}"

@@ -113,7 +113,7 @@ def _superuser_client() -> Client:
 
 
 def _ten_thousandth_page(client: Client) -> str:
-    """Return the URL of the 10,000th page with one device per page. Skip by large pages."""
+    """Return the URL of a page with one device. The page comes after 9,500 other devices."""
     url: str = "/devices?page_size=500"
     for _ in range(19):
         url = client.get(url).json()["next"].split("//testserver")[-1]
@@ -127,7 +127,7 @@ def _report(name: str, function: Callable[[], Any], target: int) -> None:
 
 
 def _measure(function: Callable[[], Any]) -> tuple[float, float]:
-    """Return the median and the 95th percentile in milliseconds, after a warm-up."""
+    """Warm up. Return the median and the 95th percentile of the durations in milliseconds."""
     function()
     times = []
     for _ in range(RUNS):

@@ -147,7 +147,7 @@ async def _measure_bare_requests(fleet: Fleet) -> LoadResult:
 
 
 async def _measure_single_commands(fleet: Fleet, member_token: str) -> LoadResult:
-    """Send commands to one device after the other, with several controllers."""
+    """Measure commands that several controllers send to one device after the other."""
     devices = iter(list(fleet.device_tokens) * (COMMANDS // len(fleet.device_tokens) + 1))
     started = time.perf_counter()
     sent_times: dict[str, float] = {}

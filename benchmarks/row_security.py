@@ -75,7 +75,7 @@ def _measure(request: Callable[[], Any], count: int) -> float:
 
 @contextmanager
 def _without_row_security() -> Iterator[None]:
-    """Disable the policies in the database and the scope set before each statement."""
+    """Disable the policies in the database. Do not set the scope before each statement."""
     tables = [model._meta.db_table for model in scoped_models()]
     for table in tables:
         execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")

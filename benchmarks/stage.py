@@ -71,7 +71,7 @@ def web(application: str, port: int) -> Iterator[None]:
 
 
 def _external_servers() -> dict[str, str]:
-    """Return the URLs of servers set in the environment, which take precedence."""
+    """Return the URLs of servers from the environment. They replace the embedded servers."""
     variables = ("DATABASE_URL", "REDIS_URL")
     return {name: os.environ[name] for name in variables if name in os.environ}
 

@@ -1,6 +1,6 @@
-"""The sweep, which marks silent devices of a million devices as offline.
+"""Measure the sweep, the task that marks silent devices among a million devices as offline.
 
-It is compared with bare SQL that writes the same rows.
+The sweep is compared with bare SQL that writes the same rows.
 """
 
 import time

@@ -21,7 +21,7 @@ _converter.register_structure_hook(datetime, lambda value, _: datetime.fromisofo
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 @dataclass(frozen=True, kw_only=True)
 class DomainEvent:
-    """Base class of domain events. Their names are in the past tense.
+    """Base class of domain events. The names of events are in the past tense.
 
     An event contains identifiers, never model instances. Every subclass becomes a frozen
     dataclass with keyword arguments.
@@ -43,7 +43,7 @@ _COLUMNS = {"tenant_id", "device_id", "at", "changes"}
 
 
 def row_of(event: DomainEvent) -> Event:
-    """Return the unsaved row of an event, with the current caller."""
+    """Return an unsaved row for an event. The row contains the current caller."""
     caller = current_caller()
     return Event(
         tenant_id=event.tenant_id,

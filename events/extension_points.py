@@ -57,7 +57,7 @@ def on(
 
 
 def subscribers_of(name: str) -> dict[str, tuple[type[DomainEvent], Subscriber]]:
-    """Return the subscribers of an event name with their event class, by dotted path."""
+    """Return each subscriber of an event and the subscriber's event class, by dotted path."""
     return {
         f"{subscriber.__module__}.{subscriber.__qualname__}": (kind, subscriber)
         for subscriber in subscribers
@@ -66,12 +66,12 @@ def subscribers_of(name: str) -> dict[str, tuple[type[DomainEvent], Subscriber]]
 
 
 def subscriber_at(name: str, path: str) -> tuple[type[DomainEvent], Subscriber] | None:
-    """Return the subscriber with a dotted path, or None if it no longer exists."""
+    """Return the event class and the subscriber with a dotted path, None if it was removed."""
     return subscribers_of(name).get(FORMER_PATHS.get(path, path))
 
 
 def names_of(device_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Return the display names of devices by id, in the current scope."""
+    """Return the display names of the given devices, by id."""
     names: dict[UUID, str] = {}
     for lookup in device_names if device_ids else ():
         names |= lookup(device_ids)

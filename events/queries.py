@@ -1,4 +1,4 @@
-"""The prepared statement that inserts a single event. Nearly every change runs it."""
+"""The prepared statement that inserts one event. Nearly every change executes the statement."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ _FIELDS = [field for field in Event._meta.concrete_fields if not field.primary_k
 
 
 def write(event: Event) -> None:
-    """Insert an event and set its id, as `save` does."""
+    """Insert an event and set its id, like `event.save()`."""
     values = (
         field.get_db_prep_save(getattr(event, field.attname), connection) for field in _FIELDS
     )

@@ -31,7 +31,7 @@ def deliver_events() -> int:
 
 @shared_task(ignore_result=True)
 def delete_expired_events() -> int:
-    """Delete events older than `EVENT_RETENTION_DAYS`. Return how many."""
+    """Delete events older than `EVENT_RETENTION_DAYS`. Return the number of events."""
     retention = timedelta(days=settings.EVENT_RETENTION_DAYS)
     with every_tenant_scope():
         return audit_log.delete_expired(before=timezone.now() - retention)
@@ -39,7 +39,7 @@ def delete_expired_events() -> int:
 
 @shared_task(ignore_result=True)
 def seal_events() -> int:
-    """Add new events to the hash chains of the audit log. Return how many."""
+    """Add new events to the hash chains of the audit log. Return the number of events."""
     with every_tenant_scope():
         return audit_log.seal(now=timezone.now())
 
@@ -63,6 +63,6 @@ def send_to_channels() -> int:
 
 @shared_task(ignore_result=True)
 def delete_expired_messages() -> int:
-    """Delete messages to channels that are older than a week. Return how many."""
+    """Delete messages that are older than a week. Return the number of messages."""
     with every_tenant_scope():
         return channel_delivery.delete_expired(now=timezone.now())

@@ -73,7 +73,7 @@ class Scheduler(DatabaseScheduler):
         return float(super().tick(*args, **kwargs))
 
     def _is_leader(self) -> bool:
-        """Return True if this process holds the lease. Renew it after a quarter of its duration."""
+        """Return True if this process is the leader. Renew the lease every `LEASE` / 4 seconds."""
         if time.monotonic() < self._leader_until:
             return True
         key = f"{settings.KEY_PREFIX}beat"

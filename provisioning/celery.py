@@ -45,8 +45,8 @@ def discard_stale_connections(**_: Any) -> None:
 def force_cold_shutdown(how: str, **_: Any) -> None:
     """Exit a few seconds after a cold shutdown was requested.
 
-    The worker's pool may otherwise never stop. The broker delivers the tasks that were
-    running again, as after every cold shutdown.
+    Without this exit, the worker's pool may never stop. As after every cold shutdown, the
+    broker then delivers the interrupted tasks a second time.
     """
     if how == "Cold":
         timer = threading.Timer(COLD_SHUTDOWN_TIMEOUT, os._exit, [1])

@@ -121,7 +121,7 @@ def _remove_dead_processes(folder: Path) -> None:
 
 
 class DatabaseCollector(Collector):
-    """Gauges that are counted in the database. They are the same in every process."""
+    """Gauges that are counted in the database, and are therefore the same in every process."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         devices = GaugeMetricFamily("devices", "Devices by status", labels=["status"])

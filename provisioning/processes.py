@@ -34,7 +34,7 @@ class Program:
 
 
 def start(program: Program, *, quiet: bool = False) -> subprocess.Popen[str]:
-    """Start a program in its own session. It ends when the calling process ends.
+    """Start a program in its own session. The program ends when the calling process ends.
 
     Args:
         quiet: discard the output. By default both output streams go to a pipe.
@@ -147,7 +147,7 @@ class Supervisor:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Stop all programs: PostgreSQL and Valkey last, because the others use them."""
+        """Stop all programs. PostgreSQL and Valkey stop last, because the others use them."""
         clients = [each for each in self._processes if each.program.ready is None]
         servers = [each for each in self._processes if each.program.ready is not None]
         for group in (clients, servers):

@@ -72,7 +72,7 @@ async def _not_found(request: Request, exception: Exception) -> Response:
 
 
 def _call_on_shutdown(ends: list[Callable[[], None]]) -> None:
-    """End streams cleanly on SIGTERM and SIGINT, before the server closes the connections."""
+    """On SIGTERM and SIGINT, end the streams cleanly before the server closes connections."""
     loop = asyncio.get_running_loop()
 
     def act(then: Any, number: int, frame: Any) -> None:

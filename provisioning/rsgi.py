@@ -61,7 +61,7 @@ class Refusal(Exception):
 
 
 class Application:
-    """The application. The server runs one coroutine per request."""
+    """The RSGI application. The server runs one coroutine per request."""
 
     def __init__(self) -> None:
         self.uploads = 0
@@ -109,7 +109,7 @@ async def _answered(environ: dict[str, Any], pool: ThreadPoolExecutor = threads)
 
 
 def _answer(environ: dict[str, Any]) -> Answer:
-    """Return the complete response. Only files are read later, while they are sent."""
+    """Return the complete response. Files are an exception: they are read while being sent."""
     status, headers, response = open_response(environ)
     if isinstance(response, LocalFileResponse):
         response.close()

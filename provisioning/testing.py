@@ -53,7 +53,7 @@ def pytest_load_initial_conftests() -> Iterator[None]:
 def pytest_collection_finish() -> None:
     """Exclude modules and tests from garbage collection, because they stay alive.
 
-    Otherwise, garbage collection would take a sixth of the time of a run.
+    Otherwise, garbage collection would take a sixth of the time of a test run.
     """
     gc.collect()
     gc.freeze()

@@ -38,7 +38,7 @@ def full_response(environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
 def open_response(environ: dict[str, Any]) -> tuple[int, Headers, Any]:
     """Handle one request. Return status, headers and Django's response.
 
-    The response yields the body in pieces. The caller must close it.
+    The response yields the body in pieces. The caller must close the response.
     """
     start_line: list[tuple[int, Headers]] = []
 

@@ -25,7 +25,7 @@ MAX_FAULTS = 50
 
 
 def _validate_pattern(validator: Any, pattern: str, text: Any, schema: Any) -> Iterator[Any]:
-    """Match a pattern as ECMA 262 does. `$` does not match before a final line feed."""
+    """Match a pattern by the rules of ECMA 262: `$` does not match before a final line feed."""
     exact = pattern.removesuffix("$") + (r"\Z" if pattern.endswith("$") else "")
     if validator.is_type(text, "string") and not re.search(exact, text):
         yield ValidationError(INVALID_FORMAT)
@@ -36,7 +36,7 @@ _CODES = {"additionalProperties": "unknown", "required": "required"}
 
 
 def find_faults(document: Any) -> list[SchemaError]:
-    """Return all errors of a layer's document, at most `MAX_FAULTS`."""
+    """Return the errors of a layer's document, at most `MAX_FAULTS` of them."""
     if not isinstance(document, dict):
         return [SchemaError("", "The configuration must be a JSON object.")]
     if faults := find_storage_faults(document):

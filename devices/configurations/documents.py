@@ -24,7 +24,7 @@ def canonical_json(document: Document) -> bytes:
 
 
 def version_of(document: Document) -> str:
-    """Return the SHA-256 of a document as hex. Equal documents have equal versions."""
+    """Return the SHA-256 of a document in hexadecimal. Equal documents have equal versions."""
     return sha256(canonical_json(document)).hexdigest()
 
 
@@ -32,7 +32,7 @@ EMPTY_VERSION = version_of({})  # the version if no layer sets a key
 
 
 def normalise(value: Any) -> Any:
-    """Replace whole floats such as 1.0 by integers. JSON does not distinguish them."""
+    """Replace whole floats such as 1.0 by integers. JSON does not distinguish 1.0 from 1."""
     if isinstance(value, dict):
         return {name: normalise(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -44,7 +44,7 @@ def normalise(value: Any) -> Any:
 
 @dataclass(slots=True)
 class MergedDocument(Generic[S]):
-    """The result of merging layers, with the layer that set each key.
+    """The result of merging layers: the document, and the layer that set each key.
 
     A layer that sets a key to null leaves the key to the device. `sources` then contains
     this layer for the key, and `document` does not contain the key. In `sources`, the keys
@@ -60,7 +60,7 @@ class MergedDocument(Generic[S]):
 
 
 def merge_layers(layers: Iterable[tuple[S, Document]]) -> MergedDocument[S]:
-    """Merge documents. A document overrides the documents before it.
+    """Merge documents. Each document overrides the documents before it in `layers`.
 
     Unlike in RFC 7396, the value of a key is replaced as a whole, because parts of two
     resolutions or schedules cannot be combined. Only the keys below `extra` are merged
@@ -83,7 +83,7 @@ def merge_layers(layers: Iterable[tuple[S, Document]]) -> MergedDocument[S]:
 
 
 def flatten(document: Document) -> dict[str, Any]:
-    """Return the keys of a document, with those below `extra` as `extra.name`."""
+    """Return the values of a document by key. Keys below `extra` have the form `extra.name`."""
     flat = {name: value for name, value in document.items() if name != EXTRA}
     extra = document.get(EXTRA, {})
     if not isinstance(extra, dict):  # null, or any value that a device reported
@@ -104,7 +104,7 @@ def _unflatten(flat: Document) -> dict[str, Any]:
 
 
 def json_equal(one: Any, other: Any) -> bool:
-    """Return True if two values are equal in JSON. In JSON, `true` differs from 1."""
+    """Return True if two values are equal in JSON. Unlike in Python, `true` differs from 1."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
@@ -112,8 +112,8 @@ def json_equal(one: Any, other: Any) -> bool:
 class Difference:
     """A key with different values in two documents.
 
-    `before` and `after` are None for a missing key and for null. `was_set` and
-    `is_set` are True where the document contains the key.
+    `before` and `after` are None for a missing key and for null. `was_set` is True if the
+    first document contains the key, and `is_set` if the second document contains the key.
     """
 
     key: str

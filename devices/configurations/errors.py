@@ -31,7 +31,7 @@ class InvalidSubject(Invalid):
 
 
 class InvalidOrder(Invalid):
-    """A list of tags is not an order of all tags that have a configuration."""
+    """A list of tags does not contain each tag with a configuration exactly once."""
 
     code = "invalid_order"
 
@@ -61,7 +61,7 @@ class InvalidReport(Invalid):
 
 
 class ConfigurationChanged(Conflict):
-    """The layer has a newer version than the one that the change is based on."""
+    """The layer has a newer version than the version on which a change is based."""
 
     code = "configuration_changed"
 

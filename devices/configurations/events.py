@@ -4,7 +4,7 @@ from events.domain_events import DomainEvent
 
 
 class ConfigurationSaved(DomainEvent):
-    """A layer has a new version. `changes` has the keys that differ.
+    """A layer has a new version. `changes` contains the keys that differ.
 
     `tenant_id` is None for the platform's layer. `device_id` is set for a device's own
     layer.
@@ -20,7 +20,7 @@ class ConfigurationSaved(DomainEvent):
 
 
 class ConfigurationReordered(DomainEvent):
-    """The order of the tags' layers was changed. `changes` has both orders."""
+    """The order of the tags' layers has changed. `changes` has the old and the new order."""
 
     name = "configuration.reordered"
 
@@ -41,7 +41,7 @@ class ConfigurationApplied(ReportEvent):
 
 
 class ConfigurationFailed(ReportEvent):
-    """A device reports that it could not apply a version, and why."""
+    """A device reports that it could not apply a version, and the reason."""
 
     name = "configuration.failed"
 

@@ -1,4 +1,4 @@
-"""Extension point for configuration keys that higher packages set on all devices."""
+"""Extension point with which other packages set configuration keys on all devices."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,9 +1,9 @@
-"""Pure calculation of the times at which a screen is on, by weekday and time zone.
+"""Pure functions that calculate when a screen is on, from a weekly schedule and a time zone.
 
-An entry belongs to the day on which it begins. An entry whose end is not later than its
-start ends on the next day. A change of daylight saving time skips or repeats local times.
-As RFC 5545 §3.3.5 requires, a skipped time uses the offset before the gap, and a repeated
-time is its first occurrence.
+An entry of the schedule belongs to the day on which the entry begins. If its end is not later
+than its start, the entry ends on the next day. A change of daylight saving time skips or
+repeats local times. As RFC 5545 §3.3.5 requires, a skipped time uses the offset before the gap,
+and a repeated time is its first occurrence.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,17 +21,17 @@ Entry = Mapping[str, Any]  # {"days": ["monday"], "on": "08:00", "off": "22:00"}
 
 @dataclass(frozen=True, slots=True)
 class ScreenState:
-    """The state of the screen. `until` is the next change, None if it never changes."""
+    """The state of the screen. `until` is the time of the next change, None if there is none."""
 
     is_on: bool
     until: datetime | None
 
 
 def find_overlaps(schedule: Sequence[Entry]) -> list[tuple[int, int]]:
-    """Find entries that overlap an earlier entry, or themselves on the next day.
+    """Find the entries of a schedule that overlap other entries.
 
     Returns:
-        Pairs of positions: the entry at fault, then the entry that it overlaps.
+        Pairs of positions in the schedule: the later entry, then the earlier entry.
     """
     spans = sorted(
         (DAYS.index(day) * MINUTES_PER_DAY + _minutes(entry["on"]), _length(entry), i)
@@ -49,7 +49,7 @@ def find_overlaps(schedule: Sequence[Entry]) -> list[tuple[int, int]]:
 
 
 def screen_state(schedule: Sequence[Entry], zone: ZoneInfo, at: datetime) -> ScreenState:
-    """Return the state of the screen at a time, and when it changes next."""
+    """Return the state of the screen at the given time, and the time of the next change."""
     today = at.astimezone(zone).date()
     start, end = today - timedelta(days=2), today + timedelta(days=9)
     spans = list(on_between(schedule, zone, start, end))
@@ -65,9 +65,9 @@ def screen_state(schedule: Sequence[Entry], zone: ZoneInfo, at: datetime) -> Scr
 def on_between(
     schedule: Sequence[Entry], zone: ZoneInfo, first: date, last: date
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the time spans in UTC in which the screen is on and that begin on these days.
+    """Yield the time spans, in UTC, in which the screen is on.
 
-    Adjacent spans are merged.
+    The spans begin on the days from `first` to `last`. Adjacent spans are merged.
     """
     current: tuple[datetime, datetime] | None = None
     for on, off in sorted(_spans(schedule, zone, first, last)):

@@ -41,7 +41,7 @@ def detect_drift() -> int:
 
 @shared_task(ignore_result=True)
 def delete_unused_documents() -> int:
-    """Delete effective documents that no device uses. Return how many were deleted."""
+    """Delete effective documents that no device uses. Return the number of documents."""
     with every_tenant_scope():
         before = timezone.now() - timedelta(days=settings.CONFIGURATION_RETENTION_DAYS)
         return retention.delete_unused(before=before)

@@ -1,4 +1,4 @@
-"""Pure formatting of configuration keys and values for people."""
+"""Pure functions that format configuration keys and values for display."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ def label(key: str) -> str:
 
 
 def sort_key(key: str) -> tuple[int, str]:
-    """Sort keys in the order of the schema, with a tenant's own keys last."""
+    """Return a sort key with the order of the schema. Unknown keys are sorted last."""
     known = list(SCHEMA["properties"])
     name = key.split(".", 1)[0]
     return (known.index(name) if name in known else len(known), key)

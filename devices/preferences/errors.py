@@ -32,7 +32,7 @@ class NoSuchDefinition(Missing):
 
 
 class InvalidSettings(Invalid):
-    """Settings do not exist or have invalid values. `details` has the path of each."""
+    """Settings do not exist or have invalid values. `details` contains each fault."""
 
     code = "invalid_setting"
 
@@ -52,7 +52,7 @@ class SettingsLocked(Conflict):
 
 
 class SettingsChanged(Conflict):
-    """Settings were written since they were read. `current` has the present values."""
+    """Settings were written after the caller had read them. `current` has the new values."""
 
     code = "setting_changed"
 

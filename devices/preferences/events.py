@@ -29,6 +29,6 @@ class PreferenceRemoved(DefinitionEvent):
 
 
 class SettingsWritten(DomainEvent):
-    """Values or locks of a device's settings were changed. `changes` contains both states."""
+    """Values or locks of settings were changed. `changes` has the old and the new state."""
 
     name = "settings.written"

@@ -50,8 +50,9 @@ class PlatformPreference(Definition):
 class PreferenceDefinition(TenantOwned, Definition):
     """A tenant's own preference, or a tenant's default of a platform preference.
 
-    A tenant cannot change the type of a platform preference. The row then only sets the
-    label, the description, the default and whether devices may write the setting.
+    A tenant cannot change the type of a platform preference. For a platform preference, the
+    row only sets the label, the description, the default and whether devices may write the
+    setting.
     """
 
     view_role = Role.VIEWER

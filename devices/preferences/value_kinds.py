@@ -28,7 +28,7 @@ class ValueType(Protocol):
 
 
 def find_fault(value_type: ValueType, value: Any) -> str | None:
-    """Return why a value is not valid for a type, None if it is valid."""
+    """Return why a value is not valid for a type, None if the value is valid."""
     match value_type.kind:
         case "boolean":
             return None if isinstance(value, bool) else "Must be true or false."
@@ -45,7 +45,7 @@ def find_fault(value_type: ValueType, value: Any) -> str | None:
 
 
 def find_definition_fault(key: str, value_type: ValueType) -> tuple[str, str] | None:
-    """Return the invalid field of a definition and the reason, None if it is valid."""
+    """Return an invalid field and the reason, None if the definition is valid."""
     if not re.fullmatch(KEY, key):
         return (
             "key",

@@ -126,7 +126,7 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(ChannelDelivery)
 class MessageAdmin(ReadOnlyAdmin):
-    """The messages of the last week, with the result of every attempt."""
+    """The messages of the last week, with the results of their latest attempts."""
 
     list_display = ("name", "channel", "state", "attempts", "created", "last_answer")
     list_filter = (StateFilter,)

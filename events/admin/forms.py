@@ -29,7 +29,7 @@ def lines_field(label: str, **kwargs: Any) -> Any:
 class ChannelForm(ServiceForm):
     """Form to add or change a channel.
 
-    The row of a new webhook contains the secret in `shown_once`, for the next page.
+    The attribute `shown_once` of a new webhook contains its secret. The next page shows it.
     """
 
     tenant = tenant_field()

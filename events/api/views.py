@@ -28,7 +28,7 @@ from tenants.api.permissions import IsAdmin
 
 
 class ChannelsView(ListAPIView[Channel]):
-    """List the tenant's notification channels, or create one."""
+    """List the tenant's notification channels, or create a channel."""
 
     permission_classes = (IsAdmin,)
     serializer_class = ChannelSerializer

@@ -80,7 +80,7 @@ class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
 
 
 class ChannelDelivery(TenantOwned):
-    """A message: one event for one channel. It is kept for a week with its attempts."""
+    """A message: one event for one channel. Messages are deleted after a week."""
 
     id = models.BigAutoField(primary_key=True)
     channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="deliveries")

@@ -83,10 +83,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(dead_at__isnull=False)
 
     def due(self, now: datetime) -> Self:
-        """Return due deliveries that are the oldest of their subscriber and stream.
+        """Return the oldest pending delivery of each subscriber and stream, if the delivery is due.
 
-        A newer event of a device waits for the older events, so that each subscriber gets
-        the events of a device in order.
+        A stream contains the events of a device, or a tenant's events without a device. Each
+        subscriber gets the events of a stream in order.
         """
         older = Delivery.objects.waiting().filter(
             listener=OuterRef("listener"),
@@ -97,7 +97,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 
 class Delivery(models.Model):
-    """A pending delivery of an event to a subscriber. It is deleted on success."""
+    """A pending delivery of an event to a subscriber. A successful delivery deletes the row."""
 
     id = models.BigAutoField(primary_key=True)
     event = models.ForeignKey(
@@ -136,7 +136,7 @@ class Delivery(models.Model):
 
 
 class Unsealed(models.Model):
-    """An event that is not in a seal yet. A database trigger inserts these rows."""
+    """An event that is not in a hash chain yet. A database trigger inserts these rows."""
 
     event_id = models.BigIntegerField(primary_key=True)
     chain = models.UUIDField(null=True)  # tenant id, or null for events of no tenant
@@ -149,7 +149,7 @@ class Unsealed(models.Model):
 
 
 class Seal(models.Model):
-    """A link of a tenant's hash chain, with digests of events and of the previous seal.
+    """A link of a tenant's hash chain: the digests of some events and of the previous link.
 
     There are no foreign keys, so that a deleted event leaves a detectable gap.
     """

@@ -2,8 +2,8 @@
 
 Each tenant has a chain. A link of a chain is called a seal. It contains the SHA-256 digests
 of some events and of the previous seal. Events are added to a seal a few seconds after they
-are written, in another transaction. If writers did this in their own transactions, all
-transactions of a tenant would wait for each other. The order of the events in the chain is
+are written, in another transaction. If writers added events in their own transactions,
+all transactions of a tenant would wait for each other. The order of the events in the chain is
 irrelevant. Each event must be in exactly one seal and must never change.
 """
 
@@ -30,7 +30,7 @@ MAX_UNSEALED_BREAKS = 20  # listed events that are in no seal
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A place where a chain is broken."""
+    """A place where a hash chain is broken."""
 
     tenant_id: UUID | None
     seal: int | None  # number of the seal; None if the event is in no seal
@@ -40,10 +40,10 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of a verification.
+    """The result of a verification of hash chains.
 
-    Store `heads` outside of this system. A stored head can later prove that a chain was not
-    replaced as a whole.
+    Store `heads`, the digests of the last seals, outside of this system. A stored digest can
+    later prove that a chain was not replaced as a whole.
     """
 
     events: int
@@ -54,7 +54,7 @@ class Verdict:
 
 
 def seal(*, now: datetime) -> int:
-    """Add all new events to the chains. Return the number of added events."""
+    """Add all new events to the hash chains. Return the number of added events."""
     total = 0
     while count := _seal_batch(now):
         total += count
@@ -63,7 +63,7 @@ def seal(*, now: datetime) -> int:
 
 @transaction.atomic
 def verify(*, tenant_id: UUID | None = None, every: bool = True) -> Verdict:
-    """Verify the chains of all tenants, or of one, and return where they are broken.
+    """Verify the hash chains of all tenants or of one tenant. Return the verdict.
 
     Missing seals at the beginning of a chain are not reported as a break, because seals are
     deleted after the retention period.
@@ -93,10 +93,10 @@ def verify(*, tenant_id: UUID | None = None, every: bool = True) -> Verdict:
 
 
 def delete_expired(*, before: datetime) -> int:
-    """Delete the seals created before a time, together with their events, oldest first.
+    """Delete the seals created before the given time and the events in these seals.
 
-    In each chain, deletion stops at the first seal that contains an event with a pending
-    delivery.
+    The oldest seals are deleted first. In each chain, deletion stops at the first seal that
+    contains an event with a pending delivery.
 
     Returns:
         The number of deleted events.
@@ -201,7 +201,7 @@ def _breaks_of(link: Seal, previous: Seal | None) -> Iterator[Break]:
 
 
 def _use_one_snapshot() -> None:
-    """Use one snapshot, so that writes and deletions during the verification cause no break."""
+    """Use one snapshot, so that concurrent writes and deletions are not reported as breaks."""
     if not connection.savepoint_ids:  # the level of an outer transaction is fixed
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -213,7 +213,7 @@ def _split(digests: bytes | memoryview) -> Sequence[bytes]:
 
 
 def _breaks_of_unsealed_events(tenant_id: UUID | None, *, every: bool) -> Iterable[Break]:
-    """Yield events that are in no seal and not marked as unsealed.
+    """Yield a break for each event that is neither in a seal nor marked as unsealed.
 
     Such events were inserted without the trigger.
     """

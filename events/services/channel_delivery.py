@@ -49,7 +49,7 @@ RETENTION = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """The result of one attempt. `status` is None without an HTTP response."""
+    """The result of one attempt. `status` is None if there was no HTTP response."""
 
     succeeded: bool
     status: int | None
@@ -67,7 +67,7 @@ def send_due(*, now: datetime) -> int:
 
 
 def send_now(message: ChannelDelivery, *, now: datetime) -> AttemptResult:
-    """Send one message at once and return the result. For test messages."""
+    """Send one message at once and return the result. Used for test messages."""
     message.attempts += 1
     ChannelDelivery.every_tenant.filter(pk=message.pk).update(attempts=message.attempts)
     ((messages, send),) = _prepare([message], now=now)
@@ -77,7 +77,7 @@ def send_now(message: ChannelDelivery, *, now: datetime) -> AttemptResult:
 
 
 def delete_expired(*, now: datetime) -> int:
-    """Delete messages older than a week. Return how many.
+    """Delete messages older than a week. Return the number of messages.
 
     Messages still waiting after a week belong to disabled channels.
     """
@@ -135,7 +135,7 @@ def _lease(ids: list[int], now: datetime) -> list[ChannelDelivery]:
 
 
 def _prepare(batch: list[ChannelDelivery], *, now: datetime) -> Iterator[Transmission]:
-    """Read all data from the database. The yielded functions use only the network."""
+    """Read the data of the messages from the database. Yield functions that send the messages."""
     events = Event.every_tenant.in_bulk([message.event_id for message in batch])
     ids = {event.device_id for event in events.values() if event.device_id}
     names: dict[Any, str] = dict(extension_points.names_of(ids))
@@ -196,7 +196,7 @@ def _timed(send: Callable[[], tuple[bool, int | None, str]]) -> Send:
 
 @transaction.atomic
 def _store_result(messages: list[ChannelDelivery], result: AttemptResult, *, now: datetime) -> None:
-    """Store the result of an attempt. Skip messages that were leased again in the meantime."""
+    """Store the result of an attempt. Skip messages that another worker leased meanwhile."""
     attempt = {
         "at": now.isoformat(),
         "milliseconds": result.milliseconds,

@@ -14,14 +14,14 @@ FORMER_SECRET_LIFETIME = timedelta(days=1)
 
 
 def generate(channel: Channel) -> str:
-    """Generate a secret and set it on the channel, encrypted, without saving."""
+    """Generate a secret. Set the encrypted secret on the channel without saving the channel."""
     secret = PREFIX + secrets.token_urlsafe(32)
     channel.secret = encrypt(secret, purpose=PURPOSE)
     return secret
 
 
 def rotate(channel: Channel, *, now: datetime) -> str:
-    """Set a new secret and keep the current one valid for a day, without saving."""
+    """Set a new secret without saving the channel. The former secret stays valid for a day."""
     channel.former_secret = channel.secret
     channel.former_secret_until = now + FORMER_SECRET_LIFETIME
     return generate(channel)
@@ -34,7 +34,7 @@ def reencrypt() -> dict[str, int]:
         The number of channels, as `{"webhooks": count}`.
 
     Raises:
-        DecryptionError: a secret was encrypted with a key that is not among the fallbacks.
+        DecryptionError: a secret was encrypted with neither the current nor a fallback key.
     """
     count = 0
     with_secret = Channel.every_tenant.exclude(secret="")
@@ -56,10 +56,10 @@ def _reencrypted(encrypted: str) -> str:
 
 
 def valid_secrets(channel: Channel, *, now: datetime) -> list[str]:
-    """Return the decrypted secrets that sign a request now, the newest first.
+    """Return the decrypted secrets with which a request is signed now, the newest first.
 
     Raises:
-        DecryptionError: a secret was encrypted with a key that is not among the fallbacks.
+        DecryptionError: a secret was encrypted with neither the current nor a fallback key.
     """
     encrypted = [channel.secret]
     until = channel.former_secret_until

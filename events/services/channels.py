@@ -105,7 +105,7 @@ def delete(*, channel: Channel, now: datetime) -> None:
 
 @transaction.atomic
 def rotate_secret(*, channel: Channel, now: datetime) -> str:
-    """Replace the secret of a webhook and return the new one.
+    """Replace the secret of a webhook and return the new secret.
 
     For one day, requests are signed with both the new and the former secret.
 
@@ -186,7 +186,7 @@ def _lock(channel: Channel) -> Channel:
 
 
 def _redact(name: str, pair: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Return the values for the audit log, which viewers can read.
+    """Return the old and the new value of a field for the audit log, which viewers can read.
 
     URLs and mail addresses may be confidential. Only the host name of a URL and the number
     of recipients are logged.

@@ -38,7 +38,7 @@ def deliver(*, now: datetime, batch_size: int = 100) -> int:
 
 
 def retry(*, delivery_ids: list[int], now: datetime) -> int:
-    """Make dead deliveries due again and reset their attempts. Return how many."""
+    """Make dead deliveries due again and reset their attempts. Return the number of deliveries."""
     dead = Delivery.objects.dead().filter(pk__in=delivery_ids)
     return revive(dead, now=now)
 

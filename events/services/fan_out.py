@@ -37,9 +37,9 @@ class Filter:
     tag: str
 
     def passes(self, event: Event) -> bool:
-        """Return whether an event passes all filters except the tag.
+        """Return whether an event passes all filters except the filter by tag.
 
-        The tag is checked separately, because this requires a query.
+        The tag is checked separately, because the check requires a query.
         """
         if event.tenant_id != self.tenant_id:
             return False
@@ -53,7 +53,7 @@ class Filter:
 
 
 def fan_out(events: Sequence[Event]) -> int:
-    """Create the messages of new events to channels. Return how many."""
+    """Create the messages of new events to channels. Return the number of messages."""
     tenants = {event.tenant_id for event in events if event.tenant_id is not None}
     if not tenants:
         return 0

@@ -43,7 +43,7 @@ class LeasePolicy:
         """Lease the rows that no other worker has locked, and count an attempt for each row.
 
         If the worker is killed, the rows are due again after the lease has expired. A row
-        whose last attempt ended without a result becomes dead: it may kill every worker.
+        whose last attempt ended without a result becomes dead, because it may kill every worker.
         """
         locked = list(rows.select_for_update(skip_locked=True, of=("self",)))
         claimed = [row for row in locked if row.attempts <= len(self.waits)]
@@ -68,5 +68,5 @@ class LeasePolicy:
 
 
 def revive(rows: QuerySet[R], *, now: datetime) -> int:
-    """Make dead rows due again and reset their attempts. Return how many."""
+    """Make dead rows due again and reset their attempts. Return the number of rows."""
     return rows.update(dead_at=None, attempts=0, due_at=now)

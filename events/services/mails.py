@@ -1,4 +1,4 @@
-"""Format events as a mail: a single event, or a digest of several."""
+"""Format a single event, or a digest of several events, as a mail."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def mail(
     recipients: Sequence[str],
     channel_name: str,
 ) -> EmailMessage:
-    """Return the unsent mail for some events.
+    """Return an unsent mail about one or more events.
 
     Args:
         events: at least one event.

@@ -32,7 +32,7 @@ FORBIDDEN_NETWORKS = tuple(
 
 
 class Unreachable(Exception):
-    """The request was not sent, or there was no response. The message is the reason."""
+    """The request was not sent, or there was no response. The exception's message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ class _CheckedConnection:
     """Connection mixin that connects to allowed addresses only.
 
     `raw_socket` is a duplicate of the connection's socket. `_deadline` shuts the duplicate
-    down from another thread. It stays usable if TLS or the response replaces or closes the
-    original socket.
+    down from another thread. The duplicate stays usable if TLS or the response replaces or
+    closes the original socket.
     """
 
     host: str  # `host`, `port` and `default_port` are attributes of the connection

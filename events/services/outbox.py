@@ -1,4 +1,4 @@
-"""The outbox: write events in the transaction of the change, for delivery after it."""
+"""The outbox: events are written in the transaction of a change and delivered afterwards."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext

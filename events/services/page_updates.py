@@ -45,7 +45,7 @@ _hints: defaultdict[UUID | None, Hint] = defaultdict(Hint)
 
 
 def changed(events: Iterable[Event]) -> None:
-    """Queue a notification of the pages of the events' tenants."""
+    """Queue a notification for the open pages of the tenants to which the events belong."""
     with _lock:
         for event in events:
             hint = _hints[event.tenant_id]

@@ -1,8 +1,8 @@
 """Format events as signed webhook requests.
 
-The receiver computes the HMAC-SHA-256 of the timestamp, a dot and the body with the
-channel's secret, and compares it with the signatures in the header. The header contains
-two signatures for a day after the secret was rotated.
+The receiver uses the channel's secret to compute the HMAC-SHA-256 of the timestamp, a dot
+and the body. The receiver compares the result with the signatures in the header. For a day
+after the secret was rotated, the header contains two signatures.
 """
 
 import hmac

@@ -27,7 +27,7 @@ def sql(statement: str, *values: Any) -> None:
 
 
 def tamper(statement: str, *values: Any) -> None:
-    """Run a statement with the triggers disabled, as the owner of the database could."""
+    """Run a statement with the triggers disabled. The owner of the database could do this."""
     sql("SET CONSTRAINTS ALL IMMEDIATE")
     for table in ("events_event", "events_seal"):
         sql(f"ALTER TABLE {table} DISABLE TRIGGER USER")

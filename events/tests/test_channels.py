@@ -478,7 +478,7 @@ class Mailbox:
 
 @contextmanager
 def mail_server() -> Iterator[Mailbox]:
-    """Run a local SMTP server and send mail through it."""
+    """Run a local SMTP server, and configure Django to send mail through this server."""
     mailbox = Mailbox()
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]

@@ -71,7 +71,7 @@ class ExceptionFormatter(formatter.ExceptionFormatter):
     """
 
     def get_error_type(self) -> Any:
-        """Return `validation_error` for every 400, from a serializer or a service."""
+        """Return `validation_error` also for a `DomainError` with status 400."""
         is_domain_error = isinstance(self.exc, DomainRefusal)
         if is_domain_error and self.exc.status_code == status.HTTP_400_BAD_REQUEST:
             return VALIDATION_ERROR

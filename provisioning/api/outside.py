@@ -1,4 +1,4 @@
-"""Django's error handlers. They return errors outside an endpoint in the API's format."""
+"""Django's handlers for errors outside an endpoint. They use the API's error format."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults

@@ -62,7 +62,7 @@ def missing_servers(environment: Mapping[str, str]) -> set[str]:
 
 
 def load_or_create(var: Path) -> Endpoints:
-    """Return the endpoints of a data folder. The first call chooses and stores them."""
+    """Return the endpoints of a data folder. The first call creates the endpoints."""
     path = var / "embedded.json"
     if path.exists():
         return _load(path)
@@ -108,7 +108,7 @@ def accepts_connections(port: int) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file inside the block."""
+    """Hold an exclusive lock on a file while the `with` block runs."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -139,8 +139,8 @@ def _reachable_folder(var: Path) -> Path:
 
     This is `var` itself, unless root runs the servers as an unprivileged user that cannot
     traverse `var`. In that case, a new folder under `DATA_ROOT` is returned. An existing
-    folder is never used again: the passwords are stored in `var`, and they are lost if
-    `var` was deleted.
+    folder is never used again, because its passwords were stored in `var` and may have been
+    deleted with `var`.
     """
     var = var.resolve()
     if os.geteuid() != 0 or is_traversable_by_all(var):

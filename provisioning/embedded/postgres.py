@@ -1,9 +1,10 @@
 """The embedded PostgreSQL server: programs, data folder, database.
 
-The programs come from a package on PyPI. The launcher of this package is not used: if run
-by root, it adds a user and makes every parent folder accessible, and its server does not end
-with the process that started it. In this module, a server that root starts runs as `nobody`
-in a folder that `nobody` can reach. The server ends with its parent process.
+The programs come from a package on PyPI. The launcher of this package is not used. If root
+runs the launcher, it adds a user and makes every parent folder accessible. The launcher's
+server does not end with the process that started it. In this module, a server that root
+starts runs as `nobody` in a folder that `nobody` can reach. The server ends with its parent
+process.
 """
 
 import os

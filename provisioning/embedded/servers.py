@@ -33,7 +33,7 @@ def programs(
     """Return PostgreSQL and Valkey as programs to run.
 
     Args:
-        wanted: the embedded servers. A server that is not wanted is external.
+        wanted: the servers to embed. All other servers are external.
         durable: keep committed rows after a power failure. Tests use False.
     """
     factories = {"postgres": postgres.program, "valkey": valkey.program}
@@ -44,7 +44,7 @@ def programs(
 
 @contextmanager
 def running(var: Path, *, wanted: Set[str] = BOTH, durable: bool = True) -> Iterator[Endpoints]:
-    """Ensure that the wanted servers run inside the block.
+    """Ensure that the wanted servers run while the `with` block runs.
 
     The servers are started by this process unless another process already runs them.
     """
@@ -72,7 +72,7 @@ def running(var: Path, *, wanted: Set[str] = BOTH, durable: bool = True) -> Iter
 
 @contextmanager
 def exclusive(var: Path) -> Iterator[Endpoints]:
-    """Hold the lock for running the servers of this folder. Used by `up`.
+    """Hold the lock that a process needs to run the servers of this folder. Used by `up`.
 
     Raises:
         EmbeddedError: another process holds the lock.
@@ -101,7 +101,7 @@ def _try_lock(lock: TextIO) -> bool:
 
 
 def _servers_of_another_process(var: Path, wanted: Set[str]) -> Endpoints:
-    """Wait for servers that another process starts. It may still change their ports."""
+    """Wait for servers that another process starts. The ports may change while waiting."""
     endpoints = load_or_create(var)
     deadline = time.monotonic() + START_TIMEOUT
     while not endpoints.accept_connections(wanted):

@@ -133,11 +133,11 @@ def _fleet_charts(now: datetime) -> Iterator[Chart]:
 
 
 def _months(certificates: Any, today: date) -> list[dict[str, Any]]:
-    """Count the certificates that expire in each month, starting with this one.
+    """Count the certificates that expire in each month, starting with the current month.
 
     Returns:
         Label, count and bar height of each month. The height is in percent of the
-        chart; the tallest bar has 75 percent, which leaves space for its label.
+        chart's height; the tallest bar has 75 percent, which leaves space for its label.
     """
     by_month = certificates.annotate(month=TruncMonth("not_after")).order_by()
     counts = {

@@ -46,9 +46,9 @@ def stream(request: HttpRequest) -> HttpResponse:
 
 
 def push_server_origin(request: HttpRequest) -> str:
-    """Return a space and the push server's origin, with the host name of the request.
+    """Return a space and the push server's origin. The host name is that of the request.
 
-    Return "" if the push server has no own origin, as behind a proxy.
+    Return "" if the portal has the same origin, for example behind a proxy.
     """
     url = urlsplit(settings.STREAM_URL)
     if url.netloc == urlsplit(settings.PUBLIC_URL).netloc:
@@ -115,7 +115,7 @@ class PagePush:
         )
 
     def on_message(self, data: bytes) -> None:
-        """Notify pages of a message that `page_updates` has published."""
+        """Notify pages of the changes in a message that `page_updates` has published."""
         message = json.loads(data)
         for topic in (EVERY_TENANT, message["tenant"]):
             for listener in self.listeners.of(topic):

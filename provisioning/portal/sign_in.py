@@ -37,7 +37,7 @@ class CodeForm(forms.Form):
 
 
 def rate_limit_response(request: HttpRequest) -> HttpResponse | None:
-    """Return a 429 response if the address has tried to sign in too often, else None."""
+    """Return a 429 response if the client has tried to sign in too often, otherwise None."""
     if request.method != "POST":
         return None
     wait = SIGN_IN.spend(caller_network())
@@ -47,7 +47,7 @@ def rate_limit_response(request: HttpRequest) -> HttpResponse | None:
 
 
 def locked_out(request: HttpRequest, *args: Any, minutes: int = 15, **kwargs: Any) -> HttpResponse:
-    """Return the page shown after too many attempts, even if the password is correct.
+    """Return the page shown after too many sign-in attempts, also for a correct password.
 
     Args:
         minutes: how long the lock lasts.
@@ -77,7 +77,7 @@ def ask_second_factor(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 def set_up_second_factor(request: HttpRequest) -> HttpResponse:
-    """Show the QR code, activate the second factor, show the recovery codes once.
+    """Show the QR code. POST activates the second factor and shows the recovery codes once.
 
     If a second factor is active already, show the page that removes it.
     """
@@ -107,7 +107,7 @@ def set_up_second_factor(request: HttpRequest) -> HttpResponse:
 
 
 def _remove(request: HttpRequest) -> HttpResponse:
-    """Remove the second factor. The user must enter one of its codes to do so."""
+    """Remove the second factor. The user must enter a valid code to do so."""
     user = signed_in_user(request)
     form = CodeForm(request.POST or None)
 
@@ -124,7 +124,7 @@ def _remove(request: HttpRequest) -> HttpResponse:
 
 
 def _succeeds(form: forms.Form, operation: Callable[[], Any]) -> bool:
-    """Run an operation. Return False and add its error to the form if it fails."""
+    """Run an operation. If it fails, add the error to the form and return False."""
     try:
         operation()
     except DomainError as error:

@@ -35,7 +35,7 @@ class PortalSite(UnfoldAdminSite):
         raise Http404
 
     def get_urls(self) -> list[Any]:
-        """Remove the "view on site" URL: no model has a page outside the portal."""
+        """Remove the "view on site" URL, because no model has a page outside the portal."""
         return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
 
     def extra_urls(self) -> list[URLPattern]:
@@ -80,7 +80,7 @@ def tenant_label(request: HttpRequest) -> str:
 
 
 def tenant_choices(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the tenants a member can switch to, or nothing if there is only one."""
+    """Return the tenants a member can switch to, [] if the member has only one tenant."""
     user = request.user
     if not isinstance(user, User) or user.is_superuser:
         return []

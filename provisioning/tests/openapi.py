@@ -1,4 +1,4 @@
-"""The OpenAPI document. It is built once per process, because this takes seconds."""
+"""The OpenAPI document. It is built once per process, because a build takes seconds."""
 
 import json
 from functools import cache
@@ -22,6 +22,6 @@ def openapi_document() -> dict[str, Any]:
 
 
 def openapi_warnings() -> list[str]:
-    """Return the generator's warnings and errors about the document."""
+    """Return the generator's warnings and errors about the OpenAPI document."""
     openapi_document()
     return _WARNINGS

@@ -36,7 +36,7 @@ class Channel:
             yield response.content
 
     async def poll(self, token: str, after: int) -> Any:
-        """Long-poll for a command after a sequence number. Return status and JSON."""
+        """Long-poll for a command with a sequence number above `after`. Return status and JSON."""
         headers = {"Authorization": f"Bearer {token}"}
         async with (
             aiohttp.ClientSession() as http,
@@ -60,7 +60,7 @@ def start_channel(**environment: str) -> Channel:
 
 
 def running_channel(**environment: str) -> Iterator[Channel]:
-    """Run a push server for a fixture. It must still run at the end."""
+    """Run a push server for a fixture. Fail if the server ends before the fixture does."""
     channel = start_channel(**environment)
     yield channel
     assert channel.server.poll() is None, "The push server has ended."

@@ -56,7 +56,7 @@ class Up:
         return (self.var.parent / "up.log").read_text()
 
     def manage(self, *command: str) -> str:
-        """Run a management command beside the server. Return its output."""
+        """Run a management command while the server runs. Return the command's output."""
         return subprocess.run(
             [sys.executable, "manage.py", *command],
             cwd=BASE,
@@ -101,7 +101,7 @@ class Up:
         return self.children().get(role) not in (None, victim)
 
     def stop(self, number: signal.Signals) -> float:
-        """Send a signal. Return the seconds until the process has ended."""
+        """Send a signal to `up`. Return the seconds until the process has ended."""
         assert self.process is not None
         started = time.monotonic()
         self.process.send_signal(number)
@@ -147,7 +147,11 @@ def running_up(folder: Path) -> Iterator[Up]:
 
 
 def call(up: Up, path: str, token: str, body: Any) -> dict[str, Any]:
-    """POST a JSON body. Return the JSON response; raise OSError for an error status."""
+    """Send a POST request with a JSON body and return the JSON response.
+
+    Raises:
+        OSError: the response has an error status.
+    """
     request = urllib.request.Request(
         f"http://localhost:{up.port}{path}",
         data=json.dumps(body).encode(),
@@ -159,7 +163,7 @@ def call(up: Up, path: str, token: str, body: Any) -> dict[str, Any]:
 
 
 def succeeds(operation: Callable[[], object]) -> bool:
-    """Return False if the operation raises OSError."""
+    """Run the operation. Return False if it raises OSError, otherwise True."""
     try:
         operation()
     except OSError:

@@ -1,7 +1,7 @@
 """Access control of every API endpoint: invalid credentials, other tenants, viewers.
 
-The endpoints come from the OpenAPI document, so new ones are tested automatically. An
-endpoint is either listed as public here, or it answers callers of other tenants with 401,
+The endpoints come from the OpenAPI document, so new endpoints are tested automatically.
+An endpoint is either listed as public here, or it answers callers of other tenants with 401,
 403 or 404 and without any data of the tenant under test.
 """
 
@@ -160,7 +160,7 @@ class Protected:
     update: UpdateStatus
 
     def values(self) -> set[str]:
-        """Return ids, names and other texts that must not appear in a response."""
+        """Return the ids, names and other texts of the objects. No response may contain them."""
         return {
             str(self.tenant.pk),
             self.tenant.name,

@@ -206,7 +206,7 @@ def url_for(pattern: str, protected: dict[str, Any]) -> str:
 
 
 def sign_in(role: Role, tenant: Tenant | None = None) -> Client:
-    """Return a client signed in as a member, by default of another tenant."""
+    """Return a client that is signed in as a member of `tenant`, by default another tenant."""
     client = Client()
     if tenant is None:
         tenant = TenantFactory.create(name="Another tenant")
@@ -307,13 +307,13 @@ def test_a_viewer_changes_nothing(protected: dict[str, Any]) -> None:
 
 
 def _acts_on_no_row(response: Any) -> bool:
-    """Return True if the page is a result or a confirmation page without rows."""
+    """Return True if the page reports 0 processed rows or contains no selected row."""
     is_empty_result = b"0 succeeded" in response.content
     return is_empty_result or b'name="_selected_action"' not in response.content
 
 
 def _echo_count(response: Any, value: str) -> int:
-    """Return how often the page contains the value only because it repeats the input."""
+    """Return how often the page repeats the value as part of the request's input."""
     if response.status_code != 200:
         return 0
     attributes = re.findall(r'(?:value|href|action)="[^"]*"', response.content.decode())

@@ -49,7 +49,7 @@ def enrollment(up: Up) -> str:
 
 
 class LoadGenerator:
-    """Register and connect devices in threads. Record what was acknowledged."""
+    """Register and connect devices in threads. Record what the server has acknowledged."""
 
     def __init__(self, up: Up, enrollment: str) -> None:
         self.up, self.enrollment = up, enrollment
@@ -183,7 +183,7 @@ def test_slow_clients_do_not_block_other_requests(up: Up, enrollment: str) -> No
 
 
 def test_a_header_with_an_underscore_is_ignored(up: Up) -> None:
-    """Ignore headers with an underscore, which WSGI would merge with `Content-Type`."""
+    """WSGI would merge `Content_Type` with `Content-Type`. The server ignores `Content_Type`."""
     request = (
         "POST /devices/pair HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         "Content-Type: application/json\r\nContent_Type: text/plain\r\n"

@@ -500,7 +500,7 @@ def test_an_invalid_tag_is_an_error_at_its_field(portal: SignIn) -> None:
 
 
 def test_simultaneous_requests_do_not_share_a_form(rf: Any, tenant: Tenant) -> None:
-    """Each form only offers the members of its own tenant."""
+    """Each form offers only the members of the request's tenant."""
     first = MembershipFactory.create(tenant=tenant, role=Role.OWNER)
     second = MembershipFactory.create(role=Role.OWNER)
     tokens_admin = admin.site._registry[ApiToken]

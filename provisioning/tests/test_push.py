@@ -158,7 +158,7 @@ def test_a_reconnecting_device_is_notified_once_of_missed_commands(
 def test_a_device_with_a_too_high_sequence_is_notified_to_fetch(
     channel: Channel, device: Device
 ) -> None:
-    """A device has a too high sequence after a backup was restored. Fetching corrects it."""
+    """After a restore, a device may have a too high sequence. A fetch corrects the sequence."""
     token = token_of(device)
 
     async def connect() -> tuple[str, str]:

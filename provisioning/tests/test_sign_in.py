@@ -50,7 +50,7 @@ def code_of(user: User, at: datetime) -> str:
 
 
 def set_up_factor(user: User) -> list[str]:
-    """Set up a second factor as of an hour ago. Return the recovery codes."""
+    """Set up a second factor, dated one hour ago. Return the recovery codes."""
     past = datetime.now(UTC) - timedelta(hours=1)
     second_factor.begin_setup(user, now=past)
     return second_factor.confirm(user, code_of(user, past), now=past)

@@ -49,7 +49,7 @@ tenants = st.sampled_from([0, 1])
 
 
 class TwoTenants(RuleBasedStateMachine):
-    """Two tenants with the same serial numbers call every service with any known id."""
+    """Two tenants with the same serial numbers call every service with ids of both tenants."""
 
     devices = Bundle("devices")
     certificates = Bundle("certificates")
@@ -68,7 +68,7 @@ class TwoTenants(RuleBasedStateMachine):
         transaction.savepoint_rollback(self.savepoint)
 
     def act(self, tenant: int, operation: Any) -> Any:
-        """Run an operation as the tenant, a few minutes later.
+        """Advance the time by a few minutes, and run an operation as the tenant.
 
         Returns:
             The operation's result, or None if it raised a domain error.

@@ -122,7 +122,7 @@ def database() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def upgraded(database: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Upgrade the database and use it. Return the results by name."""
+    """Upgrade the database and run operations on it. Return the results by name."""
     environment = {
         **os.environ,
         "DATABASE_URL": database,

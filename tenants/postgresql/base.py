@@ -69,8 +69,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def close_if_health_check_failed(self) -> None:
         now = time.monotonic()
-        if now - self._checked_at > HEALTHY_FOR:
-            super().close_if_health_check_failed()
+        if now - self._checked_at <= HEALTHY_FOR:
+            # Without this, Django would check again when a slow transaction ends. The
+            # check would begin a transaction, so that restoring autocommit would fail.
+            self.health_check_done = True
+        super().close_if_health_check_failed()
         self._checked_at = now
 
     def close_if_unusable_or_obsolete(self) -> None:

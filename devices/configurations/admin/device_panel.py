@@ -18,7 +18,7 @@ from devices.registry.models import Device
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
-    """Render the panel. Return an empty string for users without permission."""
+    """Render the panel. Return an empty string if the user may not view configurations."""
     if not request.user.has_perm(VIEW):
         return ""
     status = device_configuration.get_status(device, now=timezone.now())
@@ -48,7 +48,7 @@ def _rows(columns: list[Column], status: ConfigurationStatus) -> list[Row]:
 
 
 def _with_reported(row: Row, status: ConfigurationStatus) -> tuple[Row, str, bool]:
-    """Return a row, the device's value, and whether it differs from the desired value."""
+    """Return the row, the device's value, and whether this value differs from the desired one."""
     applied = flatten(status.applied or {})
     differing = {item.key for item in status.differences}
     if status.applied is None:
@@ -58,7 +58,7 @@ def _with_reported(row: Row, status: ConfigurationStatus) -> tuple[Row, str, boo
 
 
 def _screen_until(status: ConfigurationStatus) -> str:
-    """Return the time at which the screen's state changes, in the device's time zone."""
+    """Return the weekday and time of the screen's next change, in the device's time zone."""
     if status.screen is None or status.screen.until is None:
         return ""
     zone = ZoneInfo(status.configuration["time_zone"])

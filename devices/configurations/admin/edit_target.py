@@ -29,7 +29,7 @@ VIEW = "configurations.view_deviceconfiguration"
 
 @dataclass(frozen=True, slots=True)
 class EditTarget:
-    """The subject of a page, and the layer of the subject if there is one."""
+    """The subject of a portal page, for example a tag, and the subject's layer if it exists."""
 
     subject: Subject
     subject_id: str
@@ -60,7 +60,7 @@ def edit_url(layer: DeviceConfiguration) -> str:
 
 
 def resolve_target(request: HttpRequest, scope: str, subject_id: str) -> EditTarget:
-    """Return the target for a URL's scope and subject id.
+    """Return the subject, and its layer, for the scope and the subject id in a URL.
 
     Raises:
         Http404: the subject does not exist or is not visible to the user.

@@ -71,7 +71,7 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
 def _conflict_page(
     request: HttpRequest, scope: str, subject_id: str, text: str, based_on: int | None
 ) -> HttpResponse:
-    """Show the editor with the user's document and the concurrent changes."""
+    """Show the editor with the user's document and the changes that were saved meanwhile."""
     target = resolve_target(request, scope, subject_id)
     with target.scope():
         versions = target.layer.versions if target.layer else None
@@ -223,7 +223,7 @@ def _versions(target: EditTarget) -> Any:
 
 
 def _round(target: EditTarget) -> Round | None:
-    """Return the recalculation in progress for the layer's devices, if there is one."""
+    """Return the recalculation of the layer's devices that is in progress, otherwise None."""
     if target.tenant_id is None:
         return None
     rounds = Round.objects.filter(Q(tag=target.subject.tag) | Q(tag__isnull=True))

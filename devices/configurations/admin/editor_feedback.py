@@ -25,7 +25,7 @@ def preview_context(
 
     Args:
         text: the document as JSON.
-        faults: the errors of the document, if it was validated already.
+        faults: the errors of the document. If None, the document is validated.
     """
     document: Any = {}
     if faults is None:
@@ -48,7 +48,7 @@ def preview_context(
 
 
 def impact_context(target: EditTarget, document: dict[str, Any]) -> dict[str, Any]:
-    """Return which devices and keys a save would change, or why it would fail."""
+    """Return which devices and keys a save would change, or why the save would fail."""
     make_preview: Callable[..., Preview] = preview
     subject: dict[str, Any] = {"subject": target.subject}
     if target.subject.scope == Scope.PLATFORM:
@@ -82,7 +82,7 @@ def format_changes(changes: list[Difference]) -> list[tuple[str, str, str]]:
 
 
 def parse_document(text: str) -> Any:
-    """Parse a document.
+    """Parse the JSON text of a document.
 
     Raises:
         InvalidDocument: the text is not JSON.

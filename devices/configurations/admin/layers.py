@@ -26,7 +26,7 @@ MAX_TENANTS = 100
 
 @admin.register(DeviceConfiguration)
 class ConfigurationAdmin(ReadOnlyAdmin):
-    """List of a tenant's layers. A row opens the editor of its layer."""
+    """List of a tenant's layers. Each row is a link to the editor of the layer."""
 
     list_display = ("subject", "keys", "version", "saved")
     list_filter = ("scope",)
@@ -89,8 +89,8 @@ class ConfigurationAdmin(ReadOnlyAdmin):
     def _tenant(self, request: HttpRequest) -> Tenant | None:
         """Return the tenant whose layers are shown in order.
 
-        For a superuser, this is the chosen tenant. If none is chosen, it is the only
-        tenant of the installation.
+        A superuser chooses the tenant. If a superuser has chosen no tenant, the only tenant of
+        the installation is returned, or None if there are several.
         """
         tenant_id = current_tenant_id()
         if not signed_in_user(request).is_superuser:

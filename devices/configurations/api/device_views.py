@@ -53,7 +53,7 @@ class MyConfigurationView(APIView):
 
 
 class ReportedView(APIView):
-    """Report that the device has applied its configuration, or why it could not apply it."""
+    """Report that the device has applied its configuration, or why this was not possible."""
 
     permission_classes = (IsDevice,)
 

@@ -156,7 +156,7 @@ class ChangingSerializer(serializers.Serializer[Any]):
 
 
 class PreviewSerializer(serializers.Serializer[Any]):
-    """The effects of a save."""
+    """The devices and keys that would change if a document were saved."""
 
     looked_at = serializers.IntegerField(help_text="Number of devices that the layer applies to.")
     changing = serializers.IntegerField(help_text="Number of devices that would change.")
@@ -219,7 +219,7 @@ class ReportSerializer(serializers.ModelSerializer[ReportedConfiguration]):
 
 
 class DeviceConfigurationSerializer(serializers.Serializer[Any]):
-    """The desired configuration of a device, its sources, and the reported one."""
+    """The desired configuration of a device, the source of each key, and the last report."""
 
     device_id = serializers.UUIDField()
     version = serializers.CharField(help_text="The version assigned to the device.")
@@ -256,7 +256,7 @@ class MyConfigurationSerializer(serializers.Serializer[Any]):
 
 
 class ReportFields(StrictSerializer):
-    """A device's report that it has applied a version, or why it could not apply it."""
+    """A device's report that it has applied a version, or why this was not possible."""
 
     version = StrictCharField(max_length=64, pattern=VERSION_PATTERN)
     outcome = serializers.ChoiceField(choices=ReportedConfiguration.Outcome.choices)

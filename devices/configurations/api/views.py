@@ -146,7 +146,7 @@ class PreviewView(APIView):
 
 
 class ConfigurationView(APIView):
-    """A layer. PUT saves a new version of it."""
+    """A layer of the tenant. PUT saves a new version of the layer."""
 
     @extend_schema(responses=ConfigurationSerializer)
     def get(self, request: Request, configuration_id: UUID) -> Response:
@@ -216,7 +216,7 @@ class DifferencesView(APIView):
 
 
 class DeviceConfigurationView(APIView):
-    """The desired configuration of a device, its sources, and the reported one."""
+    """The desired configuration of a device, the source of each key, and the last report."""
 
     @extend_schema(responses=DeviceConfigurationSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
@@ -236,7 +236,7 @@ def _version(layer: DeviceConfiguration, number: int) -> ConfigurationVersion:
 
 
 def _pop_subject(data: dict[str, Any]) -> Subject:
-    """Remove the scope, tag and device from a body and return them as a subject.
+    """Remove `scope`, `tag` and `device` from a request body. Return them as a subject.
 
     Raises:
         InvalidSubject: the tenant has no such tag or device.

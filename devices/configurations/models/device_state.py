@@ -14,11 +14,11 @@ VERSION_LENGTH = 64  # hexadecimal digits of SHA-256
 
 
 class EffectiveDocument(TenantOwned):
-    """The merged document of all layers of some devices, identified by its hash.
+    """A merged document of all layers of some devices, identified by the document's hash.
 
     A row is kept while its version is assigned to a device or is in a device's last
-    report, and until the retention time after its last assignment has ended. A report of
-    an old version can therefore be distinguished from a report of an unknown version.
+    report. After the last assignment, the row is also kept for the retention time. A report
+    of an old version can therefore be distinguished from a report of an unknown version.
     """
 
     version = models.CharField(max_length=VERSION_LENGTH)
@@ -104,8 +104,8 @@ class Round(TenantOwned):
 
     A round processes the devices in the order of their ids, in batches. If a layer
     changes during the round, the round starts again at the first device after it has
-    processed the last device. It then ends at the position that it had at the time of the
-    change (`until`).
+    processed the last device. The restarted round ends at the position that the round had
+    at the time of the change (`until`).
     """
 
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, null=True, related_name="+")

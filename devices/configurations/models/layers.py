@@ -13,7 +13,7 @@ from tenants.models import TenantOwned
 
 
 class Scope(models.TextChoices):
-    """The devices that a layer applies to, from the weakest to the strongest layer."""
+    """The devices that a layer applies to. The members are ordered, the weakest layer first."""
 
     PLATFORM = "platform", "every tenant"
     TENANT = "tenant", "all devices"
@@ -22,7 +22,7 @@ class Scope(models.TextChoices):
 
 
 class Layer(models.Model):
-    """A document that overrides weaker layers. `number` is the number of its version."""
+    """A document that overrides weaker layers. `number` is the number of the current version."""
 
     number = models.PositiveIntegerField(default=0)
     document = models.JSONField(default=dict)

@@ -21,7 +21,7 @@ _cache: dict[UUID, tuple[float, bool]] = {}  # tenant: (expires, has layers)
 
 
 def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
-    """Return the fields for a device without an assigned version, otherwise {}."""
+    """Return the configuration fields, or {} for a device with an assigned version."""
     if not _is_unassigned(device):
         return {}
     version = version_for(device, wait=False, now=now)
@@ -31,13 +31,13 @@ def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> d
 
 
 def version_for(device: Device, *, wait: bool = True, now: datetime) -> str:
-    """Return the version that a device should have.
+    """Return the version of the configuration that a device should have.
 
     The `NextSteps` row was loaded with the device's credential. For a device with an
     assigned version, no query is therefore needed.
 
     Args:
-        wait: for a device without a version, wait for the lock of the calculation.
+        wait: whether to wait for the lock of the calculation if the device has no version.
     """
     if _is_unassigned(device):
         effective.refresh([device.pk], write_empty=True, wait=wait, now=now)
@@ -47,7 +47,7 @@ def version_for(device: Device, *, wait: bool = True, now: datetime) -> str:
 
 
 def clear_cache() -> None:
-    """Clear the cache of tenants with and without layers. For tests."""
+    """Clear the cache that stores whether each tenant has layers. Used by tests."""
     _cache.clear()
 
 

@@ -25,7 +25,7 @@ class LayerOfDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationStatus:
-    """A device's desired configuration, its sources, and the reported configuration.
+    """A device's desired configuration, the source of each key, and the last report.
 
     `is_assigned` is False for a new device until it connects or a layer changes.
     `working_out` is True while `configuration` is newer than the assigned `version`. This
@@ -68,7 +68,7 @@ def get_status(device: Device, *, now: datetime) -> ConfigurationStatus:
 
 
 def screen_state(configuration: Document, *, now: datetime) -> ScreenState | None:
-    """Return the screen's state by the schedule, None without schedule or time zone."""
+    """Return the scheduled state of the screen, None if the schedule or time zone is not set."""
     schedule, zone = configuration.get("schedule"), configuration.get("time_zone")
     if schedule is None or zone is None:
         return None

@@ -24,7 +24,7 @@ BATCH = 2_000
 
 @dataclass(frozen=True, slots=True)
 class DriftCounts:
-    """The numbers of drifts that one run noticed, announced with an event, and ended."""
+    """The numbers of drifts that a run of the detection has noticed, announced and ended."""
 
     noticed: int
     announced: int
@@ -45,7 +45,7 @@ def detect(*, now: datetime, limit: timedelta) -> DriftCounts:
 
 
 def announced_drifts() -> QuerySet[Any]:
-    """Return the current tenant's announced drifts, annotated with their start."""
+    """Return the current tenant's announced drifts. `since` is the start of each drift."""
     return ConfigurationDrift.objects.announced().annotate(
         since=F("device__next_steps__configuration_waiting_since")
     )

@@ -45,7 +45,7 @@ def explain(device: Device) -> tuple[MergedDocument[Source], list[tuple[Source, 
     """Merge a device's layers.
 
     Returns:
-        The merged document with the source of each key, and the layers in order.
+        The merged document with the source of each key, and the layers, the weakest first.
     """
     layers = [(_source(layer), layer.document) for layer in layers_of(device) if layer.number]
     server = Source(Scope.PLATFORM.value, SERVER_LABEL, None, 0)
@@ -74,13 +74,13 @@ def _source(layer: PlatformConfiguration | DeviceConfiguration) -> Source:
 
 
 def platform_document() -> dict[str, Any]:
-    """Return the document of the platform's layer, empty if there is none."""
+    """Return the document of the platform's layer, {} if there is no such layer."""
     documents = PlatformConfiguration.objects.values_list("document", flat=True)
     return documents.first() or {}
 
 
 def tenant_document() -> dict[str, Any]:
-    """Return the document of the current tenant's own layer, empty if there is none."""
+    """Return the document of the current tenant's own layer, {} if there is no such layer."""
     layers = DeviceConfiguration.objects.filter(scope=Scope.TENANT)
     return layers.values_list("document", flat=True).first() or {}
 
@@ -112,8 +112,8 @@ def refresh(
 ) -> int:
     """Recalculate the effective configurations of some of the tenant's devices.
 
-    Only one transaction per tenant calculates at a time, because it holds a lock until its
-    commit. A result from older layers can therefore not overwrite a result from newer
+    The calculation holds a lock until the commit, so that only one transaction per tenant
+    calculates at a time. A result from older layers can therefore not overwrite a result from newer
     layers. Only changed versions are written.
 
     Args:
@@ -160,12 +160,12 @@ def has_applied(report: ReportedConfiguration | None, version: str) -> bool:
 
 
 def stop_waiting(device_id: UUID, now: datetime) -> None:
-    """Mark a device that is being retired as not waiting for a configuration."""
+    """Record that a device does not wait for a configuration, because it is being retired."""
     next_steps.stop_waiting_for_configuration(device_id)
 
 
 def own_layers(device_ids: Sequence[UUID]) -> dict[UUID, Layers]:
-    """Return the non-empty layers of the devices and their tags, by device."""
+    """Return the ids of the non-empty layers of each device and of its tags, by device id."""
     layers: dict[UUID, Layers] = {}
     not_empty = DeviceConfiguration.objects.not_empty()
     tag_layers = {
@@ -185,13 +185,13 @@ def own_layers(device_ids: Sequence[UUID]) -> dict[UUID, Layers]:
 
 
 def documents_of(layers: Iterable[UUID]) -> dict[UUID, Any]:
-    """Return the documents of the current tenant's layers with these ids, by id."""
+    """Return the documents of the given layers of the current tenant, by the layer's id."""
     rows = DeviceConfiguration.objects.filter(pk__in=set(layers)).order_by()
     return dict(rows.values_list("pk", "document"))
 
 
 def _calculate(combinations: set[Layers]) -> dict[Layers, tuple[str, dict[str, Any]]]:
-    """Return the version and document of each combination of layers.
+    """Return the version and the merged document of each combination of layers.
 
     Each combination overrides the platform's and the tenant's layers. The keys set by the
     server override all layers.
@@ -225,7 +225,7 @@ def _update_wanted_at(versions: set[str | None], now: datetime) -> None:
 
 
 def _assign(changed: dict[UUID, str], now: datetime) -> None:
-    """Write the devices' new versions to `NextSteps`, and the time since which they wait."""
+    """Write each device's new version, and since when the device waits, to `NextSteps`."""
     reports = ReportedConfiguration.objects.in_bulk(changed)
     next_steps.write_configurations(
         {

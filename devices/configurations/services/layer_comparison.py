@@ -32,7 +32,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A key with its value in each layer, its effective value and its source."""
+    """A key, its value in each layer, the effective value, and the layer that sets this value."""
 
     key: str
     label: str
@@ -42,13 +42,13 @@ class Row:
 
 
 def columns(subject: Subject, document: dict[str, Any]) -> list[Column]:
-    """Return the weaker layers, and the subject's own layer with the proposed document."""
+    """Return a column for each weaker layer, and a column for the subject's own document."""
     below = [Column(str(layer), layer.document, layer=layer) for layer in _layers_below(subject)]
     return [*below, Column(label(subject), document, is_edited=True)]
 
 
 def rows(layers: Sequence[Column]) -> list[Row]:
-    """Return a row for every key that a layer sets, in the order of the schema."""
+    """Return a row for every key that a layer sets. The rows have the order of the schema."""
     merged = merge_layers((number, column.document) for number, column in enumerate(layers))
     documents = [flatten(column.document) for column in layers]
     keys = sorted(

@@ -236,7 +236,7 @@ def _lock_layer(subject: Subject, now: datetime) -> DeviceConfiguration:
 
 
 def _next_rank() -> int:
-    """Return a rank above all tags' ranks. The caller must hold the order's lock."""
+    """Return a rank above the ranks of all tags. The caller must hold the lock of the order."""
     highest = DeviceConfiguration.objects.aggregate(highest=Max("rank"))["highest"]
     return (highest or 0) + 1
 
@@ -249,7 +249,7 @@ def _write(
     restored_number: int | None,
     now: datetime,
 ) -> dict[str, tuple[Any, Any]] | None:
-    """Write the next version of a locked layer. Return its changes, None if there are none."""
+    """Write the next version of a locked layer. Return the changes, None if no key changed."""
     if based_on is not None and based_on != layer.number:
         raise ConfigurationChanged(layer.number)
     changed_keys = differences(layer.document, document)
@@ -302,5 +302,5 @@ def _saved_event(
 
 
 def _audit_value(value: Any, *, is_set: bool) -> Any:
-    """Return a value for the audit log, where None means that the key is not set."""
+    """Return a value for the audit log. In the log, None means that the key is not set."""
     return "null" if is_set and value is None else value

@@ -71,7 +71,7 @@ class ChangedDevice:
 
 @dataclass(slots=True)
 class Preview:
-    """The effects of a save.
+    """The devices and keys that would change if a document were saved.
 
     `complete` is False if there are more combinations of layers, or more tenants, than
     are examined. The numbers are then lower bounds.
@@ -87,7 +87,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class _Proposal:
-    """A document that replaces the present document of a layer."""
+    """A document that would replace the present document of a layer."""
 
     subject: Subject
     document: dict[str, Any]
@@ -121,10 +121,10 @@ class _Proposal:
 def preview(
     *, subject: Subject, document: Any, after: UUID | None = None, limit: int = MAX_LISTED
 ) -> Preview:
-    """Calculate what saving a document as a subject's layer would change.
+    """Calculate which devices would change if a document were saved as a subject's layer.
 
     Args:
-        after: continue the list of devices after this device.
+        after: the id of the device after which the list of devices begins.
         limit: the maximum number of listed devices.
 
     Raises:
@@ -137,7 +137,7 @@ def preview(
 
 
 def preview_platform(*, document: Any, limit: int = MAX_LISTED) -> Preview:
-    """Calculate what saving the platform's layer would change in all tenants.
+    """Calculate which devices would change if a document were saved as the platform's layer.
 
     Raises:
         InvalidDocument: see `layers.save`.
@@ -194,8 +194,9 @@ def _add_tenant(result: Preview, proposal: _Proposal, after: UUID | None, limit:
 def _combinations(subject: Subject) -> Iterator[tuple[Layers, int, int]]:
     """Yield the combinations of layers that the subject's devices have.
 
-    Yield a combination, the number of devices that have it, and the number of all devices.
-    The most frequent combinations come first. At most `MAX_COMBINATIONS` + 1 are yielded.
+    Each result is a combination, the number of devices with this combination, and the
+    number of all devices. The most frequent combinations come first. At most
+    `MAX_COMBINATIONS` + 1 results are yielded.
     """
     if subject.device is not None:
         own = effective.own_layers([subject.device.pk])

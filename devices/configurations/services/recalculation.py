@@ -21,25 +21,25 @@ BATCH = 2_000  # devices in one transaction, which takes about a tenth of a seco
 
 
 def request(*, tag: Tag | None = None, now: datetime) -> None:
-    """Request a round for the current tenant's devices, or for those with a tag.
+    """Request a recalculation of the current tenant's devices, or of the devices with a tag.
 
-    Call this function in the transaction that changes the layer. If a round is in
-    progress, it processes the devices up to its present position again.
+    Call this function in the transaction that changes the layer. If a recalculation is
+    in progress, it will process the devices up to its present position a second time.
     """
     _request("SELECT %s::uuid, %s::bigint", [current_tenant_id(), tag and tag.pk], now)
 
 
 def request_for_all_tenants(*, now: datetime) -> None:
-    """Request a round for the devices of every tenant."""
+    """Request a recalculation of the devices of every tenant."""
     with every_tenant_scope():
         _request("SELECT id, NULL::bigint FROM tenants_tenant ORDER BY id", [], now)
 
 
 def process_batch(*, now: datetime) -> bool:
-    """Process a batch of the round that has waited longest.
+    """Recalculate a batch of devices of the `Round` that has waited longest.
 
     Returns:
-        False if there is no round to process.
+        False if no round exists.
     """
     with transaction.atomic():
         with every_tenant_scope():
@@ -55,7 +55,7 @@ def process_batch(*, now: datetime) -> bool:
 
 
 def _request(subjects: str, values: list[object], now: datetime) -> None:
-    """Create or extend rounds for the tenants and tags that a query selects."""
+    """Create or extend the `Round` of each tenant and tag that a query selects."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

@@ -55,13 +55,13 @@ def report(
     document: dict[str, Any] | None = None,
     now: datetime,
 ) -> ReportedConfiguration:
-    """Store that a device has applied a version, or why it could not apply it.
+    """Store that a device has applied a version, or why this was not possible.
 
     Repeating the last report has no effect.
 
     Args:
         version: the version of the document that the device received.
-        document: the configuration in use, if it differs from that document.
+        document: the configuration in use, if it differs from the received document.
 
     Raises:
         UnknownVersion: no device of this tenant was ever assigned the version.
@@ -126,7 +126,7 @@ def _check(version: str, outcome: str, reason: str, document: dict[str, Any] | N
 
 
 def _applied_version(row: ReportedConfiguration, before: ReportedConfiguration | None) -> str:
-    """Return the version that a device has after a report, "" if unknown."""
+    """Return the version in use on a device after a report, "" if the version is unknown."""
     if row.outcome == Outcome.APPLIED:
         return row.version
     previous = before.applied_version if before is not None else ""

@@ -8,7 +8,7 @@ BATCH = 5_000
 
 
 def delete_unused(*, before: datetime) -> int:
-    """Delete unused documents that were last assigned before a time.
+    """Delete unused documents that were last assigned before the given time.
 
     A document is used if its version is assigned to a device or is in a device's last report.
 
@@ -27,7 +27,7 @@ def _delete_batch(before: datetime) -> int:
     """Delete a batch of unused documents.
 
     A document may be assigned to a device while the query runs. This sets a newer
-    `wanted_at`. The outer condition checks `wanted_at` again and keeps the document.
+    `wanted_at`. The outer condition of the query checks `wanted_at` again and keeps the document.
     """
     with connection.cursor() as cursor:
         cursor.execute(

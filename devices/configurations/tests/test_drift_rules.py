@@ -27,7 +27,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def rule(tenant: Tenant) -> MonitoringRule:
-    """A rule with a threshold of 90 minutes."""
+    """A monitoring rule on drift with a threshold of 90 minutes."""
     rule: MonitoringRule = RuleFactory.create(
         tenant=tenant, name="Drift", kind="drift", measure="", operator="ge", threshold=90
     )
@@ -36,7 +36,7 @@ def rule(tenant: Tenant) -> MonitoringRule:
 
 @pytest.fixture
 def drifting(tenant: Tenant, now: datetime) -> Device:
-    """An online device with an announced drift since `now`."""
+    """An online device whose drift began at `now` and has been announced."""
     device: Device = DeviceFactory.create(tenant=tenant, status="online", last_seen=now)
     save_for_device(device, {"volume": 50}, now=now)
     for moment in (now + LIMIT / 2, now + LIMIT):

@@ -56,7 +56,7 @@ def line(page: Page, key: str) -> Any:
 
 
 def choose(page: Page, key: str, state: str) -> Any:
-    """Select `inherit`, `set` or `device` for a key. Return the line of the key."""
+    """Select the state `inherit`, `set` or `device` of a key. Return the line of the key."""
     key_line = line(page, key)
     key_line.locator("select").first.select_option(state)
     return key_line

@@ -156,7 +156,7 @@ def test_a_save_requests_the_round_before_it_locks_the_calculation(
 def test_a_round_locks_the_calculation_before_it_selects_devices(
     device: Device, now: datetime
 ) -> None:
-    """A device that got the tag before the round has the lock must be recalculated too."""
+    """A device that gets a tag while the round waits for the lock must be recalculated too."""
     with patch.object(effective, "lock_calculation") as lock:
         save_for_tenant(device.tenant, {"volume": 5}, now=now)
         recalculation.process_batch(now=now)

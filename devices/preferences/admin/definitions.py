@@ -29,7 +29,7 @@ FIELDS = (
 
 
 class DefinitionAdmin(CascadeDeleteMixin, PortalAdmin):
-    """Base of the admin classes for definitions."""
+    """Base of the admin classes for the definitions of preferences."""
 
     list_display = ("label", "key", "kind", "default_text", "writable_by")
     list_filter = ("kind",)
@@ -77,7 +77,7 @@ class PreferenceAdmin(DefinitionAdmin):
         return super().changelist_view(request, context)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Return the values of the platform's preference whose key is in the URL."""
+        """Return the initial values from the platform preference with the key in the URL."""
         key = request.GET.get("key", "")[:64].replace("\x00", "")
         row = PlatformPreference.objects.filter(key=key).first()
         if row is None:

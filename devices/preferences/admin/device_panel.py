@@ -34,7 +34,7 @@ SOURCES = {
 
 
 def panel(request: HttpRequest, device: Device) -> SafeString | str:
-    """Render the panel. Return an empty string for users without permission."""
+    """Render the settings panel. Return an empty string for users without permission."""
     if not request.user.has_perm(VIEW):
         return ""
     settings = device_settings.read(device).settings
@@ -53,7 +53,7 @@ def panel(request: HttpRequest, device: Device) -> SafeString | str:
 
 
 def write(request: HttpRequest, device_id: UUID) -> HttpResponse:
-    """Change a setting of a device from the form on its page."""
+    """Change a setting of a device as entered in the form on the device's page."""
     device = visible_to(signed_in_user(request), Device).filter(pk=device_id).first()
     if device is None or request.method != "POST":
         raise Http404

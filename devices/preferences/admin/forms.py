@@ -81,10 +81,10 @@ class DefinitionFields(ServiceForm):
         self.fields["key"].disabled = True
 
     def service_arguments(self) -> dict[str, Any]:
-        """Return the arguments for the service.
+        """Return the values of the form as arguments of the service that defines a preference.
 
         Raises:
-            UnreadableValue: the default cannot be parsed.
+            UnreadableValue: the default value cannot be parsed.
         """
         values = dict(self.cleaned_data)
         values["choices"] = [line for line in values["choices"].splitlines() if line]
@@ -102,7 +102,7 @@ class PreferenceForm(DefinitionFields):
     tenant = tenant_field()
 
     def kind_of(self, key: str, chosen_kind: str) -> str:
-        """Return the kind of the platform's preference, which a tenant cannot change."""
+        """Return the kind. A tenant cannot change the kind of a platform preference."""
         platform_row = PlatformPreference.objects.filter(key=key).first()
         return platform_row.kind if platform_row else chosen_kind
 
@@ -129,7 +129,7 @@ def parse_value(kind: str, text: str, *, field: str | None = None) -> Any:
     """Parse the text of a form field as a value of a kind.
 
     Args:
-        field: the name of the form field, for the error.
+        field: the name of the form field to which the error refers.
 
     Raises:
         UnreadableValue: the text is not a value of the kind.

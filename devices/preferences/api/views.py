@@ -112,7 +112,7 @@ class MySettingsView(APIView):
 
 
 class DeviceSettingsView(APIView):
-    """The settings of a device. PATCH changes, resets and locks them."""
+    """The settings of a device. PATCH changes, resets or locks settings."""
 
     @extend_schema(responses=SettingsSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:

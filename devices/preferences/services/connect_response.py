@@ -1,4 +1,4 @@
-"""Settings version in the connect response. If it changes, a device reads its settings."""
+"""Settings version in the connect response. Devices read their settings if it has changed."""
 
 import time
 from datetime import datetime
@@ -14,9 +14,9 @@ _cache: dict[UUID, tuple[float, str | None]] = {}  # tenant: (expires, fingerpri
 
 
 def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> dict[str, Any]:
-    """Return `settings_version`, which is equal to `version` of the settings endpoint.
+    """Return `settings_version`. The settings endpoint has the same value in its field `version`.
 
-    It is None if the tenant has no preferences or if the device is quarantined.
+    `settings_version` is None if the tenant has no preferences or if the device is quarantined.
     """
     assert device.tenant_id is not None
     fingerprint = _fingerprint(device.tenant_id)
@@ -27,7 +27,7 @@ def response_fields(device: Device, steps: NextSteps | None, now: datetime) -> d
 
 
 def clear_cache() -> None:
-    """Clear the cache of fingerprints. For tests."""
+    """Clear the cache of fingerprints. Used by tests."""
     _cache.clear()
 
 

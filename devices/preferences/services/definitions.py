@@ -87,7 +87,7 @@ def define(
 
     Args:
         must_be_new: raise an error if the tenant has a definition with the key.
-        fields: new values of `FIELDS`.
+        fields: new values of the fields that are listed in `FIELDS`.
 
     Raises:
         PreferenceExists: `must_be_new` is set and the definition exists.

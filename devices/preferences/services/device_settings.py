@@ -92,7 +92,7 @@ def read(device: Device) -> Settings:
 def write(
     *, device: Device, changes: Mapping[str, Change], by_device: bool, now: datetime
 ) -> Settings:
-    """Change settings of a device. If one change fails, none is written.
+    """Change settings of a device. If a change fails, no change is written.
 
     Args:
         changes: the changes by key.
@@ -132,7 +132,7 @@ def write(
 
 
 def _setting(preference: Preference, row: DeviceSettings | None) -> Setting:
-    """Return a setting, with its default if the stored value is not valid any more."""
+    """Return a setting. If the stored value is not valid any more, the default is used."""
     if row is None or not row.has_value or find_fault(preference, row.value) is not None:
         value, source = preference.default, preference.default_source
     else:
@@ -238,7 +238,7 @@ def _store(rows: list[DeviceSettings]) -> None:
 
 
 def _publish(device: Device, changes: Changes, now: datetime) -> None:
-    """Record the event, and increment the revision in the next connect response."""
+    """Record an event, and increment the settings revision in the device's `NextSteps`."""
     steps = NextSteps.objects.filter(device=device)
     revision = steps.values_list("settings_revision", flat=True).first() or 0
     next_steps.write(device, settings_revision=revision + 1)

@@ -226,7 +226,7 @@ def _fleet(token: str, devices: int) -> Fleet:
 
 
 def _set_up(tenant: Tenant) -> None:
-    """Create rows while the devices run. Runs in a thread with its own connection."""
+    """Create tags, layers, commands and a rollout. Runs in a thread while the devices run."""
     try:
         _assign_tags_and_layers(tenant)
         _send_commands(tenant)
@@ -257,7 +257,7 @@ def _owner() -> User:
 
 
 def _send_commands(tenant: Tenant) -> None:
-    """Request bulk commands. A command to many devices waits for a second member."""
+    """Request bulk commands. A command to many devices requires a second member's approval."""
     with tenant_scope(tenant.pk):
         owner = _owner()
         for command in COMMANDS:

@@ -132,7 +132,8 @@ class Command(OperatorCommand):
 def _validate(
     url: str, token: str, devices: int, seconds: float | None, seed: str, pace: FleetTiming
 ) -> None:
-    """
+    """Check the options.
+
     Raises:
         CommandError: an option has an invalid value.
     """

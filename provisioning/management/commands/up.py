@@ -130,7 +130,7 @@ def _run_command(*command: str, supervisor: Supervisor) -> None:
 
 
 def _stream_port(port: int) -> int:
-    """Return the push server's port. It changes with `--port` if STREAM_PORT is not set."""
+    """Return the push server's port, which depends on `--port` if STREAM_PORT is not set."""
     if port == settings.PORT or "STREAM_PORT" in os.environ:
         return settings.STREAM_PORT
     return port + settings.STREAM_PORT - settings.PORT
