@@ -67,7 +67,7 @@ def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
 
 
 def secret(name: str, default: str | None = None) -> str:
-    """Return the content of the file that `NAME_FILE` names, or else the value of `NAME`."""
+    """Return a secret: the content of the file at `NAME_FILE`, or else the value of `NAME`."""
     path = os.environ.get(f"{name}_FILE")
     if path is None:
         return text(name, default)

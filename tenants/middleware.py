@@ -16,7 +16,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class TenantMiddleware:
-    """Run each request in an empty tenant scope, and give it a request id."""
+    """Start each request without a tenant, and assign an id to the request."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

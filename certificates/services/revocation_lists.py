@@ -268,7 +268,7 @@ def _retirements(row: RevocationList, since: datetime) -> Iterator[crl.Entry]:
 
 
 def _mark_listed(on_complete: NewEntries, on_shard: NewEntries, now: datetime) -> None:
-    """Mark the certificates as listed that all their lists contain with the current reason."""
+    """Mark each certificate as listed whose lists all contain it with its current reason."""
     by_reason = defaultdict(list)
     for pk, (reason, shard_id) in on_complete.items():
         if shard_id is None or on_shard.get(pk) == (reason, shard_id):

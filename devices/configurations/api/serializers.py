@@ -256,7 +256,7 @@ class MyConfigurationSerializer(serializers.Serializer[Any]):
 
 
 class ReportFields(StrictSerializer):
-    """A device's report that it has applied a version, or why this was not possible."""
+    """A device's report: it has applied a version, or it gives the reason for the failure."""
 
     version = StrictCharField(max_length=64, pattern=VERSION_PATTERN)
     outcome = serializers.ChoiceField(choices=ReportedConfiguration.Outcome.choices)

@@ -175,7 +175,7 @@ def _metric(
 def _candidates(
     rule: MonitoringRule, start: datetime, now: datetime, threshold: float
 ) -> list[UUID]:
-    """Return devices with roll-ups that may violate the rule, the most affected first."""
+    """Return devices that may violate the rule by their roll-ups, the most affected first."""
     opens_above = rule.operator in ("gt", "ge")
     extreme = f"{rule.measure}_{'most' if opens_above else 'least'}"
     lookup = f"{extreme}__{'gte' if opens_above else 'lte'}"

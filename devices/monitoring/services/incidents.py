@@ -127,7 +127,7 @@ def _close(incident: Alert, now: datetime) -> None:
 
 
 def _is_large_share_silent(recent: datetime, now: datetime) -> bool:
-    """Return True if many of the devices seen since `recent` have missed connects."""
+    """Return True if a large share of the devices seen since `recent` is overdue to connect."""
     missed = timedelta(seconds=MISSED_CONNECTS * settings.CONNECT_INTERVAL_SECONDS)
     counts = (
         Device.objects.not_retired()

@@ -79,7 +79,7 @@ class RuleQueries:
         self.has_overrides = rule.overrides.exists()
 
     def to_open(self) -> list[Violation]:
-        """Return devices that violate the rule for long enough and have no alert."""
+        """Return devices that have violated the rule for its duration and have no alert."""
         rows = self._violating(self._effective("threshold", FloatField()))
         if self.rule.kind == Kind.METRIC:
             rows = self._violating_for_duration(rows)

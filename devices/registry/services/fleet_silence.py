@@ -23,12 +23,11 @@ REPEAT_AFTER = timedelta(minutes=15)  # a fleet may go silent in several steps
 def fleet_silences(*, now: datetime) -> list[DomainEvent]:
     """Return the `FleetSilence` events to record after the last batch of a sweep.
 
-    The status events of recent sweeps are counted instead of the rows of this sweep.
-    Therefore devices marked by a sweep that was killed half-way are included.
+    The function counts the status events of recent sweeps, so that it includes devices that
+    were marked by a sweep that was killed half-way.
 
-    If no device of any tenant is online, no device has reached the server within
-    `RECENT_THRESHOLD`. The fault is then probably in this server, and the cause is
-    `ingest` for every tenant.
+    If no device of any tenant is online, the fault is probably in this server. The events
+    then have the cause `ingest`.
     """
     silent_counts = _count_silent(since=now - WINDOW)
     if not silent_counts:
