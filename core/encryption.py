@@ -60,7 +60,7 @@ def reencrypt_all() -> dict[str, int]:
         The number of re-encrypted secrets by kind.
 
     Raises:
-        DecryptionError: a secret was encrypted with a key that is not among the fallbacks.
+        DecryptionError: neither the current key nor a fallback key decrypts a secret.
     """
     counts: dict[str, int] = {}
     for reencrypt in reencryption:

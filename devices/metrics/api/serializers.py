@@ -71,7 +71,9 @@ class StoredSerializer(serializers.Serializer[Any]):
 
 
 class GroupSerializer(serializers.Serializer[Any]):
-    value = serializers.CharField(help_text="The value of `by`. Empty without grouping.")
+    value = serializers.CharField(
+        help_text="The model, version, tag or time of the group. Empty without `by`."
+    )
     devices = serializers.IntegerField()
     samples = serializers.IntegerField()
     average = serializers.FloatField()

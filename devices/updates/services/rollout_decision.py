@@ -75,8 +75,8 @@ class Batch:
 class Devices:
     """Snapshot of a rollout before a step.
 
-    `batch` has the devices that may be offered the update next. `findings` has the reasons
-    to handle devices that were offered the update before.
+    `batch` contains the devices that may be offered the update next. `findings` contains what
+    needs an action in devices that were offered the update before.
     """
 
     state: str
