@@ -49,7 +49,7 @@ class LeasePolicy:
         claimed = [row for row in locked if row.attempts <= len(self.waits)]
         exhausted = [row.pk for row in locked if row.attempts > len(self.waits)]
         due_at = now + self.duration
-        table = rows.model._base_manager
+        table = rows.model._base_manager  # workers lease the rows of all tenants
         table.filter(pk__in=exhausted).update(dead_at=now)
         table.filter(pk__in=[row.pk for row in claimed]).update(
             attempts=F("attempts") + 1, due_at=due_at
