@@ -1,6 +1,5 @@
 """Property-based tests of every API endpoint against the OpenAPI document."""
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +12,11 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, transaction
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
+from schemathesis.generation.hypothesis.builder import (
+    HypothesisTestConfig,
+    HypothesisTestMode,
+    create_test,
+)
 from schemathesis.specs.openapi import checks
 
 from accounts.services.tokens import issue_api_token
@@ -31,6 +35,13 @@ pytestmark = pytest.mark.django_db
 EXAMPLES = 12  # per endpoint; more would take too long in CI
 SCHEMA = schemathesis.openapi.from_dict(openapi_document())
 SCHEMA.app = get_wsgi_application()
+# One test per endpoint, without schemathesis' collector: it builds all examples of all endpoints
+# during the collection, in each process, and pytest-xdist drops the failures of its tests.
+ENDPOINTS = [
+    (method, path)
+    for path, operations in openapi_document()["paths"].items()
+    for method in sorted(operations)
+]
 SCHEMA.config.generation.allow_extra_parameters = False  # tested in test_bad_input
 EXAMPLE_SETTINGS = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
@@ -145,6 +156,16 @@ class ExistingObjects:
         document, now = {"volume": 5}, datetime.now(UTC)
         return str(save_for_tenant(self.tenant, document, now=now).pk)
 
+    def insert_into(self, parameters: dict[str, Any]) -> None:
+        """Replace the valid ids in a generated request by ids of existing objects."""
+        for name, value in list(parameters.items()):
+            if name == "device_id" and _is_uuid(value):
+                parameters[name] = self.device_id()
+            elif name == "serial_number" and str(value).isalnum():
+                parameters[name] = self.serial_number()
+            elif name == "configuration_id" and _is_uuid(value):
+                parameters[name] = self.configuration_id()
+
 
 @pytest.fixture
 def existing(tenant: Tenant) -> ExistingObjects:
@@ -169,36 +190,21 @@ def excluded_checks(operation: Any) -> list[Any]:
     return excluded
 
 
-def make_test(operation: Any) -> Any:
-    """Return the test of one endpoint."""
-    schema = SCHEMA.include(method=operation.method.upper(), path=operation.path)
-
-    @schema.parametrize()
-    @EXAMPLE_SETTINGS
-    def conforms_to_schema(
-        case: Any, credentials: dict[str, str], existing: ExistingObjects
-    ) -> None:
-        for name, value in list(case.path_parameters.items()):
-            if name == "device_id" and _is_uuid(value):
-                case.path_parameters[name] = existing.device_id()
-            elif name == "serial_number" and str(value).isalnum():
-                case.path_parameters[name] = existing.serial_number()
-            elif name == "configuration_id" and _is_uuid(value):
-                case.path_parameters[name] = existing.configuration_id()
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+def test_endpoint_conforms_to_the_openapi_document(
+    method: str, path: str, credentials: dict[str, str], existing: ExistingObjects
+) -> None:
+    def conforms(case: Any) -> None:
+        existing.insert_into(case.path_parameters)
         case.call_and_validate(
             headers=authorization(case.operation, credentials),
             excluded_checks=excluded_checks(case.operation),
         )
 
-    return conforms_to_schema
-
-
-# One test per endpoint. pytest-xdist drops the failures of a single test that schemathesis
-# parametrizes with all endpoints.
-for result in SCHEMA.get_all_operations():
-    endpoint: Any = result.ok()  # type: ignore[union-attr] # fails if it is an error
-    name = re.sub(r"\W+", "_", endpoint.label.lower())
-    globals()[f"test_{name}_conforms_to_schema"] = make_test(endpoint)
+    config = HypothesisTestConfig(
+        project=SCHEMA.config, modes=list(HypothesisTestMode), settings=EXAMPLE_SETTINGS
+    )
+    create_test(operation=SCHEMA[path][method], test_func=conforms, config=config)()
 
 
 def test_values_of_one_response_can_be_used_in_the_next_request(
