@@ -7,9 +7,9 @@ from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.db import transaction
 from django.dispatch import receiver
 from django.http import HttpRequest
-from django.utils import timezone
 
 from accounts.events import PersonEvent, SignedIn, SignInFailed
+from core import clock
 from events.services.outbox import record
 from tenants.context import bind_caller
 from tenants.models import User
@@ -35,4 +35,4 @@ def record_failed_sign_in(credentials: Mapping[str, Any], request: Any, **kwargs
 
 @transaction.atomic
 def _record(kind: type[PersonEvent], email: str) -> None:
-    record([kind(tenant_id=None, at=timezone.now(), email=email)])
+    record([kind(tenant_id=None, at=clock.now(), email=email)])

@@ -8,7 +8,6 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_ready
 from django.db import OperationalError
-from django.utils import timezone
 
 from certificates.errors import IssuanceInterrupted, NotRenewable
 from certificates.models import DeviceCertificate
@@ -16,6 +15,7 @@ from certificates.services import inspection, ocsp_responses, renewals, revocati
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.integrity import IntegrityCheck
 from certificates.services.key_removal import remove_delivered_keys
+from core import clock
 from devices.registry.errors import DeviceIsRetired
 from tenants.context import every_tenant_scope
 
@@ -28,7 +28,7 @@ RENEWAL_TASK_EXPIRES = int(renewals.FIRST_RETRY_DELAY.total_seconds()) - 10  # s
 def check_expirations() -> dict[str, int]:
     """Mark expired certificates, publish renewal warnings and start `renew_due`."""
     with every_tenant_scope():
-        result = CertificateManagementService().check_expirations(now=timezone.now())
+        result = CertificateManagementService().check_expirations(now=clock.now())
     renew_due.delay()
     return {"warned": result.warned, "expired": result.expired, "due": len(result.due)}
 
@@ -37,7 +37,7 @@ def check_expirations() -> dict[str, int]:
 def renew_due() -> int:
     """Start one `renew` task for each certificate that is due. Return their number."""
     with every_tenant_scope():
-        due = renewals.claim_due(CertificateManagementService(), now=timezone.now())
+        due = renewals.claim_due(CertificateManagementService(), now=clock.now())
     for certificate_id in due:
         renew.apply_async((str(certificate_id),), expires=RENEWAL_TASK_EXPIRES)
     return len(due)
@@ -48,7 +48,7 @@ def build_revocation_lists() -> int:
     """Build the revocation lists that have new entries or are due for a rebuild."""
     ca = CertificateManagementService().ca
     with every_tenant_scope():
-        return revocation_lists.rebuild_due(ca, now=timezone.now())
+        return revocation_lists.rebuild_due(ca, now=clock.now())
 
 
 @shared_task
@@ -56,7 +56,7 @@ def renew_responders() -> int:
     """Issue new OCSP responder certificates before the current ones expire."""
     ca = CertificateManagementService().ca
     with every_tenant_scope():
-        return ocsp_responses.renew_responders(ca, now=timezone.now())
+        return ocsp_responses.renew_responders(ca, now=clock.now())
 
 
 @shared_task
@@ -64,7 +64,7 @@ def inspect_certificates() -> int:
     """Audit the next slice of all certificates. Return how many were audited."""
     store = CertificateManagementService().ca.store
     with every_tenant_scope():
-        return inspection.inspect_next_slice(store=store, now=timezone.now())
+        return inspection.inspect_next_slice(store=store, now=clock.now())
 
 
 @shared_task(autoretry_for=(OperationalError, OSError), retry_backoff=True, max_retries=5)
@@ -73,7 +73,7 @@ def renew(certificate_id: str) -> None:
     certificate = DeviceCertificate.objects.get(pk=UUID(certificate_id))
     service = CertificateManagementService()
     with every_tenant_scope(), suppress(NotRenewable, IssuanceInterrupted, DeviceIsRetired):
-        service.renew_certificate(certificate, now=timezone.now())
+        service.renew_certificate(certificate, now=clock.now())
 
 
 @shared_task
@@ -85,10 +85,10 @@ def repair_certificates() -> int:
     Return how many problems were repaired.
     """
     service = CertificateManagementService()
-    check = IntegrityCheck(service, clock=timezone.now, fix=True)
+    check = IntegrityCheck(service, clock=clock.now, fix=True)
     with every_tenant_scope():
         repaired = sum(1 for _ in chain(check.interrupted(), check.leftover_files()))
-        since = timezone.now() - MAX_OUTAGE
+        since = clock.now() - MAX_OUTAGE
         return repaired + remove_delivered_keys(service.ca.store, since=since)
 
 

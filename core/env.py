@@ -12,6 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from core.limits import Rate
 
+TRUE = ("true", "1", "on", "yes")
+FALSE = ("false", "0", "off", "no")
+
 
 def text(name: str, default: str | None = None) -> str:
     value = os.environ.get(name, default)
@@ -22,9 +25,9 @@ def text(name: str, default: str | None = None) -> str:
 
 def flag(name: str, *, default: bool = False) -> bool:
     value = os.environ.get(name, str(default)).lower()
-    if value not in {"true", "false", "1", "0"}:
+    if value not in {*TRUE, *FALSE}:
         raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
-    return value in {"true", "1"}
+    return value in TRUE
 
 
 def number(name: str, default: int, *, minimum: int = 0) -> int:

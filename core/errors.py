@@ -1,5 +1,6 @@
 """Base classes of domain errors. Their messages are safe to show to any caller."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -85,3 +86,8 @@ class Busy(DomainError):
         """
         super().__init__(sentence)
         self.retry_after = retry_after
+
+
+def random_retry_after() -> int:
+    """Return a value for `Retry-After` in seconds. It is random, so that devices spread out."""
+    return random.randint(3, 15)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.conf import settings
 from django.db import connection
 
 
@@ -15,6 +16,10 @@ def try_session_lock(number: int) -> Iterator[bool]:
     Args:
         number: identifies the lock in the database.
     """
+    if not settings.PREPARED_STATEMENTS:
+        with _lock_of_other_connection(number) as acquired:
+            yield acquired
+        return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [number])
         acquired = bool(cursor.fetchone()[0])
@@ -24,6 +29,24 @@ def try_session_lock(number: int) -> Iterator[bool]:
         if acquired:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
+
+
+@contextmanager
+def _lock_of_other_connection(number: int) -> Iterator[bool]:
+    """Take the lock in a transaction of a second connection.
+
+    A pooler that assigns a connection per transaction has no sessions that could keep a lock.
+    """
+    holder = connection.copy()
+    try:
+        holder.set_autocommit(False)
+        with holder.cursor() as cursor:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+            acquired = bool(cursor.fetchone()[0])
+        yield acquired
+    finally:
+        holder.close()
 
 
 def transaction_lock(subject: str) -> None:

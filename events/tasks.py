@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
-from django.utils import timezone
 
+from core import clock
 from core.locks import try_session_lock
 from events.services import audit_log, channel_delivery, delivery
 from tenants.context import every_tenant_scope
@@ -19,12 +19,12 @@ LONGEST_RUN = timedelta(seconds=45)
 @shared_task(ignore_result=True)
 def deliver_events() -> int:
     """Deliver due events to their subscribers. Return the number of attempts."""
-    started = timezone.now()
+    started = clock.now()
     total = 0
     with every_tenant_scope():
-        while count := delivery.deliver(now=timezone.now()):
+        while count := delivery.deliver(now=clock.now()):
             total += count
-            if timezone.now() - started > LONGEST_RUN:
+            if clock.now() - started > LONGEST_RUN:
                 break
     return total
 
@@ -34,14 +34,14 @@ def delete_expired_events() -> int:
     """Delete events older than `EVENT_RETENTION_DAYS`. Return the number of events."""
     retention = timedelta(days=settings.EVENT_RETENTION_DAYS)
     with every_tenant_scope():
-        return audit_log.delete_expired(before=timezone.now() - retention)
+        return audit_log.delete_expired(before=clock.now() - retention)
 
 
 @shared_task(ignore_result=True)
 def seal_events() -> int:
     """Add new events to the hash chains of the audit log. Return the number of events."""
     with every_tenant_scope():
-        return audit_log.seal(now=timezone.now())
+        return audit_log.seal(now=clock.now())
 
 
 @shared_task(ignore_result=True)
@@ -51,12 +51,12 @@ def send_to_channels() -> int:
     Only one worker at a time runs this task, because the task waits for remote servers. The
     other workers stay free for other tasks.
     """
-    started = timezone.now()
+    started = clock.now()
     total = 0
     with every_tenant_scope(), try_session_lock(SEND_LOCK) as acquired:
-        while acquired and (count := channel_delivery.send_due(now=timezone.now())):
+        while acquired and (count := channel_delivery.send_due(now=clock.now())):
             total += count
-            if timezone.now() - started > LONGEST_RUN:
+            if clock.now() - started > LONGEST_RUN:
                 break
     return total
 
@@ -65,4 +65,4 @@ def send_to_channels() -> int:
 def delete_expired_messages() -> int:
     """Delete messages that are older than a week. Return the number of messages."""
     with every_tenant_scope():
-        return channel_delivery.delete_expired(now=timezone.now())
+        return channel_delivery.delete_expired(now=clock.now())

@@ -1,9 +1,13 @@
 """Logging configuration. Every line contains the request id and the caller."""
 
 import logging
+import time
 from typing import Any
 
+from core.database_errors import is_unavailable
 from tenants.context import current_caller
+
+REPEAT_SECONDS = 5.0  # between two lines about an unavailable database
 
 
 class CallerFilter(logging.Filter):
@@ -13,6 +17,31 @@ class CallerFilter(logging.Filter):
         caller = current_caller()
         record.request_id = caller.request_id
         record.caller = f"{caller.kind}:{caller.id}" if caller.id else caller.kind
+        return True
+
+
+class DatabaseUnavailableFilter(logging.Filter):
+    """Log errors of an unavailable database in one line, once in a few seconds per logger.
+
+    Otherwise an outage would log a traceback for each request and each task.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not is_unavailable(error):
+            return True
+        previous, now = self._logged_at.get(record.name), time.monotonic()
+        if previous is not None and now - previous < REPEAT_SECONDS:
+            return False
+        self._logged_at[record.name] = now
+        reason = " ".join(str(error).split())[:300]
+        record.msg, record.args = "The database is unavailable: %s", (reason,)
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
 
 
@@ -26,7 +55,10 @@ def logging_config(*, level: str, formatter: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"caller": {"()": "provisioning.logs.CallerFilter"}},
+        "filters": {
+            "caller": {"()": "provisioning.logs.CallerFilter"},
+            "database": {"()": "provisioning.logs.DatabaseUnavailableFilter"},
+        },
         "formatters": {
             "json": {
                 "()": "pythonjsonlogger.json.JsonFormatter",
@@ -39,7 +71,7 @@ def logging_config(*, level: str, formatter: str) -> dict[str, Any]:
             "console": {
                 "class": "logging.StreamHandler",
                 "formatter": formatter,
-                "filters": ["caller"],
+                "filters": ["caller", "database"],
             }
         },
         "root": {"handlers": ["console"], "level": level},

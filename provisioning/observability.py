@@ -1,4 +1,4 @@
-"""Request log, health checks and Prometheus metrics."""
+"""Request log and Prometheus metrics."""
 
 import hmac
 import logging
@@ -11,14 +11,14 @@ from pathlib import Path
 import prometheus_client
 import psutil
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error
 from django.db.models import Count
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from redis import Redis, RedisError
 
+from core.database_errors import is_unavailable
 from devices.monitoring.models import Alert
 from devices.registry.models import Device
 from events.models import ChannelDelivery, Delivery
@@ -67,25 +67,6 @@ class RequestLogMiddleware:
         return response
 
 
-def live(request: HttpRequest) -> JsonResponse:
-    """Liveness check: always 200 while the process can handle requests."""
-    return JsonResponse({"status": "ok"})
-
-
-def ready(request: HttpRequest) -> JsonResponse:
-    """Readiness check: 200 if database and broker are reachable, otherwise 503.
-
-    The body contains `ok` or `away` for the database and for the broker.
-    """
-    checks = {"database": _database_reachable(), "broker": _broker_reachable()}
-    all_reachable = all(checks.values())
-    body = {
-        "status": "ok" if all_reachable else "unavailable",
-        "checks": {name: "ok" if up else "away" for name, up in checks.items()},
-    }
-    return JsonResponse(body, status=200 if all_reachable else 503)
-
-
 def metrics(request: HttpRequest) -> HttpResponse:
     """Metrics in Prometheus' text format.
 
@@ -104,11 +85,26 @@ def metrics(request: HttpRequest) -> HttpResponse:
         registry = CollectorRegistry()
         _remove_dead_processes(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         multiprocess.MultiProcessCollector(registry)
-    database = CollectorRegistry()
-    database.register(DatabaseCollector())
-    text = prometheus_client.generate_latest(registry)
-    text += prometheus_client.generate_latest(database)
+    text = prometheus_client.generate_latest(registry) + _database_metrics()
     return HttpResponse(text, content_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+
+def _database_metrics() -> bytes:
+    """Return the gauges from the database. Without the database, say so in `database_up`."""
+    try:
+        return _generate(DatabaseCollector(), is_up=True)
+    except Error as error:
+        if not is_unavailable(error):
+            raise
+        return _generate(is_up=False)
+
+
+def _generate(*collectors: Collector, is_up: bool) -> bytes:
+    registry = CollectorRegistry()
+    Gauge("database_up", "1 if the database answers, else 0", registry=registry).set(is_up)
+    for collector in collectors:
+        registry.register(collector)
+    return prometheus_client.generate_latest(registry)
 
 
 def _remove_dead_processes(folder: Path) -> None:
@@ -163,21 +159,3 @@ def _may_read_metrics(request: HttpRequest) -> bool:
         expected = f"Bearer {settings.METRICS_TOKEN}"
         return hmac.compare_digest(authorization.encode(), expected.encode())
     return current_caller().address in {"127.0.0.1", "::1"}
-
-
-def _database_reachable() -> bool:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        return False
-    return True
-
-
-def _broker_reachable() -> bool:
-    client = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1)
-    try:
-        with client:
-            return bool(client.ping())
-    except RedisError:
-        return False

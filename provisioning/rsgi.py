@@ -16,14 +16,17 @@ import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 
 from core import uploads
 from core.downloads import LocalFile, LocalFileResponse
+from core.errors import random_retry_after
 from provisioning.wsgi import open_response
 
+LIVE_PATH = "/health/live"  # answered without a thread
+LIVE = b'{"status": "ok"}'
+MAX_WAITING = 1000  # requests in one process that have a thread or wait for one
 MAX_BODY_SECONDS = 15.0  # for a body that is kept in memory
 logger = logging.getLogger(__name__)
 
@@ -46,18 +49,25 @@ Answer = tuple[int, list[tuple[str, str]], bytes | LocalFile | Any]
 
 
 class Refusal(Exception):
-    """An error response that is sent without running Django."""
+    """An error response that is sent without running Django. With 503, it has `Retry-After`."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
         error = {"code": code, "detail": detail, "attr": None}
+        kind = "client_error" if status < 500 else "server_error"
         self.status = status
-        self.body = json.dumps({"type": "client_error", "errors": [error]}).encode()
-        self.headers = [
+        self.body = json.dumps({"type": kind, "errors": [error]}).encode()
+        self._headers = [
             ("content-type", "application/json"),
             ("content-length", str(len(self.body))),
             ("connection", "close"),  # the rest of the body is not read
         ]
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        if self.status != 503:
+            return self._headers
+        return [*self._headers, ("retry-after", str(random_retry_after()))]
 
 
 class Application:
@@ -65,26 +75,47 @@ class Application:
 
     def __init__(self) -> None:
         self.uploads = 0
+        self.waiting = 0  # requests that have a thread or wait for one
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         if scope.proto != "http":
+            return
+        if scope.path == LIVE_PATH:
+            protocol.response_bytes(200, [("content-type", "application/json")], LIVE)
             return
         try:
             if scope.method == "PUT" and UPLOAD_PATHS.fullmatch(scope.path):
                 answer = await self._uploaded(scope, protocol)
             else:
-                answer = await _answered(_environ(scope, await _body(scope, protocol)))
+                answer = await self._answered(_environ(scope, await _body(scope, protocol)))
         except Refusal as refusal:
             protocol.response_bytes(refusal.status, refusal.headers, refusal.body)
             return
         await _send(protocol, *answer)
+
+    async def _answered(self, environ: dict[str, Any]) -> Answer:
+        """Return Django's answer. Refuse the request if the threads are stuck or overloaded.
+
+        A thread that waits for a stopped database cannot be interrupted. It ends its request
+        later; a request that has no thread yet is dropped.
+        """
+        if self.waiting >= MAX_WAITING:
+            raise _OVERLOADED
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(settings.REQUEST_TIMEOUT):
+                return await _run(environ, threads)
+        except TimeoutError:
+            raise _UNANSWERED from None
+        finally:
+            self.waiting -= 1
 
     async def _uploaded(self, scope: Any, protocol: Any) -> Answer:
         """Let Django accept the upload, read the file, and pass the file to Django."""
         environ = _environ(scope, b"")
         length = _content_length(scope)
         environ[uploads.ENVIRON_KEY] = uploads.AdmissionRequest(length)
-        status, headers, content = await _answered(environ)
+        status, headers, content = await self._answered(environ)
         limit = next((v for name, v in headers if name == uploads.ADMITTED_HEADER), None)
         if limit is None:
             return status, [*headers, ("connection", "close")], content
@@ -96,14 +127,14 @@ class Application:
             try:
                 environ = _environ(scope, b"")
                 environ[uploads.ENVIRON_KEY] = await _spooled(protocol, spool, length or 0)
-                return await _answered(environ, upload_threads)
+                return await _run(environ, upload_threads)
             finally:
                 spool.remove()
         finally:
             self.uploads -= 1
 
 
-async def _answered(environ: dict[str, Any], pool: ThreadPoolExecutor = threads) -> Answer:
+async def _run(environ: dict[str, Any], pool: ThreadPoolExecutor) -> Answer:
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(pool, _answer, environ)
 
@@ -199,6 +230,8 @@ def _content_length(scope: Any) -> int | None:
 
 _TOO_LARGE = Refusal(413, "request_too_large", "The request body is too large.")
 _NOT_STORED = Refusal(503, "unavailable", "The server cannot store the file now.")
+_OVERLOADED = Refusal(503, "overloaded", "The server has too many requests. Try again later.")
+_UNANSWERED = Refusal(503, "unavailable", "The server could not answer in time.")
 _TRUNCATED = Refusal(400, "upload_truncated", "The upload was interrupted. Nothing was stored.")
 
 
@@ -235,7 +268,7 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
     environ = {
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(scope.path).decode("latin-1"),
+        "PATH_INFO": scope.path.encode().decode("latin-1"),  # the server has decoded it
         "QUERY_STRING": scope.query_string,
         "SERVER_NAME": server,
         "SERVER_PORT": port,

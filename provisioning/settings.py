@@ -5,11 +5,10 @@ import re
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from core import env
-from provisioning import logs, schedule, stores
+from provisioning import database, logs, schedule, stores
 from provisioning.api import settings as api
 from provisioning.embedded import endpoints
 from provisioning.portal import settings as portal
@@ -100,6 +99,9 @@ HOST = env.text("HOST", "127.0.0.1" if _public.hostname in _loopback else "0.0.0
 ALLOWED_HOSTS = [*_loopback, _public.hostname, _pki.hostname, *env.string_list("ALLOWED_HOSTS")]
 WEB_WORKERS = env.number("WEB_WORKERS", 2, minimum=1)  # processes
 WEB_THREADS = env.number("WEB_THREADS", 4, minimum=1)  # per process
+# Seconds until a request is answered with 503; more than DATABASE_STATEMENT_TIMEOUT, and less
+# than the time for which a proxy waits.
+REQUEST_TIMEOUT = env.number("REQUEST_TIMEOUT", 28, minimum=1)
 STREAM_PORT = env.number("STREAM_PORT", PORT + 1000 if PORT < 60_000 else PORT - 1000, minimum=1)
 STREAM_WORKERS = env.number("STREAM_WORKERS", 2, minimum=1)  # processes
 # A proxy serves the web and the push server at one address. Without a proxy, the push
@@ -283,12 +285,23 @@ _embedded = (
 )
 DATABASE_URL = env.secret("DATABASE_URL", _embedded.get("DATABASE_URL"))
 REDIS_URL = env.secret("REDIS_URL", _embedded.get("REDIS_URL"))
+# Set to `off` behind a pooler that assigns a connection per transaction, such as PgBouncer.
+PREPARED_STATEMENTS = env.flag("PREPARED_STATEMENTS", default=True)
+PROCESS_ROLE = env.choice("PROCESS_ROLE", "command", *database.TIMEOUTS)  # set by `serve`, `up`
+_timeouts = database.TIMEOUTS[PROCESS_ROLE]
+DATABASE_TIMEOUTS = database.Timeouts(
+    statement=env.number("DATABASE_STATEMENT_TIMEOUT", _timeouts.statement),
+    lock=env.number("DATABASE_LOCK_TIMEOUT", _timeouts.lock),
+    idle_in_transaction=_timeouts.idle_in_transaction,
+)
 DATABASES = {
-    "default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)
+    "default": database.connection_settings(
+        DATABASE_URL,
+        role=PROCESS_ROLE,
+        timeouts=DATABASE_TIMEOUTS,
+        prepared_statements=PREPARED_STATEMENTS,
+    )
 }
-if "postgresql" not in str(DATABASES["default"]["ENGINE"]):
-    raise ImproperlyConfigured("DATABASE_URL must be the URL of a PostgreSQL database.")
-DATABASES["default"]["ENGINE"] = "tenants.postgresql"
 if urlsplit(REDIS_URL).scheme not in {"redis", "rediss"}:
     raise ImproperlyConfigured(
         "REDIS_URL must be a Redis URL, for example redis://:password@host:6379/0."

@@ -6,7 +6,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from devices.registry.admin.pairing import short_address
-from provisioning import observability
+from provisioning import health, observability
 from provisioning.api import outside
 
 
@@ -28,8 +28,8 @@ urlpatterns = [
     path("", include("devices.remote_control.api.urls")),
     path("", include("devices.updates.api.urls")),
     path("admin/", admin.site.urls),
-    path("health/live", observability.live, name="health-live"),
-    path("health/ready", observability.ready, name="health-ready"),
+    path("health/live", health.live, name="health-live"),
+    path("health/ready", health.ready, name="health-ready"),
     path("metrics", observability.metrics, name="metrics"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

@@ -6,7 +6,6 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
@@ -16,6 +15,7 @@ from unfold.widgets import (
 from accounts.admin.issued_tokens import IssuedTokenAdmin
 from accounts.errors import RoleTooLow
 from accounts.services import members, second_factor, tenants, tokens
+from core import clock
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     PortalAdmin,
@@ -63,13 +63,13 @@ class TenantForm(ServiceForm):
                 tenant=self.instance,
                 name=values["name"],
                 requires_second_factor=values["requires_second_factor"],
-                now=timezone.now(),
+                now=clock.now(),
             )
         new = tenants.create_tenant(
             slug=values["slug"],
             name=values["name"],
             owner_email=values["owner"] or None,
-            now=timezone.now(),
+            now=clock.now(),
         )
         secrets = {"Password": new.password, "API token": new.token}
         new.tenant.__dict__["shown_once"] = {k: v for k, v in secrets.items() if v}
@@ -130,13 +130,13 @@ class MembershipForm(ServiceForm):
     def call_service(self) -> Membership:
         role = Role(self.cleaned_data["role"])
         if not self.instance._state.adding:
-            members.change_role(membership=self.instance, role=role, by=self.by, now=timezone.now())
+            members.change_role(membership=self.instance, role=role, by=self.by, now=clock.now())
             self.instance.role = role
             return self.instance
         if role is Role.OWNER and self.by is not Role.OWNER:
             raise RoleTooLow("Only an owner can add another owner.", field="role")
         email = self.cleaned_data["email"]
-        membership, password = members.add_member(email=email, role=role, now=timezone.now())
+        membership, password = members.add_member(email=email, role=role, now=clock.now())
         membership.__dict__["shown_once"] = password
         return membership
 
@@ -189,7 +189,7 @@ class MembershipAdmin(PortalAdmin):
         self, request: HttpRequest, memberships: QuerySet[Membership]
     ) -> HttpResponse:
         def remove(membership: Membership) -> str:
-            removed = second_factor.remove_for(membership, now=timezone.now())
+            removed = second_factor.remove_for(membership, now=clock.now())
             return "Removed." if removed else "The member has no second factor."
 
         outcomes = run_for_each(memberships[:MAX_ROWS_PER_ACTION], remove)
@@ -202,7 +202,7 @@ class MembershipAdmin(PortalAdmin):
         by = role_of(request)
 
         def remove(membership: Membership) -> str:
-            members.remove_member(membership=membership, by=by, now=timezone.now())
+            members.remove_member(membership=membership, by=by, now=clock.now())
             return "Removed. The member's API tokens in this tenant were deleted too."
 
         outcomes = run_for_each(memberships[:MAX_ROWS_PER_ACTION], remove)
@@ -249,7 +249,7 @@ class ApiTokenForm(ServiceForm):
         return self.cleaned_data["membership"].tenant_id
 
     def call_service(self) -> ApiToken:
-        now, expires_at = timezone.now(), self.cleaned_data["expires_at"]
+        now, expires_at = clock.now(), self.cleaned_data["expires_at"]
         membership = self.cleaned_data["membership"]
         if not self.by.includes(Role(membership.role)):
             raise RoleTooLow(

@@ -5,10 +5,10 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from unfold.decorators import display
 
 from accounts.services.tokens import revoke_token
+from core import clock
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
     PortalAdmin,
@@ -43,7 +43,7 @@ class IssuedTokenAdmin(PortalAdmin):
         description="State", label={"usable": "success", "expired": "warning", "revoked": "danger"}
     )
     def state(self, token: IssuedToken) -> str:
-        return token.state(timezone.now())
+        return token.state(clock.now())
 
     expires = time_column("Expires", "expires_at", is_sortable=True)
     made = time_column("Created", "created_at", is_sortable=True)
@@ -51,7 +51,7 @@ class IssuedTokenAdmin(PortalAdmin):
     @admin.action(description="Revoke selected tokens", permissions=["change"])
     def revoke_selected(self, request: HttpRequest, tokens: QuerySet[Any]) -> HttpResponse:
         def revoke(token: IssuedToken) -> str:
-            revoke_token(token, now=timezone.now())
+            revoke_token(token, now=clock.now())
             return "Revoked."
 
         outcomes = run_for_each(tokens[:MAX_ROWS_PER_ACTION], revoke)

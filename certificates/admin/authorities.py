@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import display
 
@@ -20,6 +19,7 @@ from certificates.models import (
     RevocationList,
 )
 from certificates.services import renewal_campaigns
+from core import clock
 from core.templatetags.portal import relative_time
 from tenants.admin.base import (
     MAX_ROWS_PER_ACTION,
@@ -57,7 +57,7 @@ class ListInline(ReadOnlyInline):
     def valid_until(self, row: RevocationList) -> tuple[str, str]:
         if row.next_update is None:
             return "expires", "Not built yet"
-        expires_soon = row.next_update - timezone.now() < EXPIRES_SOON
+        expires_soon = row.next_update - clock.now() < EXPIRES_SOON
         return ("expires" if expires_soon else "valid"), f"{row.next_update:%Y-%m-%d}"
 
 
@@ -173,7 +173,7 @@ class RenewalCampaignAdmin(PortalAdmin):
     @admin.action(description="Stop selected campaigns", permissions=["change"])
     def stop_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def stop(row: RenewalCampaign) -> str:
-            renewal_campaigns.stop(row.pk, now=timezone.now())
+            renewal_campaigns.stop(row.pk, now=clock.now())
             return "Stopped."
 
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], stop)

@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import action, display
 
@@ -16,6 +15,7 @@ from certificates.services.certificate_management import (
     CertificateManagementService,
     certificate_in_use,
 )
+from core import clock
 from devices.registry.admin.devices import DeviceAdmin
 from devices.registry.models import Device
 from tenants.admin.base import (
@@ -111,7 +111,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
         service = CertificateManagementService()
 
         def renew(row: DeviceCertificate) -> str:
-            renewed = service.renew_certificate(row, now=timezone.now())
+            renewed = service.renew_certificate(row, now=clock.now())
             return f"Renewed until {renewed.not_after:%Y-%m-%d}."
 
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], renew, of_tenant=_tenant_id)
@@ -136,7 +136,7 @@ class DeviceCertificateAdmin(ReadOnlyAdmin):
         service, reason = CertificateManagementService(), request.POST.get("reason", "")
 
         def revoke(row: DeviceCertificate) -> str:
-            service.revoke_certificate(row, reason=reason, now=timezone.now())
+            service.revoke_certificate(row, reason=reason, now=clock.now())
             return "Revoked."
 
         outcomes = run_for_each(selected, revoke, of_tenant=_tenant_id)
@@ -201,7 +201,7 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
         service = CertificateManagementService()
 
         def issue(device: Device) -> str:
-            row = service.issue_certificate(device=device, now=timezone.now())
+            row = service.issue_certificate(device=device, now=clock.now())
             return f"Issued certificate {row.serial_number}, valid until {row.not_after:%Y-%m-%d}."
 
         selected = devices[:MAX_ROWS_PER_ACTION]
@@ -213,7 +213,7 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
         service = CertificateManagementService()
 
         def renew(device: Device) -> str:
-            row = service.renew_certificate(certificate_in_use(device), now=timezone.now())
+            row = service.renew_certificate(certificate_in_use(device), now=clock.now())
             return f"Renewed until {row.not_after:%Y-%m-%d}."
 
         selected = devices[:MAX_ROWS_PER_ACTION]
@@ -241,7 +241,7 @@ class DeviceWithCertificatesAdmin(DeviceAdmin):
 
         def revoke(device: Device) -> str:
             certificate_in_use(device)  # raises if the device has no certificate
-            count = service.revoke_all_of_device(device.pk, reason=reason, now=timezone.now())
+            count = service.revoke_all_of_device(device.pk, reason=reason, now=clock.now())
             return f"Certificates revoked: {count}."
 
         outcomes = run_for_each(selected, revoke, of_tenant=lambda device: device.tenant_id)

@@ -3,11 +3,11 @@
 from typing import Any
 
 from django import forms
-from django.utils import timezone
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from certificates.models import RenewalCampaign
 from certificates.services import renewal_campaigns
+from core import clock
 from tenants.admin.forms import ServiceForm, text_field
 from tenants.models import Tenant
 
@@ -52,5 +52,5 @@ class CampaignForm(ServiceForm):
             per_minute=values["per_minute"],
             tenant=self.chosen_tenant,
             model=values["model"],
-            now=timezone.now(),
+            now=clock.now(),
         )

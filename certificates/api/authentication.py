@@ -8,13 +8,13 @@ from urllib.parse import unquote
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from certificates.errors import ClientCertificateRefused
 from certificates.services import client_certificates, handover
+from core import clock
 from devices.registry.api.authentication import DeviceAuthentication
 from devices.registry.models import Device, DeviceToken
 from tenants import tokens
@@ -38,12 +38,12 @@ class ClientCertificateAuthentication(BaseAuthentication):
             return None
         with every_tenant_scope():  # the tenant is not known yet
             try:
-                row, device = client_certificates.verify(unquote(header), now=timezone.now())
+                row, device = client_certificates.verify(unquote(header), now=clock.now())
             except ClientCertificateRefused as error:
                 raise AuthenticationFailed(str(error), code=error.code) from error
             bind_caller("device", id=device.pk, name=device.name)
             if row.confirmed_at is None:
-                handover.confirm(row, now=timezone.now())
+                handover.confirm(row, now=clock.now())
         bind_tenant(device.tenant_id)
         return device, row.serial_number
 

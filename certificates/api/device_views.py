@@ -1,7 +1,6 @@
 """Certificate endpoints for the calling device."""
 
 from django.http import HttpResponse
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -22,6 +21,7 @@ from certificates.services.certificate_management import (
     CertificateManagementService,
     certificate_in_use,
 )
+from core import clock
 from core.errors import Invalid
 from core.rest.bodies import validated_body
 from core.rest.negotiation import SingleFormatNegotiation
@@ -58,7 +58,7 @@ class MyCertificateView(APIView):
             device=calling_device(request),
             csr_pem=fields.get("csr"),
             key_type=fields.get("key_type", "rsa"),
-            now=timezone.now(),
+            now=clock.now(),
         )
         return Response(with_chain(certificate), status.HTTP_201_CREATED)
 
@@ -72,7 +72,7 @@ class AcknowledgeView(APIView):
     def post(self, request: Request) -> Response:
         body = validated_body(AcknowledgementSerializer, request)
         certificate = handover.acknowledge(
-            device=calling_device(request), serial_number=body["serial_number"], now=timezone.now()
+            device=calling_device(request), serial_number=body["serial_number"], now=clock.now()
         )
         return Response(CertificateSerializer(certificate).data)
 
@@ -101,7 +101,7 @@ class BundleView(APIView):
             form=form,
             passphrase=passphrase,
             store=CertificateManagementService().ca.store,
-            now=timezone.now(),
+            now=clock.now(),
         )
         return HttpResponse(
             bundle.content,

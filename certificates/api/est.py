@@ -1,7 +1,6 @@
 """Endpoints of Enrollment over Secure Transport (RFC 7030)."""
 
 from django.http import HttpResponse
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -18,6 +17,7 @@ from certificates.models import DeviceCertificate
 from certificates.pki import est
 from certificates.services import authorities, est_enrollment
 from certificates.services.certificate_management import CertificateManagementService
+from core import clock
 from core.rest.negotiation import SingleFormatNegotiation
 from devices.registry.api.authentication import DeviceAuthentication, MayConnect, calling_device
 
@@ -31,7 +31,7 @@ class CaCertificatesView(PublicView):
 
     @extend_schema(responses={(200, CERTIFICATES): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:
-        authorities.signing_row(CertificateManagementService().ca, now=timezone.now())
+        authorities.signing_row(CertificateManagementService().ca, now=clock.now())
         return _base64_response(est.certs_only(authorities.trusted_certificates()), CERTIFICATES)
 
 
@@ -69,7 +69,7 @@ class EnrollView(APIView):
                 body=raw(request),
                 reenroll=self.reenroll,
                 service=CertificateManagementService(),
-                now=timezone.now(),
+                now=clock.now(),
             )
         except EnrollmentPending as pending:
             return HttpResponse(status=202, headers={"Retry-After": pending.retry_after})

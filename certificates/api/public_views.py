@@ -8,7 +8,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
@@ -19,6 +18,7 @@ from certificates.api.responses import RawParser, cacheable, raw
 from certificates.models import CertificateAuthority, RevocationList
 from certificates.services import authorities, ocsp_responses, revocation_lists
 from certificates.services.certificate_management import CertificateManagementService
+from core import clock
 from core.limits import Limit
 from core.rest.negotiation import SingleFormatNegotiation
 
@@ -108,7 +108,7 @@ class TrustedListsView(VerifierView):
     @extend_schema(responses={(200, PEM): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponseBase:
         _signing_authority()
-        now, ca = timezone.now(), CertificateManagementService().ca
+        now, ca = clock.now(), CertificateManagementService().ca
         rows = revocation_lists.built_complete_lists(ca, now=now)
         lists = (x509.load_der_x509_crl(bytes(row.der)) for row in rows)
         return cacheable(
@@ -155,7 +155,7 @@ class OcspGetView(VerifierView):
 
 
 def _ocsp_response(request: Request, der: bytes) -> HttpResponseBase:
-    now = timezone.now()
+    now = clock.now()
     ocsp = ocsp_responses.respond(der, ca=CertificateManagementService().ca, now=now)
     if ocsp.this_update is None or ocsp.until is None:
         return HttpResponse(ocsp.der, content_type=OCSP, headers={"Cache-Control": "no-store"})
@@ -178,7 +178,7 @@ def _list_response(
     request: Request, row: RevocationList, encoding: Encoding = Encoding.DER
 ) -> HttpResponseBase:
     """Return the latest build of a list. The first request for a list builds it."""
-    now = timezone.now()
+    now = clock.now()
     revocation_lists.ensure_built(row, CertificateManagementService().ca, now=now)
     content, content_type = bytes(row.der), CRL
     if encoding == Encoding.PEM:
@@ -200,7 +200,7 @@ def _list_response(
 def _signing_authority() -> CertificateAuthority:
     """Return the record of the signing CA, without loading its key."""
     ca = CertificateManagementService().ca
-    return authorities.signing_row(ca, now=timezone.now())
+    return authorities.signing_row(ca, now=clock.now())
 
 
 def _from_base64(text: str) -> bytes:

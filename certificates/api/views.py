@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
@@ -32,6 +31,7 @@ from certificates.services.certificate_management import (
 from certificates.services.enrollment import enroll
 from certificates.services.renewal_windows import RETRY_AFTER, window_of
 from certificates.services.validation import validate_certificate
+from core import clock
 from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
 from devices.registry.api.authentication import IsDeviceOrMember, MayEnroll
@@ -61,7 +61,7 @@ class AutoRegisterView(APIView):
             csr_pem=body.validated_data.get("csr"),
             enrollment_token=enrollment_token,
             service=CertificateManagementService(),
-            now=timezone.now(),
+            now=clock.now(),
         )
         registered, certificate = enrollment.registration, enrollment.certificate
         return Response(
@@ -93,7 +93,7 @@ class DeviceCertificatesView(ListAPIView[DeviceCertificate]):
             device=get_not_retired_device(device_id),
             csr_pem=body.get("csr"),
             key_type=body.get("key_type", "rsa"),
-            now=timezone.now(),
+            now=clock.now(),
         )
         return Response(with_chain(certificate), status.HTTP_201_CREATED)
 
@@ -112,7 +112,7 @@ class RenewView(APIView):
     @extend_schema(request=None, responses={201: CertificateWithChainSerializer})
     def post(self, request: Request, serial_number: str) -> Response:
         renewed = CertificateManagementService().renew_certificate(
-            owned_certificate(serial_number), now=timezone.now()
+            owned_certificate(serial_number), now=clock.now()
         )
         return Response(with_chain(renewed), status.HTTP_201_CREATED)
 
@@ -128,7 +128,7 @@ class RevokeView(APIView):
     def post(self, request: Request, serial_number: str) -> Response:
         body = validated_body(RevocationSerializer, request)
         revoked = CertificateManagementService().revoke_certificate(
-            owned_certificate(serial_number), reason=body["reason"], now=timezone.now()
+            owned_certificate(serial_number), reason=body["reason"], now=clock.now()
         )
         return Response(CertificateSerializer(revoked).data)
 
@@ -139,7 +139,7 @@ class ValidateView(APIView):
     @extend_schema(request=ValidationRequestSerializer, responses=ValidationSerializer)
     def post(self, request: Request) -> Response:
         body = validated_body(ValidationRequestSerializer, request)
-        validation = validate_certificate(body["certificate"], now=timezone.now())
+        validation = validate_certificate(body["certificate"], now=clock.now())
         return Response(ValidationSerializer(validation).data)
 
 
@@ -153,7 +153,7 @@ class RenewalInfoView(APIView):
         certificate = owned_certificate(serial_number)
         if isinstance(request.user, Device):
             certificate = of_device(certificate, request.user)
-        window = window_of(certificate, now=timezone.now())
+        window = window_of(certificate, now=clock.now())
         return Response(
             RenewalInfoSerializer(window).data, headers={"Retry-After": str(RETRY_AFTER)}
         )

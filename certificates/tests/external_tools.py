@@ -48,7 +48,7 @@ def find_tool(tool: str) -> str | None:
     """Return the path of a tool, or None if the tool or its plugins are not installed."""
     if tool == "pki" and not all(plugin.exists() for plugin in STRONGSWAN_PLUGINS):
         return None
-    if tool == "nginx":
+    if tool in ("nginx", "pgbouncer"):
         return shutil.which(tool) or shutil.which(tool, path="/usr/sbin")
     return shutil.which(tool) or shutil.which(tool, path=str(VENV))
 

@@ -6,7 +6,6 @@ may be kept open, the response has a certain header, which contains the recipien
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -15,6 +14,8 @@ from typing import Any
 from asgiref.wsgi import WsgiToAsgiInstance
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+from core.errors import random_retry_after
 
 Headers = list[tuple[str, str]]
 Application = Callable[[dict[str, Any]], tuple[int, Headers, bytes]]
@@ -80,7 +81,7 @@ def error(status: int, code: str, detail: str) -> Response:
     """Return an error in the format of the API. Status 503 includes `Retry-After`."""
     kind = "client_error" if status < 500 else "server_error"
     errors = [{"code": code, "detail": detail, "attr": None}]
-    retry = {"Retry-After": str(random.randint(5, 30))} if status == 503 else {}
+    retry = {"Retry-After": str(random_retry_after())} if status == 503 else {}
     return JSONResponse({"type": kind, "errors": errors}, status, headers=retry)
 
 

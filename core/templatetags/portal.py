@@ -3,9 +3,10 @@
 from datetime import datetime
 
 from django import template
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.timesince import timesince
+
+from core import clock
 
 register = template.Library()
 
@@ -19,7 +20,7 @@ def relative_time(moment: datetime | None, *, never: str = "never") -> str:
     """
     if moment is None:
         return never
-    now = timezone.now()
+    now = clock.now()
     if moment > now:
         text = f"in {timesince(now, moment, depth=1)}"
     elif (now - moment).total_seconds() < 60:

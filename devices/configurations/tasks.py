@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
-from django.utils import timezone
 
+from core import clock
 from core.locks import try_session_lock
 from devices.configurations.services import drift, recalculation, retention
 from tenants.context import every_tenant_scope
@@ -20,11 +20,11 @@ PAUSE_FACTOR = 1.0  # pause after a batch, relative to its duration; connects st
 @shared_task(ignore_result=True)
 def recalculate() -> int:
     """Recalculate the devices' effective documents. Return the number of batches."""
-    start, batches = timezone.now(), 0
+    start, batches = clock.now(), 0
     with try_session_lock(RECALCULATION_LOCK) as is_locked:
-        while is_locked and timezone.now() - start < MAX_RUN_TIME:
+        while is_locked and clock.now() - start < MAX_RUN_TIME:
             batch_start = time.monotonic()
-            if not recalculation.process_batch(now=timezone.now()):
+            if not recalculation.process_batch(now=clock.now()):
                 break
             batches += 1
             time.sleep(PAUSE_FACTOR * (time.monotonic() - batch_start))
@@ -36,12 +36,12 @@ def detect_drift() -> int:
     """Publish drift events for devices. Return the number of newly drifted devices."""
     with every_tenant_scope():
         limit = timedelta(minutes=settings.CONFIGURATION_DRIFT_MINUTES)
-        return drift.detect(now=timezone.now(), limit=limit).announced
+        return drift.detect(now=clock.now(), limit=limit).announced
 
 
 @shared_task(ignore_result=True)
 def delete_unused_documents() -> int:
     """Delete effective documents that no device uses. Return the number of documents."""
     with every_tenant_scope():
-        before = timezone.now() - timedelta(days=settings.CONFIGURATION_RETENTION_DAYS)
+        before = clock.now() - timedelta(days=settings.CONFIGURATION_RETENTION_DAYS)
         return retention.delete_unused(before=before)

@@ -4,8 +4,8 @@ from collections import defaultdict
 from uuid import UUID
 
 from celery import shared_task
-from django.utils import timezone
 
+from core import clock
 from devices.monitoring.models import Alert, MonitoringRule
 from devices.monitoring.services import evaluation
 from devices.registry.models import Device
@@ -31,7 +31,7 @@ def evaluate_rules() -> int:
 def evaluate_tenant(tenant_id: str) -> str:
     """Evaluate all rules of a tenant once."""
     with tenant_scope(UUID(tenant_id)), caller_scope(SYSTEM):
-        return str(evaluation.evaluate_all(now=timezone.now()))
+        return str(evaluation.evaluate_all(now=clock.now()))
 
 
 @shared_task(ignore_result=True)
@@ -45,5 +45,5 @@ def evaluate_devices(device_ids: list[str]) -> str:
     total = evaluation.EvaluationResult()
     for tenant_id, ids in ids_by_tenant.items():
         with tenant_scope(tenant_id), caller_scope(SYSTEM):
-            total += evaluation.evaluate_all(now=timezone.now(), device_ids=ids)
+            total += evaluation.evaluate_all(now=clock.now(), device_ids=ids)
     return str(total)

@@ -2,8 +2,8 @@
 
 from celery import shared_task
 from django.conf import settings
-from django.utils import timezone
 
+from core import clock
 from devices.registry.services import pairing, presence
 from tenants.context import every_tenant_scope
 
@@ -12,10 +12,10 @@ from tenants.context import every_tenant_scope
 def sweep_device_status() -> int:
     """Mark silent devices offline. Return the number of marked devices."""
     with every_tenant_scope():
-        return presence.sweep(now=timezone.now(), threshold=settings.RECENT_THRESHOLD)
+        return presence.sweep(now=clock.now(), threshold=settings.RECENT_THRESHOLD)
 
 
 @shared_task(ignore_result=True)
 def delete_expired_pairings() -> int:
     """Delete pairings that expired more than a day ago. Return the number of pairings."""
-    return pairing.delete_expired(now=timezone.now())
+    return pairing.delete_expired(now=clock.now())

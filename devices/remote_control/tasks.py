@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
-from django.utils import timezone
 
+from core import clock
 from core.locks import try_session_lock
 from devices.remote_control.services import (
     bulk_commands,
@@ -28,14 +28,14 @@ def run_bulk_commands() -> int:
     workers. Other processes return at once. Bulk commands that start meanwhile are not
     lost, because the process checks for work again after it has released its lock.
     """
-    started_at, batches = timezone.now(), 0
+    started_at, batches = clock.now(), 0
     with every_tenant_scope():
-        while bulk_commands.any_running() and timezone.now() - started_at < MAX_RUN:
+        while bulk_commands.any_running() and clock.now() - started_at < MAX_RUN:
             with try_session_lock(BULK_COMMANDS_LOCK) as is_locked:
                 if not is_locked:
                     break
-                while timezone.now() - started_at < MAX_RUN:
-                    if not bulk_commands.process_next_batch(now=timezone.now()):
+                while clock.now() - started_at < MAX_RUN:
+                    if not bulk_commands.process_next_batch(now=clock.now()):
                         break
                     batches += 1
     return batches
@@ -48,7 +48,7 @@ def expire_commands_and_sessions() -> int:
     Return how many commands, sessions and bulk commands were ended.
     """
     with every_tenant_scope():
-        now = timezone.now()
+        now = clock.now()
         return (
             sessions.end_expired(now=now)
             + bulk_commands.lapse_unconfirmed(now=now)
@@ -63,7 +63,7 @@ def delete_expired() -> int:
     Return the number of deleted rows.
     """
     with every_tenant_scope():
-        now = timezone.now()
+        now = clock.now()
         screenshot_limit = now - timedelta(days=settings.SCREENSHOT_RETENTION_DAYS)
         command_limit = now - timedelta(days=settings.COMMAND_RETENTION_DAYS)
         return screenshots.delete_old(before=screenshot_limit) + retention.delete_old(

@@ -3,9 +3,8 @@
 from datetime import timedelta
 
 from celery import shared_task
-from django.utils import timezone
 
-from core import uploads
+from core import clock, uploads
 from devices.updates.services import packages, rollout_tick
 from tenants.context import every_tenant_scope
 
@@ -19,10 +18,10 @@ def advance_rollouts() -> int:
 
     Several workers can run this task in parallel, because each worker locks a different rollout.
     """
-    started, steps = timezone.now(), 0
+    started, steps = clock.now(), 0
     with every_tenant_scope():
-        while timezone.now() - started < MAX_DURATION:
-            if not rollout_tick.advance_next_rollout(now=timezone.now()):
+        while clock.now() - started < MAX_DURATION:
+            if not rollout_tick.advance_next_rollout(now=clock.now()):
                 break
             steps += 1
     return steps
@@ -32,7 +31,7 @@ def advance_rollouts() -> int:
 def delete_orphaned_files() -> int:
     """Delete files that interrupted uploads left behind. Return the number of files."""
     with every_tenant_scope():
-        before = timezone.now() - MIN_ORPHAN_AGE
+        before = clock.now() - MIN_ORPHAN_AGE
         return packages.delete_orphaned_files(before=before) + uploads.delete_leftover_files(
             before=before
         )

@@ -5,11 +5,11 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from core import clock
 from core.templatetags.portal import relative_time
 from events.admin.forms import ChannelForm
 from events.errors import InvalidChannel
@@ -57,7 +57,7 @@ class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
-            channels.delete(channel=obj, now=timezone.now())
+            channels.delete(channel=obj, now=clock.now())
 
     @admin.display(description="Destination")
     def destination(self, channel: Channel) -> str:
@@ -79,7 +79,7 @@ class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
     @admin.action(description="Send a test message (at most 3 channels)", permissions=["change"])
     def test_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def test(channel: Channel) -> str:
-            message = channels.test(channel=channel, now=timezone.now())
+            message = channels.test(channel=channel, now=clock.now())
             attempt = message.log[-1]
             answer = _attempt_result(attempt)
             if message.state != "delivered":
@@ -94,7 +94,7 @@ class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
         secrets: dict[str, str] = {}
 
         def rotate(channel: Channel) -> str:
-            secret = channels.rotate_secret(channel=channel, now=timezone.now())
+            secret = channels.rotate_secret(channel=channel, now=clock.now())
             secrets[str(channel)] = secret
             return "Rotated. The former secret is valid for another day."
 
@@ -178,7 +178,7 @@ class MessageAdmin(ReadOnlyAdmin):
     @admin.action(description="Send again", permissions=["manage"])
     def replay_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def replay(message: ChannelDelivery) -> str:
-            channels.replay(message_id=message.pk, now=timezone.now())
+            channels.replay(message_id=message.pk, now=clock.now())
             return "The message will be sent again shortly."
 
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], replay)

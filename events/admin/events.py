@@ -3,10 +3,10 @@
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import display
 
+from core import clock
 from events.models import Delivery, Event
 from events.services import delivery
 from tenants.admin.base import MAX_ROWS_PER_ACTION, ActionResult, ReadOnlyAdmin, results_page
@@ -69,7 +69,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     @admin.action(description="Retry dead deliveries", permissions=["manage"])
     def try_again(self, request: HttpRequest, rows: QuerySet[Delivery]) -> HttpResponse:
         selected = list(rows[:MAX_ROWS_PER_ACTION])
-        delivery.retry(delivery_ids=[row.pk for row in selected], now=timezone.now())
+        delivery.retry(delivery_ids=[row.pk for row in selected], now=clock.now())
         outcomes = [
             ActionResult(str(row), True, "The delivery will be retried shortly.")
             if row.dead_at is not None

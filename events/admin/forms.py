@@ -4,13 +4,13 @@ import re
 from typing import Any
 
 from django import forms
-from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldBooleanSwitchWidget,
 )
 
+from core import clock
 from events.models import Channel
 from events.services import channels
 from events.severity import Severity
@@ -85,7 +85,7 @@ class ChannelForm(ServiceForm):
         values = dict(self.cleaned_data)
         for name in ("recipients", "events"):
             values[name] = [item for item in re.split(r"[\s,;]+", values[name]) if item]
-        now = timezone.now()
+        now = clock.now()
         if not self.instance._state.adding:
             del values["kind"]
             return channels.update(channel=self.instance, now=now, **values)

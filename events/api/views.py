@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
@@ -11,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.querysets import first_or_raise
 from core.rest.strict import RejectUnknownParameters
 from events.api.serializers import (
@@ -42,7 +42,7 @@ class ChannelsView(ListAPIView[Channel]):
     def post(self, request: Request) -> Response:
         body = ChannelFields(data=request.data)
         body.is_valid(raise_exception=True)
-        channel, secret = channels.create(now=timezone.now(), **body.service_arguments())
+        channel, secret = channels.create(now=clock.now(), **body.service_arguments())
         response = NewChannelSerializer({"channel": channel, "secret": secret})
         return Response(response.data, status.HTTP_201_CREATED)
 
@@ -61,12 +61,12 @@ class ChannelView(APIView):
         channel = get_channel(channel_id)
         body = ChannelUpdateSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        updated = channels.update(channel=channel, now=timezone.now(), **body.service_arguments())
+        updated = channels.update(channel=channel, now=clock.now(), **body.service_arguments())
         return Response(ChannelSerializer(updated).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, channel_id: UUID) -> Response:
-        channels.delete(channel=get_channel(channel_id), now=timezone.now())
+        channels.delete(channel=get_channel(channel_id), now=clock.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -77,7 +77,7 @@ class TestView(APIView):
 
     @extend_schema(request=None, responses=MessageSerializer)
     def post(self, request: Request, channel_id: UUID) -> Response:
-        message = channels.test(channel=get_channel(channel_id), now=timezone.now())
+        message = channels.test(channel=get_channel(channel_id), now=clock.now())
         return Response(MessageSerializer(message).data)
 
 
@@ -91,7 +91,7 @@ class RotateSecretView(APIView):
 
     @extend_schema(request=None, responses={201: SecretSerializer})
     def post(self, request: Request, channel_id: UUID) -> Response:
-        secret = channels.rotate_secret(channel=get_channel(channel_id), now=timezone.now())
+        secret = channels.rotate_secret(channel=get_channel(channel_id), now=clock.now())
         return Response({"secret": secret}, status.HTTP_201_CREATED)
 
 
@@ -120,7 +120,7 @@ class ReplayView(APIView):
         messages = ChannelDelivery.objects.filter(channel=get_channel(channel_id))
         if message_id > 2**62 or not messages.filter(pk=message_id).exists():
             raise NoSuchMessage
-        message = channels.replay(message_id=message_id, now=timezone.now())
+        message = channels.replay(message_id=message_id, now=clock.now())
         return Response(MessageSerializer(message).data)
 
 

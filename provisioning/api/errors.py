@@ -7,7 +7,19 @@ from drf_standardized_errors import formatter, handler
 from drf_standardized_errors.types import VALIDATION_ERROR, Error, ErrorResponse
 from rest_framework import exceptions, status
 
-from core.errors import Busy, Conflict, DomainError, Gone, Invalid, Missing, Refused, Unavailable
+from core.database_errors import is_unavailable
+from core.errors import (
+    Busy,
+    Conflict,
+    DomainError,
+    Gone,
+    Invalid,
+    Missing,
+    Refused,
+    Unavailable,
+    random_retry_after,
+)
+from provisioning.api.outside import DATABASE_UNAVAILABLE
 from tenants.api.throttles import count_rejected_request
 
 HTTP_STATUS: dict[type[DomainError], int] = {
@@ -39,6 +51,8 @@ class ExceptionHandler(handler.ExceptionHandler):
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         match exc:
+            case _ if is_unavailable(exc):
+                return DatabaseUnavailable()
             case Refused() if wait := count_rejected_request():
                 return exceptions.Throttled(wait)
             case DomainError():
@@ -55,6 +69,16 @@ class ExceptionHandler(handler.ExceptionHandler):
                 return exceptions.Throttled(wait)
             case _:
                 return super().convert_known_exceptions(exc)
+
+
+class DatabaseUnavailable(exceptions.APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = DATABASE_UNAVAILABLE
+    default_code = "unavailable"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wait = random_retry_after()  # becomes `Retry-After`
 
 
 class TooBig(exceptions.APIException):

@@ -1,7 +1,15 @@
 """Django's handlers for errors outside an endpoint. They use the API's error format."""
 
+import sys
+
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.views import defaults
+
+from core.database_errors import is_unavailable
+from core.errors import random_retry_after
+
+DATABASE_UNAVAILABLE = "The database is not available now. Send the request again later."
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -25,6 +33,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Return 503 if the database is unavailable, else 500. Called while handling the error."""
+    if is_unavailable(sys.exc_info()[1]):
+        return _unavailable(request)
     if _in_portal(request):
         return defaults.server_error(request)
     return _error(
@@ -35,10 +46,19 @@ def server_error(request: HttpRequest) -> HttpResponse:
     )
 
 
+def _unavailable(request: HttpRequest) -> HttpResponse:
+    if _in_portal(request):
+        response = render(request, "portal/unavailable.html", status=503)
+    else:
+        response = _error(503, "server_error", "unavailable", DATABASE_UNAVAILABLE)
+    response["Retry-After"] = str(random_retry_after())
+    return response
+
+
 def _in_portal(request: HttpRequest) -> bool:
     return request.path.startswith("/admin/")
 
 
-def _error(status: int, kind: str, code: str, detail: str) -> JsonResponse:
+def _error(status: int, kind: str, code: str, detail: str) -> HttpResponse:
     error = {"code": code, "detail": detail, "attr": None}
     return JsonResponse({"type": kind, "errors": [error]}, status=status)

@@ -10,10 +10,10 @@ from django.db.models import Case, Count, IntegerField, Q, Value, When
 from django.db.models.functions import TruncMonth
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 
 from certificates.models import DeviceCertificate, Drift, Inspection
 from certificates.services.inspection import last_full_pass
+from core import clock
 from core.charts import Chart, Point, chart
 from devices.metrics.measures import MEASURE
 from devices.metrics.services.aggregates import fleet_by_hour
@@ -36,7 +36,7 @@ _SEVERITY_RANKS = list(enumerate(Severity.values))
 
 def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Return the template's context. The number of queries does not depend on the data."""
-    user, now = signed_in_user(request), timezone.now()
+    user, now = signed_in_user(request), clock.now()
     devices = visible_to(user, Device)
     certificates = DeviceCertificate.objects.active()
     if not user.is_superuser:

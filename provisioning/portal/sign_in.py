@@ -9,12 +9,12 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.middleware import VERIFIED_SECOND_FACTOR, second_factor_verified
 from accounts.services import second_factor
+from core import clock
 from core.errors import DomainError
 from core.limits import Limit
 from tenants.admin.base import signed_in_user
@@ -67,7 +67,7 @@ def ask_second_factor(request: HttpRequest) -> HttpResponse:
         return redirect("admin:index")
     form = CodeForm(request.POST or None)
     if form.is_valid() and _succeeds(
-        form, lambda: second_factor.verify(user, form.cleaned_data["code"], now=timezone.now())
+        form, lambda: second_factor.verify(user, form.cleaned_data["code"], now=clock.now())
     ):
         request.session.cycle_key()
         request.session[VERIFIED_SECOND_FACTOR] = factor
@@ -81,7 +81,7 @@ def set_up_second_factor(request: HttpRequest) -> HttpResponse:
 
     If a second factor is active already, show the page that removes it.
     """
-    user, now = signed_in_user(request), timezone.now()
+    user, now = signed_in_user(request), clock.now()
     if second_factor.is_active(user):
         return _remove(request)
     setup = second_factor.begin_setup(user, now=now)
@@ -112,7 +112,7 @@ def _remove(request: HttpRequest) -> HttpResponse:
     form = CodeForm(request.POST or None)
 
     def remove() -> None:
-        now = timezone.now()
+        now = clock.now()
         second_factor.verify(user, form.cleaned_data["code"], now=now)
         second_factor.remove(user, now=now)
         request.session.pop(VERIFIED_SECOND_FACTOR, None)

@@ -16,6 +16,7 @@ from core.apps import check_extension_points
 from core.extension_points import ExtensionPoint
 from events.domain_events import DomainEvent
 from events.models import Event
+from provisioning import health
 from provisioning.celery import app
 from provisioning.schedule import RENAMED_TASKS
 from provisioning.tests.openapi import openapi_document, openapi_warnings
@@ -130,7 +131,10 @@ def test_the_api_documentation_loads_nothing_from_other_hosts() -> None:
     assert re.findall(r"(?:src|href)=\"(?:https?:)?//[^\"]+", page) == []
 
 
-def test_the_readiness_check_names_the_unreachable_server(settings: Any) -> None:
+def test_the_readiness_check_names_the_unreachable_server(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_cached", health.CachedChecks())  # no earlier result
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
 
     response = Client().get("/health/ready")

@@ -3,11 +3,11 @@
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from core import clock
 from tenants import tokens
 from tenants.context import bind_caller, bind_tenant, every_tenant_scope
 from tenants.models import ApiToken, User
@@ -46,7 +46,7 @@ class MemberAuthentication(BearerAuthentication):
 
     def identify(self, token: str) -> tuple[User, ApiToken, UUID | None]:
         row = (
-            ApiToken.every_tenant.usable(timezone.now())
+            ApiToken.every_tenant.usable(clock.now())
             .select_related("membership__user")
             .filter(digest=tokens.digest(token), membership__user__is_active=True)
             .first()

@@ -5,11 +5,16 @@ trip, and no setting remains on the connection for the next request.
 """
 
 import time
+from functools import cache
 from typing import Any
 
 import psycopg2.extensions
+from django.conf import settings
 from django.db.backends.postgresql import base
+from django.db.utils import DatabaseErrorWrapper
+from django.utils.functional import cached_property
 
+from core.database_errors import READ_ONLY, sqlstate
 from tenants.context import database_scope
 from tenants.postgresql.row_security import SETTING
 
@@ -28,7 +33,8 @@ class ScopedCursor(psycopg2.extensions.cursor):
             return super().execute(query, vars)
         if self.name is not None:
             return self._declare(scope, query, vars)
-        return super().execute(f"SET LOCAL {SETTING} = '{scope}'; {query}", vars)
+        parameters = f"SET LOCAL {SETTING} = '{scope}'; {_timeouts()}"
+        return super().execute(f"{parameters}{query}", vars)
 
     def executemany(self, query: Any, vars_list: Any) -> None:
         for values in vars_list:
@@ -51,6 +57,27 @@ class ScopedCursor(psycopg2.extensions.cursor):
                     plain.execute(f"RESET {SETTING}")
 
 
+@cache
+def _timeouts() -> str:
+    """Return statements that set the timeouts, for a pooler that passes on no session state."""
+    if settings.PREPARED_STATEMENTS:
+        return ""  # set when the connection was opened
+    parameters = settings.DATABASE_TIMEOUTS.as_parameters().items()
+    return "".join(f"SET LOCAL {name} = {value}; " for name, value in parameters)
+
+
+class ErrorWrapper(DatabaseErrorWrapper):
+    """Convert errors of psycopg2 to Django's. Give up a connection that cannot write."""
+
+    wrapper: "DatabaseWrapper"
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        if exc_value is not None and sqlstate(exc_value) == READ_ONLY:
+            # A session may stay read-only after the database has become writable again.
+            self.wrapper.close_at = 0.0
+        super().__exit__(exc_type, exc_value, traceback)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """Database wrapper with scoped cursors and fewer health checks.
 
@@ -63,6 +90,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._checked_at = 0.0
+
+    @cached_property
+    def wrap_database_errors(self) -> ErrorWrapper:
+        return ErrorWrapper(self)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         return super().get_new_connection({**conn_params, "cursor_factory": ScopedCursor})

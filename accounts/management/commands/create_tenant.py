@@ -2,9 +2,8 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any
 
-from django.utils import timezone
-
 from accounts.services import tenants
+from core import clock
 from tenants.management.operator_command import OperatorCommand, table
 
 
@@ -24,7 +23,7 @@ class Command(OperatorCommand):
     def run(
         self, slug: str, name: str, owner: str | None, **options: Any
     ) -> tuple[Mapping[str, Any], str]:
-        new = tenants.create_tenant(slug=slug, name=name, owner_email=owner, now=timezone.now())
+        new = tenants.create_tenant(slug=slug, name=name, owner_email=owner, now=clock.now())
         result = {
             "tenant": new.tenant.slug,
             "owner": new.owner.email if new.owner else None,

@@ -2,10 +2,9 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any
 
-from django.utils import timezone
-
 from accounts.services import second_factor
 from accounts.services.members import user_by_email
+from core import clock
 from tenants.management.operator_command import OperatorCommand
 
 
@@ -18,7 +17,7 @@ class Command(OperatorCommand):
 
     def run(self, email: str, **options: Any) -> tuple[Mapping[str, Any], str]:
         user = user_by_email(email)
-        removed = second_factor.remove(user, now=timezone.now())
+        removed = second_factor.remove(user, now=clock.now())
         if removed:
             text = f"Removed the second factor of {user.email}."
         else:

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 
 from certificates.services import authorities, revocation_lists
 from certificates.services.device_certificates import DeviceCertificatesService
+from core import clock
 from tenants.management.operator_command import OperatorCommand
 
 
@@ -32,7 +32,7 @@ class Command(OperatorCommand):
     def run(
         self, every: bool, given: Path | None = None, **options: Any
     ) -> tuple[Mapping[str, Any], str]:
-        ca, now = DeviceCertificatesService(), timezone.now()
+        ca, now = DeviceCertificatesService(), clock.now()
         if given is not None:
             row = revocation_lists.import_list(_read(given))
             text = f"Imported list {row.number}, valid until {row.next_update}."

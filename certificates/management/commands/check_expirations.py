@@ -5,10 +5,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
-from django.utils import timezone
 
 from certificates.models import DeviceCertificate
 from certificates.services.certificate_management import CertificateManagementService
+from core import clock
 from core.errors import DomainError
 from tenants.management.operator_command import OperatorCommand
 
@@ -26,7 +26,7 @@ class Command(OperatorCommand):
         )
 
     def run(self, dry_run: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
-        service, now = CertificateManagementService(), timezone.now()
+        service, now = CertificateManagementService(), clock.now()
         if dry_run:
             return _result({**_count_due(now), "dry_run": True})
         check = service.check_expirations(now=now)
@@ -34,7 +34,7 @@ class Command(OperatorCommand):
         for pk in self.with_progress(check.due, len(check.due)):
             try:
                 row = DeviceCertificate.objects.get(pk=pk)
-                service.renew_certificate(row, now=timezone.now())
+                service.renew_certificate(row, now=clock.now())
             except DomainError as error:
                 failures += 1
                 self.stderr.write(f"{pk}: {error}")

@@ -3,10 +3,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from django.utils import timezone
-
 from certificates.services.certificate_management import CertificateManagementService
 from certificates.services.integrity import IntegrityCheck
+from core import clock
 from tenants.management.operator_command import CommandFailed, OperatorCommand
 
 
@@ -18,7 +17,7 @@ class Command(OperatorCommand):
         parser.add_argument("--fix", action="store_true", help="Repair the differences.")
 
     def run(self, fix: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
-        check = IntegrityCheck(CertificateManagementService(), clock=timezone.now, fix=fix)
+        check = IntegrityCheck(CertificateManagementService(), clock=clock.now, fix=fix)
         differences = list(check.run())
         for difference in differences:
             self.stderr.write(difference.sentence)

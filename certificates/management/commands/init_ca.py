@@ -3,14 +3,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from django.utils import timezone
-
 from certificates.errors import AuthorityExists
 from certificates.management.key_arguments import add_key_arguments, read_key_arguments
 from certificates.models import CertificateAuthority
 from certificates.pki.keys import KeyType
 from certificates.services import authorities
 from certificates.services.device_certificates import DeviceCertificatesService
+from core import clock
 from tenants.management.operator_command import OperatorCommand, table
 
 
@@ -33,8 +32,8 @@ class Command(OperatorCommand):
         with_root: bool,
         **options: Any,
     ) -> tuple[Mapping[str, Any], str]:
-        ca, now = DeviceCertificatesService(), timezone.now()
         arguments = read_key_arguments(key, token_key, chain, with_root=with_root)
+        ca, now = DeviceCertificatesService(), clock.now()
         if arguments.chain is not None:
             ca.import_ca(
                 key=arguments.key, address=arguments.address, chain=arguments.chain, now=now

@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 
 from certificates.pki.keys import KEY_TYPES, KeyType
 from certificates.services.certificate_management import CertificateManagementService
+from core import clock
 from core.querysets import first_or_raise
 from devices.registry.errors import DeviceNotFound
 from devices.registry.models import Device
@@ -45,7 +45,7 @@ class Command(OperatorCommand):
             device=device,
             csr_pem=None if csr is None else _read(csr),
             key_type=key_type,
-            now=timezone.now(),
+            now=clock.now(),
         )
         store = service.ca.store
         result = {

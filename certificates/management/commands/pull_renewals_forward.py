@@ -4,10 +4,10 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 
 from certificates.models import RenewalCampaign
 from certificates.services import renewal_campaigns
+from core import clock
 from tenants.management.operator_command import OperatorCommand, table
 from tenants.queries import tenant_by_slug
 
@@ -40,7 +40,7 @@ class Command(OperatorCommand):
         stop: UUID | None,
         **options: Any,
     ) -> tuple[Mapping[str, Any], str]:
-        now = timezone.now()
+        now = clock.now()
         if stop is not None:
             campaign = renewal_campaigns.stop(stop, now=now)
             return _fields(campaign), f"Stopped: {campaign.reason}."

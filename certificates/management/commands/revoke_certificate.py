@@ -2,12 +2,11 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any
 
-from django.utils import timezone
-
 from certificates.errors import NoSuchCertificate
 from certificates.models import DeviceCertificate
 from certificates.pki import serials
 from certificates.services.certificate_management import CertificateManagementService
+from core import clock
 from core.querysets import first_or_raise
 from tenants.management.operator_command import OperatorCommand
 
@@ -29,7 +28,7 @@ class Command(OperatorCommand):
         signed = DeviceCertificate.objects.signed()
         certificate = first_or_raise(signed.filter(serial_number=normalised), NoSuchCertificate)
         row = CertificateManagementService().revoke_certificate(
-            certificate, reason=reason, now=timezone.now()
+            certificate, reason=reason, now=clock.now()
         )
         result = {
             "serial_number": row.serial_number,

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 
 from certificates.errors import NotReadyForRotation
 from certificates.management.key_arguments import add_key_arguments, read_key_arguments
 from certificates.services import renewal_campaigns, rotation
 from certificates.services.authority_creation import load_key_holder
 from certificates.services.certificate_management import CertificateManagementService
+from core import clock
 from tenants.management.operator_command import OperatorCommand, table
 
 STEPS = ("status", "prepare", "switch", "move", "retire")
@@ -51,7 +51,7 @@ class Command(OperatorCommand):
 
     def run(self, step: str, **options: Any) -> tuple[Mapping[str, Any], str]:
         self.service = CertificateManagementService()
-        self.now = timezone.now()
+        self.now = clock.now()
         getattr(self, f"_{step}")(**options)
         return _status_report()
 

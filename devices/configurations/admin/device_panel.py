@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from core import clock
 from devices.configurations import value_formatting
 from devices.configurations.admin.edit_target import MANAGE, VIEW
 from devices.configurations.documents import flatten
@@ -21,7 +21,7 @@ def panel(request: HttpRequest, device: Device) -> SafeString | str:
     """Render the panel. Return an empty string if the user may not view configurations."""
     if not request.user.has_perm(VIEW):
         return ""
-    status = device_configuration.get_status(device, now=timezone.now())
+    status = device_configuration.get_status(device, now=clock.now())
     columns = [Column(layer.source.label, layer.document) for layer in status.layers]
     is_retired = device.status == Device.Status.RETIRED
     context = {

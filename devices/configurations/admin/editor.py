@@ -9,9 +9,9 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from core import clock
 from core.errors import DomainError
 from core.json_schema import SchemaError
 from devices.configurations.admin.edit_target import (
@@ -52,7 +52,7 @@ def edit(request: HttpRequest, scope: str, subject_id: str) -> HttpResponse:
             document=parse_document(text),
             note=request.POST.get("note", "").strip()[:MAX_NOTE_LENGTH],
             based_on=based_on,
-            now=timezone.now(),
+            now=clock.now(),
         )
     except InvalidDocument as error:
         return _page(request, target, text, faults=list(error.faults), based_on=based_on)
@@ -140,7 +140,7 @@ def put_in_order(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
             other = tags[new_index]
             tags.insert(new_index, tags.pop(old_index))
             try:
-                layers.put_in_order(tags=tags, now=timezone.now())
+                layers.put_in_order(tags=tags, now=clock.now())
             except DomainError as error:
                 messages.error(request, str(error))
             else:
@@ -169,7 +169,7 @@ def _restore(request: HttpRequest, target: EditTarget, number: int) -> HttpRespo
             layer=target.layer,
             number=number,
             based_on=_parse_number(request.POST.get("based_on", "")),
-            now=timezone.now(),
+            now=clock.now(),
         )
     except DomainError as error:
         messages.error(request, str(error))

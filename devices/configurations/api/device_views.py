@@ -1,13 +1,13 @@
 """API endpoints with which devices fetch and report their configuration."""
 
 from django.http import HttpResponseBase
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
 from core.rest.negotiation import SingleFormatNegotiation
@@ -42,7 +42,7 @@ class MyConfigurationView(APIView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         device = calling_device(request)
-        version = connect_response.version_for(device, now=timezone.now())
+        version = connect_response.version_for(device, now=clock.now())
         etag = f'"{version}"'
         response = not_modified_response(request, etag) or Response(
             {"version": version, "configuration": effective.document_of(version)},
@@ -61,5 +61,5 @@ class ReportedView(APIView):
     def post(self, request: Request) -> Response:
         serializer = validated_body(ReportFields, request)
         device = calling_device(request)
-        reports.report(device=device, now=timezone.now(), **serializer)
+        reports.report(device=device, now=clock.now(), **serializer)
         return Response(status=status.HTTP_204_NO_CONTENT)

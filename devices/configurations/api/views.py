@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
@@ -14,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
@@ -99,7 +99,7 @@ class ConfigurationsView(ListAPIView[DeviceConfiguration]):
         data = validated_body(ConfigurationFields, request)
         subject = _pop_subject(data)
         is_first = layers.layer_of(subject) is None
-        layer = layers.save(subject=subject, now=timezone.now(), **data)
+        layer = layers.save(subject=subject, now=clock.now(), **data)
         return Response(
             ConfigurationSerializer(layer).data,
             status.HTTP_201_CREATED if is_first else status.HTTP_200_OK,
@@ -126,7 +126,7 @@ class OrderView(APIView):
     @extend_schema(request=OrderFields, responses=OrderFields)
     def put(self, request: Request) -> Response:
         data = validated_body(OrderFields, request)
-        ordered = layers.put_in_order(tags=data["tags"], now=timezone.now())
+        ordered = layers.put_in_order(tags=data["tags"], now=clock.now())
         return Response({"tags": [layer.tag.name for layer in ordered if layer.tag]})
 
 
@@ -157,7 +157,7 @@ class ConfigurationView(APIView):
         layer = _layer(configuration_id)
         data = validated_body(NewVersionFields, request)
         subject = layers.subject_of(layer)
-        layer = layers.save(subject=subject, now=timezone.now(), **data)
+        layer = layers.save(subject=subject, now=clock.now(), **data)
         return Response(ConfigurationSerializer(layer).data)
 
 
@@ -189,7 +189,7 @@ class RestoreView(APIView):
     def post(self, request: Request, configuration_id: UUID, number: int) -> Response:
         data = validated_body(RestoreFields, request)
         layer = _layer(configuration_id)
-        restored = layers.restore(layer=layer, number=number, now=timezone.now(), **data)
+        restored = layers.restore(layer=layer, number=number, now=clock.now(), **data)
         return Response(ConfigurationSerializer(restored).data)
 
 
@@ -221,7 +221,7 @@ class DeviceConfigurationView(APIView):
     @extend_schema(responses=DeviceConfigurationSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
         device = get_device(device_id)
-        result = device_configuration.get_status(device, now=timezone.now())
+        result = device_configuration.get_status(device, now=clock.now())
         return Response(DeviceConfigurationSerializer(result).data)
 
 

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from core import clock
 from core.charts import Chart, Point, chart
 from devices.metrics.measures import MEASURE, Measure
 from devices.metrics.models import AbstractSample
@@ -42,7 +42,7 @@ def panel(request: HttpRequest, device: Device) -> SafeString:
     """Render the device's metrics over the period in `?span=`: day, week or month."""
     span = request.GET.get("span", "day")
     span = span if span in SPANS else "day"
-    now = timezone.now()
+    now = clock.now()
     newest = history.latest(device)
     context = {
         "newest": newest,

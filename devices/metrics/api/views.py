@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -11,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.pagination import KeysetPagination
 from devices.metrics.api import documentation
@@ -52,7 +52,7 @@ class MetricsView(APIView):
     )
     def post(self, request: Request) -> Response:
         samples, sent_at = _batch(request.data)
-        now = timezone.now()
+        now = clock.now()
         outcome = ingest.ingest(
             device=calling_device(request), samples=samples, sent_at=sent_at, now=now
         )
@@ -83,7 +83,7 @@ class DeviceMetricsView(APIView):
     @extend_schema(parameters=[HistoryQuerySerializer], responses={200: documentation.history()})
     def get(self, request: Request, device_id: UUID) -> Response:
         query = _query(HistoryQuerySerializer, request)
-        device, now = get_device(device_id), timezone.now()
+        device, now = get_device(device_id), clock.now()
         bucket = query["bucket"]
         period = Period.with_defaults(
             bucket=bucket, start=query.get("from"), end=query.get("to"), now=now
@@ -124,7 +124,7 @@ class AggregateView(APIView):
             bucket="day" if by == "day" else "hour",
             start=query.get("from"),
             end=query.get("to"),
-            now=timezone.now(),
+            now=clock.now(),
         )
         filters = {name: query.get(name) for name in ("model", "app_version", "tag")}
         groups = aggregates.aggregate(measure, period, by=by, **filters)

@@ -15,8 +15,15 @@ from django.db import (
     connection,
     transaction,
 )
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
+from core.database_errors import is_unavailable, sqlstate
 from devices.metrics.errors import InvalidTime, NoSamples, SamplesNotStored, TooManySamples
 from devices.metrics.extension_points import sample_stored
 from devices.metrics.queries import store
@@ -40,10 +47,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 6
-# SQLSTATE codes. The tuples also contain prefixes of codes.
+MAX_SECONDS = 3.0  # after which no further attempt is made
+# SQLSTATE codes (see `core.database_errors`). The tuple contains prefixes of codes.
 RETRYABLE_STATES = {"40P01", "40001", "55P03"}  # deadlock, serialization, lock timeout
 CONNECTION_STATES = ("08", "57P")  # connection lost; server shutting down or starting
-STORAGE_STATES = ("53", "25006", "58030")  # disk, memory or connections; read-only; I/O
 NO_PARTITION = "23514"
 
 
@@ -102,7 +109,7 @@ def with_retries(act: Callable[[], T]) -> T:
     """
     retrying = Retrying(
         retry=retry_if_exception(_is_transient),
-        stop=stop_after_attempt(MAX_ATTEMPTS),
+        stop=stop_after_attempt(MAX_ATTEMPTS) | stop_after_delay(MAX_SECONDS),
         wait=wait_random_exponential(multiplier=0.02, max=0.6),
         before_sleep=lambda _: connection.close_if_unusable_or_obsolete(),
         reraise=True,
@@ -110,9 +117,8 @@ def with_retries(act: Callable[[], T]) -> T:
     try:
         return retrying(act)
     except (DatabaseError, InterfaceError) as error:
-        if not (_is_transient(error) or _sqlstate(error).startswith(STORAGE_STATES)):
+        if not is_unavailable(error):
             raise
-        logger.error("Samples were not stored: %s", error)
         raise SamplesNotStored(
             "The samples cannot be stored now. Keep them and send them again later."
         ) from error
@@ -131,7 +137,7 @@ def _store(device: Device, result: ValidationResult, now: datetime) -> int:
     try:
         return _store_in_transaction(device, result, now)
     except IntegrityError as error:
-        if _sqlstate(error) != NO_PARTITION:
+        if sqlstate(error) != NO_PARTITION:
             raise
     partitions.create_for({row["recorded_at"] for row in result.rows})
     return _store_in_transaction(device, result, now)
@@ -155,13 +161,8 @@ def _is_transient(error: BaseException) -> bool:
         return True
     if not isinstance(error, OperationalError):
         return False
-    state = _sqlstate(error)
+    state = sqlstate(error)
     return state in RETRYABLE_STATES or state.startswith(CONNECTION_STATES) or not state
-
-
-def _sqlstate(error: BaseException) -> str:
-    """Return the five-character SQLSTATE of an error, or "" if it has none."""
-    return getattr(error.__cause__, "pgcode", None) or ""
 
 
 def _clock(now: datetime) -> Clock:

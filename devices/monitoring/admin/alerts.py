@@ -7,10 +7,10 @@ from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from unfold.decorators import display
 
+from core import clock
 from core.errors import DomainError
 from core.templatetags.portal import relative_time
 from devices.monitoring.models import Alert
@@ -142,7 +142,7 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
     @admin.action(description="Acknowledge selected alerts", permissions=["manage"])
     def acknowledge_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def acknowledge(alert: Alert) -> str:
-            alerts.acknowledge(alert_id=alert.pk, now=timezone.now())
+            alerts.acknowledge(alert_id=alert.pk, now=clock.now())
             return "Acknowledged."
 
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], acknowledge)
@@ -151,7 +151,7 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
     @admin.action(description="Close selected alerts", permissions=["manage"])
     def close_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         def close(alert: Alert) -> str:
-            alerts.close(alert_id=alert.pk, now=timezone.now())
+            alerts.close(alert_id=alert.pk, now=clock.now())
             return CLOSED_MESSAGE
 
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], close)
@@ -161,7 +161,7 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
         return self._change(
             request,
             object_id,
-            lambda alert: alerts.acknowledge(alert_id=alert.pk, now=timezone.now()),
+            lambda alert: alerts.acknowledge(alert_id=alert.pk, now=clock.now()),
             "Acknowledged.",
         )
 
@@ -169,7 +169,7 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
         return self._change(
             request,
             object_id,
-            lambda alert: alerts.close(alert_id=alert.pk, now=timezone.now()),
+            lambda alert: alerts.close(alert_id=alert.pk, now=clock.now()),
             CLOSED_MESSAGE,
         )
 
@@ -180,7 +180,7 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
         return self._change(
             request,
             object_id,
-            lambda alert: alerts.comment(alert_id=alert.pk, text=text, now=timezone.now()),
+            lambda alert: alerts.comment(alert_id=alert.pk, text=text, now=clock.now()),
             "Comment added.",
         )
 
@@ -189,7 +189,7 @@ class AlertAdmin(PageAdmin, ReadOnlyAdmin):
         return self._change(
             request,
             object_id,
-            lambda alert: alerts.assign(alert_id=alert.pk, email=email, now=timezone.now()),
+            lambda alert: alerts.assign(alert_id=alert.pk, email=email, now=clock.now()),
             "Assigned." if email else "Assignee removed.",
         )
 

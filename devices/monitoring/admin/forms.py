@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
-from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminIntegerFieldWidget,
@@ -13,6 +12,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from core import clock
 from devices.metrics.measures import CHOICES
 from devices.monitoring.errors import InvalidRule
 from devices.monitoring.models import EVERY_DAY, MonitoringRule, RuleOverride
@@ -217,7 +217,7 @@ class RuleForm(SubjectForm):
                 fields[f"{name}_seconds"] = 60 * value
         fields["operator"] = fields["operator"] or MonitoringRule.Operator.ABOVE.value
         fields["no_data"] = fields["no_data"] or MonitoringRule.NoData.KEEP.value
-        now = timezone.now()
+        now = clock.now()
         if self.instance._state.adding:
             return rules.create(now=now, **fields)
         del fields["kind"]
@@ -263,7 +263,7 @@ class OverrideForm(SubjectForm):
         return rules.override(
             rule=fields["rule"],
             subject=self.subject(),
-            now=timezone.now(),
+            now=clock.now(),
             threshold=fields["threshold"],
             clear_threshold=fields["clear_threshold"],
             lasting_seconds=None if lasting_minutes is None else 60 * lasting_minutes,

@@ -8,9 +8,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from unfold.decorators import action, display
 
+from core import clock
 from devices.monitoring.admin.alerts import SEVERITIES
 from devices.monitoring.admin.device_panel import condition_text
 from devices.monitoring.admin.forms import OverrideForm, RuleForm
@@ -78,7 +78,7 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
-            rules.delete(rule=obj, now=timezone.now())
+            rules.delete(rule=obj, now=clock.now())
 
     @admin.display(description="Condition")
     def condition(self, rule: MonitoringRule) -> str:
@@ -108,7 +108,7 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
         self, request: HttpRequest, rows: QuerySet[Any], *, is_enabled: bool
     ) -> HttpResponse:
         def update(rule: MonitoringRule) -> str:
-            rules.update(rule=rule, is_enabled=is_enabled, now=timezone.now())
+            rules.update(rule=rule, is_enabled=is_enabled, now=clock.now())
             return "Enabled." if is_enabled else "Disabled."
 
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], update)
@@ -123,7 +123,7 @@ class RuleAdmin(CascadeDeleteMixin, PortalAdmin):
         parameter = request.GET.get("days", "7")
         days = int(parameter) if parameter in map(str, BACK_TEST_DAYS) else 7
         with tenant_scope(rule.tenant_id):
-            result = back_testing.back_test(rule, days=days, now=timezone.now())
+            result = back_testing.back_test(rule, days=days, now=clock.now())
         highest = max([*result.by_day.values(), 1])
         context = {
             **self.admin_site.each_context(request),
@@ -170,7 +170,7 @@ class OverrideAdmin(CascadeDeleteMixin, PortalAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
-            rules.remove_override(override=obj, now=timezone.now())
+            rules.remove_override(override=obj, now=clock.now())
 
     @admin.display(description="Tag or device")
     def subject(self, override: RuleOverride) -> str:

@@ -5,7 +5,6 @@ from uuid import UUID
 
 import django_filters
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
@@ -13,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
 from core.rest.filters import StrictFilterSet
@@ -74,7 +74,7 @@ class AcknowledgeView(APIView):
 
     @extend_schema(request=None, responses=AlertDetailSerializer)
     def post(self, request: Request, alert_id: UUID) -> Response:
-        alerts.acknowledge(alert_id=alert_id, now=timezone.now())
+        alerts.acknowledge(alert_id=alert_id, now=clock.now())
         return Response(alert_data(alert_id))
 
 
@@ -85,7 +85,7 @@ class AssignView(APIView):
     def post(self, request: Request, alert_id: UUID) -> Response:
         body = validated_body(AssignSerializer, request)
         email = body["assignee"]
-        alerts.assign(alert_id=alert_id, email=email, now=timezone.now())
+        alerts.assign(alert_id=alert_id, email=email, now=clock.now())
         return Response(alert_data(alert_id))
 
 
@@ -95,7 +95,7 @@ class CommentsView(APIView):
     @extend_schema(request=CommentTextSerializer, responses={201: CommentSerializer})
     def post(self, request: Request, alert_id: UUID) -> Response:
         body = validated_body(CommentTextSerializer, request)
-        comment = alerts.comment(alert_id=alert_id, text=body["text"], now=timezone.now())
+        comment = alerts.comment(alert_id=alert_id, text=body["text"], now=clock.now())
         return Response(CommentSerializer(comment).data, status.HTTP_201_CREATED)
 
 
@@ -104,7 +104,7 @@ class CloseView(APIView):
 
     @extend_schema(request=None, responses=AlertDetailSerializer)
     def post(self, request: Request, alert_id: UUID) -> Response:
-        alerts.close(alert_id=alert_id, now=timezone.now())
+        alerts.close(alert_id=alert_id, now=clock.now())
         return Response(alert_data(alert_id))
 
 

@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
@@ -12,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
@@ -47,7 +47,7 @@ class RulesView(ListAPIView[MonitoringRule]):
     @extend_schema(request=RuleFields, responses={201: RuleSerializer})
     def post(self, request: Request) -> Response:
         fields = _validated_fields(RuleFields, request)
-        rule = rules.create(now=timezone.now(), **fields)
+        rule = rules.create(now=clock.now(), **fields)
         return Response(rule_data(rule.pk), status.HTTP_201_CREATED)
 
 
@@ -62,12 +62,12 @@ class RuleView(APIView):
     def patch(self, request: Request, rule_id: UUID) -> Response:
         rule = get_rule(rule_id)
         fields = _validated_fields(RuleUpdateSerializer, request)
-        rules.update(rule=rule, now=timezone.now(), **fields)
+        rules.update(rule=rule, now=clock.now(), **fields)
         return Response(rule_data(rule_id))
 
     @extend_schema(responses={204: None}, description="Delete the rule together with its alerts.")
     def delete(self, request: Request, rule_id: UUID) -> Response:
-        rules.delete(rule=get_rule(rule_id), now=timezone.now())
+        rules.delete(rule=get_rule(rule_id), now=clock.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -81,7 +81,7 @@ class BackTestView(APIView):
     def post(self, request: Request, rule_id: UUID) -> Response:
         body = validated_body(BackTestParametersSerializer, request)
         result = back_testing.back_test(
-            get_rule(rule_id), days=body.get("days", 7), now=timezone.now()
+            get_rule(rule_id), days=body.get("days", 7), now=clock.now()
         )
         data = {
             "days": result.days,
@@ -105,7 +105,7 @@ class OverridesView(APIView):
         rule = get_rule(rule_id)
         fields = _validated_fields(OverrideFields, request)
         subject = {name: fields.pop(name, None) for name in ("tag", "device")}
-        override = rules.override(rule=rule, subject=subject, now=timezone.now(), **fields)
+        override = rules.override(rule=rule, subject=subject, now=clock.now(), **fields)
         return Response(OverrideSerializer(override).data, status.HTTP_201_CREATED)
 
 
@@ -118,7 +118,7 @@ class OverrideView(APIView):
         override = first_or_raise(
             overrides.select_related("rule", "tag", "device"), OverrideNotFound
         )
-        rules.remove_override(override=override, now=timezone.now())
+        rules.remove_override(override=override, now=clock.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -154,7 +154,7 @@ class OverviewView(APIView):
 
     @extend_schema(responses=OverviewSerializer)
     def get(self, request: Request) -> Response:
-        return Response(OverviewSerializer(overview.overview(now=timezone.now())).data)
+        return Response(OverviewSerializer(overview.overview(now=clock.now())).data)
 
 
 def get_rule(rule_id: UUID) -> MonitoringRule:

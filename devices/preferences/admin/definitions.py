@@ -6,9 +6,9 @@ from uuid import UUID
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
-from django.utils import timezone
 from unfold.decorators import display
 
+from core import clock
 from devices.preferences.admin import device_panel
 from devices.preferences.admin.forms import PlatformPreferenceForm, PreferenceForm, format_value
 from devices.preferences.models import PlatformPreference, PreferenceDefinition
@@ -96,7 +96,7 @@ class PreferenceAdmin(DefinitionAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with tenant_scope(obj.tenant_id):
-            definitions.remove(key=obj.key, now=timezone.now())
+            definitions.remove(key=obj.key, now=clock.now())
 
     def write(self, request: HttpRequest, device_id: UUID) -> HttpResponse:
         return device_panel.write(request, device_id)
@@ -110,4 +110,4 @@ class PlatformPreferenceAdmin(DefinitionAdmin):
     fields = FIELDS
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        definitions.remove_from_platform(key=obj.key, now=timezone.now())
+        definitions.remove_from_platform(key=obj.key, now=clock.now())

@@ -8,9 +8,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from core import clock
 from core.errors import DomainError
 from devices.configurations.documents import json_equal
 from devices.preferences.admin.forms import format_value, parse_value
@@ -64,7 +64,7 @@ def write(request: HttpRequest, device_id: UUID) -> HttpResponse:
         try:
             change = _change(device, key, request.POST)
             device_settings.write(
-                device=device, changes={key: change}, by_device=False, now=timezone.now()
+                device=device, changes={key: change}, by_device=False, now=clock.now()
             )
         except DomainError as error:
             result = {"error": str(error), "text": request.POST.get("value", "")}

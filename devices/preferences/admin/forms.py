@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from django import forms
-from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
@@ -12,6 +11,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from core import clock
 from devices.preferences.errors import UnreadableValue
 from devices.preferences.models import Kind, PlatformPreference, PreferenceDefinition
 from devices.preferences.services import definitions
@@ -111,7 +111,7 @@ class PreferenceForm(DefinitionFields):
         fields = ("key",)
 
     def call_service(self) -> PreferenceDefinition:
-        return definitions.define(now=timezone.now(), **self.service_arguments())
+        return definitions.define(now=clock.now(), **self.service_arguments())
 
 
 class PlatformPreferenceForm(DefinitionFields):
@@ -122,7 +122,7 @@ class PlatformPreferenceForm(DefinitionFields):
         fields = ("key",)
 
     def call_service(self) -> PlatformPreference:
-        return definitions.define_for_platform(now=timezone.now(), **self.service_arguments())
+        return definitions.define_for_platform(now=clock.now(), **self.service_arguments())
 
 
 def parse_value(kind: str, text: str, *, field: str | None = None) -> Any:

@@ -4,13 +4,13 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponseBase
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
 from devices.preferences.api.serializers import (
@@ -51,7 +51,7 @@ class PreferencesView(APIView):
     @extend_schema(request=NewDefinitionFields, responses={201: PreferenceSerializer})
     def post(self, request: Request) -> Response:
         data = validated_body(NewDefinitionFields, request)
-        row = definitions.define(must_be_new=True, now=timezone.now(), **data)
+        row = definitions.define(must_be_new=True, now=clock.now(), **data)
         return Response(_preference_json(row.key), status.HTTP_201_CREATED)
 
 
@@ -72,7 +72,7 @@ class PreferenceView(APIView):
     def put(self, request: Request, key: str) -> Response:
         _preference_json(key)
         data = validated_body(DefinitionFields, request)
-        definitions.define(key=key, now=timezone.now(), **data)
+        definitions.define(key=key, now=clock.now(), **data)
         return Response(_preference_json(key))
 
     @extend_schema(
@@ -80,7 +80,7 @@ class PreferenceView(APIView):
         description=("Delete the tenant's preference, or its default of a platform preference."),
     )
     def delete(self, request: Request, key: str) -> Response:
-        definitions.remove(key=key, now=timezone.now())
+        definitions.remove(key=key, now=clock.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -140,7 +140,7 @@ def _write(
         for key, change in data.items()
     }
     settings = device_settings.write(
-        device=device, changes=changes, by_device=by_device, now=timezone.now()
+        device=device, changes=changes, by_device=by_device, now=clock.now()
     )
     return Response(SettingsSerializer(settings).data)
 

@@ -6,10 +6,10 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import action, display
 
+from core import clock
 from devices.registry.admin.filters import DriftFilter, TagFilter
 from devices.registry.admin.forms import RegistrationForm, UpdateForm
 from devices.registry.admin.quarantine import (
@@ -208,7 +208,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
             )
 
         def retire(device: Device) -> str:
-            registration.retire(device=device, reason="retired by a member", now=timezone.now())
+            registration.retire(device=device, reason="retired by a member", now=clock.now())
             return "Retired. Its certificates and token were revoked."
 
         outcomes = run_for_each(selected, retire)
@@ -221,7 +221,7 @@ class DeviceAdmin(QuarantineActions, PortalAdmin):
         secrets: dict[str, str] = {}
 
         def renew(device: Device) -> str:
-            token = credentials.issue_device_token(device, now=timezone.now())
+            token = credentials.issue_device_token(device, now=clock.now())
             secrets[str(device)] = token
             return "New token issued."
 

@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 from django import forms
-from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -12,6 +11,7 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
+from core import clock
 from devices.registry.device_report import DeviceReport
 from devices.registry.models import Device, DeviceTag, EnrollmentToken, ReregistrationPolicy
 from devices.registry.services import credentials, registration
@@ -56,7 +56,7 @@ class RegistrationForm(ServiceForm):
             name=data["name"],
         )
         tags = data["tags"].split(",")
-        return registration.register(report=report, tags=tags, now=timezone.now())
+        return registration.register(report=report, tags=tags, now=clock.now())
 
 
 class UpdateForm(ServiceForm):
@@ -80,7 +80,7 @@ class UpdateForm(ServiceForm):
             device=self.instance,
             name=self.cleaned_data["name"],
             tags=self.cleaned_data["tags"].split(","),
-            now=timezone.now(),
+            now=clock.now(),
         )
 
 
@@ -121,7 +121,7 @@ class EnrollmentTokenForm(ServiceForm):
         fields = ("name", "max_uses", "expires_at", "reregistration")
 
     def call_service(self) -> EnrollmentToken:
-        now, expires_at = timezone.now(), self.cleaned_data["expires_at"]
+        now, expires_at = clock.now(), self.cleaned_data["expires_at"]
         row, token = credentials.create_enrollment_token(
             name=self.cleaned_data["name"],
             max_uses=self.cleaned_data["max_uses"],

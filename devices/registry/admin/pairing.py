@@ -11,12 +11,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from accounts.middleware import memberships_of, second_factor_verified
 from accounts.services import second_factor
+from core import clock
 from core.errors import DomainError
 from devices.registry.errors import PairingAlreadyDecided, PairingNotFound, TooManyPairings
 from devices.registry.models import Device, Pairing
@@ -74,7 +74,7 @@ def pair(request: HttpRequest) -> HttpResponse:
     if not code:
         return _page(request, form=CodeForm())
     try:
-        row = pairing.find(code, now=timezone.now())
+        row = pairing.find(code, now=clock.now())
     except (PairingNotFound, TooManyPairings) as error:
         form = CodeForm({"code": code})
         form.add_error("code", str(error))
@@ -116,10 +116,7 @@ def _decide(request: HttpRequest, tenant_ids: list[Any]) -> HttpResponse:
     try:
         with tenant_scope(data["tenant"].pk):
             device = pairing.approve(
-                pairing_id=row.pk,
-                name=data["name"],
-                tags=data["tags"].split(","),
-                now=timezone.now(),
+                pairing_id=row.pk, name=data["name"], tags=data["tags"].split(","), now=clock.now()
             )
     except PairingAlreadyDecided as error:
         messages.error(request, str(error))
@@ -137,7 +134,7 @@ def _decide(request: HttpRequest, tenant_ids: list[Any]) -> HttpResponse:
 
 def _deny(request: HttpRequest, row: Pairing) -> HttpResponse:
     try:
-        pairing.deny(pairing_id=row.pk, now=timezone.now())
+        pairing.deny(pairing_id=row.pk, now=clock.now())
     except PairingAlreadyDecided as error:
         messages.error(request, str(error))
     else:
@@ -158,7 +155,7 @@ def _pending_pairing(text: str) -> Pairing | None:
         pairing_id = UUID(text)
     except ValueError:
         return None
-    pending = Pairing.objects.waiting(timezone.now())
+    pending = Pairing.objects.waiting(clock.now())
     return pending.filter(pk=pairing_id).first()
 
 

@@ -6,10 +6,10 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import action
 
+from core import clock
 from core.templatetags.portal import relative_time
 from devices.registry.models import Device, DeviceQuerySet
 from devices.registry.services import quarantine, reregistration
@@ -43,7 +43,7 @@ class PendingDecisionFilter(admin.SimpleListFilter):
             case "quarantine":
                 return queryset.quarantined()
             case "asking":
-                return queryset.requesting_reregistration(timezone.now() - REQUEST_VALIDITY)
+                return queryset.requesting_reregistration(clock.now() - REQUEST_VALIDITY)
         return queryset
 
 
@@ -64,7 +64,7 @@ class QuarantineActions(PortalAdmin):
     @admin.action(description="Put into quarantine", permissions=["change"])
     def quarantine_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         def put(device: Device) -> str:
-            quarantine.quarantine(device=device, now=timezone.now())
+            quarantine.quarantine(device=device, now=clock.now())
             return "In quarantine. Only its connect requests are accepted."
 
         outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], put)
@@ -73,7 +73,7 @@ class QuarantineActions(PortalAdmin):
     @admin.action(description="Release from quarantine", permissions=["change"])
     def release_selected(self, request: HttpRequest, devices: QuerySet[Device]) -> HttpResponse:
         def release(device: Device) -> str:
-            quarantine.release(device=device, now=timezone.now())
+            quarantine.release(device=device, now=clock.now())
             return "Released."
 
         outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], release)
@@ -91,7 +91,7 @@ class QuarantineActions(PortalAdmin):
         self, request: HttpRequest, devices: QuerySet[Device], *, allow: bool
     ) -> HttpResponse:
         def decide(device: Device) -> str:
-            reregistration.decide(device=device, allow=allow, now=timezone.now())
+            reregistration.decide(device=device, allow=allow, now=clock.now())
             return "The device may register again once." if allow else "Re-registration denied."
 
         outcomes = run_for_each(devices[:MAX_ROWS_PER_ACTION], decide)

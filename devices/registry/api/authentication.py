@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
-from django.utils import timezone
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from core import clock
 from devices.registry.errors import DeviceIsQuarantined
 from devices.registry.models import Device, DeviceToken, EnrollmentToken
 from devices.registry.queries import device_of_token, enrollment_token
@@ -35,7 +35,7 @@ class EnrollmentAuthentication(BearerAuthentication):
     prefix = EnrollmentToken.prefix
 
     def identify(self, token: str) -> tuple[EnrollmentToken, EnrollmentToken, UUID | None]:
-        row = enrollment_token(tokens.digest(token), now=timezone.now())
+        row = enrollment_token(tokens.digest(token), now=clock.now())
         if row is None or not tokens.matches(token, row.digest):
             raise invalid_token()
         bind_caller("enrollment_token", id=row.pk, name=row.name)

@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import OrderingFilter
 
+from core import clock
 from devices.registry.device_filters import DeviceFilter
 
 
@@ -20,7 +20,7 @@ class DeviceListFilter(DeviceFilter):
 
     @cached_property
     def now(self) -> datetime:  # type: ignore[override]
-        return timezone.now()
+        return clock.now()
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.data.get("status") == "":

@@ -4,13 +4,13 @@ from urllib.parse import urlencode
 
 import segno
 from django.conf import settings
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.limits import Limit
 from core.rest.bodies import validated_body
 from devices.registry.api.serializers import (
@@ -38,7 +38,7 @@ class PairView(APIView):
     def post(self, request: Request) -> Response:
         body = PairSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        codes = pairing.start(report=body.report(), now=timezone.now())
+        codes = pairing.start(report=body.report(), now=clock.now())
         url = f"{settings.PUBLIC_URL}/pair"
         complete_url = f"{url}?{urlencode({'code': codes.user_code})}"
         qr_code = segno.make(complete_url, error="m")
@@ -68,7 +68,7 @@ class PairTokenView(APIView):
     def post(self, request: Request) -> Response:
         body = validated_body(DeviceCodeSerializer, request)
         code = body["device_code"]
-        registration = pairing.poll(device_code=code, now=timezone.now())
+        registration = pairing.poll(device_code=code, now=clock.now())
         device = registration.device
         bind_tenant(device.tenant_id)
         data = {"device": device_response(device.pk), "token": registration.token}

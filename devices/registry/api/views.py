@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
@@ -13,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
 from core.rest.negotiation import SingleFormatNegotiation
@@ -56,7 +56,7 @@ class DevicesView(ListAPIView[Device]):
         body = ManualRegistrationSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         device = registration.register(
-            report=body.report(), tags=body.validated_data.get("tags", ()), now=timezone.now()
+            report=body.report(), tags=body.validated_data.get("tags", ()), now=clock.now()
         )
         return Response(device_response(device.pk), status.HTTP_201_CREATED)
 
@@ -72,12 +72,12 @@ class DeviceView(APIView):
     def patch(self, request: Request, device_id: UUID) -> Response:
         body = validated_body(DeviceUpdateSerializer, request)
         device = get_device(device_id)
-        registration.update(device=device, now=timezone.now(), **body)
+        registration.update(device=device, now=clock.now(), **body)
         return Response(device_response(device_id))
 
     @extend_schema(responses={204: None}, description="Retire the device. This cannot be undone.")
     def delete(self, request: Request, device_id: UUID) -> Response:
-        registration.retire(device=get_device(device_id), now=timezone.now())
+        registration.retire(device=get_device(device_id), now=clock.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -86,7 +86,7 @@ class DeviceTokenView(APIView):
 
     @extend_schema(request=None, responses={201: TokenSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
-        token = credentials.issue_device_token(get_device(device_id), now=timezone.now())
+        token = credentials.issue_device_token(get_device(device_id), now=clock.now())
         return Response({"token": token}, status.HTTP_201_CREATED)
 
 
@@ -97,7 +97,7 @@ class QuarantineView(APIView):
     def post(self, request: Request, device_id: UUID) -> Response:
         body = validated_body(QuarantineSerializer, request)
         reason = body.get("reason", "")
-        quarantine.quarantine(device=get_device(device_id), reason=reason, now=timezone.now())
+        quarantine.quarantine(device=get_device(device_id), reason=reason, now=clock.now())
         return Response(device_response(device_id))
 
 
@@ -106,7 +106,7 @@ class ReleaseView(APIView):
 
     @extend_schema(request=None, responses=DeviceSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
-        quarantine.release(device=get_device(device_id), now=timezone.now())
+        quarantine.release(device=get_device(device_id), now=clock.now())
         return Response(device_response(device_id))
 
 
@@ -116,7 +116,7 @@ class ReregistrationView(APIView):
     @extend_schema(request=ReregistrationDecisionSerializer, responses=DeviceSerializer)
     def post(self, request: Request, device_id: UUID) -> Response:
         body = validated_body(ReregistrationDecisionSerializer, request)
-        reregistration.decide(device=get_device(device_id), allow=body["allow"], now=timezone.now())
+        reregistration.decide(device=get_device(device_id), allow=body["allow"], now=clock.now())
         return Response(device_response(device_id))
 
 
@@ -137,7 +137,7 @@ class ConnectView(APIView):
             os_version=data.get("os_version"),
             ip_address=data.get("ip_address") or current_caller().address,
         )
-        device, now = calling_device(request), timezone.now()
+        device, now = calling_device(request), clock.now()
         steps = presence.connect(device=device, report=report, now=now)
         return Response(
             {

@@ -9,9 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from core import clock
 from core.errors import DomainError
 from devices.remote_control.admin.control_page import MANAGE
 from devices.remote_control.admin.forms import BulkForm
@@ -40,12 +40,12 @@ def new(request: HttpRequest) -> HttpResponse:
     with tenant_scope(tenant.pk if tenant else current_tenant_id()):
         order = form.order()
         try:
-            preview = bulk_commands.preview(now=timezone.now(), **order)
+            preview = bulk_commands.preview(now=clock.now(), **order)
             # The form repeats the number that the member saw. If the number has changed,
             # the member sees the new number before any command is sent.
             if request.POST.get("found") != str(preview.found):
                 return _page(request, form, preview=preview)
-            row = bulk_commands.request(by=signed_in_user(request), now=timezone.now(), **order)
+            row = bulk_commands.request(by=signed_in_user(request), now=clock.now(), **order)
         except DomainError as error:
             field = (error.details[0].field if error.details else error.field) or ""
             name = FORM_FIELDS.get(field, field.removeprefix("filter."))
@@ -69,10 +69,10 @@ def decide(request: HttpRequest, bulk_id: UUID) -> HttpResponse:
     with tenant_scope(row.tenant_id):
         try:
             if "confirm" in request.POST:
-                bulk_commands.confirm(bulk=row, by=signed_in_user(request), now=timezone.now())
+                bulk_commands.confirm(bulk=row, by=signed_in_user(request), now=clock.now())
                 messages.success(request, "Bulk command confirmed and started.")
             else:
-                bulk_commands.cancel(bulk=row, now=timezone.now())
+                bulk_commands.cancel(bulk=row, now=clock.now())
                 messages.success(request, "Bulk command cancelled.")
         except DomainError as error:
             messages.error(request, str(error))
@@ -83,7 +83,7 @@ def progress(request: HttpRequest, row: BulkCommand) -> dict[str, Any]:
     """Return the template variables of a bulk command's progress."""
     counts = bulk_commands.outcomes(row)
     ended = sum(counts.get(name, 0) for name in FINAL_STATUSES)
-    state = bulk_commands.state_at(row, timezone.now())
+    state = bulk_commands.state_at(row, clock.now())
     is_requester = row.requested_by_id == signed_in_user(request).pk
     may_manage = request.user.has_perm(MANAGE)
     commands_url = reverse("admin:remote_control_commandhistory_changelist")

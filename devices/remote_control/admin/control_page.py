@@ -12,11 +12,11 @@ from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
+from core import clock
 from core.errors import DomainError
 from devices.registry.models import Device
 from devices.remote_control.api.screenshot_views import image_response
@@ -59,7 +59,7 @@ def panel(request: HttpRequest, device: Device) -> SafeString | str:
     """Return the HTML of the remote control panel: active session and latest commands."""
     if not request.user.has_perm(VIEW):
         return ""
-    now = timezone.now()
+    now = clock.now()
     rows = CommandHistory.objects.filter(device=device)[:PANEL_COMMANDS]
     context = {
         "session": sessions.current(device, now=now),
@@ -110,7 +110,7 @@ def act(request: HttpRequest, device_id: UUID) -> JsonResponse:
         raise PermissionDenied
     with tenant_scope(device.tenant_id):
         try:
-            _act(request, device, timezone.now())
+            _act(request, device, clock.now())
         except DomainError as error:
             messages = [detail.sentence for detail in error.details] or [str(error)]
             data = {"error": " ".join(messages), **_state(request, device)}
@@ -160,7 +160,7 @@ def _act(request: HttpRequest, device: Device, now: datetime) -> None:
 def _state(request: HttpRequest, device: Device) -> dict[str, Any]:
     """Return the data that the control page shows. The value of `history` is HTML."""
     device.refresh_from_db()
-    now = timezone.now()
+    now = clock.now()
     session = sessions.current(device, now=now)
     is_mine = session is not None and session.controller_id == signed_in_user(request).pk
     shots = Screenshot.objects.filter(device=device).defer("image")

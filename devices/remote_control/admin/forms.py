@@ -4,13 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
 )
 
+from core import clock
 from devices.remote_control.command_types import CHOICES, TYPES
 from devices.remote_control.models import RemoteControlPolicy
 from devices.remote_control.models.policies import DEFAULT_BLAST_RADIUS
@@ -50,7 +50,7 @@ class PolicyForm(ServiceForm):
         fields = ("allowed_types", "blast_radius")
 
     def call_service(self) -> RemoteControlPolicy:
-        return policies.change(now=timezone.now(), **self.cleaned_data)
+        return policies.change(now=clock.now(), **self.cleaned_data)
 
 
 class BulkForm(forms.Form):

@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
@@ -11,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
@@ -54,9 +54,9 @@ class BulkCommandsView(ListAPIView[BulkCommand]):
             "wait": wait_from(data),
         }
         if data.get("dry_run"):
-            preview = bulk_commands.preview(now=timezone.now(), **order)
+            preview = bulk_commands.preview(now=clock.now(), **order)
             return Response(BulkPreviewSerializer(preview).data)
-        row = bulk_commands.request(by=current_member(request), now=timezone.now(), **order)
+        row = bulk_commands.request(by=current_member(request), now=clock.now(), **order)
         return Response(BulkSerializer(row).data, status.HTTP_201_CREATED)
 
 
@@ -78,7 +78,7 @@ class ConfirmView(APIView):
     @extend_schema(request=None, responses=BulkSerializer)
     def post(self, request: Request, bulk_id: UUID) -> Response:
         row = bulk_commands.confirm(
-            bulk=bulk_command_or_404(bulk_id), by=current_member(request), now=timezone.now()
+            bulk=bulk_command_or_404(bulk_id), by=current_member(request), now=clock.now()
         )
         return Response(BulkSerializer(row).data)
 
@@ -90,7 +90,7 @@ class CancelBulkView(APIView):
 
     @extend_schema(request=None, responses=BulkSerializer)
     def post(self, request: Request, bulk_id: UUID) -> Response:
-        row = bulk_commands.cancel(bulk=bulk_command_or_404(bulk_id), now=timezone.now())
+        row = bulk_commands.cancel(bulk=bulk_command_or_404(bulk_id), now=clock.now())
         return Response(BulkSerializer(row).data)
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.parsers import BaseParser
@@ -12,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.limits import Limit
 from core.rest.bodies import validated_body
 from core.rest.negotiation import SingleFormatNegotiation
@@ -50,7 +50,7 @@ class MyCommandsView(APIView):
 
     @extend_schema(parameters=[AFTER], responses=MyCommandsSerializer)
     def get(self, request: Request) -> Response:
-        now = timezone.now()
+        now = clock.now()
         rows = fetching.fetch(device=calling_device(request), after=_after(request), now=now)
         key = signing.current_key(now=now) if rows else None
         results = [_signed(row, key) for row in rows if key is not None]
@@ -67,7 +67,7 @@ class MyAnswerView(APIView):
     def post(self, request: Request, command_id: UUID) -> Response:
         data = validated_body(AnswerFields, request)
         fetching.answer(
-            device=calling_device(request), command_id=command_id, now=timezone.now(), **data
+            device=calling_device(request), command_id=command_id, now=clock.now(), **data
         )
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -80,7 +80,7 @@ class MyCommandKeysView(APIView):
 
     @extend_schema(responses=MyKeySetSerializer)
     def get(self, request: Request) -> Response:
-        device, now = calling_device(request), timezone.now()
+        device, now = calling_device(request), clock.now()
         keys = signing.key_set(now=now)
         endorsement = signing.endorsement(keys, device=device, now=now)
         return Response(
@@ -163,7 +163,7 @@ class UploadView(APIView):
             command_id=command_id,
             secret=request.query_params.get("key", ""),
             data=request.data.get("image", b""),
-            now=timezone.now(),
+            now=clock.now(),
         )
         return Response(ScreenshotSerializer(screenshot).data, status.HTTP_201_CREATED)
 

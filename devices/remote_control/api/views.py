@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.generics import ListAPIView
@@ -13,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
@@ -55,7 +55,7 @@ class StartView(APIView):
     @extend_schema(request=None, responses={200: SessionSerializer, 201: SessionSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
         session, is_new = sessions.start(
-            device=get_device(device_id), controller=current_member(request), now=timezone.now()
+            device=get_device(device_id), controller=current_member(request), now=clock.now()
         )
         code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
         return Response(SessionSerializer(session).data, code)
@@ -72,7 +72,7 @@ class EndView(APIView):
             device=get_device(device_id),
             by=current_member(request),
             may_end_others=request.user.has_perm("remote_control.end_any_session"),
-            now=timezone.now(),
+            now=clock.now(),
         )
         return Response(SessionSerializer(session).data)
 
@@ -82,7 +82,7 @@ class StatusView(APIView):
 
     @extend_schema(responses=StatusSerializer)
     def get(self, request: Request, device_id: UUID) -> Response:
-        device, now = get_device(device_id), timezone.now()
+        device, now = get_device(device_id), clock.now()
         session = sessions.current(device, now=now)
         steps = NextSteps.objects.filter(device=device)
         size = screen_size.size_of(device)
@@ -105,7 +105,7 @@ class CommandView(APIView):
 
     @extend_schema(request=CommandFields, responses={201: CommandSerializer})
     def post(self, request: Request, device_id: UUID) -> Response:
-        data, now = validated_body(CommandFields, request), timezone.now()
+        data, now = validated_body(CommandFields, request), clock.now()
         command = issuing.issue(
             device=get_device(device_id),
             type=data["type"],
@@ -127,7 +127,7 @@ class CommandListView(ListAPIView[CommandHistory]):
     filterset_class = CommandFilter
 
     def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "now": timezone.now()}
+        return {**super().get_serializer_context(), "now": clock.now()}
 
 
 @extend_schema_view(get=extend_schema(operation_id="device_commands_list"))
@@ -165,7 +165,7 @@ class CancelView(APIView):
     @extend_schema(request=None, responses=CommandSerializer)
     def post(self, request: Request, command_id: UUID) -> Response:
         row = command_expiry.cancel(
-            command=command_or_404(command_id), by=current_member(request).email, now=timezone.now()
+            command=command_or_404(command_id), by=current_member(request).email, now=clock.now()
         )
         return Response(command_data(row))
 
@@ -205,7 +205,7 @@ class PolicyView(APIView):
     @extend_schema(request=PolicyFields, responses=PolicySerializer)
     def patch(self, request: Request) -> Response:
         data = validated_body(PolicyFields, request)
-        policy = policies.change(now=timezone.now(), **data)
+        policy = policies.change(now=clock.now(), **data)
         return Response(PolicySerializer(policy).data)
 
 
@@ -224,12 +224,12 @@ class SigningKeysView(APIView):
         description="Create a new key, which signs commands from now on.",
     )
     def post(self, request: Request) -> Response:
-        signing.replace_key(now=timezone.now())
+        signing.replace_key(now=clock.now())
         return Response(KeySetSerializer(_key_set()).data, status.HTTP_201_CREATED)
 
 
 def _key_set() -> dict[str, Any]:
-    return {"keys": signing.key_set(now=timezone.now())}
+    return {"keys": signing.key_set(now=clock.now())}
 
 
 def command_or_404(command_id: UUID) -> CommandHistory:
@@ -238,7 +238,7 @@ def command_or_404(command_id: UUID) -> CommandHistory:
 
 
 def command_data(command: CommandHistory) -> dict[str, Any]:
-    return dict(CommandSerializer(command, context={"now": timezone.now()}).data)
+    return dict(CommandSerializer(command, context={"now": clock.now()}).data)
 
 
 def wait_from(data: dict[str, Any]) -> timedelta | None:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from django import forms
-from django.utils import timezone
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
+from core import clock
 from devices.updates.admin.fields import choice_field, integer_field
 from devices.updates.models import SoftwareProduct, SoftwareUpdate, UpdatePolicy
 from devices.updates.models.packages import DEFAULT_APPROVAL_ABOVE, DEFAULT_CONCURRENT_DOWNLOADS
@@ -54,8 +54,8 @@ class ProductForm(ServiceForm):
     def call_service(self) -> SoftwareProduct:
         values = dict(self.cleaned_data)
         if not self.instance._state.adding:
-            return products.rename(product=self.instance, name=values["name"], now=timezone.now())
-        return products.create(now=timezone.now(), **values)
+            return products.rename(product=self.instance, name=values["name"], now=clock.now())
+        return products.create(now=clock.now(), **values)
 
 
 class PackageForm(ServiceForm):
@@ -109,7 +109,7 @@ class PackageForm(ServiceForm):
         names = values["target_models"].split(",")
         values["target_models"] = [name.strip() for name in names if name.strip()]
         if self.instance._state.adding:
-            return packages.create(now=timezone.now(), **values)
+            return packages.create(now=clock.now(), **values)
         del values["product"], values["version"]
         return packages.change(package=self.instance, **values)
 
@@ -136,4 +136,4 @@ class UpdatePolicyForm(ServiceForm):
         fields = ("approval_above", "concurrent_downloads")
 
     def call_service(self) -> UpdatePolicy:
-        return policies.change(now=timezone.now(), **self.cleaned_data)
+        return policies.change(now=clock.now(), **self.cleaned_data)

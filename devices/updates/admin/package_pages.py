@@ -9,10 +9,9 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
-from core import uploads
+from core import clock, uploads
 from core.errors import DomainError
 from devices.updates.api.package_views import store_uploaded_file
 from devices.updates.models import Deployment, SoftwareUpdate
@@ -51,14 +50,14 @@ def act(request: HttpRequest, package_id: UUID) -> HttpResponse:
             reason = _reason(request)
             if "release" in request.POST:
                 sha256 = request.POST.get("sha256", "")
-                packages.release(package=package, sha256=sha256, now=timezone.now())
+                packages.release(package=package, sha256=sha256, now=clock.now())
                 messages.success(request, "The package was released. It can be rolled out now.")
             elif "withdraw" not in request.POST:
                 raise Http404
             elif not reason:
                 messages.error(request, "Enter the reason for the withdrawal.")
             else:
-                packages.withdraw(package=package, reason=reason, now=timezone.now())
+                packages.withdraw(package=package, reason=reason, now=clock.now())
                 messages.success(request, "The package was withdrawn. Its rollouts were aborted.")
         except DomainError as error:
             messages.error(request, str(error))

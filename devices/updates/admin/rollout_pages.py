@@ -10,9 +10,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from core import clock
 from core.errors import DomainError
 from devices.registry.admin.quarantine import is_uuid
 from devices.updates.admin.rollout_forms import FILTERS, RolloutForm
@@ -47,9 +47,7 @@ def add_rollout(request: HttpRequest) -> HttpResponse:
     package = form.cleaned_data["package"]
     with tenant_scope(package.tenant_id):
         try:
-            plan = rollouts.preview(
-                package=package, values=form.rollout_values(), now=timezone.now()
-            )
+            plan = rollouts.preview(package=package, values=form.rollout_values(), now=clock.now())
             if request.POST.get("eligible") != str(plan.eligible) or not plan.eligible:
                 return _form_page(request, form, plan=plan)
             rollout = rollouts.create(
@@ -57,10 +55,10 @@ def add_rollout(request: HttpRequest) -> HttpResponse:
                 name=form.cleaned_data["name"],
                 values=form.rollout_values(),
                 by=user,
-                now=timezone.now(),
+                now=clock.now(),
             )
             if "start" in request.POST:
-                rollout = rollout_control.start(deployment=rollout, by=user, now=timezone.now())
+                rollout = rollout_control.start(deployment=rollout, by=user, now=clock.now())
         except DomainError as error:
             _add_errors(form, error)
             return _form_page(request, form)
@@ -78,7 +76,7 @@ def change_settings(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
     with tenant_scope(rollout.tenant_id):
         try:
             rollouts.change(
-                deployment=rollout, name=form.cleaned_data["name"], now=timezone.now(), **values
+                deployment=rollout, name=form.cleaned_data["name"], now=clock.now(), **values
             )
         except DomainError as error:
             _add_errors(form, error)
@@ -92,7 +90,7 @@ def act(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
     """Run the action of a button: start, approve, pause, resume, abort and so on."""
     rollout = _rollout(request, rollout_id)
     name = request.POST.get("verb", "")
-    by, now = signed_in_user(request), timezone.now()
+    by, now = signed_in_user(request), clock.now()
     reason = request.POST.get("reason", "").replace("\x00", "")[:200]
     actions: dict[str, tuple[Action, dict[str, Any], str]] = {
         "start": (rollout_control.start, {"by": by}, ""),
@@ -126,7 +124,7 @@ def act(request: HttpRequest, rollout_id: UUID) -> HttpResponse:
 
 def page_context(request: HttpRequest, rollout: Deployment) -> dict[str, Any]:
     """Return the template context of a rollout's page. The caller must set the tenant."""
-    now = timezone.now()
+    now = clock.now()
     waves = list(rollout.waves.all())
     running = next((wave for wave in waves if wave.state == "running"), None)
     counts = progress.total_counts(rollout)

@@ -3,13 +3,13 @@
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.updates.api.device_serializers import FeedbackFields, OfferSerializer
 from devices.updates.services import feedback, offers
@@ -22,7 +22,7 @@ class MyUpdateView(APIView):
 
     @extend_schema(responses={200: OfferSerializer, 204: None})
     def get(self, request: Request) -> Response:
-        offer = offers.current_offer(calling_device(request), now=timezone.now())
+        offer = offers.current_offer(calling_device(request), now=clock.now())
         headers = {"Cache-Control": "no-store"}
         if offer is None:
             return Response(status=status.HTTP_204_NO_CONTENT, headers=headers)
@@ -48,6 +48,6 @@ class MyFeedbackView(APIView):
     def post(self, request: Request, rollout_id: UUID) -> Response:
         fields = self.body.run_validation(request.data)
         feedback.record_feedback(
-            device=calling_device(request), deployment_id=rollout_id, now=timezone.now(), **fields
+            device=calling_device(request), deployment_id=rollout_id, now=clock.now(), **fields
         )
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -7,7 +7,6 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
@@ -16,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core import downloads, uploads
+from core import clock, downloads, uploads
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
 from core.rest.caching import not_modified_response
@@ -67,7 +66,7 @@ class ProductsView(ListAPIView[SoftwareProduct]):
     @extend_schema(request=ProductFields, responses={201: ProductSerializer})
     def post(self, request: Request) -> Response:
         fields = validated_body(ProductFields, request)
-        row = products.create(now=timezone.now(), **fields)
+        row = products.create(now=clock.now(), **fields)
         return Response(ProductSerializer(row).data, status.HTTP_201_CREATED)
 
 
@@ -84,7 +83,7 @@ class ProductView(APIView):
     def patch(self, request: Request, product_id: UUID) -> Response:
         product = _product(pk=product_id)
         name = validated_body(ProductName, request).get("name", product.name)
-        row = products.rename(product=product, name=name, now=timezone.now())
+        row = products.rename(product=product, name=name, now=clock.now())
         return Response(ProductSerializer(row).data)
 
     @extend_schema(responses={204: None})
@@ -109,7 +108,7 @@ class PackagesView(ListAPIView[SoftwareUpdate]):
     def post(self, request: Request) -> Response:
         fields = validated_body(PackageFields, request)
         product = _product(name=fields.pop("product"))
-        row = packages.create(product=product, now=timezone.now(), **fields)
+        row = packages.create(product=product, now=clock.now(), **fields)
         return Response(PackageSerializer(row).data, status.HTTP_201_CREATED)
 
 
@@ -144,7 +143,7 @@ class ReleaseView(APIView):
         fields = validated_body(ReleaseFields, request)
         if "sha256" in fields:
             fields["sha256"] = fields["sha256"].lower()
-        row = packages.release(package=get_package(package_id), now=timezone.now(), **fields)
+        row = packages.release(package=get_package(package_id), now=clock.now(), **fields)
         return Response(PackageSerializer(row).data)
 
 
@@ -156,7 +155,7 @@ class WithdrawView(APIView):
     @extend_schema(request=WithdrawFields, responses=PackageSerializer)
     def post(self, request: Request, package_id: UUID) -> Response:
         fields = validated_body(WithdrawFields, request)
-        row = packages.withdraw(package=get_package(package_id), now=timezone.now(), **fields)
+        row = packages.withdraw(package=get_package(package_id), now=clock.now(), **fields)
         return Response(PackageSerializer(row).data)
 
 
@@ -192,7 +191,7 @@ class PackageFileView(APIView):
         " download slots are in use or the maintenance window is closed.",
     )
     def get(self, request: Request, package_id: UUID) -> HttpResponseBase:
-        package = offers.claim_download(calling_device(request), package_id, now=timezone.now())
+        package = offers.claim_download(calling_device(request), package_id, now=clock.now())
         return package_file_response(request._request, package)
 
     @extend_schema(
@@ -234,7 +233,7 @@ class UpdateKeysView(APIView):
         " the new public key with their configuration.",
     )
     def post(self, request: Request) -> Response:
-        key = signing.replace_key(now=timezone.now())
+        key = signing.replace_key(now=clock.now())
         return Response({"keys": [signing_keys.jwk(key)]}, status.HTTP_201_CREATED)
 
 
@@ -262,7 +261,7 @@ def store_uploaded_file(
             if spooled is None:
                 return None
             return packages.receive(
-                package=package, spooled=spooled, sha256=sha256, now=timezone.now()
+                package=package, spooled=spooled, sha256=sha256, now=clock.now()
             )
     except uploads.LengthUnknown as error:
         raise LengthRequired from error

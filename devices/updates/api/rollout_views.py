@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
@@ -13,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core import clock
 from core.querysets import first_or_raise
 from core.rest.bodies import validated_body
 from core.rest.strict import RejectUnknownParameters
@@ -59,14 +59,10 @@ class RolloutsView(ListAPIView[Deployment]):
         package = get_package(fields.pop("package"))
         name, is_dry_run = fields.pop("name", ""), fields.pop("dry_run", False)
         if is_dry_run:
-            plan = rollouts.preview(package=package, values=fields, now=timezone.now())
+            plan = rollouts.preview(package=package, values=fields, now=clock.now())
             return Response(PlanSerializer(plan).data)
         rollout = rollouts.create(
-            package=package,
-            name=name,
-            values=fields,
-            by=current_member(request),
-            now=timezone.now(),
+            package=package, name=name, values=fields, by=current_member(request), now=clock.now()
         )
         return Response(_rollout_data(rollout.pk), status.HTTP_201_CREATED)
 
@@ -89,7 +85,7 @@ class RolloutView(APIView):
     def patch(self, request: Request, rollout_id: UUID) -> Response:
         fields = validated_body(RolloutChanges, request)
         rollout = get_rollout(rollout_id)
-        rollouts.change(deployment=rollout, now=timezone.now(), **fields)
+        rollouts.change(deployment=rollout, now=clock.now(), **fields)
         return Response(_rollout_data(rollout_id))
 
     @extend_schema(responses={204: None})
@@ -148,7 +144,7 @@ class PolicyView(APIView):
     @extend_schema(request=UpdatePolicyFields, responses=UpdatePolicySerializer)
     def patch(self, request: Request) -> Response:
         fields = validated_body(UpdatePolicyFields, request)
-        policy = policies.change(now=timezone.now(), **fields)
+        policy = policies.change(now=clock.now(), **fields)
         return Response(UpdatePolicySerializer(policy).data)
 
 
@@ -177,7 +173,7 @@ def _action_view(
             if needs_member:
                 fields["by"] = current_member(request)
             rollout = get_rollout(rollout_id)
-            rollout = act(deployment=rollout, now=timezone.now(), **fields)
+            rollout = act(deployment=rollout, now=clock.now(), **fields)
             return Response(_rollout_data(rollout.pk))
 
     ActionView.__doc__ = description
@@ -243,6 +239,6 @@ def _rollouts() -> QuerySet[Deployment]:
 
 
 def _rollout_data(rollout_id: UUID) -> dict[str, Any]:
-    context = {"now": timezone.now()}
+    context = {"now": clock.now()}
     rollout = get_rollout(rollout_id)
     return dict(RolloutDetailSerializer(rollout, context=context).data)

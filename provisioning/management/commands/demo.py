@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts.errors import TenantExists
 from accounts.services.tenants import create_tenant
 from accounts.services.tokens import revoke_token
-from core import uploads
+from core import clock, uploads
 from devices.configurations.models import Scope
 from devices.configurations.services import layers
 from devices.configurations.services.layers import Subject
@@ -179,7 +179,7 @@ def _get_or_create_tenant() -> tuple[Tenant, str | None]:
         CommandError: the existing tenant with this slug was not created by the demo.
     """
     try:
-        new = create_tenant(slug=SLUG, name="Demo", owner_email=OWNER, now=timezone.now())
+        new = create_tenant(slug=SLUG, name="Demo", owner_email=OWNER, now=clock.now())
     except TenantExists:
         tenant = tenant_by_slug(SLUG)
         with tenant_scope(tenant.pk):
@@ -198,7 +198,7 @@ def _prepare(tenant: Tenant) -> str:
 
     Enrollment tokens of earlier runs are revoked.
     """
-    now = timezone.now()
+    now = clock.now()
     with tenant_scope(tenant.pk):
         for definition in PREFERENCES:
             definitions.define(now=now, **definition)
@@ -236,7 +236,7 @@ def _set_up(tenant: Tenant) -> None:
 
 
 def _assign_tags_and_layers(tenant: Tenant) -> None:
-    now = timezone.now()
+    now = clock.now()
     with tenant_scope(tenant.pk):
         devices = Device.objects.not_retired().filter(name__startswith=f"SIM-{SEED}-")
         devices = devices.order_by("name")[:MAX_DEVICES]
@@ -262,12 +262,12 @@ def _send_commands(tenant: Tenant) -> None:
         owner = _owner()
         for command in COMMANDS:
             with suppress(NoDevicesFound):
-                bulk_commands.request(by=owner, now=timezone.now(), **command)
+                bulk_commands.request(by=owner, now=clock.now(), **command)
 
 
 def _start_rollout(tenant: Tenant) -> None:
     """Start a rollout to all devices in waves, unless the tenant already has a package."""
-    now = timezone.now()
+    now = clock.now()
     with tenant_scope(tenant.pk):
         if SoftwareUpdate.objects.exists():
             return

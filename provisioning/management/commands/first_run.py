@@ -7,9 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import transaction
-from django.utils import timezone
 
 from accounts.services.tenants import create_tenant
+from core import clock
 from core.locks import transaction_lock
 from devices.metrics.services import partitions
 from devices.registry.services.credentials import create_enrollment_token
@@ -31,12 +31,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         transaction_lock("first run")  # of two simultaneous runs, only one creates rows
         require_row_security()
-        partitions.create_ahead(now=timezone.now())
+        partitions.create_ahead(now=clock.now())
         if User.objects.exists() or Tenant.objects.exists():
             return
         password = secrets.token_urlsafe(12)
         User.objects.create_superuser(ADMINISTRATOR, password)
-        now = timezone.now()
+        now = clock.now()
         with every_tenant_scope():
             token = self._first_token(now)
         self.stdout.write(_welcome(password, token))

@@ -2,13 +2,13 @@
 
 import os
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from provisioning.roles import ROLES, command_line
+from provisioning.var import empty_metrics_folder
 
 
 class Command(BaseCommand):
@@ -23,11 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, role: str, port: int | None, **options: Any) -> None:
         if role in ("web", "stream"):
-            metrics = Path(settings.VAR) / "metrics" / role
-            metrics.mkdir(parents=True, exist_ok=True)
-            for leftover in metrics.glob("*.db"):  # files of the previous run
-                leftover.unlink()
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(empty_metrics_folder(role))
         default_port = settings.STREAM_PORT if role == "stream" else settings.PORT
         command = command_line(role, port=port or default_port)
+        os.environ["PROCESS_ROLE"] = role
         os.execv(command[0], command)  # noqa: S606 # so that the role receives signals directly

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,7 +9,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -20,7 +19,7 @@ from provisioning.embedded import endpoints, postgres, servers
 from provisioning.embedded.endpoints import EmbeddedError
 from provisioning.processes import Program, Supervisor
 from provisioning.roles import command_line
-from provisioning.var import BASE
+from provisioning.var import BASE, empty_metrics_folder
 
 
 class Command(BaseCommand):
@@ -86,29 +85,24 @@ def _servers(supervisor: Supervisor) -> Iterator[None]:
 
 
 def _programs(port: int, stream_port: int) -> list[Program]:
-    metrics = Path(settings.VAR) / "metrics"
-    shutil.rmtree(metrics, ignore_errors=True)
-    metrics.mkdir(parents=True)
+    multiprocess = {"PROMETHEUS_MULTIPROC_DIR": str(empty_metrics_folder("up"))}
     as_root = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser"}
+    worker = _program("worker", port, as_root)
     return [
-        Program(
-            name="web",
-            command=command_line("web", port=port),
-            environment={"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
-        ),
-        Program(
-            name="stream",
-            command=command_line("stream", port=stream_port),
-            environment={"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
-        ),
-        Program(
-            name="worker",
-            command=command_line("worker", port=port),
-            orphan_signal=signal.SIGQUIT,  # a warm shutdown hangs without the broker
-            environment=as_root,
-        ),
-        Program(name="beat", command=command_line("beat", port=port)),
+        _program("web", port, multiprocess),
+        _program("stream", stream_port, multiprocess),
+        # A warm shutdown of the worker hangs without the broker.
+        replace(worker, orphan_signal=signal.SIGQUIT),
+        _program("beat", port, {}),
     ]
+
+
+def _program(role: str, port: int, environment: dict[str, str]) -> Program:
+    return Program(
+        name=role,
+        command=command_line(role, port=port),
+        environment={**environment, "PROCESS_ROLE": role},
+    )
 
 
 def _run_command(*command: str, supervisor: Supervisor) -> None:

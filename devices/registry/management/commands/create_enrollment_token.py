@@ -3,8 +3,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from django.utils import timezone
-
+from core import clock
 from devices.registry.errors import InvalidEnrollmentToken
 from devices.registry.models import ReregistrationPolicy
 from devices.registry.services import credentials
@@ -60,6 +59,6 @@ class Command(OperatorCommand):
                 max_uses=max_uses,
                 reregistration=reregistration,
                 lifetime=None if expires_days is None else timedelta(days=expires_days),
-                now=timezone.now(),
+                now=clock.now(),
             )
         return {"token": token}, token

@@ -3,8 +3,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.utils import timezone
 
+from core import clock
 from devices.registry.models import Device
 from devices.registry.services import presence
 from tenants.management.operator_command import OperatorCommand
@@ -20,7 +20,7 @@ class Command(OperatorCommand):
         )
 
     def run(self, dry_run: bool, **options: Any) -> tuple[Mapping[str, Any], str]:
-        now, threshold = timezone.now(), settings.RECENT_THRESHOLD
+        now, threshold = clock.now(), settings.RECENT_THRESHOLD
         if dry_run:
             count = Device.every_tenant.silent(now - threshold).count()
             return {"silent": count, "dry_run": True}, f"{count} devices would go offline."

@@ -1,0 +1,180 @@
+"""PostgreSQL, Valkey and server processes of their own, for tests that break the servers."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from devices.registry.tests.waiting import wait_until
+from provisioning.embedded import endpoints, postgres, servers
+from provisioning.embedded.endpoints import Endpoints
+from provisioning.processes import Program, start, stop
+from provisioning.tests.running import TEST_VARIABLES, free_ports
+from provisioning.var import BASE
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response with its body decoded from JSON, if it is JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    seconds: float
+
+
+class OwnServers:
+    """The servers of one test module. They use a data folder of their own."""
+
+    def __init__(self, var: Path) -> None:
+        self.var = var
+        self.endpoints: Endpoints = endpoints.with_free_ports(var)
+        self.programs = {
+            program.name: program for program in servers.programs(self.endpoints, durable=True)
+        }
+        self.running: dict[str, tuple[Program, subprocess.Popen[str]]] = {}
+        self.logs = var / "logs"
+        self.logs.mkdir()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if k not in TEST_VARIABLES}
+        return {**inherited, **self.endpoints.environment, "VAR_DIR": str(self.var)}
+
+    def start(self, name: str) -> None:
+        """Start PostgreSQL or Valkey and wait until it accepts connections."""
+        program = self.programs[name]
+        self.running[name] = (program, start(program, quiet=True))
+        assert program.ready is not None
+        wait_until(program.ready, timeout=60)
+        if name == "postgres":
+            postgres.ensure_database(self.endpoints)
+
+    def pid(self, name: str) -> int:
+        return self.running[name][1].pid
+
+    def kill(self, name: str) -> None:
+        _, child = self.running.pop(name)
+        child.kill()
+        child.wait()
+
+    def manage(self, *command: str) -> Any:
+        """Run a management command that prints JSON."""
+        result = subprocess.run(
+            [sys.executable, "manage.py", *command],
+            cwd=BASE,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(result.stdout) if "--json" in command else result.stdout
+
+    def as_superuser(self, *statements: str) -> list[Any]:
+        """Run statements as PostgreSQL's superuser. Return the rows of the last one."""
+        connection = psycopg2.connect(
+            host="127.0.0.1",
+            port=self.endpoints.postgres_port,
+            user="postgres",
+            password=self.endpoints.superuser_password,
+            dbname="provisioning",
+        )
+        connection.autocommit = True
+        with closing(connection), connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def serving(self, role: str = "web", prefix: str = "", **environment: str) -> Iterator[int]:
+        """Run a role on a free port. Yield the port.
+
+        Args:
+            prefix: a command that runs the process, such as `faketime +3h`.
+        """
+        (port,) = free_ports(1)
+        with (self.logs / role).open("a") as log:
+            process = subprocess.Popen(
+                [*prefix.split(), sys.executable, "manage.py", "serve", role, "--port", str(port)],
+                cwd=BASE,
+                env={**self.environment, "PORT": str(port), **environment},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            if role in ("web", "stream"):
+                wait_until(lambda: endpoints.accepts_connections(port), timeout=90)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+    def log(self, role: str) -> str:
+        return (self.logs / role).read_text()
+
+    def stop(self) -> None:
+        stop(self.running.values())
+
+
+@contextmanager
+def own_servers(folder: Path) -> Iterator[OwnServers]:
+    """Yield running servers with a migrated database."""
+    own = OwnServers(folder / "var")
+    try:
+        own.start("postgres")
+        own.start("valkey")
+        own.manage("migrate", "--no-input", "--verbosity=0")
+        yield own
+    finally:
+        own.stop()
+
+
+def request(
+    port: int,
+    path: str,
+    token: str = "",
+    body: Any = None,
+    *,
+    method: str | None = None,
+    cookie: str = "",
+) -> Response:
+    """Send a request and return its response, whatever its status."""
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    if cookie:
+        headers["Cookie"] = cookie
+    data = None if body is None else json.dumps(body).encode()
+    sent = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", data=data, headers=headers, method=method
+    )
+    started = time.monotonic()
+    opener = urllib.request.build_opener(_KeepRedirects)
+    try:
+        answer = opener.open(sent, timeout=60)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        content = answer.read()
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        return Response(
+            answer.status,
+            answer.headers,
+            json.loads(content) if is_json and content else content,
+            time.monotonic() - started,
+        )
+
+
+class _KeepRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any) -> None:
+        return None
