@@ -10,7 +10,8 @@ from django_celery_beat.models import (
     PeriodicTask,
     SolarSchedule,
 )
-from unfold.admin import ModelAdmin
+
+from tenants.admin.declared_filters import DeclaredFiltersAdmin
 
 for model in (
     Group,
@@ -25,7 +26,7 @@ for model in (
 
 
 @admin.register(PeriodicTask)
-class ScheduleAdmin(PeriodicTaskAdmin, ModelAdmin):
+class ScheduleAdmin(DeclaredFiltersAdmin, PeriodicTaskAdmin):
     """Periodic tasks: schedule, enabled flag, last run."""
 
     list_display = ("name", "enabled", "scheduler", "last_run_at", "total_run_count")
@@ -34,10 +35,10 @@ class ScheduleAdmin(PeriodicTaskAdmin, ModelAdmin):
 
 
 @admin.register(IntervalSchedule)
-class IntervalAdmin(ModelAdmin):
+class IntervalAdmin(DeclaredFiltersAdmin):
     list_display = ("every", "period")
 
 
 @admin.register(CrontabSchedule)
-class CrontabAdmin(ModelAdmin):
+class CrontabAdmin(DeclaredFiltersAdmin):
     list_display = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")

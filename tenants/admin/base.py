@@ -8,7 +8,6 @@ from typing import Any, ClassVar, TypeVar
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -18,6 +17,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 
 from core.errors import DomainError
+from tenants.admin.declared_filters import DeclaredFiltersAdmin
 from tenants.admin.forms import ServiceForm
 from tenants.context import tenant_scope
 from tenants.models import User
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=models.Model)
 MAX_ROWS_PER_ACTION = 500  # maximum number of rows of one action; use a command for more
 
 
-class PortalAdmin(ModelAdmin):
+class PortalAdmin(DeclaredFiltersAdmin):
     """Show members the rows of their tenant, and superusers the rows of all tenants.
 
     If `service_form` is set, this form adds and changes rows. Do not list the form's
@@ -41,16 +41,6 @@ class PortalAdmin(ModelAdmin):
     list_filter_submit = True
     compressed_fields = True
     warn_unsaved_form = True
-
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Redirect to `?e=1` on invalid filter values, as Django's changelist does."""
-        values = [*request.GET.values(), *request.POST.values()]
-        try:
-            if any("\x00" in value for value in values):
-                raise ValidationError("NUL")
-            return super().changelist_view(request, extra_context)
-        except ValidationError:
-            return redirect(f"{list_url(self)}?e=1")
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any

@@ -6,9 +6,9 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
-from django.utils import timezone
 from unfold.decorators import display
 
+from core import clock
 from devices.remote_control.admin import bulk_pages, control_page
 from devices.remote_control.admin.forms import PolicyForm
 from devices.remote_control.command_types import TYPES
@@ -45,6 +45,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
     list_display = ("command", "device_name", "shown_status", "issued_by", "issued")
     list_filter = ("status", "type")
+    linked_filters = ("device__id__exact", "bulk__id__exact")
     list_select_related = ("tenant", "device")
     ordering = ("-issued_at", "-id")
     actions: Any = ("cancel_commands",)
@@ -68,11 +69,6 @@ class CommandAdmin(ReadOnlyAdmin):
     )
     readonly_fields = fields
 
-    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        """Allow the filters in links to the commands of a device or of a bulk command."""
-        is_linked = lookup in ("device__id__exact", "bulk__id__exact")
-        return is_linked or super().lookup_allowed(lookup, value, request)
-
     def has_manage_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm(control_page.MANAGE)
 
@@ -86,7 +82,7 @@ class CommandAdmin(ReadOnlyAdmin):
 
     @display(description="Status", label=COLOURS)
     def shown_status(self, row: CommandHistory) -> tuple[str, str]:
-        status = row.status_at(timezone.now())
+        status = row.status_at(clock.now())
         return status, status
 
     issued = time_column("Issued", "issued_at", is_sortable=True)
@@ -96,7 +92,7 @@ class CommandAdmin(ReadOnlyAdmin):
         by = signed_in_user(request).email
 
         def cancel(row: CommandHistory) -> str:
-            command_expiry.cancel(command=row, by=by, now=timezone.now())
+            command_expiry.cancel(command=row, by=by, now=clock.now())
             return "Cancelled."
 
         outcomes = run_for_each(rows[:MAX_ROWS_PER_ACTION], cancel)
@@ -200,7 +196,7 @@ class BulkCommandAdmin(PageAdmin, ReadOnlyAdmin):
         description="State", label={"waiting": "warning", "running": "info", "finished": "success"}
     )
     def shown_state(self, row: BulkCommand) -> tuple[str, str]:
-        state = bulk_commands.state_at(row, timezone.now())
+        state = bulk_commands.state_at(row, clock.now())
         return state, BulkCommand.State(state).label
 
     @admin.display(description="Progress")

@@ -222,6 +222,7 @@ class StatusAdmin(ReadOnlyAdmin):
 
     list_display = ("device_name", "rollout_name", "status_label", "error_text", "last_report")
     list_filter = ("status",)
+    linked_filters = ("deployment__id__exact", "device__id__exact", "error_code__exact")
     list_select_related = ("tenant", "device", "deployment")
     ordering = ("-opened_at", "-id")
     fields: Any = (
@@ -241,16 +242,6 @@ class StatusAdmin(ReadOnlyAdmin):
         "ended_at",
     )
     readonly_fields = fields
-
-    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        """Allow the filters that links to this list use, for example the filter by rollout."""
-        linked = (
-            "deployment__id__exact",
-            "device__id__exact",
-            "error_code__exact",
-            "status__exact",
-        )
-        return lookup in linked or super().lookup_allowed(lookup, value, request)
 
     @admin.display(description="Device")
     def device_name(self, row: UpdateStatus) -> str:

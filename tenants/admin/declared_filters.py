@@ -1,0 +1,48 @@
+"""Lists of the portal that can be filtered by declared filters only."""
+
+from typing import Any, ClassVar
+
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.core.exceptions import ValidationError
+from django.db import DataError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
+
+
+class DeclaredFiltersChangeList(ChangeList):
+    """List that accepts the lookups of `list_filter` and `linked_filters` only.
+
+    Django allows every lookup on the model's own fields. A regular expression on a column of
+    a large table would occupy the database.
+    """
+
+    def get_filters(self, request: HttpRequest) -> Any:
+        filters = super().get_filters(request)
+        for lookup in filters[2]:  # the parameters that no filter has used
+            if lookup not in self.model_admin.linked_filters:
+                raise DisallowedModelAdminLookup(f"Filtering by {lookup} is not allowed.")
+        return filters
+
+
+class DeclaredFiltersAdmin(ModelAdmin):
+    """Base of all admin classes."""
+
+    linked_filters: ClassVar[tuple[str, ...]] = ()  # lookups in links to the list
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return DeclaredFiltersChangeList
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        return lookup in self.linked_filters or super().lookup_allowed(lookup, value, request)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Redirect to `?e=1` on invalid filter values, as Django's changelist does."""
+        values = [*request.GET.values(), *request.POST.values()]
+        try:
+            if any("\x00" in value for value in values):
+                raise ValidationError("NUL")
+            return super().changelist_view(request, extra_context)
+        except (ValidationError, DataError):
+            return redirect(f"{request.path}?e=1")
