@@ -25,6 +25,7 @@ NAMES = (
     "push",
     "rollouts",
     "row_security",
+    "security",
     "million",
 )
 

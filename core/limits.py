@@ -52,7 +52,7 @@ class LimiterUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `most` requests in `seconds` seconds."""
+    """At most `most` requests (or samples, or bytes) in `seconds` seconds."""
 
     most: int
     seconds: int
@@ -82,8 +82,12 @@ class Limit:
     _counts: dict[str, int] = field(default_factory=dict)
     _denied: dict[str, float] = field(default_factory=dict)
 
-    def spend(self, key: str) -> float | None:
+    def spend(self, key: str, cost: int = 1) -> float | None:
         """Count one request of a key, such as an address or a token id.
+
+        Args:
+            cost: what the request counts for. A cost above the limit is counted as the limit,
+                so that an expensive request is possible once in a period.
 
         Returns:
             None if the request is allowed, else the seconds to wait.
@@ -100,7 +104,7 @@ class Limit:
             if now < until:
                 return until - now
             self._denied.pop(key, None)  # another thread may have removed it
-        count = self._counts.get(key, 0) + 1
+        count = min(self._counts.get(key, 0) + cost, rate.most)
         if count < rate.most // BATCHES:
             self._counts[key] = count
             return None
@@ -109,7 +113,7 @@ class Limit:
             self._counts[key] = 0
         else:
             # The requests allowed so far are not counted in Redis yet. Keep them.
-            self._counts[key] = count - 1
+            self._counts[key] = max(0, count - cost)
             # Try again after one second at the latest, because other processes may need
             # less by then.
             self._denied[key] = now + min(wait, 1.0)

@@ -22,7 +22,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 ENVIRON_KEY = "provisioning.upload"  # WSGI environ key; no header can have this name
-ADMITTED_HEADER = "X-Upload-Admitted"  # response header: the maximum size in bytes
+ADMITTED_HEADER = "X-Upload-Admitted"  # response header: maximum size in bytes, and owner
 CHUNK = 1 << 20  # bytes
 RESERVED_SPACE = 500_000_000  # bytes of disk space that uploads must leave free
 
@@ -146,9 +146,13 @@ def receive_upload(request: HttpRequest, *, most: int) -> Iterator[UploadedFile 
             spool.remove()
 
 
-def admission_response(most: int) -> HttpResponse:
-    """Return the response that accepts an upload of at most `most` bytes."""
-    return HttpResponse(status=202, headers={ADMITTED_HEADER: str(most)})
+def admission_response(most: int, *, owner: object) -> HttpResponse:
+    """Return the response that accepts an upload of at most `most` bytes.
+
+    Args:
+        owner: whose share of the simultaneous uploads the upload takes, such as a tenant's id.
+    """
+    return HttpResponse(status=202, headers={ADMITTED_HEADER: f"{most} {owner}"})
 
 
 def _free_space() -> int:

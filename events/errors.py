@@ -1,6 +1,6 @@
 """Errors raised by the services for channels and messages."""
 
-from core.errors import Conflict, Invalid, Missing
+from core.errors import Busy, Conflict, Invalid, Missing
 
 
 class InvalidChannel(Invalid):
@@ -31,6 +31,9 @@ class EventGone(Conflict):
     sentence = "The event of this message was deleted because its retention period has ended."
 
 
-class TooManyTests(Conflict):
+class TooManyTests(Busy):
     code = "too_many_tests"
-    sentence = "Other channels are being tested. Try again in a few seconds."
+
+    def __init__(self, *, retry_after: int) -> None:
+        sentence = f"Too many tests of channels. Try again in {retry_after} seconds."
+        super().__init__(sentence, retry_after=retry_after)

@@ -37,7 +37,7 @@ def command_line(role: str, *, port: int) -> tuple[str, ...]:
             return (
                 str(SCRIPTS / "uvicorn"),
                 "--loop=uvloop",
-                "--http=httptools",
+                "--http=core.push.bounded_protocol:BoundedProtocol",
                 f"--host={settings.HOST}",
                 f"--port={port}",
                 f"--workers={settings.STREAM_WORKERS}",

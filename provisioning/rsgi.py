@@ -13,8 +13,10 @@ import json
 import logging
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -32,9 +34,11 @@ logger = logging.getLogger(__name__)
 
 UNPREFIXED = {"CONTENT_TYPE", "CONTENT_LENGTH"}  # CGI names without HTTP_
 
-MAX_CHUNK_SECONDS = 30.0  # until the next chunk of an upload
-MIN_UPLOAD_RATE = 50_000  # bytes per second, on average over an upload
+MAX_CHUNK_SECONDS = 20.0  # until the next chunk of an upload
+MIN_UPLOAD_RATE = 50_000  # bytes per second received, on average over `RATE_WINDOW`
+RATE_WINDOW = 20.0  # seconds
 MAX_UPLOADS = 4  # at a time, in one process
+MAX_UPLOADS_OF_TENANT = 2
 UPLOAD_PATHS = re.compile(
     r"/updates/packages/[0-9a-f-]{36}/file"
     r"|/admin/updates/softwareupdate/[0-9a-f-]{36}/file/"
@@ -74,7 +78,7 @@ class Application:
     """The RSGI application. The server runs one coroutine per request."""
 
     def __init__(self) -> None:
-        self.uploads = 0
+        self.uploads: Counter[str] = Counter()  # running uploads by tenant
         self.waiting = 0  # requests that have a thread or wait for one
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
@@ -119,19 +123,28 @@ class Application:
         limit = next((v for name, v in headers if name == uploads.ADMITTED_HEADER), None)
         if limit is None:
             return status, [*headers, ("connection", "close")], content
-        if self.uploads >= MAX_UPLOADS:
-            raise Refusal(429, "uploads_busy", "Too many files are being uploaded now.")
-        self.uploads += 1
-        try:
-            spool = uploads.UploadWriter(int(limit))
+        most, tenant = limit.split(" ")
+        with self._upload_of(tenant):
+            spool = uploads.UploadWriter(int(most))
             try:
                 environ = _environ(scope, b"")
                 environ[uploads.ENVIRON_KEY] = await _spooled(protocol, spool, length or 0)
                 return await _run(environ, upload_threads)
             finally:
                 spool.remove()
+
+    @contextmanager
+    def _upload_of(self, tenant: str) -> Iterator[None]:
+        """Count an upload. Raise a `Refusal` if all places, or those of the tenant, are taken."""
+        if self.uploads.total() >= MAX_UPLOADS or self.uploads[tenant] >= MAX_UPLOADS_OF_TENANT:
+            raise Refusal(429, "uploads_busy", "Too many files are being uploaded now.")
+        self.uploads[tenant] += 1
+        try:
+            yield
         finally:
-            self.uploads -= 1
+            self.uploads[tenant] -= 1
+            if not self.uploads[tenant]:
+                del self.uploads[tenant]
 
 
 async def _run(environ: dict[str, Any], pool: ThreadPoolExecutor) -> Answer:
@@ -183,8 +196,7 @@ async def _send_chunks(transport: Any, response: Any) -> None:
 async def _spooled(protocol: Any, spool: uploads.UploadWriter, length: int) -> uploads.UploadedFile:
     """Write the body to the disk. Refuse a client that sends too slowly."""
     try:
-        async with asyncio.timeout(MAX_CHUNK_SECONDS + length / MIN_UPLOAD_RATE):
-            await _write(protocol, spool)
+        await _write(protocol, spool)
     except TimeoutError:
         raise Refusal(408, "request_timeout", "The file did not arrive in time.") from None
     except uploads.TooLarge:
@@ -201,10 +213,17 @@ async def _spooled(protocol: Any, spool: uploads.UploadWriter, length: int) -> u
 
 
 async def _write(protocol: Any, spool: uploads.UploadWriter) -> None:
+    """Write the chunks. Raise TimeoutError if the client sends too slowly."""
     loop, chunks, buffer = asyncio.get_running_loop(), aiter(protocol), bytearray()
     chunk: bytes | None = b""
+    window_start, received = loop.time(), 0
     while chunk is not None:
         chunk = await _next(chunks)
+        received += len(chunk or b"")
+        if (seconds := loop.time() - window_start) > RATE_WINDOW:
+            if received < MIN_UPLOAD_RATE * seconds:
+                raise TimeoutError
+            window_start, received = loop.time(), 0
         buffer += chunk or b""
         if chunk is None or len(buffer) >= uploads.CHUNK:
             await loop.run_in_executor(files, spool.write, bytes(buffer))

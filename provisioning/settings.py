@@ -265,9 +265,14 @@ RATES = {
         "device": "240/min",  # requests of one device
         "controlled_device": "1200/min",  # command requests of a device in a session
         "member": "1200/min",  # requests with one API token
+        "samples": "12000/min",  # of one device; a device that was offline sends many at once
+        "tenant_samples": "600000/min",  # of all devices of one tenant
+        "sample_bytes": "20000000/min",  # of one device, decompressed
+        "tenant_sample_bytes": "900000000/min",
         "enrollment": "60000/min",  # with one enrollment token (a whole site)
         "tenant": "120000/min",  # requests of all callers of one tenant
         "address": "300/min",  # requests without a credential, per address
+        "channel_test": "20/min",  # test messages of one tenant
         "verifier": "60000/min",  # revocation lists and OCSP, per address
         "refused": "600/min",  # responses with 401 or 403, per address
         "sign_in": "30/5min",  # sign-in attempts in the portal, per address

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import math
 from hashlib import sha256
 
 from cryptography import x509
@@ -10,6 +11,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import Throttled
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -21,10 +23,12 @@ from certificates.services.certificate_management import CertificateManagementSe
 from core import clock
 from core.limits import Limit
 from core.rest.negotiation import SingleFormatNegotiation
+from tenants.context import caller_network
 
 PEM, CERTIFICATE = "application/x-pem-file", "application/pkix-cert"
 CRL, OCSP = "application/pkix-crl", "application/ocsp-response"
 VERIFIER = Limit("verifier")
+SIGNATURE_COST = 5  # requests
 
 
 class PublicView(APIView):
@@ -156,7 +160,8 @@ class OcspGetView(VerifierView):
 
 def _ocsp_response(request: Request, der: bytes) -> HttpResponseBase:
     now = clock.now()
-    ocsp = ocsp_responses.respond(der, ca=CertificateManagementService().ca, now=now)
+    ca = CertificateManagementService().ca
+    ocsp = ocsp_responses.respond(der, ca=ca, now=now, spend=_spend_signature)
     if ocsp.this_update is None or ocsp.until is None:
         return HttpResponse(ocsp.der, content_type=OCSP, headers={"Cache-Control": "no-store"})
     return cacheable(
@@ -168,6 +173,16 @@ def _ocsp_response(request: Request, der: bytes) -> HttpResponseBase:
         until=ocsp.until,
         now=now,
     )
+
+
+def _spend_signature() -> None:
+    """Count a signature, which costs more than a response that was signed before.
+
+    Raises:
+        Throttled: the address has requested too many.
+    """
+    if wait := VERIFIER.spend(caller_network(), SIGNATURE_COST):
+        raise Throttled(math.ceil(wait))
 
 
 def _current_list() -> RevocationList:

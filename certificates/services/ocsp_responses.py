@@ -1,8 +1,10 @@
 """OCSP responses and the delegated responder certificates that sign them."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -22,10 +24,12 @@ from core import encryption
 from core.locks import transaction_lock
 
 PURPOSE = "ocsp responder"
+MAX_SIGNED = 5_000  # responses that one process keeps
 log = logging.getLogger(__name__)
 Status = DeviceCertificate.Status
 GOOD = {Status.ACTIVE.value, Status.SUPERSEDED.value, Status.EXPIRED.value}
 
+_signed: dict[Any, "OcspResponse"] = {}  # by request, status and responder
 _decrypted: dict[int, ocsp.Responder] = {}  # by id; decrypted once per process
 
 
@@ -41,9 +45,24 @@ class OcspResponse:
     this_update: datetime | None = None
     until: datetime | None = None
 
+    def is_recent(self, now: datetime) -> bool:
+        """Return True if less than a twelfth of the response's validity has passed."""
+        if self.this_update is None or self.until is None:
+            return False
+        return timedelta(0) <= now - self.this_update < (self.until - self.this_update) / 12
 
-def respond(der: bytes, *, ca: DeviceCertificatesService, now: datetime) -> OcspResponse:
-    """Answer an OCSP request. On failure, return an error response (RFC 6960 §2.3)."""
+
+def respond(
+    der: bytes, *, ca: DeviceCertificatesService, now: datetime, spend: Callable[[], None]
+) -> OcspResponse:
+    """Answer an OCSP request. On failure, return an error response (RFC 6960 §2.3).
+
+    A signed response without a nonce is used again until the status changes, or for a twelfth
+    of its validity.
+
+    Args:
+        spend: called before a signature; raises if the caller has requested too many.
+    """
     try:
         request = ocsp.parse(der)
     except ocsp.MalformedRequest:
@@ -55,17 +74,36 @@ def respond(der: bytes, *, ca: DeviceCertificatesService, now: datetime) -> Ocsp
         responder = _responder(authority, ca, now)
     except AuthorityUnavailable:
         return OcspResponse(ErrorResponse.TRY_LATER.der())
+    status = _status(authority.key_identifier, request.serial_number)
+    key = (
+        request.issuer_name_hash,
+        request.issuer_key_hash,
+        request.algorithm.name,
+        request.serial_number,
+        status,
+        responder.certificate,
+    )
+    if request.nonce is None and (cached := _signed.get(key)) and cached.is_recent(now):
+        return cached
+    spend()
+    response = _sign(request, status, responder, now)
+    if request.nonce is None:
+        if len(_signed) >= MAX_SIGNED:
+            _signed.clear()
+        _signed[key] = response
+    return response
+
+
+def _sign(
+    request: StatusRequest, status: CertificateStatus, responder: ocsp.Responder, now: datetime
+) -> OcspResponse:
     begin = now.replace(microsecond=0)
     until = min(
         begin + timedelta(hours=settings.OCSP_VALIDITY_HOURS),
         responder.certificate.not_valid_after_utc,
     )
     signed = ocsp.sign_response(
-        request,
-        _status(authority.key_identifier, request.serial_number),
-        responder=responder,
-        this_update=begin,
-        next_update=until,
+        request, status, responder=responder, this_update=begin, next_update=until
     )
     return OcspResponse(signed, begin, None if request.nonce else until)
 

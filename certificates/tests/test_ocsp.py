@@ -56,7 +56,9 @@ def ocsp_request(
 
 
 def fetch_response(request_der: bytes, now: datetime) -> ocsp.OCSPResponse:
-    response = ocsp_responses.respond(request_der, ca=DeviceCertificatesService(), now=now)
+    response = ocsp_responses.respond(
+        request_der, ca=DeviceCertificatesService(), now=now, spend=lambda: None
+    )
     return ocsp.load_der_ocsp_response(response.der)
 
 
@@ -89,6 +91,33 @@ def test_a_revoked_certificate_is_reported_at_once_with_time_and_reason(
     assert response.certificate_status == Status.REVOKED
     assert response.revocation_time_utc == now + timedelta(hours=1)
     assert response.revocation_reason == x509.ReasonFlags.key_compromise
+
+
+def test_a_response_is_signed_again_only_after_a_change_or_with_a_nonce(
+    device: Device, now: datetime
+) -> None:
+    row = issue_certificate(device, now)
+    signatures: list[int] = []
+
+    def respond(at: datetime, nonce: bytes | None = None) -> bytes:
+        return ocsp_responses.respond(
+            ocsp_request(int(row.serial_number, 16), nonce=nonce),
+            ca=DeviceCertificatesService(),
+            now=at,
+            spend=lambda: signatures.append(1),
+        ).der
+
+    first = respond(now)
+    assert respond(now + timedelta(minutes=30)) == first
+    assert len(signatures) == 1
+    respond(now + timedelta(hours=2))
+    assert len(signatures) == 2
+    respond(now, nonce=b"12345678")
+    respond(now, nonce=b"12345678")
+    assert len(signatures) == 4
+    revoke_certificate(row, now + timedelta(hours=2, minutes=1), reason="keyCompromise")
+    respond(now + timedelta(hours=2, minutes=2))
+    assert len(signatures) == 5
 
 
 def test_a_serial_number_that_was_never_issued_is_unknown(device: Device, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -17,9 +18,13 @@ class Listener:
     """One open connection. Notifications change the listener's state, and its stream sends it.
 
     A slow reader therefore receives several notifications as one.
+
+    Args:
+        owner: whose share of the connections this is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
         self.changed = asyncio.Event()
         self.is_over = False
 
@@ -37,21 +42,39 @@ L = TypeVar("L", bound=Listener)
 
 
 class Listeners(Generic[L]):
-    """The open connections of one kind, by key. Several connections may have the same key."""
+    """The open connections of one kind, by key. Several connections may have the same key.
 
-    def __init__(self) -> None:
+    Args:
+        most: number of connections.
+        most_of_owner: number of connections of one owner, such as an address or a user.
+    """
+
+    def __init__(self, *, most: int, most_of_owner: int) -> None:
         self._by_key: dict[str, set[L]] = {}
-        self._count = 0
+        self._count, self._most = 0, most
+        self._by_owner: Counter[str] = Counter()
+        self._most_of_owner = most_of_owner
 
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def is_full(self) -> bool:
+        return self._count >= self._most
+
+    def is_full_for(self, owner: str) -> bool:
+        return self.is_full or self._by_owner[owner] >= self._most_of_owner
+
     def add(self, key: str, listener: L) -> None:
         self._by_key.setdefault(key, set()).add(listener)
+        self._by_owner[listener.owner] += 1
         self._count += 1
 
     def remove(self, key: str, listener: L) -> None:
         self._count -= 1
+        self._by_owner[listener.owner] -= 1
+        if not self._by_owner[listener.owner]:
+            del self._by_owner[listener.owner]
         listeners = self._by_key[key]
         listeners.discard(listener)
         if not listeners:

@@ -1,15 +1,26 @@
 """Parsers of request bodies."""
 
+import io
 import json
 from collections.abc import Mapping
 from typing import IO, Any
 
+from django.core.exceptions import RequestDataTooBig
 from rest_framework import exceptions
 from rest_framework.parsers import JSONParser
 
+# A body of a few megabytes can describe millions of values, which take a hundred times its size
+# in memory and seconds of CPU time. The characters are counted before the body is parsed; those
+# inside strings count too.
+MAX_COMMAS = 250_000
+MAX_BRACKETS = 20_000
+
 
 class StrictJSONParser(JSONParser):
-    """Parser that accepts only JSON without lone surrogates and without excessive nesting."""
+    """Parser that accepts only JSON without lone surrogates and without excessive nesting.
+
+    Raises `RequestDataTooBig` if the body may contain too many values.
+    """
 
     takes: type | tuple[type, ...] = dict
 
@@ -19,9 +30,13 @@ class StrictJSONParser(JSONParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
+        body = stream.read()
+        if body.count(b",") > MAX_COMMAS or body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
+            raise RequestDataTooBig
         try:
-            parsed = super().parse(stream, media_type, parser_context)
-            json.dumps(parsed, ensure_ascii=False).encode()
+            parsed = super().parse(io.BytesIO(body), media_type, parser_context)
+            if b"\\u" in body:  # the only way to write a lone surrogate in UTF-8
+                json.dumps(parsed, ensure_ascii=False).encode()
         except RecursionError as error:
             raise exceptions.ParseError("JSON parse error - nested too deeply") from error
         except UnicodeEncodeError as error:

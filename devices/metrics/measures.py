@@ -12,6 +12,7 @@ Kind = Literal["number", "integer", "boolean", "string", "strings"]
 MAX_MEGABYTES = 1_000_000_000  # a petabyte
 MAX_STRING_LENGTH = 255
 MAX_STRINGS = 200
+MAX_EXTRA_KEYS = 300  # in the unknown fields of one sample
 MAX_EXTRA_LENGTH = 8_192  # characters of JSON for the unknown fields of one sample
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from devices.metrics.measures import (
     FIELDS,
     GROUPS,
+    MAX_EXTRA_KEYS,
     MAX_EXTRA_LENGTH,
     MAX_STRINGS,
     NO_NETWORK,
@@ -249,6 +250,9 @@ def _extra(sample: dict[str, Any]) -> str | None:
             extra[group] = {name: values[name] for name in values.keys() - names}
     if not extra:
         return None
+    if _count_keys(extra) > MAX_EXTRA_KEYS:
+        message = f"Unknown fields may have at most {MAX_EXTRA_KEYS} names."
+        raise InvalidValue(_first(extra), "too_much_extra", message)
     try:
         text = json.dumps(extra, allow_nan=False)
     except ValueError:
@@ -261,6 +265,12 @@ def _extra(sample: dict[str, Any]) -> str | None:
         message = "Strings must not contain NUL characters."
         raise InvalidValue(_first(extra), "invalid", message)
     return text
+
+
+def _count_keys(value: Any) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum(map(_count_keys, value.values()))
+    return sum(map(_count_keys, value)) if isinstance(value, list) else 0
 
 
 def _first(extra: dict[str, Any]) -> str:

@@ -71,14 +71,18 @@ class ChannelView(APIView):
 
 
 class TestView(APIView):
-    """Send a test message to a channel at once. The response contains the result."""
+    """Queue a test message to a channel.
+
+    The message is sent within seconds. `GET /channels/{channel_id}/messages` then contains
+    the result.
+    """
 
     permission_classes = (IsAdmin,)
 
-    @extend_schema(request=None, responses=MessageSerializer)
+    @extend_schema(request=None, responses={202: MessageSerializer})
     def post(self, request: Request, channel_id: UUID) -> Response:
         message = channels.test(channel=get_channel(channel_id), now=clock.now())
-        return Response(MessageSerializer(message).data)
+        return Response(MessageSerializer(message).data, status.HTTP_202_ACCEPTED)
 
 
 class RotateSecretView(APIView):

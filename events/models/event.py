@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import ClassVar, Self
+from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
@@ -11,6 +12,8 @@ from django.db.models import Exists, OuterRef, Q
 from tenants.context import current_tenant_id
 from tenants.managers import TenantManager
 from tenants.models import Role, Tenant
+
+NO_OWNER = UUID(int=0)  # of deliveries of events without a tenant
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -105,6 +108,7 @@ class Delivery(models.Model):
     )
     listener = models.CharField(max_length=200)  # dotted path of the subscriber
     stream = models.UUIDField(null=True)  # id of the device or tenant; delivered in order
+    owner = models.UUIDField(default=NO_OWNER, db_default=NO_OWNER)  # id of the tenant
     attempts = models.PositiveSmallIntegerField(default=0)
     due_at = models.DateTimeField()
     last_error = models.TextField(blank=True)
@@ -128,6 +132,9 @@ class Delivery(models.Model):
             ),
             models.Index(
                 fields=("due_at",), condition=Q(dead_at__isnull=True), name="delivery_due"
+            ),
+            models.Index(
+                fields=("owner", "id"), condition=Q(dead_at__isnull=True), name="delivery_turns"
             ),
         )
 

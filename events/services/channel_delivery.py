@@ -22,6 +22,7 @@ from django.db.models import F, Q, Window
 from django.db.models.functions import RowNumber
 
 from events import extension_points
+from events.events import ChannelTested
 from events.models import Channel, ChannelDelivery, Event
 from events.services import outbound_http
 from events.services.channel_secrets import valid_secrets
@@ -66,16 +67,6 @@ def send_due(*, now: datetime) -> int:
     return _send(_lease_webhooks(now), now) + _send(_lease_mails(now), now)
 
 
-def send_now(message: ChannelDelivery, *, now: datetime) -> AttemptResult:
-    """Send one message at once and return the result. Used for test messages."""
-    message.attempts += 1
-    ChannelDelivery.every_tenant.filter(pk=message.pk).update(attempts=message.attempts)
-    ((messages, send),) = _prepare([message], now=now)
-    result = send()
-    _store_result(messages, result, now=now)
-    return result
-
-
 def delete_expired(*, now: datetime) -> int:
     """Delete messages older than a week. Return the number of messages.
 
@@ -97,15 +88,18 @@ def _send(batch: list[ChannelDelivery], now: datetime) -> int:
 
 
 def _is_paused(now: datetime) -> Q:
-    return Q(channel__is_enabled=False) | Q(channel__rests_until__gt=now)
+    paused = Q(channel__is_enabled=False) | Q(channel__rests_until__gt=now)
+    return paused & ~Q(name=ChannelTested.name)  # a test is sent at once
 
 
 def _lease_webhooks(now: datetime) -> list[ChannelDelivery]:
     due = ChannelDelivery.every_tenant.due(now).exclude(_is_paused(now))
     numbered = due.filter(channel__kind=Channel.Kind.WEBHOOK).annotate(
-        position=Window(RowNumber(), partition_by=F("channel"), order_by="id")
+        position=Window(RowNumber(), partition_by=F("channel"), order_by="id"),
+        # A tenant with many channels gets no more than its share of the batch.
+        turn=Window(RowNumber(), partition_by=F("tenant"), order_by="id"),
     )
-    selected = numbered.filter(position__lte=MAX_PER_CHANNEL).order_by("position", "id")
+    selected = numbered.filter(position__lte=MAX_PER_CHANNEL).order_by("turn", "id")
     return _lease(list(selected.values_list("id", flat=True)[:WEBHOOK_BATCH]), now)
 
 

@@ -1,8 +1,8 @@
 """Create, change, test and delete channels, and send messages again."""
 
 import ipaddress
+import math
 import re
-import threading
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +12,9 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
+from core.limits import Limit
 from core.querysets import first_or_raise
+from core.tasks import enqueue_on_commit
 from events.errors import (
     ChannelExists,
     EventGone,
@@ -30,14 +32,13 @@ from events.events import (
     ChannelUpdated,
 )
 from events.models import Channel, ChannelDelivery, Event
-from events.services import channel_delivery, channel_secrets
+from events.services import channel_secrets
 from events.services.outbound_http import is_allowed
 from events.services.outbox import record
 
 MAX_RECIPIENTS = 20
 MAX_PATTERNS = 50
-# A test blocks a thread of the web server until the receiver responds.
-_tests = threading.BoundedSemaphore(2)
+TESTS = Limit("channel_test")
 PATTERN = re.compile(r"[a-z_*]+(\.[a-z_*]+)?")
 
 
@@ -122,40 +123,29 @@ def rotate_secret(*, channel: Channel, now: datetime) -> str:
     return secret
 
 
+@transaction.atomic
 def test(*, channel: Channel, now: datetime) -> ChannelDelivery:
-    """Send a test message to a channel at once, regardless of the channel's filters.
+    """Queue a test message to a channel, regardless of the channel's filters and pauses.
 
     Returns:
-        The message. Its log contains the result.
+        The waiting message. A worker sends it, and its log then contains the result.
 
     Raises:
-        TooManyTests: this process is testing other channels.
+        TooManyTests: the tenant has tested its channels too often.
     """
-    if not _tests.acquire(blocking=False):
-        raise TooManyTests
-    try:
-        return _test(channel, now)
-    finally:
-        _tests.release()
-
-
-def _test(channel: Channel, now: datetime) -> ChannelDelivery:
-    # Workers must not send the message, because it is sent below.
-    due_at = now + channel_delivery.LEASES.duration
-    with transaction.atomic():
-        record([ChannelTested(**_event_fields(channel, now))])
-        events = Event.objects.named(ChannelTested.name)
-        event = events.filter(data__channel_id=str(channel.pk)).latest("id")
-        message: ChannelDelivery
-        # The message exists already if the event passes the channel's filters.
-        message, _ = ChannelDelivery.objects.get_or_create(
-            channel=channel,
-            event_id=event.pk,
-            defaults={"name": event.name, "created_at": now, "due_at": due_at},
-        )
-        ChannelDelivery.objects.filter(pk=message.pk).update(due_at=due_at)
-    message.channel = channel
-    channel_delivery.send_now(message, now=now)
+    if wait := TESTS.spend(str(channel.tenant_id)):
+        raise TooManyTests(retry_after=math.ceil(wait))
+    record([ChannelTested(**_event_fields(channel, now))])
+    events = Event.objects.named(ChannelTested.name)
+    event = events.filter(data__channel_id=str(channel.pk)).latest("id")
+    message: ChannelDelivery
+    # The message exists already if the event passes the channel's filters.
+    message, _ = ChannelDelivery.objects.get_or_create(
+        channel=channel,
+        event_id=event.pk,
+        defaults={"name": event.name, "created_at": now, "due_at": now},
+    )
+    enqueue_on_commit("events.tasks.send_to_channels")
     return message
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
+from events import queries
 from events.domain_events import event_from
 from events.extension_points import subscriber_at
 from events.models import Delivery, Event
@@ -30,8 +31,8 @@ def deliver(*, now: datetime, batch_size: int = 100) -> int:
 
     Several workers may run this function at the same time. Locked rows are skipped.
     """
-    due = Delivery.objects.due(now).order_by("id")[:batch_size]
-    batch = LEASES.claim(due, now=now)
+    ids = queries.due_in_turns(now=now, batch_size=batch_size)
+    batch = LEASES.claim(Delivery.objects.due(now).filter(pk__in=ids).order_by("id"), now=now)
     for delivery in batch:
         _attempt(delivery, now=now)
     return len(batch)

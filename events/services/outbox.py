@@ -10,6 +10,7 @@ from events import queries
 from events.domain_events import DomainEvent, row_of
 from events.extension_points import subscribers_of
 from events.models import Delivery, Event
+from events.models.event import NO_OWNER
 from events.services import page_updates
 from events.services.fan_out import fan_out
 from tenants.context import every_tenant_scope
@@ -48,7 +49,11 @@ def record(events: Iterable[DomainEvent]) -> None:
 def _add_deliveries(rows: Sequence[Event]) -> None:
     deliveries = [
         Delivery(
-            event_id=row.pk, listener=path, stream=row.device_id or row.tenant_id, due_at=row.at
+            event_id=row.pk,
+            listener=path,
+            stream=row.device_id or row.tenant_id,
+            owner=row.tenant_id or NO_OWNER,
+            due_at=row.at,
         )
         for row in rows
         for path in subscribers_of(row.name)

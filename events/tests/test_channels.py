@@ -20,6 +20,7 @@ from django.test import override_settings
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from core.limits import Rate
 from devices.monitoring.events import AlertOpened
 from devices.registry.events import DeviceQuarantined
 from devices.registry.models import Device, DeviceTag
@@ -429,12 +430,15 @@ def test_a_channel_is_created_tested_changed_and_deleted_over_the_api(
     assert created.json()["secret"].startswith("whs_")
     url = f"/channels/{created.json()['channel']['id']}"
 
-    message = admin.post(f"{url}/test").json()
+    queued = admin.post(f"{url}/test")
 
-    assert (message["state"], message["log"][0]["status"]) == ("delivered", 200)
+    assert (queued.status_code, queued.json()["state"]) == (202, "waiting")
+    assert endpoint.received == []
+    channel_delivery.send_due(now=timezone.now())
     assert json.loads(endpoint.received[0][2])["name"] == "channel.tested"
     [message] = admin.get(f"{url}/messages").json()["results"]
     assert message["name"] == "channel.tested"
+    assert (message["state"], message["log"][0]["status"]) == ("delivered", 200)
     replay_url = f"{url}/messages/{message['id']}/replay"
     assert admin.post(replay_url).json()["state"] == "waiting"
     assert admin.post(replay_url).status_code == 409
@@ -455,10 +459,37 @@ def test_a_failed_test_message_contains_the_response(
         "/channels", {"name": "Ops", "kind": "webhook", "url": endpoint.url}
     ).json()
 
-    message = admin.post(f"/channels/{created['channel']['id']}/test").json()
+    url = f"/channels/{created['channel']['id']}"
+    admin.post(f"{url}/test")
+    channel_delivery.send_due(now=timezone.now())
 
+    [message] = admin.get(f"{url}/messages").json()["results"]
     assert message["state"] == "waiting"
     assert message["log"][0]["answer"] == "who are you?"
+
+
+def test_a_disabled_channel_can_be_tested(
+    member: Callable[..., APIClient], endpoint: Receiver
+) -> None:
+    admin = member(Role.ADMIN)
+    values = {"name": "Ops", "kind": "webhook", "url": endpoint.url, "is_enabled": False}
+    created = admin.post("/channels", values).json()
+    admin.post(f"/channels/{created['channel']['id']}/test")
+
+    channel_delivery.send_due(now=timezone.now())
+
+    assert len(endpoint.received) == 1
+
+
+def test_the_tests_of_a_tenant_are_limited(
+    member: Callable[..., APIClient], endpoint: Receiver, settings: Any
+) -> None:
+    settings.RATES = {**settings.RATES, "channel_test": Rate.parse("2/min")}
+    admin = member(Role.ADMIN)
+    values = {"name": "Ops", "kind": "webhook", "url": endpoint.url}
+    url = f"/channels/{admin.post('/channels', values).json()['channel']['id']}/test"
+
+    assert [admin.post(url).status_code for _ in range(3)] == [202, 202, 429]
 
 
 def test_operators_cannot_list_channels(member: Callable[..., APIClient]) -> None:

@@ -20,6 +20,7 @@ from events.tasks import deliver_events as deliver_task
 from provisioning.tests.processes import subprocess_environment
 from tenants.context import current_caller, current_tenant_id, tenant_scope
 from tenants.models import Tenant
+from tenants.tests.factories import TenantFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -203,6 +204,20 @@ def test_events_of_a_device_are_delivered_in_order_even_if_one_fails(
     failing = False
     deliver_all(now + timedelta(minutes=1))
     assert order == ["other device", "first", "second"]
+
+
+def test_the_deliveries_of_one_tenant_do_not_delay_those_of_another(
+    tenant: Tenant, now: datetime, delivered: list[SomethingHappened]
+) -> None:
+    other: Tenant = TenantFactory.create()
+    write(*(new_event(tenant, now, whom=uuid4(), device_id=uuid4()) for _ in range(300)))
+    write(new_event(other, now, what="of the other"))
+
+    for _ in range(2):  # the first batch may begin behind the other tenant
+        delivery.deliver(now=now, batch_size=20)
+
+    assert "of the other" in [event.what for event in delivered]
+    assert len(delivered) <= 40
 
 
 def test_a_worker_killed_after_the_lease_loses_nothing(

@@ -1,5 +1,6 @@
 """Django's handlers for errors outside an endpoint. They use the API's error format."""
 
+import math
 import sys
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -8,6 +9,7 @@ from django.views import defaults
 
 from core.database_errors import is_unavailable
 from core.errors import random_retry_after
+from tenants.api.throttles import count_rejected_request
 
 DATABASE_UNAVAILABLE = "The database is not available now. Send the request again later."
 
@@ -27,6 +29,11 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Return 404 for a path that does not exist, or 429 after too many of them."""
+    if wait := count_rejected_request():
+        response = _error(429, "client_error", "throttled", "Too many requests were rejected.")
+        response["Retry-After"] = str(math.ceil(wait))
+        return response
     if _in_portal(request):
         return defaults.page_not_found(request, exception)
     return _error(404, "client_error", "not_found", "This path does not exist.")

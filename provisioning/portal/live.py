@@ -14,9 +14,10 @@ from core.push.listeners import EventStream, Listener, Listeners
 from tenants.admin.base import signed_in_user
 from tenants.context import EVERY_TENANT, current_tenant_id
 
-TOPIC_HEADER = "X-Live-Topic"  # tells the push server whose events the page gets
+TOPIC_HEADER = "X-Live-Topic"  # tells the push server whose events the page gets, and the user
 PATH = "/admin/live/"
 MAX_LISTENERS = 1000  # per process; further pages poll every 30 seconds
+MAX_OF_USER = 50  # pages of one user in one process
 MAX_SECONDS = 300.0  # per stream; then the browser reconnects and authenticates
 RETRY_SECONDS = 3.0
 FALLBACK = "retry: 30000\n\n"  # ms until the browser retries if there is no push server
@@ -35,13 +36,13 @@ def stream(request: HttpRequest) -> HttpResponse:
         response["Location"] = f"{origin.strip()}{PATH}"
         response["Cache-Control"] = "no-store"
         return response
-    is_superuser = signed_in_user(request).is_superuser
-    topic = EVERY_TENANT if is_superuser else str(current_tenant_id() or "")
+    user = signed_in_user(request)
+    topic = EVERY_TENANT if user.is_superuser else str(current_tenant_id() or "")
     response = HttpResponse(FALLBACK, content_type="text/event-stream")
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"  # nginx forwards each event at once
     if PUSH_ENVIRON in request.META:
-        response[TOPIC_HEADER] = topic
+        response[TOPIC_HEADER] = f"{topic} {user.pk}"
     return response
 
 
@@ -60,8 +61,8 @@ def push_server_origin(request: HttpRequest) -> str:
 class PageListener(Listener):
     """Track the events that happened since an open page was last notified."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, user: str) -> None:
+        super().__init__(owner=user)
         self._names: set[str] = set()
         self._devices: set[str] | None = set()
 
@@ -89,21 +90,26 @@ class PagePush:
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self.listeners: Listeners[PageListener] = Listeners()
+        self.listeners: Listeners[PageListener] = Listeners(
+            most=MAX_LISTENERS, most_of_owner=MAX_OF_USER
+        )
 
     async def endpoint(self, request: Request) -> Any:
-        if self._admission.is_full or len(self.listeners) >= MAX_LISTENERS:
+        if self._admission.is_full or self.listeners.is_full:
             return error(503, "unavailable", "Too many pages are open.")
         try:
             status, headers, content = await self._admission.answer(request)
         except ValueError:
             return error(400, "bad_request", "The headers cannot be read.")
-        topic = dict(headers).get(TOPIC_HEADER)
+        place = dict(headers).get(TOPIC_HEADER)
         headers = [pair for pair in headers if pair[0] != TOPIC_HEADER]
         headers += _cross_origin_headers(request)
-        if topic is None:
+        if place is None:
             return plain(status, headers, content)
-        listener = PageListener()
+        topic, user = place.split(" ")
+        if self.listeners.is_full_for(user):
+            return error(503, "unavailable", "You have too many pages open.")
+        listener = PageListener(user)
         listener.notify(**EVERYTHING)  # covers events during the connect
         self.listeners.add(topic, listener)
         return EventStream(

@@ -33,7 +33,7 @@ def events(listener: PageListener) -> list[Any]:
 def test_an_event_notifies_the_pages_of_its_tenant_and_of_superusers() -> None:
     async def notify() -> None:
         push = PagePush(Admission(no_application, threads=1))
-        pages = {topic: PageListener() for topic in ("one", "other", EVERY_TENANT)}
+        pages = {topic: PageListener("1") for topic in ("one", "other", EVERY_TENANT)}
         for topic, page in pages.items():
             push.listeners.add(topic, page)
         device = str(uuid4())
@@ -50,7 +50,7 @@ def test_an_event_notifies_the_pages_of_its_tenant_and_of_superusers() -> None:
 
 def test_notifications_for_a_slow_page_become_one_event() -> None:
     async def notify() -> None:
-        page = PageListener()
+        page = PageListener("1")
         page.notify(["alert.opened"], ["b"])
         page.notify(["alert.closed"], ["a"])
 
@@ -63,7 +63,7 @@ def test_notifications_for_a_slow_page_become_one_event() -> None:
 
 def test_an_event_with_very_many_devices_names_none() -> None:
     async def notify() -> None:
-        page = PageListener()
+        page = PageListener("1")
         page.notify(["device.updated"], [str(uuid4()) for _ in range(MAX_DEVICES + 1)])
 
         assert events(page) == [{"names": ["device.updated"], "devices": None}]
@@ -75,13 +75,14 @@ def test_an_event_with_very_many_devices_names_none() -> None:
 def test_only_a_signed_in_user_may_open_the_stream(tenant: Tenant) -> None:
     client = Client()
     assert client.get("/admin/live/")["Location"].startswith("/admin/login/")
-    client.force_login(MembershipFactory.create(tenant=tenant, role=Role.VIEWER).user)
+    user = MembershipFactory.create(tenant=tenant, role=Role.VIEWER).user
+    client.force_login(user)
     in_push_server: dict[str, Any] = {PUSH_ENVIRON: True}
 
     response = client.get("/admin/live/", **in_push_server)
 
     assert response["Content-Type"] == "text/event-stream"
-    assert response["X-Live-Topic"] == str(tenant.pk)
+    assert response["X-Live-Topic"] == f"{tenant.pk} {user.pk}"
 
 
 @pytest.mark.django_db

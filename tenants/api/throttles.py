@@ -34,19 +34,21 @@ class CallerThrottle(BaseThrottle):
         * `address_limit` replaces the default limit of unauthenticated callers.
         * `additional_address_limit` is an additional limit of unauthenticated callers.
         * `caller_limit` replaces the default limit of authenticated callers.
+        * `request_cost` is what a request counts for, by default 1.
         """
-        caller = current_caller()
+        caller, cost = current_caller(), getattr(view, "request_cost", 1)
         if caller.kind == "anonymous":
             limit = getattr(view, "address_limit", BY_ADDRESS)
             additional = getattr(view, "additional_address_limit", None)
-            self.seconds = limit.spend(caller_network())
+            self.seconds = limit.spend(caller_network(), cost)
             if additional is not None and self.seconds is None:
-                self.seconds = additional.spend(caller_network())
+                self.seconds = additional.spend(caller_network(), cost)
         else:
             token = getattr(request.auth, "pk", caller.id)
             view_limit = getattr(view, "caller_limit", None)
             limit = view_limit or BY_TOKEN[caller.kind]
-            self.seconds = limit.spend(str(token)) or BY_TENANT.spend(str(current_tenant_id()))
+            self.seconds = limit.spend(str(token), cost)
+            self.seconds = self.seconds or BY_TENANT.spend(str(current_tenant_id()), cost)
         return self.seconds is None
 
     def wait(self) -> float | None:

@@ -1,6 +1,7 @@
 """Parse request bodies with samples: plain or gzip-compressed JSON."""
 
 import io
+import math
 import zlib
 from collections.abc import Mapping
 from typing import IO, Any
@@ -9,9 +10,12 @@ from django.core.exceptions import RequestDataTooBig
 from rest_framework import exceptions
 from rest_framework.request import Request
 
+from core.limits import Limit
 from core.rest.parsers import StrictJSONParser
+from tenants.context import current_caller, current_tenant_id
 
 MAX_BYTES = 8 * 1024 * 1024  # of a body after decompression
+BYTES, BYTES_OF_TENANT = Limit("sample_bytes"), Limit("tenant_sample_bytes")
 GZIP = 31  # zlib's wbits: the gzip format with the largest window
 
 
@@ -38,7 +42,20 @@ class SamplesParser(StrictJSONParser):
             body = _decompress(body)
         elif encoding != "identity":
             raise UnknownEncoding(encoding)
+        require_budget(BYTES, BYTES_OF_TENANT, cost=len(body))
         return super().parse(io.BytesIO(body), media_type, parser_context)
+
+
+def require_budget(of_device: Limit, of_tenant: Limit, *, cost: int) -> None:
+    """Count samples or bytes of the calling device and of its tenant.
+
+    Raises:
+        Throttled: the device or the tenant has sent too many.
+    """
+    wait = of_device.spend(current_caller().id, cost)
+    wait = wait or of_tenant.spend(str(current_tenant_id()), cost)
+    if wait:
+        raise exceptions.Throttled(math.ceil(wait))
 
 
 class UnknownEncoding(exceptions.APIException):

@@ -11,10 +11,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core import clock
+from core.limits import Limit
 from core.rest.negotiation import SingleFormatNegotiation
 from core.rest.pagination import KeysetPagination
 from devices.metrics.api import documentation
-from devices.metrics.api.parsing import SamplesParser
+from devices.metrics.api.parsing import SamplesParser, require_budget
 from devices.metrics.api.serializers import (
     AggregateQuerySerializer,
     AggregateSerializer,
@@ -28,6 +29,7 @@ from devices.metrics.services.history import Period
 from devices.registry.api.authentication import IsDevice, calling_device
 from devices.registry.api.views import get_device
 
+SAMPLES, SAMPLES_OF_TENANT = Limit("samples"), Limit("tenant_samples")
 BATCH_FIELDS = {"samples", "sent_at"}
 
 
@@ -52,6 +54,7 @@ class MetricsView(APIView):
     )
     def post(self, request: Request) -> Response:
         samples, sent_at = _batch(request.data)
+        require_budget(SAMPLES, SAMPLES_OF_TENANT, cost=len(samples))
         now = clock.now()
         outcome = ingest.ingest(
             device=calling_device(request), samples=samples, sent_at=sent_at, now=now

@@ -47,6 +47,7 @@ def faults_of(sample: Any) -> list[tuple[str, str]]:
         ({"running_apps": ["x"] * 201}, "running_apps", "max_length"),
         ({"running_apps": ["a\x00"]}, "running_apps", "invalid"),
         ({"cpu_usage": 1, "odd": "x" * 9000}, "odd", "too_much_extra"),
+        ({"cpu_usage": 1, "odd": {f"n{n}": 1 for n in range(300)}}, "odd", "too_much_extra"),
         ({"cpu_usage": 1, "odd": math.nan}, "odd", "not_finite"),
         ({"cpu_usage": 1, "odd": "\x00"}, "odd", "invalid"),
         ({}, "", "empty_sample"),

@@ -27,6 +27,7 @@ from devices.remote_control.api.serializers import (
 from devices.remote_control.models import CommandHistory, CommandSigningKey
 from devices.remote_control.services import fetching, screenshots, signing
 from devices.remote_control.services.fetching import MAX_SEQUENCE
+from tenants.context import caller_network
 
 AFTER = OpenApiParameter(
     "after",
@@ -123,7 +124,7 @@ class MyStreamView(APIView):
         steps = getattr(device, "next_steps", None)
         sequence = steps.command_sequence if steps else 0
         headers = {
-            STREAM_HEADER: f"{device.pk} {sequence} {_after(request)}",
+            STREAM_HEADER: f"{device.pk} {sequence} {_after(request)} {caller_network()}",
             "Cache-Control": "no-store",
         }
         data = {"sequence": sequence, "update_waiting": steps is not None and steps.update_waiting}

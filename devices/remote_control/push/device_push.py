@@ -25,6 +25,7 @@ from devices.remote_control.services import queues
 from tenants.context import every_tenant_scope
 
 MAX_LISTENERS = 20_000  # of one process
+MAX_OF_ADDRESS = 10_000  # of one address in one process; a provider's NAT may have thousands
 MAX_SECONDS = 3600.0  # of one stream; then the device authenticates again
 RETRY_SECONDS = (1.0, 15.0)  # random, so that devices do not all reconnect at once
 POLL_SECONDS = 25.0  # until a long poll ends without a notification
@@ -46,8 +47,8 @@ class DeviceListener(Listener):
             commands, the next sequence numbers are above `seen`.
     """
 
-    def __init__(self, sequence: int, *, seen: int) -> None:
-        super().__init__()
+    def __init__(self, sequence: int, *, seen: int, address: str = "") -> None:
+        super().__init__(owner=address)
         self.sequence, self.seen = sequence, seen
         self.has_update = False
         self._is_ahead = seen > sequence
@@ -76,7 +77,9 @@ class DevicePush:
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self.listeners: Listeners[DeviceListener] = Listeners()
+        self.listeners: Listeners[DeviceListener] = Listeners(
+            most=MAX_LISTENERS, most_of_owner=MAX_OF_ADDRESS
+        )
         # The sequence number of a new connection was read from the database earlier. A
         # message may have arrived meanwhile, so recent messages are kept, in two parts.
         self._recent: dict[str, int] = {}
@@ -85,8 +88,8 @@ class DevicePush:
 
     async def endpoint(self, request: Request) -> Any:
         """Answer with server-sent events if the device accepts them, else with a long poll."""
-        if self._admission.is_full or len(self.listeners) >= MAX_LISTENERS:
-            return error(503, "unavailable", "Too many devices are connecting.")
+        if self._admission.is_full or self.listeners.is_full:
+            return _too_many()
         try:
             status, headers, content = await self._admission.answer(request)
         except ValueError:
@@ -95,8 +98,10 @@ class DevicePush:
         headers = [pair for pair in headers if pair[0] != STREAM_HEADER]
         if place is None:
             return plain(status, headers, content)
-        device_id, sequence, seen = place.split(" ")
-        listener = self.join(device_id, int(sequence), seen=int(seen))
+        device_id, sequence, seen, address = place.split(" ")
+        if self.listeners.is_full_for(address):
+            return _too_many()
+        listener = self.join(device_id, int(sequence), seen=int(seen), address=address)
         if "text/event-stream" not in request.headers.get("accept", ""):
             return await self._poll(device_id, listener, request, headers)
         return EventStream(
@@ -107,14 +112,17 @@ class DevicePush:
             on_end=lambda: self.leave(device_id, listener),
         )
 
-    def join(self, device_id: str, sequence: int, *, seen: int = 0) -> DeviceListener:
+    def join(
+        self, device_id: str, sequence: int, *, seen: int = 0, address: str = ""
+    ) -> DeviceListener:
         """Register a connection of a device and end its earlier connection.
 
         Args:
             sequence: the sequence number of the device's last command, read from the database.
+            address: the device's address or network, whose connections are limited.
         """
         recent = (numbers.get(device_id, 0) for numbers in (self._recent, self._older))
-        listener = DeviceListener(max(sequence, *recent), seen=seen)
+        listener = DeviceListener(max(sequence, *recent), seen=seen, address=address)
         for earlier in self.listeners.of(device_id):
             earlier.end()
         self.listeners.add(device_id, listener)
@@ -172,6 +180,10 @@ class DevicePush:
         if time.monotonic() - self._turned > REMEMBERED_SECONDS:
             self._older, self._recent = self._recent, {}
             self._turned = time.monotonic()
+
+
+def _too_many() -> Response:
+    return error(503, "unavailable", "Too many devices are connecting.")
 
 
 def _last_commands(device_ids: Sequence[str]) -> dict[str, int]:

@@ -37,7 +37,7 @@ def upload(request: HttpRequest, package_id: UUID) -> HttpResponseBase:
         except DomainError as error:
             return JsonResponse({"error": str(error)}, status=409)
     if uploaded is None:
-        return uploads.admission_response(packages.max_package_size())
+        return uploads.admission_response(packages.max_package_size(), owner=package.tenant_id)
     return JsonResponse({"size": uploaded.size, "sha256": uploaded.sha256})
 
 

@@ -208,11 +208,12 @@ class PackageFileView(APIView):
         " replaces the previous file.",
     )
     def put(self, request: Request, package_id: UUID) -> HttpResponseBase:
+        package = get_package(package_id)
         row = store_uploaded_file(
-            request._request, get_package(package_id), sha256=request.query_params.get("sha256", "")
+            request._request, package, sha256=request.query_params.get("sha256", "")
         )
         if row is None:
-            return uploads.admission_response(packages.max_package_size())
+            return uploads.admission_response(packages.max_package_size(), owner=package.tenant_id)
         return Response(PackageSerializer(row).data)
 
 

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -264,6 +265,36 @@ def test_an_interrupted_upload_stores_nothing(server: Server, package: SoftwareU
     wait_until(lambda: server.leftover_files() == [])
     package.refresh_from_db()
     assert (package.sha256, package.stored_name) == ("", "")
+
+
+@on_disk
+def test_slow_senders_are_disconnected_and_a_tenant_has_a_share_of_the_uploads(
+    server: Server, package: SoftwareUpdate
+) -> None:
+    def begin() -> http.client.HTTPConnection:
+        connection = server.connect()
+        connection.putrequest("PUT", path_of(package))
+        connection.putheader("Authorization", f"Bearer {server.token}")
+        connection.putheader("Content-Length", str(2_000_000_000))
+        connection.endheaders()
+        connection.send(b"x")
+        return connection
+
+    slow = [begin() for _ in range(2)]
+    wait_until(lambda: len(server.leftover_files()) == 2)
+    third = begin()
+
+    assert server.open.enter_context(third.getresponse()).status == 429
+    started = time.monotonic()
+    while time.monotonic() - started < 22:  # a byte a second
+        for connection in slow:
+            with suppress(OSError):
+                connection.send(b"x")
+        time.sleep(1)
+    for connection in slow:
+        with suppress(http.client.HTTPException, OSError):
+            assert connection.getresponse().status == 408
+    wait_until(lambda: server.leftover_files() == [], timeout=10)
 
 
 @on_disk

@@ -1,0 +1,107 @@
+"""Another tenant's `POST /devices/connect` beside attacks, compared with the same without them."""
+
+import base64
+import gzip
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import OCSPNonce, ocsp
+
+from benchmarks import load
+from benchmarks.connect import create_devices
+from benchmarks.stage import web
+from certificates.services.device_certificates import DeviceCertificatesService
+from core import clock
+from devices.registry.models import Device
+from devices.registry.services.credentials import renew_device_token
+from devices.registry.tests.factories import DeviceFactory
+from tenants.context import tenant_scope
+from tenants.models import Tenant
+
+PORT = 8979
+SECONDS = 8.0
+ATTACKERS = 16  # connections
+VICTIMS = 4
+
+
+def main() -> None:
+    body = b'{"app_version": "2.1.0", "os_version": "9"}'
+    victims = [load.post("/devices/connect", body, token) for token in create_devices(50)]
+    attacks = _attacks(_attacker())
+    with web("provisioning.rsgi:app", PORT):
+        load.run(PORT, victims, connections=VICTIMS, seconds=2)  # warm-up
+        quiet = load.run(PORT, victims, connections=VICTIMS, seconds=SECONDS)
+        print(f"security: without attack, p99 {quiet.percentile(0.99):.1f} ms")
+        for name, requests in attacks.items():
+            with _attacking(requests):
+                beside = load.run(PORT, victims, connections=VICTIMS, seconds=SECONDS)
+            ratio = beside.percentile(0.99) / quiet.percentile(0.99)
+            print(
+                f"security: beside {name}, p99 {beside.percentile(0.99):.1f} ms,"
+                f" {beside.failed} failed; ratio {ratio:.1f} (target at most 2)"
+            )
+
+
+def _attacks(token: str) -> dict[str, list[bytes]]:
+    """Return the requests of each attack. Each attacker repeats them on one connection."""
+    values = gzip.compress(b"[" + b"1," * 3_000_000 + b"1]", 9)
+    text = gzip.compress(b'{"cpu_usage": 1, "x": "' + b"a" * 7_000_000 + b'"}', 9)
+    encoding = "Content-Encoding: gzip\r\n"
+    return {
+        "hostile metrics": [
+            _post_raw("/devices/metrics", body, token, encoding) for body in (values, text)
+        ],
+        "requests for /schema": [load.get("/schema", "")],
+        "paths that do not exist": [load.get(f"/guess/{number}", "") for number in range(100)],
+        "invalid tokens": [
+            load.post("/devices/connect", b"{}", f"dev_{secrets.token_urlsafe(32)[:43]}")
+            for _ in range(100)
+        ],
+        "OCSP requests with nonces": [load.get(path, "") for path in _ocsp_paths()],
+        "one device's connects": [load.post("/devices/connect", b"{}", token)],
+    }
+
+
+@contextmanager
+def _attacking(requests: list[bytes]) -> Iterator[None]:
+    repeated = requests * ATTACKERS
+    thread = threading.Thread(
+        target=load.run,
+        args=(PORT, repeated),
+        kwargs={"connections": ATTACKERS, "seconds": SECONDS + 2},
+    )
+    thread.start()
+    time.sleep(1)
+    yield
+    thread.join()
+
+
+def _post_raw(path: str, body: bytes, token: str, headers: str) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{headers}"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _attacker() -> str:
+    tenant = Tenant.objects.create(slug="attacker", name="Attacker")
+    device: Device = DeviceFactory.create(tenant=tenant)
+    with tenant_scope(tenant.pk):
+        return renew_device_token(device, now=clock.now())
+
+
+def _ocsp_paths() -> Iterator[str]:
+    ca = DeviceCertificatesService()
+    ca.initialize_ca(now=clock.now())
+    certificate = ca.issuer().certificate
+    for _ in range(200):
+        builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, certificate, SHA1())
+        builder = builder.add_extension(OCSPNonce(secrets.token_bytes(16)), critical=False)
+        der = builder.build().public_bytes(Encoding.DER)
+        yield f"/certificates/ocsp/{base64.urlsafe_b64encode(der).decode()}"
