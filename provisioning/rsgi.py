@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +25,14 @@ from django.conf import settings
 from core import uploads
 from core.downloads import LocalFile, LocalFileResponse
 from core.errors import random_retry_after
+from provisioning.fair_queue import FairQueue, KnownCredentials, QueueFull, RecentRefusals
 from provisioning.wsgi import open_response
+from tenants.middleware import forwarded_address
 
 LIVE_PATH = "/health/live"  # answered without a thread
 LIVE = b'{"status": "ok"}'
-MAX_WAITING = 1000  # requests in one process that have a thread or wait for one
+MAX_WAITING = 2000  # requests in one process that wait for a thread
+MAX_WAITING_OF_CALLER = 500  # thousands of devices may share an address until they are known
 MAX_BODY_SECONDS = 15.0  # for a body that is kept in memory
 logger = logging.getLogger(__name__)
 
@@ -79,7 +83,14 @@ class Application:
 
     def __init__(self) -> None:
         self.uploads: Counter[str] = Counter()  # running uploads by tenant
-        self.waiting = 0  # requests that have a thread or wait for one
+        self.queue = FairQueue(
+            places=settings.WEB_THREADS,
+            most_of_caller=max(1, settings.WEB_THREADS // 2),
+            most_waiting=MAX_WAITING,
+            most_waiting_of_caller=MAX_WAITING_OF_CALLER,
+        )
+        self.known = KnownCredentials()
+        self.refusals: RecentRefusals[Answer] = RecentRefusals()
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         if scope.proto != "http":
@@ -103,16 +114,36 @@ class Application:
         A thread that waits for a stopped database cannot be interrupted. It ends its request
         later; a request that has no thread yet is dropped.
         """
-        if self.waiting >= MAX_WAITING:
-            raise _OVERLOADED
-        self.waiting += 1
+        credential = environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE", "")
+        caller = credential if credential in self.known else _address(environ)
+        # Limits of anonymous callers count all paths, others may depend on the path.
+        limited = (caller, environ["PATH_INFO"] if credential else "")
+        if (refusal := self.refusals.get(limited, time.monotonic())) is not None:
+            return refusal
         try:
             async with asyncio.timeout(settings.REQUEST_TIMEOUT):
-                return await _run(environ, threads)
+                await self.queue.acquire(caller)
+                answer = await self._in_thread(environ, caller)
         except TimeoutError:
             raise _UNANSWERED from None
-        finally:
-            self.waiting -= 1
+        except QueueFull:
+            raise _OVERLOADED from None
+        if credential and answer[0] < 400:
+            self.known.add(credential)
+        if answer[0] == 429 and (caller == credential or not credential):
+            self.refusals.add(limited, answer, time.monotonic())
+        return answer
+
+    async def _in_thread(self, environ: dict[str, Any], caller: str) -> Answer:
+        """Run Django. The place is released when the thread ends, also if nobody waits for it."""
+        loop = asyncio.get_running_loop()
+        running = threads.submit(_answer, environ)
+
+        def release(_: object) -> None:
+            loop.call_soon_threadsafe(self.queue.release, caller)
+
+        running.add_done_callback(release)
+        return await asyncio.wrap_future(running)
 
     async def _uploaded(self, scope: Any, protocol: Any) -> Answer:
         """Let Django accept the upload, read the file, and pass the file to Django."""
@@ -240,6 +271,11 @@ async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
             return await chunks.__anext__()
         except StopAsyncIteration:
             return None
+
+
+def _address(environ: dict[str, Any]) -> str:
+    address = forwarded_address(environ["REMOTE_ADDR"], environ.get("HTTP_X_FORWARDED_FOR", ""))
+    return address or "unknown"
 
 
 def _content_length(scope: Any) -> int | None:

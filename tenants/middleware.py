@@ -33,10 +33,22 @@ class TenantMiddleware:
 
 def client_address(request: HttpRequest) -> str | None:
     """Return the client's address. Accept `X-Forwarded-For` from trusted proxies only."""
-    address = _address(request.META.get("REMOTE_ADDR", ""))
-    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    while address is not None and _trusted(address) and forwarded:
-        previous_hop = _address(forwarded.pop().strip())
+    return forwarded_address(
+        request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", "")
+    )
+
+
+def forwarded_address(peer: str, forwarded_for: str) -> str | None:
+    """Return the address of the client behind trusted proxies, or None if it is unreadable.
+
+    Args:
+        peer: the address of the connection.
+        forwarded_for: the value of `X-Forwarded-For`. Its addresses may have ports or brackets.
+    """
+    address = parse_address(peer)
+    hops = forwarded_for.split(",")
+    while address is not None and _trusted(address) and hops:
+        previous_hop = parse_address(hops.pop())
         if previous_hop is None:
             break
         address = previous_hop
@@ -45,7 +57,7 @@ def client_address(request: HttpRequest) -> str | None:
 
 def is_from_trusted_proxy(request: HttpRequest) -> bool:
     """Return True if the connection comes from one of `TRUSTED_PROXIES`."""
-    peer = _address(request.META.get("REMOTE_ADDR", ""))
+    peer = parse_address(request.META.get("REMOTE_ADDR", ""))
     return peer is not None and _trusted(peer)
 
 
@@ -53,8 +65,18 @@ def _trusted(peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return any(peer in network for network in settings.TRUSTED_PROXIES)
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse an address as proxies write it: `192.0.2.1:443`, `[2001:db8::1]:443`, `::ffff:192.0.2.1`.
+
+    An IPv4 address inside an IPv6 address is returned as IPv4.
+    """
+    host = text.strip()
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
     try:
-        return ipaddress.ip_address(text)
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -37,12 +37,13 @@ class SamplesParser(StrictJSONParser):
     ) -> Any:
         assert parser_context is not None
         body = stream.read()
+        require_budget(BYTES, BYTES_OF_TENANT, cost=len(body))  # before it is decompressed
         encoding = _content_encoding(parser_context["request"])
         if encoding == "gzip":
-            body = _decompress(body)
+            compressed, body = len(body), _decompress(body)
+            require_budget(BYTES, BYTES_OF_TENANT, cost=max(0, len(body) - compressed))
         elif encoding != "identity":
             raise UnknownEncoding(encoding)
-        require_budget(BYTES, BYTES_OF_TENANT, cost=len(body))
         return super().parse(io.BytesIO(body), media_type, parser_context)
 
 
