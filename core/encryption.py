@@ -8,6 +8,7 @@ the keys in `SECRET_KEY_FALLBACKS` can still be decrypted.
 import base64
 import hmac
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -53,6 +54,11 @@ def keyed_digests(text: str, *, purpose: str) -> list[str]:
     ]
 
 
+def derived_keys(purpose: str) -> list[bytes]:
+    """Return a key of 32 bytes for each secret key, starting with the current one."""
+    return [_cached_key(secret, purpose) for secret in _secrets()]
+
+
 def reencrypt_all() -> dict[str, int]:
     """Re-encrypt all stored secrets with the current key.
 
@@ -77,6 +83,9 @@ def _cipher(purpose: str) -> MultiFernet:
 def _key(secret: str, purpose: str) -> bytes:
     info = f"provisioning:{purpose}".encode()
     return HKDF(SHA256(), 32, salt=None, info=info).derive(secret.encode())
+
+
+_cached_key = lru_cache(maxsize=32)(_key)
 
 
 def _secrets() -> list[str]:

@@ -19,14 +19,15 @@ _IN_TURNS = PreparedStatement(
     "uuid, timestamptz, int, int",
     """
     WITH RECURSIVE owners(owner) AS (
-        (SELECT owner FROM events_delivery WHERE dead_at IS NULL AND owner >= $1
-         ORDER BY owner LIMIT 1)
+        (SELECT owner FROM events_delivery
+         WHERE dead_at IS NULL AND due_at <= $2 AND owner >= $1 ORDER BY owner LIMIT 1)
         UNION ALL
-        SELECT (SELECT owner FROM events_delivery WHERE dead_at IS NULL AND owner > owners.owner
+        SELECT (SELECT owner FROM events_delivery
+                WHERE dead_at IS NULL AND due_at <= $2 AND owner > owners.owner
                 ORDER BY owner LIMIT 1)
         FROM owners WHERE owners.owner IS NOT NULL
     ), chosen AS MATERIALIZED (SELECT owner FROM owners WHERE owner IS NOT NULL LIMIT $3)
-    SELECT due.id FROM chosen CROSS JOIN LATERAL (
+    SELECT due.id, (SELECT count(*) FROM chosen) FROM chosen CROSS JOIN LATERAL (
         SELECT id FROM events_delivery AS delivery
         WHERE owner = chosen.owner AND dead_at IS NULL AND due_at <= $2 AND NOT EXISTS (
             SELECT FROM events_delivery AS older
@@ -54,12 +55,11 @@ def write(event: Event) -> None:
 def due_in_turns(*, now: datetime, batch_size: int) -> list[int]:
     """Return the ids of due deliveries. The tenants share the batch, so none delays another.
 
-    With more than `MAX_OWNERS` tenants, each batch begins with a random one.
+    With `MAX_OWNERS` tenants or more, each batch begins with a random one.
     """
-    for start in (uuid4(), NO_OWNER):
-        rows = _IN_TURNS.fetch_all(str(start), now, MAX_OWNERS, batch_size)
-        if rows:
-            break
+    rows = _IN_TURNS.fetch_all(str(NO_OWNER), now, MAX_OWNERS, batch_size)
+    if rows and rows[0][1] == MAX_OWNERS:
+        rows = _IN_TURNS.fetch_all(str(uuid4()), now, MAX_OWNERS, batch_size) or rows
     return [row[0] for row in rows]
 
 

@@ -35,7 +35,7 @@ class ProxyHeadersMiddleware:
 
 
 class ContentPolicyMiddleware:
-    """Set `Content-Security-Policy` and `Permissions-Policy` on every response.
+    """Set `Content-Security-Policy` and `Permissions-Policy`, and let nobody cache the API.
 
     The policy of pages allows the portal's own resources. All other responses are JSON
     and load nothing.
@@ -46,7 +46,10 @@ class ContentPolicyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        response.headers.setdefault("Content-Security-Policy", policy_for(request))
+        policy = policy_for(request)
+        response.headers.setdefault("Content-Security-Policy", policy)
+        if policy == API_POLICY:  # the response may contain a token
+            response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         return response
 

@@ -19,6 +19,7 @@ PRODUCTION = {
 CHECKS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "ruff check": ((str(SCRIPTS / "ruff"), "check", "."), {}),
     "ruff format": ((str(SCRIPTS / "ruff"), "format", "--check", "."), {}),
+    "bandit": ((str(SCRIPTS / "bandit"), "-q", "-ll", "-r", ".", "-c", "pyproject.toml"), {}),
     "mypy": ((str(SCRIPTS / "mypy"), "."), {}),
     "import contracts": ((str(SCRIPTS / "lint-imports"), "--no-logo"), {}),
     "migrations": ((*MANAGE, "makemigrations", "--check", "--dry-run"), {}),

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import unicodedata
 from typing import Any
 
 from core.database_errors import is_unavailable
@@ -45,6 +46,26 @@ class DatabaseUnavailableFilter(logging.Filter):
         return True
 
 
+class TextFormatter(logging.Formatter):
+    """Write messages with control characters escaped, so that no input can forge a line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 # of logging
+        return _escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 # of logging
+        return "\n".join(map(_escaped, super().formatException(ei).split("\n")))
+
+
+def _escaped(text: str) -> str:
+    """Escape control characters and those that change the direction of text."""
+    return "".join(
+        character
+        if unicodedata.category(character) not in ("Cc", "Cf", "Zl", "Zp")
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 def logging_config(*, level: str, formatter: str) -> dict[str, Any]:
     """Return the value of Django's `LOGGING` setting: log everything to the console.
 
@@ -65,7 +86,10 @@ def logging_config(*, level: str, formatter: str) -> dict[str, Any]:
                 "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
                 "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"},
             },
-            "text": {"format": "%(levelname)s %(name)s: %(message)s"},
+            "text": {
+                "()": "provisioning.logs.TextFormatter",
+                "fmt": "%(levelname)s %(name)s: %(message)s",
+            },
         },
         "handlers": {
             "console": {

@@ -6,8 +6,11 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-ONE_LINE = r"[^\x00-\x1f\x7f-\x9f]*"
-NOT_BLANK = r"[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*"
+# Control characters, line separators, and characters that reverse the direction of the text
+# that follows. A name with them could look like another name.
+FORBIDDEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+ONE_LINE = rf"[^{FORBIDDEN}]*"
+NOT_BLANK = rf"[^{FORBIDDEN}]*[^\s{FORBIDDEN}][^{FORBIDDEN}]*"
 CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?"
 PEM = r"\s*-----BEGIN [A-Z ]+-----[\s\S]+-----END [A-Z ]+-----\s*"
 

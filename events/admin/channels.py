@@ -20,6 +20,7 @@ from tenants.admin.base import (
     CascadeDeleteMixin,
     PortalAdmin,
     ReadOnlyAdmin,
+    confirmed_action,
     results_page,
     run_for_each,
     secret_page,
@@ -90,7 +91,11 @@ class ChannelAdmin(CascadeDeleteMixin, PortalAdmin):
         )
         return redirect("admin:events_channeldelivery_changelist")
 
-    @admin.action(description="Rotate secrets", permissions=["change"])
+    @confirmed_action(
+        description="Rotate secrets",
+        explanation="Each gets a new secret. The former secret is valid for another day.",
+        button="Rotate",
+    )
     def rotate_selected(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
         secrets: dict[str, str] = {}
 

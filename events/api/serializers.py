@@ -7,6 +7,7 @@ from rest_framework import serializers
 from core.rest.fields import StrictBooleanField, StrictCharField
 from core.rest.strict import StrictSerializer
 from events.models import Channel, ChannelDelivery
+from events.models.event import public_event_id
 from events.severity import Severity
 
 
@@ -110,7 +111,8 @@ class MessageSerializer(serializers.ModelSerializer[ChannelDelivery]):
     """One event sent to one channel, with its latest attempts."""
 
     state = serializers.ChoiceField(choices=("waiting", "delivered", "dead"))
-    event_id = serializers.IntegerField()
+    id = serializers.CharField(source="public_id")
+    event_id = serializers.SerializerMethodField()
     log = AttemptSerializer(many=True)
 
     class Meta:
@@ -129,3 +131,6 @@ class MessageSerializer(serializers.ModelSerializer[ChannelDelivery]):
             "log",
         )
         read_only_fields = fields
+
+    def get_event_id(self, message: ChannelDelivery) -> str:
+        return public_event_id(message.event_id)

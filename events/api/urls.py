@@ -15,7 +15,7 @@ urlpatterns = [
         "channels/<uuid:channel_id>/messages", views.MessagesView.as_view(), name="channel-messages"
     ),
     path(
-        "channels/<uuid:channel_id>/messages/<int:message_id>/replay",
+        "channels/<uuid:channel_id>/messages/<slug:message_id>/replay",
         views.ReplayView.as_view(),
         name="message-replay",
     ),

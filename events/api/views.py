@@ -120,11 +120,10 @@ class ReplayView(APIView):
     permission_classes = (IsAdmin,)
 
     @extend_schema(request=None, responses=MessageSerializer)
-    def post(self, request: Request, channel_id: UUID, message_id: int) -> Response:
+    def post(self, request: Request, channel_id: UUID, message_id: str) -> Response:
         messages = ChannelDelivery.objects.filter(channel=get_channel(channel_id))
-        if message_id > 2**62 or not messages.filter(pk=message_id).exists():
-            raise NoSuchMessage
-        message = channels.replay(message_id=message_id, now=clock.now())
+        row = first_or_raise(messages.with_public_id(message_id), NoSuchMessage)
+        message = channels.replay(message_id=row.pk, now=clock.now())
         return Response(MessageSerializer(message).data)
 
 

@@ -8,10 +8,13 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
+from core import opaque_ids
 from events.severity import Severity
 from tenants.constraints import SameTenant
 from tenants.managers import TenantManager
 from tenants.models import Role, TenantOwned
+
+PUBLIC_ID = "message id"
 
 
 def alerts() -> list[str]:
@@ -61,6 +64,10 @@ class Channel(TenantOwned):
 
 class ChannelDeliveryQuerySet(models.QuerySet["ChannelDelivery"]):
     """Queries for messages; each method narrows the queryset."""
+
+    def with_public_id(self, public_id: str) -> Self:
+        numbers = opaque_ids.decode(public_id, purpose=PUBLIC_ID)
+        return self.filter(pk__in=[number for number in numbers if number < 2**63])
 
     def waiting(self) -> Self:
         return self.filter(delivered_at__isnull=True, dead_at__isnull=True)
@@ -124,6 +131,11 @@ class ChannelDelivery(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.name} to {self.channel_id}"
+
+    @property
+    def public_id(self) -> str:
+        """The id outside the server."""
+        return opaque_ids.encode(self.pk, purpose=PUBLIC_ID)
 
     @property
     def state(self) -> str:

@@ -9,11 +9,17 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
+from core import opaque_ids
 from tenants.context import current_tenant_id
 from tenants.managers import TenantManager
 from tenants.models import Role, Tenant
 
 NO_OWNER = UUID(int=0)  # of deliveries of events without a tenant
+
+
+def public_event_id(number: int) -> str:
+    """Return an event's id outside the server."""
+    return opaque_ids.encode(number, purpose="event id")
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -74,6 +80,11 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def public_id(self) -> str:
+        """The id outside the server."""
+        return public_event_id(self.pk)
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):

@@ -153,7 +153,7 @@ def _webhook(message: ChannelDelivery, event: Event, names: dict[Any, str], now:
     def send() -> tuple[bool, int | None, str]:
         body = encode(payload(event, names.get(event.device_id, "")))
         secrets = valid_secrets(channel, now=now)
-        headers = signed_headers(body, message_id=message.event_id, secrets=secrets, now=now)
+        headers = signed_headers(body, message_id=event.public_id, secrets=secrets, now=now)
         answer = outbound_http.post(channel.url, body, headers)
         return 200 <= answer.status < 300, answer.status, answer.text
 

@@ -25,9 +25,20 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 TIMEOUT = 10.0  # seconds from the first byte sent to the last byte read
 MAX_RESPONSE = 1_000  # bytes of a response that are read
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Local-use NAT64, IPv4-translated and (deprecated) IPv4-compatible addresses.
+# Special-purpose addresses that must not be reached (RFC 6890 and the IANA registries). They are
+# listed here because Python's own lists differ between its versions.
 FORBIDDEN_NETWORKS = tuple(
-    map(ipaddress.ip_network, ("64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96"))
+    map(
+        ipaddress.ip_network,
+        (
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
+            *("172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+            *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3"),
+            *("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "100::/64", "2001:2::/48"),
+            *("2001:10::/28", "2001:20::/28", "2001:db8::/32", "3fff::/20", "5f00::/16"),
+            *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+        ),
+    )
 )
 
 
@@ -71,23 +82,23 @@ def is_allowed(address: Address) -> bool:
     if any(address in network for network in settings.WEBHOOK_ALLOWED_NETWORKS):
         return True
     embedded = _embedded_ipv4(address)
-    if embedded is not None:
-        return is_allowed(embedded)
-    if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
-        return False
+    if embedded:
+        return all(map(is_allowed, embedded))
     if any(address in network for network in FORBIDDEN_NETWORKS):
         return False
     return address.is_global and not address.is_multicast
 
 
-def _embedded_ipv4(address: Address) -> Address | None:
-    """Return the IPv4 address that is embedded in an IPv6 address (NAT64, 6to4, …)."""
+def _embedded_ipv4(address: Address) -> list[ipaddress.IPv4Address]:
+    """Return the IPv4 addresses that an IPv6 address contains (NAT64, IPv4-mapped, 6to4, Teredo)."""
     if not isinstance(address, ipaddress.IPv6Address):
-        return None
+        return []
     if address in NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo and teredo[1])
+        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
+    if address.teredo is not None:
+        return list(address.teredo)  # server and client
+    embedded = address.ipv4_mapped or address.sixtofour
+    return [] if embedded is None else [embedded]
 
 
 class _CheckedConnection:

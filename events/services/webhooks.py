@@ -26,7 +26,7 @@ def payload(event: Event, device_name: str) -> dict[str, Any]:
     if event.device_id is not None:
         device = {"id": str(event.device_id), "name": device_name}
     return {
-        "id": event.pk,
+        "id": event.public_id,
         "name": event.name,
         "at": event.at.isoformat(),
         "tenant": str(event.tenant_id),
@@ -38,7 +38,7 @@ def payload(event: Event, device_name: str) -> dict[str, Any]:
 
 
 def signed_headers(
-    body: bytes, *, message_id: int, secrets: Sequence[str], now: datetime
+    body: bytes, *, message_id: str, secrets: Sequence[str], now: datetime
 ) -> dict[str, str]:
     """Return the headers of a request, with one signature per secret."""
     timestamp = str(int(now.timestamp()))
@@ -46,7 +46,7 @@ def signed_headers(
     return {
         "Content-Type": "application/json",
         "User-Agent": "provisioning",
-        ID: str(message_id),
+        ID: message_id,
         TIMESTAMP: timestamp,
         SIGNATURE: ", ".join(signatures),
     }

@@ -26,7 +26,7 @@ def admin(tenant: Tenant) -> Client:
 
 
 def run_action(client: Client, url: str, action: str, row: Any) -> str:
-    data = {"action": action, ACTION_CHECKBOX_NAME: [str(row.pk)]}
+    data = {"action": action, ACTION_CHECKBOX_NAME: [str(row.pk)], "confirmed": "yes"}
     return client.post(url, data).content.decode()
 
 

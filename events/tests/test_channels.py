@@ -12,7 +12,6 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from django.core.mail import get_connection
 from django.core.management import call_command
 from django.db import transaction
@@ -32,6 +31,7 @@ from events.services import channel_delivery, channel_secrets, channels, outboun
 from events.services.outbox import record
 from events.tasks import delete_expired_messages
 from events.tests.factories import ChannelFactory
+from events.tests.mail_server import mail_server
 from events.tests.receiving import Receiver, receiver
 from tenants.context import tenant_scope
 from tenants.models import Role, Tenant
@@ -494,35 +494,6 @@ def test_the_tests_of_a_tenant_are_limited(
 
 def test_operators_cannot_list_channels(member: Callable[..., APIClient]) -> None:
     assert member(Role.OPERATOR).get("/channels").status_code == 403
-
-
-class Mailbox:
-    """The mails that a mail server has received."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        self.texts.append(envelope.content.decode("utf-8", "replace"))
-        return "250 OK"
-
-
-@contextmanager
-def mail_server() -> Iterator[Mailbox]:
-    """Run a local SMTP server, and configure Django to send mail through this server."""
-    mailbox = Mailbox()
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    controller = Controller(mailbox, hostname="127.0.0.1", port=port)
-    controller.start()
-    with override_settings(
-        EMAIL_BACKEND="django.core.mail.backends.smtp.EmailBackend",
-        EMAIL_HOST="127.0.0.1",
-        EMAIL_PORT=port,
-        EMAIL_USE_TLS=False,
-    ):
-        yield mailbox
-    controller.stop()
 
 
 def test_a_single_event_is_sent_as_a_mail_and_several_as_a_digest(

@@ -61,7 +61,11 @@ class DocumentView(SpectacularAPIView):
         content = self.document.rendered(renderer, self.generator_class)
         etag = f'"{sha256(content).hexdigest()[:32]}"'
         unchanged = not_modified_response(request, etag)
-        headers = {"ETag": etag, "Content-Disposition": f'inline; filename="{_name(renderer)}"'}
+        headers = {
+            "ETag": etag,
+            "Cache-Control": "public, max-age=300",
+            "Content-Disposition": f'inline; filename="{_name(renderer)}"',
+        }
         return unchanged or HttpResponse(content, renderer.media_type, headers=headers)
 
 

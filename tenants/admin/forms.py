@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from django import forms
+from django.core.validators import RegexValidator
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from core.errors import DomainError
+from core.rest.fields import FORBIDDEN
 from tenants.context import current_tenant_id, tenant_scope
 from tenants.models import Tenant, User
+
+FORBIDDEN_MESSAGE = "The text must not contain control characters or direction marks."
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Any]
@@ -27,6 +31,7 @@ def text_field(label: str, *, required: bool = False, length: int = 64, **kwargs
         required=required,
         max_length=length,
         widget=UnfoldAdminTextInputWidget(),
+        validators=[RegexValidator(f"[{FORBIDDEN}]", FORBIDDEN_MESSAGE, inverse_match=True)],
         **kwargs,
     )
 
